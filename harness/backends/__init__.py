@@ -1,0 +1,68 @@
+"""The implementations under test, one small file each, loaded only when asked for.
+
+A backend is a plain record of functions. Its module is named in BACKENDS below, imports its own library and nobody
+else's, and offers one object called `backend`. A library that is missing makes `load` raise MissingLibrary, which the
+suites turn into a skip with that reason.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from harness.case import Array, Direction, Inputs
+
+BACKENDS = {
+    "roi_align": "harness.backends.roi_align_cpu",
+    "reference": "harness.backends.reference",
+    "tensorflow": "harness.backends.tensorflow_cpu",
+    "grid_sample": "harness.backends.grid_sample",
+    "torchvision": "harness.backends.torchvision_cpu",
+}
+
+
+class MissingLibrary(Exception):
+    """The library that a backend stands for is not installed; the message says which and how to get it."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation.
+
+    title       what tables call it, library and version, e.g. "TensorFlow 2.21.0 (CPU)".
+    refuses     why this backend cannot be asked for a direction of these inputs, or None if it can.
+    prepare     copies the inputs to where and how the library wants them and returns the call to be judged or timed.
+    to_numpy    what that call returned, as an NCHW array (boxes: (M,4)), copied to the host.
+    order_a     the directions whose sample positions it rounds in order A: there the judge excuses no ambiguity.
+    same_rule   False if it computes another rule than crop_and_resize's and may only be timed, for scale.
+    """
+
+    name: str
+    title: str
+    refuses: Callable[[Inputs, Direction], str | None]
+    prepare: Callable[[Inputs, Direction], Callable[[], Any]]
+    to_numpy: Callable[[Any], Array]
+    order_a: frozenset[Direction] = frozenset()
+    same_rule: bool = True
+
+    def run(self, inputs: Inputs, direction: Direction) -> Array:
+        """One direction of one call, as NumPy."""
+        return self.to_numpy(self.prepare(inputs, direction)())
+
+
+def load(name: str) -> Backend:
+    """The backend of that name; ValueError if there is none, MissingLibrary if its library is not installed."""
+    if name not in BACKENDS:
+        raise ValueError(f"There is no backend {name!r}; there are {', '.join(BACKENDS)}.")
+    try:
+        module = importlib.import_module(BACKENDS[name])
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.partition(".")[0] in ("harness",):
+            raise
+        raise MissingLibrary(
+            f"Backend {name!r} needs the module {error.name!r}, which is not installed; `make env` installs all of them."
+        ) from error
+    backend: Backend = module.backend
+    return backend

@@ -1,0 +1,151 @@
+"""A Case is all that one call is given, small enough to print as one line.
+
+A failing property is worth little when it cannot be had again. A Case therefore holds the geometry in full and the
+pixel values only as a family and a seed: its repr, pasted back, makes the very same arrays on any machine. The arrays
+are NumPy's, strides included, so that a layout is a fact of the input and not something each backend makes up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Direction = Literal["forward", "grad_image", "grad_boxes"]
+Method = Literal["bilinear", "nearest"]
+BoxRule = Literal["normalized", "bin_centres", "corners"]
+Layout = Literal["contiguous", "channels_last", "offset", "expanded"]
+Values = Literal["normal", "wide", "ramp", "dyadic", "negative_zero", "nan_pixel", "inf_pixel"]
+
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+METHODS: tuple[Method, ...] = get_args(Method)
+BOX_RULES: tuple[BoxRule, ...] = get_args(BoxRule)
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+VALUES: tuple[Values, ...] = get_args(Values)
+
+Box = tuple[float, float, float, float]
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The arrays of one call, in NCHW index order whatever their strides are.
+
+    image (N,C,H,W); boxes (M,4), normalised (y1,x1,y2,x2) under the box rule "normalized" and pixels (x1,y1,x2,y2)
+    under the other two; box_indices (M,); upstream (M,C,crop height,crop width), the gradient that arrives from above.
+    """
+
+    image: Array
+    boxes: Array
+    box_indices: Array
+    upstream: Array
+    crop_size: tuple[int, int]
+    method: Method = "bilinear"
+    extrapolation_value: float = 0.0
+    box_rule: BoxRule = "normalized"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: geometry, dtypes, layout, and the values as a family and a seed.
+
+    box_rule says how a box becomes sample positions: "normalized" is crop_and_resize, "bin_centres" is the seed's
+    RoIAlign, "corners" is that class with transform_fpcoor=False (SPEC, sections 1 and 2).
+    """
+
+    shape: tuple[int, int, int, int]
+    boxes: tuple[Box, ...]
+    box_indices: tuple[int, ...]
+    crop_size: tuple[int, int]
+    method: Method = "bilinear"
+    extrapolation_value: float = 0.0
+    box_rule: BoxRule = "normalized"
+    image_dtype: str = "float32"
+    boxes_dtype: str = "float32"
+    index_dtype: str = "int32"
+    layout: Layout = "contiguous"
+    values: Values = "normal"
+    seed: int = 0
+
+    def __repr__(self) -> str:
+        """One line that `Case.parse` reads back; fields at their default are left out."""
+        shown = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+        return f"Case({', '.join(shown)})"
+
+    @staticmethod
+    def parse(line: str) -> Case:
+        """The Case whose repr `line` is; ValueError if the line is anything else."""
+        try:
+            made = eval(line, {"__builtins__": {}}, {"Case": Case, "nan": math.nan, "inf": math.inf})
+        except Exception as error:
+            raise ValueError(f"{line!r} is not a case: {error}. Paste the whole line, from 'Case(' to ')'.") from error
+        if not isinstance(made, Case):
+            raise ValueError(f"{line!r} is not a case but a {type(made).__name__}.")
+        return made
+
+    def inputs(self) -> Inputs:
+        """The arrays of this case, the same on every machine and every day."""
+        n, c, h, w = self.shape
+        random = np.random.Generator(np.random.PCG64(self.seed))
+        box_count = len(self.boxes)
+        upstream_shape = (box_count, c, *self.crop_size)
+        if self.layout == "expanded":
+            image = _laid_out(_values(self.values, (1, c, h, w), random).astype(self.image_dtype), "contiguous")
+            image = np.lib.stride_tricks.as_strided(image, self.shape, (0, *image.strides[1:]))
+        else:
+            image = _laid_out(_values(self.values, self.shape, random).astype(self.image_dtype), self.layout)
+        # A special pixel belongs to the image; the upstream gradient stays finite so that a leak can be seen.
+        family: Values = "normal" if self.values in ("nan_pixel", "inf_pixel", "negative_zero") else self.values
+        upstream_dtype = self.image_dtype if np.issubdtype(self.image_dtype, np.floating) else "float32"
+        upstream = _values(family, upstream_shape, random).astype(upstream_dtype)
+        with np.errstate(over="ignore"):  # 1e40 is meant to become inf in float32: that is the case under test
+            boxes = np.array(self.boxes, dtype=np.float64).reshape(box_count, 4).astype(self.boxes_dtype)
+        return Inputs(
+            image=image,
+            boxes=boxes,
+            box_indices=np.array(self.box_indices, dtype=self.index_dtype),
+            upstream=_laid_out(upstream, "channels_last" if self.layout == "channels_last" else "contiguous"),
+            crop_size=self.crop_size,
+            method=self.method,
+            extrapolation_value=self.extrapolation_value,
+            box_rule=self.box_rule,
+        )
+
+
+def _values(family: Values, shape: tuple[int, ...], random: np.random.Generator) -> Array:
+    """float64 values of a family; every one is exact in float32, so that all dtypes from float32 up see the same."""
+    if family == "negative_zero":
+        return np.full(shape, -0.0)
+    if family == "ramp":
+        return np.asarray(np.einsum("a,a...->...", [7.0, 5.0, 3.0, -2.0], np.indices(shape, dtype=np.float64)))
+    if family == "dyadic":
+        return random.integers(-64, 65, shape).astype(np.float64) / 8
+    normal = random.standard_normal(shape)
+    if family == "wide":
+        normal *= 10.0 ** random.uniform(-12, 12, shape)
+    values = normal.astype(np.float32).astype(np.float64)
+    if family in ("nan_pixel", "inf_pixel") and values.size:
+        values.flat[int(random.integers(values.size))] = np.nan if family == "nan_pixel" else np.inf
+    return values
+
+
+def _laid_out(values: Array, layout: Layout) -> Array:
+    """The same values under other strides."""
+    if layout == "channels_last":
+        return np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    if layout == "offset":
+        # An inner view of a larger array that is all NaN: whoever reads past a row or forgets the offset shows it.
+        n, c, h, w = values.shape
+        fill = np.nan if np.issubdtype(values.dtype, np.floating) else 0
+        parent = np.full((n, c, h + 2, w + 3), fill, dtype=values.dtype)
+        inner = parent[:, :, 1 : h + 1, 2 : w + 2]
+        inner[...] = values
+        return inner
+    return np.ascontiguousarray(values)

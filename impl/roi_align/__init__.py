@@ -1,0 +1,6 @@
+"""RoIAlign for PyTorch: TensorFlow's `crop_and_resize` in NCHW, equal to it in every bit, forward and backward."""
+
+from roi_align.functional import crop_and_resize
+from roi_align.modules import CropAndResize, CropAndResizeFunction, RoIAlign
+
+__all__ = ["CropAndResize", "CropAndResizeFunction", "RoIAlign", "crop_and_resize"]

@@ -1,0 +1,132 @@
+"""`crop_and_resize`: check the arguments, call the operator.
+
+All that can be said of the arguments without reading the data is checked here, before any kernel, in the same words on
+every device. What only the data can tell (an index without an image, a box that is not finite) is the kernels' to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import index
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from roi_align import library
+
+IMAGE_DTYPES = (torch.float32, torch.float64)
+BOX_DTYPES = (torch.float32, torch.float64)
+INDEX_DTYPES = (torch.int32, torch.int64)
+
+
+def crop_and_resize(
+    image: Tensor,
+    boxes: Tensor,
+    box_indices: Tensor,
+    crop_size: Sequence[int],
+    method: Literal["bilinear", "nearest"] = "bilinear",
+    extrapolation_value: float = 0.0,
+    *,
+    validate: bool = False,
+) -> Tensor:
+    """Crops of an image, resized to one size: TensorFlow's `tf.image.crop_and_resize` in NCHW, equal to it in every bit.
+
+    Sample i of n on an axis of length L sits at `a1*(L-1) + i*(((a2-a1)*(L-1))/(n-1))`, and at `0.5*(a1+a2)*(L-1)` if
+    n is 1. A sample is inside if that lies in [0, L-1]; outside, and where a box is NaN or overflows, the crop has
+    the extrapolation value and no gradient flows. A box whose edges are swapped gives a flipped crop.
+
+    Args:
+        image: (N, C, H, W), float32 or float64, any strides. H and W at least 1.
+        boxes: (M, 4), float32 or float64: (y1, x1, y2, x2) in units of (H-1, W-1), so that 1 is the last pixel's centre.
+        box_indices: (M,), int32 or int64, in [0, N): the image that each box crops.
+        crop_size: (height, width) of the crops, both positive.
+        method: "bilinear", or "nearest" with halves rounded away from zero.
+        extrapolation_value: what a sample outside of the image gives.
+        validate: raise for boxes that are not finite or overflow, instead of treating them as outside.
+
+    Returns:
+        (M, C, height, width) in the image's dtype; channels_last if the image's channels lie innermost, else contiguous.
+
+    Differentiable in image and boxes, and once more in the image. The gradient of the boxes is that of the bilinear
+    formula for both methods, as in TensorFlow; where a sample lies on a pixel centre it is 0 on that axis.
+
+    Raises:
+        TypeError: an argument of the wrong type, or a tensor of a dtype that is not listed above.
+        ValueError: wrong rank or shape, lengths or devices that differ, an unknown method, a size that is not positive,
+            an image without pixels; with validate=True a box that is not finite, by its row.
+        IndexError: an index outside of [0, N), by its row.
+        MemoryError: a result that cannot be allocated.
+    """
+    return crop(image, boxes, box_indices, crop_size, method, extrapolation_value, "normalized", validate)
+
+
+def crop(
+    image: Tensor,
+    boxes: Tensor,
+    box_indices: Tensor,
+    crop_size: Sequence[int],
+    method: str,
+    extrapolation_value: float,
+    box_rule: str,
+    validate: bool,
+) -> Tensor:
+    """`crop_and_resize` under any of the box rules; what the modules call for boxes in pixels."""
+    check_tensors(image, boxes, box_indices)
+    height, width = check_crop_size(crop_size)
+    if method not in library.METHODS:
+        raise ValueError(f"method must be 'bilinear' or 'nearest', not {method!r}.")
+    return library.crop_and_resize(  # type: ignore[no-any-return]
+        image,
+        boxes,
+        box_indices,
+        height,
+        width,
+        library.METHODS[method],
+        float(extrapolation_value),
+        library.BOX_RULES[box_rule],
+        validate,
+    )
+
+
+def check_tensors(image: Tensor, boxes: Tensor, box_indices: Tensor) -> None:
+    """Raise TypeError or ValueError, in a sentence, unless the three tensors fit each other."""
+    for name, tensor, dtypes in (
+        ("image", image, IMAGE_DTYPES),
+        ("boxes", boxes, BOX_DTYPES),
+        ("box_indices", box_indices, INDEX_DTYPES),
+    ):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__name__}.")
+        if tensor.dtype not in dtypes:
+            accepted = " or ".join(str(dtype) for dtype in dtypes)
+            raise TypeError(f"{name} must be {accepted}, not {tensor.dtype}; convert it with .to(dtype).")
+    if image.dim() != 4:
+        raise ValueError(f"image must have shape (N, C, H, W), not {tuple(image.shape)}.")
+    if boxes.dim() != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes must have shape (M, 4), four edges a row, not {tuple(boxes.shape)}.")
+    if box_indices.dim() != 1 or box_indices.shape[0] != boxes.shape[0]:
+        raise ValueError(
+            f"box_indices must have shape ({boxes.shape[0]},), one index for each of the boxes, not "
+            f"{tuple(box_indices.shape)}."
+        )
+    if image.shape[2] == 0 or image.shape[3] == 0:
+        raise ValueError(f"image must have at least one row and one column, not shape {tuple(image.shape)}.")
+    if not image.device == boxes.device == box_indices.device:
+        raise ValueError(
+            f"image, boxes and box_indices must be on one device, not on {image.device}, {boxes.device} and "
+            f"{box_indices.device}; move them with .to(device)."
+        )
+
+
+def check_crop_size(crop_size: Sequence[int]) -> tuple[int, int]:
+    """The crop size as two positive integers; TypeError or ValueError, in a sentence, if it is anything else."""
+    try:
+        height, width = (index(size) for size in crop_size)
+    except TypeError as error:
+        raise TypeError(f"crop_size must be two integers, (height, width), not {crop_size!r}.") from error
+    except ValueError as error:
+        raise ValueError(f"crop_size must be two integers, (height, width), not {crop_size!r}.") from error
+    if height <= 0 or width <= 0:
+        raise ValueError(f"crop_size must be positive in both height and width, not {(height, width)}.")
+    return height, width
