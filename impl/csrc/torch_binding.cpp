@@ -145,6 +145,7 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
                        bool validate) {
   const ConstView image_view = input_view(image);
   const BoxList list = box_list(boxes, box_indices, box_rule);
+  const Method how = method_of(method);
   check(image_view.size[2] > 0 && image_view.size[3] > 0, "the image has at least one row and one column");
   check(crop_height > 0 && crop_width > 0, "the crop size is positive");
   check_indices(list, image_view.size[0]);
@@ -160,7 +161,7 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
                                   channels_innermost(image_view));
   const View crops_view = output_view(crops);
   run(forward_units(crops_view), crops.numel(), [&](int64_t begin, int64_t end) {
-    forward(image_view, list, method_of(method), extrapolation_value, crops_view, begin, end);
+    forward(image_view, list, how, extrapolation_value, crops_view, begin, end);
   });
   return crops;
 }

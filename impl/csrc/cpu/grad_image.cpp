@@ -35,8 +35,10 @@ void clear(const View& image, const Tile& tile, bool innermost) {
   Pixel* base = static_cast<Pixel*>(image.data) + tile.n * image.stride[0];
   if (!innermost) {
     for (int64_t c = tile.channel_begin; c < tile.channel_end; ++c) {
-      Pixel* plane = base + c * image.stride[1];
-      std::fill(plane + tile.row_begin * image.stride[2], plane + tile.row_end * image.stride[2], Pixel(0));
+      for (int64_t y = tile.row_begin; y < tile.row_end; ++y) {
+        Pixel* row = base + c * image.stride[1] + y * image.stride[2];
+        for (int64_t x = 0; x < image.size[3]; ++x) row[x * image.stride[3]] = Pixel(0);
+      }
     }
     return;
   }

@@ -1,0 +1,55 @@
+# Two commands on a fresh machine: `make test` and `make bench`. Each makes the environment it needs first.
+#
+#   make env      a virtual environment in .venv with all that is needed, at the versions in constraints.txt
+#   make build    the compiled operator, in place
+#   make test     the whole of suites/
+#   make bench    correctness gate, benchmarks, tables, report (QUICK=1: the same, small and fast)
+#   make report   tables and report again, from results/**/*.json alone
+#   make check    formatting, lint, types
+#   make wheel    the package as a wheel, in dist/
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+QUICK ?=
+
+.PHONY: env build test bench report check wheel clean
+.DELETE_ON_ERROR:
+
+env: $(VENV)/.ready
+
+$(VENV)/.ready: constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision \
+		--group build --group test --group bench --group check
+	touch $@
+
+# The build sees the environment's own torch: no isolation, no second torch.
+SOURCES := setup.py $(wildcard impl/csrc/*.h impl/csrc/*.cpp impl/csrc/*/*.h impl/csrc/*/*.cpp)
+
+build: $(VENV)/.built
+
+$(VENV)/.built: $(VENV)/.ready $(SOURCES)
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	touch $@
+
+test: build
+	$(BIN)/python -m pytest suites/
+
+bench: build
+	$(BIN)/python -m harness bench $(if $(QUICK),--quick)
+
+report: build
+	$(BIN)/python -m harness report
+
+check: build
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+wheel: env
+	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf build dist impl/*.egg-info impl/roi_align/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,128 @@
+"""What every suite shares: which implementation is judged, how hard Hypothesis tries, and what a run has counted.
+
+    pytest suites/                        this project's operator
+    pytest suites/ --backend tensorflow   another one, judged by the same properties
+    pytest --benchmark-only               performance only
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+
+import hypothesis
+import pytest
+
+from harness import backends
+
+# The same examples on every run, for a pull request; new ones every night, remembered; few while developing.
+# No deadline anywhere: machines are shared, and a slow example is not a wrong one.
+_CHECKS = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture]
+hypothesis.settings.register_profile(
+    "pr", derandomize=True, database=None, max_examples=150, deadline=None, suppress_health_check=_CHECKS
+)
+hypothesis.settings.register_profile(
+    "nightly",
+    derandomize=False,
+    database=hypothesis.database.DirectoryBasedExampleDatabase(".hypothesis/examples"),
+    max_examples=2000,
+    deadline=None,
+    suppress_health_check=_CHECKS,
+)
+hypothesis.settings.register_profile("dev", max_examples=50, deadline=None, suppress_health_check=_CHECKS)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "pr"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--backend",
+        default="roi_align",
+        metavar="NAME",
+        help=f"the implementation to judge, one of {', '.join(backends.BACKENDS)} (default: roi_align)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "package: about the roi_align package itself, whatever --backend says")
+    if config.getoption("--backend") not in backends.BACKENDS:
+        raise pytest.UsageError(
+            f"There is no backend {config.getoption('--backend')!r}; there are {', '.join(backends.BACKENDS)}."
+        )
+    # Without --benchmark-only every benchmark body runs once, untimed, as a smoke test.
+    if not config.getoption("--benchmark-only"):
+        config.option.benchmark_disable = True
+    config.stash[TALLY] = Tally()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    chosen = config.getoption("--backend")
+    if chosen == "roi_align":
+        return
+    skip = pytest.mark.skip(reason=f"about the package roi_align, not about the backend {chosen}")
+    for item in items:
+        if item.get_closest_marker("package"):
+            item.add_marker(skip)
+
+
+@dataclass
+class Tally:
+    """What a run has compared: counts that its summary prints, so that a pass says how much it rests on."""
+
+    compared: Counter[str] = field(default_factory=Counter)
+    different: Counter[str] = field(default_factory=Counter)
+    cases: Counter[str] = field(default_factory=Counter)
+    fraction: dict[str, float] = field(default_factory=dict)
+
+    def bits(self, what: str, compared: int, different: int) -> None:
+        self.cases[what] += 1
+        self.compared[what] += compared
+        self.different[what] += different
+
+    def bound(self, what: str, fraction: float) -> None:
+        self.cases[what] += 1
+        self.fraction[what] = max(self.fraction.get(what, 0.0), fraction)
+
+
+TALLY = pytest.StashKey[Tally]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    tally = config.stash[TALLY]
+    if tally.cases:
+        terminalreporter.section("what was compared")
+    for what, compared in tally.compared.items():
+        terminalreporter.line(
+            f"{what}: {compared:,} values in {tally.cases[what]:,} cases, {tally.different[what]:,} differ in any bit"
+        )
+    for what, fraction in tally.fraction.items():
+        terminalreporter.line(
+            f"{what}: {tally.cases[what]:,} cases, largest fraction of the oracle's bound used {fraction:.3f}"
+        )
+
+
+@pytest.fixture(scope="session")
+def tally(pytestconfig: pytest.Config) -> Tally:
+    return pytestconfig.stash[TALLY]
+
+
+def _load(name: str) -> backends.Backend:
+    try:
+        return backends.load(name)
+    except backends.MissingLibrary as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def backend(pytestconfig: pytest.Config) -> backends.Backend:
+    """The implementation that this run judges."""
+    chosen = _load(pytestconfig.getoption("--backend"))
+    if not chosen.same_rule:
+        pytest.skip(f"{chosen.title} computes another rule; it can be timed beside ours, not judged")
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def tensorflow() -> backends.Backend:
+    """TensorFlow, or a skip that says it is missing."""
+    return _load("tensorflow")

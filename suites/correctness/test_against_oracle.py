@@ -1,0 +1,58 @@
+"""Against the oracle: every output within its own bound, in every direction, under every box rule and dtype.
+
+This is the check that needs no other library, and the only one that reaches float64, bad boxes and pixel boxes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, note, settings, target
+
+from harness import strategies
+from harness.case import BOX_RULES, DIRECTIONS
+from harness.judge import assert_no_side_effect, assert_passes
+
+
+@pytest.mark.parametrize("box_rule", BOX_RULES)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_within_the_oracles_bound(backend, tally, direction, box_rule):
+    methods = ["bilinear", "nearest"] if box_rule == "normalized" else ["bilinear"]
+
+    @given(case=strategies.cases(box_rules=[box_rule], methods=methods))
+    def holds(case):
+        refusal = backend.refuses(case.inputs(), direction)
+        if refusal:
+            note(refusal)
+            return
+        verdict = assert_passes(backend=backend, case=case, direction=direction)
+        target(verdict.fraction, label="fraction of the bound")
+        tally.bound(f"{direction}, {box_rule} boxes, {case.image_dtype} images", verdict.fraction)
+
+    holds()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_large_coordinates_leave_no_room_for_a_contracted_multiply_add(backend, tally, direction):
+    """Where positions are large, one ulp of a position is many bounds of arithmetic: order A shows, or does not."""
+
+    @given(case=strategies.cases(longest_side=600, values=["normal"], layouts=["contiguous"], most_outputs=200))
+    def holds(case):
+        inputs = case.inputs()
+        if backend.refuses(inputs, direction):
+            return
+        # Most of a large image is out of reach of its few boxes: only the pixels that got something are looked at.
+        reached = np.argwhere(backend.run(inputs, direction)).tolist() if direction == "grad_image" else None
+        places = None if reached is None else [tuple(place) for place in reached]
+        verdict = assert_passes(backend=backend, case=case, direction=direction, places=places)
+        tally.bound(f"{direction}, sides up to 600", verdict.fraction)
+
+    holds()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@settings(max_examples=max(25, settings().max_examples // 4))
+@given(case=strategies.cases())
+def test_calls_have_no_side_effect(backend, direction, case):
+    if not backend.refuses(case.inputs(), direction):
+        assert_no_side_effect(backend=backend, case=case, direction=direction)

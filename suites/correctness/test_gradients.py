@@ -1,0 +1,98 @@
+"""Gradients as derivatives: of the operator as it is, whatever the oracle thinks it should be.
+
+The forward is linear in the image, so its gradient is tested by the adjoint identity <f(v), u> = <v, f'(u)>, exactly
+and without differences. In the boxes it is smooth only between pixel centres; there finite differences in float64 serve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from harness import strategies
+from roi_align import RoIAlign, crop_and_resize
+
+
+@given(case=strategies.cases(values=["normal"], finite_boxes=True, empty=False))
+def test_image_gradient_is_the_adjoint_of_the_forward(backend, case):
+    inputs = replace(case, extrapolation_value=0.0).inputs()
+    assume(backend.refuses(inputs, "forward") is None and backend.refuses(inputs, "grad_image") is None)
+    crops, gradient = backend.run(inputs, "forward"), backend.run(inputs, "grad_image")
+    left = crops.astype(np.float64) * inputs.upstream
+    right = inputs.image.astype(np.float64) * gradient
+    # Each product rests on at most a dozen roundings of its own dtype, and on as many more as there are terms in a sum.
+    unit = np.finfo(inputs.image.dtype).eps / 2
+    reached = np.abs(inputs.upstream).sum(dtype=np.float64) * np.abs(inputs.image).max()
+    assert abs(left.sum() - right.sum()) <= (12 + crops.size) * unit * reached + 1e-300, case
+
+
+# Interior boxes whose samples keep clear of pixel centres: there the crop is smooth in the edges.
+@st.composite
+def smooth_inputs(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, int]]:
+    height, width, crop = draw(st.integers(2, 6)), draw(st.integers(2, 6)), (draw(st.integers(1, 3)),) * 2
+    crop = (crop[0], draw(st.integers(1, 3)))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 9999)))
+    image = torch.randn(2, 2, height, width, dtype=torch.float64, generator=generator)
+    boxes = torch.rand(3, 4, dtype=torch.float64, generator=generator) * 0.9 + 0.05
+    for axis, (length, n) in enumerate(((height, crop[0]), (width, crop[1]))):
+        share = torch.full((1,), 0.5) if n == 1 else torch.linspace(0, 1, n)
+        first, last = boxes[:, axis, None], boxes[:, axis + 2, None]
+        positions = (first + (last - first) * share) * (length - 1)
+        assume(bool(((positions - positions.round()).abs() > 1e-3).all()))
+    return image, boxes, torch.tensor([0, 1, 1]), crop
+
+
+@pytest.mark.package
+@given(inputs=smooth_inputs())
+def test_gradcheck_of_image_and_boxes(inputs):
+    image, boxes, box_indices, crop_size = inputs
+
+    def crop(image: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        return crop_and_resize(image, boxes, box_indices, crop_size, extrapolation_value=3.0)
+
+    assert torch.autograd.gradcheck(crop, (image.requires_grad_(), boxes.requires_grad_()))
+
+
+@pytest.mark.package
+@pytest.mark.parametrize("transform_fpcoor", [True, False])
+def test_gradcheck_of_pixel_boxes(transform_fpcoor):
+    image = torch.randn(2, 2, 6, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    boxes = torch.tensor([[1.13, 0.61, 6.31, 4.17], [5.21, 3.33, 2.17, 0.87]], dtype=torch.float64, requires_grad=True)
+    align = RoIAlign(3, 4, transform_fpcoor=transform_fpcoor)
+    box_indices = torch.tensor([1, 0])
+    assert torch.autograd.gradcheck(lambda i, b: align(i, b, box_indices), (image, boxes))
+
+
+@pytest.mark.package
+def test_double_backward_of_the_image():
+    image = torch.randn(2, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    boxes = torch.tensor([[0.1, 0.2, 0.8, 0.7], [0.9, 0.3, 0.2, 1.4]], dtype=torch.float64)
+    box_indices = torch.tensor([1, 0])
+    assert torch.autograd.gradgradcheck(lambda i: crop_and_resize(i, boxes, box_indices, (3, 4)), (image,))
+
+
+@pytest.mark.package
+@pytest.mark.parametrize("of", ["image", "boxes"])
+def test_double_backward_through_the_boxes_says_that_there_is_none(of):
+    image = torch.rand(1, 2, 5, 7, requires_grad=True)
+    boxes = torch.tensor([[0.1, 0.2, 0.8, 0.7]], requires_grad=True)
+    crops = crop_and_resize(image, boxes, torch.tensor([0]), (3, 4))
+    (first,) = torch.autograd.grad(crops.square().sum(), image if of == "image" else boxes, create_graph=True)
+    with pytest.raises(RuntimeError, match="no second derivative through the boxes"):
+        first.sum().backward()
+
+
+@pytest.mark.package
+def test_no_gradient_is_asked_for_in_vain():
+    """Boxes that need no gradient do not keep the image alive."""
+    image = torch.rand(1, 2, 5, 7, requires_grad=True)
+    crops = crop_and_resize(image, torch.tensor([[0.1, 0.2, 0.8, 0.7]]), torch.tensor([0]), (3, 4))
+    saved = [tensor for tensor in crops.grad_fn.saved_tensors if tensor is not None]
+    assert all(tensor.shape != image.shape for tensor in saved)
+    crops.sum().backward()
+    assert image.grad is not None
