@@ -1,8 +1,8 @@
 """What every suite shares: which implementation is judged, how hard Hypothesis tries, and what a run has counted.
 
-    pytest suites/                        this project's operator
-    pytest suites/ --backend tensorflow   another one, judged by the same properties
-    pytest --benchmark-only               performance only
+pytest suites/                        this project's operator
+pytest suites/ --backend tensorflow   another one, judged by the same properties
+pytest --benchmark-only               performance only
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(skip)
 
 
-@dataclass
+@dataclass(repr=False)  # a failure prints its arguments; these counts would bury it
 class Tally:
     """What a run has compared: counts that its summary prints, so that a pass says how much it rests on."""
 

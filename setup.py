@@ -10,7 +10,10 @@ from setuptools import setup
 from torch.utils.cpp_extension import BuildExtension, CppExtension
 
 ROOT = Path(__file__).parent
-SOURCES = ["impl/csrc/torch_binding.cpp", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("impl/csrc/cpu/*.cpp"))]
+SOURCES = [
+    "impl/csrc/torch_binding.cpp",
+    *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("impl/csrc/cpu/*.cpp")),
+]
 
 FLAGS = [
     "-O3",

@@ -92,7 +92,7 @@ class Case:
 
     def inputs(self) -> Inputs:
         """The arrays of this case, the same on every machine and every day."""
-        n, c, h, w = self.shape
+        _, c, h, w = self.shape
         random = np.random.Generator(np.random.PCG64(self.seed))
         box_count = len(self.boxes)
         upstream_shape = (box_count, c, *self.crop_size)
@@ -139,7 +139,8 @@ def _values(family: Values, shape: tuple[int, ...], random: np.random.Generator)
 def _laid_out(values: Array, layout: Layout) -> Array:
     """The same values under other strides."""
     if layout == "channels_last":
-        return np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        pixels: Array = np.ascontiguousarray(values.transpose(0, 2, 3, 1))
+        return pixels.transpose(0, 3, 1, 2)
     if layout == "offset":
         # An inner view of a larger array that is all NaN: whoever reads past a row or forgets the offset shows it.
         n, c, h, w = values.shape

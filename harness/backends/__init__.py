@@ -59,10 +59,10 @@ def load(name: str) -> Backend:
     try:
         module = importlib.import_module(BACKENDS[name])
     except ModuleNotFoundError as error:
-        if error.name is not None and error.name.partition(".")[0] in ("harness",):
+        if error.name is not None and error.name.partition(".")[0] == "harness":
             raise
         raise MissingLibrary(
-            f"Backend {name!r} needs the module {error.name!r}, which is not installed; `make env` installs all of them."
+            f"Backend {name!r} needs the module {error.name!r}, which is not installed; `make env` installs them all."
         ) from error
     backend: Backend = module.backend
     return backend

@@ -25,9 +25,7 @@ def _tensor(array: Array) -> torch.Tensor:
 def _call(inputs: Inputs, image: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     box_indices = _tensor(inputs.box_indices)
     if inputs.box_rule == "normalized":
-        return crop_and_resize(
-            image, boxes, box_indices, inputs.crop_size, inputs.method, inputs.extrapolation_value
-        )
+        return crop_and_resize(image, boxes, box_indices, inputs.crop_size, inputs.method, inputs.extrapolation_value)
     align = RoIAlign(*inputs.crop_size, inputs.extrapolation_value, inputs.box_rule == "bin_centres")
     crops: torch.Tensor = align(image, boxes, box_indices)
     return crops

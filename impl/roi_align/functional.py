@@ -30,7 +30,7 @@ def crop_and_resize(
     *,
     validate: bool = False,
 ) -> Tensor:
-    """Crops of an image, resized to one size: TensorFlow's `tf.image.crop_and_resize` in NCHW, equal to it in every bit.
+    """Crops of an image, resized to one size: `tf.image.crop_and_resize` in NCHW, equal to TensorFlow in every bit.
 
     Sample i of n on an axis of length L sits at `a1*(L-1) + i*(((a2-a1)*(L-1))/(n-1))`, and at `0.5*(a1+a2)*(L-1)` if
     n is 1. A sample is inside if that lies in [0, L-1]; outside, and where a box is NaN or overflows, the crop has
@@ -38,7 +38,7 @@ def crop_and_resize(
 
     Args:
         image: (N, C, H, W), float32 or float64, any strides. H and W at least 1.
-        boxes: (M, 4), float32 or float64: (y1, x1, y2, x2) in units of (H-1, W-1), so that 1 is the last pixel's centre.
+        boxes: (M, 4), float32 or float64: (y1, x1, y2, x2) in units of H-1 and W-1, so that 1 is the last pixel.
         box_indices: (M,), int32 or int64, in [0, N): the image that each box crops.
         crop_size: (height, width) of the crops, both positive.
         method: "bilinear", or "nearest" with halves rounded away from zero.
@@ -46,15 +46,15 @@ def crop_and_resize(
         validate: raise for boxes that are not finite or overflow, instead of treating them as outside.
 
     Returns:
-        (M, C, height, width) in the image's dtype; channels_last if the image's channels lie innermost, else contiguous.
+        (M, C, height, width) in the image's dtype; channels_last if the image's channels lie innermost, or contiguous.
 
     Differentiable in image and boxes, and once more in the image. The gradient of the boxes is that of the bilinear
     formula for both methods, as in TensorFlow; where a sample lies on a pixel centre it is 0 on that axis.
 
     Raises:
         TypeError: an argument of the wrong type, or a tensor of a dtype that is not listed above.
-        ValueError: wrong rank or shape, lengths or devices that differ, an unknown method, a size that is not positive,
-            an image without pixels; with validate=True a box that is not finite, by its row.
+        ValueError: wrong rank or shape, lengths or devices that differ, an unknown method, a crop size that is not
+            positive, an image without pixels; with validate=True a box that is not finite, by its row.
         IndexError: an index outside of [0, N), by its row.
         MemoryError: a result that cannot be allocated.
     """

@@ -21,11 +21,11 @@ BOX_RULES = {"normalized": 0, "bin_centres": 1, "corners": 2}
 def _load() -> None:
     here = Path(__file__).parent
     for library in sorted(here.glob("_C*.so")):
-        torch.ops.load_library(str(library))
+        torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
         return
     raise ImportError(
-        f"roi_align has no compiled library in {here}; build it with `make build` in a checkout, or install the package "
-        "with pip."
+        f"roi_align has no compiled library in {here}; build it with `make build` in a checkout, or install the "
+        "package with pip."
     )
 
 
@@ -49,8 +49,7 @@ def _dense(like: Tensor, shape: tuple[int, int, int, int], channels_last: bool) 
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
 
 
-@torch.library.register_fake("roi_align::crop_and_resize")
-def _(
+def _fake_forward(
     image: Tensor,
     boxes: Tensor,
     box_indices: Tensor,
@@ -64,8 +63,7 @@ def _(
     return _dense(image, (boxes.shape[0], image.shape[1], crop_height, crop_width), channels_innermost(image))
 
 
-@torch.library.register_fake("roi_align::crop_and_resize_grad_image")
-def _(
+def _fake_grad_image(
     grad: Tensor,
     boxes: Tensor,
     box_indices: Tensor,
@@ -79,8 +77,7 @@ def _(
     return _dense(grad, (images, grad.shape[1], height, width), channels_last)
 
 
-@torch.library.register_fake("roi_align::crop_and_resize_grad_boxes")
-def _(grad: Tensor, image: Tensor, boxes: Tensor, box_indices: Tensor, box_rule: int) -> Tensor:
+def _fake_grad_boxes(grad: Tensor, image: Tensor, boxes: Tensor, box_indices: Tensor, box_rule: int) -> Tensor:
     return boxes.new_empty(boxes.shape)
 
 
@@ -106,8 +103,8 @@ def _backward_forward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 def _no_second_derivative() -> RuntimeError:
     return RuntimeError(
-        "crop_and_resize has no second derivative through the boxes. Detach the boxes before a double backward: that of "
-        "the image alone is supported."
+        "crop_and_resize has no second derivative through the boxes. Detach the boxes before a double backward: that "
+        "of the image alone is supported."
     )
 
 
@@ -130,9 +127,10 @@ def _backward_grad_boxes(ctx: Any, grad_grad: Tensor) -> tuple[None, ...]:
     raise _no_second_derivative()
 
 
-torch.library.register_autograd(
-    "roi_align::crop_and_resize", _backward_forward, setup_context=_save_forward
-)
+torch.library.register_fake("roi_align::crop_and_resize", _fake_forward)
+torch.library.register_fake("roi_align::crop_and_resize_grad_image", _fake_grad_image)
+torch.library.register_fake("roi_align::crop_and_resize_grad_boxes", _fake_grad_boxes)
+torch.library.register_autograd("roi_align::crop_and_resize", _backward_forward, setup_context=_save_forward)
 torch.library.register_autograd(
     "roi_align::crop_and_resize_grad_image", _backward_grad_image, setup_context=_save_grad_image
 )

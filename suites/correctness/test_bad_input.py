@@ -94,7 +94,8 @@ def test_boxes_without_any_image_are_an_index_error():
 
 
 WRONG = {
-    "image of rank 3": ({"image": torch.rand(3, 5, 7)}, ValueError, r"image must have shape \(N, C, H, W\), not \(3, 5, 7\)"),
+    "image of rank 3": (
+        {"image": torch.rand(3, 5, 7)}, ValueError, r"image must have shape \(N, C, H, W\), not \(3, 5, 7\)"),
     "boxes of five columns": ({"boxes": torch.rand(2, 5)}, ValueError, r"boxes must have shape \(M, 4\).*\(2, 5\)"),
     "boxes of rank 1": ({"boxes": torch.rand(4)}, ValueError, r"boxes must have shape \(M, 4\).*\(4,\)"),
     "too few indices (an out-of-bounds read once)": (
@@ -102,11 +103,14 @@ WRONG = {
     "indices of rank 2": ({"box_indices": torch.zeros(2, 1, dtype=torch.int64)}, ValueError, r"not \(2, 1\)"),
     "no rows": ({"image": torch.rand(2, 3, 0, 7)}, ValueError, "at least one row and one column"),
     "no columns": ({"image": torch.rand(2, 3, 5, 0)}, ValueError, "at least one row and one column"),
-    "mixed devices": ({"boxes": torch.rand(2, 4, device="meta")}, ValueError, "on one device, not on cpu, meta and cpu"),
-    "image of int32": ({"image": torch.ones(2, 3, 5, 7, dtype=torch.int32)}, TypeError, "image must be torch.float32 or"),
+    "mixed devices": (
+        {"boxes": torch.rand(2, 4, device="meta")}, ValueError, "on one device, not on cpu, meta and cpu"),
+    "image of int32": (
+        {"image": torch.ones(2, 3, 5, 7, dtype=torch.int32)}, TypeError, "image must be torch.float32 or"),
     "complex image": ({"image": torch.ones(2, 3, 5, 7, dtype=torch.complex64)}, TypeError, "not torch.complex64"),
     "boxes of integers": ({"boxes": torch.ones(2, 4, dtype=torch.int64)}, TypeError, "boxes must be torch.float32 or"),
-    "indices of floats (misread once)": ({"box_indices": torch.zeros(2)}, TypeError, "box_indices must be torch.int32 or"),
+    "indices of floats (misread once)": (
+        {"box_indices": torch.zeros(2)}, TypeError, "box_indices must be torch.int32 or"),
     "indices of int16": ({"box_indices": torch.zeros(2, dtype=torch.int16)}, TypeError, "not torch.int16"),
     "boxes as a list": ({"boxes": [[0, 0, 1, 1]]}, TypeError, "boxes must be a torch.Tensor, not list"),
     "no image": ({"image": None}, TypeError, "image must be a torch.Tensor, not NoneType"),

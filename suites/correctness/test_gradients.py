@@ -1,7 +1,7 @@
 """Gradients as derivatives: of the operator as it is, whatever the oracle thinks it should be.
 
-The forward is linear in the image, so its gradient is tested by the adjoint identity <f(v), u> = <v, f'(u)>, exactly
-and without differences. In the boxes it is smooth only between pixel centres; there finite differences in float64 serve.
+The forward is linear in the image, so its gradient is tested by the adjoint identity <f(v), u> = <v, f'(u)>, without
+differences. In the boxes it is smooth only between pixel centres; there finite differences in float64 serve.
 """
 
 from __future__ import annotations

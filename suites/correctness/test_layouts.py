@@ -1,4 +1,4 @@
-"""Layouts, repetition and threads: none of them may change a bit, and gradients keep the layout of what they belong to."""
+"""Layouts, repetition and threads: none may change a bit, and gradients keep the layout of what they belong to."""
 
 from __future__ import annotations
 

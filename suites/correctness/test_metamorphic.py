@@ -112,9 +112,7 @@ def exact_cases(draw: st.DrawFn) -> Case:
     def edge(side: int) -> float:
         return draw(st.integers(-8, 16 * (side - 1) + 8)) / 16 / (side - 1)
 
-    boxes = [
-        (edge(height), edge(width), edge(height), edge(width)) for _ in range(draw(st.integers(1, 4)))
-    ]
+    boxes = [(edge(height), edge(width), edge(height), edge(width)) for _ in range(draw(st.integers(1, 4)))]
     return Case(
         shape=(n, c, height, width),
         boxes=tuple(boxes),

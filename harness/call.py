@@ -1,0 +1,112 @@
+"""One call as the oracle sees it: its samples, its pixels, the arithmetic that is exact enough, and what it answers.
+
+The forward and the gradients ask the same things of the inputs, each once per box and sample; they are kept here, so
+that oracle.py and oracle_gradients.py hold only formulas and bounds.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from harness.case import Inputs
+from harness.positions import LARGE, SMALLEST, UNIT, Axis, Sample, rounder, sample
+
+Number = float | Fraction
+Place = tuple[int, ...]
+Interval = tuple[Number, Number]
+
+# Covers the terms in the square of the unit roundoff that first-order bounds leave out.
+SECOND_ORDER = 1 + 2.0**-20
+# The columns (first, last) of a box on the y axis and on the x axis.
+COLUMNS = {"normalized": ((0, 2), (1, 3)), "bin_centres": ((1, 3), (0, 2)), "corners": ((1, 3), (0, 2))}
+
+
+def size(value: Number) -> float:
+    """|value| as a float, which is all that a bound needs."""
+    return abs(float(value))
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One output: `value`, and the largest honest distance from it.
+
+    others  intervals, bounds included, that are as right as the value because a position may be rounded either way.
+    loose   any non-finite result will do where a non-finite one is expected: the order of a sum is not pinned, and so
+            it is not pinned whether infinities meet.
+    """
+
+    value: Number
+    bound: float
+    others: tuple[Interval, ...] = ()
+    loose: bool = False
+
+    @property
+    def ambiguous(self) -> bool:
+        return bool(self.others)
+
+
+@dataclass(frozen=True)
+class Call:
+    """The inputs, and what follows from their dtypes and from whose positions are used.
+
+    accumulate  the type that is interpolated and summed in; unit and smallest are its own.
+    number      float, or Fraction where float64 itself is judged.
+    line        sample i of box m on axis 0 (y) or 1 (x) for linear interpolation; spot: for the method of the call.
+    """
+
+    inputs: Inputs
+    order_a: bool
+    accumulate: str
+    unit: float
+    smallest: float
+    number: Callable[[float], Number]
+    wide_boxes: bool
+    line: Callable[[int, int, int], Sample]
+    spot: Callable[[int, int, int], Sample]
+
+    def pixel(self, n: int, c: int, y: int, x: int) -> float:
+        """The pixel in the accumulate type, which is how integers enter."""
+        return rounder(self.accumulate)(float(self.inputs.image.item(n, c, y, x)))
+
+    def image_of(self, m: int) -> int:
+        return int(self.inputs.box_indices.item(m))
+
+    def exact(self, values: Iterable[float]) -> bool:
+        """Whether nothing computed from these values can overflow or be NaN."""
+        large = LARGE[self.accumulate]
+        return all(abs(value) < large for value in values)
+
+
+def call_of(inputs: Inputs, order_a: bool) -> Call:
+    """What the oracle asks of these inputs; each sample is computed once."""
+    accumulate = "float64" if inputs.image.dtype.name == "float64" else "float32"
+    boxes = inputs.boxes.dtype.name
+    unit = 0.0 if order_a else max(UNIT[boxes], UNIT[accumulate])
+
+    @functools.cache
+    def axis(m: int, along: int) -> Axis:
+        first, last = (float(inputs.boxes.item(m, column)) for column in COLUMNS[inputs.box_rule][along])
+        return Axis(inputs.box_rule, first, last, inputs.crop_size[along], int(inputs.image.shape[2 + along]))
+
+    @functools.cache
+    def line(m: int, along: int, i: int) -> Sample:
+        return sample(axis(m, along), i, boxes, unit=unit)
+
+    @functools.cache
+    def pick(m: int, along: int, i: int) -> Sample:
+        return sample(axis(m, along), i, boxes, unit=unit, nearest=True)
+
+    return Call(
+        inputs=inputs,
+        order_a=order_a,
+        accumulate=accumulate,
+        unit=UNIT[accumulate],
+        smallest=SMALLEST[accumulate],
+        number=Fraction if accumulate == "float64" else float,
+        wide_boxes=UNIT[boxes] < UNIT[accumulate],
+        line=line,
+        spot=pick if inputs.method == "nearest" else line,
+    )

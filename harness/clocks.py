@@ -1,0 +1,48 @@
+"""How a call is timed on the CPU.
+
+Inside the timed part: one call on prepared inputs, and the allocation of its result, because that is what a caller
+waits for. Outside it: copies and changes of layout (a backend's `prepare`), the first calls, and freeing a result,
+which happens before the next call, for every backend alike. The clock is `time.perf_counter`, pytest-benchmark's own
+default; the collector rests meanwhile, and before a row's first call the heap gives back what earlier rows freed, or
+the default allocator's times would hang on who came before. Rounds are chosen from the warm-up
+alone, never from the samples, so that nothing that was measured decides what is kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long one row may take in one block: seconds of calls, and bounds on the number of timed rounds."""
+
+    seconds: float
+    least: int
+    most: int
+
+    def rounds(self, seconds_per_call: float) -> int:
+        """Timed rounds for a call of this length."""
+        return max(self.least, min(self.most, int(self.seconds / max(seconds_per_call, 1e-7))))
+
+
+# A row of half a millisecond gets thirty samples a block, one of a second a single one.
+FULL = Budget(seconds=0.3, least=1, most=30)
+QUICK = Budget(seconds=0.1, least=1, most=15)
+# A call as long as this brings its data and its code with it: the one that was judged has warmed it up.
+LONG = 0.1
+
+
+def warm_up(call: Callable[[], Any], calls: int = 3) -> float:
+    """Seconds that a call takes once warm, the least of some calls; a long one is made once only."""
+    taken = []
+    for _ in range(calls):
+        begin = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - begin)
+        if taken[0] > LONG / 5:
+            break
+    return min(taken)

@@ -1,0 +1,228 @@
+"""An implementation's result against the oracle: what kind of right or wrong it is, and where it is worst.
+
+A suite that says only "not close" leaves the work to its reader. A Verdict says which output, what came, what was
+expected, how far it may be off and how much of that was used: a drift from 12 % to 70 % is news before it is a failure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from harness.backends import Backend
+from harness.call import Expected, Number, Place, size
+from harness.case import Array, Case, Direction, Inputs
+from harness.oracle import expected
+from harness.positions import rounder
+
+
+class Status(Enum):
+    """EXACT: every value is the oracle's, rounded once. WITHIN: every value is within its bound. AMBIGUOUS: some value
+    is right only because another order of rounding may take another branch. OUT: some value is wrong. SHAPE and DTYPE:
+    the result is of another shape or type than promised. ERROR: there was no result."""
+
+    EXACT = "exact"
+    WITHIN = "within"
+    AMBIGUOUS = "ambiguous"
+    OUT = "out"
+    SHAPE = "shape"
+    DTYPE = "dtype"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a result was judged.
+
+    fraction   the largest part of a bound that was used, over the values that were judged by one.
+    compared, exact, ambiguous  counts of values.
+    place, got, expected        of the worst value, if the status is OUT.
+    reason     what is wrong, in words, if the result did not pass.
+    """
+
+    status: Status
+    fraction: float = 0.0
+    compared: int = 0
+    exact: int = 0
+    ambiguous: int = 0
+    place: Place | None = None
+    got: float | None = None
+    expected: Expected | None = None
+    reason: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.status in (Status.EXACT, Status.WITHIN, Status.AMBIGUOUS)
+
+    def __str__(self) -> str:
+        if not self.passed:
+            return f"{self.status.name}: {self.reason}"
+        return (
+            f"{self.status.name}: {self.exact} of {self.compared} values exact, {self.ambiguous} ambiguous, "
+            f"at most {self.fraction:.1%} of a bound used"
+        )
+
+
+def promised(inputs: Inputs, direction: Direction) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    """The shape and dtype of a result. Float images give crops of their own dtype, integer images float32."""
+    if direction == "grad_image":
+        return inputs.image.shape, inputs.image.dtype
+    if direction == "grad_boxes":
+        return inputs.boxes.shape, inputs.boxes.dtype
+    floating = np.issubdtype(inputs.image.dtype, np.floating)
+    shape = (len(inputs.boxes), inputs.image.shape[1], *inputs.crop_size)
+    return shape, inputs.image.dtype if floating else np.dtype(np.float32)
+
+
+def judge(
+    inputs: Inputs,
+    direction: Direction,
+    got: Array | BaseException,
+    *,
+    order_a: bool,
+    places: Iterable[Place] | None = None,
+) -> Verdict:
+    """`got`, the result or the exception that was raised instead, against the oracle, at all places or the given ones.
+
+    order_a: whether the implementation rounds its positions in order A. Then no ambiguity excuses it.
+    """
+    if isinstance(got, BaseException):
+        return Verdict(Status.ERROR, reason=f"It raised {type(got).__name__}: {got}")
+    shape, dtype = promised(inputs, direction)
+    if got.shape != shape:
+        return Verdict(Status.SHAPE, reason=f"The result has the shape {got.shape}; {shape} was expected.")
+    if got.dtype != dtype:
+        return Verdict(Status.DTYPE, reason=f"The result is of dtype {got.dtype}; {dtype} was expected.")
+    to = rounder(dtype.name)
+    compared = exact = ambiguous = 0
+    largest, worst, worst_place, worst_expected = 0.0, 0.0, None, None
+    for place, want in expected(inputs, direction, order_a=order_a, places=places):
+        value = float(got.item(*place))
+        compared += 1
+        if _same(value, to(float(want.value)), want.loose):
+            exact += 1
+            continue
+        used = _used(value, want.value, want.bound)
+        if used <= 1:
+            largest = max(largest, used)
+        elif any(_within(value, low, high) for low, high in want.others):
+            ambiguous += 1
+        elif worst_expected is None or used > worst:
+            worst, worst_place, worst_expected = used, place, want
+    if worst_expected is not None and worst_place is not None:
+        value = float(got.item(*worst_place))
+        return Verdict(
+            Status.OUT,
+            worst,
+            compared,
+            exact,
+            ambiguous,
+            worst_place,
+            value,
+            worst_expected,
+            _reason(direction, worst_place, value, worst_expected, worst),
+        )
+    status = Status.AMBIGUOUS if ambiguous else Status.EXACT if exact == compared else Status.WITHIN
+    return Verdict(status, largest, compared, exact, ambiguous)
+
+
+def _same(got: float, want: float, loose: bool) -> bool:
+    if math.isfinite(want):
+        return got == want
+    if loose:
+        return not math.isfinite(got)
+    return math.isnan(got) if math.isnan(want) else got == want
+
+
+def _used(got: float, want: Number, bound: float) -> float:
+    """The part of the bound that the distance is; infinite where nothing but equality was allowed."""
+    if not math.isfinite(got) or not math.isfinite(want):
+        return math.inf
+    distance = size(type(want)(got) - want)  # exact in fractions where the value is one
+    if not distance:
+        return 0.0
+    return distance / bound if bound else math.inf
+
+
+def _within(got: float, low: Number, high: Number) -> bool:
+    if math.isnan(low):
+        return not math.isfinite(got)
+    return low <= got <= high
+
+
+def _reason(direction: Direction, place: Place, got: float, want: Expected, used: float) -> str:
+    names = {"forward": "crops", "grad_image": "image gradient", "grad_boxes": "box gradient"}
+    where = f"{names[direction]}[{', '.join(map(str, place))}]"
+    if want.bound:
+        allowed = f"within {want.bound:.3g} of {float(want.value)!r}, so {used:.3g} times the bound was used"
+    else:
+        allowed = f"exactly {float(want.value)!r}, for nothing is rounded there"
+    either = "".join(f", or between {float(low)!r} and {float(high)!r}" for low, high in want.others)
+    return f"{where} is {got!r}; it must be {allowed}{either}."
+
+
+def run(backend: Backend, inputs: Inputs, direction: Direction) -> Array | BaseException:
+    """What a backend returns or raises."""
+    try:
+        return backend.run(inputs, direction)
+    except Exception as error:
+        return error
+
+
+def side_effect(backend: Backend, case: Case, direction: Direction) -> str | None:
+    """What a call does beside its result, or None: inputs it writes to, and results that depend on what ran before.
+
+    The second run comes after one on other values (the same shapes, so that freed memory is found again, full of them),
+    and must give the very bits of the first.
+    """
+    inputs, untouched = case.inputs(), case.inputs()
+    first = run(backend, inputs, direction)
+    for name in ("image", "boxes", "box_indices", "upstream"):
+        if getattr(inputs, name).tobytes() != getattr(untouched, name).tobytes():
+            return f"The call writes to {name}, one of its inputs."
+    if isinstance(first, BaseException):
+        return None
+    kept = first.tobytes()
+    other = case.inputs()
+    other.image[...] = np.asarray(7).astype(other.image.dtype)
+    other.upstream[...] = 7
+    run(backend, other, direction)
+    if first.tobytes() != kept:
+        return "A later call changes the result of an earlier one: they share memory."
+    second = run(backend, case.inputs(), direction)
+    if isinstance(second, BaseException) or second.tobytes() != kept:
+        return "The same call gives other bits the second time: it depends on what ran in between."
+    return None
+
+
+def assert_passes(
+    *, backend: Backend, case: Case, direction: Direction, places: Iterable[Place] | None = None
+) -> Verdict:
+    """Runs a backend on a case and judges it; AssertionError with everything a reader needs if it does not pass."""
+    inputs = case.inputs()
+    got = run(backend, inputs, direction)
+    # The oracle is given arrays of its own: a call that wrote to its inputs must not be judged by what it wrote.
+    verdict = judge(case.inputs(), direction, got, order_a=direction in backend.order_a, places=places)
+    if not verdict.passed:
+        raise AssertionError(failure(backend, case, direction, str(verdict)))
+    return verdict
+
+
+def assert_no_side_effect(*, backend: Backend, case: Case, direction: Direction) -> None:
+    """AssertionError if a call writes to its inputs or depends on what ran before it."""
+    effect = side_effect(backend, case, direction)
+    if effect:
+        raise AssertionError(failure(backend, case, direction, effect))
+
+
+def failure(backend: Backend, case: Case, direction: Direction, what: str) -> str:
+    """The message of a failed check: what is wrong, in which call, and the line that shows it again."""
+    return (
+        f"{backend.title}, {direction}: {what}\n"
+        f"  call       {case!r}\n"
+        f'  reproduce  python -m harness judge --backend {backend.name} --direction {direction} "{case!r}"'
+    )

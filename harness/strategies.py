@@ -1,0 +1,198 @@
+"""Cases for Hypothesis: every kind of geometry that has ever gone wrong, small enough to judge and to read.
+
+The known suites use square maps, square crops and boxes from the inside, and so do not see a swapped axis or a wrong
+border. Here N, C, H, W and the crop's sides are drawn one by one, and each coordinate of a box comes from a family of
+its own. The simplest choice stands first everywhere: a failure shrinks to one box of one sample on a small image.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+
+from hypothesis import strategies as st
+
+from harness.case import LAYOUTS, METHODS, VALUES, Box, BoxRule, Case, Layout, Method, Values
+
+# A pair (first, last) of a box on one axis, by family.
+Pair = tuple[float, float]
+BOX_FAMILIES = (
+    "interior",
+    "border",
+    "on_pixel",
+    "pixel_grid",
+    "half_pixel",
+    "inverted",
+    "zero_area",
+    "partly_outside",
+    "outside",
+    "huge",
+    "not_finite",
+)
+FINITE_FAMILIES = tuple(family for family in BOX_FAMILIES if family not in ("huge", "not_finite"))
+# The neighbours of 0 are subnormal, and whether subnormals are flushed to 0 belongs to the thread that a kernel runs in
+# and not to the rule: TensorFlow's flush, NumPy's do not. This is small enough to vanish beside 1 in float32, and its
+# square times any pixel is still a normal number.
+BESIDE_ZERO = 2.0**-30
+HUGE = (1e40, 3.4e38, -3.4e38, 1e30, -1e30, 1e10)
+
+
+@st.composite
+def cases(
+    draw: st.DrawFn,
+    *,
+    box_rules: Sequence[BoxRule] = ("normalized",),
+    methods: Sequence[Method] = METHODS,
+    image_dtypes: Sequence[str] = ("float32", "float64"),
+    boxes_dtypes: Sequence[str] = ("float32", "float64"),
+    index_dtypes: Sequence[str] = ("int32", "int64"),
+    layouts: Sequence[Layout] = LAYOUTS,
+    values: Sequence[Values] = VALUES,
+    box_families: Sequence[str] = BOX_FAMILIES,
+    finite_boxes: bool = False,
+    empty: bool = True,
+    longest_side: int = 100,
+    most_outputs: int = 400,
+) -> Case:
+    """Cases within the given choices.
+
+    finite_boxes   leaves out the boxes that are NaN, infinite or huge: some implementations end the process on them.
+    empty          whether M, C or N may be 0 (N only together with M).
+    most_outputs   M*C*h*w is at most this: the oracle is plain Python.
+    """
+    side, long = st.integers(1, 12), st.integers(1, longest_side)
+    # One long side is enough for positions of many digits, where orders of rounding differ, and is still few pixels.
+    height, width = draw(st.one_of(st.tuples(side, side), st.tuples(side, long), st.tuples(long, side)))
+    crop = (draw(st.integers(1, 7)), draw(st.integers(1, 7)))
+    # 0 is the rare case, not the simplest one: it would shrink every failure to an empty one.
+    count = st.one_of(st.integers(1, 5), st.integers(0, 5)) if empty else st.integers(1, 5)
+    channels = draw(st.one_of(st.integers(1, 3), st.integers(0, 3)) if empty else st.integers(1, 3))
+    most = most_outputs // max(1, channels * crop[0] * crop[1])
+    box_count = min(draw(count), max(1, most))
+    images = draw(st.integers(1, 3) if box_count or not empty else st.integers(0, 3))
+
+    family = draw(st.sampled_from(values))
+    rule, boxes_dtype = draw(st.sampled_from(box_rules)), draw(st.sampled_from(boxes_dtypes))
+    families = [family for family in box_families if not finite_boxes or family in FINITE_FAMILIES]
+    if family in ("nan_pixel", "inf_pixel") and "pixel_grid" in families:
+        families += ["pixel_grid"] * len(families)  # else such a pixel is hardly ever a neighbour that must stay unread
+    box = boxes(rule, (height, width), crop, families, boxes_dtype)
+    drawn = draw(st.lists(box, min_size=box_count, max_size=box_count))
+    if box_count > 1 and draw(st.integers(0, 3)) == 3:
+        drawn[-1] = drawn[0]
+    indices = draw(st.lists(st.integers(0, max(images - 1, 0)), min_size=box_count, max_size=box_count))
+
+    method = draw(st.sampled_from(methods))
+    image_dtype = draw(st.sampled_from(image_dtypes))
+    if not image_dtype.startswith("float") and family not in ("ramp", "dyadic", "normal"):
+        family = "ramp"  # NaN, -0.0 and 24 decades are not for integers
+    return Case(
+        shape=(images, channels, height, width),
+        boxes=tuple(drawn),
+        box_indices=tuple(indices),
+        crop_size=crop,
+        method=method,
+        extrapolation_value=draw(st.sampled_from([0.0, -3.5, 0.1, 1e6])),
+        box_rule=rule,
+        image_dtype=image_dtype,
+        boxes_dtype=boxes_dtype,
+        index_dtype=draw(st.sampled_from(index_dtypes)),
+        layout=draw(st.sampled_from(layouts)),
+        values=family,
+        seed=draw(st.integers(0, 2**16)),
+    )
+
+
+@st.composite
+def boxes(
+    draw: st.DrawFn,
+    rule: BoxRule,
+    size: tuple[int, int],
+    crop: tuple[int, int],
+    families: Sequence[str],
+    dtype: str,
+) -> Box:
+    """A box in its rule's own order and units, every coordinate exact in `dtype` (1e40 apart, which overflows it)."""
+    family = draw(st.sampled_from(families))
+    other = draw(st.sampled_from([family, family, family, *families]))
+    y, x = draw(pairs(family, size[0], crop[0], dtype)), draw(pairs(other, size[1], crop[1], dtype))
+    if rule == "normalized":
+        return (y[0], x[0], y[1], x[1])
+    # Bin centres lie half a pixel inside the box: to put them on pixels it is one pixel longer.
+    longer = [float(rule == "bin_centres" and drawn == "pixel_grid") for drawn in (family, other)]
+    y, x = _in_pixels(y, size[0], longer[0], dtype), _in_pixels(x, size[1], longer[1], dtype)
+    return (x[0], y[0], x[1], y[1])
+
+
+@st.composite
+def pairs(draw: st.DrawFn, family: str, length: int, count: int, dtype: str) -> Pair:
+    """The normalised (first, last) of one axis of `length` pixels and `count` samples."""
+    span = max(length - 1, 1)
+    inside, pixel = st.one_of(st.floats(0.0625, 0.9375, width=32), _long_fractions()), st.integers(0, length - 1)
+    if family == "interior":
+        pair = tuple(sorted((draw(inside), draw(inside))))
+    elif family == "border":
+        beside = st.tuples(_beside(0.0, dtype), _beside(1.0, dtype))
+        pair = draw(st.one_of(st.just((0.0, 1.0)), beside))
+    elif family == "on_pixel":
+        pair = tuple(sorted((draw(pixel) / span, draw(pixel) / span)))
+        pair = (draw(_beside(pair[0], dtype)), draw(_beside(pair[1], dtype)))
+    elif family == "pixel_grid":  # every sample on a pixel: the only place where a neighbour must stay unread
+        first = draw(st.integers(0, max(length - count, 0)))
+        pair = (first / span, (first + count - 1) / span)
+    elif family == "half_pixel":
+        pair = (draw(_beside((draw(pixel) + 0.5) / span, dtype)), draw(_beside((draw(pixel) + 0.5) / span, dtype)))
+    elif family == "inverted":
+        pair = (draw(st.floats(0.5, 1.25, width=32)), draw(st.floats(-0.25, 0.5, width=32)))
+    elif family == "zero_area":
+        pair = (draw(st.one_of(inside, pixel.map(lambda k: k / span))),) * 2
+    elif family == "partly_outside":
+        pair = draw(st.sampled_from([(-0.5, 0.5), (0.5, 1.5), (-0.3, 1.3), (1.3, -0.3)]))
+    elif family == "outside":
+        pair = draw(st.sampled_from([(-2.0, -1.0), (1.5, 2.5), (2.5, 1.5)]))
+    elif family == "huge":
+        large = st.sampled_from(HUGE)
+        pair = draw(st.one_of(st.tuples(large, large), st.tuples(st.just(0.0), large), st.tuples(large, st.just(0.5))))
+    elif family == "not_finite":
+        bad = st.sampled_from([math.nan, math.inf, -math.inf])
+        pair = draw(st.one_of(st.tuples(bad, st.just(0.5)), st.tuples(st.just(0.25), bad), st.tuples(bad, bad)))
+    else:
+        raise ValueError(f"There is no box family {family!r}; there are {', '.join(BOX_FAMILIES)}.")
+    return _exact(pair[0], dtype), _exact(pair[1], dtype)
+
+
+def _long_fractions() -> st.SearchStrategy[float]:
+    """Numbers in (0, 1) with every digit in use: drawn floats tend to be short, and with short ones nothing is rounded
+    and no order of rounding shows."""
+    return st.integers(1, 2**16).map(lambda k: (k * 0.6180339887498949) % 1)
+
+
+def _beside(value: float, dtype: str) -> st.SearchStrategy[float]:
+    """The value in `dtype`, and its two neighbours there."""
+    here = _exact(value, dtype)
+    return st.sampled_from([here, next_after(here, -1, dtype), next_after(here, 1, dtype)])
+
+
+def next_after(value: float, direction: int, dtype: str) -> float:
+    """The neighbour of a finite value in `dtype`; beside 0 it is BESIDE_ZERO."""
+    if value == 0:
+        return BESIDE_ZERO * direction
+    if dtype != "float32":
+        return math.nextafter(value, math.inf * direction)
+    bits = struct.unpack("<i", struct.pack("<f", value))[0]
+    step = direction if value > 0 else -direction
+    return float(struct.unpack("<f", struct.pack("<i", bits + step))[0])
+
+
+def _exact(value: float, dtype: str) -> float:
+    """Rounded to `dtype` unless that would overflow, so that the printed box is the box that is used."""
+    if dtype == "float32" and abs(value) < 3.5e38:
+        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+    return value
+
+
+def _in_pixels(pair: Pair, length: int, longer: float, dtype: str) -> Pair:
+    """The pair in pixels, from the first pixel's centre to the last one's."""
+    scale = max(length - 1, 1)
+    return _exact(pair[0] * scale, dtype), _exact(pair[1] * scale + longer, dtype)

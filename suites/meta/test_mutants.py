@@ -1,0 +1,84 @@
+"""Every planted fault is found, and the report says by which check.
+
+`python -m pytest suites/meta/test_mutants.py -rA` prints one line for each fault. The checks are the suites' own, on
+the cases the suites draw.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from harness.backends import load
+from harness.case import BOX_RULES, DIRECTIONS, Case, Direction
+from harness.judge import Status, judge, run, side_effect
+from harness.mutants import FAULTS, Fault
+from harness.strategies import cases
+
+CASES = 500
+
+
+@functools.cache
+def drawn() -> tuple[Case, ...]:
+    """The same cases in every run, as the strategies draw them."""
+    found: list[Case] = []
+
+    @settings(
+        max_examples=CASES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases(box_rules=BOX_RULES))
+    def draw(case: Case) -> None:
+        found.append(case)
+
+    draw()
+    return tuple(found)
+
+
+def killed_by(fault: Fault, direction: Direction) -> str | None:
+    """The check that finds the fault in a direction, and at which case; None if it survives them all."""
+    backend = fault.backend
+    for number, case in enumerate(drawn()):
+        inputs = case.inputs()
+        if backend.refuses(inputs, direction):
+            continue
+        got = run(backend, inputs, direction)
+        verdict = judge(case.inputs(), direction, got, order_a=True)
+        if not verdict.passed:
+            return f"judge, {verdict.status.name}, at case {number}"
+        effect = side_effect(backend, case, direction)
+        if effect:
+            return f"side effect at case {number}: {effect}"
+    return None
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+def test_fault_is_killed(fault: Fault) -> None:
+    """In every direction in which it shows."""
+    for direction in fault.directions:
+        check = killed_by(fault, direction)
+        assert check is not None, (
+            f"{fault.name} ({fault.why}) survives {CASES} cases in {direction}: a check is missing, or the strategies "
+            "no longer draw what shows it."
+        )
+        print(f"{fault.name:24} {direction:12} {check}")
+
+
+def test_the_reference_survives() -> None:
+    """The checks kill faults and nothing else."""
+    reference = load("reference")
+    for case in drawn()[::5]:
+        for direction in DIRECTIONS:
+            verdict = judge(case.inputs(), direction, run(reference, case.inputs(), direction), order_a=True)
+            assert verdict.status in (Status.EXACT, Status.WITHIN), f"{case!r}: {verdict}"
+            assert side_effect(reference, case, direction) is None, repr(case)
+
+
+def test_at_least_fifteen_faults_of_different_names() -> None:
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 15
