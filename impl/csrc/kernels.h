@@ -51,7 +51,7 @@ int64_t first_bad_index(const BoxList& boxes, int64_t images);
 int64_t first_bad_box(const BoxList& boxes, const int64_t (&image_size)[4], int64_t crop_height, int64_t crop_width);
 
 // Forward. A unit is one box in one block of channels.
-int64_t forward_units(const View& crops);
+int64_t forward_units(const ConstView& image, const BoxList& boxes);
 void forward(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value,
              const View& crops, int64_t begin, int64_t end);
 

@@ -160,7 +160,7 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
   const Tensor crops = new_tensor(image, {list.count, image_view.size[1], crop_height, crop_width},
                                   channels_innermost(image_view));
   const View crops_view = output_view(crops);
-  run(forward_units(crops_view), crops.numel(), [&](int64_t begin, int64_t end) {
+  run(forward_units(image_view, list), crops.numel(), [&](int64_t begin, int64_t end) {
     forward(image_view, list, how, extrapolation_value, crops_view, begin, end);
   });
   return crops;

@@ -9,9 +9,29 @@
 namespace roi_align {
 namespace {
 
-constexpr int64_t kChannelBlock = 64;
+// How boxes and channels are cut into units. In planes all boxes pass over a few planes before the next few, which then
+// stay in cache; the taps are computed again for each such block of planes, which costs less than a cache miss a sample.
+// With channels innermost a box's channels lie together, so the boxes follow each other and blocks are only for balance.
+struct Cut {
+  int64_t rows, channels, block, blocks;
+  bool innermost;
 
-int64_t channel_blocks(int64_t channels) { return (channels + kChannelBlock - 1) / kChannelBlock; }
+  struct Unit {
+    int64_t row, channel_begin, channel_end;
+  };
+
+  Unit unit(int64_t i) const {
+    const int64_t row = innermost ? i / blocks : i % rows;
+    const int64_t first = (innermost ? i % blocks : i / rows) * block;
+    return {row, first, std::min(channels, first + block)};
+  }
+};
+
+Cut cut_of(const ConstView& image, int64_t rows) {
+  const bool innermost = channels_innermost(image);
+  const int64_t channels = image.size[1], block = innermost ? 64 : 16;
+  return {rows, channels, block, (channels + block - 1) / block, innermost};
+}
 
 template <typename Pixel>
 Pixel interpolate(Pixel top_left, Pixel top_right, Pixel bottom_left, Pixel bottom_right, Pixel lx, Pixel ly) {
@@ -85,23 +105,19 @@ void crop_pixels(const ConstView& image, int64_t n, const BoxTaps<Pixel>& taps, 
 template <Method method, typename Pixel>
 void forward_range(const ConstView& image, const BoxList& boxes, Pixel extrapolation, const View& crops, int64_t begin,
                    int64_t end) {
-  const int64_t channels = crops.size[1], blocks = channel_blocks(channels);
-  const bool innermost = channels_innermost(image);
+  const Cut cut = cut_of(image, crops.size[0]);
   BoxTaps<Pixel> taps(crops.size[2], crops.size[3]);
-  for (int64_t unit = begin; unit < end;) {
-    const int64_t row = unit / blocks;
-    // All of this box's channels that are in the range, at once: the taps are computed once per box.
-    const int64_t unit_end = std::min(end, (row + 1) * blocks);
-    const int64_t channel_begin = (unit - row * blocks) * kChannelBlock;
-    const int64_t channel_end = std::min(channels, (unit_end - row * blocks) * kChannelBlock);
-    const int64_t n = image_index(boxes, row);
-    taps.fill(boxes, row, method, image.size[2], image.size[3]);
-    if (innermost) {
-      crop_pixels<method>(image, n, taps, extrapolation, crops, row, channel_begin, channel_end);
+  int64_t filled = -1;
+  for (int64_t i = begin; i < end; ++i) {
+    const Cut::Unit unit = cut.unit(i);
+    const int64_t n = image_index(boxes, unit.row);
+    if (unit.row != filled) taps.fill(boxes, unit.row, method, image.size[2], image.size[3]);
+    filled = unit.row;
+    if (cut.innermost) {
+      crop_pixels<method>(image, n, taps, extrapolation, crops, unit.row, unit.channel_begin, unit.channel_end);
     } else {
-      crop_planes<method>(image, n, taps, extrapolation, crops, row, channel_begin, channel_end);
+      crop_planes<method>(image, n, taps, extrapolation, crops, unit.row, unit.channel_begin, unit.channel_end);
     }
-    unit = unit_end;
   }
 }
 
@@ -118,7 +134,9 @@ void forward_typed(const ConstView& image, const BoxList& boxes, Method method, 
 
 }  // namespace
 
-int64_t forward_units(const View& crops) { return crops.size[0] * channel_blocks(crops.size[1]); }
+int64_t forward_units(const ConstView& image, const BoxList& boxes) {
+  return boxes.count * cut_of(image, boxes.count).blocks;
+}
 
 void forward(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value,
              const View& crops, int64_t begin, int64_t end) {
