@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import hypothesis
 import pytest
 
-from harness import backends
+from harness import backends, machine, measure
 
 # The same examples on every run, for a pull request; new ones every night, remembered; few while developing.
 # No deadline anywhere: machines are shared, and a slow example is not a wrong one.
@@ -49,9 +49,15 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"There is no backend {config.getoption('--backend')!r}; there are {', '.join(backends.BACKENDS)}."
         )
-    # Without --benchmark-only every benchmark body runs once, untimed, as a smoke test.
     if not config.getoption("--benchmark-only"):
+        # Every benchmark body runs once, untimed, as a smoke test.
         config.option.benchmark_disable = True
+    elif not config.option.benchmark_json:
+        # Nobody said where to: into the same folders as `make bench`, one for each device.
+        quick = os.environ.get("QUICK") == "1"
+        config.option.benchmark_storage = f"file://{measure.results_folder(quick) / machine.device()}"
+        config.option.benchmark_save = "quick" if quick else "full"
+        config.option.benchmark_save_data = True
     config.stash[TALLY] = Tally()
 
 

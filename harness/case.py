@@ -139,8 +139,8 @@ def _values(family: Values, shape: tuple[int, ...], random: np.random.Generator)
 def _laid_out(values: Array, layout: Layout) -> Array:
     """The same values under other strides."""
     if layout == "channels_last":
-        pixels: Array = np.ascontiguousarray(values.transpose(0, 2, 3, 1))
-        return pixels.transpose(0, 3, 1, 2)
+        channels_last: Array = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        return channels_last
     if layout == "offset":
         # An inner view of a larger array that is all NaN: whoever reads past a row or forgets the offset shows it.
         n, c, h, w = values.shape

@@ -134,7 +134,9 @@ def pairs(draw: st.DrawFn, family: str, length: int, count: int, dtype: str) -> 
         pair = tuple(sorted((draw(inside), draw(inside))))
     elif family == "border":
         beside = st.tuples(_beside(0.0, dtype), _beside(1.0, dtype))
-        pair = draw(st.one_of(st.just((0.0, 1.0)), beside))
+        # A position of -0.0 is inside, and decides the sign of an interpolated zero.
+        minus_zero = st.sampled_from([(-0.0, -1.0), (-0.0, -0.0)])
+        pair = draw(st.one_of(st.just((0.0, 1.0)), beside, minus_zero))
     elif family == "on_pixel":
         pair = tuple(sorted((draw(pixel) / span, draw(pixel) / span)))
         pair = (draw(_beside(pair[0], dtype)), draw(_beside(pair[1], dtype)))

@@ -7,7 +7,6 @@
 
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 
 #if defined(__CUDACC__)
@@ -42,7 +41,8 @@ ROI_ALIGN_HOST_DEVICE Axis<T> normalized_axis(T a1, T a2, int64_t length, int64_
   const T extent = static_cast<T>(length - 1);
   if (crop == 1) {
     // The sum is rounded in T, the two products in double: that is what `0.5 * (y1 + y2) * extent` means in C++.
-    return {static_cast<T>(0.5 * static_cast<double>(a1 + a2) * static_cast<double>(length - 1)), T(0)};
+    // The step is -0.0 because adding that changes nothing, not even a start of -0.0.
+    return {static_cast<T>(0.5 * static_cast<double>(a1 + a2) * static_cast<double>(length - 1)), T(-0.0)};
   }
   return {a1 * extent, ((a2 - a1) * extent) / static_cast<T>(crop - 1)};
 }
@@ -63,7 +63,7 @@ ROI_ALIGN_HOST_DEVICE Axis<T> make_axis(BoxRule rule, T a1, T a2, int64_t length
     }
     case BoxRule::kCorners:
       if (length == 1) {
-        if (crop == 1) return {static_cast<T>(0.5 * static_cast<double>(a1 + a2)), T(0)};
+        if (crop == 1) return {static_cast<T>(0.5 * static_cast<double>(a1 + a2)), T(-0.0)};
         return {a1, (a2 - a1) / static_cast<T>(crop - 1)};
       }
       return normalized_axis(a1 / extent, a2 / extent, length, crop);
@@ -87,20 +87,22 @@ struct Tap {
   Acc weight;
 };
 
-// The tap of an inside position. The weight is exact in T and is rounded to Acc.
+// The tap of an inside position. The distance is exact in T and is rounded to Acc.
+// A position that is not negative is truncated to its floor without a call to the library, and at -0.0 this gives the
+// distance -0.0, which TensorFlow's does too: it decides the sign of an interpolated zero.
 template <typename Acc, typename T>
 ROI_ALIGN_HOST_DEVICE Tap<Acc> make_tap(Method method, T position, int64_t length) {
   // From 2^24 pixels on, length - 1 may round up in float32: an inside position can then lie past the last pixel.
   const int64_t last = length - 1;
+  const int64_t floor = static_cast<int64_t>(position);
+  const T distance = position - static_cast<T>(floor);
   if (method == Method::kNearest) {
-    const int64_t nearest = static_cast<int64_t>(std::round(position));  // halves away from zero
+    const int64_t nearest = floor + (distance >= T(0.5));  // halves away from zero
     const int64_t pixel = nearest < last ? nearest : last;
     return {pixel, pixel, Acc(0)};
   }
-  const T floor = std::floor(position);
-  const int64_t low = static_cast<int64_t>(floor);
-  const int64_t high = static_cast<int64_t>(std::ceil(position));
-  return {low < last ? low : last, high < last ? high : last, static_cast<Acc>(position - floor)};
+  const int64_t ceil = floor + (distance > T(0));
+  return {floor < last ? floor : last, ceil < last ? ceil : last, static_cast<Acc>(distance)};
 }
 
 // How far sample i moves, in pixels, when an edge of the box moves by one unit of that edge.

@@ -8,6 +8,7 @@ it is compared where no sample is near a pixel centre or the border, which is wh
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 
 from harness import strategies
@@ -27,6 +28,8 @@ def _differing(got: np.ndarray, want: np.ndarray) -> np.ndarray:
 
 
 def _assert_same_bits(backend, tensorflow, case, direction, tally) -> None:
+    if direction not in backend.order_a:
+        pytest.skip(f"{backend.title} does not claim TensorFlow's order of rounding")
     inputs = case.inputs()
     for each in (backend, tensorflow):
         if each.refuses(inputs, direction):
@@ -87,6 +90,8 @@ def test_whole_image_box_drops_the_last_row_as_tensorflow_does(backend, tensorfl
     )  # fmt: skip
     inputs = case.inputs()
     for each in (backend, tensorflow):
+        if "forward" not in each.order_a:
+            pytest.skip(f"{each.title} does not claim TensorFlow's order of rounding")
         crops = each.run(inputs, "forward")
         assert (crops[0, 0, -1] == -5).all()
         assert (crops[0, 0, :, -1] == -5).all()

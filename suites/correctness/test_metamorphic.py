@@ -64,7 +64,8 @@ def test_a_split_list_of_boxes_gives_the_parts_of_the_whole(backend, case, cut):
     inputs = case.inputs()
     cut = min(cut, len(inputs.boxes))
     parts = [_rows(inputs, slice(None, cut)), _rows(inputs, slice(cut, None))]
-    assume(all(backend.refuses(part, "forward") is None for part in parts))
+    if any(backend.refuses(part, "forward") for part in parts):
+        return  # some take no empty list
     for direction in ("forward", "grad_boxes"):
         joined = np.concatenate([_run(backend, part, direction) for part in parts])
         assert _same_bits(joined, _run(backend, inputs, direction)), case

@@ -10,7 +10,7 @@ namespace roi_align {
 namespace {
 
 // Planes are worked on a few at a time, as many as stay in a second-level cache while all boxes pass over them.
-constexpr int64_t kCacheBytes = 512 * 1024;
+constexpr int64_t kCacheBytes = 1024 * 1024;
 // 16 float channels are one line of 64 bytes: two threads never write to the same line.
 constexpr int64_t kChannelsPerLine = 16;
 

@@ -1,0 +1,152 @@
+"""The command line: `python -m harness bench | report | judge`.
+
+Each verb imports what it needs when it is called, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from harness.report import Report
+    from harness.report.tables import Table
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Measure, report and judge implementations of RoIAlign."
+)
+console = Console()
+
+
+@app.command(epilog="Example: python -m harness bench --quick")
+def bench(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few workloads, under two minutes; not for the record.")
+    ] = False,
+) -> None:
+    """Measure all columns on all workloads, each result judged first, and make the tables and the report."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from harness import machine, measure
+
+    console.print(f"[bold]{machine.device()}[/]: {machine.cpu_model()}, {machine.threads()} threads")
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[row]}"),
+        console=console,
+    ) as progress:
+        tasks = {
+            allocator: progress.add_task(allocator, total=None, start=False, row="") for allocator in measure.ALLOCATORS
+        }
+
+        def tell(allocator: str, event: dict[str, object]) -> None:
+            if "total" in event:
+                progress.start_task(tasks[allocator])
+                progress.update(tasks[allocator], total=float(str(event["total"])))
+            progress.update(tasks[allocator], advance=float("done" in event), row=str(event.get("begins", "")))
+
+        try:
+            outcomes = measure.run(quick, tell)
+        except KeyboardInterrupt:
+            progress.stop()
+            console.print("Interrupted: the measuring process was stopped and its partial files were removed.")
+            raise typer.Exit(130) from None
+    failed = [outcome for outcome in outcomes if outcome.code != 0 or outcome.file is None]
+    for outcome in failed:
+        console.print(f"[bold red]The run with the {outcome.allocator} allocator did not pass.[/] Its last lines:")
+        console.print(outcome.tail, markup=False, highlight=False)
+    if any(outcome.file is not None for outcome in outcomes):
+        _finish(_write(measure.results_folder(quick)))
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: python -m harness report results")
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder that holds the JSON files.")] = Path("results"),
+) -> None:
+    """Remake throughput.csv, README.md and report.html from the stored JSON alone."""
+    _finish(_write(folder))
+
+
+@app.command(
+    epilog="Example: python -m harness judge --backend tensorflow --direction forward "
+    '"Case(shape=(1, 1, 4, 5), boxes=((0.1, 0.2, 0.7, 0.9),), box_indices=(0,), crop_size=(2, 3))"'
+)
+def judge(
+    case: Annotated[str, typer.Argument(help="The line that a failure printed: Case(...).")],
+    backend: Annotated[str, typer.Option(help="Whose result to judge.")] = "roi_align",
+    direction: Annotated[str, typer.Option(help="forward, grad_image or grad_boxes.")] = "forward",
+) -> None:
+    """Run one case on one backend and judge its result against the oracle; exit 1 if it does not pass."""
+    from harness import judge as judging
+    from harness.backends import MissingLibrary, load
+    from harness.case import DIRECTIONS, Case
+
+    wanted = next((each for each in DIRECTIONS if each == direction), None)
+    if wanted is None:
+        _stop(f"There is no direction {direction!r}; there are {', '.join(DIRECTIONS)}.")
+    try:
+        inputs = Case.parse(case).inputs()
+        chosen = load(backend)
+    except (ValueError, MissingLibrary) as error:
+        _stop(str(error))
+    if not chosen.same_rule:
+        _stop(f"{chosen.title} computes another rule than the oracle; it can be timed, not judged.")
+    refusal = chosen.refuses(inputs, wanted)
+    if refusal is not None:
+        _stop(refusal)
+    verdict = judging.judge(inputs, wanted, judging.run(chosen, inputs, wanted), order_a=wanted in chosen.order_a)
+    console.print(f"{chosen.title}, {direction}: {verdict}", markup=False, highlight=False, soft_wrap=True)
+    if not verdict.passed:
+        raise typer.Exit(1)
+
+
+def _stop(sentence: str) -> NoReturn:
+    """Say what cannot be done and leave with a usage error's exit code."""
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(2)
+
+
+def _write(folder: Path) -> Report:
+    from harness.report import write
+
+    try:
+        return write(folder)
+    except FileNotFoundError as error:
+        console.print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+def _finish(made: Report) -> None:
+    """Print the tables and where the files lie."""
+    from harness.report import summary
+
+    for table in summary(made.table):
+        console.print(_rich(table))
+    for problem in made.problems:
+        console.print(problem, markup=False, soft_wrap=True)
+    for name, path in (("table", made.csv), ("summary", made.markdown), ("report", made.html)):
+        console.print(f"{name:8}{path.resolve()}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _rich(table: Table) -> object:
+    from rich.table import Table as RichTable
+
+    shown = RichTable(title=table.caption, title_justify="left")
+    for place, name in enumerate(table.header):
+        shown.add_column(name, justify="right" if place else "left")
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,128 @@
+"""One run of the benchmarks: a fresh pytest process per allocator, whole JSON files or none.
+
+The C library reads its allocator's settings when a process starts, so the two columns need two processes. Each writes
+to a folder of its own under build/; only what is complete is moved to where results live, so that an interrupted run
+leaves nothing behind that a report would trip over.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import machine
+from harness.progress import DESCRIPTOR
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+FULL_RESULTS = REPOSITORY / "results"
+# A quick run says that the way works; what is committed under results/ stays what a full run measured.
+QUICK_RESULTS = REPOSITORY / "build" / "quick-results"
+ALLOCATORS: dict[str, dict[str, str]] = {"default": {}, "tuned": machine.TUNED_ALLOCATOR}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one process: the file it left (None if none), pytest's exit code, and the end of what it printed."""
+
+    allocator: str
+    file: Path | None
+    code: int
+    tail: str
+
+
+def results_folder(quick: bool) -> Path:
+    """Where a run's JSON and the tables made of it go."""
+    return QUICK_RESULTS if quick else FULL_RESULTS
+
+
+def run(quick: bool, tell: Callable[[str, dict[str, object]], None]) -> list[Outcome]:
+    """Measures under each allocator in turn; `tell(allocator, event)` hears of the child's progress.
+
+    KeyboardInterrupt stops the child, removes what it left, and is raised again.
+    """
+    name = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    target = results_folder(quick) / machine.device() / f"{name}-{'quick' if quick else 'full'}"
+    outcomes: list[Outcome] = []
+    with _scratch() as scratch:
+        for allocator in ALLOCATORS:
+            judged = next((outcome.file for outcome in outcomes if outcome.file is not None), None)
+            outcomes.append(_child(allocator, name, quick, scratch, judged, tell))
+        # Moved together at the end: a run is there with all its files or not at all.
+        for place, outcome in enumerate(outcomes):
+            if outcome.file is not None:
+                target.mkdir(parents=True, exist_ok=True)
+                outcomes[place] = Outcome(
+                    outcome.allocator, outcome.file.replace(target / outcome.file.name), outcome.code, outcome.tail
+                )
+    return outcomes
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder on the same file system as the results, gone afterwards."""
+    (REPOSITORY / "build").mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=REPOSITORY / "build"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _child(
+    allocator: str,
+    name: str,
+    quick: bool,
+    scratch: Path,
+    judged: Path | None,
+    tell: Callable[[str, dict[str, object]], None],
+) -> Outcome:
+    """One pytest process, from its start to its file."""
+    file, log = scratch / f"{allocator}.json", scratch / f"{allocator}.log"
+    reading, writing = os.pipe()
+    environment = {key: value for key, value in os.environ.items() if key not in machine.TUNED_ALLOCATOR}
+    environment |= {
+        **ALLOCATORS[allocator],
+        DESCRIPTOR: str(writing),
+        "BENCH_RUN": name,
+        "QUICK": "1" if quick else "0",
+    }
+    if judged is not None:
+        environment["BENCH_JUDGED"] = str(judged)
+    command = [
+        *(sys.executable, "-m", "pytest", "suites/performance", "-p", "harness.progress", "-p", "no:cacheprovider"),
+        *("--benchmark-only", "--benchmark-quiet", f"--benchmark-json={file}", "-q", "--tb=short", "-rf"),
+    ]
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdout=output, stderr=subprocess.STDOUT, pass_fds=(writing,)
+        )
+    os.close(writing)
+    try:
+        with os.fdopen(reading, encoding="utf-8") as events:
+            for line in events:
+                tell(allocator, json.loads(line))
+        code = child.wait()
+    except BaseException:
+        child.terminate()
+        child.wait()
+        raise
+    tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-30:])
+    return Outcome(allocator, file if _whole(file) else None, code, tail)
+
+
+def _whole(file: Path) -> bool:
+    """Whether a file is there and can be read to its end."""
+    try:
+        json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,136 @@
+"""The pictures of a report, as SVG that stands inside a page.
+
+Text stays text and takes the page's own colour, so that one picture is readable on a light and on a dark ground. The
+same figures give the same bytes: no dates, no random ids.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.report import tables
+
+_INK = "#010203"  # drawn in this colour, then replaced by the page's
+_COLOURS = {
+    ("roi_align", "contiguous"): "#3b82c4",
+    ("roi_align", "channels_last"): "#1aa37a",
+    ("tensorflow", "channels_last"): "#e08a1e",
+    ("torchvision", "contiguous"): "#a05195",
+}
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "roi_align",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG element, what it shows in one sentence, and what a reader who cannot see it is told."""
+
+    svg: str
+    caption: str
+    alternative: str
+
+
+def ratios(table: pd.DataFrame, direction: str) -> Picture | None:
+    """Bars: how many times as fast as TensorFlow, on a logarithmic axis."""
+    part = table[(table.direction == direction) & (table.series == "") & (table.backend != "tensorflow")]
+    caption = f"{tables.DIRECTIONS[direction]}: times as fast as TensorFlow (right of the line is faster)"
+    return _bars(part, "ratio_to_tensorflow", caption, "times as fast as TensorFlow", logarithmic=True)
+
+
+def roof(table: pd.DataFrame, direction: str) -> Picture | None:
+    """Bars: compulsory bytes per second over the copy bandwidth measured in the same run."""
+    part = table[(table.direction == direction) & (table.series == "")]
+    caption = f"{tables.DIRECTIONS[direction]}: compulsory bytes per second, as a part of the machine's copy bandwidth"
+    return _bars(part, "roof_fraction", caption, "part of the copy bandwidth", logarithmic=False)
+
+
+def _bars(part: pd.DataFrame, value: str, caption: str, label: str, *, logarithmic: bool) -> Picture | None:
+    """Horizontal bars, one group per workload; the line is at 1."""
+    part = part[np.isfinite(part[value])]
+    if part.empty:
+        return None
+    pairs, workloads = tables.columns(part), list(dict.fromkeys(part.workload))
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7, 0.6 + 0.22 * len(workloads) * (len(pairs) + 0.8)), layout="constrained")
+        axes: Axes = figure.subplots()
+        height = 0.8 / len(pairs)
+        for place, pair in enumerate(pairs):
+            lines = part[(part.backend == pair[0]) & (part.layout == pair[1])].set_index("workload")[value]
+            where = [workloads.index(workload) + (place + 0.5) * height - 0.4 for workload in lines.index]
+            bars = axes.barh(where, lines, height * 0.9, color=_COLOURS.get(pair), label=tables.column(*pair))
+            axes.bar_label(bars, [f" {each:.2f}" for each in lines], fontsize=7)
+        axes.axvline(1, color=_INK, linewidth=0.8)
+        if logarithmic:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_yticks(range(len(workloads)), workloads)
+        axes.invert_yaxis()
+        axes.set_xlabel(label)
+        figure.legend(loc="outside upper center", ncols=len(pairs), frameon=False, fontsize=8)
+        svg = _svg(figure)
+    said = [
+        f"{line.workload}, {tables.column(str(line.backend), str(line.layout))}: {getattr(line, value):.2f}"
+        for line in part.itertuples()
+    ]
+    return Picture(svg, caption, f"{caption}. {'; '.join(said)}.")
+
+
+def scaling(table: pd.DataFrame, kind: str, direction: str) -> Picture | None:
+    """Curves: time over the size of a series, both axes logarithmic."""
+    part = table[(table.direction == direction) & (table.series == kind) & np.isfinite(table.median_s)]
+    if part.empty:
+        return None
+    pairs = tables.columns(part)
+    caption = f"{tables.DIRECTIONS[direction]}: time over the number of {tables.SERIES[kind]}"
+    said = []
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7, 3.4), layout="constrained")
+        axes: Axes = figure.subplots()
+        for pair in pairs:
+            lines = part[(part.backend == pair[0]) & (part.layout == pair[1])].sort_values("size")
+            name = tables.column(*pair)
+            axes.loglog(lines["size"], lines.median_s * 1e3, marker="o", color=_COLOURS.get(pair), label=name)
+            said.append(
+                f"{name}: from {tables.milliseconds(lines.median_s.iloc[0])} ms at {int(lines['size'].iloc[0]):,} "
+                f"to {tables.milliseconds(lines.median_s.iloc[-1])} ms at {int(lines['size'].iloc[-1]):,}"
+            )
+        axes.set_xlabel(f"number of {tables.SERIES[kind]}")
+        axes.set_ylabel("median time, ms")
+        axes.grid(alpha=0.3)
+        figure.legend(loc="outside upper center", ncols=len(pairs), frameon=False, fontsize=8)
+        svg = _svg(figure)
+    return Picture(svg, caption, f"{caption}. {'; '.join(said)}.")
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an SVG element without a ground, a date, or a mention of any other document."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # several pictures share a page: ids must not repeat
+    svg = re.sub(
+        r'(<svg[^>]*?) width="[^"]*" height="[^"]*"|(<svg[^>]*?) height="[^"]*" width="[^"]*"', r"\1\2", svg, count=1
+    )
+    return svg.replace(_INK, "currentColor")

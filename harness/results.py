@@ -1,0 +1,111 @@
+"""What was measured, as data frames.
+
+The JSON files under results/ are the source of truth, written by pytest-benchmark and never by hand. A file says
+itself which device and run it belongs to, so two machines' folders merge by copying. A file that cannot be read is
+named and left out: one broken upload must not hide nine good ones.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+SCHEMA = 1
+# Together these name one line of the tables; its blocks differ only in when they ran.
+KEY = ["device", "run", "kind", "allocator", "workload", "op", "direction", "backend", "dtype", "layout"]
+# What else a row carries, the same in all its blocks.
+CARRIED = [
+    "title", "source", "series", "size", "boxes", "threads", "compulsory_bytes", "copy_gbps", "peak_memory_bytes",
+    "digest", "compared", "differing", "status", "message",
+]  # fmt: skip
+# throughput.csv's columns, in order. Times in seconds, rates per second, gbps in 10^9 bytes per second.
+COLUMNS = [
+    *KEY, "median_s", "p05_s", "p95_s", "samples", "boxes", "boxes_per_s", "compulsory_bytes", "gbps", "copy_gbps",
+    "roof_fraction", "ratio_to_tensorflow", "peak_memory_bytes", "digest", "compared", "differing", "threads",
+    "status", "message",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Results:
+    """The stored rows and what is known of where they come from.
+
+    blocks     one line per row and block: KEY, CARRIED, `block` and `samples`, the raw seconds ([] if not measured).
+    machines   (device, run) -> what the machine said of itself.
+    problems   files that were left out, each as a sentence.
+    """
+
+    blocks: pd.DataFrame
+    machines: dict[tuple[str, str], dict[str, Any]]
+    problems: tuple[str, ...]
+
+
+def read(folder: Path) -> Results:
+    """All results under a folder; an empty frame if there are none."""
+    lines: list[dict[str, Any]] = []
+    machines: dict[tuple[str, str], dict[str, Any]] = {}
+    problems: list[str] = []
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            found = [_line(each["extra_info"], each["stats"]["data"]) for each in stored["benchmarks"]]
+            found += [_line(each, []) for each in stored.get("unmeasured", [])]
+            machine = dict(stored["machine_info"]["roi_align"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            problems.append(f"{path.relative_to(folder)} was left out: {type(error).__name__}: {error}.")
+            continue
+        lines += found
+        machines.update({(line["device"], line["run"]): machine for line in found})
+    return Results(pd.DataFrame(lines, columns=[*KEY, *CARRIED, "block", "samples"]), machines, tuple(problems))
+
+
+def _line(record: dict[str, Any], samples: list[float]) -> dict[str, Any]:
+    """One row of one block; ValueError if a newer version of this project wrote it."""
+    if record["schema"] > SCHEMA:
+        raise ValueError(f"its schema is {record['schema']}, newer than {SCHEMA}; update this checkout to read it")
+    known = {name: record[name] for name in KEY}
+    return known | {name: record.get(name) for name in CARRIED} | {"block": record["block"], "samples": list(samples)}
+
+
+def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
+    """One line per row with its blocks merged: COLUMNS and the rest of CARRIED. A row that did not pass has no time.
+
+    median_s, p05_s and p95_s are over the raw samples of all blocks; roof_fraction is gbps over the copy bandwidth of
+    the same run, above 1 where the work stays in a cache; ratio_to_tensorflow is how many times as fast as TensorFlow
+    in the same run.
+    """
+    merged = [_merged(group) for _, group in blocks.groupby(KEY, sort=False, dropna=False)]
+    table: pd.DataFrame = pd.DataFrame(merged, columns=[*COLUMNS, *(name for name in CARRIED if name not in COLUMNS)])
+    same_work = ["device", "run", "allocator", "workload", "direction", "dtype"]
+    peer = table[table.backend == "tensorflow"].drop_duplicates(same_work).set_index(same_work).median_s
+    of_peer = table[same_work].apply(lambda row: peer.get(tuple(row), float("nan")), axis=1) if len(table) else []
+    table["ratio_to_tensorflow"] = pd.Series(of_peer, dtype=float) / table.median_s
+    return table
+
+
+def _merged(group: pd.DataFrame) -> dict[str, Any]:
+    """The blocks of one row as one."""
+    failed = group[group.samples.map(len) == 0]
+    line: dict[str, Any] = (group if failed.empty else failed).iloc[0].drop(["block", "samples"]).to_dict()
+    samples = pd.Series([each for block in group.samples for each in block], dtype=float)
+    line["samples"] = len(samples) if failed.empty else 0
+    if failed.empty:
+        median = float(samples.median())
+        line |= {"median_s": median, "p05_s": samples.quantile(0.05), "p95_s": samples.quantile(0.95)}
+        line |= {"boxes_per_s": line["boxes"] / median, "gbps": line["compulsory_bytes"] / median / 1e9}
+        line["roof_fraction"] = line["gbps"] / line["copy_gbps"]
+    return line
+
+
+def newest(table: pd.DataFrame) -> pd.DataFrame:
+    """The lines of each device's newest full run, or of its newest quick one if it has no full one."""
+    runs = table[["device", "run", "kind"]].drop_duplicates().sort_values(["device", "kind", "run"])
+    # "full" sorts before "quick": the last line of a device's first kind is the run to show.
+    chosen = [of_device[of_device.kind == of_device.kind.iloc[0]].iloc[-1] for _, of_device in runs.groupby("device")]
+    shown = pd.DataFrame(chosen, columns=["device", "run", "kind"])
+    lines: pd.DataFrame = table.merge(shown, on=["device", "run", "kind"], how="inner")
+    return lines

@@ -1,0 +1,94 @@
+"""The compulsory bytes of a call: what any implementation must move, however clever.
+
+Each touched line of the image once (64 bytes on a CPU), each byte of the boxes, of the upstream gradient that arrives
+at a sample inside the image, and of the output once. The lines are counted from the samples' own taps, not estimated:
+a few boxes on a large map touch little of it, and NCHW and channels_last touch different lines.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.case import Array, Direction, Inputs
+from harness.workloads import Layout
+
+LINE_BYTES = 64
+_CHUNK = 4_000_000  # taps marked at a time, so that a hundred thousand boxes need no gigabytes
+
+
+def compulsory_bytes(inputs: Inputs, direction: Direction, layout: Layout) -> int:
+    """Bytes that this direction of a bilinear call on normalised boxes must read and write in this layout."""
+    boxes_bytes = int(inputs.boxes.nbytes + inputs.box_indices.nbytes)
+    if direction == "forward":
+        return touched_lines(inputs, layout) * LINE_BYTES + boxes_bytes + int(inputs.upstream.nbytes)
+    upstream_bytes = inside_samples(inputs) * int(inputs.image.shape[1] * inputs.upstream.itemsize)
+    if direction == "grad_image":
+        return upstream_bytes + boxes_bytes + int(inputs.image.nbytes)
+    return upstream_bytes + touched_lines(inputs, layout) * LINE_BYTES + boxes_bytes + int(inputs.boxes.nbytes)
+
+
+def inside_samples(inputs: Inputs) -> int:
+    """How many of the (M, crop height, crop width) samples lie inside the image."""
+    _, _, height, width = inputs.image.shape
+    _, rows_inside = _taps(inputs, 0, height)
+    _, columns_inside = _taps(inputs, 1, width)
+    return int((rows_inside.sum(axis=1) * columns_inside.sum(axis=1)).sum())
+
+
+def touched_lines(inputs: Inputs, layout: Layout) -> int:
+    """Lines of the image that hold at least one tap; a line that two planes or images share counts for each."""
+    count, channels, height, width = inputs.image.shape
+    size = inputs.image.itemsize
+    pixels = _touched_pixels(inputs)
+    if layout == "channels_last":
+        return _lines(pixels * channels * size, channels * size)
+    # In NCHW the planes of an image repeat one pattern; only where a plane starts within a line differs.
+    lines = 0
+    for image in range(count):
+        own = pixels[pixels // (height * width) == image] % (height * width)
+        starts = (image * channels + np.arange(channels)) * height * width * size % LINE_BYTES
+        for start, planes in zip(*np.unique(starts, return_counts=True), strict=True):
+            lines += int(planes) * _lines(int(start) + own * size, size)
+    return lines
+
+
+def _lines(offsets: Array, length: int) -> int:
+    """Lines under the byte ranges [offset, offset + length), the offsets ascending."""
+    if offsets.size == 0:
+        return 0
+    first, last = offsets // LINE_BYTES, (offsets + length - 1) // LINE_BYTES
+    already = np.concatenate([[-1], last[:-1]])
+    return int((last - np.maximum(first, already + 1) + 1).clip(min=0).sum())
+
+
+def _touched_pixels(inputs: Inputs) -> Array:
+    """Ascending indices into (N,H,W) of the pixels that a sample inside the image reads."""
+    count, _, height, width = inputs.image.shape
+    rows, rows_inside = _taps(inputs, 0, height)
+    columns, columns_inside = _taps(inputs, 1, width)
+    touched = np.zeros(count * height * width, dtype=bool)
+    step = max(1, _CHUNK // max(1, rows.shape[1] * columns.shape[1]))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        plane = inputs.box_indices[part].astype(np.int64) * height
+        pixels = (plane[:, None] + rows[part])[:, :, None] * width + columns[part][:, None, :]
+        inside = rows_inside[part].repeat(2, axis=1)[:, :, None] & columns_inside[part].repeat(2, axis=1)[:, None, :]
+        touched[pixels[inside]] = True
+    return np.flatnonzero(touched)
+
+
+def _taps(inputs: Inputs, axis: int, length: int) -> tuple[Array, Array]:
+    """The lower and upper tap of every sample of an axis, (M, 2 n), and whether the sample is inside, (M, n)."""
+    count = inputs.crop_size[axis]
+    first, last = inputs.boxes[:, axis, None], inputs.boxes[:, axis + 2, None]
+    extent = np.float32(length - 1)
+    if count > 1:
+        positions = first * extent + np.arange(count, dtype=np.float32) * (
+            (last - first) * extent / np.float32(count - 1)
+        )
+    else:
+        positions = np.float32(0.5) * (first + last) * extent
+    inside = (positions >= 0) & (positions <= extent)
+    positions = np.where(inside, positions, 0)
+    taps = np.stack([np.floor(positions), np.ceil(positions)], axis=2).astype(np.int64)
+    return taps.reshape(len(positions), -1), inside

@@ -1,0 +1,87 @@
+"""The gate before the clock: right results pass it, and each way of being wrong stops at it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness import gate
+from harness.backends import Backend, load
+from harness.case import DIRECTIONS, Array, Direction, Inputs
+from harness.workloads import SMOKE
+
+
+@pytest.fixture(scope="module")
+def inputs() -> Inputs:
+    return SMOKE.inputs()
+
+
+@pytest.fixture(scope="module")
+def backend() -> Backend:
+    return load("reference")
+
+
+@pytest.fixture(scope="module")
+def right(backend: Backend, inputs: Inputs) -> dict[Direction, Array]:
+    return {direction: backend.run(inputs, direction) for direction in DIRECTIONS}
+
+
+def nothing() -> None:
+    """No TensorFlow to compare with."""
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_right_result_passes_and_is_compared_in_full(
+    backend: Backend, inputs: Inputs, right: dict[Direction, Array], direction: Direction
+) -> None:
+    got = right[direction]
+    found = gate.check(backend, inputs, direction, got, lambda: got)
+    assert found.passed
+    assert found.status in ("EXACT", "WITHIN")
+    # The peer rounds the positions of its box gradient in another order: there is nothing to be equal to.
+    assert found.compared == (0 if direction == "grad_boxes" else got.size)
+    assert found.differing == 0
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_wrong_result_fails_by_the_oracle_alone(
+    backend: Backend, inputs: Inputs, right: dict[Direction, Array], direction: Direction
+) -> None:
+    found = gate.check(backend, inputs, direction, right[direction] + np.float32(1), nothing)
+    assert not found.passed
+    assert found.status == "OUT"
+    assert found.message
+
+
+@pytest.mark.parametrize("direction", ["forward", "grad_image"])
+def test_one_bit_anywhere_fails_by_the_peer(
+    backend: Backend, inputs: Inputs, right: dict[Direction, Array], direction: Direction
+) -> None:
+    got = right[direction].copy()
+    bits = got.reshape(-1).view(np.uint32)
+    bits[np.flatnonzero(got)[-1]] ^= 1
+    found = gate.check(backend, inputs, direction, got, lambda: right[direction])
+    assert (found.passed, found.status, found.differing) == (False, "DIFFERS", 1)
+
+
+def test_a_wrong_shape_fails(backend: Backend, inputs: Inputs, right: dict[Direction, Array]) -> None:
+    turned = np.ascontiguousarray(right["grad_image"].transpose(0, 1, 3, 2))
+    assert gate.check(backend, inputs, "grad_image", turned, nothing).status == "SHAPE"
+
+
+def test_another_rule_is_marked_and_not_judged(backend: Backend, inputs: Inputs, right: dict[Direction, Array]) -> None:
+    found = gate.check(replace(backend, same_rule=False), inputs, "forward", right["forward"] + 1, nothing)
+    assert (found.passed, found.status) == (True, gate.OTHER_RULE)
+
+
+def test_an_earlier_verdict_holds_for_the_same_bits_only(
+    backend: Backend, inputs: Inputs, right: dict[Direction, Array]
+) -> None:
+    before = gate.check(backend, inputs, "forward", right["forward"], nothing)
+    marked = replace(before, message="from before")
+    assert gate.check(backend, inputs, "forward", right["forward"], nothing, marked) == marked
+    assert not gate.check(backend, inputs, "forward", right["forward"] + 1, nothing, marked).passed
+    failed = replace(marked, passed=False)
+    assert gate.check(backend, inputs, "forward", right["forward"], nothing, failed).message == ""

@@ -1,0 +1,207 @@
+"""The way from stored JSON to tables, on small made-up files whose every figure is known beforehand."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pandas", reason="reading results needs pandas")
+
+import numpy as np
+
+from harness import results
+from harness.case import Inputs
+from harness.traffic import compulsory_bytes, inside_samples, touched_lines
+
+BASE = {
+    "schema": 1, "run": "r1", "kind": "full", "device": "cpu-test", "allocator": "default", "threads": 2,
+    "copy_gbps": 10.0, "workload": "w", "source": "made up", "series": "", "size": 0, "op": "crop_and_resize",
+    "direction": "forward", "backend": "roi_align", "title": "t", "dtype": "float32", "layout": "contiguous",
+    "block": 0, "boxes": 100, "status": "EXACT", "message": "", "compared": 7, "differing": 0, "digest": "d",
+    "peak_memory_bytes": 1_000_000, "compulsory_bytes": 2_000_000_000,
+}  # fmt: skip
+
+
+def measured(samples: list[float], **changes: Any) -> dict[str, Any]:
+    return {"extra_info": {**BASE, **changes}, "stats": {"data": samples}}
+
+
+def store(folder: Path, name: str, benchmarks: list[dict[str, Any]], unmeasured: list[dict[str, Any]] = []) -> None:  # noqa: B006
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"benchmarks": benchmarks, "unmeasured": unmeasured, "machine_info": {"roi_align": {"cpu": "a cpu"}}}
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def line(table: Any, **chosen: str) -> Any:
+    for name, value in chosen.items():
+        table = table[table[name] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def test_blocks_are_merged_over_their_raw_samples(tmp_path: Path) -> None:
+    # The median of the block medians would be 3.5; the median of all samples is 2.
+    store(tmp_path, "a.json", [measured([1.0, 1.0, 2.0], block=0), measured([6.0, 5.0], block=1)])
+    row = line(results.throughput(results.read(tmp_path).blocks))
+    assert row.median_s == 2.0
+    assert row.samples == 5
+    assert row.p05_s == pytest.approx(1.0)
+    assert row.p95_s == pytest.approx(5.8)
+    assert row.boxes_per_s == 50
+    assert row.gbps == 1.0
+    assert row.roof_fraction == pytest.approx(0.1)
+
+
+def test_ratio_is_to_tensorflow_of_the_same_run_and_allocator(tmp_path: Path) -> None:
+    store(tmp_path, "a.json", [measured([2.0]), measured([3.0], backend="tensorflow", layout="channels_last")])
+    slow = [measured([2.0], run="r2"), measured([8.0], run="r2", backend="tensorflow", layout="channels_last")]
+    store(tmp_path, "b.json", slow)
+    store(tmp_path, "c.json", [measured([2.0], allocator="tuned")])
+    table = results.throughput(results.read(tmp_path).blocks)
+    assert line(table, run="r1", allocator="default", backend="roi_align").ratio_to_tensorflow == 1.5
+    assert line(table, run="r2", backend="roi_align").ratio_to_tensorflow == 4.0
+    assert np.isnan(line(table, allocator="tuned").ratio_to_tensorflow)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", "{}", '{"benchmarks": [{"extra_info": {}}]}', json.dumps({"benchmarks": [], "machine_info": {}})],
+)
+def test_a_broken_file_is_named_and_the_others_are_read(tmp_path: Path, content: str) -> None:
+    store(tmp_path, "good.json", [measured([1.0])])
+    (tmp_path / "broken.json").write_text(content, encoding="utf-8")
+    found = results.read(tmp_path)
+    assert len(found.blocks) == 1
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith("broken.json was left out")
+
+
+def test_a_file_of_a_newer_schema_is_left_out_by_name(tmp_path: Path) -> None:
+    store(tmp_path, "newer.json", [measured([1.0], schema=results.SCHEMA + 1)])
+    found = results.read(tmp_path)
+    assert found.blocks.empty
+    assert "newer.json" in found.problems[0]
+    assert "update this checkout" in found.problems[0]
+
+
+def test_a_row_that_failed_has_a_status_and_no_time(tmp_path: Path) -> None:
+    failed = {**BASE, "status": "OUT", "message": "crops[0, 0, 0, 0] is 2.0", "backend": "tensorflow"}
+    store(tmp_path, "a.json", [measured([1.0])], [failed, {**failed, "block": 1}])
+    table = results.throughput(results.read(tmp_path).blocks)
+    row = line(table, backend="tensorflow")
+    assert row.status == "OUT"
+    assert row.samples == 0
+    assert np.isnan([row.median_s, row.p05_s, row.p95_s, row.boxes_per_s, row.gbps, row.roof_fraction]).all()
+    assert np.isnan(line(table, backend="roi_align").ratio_to_tensorflow)
+
+
+def test_a_row_that_failed_in_one_block_has_no_time_from_another(tmp_path: Path) -> None:
+    store(tmp_path, "a.json", [measured([1.0])], [{**BASE, "block": 1, "status": "ERROR"}])
+    row = line(results.throughput(results.read(tmp_path).blocks))
+    assert row.status == "ERROR"
+    assert np.isnan(row.median_s)
+
+
+def test_the_newest_full_run_is_shown_and_a_quick_one_only_without_it(tmp_path: Path) -> None:
+    store(tmp_path, "a.json", [measured([1.0], run="r1"), measured([1.0], run="r3", kind="quick")])
+    store(tmp_path, "b.json", [measured([1.0], run="r2"), measured([1.0], run="r1", kind="quick", device="cpu-other")])
+    shown = results.newest(results.throughput(results.read(tmp_path).blocks))
+    assert set(zip(shown.device, shown.run, shown.kind, strict=True)) == {
+        ("cpu-test", "r2", "full"),
+        ("cpu-other", "r1", "quick"),
+    }
+
+
+@pytest.fixture
+def reported(tmp_path: Path) -> Path:
+    """A folder with a report made of one device, both allocators, one failed row, a series and a broken file."""
+    for package in ("jinja2", "matplotlib"):
+        pytest.importorskip(package, reason=f"a report needs {package}")
+    from harness.report import write
+
+    tensorflow = {"backend": "tensorflow", "layout": "channels_last"}
+    for allocator in ("default", "tuned"):
+        rows = [measured([2.0], allocator=allocator), measured([3.0], allocator=allocator, **tensorflow)]
+        if allocator == "default":
+            rows += [measured([float(size)], workload=f"b{size}", series="boxes", size=size) for size in (10, 100)]
+        failed = {**BASE, "workload": "<v>", "allocator": allocator, "status": "DIFFERS", "message": "3 outputs differ"}
+        store(tmp_path, f"cpu-test/{allocator}.json", rows, [failed])
+    (tmp_path / "cpu-test" / "broken.json").write_text("{", encoding="utf-8")
+    write(tmp_path)
+    return tmp_path
+
+
+def test_the_report_says_what_was_measured_what_failed_and_what_was_left_out(reported: Path) -> None:
+    for name in ("README.md", "report.html"):
+        text = (reported / name).read_text(encoding="utf-8")
+        assert "2,000 ms (1.50x)" in text
+        assert "DIFFERS" in text
+        assert "3 outputs differ" in text
+        assert "broken.json was left out" in text
+    assert "<v>" not in (reported / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_csv_has_every_column_and_row(reported: Path) -> None:
+    import pandas as pd
+
+    table = pd.read_csv(reported / "throughput.csv")
+    assert list(table.columns) == results.COLUMNS
+    assert len(table) == 8
+    assert table[table.status == "DIFFERS"].median_s.isna().all()
+
+
+def test_the_page_asks_for_no_other_document(reported: Path) -> None:
+    page = (reported / "report.html").read_text(encoding="utf-8")
+    assert external(page) == []
+    assert external('<img src="https://example.org/a.png">')
+    assert external("@import url(//example.org/a.css)")
+
+
+def external(page: str) -> list[str]:
+    """Addresses that a browser would fetch or follow; the names of XML's vocabularies are none."""
+    page = re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
+    return re.findall(r"""(?:https?:)?//[\w.-]+\.\w+[^\s"')]*""", page) + re.findall(r'(?:src|href)="(?!#)[^"]*"', page)
+
+
+def test_every_table_has_a_caption_and_headers_and_every_picture_words(reported: Path) -> None:
+    page = (reported / "report.html").read_text(encoding="utf-8")
+    assert page.count("<table>") == page.count("<caption>") == page.count("<thead>") >= 4
+    assert page.count("<svg") == page.count('role="img" aria-label="') >= 3
+    assert page.count('aria-label=""') == 0
+
+
+def test_the_same_json_gives_the_same_bytes(reported: Path) -> None:
+    from harness.report import write
+
+    names = ("throughput.csv", "README.md", "report.html")
+    before = [(reported / name).read_bytes() for name in names]
+    write(reported)
+    assert [(reported / name).read_bytes() for name in names] == before
+
+
+def test_no_results_is_a_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("jinja2", reason="a report needs jinja2")
+    from harness.report import write
+
+    with pytest.raises(FileNotFoundError, match="There are no results under"):
+        write(tmp_path)
+
+
+def test_compulsory_bytes_of_a_call_that_can_be_counted_by_hand() -> None:
+    # One box over pixels (0,0) and (0,31) of one row of 32 float32 pixels: two 64-byte lines in each of three planes.
+    image = np.zeros((1, 3, 2, 32), dtype=np.float32)
+    boxes = np.array([[0, 0, 0, 1], [2, 0, 2, 1]], dtype=np.float32)  # the second lies outside
+    upstream = np.zeros((2, 3, 1, 2), dtype=np.float32)
+    inputs = Inputs(image, boxes, np.zeros(2, dtype=np.int32), upstream, (1, 2))
+    assert inside_samples(inputs) == 2
+    assert touched_lines(inputs, "contiguous") == 6
+    assert touched_lines(inputs, "channels_last") == 2  # 12 bytes at 0 and 12 bytes at 372: one line each
+    given = boxes.nbytes + 2 * 4
+    assert compulsory_bytes(inputs, "forward", "contiguous") == 6 * 64 + given + upstream.nbytes
+    assert compulsory_bytes(inputs, "grad_image", "contiguous") == 2 * 3 * 4 + given + image.nbytes
+    assert compulsory_bytes(inputs, "grad_boxes", "channels_last") == 2 * 3 * 4 + 2 * 64 + given + boxes.nbytes

@@ -1,0 +1,72 @@
+"""What the benchmarks share: the run they belong to, and the rows that got no time."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import machine
+from harness.gate import Gate
+
+_UNMEASURED = pytest.StashKey[list[dict[str, Any]]]()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pytest process: every row of it carries this."""
+
+    name: str
+    kind: str
+    copy_gbps: float
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_UNMEASURED] = []
+
+
+@pytest.fixture(scope="session")
+def run(request: pytest.FixtureRequest) -> Run:
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    measuring = request.config.getoption("benchmark_only")
+    return Run(
+        name=os.environ.get("BENCH_RUN", now),
+        kind="quick" if os.environ.get("QUICK") == "1" else "full",
+        copy_gbps=machine.copy_gbps() if measuring else float("nan"),
+    )
+
+
+@pytest.fixture(scope="session")
+def judged() -> dict[tuple[str, ...], Gate]:
+    """What an earlier process of the same run found, by workload, direction, backend and layout."""
+    path = os.environ.get("BENCH_JUDGED")
+    if path is None:
+        return {}
+    names = [each.name for each in fields(Gate)]
+    rows = [each["extra_info"] for each in json.loads(Path(path).read_text(encoding="utf-8"))["benchmarks"]]
+    return {
+        (row["workload"], row["direction"], row["backend"], row["layout"]): Gate(**{name: row[name] for name in names})
+        for row in rows
+    }
+
+
+@pytest.fixture(scope="session")
+def unmeasured(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    """Rows that failed the gate or could not be asked for; they go into the JSON with a status and no time."""
+    return request.config.stash[_UNMEASURED]
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    machine_info["roi_align"] = machine.describe()
+    machine_info.pop("node", None)  # a host's name is nobody's business in a committed file
+
+
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    output_json["unmeasured"] = config.stash[_UNMEASURED]
+    for benchmark in output_json["benchmarks"]:
+        benchmark["params"] = {"row": benchmark["param"]}  # else the repr of an object, addresses included
