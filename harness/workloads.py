@@ -126,8 +126,9 @@ def _segments() -> Inputs:
     return _inputs(image, boxes, indices, 64, 2)
 
 
-def _pyramid() -> Array:
-    """Level P2 (4,256,128,160) of what ResNet-50 with FPN, randomly initialised, makes of the photographs."""
+@lru_cache(maxsize=1)
+def _pyramid() -> dict[str, Array]:
+    """Levels P2 (4,256,128,160) to P5 (4,256,16,20) of what ResNet-50 with FPN, untrained, makes of the photographs."""
     import torch
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone  # type: ignore[import-untyped, unused-ignore]
 
@@ -137,12 +138,17 @@ def _pyramid() -> Array:
         # In this layout the convolutions take a third of the time.
         backbone = backbone.to(memory_format=torch.channels_last)
         levels = backbone(torch.from_numpy(_photographs()[0]).to(memory_format=torch.channels_last))
-        return np.ascontiguousarray(levels["0"].numpy())
+        return {f"p{2 + int(level)}": np.ascontiguousarray(levels[level].numpy()) for level in "0123"}
 
 
-def _segments_fpn() -> Inputs:
-    _, boxes, indices = _photographs()
-    return _inputs(_pyramid(), boxes, indices, 7, 3)
+def _segments_on(level: str) -> Callable[[], Inputs]:
+    """All boxes on one level of the pyramid; boxes are normalised, so they are the same on each."""
+
+    def make() -> Inputs:
+        _, boxes, indices = _photographs()
+        return _inputs(_pyramid()[level], boxes, indices, 7, 3)
+
+    return make
 
 
 _SERIES_MAP = (1, 16, 200, 272)
@@ -184,13 +190,16 @@ WORKLOADS = (
         quick=True,
         real=True,
     ),
-    Workload(
-        "segments_fpn",
-        "4x256x128x160, 7x7: the same photographs and boxes on level P2 of torchvision's ResNet-50 FPN "
-        "(random weights, eval mode)",
-        _segments_fpn,
-        quick=True,
-        real=True,
+    *(
+        Workload(
+            f"segments_fpn_{level}",
+            f"4x256x{512 // stride}x{640 // stride}, 7x7: the same boxes on level {level.upper()} (stride {stride}) of "
+            "the pyramid that torchvision's ResNet-50 FPN, untrained, makes of the photographs",
+            _segments_on(level),
+            quick=level == "p2",
+            real=True,
+        )
+        for level, stride in (("p2", 4), ("p3", 8), ("p4", 16), ("p5", 32))
     ),
     *(
         Workload(
