@@ -29,7 +29,7 @@ struct Cut {
 
 Cut cut_of(const ConstView& image, int64_t rows) {
   const bool innermost = channels_innermost(image);
-  const int64_t channels = image.size[1], block = innermost ? 64 : 16;
+  const int64_t channels = image.size[1], block = innermost ? 64 : 8;
   return {rows, channels, block, (channels + block - 1) / block, innermost};
 }
 
