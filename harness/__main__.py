@@ -116,10 +116,14 @@ def _stop(sentence: str) -> NoReturn:
 
 
 def _write(folder: Path) -> Report:
-    from harness.report import write
+    from harness.measure import FULL_RESULTS, REPOSITORY
+    from harness.report import write, write_readme
 
     try:
-        return write(folder)
+        made = write(folder)
+        if folder.resolve() == FULL_RESULTS:
+            write_readme(made, REPOSITORY / "README.md")
+        return made
     except FileNotFoundError as error:
         console.print(str(error), markup=False, soft_wrap=True)
         raise typer.Exit(2) from None

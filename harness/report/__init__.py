@@ -19,6 +19,7 @@ from harness.report import pictures, tables
 from harness.report.tables import Table
 
 TITLE = "Throughput of RoIAlign"
+_MARKS = ("<!-- results: written by `python -m harness report` -->", "<!-- /results -->")
 INTRODUCTION = (
     "Every figure is a ratio to something measured in the same run: TensorFlow's crop_and_resize, and the "
     "machine's copy bandwidth, read and write together, on as many threads. Times are medians over the raw "
@@ -62,6 +63,20 @@ def write(folder: Path) -> Report:
     _replace(made.markdown, _markdown(devices, tables.sources(shown), stored.problems))
     _replace(made.html, _html(devices, tables.sources(shown), stored.problems))
     return made
+
+
+def write_readme(made: Report, readme: Path) -> None:
+    """Puts the newest run's geometric means between the two marks of the project's README, if it has them."""
+    text = readme.read_text(encoding="utf-8")
+    before, found, rest = text.partition(_MARKS[0])
+    _, closed, after = rest.partition(_MARKS[1])
+    if not (found and closed):
+        return
+    shown = results.newest(made.table)
+    lines = ["", ""]
+    for device, part in shown[shown.allocator == "default"].groupby("device", sort=True):
+        lines += _markdown_table(tables.means(part, str(device)))
+    _replace(readme, before + found + "\n".join(lines) + "\n" + closed + after)
 
 
 def summary(table: pd.DataFrame) -> list[Table]:

@@ -60,6 +60,26 @@ def times(table: pd.DataFrame, direction: str) -> Table | None:
     return Table(caption, ("workload", *(column(*pair) for pair in pairs)), tuple(rows))
 
 
+def means(table: pd.DataFrame, device: str) -> Table:
+    """Per direction and column the geometric mean over the workloads of how many times as fast as TensorFlow it is."""
+    pairs = [pair for pair in columns(table) if pair[0] != "tensorflow"]
+    rows = []
+    for direction, name in DIRECTIONS.items():
+        part = table[(table.direction == direction) & (table.series == "")]
+        ratios = [part[(part.backend == backend) & (part.layout == layout)] for backend, layout in pairs]
+        rows.append((name, *(_mean(lines) for lines in ratios)))
+    workloads = table[table.series == ""].workload.nunique()
+    caption = (
+        f"{device}: times as fast as TensorFlow in the same run, geometric mean of {workloads} workloads (least, most)"
+    )
+    return Table(caption, ("", *(column(*pair) for pair in pairs)), tuple(rows))
+
+
+def _mean(lines: pd.DataFrame) -> str:
+    ratios = lines.ratio_to_tensorflow.dropna()
+    return f"{geomean(lines):.2f}x ({ratios.min():.2f}, {ratios.max():.2f})" if len(ratios) else "none"
+
+
 def geomean(lines: pd.DataFrame) -> float:
     """The geometric mean of the ratios to TensorFlow, NaN if there are none."""
     ratios = lines.ratio_to_tensorflow.dropna()
