@@ -32,7 +32,7 @@ setup(
         CppExtension(
             "roi_align._C",
             SOURCES,
-            depends=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("impl/csrc/**/*.h")),
+            depends=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("impl/csrc/**/*.[hi]*")),
             extra_compile_args=FLAGS,
             py_limited_api=True,
         )

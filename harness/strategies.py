@@ -52,6 +52,7 @@ def cases(
     box_families: Sequence[str] = BOX_FAMILIES,
     finite_boxes: bool = False,
     empty: bool = True,
+    channels: Sequence[int] = (1, 2, 3),
     longest_side: int = 100,
     most_outputs: int = 400,
 ) -> Case:
@@ -59,6 +60,7 @@ def cases(
 
     finite_boxes   leaves out the boxes that are NaN, infinite or huge: some implementations end the process on them.
     empty          whether M, C or N may be 0 (N only together with M).
+    channels       what C is drawn from: vectors and blocks of channels show only where there are enough to fill them.
     most_outputs   M*C*h*w is at most this: the oracle is plain Python.
     """
     side, long = st.integers(1, 12), st.integers(1, longest_side)
@@ -67,8 +69,10 @@ def cases(
     crop = (draw(st.integers(1, 7)), draw(st.integers(1, 7)))
     # 0 is the rare case, not the simplest one: it would shrink every failure to an empty one.
     count = st.one_of(st.integers(1, 5), st.integers(0, 5)) if empty else st.integers(1, 5)
-    channels = draw(st.one_of(st.integers(1, 3), st.integers(0, 3)) if empty else st.integers(1, 3))
-    most = most_outputs // max(1, channels * crop[0] * crop[1])
+    depth = draw(
+        st.one_of(st.sampled_from(channels), st.sampled_from([0, *channels])) if empty else st.sampled_from(channels)
+    )
+    most = most_outputs // max(1, depth * crop[0] * crop[1])
     box_count = min(draw(count), max(1, most))
     images = draw(st.integers(1, 3) if box_count or not empty else st.integers(0, 3))
 
@@ -88,7 +92,7 @@ def cases(
     if not image_dtype.startswith("float") and family not in ("ramp", "dyadic", "normal"):
         family = "ramp"  # NaN, -0.0 and 24 decades are not for integers
     return Case(
-        shape=(images, channels, height, width),
+        shape=(images, depth, height, width),
         boxes=tuple(drawn),
         box_indices=tuple(indices),
         crop_size=crop,

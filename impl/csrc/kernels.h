@@ -36,11 +36,14 @@ struct BoxList {
   BoxRule rule;
 };
 
-// Channels lie next to each other: loops run over channels. Otherwise they run over the pixels of a plane.
+// Channels lie next to each other.
 template <typename Void>
 bool channels_innermost(const BasicView<Void>& view) {
   return view.size[1] > 1 && view.stride[1] == 1 && (view.size[2] > 1 || view.size[3] > 1);
 }
+
+// The instruction set whose kernels this process uses; std::invalid_argument if ROI_ALIGN_CPU asks for one it lacks.
+const char* cpu_kernels();
 
 int64_t image_index(const BoxList& boxes, int64_t row);
 
@@ -50,27 +53,40 @@ int64_t first_bad_index(const BoxList& boxes, int64_t images);
 // The first row with an edge or a sample position that is not finite, or -1.
 int64_t first_bad_box(const BoxList& boxes, const int64_t (&image_size)[4], int64_t crop_height, int64_t crop_width);
 
-// Forward. A unit is one box in one block of channels.
-int64_t forward_units(const ConstView& image, const BoxList& boxes);
-void forward(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value,
-             const View& crops, int64_t begin, int64_t end);
+// How the pixels of an image are walked.
+enum class Path : int8_t {
+  kChannels,  // channels are innermost: vectors along them
+  kTurned,    // planes, many samples: blocks of planes are turned into pixels first, then as kChannels
+  kDirect,    // planes, few samples: sample by sample where they lie
+};
 
-// Gradient of the image. A unit is a block of channels in a band of rows of one image: it clears what it owns, then
-// adds what the boxes send there, in the order box, y, x, top-left, top-right, bottom-left, bottom-right. That is
-// TensorFlow's order at every pixel, whatever the cut into units.
-struct GradImagePlan {
+// How work on an image (N,C,H,W) is cut. Units are numbered with the part innermost, then blocks of channels, then
+// images; on Path::kDirect and Path::kChannels of the forward with the box in the place of the image.
+struct Plan {
+  Path path;
   int64_t channel_block;
   int64_t channel_blocks;
-  int64_t row_band;
-  int64_t row_bands;
+  int64_t parts;  // of the boxes, or of the rows
   int64_t units;
 };
-GradImagePlan plan_grad_image(const View& grad_image, int64_t threads);
-void grad_image(const ConstView& grad_crops, const BoxList& boxes, Method method, const View& grad_image,
-                const GradImagePlan& plan, int64_t begin, int64_t end);
 
-// Gradient of the boxes, (M, 4) contiguous in the dtype of the edges. A unit is one box.
-void grad_boxes(const ConstView& grad_crops, const ConstView& image, const BoxList& boxes, void* grad_boxes,
-                int64_t begin, int64_t end);
+// Forward: crops (M,C,h,w), dense.
+Plan plan_forward(const ConstView& image, const BoxList& boxes, const View& crops, int64_t threads);
+void forward(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value,
+             const View& crops, const Plan& plan, int64_t begin, int64_t end);
+
+// Gradient of the image (N,C,H,W), dense. A unit is a block of channels in a band of rows of one image: it clears what
+// it owns, then adds what the boxes send there, in the order box, y, x, top-left, top-right, bottom-left, bottom-right.
+// That is TensorFlow's order at every pixel, whatever the cut into units.
+Plan plan_grad_image(const ConstView& grad_crops, const View& grad_image, int64_t threads);
+void grad_image(const ConstView& grad_crops, const BoxList& boxes, Method method, const View& grad_image,
+                const Plan& plan, int64_t begin, int64_t end);
+
+// Gradient of the boxes, (M, 4) contiguous in the dtype of the edges. A unit sums over its channels and leaves four
+// doubles for each of its boxes in partial[channel_blocks][M][4]; finish_grad_boxes adds those up, block by block.
+Plan plan_grad_boxes(const ConstView& grad_crops, const ConstView& image, int64_t threads);
+void grad_boxes(const ConstView& grad_crops, const ConstView& image, const BoxList& boxes, double* partial,
+                const Plan& plan, int64_t begin, int64_t end);
+void finish_grad_boxes(const double* partial, const BoxList& boxes, const Plan& plan, void* grad_boxes);
 
 }  // namespace roi_align

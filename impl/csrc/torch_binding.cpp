@@ -18,6 +18,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "kernels.h"
 
@@ -155,10 +156,10 @@ Tensor new_tensor(const Tensor& like, const Shape& shape, bool channels_last) {
 constexpr int64_t kElementsPerTask = 16384;
 
 template <typename Work>
-void run(int64_t units, int64_t elements, const Work& work) {
-  if (units == 0) return;
-  const int64_t per_unit = std::max<int64_t>(1, elements / units);
-  torch::stable::parallel_for(0, units, std::max<int64_t>(1, kElementsPerTask / per_unit), work);
+void run(const Plan& plan, int64_t elements, const Work& work) {
+  cpu_kernels();  // a refusal is raised here, not from a thread
+  const int64_t per_unit = std::max<int64_t>(1, elements / plan.units);
+  torch::stable::parallel_for(0, plan.units, std::max<int64_t>(1, kElementsPerTask / per_unit), work);
 }
 
 Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& box_indices, int64_t crop_height,
@@ -181,8 +182,10 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
   const Tensor crops = new_tensor(image, {list.count, image_view.size[1], crop_height, crop_width},
                                   channels_innermost(image_view));
   const View crops_view = output_view(crops);
-  run(forward_units(image_view, list), crops.numel(), [&](int64_t begin, int64_t end) {
-    forward(image_view, list, how, extrapolation_value, crops_view, begin, end);
+  if (crops.numel() == 0) return crops;
+  const Plan plan = plan_forward(image_view, list, crops_view, torch::stable::get_num_threads());
+  run(plan, crops.numel(), [&](int64_t begin, int64_t end) {
+    forward(image_view, list, how, extrapolation_value, crops_view, plan, begin, end);
   });
   return crops;
 }
@@ -204,8 +207,8 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
   const Tensor result = new_tensor(grad, {images, grad_view.size[1], height, width}, channels_last);
   if (result.numel() == 0) return result;
   const View result_view = output_view(result);
-  const GradImagePlan plan = plan_grad_image(result_view, torch::stable::get_num_threads());
-  run(plan.units, grad.numel() + result.numel(), [&](int64_t begin, int64_t end) {
+  const Plan plan = plan_grad_image(grad_view, result_view, torch::stable::get_num_threads());
+  run(plan, grad.numel() + result.numel(), [&](int64_t begin, int64_t end) {
     grad_image(grad_view, list, how, result_view, plan, begin, end);
   });
   return result;
@@ -222,11 +225,17 @@ Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const
   check_indices(list, image_view.size[0]);
   Tensor result = torch::stable::new_empty(boxes, {list.count, 4});
   if (grad.numel() == 0) return torch::stable::zero_(result);
-  run(list.count, grad.numel(), [&](int64_t begin, int64_t end) {
-    grad_boxes(grad_view, image_view, list, result.mutable_data_ptr(), begin, end);
+  const Plan plan = plan_grad_boxes(grad_view, image_view, torch::stable::get_num_threads());
+  std::vector<double> partial(static_cast<size_t>(plan.channel_blocks * list.count * 4), 0.0);
+  run(plan, grad.numel(), [&](int64_t begin, int64_t end) {
+    grad_boxes(grad_view, image_view, list, partial.data(), plan, begin, end);
   });
+  finish_grad_boxes(partial.data(), list, plan, result.mutable_data_ptr());
   return result;
 }
+
+// Which instruction set the kernels on the CPU are compiled for: "portable", "avx2" or "avx512".
+std::string used_cpu_kernels() { return cpu_kernels(); }
 
 }  // namespace
 
@@ -237,9 +246,14 @@ STABLE_TORCH_LIBRARY(roi_align, m) {
   m.def(
       "crop_and_resize_grad_image(Tensor grad, Tensor boxes, Tensor box_indices, SymInt images, SymInt height, "
       "SymInt width, bool channels_last, int method, int box_rule) -> Tensor");
+  m.def("cpu_kernels() -> str");
   m.def(
       "crop_and_resize_grad_boxes(Tensor grad, Tensor image, Tensor boxes, Tensor box_indices, int box_rule) -> "
       "Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(roi_align, CompositeExplicitAutograd, m) {
+  m.impl("cpu_kernels", TORCH_BOX(&used_cpu_kernels));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(roi_align, CPU, m) {

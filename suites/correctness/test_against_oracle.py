@@ -51,6 +51,16 @@ def test_large_coordinates_leave_no_room_for_a_contracted_multiply_add(backend, 
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
+@settings(max_examples=max(25, settings().max_examples // 3))
+@given(case=strategies.cases(channels=(8, 9, 16, 23), longest_side=6, most_outputs=2000))
+def test_many_channels_are_within_the_oracles_bound(backend, tally, direction, case):
+    """As many channels as vectors and blocks of planes have, and a few more or fewer."""
+    if not backend.refuses(case.inputs(), direction):
+        verdict = assert_passes(backend=backend, case=case, direction=direction)
+        tally.bound(f"{direction}, many channels", verdict.fraction)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
 @settings(max_examples=max(25, settings().max_examples // 4))
 @given(case=strategies.cases())
 def test_calls_have_no_side_effect(backend, direction, case):

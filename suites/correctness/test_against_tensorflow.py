@@ -18,6 +18,7 @@ from harness.oracle import expected
 
 # TensorFlow computes float32, and may end the process on a box that is not finite.
 FLOAT32 = {"image_dtypes": ["float32"], "boxes_dtypes": ["float32"], "finite_boxes": True}
+MANY_CHANNELS = (4, 7, 8, 15, 16, 17, 40, 67)
 # At least 2,000 random cases stand behind "equal in every bit", in every profile.
 MANY = settings(max_examples=max(2000, settings().max_examples))
 
@@ -55,6 +56,13 @@ def test_forward_and_image_gradient_have_tensorflows_bits(backend, tensorflow, t
 @MANY
 @given(case=strategies.cases(**FLOAT32, box_families=["border", "on_pixel"], longest_side=70, layouts=["contiguous"]))
 def test_touching_boxes_have_tensorflows_bits(backend, tensorflow, tally, case):
+    _assert_same_bits(backend, tensorflow, case, "forward", tally)
+    _assert_same_bits(backend, tensorflow, case, "grad_image", tally)
+
+
+@given(case=strategies.cases(**FLOAT32, channels=MANY_CHANNELS, most_outputs=20_000, longest_side=20))
+def test_many_channels_have_tensorflows_bits(backend, tensorflow, tally, case):
+    """Enough channels and samples that vectors are filled, half filled, and planes are worked on in blocks."""
     _assert_same_bits(backend, tensorflow, case, "forward", tally)
     _assert_same_bits(backend, tensorflow, case, "grad_image", tally)
 

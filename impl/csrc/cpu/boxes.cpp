@@ -1,4 +1,5 @@
-// What is asked of the boxes before any kernel runs: that each names an image there is and, if wanted, is finite.
+// What concerns boxes alone: before any kernel runs, that each names an image there is and, if wanted, is finite; after
+// the kernels of the box gradient, its sums.
 
 #include <cmath>
 
@@ -46,6 +47,27 @@ int64_t first_bad_box_of(const BoxList& boxes, const int64_t (&image_size)[4], i
 int64_t first_bad_box(const BoxList& boxes, const int64_t (&image_size)[4], int64_t crop_height, int64_t crop_width) {
   return boxes.edge_dtype == DType::kFloat64 ? first_bad_box_of<double>(boxes, image_size, crop_height, crop_width)
                                              : first_bad_box_of<float>(boxes, image_size, crop_height, crop_width);
+}
+
+namespace {
+
+template <typename T>
+void finish_as(const double* partial, int64_t values, int64_t blocks, T* grad_boxes) {
+  for (int64_t i = 0; i < values; ++i) {
+    double sum = 0;
+    for (int64_t block = 0; block < blocks; ++block) sum += partial[block * values + i];
+    grad_boxes[i] = static_cast<T>(sum);
+  }
+}
+
+}  // namespace
+
+void finish_grad_boxes(const double* partial, const BoxList& boxes, const Plan& plan, void* grad_boxes) {
+  if (boxes.edge_dtype == DType::kFloat64) {
+    finish_as(partial, boxes.count * 4, plan.channel_blocks, static_cast<double*>(grad_boxes));
+  } else {
+    finish_as(partial, boxes.count * 4, plan.channel_blocks, static_cast<float*>(grad_boxes));
+  }
 }
 
 }  // namespace roi_align

@@ -1,0 +1,178 @@
+// crop_and_resize, forward, on the CPU.
+//
+// The loop that matters is `interpolate_channels`: one sample, all channels of its pixels. Images with channels innermost
+// come to it as they are, planes come to it turned (lanes.inl); where a few samples are taken from a large map, turning
+// it would cost more than it saves, and `crop_planes` reads them where they lie. All interpolate in TensorFlow's order,
+// each step rounded.
+
+template <typename Value, typename Weight>
+Value interpolate(const Value& top_left, const Value& top_right, const Value& bottom_left, const Value& bottom_right,
+                  Weight lx, Weight ly) {
+  const Value top = top_left + (top_right - top_left) * lx;
+  const Value bottom = bottom_left + (bottom_right - bottom_left) * lx;
+  return top + (bottom - top) * ly;
+}
+
+template <typename T>
+void interpolate_channels(const T* top_left, const T* top_right, const T* bottom_left, const T* bottom_right, T lx,
+                          T ly, T* out, int64_t channels) {
+  constexpr int64_t kCount = Lanes<T>::kCount;
+  int64_t c = 0;
+  for (; c + kCount <= channels; c += kCount) {
+    Lanes<T>::store(out + c, interpolate(Lanes<T>::load(top_left + c), Lanes<T>::load(top_right + c),
+                                         Lanes<T>::load(bottom_left + c), Lanes<T>::load(bottom_right + c), lx, ly));
+  }
+  for (; c < channels; ++c) {
+    out[c] = interpolate(top_left[c], top_right[c], bottom_left[c], bottom_right[c], lx, ly);
+  }
+}
+
+// Rows y_begin to y_end of one box's crop.
+template <Method method, typename T>
+void crop_pixels(const Pixels<const T>& image, const BoxTaps<T>& taps, T extrapolation, const Pixels<T>& crop,
+                 int64_t y_begin, int64_t y_end, int64_t crop_width, int64_t channels) {
+  for (int64_t y = y_begin; y < y_end; ++y) {
+    const bool row_inside = y >= taps.y.begin && y < taps.y.end;
+    for (int64_t x = 0; x < crop_width; ++x) {
+      T* out = crop.at(y, x);
+      if (!row_inside || x < taps.x.begin || x >= taps.x.end) {
+        std::fill(out, out + channels, extrapolation);
+        continue;
+      }
+      const Tap<T> ty = taps.y[y], tx = taps.x[x];
+      const T* top_left = image.at(ty.low, tx.low);
+      if (method == Method::kNearest) {
+        std::memcpy(out, top_left, static_cast<size_t>(channels) * sizeof(T));
+      } else {
+        interpolate_channels(top_left, image.at(ty.low, tx.high), image.at(ty.high, tx.low),
+                             image.at(ty.high, tx.high), tx.weight, ty.weight, out, channels);
+      }
+    }
+  }
+}
+
+template <Method method, typename T>
+void forward_channels(const ConstView& image, const BoxList& boxes, T extrapolation, const View& crops,
+                      const Plan& plan, int64_t begin, int64_t end) {
+  BoxTaps<T> taps(crops.size[2], crops.size[3]);
+  for (int64_t unit = begin; unit < end;) {
+    const int64_t row = unit / plan.channel_blocks, first_unit = row * plan.channel_blocks;
+    // All of this box's channels that are in the range at once, so that its taps are computed once.
+    const int64_t unit_end = std::min(end, first_unit + plan.channel_blocks);
+    const int64_t first = (unit - first_unit) * plan.channel_block;
+    const int64_t channels = std::min(crops.size[1], (unit_end - first_unit) * plan.channel_block) - first;
+    taps.fill(boxes, row, method, image.size[2], image.size[3]);
+    const Pixels<const T> pixels{
+        static_cast<const T*>(image.data) + image_index(boxes, row) * image.stride[0] + first, image.stride[2],
+        image.stride[3]};
+    const Pixels<T> crop{static_cast<T*>(crops.data) + row * crops.stride[0] + first * crops.stride[1],
+                         crops.stride[2], crops.stride[3]};
+    crop_pixels<method>(pixels, taps, extrapolation, crop, 0, crops.size[2], crops.size[3], channels);
+    unit = unit_end;
+  }
+}
+
+template <Method method, typename T>
+void forward_turned(const ConstView& image, const BoxList& boxes, T extrapolation, const View& crops, const Plan& plan,
+                    int64_t begin, int64_t end) {
+  const int64_t crop_height = crops.size[2], crop_width = crops.size[3];
+  const int64_t rows_a_tile = tile_rows<T>(crop_height, crop_width);
+  std::vector<T> tile(static_cast<size_t>(rows_a_tile * crop_width * kBlock));
+  BoxTaps<T> taps(crop_height, crop_width);
+  TurnedBlock<T> turned;
+  for (int64_t unit = begin; unit < end; ++unit) {
+    const int64_t block = unit / plan.parts % plan.channel_blocks, n = unit / plan.parts / plan.channel_blocks;
+    const int64_t first = block * plan.channel_block, channels = std::min(kBlock, crops.size[1] - first);
+    const Part part = part_of(boxes.count, unit % plan.parts, plan.parts);
+    for (int64_t row = part.begin; row < part.end; ++row) {
+      if (image_index(boxes, row) != n) continue;
+      taps.fill(boxes, row, method, image.size[2], image.size[3]);
+      const Pixels<const T> pixels = turned.of(image, n, block, plan);
+      T* planes = static_cast<T*>(crops.data) + row * crops.stride[0] + first * crops.stride[1];
+      for (int64_t y = 0; y < crop_height; y += rows_a_tile) {
+        const int64_t y_end = std::min(crop_height, y + rows_a_tile);
+        const Pixels<T> crop{tile.data(), crop_width * kBlock, kBlock, y};
+        crop_pixels<method>(pixels, taps, extrapolation, crop, y, y_end, crop_width, kBlock);
+        turn_out(tile.data(), (y_end - y) * crop_width, planes + y * crop_width, crops.stride[1], channels);
+      }
+    }
+  }
+}
+
+template <Method method, typename T>
+void crop_planes(const ConstView& image, int64_t n, const BoxTaps<T>& taps, T extrapolation, const View& crops,
+                 int64_t row, int64_t channel_begin, int64_t channel_end) {
+  const int64_t crop_width = crops.size[3], pixel_stride = image.stride[3], out_stride = crops.stride[3];
+  for (int64_t c = channel_begin; c < channel_end; ++c) {
+    const T* plane = static_cast<const T*>(image.data) + n * image.stride[0] + c * image.stride[1];
+    T* crop = static_cast<T*>(crops.data) + row * crops.stride[0] + c * crops.stride[1];
+    for (int64_t y = 0; y < crops.size[2]; ++y) {
+      T* out = crop + y * crops.stride[2];
+      const bool row_inside = y >= taps.y.begin && y < taps.y.end;
+      const int64_t x_begin = row_inside ? taps.x.begin : crop_width;
+      const int64_t x_end = row_inside ? taps.x.end : crop_width;
+      for (int64_t x = 0; x < x_begin; ++x) out[x * out_stride] = extrapolation;
+      if (row_inside) {
+        const Tap<T> ty = taps.y[y];
+        const T* top = plane + ty.low * image.stride[2];
+        const T* bottom = plane + ty.high * image.stride[2];
+        for (int64_t x = x_begin; x < x_end; ++x) {
+          const Tap<T> tx = taps.x[x];
+          const int64_t left = tx.low * pixel_stride, right = tx.high * pixel_stride;
+          out[x * out_stride] =
+              method == Method::kNearest
+                  ? top[left]
+                  : interpolate(top[left], top[right], bottom[left], bottom[right], tx.weight, ty.weight);
+        }
+      }
+      for (int64_t x = x_end; x < crop_width; ++x) out[x * out_stride] = extrapolation;
+    }
+  }
+}
+
+// All boxes pass over a few planes before the next few, which then stay in cache; taps are computed again for each
+// block of planes, which costs less than a cache miss a sample.
+template <Method method, typename T>
+void forward_direct(const ConstView& image, const BoxList& boxes, T extrapolation, const View& crops, const Plan& plan,
+                    int64_t begin, int64_t end) {
+  BoxTaps<T> taps(crops.size[2], crops.size[3]);
+  for (int64_t unit = begin; unit < end; ++unit) {
+    const int64_t row = unit % boxes.count, first = unit / boxes.count * plan.channel_block;
+    taps.fill(boxes, row, method, image.size[2], image.size[3]);
+    crop_planes<method>(image, image_index(boxes, row), taps, extrapolation, crops, row, first,
+                        std::min(crops.size[1], first + plan.channel_block));
+  }
+}
+
+template <Method method, typename T>
+void forward_by(const ConstView& image, const BoxList& boxes, double extrapolation_value, const View& crops,
+                const Plan& plan, int64_t begin, int64_t end) {
+  const T extrapolation = static_cast<T>(extrapolation_value);
+  switch (plan.path) {
+    case Path::kChannels:
+      return forward_channels<method>(image, boxes, extrapolation, crops, plan, begin, end);
+    case Path::kTurned:
+      return forward_turned<method>(image, boxes, extrapolation, crops, plan, begin, end);
+    case Path::kDirect:
+      return forward_direct<method>(image, boxes, extrapolation, crops, plan, begin, end);
+  }
+}
+
+template <typename T>
+void forward_of(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value,
+                const View& crops, const Plan& plan, int64_t begin, int64_t end) {
+  if (method == Method::kNearest) {
+    forward_by<Method::kNearest, T>(image, boxes, extrapolation_value, crops, plan, begin, end);
+  } else {
+    forward_by<Method::kBilinear, T>(image, boxes, extrapolation_value, crops, plan, begin, end);
+  }
+}
+
+void forward(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value,
+             const View& crops, const Plan& plan, int64_t begin, int64_t end) {
+  if (image.dtype == DType::kFloat64) {
+    forward_of<double>(image, boxes, method, extrapolation_value, crops, plan, begin, end);
+  } else {
+    forward_of<float>(image, boxes, method, extrapolation_value, crops, plan, begin, end);
+  }
+}

@@ -1,0 +1,22 @@
+// The CPU kernels, compiled for AVX2.
+
+#include "isa.h"
+
+#if defined(__x86_64__)
+#pragma GCC target("avx2")
+#define ROI_ALIGN_ISA avx2
+#define ROI_ALIGN_VECTOR_BYTES 32
+
+namespace roi_align {
+namespace ROI_ALIGN_ISA {
+
+#include "lanes.inl"
+#include "forward.inl"
+#include "grad_image.inl"
+#include "grad_boxes.inl"
+
+extern const Kernels kKernels{"avx2", &forward, &grad_image, &grad_boxes};
+
+}  // namespace ROI_ALIGN_ISA
+}  // namespace roi_align
+#endif

@@ -1,0 +1,22 @@
+// The CPU kernels, compiled for AVX-512.
+
+#include "isa.h"
+
+#if defined(__x86_64__)
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl")
+#define ROI_ALIGN_ISA avx512
+#define ROI_ALIGN_VECTOR_BYTES 64
+
+namespace roi_align {
+namespace ROI_ALIGN_ISA {
+
+#include "lanes.inl"
+#include "forward.inl"
+#include "grad_image.inl"
+#include "grad_boxes.inl"
+
+extern const Kernels kKernels{"avx512", &forward, &grad_image, &grad_boxes};
+
+}  // namespace ROI_ALIGN_ISA
+}  // namespace roi_align
+#endif

@@ -1,0 +1,19 @@
+// The CPU kernels, compiled for any machine of this architecture.
+
+#include "isa.h"
+
+#define ROI_ALIGN_ISA portable
+#define ROI_ALIGN_VECTOR_BYTES 16
+
+namespace roi_align {
+namespace ROI_ALIGN_ISA {
+
+#include "lanes.inl"
+#include "forward.inl"
+#include "grad_image.inl"
+#include "grad_boxes.inl"
+
+extern const Kernels kKernels{"portable", &forward, &grad_image, &grad_boxes};
+
+}  // namespace ROI_ALIGN_ISA
+}  // namespace roi_align

@@ -1,0 +1,144 @@
+// One vector of channels, and the turn between planes and pixels.
+//
+// A sample reads four pixels, and all channels of a pixel share its weights: that is a vector operation wherever
+// channels lie next to each other. In planes (NCHW) they do not, and a vector would be as many scattered loads as it has
+// lanes. So a block of planes is turned into pixels of kBlock channels, worked on as if channels were innermost, and
+// turned back. A turn is shared by all boxes and costs less than one sample a pixel.
+//
+// Vectors are the compiler's own extension: no intrinsics, one source for every instruction set.
+
+template <typename T>
+struct Lanes {
+  static constexpr int64_t kCount = ROI_ALIGN_VECTOR_BYTES / static_cast<int64_t>(sizeof(T));
+  typedef T Vector __attribute__((vector_size(ROI_ALIGN_VECTOR_BYTES)));
+
+  static Vector load(const T* from) {
+    Vector vector;
+    std::memcpy(&vector, from, sizeof(vector));
+    return vector;
+  }
+  static void store(T* to, const Vector& vector) { std::memcpy(to, &vector, sizeof(vector)); }
+};
+
+// Pixels whose channels are innermost: an image, a crop, or a turned block of either. Rows count from first_row on.
+template <typename T>
+struct Pixels {
+  T* data;
+  int64_t row_stride;
+  int64_t pixel_stride;
+  int64_t first_row = 0;
+
+  T* at(int64_t y, int64_t x) const { return data + (y - first_row) * row_stride + x * pixel_stride; }
+};
+
+// The rows of a square matrix, one round of its transposition: the first half interleaved with the second.
+template <typename T, int... lane>
+void interleave_halves(typename Lanes<T>::Vector* rows, std::integer_sequence<int, lane...>) {
+  constexpr int kCount = static_cast<int>(Lanes<T>::kCount);
+  typename Lanes<T>::Vector next[kCount];
+  for (int i = 0; i < kCount / 2; ++i) {
+    const auto &first = rows[i], &second = rows[i + kCount / 2];
+    next[2 * i] = __builtin_shufflevector(first, second, (lane / 2 + (lane % 2) * kCount)...);
+    next[2 * i + 1] = __builtin_shufflevector(first, second, (kCount / 2 + lane / 2 + (lane % 2) * kCount)...);
+  }
+  for (int i = 0; i < kCount; ++i) rows[i] = next[i];
+}
+
+template <typename T>
+void transpose(typename Lanes<T>::Vector* rows) {
+  for (int64_t side = 1; side < Lanes<T>::kCount; side *= 2) {
+    interleave_halves<T>(rows, std::make_integer_sequence<int, static_cast<int>(Lanes<T>::kCount)>{});
+  }
+}
+
+// block[i][c] = planes[c][i] for `count` pixels and up to kBlock channels; a channel that is missing reads as 0.
+template <typename T>
+void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_t channels, int64_t count, T* block) {
+  constexpr int64_t kCount = Lanes<T>::kCount;
+  int64_t i = 0;
+  if (pixel_stride == 1) {
+    for (; i + kCount <= count; i += kCount) {
+      for (int64_t first = 0; first < kBlock; first += kCount) {
+        typename Lanes<T>::Vector rows[kCount] = {};
+        const int64_t there = std::min(kCount, channels - first);
+        for (int64_t c = 0; c < there; ++c) rows[c] = Lanes<T>::load(planes + (first + c) * plane_stride + i);
+        transpose<T>(rows);
+        for (int64_t k = 0; k < kCount; ++k) Lanes<T>::store(block + (i + k) * kBlock + first, rows[k]);
+      }
+    }
+  }
+  for (; i < count; ++i) {
+    for (int64_t c = 0; c < kBlock; ++c) {
+      block[i * kBlock + c] = c < channels ? planes[c * plane_stride + i * pixel_stride] : T(0);
+    }
+  }
+}
+
+// The same for rows of a plane that need not follow each other without a gap.
+template <typename T>
+void turn_rows_in(const T* planes, int64_t plane_stride, int64_t row_stride, int64_t pixel_stride, int64_t channels,
+                  int64_t rows, int64_t width, T* block) {
+  if (row_stride == width * pixel_stride) {
+    turn_in(planes, plane_stride, pixel_stride, channels, rows * width, block);
+    return;
+  }
+  for (int64_t y = 0; y < rows; ++y) {
+    turn_in(planes + y * row_stride, plane_stride, pixel_stride, channels, width, block + y * width * kBlock);
+  }
+}
+
+// planes[c][i] = block[i][c] for `count` pixels that lie next to each other.
+template <typename T>
+void turn_out(const T* block, int64_t count, T* planes, int64_t plane_stride, int64_t channels) {
+  constexpr int64_t kCount = Lanes<T>::kCount;
+  int64_t i = 0;
+  for (; i + kCount <= count; i += kCount) {
+    for (int64_t first = 0; first < channels; first += kCount) {
+      typename Lanes<T>::Vector rows[kCount];
+      for (int64_t k = 0; k < kCount; ++k) rows[k] = Lanes<T>::load(block + (i + k) * kBlock + first);
+      transpose<T>(rows);
+      const int64_t there = std::min(kCount, channels - first);
+      for (int64_t c = 0; c < there; ++c) Lanes<T>::store(planes + (first + c) * plane_stride + i, rows[c]);
+    }
+  }
+  for (; i < count; ++i) {
+    for (int64_t c = 0; c < channels; ++c) planes[c * plane_stride + i] = block[i * kBlock + c];
+  }
+}
+
+// A part of the boxes, [part * count / parts, (part + 1) * count / parts).
+struct Part {
+  int64_t begin, end;
+};
+inline Part part_of(int64_t count, int64_t part, int64_t parts) {
+  return {part * count / parts, (part + 1) * count / parts};
+}
+
+// Rows of a crop that fit in a tile that stays in the first-level cache while it is filled and turned.
+template <typename T>
+int64_t tile_rows(int64_t height, int64_t width) {
+  constexpr int64_t kTileBytes = 16 * 1024;
+  const int64_t row_bytes = width * kBlock * static_cast<int64_t>(sizeof(T));
+  return std::max<int64_t>(1, std::min(height, kTileBytes / row_bytes));
+}
+
+// A turned block of an image; made again only when another one is asked for.
+template <typename T>
+struct TurnedBlock {
+  std::unique_ptr<T[]> data;
+  int64_t image = -1, block = -1;
+
+  Pixels<const T> of(const ConstView& view, int64_t n, int64_t block_index, const Plan& plan) {
+    const int64_t height = view.size[2], width = view.size[3];
+    if (data == nullptr) data.reset(new T[static_cast<size_t>(height * width * kBlock)]);
+    if (n != image || block_index != block) {
+      const int64_t first = block_index * plan.channel_block;
+      const T* planes = static_cast<const T*>(view.data) + n * view.stride[0] + first * view.stride[1];
+      turn_rows_in(planes, view.stride[1], view.stride[2], view.stride[3], std::min(kBlock, view.size[1] - first),
+                   height, width, data.get());
+      image = n;
+      block = block_index;
+    }
+    return {data.get(), width * kBlock, kBlock};
+  }
+};
