@@ -14,8 +14,8 @@ Value interpolate(const Value& top_left, const Value& top_right, const Value& bo
 }
 
 template <typename T>
-void interpolate_channels(const T* top_left, const T* top_right, const T* bottom_left, const T* bottom_right, T lx,
-                          T ly, T* out, int64_t channels) {
+ROI_ALIGN_INLINE void interpolate_channels(const T* top_left, const T* top_right, const T* bottom_left,
+                                           const T* bottom_right, T lx, T ly, T* out, int64_t channels) {
   constexpr int64_t kCount = Lanes<T>::kCount;
   int64_t c = 0;
   for (; c + kCount <= channels; c += kCount) {
@@ -27,27 +27,37 @@ void interpolate_channels(const T* top_left, const T* top_right, const T* bottom
   }
 }
 
-// Rows y_begin to y_end of one box's crop.
+// Rows y_begin to y_end of one box's crop. Inlined, so that a caller's constant number of channels stays a constant.
 template <Method method, typename T>
-void crop_pixels(const Pixels<const T>& image, const BoxTaps<T>& taps, T extrapolation, const Pixels<T>& crop,
-                 int64_t y_begin, int64_t y_end, int64_t crop_width, int64_t channels) {
+ROI_ALIGN_INLINE void crop_pixels(const Pixels<const T>& image, const BoxTaps<T>& taps, T extrapolation,
+                                  const Pixels<T>& crop, int64_t y_begin, int64_t y_end, int64_t crop_width,
+                                  int64_t channels) {
+  const auto leave_out = [&](T* row, int64_t x_begin, int64_t x_end) {
+    for (int64_t x = x_begin; x < x_end; ++x) {
+      std::fill(row + x * crop.pixel_stride, row + x * crop.pixel_stride + channels, extrapolation);
+    }
+  };
   for (int64_t y = y_begin; y < y_end; ++y) {
-    const bool row_inside = y >= taps.y.begin && y < taps.y.end;
-    for (int64_t x = 0; x < crop_width; ++x) {
-      T* out = crop.at(y, x);
-      if (!row_inside || x < taps.x.begin || x >= taps.x.end) {
-        std::fill(out, out + channels, extrapolation);
-        continue;
-      }
-      const Tap<T> ty = taps.y[y], tx = taps.x[x];
-      const T* top_left = image.at(ty.low, tx.low);
+    T* row = crop.at(y, 0);
+    if (y < taps.y.begin || y >= taps.y.end) {
+      leave_out(row, 0, crop_width);
+      continue;
+    }
+    leave_out(row, 0, taps.x.begin);
+    const Tap<T> ty = taps.y[y];
+    const T *top = image.at(ty.low, 0), *bottom = image.at(ty.high, 0);
+    for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
+      const Tap<T> tx = taps.x[x];
+      T* out = row + x * crop.pixel_stride;
+      const int64_t left = tx.low * image.pixel_stride, right = tx.high * image.pixel_stride;
       if (method == Method::kNearest) {
-        std::memcpy(out, top_left, static_cast<size_t>(channels) * sizeof(T));
+        std::memcpy(out, top + left, static_cast<size_t>(channels) * sizeof(T));
       } else {
-        interpolate_channels(top_left, image.at(ty.low, tx.high), image.at(ty.high, tx.low),
-                             image.at(ty.high, tx.high), tx.weight, ty.weight, out, channels);
+        interpolate_channels(top + left, top + right, bottom + left, bottom + right, tx.weight, ty.weight, out,
+                             channels);
       }
     }
+    leave_out(row, taps.x.end, crop_width);
   }
 }
 
@@ -72,12 +82,19 @@ void forward_channels(const ConstView& image, const BoxList& boxes, T extrapolat
   }
 }
 
+// A result of this size is not in the caches any more when its last crop is written.
+constexpr int64_t kStreamBytes = int64_t{8} << 20;
+
 template <Method method, typename T>
 void forward_turned(const ConstView& image, const BoxList& boxes, T extrapolation, const View& crops, const Plan& plan,
                     int64_t begin, int64_t end) {
-  const int64_t crop_height = crops.size[2], crop_width = crops.size[3];
+  const int64_t crop_height = crops.size[2], crop_width = crops.size[3], crop_size = crop_height * crop_width;
   const int64_t rows_a_tile = tile_rows<T>(crop_height, crop_width);
-  std::vector<T> tile(static_cast<size_t>(rows_a_tile * crop_width * kBlock));
+  // A large result goes past the caches. A block of planes of one crop is one run of whole lines if all blocks are full.
+  const bool stream = crops.size[0] * crops.size[1] * crop_size * static_cast<int64_t>(sizeof(T)) >= kStreamBytes &&
+                      rows_a_tile == crop_height && crops.size[1] % kBlock == 0 &&
+                      reinterpret_cast<uintptr_t>(crops.data) % 64 == 0;
+  std::vector<T> tile(static_cast<size_t>(rows_a_tile * crop_width * kBlock)), planes(stream ? tile.size() : 0);
   BoxTaps<T> taps(crop_height, crop_width);
   TurnedBlock<T> turned;
   for (int64_t unit = begin; unit < end; ++unit) {
@@ -88,15 +105,21 @@ void forward_turned(const ConstView& image, const BoxList& boxes, T extrapolatio
       if (image_index(boxes, row) != n) continue;
       taps.fill(boxes, row, method, image.size[2], image.size[3]);
       const Pixels<const T> pixels = turned.of(image, n, block, plan);
-      T* planes = static_cast<T*>(crops.data) + row * crops.stride[0] + first * crops.stride[1];
+      T* out = static_cast<T*>(crops.data) + row * crops.stride[0] + first * crops.stride[1];
       for (int64_t y = 0; y < crop_height; y += rows_a_tile) {
-        const int64_t y_end = std::min(crop_height, y + rows_a_tile);
+        const int64_t y_end = std::min(crop_height, y + rows_a_tile), count = (y_end - y) * crop_width;
         const Pixels<T> crop{tile.data(), crop_width * kBlock, kBlock, y};
         crop_pixels<method>(pixels, taps, extrapolation, crop, y, y_end, crop_width, kBlock);
-        turn_out(tile.data(), (y_end - y) * crop_width, planes + y * crop_width, crops.stride[1], channels);
+        if (stream) {
+          turn_out(tile.data(), count, planes.data(), crop_size, kBlock);
+          stream_out(planes.data(), kBlock * crop_size, out);
+        } else {
+          turn_out(tile.data(), count, out + y * crop_width, crop_size, channels);
+        }
       }
     }
   }
+  if (stream) stream_fence();
 }
 
 template <Method method, typename T>

@@ -1,47 +1,75 @@
 // The gradient of the boxes on the CPU: how the crop changes when an edge moves.
 //
 // The derivative of the bilinear formula with respect to the sample position, times how far each edge moves the sample.
-// (The nearest method is flat between its jumps; like TensorFlow's, its box gradient is the bilinear one.) Sums run in
-// double, channel by channel over the samples, and then over the channels, kBlock at a time: the same order on every
-// path, so layouts give the same bits, and a large crop costs no accuracy.
+// (The nearest method is flat between its jumps; like TensorFlow's, its box gradient is the bilinear one.) All samples of
+// a row are moved alike by the y edges, and all of a column by the x edges: slopes are summed along rows and columns in
+// the accumulate type, channel by channel, and from there on in double, kBlock channels at a time. That is one order on
+// every path, so that layouts give the same bits.
 
-template <typename T>
+// d(interpolated)/d(position) * upstream, for one channel or a vector of them. At an integer position both pixels are
+// one and the slope there is 0.
+template <typename Value>
 struct Slope {
-  T y;
-  T x;
+  Value y;
+  Value x;
 };
 
-// d(interpolated)/d(position) * upstream. At an integer position both pixels are one and the slope there is 0.
+template <typename Value, typename Weight>
+ROI_ALIGN_INLINE Slope<Value> slope(const Value& top_left, const Value& top_right, const Value& bottom_left,
+                                    const Value& bottom_right, Weight lx, Weight ly, const Value& g) {
+  return {((Weight(1) - lx) * (bottom_left - top_left) + lx * (bottom_right - top_right)) * g,
+          ((Weight(1) - ly) * (top_right - top_left) + ly * (bottom_right - bottom_left)) * g};
+}
+
+// lanes[i] += values[i] * factor, in double.
 template <typename T>
-Slope<T> slope(T top_left, T top_right, T bottom_left, T bottom_right, T lx, T ly, T g) {
-  return {((T(1) - lx) * (bottom_left - top_left) + lx * (bottom_right - top_right)) * g,
-          ((T(1) - ly) * (top_right - top_left) + ly * (bottom_right - bottom_left)) * g};
+void add_scaled(double* lanes, const T* values, double factor) {
+  for (int64_t lane = 0; lane < kBlock; ++lane) lanes[lane] += static_cast<double>(values[lane]) * factor;
+}
+
+// The sum of the lanes, as a tree: halves are added until one is left.
+inline double sum_of(double* lanes) {
+  for (int64_t half = kBlock / 2; half > 0; half /= 2) {
+    for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+  }
+  return lanes[0];
 }
 
 // The sums of one box and one block of channels, a lane for each channel.
+template <typename T>
 struct EdgeSums {
-  double y1[kBlock] = {}, x1[kBlock] = {}, y2[kBlock] = {}, x2[kBlock] = {};
+  T row[kBlock];
+  std::vector<T> columns;  // [crop width][kBlock]
+  double y1[kBlock], y2[kBlock];
 
-  template <typename T>
-  void add(int64_t lane, const Slope<T>& s, const EdgeSlopes& move_y, const EdgeSlopes& move_x) {
-    const double y = s.y, x = s.x;
-    y1[lane] += y * move_y.a1;
-    y2[lane] += y * move_y.a2;
-    x1[lane] += x * move_x.a1;
-    x2[lane] += x * move_x.a2;
+  explicit EdgeSums(int64_t crop_width) : columns(static_cast<size_t>(crop_width * kBlock)) { clear(); }
+
+  void clear() {
+    std::fill(row, row + kBlock, T(0));
+    std::fill(columns.begin(), columns.end(), T(0));
+    std::fill(y1, y1 + kBlock, 0.0);
+    std::fill(y2, y2 + kBlock, 0.0);
   }
 
-  // Adds its lanes to the box's four columns.
-  void finish(BoxRule rule, double* columns) const {
-    const int y = rule == BoxRule::kNormalized ? 0 : 1, x = 1 - y;
-    double sums[4] = {};
-    for (int64_t lane = 0; lane < kBlock; ++lane) {
-      sums[y] += y1[lane];
-      sums[x] += x1[lane];
-      sums[y + 2] += y2[lane];
-      sums[x + 2] += x2[lane];
+  // A row of samples is complete.
+  void end_row(const EdgeSlopes& move) {
+    add_scaled(y1, row, move.a1);
+    add_scaled(y2, row, move.a2);
+    std::fill(row, row + kBlock, T(0));
+  }
+
+  // Adds all lanes to the box's four edges.
+  void finish(BoxRule rule, const std::vector<EdgeSlopes>& move_x, double* edges) {
+    double x1[kBlock] = {}, x2[kBlock] = {};
+    for (size_t i = 0; i < move_x.size(); ++i) {
+      add_scaled(x1, columns.data() + i * kBlock, move_x[i].a1);
+      add_scaled(x2, columns.data() + i * kBlock, move_x[i].a2);
     }
-    for (int column = 0; column < 4; ++column) columns[column] += sums[column];
+    const int y = rule == BoxRule::kNormalized ? 0 : 1, x = 1 - y;
+    edges[y] += sum_of(y1);
+    edges[x] += sum_of(x1);
+    edges[y + 2] += sum_of(y2);
+    edges[x + 2] += sum_of(x2);
   }
 };
 
@@ -77,70 +105,91 @@ struct BoxGradient {
 };
 
 template <typename T>
-void sum_sample(const T* top_left, const T* top_right, const T* bottom_left, const T* bottom_right, T lx, T ly,
-                const T* g, int64_t channels, const EdgeSlopes& move_y, const EdgeSlopes& move_x, EdgeSums& sums) {
-  for (int64_t c = 0; c < channels; ++c) {
-    sums.add(c, slope(top_left[c], top_right[c], bottom_left[c], bottom_right[c], lx, ly, g[c]), move_y, move_x);
+ROI_ALIGN_INLINE void sum_channels(const T* top_left, const T* top_right, const T* bottom_left, const T* bottom_right,
+                                   T lx, T ly, const T* g, int64_t channels, T* row, T* column) {
+  using L = Lanes<T>;
+  int64_t c = 0;
+  for (; c + L::kCount <= channels; c += L::kCount) {
+    const auto s = slope(L::load(top_left + c), L::load(top_right + c), L::load(bottom_left + c),
+                         L::load(bottom_right + c), lx, ly, L::load(g + c));
+    L::store(row + c, L::load(row + c) + s.y);
+    L::store(column + c, L::load(column + c) + s.x);
+  }
+  for (; c < channels; ++c) {
+    const auto s = slope(top_left[c], top_right[c], bottom_left[c], bottom_right[c], lx, ly, g[c]);
+    row[c] += s.y;
+    column[c] += s.x;
   }
 }
 
 // Up to kBlock channels of pixels whose channels are innermost. An upstream gradient whose channels are not is turned.
+// Inlined, so that a caller's constant number of channels stays a constant.
 template <typename T>
-void sum_pixels(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels, const Pixels<const T>& image,
-                std::vector<T>& scratch, EdgeSums& sums) {
+ROI_ALIGN_INLINE void sum_pixels(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels,
+                                 const Pixels<const T>& image, std::vector<T>& scratch, EdgeSums<T>& sums) {
   const ConstView& crops = of.grad_crops;
   const bool turn = crops.stride[1] != 1;
   const int64_t crop_width = crops.size[3];
   if (turn) scratch.resize(static_cast<size_t>(crop_width * kBlock));
   for (int64_t y = of.taps.y.begin; y < of.taps.y.end; ++y) {
     const Tap<T> ty = of.taps.y[y];
-    if (turn) {
-      turn_in(of.upstream(row, first, y, 0), crops.stride[1], crops.stride[3], channels, crop_width, scratch.data());
-    }
+    const T *top = image.at(ty.low, 0), *bottom = image.at(ty.high, 0);
+    const T* upstream = of.upstream(row, first, y, 0);
+    if (turn) turn_in(upstream, crops.stride[1], crops.stride[3], channels, crop_width, scratch.data());
+    const T* grad = turn ? scratch.data() : upstream;
+    const int64_t grad_stride = turn ? kBlock : crops.stride[3];
     for (int64_t x = of.taps.x.begin; x < of.taps.x.end; ++x) {
       const Tap<T> tx = of.taps.x[x];
-      const T* g = turn ? scratch.data() + x * kBlock : of.upstream(row, first, y, x);
-      const T *top_left = image.at(ty.low, tx.low), *top_right = image.at(ty.low, tx.high);
-      const T *bottom_left = image.at(ty.high, tx.low), *bottom_right = image.at(ty.high, tx.high);
-      const EdgeSlopes &move_y = of.move_y[static_cast<size_t>(y)], &move_x = of.move_x[static_cast<size_t>(x)];
-      // The usual case spelled out, so that the compiler knows the number of lanes.
-      if (channels == kBlock) {
-        sum_sample(top_left, top_right, bottom_left, bottom_right, tx.weight, ty.weight, g, kBlock, move_y, move_x,
-                   sums);
-      } else {
-        sum_sample(top_left, top_right, bottom_left, bottom_right, tx.weight, ty.weight, g, channels, move_y, move_x,
-                   sums);
-      }
+      const int64_t left = tx.low * image.pixel_stride, right = tx.high * image.pixel_stride;
+      sum_channels(top + left, top + right, bottom + left, bottom + right, tx.weight, ty.weight,
+                   grad + x * grad_stride, channels, sums.row, sums.columns.data() + x * kBlock);
     }
+    sums.end_row(of.move_y[static_cast<size_t>(y)]);
   }
 }
 
 // Up to kBlock planes where they lie, one after the other.
 template <typename T>
 void sum_planes(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels, const ConstView& image,
-                EdgeSums& sums) {
+                EdgeSums<T>& sums) {
   const T* planes = static_cast<const T*>(image.data) + image_index(of.boxes, row) * image.stride[0];
-  for (int64_t c = 0; c < channels; ++c) {
-    const T* plane = planes + (first + c) * image.stride[1];
-    for (int64_t y = of.taps.y.begin; y < of.taps.y.end; ++y) {
-      const Tap<T> ty = of.taps.y[y];
+  for (int64_t y = of.taps.y.begin; y < of.taps.y.end; ++y) {
+    const Tap<T> ty = of.taps.y[y];
+    for (int64_t c = 0; c < channels; ++c) {
+      const T* plane = planes + (first + c) * image.stride[1];
       const T *top = plane + ty.low * image.stride[2], *bottom = plane + ty.high * image.stride[2];
+      const T* grad = of.upstream(row, first + c, y, 0);
       for (int64_t x = of.taps.x.begin; x < of.taps.x.end; ++x) {
         const Tap<T> tx = of.taps.x[x];
         const int64_t left = tx.low * image.stride[3], right = tx.high * image.stride[3];
-        sums.add(c,
-                 slope(top[left], top[right], bottom[left], bottom[right], tx.weight, ty.weight,
-                       *of.upstream(row, first + c, y, x)),
-                 of.move_y[static_cast<size_t>(y)], of.move_x[static_cast<size_t>(x)]);
+        const Slope<T> s = slope(top[left], top[right], bottom[left], bottom[right], tx.weight, ty.weight,
+                                 grad[x * of.grad_crops.stride[3]]);
+        sums.row[c] += s.y;
+        sums.columns[static_cast<size_t>(x * kBlock + c)] += s.x;
       }
     }
+    sums.end_row(of.move_y[static_cast<size_t>(y)]);
   }
+}
+
+// The box's sums over up to kBlock channels, from pixels or from planes, added to its four edges.
+template <typename T>
+void sum_block(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels, const Pixels<const T>& image,
+               std::vector<T>& scratch, EdgeSums<T>& sums, double* edges) {
+  sums.clear();
+  if (channels == kBlock) {
+    sum_pixels(of, row, first, kBlock, image, scratch, sums);
+  } else {
+    sum_pixels(of, row, first, channels, image, scratch, sums);
+  }
+  sums.finish(of.boxes.rule, of.move_x, edges);
 }
 
 template <typename T>
 void grad_boxes_turned(const ConstView& grad_crops, const ConstView& image, const BoxList& boxes, double* partial,
                        const Plan& plan, int64_t begin, int64_t end) {
   BoxGradient<T> of(grad_crops, image, boxes);
+  EdgeSums<T> sums(grad_crops.size[3]);
   std::vector<T> scratch;
   TurnedBlock<T> turned;
   for (int64_t unit = begin; unit < end; ++unit) {
@@ -150,9 +199,8 @@ void grad_boxes_turned(const ConstView& grad_crops, const ConstView& image, cons
     for (int64_t row = part.begin; row < part.end; ++row) {
       if (image_index(boxes, row) != n) continue;
       of.fill(row);
-      EdgeSums sums;
-      sum_pixels(of, row, first, channels, turned.of(image, n, block, plan), scratch, sums);
-      sums.finish(boxes.rule, partial + (block * boxes.count + row) * 4);
+      sum_block(of, row, first, channels, turned.of(image, n, block, plan), scratch, sums,
+                partial + (block * boxes.count + row) * 4);
     }
   }
 }
@@ -165,19 +213,21 @@ void grad_boxes_of(const ConstView& grad_crops, const ConstView& image, const Bo
     return;
   }
   BoxGradient<T> of(grad_crops, image, boxes);
+  EdgeSums<T> sums(grad_crops.size[3]);
   std::vector<T> scratch;
   for (int64_t row = begin; row < end; ++row) {
     of.fill(row);
     const T* base = static_cast<const T*>(image.data) + image_index(boxes, row) * image.stride[0];
     for (int64_t first = 0; first < image.size[1]; first += kBlock) {
       const int64_t channels = std::min(kBlock, image.size[1] - first);
-      EdgeSums sums;
       if (plan.path == Path::kChannels) {
-        sum_pixels(of, row, first, channels, {base + first, image.stride[2], image.stride[3]}, scratch, sums);
+        sum_block(of, row, first, channels, {base + first, image.stride[2], image.stride[3]}, scratch, sums,
+                  partial + row * 4);
       } else {
+        sums.clear();
         sum_planes(of, row, first, channels, image, sums);
+        sums.finish(boxes.rule, of.move_x, partial + row * 4);
       }
-      sums.finish(boxes.rule, partial + row * 4);
     }
   }
 }

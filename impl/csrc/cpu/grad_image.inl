@@ -24,7 +24,7 @@ inline Tile tile_of(const Plan& plan, const View& image, int64_t unit) {
 // pixel[c] += wx * (wy * grad[c]) for the pixels left and right. They are the same one at an integer position, so each
 // is read after the one before it was written.
 template <typename T>
-void scatter_channels(T* left, T* right, T lx, T wy, const T* grad, int64_t channels) {
+ROI_ALIGN_INLINE void scatter_channels(T* left, T* right, T lx, T wy, const T* grad, int64_t channels) {
   constexpr int64_t kCount = Lanes<T>::kCount;
   int64_t c = 0;
   for (; c + kCount <= channels; c += kCount) {
@@ -44,27 +44,26 @@ void add_channels(T* pixel, const T* grad, int64_t channels) {
   for (int64_t c = 0; c < channels; ++c) pixel[c] += grad[c];
 }
 
-// Rows y_begin to y_end of one box's upstream gradient.
+// Rows y_begin to y_end of one box's upstream gradient. Inlined, so that a constant number of channels stays one.
 template <Method method, typename T>
-void scatter_pixels(const Pixels<const T>& grad, const BoxTaps<T>& taps, int64_t y_begin, int64_t y_end,
-                    const Pixels<T>& image, const Tile& tile, int64_t channels) {
+ROI_ALIGN_INLINE void scatter_pixels(const Pixels<const T>& grad, const BoxTaps<T>& taps, int64_t y_begin,
+                                     int64_t y_end, const Pixels<T>& image, const Tile& tile, int64_t channels) {
   for (int64_t y = std::max(y_begin, taps.y.begin); y < std::min(y_end, taps.y.end); ++y) {
     const Tap<T> ty = taps.y[y];
     const bool has_top = tile.has_row(ty.low), has_bottom = tile.has_row(ty.high);
+    T* top = has_top ? image.at(ty.low, 0) : nullptr;
+    T* bottom = has_bottom ? image.at(ty.high, 0) : nullptr;
+    const T* row = grad.at(y, 0);
     for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
       const Tap<T> tx = taps.x[x];
-      const T* g = grad.at(y, x);
+      const T* g = row + x * grad.pixel_stride;
+      const int64_t left = tx.low * image.pixel_stride, right = tx.high * image.pixel_stride;
       if (method == Method::kNearest) {
-        if (has_top) add_channels(image.at(ty.low, tx.low), g, channels);
+        if (has_top) add_channels(top + left, g, channels);
         continue;
       }
-      if (has_top) {
-        scatter_channels(image.at(ty.low, tx.low), image.at(ty.low, tx.high), tx.weight, T(1) - ty.weight, g,
-                         channels);
-      }
-      if (has_bottom) {
-        scatter_channels(image.at(ty.high, tx.low), image.at(ty.high, tx.high), tx.weight, ty.weight, g, channels);
-      }
+      if (has_top) scatter_channels(top + left, top + right, tx.weight, T(1) - ty.weight, g, channels);
+      if (has_bottom) scatter_channels(bottom + left, bottom + right, tx.weight, ty.weight, g, channels);
     }
   }
 }
@@ -79,7 +78,11 @@ void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& tap
                   tile.channel_begin * grad_crops.stride[1];
   if (grad_crops.stride[1] == 1) {
     const Pixels<const T> grad{crop, grad_crops.stride[2], grad_crops.stride[3]};
-    scatter_pixels<method>(grad, taps, 0, height, image, tile, tile.channels());
+    if (tile.channels() == kBlock) {
+      scatter_pixels<method>(grad, taps, 0, height, image, tile, kBlock);
+    } else {
+      scatter_pixels<method>(grad, taps, 0, height, image, tile, tile.channels());
+    }
     return;
   }
   const int64_t rows = tile_rows<T>(height, width);
@@ -92,7 +95,11 @@ void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& tap
       turn_rows_in(crop + first * grad_crops.stride[1] + y * grad_crops.stride[2], grad_crops.stride[1],
                    grad_crops.stride[2], grad_crops.stride[3], channels, y_end - y, width, scratch.data());
       const Pixels<const T> grad{scratch.data(), width * kBlock, kBlock, y};
-      scatter_pixels<method>(grad, taps, y, y_end, target, tile, channels);
+      if (channels == kBlock) {
+        scatter_pixels<method>(grad, taps, y, y_end, target, tile, kBlock);
+      } else {
+        scatter_pixels<method>(grad, taps, y, y_end, target, tile, channels);
+      }
     }
   }
 }

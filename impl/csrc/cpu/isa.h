@@ -43,4 +43,6 @@ extern const Kernels kKernels;
 // are also one line of 64 bytes, so that two threads never write to the same line.
 constexpr int64_t kBlock = 16;
 
+#define ROI_ALIGN_INLINE inline __attribute__((always_inline))
+
 }  // namespace roi_align

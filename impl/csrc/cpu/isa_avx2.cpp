@@ -6,6 +6,7 @@
 #pragma GCC target("avx2")
 #define ROI_ALIGN_ISA avx2
 #define ROI_ALIGN_VECTOR_BYTES 32
+#define ROI_ALIGN_STREAM __builtin_ia32_movntps256
 
 namespace roi_align {
 namespace ROI_ALIGN_ISA {

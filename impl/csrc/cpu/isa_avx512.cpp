@@ -6,6 +6,7 @@
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl")
 #define ROI_ALIGN_ISA avx512
 #define ROI_ALIGN_VECTOR_BYTES 64
+#define ROI_ALIGN_STREAM __builtin_ia32_movntps512
 
 namespace roi_align {
 namespace ROI_ALIGN_ISA {

@@ -4,6 +4,9 @@
 
 #define ROI_ALIGN_ISA portable
 #define ROI_ALIGN_VECTOR_BYTES 16
+#if defined(__x86_64__)
+#define ROI_ALIGN_STREAM __builtin_ia32_movntps
+#endif
 
 namespace roi_align {
 namespace ROI_ALIGN_ISA {

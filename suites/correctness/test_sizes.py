@@ -1,0 +1,65 @@
+"""Sizes at which an implementation may change its way: what small random cases cannot reach.
+
+Results too large for a cache, crops too large for a tile, more boxes than a block of threads, one image for many
+threads: each is compared with TensorFlow by bits, or with the same call in small pieces.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.case import Inputs
+from harness.judge import judge, run
+
+
+def _inputs(shape, rows, crop_size, method="bilinear", seed=0) -> Inputs:
+    random = np.random.default_rng(seed)
+    boxes = random.uniform(-0.1, 1.1, (rows, 4)).astype(np.float32)
+    return Inputs(
+        image=random.standard_normal(shape, dtype=np.float32),
+        boxes=boxes,
+        box_indices=random.integers(0, shape[0], rows).astype(np.int32),
+        upstream=random.standard_normal((rows, shape[1], *crop_size), dtype=np.float32),
+        crop_size=crop_size,
+        method=method,
+        extrapolation_value=-1.5,
+    )
+
+
+SIZES = {
+    "a result of 13 MB, in whole lines": ((2, 32, 20, 24), 2100, (7, 7)),
+    "a result of 13 MB, channels left over": ((2, 35, 20, 24), 1900, (7, 7)),
+    "crops larger than a tile": ((1, 19, 30, 41), 6, (67, 53)),
+    "one row a tile": ((1, 16, 9, 300), 2, (3, 700)),
+    "one image, one block of channels": ((1, 16, 33, 17), 300, (5, 3)),
+    "more than 65,535 boxes": ((3, 2, 8, 9), 70_000, (2, 3)),
+    "few boxes on a large map": ((1, 24, 400, 300), 2, (5, 4)),
+    "many channels, one pixel": ((2, 1030, 1, 1), 5, (2, 2)),
+}
+
+
+@pytest.mark.parametrize(("shape", "rows", "crop_size"), SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("method", ["bilinear", "nearest"])
+def test_bits_do_not_depend_on_the_size(backend, tensorflow, tally, shape, rows, crop_size, method):
+    inputs = _inputs(shape, rows, crop_size, method)
+    for direction in ("forward", "grad_image"):
+        if backend.refuses(inputs, direction) or direction not in backend.order_a:
+            continue
+        got, want = backend.run(inputs, direction), tensorflow.run(inputs, direction)
+        different = int((got.view(np.int32) != want.view(np.int32)).sum())
+        tally.bits(f"{direction} against TensorFlow, large", got.size, different)
+        assert different == 0, direction
+
+
+@pytest.mark.parametrize(("shape", "rows", "crop_size"), SIZES.values(), ids=SIZES)
+def test_box_gradients_of_all_sizes_are_within_the_oracles_bound(backend, tally, shape, rows, crop_size):
+    inputs = _inputs(shape, rows, crop_size)
+    if backend.refuses(inputs, "grad_boxes"):
+        pytest.skip(str(backend.refuses(inputs, "grad_boxes")))
+    rows_looked_at = sorted({0, rows // 2, rows - 1})
+    places = [(row, column) for row in rows_looked_at for column in range(4)]
+    order_a = "grad_boxes" in backend.order_a
+    verdict = judge(inputs, "grad_boxes", run(backend, inputs, "grad_boxes"), order_a=order_a, places=places)
+    assert verdict.passed, str(verdict)
+    tally.bound("grad_boxes, large", verdict.fraction)
