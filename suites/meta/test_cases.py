@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import math
 from pathlib import Path
 
@@ -124,34 +123,3 @@ def test_restrictions_hold() -> None:
 )
 def test_next_after(value: float, dtype: str, after: float) -> None:
     assert next_after(value, 1, dtype) == after
-
-
-def imported(path: Path) -> set[str]:
-    """The first names of all modules that a file imports, anywhere in it."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(node.module or "")
-    return names
-
-
-def test_walls() -> None:
-    """Which module may know which."""
-    files = {str(path.relative_to(ROOM)): imported(path) for path in ROOM.rglob("*.py")}
-    roots = {name: {module.partition(".")[0] for module in modules} for name, modules in files.items()}
-    assert len(files) > 8
-    for name in ("positions.py", "call.py", "oracle.py", "oracle_gradients.py"):
-        assert roots[name] <= {"__future__", "harness", "ctypes", "math", "functools", "itertools"} | {
-            "collections",
-            "dataclasses",
-            "fractions",
-        }, f"{name} is plain Python"
-    assert not roots["case.py"] & {"torch", "tensorflow"}
-    assert not [m for m in files["matrix.py"] if m.startswith(("harness.oracle", "harness.positions", "harness.call"))]
-    assert not [m for m in files["backends/reference.py"] if m.startswith(("harness.oracle", "harness.positions"))]
-    for name, modules in roots.items():
-        assert "suites" not in modules, f"{name} imports suites"
-        if name.startswith("report"):
-            assert not modules & {"torch", "tensorflow"}, f"{name} is a report and knows no library under test"
