@@ -1,20 +1,16 @@
-"""Cases print what they are, strategies draw what they promise, and the walls between the rooms stand."""
+"""Cases print what they are, and strategies draw what they promise."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-import harness
 from harness.case import BOX_RULES, LAYOUTS, METHODS, VALUES, Case
 from harness.strategies import BESIDE_ZERO, BOX_FAMILIES, cases, next_after
-
-ROOM = Path(harness.__path__[0])
 
 
 def drawn(strategy: st.SearchStrategy[Case], count: int) -> list[Case]:
