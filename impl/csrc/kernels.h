@@ -60,8 +60,8 @@ enum class Path : int8_t {
   kDirect,    // planes, few samples: sample by sample where they lie
 };
 
-// How work on an image (N,C,H,W) is cut. Units are numbered with the part innermost, then blocks of channels, then
-// images; on Path::kDirect and Path::kChannels of the forward with the box in the place of the image.
+// How work on an image (N,C,H,W) is cut. On Path::kTurned, and for the gradient of the image on every path, a unit is a
+// part of a block of channels of an image; otherwise it is a box, in the forward a box in a block of channels.
 struct Plan {
   Path path;
   int64_t channel_block;

@@ -3,7 +3,11 @@
 #include "isa.h"
 
 #if defined(__x86_64__)
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#else
 #pragma GCC target("avx2")
+#endif
 #define ROI_ALIGN_ISA avx2
 #define ROI_ALIGN_VECTOR_BYTES 32
 #define ROI_ALIGN_STREAM __builtin_ia32_movntps256
@@ -20,4 +24,8 @@ extern const Kernels kKernels{"avx2", &forward, &grad_image, &grad_boxes};
 
 }  // namespace ROI_ALIGN_ISA
 }  // namespace roi_align
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
 #endif

@@ -3,7 +3,11 @@
 #include "isa.h"
 
 #if defined(__x86_64__)
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl"))), apply_to = function)
+#else
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl")
+#endif
 #define ROI_ALIGN_ISA avx512
 #define ROI_ALIGN_VECTOR_BYTES 64
 #define ROI_ALIGN_STREAM __builtin_ia32_movntps512
@@ -20,4 +24,8 @@ extern const Kernels kKernels{"avx512", &forward, &grad_image, &grad_boxes};
 
 }  // namespace ROI_ALIGN_ISA
 }  // namespace roi_align
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
 #endif

@@ -111,19 +111,21 @@ void turn_out(const T* block, int64_t count, T* planes, int64_t plane_stride, in
 // with stream_fence() before anybody else looks.
 template <typename T>
 void stream_out(const T* from, int64_t count, T* to) {
-#if defined(ROI_ALIGN_STREAM)
-  typedef float Floats __attribute__((vector_size(ROI_ALIGN_VECTOR_BYTES)));
-  constexpr int64_t kCount = Lanes<T>::kCount;
-  for (int64_t i = 0; i < count; i += kCount) {
-    ROI_ALIGN_STREAM(reinterpret_cast<float*>(to + i), reinterpret_cast<Floats>(Lanes<T>::load(from + i)));
-  }
+  for (int64_t i = 0; i < count; i += Lanes<T>::kCount) {
+    const auto vector = Lanes<T>::load(from + i);
+#if defined(__clang__)
+    __builtin_nontemporal_store(vector, reinterpret_cast<typename Lanes<T>::Vector*>(to + i));
+#elif defined(ROI_ALIGN_STREAM)
+    typedef float Floats __attribute__((vector_size(ROI_ALIGN_VECTOR_BYTES)));
+    ROI_ALIGN_STREAM(reinterpret_cast<float*>(to + i), reinterpret_cast<Floats>(vector));
 #else
-  std::memcpy(to, from, static_cast<size_t>(count) * sizeof(T));
+    Lanes<T>::store(to + i, vector);
 #endif
+  }
 }
 
 inline void stream_fence() {
-#if defined(ROI_ALIGN_STREAM)
+#if defined(__x86_64__)
   __builtin_ia32_sfence();
 #endif
 }
