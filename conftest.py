@@ -39,16 +39,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--backend",
         default="roi_align",
         metavar="NAME",
-        help=f"the implementation to judge, one of {', '.join(backends.BACKENDS)} (default: roi_align)",
+        help=f"the implementation to judge, one of {', '.join(backends.BACKENDS)}, or fault:NAME (default: roi_align)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "package: about the roi_align package itself, whatever --backend says")
-    if config.getoption("--backend") not in backends.BACKENDS:
-        raise pytest.UsageError(
-            f"There is no backend {config.getoption('--backend')!r}; there are {', '.join(backends.BACKENDS)}."
-        )
+    try:
+        backends.load(config.getoption("--backend"))
+    except ValueError as unknown:
+        raise pytest.UsageError(str(unknown)) from None
+    except backends.MissingLibrary:
+        pass  # each test that needs it is skipped, with the reason
     if not config.getoption("--benchmark-only"):
         # Every benchmark body runs once, untimed, as a smoke test.
         config.option.benchmark_disable = True

@@ -53,9 +53,22 @@ class Backend:
 
 
 def load(name: str) -> Backend:
-    """The backend of that name; ValueError if there is none, MissingLibrary if its library is not installed."""
+    """The backend of that name, "fault:NAME" for a planted fault.
+
+    ValueError if there is none, MissingLibrary if its library is not installed.
+    """
+    if name.startswith("fault:"):
+        # Imported here: the faults are made of a backend.
+        from harness.mutants import FAULTS
+
+        planted = {fault.backend.name: fault.backend for fault in FAULTS}
+        if name in planted:
+            return planted[name]
     if name not in BACKENDS:
-        raise ValueError(f"There is no backend {name!r}; there are {', '.join(BACKENDS)}.")
+        raise ValueError(
+            f"There is no backend {name!r}; there are {', '.join(BACKENDS)}, and the planted faults of "
+            "harness/mutants.py as fault:NAME."
+        )
     try:
         module = importlib.import_module(BACKENDS[name])
     except ModuleNotFoundError as error:

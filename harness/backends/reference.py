@@ -252,7 +252,13 @@ FUNCTIONS: dict[Direction, Callable[[Steps, Inputs], Array]] = {
 }
 
 
+# It takes about ten microseconds an output: what takes longer than a second is better asked of somebody else.
+_MOST_OUTPUTS = 100_000
+
+
 def refuses(inputs: Inputs, direction: Direction) -> str | None:
+    if inputs.upstream.size > _MOST_OUTPUTS:
+        return f"{inputs.upstream.size:,} outputs are too many for plain loops; at most {_MOST_OUTPUTS:,} are taken."
     if direction == "grad_image" and not np.issubdtype(inputs.image.dtype, np.floating):
         return f"An image of {inputs.image.dtype} has no gradient."
     return None

@@ -70,6 +70,13 @@ def test_fault_is_killed(fault: Fault) -> None:
         print(f"{fault.name:24} {direction:12} {check}")
 
 
+def test_a_fault_can_be_asked_for_by_name() -> None:
+    """So that `pytest suites/ --backend fault:NAME` shows what the whole suite makes of it."""
+    assert all(load(fault.backend.name) is fault.backend for fault in FAULTS)
+    with pytest.raises(ValueError, match="There is no backend 'fault:nope'"):
+        load("fault:nope")
+
+
 def test_the_reference_survives() -> None:
     """The checks kill faults and nothing else."""
     reference = load("reference")
