@@ -11,7 +11,7 @@
 
 namespace roi_align {
 
-enum class DType : int8_t { kFloat32, kFloat64, kInt32, kInt64 };
+enum class DType : int8_t { kFloat32, kFloat64, kInt32, kInt64, kFloat16, kBFloat16 };
 
 // Four dimensions, N C H W for images and M C h w for crops; strides in elements, any strides.
 template <typename Void>

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from roi_align import library
 
-IMAGE_DTYPES = (torch.float32, torch.float64)
+IMAGE_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 BOX_DTYPES = (torch.float32, torch.float64)
 INDEX_DTYPES = (torch.int32, torch.int64)
 
@@ -37,7 +37,8 @@ def crop_and_resize(
     the extrapolation value and no gradient flows. A box whose edges are swapped gives a flipped crop.
 
     Args:
-        image: (N, C, H, W), float32 or float64, any strides. H and W at least 1.
+        image: (N, C, H, W), float32, float64, float16 or bfloat16, any strides. H and W at least 1. The half types are
+            interpolated and summed in float32 and rounded once.
         boxes: (M, 4), float32 or float64: (y1, x1, y2, x2) in units of H-1 and W-1, so that 1 is the last pixel.
         box_indices: (M,), int32 or int64, in [0, N): the image that each box crops.
         crop_size: (height, width) of the crops, both positive.

@@ -73,6 +73,7 @@ def _fake_grad_image(
     channels_last: bool,
     method: int,
     box_rule: int,
+    deterministic: bool,
 ) -> Tensor:
     return _dense(grad, (images, grad.shape[1], height, width), channels_last)
 
@@ -93,8 +94,10 @@ def _backward_forward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     boxes, box_indices, image = ctx.saved_tensors
     grad_image = grad_boxes = None
     if ctx.needs_input_grad[0]:
+        # On CUDA a sum by atomics is in no fixed order: who wants one gets other kernels.
+        deterministic = torch.are_deterministic_algorithms_enabled()
         grad_image = crop_and_resize_grad_image(
-            grad, boxes, box_indices, *ctx.image_size, ctx.channels_last, ctx.method, ctx.box_rule
+            grad, boxes, box_indices, *ctx.image_size, ctx.channels_last, ctx.method, ctx.box_rule, deterministic
         )
     if ctx.needs_input_grad[1]:
         grad_boxes = crop_and_resize_grad_boxes(grad, image, boxes, box_indices, ctx.box_rule)
@@ -109,7 +112,7 @@ def _no_second_derivative() -> RuntimeError:
 
 
 def _save_grad_image(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    grad, boxes, box_indices, _, _, _, _, ctx.method, ctx.box_rule = inputs
+    grad, boxes, box_indices, _, _, _, _, ctx.method, ctx.box_rule, _ = inputs
     ctx.crop_size = grad.shape[2], grad.shape[3]
     ctx.save_for_backward(boxes, box_indices)
 
@@ -120,7 +123,7 @@ def _backward_grad_image(ctx: Any, grad_grad: Tensor) -> tuple[Tensor | None, ..
     boxes, box_indices = ctx.saved_tensors
     # Linear in the upstream gradient, and the transpose of the forward without its extrapolation.
     again = crop_and_resize(grad_grad, boxes, box_indices, *ctx.crop_size, ctx.method, 0.0, ctx.box_rule, False)
-    return again, None, None, None, None, None, None, None, None
+    return again, None, None, None, None, None, None, None, None, None
 
 
 def _backward_grad_boxes(ctx: Any, grad_grad: Tensor) -> tuple[None, ...]:
