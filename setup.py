@@ -1,19 +1,24 @@
-"""Builds the compiled library. Everything else about the package stands in pyproject.toml.
+"""Builds the compiled libraries. Everything else about the package stands in pyproject.toml.
 
-The library is built on torch's stable ABI and knows nothing of Python, so one binary serves every Python and every
-torch from 2.10 on; that is what the abi3 tag of the wheel says.
+They are built on torch's stable ABI and know nothing of Python, so one binary serves every Python and every torch from
+2.10 on; that is what the abi3 tag of the wheel says. CUDA is a library of its own, so that the package works without.
+
+ROI_ALIGN_CUDA=1 builds it, ROI_ALIGN_CUDA=0 leaves it out; without either it is built where there are nvcc and a torch
+with CUDA. Whether the building machine has a GPU plays no part. TORCH_CUDA_ARCH_LIST names the architectures.
 """
 
+import os
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import torch
 from setuptools import setup
-from torch.utils.cpp_extension import BuildExtension, CppExtension
 
 ROOT = Path(__file__).parent
-SOURCES = [
-    "impl/csrc/torch_binding.cpp",
-    *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("impl/csrc/cpu/*.cpp")),
-]
+# Every generation from A100 on, and PTX for those to come.
+ARCHITECTURES = "8.0;8.6;8.9;9.0;10.0+PTX"
 
 FLAGS = [
     "-O3",
@@ -26,17 +31,73 @@ FLAGS = [
     # torch 2.10 is the oldest release whose stable ABI has all that is used here.
     "-DTORCH_TARGET_VERSION=0x020a000000000000",
 ]
+# -fmad=false is -ffp-contract=off for a device.
+DEVICE_FLAGS = ["-O3", "-std=c++17", "-fmad=false", "-Xcompiler=-fvisibility=hidden,-Wall,-ffp-contract=off"]
 
-setup(
-    ext_modules=[
-        CppExtension(
-            "roi_align._C",
-            SOURCES,
-            depends=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("impl/csrc/**/*.[hi]*")),
-            extra_compile_args=FLAGS,
+
+def cuda_toolkit() -> str | None:
+    """The folder of the CUDA toolkit, or None: CUDA_HOME, or where the nvcc on the path says that it belongs.
+
+    nvcc may be a script that calls the real one, so where it lies tells nothing.
+    """
+    if home := os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH"):
+        return home
+    if shutil.which("nvcc") is None:
+        return None
+    said = subprocess.run(["nvcc", "--dryrun", "-x", "cu", "-c", os.devnull], capture_output=True, text=True).stderr
+    top = re.search(r"^#\$ TOP=(.*)$", said, re.MULTILINE)
+    return str(Path(top.group(1)).resolve()) if top else None
+
+
+def builds_cuda(toolkit: str | None) -> bool:
+    """Whether the CUDA library is built; SystemExit if that is asked for and cannot be."""
+    wanted = os.environ.get("ROI_ALIGN_CUDA", "")
+    if wanted not in ("", "0", "1"):
+        raise SystemExit(f"ROI_ALIGN_CUDA is {wanted!r}; 1 builds the CUDA library, 0 leaves it out.")
+    missing = "nvcc was not found; set CUDA_HOME" if toolkit is None else ""
+    if torch.version.cuda is None:
+        missing = f"torch {torch.__version__} is built without CUDA"
+    if wanted == "1" and missing:
+        raise SystemExit(f"ROI_ALIGN_CUDA=1 asks for the CUDA library, but {missing}.")
+    return wanted != "0" and not missing
+
+
+def sources(*patterns: str) -> list[str]:
+    return sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(f"impl/csrc/{pattern}"))
+
+
+toolkit = cuda_toolkit()
+with_cuda = builds_cuda(toolkit)
+if with_cuda:
+    os.environ["CUDA_HOME"] = str(toolkit)
+    os.environ.setdefault("TORCH_CUDA_ARCH_LIST", ARCHITECTURES)
+
+# Imported only now: it looks for the toolkit when it is imported.
+from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension  # noqa: E402
+
+headers = sources("*.h", "*/*.h", "*/*.inl")
+extensions = [
+    CppExtension(
+        "roi_align._C",
+        sources("torch_binding.cpp", "boxes.cpp", "cpu/*.cpp"),
+        depends=headers,
+        extra_compile_args=FLAGS,
+        py_limited_api=True,
+    )
+]
+if with_cuda:
+    extensions.append(
+        CUDAExtension(
+            "roi_align._C_cuda",
+            sources("torch_cuda.cpp", "boxes.cpp", "cuda/*.cu"),
+            depends=headers,
+            extra_compile_args={"cxx": [*FLAGS, "-DUSE_CUDA"], "nvcc": DEVICE_FLAGS},
             py_limited_api=True,
         )
-    ],
+    )
+
+setup(
+    ext_modules=extensions,
     cmdclass={"build_ext": BuildExtension},
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )

@@ -45,8 +45,6 @@ bool channels_innermost(const BasicView<Void>& view) {
 // The instruction set whose kernels this process uses; std::invalid_argument if ROI_ALIGN_CPU asks for one it lacks.
 const char* cpu_kernels();
 
-int64_t image_index(const BoxList& boxes, int64_t row);
-
 // The first row whose index is not in [0, images), or -1.
 int64_t first_bad_index(const BoxList& boxes, int64_t images);
 

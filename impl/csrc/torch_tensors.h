@@ -18,6 +18,7 @@
 #include <string>
 #include <utility>
 
+#include "boxes.h"
 #include "kernels.h"
 
 namespace roi_align {

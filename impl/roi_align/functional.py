@@ -44,7 +44,8 @@ def crop_and_resize(
         crop_size: (height, width) of the crops, both positive.
         method: "bilinear", or "nearest" with halves rounded away from zero.
         extrapolation_value: what a sample outside of the image gives.
-        validate: raise for boxes that are not finite or overflow, instead of treating them as outside.
+        validate: raise for boxes that are not finite or overflow, instead of treating them as outside; on CUDA, for
+            indices outside of [0, N) too, and wait for the device.
 
     Returns:
         (M, C, height, width) in the image's dtype; channels_last if the image's channels lie innermost, or contiguous.
@@ -56,8 +57,10 @@ def crop_and_resize(
         TypeError: an argument of the wrong type, or a tensor of a dtype that is not listed above.
         ValueError: wrong rank or shape, lengths or devices that differ, an unknown method, a crop size that is not
             positive, an image without pixels; with validate=True a box that is not finite, by its row.
-        IndexError: an index outside of [0, N), by its row.
+        IndexError: an index outside of [0, N), by its row. On CUDA the call does not wait for the device to tell:
+            without validate=True such a crop is NaN and adds nothing to any gradient.
         MemoryError: a result that cannot be allocated.
+        RuntimeError: tensors on CUDA, and the package was built without its CUDA kernels.
     """
     return crop(image, boxes, box_indices, crop_size, method, extrapolation_value, "normalized", validate)
 
@@ -117,6 +120,12 @@ def check_tensors(image: Tensor, boxes: Tensor, box_indices: Tensor) -> None:
         raise ValueError(
             f"image, boxes and box_indices must be on one device, not on {image.device}, {boxes.device} and "
             f"{box_indices.device}; move them with .to(device)."
+        )
+    if image.is_cuda and not library.HAS_CUDA:
+        raise RuntimeError(
+            f"image is on {image.device}, but {library.CUDA_MISSING}. Where nvcc and a torch with CUDA are installed, "
+            "`ROI_ALIGN_CUDA=1 pip install --no-build-isolation --force-reinstall --no-deps .` in a checkout builds "
+            "them."
         )
 
 

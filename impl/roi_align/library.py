@@ -18,18 +18,42 @@ METHODS = {"bilinear": 0, "nearest": 1}
 BOX_RULES = {"normalized": 0, "bin_centres": 1, "corners": 2}
 
 
-def _load() -> None:
-    here = Path(__file__).parent
-    for library in sorted(here.glob("_C*.so")):
-        torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
-        return
-    raise ImportError(
-        f"roi_align has no compiled library in {here}; build it with `make build` in a checkout, or install the "
-        "package with pip."
-    )
+def _find(name: str) -> Path | None:
+    """The compiled library of that name beside this file; its suffix depends on how it was built."""
+    return next(iter(sorted(Path(__file__).parent.glob(f"{name}.*so"))), None)
 
 
-_load()
+def _load(library: Path) -> None:
+    torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
+
+
+def _load_cpu() -> None:
+    library = _find("_C")
+    if library is None:
+        raise ImportError(
+            f"roi_align has no compiled library in {Path(__file__).parent}; build it with `make build` in a checkout, "
+            "or install the package with pip."
+        )
+    _load(library)
+
+
+def _load_cuda() -> str:
+    """Why there are no CUDA kernels in this process, or "" if there are: they need a torch with CUDA."""
+    library = _find("_C_cuda")
+    if torch.version.cuda is None:
+        return f"this torch ({torch.__version__}) is built without CUDA"
+    if library is None:
+        return "roi_align was built without its CUDA kernels"
+    try:
+        _load(library)
+    except OSError as error:  # built for another major version of CUDA, say
+        return f"roi_align's CUDA kernels could not be loaded ({error})"
+    return ""
+
+
+_load_cpu()
+CUDA_MISSING = _load_cuda()
+HAS_CUDA = not CUDA_MISSING
 
 crop_and_resize = torch.ops.roi_align.crop_and_resize.default
 crop_and_resize_grad_image = torch.ops.roi_align.crop_and_resize_grad_image.default

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "../kernels.h"
+#include "../boxes.h"
 
 namespace roi_align {
 
@@ -35,24 +35,6 @@ struct AxisTaps {
   }
 };
 
-template <typename T>
-struct BoxAxes {
-  Axis<T> y;
-  Axis<T> x;
-};
-
-template <typename T>
-BoxAxes<T> box_axes(const BoxList& boxes, int64_t row, int64_t height, int64_t width, int64_t crop_height,
-                    int64_t crop_width) {
-  const T* edge = static_cast<const T*>(boxes.edges) + row * boxes.edge_stride[0];
-  const int64_t step = boxes.edge_stride[1];
-  // Pixel boxes start with x, normalized ones with y.
-  const int64_t y = boxes.rule == BoxRule::kNormalized ? 0 : 1;
-  const int64_t x = 1 - y;
-  return {make_axis(boxes.rule, edge[y * step], edge[(y + 2) * step], height, crop_height),
-          make_axis(boxes.rule, edge[x * step], edge[(x + 2) * step], width, crop_width)};
-}
-
 // The scratch of one range of work: the taps of the box at hand.
 template <typename Acc>
 struct BoxTaps {
@@ -72,10 +54,8 @@ struct BoxTaps {
  private:
   template <typename T>
   void fill_from(const BoxList& boxes, int64_t row, Method method, int64_t height, int64_t width) {
-    const BoxAxes<T> axes = box_axes<T>(boxes, row, height, width, static_cast<int64_t>(y.taps.size()),
-                                        static_cast<int64_t>(x.taps.size()));
-    y.fill(axes.y, method, height);
-    x.fill(axes.x, method, width);
+    y.fill(box_axis<T>(boxes, row, true, height, static_cast<int64_t>(y.taps.size())), method, height);
+    x.fill(box_axis<T>(boxes, row, false, width, static_cast<int64_t>(x.taps.size())), method, width);
   }
 };
 

@@ -1,0 +1,58 @@
+// Starting a kernel, for all of them.
+//
+// Work is counted in units, one for a block. There may be more units than a grid has room for, so every kernel loops:
+// `for (int64_t unit = blockIdx.x; unit < units; unit += gridDim.x)`. Only x is used: y and z end at 65,535.
+
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "../half.h"
+#include "../kernels.h"
+
+namespace roi_align {
+namespace cuda {
+
+constexpr int64_t kMostBlocks = 2147483647;
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+inline void succeed(cudaError_t status) {
+  if (status == cudaSuccess) return;
+  throw std::runtime_error(std::string("roi_align: a CUDA kernel was not started: ") + cudaGetErrorString(status));
+}
+
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), int64_t units, int threads, int64_t shared_bytes, cudaStream_t stream,
+            const Arguments&... arguments) {
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(units < kMostBlocks ? units : kMostBlocks));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+  config.stream = stream;
+  succeed(cudaLaunchKernelEx(&config, kernel, arguments...));
+}
+
+// Calls work(T()) with the type that images of this dtype are stored in.
+template <typename Work>
+void with_image_type(DType dtype, const Work& work) {
+  switch (dtype) {
+    case DType::kFloat64:
+      return work(double());
+    case DType::kFloat16:
+      return work(Float16());
+    case DType::kBFloat16:
+      return work(BFloat16());
+    default:
+      return work(float());
+  }
+}
+
+}  // namespace cuda
+}  // namespace roi_align
