@@ -26,7 +26,7 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 	touch $@
 
 # The build sees the environment's own torch: no isolation, no second torch.
-SOURCES := setup.py $(wildcard impl/csrc/*.h impl/csrc/*.cpp impl/csrc/*/*.h impl/csrc/*/*.cpp)
+SOURCES := setup.py $(wildcard impl/csrc/*.* impl/csrc/*/*.*)
 
 build: $(VENV)/.built
 

@@ -19,9 +19,11 @@ constexpr int kListed = kLooks * kGatherThreads;
 // One more than there are lanes, so that neither channels nor pixels fall into one bank.
 constexpr int kPitch = kWarp + 1;
 
-// A tile has as many rows as fit: half as many where sums are doubles.
+// A tile has as many rows as fit, and as many samples of a row are brought in at once: half where sums are doubles.
 template <typename Acc>
 constexpr int kTileHeight = sizeof(Acc) == 8 ? 4 : 8;
+template <typename Acc>
+constexpr int kStaged = sizeof(Acc) == 8 ? 8 : 16;
 
 // How a block's warps are laid over tiles and channels: as many as there are channels for, the rest side by side. A
 // gradient that fits any memory has fewer than 2^32 tiles.
@@ -45,6 +47,7 @@ Cut plan_cut(const View& image, int tile_height) {
 template <typename Acc>
 struct Shared {
   Acc sums[kWarps][kTileHeight<Acc> * kTileWidth][kPitch];
+  Acc staged[kWarps][kStaged<Acc>][kPitch];
   int32_t listed[kListed];
   int32_t found[kLooks * kWarps];
 };
@@ -109,52 +112,101 @@ __device__ __forceinline__ TileTap<Acc> from_lane(const TileTap<Acc>& tap, int l
           __shfl_sync(kAllLanes, tap.weight, lane)};
 }
 
-// Adds one sample's upstream g to the pixels of a tile; the lane's channel is `sums[...][0]`.
+// Adds one sample's upstream g to the pixels of a tile, for the lane's channel.
 template <typename Acc>
-__device__ __forceinline__ void scatter(Acc (*sums)[kPitch], Method method, const TileTap<Acc>& y,
+__device__ __forceinline__ void scatter(Acc (*sums)[kPitch], int lane, Method method, const TileTap<Acc>& y,
                                         const TileTap<Acc>& x, Acc g) {
   if (method == Method::kNearest) {
-    sums[y.low * kTileWidth + x.low][0] += g;
+    sums[y.low * kTileWidth + x.low][lane] += g;
     return;
   }
   const Acc top = (Acc(1) - y.weight) * g, bottom = y.weight * g;
   const Acc top_left = (Acc(1) - x.weight) * top, top_right = x.weight * top;
   const Acc bottom_left = (Acc(1) - x.weight) * bottom, bottom_right = x.weight * bottom;
   if (y.low >= 0) {
-    if (x.low >= 0) sums[y.low * kTileWidth + x.low][0] += top_left;
-    if (x.high >= 0) sums[y.low * kTileWidth + x.high][0] += top_right;
+    if (x.low >= 0) sums[y.low * kTileWidth + x.low][lane] += top_left;
+    if (x.high >= 0) sums[y.low * kTileWidth + x.high][lane] += top_right;
   }
   if (y.high >= 0) {
-    if (x.low >= 0) sums[y.high * kTileWidth + x.low][0] += bottom_left;
-    if (x.high >= 0) sums[y.high * kTileWidth + x.high][0] += bottom_right;
+    if (x.low >= 0) sums[y.high * kTileWidth + x.low][lane] += bottom_left;
+    if (x.high >= 0) sums[y.high * kTileWidth + x.high][lane] += bottom_right;
   }
 }
 
-// Adds all that one box sends to a warp's tile. `crop` is the lane's channel of it.
+// Brings in `count` neighbouring samples of a warp's channels: many loads under way at once, in runs as long as the
+// layout has them.
+template <typename T>
+__device__ __forceinline__ void stage(const T* first, const ConstView& grad_crops, int count, int channels, int lane,
+                                      Accumulate<T> (*staged)[kPitch]) {
+  const int64_t channel_stride = grad_crops.stride[1], stride = grad_crops.stride[3];
+  __syncwarp();  // whoever still reads the samples before these
+  if (channel_stride == 1) {
+#pragma unroll 4
+    for (int sample = 0; sample < count; ++sample) {
+      if (lane < channels) staged[sample][lane] = widen(first[sample * stride + lane]);
+    }
+  } else {
+    int channel = lane / count, sample = lane % count;
+    const int next_channel = kWarp / count, next_sample = kWarp % count;
+#pragma unroll 4
+    while (channel < channels) {
+      staged[sample][channel] = widen(first[channel * channel_stride + sample * stride]);
+      channel += next_channel;
+      sample += next_sample;
+      if (sample >= count) {
+        sample -= count;
+        ++channel;
+      }
+    }
+  }
+  __syncwarp();
+}
+
+// Where a warp works: its tile, its channels and its part of shared memory.
+template <typename Acc>
+struct Work {
+  int64_t top, left;  // of the tile, in pixels
+  int64_t first_channel;
+  int channels;  // at most one for each lane
+  int lane;
+  Acc (*sums)[kPitch];
+  Acc (*staged)[kPitch];
+};
+
+// Adds all that one box sends to a warp's tile. `crop` is the warp's first channel of it.
 template <typename T>
 __device__ __forceinline__ void gather_box(const ConstView& grad_crops, const T* crop, const Axes& axes, bool wide,
-                                           Method method, const View& image, int64_t tile_top, int64_t tile_left,
-                                           int lane, Accumulate<T> (*sums)[kPitch]) {
+                                           Method method, const View& image, const Work<Accumulate<T>>& work) {
   using Acc = Accumulate<T>;
   const int64_t crop_height = grad_crops.size[2], crop_width = grad_crops.size[3];
+  const int lane = work.lane;
+  // Samples run from one end of a box to the other, so those that touch a tile are neighbours.
+  TileTap<Acc> tap_x = {-1, -1, Acc(0)};
+  unsigned columns = 0;
+  int64_t looked_at = -1;
   for (int64_t first_y = 0; first_y < crop_height; first_y += kWarp) {
     TileTap<Acc> tap_y = {-1, -1, Acc(0)};
     unsigned rows = __ballot_sync(kAllLanes, tile_tap(axes.y, wide, first_y + lane, crop_height, method,
-                                                      image.size[2], tile_top, kTileHeight<Acc>, tap_y));
-    while (rows != 0) {
+                                                      image.size[2], work.top, kTileHeight<Acc>, tap_y));
+    for (; rows != 0; rows &= rows - 1) {
       const int lane_y = __ffs(static_cast<int>(rows)) - 1;
-      rows &= rows - 1;
       const TileTap<Acc> y = from_lane(tap_y, lane_y);
       const T* const crop_row = crop + (first_y + lane_y) * grad_crops.stride[2];
       for (int64_t first_x = 0; first_x < crop_width; first_x += kWarp) {
-        TileTap<Acc> tap_x = {-1, -1, Acc(0)};
-        unsigned columns = __ballot_sync(kAllLanes, tile_tap(axes.x, wide, first_x + lane, crop_width, method,
-                                                             image.size[3], tile_left, kTileWidth, tap_x));
-        while (columns != 0) {
-          const int lane_x = __ffs(static_cast<int>(columns)) - 1;
-          columns &= columns - 1;
-          const TileTap<Acc> x = from_lane(tap_x, lane_x);
-          scatter(sums, method, y, x, static_cast<Acc>(widen(crop_row[(first_x + lane_x) * grad_crops.stride[3]])));
+        if (looked_at != first_x) {  // once for a box, unless its crop is wider than a warp
+          looked_at = first_x;
+          columns = __ballot_sync(kAllLanes, tile_tap(axes.x, wide, first_x + lane, crop_width, method, image.size[3],
+                                                      work.left, kTileWidth, tap_x));
+        }
+        if (columns == 0) continue;
+        const int end = kWarp - __clz(static_cast<int>(columns));
+        for (int begin = __ffs(static_cast<int>(columns)) - 1; begin < end; begin += kStaged<Acc>) {
+          const int count = end - begin < kStaged<Acc> ? end - begin : kStaged<Acc>;
+          stage(crop_row + (first_x + begin) * grad_crops.stride[3], grad_crops, count, work.channels, lane,
+                work.staged);
+          for (int sample = 0; sample < count; ++sample) {
+            scatter(work.sums, lane, method, y, from_lane(tap_x, begin + sample), work.staged[sample][lane]);
+          }
         }
       }
     }
@@ -163,56 +215,55 @@ __device__ __forceinline__ void gather_box(const ConstView& grad_crops, const T*
 
 // Writes a warp's tile. In planes, neighbouring lanes take neighbouring pixels; else neighbouring channels.
 template <typename T>
-__device__ __forceinline__ void write_tile(const Accumulate<T> (*sums)[kPitch], const View& image, int64_t n,
-                                           int64_t tile_top, int64_t tile_left, int64_t first_channel, int lane) {
+__device__ __forceinline__ void write_tile(const View& image, int64_t n, const Work<Accumulate<T>>& work) {
   constexpr int pixels = kTileHeight<Accumulate<T>> * kTileWidth;
-  T* const base = static_cast<T*>(image.data) + n * image.stride[0] + first_channel * image.stride[1];
+  T* const base = static_cast<T*>(image.data) + n * image.stride[0] + work.first_channel * image.stride[1];
   const bool channels_fast = image.stride[1] == 1;
-  const int64_t channels = image.size[1] - first_channel;
-  for (int step = 0; step < pixels; ++step) {
+  __syncwarp();  // in planes a lane writes what other lanes summed
+  for (int step = 0; step < (channels_fast ? pixels : pixels / kWarp * work.channels); ++step) {
     // A step is a pixel of all channels, or 32 pixels of one channel.
-    const int pixel = channels_fast ? step : step % (pixels / kWarp) * kWarp + lane;
-    const int channel = channels_fast ? lane : step / (pixels / kWarp);
-    const int64_t y = tile_top + pixel / kTileWidth, x = tile_left + pixel % kTileWidth;
-    if (channel < channels && y < image.size[2] && x < image.size[3]) {
-      base[channel * image.stride[1] + y * image.stride[2] + x * image.stride[3]] = narrow<T>(sums[pixel][channel]);
+    const int pixel = channels_fast ? step : step % (pixels / kWarp) * kWarp + work.lane;
+    const int channel = channels_fast ? work.lane : step / (pixels / kWarp);
+    const int64_t y = work.top + pixel / kTileWidth, x = work.left + pixel % kTileWidth;
+    if (channel < work.channels && y < image.size[2] && x < image.size[3]) {
+      base[channel * image.stride[1] + y * image.stride[2] + x * image.stride[3]] =
+          narrow<T>(work.sums[pixel][channel]);
     }
   }
+  __syncwarp();
 }
 
-// Six blocks are as many as shared memory has room for anywhere: registers need not be saved for a seventh.
+// Five blocks are as many as shared memory has room for anywhere: registers need not be saved for a sixth.
 template <typename T>
-__global__ void __launch_bounds__(kGatherThreads, 6)
+__global__ void __launch_bounds__(kGatherThreads, 5)
     gather_kernel(ConstView grad_crops, Method method, View image, int64_t boxes, Scratch scratch, Cut cut) {
   using Acc = Accumulate<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
   Shared<Acc>& shared = *reinterpret_cast<Shared<Acc>*>(shared_memory);
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int tile_warps = kWarps / cut.channel_warps;
-  Acc(*const sums)[kPitch] = shared.sums[warp];
   for (uint32_t unit = blockIdx.x; unit < cut.units; unit += gridDim.x) {
     const uint32_t tile = unit / cut.channel_parts, part = unit % cut.channel_parts;
     const int64_t n = tile / cut.tiles_wide / cut.tiles_high, row = tile / cut.tiles_wide % cut.tiles_high;
     const int64_t left = int64_t{tile % cut.tiles_wide} * tile_warps;
     const int64_t first_channel = (int64_t{part} * cut.channel_warps + warp % cut.channel_warps) * kWarp;
-    const int64_t tile_top = row * kTileHeight<Acc>, tile_left = (left + warp / cut.channel_warps) * kTileWidth;
-    const bool mine = tile_left < image.size[3] && first_channel < image.size[1];
-    // A lane without a channel reads channel 0 of the crops: its sums are never written out.
-    const int64_t channel = first_channel + lane < image.size[1] ? first_channel + lane : 0;
-    const T* const crops = static_cast<const T*>(grad_crops.data) + channel * grad_crops.stride[1];
-    for (int pixel = 0; pixel < kTileHeight<Acc> * kTileWidth; ++pixel) sums[pixel][lane] = Acc(0);
+    const int64_t channels = image.size[1] - first_channel;
+    const Work<Acc> work = {row * kTileHeight<Acc>, (left + warp / cut.channel_warps) * kTileWidth, first_channel,
+                            static_cast<int>(channels < kWarp ? channels : kWarp), lane, shared.sums[warp],
+                            shared.staged[warp]};
+    const bool mine = work.left < image.size[3] && channels > 0;
+    const T* const crops = static_cast<const T*>(grad_crops.data) + first_channel * grad_crops.stride[1];
+    for (int pixel = 0; pixel < kTileHeight<Acc> * kTileWidth; ++pixel) work.sums[pixel][lane] = Acc(0);
     for (int64_t begin = 0; begin < boxes; begin += kListed) {
       const int total = list_boxes(shared, scratch.reach, begin, boxes, n, row, left, left + tile_warps - 1);
       for (int i = 0; mine && i < total; ++i) {
         const int64_t box = begin + shared.listed[i];
-        gather_box<T>(grad_crops, crops + box * grad_crops.stride[0], scratch.axes[box], scratch.wide, method, image,
-                      tile_top, tile_left, lane, reinterpret_cast<Acc(*)[kPitch]>(&sums[0][lane]));
+        gather_box(grad_crops, crops + box * grad_crops.stride[0], scratch.axes[box], scratch.wide, method, image,
+                   work);
       }
       __syncthreads();  // the list is done with
     }
-    __syncwarp();  // in planes a lane writes what other lanes summed
-    if (mine) write_tile<T>(sums, image, n, tile_top, tile_left, first_channel, lane);
-    __syncwarp();
+    if (mine) write_tile<T>(image, n, work);
   }
 }
 
