@@ -13,9 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from roi_align import library
+from roi_align import derivatives, library
 
-IMAGE_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+HALF_DTYPES = (torch.float16, torch.bfloat16)
+IMAGE_DTYPES = (torch.float32, torch.float64, *HALF_DTYPES)
 BOX_DTYPES = (torch.float32, torch.float64)
 INDEX_DTYPES = (torch.int32, torch.int64)
 
@@ -39,7 +40,8 @@ def crop_and_resize(
     Args:
         image: (N, C, H, W), float32, float64, float16 or bfloat16, any strides. H and W at least 1. The half types are
             interpolated and summed in float32 and rounded once.
-        boxes: (M, 4), float32 or float64: (y1, x1, y2, x2) in units of H-1 and W-1, so that 1 is the last pixel.
+        boxes: (M, 4), float32 or float64: (y1, x1, y2, x2) in units of H-1 and W-1, so that 1 is the last pixel. Under
+            autocast, boxes of a half type are widened to float32.
         box_indices: (M,), int32 or int64, in [0, N): the image that each box crops.
         crop_size: (height, width) of the crops, both positive.
         method: "bilinear", or "nearest" with halves rounded away from zero.
@@ -50,8 +52,9 @@ def crop_and_resize(
     Returns:
         (M, C, height, width) in the image's dtype; channels_last if the image's channels lie innermost, or contiguous.
 
-    Differentiable in image and boxes, and once more in the image. The gradient of the boxes is that of the bilinear
-    formula for both methods, as in TensorFlow; where a sample lies on a pixel centre it is 0 on that axis.
+    Differentiable in image and boxes in reverse mode, and once more in the image; maps over batches with
+    torch.func.vmap. The gradient of the boxes is that of the bilinear formula for both methods, as in TensorFlow; where
+    a sample lies on a pixel centre it is 0 on that axis.
 
     Raises:
         TypeError: an argument of the wrong type, or a tensor of a dtype that is not listed above.
@@ -76,11 +79,13 @@ def crop(
     validate: bool,
 ) -> Tensor:
     """`crop_and_resize` under any of the box rules; what the modules call for boxes in pixels."""
+    if isinstance(boxes, Tensor) and boxes.dtype in HALF_DTYPES and torch.is_autocast_enabled(boxes.device.type):
+        boxes = boxes.float()  # what a head under autocast predicts; outside of autocast it is refused
     check_tensors(image, boxes, box_indices)
     height, width = check_crop_size(crop_size)
     if method not in library.METHODS:
         raise ValueError(f"method must be 'bilinear' or 'nearest', not {method!r}.")
-    return library.crop_and_resize(  # type: ignore[no-any-return]
+    return derivatives.crop_and_resize(
         image,
         boxes,
         box_indices,

@@ -1,14 +1,12 @@
-"""Loads the compiled operators and tells torch what it cannot see in them: shapes, strides and derivatives.
+"""Loads the compiled operators and tells torch what it cannot see in them: the shapes and strides of their results.
 
-Three operators stand behind everything public. The forward and the gradient of the image are each other's transpose,
-so the double backward of the image is the forward again; through the boxes there is no second derivative here, and
-whoever asks for one is told so instead of getting a silent zero.
+Three operators stand behind everything public: the forward, and the gradients of the image and of the boxes. What torch
+must know of their derivatives stands in derivatives.py, how they are mapped over a batch in batching.py.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -106,59 +104,6 @@ def _fake_grad_boxes(grad: Tensor, image: Tensor, boxes: Tensor, box_indices: Te
     return boxes.new_empty(boxes.shape)
 
 
-def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    image, boxes, box_indices, _, _, ctx.method, _, ctx.box_rule, _ = inputs
-    ctx.image_size = image.shape[0], image.shape[2], image.shape[3]
-    ctx.channels_last = channels_innermost(image)
-    # The gradient of the image does not depend on the image: do not keep it alive for that.
-    ctx.save_for_backward(boxes, box_indices, image if ctx.needs_input_grad[1] else None)
-
-
-def _backward_forward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    boxes, box_indices, image = ctx.saved_tensors
-    grad_image = grad_boxes = None
-    if ctx.needs_input_grad[0]:
-        # On CUDA a sum by atomics is in no fixed order: who wants one gets other kernels.
-        deterministic = torch.are_deterministic_algorithms_enabled()
-        grad_image = crop_and_resize_grad_image(
-            grad, boxes, box_indices, *ctx.image_size, ctx.channels_last, ctx.method, ctx.box_rule, deterministic
-        )
-    if ctx.needs_input_grad[1]:
-        grad_boxes = crop_and_resize_grad_boxes(grad, image, boxes, box_indices, ctx.box_rule)
-    return grad_image, grad_boxes, None, None, None, None, None, None, None
-
-
-def _no_second_derivative() -> RuntimeError:
-    return RuntimeError(
-        "crop_and_resize has no second derivative through the boxes. Detach the boxes before a double backward: that "
-        "of the image alone is supported."
-    )
-
-
-def _save_grad_image(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    grad, boxes, box_indices, _, _, _, _, ctx.method, ctx.box_rule, _ = inputs
-    ctx.crop_size = grad.shape[2], grad.shape[3]
-    ctx.save_for_backward(boxes, box_indices)
-
-
-def _backward_grad_image(ctx: Any, grad_grad: Tensor) -> tuple[Tensor | None, ...]:
-    if ctx.needs_input_grad[1]:
-        raise _no_second_derivative()
-    boxes, box_indices = ctx.saved_tensors
-    # Linear in the upstream gradient, and the transpose of the forward without its extrapolation.
-    again = crop_and_resize(grad_grad, boxes, box_indices, *ctx.crop_size, ctx.method, 0.0, ctx.box_rule, False)
-    return again, None, None, None, None, None, None, None, None, None
-
-
-def _backward_grad_boxes(ctx: Any, grad_grad: Tensor) -> tuple[None, ...]:
-    raise _no_second_derivative()
-
-
 torch.library.register_fake("roi_align::crop_and_resize", _fake_forward)
 torch.library.register_fake("roi_align::crop_and_resize_grad_image", _fake_grad_image)
 torch.library.register_fake("roi_align::crop_and_resize_grad_boxes", _fake_grad_boxes)
-torch.library.register_autograd("roi_align::crop_and_resize", _backward_forward, setup_context=_save_forward)
-torch.library.register_autograd(
-    "roi_align::crop_and_resize_grad_image", _backward_grad_image, setup_context=_save_grad_image
-)
-torch.library.register_autograd("roi_align::crop_and_resize_grad_boxes", _backward_grad_boxes)

@@ -1,0 +1,133 @@
+"""The derivatives of the operators, told to torch twice over the same functions.
+
+The forward and the gradient of the image are each other's transpose, so the double backward of the image is the forward
+again; through the boxes there is no second derivative here, and whoever asks for one is told so instead of getting a
+silent zero. The same goes for forward-mode derivatives, which the operators do not have.
+
+Compiled graphs hold the operators themselves, with the derivatives that `register_autograd` gave them. An eager call
+goes through a torch.autograd.Function over the same formulas: that is half the overhead of a call, and it is what the
+transforms of torch.func can see into.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from roi_align import library
+from roi_align.library import channels_innermost
+
+
+def crop_and_resize(*arguments: Any) -> Tensor:
+    """The operator `roi_align::crop_and_resize`, differentiable in image and boxes."""
+    if torch.compiler.is_compiling():
+        return library.crop_and_resize(*arguments)  # type: ignore[no-any-return]
+    return _CropAndResize.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def crop_and_resize_grad_image(*arguments: Any) -> Tensor:
+    """The operator `roi_align::crop_and_resize_grad_image`, differentiable in the upstream gradient."""
+    if torch.compiler.is_compiling():
+        return library.crop_and_resize_grad_image(*arguments)  # type: ignore[no-any-return]
+    return _GradImage.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def crop_and_resize_grad_boxes(*arguments: Any) -> Tensor:
+    """The operator `roi_align::crop_and_resize_grad_boxes`, not differentiable any further."""
+    if torch.compiler.is_compiling():
+        return library.crop_and_resize_grad_boxes(*arguments)  # type: ignore[no-any-return]
+    return _GradBoxes.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    image, boxes, box_indices, _, _, ctx.method, _, ctx.box_rule, _ = inputs
+    ctx.image_size = image.shape[0], image.shape[2], image.shape[3]
+    ctx.channels_last = channels_innermost(image)
+    # The gradient of the image does not depend on the image: do not keep it alive for that.
+    ctx.save_for_backward(boxes, box_indices, image if ctx.needs_input_grad[1] else None)
+
+
+def _backward_forward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    boxes, box_indices, image = ctx.saved_tensors
+    grad_image = grad_boxes = None
+    if ctx.needs_input_grad[0]:
+        # On CUDA a sum by atomics is in no fixed order: who wants one gets other kernels.
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        grad_image = crop_and_resize_grad_image(
+            grad, boxes, box_indices, *ctx.image_size, ctx.channels_last, ctx.method, ctx.box_rule, deterministic
+        )
+    if ctx.needs_input_grad[1]:
+        grad_boxes = crop_and_resize_grad_boxes(grad, image, boxes, box_indices, ctx.box_rule)
+    return grad_image, grad_boxes, None, None, None, None, None, None, None
+
+
+def _no_second_derivative() -> RuntimeError:
+    return RuntimeError(
+        "crop_and_resize has no second derivative through the boxes. Detach the boxes before a double backward: that "
+        "of the image alone is supported."
+    )
+
+
+def _save_grad_image(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    grad, boxes, box_indices, _, _, _, _, ctx.method, ctx.box_rule, _ = inputs
+    ctx.crop_size = grad.shape[2], grad.shape[3]
+    ctx.save_for_backward(boxes, box_indices)
+
+
+def _backward_grad_image(ctx: Any, grad_grad: Tensor) -> tuple[Tensor | None, ...]:
+    if ctx.needs_input_grad[1]:
+        raise _no_second_derivative()
+    boxes, box_indices = ctx.saved_tensors
+    # Linear in the upstream gradient, and the transpose of the forward without its extrapolation.
+    again = crop_and_resize(grad_grad, boxes, box_indices, *ctx.crop_size, ctx.method, 0.0, ctx.box_rule, False)
+    return again, None, None, None, None, None, None, None, None, None
+
+
+def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """There is nothing to derive further."""
+
+
+def _backward_grad_boxes(ctx: Any, grad_grad: Tensor) -> tuple[None, ...]:
+    raise _no_second_derivative()
+
+
+def _no_forward_mode(ctx: Any, *tangents: Any) -> Tensor:
+    raise NotImplementedError(
+        "crop_and_resize has no forward-mode derivative (torch.func.jvp, jacfwd, torch.autograd.forward_ad). Use "
+        "reverse mode: torch.autograd.grad, torch.func.vjp or jacrev."
+    )
+
+
+class _CropAndResize(torch.autograd.Function):
+    generate_vmap_rule = True
+    forward = staticmethod(library.crop_and_resize)
+    setup_context = staticmethod(_save_forward)
+    backward = staticmethod(_backward_forward)
+    jvp = staticmethod(_no_forward_mode)
+
+
+class _GradImage(torch.autograd.Function):
+    generate_vmap_rule = True
+    forward = staticmethod(library.crop_and_resize_grad_image)
+    setup_context = staticmethod(_save_grad_image)
+    backward = staticmethod(_backward_grad_image)
+    jvp = staticmethod(_no_forward_mode)
+
+
+class _GradBoxes(torch.autograd.Function):
+    generate_vmap_rule = True
+    forward = staticmethod(library.crop_and_resize_grad_boxes)
+    setup_context = staticmethod(_save_nothing)
+    backward = staticmethod(_backward_grad_boxes)
+    jvp = staticmethod(_no_forward_mode)
+
+
+torch.library.register_autograd("roi_align::crop_and_resize", _backward_forward, setup_context=_save_forward)
+torch.library.register_autograd(
+    "roi_align::crop_and_resize_grad_image", _backward_grad_image, setup_context=_save_grad_image
+)
+torch.library.register_autograd(
+    "roi_align::crop_and_resize_grad_boxes", _backward_grad_boxes, setup_context=_save_nothing
+)
