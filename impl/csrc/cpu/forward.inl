@@ -61,10 +61,83 @@ ROI_ALIGN_INLINE void crop_pixels(const Pixels<const T>& image, const BoxTaps<T>
   }
 }
 
+// Rows of an image, interpolated between columns. Neighbouring rows of a crop share them: what is the lower row of one is
+// often the upper row of the next, and where an image is enlarged many crop rows lie between the same two.
+template <typename T>
+struct ColumnRows {
+  std::vector<T> data;
+  int64_t held[2] = {-1, -1};  // which rows of the image
+
+  explicit ColumnRows(int64_t values) : data(static_cast<size_t>(2 * values)) {}
+
+  void forget() { held[0] = held[1] = -1; }
+
+  // The samples of an image's row, made unless they are held; `other` may be held and must stay.
+  ROI_ALIGN_INLINE const T* at(int64_t row, int64_t other, const Pixels<const T>& image, int64_t channels,
+                               const AxisTaps<T>& taps) {
+    const int64_t half = static_cast<int64_t>(data.size()) / 2;
+    if (held[0] == row) return data.data();
+    if (held[1] == row) return data.data() + half;
+    const int slot = held[0] == other ? 1 : 0;
+    held[slot] = row;
+    T* const samples = data.data() + slot * half;
+    const T* const pixels = image.at(row, 0);
+    for (int64_t x = taps.begin; x < taps.end; ++x) {
+      const Tap<T> tap = taps[x];
+      const T *left = pixels + tap.low * image.pixel_stride, *right = pixels + tap.high * image.pixel_stride;
+      for (int64_t c = 0; c < channels; ++c) {
+        samples[x * channels + c] = left[c] + (right[c] - left[c]) * tap.weight;
+      }
+    }
+    return samples;
+  }
+};
+
+// One box's crop of a plane, or of all channels of an image that has few: a row of it is one run of samples, too short
+// across the channels for vectors but not across the row. Inlined, so that a constant number of channels stays one.
+template <Method method, typename T>
+ROI_ALIGN_INLINE void crop_rows(const Pixels<const T>& image, int64_t channels, const BoxTaps<T>& taps,
+                                T extrapolation, T* out, int64_t crop_height, int64_t crop_width, ColumnRows<T>& rows) {
+  const int64_t begin = taps.x.begin * channels, end = taps.x.end * channels, width = crop_width * channels;
+  rows.forget();
+  for (int64_t y = 0; y < crop_height; ++y, out += width) {
+    if (y < taps.y.begin || y >= taps.y.end) {
+      std::fill(out, out + width, extrapolation);
+      continue;
+    }
+    std::fill(out, out + begin, extrapolation);
+    const Tap<T> ty = taps.y[y];
+    if (method == Method::kNearest) {
+      for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
+        const T* const pixel = image.at(ty.low, taps.x[x].low);
+        for (int64_t c = 0; c < channels; ++c) out[x * channels + c] = pixel[c];
+      }
+    } else {
+      const T* const top = rows.at(ty.low, ty.high, image, channels, taps.x);
+      const T* const bottom = rows.at(ty.high, ty.low, image, channels, taps.x);
+      for (int64_t i = begin; i < end; ++i) out[i] = top[i] + (bottom[i] - top[i]) * ty.weight;
+    }
+    std::fill(out + end, out + width, extrapolation);
+  }
+}
+
+// All channels of a box, where they are too few to fill vectors.
+template <Method method, typename T>
+void crop_few_channels(const Pixels<const T>& image, int64_t channels, const BoxTaps<T>& taps, T extrapolation, T* out,
+                       const View& crops, ColumnRows<T>& rows) {
+  if (channels == 3) {
+    crop_rows<method>(image, 3, taps, extrapolation, out, crops.size[2], crops.size[3], rows);
+  } else {
+    crop_rows<method>(image, channels, taps, extrapolation, out, crops.size[2], crops.size[3], rows);
+  }
+}
+
 template <Method method, typename T>
 void forward_channels(const ConstView& image, const BoxList& boxes, T extrapolation, const View& crops,
                       const Plan& plan, int64_t begin, int64_t end) {
   BoxTaps<T> taps(crops.size[2], crops.size[3]);
+  const bool few = crops.size[1] < kBlock / 2;
+  ColumnRows<T> rows(few ? crops.size[3] * crops.size[1] : 0);
   for (int64_t unit = begin; unit < end;) {
     const int64_t row = unit / plan.channel_blocks, first_unit = row * plan.channel_blocks;
     // All of this box's channels that are in the range at once, so that its taps are computed once.
@@ -77,7 +150,11 @@ void forward_channels(const ConstView& image, const BoxList& boxes, T extrapolat
         image.stride[3]};
     const Pixels<T> crop{static_cast<T*>(crops.data) + row * crops.stride[0] + first * crops.stride[1],
                          crops.stride[2], crops.stride[3]};
-    crop_pixels<method>(pixels, taps, extrapolation, crop, 0, crops.size[2], crops.size[3], channels);
+    if (few) {
+      crop_few_channels<method>(pixels, channels, taps, extrapolation, crop.data, crops, rows);
+    } else {
+      crop_pixels<method>(pixels, taps, extrapolation, crop, 0, crops.size[2], crops.size[3], channels);
+    }
     unit = unit_end;
   }
 }
@@ -111,10 +188,10 @@ void forward_turned(const ConstView& image, const BoxList& boxes, T extrapolatio
         const Pixels<T> crop{tile.data(), crop_width * kBlock, kBlock, y};
         crop_pixels<method>(pixels, taps, extrapolation, crop, y, y_end, crop_width, kBlock);
         if (stream) {
-          turn_out(tile.data(), count, planes.data(), crop_size, kBlock);
+          turn_out(tile.data(), kBlock, count, planes.data(), crop_size, kBlock);
           stream_out(planes.data(), kBlock * crop_size, out);
         } else {
-          turn_out(tile.data(), count, out + y * crop_width, crop_size, channels);
+          turn_out(tile.data(), kBlock, count, out + y * crop_width, crop_size, channels);
         }
       }
     }
@@ -124,32 +201,13 @@ void forward_turned(const ConstView& image, const BoxList& boxes, T extrapolatio
 
 template <Method method, typename T>
 void crop_planes(const ConstView& image, int64_t n, const BoxTaps<T>& taps, T extrapolation, const View& crops,
-                 int64_t row, int64_t channel_begin, int64_t channel_end) {
-  const int64_t crop_width = crops.size[3], pixel_stride = image.stride[3], out_stride = crops.stride[3];
+                 int64_t row, int64_t channel_begin, int64_t channel_end, ColumnRows<T>& rows) {
   for (int64_t c = channel_begin; c < channel_end; ++c) {
     const T* plane = static_cast<const T*>(image.data) + n * image.stride[0] + c * image.stride[1];
-    T* crop = static_cast<T*>(crops.data) + row * crops.stride[0] + c * crops.stride[1];
-    for (int64_t y = 0; y < crops.size[2]; ++y) {
-      T* out = crop + y * crops.stride[2];
-      const bool row_inside = y >= taps.y.begin && y < taps.y.end;
-      const int64_t x_begin = row_inside ? taps.x.begin : crop_width;
-      const int64_t x_end = row_inside ? taps.x.end : crop_width;
-      for (int64_t x = 0; x < x_begin; ++x) out[x * out_stride] = extrapolation;
-      if (row_inside) {
-        const Tap<T> ty = taps.y[y];
-        const T* top = plane + ty.low * image.stride[2];
-        const T* bottom = plane + ty.high * image.stride[2];
-        for (int64_t x = x_begin; x < x_end; ++x) {
-          const Tap<T> tx = taps.x[x];
-          const int64_t left = tx.low * pixel_stride, right = tx.high * pixel_stride;
-          out[x * out_stride] =
-              method == Method::kNearest
-                  ? top[left]
-                  : interpolate(top[left], top[right], bottom[left], bottom[right], tx.weight, ty.weight);
-        }
-      }
-      for (int64_t x = x_end; x < crop_width; ++x) out[x * out_stride] = extrapolation;
-    }
+    // Where planes are not turned, crops are dense planes too.
+    T* out = static_cast<T*>(crops.data) + row * crops.stride[0] + c * crops.stride[1];
+    const Pixels<const T> pixels{plane, image.stride[2], image.stride[3]};
+    crop_rows<method>(pixels, 1, taps, extrapolation, out, crops.size[2], crops.size[3], rows);
   }
 }
 
@@ -159,11 +217,12 @@ template <Method method, typename T>
 void forward_direct(const ConstView& image, const BoxList& boxes, T extrapolation, const View& crops, const Plan& plan,
                     int64_t begin, int64_t end) {
   BoxTaps<T> taps(crops.size[2], crops.size[3]);
+  ColumnRows<T> rows(crops.size[3]);
   for (int64_t unit = begin; unit < end; ++unit) {
     const int64_t row = unit % boxes.count, first = unit / boxes.count * plan.channel_block;
     taps.fill(boxes, row, method, image.size[2], image.size[3]);
     crop_planes<method>(image, image_index(boxes, row), taps, extrapolation, crops, row, first,
-                        std::min(crops.size[1], first + plan.channel_block));
+                        std::min(crops.size[1], first + plan.channel_block), rows);
   }
 }
 

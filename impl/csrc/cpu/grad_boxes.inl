@@ -135,7 +135,8 @@ ROI_ALIGN_INLINE void sum_pixels(const BoxGradient<T>& of, int64_t row, int64_t 
     const Tap<T> ty = of.taps.y[y];
     const T *top = image.at(ty.low, 0), *bottom = image.at(ty.high, 0);
     const T* upstream = of.upstream(row, first, y, 0);
-    if (turn) turn_in(upstream, crops.stride[1], crops.stride[3], channels, crop_width, scratch.data());
+    if (turn) turn_in(upstream, crops.stride[1], crops.stride[3], channels, crop_width, scratch.data(),
+                      kBlock);
     const T* grad = turn ? scratch.data() : upstream;
     const int64_t grad_stride = turn ? kBlock : crops.stride[3];
     for (int64_t x = of.taps.x.begin; x < of.taps.x.end; ++x) {

@@ -51,9 +51,11 @@ void transpose(typename Lanes<T>::Vector* rows) {
   }
 }
 
-// block[i][c] = planes[c][i] for `count` pixels and up to kBlock channels; a channel that is missing reads as 0.
+// block[i][c] = planes[c][i] for `count` pixels and up to kBlock channels; a channel that is missing reads as 0. A pixel
+// of the block has `block_stride` channels.
 template <typename T>
-void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_t channels, int64_t count, T* block) {
+void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_t channels, int64_t count, T* block,
+             int64_t block_stride) {
   constexpr int64_t kCount = Lanes<T>::kCount;
   int64_t i = 0;
   if (pixel_stride == 1) {
@@ -63,13 +65,13 @@ void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_
         const int64_t there = std::min(kCount, channels - first);
         for (int64_t c = 0; c < there; ++c) rows[c] = Lanes<T>::load(planes + (first + c) * plane_stride + i);
         transpose<T>(rows);
-        for (int64_t k = 0; k < kCount; ++k) Lanes<T>::store(block + (i + k) * kBlock + first, rows[k]);
+        for (int64_t k = 0; k < kCount; ++k) Lanes<T>::store(block + (i + k) * block_stride + first, rows[k]);
       }
     }
   }
   for (; i < count; ++i) {
     for (int64_t c = 0; c < kBlock; ++c) {
-      block[i * kBlock + c] = c < channels ? planes[c * plane_stride + i * pixel_stride] : T(0);
+      block[i * block_stride + c] = c < channels ? planes[c * plane_stride + i * pixel_stride] : T(0);
     }
   }
 }
@@ -77,32 +79,33 @@ void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_
 // The same for rows of a plane that need not follow each other without a gap.
 template <typename T>
 void turn_rows_in(const T* planes, int64_t plane_stride, int64_t row_stride, int64_t pixel_stride, int64_t channels,
-                  int64_t rows, int64_t width, T* block) {
+                  int64_t rows, int64_t width, T* block, int64_t block_stride = kBlock) {
   if (row_stride == width * pixel_stride) {
-    turn_in(planes, plane_stride, pixel_stride, channels, rows * width, block);
+    turn_in(planes, plane_stride, pixel_stride, channels, rows * width, block, block_stride);
     return;
   }
   for (int64_t y = 0; y < rows; ++y) {
-    turn_in(planes + y * row_stride, plane_stride, pixel_stride, channels, width, block + y * width * kBlock);
+    turn_in(planes + y * row_stride, plane_stride, pixel_stride, channels, width, block + y * width * block_stride,
+            block_stride);
   }
 }
 
-// planes[c][i] = block[i][c] for `count` pixels that lie next to each other.
+// planes[c][i] = block[i][c] for `count` pixels; a pixel of the block has `block_stride` channels.
 template <typename T>
-void turn_out(const T* block, int64_t count, T* planes, int64_t plane_stride, int64_t channels) {
+void turn_out(const T* block, int64_t block_stride, int64_t count, T* planes, int64_t plane_stride, int64_t channels) {
   constexpr int64_t kCount = Lanes<T>::kCount;
   int64_t i = 0;
   for (; i + kCount <= count; i += kCount) {
     for (int64_t first = 0; first < channels; first += kCount) {
       typename Lanes<T>::Vector rows[kCount];
-      for (int64_t k = 0; k < kCount; ++k) rows[k] = Lanes<T>::load(block + (i + k) * kBlock + first);
+      for (int64_t k = 0; k < kCount; ++k) rows[k] = Lanes<T>::load(block + (i + k) * block_stride + first);
       transpose<T>(rows);
       const int64_t there = std::min(kCount, channels - first);
       for (int64_t c = 0; c < there; ++c) Lanes<T>::store(planes + (first + c) * plane_stride + i, rows[c]);
     }
   }
   for (; i < count; ++i) {
-    for (int64_t c = 0; c < channels; ++c) planes[c * plane_stride + i] = block[i * kBlock + c];
+    for (int64_t c = 0; c < channels; ++c) planes[c * plane_stride + i] = block[i * block_stride + c];
   }
 }
 

@@ -11,6 +11,9 @@ namespace {
 
 // A turned block of planes should stay in the last-level cache while the boxes pass over it.
 constexpr int64_t kLargestBlockBytes = int64_t{32} << 20;
+// Blocks of planes are taken together while they stay in the second-level cache: the taps of a box then serve all of
+// them, and what is read or written of its crop is one longer run.
+constexpr int64_t kGroupBytes = int64_t{2} << 20;
 // Planes that are read or written where they lie are taken a few at a time, to stay in a second-level cache.
 constexpr int64_t kDirectBlock = 8;
 constexpr int64_t kDirectBytes = int64_t{1} << 20;
@@ -36,6 +39,14 @@ Plan cut(Path path, int64_t outer, int64_t channels, int64_t block, int64_t part
   return {path, block, blocks, parts, outer * blocks * parts};
 }
 
+// Channels of a group of blocks, of which there are enough for every thread to have one.
+int64_t group_of(int64_t images, int64_t channels, int64_t plane_bytes, int64_t threads) {
+  const int64_t blocks = divide_up(channels, kBlock);
+  const int64_t fit = std::max<int64_t>(1, kGroupBytes / (plane_bytes * kBlock));
+  const int64_t wanted = std::min(blocks, divide_up(threads, std::max<int64_t>(images, 1)));
+  return std::min(fit, blocks / wanted) * kBlock;
+}
+
 // Parts of the boxes of each block, so that a thread does not idle for want of blocks.
 int64_t parts_for(int64_t blocks, int64_t threads) {
   return blocks == 0 || blocks >= threads ? 1 : divide_up(threads, blocks);
@@ -58,13 +69,17 @@ Plan plan_forward(const ConstView& image, const BoxList& boxes, const View& crop
 
 Plan plan_grad_image(const ConstView& grad_crops, const View& image, int64_t threads) {
   const int64_t images = image.size[0], channels = image.size[1], height = image.size[2];
+  const int64_t plane_bytes = height * image.size[3] * element_bytes(image.dtype);
   const Path path = path_of(image, grad_crops);
   int64_t block = kBlock;
   if (path == Path::kChannels) {
+    // All channels of a pixel, as they arrive: half of them would be every other piece of the upstream gradient, which
+    // memory hands out in one run. They are cut only where images and rows alone are too few for the threads.
     const int64_t lines = divide_up(channels, kBlock);
-    block = divide_up(lines, std::min(lines, threads)) * kBlock;
-  } else if (path == Path::kDirect) {
-    const int64_t plane_bytes = height * image.size[3] * element_bytes(image.dtype);
+    block = divide_up(lines, std::min(lines, divide_up(threads, std::max<int64_t>(images * height, 1)))) * kBlock;
+  } else if (path == Path::kTurned) {
+    block = group_of(images, channels, plane_bytes, threads);
+  } else {
     block = std::min(std::max<int64_t>(1, kDirectBytes / plane_bytes), divide_up(channels, threads));
   }
   // Rows are cut only when images and channels alone do not give every thread something to do.
