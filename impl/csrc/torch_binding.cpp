@@ -37,11 +37,11 @@ Tensor new_result(const Tensor& like, const Shape& shape, bool channels_last) {
 // The kernels interpolate and sum in float32: images and crops of a half type are widened first, which is exact, and the
 // result is rounded once.
 Tensor widened(const Tensor& tensor) {
-  return is_half(dtype_of(tensor)) ? torch::stable::to(tensor, ScalarType::Float) : tensor;
+  return is_half(tensor) || is_integer(tensor) ? torch::stable::to(tensor, ScalarType::Float) : tensor;
 }
 
 Tensor rounded(const Tensor& result, const Tensor& like) {
-  return is_half(dtype_of(like)) ? torch::stable::to(result, like.scalar_type()) : result;
+  return is_half(like) ? torch::stable::to(result, like.scalar_type()) : result;
 }
 
 // Enough elements that handing them to another thread costs less than working on them here.
@@ -57,7 +57,7 @@ void run(const Plan& plan, int64_t elements, const Work& work) {
 Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& box_indices, int64_t crop_height,
                        int64_t crop_width, int64_t method, double extrapolation_value, int64_t box_rule,
                        bool validate) {
-  const bool channels_last = channels_innermost(input_view(image));
+  const bool channels_last = channels_innermost(image);
   const Tensor wide = widened(image);
   const ConstView image_view = input_view(wide);
   const BoxList list = box_list(boxes, box_indices, box_rule);
@@ -99,9 +99,11 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
 Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const Tensor& boxes,
                                   const Tensor& box_indices, int64_t box_rule) {
   const BoxList list = box_list(boxes, box_indices, box_rule);
-  check_crops_and_image(input_view(grad), input_view(image), list);
+  check(grad.scalar_type() == (is_integer(image) ? ScalarType::Float : image.scalar_type()),
+        "the gradient has the dtype of the crops");
   const Tensor wide_grad = widened(grad), wide_image = widened(image);
   const ConstView grad_view = input_view(wide_grad), image_view = input_view(wide_image);
+  check_crops_and_image(grad_view, image_view, list);
   check_indices(list, image_view.size[0]);
   Tensor result = torch::stable::new_empty(boxes, {list.count, 4});
   if (grad.numel() == 0) return torch::stable::zero_(result);

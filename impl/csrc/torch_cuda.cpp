@@ -42,18 +42,24 @@ void validate_on_host(const Tensor& boxes, const Tensor& box_indices, int64_t bo
   check_boxes(list, image, crop_height, crop_width);
 }
 
+// The kernels read floats of any size; integers are widened first.
+Tensor as_floats(const Tensor& image) {
+  return is_integer(image) ? torch::stable::to(image, ScalarType::Float) : image;
+}
+
 Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& box_indices, int64_t crop_height,
                        int64_t crop_width, int64_t method, double extrapolation_value, int64_t box_rule,
                        bool validate) {
   const DeviceGuard guard(image.get_device_index());
   check_one_device(image, boxes, box_indices);
-  const ConstView image_view = input_view(image);
+  const bool channels_last = channels_innermost(image);
+  const Tensor floats = as_floats(image);
+  const ConstView image_view = input_view(floats);
   const BoxList list = box_list(boxes, box_indices, box_rule);
   const Method how = method_of(method);
   check_forward(image_view, crop_height, crop_width);
   if (validate) validate_on_host(boxes, box_indices, box_rule, image_view, crop_height, crop_width);
-  const Tensor crops = new_tensor(image, {list.count, image_view.size[1], crop_height, crop_width},
-                                  channels_innermost(image_view));
+  const Tensor crops = new_tensor(floats, {list.count, image_view.size[1], crop_height, crop_width}, channels_last);
   if (crops.numel() == 0) return crops;
   cuda::forward(image_view, list, how, extrapolation_value, output_view(crops), current_stream(image));
   return crops;
@@ -92,7 +98,7 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
     return result;
   }
   // Halves are summed in float32 and rounded once.
-  const bool half = is_half(grad_view.dtype);
+  const bool half = is_half(grad);
   Tensor sums = half ? new_tensor(grad, shape, channels_last, aoti_torch_dtype_float32(), 4)
                      : new_tensor(grad, shape, channels_last);
   torch::stable::zero_(sums);
@@ -107,7 +113,8 @@ Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const
   const DeviceGuard guard(grad.get_device_index());
   check_one_device(grad, boxes, box_indices);
   check_one_device(grad, image, boxes);
-  const ConstView grad_view = input_view(grad), image_view = input_view(image);
+  const Tensor floats = as_floats(image);
+  const ConstView grad_view = input_view(grad), image_view = input_view(floats);
   const BoxList list = box_list(boxes, box_indices, box_rule);
   check_crops_and_image(grad_view, image_view, list);
   Tensor result = torch::stable::new_empty(boxes, {list.count, 4});

@@ -62,7 +62,30 @@ inline DType dtype_of(const Tensor& tensor) {
 }
 
 inline bool is_index(DType dtype) { return dtype == DType::kInt32 || dtype == DType::kInt64; }
-inline bool is_half(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kBFloat16; }
+
+inline bool is_half(const Tensor& tensor) {
+  return tensor.scalar_type() == ScalarType::Half || tensor.scalar_type() == ScalarType::BFloat16;
+}
+
+// The types of images that hold integers: their pixels enter as float32, as in TensorFlow, and so do their crops leave.
+inline bool is_integer(const Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Byte:
+    case ScalarType::Char:
+    case ScalarType::UInt16:
+    case ScalarType::Short:
+    case ScalarType::Int:
+    case ScalarType::Long:
+      return true;
+    default:
+      return false;
+  }
+}
+
+inline bool channels_innermost(const Tensor& image) {
+  check(image.dim() == 4, "images and crops have four dimensions");
+  return image.size(1) > 1 && image.stride(1) == 1 && (image.size(2) > 1 || image.size(3) > 1);
+}
 
 template <typename AnyView>
 AnyView view_of(const Tensor& tensor, decltype(AnyView::data) data) {
@@ -72,7 +95,7 @@ AnyView view_of(const Tensor& tensor, decltype(AnyView::data) data) {
     view.size[d] = tensor.size(d);
     view.stride[d] = tensor.stride(d);
   }
-  check(!is_index(view.dtype), "images and crops are float16, bfloat16, float32 or float64");
+  check(!is_index(view.dtype), "the crops' gradients are float16, bfloat16, float32 or float64");
   return view;
 }
 
@@ -117,7 +140,7 @@ inline void check_image_size(int64_t images, int64_t height, int64_t width) {
   check(images >= 0 && height > 0 && width > 0, "the image has at least one row and one column");
 }
 
-// What the gradient of the boxes needs of its two inputs.
+// What the gradient of the boxes needs of its two inputs, the image as float32 if it holds integers.
 inline void check_crops_and_image(const ConstView& grad, const ConstView& image, const BoxList& boxes) {
   check_crops(grad, boxes);
   check(grad.dtype == image.dtype, "the gradient has the dtype of the image");

@@ -16,7 +16,8 @@ from torch import Tensor
 from roi_align import derivatives, library
 
 HALF_DTYPES = (torch.float16, torch.bfloat16)
-IMAGE_DTYPES = (torch.float32, torch.float64, *HALF_DTYPES)
+INTEGER_DTYPES = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int32, torch.int64)
+IMAGE_DTYPES = (torch.float32, torch.float64, *HALF_DTYPES, *INTEGER_DTYPES)
 BOX_DTYPES = (torch.float32, torch.float64)
 INDEX_DTYPES = (torch.int32, torch.int64)
 
@@ -38,8 +39,9 @@ def crop_and_resize(
     the extrapolation value and no gradient flows. A box whose edges are swapped gives a flipped crop.
 
     Args:
-        image: (N, C, H, W), float32, float64, float16 or bfloat16, any strides. H and W at least 1. The half types are
-            interpolated and summed in float32 and rounded once.
+        image: (N, C, H, W), float32, float64, float16 or bfloat16, uint8, int8, uint16, int16, int32 or int64, any
+            strides. H and W at least 1. Half types and integers are interpolated and summed in float32; a half result
+            is rounded once.
         boxes: (M, 4), float32 or float64: (y1, x1, y2, x2) in units of H-1 and W-1, so that 1 is the last pixel. Under
             autocast, boxes of a half type are widened to float32.
         box_indices: (M,), int32 or int64, in [0, N): the image that each box crops.
@@ -50,7 +52,8 @@ def crop_and_resize(
             indices outside of [0, N) too, and wait for the device.
 
     Returns:
-        (M, C, height, width) in the image's dtype; channels_last if the image's channels lie innermost, or contiguous.
+        (M, C, height, width) in the image's dtype, float32 if that is an integer's; channels_last if the image's
+        channels lie innermost, or contiguous.
 
     Differentiable in image and boxes in reverse mode, and once more in the image; maps over batches with
     torch.func.vmap. The gradient of the boxes is that of the bilinear formula for both methods, as in TensorFlow; where

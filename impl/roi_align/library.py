@@ -68,7 +68,8 @@ def channels_innermost(image: Tensor) -> bool:
 
 def _dense(like: Tensor, shape: tuple[int, int, int, int], channels_last: bool) -> Tensor:
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+    dtype = like.dtype if like.is_floating_point() else torch.float32
+    return torch.empty(shape, dtype=dtype, device=like.device, memory_format=layout)
 
 
 def _fake_forward(

@@ -53,7 +53,8 @@ struct Shared {
 };
 
 // Lists, in their order, the boxes from `begin` on that reach tiles [left, right] of a row of tiles; how many there are.
-// Every thread looks at kLooks boxes; a box's place is the number found before it.
+// Every thread looks at kLooks boxes; a box's place is the number found before it. The first barrier also keeps the list
+// before this one until every warp is through with it.
 template <typename Acc>
 __device__ __forceinline__ int list_boxes(Shared<Acc>& shared, const Reach* reach, int64_t begin, int64_t count,
                                           int64_t image, int64_t row, int64_t left, int64_t right) {
@@ -205,7 +206,8 @@ __device__ __forceinline__ void gather_box(const ConstView& grad_crops, const T*
           stage(crop_row + (first_x + begin) * grad_crops.stride[3], grad_crops, count, work.channels, lane,
                 work.staged);
           for (int sample = 0; sample < count; ++sample) {
-            scatter(work.sums, lane, method, y, from_lane(tap_x, begin + sample), work.staged[sample][lane]);
+            const TileTap<Acc> x = from_lane(tap_x, begin + sample);
+            scatter(work.sums, lane, method, y, x, work.staged[sample][lane]);
           }
         }
       }
@@ -261,7 +263,6 @@ __global__ void __launch_bounds__(kGatherThreads, 5)
         gather_box(grad_crops, crops + box * grad_crops.stride[0], scratch.axes[box], scratch.wide, method, image,
                    work);
       }
-      __syncthreads();  // the list is done with
     }
     if (mine) write_tile<T>(image, n, work);
   }
