@@ -1,0 +1,94 @@
+"""Two results that agree as promised pass, and each way of not doing so is named."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.agreement import beyond_two_bounds, differing, unlike_tensorflow
+from harness.backends import Backend, load
+from harness.case import DIRECTIONS, Array, Case, Direction, Inputs
+from harness.judge import assert_no_side_effect
+
+REFERENCE = load("reference")
+CASE = Case(
+    shape=(1, 2, 6, 7),
+    boxes=((0.11, 0.23, 0.83, 0.91),) * 3,
+    box_indices=(0, 0, 0),
+    crop_size=(4, 3),
+)
+
+
+def test_bits_differ_in_the_sign_of_zero_and_not_in_what_a_nan_carries() -> None:
+    one, other = np.float32([0.0, np.nan, 1, 2]), np.float32([-0.0, np.nan, 1, 2])
+    other.view(np.int32)[1] ^= 1
+    assert differing(one, other).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize("order_a", [True, False])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_two_results_may_be_two_bounds_apart_and_no_further(direction: Direction, order_a: bool) -> None:
+    inputs, got = CASE.inputs(), REFERENCE.run(CASE.inputs(), direction)
+    place = np.unravel_index(np.argmax(np.abs(got)), got.shape)
+    near, far, nothing = got.copy(), got.copy(), got.copy()
+    near[place] = np.nextafter(near[place], np.float32(0))
+    far[place] *= np.float32(1.01)
+    nothing[place] = np.nan
+    assert beyond_two_bounds(inputs, direction, near, got, order_a=order_a) is None
+    for wrong in (far, nothing):
+        said = beyond_two_bounds(inputs, direction, wrong, got, order_a=order_a)
+        assert said is not None
+        assert f"at {tuple(map(int, place))} is more than two bounds" in said
+
+
+def test_what_another_order_may_change_is_left_out_only_for_another_order() -> None:
+    """The last sample of [0, 1] from 8 to 14 pixels is one ulp past the border, or on it."""
+    case = Case(shape=(1, 1, 8, 1), boxes=((0.0, 0.0, 1.0, 0.0),), box_indices=(0,), crop_size=(14, 1))
+    got = REFERENCE.run(case.inputs(), "forward")
+    other = got.copy()
+    other[0, 0, 13, 0] = case.inputs().image[0, 0, 7, 0]
+    assert beyond_two_bounds(case.inputs(), "forward", other, got, order_a=False) is None
+    assert beyond_two_bounds(case.inputs(), "forward", other, got, order_a=True) is not None
+
+
+def test_unlike_tensorflow_by_a_bit_or_by_bounds_as_the_backend_promises() -> None:
+    inputs, got = CASE.inputs(), REFERENCE.run(CASE.inputs(), "grad_image")
+    near = got.copy()
+    near[got != 0] = np.nextafter(near[got != 0], np.float32(0))
+    promising, summing = REFERENCE, replace(REFERENCE, tensorflow_bits=frozenset(), unordered=frozenset({"grad_image"}))
+    said = unlike_tensorflow(promising, inputs, "grad_image", near, got)
+    assert said is not None
+    assert said.startswith(f"{np.count_nonzero(got)} values differ from TensorFlow's; at (0, 0, ")
+    assert unlike_tensorflow(summing, inputs, "grad_image", near, got) is None
+    assert unlike_tensorflow(summing, inputs, "grad_image", near * np.float32(1.01), got) is not None
+    said = unlike_tensorflow(promising, inputs, "grad_image", got.astype(np.float64), got)
+    assert said == "It is float64 of shape (1, 2, 6, 7), TensorFlow's float32 of shape (1, 2, 6, 7)."
+
+
+def _noisy(error: float) -> Backend:
+    """The reference, each of whose calls is off by another multiple of `error`."""
+    calls = itertools.count()
+
+    def prepare(inputs: Inputs, direction: Direction) -> object:
+        def call() -> Array:
+            factor: Array = np.float32(1 + error * next(calls))
+            return REFERENCE.run(inputs, direction) * factor
+
+        return call
+
+    return replace(REFERENCE, prepare=prepare)  # type: ignore[arg-type]
+
+
+def test_sums_in_no_fixed_order_may_change_their_bits_and_nothing_more() -> None:
+    assert_no_side_effect(
+        backend=replace(_noisy(2.0**-24), unordered=frozenset({"grad_image"})), case=CASE, direction="grad_image"
+    )
+    with pytest.raises(AssertionError, match="other bits the second time"):
+        assert_no_side_effect(backend=_noisy(2.0**-23), case=CASE, direction="grad_image")
+    with pytest.raises(AssertionError, match="The second time the same call is wrong: OUT"):
+        assert_no_side_effect(
+            backend=replace(_noisy(0.01), unordered=frozenset({"grad_image"})), case=CASE, direction="grad_image"
+        )
