@@ -7,13 +7,17 @@
 #   make report   tables and report again, from results/**/*.json alone
 #   make check    formatting, lint, types
 #   make wheel    the package as a wheel, in dist/
+#   make gpu      on a machine with a GPU, with its own Python and no network: build, tests, sanitizer, benchmarks, one
+#                 archive of it all; step by step gpu-build, gpu-test, gpu-sanitize, gpu-bench, gpu-archive
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 QUICK ?=
+GPU_PYTHON ?= python3
+GPU_STEPS := gpu-build gpu-test gpu-sanitize gpu-bench gpu-archive
 
-.PHONY: env build test bench report check wheel clean
+.PHONY: env build test bench report check wheel gpu $(GPU_STEPS) clean
 .DELETE_ON_ERROR:
 
 env: $(VENV)/.ready
@@ -50,6 +54,13 @@ check: build
 
 wheel: env
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+
+# No environment is made here: a GPU machine has its torch already, and often no network.
+gpu:
+	$(GPU_PYTHON) -m harness gpu
+
+$(GPU_STEPS): gpu-%:
+	$(GPU_PYTHON) -m harness gpu $*
 
 clean:
 	rm -rf build dist impl/*.egg-info impl/roi_align/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""How a call is timed on the CPU.
+"""How a call is timed on the CPU, and for how long on any device. How CUDA's clock works stands in cuda_device.py.
 
 Inside the timed part: one call on prepared inputs, and the allocation of its result, because that is what a caller
 waits for. Outside it: copies and changes of layout (a backend's `prepare`), the first calls, and freeing a result,
@@ -32,6 +32,9 @@ class Budget:
 # A row of half a millisecond gets thirty samples a block, one of a second a single one.
 FULL = Budget(seconds=0.3, least=1, most=30)
 QUICK = Budget(seconds=0.1, least=1, most=15)
+# A GPU's calls are shorter and steadier, and each round costs a flush of the cache and a spin besides.
+FULL_CUDA = Budget(seconds=0.05, least=5, most=40)
+QUICK_CUDA = Budget(seconds=0.02, least=5, most=15)
 # A call as long as this brings its data and its code with it: the one that was judged has warmed it up.
 LONG = 0.1
 

@@ -1,8 +1,9 @@
 """Correctness before speed: what must hold before a result may have a time.
 
 The very arrays that are about to be timed are judged. A sample of the outputs goes to the oracle, which is too slow
-for all of them; all of them go to TensorFlow, by equality of bits where that is promised. The sample is cut out first
-(the oracle gets the boxes it needs and no others), so that a hundred thousand boxes cost no more than a hundred.
+for all of them; all of them are compared with a reference, by equality of bits where that is promised: TensorFlow, or
+on a machine without it this project's CPU kernels, which have its bits. The sample is cut out first (the oracle gets
+the boxes it needs and no others), so that a hundred thousand boxes cost no more than a hundred.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.agreement import differing
 from harness.backends import Backend
 from harness.case import Array, Direction, Inputs
 from harness.judge import judge
 
 # Outputs per (workload, direction, backend, layout) that go to the oracle. A box gradient sums all of a crop, in plain
-# Python: as many boxes as this many terms allow, at least one, with all four of their coordinates.
+# Python: as many boxes as this many terms allow, with all four of their coordinates; where the crop of one has more
+# terms than that, one box with a coordinate of each axis.
 _SAMPLE = {"forward": 48, "grad_image": 12}
 _TERMS, _BOXES = 30_000, 4
 
@@ -32,7 +35,8 @@ class Gate:
     status     EXACT or WITHIN (the judge's word) or OTHER_RULE for what may be timed; else what went wrong.
     passed     whether it may be timed.
     message    what a reader should know if not.
-    compared   outputs compared with TensorFlow bit by bit, differing of which were different.
+    compared   outputs compared bit by bit with the reference, differing of which were different.
+    compared_with  what that reference is called, "" if nothing was compared.
     digest     BLAKE2b of the output in NCHW order: equal digests are equal results.
     """
 
@@ -42,6 +46,7 @@ class Gate:
     compared: int = 0
     differing: int = 0
     digest: str = ""
+    compared_with: str = ""
 
 
 def check(
@@ -49,12 +54,13 @@ def check(
     inputs: Inputs,
     direction: Direction,
     got: Array,
-    tensorflow: Callable[[], Array | None],
+    reference: Callable[[], Array | None],
     before: Gate | None = None,
+    reference_title: str = "TensorFlow",
 ) -> Gate:
     """Judge what a backend returned.
 
-    tensorflow: TensorFlow's float32 result for the same inputs, where every bit must be equal; None if there is none.
+    reference: the result for the same inputs of what has TensorFlow's bits; None if there is none.
     before: what an earlier process of this run found for the same row. Inputs are the same in every process, so a
     result of the same digest is the very one that has been judged.
     """
@@ -69,15 +75,15 @@ def check(
     status = verdict.status.name
     if not verdict.passed:
         return Gate(status, False, str(verdict), digest=digest)
-    # TensorFlow takes the positions of its box gradient in another order: there only the oracle can say.
-    peer = None if direction == "grad_boxes" or backend.name == "tensorflow" else tensorflow()
-    if peer is None:
+    # Where TensorFlow's bits are not promised (nobody's box gradient has them) only the oracle can say.
+    want = reference() if direction in backend.tensorflow_bits and backend.name != "tensorflow" else None
+    if want is None:
         return Gate(status, True, digest=digest)
-    differing = int(np.count_nonzero(got.view(np.uint32) != peer.view(np.uint32)))
-    if differing:
-        message = f"{differing} of {got.size} outputs differ from TensorFlow's, where every bit should be equal."
-        return Gate("DIFFERS", False, message, got.size, differing, digest)
-    return Gate(status, True, "", got.size, 0, digest)
+    different = int(np.count_nonzero(differing(got, want)))
+    if different:
+        message = f"{different} of {got.size} outputs differ from those of {reference_title}, where no bit should."
+        return Gate("DIFFERS", False, message, got.size, different, digest, reference_title)
+    return Gate(status, True, "", got.size, 0, digest, reference_title)
 
 
 def _places(inputs: Inputs, direction: Direction, got: Array) -> list[tuple[int, ...]]:
@@ -86,8 +92,10 @@ def _places(inputs: Inputs, direction: Direction, got: Array) -> list[tuple[int,
         return []
     random = np.random.default_rng(0)
     if direction == "grad_boxes":
-        count = min(_BOXES, max(1, _TERMS // inputs.upstream[0].size))
-        return [(int(row), column) for row in random.integers(0, len(got), count) for column in range(4)]
+        terms = inputs.upstream[0].size
+        columns = range(4) if terms <= _TERMS else random.integers(0, 2, 2) * 2 + (0, 1)
+        rows = random.integers(0, len(got), min(_BOXES, max(1, _TERMS // terms)))
+        return [(int(row), int(column)) for row in rows for column in columns]
     flat = random.integers(0, got.size, _SAMPLE[direction])
     return [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
 

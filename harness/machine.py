@@ -78,7 +78,10 @@ def versions() -> dict[str, str]:
 
 
 def revision() -> dict[str, object]:
-    """The git revision of the checkout and whether it was changed since; empty outside a checkout."""
+    """The git revision of the checkout and whether it was changed since.
+
+    A GPU machine often gets the files without their history: there ROI_ALIGN_REVISION may say it, or nothing is known.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -92,7 +95,8 @@ def revision() -> dict[str, object]:
             "dirty": bool(git("status", "--porcelain", "--", ".", ":!results")),
         }
     except (OSError, subprocess.SubprocessError):
-        return {}
+        said = os.environ.get("ROI_ALIGN_REVISION")
+        return {"revision": said} if said else {}
 
 
 def describe() -> dict[str, object]:

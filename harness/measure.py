@@ -1,8 +1,8 @@
 """One run of the benchmarks: a fresh pytest process per allocator, whole JSON files or none.
 
-The C library reads its allocator's settings when a process starts, so the two columns need two processes. Each writes
-to a folder of its own under build/; only what is complete is moved to where results live, so that an interrupted run
-leaves nothing behind that a report would trip over.
+The C library reads its allocator's settings when a process starts, so the CPU's two columns need two processes; CUDA
+has one. Each writes to a folder of its own under build/; only what is complete is moved to where results live, so that
+an interrupted run leaves nothing behind that a report would trip over.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import machine
@@ -26,7 +26,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FULL_RESULTS = REPOSITORY / "results"
 # A quick run says that the way works; what is committed under results/ stays what a full run measured.
 QUICK_RESULTS = REPOSITORY / "build" / "quick-results"
-ALLOCATORS: dict[str, dict[str, str]] = {"default": {}, "tuned": machine.TUNED_ALLOCATOR}
+# For each device its processes, by allocator, and what each has in its environment. Who lends a GPU wants it back: what
+# has not had its turn after this many seconds gets no time, and the row says why.
+PROCESSES: dict[str, dict[str, dict[str, str]]] = {
+    "cpu": {"default": {}, "tuned": machine.TUNED_ALLOCATOR},
+    "cuda": {"cuda": {"BENCH_SECONDS": "430"}},
+}
 
 
 @dataclass(frozen=True)
@@ -44,26 +49,31 @@ def results_folder(quick: bool) -> Path:
     return QUICK_RESULTS if quick else FULL_RESULTS
 
 
-def run(quick: bool, tell: Callable[[str, dict[str, object]], None]) -> list[Outcome]:
+def run(device: str, quick: bool, tell: Callable[[str, dict[str, object]], None]) -> list[Outcome]:
     """Measures under each allocator in turn; `tell(allocator, event)` hears of the child's progress.
 
     KeyboardInterrupt stops the child, removes what it left, and is raised again.
     """
     name = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    target = results_folder(quick) / machine.device() / f"{name}-{'quick' if quick else 'full'}"
     outcomes: list[Outcome] = []
     with _scratch() as scratch:
-        for allocator in ALLOCATORS:
+        for allocator, settings in PROCESSES[device].items():
             judged = next((outcome.file for outcome in outcomes if outcome.file is not None), None)
-            outcomes.append(_child(allocator, name, quick, scratch, judged, tell))
+            environment = {**settings, "BENCH_DEVICE": device, "BENCH_RUN": name, "QUICK": "1" if quick else "0"}
+            outcomes.append(_child(allocator, environment, scratch, judged, tell))
         # Moved together at the end: a run is there with all its files or not at all.
         for place, outcome in enumerate(outcomes):
             if outcome.file is not None:
+                folder = f"{name}-{'quick' if quick else 'full'}"
+                target = results_folder(quick) / _device_of(outcome.file) / folder
                 target.mkdir(parents=True, exist_ok=True)
-                outcomes[place] = Outcome(
-                    outcome.allocator, outcome.file.replace(target / outcome.file.name), outcome.code, outcome.tail
-                )
+                outcomes[place] = replace(outcome, file=outcome.file.replace(target / outcome.file.name))
     return outcomes
+
+
+def _device_of(file: Path) -> str:
+    """The device that a file of results says it was measured on."""
+    return str(json.loads(file.read_text(encoding="utf-8"))["machine_info"]["roi_align"]["device"])
 
 
 @contextmanager
@@ -79,8 +89,7 @@ def _scratch() -> Iterator[Path]:
 
 def _child(
     allocator: str,
-    name: str,
-    quick: bool,
+    settings: dict[str, str],
     scratch: Path,
     judged: Path | None,
     tell: Callable[[str, dict[str, object]], None],
@@ -89,17 +98,13 @@ def _child(
     file, log = scratch / f"{allocator}.json", scratch / f"{allocator}.log"
     reading, writing = os.pipe()
     environment = {key: value for key, value in os.environ.items() if key not in machine.TUNED_ALLOCATOR}
-    environment |= {
-        **ALLOCATORS[allocator],
-        DESCRIPTOR: str(writing),
-        "BENCH_RUN": name,
-        "QUICK": "1" if quick else "0",
-    }
+    environment |= {**settings, DESCRIPTOR: str(writing)}
     if judged is not None:
         environment["BENCH_JUDGED"] = str(judged)
     command = [
         *(sys.executable, "-m", "pytest", "suites/performance", "-p", "harness.progress", "-p", "no:cacheprovider"),
         *("--benchmark-only", "--benchmark-quiet", f"--benchmark-json={file}", "-q", "--tb=short", "-rf"),
+        *("-W", "default"),  # a library's advice is no reason to leave a row without a time
     ]
     with log.open("wb") as output:
         child = subprocess.Popen(

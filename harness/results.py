@@ -14,27 +14,35 @@ from typing import Any
 
 import pandas as pd
 
-SCHEMA = 1
+from harness.columns import SCHEMA
+
 # Together these name one line of the tables; its blocks differ only in when they ran.
-KEY = ["device", "run", "kind", "allocator", "workload", "op", "direction", "backend", "dtype", "layout"]
+KEY = ["device", "run", "kind", "allocator", "workload", "op", "direction", "backend", "dtype", "layout", "cache"]
 # What else a row carries, the same in all its blocks.
 CARRIED = [
-    "title", "source", "series", "size", "boxes", "threads", "compulsory_bytes", "copy_gbps", "peak_memory_bytes",
-    "digest", "compared", "differing", "status", "message",
+    "title", "source", "series", "size", "boxes", "threads", "clock", "compulsory_bytes", "copy_gbps", "host_s",
+    "peak_memory_bytes", "inputs_digest", "digest", "compared", "compared_with", "differing", "status", "message",
 ]  # fmt: skip
 # throughput.csv's columns, in order. Times in seconds, rates per second, gbps in 10^9 bytes per second.
 COLUMNS = [
-    *KEY, "median_s", "p05_s", "p95_s", "samples", "boxes", "boxes_per_s", "compulsory_bytes", "gbps", "copy_gbps",
-    "roof_fraction", "ratio_to_tensorflow", "peak_memory_bytes", "digest", "compared", "differing", "threads",
-    "status", "message",
+    *KEY, "median_s", "p05_s", "p95_s", "samples", "exposed", "boxes", "boxes_per_s", "compulsory_bytes", "gbps",
+    "copy_gbps", "roof_fraction", "launch_bound", "peer", "ratio_to_peer", "host_s", "peak_memory_bytes",
+    "inputs_digest", "digest", "compared", "compared_with", "differing", "clock", "threads", "status", "message",
 ]  # fmt: skip
+# What a file of the first schema did not say, because there was one clock.
+_SCHEMA_1 = {"cache": "warm", "clock": "time.perf_counter"}
+# Whose times in the same run a kind of device's ratios are to.
+PEERS = {"cpu": "tensorflow", "cuda": "torchvision_cuda"}
+# Work that a GPU's memory could do in less than this takes as long as a launch does, whoever does it.
+LAUNCH_S = 10e-6
 
 
 @dataclass(frozen=True)
 class Results:
     """The stored rows and what is known of where they come from.
 
-    blocks     one line per row and block: KEY, CARRIED, `block` and `samples`, the raw seconds ([] if not measured).
+    blocks     one line per row and block: KEY, CARRIED, `block`, `samples`, the raw seconds ([] if not measured), and
+               `exposed`, how many of those were not hidden from the host's own pace (NaN on a CPU).
     machines   (device, run) -> what the machine said of itself.
     problems   files that were left out, each as a sentence.
     """
@@ -60,30 +68,44 @@ def read(folder: Path) -> Results:
             continue
         lines += found
         machines.update({(line["device"], line["run"]): machine for line in found})
-    return Results(pd.DataFrame(lines, columns=[*KEY, *CARRIED, "block", "samples"]), machines, tuple(problems))
+    columns = [*KEY, *CARRIED, "block", "exposed", "samples"]
+    return Results(pd.DataFrame(lines, columns=columns), machines, tuple(problems))
 
 
 def _line(record: dict[str, Any], samples: list[float]) -> dict[str, Any]:
     """One row of one block; ValueError if a newer version of this project wrote it."""
     if record["schema"] > SCHEMA:
         raise ValueError(f"its schema is {record['schema']}, newer than {SCHEMA}; update this checkout to read it")
-    known = {name: record[name] for name in KEY}
-    return known | {name: record.get(name) for name in CARRIED} | {"block": record["block"], "samples": list(samples)}
+    if record["schema"] == 1:
+        record = {**record, **_SCHEMA_1, "compared_with": "TensorFlow" if record.get("compared") else ""}
+    known = {name: record[name] for name in [*KEY, "block"]}
+    return known | {name: record.get(name) for name in [*CARRIED, "exposed"]} | {"samples": list(samples)}
+
+
+def kind(device: str) -> str:
+    """The kind of a device by its name: "cpu" or "cuda"."""
+    return device.partition("-")[0]
 
 
 def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
     """One line per row with its blocks merged: COLUMNS and the rest of CARRIED. A row that did not pass has no time.
 
     median_s, p05_s and p95_s are over the raw samples of all blocks; roof_fraction is gbps over the copy bandwidth of
-    the same run, above 1 where the work stays in a cache; ratio_to_tensorflow is how many times as fast as TensorFlow
-    in the same run.
+    the same run, above 1 where the work stays in a cache; ratio_to_peer is how many times as fast as the peer on the
+    same work in the same run; launch_bound says of a GPU's row that memory could do its work in less than LAUNCH_S, and
+    is one answer for all columns of a (workload, direction, type).
     """
     merged = [_merged(group) for _, group in blocks.groupby(KEY, sort=False, dropna=False)]
     table: pd.DataFrame = pd.DataFrame(merged, columns=[*COLUMNS, *(name for name in CARRIED if name not in COLUMNS)])
-    same_work = ["device", "run", "allocator", "workload", "direction", "dtype"]
-    peer = table[table.backend == "tensorflow"].drop_duplicates(same_work).set_index(same_work).median_s
+    kinds = table.device.map(kind)
+    table["peer"] = kinds.map(PEERS)
+    same_work = ["device", "run", "allocator", "cache", "workload", "direction", "dtype"]
+    peer = table[table.backend == table.peer].drop_duplicates(same_work).set_index(same_work).median_s
     of_peer = table[same_work].apply(lambda row: peer.get(tuple(row), float("nan")), axis=1) if len(table) else []
-    table["ratio_to_tensorflow"] = pd.Series(of_peer, dtype=float) / table.median_s
+    table["ratio_to_peer"] = pd.Series(of_peer, dtype=float) / table.median_s
+    floor_s = table.compulsory_bytes.astype(float) / (table.copy_gbps.astype(float) * 1e9)
+    longest = floor_s.groupby([table[name] for name in ["device", "run", "workload", "direction", "dtype"]])
+    table["launch_bound"] = (kinds == "cuda") & (longest.transform("max") < LAUNCH_S)
     return table
 
 
@@ -91,6 +113,7 @@ def _merged(group: pd.DataFrame) -> dict[str, Any]:
     """The blocks of one row as one."""
     failed = group[group.samples.map(len) == 0]
     line: dict[str, Any] = (group if failed.empty else failed).iloc[0].drop(["block", "samples"]).to_dict()
+    line["exposed"] = group.exposed.astype(float).sum(min_count=1)
     samples = pd.Series([each for block in group.samples for each in block], dtype=float)
     line["samples"] = len(samples) if failed.empty else 0
     if failed.empty:

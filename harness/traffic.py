@@ -1,8 +1,9 @@
 """The compulsory bytes of a call: what any implementation must move, however clever.
 
-Each touched line of the image once (64 bytes on a CPU), each byte of the boxes, of the upstream gradient that arrives
-at a sample inside the image, and of the output once. The lines are counted from the samples' own taps, not estimated:
-a few boxes on a large map touch little of it, and NCHW and channels_last touch different lines.
+Each touched line of the image once (64 bytes on a CPU, a sector of 32 on a GPU), each byte of the boxes, of the
+upstream gradient that arrives at a sample inside the image, and of the output once. The lines are counted from the
+samples' own taps, not estimated: a few boxes on a large map touch little of it, and NCHW and channels_last touch
+different lines.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ import numpy as np
 from harness.case import Array, Direction, Inputs
 from harness.workloads import Layout
 
-LINE_BYTES = 64
 _CHUNK = 4_000_000  # taps marked at a time, so that a hundred thousand boxes need no gigabytes
 
 
-def compulsory_bytes(inputs: Inputs, direction: Direction, layout: Layout) -> int:
+def compulsory_bytes(inputs: Inputs, direction: Direction, layout: Layout, line_bytes: int) -> int:
     """Bytes that this direction of a bilinear call on normalised boxes must read and write in this layout."""
     boxes_bytes = int(inputs.boxes.nbytes + inputs.box_indices.nbytes)
     if direction == "forward":
-        return touched_lines(inputs, layout) * LINE_BYTES + boxes_bytes + int(inputs.upstream.nbytes)
+        return touched_lines(inputs, layout, line_bytes) * line_bytes + boxes_bytes + int(inputs.upstream.nbytes)
     upstream_bytes = inside_samples(inputs) * int(inputs.image.shape[1] * inputs.upstream.itemsize)
     if direction == "grad_image":
         return upstream_bytes + boxes_bytes + int(inputs.image.nbytes)
-    return upstream_bytes + touched_lines(inputs, layout) * LINE_BYTES + boxes_bytes + int(inputs.boxes.nbytes)
+    image_bytes = touched_lines(inputs, layout, line_bytes) * line_bytes
+    return upstream_bytes + image_bytes + boxes_bytes + int(inputs.boxes.nbytes)
 
 
 def inside_samples(inputs: Inputs) -> int:
@@ -35,28 +36,28 @@ def inside_samples(inputs: Inputs) -> int:
     return int((rows_inside.sum(axis=1) * columns_inside.sum(axis=1)).sum())
 
 
-def touched_lines(inputs: Inputs, layout: Layout) -> int:
+def touched_lines(inputs: Inputs, layout: Layout, line_bytes: int) -> int:
     """Lines of the image that hold at least one tap; a line that two planes or images share counts for each."""
     count, channels, height, width = inputs.image.shape
     size = inputs.image.itemsize
     pixels = _touched_pixels(inputs)
     if layout == "channels_last":
-        return _lines(pixels * channels * size, channels * size)
+        return _lines(pixels * channels * size, channels * size, line_bytes)
     # In NCHW the planes of an image repeat one pattern; only where a plane starts within a line differs.
     lines = 0
     for image in range(count):
         own = pixels[pixels // (height * width) == image] % (height * width)
-        starts = (image * channels + np.arange(channels)) * height * width * size % LINE_BYTES
+        starts = (image * channels + np.arange(channels)) * height * width * size % line_bytes
         for start, planes in zip(*np.unique(starts, return_counts=True), strict=True):
-            lines += int(planes) * _lines(int(start) + own * size, size)
+            lines += int(planes) * _lines(int(start) + own * size, size, line_bytes)
     return lines
 
 
-def _lines(offsets: Array, length: int) -> int:
+def _lines(offsets: Array, length: int, line_bytes: int) -> int:
     """Lines under the byte ranges [offset, offset + length), the offsets ascending."""
     if offsets.size == 0:
         return 0
-    first, last = offsets // LINE_BYTES, (offsets + length - 1) // LINE_BYTES
+    first, last = offsets // line_bytes, (offsets + length - 1) // line_bytes
     already = np.concatenate([[-1], last[:-1]])
     return int((last - np.maximum(first, already + 1) + 1).clip(min=0).sum())
 

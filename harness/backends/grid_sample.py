@@ -1,35 +1,49 @@
 """crop_and_resize by way of torch's grid_sample, which is how it is mostly written by those who have no operator.
 
 Positions go through [-1, 1] and back, so they are rounded in another order than A, and a grid must be of the image's
-dtype: the judge grants what that can change. Its nearest mode rounds halves to even, which is another rule.
+dtype: the judge grants what that can change. A half image is therefore sampled as float32, and its crops are rounded.
+Its nearest mode rounds halves to even, which is another rule. `make` makes it for any device, as it is or through
+torch.compile.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._functorch import config as functorch_config
 from torch.nn import functional
 
 from harness.backends import Backend
-from harness.case import Array, Direction, Inputs
+from harness.backends.torch_arrays import host_tensor, to_numpy
+from harness.case import FLOATS, Array, Direction, Inputs
 
 
 def axis_positions(first: Tensor, last: Tensor, count: int, length: int) -> Tensor:
     """Positions in pixel indices, (M, count), differentiable in the box."""
     if count == 1:
         return (0.5 * (first + last) * (length - 1))[:, None]
-    share = torch.arange(count, dtype=first.dtype) / (count - 1)
+    share = torch.arange(count, dtype=first.dtype, device=first.device) / (count - 1)
     return (first[:, None] + (last - first)[:, None] * share) * (length - 1)
 
 
 def crop_and_resize(
-    image: Tensor, boxes: Tensor, box_indices: Tensor, crop_size: tuple[int, int], extrapolation_value: float
+    image: Tensor,
+    boxes: Tensor,
+    groups: tuple[tuple[int, Tensor], ...],
+    back: Tensor,
+    crop_size: tuple[int, int],
+    extrapolation_value: float,
 ) -> Tensor:
-    """Crops (M,C,h,w); the boxes of one image go through one grid, so that no image is copied for each of its boxes."""
+    """Crops (M,C,h,w); the boxes of one image go through one grid, so that no image is copied for each of its boxes.
+
+    groups: each image that has boxes, and their rows; back: where in the groups, one after another, each box is.
+    """
+    dtype, image = image.dtype, image.to(torch.promote_types(image.dtype, torch.float32))
     height, width = image.shape[2:]
     boxes = boxes.to(torch.promote_types(boxes.dtype, image.dtype))
     y = axis_positions(boxes[:, 0], boxes[:, 2], crop_size[0], height)
@@ -42,16 +56,13 @@ def crop_and_resize(
         ],
         dim=-1,
     ).to(image.dtype)
-    order, crops = [], []
-    for n in range(image.shape[0]):
-        mine = torch.nonzero(box_indices == n)[:, 0]
-        if len(mine):
-            rows = grid[mine].reshape(1, len(mine) * crop_size[0], crop_size[1], 2)
-            sampled = functional.grid_sample(image[n : n + 1], rows, padding_mode="border", align_corners=True)
-            crops.append(sampled.reshape(-1, len(mine), *crop_size).transpose(0, 1))
-            order.append(mine)
-    gathered = torch.cat(crops)[torch.argsort(torch.cat(order))]
-    return torch.where(inside[:, None], gathered, torch.as_tensor(extrapolation_value, dtype=image.dtype))
+    crops = []
+    for n, mine in groups:
+        rows = grid[mine].reshape(1, mine.shape[0] * crop_size[0], crop_size[1], 2)
+        sampled = functional.grid_sample(image[n : n + 1], rows, padding_mode="border", align_corners=True)
+        crops.append(sampled.reshape(-1, mine.shape[0], *crop_size).transpose(0, 1))
+    gathered = torch.cat(crops)[back] if len(crops) > 1 else crops[0]  # of one image they are in order already
+    return torch.where(inside[:, None], gathered, extrapolation_value).to(dtype)
 
 
 def refuses(inputs: Inputs, direction: Direction) -> str | None:
@@ -59,7 +70,7 @@ def refuses(inputs: Inputs, direction: Direction) -> str | None:
         return "grid_sample is written here for normalised boxes only."
     if direction != "grad_boxes" and inputs.method == "nearest":
         return "grid_sample's nearest mode rounds halves to even: another rule."
-    if not np.issubdtype(inputs.image.dtype, np.floating):
+    if inputs.image.dtype.name not in FLOATS:
         return "grid_sample takes no integer image."
     if not inputs.boxes.size or not inputs.image.size:
         return "grid_sample takes no empty input."
@@ -71,33 +82,63 @@ def refuses(inputs: Inputs, direction: Direction) -> str | None:
     return None
 
 
-def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
-    image, boxes, upstream = (_tensor(array) for array in (inputs.image, inputs.boxes, inputs.upstream))
-    indices = _tensor(inputs.box_indices)
+def make(name: str, title: str, device: str, *, compiled: bool = False) -> Backend:
+    """grid_sample on a device as a backend; compiled: through torch.compile, for the very shapes of each call."""
 
-    def forward() -> Tensor:
-        return crop_and_resize(image, boxes, indices, inputs.crop_size, inputs.extrapolation_value)
+    def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
+        image, boxes, upstream = (_tensor(array, device) for array in (inputs.image, inputs.boxes, inputs.upstream))
+        # Detectors keep a list of boxes for each image; finding them here would make a GPU's host wait in every call.
+        rows = {int(n): np.flatnonzero(inputs.box_indices == n) for n in np.unique(inputs.box_indices)}
+        groups = tuple((n, _tensor(mine, device)) for n, mine in rows.items())
+        back = _tensor(np.argsort(np.concatenate(list(rows.values()))), device)
+        function = _compile() if compiled else crop_and_resize
 
-    if direction == "forward":
-        return forward
-    wanted = image if direction == "grad_image" else boxes
-    wanted.requires_grad_()
+        def forward() -> Tensor:
+            return function(image, boxes, groups, back, inputs.crop_size, inputs.extrapolation_value)
 
-    def gradient() -> Tensor:
-        return torch.autograd.grad(forward(), wanted, upstream)[0]
+        if direction == "forward":
+            return _called_once(forward) if compiled else forward
+        wanted = image if direction == "grad_image" else boxes
+        wanted.requires_grad_()
+        # The graph is built here and kept: what is called is the gradient alone, as of every other backend.
+        crops = _called_once(forward)() if compiled else forward()
 
-    return gradient
+        def gradient() -> Tensor:
+            return torch.autograd.grad(crops, wanted, upstream, retain_graph=True)[0]
+
+        return _called_once(gradient) if compiled else gradient
+
+    return Backend(
+        name=name,
+        title=title,
+        refuses=refuses,
+        prepare=prepare,
+        to_numpy=to_numpy,
+        layout_order=frozenset({"grad_boxes"}),
+        unordered=frozenset({"grad_image"}) if device == "cuda" else frozenset(),
+    )
 
 
-def _tensor(array: Array) -> Tensor:
+def _compile() -> Callable[..., Tensor]:
+    """The function for torch to compile when it is first called."""
+    torch._dynamo.reset()  # it keeps eight shapes of a function and refuses the ninth
+    functorch_config.donated_buffer = False  # or no graph could be kept
+    return torch.compile(crop_and_resize, fullgraph=True, dynamic=False)
+
+
+def _called_once(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """The call, made once: compiling is no part of what is timed, and what the compiler advises is for others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        call()
+    return call
+
+
+def _tensor(array: Array, device: str) -> Tensor:
     """A tensor with the array's strides; a copy where the array may not be written or overlaps itself."""
     if not array.flags.writeable or 0 in array.strides:
         array = array.copy()
-    return torch.from_numpy(array)
+    return host_tensor(array).to(device)
 
 
-def to_numpy(result: Tensor) -> Array:
-    return result.detach().numpy()
-
-
-backend = Backend("grid_sample", f"grid_sample, torch {torch.__version__} (CPU)", refuses, prepare, to_numpy)
+backend = make("grid_sample", f"grid_sample, torch {torch.__version__} (CPU)", "cpu")

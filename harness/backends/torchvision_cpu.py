@@ -1,8 +1,8 @@
-"""torchvision's roi_align, for scale: what most detectors call today.
+"""torchvision's roi_align on the CPU, for scale: what most detectors call today.
 
 It computes another rule: pixel boxes, and an edge pixel where crop_and_resize extrapolates. It is given the pixel
 boxes whose bins have their centres at crop_and_resize's samples, one sample a bin, so that it reads the same taps and
-does the same amount of work; its values are never compared (`same_rule` is False).
+does the same amount of work; its values are never compared (`same_rule` is False). `make` makes it for any device.
 """
 
 from __future__ import annotations
@@ -18,10 +18,27 @@ from torchvision.ops import roi_align  # type: ignore[import-untyped, unused-ign
 from harness.backends import Backend
 from harness.case import Array, Direction, Inputs
 
-_IMAGE_DTYPES = ("float32", "float64")
+
+def make(name: str, device: str, image_dtypes: tuple[str, ...]) -> Backend:
+    """The operator on a device as a backend, for images of these types."""
+
+    def refuses(inputs: Inputs, direction: Direction) -> str | None:
+        return _refuses(inputs, direction, image_dtypes)
+
+    def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
+        return _prepare(inputs, direction, device)
+
+    return Backend(
+        name=name,
+        title=f"torchvision {torchvision.__version__.partition('+')[0]} roi_align (another rule)",
+        refuses=refuses,
+        prepare=prepare,
+        to_numpy=to_numpy,
+        same_rule=False,
+    )
 
 
-def refuses(inputs: Inputs, direction: Direction) -> str | None:
+def _refuses(inputs: Inputs, direction: Direction, image_dtypes: tuple[str, ...]) -> str | None:
     """Why torchvision cannot be asked for this direction of these inputs, or None if it can."""
     if direction == "grad_boxes":
         return "torchvision's roi_align has no gradient of the boxes."
@@ -29,17 +46,19 @@ def refuses(inputs: Inputs, direction: Direction) -> str | None:
         return f"Only normalised boxes are turned into torchvision's, not the box rule {inputs.box_rule!r}."
     if inputs.method != "bilinear":
         return f"torchvision's roi_align is bilinear, not {inputs.method!r}."
-    if inputs.image.dtype.name not in _IMAGE_DTYPES:
-        return f"torchvision's roi_align is asked for float32 and float64 images here, not {inputs.image.dtype}."
+    if inputs.image.dtype.name not in image_dtypes:
+        taken = " and ".join(image_dtypes)
+        return f"torchvision's roi_align is asked for {taken} images here, not {inputs.image.dtype}."
     if not bool(np.all(np.isfinite(inputs.boxes))):
         return "torchvision's roi_align is given finite boxes only."
     return None
 
 
-def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
+def _prepare(inputs: Inputs, direction: Direction, device: str) -> Callable[[], Any]:
     """The call on NCHW copies; for the image gradient autograd's, on a graph built here and kept."""
-    image = torch.from_numpy(np.array(inputs.image, order="C"))
-    rois = torch.from_numpy(_pixel_rois(inputs)).to(image.dtype)
+    image = torch.from_numpy(np.array(inputs.image, order="C")).to(device)
+    # It wants boxes of the image's own type: in a half type their coordinates are rounded.
+    rois = torch.from_numpy(_pixel_rois(inputs)).to(device, image.dtype)
 
     def forward() -> Any:
         return roi_align(image, rois, inputs.crop_size, spatial_scale=1.0, sampling_ratio=1, aligned=True)
@@ -48,13 +67,13 @@ def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
         return forward
     image.requires_grad_(True)
     crops = forward()
-    upstream = torch.from_numpy(np.array(inputs.upstream, order="C"))
+    upstream = torch.from_numpy(np.array(inputs.upstream, order="C")).to(device)
     return lambda: torch.autograd.grad(crops, image, upstream, retain_graph=True)[0]
 
 
 def to_numpy(result: Any) -> Array:
     """A result as an NCHW array of its own."""
-    return np.array(result.detach().numpy(), order="C")
+    return np.array(result.detach().cpu().numpy(), order="C")
 
 
 def _pixel_rois(inputs: Inputs) -> Array:
@@ -79,11 +98,4 @@ def _pixel_rois(inputs: Inputs) -> Array:
     return rois
 
 
-backend = Backend(
-    name="torchvision",
-    title=f"torchvision {torchvision.__version__.partition('+')[0]} roi_align (another rule)",
-    refuses=refuses,
-    prepare=prepare,
-    to_numpy=to_numpy,
-    same_rule=False,
-)
+backend = make("torchvision", "cpu", ("float32", "float64"))

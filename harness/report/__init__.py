@@ -15,23 +15,30 @@ import jinja2
 import pandas as pd
 
 from harness import results
-from harness.report import pictures, tables
+from harness.report import across, cuda_tables, pictures, tables
 from harness.report.tables import Table
 
 TITLE = "Throughput of RoIAlign"
 _MARKS = ("<!-- results: written by `python -m harness report` -->", "<!-- /results -->")
 INTRODUCTION = (
-    "Every figure is a ratio to something measured in the same run: TensorFlow's crop_and_resize, and the "
-    "machine's copy bandwidth, read and write together, on as many threads. Times are medians over the raw "
-    "samples of all blocks; the backends take turns within a block, in reverse order in every other one. A time "
-    "includes the allocation of the result and excludes changes of layout.",
+    "Every figure is a ratio to something measured in the same run: a peer (on a CPU TensorFlow's crop_and_resize, on "
+    "a GPU torchvision's roi_align), and the device's copy bandwidth, read and write together. Times are medians over "
+    "the raw samples of all blocks; the backends take turns within a block, in reverse order in every other one. A "
+    "time includes the allocation of the result and excludes changes of layout.",
     "A row has a time only if its result passed the gate on that very input: a sample of the outputs against the "
-    "oracle, and every output of the forward and of the image gradient against TensorFlow's, bit by bit. "
+    "oracle, and every output of the forward and of the image gradient against TensorFlow's, bit by bit; on a GPU, "
+    "whose machine has no TensorFlow, against this project's operator on the CPU, unless atomics add it up. "
     "torchvision's roi_align computes another rule (an edge pixel where crop_and_resize extrapolates); it does "
     "the same amount of work and stands here for scale only. It has no gradient of the boxes.",
-    "The part of the roof is compulsory bytes (each touched 64-byte line of the image once, each byte of boxes, "
-    "upstream gradient and output once) per second over the copy bandwidth; it can exceed 1 where the work stays "
-    "in a cache.",
+    "The part of the roof is compulsory bytes (each touched line of the image once, 64 bytes on a CPU and a sector of "
+    "32 on a GPU, each byte of boxes, upstream gradient and output once) per second over the copy bandwidth; it can "
+    "exceed 1 where the work stays in a cache.",
+)
+CUDA = (
+    "On CUDA a time lies between two events behind a kernel that spins while the host queues the call, so that it is "
+    "the device's alone; what a call costs the host stands apart. Before a call with a cold cache four times the "
+    "second-level cache is overwritten; a hot one is as the call before left it. Work that memory could do in less "
+    "than 10 µs is launch-bound: everybody's time is then a launch, and it has no part in a mean of the rest.",
 )
 
 
@@ -58,11 +65,25 @@ def write(folder: Path) -> Report:
         _device(str(device), lines, stored.machines[str(device), str(lines.run.iloc[0])])
         for device, lines in shown.groupby("device", sort=True)
     ]
+    page = {
+        "title": TITLE,
+        "introduction": INTRODUCTION + (CUDA if "cuda" in set(shown.device.map(results.kind)) else ()),
+        "across": _made([across.side_by_side(_untuned(shown)), across.agreement(shown)]),
+        "devices": devices,
+        "sources": tables.sources(shown),
+        "problems": stored.problems,
+    }
     made = Report(folder / "throughput.csv", folder / "README.md", folder / "report.html", table, stored.problems)
     _replace(made.csv, table[results.COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    _replace(made.markdown, _markdown(devices, tables.sources(shown), stored.problems))
-    _replace(made.html, _html(devices, tables.sources(shown), stored.problems))
+    _replace(made.markdown, _markdown(page))
+    _replace(made.html, _html(page))
     return made
+
+
+def _untuned(lines: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the allocator that users have: what the tuned one says stands in a table of its own."""
+    default: pd.DataFrame = lines[lines.allocator != "tuned"]
+    return default
 
 
 def write_readme(made: Report, readme: Path) -> None:
@@ -74,38 +95,52 @@ def write_readme(made: Report, readme: Path) -> None:
         return
     shown = results.newest(made.table)
     lines = ["", ""]
-    for device, part in shown[shown.allocator == "default"].groupby("device", sort=True):
-        lines += _markdown_table(tables.means(part, str(device)))
+    for device, part in _untuned(shown).groupby("device", sort=True):
+        for table in _means(part, str(device)):
+            lines += _markdown_table(table)
     _replace(readme, before + found + "\n".join(lines) + "\n" + closed + after)
 
 
 def summary(table: pd.DataFrame) -> list[Table]:
-    """The tables to print at the end of a run: times of the newest run under the default allocator."""
-    shown = results.newest(table)
-    return [
-        made
-        for _, lines in shown[shown.allocator == "default"].groupby("device", sort=True)
-        for direction in tables.DIRECTIONS
-        if (made := tables.times(lines, direction)) is not None
-    ]
+    """The tables to print at the end of a run: of each device the first view of the newest run, and of a GPU means."""
+    made: list[Table] = []
+    for device, lines in _untuned(results.newest(table)).groupby("device", sort=True):
+        first = tables.views(lines)[0]
+        made += _made(tables.times(first, direction) for direction in tables.DIRECTIONS)
+        made += _means(lines, str(device)) if results.kind(str(device)) == "cuda" else []
+    return made
+
+
+def _means(lines: pd.DataFrame, device: str) -> list[Table]:
+    """One device in few words."""
+    if results.kind(device) == "cuda":
+        return [*cuda_tables.means(lines, device), *_made([cuda_tables.roofs(lines, device)])]
+    return [tables.means(lines, device)]
 
 
 def _device(device: str, lines: pd.DataFrame, machine: dict[str, Any]) -> dict[str, Any]:
-    """What one device's part of the page shows."""
-    default = lines[lines.allocator == "default"]
+    """What one device's part of the page shows: pictures of the first view, tables of all."""
+    views = tables.views(_untuned(lines))
+    first, others = views[0], views[1:]
     series = [(kind, direction) for kind in tables.SERIES for direction in tables.DIRECTIONS]
     return {
         "device": device,
         "machine": _machine(lines, machine),
-        "times": _made(tables.times(default, direction) for direction in tables.DIRECTIONS),
-        "rates": _made(tables.rates(default, direction) for direction in tables.DIRECTIONS),
-        "series": _made(tables.series(default, kind, direction) for kind, direction in series),
-        "ratios": _made(pictures.ratios(default, direction) for direction in tables.DIRECTIONS),
-        "roofs": _made(pictures.roof(default, direction) for direction in tables.DIRECTIONS),
-        "scaling": _made(pictures.scaling(default, kind, direction) for kind, direction in series),
+        "means": _means(_untuned(lines), device) if results.kind(device) == "cuda" else [],
+        "times": _times([first]),
+        "other_times": _times(others),
+        "rates": _made(tables.rates(view, direction) for view in views for direction in tables.DIRECTIONS),
+        "series": _made(tables.series(first, kind, direction) for kind, direction in series),
+        "ratios": _made(pictures.ratios(first, direction) for direction in tables.DIRECTIONS),
+        "roofs": _made(pictures.roof(first, direction) for direction in tables.DIRECTIONS),
+        "scaling": _made(pictures.scaling(first, kind, direction) for kind, direction in series),
         "allocators": tables.allocators(lines),
         "failures": tables.failures(lines),
     }
+
+
+def _times(views: list[pd.DataFrame]) -> list[Table]:
+    return _made(tables.times(view, direction) for view in views for direction in tables.DIRECTIONS)
 
 
 def _made(parts: Any) -> list[Any]:
@@ -113,34 +148,49 @@ def _made(parts: Any) -> list[Any]:
 
 
 def _machine(lines: pd.DataFrame, machine: dict[str, Any]) -> str:
-    """One device and run in a sentence or two."""
+    """One device and run in a few sentences."""
     versions = ", ".join(f"{name} {version}" for name, version in sorted(machine.get("versions", {}).items()))
     bandwidth = lines.copy_gbps.dropna()
-    # The same bits under the other allocator are not another comparison.
-    once = lines.drop_duplicates(["workload", "direction", "backend", "layout", "digest"])
+    # The same bits under the other allocator, or from another state of the cache, are not another comparison.
+    once = lines.drop_duplicates(["workload", "direction", "backend", "layout", "dtype", "digest"])
     compared, differing = int(once.compared.fillna(0).sum()), int(once.differing.fillna(0).sum())
+    references = " and ".join(sorted(set(once.compared_with[once.compared.fillna(0) > 0]))) or "anything"
     revision = str(machine.get("revision", "unknown"))[:12] + (" with changes" if machine.get("dirty") else "")
     return (
-        f"{machine.get('cpu')}, {machine.get('threads')} threads, {machine.get('memory_bytes', 0) / 2**30:.0f} GiB, "
-        f"{machine.get('system')}; {versions}; revision {revision}. "
+        f"{_gpu(machine)}{machine.get('cpu')}, {machine.get('threads')} threads, "
+        f"{machine.get('memory_bytes', 0) / 2**30:.0f} GiB, {machine.get('system')}; {versions}; revision {revision}. "
         f"Run {lines.run.iloc[0]} ({lines.kind.iloc[0]}); copy bandwidth {bandwidth.min():.1f} to "
-        f"{bandwidth.max():.1f} GB/s. Outputs compared with TensorFlow bit by bit: {compared:,}, of which "
+        f"{bandwidth.max():.1f} GB/s. Outputs compared with {references} bit by bit: {compared:,}, of which "
         f"{differing:,} differ."
     )
 
 
-def _markdown(devices: list[dict[str, Any]], sources: Table, problems: tuple[str, ...]) -> str:
+def _gpu(machine: dict[str, Any]) -> str:
+    """A GPU's own part of that, before its host's."""
+    if "gpu" not in machine:
+        return ""
+    return (
+        f"{machine['gpu']}, {machine['multiprocessors']} multiprocessors, {machine['l2_bytes'] / 2**20:.0f} MiB of "
+        f"second-level cache, {machine['gpu_memory_bytes'] / 2**30:.0f} GiB, driver {machine['driver']}; two events "
+        f"with nothing between them read {machine['event_pair_s'] * 1e6:.2f} µs. Its host: "
+    )
+
+
+def _markdown(page: dict[str, Any]) -> str:
     """results/README.md."""
-    lines = [f"# {TITLE}", ""]
+    lines = [f"# {page['title']}", ""]
     lines += ["Made by `python -m harness report` from the JSON files below; edit neither. Pictures: report.html.", ""]
-    lines += [line for paragraph in INTRODUCTION for line in (paragraph, "")]
-    for part in devices:
+    lines += [line for paragraph in page["introduction"] for line in (paragraph, "")]
+    for table in page["across"]:
+        lines += _markdown_table(table)
+    for part in page["devices"]:
         lines += [f"## {part['device']}", "", part["machine"], ""]
-        for table in [*part["times"], *part["series"], *_made([part["failures"]])]:
+        shown = [*part["means"], *part["times"], *part["other_times"], *part["series"], *_made([part["failures"]])]
+        for table in shown:
             lines += _markdown_table(table)
-    lines += ["## Workloads", "", *_markdown_table(sources)]
-    if problems:
-        lines += ["## Files that were left out", "", *(f"- {problem}" for problem in problems), ""]
+    lines += ["## Workloads", "", *_markdown_table(page["sources"])]
+    if page["problems"]:
+        lines += ["## Files that were left out", "", *(f"- {problem}" for problem in page["problems"]), ""]
     return "\n".join(lines)
 
 
@@ -150,14 +200,12 @@ def _markdown_table(table: Table) -> list[str]:
     return [f"**{table.caption}**", "", *cells, ""]
 
 
-def _html(devices: list[dict[str, Any]], sources: Table, problems: tuple[str, ...]) -> str:
+def _html(page: dict[str, Any]) -> str:
     """results/report.html: one file that asks for no other."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    return environment.get_template("page.html.j2").render(
-        title=TITLE, introduction=INTRODUCTION, devices=devices, sources=sources, problems=problems
-    )
+    return environment.get_template("page.html.j2").render(page)
 
 
 def _replace(path: Path, text: str) -> None:

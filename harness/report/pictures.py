@@ -6,6 +6,7 @@ same figures give the same bytes: no dates, no random ids.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from dataclasses import dataclass
@@ -25,6 +26,13 @@ _COLOURS = {
     ("roi_align", "channels_last"): "#1aa37a",
     ("tensorflow", "channels_last"): "#e08a1e",
     ("torchvision", "contiguous"): "#a05195",
+    ("roi_align_cuda", "contiguous"): "#3b82c4",
+    ("roi_align_cuda", "channels_last"): "#1aa37a",
+    ("roi_align_cuda_deterministic", "contiguous"): "#8fb8dd",
+    ("roi_align_cuda_deterministic", "channels_last"): "#86cdb6",
+    ("torchvision_cuda", "contiguous"): "#a05195",
+    ("grid_sample_cuda", "contiguous"): "#e08a1e",
+    ("grid_sample_cuda_compiled", "contiguous"): "#c9b037",
 }
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -50,17 +58,22 @@ class Picture:
     alternative: str
 
 
-def ratios(table: pd.DataFrame, direction: str) -> Picture | None:
-    """Bars: how many times as fast as TensorFlow, on a logarithmic axis."""
-    part = table[(table.direction == direction) & (table.series == "") & (table.backend != "tensorflow")]
-    caption = f"{tables.DIRECTIONS[direction]}: times as fast as TensorFlow (right of the line is faster)"
-    return _bars(part, "ratio_to_tensorflow", caption, "times as fast as TensorFlow", logarithmic=True)
+def ratios(view: pd.DataFrame, direction: str) -> Picture | None:
+    """Bars: how many times as fast as the peer, on a logarithmic axis."""
+    part = view[(view.direction == direction) & (view.series == "") & (view.backend != view.peer)]
+    if part.empty:
+        return None
+    label = f"times as fast as {tables.peer(part)}"
+    caption = f"{tables.title(part, direction)}: {label} (right of the line is faster)"
+    return _bars(part, "ratio_to_peer", caption, label, logarithmic=True)
 
 
-def roof(table: pd.DataFrame, direction: str) -> Picture | None:
+def roof(view: pd.DataFrame, direction: str) -> Picture | None:
     """Bars: compulsory bytes per second over the copy bandwidth measured in the same run."""
-    part = table[(table.direction == direction) & (table.series == "")]
-    caption = f"{tables.DIRECTIONS[direction]}: compulsory bytes per second, as a part of the machine's copy bandwidth"
+    part = view[(view.direction == direction) & (view.series == "")]
+    if part.empty:
+        return None
+    caption = f"{tables.title(part, direction)}: compulsory bytes per second, as a part of the device's copy bandwidth"
     return _bars(part, "roof_fraction", caption, "part of the copy bandwidth", logarithmic=False)
 
 
@@ -69,7 +82,11 @@ def _bars(part: pd.DataFrame, value: str, caption: str, label: str, *, logarithm
     part = part[np.isfinite(part[value])]
     if part.empty:
         return None
-    pairs, workloads = tables.columns(part), list(dict.fromkeys(part.workload))
+    part = part.sort_values("launch_bound", kind="stable")
+    pairs = tables.columns(part)
+    bound = dict(zip(part.workload, part.launch_bound, strict=True))
+    workloads = list(bound)
+    names = [f"{name}, {tables.LAUNCH_BOUND}" if bound[name] else name for name in workloads]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(7, 0.6 + 0.22 * len(workloads) * (len(pairs) + 0.8)), layout="constrained")
         axes: Axes = figure.subplots()
@@ -83,10 +100,10 @@ def _bars(part: pd.DataFrame, value: str, caption: str, label: str, *, logarithm
         if logarithmic:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_yticks(range(len(workloads)), workloads)
+        axes.set_yticks(range(len(workloads)), names)
         axes.invert_yaxis()
         axes.set_xlabel(label)
-        figure.legend(loc="outside upper center", ncols=len(pairs), frameon=False, fontsize=8)
+        figure.legend(loc="outside upper center", ncols=min(4, len(pairs)), frameon=False, fontsize=8)
         svg = _svg(figure)
     said = [
         f"{line.workload}, {tables.column(str(line.backend), str(line.layout))}: {getattr(line, value):.2f}"
@@ -95,13 +112,13 @@ def _bars(part: pd.DataFrame, value: str, caption: str, label: str, *, logarithm
     return Picture(svg, caption, f"{caption}. {'; '.join(said)}.")
 
 
-def scaling(table: pd.DataFrame, kind: str, direction: str) -> Picture | None:
+def scaling(view: pd.DataFrame, kind: str, direction: str) -> Picture | None:
     """Curves: time over the size of a series, both axes logarithmic."""
-    part = table[(table.direction == direction) & (table.series == kind) & np.isfinite(table.median_s)]
+    part = view[(view.direction == direction) & (view.series == kind) & np.isfinite(view.median_s)]
     if part.empty:
         return None
     pairs = tables.columns(part)
-    caption = f"{tables.DIRECTIONS[direction]}: time over the number of {tables.SERIES[kind]}"
+    caption = f"{tables.title(part, direction)}: time over the number of {tables.SERIES[kind]}"
     said = []
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(7, 3.4), layout="constrained")
@@ -117,7 +134,7 @@ def scaling(table: pd.DataFrame, kind: str, direction: str) -> Picture | None:
         axes.set_xlabel(f"number of {tables.SERIES[kind]}")
         axes.set_ylabel("median time, ms")
         axes.grid(alpha=0.3)
-        figure.legend(loc="outside upper center", ncols=len(pairs), frameon=False, fontsize=8)
+        figure.legend(loc="outside upper center", ncols=min(4, len(pairs)), frameon=False, fontsize=8)
         svg = _svg(figure)
     return Picture(svg, caption, f"{caption}. {'; '.join(said)}.")
 
@@ -129,7 +146,10 @@ def _svg(figure: Figure) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # several pictures share a page: ids must not repeat
+    # Several pictures share a page, and ids must not repeat there.
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    own = hashlib.blake2b(svg.encode(), digest_size=4).hexdigest()
+    svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{own}-", svg)
     svg = re.sub(
         r'(<svg[^>]*?) width="[^"]*" height="[^"]*"|(<svg[^>]*?) height="[^"]*" width="[^"]*"', r"\1\2", svg, count=1
     )

@@ -1,4 +1,7 @@
-"""The tables of a report, as words: the same ones for Markdown, HTML and the terminal."""
+"""The tables of one device, as words: the same ones for Markdown, HTML and the terminal.
+
+A table shows one view of a device's rows: one type of image and one state of the cache. A CPU has one view.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,22 @@ import numpy as np
 import pandas as pd
 
 DIRECTIONS = {"forward": "Forward", "grad_image": "Gradient of the image", "grad_boxes": "Gradient of the boxes"}
-BACKENDS = {"roi_align": "roi_align", "tensorflow": "TensorFlow", "torchvision": "torchvision (another rule)"}
+# What columns are called, in the order in which they stand.
+OURS = {"roi_align": "roi_align", "roi_align_cuda": "roi_align", "roi_align_cuda_deterministic": "deterministic"}
+OTHERS = {
+    "tensorflow": "TensorFlow",
+    "torchvision": "torchvision (another rule)",
+    "torchvision_cuda": "torchvision (another rule)",
+    "grid_sample_cuda": "grid_sample",
+    "grid_sample_cuda_compiled": "grid_sample, compiled",
+}
+PEERS = {"tensorflow": "TensorFlow", "torchvision_cuda": "torchvision"}
 LAYOUTS = {"contiguous": "NCHW", "channels_last": "channels_last"}
 SERIES = {"boxes": "boxes", "pixels": "pixels of the map"}
-_ORDER = ["roi_align", "tensorflow", "torchvision"]
+DTYPES = ("float32", "bfloat16", "float16")
+CACHES = {"warm": "", "cold": ", cold cache", "hot": ", hot cache"}
+LAUNCH_BOUND = "launch-bound"
+_ORDER = [*OURS, *OTHERS]
 
 
 @dataclass(frozen=True)
@@ -25,9 +40,9 @@ class Table:
 
 def column(backend: str, layout: str) -> str:
     """What a column is called."""
-    if backend == "roi_align":
-        return f"roi_align, {LAYOUTS.get(layout, layout)}"
-    return BACKENDS.get(backend, backend)
+    if backend in OURS:
+        return f"{OURS[backend]}, {LAYOUTS.get(layout, layout)}"
+    return OTHERS.get(backend, backend)
 
 
 def columns(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -40,55 +55,88 @@ def _rank(backend: str) -> int:
     return _ORDER.index(backend) if backend in _ORDER else 0
 
 
-def times(table: pd.DataFrame, direction: str) -> Table | None:
-    """Per workload and column the median time and how many times as fast as TensorFlow; None if there is nothing."""
-    part = table[(table.direction == direction) & (table.series == "")]
-    pairs = columns(part)
-    rows = []
-    for workload, lines in part.groupby("workload", sort=False):
-        rows.append((str(workload), *(_cell(_line(lines, pair), pair[0]) for pair in pairs)))
-    if not rows:
+def views(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of a device by type and state of the cache: float32 first, cold before hot."""
+    keys = [(dtype, cache) for dtype in DTYPES for cache in CACHES]
+    parts = (table[(table.dtype == dtype) & (table.cache == cache)] for dtype, cache in keys)
+    return [part for part in parts if len(part)]
+
+
+def title(view: pd.DataFrame, direction: str) -> str:
+    """The direction, and of a GPU the type and the state of the cache: what a caption begins with."""
+    dtype = "" if view.cache.iloc[0] == "warm" else f", {view.dtype.iloc[0]}"
+    return f"{DIRECTIONS[direction]}{dtype}{CACHES[view.cache.iloc[0]]}"
+
+
+def peer(table: pd.DataFrame) -> str:
+    """What those are called whom ratios are to."""
+    return PEERS[table.peer.iloc[0]]
+
+
+def times(view: pd.DataFrame, direction: str) -> Table | None:
+    """Per workload and column the median time and the ratio to the peer; None if there is nothing.
+
+    What is launch-bound stands last, with that word, and has no part in the mean.
+    """
+    part = view[(view.direction == direction) & (view.series == "")]
+    if part.empty:
         return None
-    means = [geomean(part[(part.backend == backend) & (part.layout == layout)]) for backend, layout in pairs]
+    pairs = columns(part)
+    rows = [_times(lines, pairs) for _, lines in part[~part.launch_bound].groupby("workload", sort=False)]
+    worked = part[~part.launch_bound]
+    means = [geomean(worked[(worked.backend == backend) & (worked.layout == layout)]) for backend, layout in pairs]
     if np.isfinite(means).any():
         shown = (
-            f"{mean:.2f}x" if np.isfinite(mean) and pair[0] != "tensorflow" else ""
+            f"{mean:.2f}x" if np.isfinite(mean) and pair[0] != part.peer.iloc[0] else ""
             for mean, pair in zip(means, pairs, strict=True)
         )
         rows.append(("geometric mean", *shown))
-    caption = f"{DIRECTIONS[direction]}: median time, and how many times as fast as TensorFlow in the same run"
+    rows += [_times(lines, pairs) for _, lines in part[part.launch_bound].groupby("workload", sort=False)]
+    caption = f"{title(part, direction)}: median time, and how many times as fast as {peer(part)} in the same run"
     return Table(caption, ("workload", *(column(*pair) for pair in pairs)), tuple(rows))
 
 
+def _times(lines: pd.DataFrame, pairs: list[tuple[str, str]]) -> tuple[str, ...]:
+    """The row of one workload."""
+    name = str(lines.workload.iloc[0]) + (f", {LAUNCH_BOUND}" if lines.launch_bound.any() else "")
+    return name, *(_cell(_line(lines, pair)) for pair in pairs)
+
+
 def means(table: pd.DataFrame, device: str) -> Table:
-    """Per direction and column the geometric mean over the workloads of how many times as fast as TensorFlow it is."""
-    pairs = [pair for pair in columns(table) if pair[0] != "tensorflow"]
+    """Per direction and column the geometric mean over the workloads of how many times as fast as the peer it is."""
+    pairs = [pair for pair in columns(table) if pair[0] != table.peer.iloc[0]]
     rows = []
     for direction, name in DIRECTIONS.items():
         part = table[(table.direction == direction) & (table.series == "")]
         ratios = [part[(part.backend == backend) & (part.layout == layout)] for backend, layout in pairs]
-        rows.append((name, *(_mean(lines) for lines in ratios)))
+        rows.append((name, *(mean(lines) for lines in ratios)))
     workloads = table[table.series == ""].workload.nunique()
     caption = (
-        f"{device}: times as fast as TensorFlow in the same run, geometric mean of {workloads} workloads (least, most)"
+        f"{device}: times as fast as {peer(table)} in the same run, geometric mean of {workloads} workloads "
+        "(least, most)"
     )
     return Table(caption, ("", *(column(*pair) for pair in pairs)), tuple(rows))
 
 
-def _mean(lines: pd.DataFrame) -> str:
-    ratios = lines.ratio_to_tensorflow.dropna()
+def mean(lines: pd.DataFrame) -> str:
+    """The geometric mean of the ratios to the peer, with the least and the most of them."""
+    ratios = lines.ratio_to_peer.dropna()
     return f"{geomean(lines):.2f}x ({ratios.min():.2f}, {ratios.max():.2f})" if len(ratios) else "none"
 
 
-def geomean(lines: pd.DataFrame) -> float:
-    """The geometric mean of the ratios to TensorFlow, NaN if there are none."""
-    ratios = lines.ratio_to_tensorflow.dropna()
-    return float(np.exp(np.log(ratios).mean())) if len(ratios) else float("nan")
+def geomean(lines: pd.DataFrame, of: str = "ratio_to_peer") -> float:
+    """The geometric mean of a column, NaN if it has no values."""
+    values = lines[of].dropna()
+    return float(np.exp(np.log(values).mean())) if len(values) else float("nan")
 
 
-def rates(table: pd.DataFrame, direction: str) -> Table | None:
-    """Per workload and column boxes per second, compulsory GB/s, the part of the roof and peak memory."""
-    part = table[(table.direction == direction) & (table.series == "")]
+def rates(view: pd.DataFrame, direction: str) -> Table | None:
+    """Per workload and column boxes per second, compulsory GB/s, the part of the roof and peak memory.
+
+    Of a GPU also what a call costs the host, and how many samples were not hidden from that cost.
+    """
+    part = view[(view.direction == direction) & (view.series == "")]
+    gpu = part.host_s.notna().any()
     rows = [
         (
             str(line.workload),
@@ -100,25 +148,33 @@ def rates(table: pd.DataFrame, direction: str) -> Table | None:
             f"{line.roof_fraction:.0%}",
             megabytes(line.peak_memory_bytes),
             str(line.digest)[:8],
+            *((f"{line.host_s * 1e6:.0f}", f"{line.exposed:.0f} of {line.samples}") if gpu else ()),
         )
         for line in part.itertuples()
         if np.isfinite(line.median_s)
     ]
+    if not rows:
+        return None
     header = ("workload", "column", "median ms", "p05 to p95", "boxes/s", "GB/s", "of the roof", "peak MB", "digest")
-    caption = f"{DIRECTIONS[direction]}: rates, the part of the copy bandwidth they are, peak memory, digest"
-    return Table(caption, header, tuple(rows)) if rows else None
+    caption = f"{title(part, direction)}: rates, the part of the copy bandwidth they are, peak memory, digest"
+    return Table(caption, header + (("host µs", "not hidden") if gpu else ()), tuple(rows))
 
 
-def series(table: pd.DataFrame, kind: str, direction: str) -> Table | None:
+def series(view: pd.DataFrame, kind: str, direction: str) -> Table | None:
     """A scaling series: median time per size and column."""
-    part = table[(table.direction == direction) & (table.series == kind)]
+    part = view[(view.direction == direction) & (view.series == kind)]
+    if part.empty:
+        return None
     pairs = columns(part)
     rows = tuple(
-        (f"{int(size):,}", *(_cell(_line(lines, pair), pair[0]) for pair in pairs))
+        (
+            f"{int(size):,}" + (f", {LAUNCH_BOUND}" if lines.launch_bound.any() else ""),
+            *(_cell(_line(lines, pair)) for pair in pairs),
+        )
         for size, lines in part.groupby("size")
     )
-    caption = f"{DIRECTIONS[direction]}, growing number of {SERIES[kind]}: median time, times as fast as TensorFlow"
-    return Table(caption, (SERIES[kind], *(column(*pair) for pair in pairs)), rows) if rows else None
+    caption = f"{title(part, direction)}, growing number of {SERIES[kind]}: median time, times as fast as {peer(part)}"
+    return Table(caption, (SERIES[kind], *(column(*pair) for pair in pairs)), rows)
 
 
 def allocators(table: pd.DataFrame) -> Table | None:
@@ -152,8 +208,16 @@ def sources(table: pd.DataFrame) -> Table:
 def failures(table: pd.DataFrame) -> Table | None:
     """Rows without a time, and why."""
     lines = table[table.median_s.isna()]
+    # A GPU's states of the cache share what failed.
+    lines = lines.drop_duplicates(["workload", "direction", "backend", "layout", "dtype", "allocator", "status"])
     rows = tuple(
-        (line.workload, DIRECTIONS[line.direction], column(line.backend, line.layout), line.status, str(line.message))
+        (
+            line.workload,
+            DIRECTIONS[line.direction],
+            column(line.backend, line.layout) + ("" if line.dtype == "float32" else f", {line.dtype}"),
+            line.status,
+            str(line.message),
+        )
         for line in lines.itertuples()
     )
     header = ("workload", "direction", "column", "status", "why it has no time")
@@ -176,13 +240,13 @@ def _line(lines: pd.DataFrame, pair: tuple[str, str]) -> pd.Series | None:
     return None if found.empty else found.iloc[0]
 
 
-def _cell(line: pd.Series | None, backend: str) -> str:
+def _cell(line: pd.Series | None) -> str:
     """A time and its ratio, as in "12.3 ms (1.45x)", or the status of a row that has no time."""
     if line is None:
         return ""
     if not np.isfinite(line.median_s):
         return str(line.status)
     time = f"{milliseconds(line.median_s)} ms"
-    if backend == "tensorflow" or not np.isfinite(line.ratio_to_tensorflow):
+    if line.backend == line.peer or not np.isfinite(line.ratio_to_peer):
         return time
-    return f"{time} ({line.ratio_to_tensorflow:.2f}x)"
+    return f"{time} ({line.ratio_to_peer:.2f}x)"

@@ -9,7 +9,7 @@ import pytest
 
 from harness import gate
 from harness.backends import Backend, load
-from harness.case import DIRECTIONS, Array, Direction, Inputs
+from harness.case import DIRECTIONS, HALVES, Array, Direction, Inputs
 from harness.workloads import SMOKE
 
 
@@ -66,6 +66,21 @@ def test_one_bit_anywhere_fails_by_the_peer(
     assert (found.passed, found.status, found.differing) == (False, "DIFFERS", 1)
 
 
+@pytest.mark.parametrize("image_dtype", HALVES)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_half_images_pass_and_one_bit_anywhere_fails(
+    backend: Backend, inputs: Inputs, direction: Direction, image_dtype: str
+) -> None:
+    halves = replace(inputs, image=inputs.image.astype(image_dtype), upstream=inputs.upstream.astype(image_dtype))
+    got = backend.run(halves, direction)
+    assert gate.check(backend, halves, direction, got, lambda: got).passed
+    if direction in backend.tensorflow_bits:
+        other = got.copy()
+        other.reshape(-1).view(np.uint16)[np.flatnonzero(got)[-1]] ^= 1
+        found = gate.check(backend, halves, direction, got, lambda: other)
+        assert (found.status, found.compared, found.differing) == ("DIFFERS", got.size, 1)
+
+
 def test_a_wrong_shape_fails(backend: Backend, inputs: Inputs, right: dict[Direction, Array]) -> None:
     turned = np.ascontiguousarray(right["grad_image"].transpose(0, 1, 3, 2))
     assert gate.check(backend, inputs, "grad_image", turned, nothing).status == "SHAPE"
@@ -85,3 +100,34 @@ def test_an_earlier_verdict_holds_for_the_same_bits_only(
     assert not gate.check(backend, inputs, "forward", right["forward"] + 1, nothing, marked).passed
     failed = replace(marked, passed=False)
     assert gate.check(backend, inputs, "forward", right["forward"], nothing, failed).message == ""
+
+
+def test_what_was_compared_with_what_is_said(backend: Backend, inputs: Inputs, right: dict[Direction, Array]) -> None:
+    got = right["forward"]
+    assert gate.check(backend, inputs, "forward", got, lambda: got).compared_with == "TensorFlow"
+    assert gate.check(backend, inputs, "forward", got, nothing).compared_with == ""
+    wrong = gate.check(backend, inputs, "forward", got, lambda: got + 1, None, "the CPU")
+    assert (wrong.status, wrong.compared_with) == ("DIFFERS", "the CPU")
+    assert "those of the CPU" in wrong.message
+
+
+def test_where_bits_are_not_promised_the_oracle_alone_decides(
+    backend: Backend, inputs: Inputs, right: dict[Direction, Array]
+) -> None:
+    """Atomics add up in no fixed order: other bits than the reference's are right if the oracle says so."""
+    atomics = replace(backend, tensorflow_bits=frozenset({"forward"}))
+    got = right["grad_image"]
+    nearly = np.nextafter(got, np.float32(np.inf), where=got != 0, out=got.copy())
+    found = gate.check(atomics, inputs, "grad_image", nearly, lambda: got)
+    assert (found.passed, found.compared) == (True, 0)
+    assert gate.check(backend, inputs, "grad_image", nearly, lambda: got).status == "DIFFERS"
+
+
+def test_of_a_crop_with_more_terms_than_the_oracle_has_time_for_a_coordinate_of_each_axis_is_judged() -> None:
+    upstream = np.zeros((3, 64, 32, 32), np.float32)
+    boxes = np.zeros((3, 4), np.float32)
+    large = Inputs(np.zeros((1, 64, 4, 4), np.float32), boxes, np.zeros(3, np.int32), upstream, (32, 32))
+    places = gate._places(large, "grad_boxes", boxes)
+    assert len(places) == 2
+    assert {column % 2 for _, column in places} == {0, 1}
+    assert len({row for row, _ in places}) == 1

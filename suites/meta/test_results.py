@@ -18,9 +18,10 @@ from harness.case import Inputs
 from harness.traffic import compulsory_bytes, inside_samples, touched_lines
 
 BASE = {
-    "schema": 1, "run": "r1", "kind": "full", "device": "cpu-test", "allocator": "default", "threads": 2,
+    "schema": 2, "run": "r1", "kind": "full", "device": "cpu-test", "allocator": "default", "threads": 2,
     "copy_gbps": 10.0, "workload": "w", "source": "made up", "series": "", "size": 0, "op": "crop_and_resize",
     "direction": "forward", "backend": "roi_align", "title": "t", "dtype": "float32", "layout": "contiguous",
+    "cache": "warm", "clock": "time.perf_counter", "compared_with": "TensorFlow",
     "block": 0, "boxes": 100, "status": "EXACT", "message": "", "compared": 7, "differing": 0, "digest": "d",
     "peak_memory_bytes": 1_000_000, "compulsory_bytes": 2_000_000_000,
 }  # fmt: skip
@@ -63,9 +64,9 @@ def test_ratio_is_to_tensorflow_of_the_same_run_and_allocator(tmp_path: Path) ->
     store(tmp_path, "b.json", slow)
     store(tmp_path, "c.json", [measured([2.0], allocator="tuned")])
     table = results.throughput(results.read(tmp_path).blocks)
-    assert line(table, run="r1", allocator="default", backend="roi_align").ratio_to_tensorflow == 1.5
-    assert line(table, run="r2", backend="roi_align").ratio_to_tensorflow == 4.0
-    assert np.isnan(line(table, allocator="tuned").ratio_to_tensorflow)
+    assert line(table, run="r1", allocator="default", backend="roi_align").ratio_to_peer == 1.5
+    assert line(table, run="r2", backend="roi_align").ratio_to_peer == 4.0
+    assert np.isnan(line(table, allocator="tuned").ratio_to_peer)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_a_row_that_failed_has_a_status_and_no_time(tmp_path: Path) -> None:
     assert row.status == "OUT"
     assert row.samples == 0
     assert np.isnan([row.median_s, row.p05_s, row.p95_s, row.boxes_per_s, row.gbps, row.roof_fraction]).all()
-    assert np.isnan(line(table, backend="roi_align").ratio_to_tensorflow)
+    assert np.isnan(line(table, backend="roi_align").ratio_to_peer)
 
 
 def test_a_row_that_failed_in_one_block_has_no_time_from_another(tmp_path: Path) -> None:
@@ -199,9 +200,21 @@ def test_compulsory_bytes_of_a_call_that_can_be_counted_by_hand() -> None:
     upstream = np.zeros((2, 3, 1, 2), dtype=np.float32)
     inputs = Inputs(image, boxes, np.zeros(2, dtype=np.int32), upstream, (1, 2))
     assert inside_samples(inputs) == 2
-    assert touched_lines(inputs, "contiguous") == 6
-    assert touched_lines(inputs, "channels_last") == 2  # 12 bytes at 0 and 12 bytes at 372: one line each
+    assert touched_lines(inputs, "contiguous", 64) == 6
+    assert touched_lines(inputs, "channels_last", 64) == 2  # 12 bytes at 0 and 12 bytes at 372: one line each
     given = boxes.nbytes + 2 * 4
-    assert compulsory_bytes(inputs, "forward", "contiguous") == 6 * 64 + given + upstream.nbytes
-    assert compulsory_bytes(inputs, "grad_image", "contiguous") == 2 * 3 * 4 + given + image.nbytes
-    assert compulsory_bytes(inputs, "grad_boxes", "channels_last") == 2 * 3 * 4 + 2 * 64 + given + boxes.nbytes
+    assert compulsory_bytes(inputs, "forward", "contiguous", 64) == 6 * 64 + given + upstream.nbytes
+    assert compulsory_bytes(inputs, "grad_image", "contiguous", 64) == 2 * 3 * 4 + given + image.nbytes
+    assert compulsory_bytes(inputs, "grad_boxes", "channels_last", 64) == 2 * 3 * 4 + 2 * 64 + given + boxes.nbytes
+
+
+def test_half_images_and_sectors_of_a_gpu_have_their_own_compulsory_bytes() -> None:
+    # One box over all of a row of 32 pixels: as float32 two lines of 64 bytes or four sectors of 32, as float16 half.
+    boxes = np.array([[0, 0, 0, 1]], dtype=np.float32)
+    for dtype, size in (("float32", 4), ("float16", 2)):
+        image, upstream = np.zeros((1, 1, 2, 32), dtype=dtype), np.zeros((1, 1, 1, 32), dtype=dtype)
+        inputs = Inputs(image, boxes, np.zeros(1, dtype=np.int32), upstream, (1, 32))
+        assert touched_lines(inputs, "contiguous", 32) == 32 * size // 32
+        given = boxes.nbytes + 4
+        assert compulsory_bytes(inputs, "forward", "contiguous", 32) == 32 * size + given + 32 * size
+        assert compulsory_bytes(inputs, "grad_image", "contiguous", 32) == 32 * size + given + 64 * size

@@ -1,60 +1,30 @@
 """How fast, for what was found right on the very same input.
 
-Blocks are the outermost parameter and run through all rows, so that a slow minute of the machine hits every backend;
-within a block the backends of one (workload, direction) follow each other, in odd blocks in reverse: ABBA. Without
-`--benchmark-only` each body runs once on a small workload. QUICK=1 measures the quick workloads only.
+The rows and their order are in harness/columns.py; BENCH_DEVICE says of which device. Without `--benchmark-only` each
+body runs once on a small workload. QUICK=1 measures the quick workloads only.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
 import pytest
 
-from harness import clocks, gate, machine
+from harness import devices, gate, machine
 from harness.backends import Backend, MissingLibrary, load
-from harness.case import DIRECTIONS, Array, Direction, Inputs
+from harness.case import Array, Direction, Inputs
+from harness.columns import BLOCKS, COLUMNS, SCHEMA, Column, Row, rows
 from harness.traffic import compulsory_bytes
-from harness.workloads import SMOKE, WORKLOADS, Layout, Workload
+from harness.workloads import SMOKE, WORKLOADS, Workload
 
-SCHEMA = 1
-BLOCKS = 2
 QUICK = os.environ.get("QUICK") == "1"
-COLUMNS: tuple[tuple[str, Layout], ...] = (
-    ("roi_align", "contiguous"),
-    ("roi_align", "channels_last"),
-    ("tensorflow", "channels_last"),
-    ("torchvision", "contiguous"),
-)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One column of one line of the table, in one block."""
-
-    block: int
-    workload: Workload
-    direction: Direction
-    backend: str
-    layout: Layout
-
-    def __str__(self) -> str:
-        return f"{self.workload.name}-{self.direction}-{self.backend}-{self.layout}-{self.block}"
-
-
-def rows(measuring: bool) -> Iterator[Row]:
-    """All rows in the order in which they run."""
-    for block in range(BLOCKS if measuring else 1):
-        for workload in _selected() if measuring else (SMOKE,):
-            for direction in DIRECTIONS:
-                for backend, layout in COLUMNS if block % 2 == 0 else reversed(COLUMNS):
-                    if (backend, direction) != ("torchvision", "grad_boxes"):  # it has none
-                        yield Row(block, workload, direction, backend, layout)
+DEVICE = devices.chosen()
 
 
 def _selected() -> tuple[Workload, ...]:
@@ -63,14 +33,25 @@ def _selected() -> tuple[Workload, ...]:
     The tuned allocator answers one question, what fresh memory costs: the scaling series and, in a quick run, the real
     input (whose making takes longest) run under the default one only.
     """
-    if machine.allocator() == "tuned":
+    if DEVICE.allocator() == "tuned":
         return tuple(each for each in WORKLOADS if not each.series and (not QUICK or (each.quick and not each.real)))
     return tuple(each for each in WORKLOADS if each.quick or not QUICK)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "row" in metafunc.fixturenames:
-        metafunc.parametrize("row", list(rows(metafunc.config.getoption("benchmark_only"))), ids=str)
+        measuring = metafunc.config.getoption("benchmark_only")
+        workloads, blocks = (_selected(), BLOCKS) if measuring else ((SMOKE,), 1)
+        metafunc.parametrize("row", list(rows(COLUMNS[DEVICE.kind], DEVICE.caches, workloads, blocks)), ids=str)
+
+
+@lru_cache(maxsize=1)
+def _inputs_digest(workload: Workload) -> str:
+    """Tells whether two machines were given the same: the pyramid, for one, is made by convolutions of their own."""
+    inputs, digest = workload.inputs(), hashlib.blake2b(digest_size=16)
+    for array in (inputs.image, inputs.boxes, inputs.box_indices, inputs.upstream):
+        digest.update(array)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -80,36 +61,40 @@ class Measured:
     gate: gate.Gate
     compulsory_bytes: int = 0
     peak_memory_bytes: int | None = None
+    host_s: float | None = None
     seconds: float = 0.0  # that a call took
 
 
-@lru_cache(maxsize=1)  # the columns of a (workload, direction) follow each other
-def _tensorflow(workload: Workload, direction: Direction) -> Array | None:
-    """TensorFlow's result, for all others to be compared with; None if it is not installed or cannot do it."""
+@lru_cache(maxsize=1)  # the columns of a (workload, direction, type) follow each other
+def _reference(workload: Workload, direction: Direction, dtype: str) -> Array | None:
+    """What all others are compared with; None if it is not installed or cannot do it."""
     try:
-        backend = load("tensorflow")
+        backend = load(DEVICE.reference[0])
     except MissingLibrary:
         return None
-    inputs = workload.inputs()
+    inputs = workload.inputs(dtype=dtype)
     return None if backend.refuses(inputs, direction) else backend.run(inputs, direction)
 
 
 def _measure(row: Row, backend: Backend, inputs: Inputs, call: Callable[[], Any], before: gate.Gate | None) -> Measured:
-    """Gate, compulsory bytes, peak memory and length of a row's call; what a backend raises is the status ERROR."""
+    """What is measured once of a row's call; what a backend raises is the status ERROR."""
 
-    def tensorflow() -> Array | None:
-        return _tensorflow(row.workload, row.direction)
+    def reference() -> Array | None:
+        return _reference(row.workload, row.direction, row.column.dtype)
 
     try:
-        found = gate.check(backend, inputs, row.direction, backend.to_numpy(call()), tensorflow, before)
+        got = backend.to_numpy(call())
+        found = gate.check(backend, inputs, row.direction, got, reference, before, DEVICE.reference[1])
         if not found.passed:
             return Measured(found)
         begin = time.perf_counter()
-        peak = machine.peak_memory_bytes(call)
+        peak = DEVICE.peak_memory_bytes(call)
         seconds = time.perf_counter() - begin
+        host = DEVICE.host_seconds(call)
     except Exception as error:  # a row that breaks must not take the others with it
         return Measured(gate.Gate("ERROR", False, f"{type(error).__name__}: {error}"))
-    return Measured(found, compulsory_bytes(inputs, row.direction, row.layout), peak, seconds)
+    least = compulsory_bytes(inputs, row.direction, row.column.layout, DEVICE.line_bytes)
+    return Measured(found, least, peak, host, seconds)
 
 
 @dataclass(frozen=True)
@@ -122,8 +107,14 @@ class Prepared:
 
 
 @pytest.fixture(scope="session")
-def measured() -> dict[tuple[Workload, Direction, str, Layout], Measured]:
+def measured() -> dict[tuple[Workload, Direction, Column], Measured]:
     """What the first block found out, for the blocks after it."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def held() -> dict[tuple[Workload, Direction, Column], Callable[[], Any]]:
+    """The call that the next row takes too, in another state of the cache; at most one."""
     return {}
 
 
@@ -133,38 +124,46 @@ def prepared(
     run: Any,
     judged: dict[tuple[str, ...], gate.Gate],
     measured: dict[Any, Measured],
+    held: dict[Any, Callable[[], Any]],
     unmeasured: list[dict[str, Any]],
 ) -> Prepared:
     """The row's call, gate passed. Otherwise the row is filed with its status and the test is skipped or fails."""
-    try:
-        inputs = row.workload.inputs(row.layout)
-    except ModuleNotFoundError as missing:
-        pytest.skip(
-            f"Workload {row.workload.name} needs {missing.name}, which is not installed; `make env` installs it."
-        )
+    key = (row.workload, row.direction, row.column)
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "run": run.name,
         "kind": run.kind,
-        "device": machine.device(),
-        "allocator": machine.allocator(),
+        "device": run.device,
+        "allocator": DEVICE.allocator(),
         "threads": machine.threads(),
         "copy_gbps": run.copy_gbps,
+        "clock": DEVICE.clock,
+        "cache": row.cache,
         "workload": row.workload.name,
         "source": row.workload.source,
         "series": row.workload.series,
         "size": row.workload.size,
         "op": "crop_and_resize",
         "direction": row.direction,
-        "backend": row.backend,
-        "title": row.backend,
-        "dtype": inputs.image.dtype.name,
-        "layout": row.layout,
+        "backend": row.column.backend,
+        "title": row.column.backend,
+        "dtype": row.column.dtype,
+        "layout": row.column.layout,
         "block": row.block,
-        "boxes": len(inputs.boxes),
     }
+    if run.is_over():
+        if row.block == 0:  # or it has the samples of an earlier block
+            unmeasured.append({**record, "status": "NO_TIME", "message": run.over})
+        pytest.skip(run.over)
     try:
-        backend: Backend = load(row.backend)
+        inputs = row.workload.inputs(row.column.layout, row.column.dtype)
+    except ModuleNotFoundError as missing:
+        pytest.skip(
+            f"Workload {row.workload.name} needs {missing.name}, which is not installed; `make env` installs it."
+        )
+    record |= {"boxes": len(inputs.boxes), "inputs_digest": _inputs_digest(row.workload)}
+    try:
+        backend: Backend = load(row.column.backend)
     except MissingLibrary as missing:
         unmeasured.append({**record, "status": "MISSING", "message": str(missing)})
         pytest.skip(str(missing))
@@ -173,19 +172,22 @@ def prepared(
     if refusal is not None:
         unmeasured.append({**record, "status": "REFUSED", "message": refusal})
         pytest.skip(refusal)
-    key = (row.workload, row.direction, row.backend, row.layout)
     try:
-        call = backend.prepare(inputs, row.direction)
+        call = held.pop(key, None) or backend.prepare(inputs, row.direction)
     except Exception as error:  # torchvision's graph, for one, is built here
         unmeasured.append({**record, "status": "ERROR", "message": f"{type(error).__name__}: {error}"})
         raise
+    held.clear()
+    if row.cache != DEVICE.caches[-1]:
+        held[key] = call
     if key not in measured:
-        before = judged.get((row.workload.name, row.direction, row.backend, row.layout))
+        before = judged.get((row.workload.name, row.direction, row.column.backend, row.column.layout))
         measured[key] = _measure(row, backend, inputs, call, before)
     found = measured[key]
     record |= asdict(found.gate) | {
         "peak_memory_bytes": found.peak_memory_bytes,
         "compulsory_bytes": found.compulsory_bytes,
+        "host_s": found.host_s,
     }
     if not found.gate.passed:
         unmeasured.append(record)
@@ -193,15 +195,22 @@ def prepared(
     return Prepared(call, found.seconds, record)
 
 
-@pytest.mark.benchmark(disable_gc=True)
+@pytest.mark.benchmark(disable_gc=True, timer=DEVICE.timer)
 def bench_crop_and_resize(prepared: Prepared, benchmark: Any) -> None:
     result: list[Any] = []
+    record = prepared.record
 
     def call() -> None:
         result.append(prepared.call())
 
-    machine.give_back_memory()
-    seconds = prepared.seconds if prepared.seconds > clocks.LONG else clocks.warm_up(prepared.call)
-    benchmark.extra_info.update(prepared.record)
-    # Cleared between the rounds, so that every call finds the memory of the one before it given back.
-    benchmark.pedantic(call, setup=result.clear, rounds=(clocks.QUICK if QUICK else clocks.FULL).rounds(seconds))
+    def get_ready() -> None:
+        # Cleared between the rounds, so that every call finds the memory of the one before it given back.
+        result.clear()
+        DEVICE.get_ready(record["cache"], record["host_s"] or 0.0)
+
+    seconds = DEVICE.settle(prepared.call, prepared.seconds)
+    exposed = DEVICE.exposed()
+    benchmark.extra_info.update(record)
+    benchmark.pedantic(call, setup=get_ready, rounds=DEVICE.budget[QUICK].rounds(seconds))
+    if exposed is not None:
+        benchmark.extra_info["exposed"] = (DEVICE.exposed() or 0) - exposed

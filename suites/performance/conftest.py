@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness import machine
+from harness import devices
 from harness.gate import Gate
 
 _UNMEASURED = pytest.StashKey[list[dict[str, Any]]]()
@@ -19,11 +20,25 @@ _UNMEASURED = pytest.StashKey[list[dict[str, Any]]]()
 
 @dataclass(frozen=True)
 class Run:
-    """One pytest process: every row of it carries this."""
+    """One pytest process: every row of it carries this.
+
+    limit_s  after how many seconds no other row is begun; infinite if nobody set BENCH_SECONDS.
+    began    when the process began to measure, on the monotonic clock.
+    """
 
     name: str
     kind: str
+    device: str
     copy_gbps: float
+    limit_s: float
+    began: float
+
+    def is_over(self) -> bool:
+        return time.monotonic() - self.began > self.limit_s
+
+    @property
+    def over(self) -> str:
+        return f"The {self.limit_s:.0f} seconds of the run were used up before this row's turn."
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,10 +49,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def run(request: pytest.FixtureRequest) -> Run:
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     measuring = request.config.getoption("benchmark_only")
+    device = devices.chosen()
+    missing = device.why_not()
+    if missing is not None:
+        pytest.skip(missing)
     return Run(
         name=os.environ.get("BENCH_RUN", now),
         kind="quick" if os.environ.get("QUICK") == "1" else "full",
-        copy_gbps=machine.copy_gbps() if measuring else float("nan"),
+        device=device.name(),
+        copy_gbps=device.copy_gbps() if measuring else float("nan"),
+        limit_s=float(os.environ.get("BENCH_SECONDS", "inf")),
+        began=time.monotonic(),
     )
 
 
@@ -62,7 +84,7 @@ def unmeasured(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    machine_info["roi_align"] = machine.describe()
+    machine_info["roi_align"] = devices.chosen().describe()
     machine_info.pop("node", None)  # a host's name is nobody's business in a committed file
 
 

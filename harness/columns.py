@@ -1,0 +1,102 @@
+"""Which columns are measured on which device, and the rows of a run in their order.
+
+Blocks are the outermost loop and run through all rows, so that a slow minute of the machine hits every backend; within
+a block the backends of one (workload, type, direction) follow each other, in odd blocks in reverse: ABBA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from harness.case import DIRECTIONS, Direction
+from harness.workloads import Layout, Workload
+
+# What a stored row is made of; 2 has the clock, the cache, and what was compared with what.
+SCHEMA = 2
+BLOCKS = 2
+_NO_BOXES: tuple[Direction, ...] = ("forward", "grad_image")  # torchvision has no gradient of the boxes
+
+
+@dataclass(frozen=True)
+class Column:
+    """One backend on inputs of one layout and type.
+
+    directions  those that it is timed in.
+    series      whether it is timed on the scaling series too.
+    late        whether it is timed on the quick workloads only, once, when all others are done: making it ready takes
+                longer than timing it.
+    """
+
+    backend: str
+    layout: Layout
+    dtype: str = "float32"
+    directions: tuple[Direction, ...] = DIRECTIONS
+    series: bool = True
+    late: bool = False
+
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "cpu": (
+        Column("roi_align", "contiguous"),
+        Column("roi_align", "channels_last"),
+        Column("tensorflow", "channels_last"),
+        Column("torchvision", "contiguous", directions=_NO_BOXES),
+    ),
+    "cuda": (
+        Column("roi_align_cuda", "contiguous"),
+        Column("roi_align_cuda", "channels_last"),
+        Column("roi_align_cuda_deterministic", "contiguous", directions=("grad_image",)),
+        Column("roi_align_cuda_deterministic", "channels_last", directions=("grad_image",)),
+        Column("torchvision_cuda", "contiguous", directions=_NO_BOXES),
+        Column("grid_sample_cuda", "contiguous", directions=_NO_BOXES, series=False),
+        Column("roi_align_cuda", "contiguous", "bfloat16", series=False),
+        Column("roi_align_cuda", "channels_last", "bfloat16", series=False),
+        Column("roi_align_cuda", "contiguous", "float16", series=False),
+        Column("roi_align_cuda", "channels_last", "float16", series=False),
+        Column("torchvision_cuda", "contiguous", "float16", directions=_NO_BOXES, series=False),
+        Column("grid_sample_cuda_compiled", "contiguous", directions=_NO_BOXES, series=False, late=True),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One column of one line of the table, in one state of the cache, in one block."""
+
+    block: int
+    workload: Workload
+    direction: Direction
+    column: Column
+    cache: str
+
+    def __str__(self) -> str:
+        column = self.column
+        return (
+            f"{self.workload.name}-{self.direction}-{column.backend}-{column.layout}-{column.dtype}-{self.cache}-"
+            f"{self.block}"
+        )
+
+
+def rows(
+    columns: tuple[Column, ...], caches: tuple[str, ...], workloads: Iterable[Workload], blocks: int = BLOCKS
+) -> Iterator[Row]:
+    """All rows in the order in which they run."""
+    workloads = tuple(workloads)
+    usual = tuple(column for column in columns if not column.late)
+    for block in range(blocks):
+        yield from _block(block, usual if block % 2 == 0 else usual[::-1], caches, workloads)
+    quick = tuple(workload for workload in workloads if workload.quick)
+    yield from _block(0, tuple(column for column in columns if column.late), caches, quick)
+
+
+def _block(
+    block: int, columns: tuple[Column, ...], caches: tuple[str, ...], workloads: tuple[Workload, ...]
+) -> Iterator[Row]:
+    for workload in workloads:
+        for dtype in sorted({column.dtype for column in columns}, reverse=True):  # float32 first
+            for direction in DIRECTIONS:
+                for column in columns:
+                    timed = column.dtype == dtype and direction in column.directions
+                    if timed and (column.series or not workload.series):
+                        yield from (Row(block, workload, direction, column, cache) for cache in caches)
