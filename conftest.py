@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import hypothesis
 import pytest
 
-from harness import backends, machine, measure
+from harness import backends, devices, measure
 
 # The same examples on every run, for a pull request; new ones every night, remembered; few while developing.
 # No deadline anywhere: machines are shared, and a slow example is not a wrong one.
@@ -30,8 +31,16 @@ hypothesis.settings.register_profile(
     deadline=None,
     suppress_health_check=_CHECKS,
 )
+# Under a sanitizer a call takes a hundred times as long.
+hypothesis.settings.register_profile(
+    "sanitize", derandomize=True, database=None, max_examples=10, deadline=None, suppress_health_check=_CHECKS
+)
 hypothesis.settings.register_profile("dev", max_examples=50, deadline=None, suppress_health_check=_CHECKS)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "pr"))
+
+# The backends that are the package roi_align itself, on each device and in each mode.
+DETERMINISTIC = "roi_align_cuda_deterministic"
+PACKAGE = {"roi_align": "cpu", "roi_align_cuda": "cuda", DETERMINISTIC: "cuda"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,7 +53,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "package: about the roi_align package itself, whatever --backend says")
+    config.addinivalue_line("markers", "package: about the roi_align package itself, on the device of its backend")
+    config.addinivalue_line("markers", "cpu: about the package's CPU kernels, which its CUDA backends do not run")
     try:
         backends.load(config.getoption("--backend"))
     except ValueError as unknown:
@@ -56,8 +66,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.benchmark_disable = True
     elif not config.option.benchmark_json:
         # Nobody said where to: into the same folders as `make bench`, one for each device.
-        quick = os.environ.get("QUICK") == "1"
-        config.option.benchmark_storage = f"file://{measure.results_folder(quick) / machine.device()}"
+        device, quick = devices.chosen(), os.environ.get("QUICK") == "1"
+        missing = device.why_not()
+        if missing is not None:
+            raise pytest.UsageError(missing)
+        config.option.benchmark_storage = f"file://{measure.results_folder(quick) / device.name()}"
         config.option.benchmark_save = "quick" if quick else "full"
         config.option.benchmark_save_data = True
     config.stash[TALLY] = Tally()
@@ -65,12 +78,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     chosen = config.getoption("--backend")
-    if chosen == "roi_align":
-        return
-    skip = pytest.mark.skip(reason=f"about the package roi_align, not about the backend {chosen}")
+    skipped = {}
+    if chosen not in PACKAGE:
+        skipped["package"] = pytest.mark.skip(reason=f"about the package roi_align, not about the backend {chosen}")
+    if PACKAGE.get(chosen) != "cpu":
+        skipped["cpu"] = pytest.mark.skip(reason=f"about the package's CPU kernels, not about the backend {chosen}")
     for item in items:
-        if item.get_closest_marker("package"):
-            item.add_marker(skip)
+        for name, skip in skipped.items():
+            if item.get_closest_marker(name):
+                item.add_marker(skip)
 
 
 @dataclass(repr=False)  # a failure prints its arguments; these counts would bury it
@@ -128,6 +144,29 @@ def backend(pytestconfig: pytest.Config) -> backends.Backend:
     if not chosen.same_rule:
         pytest.skip(f"{chosen.title} computes another rule; it can be timed beside ours, not judged")
     return chosen
+
+
+@pytest.fixture
+def device(pytestconfig: pytest.Config) -> Iterator[str]:
+    """Where the package's own tests make their tensors, and in which mode: torch's, as the chosen backend has it."""
+    chosen = pytestconfig.getoption("--backend")
+    _load(chosen)
+    if chosen != DETERMINISTIC:
+        yield PACKAGE.get(chosen, "cpu")
+        return
+    import torch
+
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield PACKAGE[chosen]
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def repeats(backend: backends.Backend) -> float:
+    """How far gradients of two runs in float64 may be apart, for gradcheck: not at all, or by the order of a sum."""
+    return 1e-12 if "grad_image" in backend.unordered else 0.0
 
 
 @pytest.fixture(scope="session")

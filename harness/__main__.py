@@ -1,4 +1,4 @@
-"""The command line: `python -m harness bench | report | judge`.
+"""The command line: `python -m harness bench | report | judge | golden | gpu`.
 
 Each verb imports what it needs when it is called, so that --help answers at once.
 """
@@ -23,6 +23,7 @@ console = Console()
 
 @app.command(epilog="Example: python -m harness bench --quick")
 def bench(
+    device: Annotated[str, typer.Option(help="What to measure: cpu or cuda.")] = "cpu",
     quick: Annotated[
         bool, typer.Option("--quick", help="Few workloads, under two minutes; not for the record.")
     ] = False,
@@ -30,9 +31,15 @@ def bench(
     """Measure all columns on all workloads, each result judged first, and make the tables and the report."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from harness import machine, measure
+    from harness import devices, machine, measure
 
-    console.print(f"[bold]{machine.device()}[/]: {machine.cpu_model()}, {machine.threads()} threads")
+    try:
+        missing = devices.load(device).why_not()
+    except ValueError as unknown:
+        _stop(str(unknown))
+    if missing is not None:
+        _stop(missing)
+    console.print(f"[bold]{device}[/], on {machine.cpu_model()}, {machine.threads()} threads")
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -43,7 +50,8 @@ def bench(
         console=console,
     ) as progress:
         tasks = {
-            allocator: progress.add_task(allocator, total=None, start=False, row="") for allocator in measure.ALLOCATORS
+            allocator: progress.add_task(allocator, total=None, start=False, row="")
+            for allocator in measure.PROCESSES[device]
         }
 
         def tell(allocator: str, event: dict[str, object]) -> None:
@@ -53,7 +61,7 @@ def bench(
             progress.update(tasks[allocator], advance=float("done" in event), row=str(event.get("begins", "")))
 
         try:
-            outcomes = measure.run(quick, tell)
+            outcomes = measure.run(device, quick, tell)
         except KeyboardInterrupt:
             progress.stop()
             console.print("Interrupted: the measuring process was stopped and its partial files were removed.")
@@ -106,6 +114,64 @@ def judge(
     verdict = judging.judge(inputs, wanted, judging.run(chosen, inputs, wanted), order_a=wanted in chosen.order_a)
     console.print(f"{chosen.title}, {direction}: {verdict}", markup=False, highlight=False, soft_wrap=True)
     if not verdict.passed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: python -m harness golden")
+def golden(
+    path: Annotated[Path | None, typer.Argument(help="The file to write; by default the suite's own.")] = None,
+) -> None:
+    """Remake the golden vectors: TensorFlow's results for a few hundred cases, for machines that have no TensorFlow."""
+    from harness import golden as vectors
+    from harness.backends import MissingLibrary
+
+    target = path or vectors.PATH
+    try:
+        made = vectors.make()
+    except MissingLibrary as missing:
+        _stop(str(missing))
+    vectors.write(made, target)
+    console.print(f"{made}, {target.stat().st_size:,} bytes: {target}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: python -m harness gpu build test")
+def gpu(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[STEP]...", help="build, test, sanitize, bench, archive; or all.")
+    ] = None,
+) -> None:
+    """Do all that needs a GPU, step by step, and pack logs, JUnit files and results into one archive."""
+    import shutil
+
+    from harness import cuda_device
+    from harness import gpu as orchestra
+
+    parts = orchestra.FOLDER / "parts"
+    known = {step.name: step for step in orchestra.steps(parts / "logs")}
+    unknown = [name for name in names or () if name not in (*known, "archive")]
+    if unknown:
+        _stop(f"There is no step {unknown[0]!r}; there are {', '.join(known)} and archive.")
+    missing = cuda_device.why_not()
+    if missing is not None:
+        _stop(missing)
+    if not names:
+        shutil.rmtree(parts, ignore_errors=True)
+    chosen = tuple(step for name, step in known.items() if not names or name in names)
+
+    def tell(outcome: orchestra.Outcome) -> None:
+        console.print(str(outcome), markup=False, highlight=False, soft_wrap=True)
+
+    try:
+        outcomes = orchestra.run(chosen, parts, tell)
+        if not names or "archive" in names:
+            packed = orchestra.archive(parts, orchestra.FOLDER)
+            console.print(f"archive   {packed}", markup=False, highlight=False, soft_wrap=True)
+    except KeyboardInterrupt:
+        console.print("Interrupted: the step's processes were stopped.")
+        raise typer.Exit(130) from None
+    except FileNotFoundError as error:
+        _stop(str(error))
+    if any(outcome.bad for outcome in outcomes):
         raise typer.Exit(1)
 
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from harness.case import Inputs
-from harness.positions import LARGE, SMALLEST, UNIT, Axis, Sample, rounder, sample
+from harness.case import Inputs, crops_dtype
+from harness.positions import Axis, Sample, sample
+from harness.rounding import LARGE, SMALLEST, UNIT, cell, rounder
 
 Number = float | Fraction
 Place = tuple[int, ...]
@@ -31,7 +32,10 @@ def size(value: Number) -> float:
 
 @dataclass(frozen=True)
 class Expected:
-    """One output: `value`, and the largest honest distance from it.
+    """One output: `value`, and the largest honest distance from it, in the type that is accumulated in.
+
+    A result of a narrower type (the half types' crops and image gradients) is rounded once, afterwards. No bound is
+    widened for that, or a bfloat16 would hide weights of ten bits: it is undone instead, see before_rounding.
 
     others  intervals, bounds included, that are as right as the value because a position may be rounded either way.
     loose   any non-finite result will do where a non-finite one is expected: the order of a sum is not pinned, and so
@@ -53,6 +57,7 @@ class Call:
     """The inputs, and what follows from their dtypes and from whose positions are used.
 
     accumulate  the type that is interpolated and summed in; unit and smallest are its own.
+    blank       what a sample outside gives: the extrapolation value, rounded to that type and then to the crops'.
     number      float, or Fraction where float64 itself is judged.
     line        sample i of box m on axis 0 (y) or 1 (x) for linear interpolation; spot: for the method of the call.
     """
@@ -60,6 +65,7 @@ class Call:
     inputs: Inputs
     order_a: bool
     accumulate: str
+    blank: float
     unit: float
     smallest: float
     number: Callable[[float], Number]
@@ -80,9 +86,22 @@ class Call:
         return all(abs(value) < large for value in values)
 
 
+def accumulated_in(inputs: Inputs) -> str:
+    """float64 for float64 images, float32 for all others."""
+    return "float64" if inputs.image.dtype.name == "float64" else "float32"
+
+
+def before_rounding(inputs: Inputs, dtype: str) -> Callable[[float], tuple[float, float]]:
+    """From a result of `dtype` to what can have been accumulated, from the least to the largest: the result itself or,
+    if `dtype` is the narrower type, all that is rounded to it."""
+    if UNIT[dtype] > UNIT[accumulated_in(inputs)]:
+        return functools.partial(cell, dtype=dtype)
+    return lambda value: (value, value)
+
+
 def call_of(inputs: Inputs, order_a: bool) -> Call:
     """What the oracle asks of these inputs; each sample is computed once."""
-    accumulate = "float64" if inputs.image.dtype.name == "float64" else "float32"
+    accumulate = accumulated_in(inputs)
     boxes = inputs.boxes.dtype.name
     unit = 0.0 if order_a else max(UNIT[boxes], UNIT[accumulate])
 
@@ -103,6 +122,7 @@ def call_of(inputs: Inputs, order_a: bool) -> Call:
         inputs=inputs,
         order_a=order_a,
         accumulate=accumulate,
+        blank=rounder(crops_dtype(inputs.image.dtype.name))(rounder(accumulate)(float(inputs.extrapolation_value))),
         unit=UNIT[accumulate],
         smallest=SMALLEST[accumulate],
         number=Fraction if accumulate == "float64" else float,

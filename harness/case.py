@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+import ml_dtypes  # noqa: F401  NumPy knows no bfloat16 until this is imported
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,9 +26,18 @@ METHODS: tuple[Method, ...] = get_args(Method)
 BOX_RULES: tuple[BoxRule, ...] = get_args(BoxRule)
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 VALUES: tuple[Values, ...] = get_args(Values)
+# By name: NumPy does not count bfloat16 among its floating types.
+SINGLE_AND_DOUBLE = ("float32", "float64")
+HALVES = ("float16", "bfloat16")
+FLOATS = SINGLE_AND_DOUBLE + HALVES
 
 Box = tuple[float, float, float, float]
 Array = NDArray[Any]
+
+
+def crops_dtype(image_dtype: str) -> str:
+    """Float images give crops of their own dtype, integer images float32."""
+    return image_dtype if image_dtype in FLOATS else "float32"
 
 
 @dataclass(frozen=True)
@@ -97,14 +107,14 @@ class Case:
         box_count = len(self.boxes)
         upstream_shape = (box_count, c, *self.crop_size)
         if self.layout == "expanded":
-            image = _laid_out(_values(self.values, (1, c, h, w), random).astype(self.image_dtype), "contiguous")
+            image = _laid_out(_pixels(self.values, (1, c, h, w), self.image_dtype, random), "contiguous")
             image = np.lib.stride_tricks.as_strided(image, self.shape, (0, *image.strides[1:]))
         else:
-            image = _laid_out(_values(self.values, self.shape, random).astype(self.image_dtype), self.layout)
+            image = _laid_out(_pixels(self.values, self.shape, self.image_dtype, random), self.layout)
         # A special pixel belongs to the image; the upstream gradient stays finite so that a leak can be seen.
         family: Values = "normal" if self.values in ("nan_pixel", "inf_pixel", "negative_zero") else self.values
-        upstream_dtype = self.image_dtype if np.issubdtype(self.image_dtype, np.floating) else "float32"
-        upstream = _values(family, upstream_shape, random).astype(upstream_dtype)
+        upstream_dtype = crops_dtype(self.image_dtype)
+        upstream = _values(family, upstream_shape, upstream_dtype, random).astype(upstream_dtype)
         with np.errstate(over="ignore"):  # 1e40 is meant to become inf in float32: that is the case under test
             boxes = np.array(self.boxes, dtype=np.float64).reshape(box_count, 4).astype(self.boxes_dtype)
         return Inputs(
@@ -119,8 +129,20 @@ class Case:
         )
 
 
-def _values(family: Values, shape: tuple[int, ...], random: np.random.Generator) -> Array:
-    """float64 values of a family; every one is exact in float32, so that all dtypes from float32 up see the same."""
+def _pixels(family: Values, shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> Array:
+    """An image's pixels in its dtype; "normal" integers are drawn from all that their type holds, up to 2**53, which
+    is as far as a float64 tells them apart."""
+    if np.dtype(dtype).kind not in "iu":
+        return _values(family, shape, dtype, random).astype(dtype)
+    least, most = max(np.iinfo(dtype).min, -(2**53)), min(np.iinfo(dtype).max, 2**53)
+    if family == "normal":
+        return random.integers(least, most, shape, dtype=dtype, endpoint=True)
+    return _values(family, shape, dtype, random).clip(least, most).astype(dtype)
+
+
+def _values(family: Values, shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> Array:
+    """float64 values of a family that fit `dtype`; every one is exact in float32, so that float32 and float64 see the
+    same. A half type rounds them, and what it holds is the image."""
     if family == "negative_zero":
         return np.full(shape, -0.0)
     if family == "ramp":
@@ -129,7 +151,11 @@ def _values(family: Values, shape: tuple[int, ...], random: np.random.Generator)
         return random.integers(-64, 65, shape).astype(np.float64) / 8
     normal = random.standard_normal(shape)
     if family == "wide":
-        normal *= 10.0 ** random.uniform(-12, 12, shape)
+        # In float16 from its subnormal numbers to its largest, of which a few are many enough that their sums overflow.
+        narrow = dtype == "float16"
+        normal *= 10.0 ** random.uniform(*((-8, 6) if narrow else (-12, 12)), shape)
+        if narrow:
+            normal = normal.clip(-65504, 65504)
     values = normal.astype(np.float32).astype(np.float64)
     if family in ("nan_pixel", "inf_pixel") and values.size:
         values.flat[int(random.integers(values.size))] = np.nan if family == "nan_pixel" else np.inf
@@ -144,7 +170,7 @@ def _laid_out(values: Array, layout: Layout) -> Array:
     if layout == "offset":
         # An inner view of a larger array that is all NaN: whoever reads past a row or forgets the offset shows it.
         n, c, h, w = values.shape
-        fill = np.nan if np.issubdtype(values.dtype, np.floating) else 0
+        fill = np.nan if values.dtype.name in FLOATS else 0
         parent = np.full((n, c, h + 2, w + 3), fill, dtype=values.dtype)
         inner = parent[:, :, 1 : h + 1, 2 : w + 2]
         inner[...] = values

@@ -14,10 +14,10 @@ from enum import Enum
 import numpy as np
 
 from harness.backends import Backend
-from harness.call import Expected, Number, Place, size
-from harness.case import Array, Case, Direction, Inputs
+from harness.call import Expected, Number, Place, before_rounding, size
+from harness.case import Array, Case, Direction, Inputs, crops_dtype
 from harness.oracle import expected
-from harness.positions import rounder
+from harness.rounding import rounder
 
 
 class Status(Enum):
@@ -68,14 +68,13 @@ class Verdict:
 
 
 def promised(inputs: Inputs, direction: Direction) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    """The shape and dtype of a result. Float images give crops of their own dtype, integer images float32."""
+    """The shape and dtype of a result."""
     if direction == "grad_image":
         return inputs.image.shape, inputs.image.dtype
     if direction == "grad_boxes":
         return inputs.boxes.shape, inputs.boxes.dtype
-    floating = np.issubdtype(inputs.image.dtype, np.floating)
     shape = (len(inputs.boxes), inputs.image.shape[1], *inputs.crop_size)
-    return shape, inputs.image.dtype if floating else np.dtype(np.float32)
+    return shape, np.dtype(crops_dtype(inputs.image.dtype.name))
 
 
 def judge(
@@ -97,7 +96,7 @@ def judge(
         return Verdict(Status.SHAPE, reason=f"The result has the shape {got.shape}; {shape} was expected.")
     if got.dtype != dtype:
         return Verdict(Status.DTYPE, reason=f"The result is of dtype {got.dtype}; {dtype} was expected.")
-    to = rounder(dtype.name)
+    to, unrounded = rounder(dtype.name), before_rounding(inputs, dtype.name)
     compared = exact = ambiguous = 0
     largest, worst, worst_place, worst_expected = 0.0, 0.0, None, None
     for place, want in expected(inputs, direction, order_a=order_a, places=places):
@@ -106,10 +105,11 @@ def judge(
         if _same(value, to(float(want.value)), want.loose):
             exact += 1
             continue
-        used = _used(value, want.value, want.bound)
+        ends = unrounded(value)
+        used = _used(ends, want.value, want.bound)
         if used <= 1:
             largest = max(largest, used)
-        elif any(_within(value, low, high) for low, high in want.others):
+        elif any(_within(ends, low, high) for low, high in want.others):
             ambiguous += 1
         elif worst_expected is None or used > worst:
             worst, worst_place, worst_expected = used, place, want
@@ -124,7 +124,7 @@ def judge(
             worst_place,
             value,
             worst_expected,
-            _reason(direction, worst_place, value, worst_expected, worst),
+            _reason(direction, worst_place, value, unrounded(value), worst_expected, worst),
         )
     status = Status.AMBIGUOUS if ambiguous else Status.EXACT if exact == compared else Status.WITHIN
     return Verdict(status, largest, compared, exact, ambiguous)
@@ -138,23 +138,25 @@ def _same(got: float, want: float, loose: bool) -> bool:
     return math.isnan(got) if math.isnan(want) else got == want
 
 
-def _used(got: float, want: Number, bound: float) -> float:
+def _used(ends: tuple[float, float], want: Number, bound: float) -> float:
     """The part of the bound that the distance is; infinite where nothing but equality was allowed."""
-    if not math.isfinite(got) or not math.isfinite(want):
+    if math.isnan(ends[0]) or not math.isfinite(want):
         return math.inf
-    distance = size(type(want)(got) - want)  # exact in fractions where the value is one
-    if not distance:
-        return 0.0
-    return distance / bound if bound else math.inf
+    nearest = max(ends[0], min(want, ends[1]))
+    if not bound or not math.isfinite(nearest):
+        return math.inf
+    return size(type(want)(nearest) - want) / bound  # exact in fractions where the value is one
 
 
-def _within(got: float, low: Number, high: Number) -> bool:
+def _within(ends: tuple[float, float], low: Number, high: Number) -> bool:
     if math.isnan(low):
-        return not math.isfinite(got)
-    return low <= got <= high
+        return not all(map(math.isfinite, ends))
+    return ends[0] <= high and low <= ends[1]
 
 
-def _reason(direction: Direction, place: Place, got: float, want: Expected, used: float) -> str:
+def _reason(
+    direction: Direction, place: Place, got: float, ends: tuple[float, float], want: Expected, used: float
+) -> str:
     names = {"forward": "crops", "grad_image": "image gradient", "grad_boxes": "box gradient"}
     where = f"{names[direction]}[{', '.join(map(str, place))}]"
     if want.bound:
@@ -162,7 +164,8 @@ def _reason(direction: Direction, place: Place, got: float, want: Expected, used
     else:
         allowed = f"exactly {float(want.value)!r}, for nothing is rounded there"
     either = "".join(f", or between {float(low)!r} and {float(high)!r}" for low, high in want.others)
-    return f"{where} is {got!r}; it must be {allowed}{either}."
+    cell = "" if not ends[0] < ends[1] else f", to which {ends[0]!r} up to {ends[1]!r} is rounded"
+    return f"{where} is {got!r}{cell}; it must be {allowed}{either}."
 
 
 def run(backend: Backend, inputs: Inputs, direction: Direction) -> Array | BaseException:
@@ -177,7 +180,7 @@ def side_effect(backend: Backend, case: Case, direction: Direction) -> str | Non
     """What a call does beside its result, or None: inputs it writes to, and results that depend on what ran before.
 
     The second run comes after one on other values (the same shapes, so that freed memory is found again, full of them),
-    and must give the very bits of the first.
+    and must give the very bits of the first; where sums have no fixed order, it must be as right as the first.
     """
     inputs, untouched = case.inputs(), case.inputs()
     first = run(backend, inputs, direction)
@@ -194,9 +197,14 @@ def side_effect(backend: Backend, case: Case, direction: Direction) -> str | Non
     if first.tobytes() != kept:
         return "A later call changes the result of an earlier one: they share memory."
     second = run(backend, case.inputs(), direction)
-    if isinstance(second, BaseException) or second.tobytes() != kept:
+    if isinstance(second, BaseException):
+        return f"The same call fails the second time, with {type(second).__name__}: {second}"
+    if second.tobytes() == kept:
+        return None
+    if direction not in backend.unordered:
         return "The same call gives other bits the second time: it depends on what ran in between."
-    return None
+    verdict = judge(case.inputs(), direction, second, order_a=direction in backend.order_a)
+    return None if verdict.passed else f"The second time the same call is wrong: {verdict}"
 
 
 def assert_passes(

@@ -6,46 +6,16 @@ one keystroke away from being one. A fault that changes no result is not listed:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend
+from harness import half_mutants
 from harness.backends import reference as rule
-from harness.backends.reference import STEPS, Scalar, Steps
-from harness.case import DIRECTIONS, Array, Direction, Inputs
-
-GRADIENTS: tuple[Direction, ...] = ("grad_image", "grad_boxes")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A wrong implementation: what it does, why that matters, and in which directions it shows."""
-
-    name: str
-    why: str
-    directions: tuple[Direction, ...]
-    backend: Backend
-
-
-def _step(name: str, why: str, directions: tuple[Direction, ...] = DIRECTIONS, **replaced: Callable[..., Any]) -> Fault:
-    """The reference with these steps replaced."""
-    steps: Steps = dataclasses.replace(STEPS, **replaced)
-    return Fault(name, why, directions, rule.build(steps, name=f"fault:{name}", title=f"fault: {name}"))
-
-
-def _around(name: str, why: str, directions: tuple[Direction, ...], wrap: Callable[..., Any]) -> Fault:
-    """The reference inside `wrap(call, inputs)`, which is run instead of the call."""
-    honest = rule.build(STEPS, name=f"fault:{name}", title=f"fault: {name}")
-
-    def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
-        call = honest.prepare(inputs, direction)
-        return lambda: wrap(call, inputs)
-
-    return Fault(name, why, directions, dataclasses.replace(honest, prepare=prepare))
+from harness.backends.reference import Scalar
+from harness.case import DIRECTIONS, Array, Inputs
+from harness.fault import BOXES, FORWARD, GRADIENTS, IMAGE, Fault, around, step
 
 
 def _fused(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
@@ -171,64 +141,61 @@ def _one_output() -> Callable[[Callable[[], Array], Inputs], Array]:
     return wrap
 
 
-FORWARD: tuple[Direction, ...] = ("forward",)
-IMAGE: tuple[Direction, ...] = ("forward", "grad_image")
-BOXES: tuple[Direction, ...] = ("grad_boxes",)
-
 FAULTS: tuple[Fault, ...] = (
-    _step("swapped_axes", "x and y of the box", columns=lambda box_rule: rule.columns(box_rule)[::-1]),
-    _step("swapped_crop_sides", "(w, h) for (h, w)", FORWARD, crop_size=lambda size: size[::-1]),
-    _step("off_by_half", "pixel centres at one half", position=_half_pixel_off),
-    _step("no_half_pixel", "bin centres without their half pixel", normalize=_no_half),
-    _step("fma_position", "a contracted multiply-add in the coordinates", position=_fused),
-    _step("double_position", "coordinates in double, rounded once", position=_in_double),
-    _step("ratio_first", "the rounding order of TensorFlow's CUDA kernel", position=_ratio_first),
-    _step("scale_over_n", "n steps for n-1", position=_over_count),
-    _step("length_for_span", "L for L-1", position=_over_length),
-    _step("single_sample_at_start", "a crop of one sample takes the box's start", position=_from_the_start),
-    _step("upright_boxes", "inverted boxes are turned round", normalize=_upright),
-    _step("trunc_for_floor", "the cast comes before the border test", inside=_truncated_inside, pair=_truncated_pair),
-    _step("open_lower_border", "> 0 for >= 0", inside=lambda p, length: bool(p > 0 and p <= length - 1)),
-    _step("open_upper_border", "< L-1 for <= L-1", inside=lambda p, length: bool(p >= 0 and p < length - 1)),
-    _step("nan_inside", "outside is tested and NaN is not", inside=lambda p, length: not (p < 0 or p > length - 1)),
-    _step("clamp_for_extrapolate", "the edge is repeated", position=_clamped),
-    _step("halfway_to_even", "rint for roundf", IMAGE, nearest=lambda p: int(np.rint(p))),
-    _step("halfway_down", "halves go down", IMAGE, nearest=lambda p: int(np.ceil(p - type(p)(0.5)))),
-    _step("floor_for_nearest", "nearest is floor", IMAGE, nearest=lambda p: int(np.floor(p))),
-    _step("next_for_ceil", "the unread neighbour is read", ("forward", "grad_boxes"), pair=_next_pair),
-    _step("ignored_index", "every box is cut from image 0", image_of=lambda index, count: 0),
-    _step("wrong_image", "indices count from 1", image_of=lambda index, count: (int(index) + 1) % count),
-    _step("ignored_extrapolation", "outside is 0", FORWARD, blank=lambda value, to: to(0)),
-    _step(
+    step("swapped_axes", "x and y of the box", columns=lambda box_rule: rule.columns(box_rule)[::-1]),
+    step("swapped_crop_sides", "(w, h) for (h, w)", FORWARD, crop_size=lambda size: size[::-1]),
+    step("off_by_half", "pixel centres at one half", position=_half_pixel_off),
+    step("no_half_pixel", "bin centres without their half pixel", normalize=_no_half),
+    step("fma_position", "a contracted multiply-add in the coordinates", position=_fused),
+    step("double_position", "coordinates in double, rounded once", position=_in_double),
+    step("ratio_first", "the rounding order of TensorFlow's CUDA kernel", position=_ratio_first),
+    step("scale_over_n", "n steps for n-1", position=_over_count),
+    step("length_for_span", "L for L-1", position=_over_length),
+    step("single_sample_at_start", "a crop of one sample takes the box's start", position=_from_the_start),
+    step("upright_boxes", "inverted boxes are turned round", normalize=_upright),
+    step("trunc_for_floor", "the cast comes before the border test", inside=_truncated_inside, pair=_truncated_pair),
+    step("open_lower_border", "> 0 for >= 0", inside=lambda p, length: bool(p > 0 and p <= length - 1)),
+    step("open_upper_border", "< L-1 for <= L-1", inside=lambda p, length: bool(p >= 0 and p < length - 1)),
+    step("nan_inside", "outside is tested and NaN is not", inside=lambda p, length: not (p < 0 or p > length - 1)),
+    step("clamp_for_extrapolate", "the edge is repeated", position=_clamped),
+    step("halfway_to_even", "rint for roundf", IMAGE, nearest=lambda p: int(np.rint(p))),
+    step("halfway_down", "halves go down", IMAGE, nearest=lambda p: int(np.ceil(p - type(p)(0.5)))),
+    step("floor_for_nearest", "nearest is floor", IMAGE, nearest=lambda p: int(np.floor(p))),
+    step("next_for_ceil", "the unread neighbour is read", ("forward", "grad_boxes"), pair=_next_pair),
+    step("ignored_index", "every box is cut from image 0", image_of=lambda index, count: 0),
+    step("wrong_image", "indices count from 1", image_of=lambda index, count: (int(index) + 1) % count),
+    step("ignored_extrapolation", "outside is 0", FORWARD, blank=lambda value, to: to(0)),
+    step(
         "swapped_weights",
         "lx for ly",
         FORWARD,
         interpolate=lambda tl, tr, bl, br, lx, ly: rule.interpolate(tl, tr, bl, br, ly, lx),
     ),
-    _step(
+    step(
         "swapped_corners",
         "TR for BL",
         FORWARD,
         interpolate=lambda tl, tr, bl, br, lx, ly: rule.interpolate(tl, bl, tr, br, lx, ly),
     ),
-    _step("half_weights", "weights in half precision", fraction=lambda p, low: np.float16(rule.fraction(p, low))),
-    _step(
+    step("half_weights", "weights in half precision", fraction=lambda p, low: np.float16(rule.fraction(p, low))),
+    step(
         "half_pixels", "pixels in half precision", FORWARD, read=lambda image, place, to: to(np.float16(image[place]))
     ),
-    _step("half_sum", "half precision in the sum", GRADIENTS, add=_add_in_half),
-    _step("no_accumulation", "= for +=", GRADIENTS, add=_assign),
-    _step(
+    step("half_sum", "half precision in the sum", GRADIENTS, add=_add_in_half),
+    step("no_accumulation", "= for +=", GRADIENTS, add=_assign),
+    step(
         "swapped_spread",
         "lx for ly in the image gradient",
         ("grad_image",),
         spread=lambda g, lx, ly: rule.spread(g, ly, lx),
     ),
-    _step("box_gradient_sign", "d last has the wrong sign", BOXES, shares=_opposed_shares),
-    _step("box_gradient_ends", "d first for d last", BOXES, shares=_swapped_shares),
-    _step("box_gradient_axes", "gx for gy", BOXES, slopes=lambda *arguments: tuple(reversed(rule.slopes(*arguments)))),
-    _around("double_result", "the result is of another type", DIRECTIONS, lambda call, _: call().astype(np.longdouble)),
-    _around("boxes_written_to", "boxes are clipped in place", DIRECTIONS, _writes_to_boxes),
-    _around("image_written_to", "the image is used as scratch", DIRECTIONS, _writes_to_image),
-    _around("stale_memory", "the gradient starts from what was left", GRADIENTS, _never_zeroed()),
-    _around("shared_output", "two results share memory", DIRECTIONS, _one_output()),
+    step("box_gradient_sign", "d last has the wrong sign", BOXES, shares=_opposed_shares),
+    step("box_gradient_ends", "d first for d last", BOXES, shares=_swapped_shares),
+    step("box_gradient_axes", "gx for gy", BOXES, slopes=lambda *arguments: tuple(reversed(rule.slopes(*arguments)))),
+    around("double_result", "the result is of another type", DIRECTIONS, lambda call, _: call().astype(np.longdouble)),
+    around("boxes_written_to", "boxes are clipped in place", DIRECTIONS, _writes_to_boxes),
+    around("image_written_to", "the image is used as scratch", DIRECTIONS, _writes_to_image),
+    around("stale_memory", "the gradient starts from what was left", GRADIENTS, _never_zeroed()),
+    around("shared_output", "two results share memory", DIRECTIONS, _one_output()),
+    *half_mutants.FAULTS,
 )

@@ -8,7 +8,8 @@ Bounds. u is the unit roundoff of the accumulate type; one operation errs by at 
 in u*u are covered by a factor of 1 + 2**-20, underflow by a few of the smallest numbers. A bound must hold for the two
 sane formulations, top + (bot - top)*ly and the weighted sum of four pixels. How each comes about is told where it is
 computed. A tolerance per result, not per suite: values may span 24 decades and a bound is exactly 0 where nothing is
-rounded (pixel-aligned samples, nearest, the extrapolation value).
+rounded (pixel-aligned samples, nearest, the extrapolation value). Results of half images are accumulated like those of
+float32 ones, and have the same bounds: the one rounding that comes after is for the judge to undo.
 
 Implementations that round positions in another order (order_a=False) get what that order can change and no more: where
 the function is continuous the bound grows by the change itself; where it jumps, the result is marked ambiguous and the
@@ -26,7 +27,8 @@ from collections.abc import Callable, Iterable, Iterator
 from harness.call import SECOND_ORDER, Call, Expected, Interval, Number, Place, call_of, size
 from harness.case import Direction, Inputs
 from harness.oracle_gradients import grad_boxes, grad_image
-from harness.positions import rounder, taps
+from harness.positions import taps
+from harness.rounding import rounder
 
 __all__ = ["Expected", "expected"]
 
@@ -55,19 +57,18 @@ def expected(
 def _forward(call: Call, place: Place) -> Expected:
     m, c, i, j = place
     n, y, x = call.image_of(m), call.spot(m, 0, i), call.spot(m, 1, j)
-    blank = rounder(call.accumulate)(float(call.inputs.extrapolation_value))
     nominal = _blend(call, n, c, y.position, x.position) if y.position is not None and x.position is not None else None
     if call.order_a:
-        return Expected(blank, 0.0) if nominal is None else Expected(*nominal)
+        return Expected(call.blank, 0.0) if nominal is None else Expected(*nominal)
     reached = [_blend(call, n, c, py, px) for py in y.reach for px in x.reach]
     finite = [(call.number(float(0)) + v, r) for v, r in reached if math.isfinite(v)]
     broken = len(finite) < len(reached)
-    others: list[Interval] = [(blank, blank)] if reached and (y.outside or x.outside) else []
+    others: list[Interval] = [(call.blank, call.blank)] if reached and (y.outside or x.outside) else []
     if call.inputs.method == "nearest":
         others += [(v, v) for v, _ in finite]
     elif finite and (nominal is None or broken):
         others.append((min(v - call.number(r) for v, r in finite), max(v + call.number(r) for v, r in finite)))
-    value, bound = (blank, 0.0) if nominal is None else nominal
+    value, bound = (call.blank, 0.0) if nominal is None else nominal
     if nominal is not None and math.isfinite(value) and call.inputs.method != "nearest":
         bound = max(size(v - value) + r for v, r in finite) * SECOND_ORDER
     if broken and math.isfinite(value):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from harness.call import COLUMNS, SECOND_ORDER, Call, Expected, Number, Place, size
-from harness.positions import UNIT, Sample, taps
+from harness.positions import Sample, taps
 
 
 @dataclass
@@ -43,13 +43,10 @@ class Sum:
         self.error += error
         self.terms += 1
 
-    def expected(self, call: Call, final: float = 0.0) -> Expected:
-        """`final` is the unit roundoff of a last rounding to a narrower type."""
+    def expected(self, call: Call) -> Expected:
         bound = call.unit * (self.error + max(self.terms - 1, 0) * self.size) * SECOND_ORDER
         if self.error or self.terms > 1:
             bound += 8 * self.terms * call.smallest
-        # A branch may be larger than the value: the last rounding is of whichever is returned.
-        bound += final * (max(size(self.value), size(self.low), size(self.high)) + bound)
         slack = call.number(bound)
         branches = ((self.low - slack, self.high + slack),) if self.jumps and not self.hopeless else ()
         if self.broken:
@@ -165,13 +162,12 @@ class _BoxSums:
 def grad_boxes(call: Call) -> Callable[[Place], Expected]:
     """The expectation at (box, column)."""
     last = _BoxSums()
-    boxes_unit = UNIT[call.inputs.boxes.dtype.name]
 
     def at(place: Place) -> Expected:
         m, column = place
         if last.box != m:
             last.box, last.sums = m, _box_sums(call, m)
-        return last.sums[column].expected(call, boxes_unit if boxes_unit > call.unit else 0.0)
+        return last.sums[column].expected(call)
 
     return at
 

@@ -1,8 +1,7 @@
 """Where a sample sits: order A in emulated arithmetic, and how far another order of rounding may put it.
 
-The oracle must know float32's positions to the bit without any array library, or a contracted multiply-add in the code
-under test would hide in a tolerance. One operation in double followed by one rounding to single *is* the single
-operation for +, -, * and / (53 >= 2 * 24 + 2, subnormal results included), so two lines of ctypes are a float32 unit.
+The oracle must know float32's positions to the bit (rounding.py), or a contracted multiply-add in the code under test
+would hide in a tolerance.
 
 An implementation that rounds in another order is not wrong, but near a border, a pixel or a half-pixel it may take
 another branch. A Sample therefore carries the positions it can reach; in order A it reaches exactly one.
@@ -10,34 +9,15 @@ another branch. A Sample therefore carries the positions it can reach; in order 
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Half the distance from 1 to the next number, and the smallest positive number, of each floating type.
-UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}
-SMALLEST = {"float32": 2.0**-149, "float64": 2.0**-1074}
-# Below this no intermediate result of an interpolation or of a position can overflow.
-LARGE = {"float32": 2.0**120, "float64": 2.0**1016}
+from harness.rounding import LARGE, UNIT, rounder
 
 # Roundings between a box and a position, counted for two orders at once: at most 5 in order A (4 on the i*scale term,
 # 1 on their sum) and 5 in any other of box times size plus step; the pixel rules add 7 a side on the way to n1 and n2.
 ROUNDINGS = {"normalized": 10, "bin_centres": 24, "corners": 24}
-
-
-def single(value: float) -> float:
-    """`value` rounded once to float32, to nearest even; too large becomes an infinity."""
-    return ctypes.c_float(value).value
-
-
-def rounder(dtype: str) -> Callable[[float], float]:
-    """The rounding of one operation in `dtype`; ValueError for a type that positions are never computed in."""
-    if dtype == "float32":
-        return single
-    if dtype == "float64":
-        return float
-    raise ValueError(f"Positions are computed in float32 or float64, not in {dtype}.")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Workload:
     """One shape of work.
 
     source   where the shape comes from, for the reader of a table.
-    make     makes the inputs; float32, contiguous NCHW, the same values on every machine.
+    make     makes the inputs; float32, contiguous NCHW, the same values on every machine. Half types round them.
     quick    whether QUICK=1 measures it.
     real     whether images and boxes are real and not random.
     series   "boxes" or "pixels" if it is a point of a scaling series, else "".
@@ -42,9 +42,14 @@ class Workload:
     series: str = ""
     size: int = 0
 
-    def inputs(self, layout: Layout = "contiguous") -> Inputs:
-        """The inputs in this layout. The NCHW ones are made once per process: nobody may write to them."""
-        return _made(self) if layout == "contiguous" else _made_channels_last(self)
+    def inputs(self, layout: Layout = "contiguous", dtype: str = "float32") -> Inputs:
+        """The inputs in this layout, image and upstream in this type.
+
+        The NCHW float32 ones are made once per process: nobody may write to them.
+        """
+        if layout == "channels_last":
+            return _made_channels_last(self, dtype)
+        return _made(self) if dtype == "float32" else _made_in(self, dtype)
 
 
 @cache
@@ -52,9 +57,15 @@ def _made(workload: Workload) -> Inputs:
     return workload.make()
 
 
-@lru_cache(maxsize=1)  # one workload's columns follow each other, and copies of all would be gigabytes
-def _made_channels_last(workload: Workload) -> Inputs:
+@lru_cache(maxsize=1)  # one workload's columns of one type follow each other, and copies of all would be gigabytes
+def _made_in(workload: Workload, dtype: str) -> Inputs:
     inputs = _made(workload)
+    return replace(inputs, image=inputs.image.astype(dtype), upstream=inputs.upstream.astype(dtype))
+
+
+@lru_cache(maxsize=1)
+def _made_channels_last(workload: Workload, dtype: str) -> Inputs:
+    inputs = workload.inputs("contiguous", dtype)
     return replace(inputs, image=_as_channels_last(inputs.image), upstream=_as_channels_last(inputs.upstream))
 
 
@@ -224,4 +235,6 @@ WORKLOADS = (
 )
 
 # What a plain test run puts through every benchmark body: the way is tested, nothing is measured.
-SMOKE = Workload("smoke", "1x4x24x32, 20 boxes, 3x3: a test run", _random((1, 4, 24, 32), 20, 3, (2.0, 20.0), 70))
+SMOKE = Workload(
+    "smoke", "1x4x24x32, 20 boxes, 3x3: a test run", _random((1, 4, 24, 32), 20, 3, (2.0, 20.0), 70), quick=True
+)

@@ -1,8 +1,8 @@
 """The implementations under test, one small file each, loaded only when asked for.
 
-A backend is a plain record of functions. Its module is named in BACKENDS below, imports its own library and nobody
-else's, and offers one object called `backend`. A library that is missing makes `load` raise MissingLibrary, which the
-suites turn into a skip with that reason.
+A backend is a plain record of functions. BACKENDS below names its module, which imports its own library and nobody
+else's, and the object in it: `backend`, unless another one is named after a colon. A library or a device that is
+missing makes `load` raise MissingLibrary, which the suites turn into a skip with that reason.
 """
 
 from __future__ import annotations
@@ -20,11 +20,18 @@ BACKENDS = {
     "tensorflow": "harness.backends.tensorflow_cpu",
     "grid_sample": "harness.backends.grid_sample",
     "torchvision": "harness.backends.torchvision_cpu",
+    "roi_align_cuda": "harness.backends.roi_align_cuda",
+    "roi_align_cuda_deterministic": "harness.backends.roi_align_cuda:deterministic",
+    "torchvision_cuda": "harness.backends.torchvision_cuda",
+    "grid_sample_cuda": "harness.backends.grid_sample_cuda",
+    "grid_sample_cuda_compiled": "harness.backends.grid_sample_cuda:compiled",
+    "cuda_on_host": "harness.backends.cuda_on_host:backend",
+    "cuda_on_host_gather": "harness.backends.cuda_on_host:gather",
 }
 
 
 class MissingLibrary(Exception):
-    """The library that a backend stands for is not installed; the message says which and how to get it."""
+    """What a backend stands for, a library or a device, is not here; the message says which and how to get it."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,10 @@ class Backend:
     to_numpy    what that call returned, as an NCHW array (boxes: (M,4)), copied to the host.
     order_a     the directions whose sample positions it rounds in order A: there the judge excuses no ambiguity.
     same_rule   False if it computes another rule than crop_and_resize's and may only be timed, for scale.
+    tensorflow_bits  the directions whose results are TensorFlow's in every bit, for float32 images and boxes.
+    layout_order     the directions that are summed in another order in another layout or image dtype: there these agree
+                     within bounds and not in every bit.
+    unordered        the directions that are summed in no fixed order: the same call may give other bits each time.
     """
 
     name: str
@@ -46,6 +57,9 @@ class Backend:
     to_numpy: Callable[[Any], Array]
     order_a: frozenset[Direction] = frozenset()
     same_rule: bool = True
+    tensorflow_bits: frozenset[Direction] = frozenset()
+    layout_order: frozenset[Direction] = frozenset()
+    unordered: frozenset[Direction] = frozenset()
 
     def run(self, inputs: Inputs, direction: Direction) -> Array:
         """One direction of one call, as NumPy."""
@@ -69,13 +83,14 @@ def load(name: str) -> Backend:
             f"There is no backend {name!r}; there are {', '.join(BACKENDS)}, and the planted faults of "
             "harness/mutants.py as fault:NAME."
         )
+    module_name, _, object_name = BACKENDS[name].partition(":")
     try:
-        module = importlib.import_module(BACKENDS[name])
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.partition(".")[0] == "harness":
             raise
         raise MissingLibrary(
             f"Backend {name!r} needs the module {error.name!r}, which is not installed; `make env` installs them all."
         ) from error
-    backend: Backend = module.backend
+    backend: Backend = getattr(module, object_name or "backend")
     return backend

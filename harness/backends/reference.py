@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from harness.backends import Backend
-from harness.case import DIRECTIONS, Array, Direction, Inputs
+from harness.case import DIRECTIONS, FLOATS, Array, Direction, Inputs, crops_dtype
 
 Scalar = Any  # an np.float32 or np.float64: every operation on it is rounded once
 Pair = tuple[Scalar, Scalar]
@@ -114,6 +114,11 @@ def add(total: Array, place: tuple[int, ...], term: Scalar) -> None:
     total[place] += term
 
 
+def finish(total: Array, dtype: np.dtype[Any]) -> Array:
+    """The result in its own dtype: the one rounding of a half, to nearest even."""
+    return total.astype(dtype)
+
+
 def image_of(index: Any, image_count: int) -> int:
     return int(index)
 
@@ -139,6 +144,7 @@ class Steps:
     slopes: Callable[..., Any] = slopes
     shares: Callable[..., Any] = shares
     add: Callable[..., Any] = add
+    finish: Callable[..., Any] = finish
     image_of: Callable[..., Any] = image_of
     read: Callable[..., Any] = read
     blank: Callable[..., Any] = lambda value, to: to(value)
@@ -171,7 +177,7 @@ def samples(steps: Steps, inputs: Inputs) -> Iterator[tuple[int, int, int, Scala
 
 
 def forward(steps: Steps, inputs: Inputs) -> Array:
-    """Crops (M,C,h,w) in the accumulate dtype."""
+    """Crops (M,C,h,w)."""
     to, shape = accumulate(inputs), inputs.image.shape
     crops = np.zeros((len(inputs.boxes), shape[1], *steps.crop_size(inputs.crop_size)), dtype=to)
     for m, i, j, py, px in samples(steps, inputs):
@@ -185,7 +191,8 @@ def forward(steps: Steps, inputs: Inputs) -> Array:
                 corners, lx, ly = taps(steps, inputs, py, px, to)
                 values = (steps.read(inputs.image, (n, c, y, x), to) for y, x in corners)
                 crops[m, c, i, j] = steps.interpolate(*values, lx, ly)
-    return crops
+    result: Array = steps.finish(crops, np.dtype(crops_dtype(inputs.image.dtype.name)))
+    return result
 
 
 def grad_image(steps: Steps, inputs: Inputs) -> Array:
@@ -204,7 +211,8 @@ def grad_image(steps: Steps, inputs: Inputs) -> Array:
             corners, lx, ly = taps(steps, inputs, py, px, to)
             for (y, x), term in zip(corners, steps.spread(g, lx, ly), strict=True):
                 steps.add(total, (n, c, y, x), term)
-    return total.astype(inputs.image.dtype)
+    result: Array = steps.finish(total, inputs.image.dtype)
+    return result
 
 
 def grad_boxes(steps: Steps, inputs: Inputs) -> Array:
@@ -227,11 +235,12 @@ def grad_boxes(steps: Steps, inputs: Inputs) -> Array:
             for axis, slope in enumerate(steps.slopes(*values, lx, ly)):
                 for column, share in zip(steps.columns(inputs.box_rule)[axis], by_axis[axis], strict=True):
                     steps.add(total, (m, column), slope * g * share)
-    return total.astype(inputs.boxes.dtype)
+    result: Array = steps.finish(total, inputs.boxes.dtype)
+    return result
 
 
 def accumulate(inputs: Inputs) -> type[np.floating[Any]]:
-    """float64 for float64 images, float32 for all others."""
+    """float64 for float64 images, float32 for all others, halves among them."""
     return np.float64 if inputs.image.dtype == np.float64 else np.float32
 
 
@@ -259,7 +268,7 @@ _MOST_OUTPUTS = 100_000
 def refuses(inputs: Inputs, direction: Direction) -> str | None:
     if inputs.upstream.size > _MOST_OUTPUTS:
         return f"{inputs.upstream.size:,} outputs are too many for plain loops; at most {_MOST_OUTPUTS:,} are taken."
-    if direction == "grad_image" and not np.issubdtype(inputs.image.dtype, np.floating):
+    if direction == "grad_image" and inputs.image.dtype.name not in FLOATS:
         return f"An image of {inputs.image.dtype} has no gradient."
     return None
 
@@ -274,7 +283,15 @@ def build(steps: Steps, *, name: str = "reference", title: str = "the rule, step
 
         return call
 
-    return Backend(name, title, refuses, prepare, np.asarray, order_a=frozenset(DIRECTIONS))
+    return Backend(
+        name=name,
+        title=title,
+        refuses=refuses,
+        prepare=prepare,
+        to_numpy=np.asarray,
+        order_a=frozenset(DIRECTIONS),
+        tensorflow_bits=frozenset({"forward", "grad_image"}),
+    )
 
 
 backend = build(STEPS)

@@ -102,4 +102,5 @@ backend = Backend(
     prepare=prepare,
     to_numpy=to_numpy,
     order_a=frozenset({"forward", "grad_image"}),
+    tensorflow_bits=frozenset({"forward", "grad_image"}),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness import strategies
+from harness.case import Case
 from roi_align import RoIAlign, crop_and_resize
 
 
@@ -26,9 +28,25 @@ def test_image_gradient_is_the_adjoint_of_the_forward(backend, case):
     left = crops.astype(np.float64) * inputs.upstream
     right = inputs.image.astype(np.float64) * gradient
     # Each product rests on at most a dozen roundings of its own dtype, and on as many more as there are terms in a sum.
-    unit = np.finfo(inputs.image.dtype).eps / 2
-    reached = np.abs(inputs.upstream).sum(dtype=np.float64) * np.abs(inputs.image).max()
+    unit = float(ml_dtypes.finfo(inputs.image.dtype).eps) / 2
+    reached = np.abs(inputs.upstream.astype(np.float64)).sum() * np.abs(inputs.image.astype(np.float64)).max()
     assert abs(left.sum() - right.sum()) <= (12 + crops.size) * unit * reached + 1e-300, case
+
+
+@pytest.mark.parametrize(("image_dtype", "rounded"), [("float32", 5000), ("float16", 5000), ("bfloat16", 4992)])
+def test_a_long_sum_is_rounded_once(backend, image_dtype, rounded):
+    """5000 ones, added up in float16 one by one, are 2048, and 2500 halves are 1024."""
+    count = 5000
+    boxes = ((0.5, 0.5, 0.5, 0.5),) * count
+    many_boxes = Case((1, 1, 3, 3), boxes, (0,) * count, (1, 1), image_dtype=image_dtype).inputs()
+    many_channels = Case((1, count, 2, 1), boxes[:1], (0,), (1, 1), image_dtype=image_dtype).inputs()
+    many_channels.image[...] = np.arange(2).reshape(2, 1)  # between the rows, where each slope is 1
+    for inputs, direction in ((many_boxes, "grad_image"), (many_channels, "grad_boxes")):
+        if backend.refuses(inputs, direction):
+            continue
+        gradient = backend.run(replace(inputs, upstream=np.ones_like(inputs.upstream)), direction)
+        want = float(rounded) if direction == "grad_image" else count / 2
+        assert gradient.max() == gradient.sum(dtype=np.float64) / (2 if direction == "grad_boxes" else 1) == want
 
 
 # Interior boxes whose samples keep clear of pixel centres: there the crop is smooth in the edges.
@@ -49,49 +67,55 @@ def smooth_inputs(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Te
 
 @pytest.mark.package
 @given(inputs=smooth_inputs())
-def test_gradcheck_of_image_and_boxes(inputs):
-    image, boxes, box_indices, crop_size = inputs
+def test_gradcheck_of_image_and_boxes(device, repeats, inputs):
+    image, boxes, box_indices = (tensor.to(device) for tensor in inputs[:3])
 
     def crop(image: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        return crop_and_resize(image, boxes, box_indices, crop_size, extrapolation_value=3.0)
+        return crop_and_resize(image, boxes, box_indices, inputs[3], extrapolation_value=3.0)
 
-    assert torch.autograd.gradcheck(crop, (image.requires_grad_(), boxes.requires_grad_()))
+    assert torch.autograd.gradcheck(crop, (image.requires_grad_(), boxes.requires_grad_()), nondet_tol=repeats)
 
 
 @pytest.mark.package
 @pytest.mark.parametrize("transform_fpcoor", [True, False])
-def test_gradcheck_of_pixel_boxes(transform_fpcoor):
-    image = torch.randn(2, 2, 6, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    boxes = torch.tensor([[1.13, 0.61, 6.31, 4.17], [5.21, 3.33, 2.17, 0.87]], dtype=torch.float64, requires_grad=True)
+def test_gradcheck_of_pixel_boxes(device, repeats, transform_fpcoor):
+    image = torch.randn(2, 2, 6, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    boxes = torch.tensor([[1.13, 0.61, 6.31, 4.17], [5.21, 3.33, 2.17, 0.87]], dtype=torch.float64, device=device)
     align = RoIAlign(3, 4, transform_fpcoor=transform_fpcoor)
-    box_indices = torch.tensor([1, 0])
-    assert torch.autograd.gradcheck(lambda i, b: align(i, b, box_indices), (image, boxes))
+    box_indices = torch.tensor([1, 0], device=device)
+    inputs = image.to(device).requires_grad_(), boxes.requires_grad_()
+    assert torch.autograd.gradcheck(lambda i, b: align(i, b, box_indices), inputs, nondet_tol=repeats)
 
 
 @pytest.mark.package
-def test_double_backward_of_the_image():
-    image = torch.randn(2, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    boxes = torch.tensor([[0.1, 0.2, 0.8, 0.7], [0.9, 0.3, 0.2, 1.4]], dtype=torch.float64)
-    box_indices = torch.tensor([1, 0])
-    assert torch.autograd.gradgradcheck(lambda i: crop_and_resize(i, boxes, box_indices, (3, 4)), (image,))
+def test_double_backward_of_the_image(device, repeats):
+    image = torch.randn(2, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    boxes = torch.tensor([[0.1, 0.2, 0.8, 0.7], [0.9, 0.3, 0.2, 1.4]], dtype=torch.float64, device=device)
+    box_indices = torch.tensor([1, 0], device=device)
+    assert torch.autograd.gradgradcheck(
+        lambda i: crop_and_resize(i, boxes, box_indices, (3, 4)),
+        (image.to(device).requires_grad_(),),
+        nondet_tol=repeats,
+    )
 
 
 @pytest.mark.package
 @pytest.mark.parametrize("of", ["image", "boxes"])
-def test_double_backward_through_the_boxes_says_that_there_is_none(of):
-    image = torch.rand(1, 2, 5, 7, requires_grad=True)
-    boxes = torch.tensor([[0.1, 0.2, 0.8, 0.7]], requires_grad=True)
-    crops = crop_and_resize(image, boxes, torch.tensor([0]), (3, 4))
+def test_double_backward_through_the_boxes_says_that_there_is_none(device, of):
+    image = torch.rand(1, 2, 5, 7, device=device, requires_grad=True)
+    boxes = torch.tensor([[0.1, 0.2, 0.8, 0.7]], device=device, requires_grad=True)
+    crops = crop_and_resize(image, boxes, torch.tensor([0], device=device), (3, 4))
     (first,) = torch.autograd.grad(crops.square().sum(), image if of == "image" else boxes, create_graph=True)
     with pytest.raises(RuntimeError, match="no second derivative through the boxes"):
         first.sum().backward()
 
 
 @pytest.mark.package
-def test_no_gradient_is_asked_for_in_vain():
+def test_no_gradient_is_asked_for_in_vain(device):
     """Boxes that need no gradient do not keep the image alive."""
-    image = torch.rand(1, 2, 5, 7, requires_grad=True)
-    crops = crop_and_resize(image, torch.tensor([[0.1, 0.2, 0.8, 0.7]]), torch.tensor([0]), (3, 4))
+    image = torch.rand(1, 2, 5, 7, device=device, requires_grad=True)
+    boxes, box_indices = torch.tensor([[0.1, 0.2, 0.8, 0.7]], device=device), torch.tensor([0], device=device)
+    crops = crop_and_resize(image, boxes, box_indices, (3, 4))
     saved = [tensor for tensor in crops.grad_fn.saved_tensors if tensor is not None]
     assert all(tensor.shape != image.shape for tensor in saved)
     crops.sum().backward()

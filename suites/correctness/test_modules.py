@@ -16,11 +16,12 @@ pytestmark = pytest.mark.package
 
 @pytest.mark.parametrize("index_dtype", [torch.int32, torch.int64])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_original_readme_example(dtype, index_dtype):
-    image = torch.arange(0.0, 49).view(1, 1, 7, 7).repeat(2, 1, 1, 1).to(dtype)
+def test_the_original_readme_example(device, dtype, index_dtype):
+    image = torch.arange(0.0, 49, device=device).view(1, 1, 7, 7).repeat(2, 1, 1, 1).to(dtype)
     image[0] += 10
-    boxes = torch.tensor([[1, 0, 5, 4], [0.5, 3.5, 4, 7]], dtype=dtype)
-    crops = RoIAlign(4, 4, transform_fpcoor=True)(image, boxes, torch.tensor([0, 1], dtype=index_dtype))
+    boxes = torch.tensor([[1, 0, 5, 4], [0.5, 3.5, 4, 7]], dtype=dtype, device=device)
+    box_ind = torch.tensor([0, 1], dtype=index_dtype, device=device)
+    crops = RoIAlign(4, 4, transform_fpcoor=True)(image, boxes, box_ind)
     first = [[11, 12, 13, 14], [18, 19, 20, 21], [25, 26, 27, 28], [32, 33, 34, 35]]
     second = [
         [24.5, 25.375, 26.25, 27.125],
@@ -28,20 +29,22 @@ def test_the_original_readme_example(dtype, index_dtype):
         [36.75, 37.625, 38.5, 39.375],
         [0, 0, 0, 0],
     ]
-    wanted = torch.tensor([[first], [second]], dtype=dtype)
+    wanted = torch.tensor([[first], [second]], dtype=dtype, device=device)
     assert crops.shape == (2, 1, 4, 4)
     assert torch.allclose(crops, wanted, rtol=0, atol=5e-5)  # "at four decimals": the original gives 36.750004
 
 
-def test_without_the_transform_samples_run_from_edge_to_edge():
-    image = torch.arange(0.0, 30).view(1, 1, 5, 6)
-    crops = RoIAlign(3, 2, transform_fpcoor=False)(image, torch.tensor([[1.0, 0, 4, 4]]), torch.tensor([0]))
-    assert torch.equal(crops[0, 0], torch.tensor([[1.0, 4], [13, 16], [25, 28]]))
+def test_without_the_transform_samples_run_from_edge_to_edge(device):
+    image = torch.arange(0.0, 30, device=device).view(1, 1, 5, 6)
+    boxes, box_ind = torch.tensor([[1.0, 0, 4, 4]], device=device), torch.tensor([0], device=device)
+    crops = RoIAlign(3, 2, transform_fpcoor=False)(image, boxes, box_ind)
+    assert crops[0, 0].tolist() == [[1, 4], [13, 16], [25, 28]]
 
 
-def test_crop_and_resize_under_its_three_names():
-    image, boxes = torch.rand(2, 3, 5, 7), torch.tensor([[0.1, 0.2, 0.8, 1.7], [0, 0, 1, 1]])
-    box_ind = torch.tensor([1, 0], dtype=torch.int32)
+def test_crop_and_resize_under_its_three_names(device):
+    image = torch.rand(2, 3, 5, 7, device=device)
+    boxes = torch.tensor([[0.1, 0.2, 0.8, 1.7], [0, 0, 1, 1]], device=device)
+    box_ind = torch.tensor([1, 0], dtype=torch.int32, device=device)
     wanted = crop_and_resize(image, boxes, box_ind, (4, 3), extrapolation_value=2.5)
     assert torch.equal(CropAndResize(4, 3, 2.5)(image, boxes, box_ind), wanted)
     assert torch.equal(CropAndResizeFunction.apply(image, boxes, box_ind, 4, 3, 2.5), wanted)
@@ -52,12 +55,12 @@ def test_crop_and_resize_under_its_three_names():
 
 @pytest.mark.parametrize("transform_fpcoor", [True, False])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5), (4, 1)])
-def test_images_of_one_row_or_one_column(height, width, transform_fpcoor):
+def test_images_of_one_row_or_one_column(device, height, width, transform_fpcoor):
     """The original divided by zero here and read out of bounds."""
-    image = torch.rand(1, 2, height, width, requires_grad=True)
-    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [-1.0, -1.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
+    image = torch.rand(1, 2, height, width, device=device, requires_grad=True)
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [-1.0, -1.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0]], device=device)
     crops = RoIAlign(3, 3, extrapolation_value=-1.0, transform_fpcoor=transform_fpcoor)(
-        image, boxes, torch.zeros(3, dtype=torch.int32)
+        image, boxes, torch.zeros(3, dtype=torch.int32, device=device)
     )
     assert torch.isfinite(crops).all()
     if transform_fpcoor and height == width == 1:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from harness.case import BOX_RULES, LAYOUTS, METHODS, VALUES, Case
+from harness.case import BOX_RULES, FLOATS, HALVES, LAYOUTS, METHODS, VALUES, Case, Values
 from harness.strategies import BESIDE_ZERO, BOX_FAMILIES, cases, next_after
 
 
@@ -60,7 +61,6 @@ def test_printed_box_is_the_box(case: Case) -> None:
 def test_every_kind_is_drawn() -> None:
     found = drawn(cases(box_rules=BOX_RULES), 500)
     finite = [box for case in found for box in case.boxes if all(map(math.isfinite, box))]
-    floats = {case.boxes_dtype for case in found}
     kinds = {
         "whole image": any(box == (0.0, 0.0, 1.0, 1.0) for box in finite),
         "beside the lower border": any(BESIDE_ZERO in box or -BESIDE_ZERO in box for box in finite),
@@ -85,13 +85,37 @@ def test_every_kind_is_drawn() -> None:
         "several images in use": any(len(set(case.box_indices)) > 1 for case in found),
     }
     assert not [kind for kind, seen in kinds.items() if not seen]
-    assert floats == {"float32", "float64"} == {case.image_dtype for case in found}
+    assert {case.boxes_dtype for case in found} == {"float32", "float64"}
+    assert {case.image_dtype for case in found} == set(FLOATS)
+    assert sum(case.image_dtype == "float32" for case in found) > 100
     assert {case.index_dtype for case in found} == {"int32", "int64"}
     assert {case.method for case in found} == set(METHODS)
     assert {case.layout for case in found} == set(LAYOUTS)
     assert {case.values for case in found} == set(VALUES)
     assert {case.box_rule for case in found} == set(BOX_RULES)
     assert max(len(c.boxes) * c.shape[1] * math.prod(c.crop_size) for c in found) <= 400
+
+
+@pytest.mark.parametrize("image_dtype", HALVES)
+@pytest.mark.parametrize("values", VALUES)
+def test_half_images_hold_what_is_drawn_for_them(values: Values, image_dtype: str) -> None:
+    """Neither infinite where float32 is not, nor all alike."""
+    case = Case(
+        shape=(2, 3, 20, 20), boxes=((0.0, 0.0, 1.0, 1.0),), box_indices=(0,), crop_size=(9, 9),
+        image_dtype=image_dtype, values=values, layout="offset",
+    )  # fmt: skip
+    inputs, single = case.inputs(), replace(case, image_dtype="float32").inputs()
+    assert inputs.image.dtype.name == inputs.upstream.dtype.name == image_dtype
+    image, upstream = inputs.image.astype(np.float32), inputs.upstream.astype(np.float32)
+    assert np.isfinite(upstream).all()
+    assert np.count_nonzero(~np.isfinite(image)) == (values in ("nan_pixel", "inf_pixel"))
+    assert len(np.unique(image)) > 100 or values == "negative_zero"
+    if (values, image_dtype) == ("wide", "float16"):
+        smallest = np.finfo(np.float16).smallest_normal
+        assert ((image != 0) & (np.abs(image) < smallest)).any()
+        assert np.abs(image).max() == np.finfo(np.float16).max
+    else:
+        assert inputs.image.tobytes() == single.image.astype(image_dtype).tobytes()
 
 
 @pytest.mark.parametrize("family", BOX_FAMILIES)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.backends import Backend, load
-from harness.case import DIRECTIONS, Array, Case, Direction, Inputs
+from harness.case import DIRECTIONS, HALVES, Array, Case, Direction, Inputs
 from harness.judge import Status, assert_no_side_effect, assert_passes, judge, run
 from harness.mutants import FAULTS
 
@@ -83,6 +83,83 @@ def test_bound_is_a_few_roundings(direction: Direction) -> None:
     place = np.unravel_index(np.argmax(np.abs(got)), got.shape)
     got[place] *= np.float32(1 + 64 * 2.0**-24) if direction != "grad_boxes" else np.float32(1 + 1024 * 2.0**-24)
     assert judge(case.inputs(), direction, got, order_a=True).status is Status.OUT
+
+
+@pytest.mark.parametrize("image_dtype", HALVES)
+@pytest.mark.parametrize("direction", ["forward", "grad_image"])
+def test_the_neighbour_of_a_half_is_out(direction: Direction, image_dtype: str) -> None:
+    """Of a half one value is right, and not all within a half's unit roundoff of it."""
+    case = dataclasses.replace(CASE, image_dtype=image_dtype)
+    right = reference(case, direction)
+    assert judge(case.inputs(), direction, right, order_a=True).passed
+    passed = []
+    for place in zip(*np.nonzero(right), strict=True):
+        for step in (-1, 1):
+            got = right.copy()
+            got.view(np.int16)[place] += step
+            verdict = judge(case.inputs(), direction, got, order_a=True)
+            assert verdict.passed or verdict.place == place
+            assert verdict.passed or "is rounded; it must be" in verdict.reason
+            passed.append(verdict.passed)
+    # A few sums lie between two halves, as near as float32 can tell.
+    assert sum(passed) <= len(passed) / 20
+
+
+def test_between_two_halves_both_are_within() -> None:
+    """1 and the half after it, and a sample midway: exactly a tie, but a float32 result may lie on either side."""
+    inputs = Case(
+        shape=(1, 1, 1, 2), boxes=((0.0, 0.5, 0.0, 0.5),), box_indices=(0,), crop_size=(1, 1), image_dtype="float16"
+    ).inputs()
+    inputs.image[...] = 1, 1 + 2.0**-10
+    for value, status in (
+        (1.0, Status.EXACT),
+        (1 + 2.0**-10, Status.WITHIN),
+        (1 - 2.0**-11, Status.OUT),
+        (1 + 2.0**-9, Status.OUT),
+    ):
+        got = np.full((1, 1, 1, 1), value, np.float16)
+        assert judge(inputs, "forward", got, order_a=True).status is status, value
+
+
+@pytest.mark.parametrize(
+    ("upstream", "right"),
+    [
+        ((60000.0, 5516.0), {65504.0}),
+        ((65504.0, 16.0), {65504.0, math.inf}),  # midway between the largest half and the one that is none
+        ((65504.0, 17.0), {math.inf}),
+        ((-65504.0, -65504.0), {-math.inf}),
+    ],
+)
+def test_a_half_overflows_where_it_is_rounded(upstream: tuple[float, float], right: set[float]) -> None:
+    """Neither too early, nor too late, nor to whatever is not finite."""
+    inputs = Case(
+        shape=(1, 1, 1, 1), boxes=((0.0,) * 4,) * 2, box_indices=(0, 0), crop_size=(1, 1), image_dtype="float16"
+    ).inputs()
+    inputs.upstream[:, 0, 0, 0] = upstream
+    for value in (65504.0, math.inf, -65504.0, -math.inf, math.nan):
+        got = np.full((1, 1, 1, 1), value, np.float16)
+        assert judge(inputs, "grad_image", got, order_a=True).passed == (value in right), value
+
+
+@pytest.mark.parametrize("image_dtype", HALVES)
+def test_the_box_gradient_of_a_half_image_is_not_rounded_to_half(image_dtype: str) -> None:
+    case = dataclasses.replace(CASE, image_dtype=image_dtype)
+    got = reference(case, "grad_boxes")
+    assert judge(case.inputs(), "grad_boxes", got, order_a=True).passed
+    rounded = got.astype(image_dtype)
+    assert judge(case.inputs(), "grad_boxes", rounded, order_a=True).status is Status.DTYPE
+    assert judge(case.inputs(), "grad_boxes", rounded.astype(np.float32), order_a=True).status is Status.OUT
+
+
+@pytest.mark.parametrize(("image_dtype", "right"), [("float16", math.inf), ("bfloat16", 999424.0)])
+def test_the_extrapolation_value_is_rounded_to_half(image_dtype: str, right: float) -> None:
+    case = dataclasses.replace(
+        CASE, boxes=((2.0,) * 4,), box_indices=(0,), extrapolation_value=1e6, image_dtype=image_dtype
+    )
+    with np.errstate(over="ignore"):
+        got = np.full((1, 2, 3, 2), 1e6).astype(image_dtype)
+    assert float(got[0, 0, 0, 0]) == right
+    assert judge(case.inputs(), "forward", got, order_a=True).status is Status.EXACT
 
 
 def test_shape() -> None:

@@ -26,7 +26,7 @@ def _crossing(path: Path, forbidden: tuple[str, ...]) -> set[str]:
     return {name for name in _imports(path) if any(name == each or name.startswith(f"{each}.") for each in forbidden)}
 
 
-_ORACLE = ("harness.oracle", "harness.oracle_gradients", "harness.positions", "harness.call")
+_ORACLE = ("harness.oracle", "harness.oracle_gradients", "harness.positions", "harness.rounding", "harness.call")
 WALLS = {
     "impl never imports harness or suites": ("impl/roi_align", ("harness", "suites")),
     "harness never imports suites": ("harness", ("suites",)),
@@ -35,6 +35,7 @@ WALLS = {
     "the oracle needs no array library": ("harness/oracle.py", ("torch", "tensorflow", "numpy")),
     "nor do its gradients": ("harness/oracle_gradients.py", ("torch", "tensorflow", "numpy")),
     "nor do its positions": ("harness/positions.py", ("torch", "tensorflow", "numpy")),
+    "nor does its rounding": ("harness/rounding.py", ("torch", "tensorflow", "numpy", "ml_dtypes")),
     "the second formulation is independent of the first": ("harness/matrix.py", _ORACLE),
     "and so is the reference": ("harness/backends/reference.py", _ORACLE),
 }
@@ -51,8 +52,9 @@ def test_wall(place, forbidden):
 
 def test_only_a_backends_own_file_imports_its_library():
     libraries = ("torch", "torchvision", "tensorflow", "roi_align")
-    # The pyramid of the real workload is made by torchvision's model: no operator under test has a part in it.
-    allowed = {"workloads.py"}
+    # The pyramid of the real workload is made by torchvision's model: no operator under test has a part in it. CUDA's
+    # clock is torch's events: they time whatever is called between them.
+    allowed = {"workloads.py", "cuda_device.py"}
     for file in sorted((ROOT / "harness").rglob("*.py")):
         if file.parent.name != "backends" and file.name not in allowed:
             assert not _crossing(file, libraries), file
