@@ -12,6 +12,7 @@ from harness.cuda_resources import DoesNotCompile, architectures, compile_all
 
 pytestmark = [
     pytest.mark.package,
+    pytest.mark.cpu,
     pytest.mark.skipif(shutil.which("nvcc") is None, reason="there is no nvcc here to compile CUDA with"),
 ]
 

@@ -19,6 +19,7 @@ CASES = "30"
 
 pytestmark = [
     pytest.mark.package,
+    pytest.mark.cpu,
     pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ here to compile the kernels with"),
 ]
 
