@@ -122,30 +122,39 @@ ROI_ALIGN_INLINE void sum_channels(const T* top_left, const T* top_right, const 
   }
 }
 
-// Up to kBlock channels of pixels whose channels are innermost. An upstream gradient whose channels are not is turned.
-// Inlined, so that a caller's constant number of channels stays a constant.
+// Blocks of channels that are summed side by side, each in sums of its own: a sample's taps serve all of them.
+constexpr int64_t kSideBySide = 4;
+
+// Up to kSideBySide blocks of channels of pixels whose channels are innermost. An upstream gradient whose channels are
+// not is turned. Inlined, so that a caller's constant number of channels stays a constant.
 template <typename T>
 ROI_ALIGN_INLINE void sum_pixels(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels,
-                                 const Pixels<const T>& image, std::vector<T>& scratch, EdgeSums<T>& sums) {
+                                 const Pixels<const T>& image, std::vector<T>& scratch, EdgeSums<T>* sums) {
   const ConstView& crops = of.grad_crops;
   const bool turn = crops.stride[1] != 1;
-  const int64_t crop_width = crops.size[3];
-  if (turn) scratch.resize(static_cast<size_t>(crop_width * kBlock));
+  const int64_t crop_width = crops.size[3], turned_stride = kSideBySide * kBlock;
+  if (turn) scratch.resize(static_cast<size_t>(crop_width * turned_stride));
   for (int64_t y = of.taps.y.begin; y < of.taps.y.end; ++y) {
     const Tap<T> ty = of.taps.y[y];
     const T *top = image.at(ty.low, 0), *bottom = image.at(ty.high, 0);
     const T* upstream = of.upstream(row, first, y, 0);
-    if (turn) turn_in(upstream, crops.stride[1], crops.stride[3], channels, crop_width, scratch.data(),
-                      kBlock);
+    for (int64_t c = 0; turn && c < channels; c += kBlock) {
+      turn_in(upstream + c * crops.stride[1], crops.stride[1], crops.stride[3], std::min(kBlock, channels - c),
+              crop_width, scratch.data() + c, turned_stride);
+    }
     const T* grad = turn ? scratch.data() : upstream;
-    const int64_t grad_stride = turn ? kBlock : crops.stride[3];
+    const int64_t grad_stride = turn ? turned_stride : crops.stride[3];
     for (int64_t x = of.taps.x.begin; x < of.taps.x.end; ++x) {
       const Tap<T> tx = of.taps.x[x];
       const int64_t left = tx.low * image.pixel_stride, right = tx.high * image.pixel_stride;
-      sum_channels(top + left, top + right, bottom + left, bottom + right, tx.weight, ty.weight,
-                   grad + x * grad_stride, channels, sums.row, sums.columns.data() + x * kBlock);
+      for (int64_t c = 0; c < channels; c += kBlock) {
+        EdgeSums<T>& block = sums[c / kBlock];
+        sum_channels(top + left + c, top + right + c, bottom + left + c, bottom + right + c, tx.weight, ty.weight,
+                     grad + x * grad_stride + c, std::min(kBlock, channels - c), block.row,
+                     block.columns.data() + x * kBlock);
+      }
     }
-    sums.end_row(of.move_y[static_cast<size_t>(y)]);
+    for (int64_t c = 0; c < channels; c += kBlock) sums[c / kBlock].end_row(of.move_y[static_cast<size_t>(y)]);
   }
 }
 
@@ -173,24 +182,28 @@ void sum_planes(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t ch
   }
 }
 
-// The box's sums over up to kBlock channels, from pixels or from planes, added to its four edges.
+// The box's sums over up to kSideBySide blocks of channels, from pixels, added to its four edges block after block.
 template <typename T>
-void sum_block(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels, const Pixels<const T>& image,
-               std::vector<T>& scratch, EdgeSums<T>& sums, double* edges) {
-  sums.clear();
-  if (channels == kBlock) {
-    sum_pixels(of, row, first, kBlock, image, scratch, sums);
+void sum_blocks(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels, const Pixels<const T>& image,
+                std::vector<T>& scratch, std::vector<EdgeSums<T>>& sums, double* edges) {
+  for (int64_t c = 0; c < channels; c += kBlock) sums[static_cast<size_t>(c / kBlock)].clear();
+  if (channels == kSideBySide * kBlock) {
+    sum_pixels(of, row, first, kSideBySide * kBlock, image, scratch, sums.data());
+  } else if (channels == kBlock) {
+    sum_pixels(of, row, first, kBlock, image, scratch, sums.data());
   } else {
-    sum_pixels(of, row, first, channels, image, scratch, sums);
+    sum_pixels(of, row, first, channels, image, scratch, sums.data());
   }
-  sums.finish(of.boxes.rule, of.move_x, edges);
+  for (int64_t c = 0; c < channels; c += kBlock) {
+    sums[static_cast<size_t>(c / kBlock)].finish(of.boxes.rule, of.move_x, edges);
+  }
 }
 
 template <typename T>
 void grad_boxes_turned(const ConstView& grad_crops, const ConstView& image, const BoxList& boxes, double* partial,
                        const Plan& plan, int64_t begin, int64_t end) {
   BoxGradient<T> of(grad_crops, image, boxes);
-  EdgeSums<T> sums(grad_crops.size[3]);
+  std::vector<EdgeSums<T>> sums(1, EdgeSums<T>(grad_crops.size[3]));
   std::vector<T> scratch;
   TurnedBlock<T> turned;
   for (int64_t unit = begin; unit < end; ++unit) {
@@ -200,8 +213,8 @@ void grad_boxes_turned(const ConstView& grad_crops, const ConstView& image, cons
     for (int64_t row = part.begin; row < part.end; ++row) {
       if (image_index(boxes, row) != n) continue;
       of.fill(row);
-      sum_block(of, row, first, channels, turned.of(image, n, block, plan), scratch, sums,
-                partial + (block * boxes.count + row) * 4);
+      sum_blocks(of, row, first, channels, turned.of(image, n, block, plan), scratch, sums,
+                 partial + (block * boxes.count + row) * 4);
     }
   }
 }
@@ -214,20 +227,21 @@ void grad_boxes_of(const ConstView& grad_crops, const ConstView& image, const Bo
     return;
   }
   BoxGradient<T> of(grad_crops, image, boxes);
-  EdgeSums<T> sums(grad_crops.size[3]);
+  const int64_t together = plan.path == Path::kChannels ? kSideBySide * kBlock : kBlock;
+  std::vector<EdgeSums<T>> sums(static_cast<size_t>(together / kBlock), EdgeSums<T>(grad_crops.size[3]));
   std::vector<T> scratch;
   for (int64_t row = begin; row < end; ++row) {
     of.fill(row);
     const T* base = static_cast<const T*>(image.data) + image_index(boxes, row) * image.stride[0];
-    for (int64_t first = 0; first < image.size[1]; first += kBlock) {
-      const int64_t channels = std::min(kBlock, image.size[1] - first);
+    for (int64_t first = 0; first < image.size[1]; first += together) {
+      const int64_t channels = std::min(together, image.size[1] - first);
       if (plan.path == Path::kChannels) {
-        sum_block(of, row, first, channels, {base + first, image.stride[2], image.stride[3]}, scratch, sums,
-                  partial + row * 4);
+        sum_blocks(of, row, first, channels, {base + first, image.stride[2], image.stride[3]}, scratch, sums,
+                   partial + row * 4);
       } else {
-        sums.clear();
-        sum_planes(of, row, first, channels, image, sums);
-        sums.finish(boxes.rule, of.move_x, partial + row * 4);
+        sums[0].clear();
+        sum_planes(of, row, first, channels, image, sums[0]);
+        sums[0].finish(boxes.rule, of.move_x, partial + row * 4);
       }
     }
   }
