@@ -188,10 +188,10 @@ void forward_turned(const ConstView& image, const BoxList& boxes, T extrapolatio
         const Pixels<T> crop{tile.data(), crop_width * kBlock, kBlock, y};
         crop_pixels<method>(pixels, taps, extrapolation, crop, y, y_end, crop_width, kBlock);
         if (stream) {
-          turn_out(tile.data(), kBlock, count, planes.data(), crop_size, kBlock);
+          turn_out(tile.data(), count, planes.data(), crop_size, kBlock);
           stream_out(planes.data(), kBlock * crop_size, out);
         } else {
-          turn_out(tile.data(), kBlock, count, out + y * crop_width, crop_size, channels);
+          turn_out(tile.data(), count, out + y * crop_width, crop_size, channels);
         }
       }
     }

@@ -132,15 +132,16 @@ ROI_ALIGN_INLINE void sum_pixels(const BoxGradient<T>& of, int64_t row, int64_t 
                                  const Pixels<const T>& image, std::vector<T>& scratch, EdgeSums<T>* sums) {
   const ConstView& crops = of.grad_crops;
   const bool turn = crops.stride[1] != 1;
-  const int64_t crop_width = crops.size[3], turned_stride = kSideBySide * kBlock;
+  constexpr int64_t turned_stride = kSideBySide * kBlock;
+  const int64_t crop_width = crops.size[3];
   if (turn) scratch.resize(static_cast<size_t>(crop_width * turned_stride));
   for (int64_t y = of.taps.y.begin; y < of.taps.y.end; ++y) {
     const Tap<T> ty = of.taps.y[y];
     const T *top = image.at(ty.low, 0), *bottom = image.at(ty.high, 0);
     const T* upstream = of.upstream(row, first, y, 0);
     for (int64_t c = 0; turn && c < channels; c += kBlock) {
-      turn_in(upstream + c * crops.stride[1], crops.stride[1], crops.stride[3], std::min(kBlock, channels - c),
-              crop_width, scratch.data() + c, turned_stride);
+      turn_in<turned_stride>(upstream + c * crops.stride[1], crops.stride[1], crops.stride[3],
+                             std::min(kBlock, channels - c), crop_width, scratch.data() + c);
     }
     const T* grad = turn ? scratch.data() : upstream;
     const int64_t grad_stride = turn ? turned_stride : crops.stride[3];

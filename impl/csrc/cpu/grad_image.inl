@@ -103,16 +103,15 @@ void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& tap
   scratch.resize(static_cast<size_t>(rows * width * kTogether));
   for (int64_t first = 0; first < tile.channels(); first += kTogether) {
     const int64_t channels = std::min(kTogether, tile.channels() - first);
-    const int64_t stride = (channels + kBlock - 1) / kBlock * kBlock;
     const Pixels<T> target{image.data + first, image.row_stride, image.pixel_stride, image.first_row};
     for (int64_t y = 0; y < height; y += rows) {
       const int64_t y_end = std::min(height, y + rows);
       for (int64_t block = 0; block < channels; block += kBlock) {
-        turn_rows_in(crop + (first + block) * grad_crops.stride[1] + y * grad_crops.stride[2], grad_crops.stride[1],
+        turn_rows_in<kTogether>(crop + (first + block) * grad_crops.stride[1] + y * grad_crops.stride[2], grad_crops.stride[1],
                      grad_crops.stride[2], grad_crops.stride[3], std::min(kBlock, channels - block), y_end - y, width,
-                     scratch.data() + block, stride);
+                     scratch.data() + block);
       }
-      const Pixels<const T> grad{scratch.data(), width * stride, stride, y};
+      const Pixels<const T> grad{scratch.data(), width * kTogether, kTogether, y};
       if (channels == kBlock) {
         scatter_pixels<method>(grad, taps, y, y_end, target, tile, kBlock);
       } else {
@@ -202,7 +201,7 @@ void grad_image_by(const ConstView& grad_crops, const BoxList& boxes, const View
       }
     }
     if (plan.path == Path::kTurned) {
-      turn_out(turned.data(), plan.channel_block, (tile.row_end - tile.row_begin) * width,
+      turn_group_out(turned.data(), plan.channel_block, (tile.row_end - tile.row_begin) * width,
                base + tile.row_begin * width, image.stride[1], tile.channels());
     }
   }

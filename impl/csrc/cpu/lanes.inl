@@ -52,10 +52,9 @@ void transpose(typename Lanes<T>::Vector* rows) {
 }
 
 // block[i][c] = planes[c][i] for `count` pixels and up to kBlock channels; a channel that is missing reads as 0. A pixel
-// of the block has `block_stride` channels.
-template <typename T>
-void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_t channels, int64_t count, T* block,
-             int64_t block_stride) {
+// of the block has `block_stride` channels: a stride that is known is worth a quarter of a turn.
+template <int64_t block_stride, typename T>
+void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_t channels, int64_t count, T* block) {
   constexpr int64_t kCount = Lanes<T>::kCount;
   int64_t i = 0;
   if (pixel_stride == 1) {
@@ -77,22 +76,23 @@ void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_
 }
 
 // The same for rows of a plane that need not follow each other without a gap.
-template <typename T>
+template <int64_t block_stride, typename T>
 void turn_rows_in(const T* planes, int64_t plane_stride, int64_t row_stride, int64_t pixel_stride, int64_t channels,
-                  int64_t rows, int64_t width, T* block, int64_t block_stride = kBlock) {
+                  int64_t rows, int64_t width, T* block) {
   if (row_stride == width * pixel_stride) {
-    turn_in(planes, plane_stride, pixel_stride, channels, rows * width, block, block_stride);
+    turn_in<block_stride>(planes, plane_stride, pixel_stride, channels, rows * width, block);
     return;
   }
   for (int64_t y = 0; y < rows; ++y) {
-    turn_in(planes + y * row_stride, plane_stride, pixel_stride, channels, width, block + y * width * block_stride,
-            block_stride);
+    turn_in<block_stride>(planes + y * row_stride, plane_stride, pixel_stride, channels, width,
+                          block + y * width * block_stride);
   }
 }
 
 // planes[c][i] = block[i][c] for `count` pixels; a pixel of the block has `block_stride` channels.
 template <typename T>
-void turn_out(const T* block, int64_t block_stride, int64_t count, T* planes, int64_t plane_stride, int64_t channels) {
+ROI_ALIGN_INLINE void turn_out_by(const T* block, int64_t block_stride, int64_t count, T* planes, int64_t plane_stride,
+                                  int64_t channels) {
   constexpr int64_t kCount = Lanes<T>::kCount;
   int64_t i = 0;
   for (; i + kCount <= count; i += kCount) {
@@ -107,6 +107,19 @@ void turn_out(const T* block, int64_t block_stride, int64_t count, T* planes, in
   for (; i < count; ++i) {
     for (int64_t c = 0; c < channels; ++c) planes[c * plane_stride + i] = block[i * block_stride + c];
   }
+}
+
+// One block of planes, and a group of several whose pixels are `block_stride` channels apart. Not inlined: a turn wants
+// all registers for itself.
+template <typename T>
+__attribute__((noinline)) void turn_out(const T* block, int64_t count, T* planes, int64_t plane_stride, int64_t channels) {
+  turn_out_by(block, kBlock, count, planes, plane_stride, channels);
+}
+
+template <typename T>
+void turn_group_out(const T* block, int64_t block_stride, int64_t count, T* planes, int64_t plane_stride,
+                    int64_t channels) {
+  turn_out_by(block, block_stride, count, planes, plane_stride, channels);
 }
 
 // Copies what no one will read soon past the caches: a plain store would first fetch the line that it overwrites, and
@@ -155,13 +168,15 @@ struct TurnedBlock {
   std::unique_ptr<T[]> data;
   int64_t image = -1, block = -1;
 
-  Pixels<const T> of(const ConstView& view, int64_t n, int64_t block_index, const Plan& plan) {
+  // Not inlined: it is called for every box and hardly ever has anything to do.
+  __attribute__((noinline)) Pixels<const T> of(const ConstView& view, int64_t n, int64_t block_index,
+                                               const Plan& plan) {
     const int64_t height = view.size[2], width = view.size[3];
     if (data == nullptr) data.reset(new T[static_cast<size_t>(height * width * kBlock)]);
     if (n != image || block_index != block) {
       const int64_t first = block_index * plan.channel_block;
       const T* planes = static_cast<const T*>(view.data) + n * view.stride[0] + first * view.stride[1];
-      turn_rows_in(planes, view.stride[1], view.stride[2], view.stride[3], std::min(kBlock, view.size[1] - first),
+      turn_rows_in<kBlock>(planes, view.stride[1], view.stride[2], view.stride[3], std::min(kBlock, view.size[1] - first),
                    height, width, data.get());
       image = n;
       block = block_index;
