@@ -23,6 +23,7 @@ using namespace roi_align;
 struct Problem {
   int64_t image[4], crops[4];  // N C H W, M C h w
   bool image_last, crops_last, wide_image, wide_boxes;
+  int64_t margin;  // of the upstream gradient
   Method method;
   BoxRule rule;
   std::vector<float> numbers;  // where all values come from
@@ -33,28 +34,32 @@ struct Problem {
 
 int64_t count(const int64_t (&size)[4]) { return size[0] * size[1] * size[2] * size[3]; }
 
-// A dense tensor of one of the two layouts.
+// A tensor of one of the two layouts, in memory that ends with its last element. `margin` rows and columns lie before
+// those of each plane, as before a view's.
 struct Tensor {
-  std::vector<double> memory;  // of either dtype
+  std::vector<float> narrow;
+  std::vector<double> wide;
   View view;
 
-  Tensor(const int64_t (&size)[4], bool channels_last, bool wide, const std::vector<float>& numbers)
-      : memory(static_cast<size_t>(count(size)) + 1) {
-    const int64_t c = size[1], h = size[2], w = size[3];
-    view = {memory.data(), wide ? DType::kFloat64 : DType::kFloat32, {size[0], c, h, w}, {c * h * w, h * w, w, 1}};
+  Tensor(const int64_t (&size)[4], bool channels_last, bool is_wide, const std::vector<float>& numbers,
+         int64_t margin = 0) {
+    const int64_t c = size[1], h = size[2] + margin, w = size[3] + margin;
+    const int64_t all = size[0] * c * h * w;
+    for (int64_t i = 0; i < all; ++i) {
+      const float value = numbers[static_cast<size_t>(i) % numbers.size()];
+      is_wide ? wide.push_back(value) : narrow.push_back(value);
+    }
+    narrow.shrink_to_fit();
+    wide.shrink_to_fit();
+    view = {nullptr, is_wide ? DType::kFloat64 : DType::kFloat32, {size[0], c, size[2], size[3]},
+            {c * h * w, h * w, w, 1}};
     if (channels_last) {
       view.stride[1] = 1;
       view.stride[2] = w * c;
       view.stride[3] = c;
     }
-    for (int64_t i = 0; i < count(size); ++i) {
-      const float value = numbers[static_cast<size_t>(i) % numbers.size()];
-      if (wide) {
-        memory[static_cast<size_t>(i)] = value;
-      } else {
-        reinterpret_cast<float*>(memory.data())[i] = value;
-      }
-    }
+    const int64_t first = margin * (view.stride[2] + view.stride[3]);
+    view.data = is_wide ? static_cast<void*>(wide.data() + first) : narrow.data() + first;
   }
 
   ConstView read() const {
@@ -77,6 +82,7 @@ Problem draw(std::mt19937& random) {
   std::memcpy(p.crops, crops, sizeof crops);
   p.image_last = number(0, 1);
   p.crops_last = number(0, 1);
+  p.margin = number(0, 2);
   p.wide_image = number(0, 3) == 0;
   p.wide_boxes = number(0, 3) == 0;
   p.method = number(0, 3) == 0 ? Method::kNearest : Method::kBilinear;
@@ -118,7 +124,7 @@ void run(int64_t units, int64_t threads, bool race, const Work& work) {
 std::string results(const Problem& p, int64_t threads, bool race) {
   const BoxList boxes = boxes_of(p);
   const Tensor image(p.image, p.image_last, p.wide_image, p.numbers);
-  const Tensor upstream(p.crops, p.crops_last, p.wide_image, p.numbers);
+  const Tensor upstream(p.crops, p.crops_last, p.wide_image, p.numbers, p.margin);
   const int64_t bytes = p.wide_image ? 8 : 4;
   std::string all;
   {

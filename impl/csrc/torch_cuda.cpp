@@ -27,8 +27,9 @@ Tensor scratch_on(const Tensor& like, int64_t bytes) {
 }
 
 void check_one_device(const Tensor& first, const Tensor& boxes, const Tensor& box_indices) {
-  check(boxes.is_cuda() && box_indices.is_cuda() && boxes.get_device_index() == first.get_device_index() &&
-            box_indices.get_device_index() == first.get_device_index(),
+  const int32_t device = first.get_device_index();
+  check(first.is_cuda() && boxes.is_cuda() && box_indices.is_cuda() && boxes.get_device_index() == device &&
+            box_indices.get_device_index() == device,
         "all tensors are on one device");
 }
 
@@ -50,8 +51,8 @@ Tensor as_floats(const Tensor& image) {
 Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& box_indices, int64_t crop_height,
                        int64_t crop_width, int64_t method, double extrapolation_value, int64_t box_rule,
                        bool validate) {
-  const DeviceGuard guard(image.get_device_index());
   check_one_device(image, boxes, box_indices);
+  const DeviceGuard guard(image.get_device_index());
   const bool channels_last = channels_innermost(image);
   const Tensor floats = as_floats(image);
   const ConstView image_view = input_view(floats);
@@ -81,8 +82,8 @@ bool gathers(bool deterministic, bool channels_last) {
 Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const Tensor& box_indices, int64_t images,
                                   int64_t height, int64_t width, bool channels_last, int64_t method,
                                   int64_t box_rule, bool deterministic) {
-  const DeviceGuard guard(grad.get_device_index());
   check_one_device(grad, boxes, box_indices);
+  const DeviceGuard guard(grad.get_device_index());
   const ConstView grad_view = input_view(grad);
   const BoxList list = box_list(boxes, box_indices, box_rule);
   const Method how = method_of(method);
@@ -110,9 +111,9 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
 
 Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const Tensor& boxes,
                                   const Tensor& box_indices, int64_t box_rule) {
-  const DeviceGuard guard(grad.get_device_index());
   check_one_device(grad, boxes, box_indices);
   check_one_device(grad, image, boxes);
+  const DeviceGuard guard(grad.get_device_index());
   const Tensor floats = as_floats(image);
   const ConstView grad_view = input_view(grad), image_view = input_view(floats);
   const BoxList list = box_list(boxes, box_indices, box_rule);

@@ -95,7 +95,7 @@ AnyView view_of(const Tensor& tensor, decltype(AnyView::data) data) {
     view.size[d] = tensor.size(d);
     view.stride[d] = tensor.stride(d);
   }
-  check(!is_index(view.dtype), "the crops' gradients are float16, bfloat16, float32 or float64");
+  check(!is_index(view.dtype), "images and crops hold no integers here");
   return view;
 }
 
@@ -176,19 +176,6 @@ inline int32_t torch_dtype(const Tensor& tensor) {
   int32_t dtype = 0;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(tensor.get(), &dtype));
   return dtype;
-}
-
-inline int64_t element_bytes(DType dtype) {
-  switch (dtype) {
-    case DType::kFloat64:
-    case DType::kInt64:
-      return 8;
-    case DType::kFloat16:
-    case DType::kBFloat16:
-      return 2;
-    default:
-      return 4;
-  }
 }
 
 // An uninitialised tensor beside `like`, dense, with channels innermost if wanted, of torch's code for a dtype.

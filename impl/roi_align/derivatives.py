@@ -4,17 +4,19 @@ The forward and the gradient of the image are each other's transpose, so the dou
 again; through the boxes there is no second derivative here, and whoever asks for one is told so instead of getting a
 silent zero. The same goes for forward-mode derivatives, which the operators do not have.
 
-Compiled graphs hold the operators themselves, with the derivatives that `register_autograd` gave them. An eager call
-goes through a torch.autograd.Function over the same formulas: that is half the overhead of a call, and it is what the
-transforms of torch.func can see into.
+Compiled graphs, and calls of which no derivative is wanted, hold the operators themselves, with the derivatives that
+`register_autograd` gave them. An eager call that is differentiated goes through a torch.autograd.Function over the same
+formulas: it costs less than register_autograd's own, and the transforms of torch.func can see into it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from roi_align import library
 from roi_align.library import channels_innermost
@@ -22,23 +24,29 @@ from roi_align.library import channels_innermost
 
 def crop_and_resize(*arguments: Any) -> Tensor:
     """The operator `roi_align::crop_and_resize`, differentiable in image and boxes."""
-    if torch.compiler.is_compiling():
-        return library.crop_and_resize(*arguments)  # type: ignore[no-any-return]
-    return _CropAndResize.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+    call = _CropAndResize.apply if _is_differentiated(arguments[:2]) else library.crop_and_resize
+    return call(*arguments)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def crop_and_resize_grad_image(*arguments: Any) -> Tensor:
     """The operator `roi_align::crop_and_resize_grad_image`, differentiable in the upstream gradient."""
-    if torch.compiler.is_compiling():
-        return library.crop_and_resize_grad_image(*arguments)  # type: ignore[no-any-return]
-    return _GradImage.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+    call = _GradImage.apply if _is_differentiated(arguments[:2]) else library.crop_and_resize_grad_image
+    return call(*arguments)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def crop_and_resize_grad_boxes(*arguments: Any) -> Tensor:
     """The operator `roi_align::crop_and_resize_grad_boxes`, not differentiable any further."""
+    call = _GradBoxes.apply if _is_differentiated(arguments[:3]) else library.crop_and_resize_grad_boxes
+    return call(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _is_differentiated(tensors: tuple[Tensor, ...]) -> bool:
+    """Whether an eager call on these is part of a derivative, in reverse or forward mode."""
     if torch.compiler.is_compiling():
-        return library.crop_and_resize_grad_boxes(*arguments)  # type: ignore[no-any-return]
-    return _GradBoxes.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+        return False
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return True
+    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
 
 
 def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -100,9 +108,18 @@ def _no_forward_mode(ctx: Any, *tangents: Any) -> Tensor:
     )
 
 
+def _plain(operator: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The operator as a function of a short signature: torch looks at it in every call, and an operator's is long."""
+
+    def forward(*arguments: Any) -> Tensor:
+        return operator(*arguments)
+
+    return forward
+
+
 class _CropAndResize(torch.autograd.Function):
     generate_vmap_rule = True
-    forward = staticmethod(library.crop_and_resize)
+    forward = staticmethod(_plain(library.crop_and_resize))
     setup_context = staticmethod(_save_forward)
     backward = staticmethod(_backward_forward)
     jvp = staticmethod(_no_forward_mode)
@@ -110,7 +127,7 @@ class _CropAndResize(torch.autograd.Function):
 
 class _GradImage(torch.autograd.Function):
     generate_vmap_rule = True
-    forward = staticmethod(library.crop_and_resize_grad_image)
+    forward = staticmethod(_plain(library.crop_and_resize_grad_image))
     setup_context = staticmethod(_save_grad_image)
     backward = staticmethod(_backward_grad_image)
     jvp = staticmethod(_no_forward_mode)
@@ -118,7 +135,7 @@ class _GradImage(torch.autograd.Function):
 
 class _GradBoxes(torch.autograd.Function):
     generate_vmap_rule = True
-    forward = staticmethod(library.crop_and_resize_grad_boxes)
+    forward = staticmethod(_plain(library.crop_and_resize_grad_boxes))
     setup_context = staticmethod(_save_nothing)
     backward = staticmethod(_backward_grad_boxes)
     jvp = staticmethod(_no_forward_mode)

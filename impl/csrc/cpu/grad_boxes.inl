@@ -214,7 +214,7 @@ void grad_boxes_turned(const ConstView& grad_crops, const ConstView& image, cons
     for (int64_t row = part.begin; row < part.end; ++row) {
       if (image_index(boxes, row) != n) continue;
       of.fill(row);
-      if (grad_crops.stride[1] != 1) bring_in(of.upstream(row, first, 0, 0), channels * grad_crops.stride[1]);
+      if (grad_crops.stride[1] != 1) bring_in(of.upstream(row, first, 0, 0), grad_crops, channels);
       sum_blocks(of, row, first, channels, turned.of(image, n, block, plan), scratch, sums,
                  partial + (block * boxes.count + row) * 4);
     }

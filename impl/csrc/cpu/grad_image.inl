@@ -68,13 +68,16 @@ ROI_ALIGN_INLINE void scatter_pixels(const Pixels<const T>& grad, const BoxTaps<
   }
 }
 
-// Reads a run of memory once, in order, as the machine expects it: a turn takes sixteen planes at a time, and what is
-// not yet in a cache then arrives at half the speed. Measured: 12.1 ms for 85 MB, 8.3 with the run brought in first.
+// Reads planes of a crop once, in the order in which they lie: a turn takes sixteen of them at a time, and what is not
+// yet in a cache then arrives more slowly than as one run. Not a step past the last element: a view may end with its
+// memory.
 template <typename T>
-void bring_in(const T* run, int64_t count) {
+void bring_in(const T* planes, const ConstView& crops, int64_t channels) {
   constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T)), kMost = (64 << 10) / static_cast<int64_t>(sizeof(T));
-  for (int64_t i = 0; i < std::min(count, kMost); i += kLine) {
-    const T value = run[i];
+  const int64_t last = (channels - 1) * crops.stride[1] + (crops.size[2] - 1) * crops.stride[2] +
+                       (crops.size[3] - 1) * crops.stride[3];
+  for (int64_t i = 0; i <= std::min(last, kMost); i += kLine) {
+    const T value = planes[i];
     asm volatile("" : : "m"(value));  // or the compiler would see that nobody needs it
   }
 }
@@ -96,7 +99,7 @@ void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& tap
     }
     return;
   }
-  bring_in(crop, tile.channels() * grad_crops.stride[1]);
+  bring_in(crop, grad_crops, tile.channels());
   // A few blocks are turned side by side, so that a sample's taps serve all of their channels.
   constexpr int64_t kTogether = 4 * kBlock;
   const int64_t rows = tile_rows<T>(height, width);
@@ -107,9 +110,9 @@ void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& tap
     for (int64_t y = 0; y < height; y += rows) {
       const int64_t y_end = std::min(height, y + rows);
       for (int64_t block = 0; block < channels; block += kBlock) {
-        turn_rows_in<kTogether>(crop + (first + block) * grad_crops.stride[1] + y * grad_crops.stride[2], grad_crops.stride[1],
-                     grad_crops.stride[2], grad_crops.stride[3], std::min(kBlock, channels - block), y_end - y, width,
-                     scratch.data() + block);
+        turn_rows_in<kTogether>(crop + (first + block) * grad_crops.stride[1] + y * grad_crops.stride[2],
+                                grad_crops.stride[1], grad_crops.stride[2], grad_crops.stride[3],
+                                std::min(kBlock, channels - block), y_end - y, width, scratch.data() + block);
       }
       const Pixels<const T> grad{scratch.data(), width * kTogether, kTogether, y};
       if (channels == kBlock) {
