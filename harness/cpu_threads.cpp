@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "cpu/box_table.h"
 #include "kernels.h"
 
 namespace {
@@ -74,9 +75,9 @@ Problem draw(std::mt19937& random) {
   const auto number = [&](int64_t least, int64_t most) {
     return std::uniform_int_distribution<int64_t>(least, most)(random);
   };
-  const int64_t channels[] = {1, 3, 8, 16, 19, 35};
+  const int64_t channels[] = {1, 2, 3, 4, 8, 16, 19, 35, 80};
   Problem p;
-  const int64_t c = channels[number(0, 5)], m = number(1, 60);
+  const int64_t c = channels[number(0, 8)], m = number(1, 60);
   const int64_t image[4] = {number(1, 3), c, number(1, 40), number(1, 40)}, crops[4] = {m, c, number(1, 9), number(1, 9)};
   std::memcpy(p.image, image, sizeof image);
   std::memcpy(p.crops, crops, sizeof crops);
@@ -109,15 +110,29 @@ BoxList boxes_of(const Problem& p) {
           p.rule};
 }
 
-using Work = std::function<void(int64_t, int64_t)>;
-
-void run(int64_t units, int64_t threads, bool race, const Work& work) {
+// Gives the units of a plan to threads; `race` gives all of them to every thread.
+void run(const Plan& plan, int64_t threads, bool race, const std::function<void(Units*)>& work) {
+  Units shared{plan.units};
   std::vector<std::thread> pool;
   for (int64_t t = 0; t < threads; ++t) {
-    const int64_t begin = race ? 0 : units * t / threads, end = race ? units : units * (t + 1) / threads;
-    if (begin < end) pool.emplace_back([&work, begin, end] { work(begin, end); });
+    pool.emplace_back([&] {
+      Units own{plan.units};
+      work(race ? &own : &shared);
+    });
   }
   for (std::thread& thread : pool) thread.join();
+}
+
+// The boxes of a call, filled by as many threads.
+BoxTable table_of(const Problem& p, const BoxList& boxes, Method method, const Plan& plan, int64_t threads) {
+  BoxTable table(boxes, method, p.image, p.crops[2], p.crops[3], p.wide_image ? DType::kFloat64 : DType::kFloat32);
+  std::vector<std::thread> pool;
+  for (int64_t t = 0; t < threads; ++t) {
+    pool.emplace_back([&, t] { table.fill(boxes.count * t / threads, boxes.count * (t + 1) / threads); });
+  }
+  for (std::thread& thread : pool) thread.join();
+  table.arrange(plan.order_bands);
+  return table;
 }
 
 // All three directions of one problem; the bytes of the results.
@@ -129,26 +144,27 @@ std::string results(const Problem& p, int64_t threads, bool race) {
   std::string all;
   {
     const Tensor crops(p.crops, p.image_last && p.image[1] > 1, p.wide_image, p.numbers);
-    const Plan plan = plan_forward(image.read(), boxes, crops.view, threads);
-    run(plan.units, threads, race, [&](int64_t begin, int64_t end) {
-      forward(image.read(), boxes, p.method, -1.5, crops.view, plan, begin, end);
-    });
+    const Plan plan = plan_forward(image.read(), crops.view, threads);
+    const BoxTable table = table_of(p, boxes, p.method, plan, threads);
+    run(plan, threads, race,
+        [&](Units* units) { forward(image.read(), table, p.method, -1.5, crops.view, plan, units); });
     all.append(static_cast<const char*>(crops.view.data), static_cast<size_t>(count(p.crops) * bytes));
   }
   {
     const Tensor gradient(p.image, p.image_last, p.wide_image, p.numbers);
     const Plan plan = plan_grad_image(upstream.read(), gradient.view, threads);
-    run(plan.units, threads, race, [&](int64_t begin, int64_t end) {
-      grad_image(upstream.read(), boxes, p.method, gradient.view, plan, begin, end);
-    });
+    const BoxTable table = table_of(p, boxes, p.method, plan, threads);
+    run(plan, threads, race,
+        [&](Units* units) { grad_image(upstream.read(), table, p.method, gradient.view, plan, units); });
     all.append(static_cast<const char*>(gradient.view.data), static_cast<size_t>(count(p.image) * bytes));
   }
   {
     const Plan plan = plan_grad_boxes(upstream.read(), image.read(), threads);
-    std::vector<double> partial(static_cast<size_t>(plan.channel_blocks * boxes.count * 4), 0.0), edges(4 * p.indices.size());
-    run(plan.units, threads, race, [&](int64_t begin, int64_t end) {
-      grad_boxes(upstream.read(), image.read(), boxes, partial.data(), plan, begin, end);
-    });
+    const BoxTable table = table_of(p, boxes, Method::kBilinear, plan, threads);
+    std::vector<double> partial(static_cast<size_t>(plan.channel_blocks * boxes.count * 4), 0.0);
+    std::vector<double> edges(4 * p.indices.size());
+    run(plan, threads, race,
+        [&](Units* units) { grad_boxes(upstream.read(), image.read(), table, partial.data(), plan, units); });
     finish_grad_boxes(partial.data(), boxes, plan, edges.data());
     all.append(reinterpret_cast<const char*>(edges.data()), static_cast<size_t>(boxes.count * 4 * (p.wide_boxes ? 8 : 4)));
   }

@@ -1,10 +1,11 @@
 // The kernels' interface: plain structs and pointers, so that a kernel can be built, tested and sanitised without torch.
 //
-// A kernel computes a range of its work units and nothing else. Units own what they write, so ranges may run on any
-// number of threads, in any order, and the result is the same to the last bit.
+// A kernel takes work units, one after the other, and computes those and nothing else. Units own what they write, so any
+// number of threads may share them, in any order, and the result is the same to the last bit.
 
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "sampling.h"
@@ -56,35 +57,52 @@ enum class Path : int8_t {
   kChannels,  // channels are innermost: vectors along them
   kTurned,    // planes, many samples: blocks of planes are turned into pixels first, then as kChannels
   kDirect,    // planes, few samples: sample by sample where they lie
+  kCells,     // up to four channels, many samples (gradient of the image): a pixel is one short vector
 };
 
-// How work on an image (N,C,H,W) is cut. On Path::kTurned, and for the gradient of the image on every path, a unit is a
-// part of a block of channels of an image; otherwise it is a box, in the forward a box in a block of channels.
+// How work on an image (N,C,H,W) is cut: a unit is a part of a block of channels, parts innermost. Of what it is a part
+// stands beside each kernel.
 struct Plan {
   Path path;
   int64_t channel_block;
   int64_t channel_blocks;
-  int64_t parts;  // of the boxes, or of the rows
+  int64_t parts;
   int64_t units;
+  int64_t order_bands;  // for BoxTable::arrange
 };
 
-// Forward: crops (M,C,h,w), dense.
-Plan plan_forward(const ConstView& image, const BoxList& boxes, const View& crops, int64_t threads);
-void forward(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value,
-             const View& crops, const Plan& plan, int64_t begin, int64_t end);
+// The units of a plan, one by one to whoever asks: a thread that is done early takes more of them.
+struct Units {
+  int64_t count;
+  std::atomic<int64_t> next{0};
 
-// Gradient of the image (N,C,H,W), dense. A unit is a block of channels in a band of rows of one image: it clears what
-// it owns, then adds what the boxes send there, in the order box, y, x, top-left, top-right, bottom-left, bottom-right.
-// That is TensorFlow's order at every pixel, whatever the cut into units.
+  bool take(int64_t* unit) {
+    *unit = next.fetch_add(1, std::memory_order_relaxed);
+    return *unit < count;
+  }
+};
+
+class BoxTable;  // cpu/box_table.h
+
+// Forward: crops (M,C,h,w), dense. On Path::kTurned a unit is a part of the boxes of one image in a block of channels, on
+// the others a part of all boxes.
+Plan plan_forward(const ConstView& image, const View& crops, int64_t threads);
+void forward(const ConstView& image, const BoxTable& boxes, Method method, double extrapolation_value,
+             const View& crops, const Plan& plan, Units* units);
+
+// Gradient of the image (N,C,H,W), dense. A unit is a band of rows of a block of channels of one image: it sums what
+// the boxes send there, in the order box, y, x, top-left, top-right, bottom-left, bottom-right, and writes it once. That
+// is TensorFlow's order at every pixel, whatever the cut into units.
 Plan plan_grad_image(const ConstView& grad_crops, const View& grad_image, int64_t threads);
-void grad_image(const ConstView& grad_crops, const BoxList& boxes, Method method, const View& grad_image,
-                const Plan& plan, int64_t begin, int64_t end);
+void grad_image(const ConstView& grad_crops, const BoxTable& boxes, Method method, const View& grad_image,
+                const Plan& plan, Units* units);
 
-// Gradient of the boxes, (M, 4) contiguous in the dtype of the edges. A unit sums over its channels and leaves four
-// doubles for each of its boxes in partial[channel_blocks][M][4]; finish_grad_boxes adds those up, block by block.
+// Gradient of the boxes, (M, 4) contiguous in the dtype of the edges. Units as in the forward; each sums over its
+// channels and leaves four doubles for each of its boxes in partial[channel_blocks][M][4], which is zero before;
+// finish_grad_boxes adds those up, block by block.
 Plan plan_grad_boxes(const ConstView& grad_crops, const ConstView& image, int64_t threads);
-void grad_boxes(const ConstView& grad_crops, const ConstView& image, const BoxList& boxes, double* partial,
-                const Plan& plan, int64_t begin, int64_t end);
+void grad_boxes(const ConstView& grad_crops, const ConstView& image, const BoxTable& boxes, double* partial,
+                const Plan& plan, Units* units);
 void finish_grad_boxes(const double* partial, const BoxList& boxes, const Plan& plan, void* grad_boxes);
 
 }  // namespace roi_align

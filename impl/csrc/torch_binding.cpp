@@ -1,6 +1,7 @@
 // The operators' schemas, and their implementation on the CPU: it makes the results and splits the work over torch's
 // threads. torch_cuda.cpp does the same for CUDA, in a library of its own; no other source knows torch.
 
+#include "cpu/box_table.h"
 #include "torch_tensors.h"
 
 #if defined(__linux__)
@@ -47,11 +48,25 @@ Tensor rounded(const Tensor& result, const Tensor& like) {
 // Enough elements that handing them to another thread costs less than working on them here.
 constexpr int64_t kElementsPerTask = 16384;
 
+BoxTable table_of(const BoxList& boxes, Method method, const int64_t (&image_size)[4], int64_t crop_height,
+                  int64_t crop_width, DType accumulate, int64_t bands) {
+  BoxTable table(boxes, method, image_size, crop_height, crop_width, accumulate);
+  constexpr int64_t kTapsPerTask = 4096;
+  const int64_t boxes_per_task = std::max<int64_t>(1, kTapsPerTask / (crop_height + crop_width));
+  torch::stable::parallel_for(0, boxes.count, boxes_per_task,
+                              [&](int64_t begin, int64_t end) { table.fill(begin, end); });
+  table.arrange(bands);
+  return table;
+}
+
+// Runs `work` on as many threads as the elements are worth, with the units for all of them to share.
 template <typename Work>
 void run(const Plan& plan, int64_t elements, const Work& work) {
   cpu_kernels();  // a refusal is raised here, not from a thread
-  const int64_t per_unit = std::max<int64_t>(1, elements / plan.units);
-  torch::stable::parallel_for(0, plan.units, std::max<int64_t>(1, kElementsPerTask / per_unit), work);
+  Units units{plan.units};
+  const int64_t worth = (elements + kElementsPerTask - 1) / kElementsPerTask;
+  const int64_t threads = std::min({int64_t{torch::stable::get_num_threads()}, worth, plan.units});
+  torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) { work(&units); });
 }
 
 Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& box_indices, int64_t crop_height,
@@ -68,9 +83,11 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
   const Tensor crops = new_result(wide, {list.count, image_view.size[1], crop_height, crop_width}, channels_last);
   const View crops_view = output_view(crops);
   if (crops.numel() == 0) return rounded(crops, image);
-  const Plan plan = plan_forward(image_view, list, crops_view, torch::stable::get_num_threads());
-  run(plan, crops.numel(), [&](int64_t begin, int64_t end) {
-    forward(image_view, list, how, extrapolation_value, crops_view, plan, begin, end);
+  const Plan plan = plan_forward(image_view, crops_view, torch::stable::get_num_threads());
+  const BoxTable table =
+      table_of(list, how, image_view.size, crop_height, crop_width, image_view.dtype, plan.order_bands);
+  run(plan, crops.numel(), [&](Units* units) {
+    forward(image_view, table, how, extrapolation_value, crops_view, plan, units);
   });
   return rounded(crops, image);
 }
@@ -90,9 +107,10 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
   if (result.numel() == 0) return rounded(result, grad);
   const View result_view = output_view(result);
   const Plan plan = plan_grad_image(grad_view, result_view, torch::stable::get_num_threads());
-  run(plan, grad.numel() + result.numel(), [&](int64_t begin, int64_t end) {
-    grad_image(grad_view, list, how, result_view, plan, begin, end);
-  });
+  const BoxTable table = table_of(list, how, result_view.size, grad_view.size[2], grad_view.size[3], grad_view.dtype,
+                                  plan.order_bands);
+  run(plan, grad.numel() + result.numel(),
+      [&](Units* units) { grad_image(grad_view, table, how, result_view, plan, units); });
   return rounded(result, grad);
 }
 
@@ -109,9 +127,10 @@ Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const
   if (grad.numel() == 0) return torch::stable::zero_(result);
   const Plan plan = plan_grad_boxes(grad_view, image_view, torch::stable::get_num_threads());
   std::vector<double> partial(static_cast<size_t>(plan.channel_blocks * list.count * 4), 0.0);
-  run(plan, grad.numel(), [&](int64_t begin, int64_t end) {
-    grad_boxes(grad_view, image_view, list, partial.data(), plan, begin, end);
-  });
+  const BoxTable table = table_of(list, Method::kBilinear, image_view.size, grad_view.size[2], grad_view.size[3],
+                                  image_view.dtype, plan.order_bands);
+  run(plan, grad.numel(),
+      [&](Units* units) { grad_boxes(grad_view, image_view, table, partial.data(), plan, units); });
   finish_grad_boxes(partial.data(), list, plan, result.mutable_data_ptr());
   return result;
 }

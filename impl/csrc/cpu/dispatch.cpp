@@ -52,19 +52,19 @@ const Kernels& kernels() {
 
 const char* cpu_kernels() { return kernels().name; }
 
-void forward(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value,
-             const View& crops, const Plan& plan, int64_t begin, int64_t end) {
-  kernels().forward(image, boxes, method, extrapolation_value, crops, plan, begin, end);
+void forward(const ConstView& image, const BoxTable& boxes, Method method, double extrapolation_value,
+             const View& crops, const Plan& plan, Units* units) {
+  kernels().forward(image, boxes, method, extrapolation_value, crops, plan, units);
 }
 
-void grad_image(const ConstView& grad_crops, const BoxList& boxes, Method method, const View& grad_image,
-                const Plan& plan, int64_t begin, int64_t end) {
-  kernels().grad_image(grad_crops, boxes, method, grad_image, plan, begin, end);
+void grad_image(const ConstView& grad_crops, const BoxTable& boxes, Method method, const View& grad_image,
+                const Plan& plan, Units* units) {
+  kernels().grad_image(grad_crops, boxes, method, grad_image, plan, units);
 }
 
-void grad_boxes(const ConstView& grad_crops, const ConstView& image, const BoxList& boxes, double* partial,
-                const Plan& plan, int64_t begin, int64_t end) {
-  kernels().grad_boxes(grad_crops, image, boxes, partial, plan, begin, end);
+void grad_boxes(const ConstView& grad_crops, const ConstView& image, const BoxTable& boxes, double* partial,
+                const Plan& plan, Units* units) {
+  kernels().grad_boxes(grad_crops, image, boxes, partial, plan, units);
 }
 
 }  // namespace roi_align

@@ -13,22 +13,23 @@ Value interpolate(const Value& top_left, const Value& top_right, const Value& bo
   return top + (bottom - top) * ly;
 }
 
-template <typename T>
+template <bool stream, typename T>
 ROI_ALIGN_INLINE void interpolate_channels(const T* top_left, const T* top_right, const T* bottom_left,
                                            const T* bottom_right, T lx, T ly, T* out, int64_t channels) {
-  constexpr int64_t kCount = Lanes<T>::kCount;
+  using L = Lanes<T>;
   int64_t c = 0;
-  for (; c + kCount <= channels; c += kCount) {
-    Lanes<T>::store(out + c, interpolate(Lanes<T>::load(top_left + c), Lanes<T>::load(top_right + c),
-                                         Lanes<T>::load(bottom_left + c), Lanes<T>::load(bottom_right + c), lx, ly));
+  for (; c + L::kCount <= channels; c += L::kCount) {
+    const auto value = interpolate(L::load(top_left + c), L::load(top_right + c), L::load(bottom_left + c),
+                                   L::load(bottom_right + c), lx, ly);
+    stream ? L::stream(out + c, value) : L::store(out + c, value);
   }
   for (; c < channels; ++c) {
     out[c] = interpolate(top_left[c], top_right[c], bottom_left[c], bottom_right[c], lx, ly);
   }
 }
 
-// Rows y_begin to y_end of one box's crop. Inlined, so that a caller's constant number of channels stays a constant.
-template <Method method, typename T>
+// Rows y_begin to y_end of one box's crop. Inlined, so that a caller's constants stay constants.
+template <Method method, bool stream, typename T>
 ROI_ALIGN_INLINE void crop_pixels(const Pixels<const T>& image, const BoxTaps<T>& taps, T extrapolation,
                                   const Pixels<T>& crop, int64_t y_begin, int64_t y_end, int64_t crop_width,
                                   int64_t channels) {
@@ -44,17 +45,18 @@ ROI_ALIGN_INLINE void crop_pixels(const Pixels<const T>& image, const BoxTaps<T>
       continue;
     }
     leave_out(row, 0, taps.x.begin);
-    const Tap<T> ty = taps.y[y];
+    const Tap<T>& ty = taps.y[y];
     const T *top = image.at(ty.low, 0), *bottom = image.at(ty.high, 0);
+    const T ly = ty.weight;
     for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
-      const Tap<T> tx = taps.x[x];
+      const Tap<T>& tx = taps.x[x];
       T* out = row + x * crop.pixel_stride;
       const int64_t left = tx.low * image.pixel_stride, right = tx.high * image.pixel_stride;
       if (method == Method::kNearest) {
         std::memcpy(out, top + left, static_cast<size_t>(channels) * sizeof(T));
       } else {
-        interpolate_channels(top + left, top + right, bottom + left, bottom + right, tx.weight, ty.weight, out,
-                             channels);
+        interpolate_channels<stream>(top + left, top + right, bottom + left, bottom + right, tx.weight, ly, out,
+                                     channels);
       }
     }
     leave_out(row, taps.x.end, crop_width);
@@ -132,61 +134,68 @@ void crop_few_channels(const Pixels<const T>& image, int64_t channels, const Box
   }
 }
 
-template <Method method, typename T>
-void forward_channels(const ConstView& image, const BoxList& boxes, T extrapolation, const View& crops,
-                      const Plan& plan, int64_t begin, int64_t end) {
-  BoxTaps<T> taps(crops.size[2], crops.size[3]);
-  const bool few = crops.size[1] < kBlock / 2;
-  ColumnRows<T> rows(few ? crops.size[3] * crops.size[1] : 0);
-  for (int64_t unit = begin; unit < end;) {
-    const int64_t row = unit / plan.channel_blocks, first_unit = row * plan.channel_blocks;
-    // All of this box's channels that are in the range at once, so that its taps are computed once.
-    const int64_t unit_end = std::min(end, first_unit + plan.channel_blocks);
-    const int64_t first = (unit - first_unit) * plan.channel_block;
-    const int64_t channels = std::min(crops.size[1], (unit_end - first_unit) * plan.channel_block) - first;
-    taps.fill(boxes, row, method, image.size[2], image.size[3]);
-    const Pixels<const T> pixels{
-        static_cast<const T*>(image.data) + image_index(boxes, row) * image.stride[0] + first, image.stride[2],
-        image.stride[3]};
-    const Pixels<T> crop{static_cast<T*>(crops.data) + row * crops.stride[0] + first * crops.stride[1],
-                         crops.stride[2], crops.stride[3]};
-    if (few) {
-      crop_few_channels<method>(pixels, channels, taps, extrapolation, crop.data, crops, rows);
-    } else {
-      crop_pixels<method>(pixels, taps, extrapolation, crop, 0, crops.size[2], crops.size[3], channels);
-    }
-    unit = unit_end;
-  }
-}
-
-// A result of this size is not in the caches any more when its last crop is written.
+// A result of this size is not in the caches any more when its last crop is written: it goes past them.
 constexpr int64_t kStreamBytes = int64_t{8} << 20;
 
+// Whether runs of `run` elements of the crops, one after the other, are whole lines of a large result.
+template <typename T>
+bool streams(const View& crops, int64_t run) {
+  const int64_t bytes = crops.size[0] * crops.size[1] * crops.size[2] * crops.size[3] * static_cast<int64_t>(sizeof(T));
+  return bytes >= kStreamBytes && run * static_cast<int64_t>(sizeof(T)) % 64 == 0 &&
+         reinterpret_cast<uintptr_t>(crops.data) % 64 == 0;
+}
+
+template <Method method, bool stream, typename T>
+void forward_channels(const ConstView& image, const BoxTable& boxes, T extrapolation, const View& crops,
+                      const Plan& plan, Units* units) {
+  const bool few = crops.size[1] < kBlock / 2;
+  ColumnRows<T> rows(few ? crops.size[3] * crops.size[1] : 0);
+  for (int64_t unit; units->take(&unit);) {
+    const int64_t first = unit / plan.parts * plan.channel_block;
+    const int64_t channels = std::min(crops.size[1] - first, plan.channel_block);
+    const Part part = part_of(0, boxes.count(), unit % plan.parts, plan.parts);
+    for (int64_t position = part.begin; position < part.end; ++position) {
+      const int64_t row = boxes.row_at(position);
+      const BoxTaps<T> taps = boxes.taps<T>(row);
+      const Pixels<const T> pixels{
+          static_cast<const T*>(image.data) + boxes.span(row).image * image.stride[0] + first, image.stride[2],
+          image.stride[3]};
+      const Pixels<T> crop{static_cast<T*>(crops.data) + row * crops.stride[0] + first * crops.stride[1],
+                           crops.stride[2], crops.stride[3]};
+      if (few) {
+        crop_few_channels<method>(pixels, channels, taps, extrapolation, crop.data, crops, rows);
+      } else {
+        crop_pixels<method, stream>(pixels, taps, extrapolation, crop, 0, crops.size[2], crops.size[3], channels);
+      }
+    }
+  }
+  if (stream) stream_fence();
+}
+
 template <Method method, typename T>
-void forward_turned(const ConstView& image, const BoxList& boxes, T extrapolation, const View& crops, const Plan& plan,
-                    int64_t begin, int64_t end) {
+void forward_turned(const ConstView& image, const BoxTable& boxes, T extrapolation, const View& crops, const Plan& plan,
+                    Units* units) {
   const int64_t crop_height = crops.size[2], crop_width = crops.size[3], crop_size = crop_height * crop_width;
   const int64_t rows_a_tile = tile_rows<T>(crop_height, crop_width);
-  // A large result goes past the caches. A block of planes of one crop is one run of whole lines if all blocks are full.
-  const bool stream = crops.size[0] * crops.size[1] * crop_size * static_cast<int64_t>(sizeof(T)) >= kStreamBytes &&
-                      rows_a_tile == crop_height && crops.size[1] % kBlock == 0 &&
-                      reinterpret_cast<uintptr_t>(crops.data) % 64 == 0;
+  // A block of planes of one crop is one run if all blocks are full.
+  const bool stream =
+      streams<T>(crops, kBlock * crop_size) && rows_a_tile == crop_height && crops.size[1] % kBlock == 0;
   std::vector<T> tile(static_cast<size_t>(rows_a_tile * crop_width * kBlock)), planes(stream ? tile.size() : 0);
-  BoxTaps<T> taps(crop_height, crop_width);
   TurnedBlock<T> turned;
-  for (int64_t unit = begin; unit < end; ++unit) {
+  for (int64_t unit; units->take(&unit);) {
     const int64_t block = unit / plan.parts % plan.channel_blocks, n = unit / plan.parts / plan.channel_blocks;
-    const int64_t first = block * plan.channel_block, channels = std::min(kBlock, crops.size[1] - first);
-    const Part part = part_of(boxes.count, unit % plan.parts, plan.parts);
-    for (int64_t row = part.begin; row < part.end; ++row) {
-      if (image_index(boxes, row) != n) continue;
-      taps.fill(boxes, row, method, image.size[2], image.size[3]);
-      const Pixels<const T> pixels = turned.of(image, n, block, plan);
+    const int64_t first = block * kBlock, channels = std::min(kBlock, crops.size[1] - first);
+    const Part part = part_of(boxes.first_of(n), boxes.first_of(n + 1), unit % plan.parts, plan.parts);
+    if (part.begin == part.end) continue;
+    const Pixels<const T> pixels{turned.of(image, n, block), image.size[3] * kBlock, kBlock};
+    for (int64_t position = part.begin; position < part.end; ++position) {
+      const int64_t row = boxes.row_at(position);
+      const BoxTaps<T> taps = boxes.taps<T>(row);
       T* out = static_cast<T*>(crops.data) + row * crops.stride[0] + first * crops.stride[1];
       for (int64_t y = 0; y < crop_height; y += rows_a_tile) {
         const int64_t y_end = std::min(crop_height, y + rows_a_tile), count = (y_end - y) * crop_width;
         const Pixels<T> crop{tile.data(), crop_width * kBlock, kBlock, y};
-        crop_pixels<method>(pixels, taps, extrapolation, crop, y, y_end, crop_width, kBlock);
+        crop_pixels<method, false>(pixels, taps, extrapolation, crop, y, y_end, crop_width, kBlock);
         if (stream) {
           turn_out(tile.data(), count, planes.data(), crop_size, kBlock);
           stream_out(planes.data(), kBlock * crop_size, out);
@@ -199,62 +208,59 @@ void forward_turned(const ConstView& image, const BoxList& boxes, T extrapolatio
   if (stream) stream_fence();
 }
 
+// All boxes pass over a few planes before the next few, which then stay in cache.
 template <Method method, typename T>
-void crop_planes(const ConstView& image, int64_t n, const BoxTaps<T>& taps, T extrapolation, const View& crops,
-                 int64_t row, int64_t channel_begin, int64_t channel_end, ColumnRows<T>& rows) {
-  for (int64_t c = channel_begin; c < channel_end; ++c) {
-    const T* plane = static_cast<const T*>(image.data) + n * image.stride[0] + c * image.stride[1];
-    // Where planes are not turned, crops are dense planes too.
-    T* out = static_cast<T*>(crops.data) + row * crops.stride[0] + c * crops.stride[1];
-    const Pixels<const T> pixels{plane, image.stride[2], image.stride[3]};
-    crop_rows<method>(pixels, 1, taps, extrapolation, out, crops.size[2], crops.size[3], rows);
-  }
-}
-
-// All boxes pass over a few planes before the next few, which then stay in cache; taps are computed again for each
-// block of planes, which costs less than a cache miss a sample.
-template <Method method, typename T>
-void forward_direct(const ConstView& image, const BoxList& boxes, T extrapolation, const View& crops, const Plan& plan,
-                    int64_t begin, int64_t end) {
-  BoxTaps<T> taps(crops.size[2], crops.size[3]);
+void forward_direct(const ConstView& image, const BoxTable& boxes, T extrapolation, const View& crops, const Plan& plan,
+                    Units* units) {
   ColumnRows<T> rows(crops.size[3]);
-  for (int64_t unit = begin; unit < end; ++unit) {
-    const int64_t row = unit % boxes.count, first = unit / boxes.count * plan.channel_block;
-    taps.fill(boxes, row, method, image.size[2], image.size[3]);
-    crop_planes<method>(image, image_index(boxes, row), taps, extrapolation, crops, row, first,
-                        std::min(crops.size[1], first + plan.channel_block), rows);
+  for (int64_t unit; units->take(&unit);) {
+    const int64_t first = unit / plan.parts * plan.channel_block;
+    const int64_t last = std::min(crops.size[1], first + plan.channel_block);
+    const Part part = part_of(0, boxes.count(), unit % plan.parts, plan.parts);
+    for (int64_t position = part.begin; position < part.end; ++position) {
+      const int64_t row = boxes.row_at(position);
+      const BoxTaps<T> taps = boxes.taps<T>(row);
+      const T* const planes = static_cast<const T*>(image.data) + boxes.span(row).image * image.stride[0];
+      for (int64_t c = first; c < last; ++c) {
+        // Where planes are not turned, crops are dense planes too.
+        T* out = static_cast<T*>(crops.data) + row * crops.stride[0] + c * crops.stride[1];
+        const Pixels<const T> plane{planes + c * image.stride[1], image.stride[2], image.stride[3]};
+        crop_rows<method>(plane, 1, taps, extrapolation, out, crops.size[2], crops.size[3], rows);
+      }
+    }
   }
 }
 
 template <Method method, typename T>
-void forward_by(const ConstView& image, const BoxList& boxes, double extrapolation_value, const View& crops,
-                const Plan& plan, int64_t begin, int64_t end) {
+void forward_by(const ConstView& image, const BoxTable& boxes, double extrapolation_value, const View& crops,
+                const Plan& plan, Units* units) {
   const T extrapolation = static_cast<T>(extrapolation_value);
-  switch (plan.path) {
-    case Path::kChannels:
-      return forward_channels<method>(image, boxes, extrapolation, crops, plan, begin, end);
-    case Path::kTurned:
-      return forward_turned<method>(image, boxes, extrapolation, crops, plan, begin, end);
-    case Path::kDirect:
-      return forward_direct<method>(image, boxes, extrapolation, crops, plan, begin, end);
+  if (plan.path == Path::kTurned) {
+    forward_turned<method>(image, boxes, extrapolation, crops, plan, units);
+  } else if (plan.path == Path::kDirect) {
+    forward_direct<method>(image, boxes, extrapolation, crops, plan, units);
+  } else if (streams<T>(crops, plan.channel_block) && streams<T>(crops, crops.size[1])) {
+    forward_channels<method, true>(image, boxes, extrapolation, crops, plan, units);
+  } else {
+    forward_channels<method, false>(image, boxes, extrapolation, crops, plan, units);
   }
 }
 
 template <typename T>
-void forward_of(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value,
-                const View& crops, const Plan& plan, int64_t begin, int64_t end) {
+void forward_of(const ConstView& image, const BoxTable& boxes, Method method, double extrapolation_value,
+                const View& crops, const Plan& plan, Units* units) {
   if (method == Method::kNearest) {
-    forward_by<Method::kNearest, T>(image, boxes, extrapolation_value, crops, plan, begin, end);
+    forward_by<Method::kNearest, T>(image, boxes, extrapolation_value, crops, plan, units);
   } else {
-    forward_by<Method::kBilinear, T>(image, boxes, extrapolation_value, crops, plan, begin, end);
+    forward_by<Method::kBilinear, T>(image, boxes, extrapolation_value, crops, plan, units);
   }
 }
 
-void forward(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value,
-             const View& crops, const Plan& plan, int64_t begin, int64_t end) {
+void forward(const ConstView& image, const BoxTable& boxes, Method method, double extrapolation_value,
+             const View& crops, const Plan& plan, Units* units) {
   if (image.dtype == DType::kFloat64) {
-    forward_of<double>(image, boxes, method, extrapolation_value, crops, plan, begin, end);
+    forward_of<double>(image, boxes, method, extrapolation_value, crops, plan, units);
   } else {
-    forward_of<float>(image, boxes, method, extrapolation_value, crops, plan, begin, end);
+    forward_of<float>(image, boxes, method, extrapolation_value, crops, plan, units);
   }
 }

@@ -77,26 +77,18 @@ struct EdgeSums {
 template <typename T>
 struct BoxGradient {
   const ConstView& grad_crops;
-  const BoxList& boxes;
-  int64_t height, width;
+  const BoxTable& boxes;
   std::vector<EdgeSlopes> move_y, move_x;
-  BoxTaps<T> taps;
 
-  BoxGradient(const ConstView& grad_crops, const ConstView& image, const BoxList& boxes)
-      : grad_crops(grad_crops),
-        boxes(boxes),
-        height(image.size[2]),
-        width(image.size[3]),
-        taps(grad_crops.size[2], grad_crops.size[3]) {
+  BoxGradient(const ConstView& grad_crops, const ConstView& image, const BoxTable& boxes)
+      : grad_crops(grad_crops), boxes(boxes) {
     for (int64_t y = 0; y < grad_crops.size[2]; ++y) {
-      move_y.push_back(edge_slopes(boxes.rule, y, height, grad_crops.size[2]));
+      move_y.push_back(edge_slopes(boxes.rule(), y, image.size[2], grad_crops.size[2]));
     }
     for (int64_t x = 0; x < grad_crops.size[3]; ++x) {
-      move_x.push_back(edge_slopes(boxes.rule, x, width, grad_crops.size[3]));
+      move_x.push_back(edge_slopes(boxes.rule(), x, image.size[3], grad_crops.size[3]));
     }
   }
-
-  void fill(int64_t row) { taps.fill(boxes, row, Method::kBilinear, height, width); }
 
   const T* upstream(int64_t row, int64_t c, int64_t y, int64_t x) const {
     return static_cast<const T*>(grad_crops.data) + row * grad_crops.stride[0] + c * grad_crops.stride[1] +
@@ -126,33 +118,36 @@ ROI_ALIGN_INLINE void sum_channels(const T* top_left, const T* top_right, const 
 constexpr int64_t kSideBySide = 4;
 
 // Up to kSideBySide blocks of channels of pixels whose channels are innermost. An upstream gradient whose channels are
-// not is turned. Inlined, so that a caller's constant number of channels stays a constant.
+// not is turned, a few rows at a time. Inlined, so that a caller's constant number of channels stays a constant.
 template <typename T>
 ROI_ALIGN_INLINE void sum_pixels(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels,
                                  const Pixels<const T>& image, std::vector<T>& scratch, EdgeSums<T>* sums) {
   const ConstView& crops = of.grad_crops;
+  const BoxTaps<T> taps = of.boxes.template taps<T>(row);
   const bool turn = crops.stride[1] != 1;
   constexpr int64_t turned_stride = kSideBySide * kBlock;
-  const int64_t crop_width = crops.size[3];
-  if (turn) scratch.resize(static_cast<size_t>(crop_width * turned_stride));
-  for (int64_t y = of.taps.y.begin; y < of.taps.y.end; ++y) {
-    const Tap<T> ty = of.taps.y[y];
-    const T *top = image.at(ty.low, 0), *bottom = image.at(ty.high, 0);
-    const T* upstream = of.upstream(row, first, y, 0);
-    for (int64_t c = 0; turn && c < channels; c += kBlock) {
-      turn_in<turned_stride>(upstream + c * crops.stride[1], crops.stride[1], crops.stride[3],
-                             std::min(kBlock, channels - c), crop_width, scratch.data() + c);
+  const int64_t width = crops.size[3], rows = tile_rows<T>(crops.size[2], width);
+  if (turn) scratch.resize(static_cast<size_t>(rows * width * turned_stride));
+  Pixels<const T> grad{of.upstream(row, first, 0, 0), crops.stride[2], crops.stride[3]};
+  for (int64_t y = taps.y.begin; y < taps.y.end; ++y) {
+    if (turn && (y - taps.y.begin) % rows == 0) {
+      const int64_t there = std::min(rows, crops.size[2] - y);
+      for (int64_t c = 0; c < channels; c += kBlock) {
+        turn_rows_in<turned_stride>(of.upstream(row, first + c, y, 0), crops.stride[1], crops.stride[2],
+                                    crops.stride[3], std::min(kBlock, channels - c), there, width, scratch.data() + c);
+      }
+      grad = {scratch.data(), width * turned_stride, turned_stride, y};
     }
-    const T* grad = turn ? scratch.data() : upstream;
-    const int64_t grad_stride = turn ? turned_stride : crops.stride[3];
-    for (int64_t x = of.taps.x.begin; x < of.taps.x.end; ++x) {
-      const Tap<T> tx = of.taps.x[x];
+    const Tap<T>& ty = taps.y[y];
+    const T *top = image.at(ty.low, 0), *bottom = image.at(ty.high, 0);
+    for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
+      const Tap<T>& tx = taps.x[x];
       const int64_t left = tx.low * image.pixel_stride, right = tx.high * image.pixel_stride;
+      const T* const g = grad.at(y, x);
       for (int64_t c = 0; c < channels; c += kBlock) {
         EdgeSums<T>& block = sums[c / kBlock];
         sum_channels(top + left + c, top + right + c, bottom + left + c, bottom + right + c, tx.weight, ty.weight,
-                     grad + x * grad_stride + c, std::min(kBlock, channels - c), block.row,
-                     block.columns.data() + x * kBlock);
+                     g + c, std::min(kBlock, channels - c), block.row, block.columns.data() + x * kBlock);
       }
     }
     for (int64_t c = 0; c < channels; c += kBlock) sums[c / kBlock].end_row(of.move_y[static_cast<size_t>(y)]);
@@ -163,15 +158,16 @@ ROI_ALIGN_INLINE void sum_pixels(const BoxGradient<T>& of, int64_t row, int64_t 
 template <typename T>
 void sum_planes(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels, const ConstView& image,
                 EdgeSums<T>& sums) {
-  const T* planes = static_cast<const T*>(image.data) + image_index(of.boxes, row) * image.stride[0];
-  for (int64_t y = of.taps.y.begin; y < of.taps.y.end; ++y) {
-    const Tap<T> ty = of.taps.y[y];
+  const T* planes = static_cast<const T*>(image.data) + of.boxes.span(row).image * image.stride[0];
+  const BoxTaps<T> taps = of.boxes.template taps<T>(row);
+  for (int64_t y = taps.y.begin; y < taps.y.end; ++y) {
+    const Tap<T>& ty = taps.y[y];
     for (int64_t c = 0; c < channels; ++c) {
       const T* plane = planes + (first + c) * image.stride[1];
       const T *top = plane + ty.low * image.stride[2], *bottom = plane + ty.high * image.stride[2];
       const T* grad = of.upstream(row, first + c, y, 0);
-      for (int64_t x = of.taps.x.begin; x < of.taps.x.end; ++x) {
-        const Tap<T> tx = of.taps.x[x];
+      for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
+        const Tap<T>& tx = taps.x[x];
         const int64_t left = tx.low * image.stride[3], right = tx.high * image.stride[3];
         const Slope<T> s = slope(top[left], top[right], bottom[left], bottom[right], tx.weight, ty.weight,
                                  grad[x * of.grad_crops.stride[3]]);
@@ -196,64 +192,66 @@ void sum_blocks(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t ch
     sum_pixels(of, row, first, channels, image, scratch, sums.data());
   }
   for (int64_t c = 0; c < channels; c += kBlock) {
-    sums[static_cast<size_t>(c / kBlock)].finish(of.boxes.rule, of.move_x, edges);
+    sums[static_cast<size_t>(c / kBlock)].finish(of.boxes.rule(), of.move_x, edges);
   }
 }
 
 template <typename T>
-void grad_boxes_turned(const ConstView& grad_crops, const ConstView& image, const BoxList& boxes, double* partial,
-                       const Plan& plan, int64_t begin, int64_t end) {
-  BoxGradient<T> of(grad_crops, image, boxes);
+void grad_boxes_turned(const ConstView& grad_crops, const ConstView& image, const BoxTable& boxes, double* partial,
+                       const Plan& plan, Units* units) {
+  const BoxGradient<T> of(grad_crops, image, boxes);
   std::vector<EdgeSums<T>> sums(1, EdgeSums<T>(grad_crops.size[3]));
   std::vector<T> scratch;
   TurnedBlock<T> turned;
-  for (int64_t unit = begin; unit < end; ++unit) {
+  for (int64_t unit; units->take(&unit);) {
     const int64_t block = unit / plan.parts % plan.channel_blocks, n = unit / plan.parts / plan.channel_blocks;
-    const int64_t first = block * plan.channel_block, channels = std::min(kBlock, image.size[1] - first);
-    const Part part = part_of(boxes.count, unit % plan.parts, plan.parts);
-    for (int64_t row = part.begin; row < part.end; ++row) {
-      if (image_index(boxes, row) != n) continue;
-      of.fill(row);
-      if (grad_crops.stride[1] != 1) bring_in(of.upstream(row, first, 0, 0), grad_crops, channels);
-      sum_blocks(of, row, first, channels, turned.of(image, n, block, plan), scratch, sums,
-                 partial + (block * boxes.count + row) * 4);
+    const int64_t first = block * kBlock, channels = std::min(kBlock, image.size[1] - first);
+    const Part part = part_of(boxes.first_of(n), boxes.first_of(n + 1), unit % plan.parts, plan.parts);
+    if (part.begin == part.end) continue;
+    const Pixels<const T> pixels{turned.of(image, n, block), image.size[3] * kBlock, kBlock};
+    for (int64_t position = part.begin; position < part.end; ++position) {
+      const int64_t row = boxes.row_at(position);
+      if (grad_crops.stride[1] != 1) {
+        expect(of.upstream(boxes.row_at(std::min(position + 1, part.end - 1)), first, 0, 0), grad_crops, channels);
+      }
+      sum_blocks(of, row, first, channels, pixels, scratch, sums, partial + (block * boxes.count() + row) * 4);
     }
   }
 }
 
 template <typename T>
-void grad_boxes_of(const ConstView& grad_crops, const ConstView& image, const BoxList& boxes, double* partial,
-                   const Plan& plan, int64_t begin, int64_t end) {
-  if (plan.path == Path::kTurned) {
-    grad_boxes_turned<T>(grad_crops, image, boxes, partial, plan, begin, end);
-    return;
-  }
-  BoxGradient<T> of(grad_crops, image, boxes);
+void grad_boxes_of(const ConstView& grad_crops, const ConstView& image, const BoxTable& boxes, double* partial,
+                   const Plan& plan, Units* units) {
+  if (plan.path == Path::kTurned) return grad_boxes_turned<T>(grad_crops, image, boxes, partial, plan, units);
+  const BoxGradient<T> of(grad_crops, image, boxes);
   const int64_t together = plan.path == Path::kChannels ? kSideBySide * kBlock : kBlock;
   std::vector<EdgeSums<T>> sums(static_cast<size_t>(together / kBlock), EdgeSums<T>(grad_crops.size[3]));
   std::vector<T> scratch;
-  for (int64_t row = begin; row < end; ++row) {
-    of.fill(row);
-    const T* base = static_cast<const T*>(image.data) + image_index(boxes, row) * image.stride[0];
-    for (int64_t first = 0; first < image.size[1]; first += together) {
-      const int64_t channels = std::min(together, image.size[1] - first);
-      if (plan.path == Path::kChannels) {
-        sum_blocks(of, row, first, channels, {base + first, image.stride[2], image.stride[3]}, scratch, sums,
-                   partial + row * 4);
-      } else {
-        sums[0].clear();
-        sum_planes(of, row, first, channels, image, sums[0]);
-        sums[0].finish(boxes.rule, of.move_x, partial + row * 4);
+  for (int64_t unit; units->take(&unit);) {
+    const Part part = part_of(0, boxes.count(), unit, plan.parts);
+    for (int64_t position = part.begin; position < part.end; ++position) {
+      const int64_t row = boxes.row_at(position);
+      const T* base = static_cast<const T*>(image.data) + boxes.span(row).image * image.stride[0];
+      for (int64_t first = 0; first < image.size[1]; first += together) {
+        const int64_t channels = std::min(together, image.size[1] - first);
+        if (plan.path == Path::kChannels) {
+          sum_blocks(of, row, first, channels, {base + first, image.stride[2], image.stride[3]}, scratch, sums,
+                     partial + row * 4);
+        } else {
+          sums[0].clear();
+          sum_planes(of, row, first, channels, image, sums[0]);
+          sums[0].finish(boxes.rule(), of.move_x, partial + row * 4);
+        }
       }
     }
   }
 }
 
-void grad_boxes(const ConstView& grad_crops, const ConstView& image, const BoxList& boxes, double* partial,
-                const Plan& plan, int64_t begin, int64_t end) {
+void grad_boxes(const ConstView& grad_crops, const ConstView& image, const BoxTable& boxes, double* partial,
+                const Plan& plan, Units* units) {
   if (image.dtype == DType::kFloat64) {
-    grad_boxes_of<double>(grad_crops, image, boxes, partial, plan, begin, end);
+    grad_boxes_of<double>(grad_crops, image, boxes, partial, plan, units);
   } else {
-    grad_boxes_of<float>(grad_crops, image, boxes, partial, plan, begin, end);
+    grad_boxes_of<float>(grad_crops, image, boxes, partial, plan, units);
   }
 }

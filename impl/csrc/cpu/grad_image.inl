@@ -1,24 +1,48 @@
 // The gradient of the image on the CPU: every crop pixel is handed back to the four pixels that it was read from.
 //
 // Boxes overlap, so many samples add to one pixel. Instead of atomics, a unit of work owns pixels (a block of channels
-// in a band of rows) and walks over all boxes of its image; what falls outside of it is some other unit's. Sums are then
+// in a band of rows) and goes over all boxes of its image; what falls outside of it is some other unit's. Sums are then
 // made in the order of the boxes at every pixel, which is TensorFlow's order and is the same for any number of threads.
 //
-// The loop that matters is `scatter_channels`: one sample, all channels of the unit. Planes that get many samples are
-// summed in a turned block (lanes.inl) and turned once at the end; with few samples `scatter_planes` adds in place.
+// A unit sums in a scratch that stays in the second-level cache, its channels innermost whatever the layout, and writes
+// its part of the gradient once, past the caches if the gradient is large. The loop that matters is `scatter_channels`:
+// one sample, all channels of the unit; for images of a few channels it is `scatter_cells`. With few samples on a large
+// map `scatter_planes` adds to planes where they lie.
 
 struct Tile {
   int64_t n, channel_begin, channel_end, row_begin, row_end;
 
   int64_t channels() const { return channel_end - channel_begin; }
+  int64_t rows() const { return row_end - row_begin; }
   bool has_row(int64_t row) const { return row >= row_begin && row < row_end; }
+  bool meets(const BoxSpan& box) const { return box.first_row < row_end && box.last_row >= row_begin; }
 };
 
 inline Tile tile_of(const Plan& plan, const View& image, int64_t unit) {
-  const Part rows = part_of(image.size[2], unit % plan.parts, plan.parts);
+  const Part rows = part_of(0, image.size[2], unit % plan.parts, plan.parts);
   const int64_t block = unit / plan.parts % plan.channel_blocks;
   return {unit / plan.parts / plan.channel_blocks, block * plan.channel_block,
           std::min(image.size[1], (block + 1) * plan.channel_block), rows.begin, rows.end};
+}
+
+// The boxes that may send anything to a tile, in their order.
+inline const std::vector<int64_t>& reaching(const Tile& tile, const BoxTable& boxes, std::vector<int64_t>* rows) {
+  rows->clear();
+  for (int64_t position = boxes.first_of(tile.n); position < boxes.first_of(tile.n + 1); ++position) {
+    const int64_t row = boxes.row_at(position);
+    if (tile.meets(boxes.span(row))) rows->push_back(row);
+  }
+  return *rows;
+}
+
+// The samples of a box that send anything to a tile; positions are monotonic, so they are neighbours.
+template <typename T>
+Part rows_for(const Tile& tile, const AxisTaps<T>& taps) {
+  const auto meets = [&](int64_t y) { return tile.has_row(taps[y].low) || tile.has_row(taps[y].high); };
+  Part part{taps.begin, taps.end};
+  while (part.begin < part.end && !meets(part.begin)) ++part.begin;
+  while (part.begin < part.end && !meets(part.end - 1)) --part.end;
+  return part;
 }
 
 // pixel[c] += wx * (wy * grad[c]) for the pixels left and right. They are the same one at an integer position, so each
@@ -44,18 +68,18 @@ void add_channels(T* pixel, const T* grad, int64_t channels) {
   for (int64_t c = 0; c < channels; ++c) pixel[c] += grad[c];
 }
 
-// Rows y_begin to y_end of one box's upstream gradient. Inlined, so that a constant number of channels stays one.
+// Rows y_begin to y_end of one box's upstream gradient, all inside. Inlined, so that a constant number of channels stays one.
 template <Method method, typename T>
 ROI_ALIGN_INLINE void scatter_pixels(const Pixels<const T>& grad, const BoxTaps<T>& taps, int64_t y_begin,
                                      int64_t y_end, const Pixels<T>& image, const Tile& tile, int64_t channels) {
-  for (int64_t y = std::max(y_begin, taps.y.begin); y < std::min(y_end, taps.y.end); ++y) {
-    const Tap<T> ty = taps.y[y];
+  for (int64_t y = y_begin; y < y_end; ++y) {
+    const Tap<T>& ty = taps.y[y];
     const bool has_top = tile.has_row(ty.low), has_bottom = tile.has_row(ty.high);
     T* top = has_top ? image.at(ty.low, 0) : nullptr;
     T* bottom = has_bottom ? image.at(ty.high, 0) : nullptr;
     const T* row = grad.at(y, 0);
     for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
-      const Tap<T> tx = taps.x[x];
+      const Tap<T>& tx = taps.x[x];
       const T* g = row + x * grad.pixel_stride;
       const int64_t left = tx.low * image.pixel_stride, right = tx.high * image.pixel_stride;
       if (method == Method::kNearest) {
@@ -68,59 +92,139 @@ ROI_ALIGN_INLINE void scatter_pixels(const Pixels<const T>& grad, const BoxTaps<
   }
 }
 
-// Reads planes of a crop once, in the order in which they lie: a turn takes sixteen of them at a time, and what is not
-// yet in a cache then arrives more slowly than as one run. Not a step past the last element: a view may end with its
-// memory.
-template <typename T>
-void bring_in(const T* planes, const ConstView& crops, int64_t channels) {
-  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T)), kMost = (64 << 10) / static_cast<int64_t>(sizeof(T));
-  const int64_t last = (channels - 1) * crops.stride[1] + (crops.size[2] - 1) * crops.stride[2] +
-                       (crops.size[3] - 1) * crops.stride[3];
-  for (int64_t i = 0; i <= std::min(last, kMost); i += kLine) {
-    const T value = planes[i];
-    asm volatile("" : : "m"(value));  // or the compiler would see that nobody needs it
-  }
-}
-
 // One box's upstream gradient, all channels of the tile, into pixels whose channels are innermost. If its own channels
-// are not, it is turned, a block of channels and a few rows at a time.
+// are not, it is turned, a block of channels and a few rows at a time. `next_row` is the box that follows.
 template <Method method, typename T>
-void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& taps, const Pixels<T>& image,
-                 const Tile& tile, std::vector<T>& scratch) {
+void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& taps, const Pixels<T>& sums,
+                 const Tile& tile, std::vector<T>& scratch, int64_t next_row) {
   const int64_t height = grad_crops.size[2], width = grad_crops.size[3];
-  const T* crop = static_cast<const T*>(grad_crops.data) + row * grad_crops.stride[0] +
-                  tile.channel_begin * grad_crops.stride[1];
+  const T* const crops = static_cast<const T*>(grad_crops.data) + tile.channel_begin * grad_crops.stride[1];
+  const T *const crop = crops + row * grad_crops.stride[0], *const next = crops + next_row * grad_crops.stride[0];
+  const Part wanted = rows_for(tile, taps.y);
+  if (wanted.begin == wanted.end) return;
   if (grad_crops.stride[1] == 1) {
     const Pixels<const T> grad{crop, grad_crops.stride[2], grad_crops.stride[3]};
     if (tile.channels() == kBlock) {
-      scatter_pixels<method>(grad, taps, 0, height, image, tile, kBlock);
+      scatter_pixels<method>(grad, taps, wanted.begin, wanted.end, sums, tile, kBlock);
     } else {
-      scatter_pixels<method>(grad, taps, 0, height, image, tile, tile.channels());
+      scatter_pixels<method>(grad, taps, wanted.begin, wanted.end, sums, tile, tile.channels());
     }
     return;
   }
-  bring_in(crop, grad_crops, tile.channels());
   // A few blocks are turned side by side, so that a sample's taps serve all of their channels.
   constexpr int64_t kTogether = 4 * kBlock;
   const int64_t rows = tile_rows<T>(height, width);
   scratch.resize(static_cast<size_t>(rows * width * kTogether));
   for (int64_t first = 0; first < tile.channels(); first += kTogether) {
     const int64_t channels = std::min(kTogether, tile.channels() - first);
-    const Pixels<T> target{image.data + first, image.row_stride, image.pixel_stride, image.first_row};
-    for (int64_t y = 0; y < height; y += rows) {
-      const int64_t y_end = std::min(height, y + rows);
+    const Pixels<T> target{sums.data + first, sums.row_stride, sums.pixel_stride, sums.first_row};
+    for (int64_t y = wanted.begin; y < wanted.end; y += rows) {
+      const int64_t y_end = std::min(wanted.end, y + rows);
+      // A turn of less than a vector of pixels is slow, so rows that nobody asked for may come along.
+      const int64_t from = std::max<int64_t>(0, std::min(y, y_end - (Lanes<T>::kCount + width - 1) / width));
       for (int64_t block = 0; block < channels; block += kBlock) {
-        turn_rows_in<kTogether>(crop + (first + block) * grad_crops.stride[1] + y * grad_crops.stride[2],
+        if (y == wanted.begin) {
+          expect(next + (first + block) * grad_crops.stride[1], grad_crops, std::min(kBlock, channels - block));
+        }
+        turn_rows_in<kTogether>(crop + (first + block) * grad_crops.stride[1] + from * grad_crops.stride[2],
                                 grad_crops.stride[1], grad_crops.stride[2], grad_crops.stride[3],
-                                std::min(kBlock, channels - block), y_end - y, width, scratch.data() + block);
+                                std::min(kBlock, channels - block), y_end - from, width, scratch.data() + block);
       }
-      const Pixels<const T> grad{scratch.data(), width * kTogether, kTogether, y};
+      const Pixels<const T> grad{scratch.data(), width * kTogether, kTogether, from};
       if (channels == kBlock) {
         scatter_pixels<method>(grad, taps, y, y_end, target, tile, kBlock);
       } else {
         scatter_pixels<method>(grad, taps, y, y_end, target, tile, channels);
       }
     }
+  }
+}
+
+// A pixel of up to four channels as one short vector.
+constexpr int64_t kCell = 4;
+template <typename T>
+struct Cell {
+  typedef T Vector __attribute__((vector_size(kCell * sizeof(T))));
+
+  static void load(const T* from, Vector* to) { std::memcpy(to, from, sizeof(Vector)); }
+  static void store(T* to, const Vector& vector) { std::memcpy(to, &vector, sizeof(Vector)); }
+};
+
+// The two pixels of a row that a sample adds to, held in registers while samples keep adding to them. Without that every
+// addition would wait for the store of the one before.
+template <typename T>
+struct HeldPixels {
+  typename Cell<T>::Vector left, right;
+  T* row;
+  int64_t at = -1;
+
+  explicit HeldPixels(T* row) : left{}, right{}, row(row) {}
+
+  ROI_ALIGN_INLINE void move_to(int64_t low) {
+    if (low == at) return;
+    if (at >= 0 && low == at + 1) {
+      Cell<T>::store(row + at * kCell, left);
+      left = right;
+    } else {
+      put_back();
+      Cell<T>::load(row + low * kCell, &left);
+    }
+    Cell<T>::load(row + (low + 1) * kCell, &right);
+    at = low;
+  }
+
+  ROI_ALIGN_INLINE void put_back() {
+    if (at < 0) return;
+    Cell<T>::store(row + at * kCell, left);
+    Cell<T>::store(row + (at + 1) * kCell, right);
+  }
+
+  // As scatter_channels: at an integer position both pixels are the left one.
+  ROI_ALIGN_INLINE void add(const Tap<T>& tap, const typename Cell<T>::Vector& value) {
+    left += (T(1) - tap.weight) * value;
+    if (tap.high == tap.low) {
+      left += tap.weight * value;
+    } else {
+      right += tap.weight * value;
+    }
+  }
+};
+
+// One box's upstream gradient of an image of up to four channels into cells. `spare` is a row for what falls outside of
+// the tile; rows have one cell more than the image has columns.
+template <Method method, int channels, typename T>
+void scatter_cells(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& taps, const Pixels<T>& sums,
+                   const Tile& tile, T* spare) {
+  using Vector = typename Cell<T>::Vector;
+  const Part wanted = rows_for(tile, taps.y);
+  const T* const crop = static_cast<const T*>(grad_crops.data) + row * grad_crops.stride[0];
+  const auto row_of = [&](int64_t y) { return tile.has_row(y) ? sums.at(y, 0) : spare; };
+  for (int64_t y = wanted.begin; y < wanted.end; ++y) {
+    const Tap<T>& ty = taps.y[y];
+    const T* const grad = crop + y * grad_crops.stride[2];
+    HeldPixels<T> top(row_of(ty.low)), bottom(row_of(ty.high));
+    for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
+      const Tap<T>& tx = taps.x[x];
+      Vector g{};
+      for (int c = 0; c < channels; ++c) g[c] = grad[x * grad_crops.stride[3] + c * grad_crops.stride[1]];
+      if (method == Method::kNearest) {
+        T* const pixel = top.row + tx.low * kCell;
+        Vector sum;
+        Cell<T>::load(pixel, &sum);
+        Cell<T>::store(pixel, sum + g);
+        continue;
+      }
+      top.move_to(tx.low);
+      top.add(tx, (T(1) - ty.weight) * g);
+      if (ty.low == ty.high) {
+        top.add(tx, ty.weight * g);
+        continue;
+      }
+      bottom.move_to(tx.low);
+      bottom.add(tx, ty.weight * g);
+    }
+    top.put_back();
+    bottom.put_back();
   }
 }
 
@@ -132,13 +236,13 @@ void scatter_planes(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& 
         static_cast<const T*>(grad_crops.data) + row * grad_crops.stride[0] + c * grad_crops.stride[1];
     T* plane = static_cast<T*>(image.data) + tile.n * image.stride[0] + c * image.stride[1];
     for (int64_t y = taps.y.begin; y < taps.y.end; ++y) {
-      const Tap<T> ty = taps.y[y];
+      const Tap<T>& ty = taps.y[y];
       const bool has_top = tile.has_row(ty.low), has_bottom = tile.has_row(ty.high);
       if (!has_top && !has_bottom) continue;
       T* top = plane + ty.low * image.stride[2];
       T* bottom = plane + ty.high * image.stride[2];
       for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
-        const Tap<T> tx = taps.x[x];
+        const Tap<T>& tx = taps.x[x];
         const T g = grad[y * grad_crops.stride[2] + x * grad_crops.stride[3]];
         if (method == Method::kNearest) {
           top[tx.low] += g;
@@ -159,72 +263,171 @@ void scatter_planes(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& 
   }
 }
 
-// The image is dense: in planes the rows of a tile are one run of each plane, with channels innermost a run of channels
-// of each pixel.
+// A run of the gradient, of zeros if there is nothing to copy, past the caches if it is a part of a large result and
+// consists of whole lines.
 template <typename T>
-void clear(const View& image, const Tile& tile, Path path) {
-  T* base = static_cast<T*>(image.data) + tile.n * image.stride[0];
-  const int64_t width = image.size[3], rows = tile.row_end - tile.row_begin;
-  if (path == Path::kDirect) {
-    for (int64_t c = tile.channel_begin; c < tile.channel_end; ++c) {
-      T* run = base + c * image.stride[1] + tile.row_begin * width;
-      std::fill(run, run + rows * width, T(0));
+void write_run(const T* from, int64_t count, T* to, bool large) {
+  const bool lines = (reinterpret_cast<uintptr_t>(to) | static_cast<uintptr_t>(count * sizeof(T))) % 64 == 0;
+  if (large && lines) {
+    using L = Lanes<T>;
+    for (int64_t i = 0; i < count; i += L::kCount) {
+      L::stream(to + i, from == nullptr ? typename L::Vector{} : L::load(from + i));
     }
-    return;
+  } else if (from == nullptr) {
+    std::fill(to, to + count, T(0));
+  } else {
+    std::copy(from, from + count, to);
   }
-  for (int64_t i = tile.row_begin * width; i < tile.row_end * width; ++i) {
-    std::fill(base + i * image.size[1] + tile.channel_begin, base + i * image.size[1] + tile.channel_end, T(0));
+}
+
+// What a tile of cells sums to, into planes or pixels. The number of channels is a constant.
+template <int channels, typename T>
+void write_cells(const Pixels<T>& sums, const View& image, const Tile& tile) {
+  T* const base = static_cast<T*>(image.data) + tile.n * image.stride[0];
+  for (int64_t y = tile.row_begin; y < tile.row_end; ++y) {
+    const T* const cells = sums.at(y, 0);
+    T* const row = base + y * image.stride[2];
+    if (image.stride[3] == 1) {
+      for (int c = 0; c < channels; ++c) {
+        for (int64_t x = 0; x < image.size[3]; ++x) row[c * image.stride[1] + x] = cells[x * kCell + c];
+      }
+    } else {
+      for (int64_t x = 0; x < image.size[3]; ++x) {
+        for (int c = 0; c < channels; ++c) row[x * channels + c] = cells[x * kCell + c];
+      }
+    }
+  }
+}
+
+// Zeros for a tile that no box reaches, and for what is added to in place.
+template <typename T>
+void clear(const View& image, const Tile& tile, bool large) {
+  T* const base = static_cast<T*>(image.data) + tile.n * image.stride[0] + tile.row_begin * image.stride[2];
+  const int64_t pixels = tile.rows() * image.size[3];
+  if (image.stride[1] != 1 || image.size[1] == 1) {
+    for (int64_t c = tile.channel_begin; c < tile.channel_end; ++c) {
+      write_run<T>(nullptr, pixels, base + c * image.stride[1], large);
+    }
+  } else if (tile.channels() == image.size[1]) {
+    write_run<T>(nullptr, pixels * image.size[1], base, large);
+  } else {
+    for (int64_t i = 0; i < pixels; ++i) {
+      write_run<T>(nullptr, tile.channels(), base + i * image.size[1] + tile.channel_begin, large);
+    }
+  }
+}
+
+// The sums of a tile, channels innermost and `stride` apart, into the gradient.
+template <typename T>
+void write_sums(const T* sums, int64_t stride, const View& image, const Tile& tile, Path path, bool large) {
+  T* const base = static_cast<T*>(image.data) + tile.n * image.stride[0] + tile.row_begin * image.stride[2] +
+                  tile.channel_begin * image.stride[1];
+  const int64_t pixels = tile.rows() * image.size[3];
+  if (path == Path::kTurned) {
+    turn_group_out(sums, stride, pixels, base, image.stride[1], tile.channels(), large);
+  } else if (stride == image.size[1]) {
+    write_run(sums, pixels * stride, base, large);
+  } else {
+    for (int64_t i = 0; i < pixels; ++i) write_run(sums + i * stride, stride, base + i * image.size[1], large);
+  }
+}
+
+template <Method method, int channels, typename T>
+void grad_image_cells(const ConstView& grad_crops, const BoxTable& boxes, const View& image, const Plan& plan,
+                      Units* units) {
+  const bool large = streams<T>(image, 0);
+  const int64_t row_stride = (image.size[3] + 1) * kCell;
+  std::vector<T> scratch, spare(static_cast<size_t>(row_stride));
+  std::vector<int64_t> reached;
+  for (int64_t unit; units->take(&unit);) {
+    const Tile tile = tile_of(plan, image, unit);
+    const std::vector<int64_t>& rows = reaching(tile, boxes, &reached);
+    if (rows.empty()) {
+      clear<T>(image, tile, large);
+      continue;
+    }
+    scratch.assign(static_cast<size_t>(tile.rows() * row_stride), T(0));
+    const Pixels<T> sums{scratch.data(), row_stride, kCell, tile.row_begin};
+    for (const int64_t row : rows) {
+      scatter_cells<method, channels>(grad_crops, row, boxes.taps<T>(row), sums, tile, spare.data());
+    }
+    write_cells<channels>(sums, image, tile);
+  }
+  stream_fence();
+}
+
+template <Method method, typename T>
+void grad_image_direct(const ConstView& grad_crops, const BoxTable& boxes, const View& image, const Plan& plan,
+                       Units* units) {
+  std::vector<int64_t> reached;
+  for (int64_t unit; units->take(&unit);) {
+    const Tile tile = tile_of(plan, image, unit);
+    clear<T>(image, tile, false);
+    for (const int64_t row : reaching(tile, boxes, &reached)) {
+      scatter_planes<method>(grad_crops, row, boxes.taps<T>(row), image, tile);
+    }
   }
 }
 
 template <Method method, typename T>
-void grad_image_by(const ConstView& grad_crops, const BoxList& boxes, const View& image, const Plan& plan,
-                   int64_t begin, int64_t end) {
-  const int64_t height = image.size[2], width = image.size[3];
-  BoxTaps<T> taps(grad_crops.size[2], grad_crops.size[3]);
+void grad_image_by(const ConstView& grad_crops, const BoxTable& boxes, const View& image, const Plan& plan,
+                   Units* units) {
+  const int64_t width = image.size[3];
+  const bool large = streams<T>(image, 0);
   std::vector<T> scratch, turned;
-  for (int64_t unit = begin; unit < end; ++unit) {
+  std::vector<int64_t> reached;
+  for (int64_t unit; units->take(&unit);) {
     const Tile tile = tile_of(plan, image, unit);
-    T* base = static_cast<T*>(image.data) + tile.n * image.stride[0] + tile.channel_begin * image.stride[1];
-    Pixels<T> pixels{base, image.stride[2], image.stride[3]};
-    if (plan.path == Path::kTurned) {
-      const int64_t pixel_stride = plan.channel_block;
-      turned.assign(static_cast<size_t>((tile.row_end - tile.row_begin) * width * pixel_stride), T(0));
-      pixels = {turned.data(), width * pixel_stride, pixel_stride, tile.row_begin};
-    } else {
-      clear<T>(image, tile, plan.path);
+    // Blocks of planes are full in the scratch, so that they can be turned out.
+    const int64_t stride = plan.path == Path::kTurned ? plan.channel_block : tile.channels();
+    const std::vector<int64_t>& rows = reaching(tile, boxes, &reached);
+    if (rows.empty()) {
+      clear<T>(image, tile, large);
+      continue;
     }
-    for (int64_t row = 0; row < boxes.count; ++row) {
-      if (image_index(boxes, row) != tile.n) continue;
-      taps.fill(boxes, row, method, height, width);
-      if (plan.path == Path::kDirect) {
-        scatter_planes<method>(grad_crops, row, taps, image, tile);
-      } else {
-        scatter_box<method>(grad_crops, row, taps, pixels, tile, scratch);
-      }
+    scratch.assign(static_cast<size_t>(tile.rows() * width * stride), T(0));
+    const Pixels<T> sums{scratch.data(), width * stride, stride, tile.row_begin};
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const int64_t next = rows[std::min(i + 1, rows.size() - 1)];
+      scatter_box<method>(grad_crops, rows[i], boxes.taps<T>(rows[i]), sums, tile, turned, next);
     }
-    if (plan.path == Path::kTurned) {
-      turn_group_out(turned.data(), plan.channel_block, (tile.row_end - tile.row_begin) * width,
-               base + tile.row_begin * width, image.stride[1], tile.channels());
-    }
+    write_sums(scratch.data(), stride, image, tile, plan.path, large);
+  }
+  stream_fence();
+}
+
+template <Method method, typename T>
+void grad_image_in(const ConstView& grad_crops, const BoxTable& boxes, const View& image, const Plan& plan,
+                   Units* units) {
+  if (plan.path == Path::kDirect) return grad_image_direct<method, T>(grad_crops, boxes, image, plan, units);
+  if (plan.path != Path::kCells) return grad_image_by<method, T>(grad_crops, boxes, image, plan, units);
+  switch (image.size[1]) {
+    case 1:
+      return grad_image_cells<method, 1, T>(grad_crops, boxes, image, plan, units);
+    case 2:
+      return grad_image_cells<method, 2, T>(grad_crops, boxes, image, plan, units);
+    case 3:
+      return grad_image_cells<method, 3, T>(grad_crops, boxes, image, plan, units);
+    default:
+      return grad_image_cells<method, 4, T>(grad_crops, boxes, image, plan, units);
   }
 }
 
 template <typename T>
-void grad_image_of(const ConstView& grad_crops, const BoxList& boxes, Method method, const View& image,
-                   const Plan& plan, int64_t begin, int64_t end) {
+void grad_image_of(const ConstView& grad_crops, const BoxTable& boxes, Method method, const View& image,
+                   const Plan& plan, Units* units) {
   if (method == Method::kNearest) {
-    grad_image_by<Method::kNearest, T>(grad_crops, boxes, image, plan, begin, end);
+    grad_image_in<Method::kNearest, T>(grad_crops, boxes, image, plan, units);
   } else {
-    grad_image_by<Method::kBilinear, T>(grad_crops, boxes, image, plan, begin, end);
+    grad_image_in<Method::kBilinear, T>(grad_crops, boxes, image, plan, units);
   }
 }
 
-void grad_image(const ConstView& grad_crops, const BoxList& boxes, Method method, const View& image, const Plan& plan,
-                int64_t begin, int64_t end) {
+void grad_image(const ConstView& grad_crops, const BoxTable& boxes, Method method, const View& image, const Plan& plan,
+                Units* units) {
   if (image.dtype == DType::kFloat64) {
-    grad_image_of<double>(grad_crops, boxes, method, image, plan, begin, end);
+    grad_image_of<double>(grad_crops, boxes, method, image, plan, units);
   } else {
-    grad_image_of<float>(grad_crops, boxes, method, image, plan, begin, end);
+    grad_image_of<float>(grad_crops, boxes, method, image, plan, units);
   }
 }

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "../kernels.h"
-#include "taps.h"
+#include "box_table.h"
 
 namespace roi_align {
 

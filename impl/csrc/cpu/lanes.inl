@@ -18,6 +18,20 @@ struct Lanes {
     return vector;
   }
   static void store(T* to, const Vector& vector) { std::memcpy(to, &vector, sizeof(vector)); }
+
+  // Stores what no one will read soon past the caches: a plain store would first fetch the line that it overwrites, and
+  // would push out the map that the next box reads. `to` is aligned to a vector and the lines around it are written
+  // whole; whoever calls this ends with stream_fence() before anybody else looks.
+  static void stream(T* to, const Vector& vector) {
+#if defined(__clang__)
+    __builtin_nontemporal_store(vector, reinterpret_cast<Vector*>(to));
+#elif defined(ROI_ALIGN_STREAM)
+    typedef float Floats __attribute__((vector_size(ROI_ALIGN_VECTOR_BYTES)));
+    ROI_ALIGN_STREAM(reinterpret_cast<float*>(to), reinterpret_cast<Floats>(vector));
+#else
+    store(to, vector);
+#endif
+  }
 };
 
 // Pixels whose channels are innermost: an image, a crop, or a turned block of either. Rows count from first_row on.
@@ -56,17 +70,25 @@ void transpose(typename Lanes<T>::Vector* rows) {
 template <int64_t block_stride, typename T>
 void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_t channels, int64_t count, T* block) {
   constexpr int64_t kCount = Lanes<T>::kCount;
+  // The last vector of pixels may start among those of the one before; two or three pixels are quicker one by one.
+  constexpr int64_t kFew = 4;
   int64_t i = 0;
-  if (pixel_stride == 1) {
-    for (; i + kCount <= count; i += kCount) {
-      for (int64_t first = 0; first < kBlock; first += kCount) {
-        typename Lanes<T>::Vector rows[kCount] = {};
-        const int64_t there = std::min(kCount, channels - first);
-        for (int64_t c = 0; c < there; ++c) rows[c] = Lanes<T>::load(planes + (first + c) * plane_stride + i);
-        transpose<T>(rows);
-        for (int64_t k = 0; k < kCount; ++k) Lanes<T>::store(block + (i + k) * block_stride + first, rows[k]);
+  while (pixel_stride == 1 && (i + kCount <= count || (i > 0 && i + kFew <= count))) {
+    i = std::min(i, count - kCount);
+    for (int64_t first = 0; first < kBlock; first += kCount) {
+      typename Lanes<T>::Vector rows[kCount];
+      const T* const from = planes + first * plane_stride + i;
+      if (first + kCount <= channels) {  // a count that is known keeps the rows in registers
+        for (int64_t c = 0; c < kCount; ++c) rows[c] = Lanes<T>::load(from + c * plane_stride);
+      } else {
+        for (int64_t c = 0; c < kCount; ++c) {
+          rows[c] = first + c < channels ? Lanes<T>::load(from + c * plane_stride) : typename Lanes<T>::Vector{};
+        }
       }
+      transpose<T>(rows);
+      for (int64_t k = 0; k < kCount; ++k) Lanes<T>::store(block + (i + k) * block_stride + first, rows[k]);
     }
+    i += kCount;
   }
   for (; i < count; ++i) {
     for (int64_t c = 0; c < kBlock; ++c) {
@@ -89,8 +111,19 @@ void turn_rows_in(const T* planes, int64_t plane_stride, int64_t row_stride, int
   }
 }
 
-// planes[c][i] = block[i][c] for `count` pixels; a pixel of the block has `block_stride` channels.
+// Asks for a block of planes of a crop that will be turned soon, in the order in which they lie: a turn takes sixteen of
+// them at a time, and what is not yet in a cache then arrives more slowly than as one run. It is asked for while the box
+// before is worked on. (A prefetch reads nothing, so it may go past the end of a view.)
 template <typename T>
+void expect(const T* planes, const ConstView& crops, int64_t channels) {
+  constexpr int64_t kMostBytes = 64 << 10;
+  const int64_t bytes = std::min<int64_t>(channels * crops.stride[1] * static_cast<int64_t>(sizeof(T)), kMostBytes);
+  const char* const run = reinterpret_cast<const char*>(planes);
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(run + i, 0, 2);
+}
+
+// planes[c][i] = block[i][c] for `count` pixels; a pixel of the block has `block_stride` channels.
+template <bool stream, typename T>
 ROI_ALIGN_INLINE void turn_out_by(const T* block, int64_t block_stride, int64_t count, T* planes, int64_t plane_stride,
                                   int64_t channels) {
   constexpr int64_t kCount = Lanes<T>::kCount;
@@ -100,8 +133,10 @@ ROI_ALIGN_INLINE void turn_out_by(const T* block, int64_t block_stride, int64_t 
       typename Lanes<T>::Vector rows[kCount];
       for (int64_t k = 0; k < kCount; ++k) rows[k] = Lanes<T>::load(block + (i + k) * block_stride + first);
       transpose<T>(rows);
-      const int64_t there = std::min(kCount, channels - first);
-      for (int64_t c = 0; c < there; ++c) Lanes<T>::store(planes + (first + c) * plane_stride + i, rows[c]);
+      for (int64_t c = 0; c < kCount && first + c < channels; ++c) {
+        T* const to = planes + (first + c) * plane_stride + i;
+        stream ? Lanes<T>::stream(to, rows[c]) : Lanes<T>::store(to, rows[c]);
+      }
     }
   }
   for (; i < count; ++i) {
@@ -109,35 +144,30 @@ ROI_ALIGN_INLINE void turn_out_by(const T* block, int64_t block_stride, int64_t 
   }
 }
 
-// One block of planes, and a group of several whose pixels are `block_stride` channels apart. Not inlined: a turn wants
-// all registers for itself.
+// One block of planes. Not inlined: a turn wants all registers for itself.
 template <typename T>
 __attribute__((noinline)) void turn_out(const T* block, int64_t count, T* planes, int64_t plane_stride, int64_t channels) {
-  turn_out_by(block, kBlock, count, planes, plane_stride, channels);
+  turn_out_by<false>(block, kBlock, count, planes, plane_stride, channels);
 }
 
+// A group of several blocks whose pixels are `block_stride` channels apart, past the caches if it is a part of a large
+// result and its planes consist of whole lines.
 template <typename T>
 void turn_group_out(const T* block, int64_t block_stride, int64_t count, T* planes, int64_t plane_stride,
-                    int64_t channels) {
-  turn_out_by(block, block_stride, count, planes, plane_stride, channels);
+                    int64_t channels, bool large) {
+  const auto bytes = [](int64_t elements) { return static_cast<uintptr_t>(elements) * sizeof(T); };
+  const bool lines = Lanes<T>::kCount * sizeof(T) == 64;  // or a line would be open while others are written
+  if (large && lines && (reinterpret_cast<uintptr_t>(planes) | bytes(plane_stride) | bytes(count)) % 64 == 0) {
+    turn_out_by<true>(block, block_stride, count, planes, plane_stride, channels);
+  } else {
+    turn_out_by<false>(block, block_stride, count, planes, plane_stride, channels);
+  }
 }
 
-// Copies what no one will read soon past the caches: a plain store would first fetch the line that it overwrites, and
-// would push out the map that the next box reads. Both ends are aligned to a line of 64 bytes; whoever calls this ends
-// with stream_fence() before anybody else looks.
+// Copies a run of whole lines past the caches, as Lanes::stream does.
 template <typename T>
 void stream_out(const T* from, int64_t count, T* to) {
-  for (int64_t i = 0; i < count; i += Lanes<T>::kCount) {
-    const auto vector = Lanes<T>::load(from + i);
-#if defined(__clang__)
-    __builtin_nontemporal_store(vector, reinterpret_cast<typename Lanes<T>::Vector*>(to + i));
-#elif defined(ROI_ALIGN_STREAM)
-    typedef float Floats __attribute__((vector_size(ROI_ALIGN_VECTOR_BYTES)));
-    ROI_ALIGN_STREAM(reinterpret_cast<float*>(to + i), reinterpret_cast<Floats>(vector));
-#else
-    Lanes<T>::store(to + i, vector);
-#endif
-  }
+  for (int64_t i = 0; i < count; i += Lanes<T>::kCount) Lanes<T>::stream(to + i, Lanes<T>::load(from + i));
 }
 
 inline void stream_fence() {
@@ -146,12 +176,12 @@ inline void stream_fence() {
 #endif
 }
 
-// A part of the boxes, [part * count / parts, (part + 1) * count / parts).
+// One of `parts` parts of begin <= i < end.
 struct Part {
   int64_t begin, end;
 };
-inline Part part_of(int64_t count, int64_t part, int64_t parts) {
-  return {part * count / parts, (part + 1) * count / parts};
+inline Part part_of(int64_t begin, int64_t end, int64_t part, int64_t parts) {
+  return {begin + part * (end - begin) / parts, begin + (part + 1) * (end - begin) / parts};
 }
 
 // Rows of a crop that fit in a tile that stays in the first-level cache while it is filled and turned.
@@ -168,19 +198,17 @@ struct TurnedBlock {
   std::unique_ptr<T[]> data;
   int64_t image = -1, block = -1;
 
-  // Not inlined: it is called for every box and hardly ever has anything to do.
-  __attribute__((noinline)) Pixels<const T> of(const ConstView& view, int64_t n, int64_t block_index,
-                                               const Plan& plan) {
+  const T* of(const ConstView& view, int64_t n, int64_t block_index) {
     const int64_t height = view.size[2], width = view.size[3];
     if (data == nullptr) data.reset(new T[static_cast<size_t>(height * width * kBlock)]);
     if (n != image || block_index != block) {
-      const int64_t first = block_index * plan.channel_block;
+      const int64_t first = block_index * kBlock;
       const T* planes = static_cast<const T*>(view.data) + n * view.stride[0] + first * view.stride[1];
-      turn_rows_in<kBlock>(planes, view.stride[1], view.stride[2], view.stride[3], std::min(kBlock, view.size[1] - first),
-                   height, width, data.get());
+      turn_rows_in<kBlock>(planes, view.stride[1], view.stride[2], view.stride[3],
+                           std::min(kBlock, view.size[1] - first), height, width, data.get());
       image = n;
       block = block_index;
     }
-    return {data.get(), width * kBlock, kBlock};
+    return data.get();
   }
 };
