@@ -1,58 +1,12 @@
 // The operators' schemas, and their implementation on the CPU: it makes the results and splits the work over torch's
-// threads. torch_cuda.cpp does the same for CUDA, in a library of its own; no other source knows torch.
+// threads. torch_roi.cpp does so for roi_align, torch_cuda.cpp for CUDA, in a library of its own; no other source knows torch.
 
-#include "torch_tensors.h"
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "torch_cpu.h"
 
 #include <vector>
 
 namespace roi_align {
 namespace {
-
-// A large result is fresh memory, and the kernel of the operating system hands it out page by page as it is first
-// written: with pages of 4 KiB that takes longer than computing what goes in. Large pages are asked for where the
-// system leaves that to the program; it may refuse, and nothing depends on its answer.
-void advise_large_pages(const Tensor& tensor) {
-#if defined(__linux__)
-  constexpr uintptr_t kPage = uintptr_t{2} << 20;
-  const uintptr_t data = reinterpret_cast<uintptr_t>(tensor.data_ptr());
-  const uintptr_t begin = (data + kPage - 1) / kPage * kPage;
-  const uintptr_t end = (data + static_cast<uintptr_t>(tensor.numel()) * tensor.element_size()) / kPage * kPage;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#else
-  (void)tensor;
-#endif
-}
-
-// A fresh result, on large pages where that helps.
-Tensor new_result(const Tensor& like, const Shape& shape, bool channels_last) {
-  const Tensor result = new_tensor(like, shape, channels_last);
-  advise_large_pages(result);
-  return result;
-}
-
-// The kernels interpolate and sum in float32: images and crops of a half type are widened first, which is exact, and the
-// result is rounded once.
-Tensor widened(const Tensor& tensor) {
-  return is_half(tensor) || is_integer(tensor) ? torch::stable::to(tensor, ScalarType::Float) : tensor;
-}
-
-Tensor rounded(const Tensor& result, const Tensor& like) {
-  return is_half(like) ? torch::stable::to(result, like.scalar_type()) : result;
-}
-
-// Enough elements that handing them to another thread costs less than working on them here.
-constexpr int64_t kElementsPerTask = 16384;
-
-template <typename Work>
-void run(const Plan& plan, int64_t elements, const Work& work) {
-  cpu_kernels();  // a refusal is raised here, not from a thread
-  const int64_t per_unit = std::max<int64_t>(1, elements / plan.units);
-  torch::stable::parallel_for(0, plan.units, std::max<int64_t>(1, kElementsPerTask / per_unit), work);
-}
 
 Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& box_indices, int64_t crop_height,
                        int64_t crop_width, int64_t method, double extrapolation_value, int64_t box_rule,
@@ -69,7 +23,7 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
   const View crops_view = output_view(crops);
   if (crops.numel() == 0) return rounded(crops, image);
   const Plan plan = plan_forward(image_view, list, crops_view, torch::stable::get_num_threads());
-  run(plan, crops.numel(), [&](int64_t begin, int64_t end) {
+  run(plan.units, crops.numel(), [&](int64_t begin, int64_t end) {
     forward(image_view, list, how, extrapolation_value, crops_view, plan, begin, end);
   });
   return rounded(crops, image);
@@ -90,7 +44,7 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
   if (result.numel() == 0) return rounded(result, grad);
   const View result_view = output_view(result);
   const Plan plan = plan_grad_image(grad_view, result_view, torch::stable::get_num_threads());
-  run(plan, grad.numel() + result.numel(), [&](int64_t begin, int64_t end) {
+  run(plan.units, grad.numel() + result.numel(), [&](int64_t begin, int64_t end) {
     grad_image(grad_view, list, how, result_view, plan, begin, end);
   });
   return rounded(result, grad);
@@ -109,7 +63,7 @@ Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const
   if (grad.numel() == 0) return torch::stable::zero_(result);
   const Plan plan = plan_grad_boxes(grad_view, image_view, torch::stable::get_num_threads());
   std::vector<double> partial(static_cast<size_t>(plan.channel_blocks * list.count * 4), 0.0);
-  run(plan, grad.numel(), [&](int64_t begin, int64_t end) {
+  run(plan.units, grad.numel(), [&](int64_t begin, int64_t end) {
     grad_boxes(grad_view, image_view, list, partial.data(), plan, begin, end);
   });
   finish_grad_boxes(partial.data(), list, plan, result.mutable_data_ptr());
