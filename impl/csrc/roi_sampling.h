@@ -107,8 +107,9 @@ ROI_ALIGN_HOST_DEVICE Tap<Acc> edge_tap(T position, int64_t length) {
 
 // How far sample i of a bin moves, in pixels of the map, when an edge of the box moves by one unit of that edge.
 template <typename T>
-ROI_ALIGN_HOST_DEVICE EdgeSlopes bin_slopes(const BinAxis<T>& axis, double scale, int64_t index, int64_t i,
+ROI_ALIGN_HOST_DEVICE EdgeSlopes bin_slopes(const BinAxis<T>& axis, T scale_used, int64_t index, int64_t i,
                                             int64_t bins) {
+  const double scale = static_cast<double>(scale_used);
   if (axis.stretched) return {scale, 0.0};
   const double share = (static_cast<double>(index) + (static_cast<double>(i) + 0.5) / static_cast<double>(axis.grid)) /
                        static_cast<double>(bins);

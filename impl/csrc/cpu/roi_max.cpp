@@ -244,15 +244,21 @@ struct GradBoxes {
       return static_cast<double>(g) * static_cast<double>(sample(plane, high_y, high_x) - sample(plane, low_y, low_x));
     };
     const auto only = [](int64_t pixel) { return Tap<Acc>{pixel, pixel, Acc(0)}; };
-    if (ty.low != ty.high) {
-      const double along = slope(only(ty.low), only(ty.high), tx, tx);
-      const EdgeSlopes moves = bin_slopes(samples.y.axis, level.scale, i, best.y, rule.height);
+    // Whether a sample lies between two pixels is known of the position itself: a weight may have been rounded to 0 or 1.
+    const auto between = [](const BinAxis<T>& axis, int64_t bin, int64_t sample_index, int64_t length) {
+      return edge_tap<T>(axis.position(axis.base(bin), sample_index), length);
+    };
+    const Tap<T> by = between(samples.y.axis, i, best.y, level.map.size[2]);
+    if (by.low != by.high) {
+      const double along = slope(only(by.low), only(by.high), tx, tx);
+      const EdgeSlopes moves = bin_slopes(samples.y.axis, static_cast<T>(level.scale), i, best.y, rule.height);
       sums[1] += moves.a1 * along;
       sums[3] += moves.a2 * along;
     }
-    if (tx.low != tx.high) {
-      const double along = slope(ty, ty, only(tx.low), only(tx.high));
-      const EdgeSlopes moves = bin_slopes(samples.x.axis, level.scale, j, best.x, rule.width);
+    const Tap<T> bx = between(samples.x.axis, j, best.x, level.map.size[3]);
+    if (bx.low != bx.high) {
+      const double along = slope(ty, ty, only(bx.low), only(bx.high));
+      const EdgeSlopes moves = bin_slopes(samples.x.axis, static_cast<T>(level.scale), j, best.x, rule.width);
       sums[0] += moves.a1 * along;
       sums[2] += moves.a2 * along;
     }

@@ -44,7 +44,7 @@ class Filler {
   // Only a sample between two pixels moves with an edge: on a pixel, in the bands beside the image and beyond, the slope
   // is 0 on this axis.
   template <typename T>
-  void fill_slopes(const BinAxis<T>& axis, double scale, int64_t length, int64_t bins) {
+  void fill_slopes(const BinAxis<T>& axis, T scale, int64_t length, int64_t bins) {
     for (int64_t bin = 0; bin < bins; ++bin) {
       chunk_.ends.push_back(static_cast<int32_t>(chunk_.slopes.size() - first_slope_));
       const T base = axis.base(bin);
@@ -162,8 +162,9 @@ void fill_chunk_from(const RoiList& rois, const LevelRule& level_rule, const std
     const bool has_level = roi_level(rois, box.row, level_rule) >= 0;
     for (const int64_t along : {0, 1}) {  // y, x
       const int64_t bins = along == 0 ? rule.height : rule.width, length = level.map.size[2 + along];
+      const T scale = static_cast<T>(level.scale);
       BinAxis<T> axis = bin_axis(edge<T>(rois, box.row, 2 - along), edge<T>(rois, box.row, 4 - along),
-                                 static_cast<T>(level.scale), rule, bins);
+                                 scale, rule, bins);
       if (!has_level) axis.grid = 0;
       filler.begin_axis();
       at.ends[2 * along] = chunk.ends.size();
@@ -171,7 +172,7 @@ void fill_chunk_from(const RoiList& rois, const LevelRule& level_rule, const std
       at.slopes[along] = chunk.slopes.size();
       filler.fill(axis, length, bins);
       at.ends[2 * along + 1] = chunk.ends.size();
-      if (slopes) filler.fill_slopes(axis, level.scale, length, bins);
+      if (slopes) filler.fill_slopes(axis, scale, length, bins);
       at.runs = chunk.runs.size();
       if (along == 1) box.columns = filler.number_columns(static_cast<int32_t>(length));
     }
