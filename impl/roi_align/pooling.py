@@ -7,7 +7,6 @@ no image is for the kernel to say.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from operator import index
 from typing import Literal
@@ -21,6 +20,8 @@ from roi_align.roi_library import MODES, Rule
 
 Boxes = Tensor | Sequence[Tensor]
 Mode = Literal["avg", "max"]
+# Levels that a pyramid may begin with.
+_LEVELS = range(-16, 33)
 
 
 def roi_align(
@@ -131,12 +132,13 @@ def multiscale_roi_align(
 
 
 def _first_level(scales: list[float]) -> int:
-    first = -math.log2(scales[0]) if scales[0] > 0 else math.nan
-    if not math.isfinite(first) or first != round(first):
+    # Compared, not computed: torch.compile takes a scale for a variable, of which it knows no logarithm.
+    first = next((level for level in _LEVELS if scales[0] == 2.0**-level), None)
+    if first is None:
         raise ValueError(f"spatial_scales must be powers of two, like 1/4, not {scales[0]!r}.")
     if any(later * 2 != earlier for earlier, later in itertools.pairwise(scales)):
         raise ValueError(f"spatial_scales must halve from level to level, like 1/4, 1/8, 1/16, not {scales}.")
-    return round(first)
+    return first
 
 
 def _code(mode: str) -> int:
