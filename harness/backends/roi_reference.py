@@ -139,7 +139,8 @@ class _Box:
         return found
 
 
-def _boxes(steps: Steps, inputs: RoiInputs) -> Iterator[_Box]:
+def boxes_of(steps: Steps, inputs: RoiInputs) -> Iterator[_Box]:
+    """Every box of a call with its axes."""
     to = inputs.boxes.dtype.type
     scale = to(inputs.spatial_scale)
     for row, (index, x1, y1, x2, y2) in enumerate(inputs.boxes):
@@ -151,7 +152,8 @@ def _boxes(steps: Steps, inputs: RoiInputs) -> Iterator[_Box]:
 Sample = tuple[int, Tap, int, Tap]
 
 
-def _samples(box: _Box, i: int, j: int, to: Callable[[Any], Scalar]) -> list[Sample | None]:
+def samples_of(box: _Box, i: int, j: int, to: Callable[[Any], Scalar]) -> list[Sample | None]:
+    """The samples of a bin in their order, None for one beyond the map."""
     across = box.taps(1, j, to)
     return [
         (iy, ty, ix, tx) if ty is not None and tx is not None else None
@@ -179,9 +181,9 @@ def _winner(
 def _forward(steps: Steps, inputs: RoiInputs, maps: Array) -> Array:
     to = maps.dtype.type
     pooled = np.zeros((len(inputs.boxes), maps.shape[1], *inputs.output_size), maps.dtype)
-    for box in _boxes(steps, inputs):
+    for box in boxes_of(steps, inputs):
         for i, j in np.ndindex(*inputs.output_size):
-            samples = _samples(box, i, j, to)
+            samples = samples_of(box, i, j, to)
             for c in range(maps.shape[1]):
                 plane = maps[box.image, c]
                 if inputs.mode == "max":
@@ -198,9 +200,9 @@ def _forward(steps: Steps, inputs: RoiInputs, maps: Array) -> Array:
 def _terms(steps: Steps, inputs: RoiInputs, maps: Array) -> Iterator[tuple[_Box, int, int, int, Scalar, Sample]]:
     """Every sample that has a gradient: its box, bin and channel, what arrives at it, and where it is."""
     to = maps.dtype.type
-    for box in _boxes(steps, inputs):
+    for box in boxes_of(steps, inputs):
         for i, j in np.ndindex(*inputs.output_size):
-            samples = _samples(box, i, j, to)
+            samples = samples_of(box, i, j, to)
             for c in range(maps.shape[1]):
                 g = to(inputs.upstream[box.row, c, i, j])
                 if inputs.mode == "max":

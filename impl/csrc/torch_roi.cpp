@@ -103,7 +103,7 @@ RoiJob job_of(const std::vector<Level>& levels, const Rule& rule, DType dtype, i
 
 template <typename Acc>
 void make_tables(const RoiList& rois, const Rule& rule, bool slopes, RoiJob* job, RoiTables<Acc>* tables) {
-  order_boxes(rois, rule.level, job->images, tables);
+  order_boxes(rois, rule.level, *job->levels, job->images, tables);
   job->tables = tables;
   if (rois.count == 0 || rule.pooling == Pooling::kMaximum) return;  // a maximum takes its samples one by one
   const int64_t chunks = static_cast<int64_t>(tables->chunks.size());

@@ -90,11 +90,29 @@ MapRows<T> map_rows(const AnyView& map, int64_t image) {
   return {static_cast<T*>(map.data) + image * map.stride[0], map.stride[1], map.stride[2]};
 }
 
+// A lane is a bin of y of a channel. They are counted up: a division for each would cost more than its row.
+struct RowLane {
+  int64_t channel, bin;
+
+  void next(int64_t bins) {
+    if (++bin == bins) {
+      bin = 0;
+      ++channel;
+    }
+  }
+};
+
 template <typename T>
 void forward_rows(const RoiJob& job, const RoiTables<T>& tables, T* crops, const RoiCut& cut, int64_t begin,
                   int64_t end) {
   const int64_t height = job.rule.height, line = job.rule.width * job.inner, channels = job.channels / job.inner;
   RowScratch<T> scratch(tables.most_columns, job.rule.width, job.inner);
+  // A large result goes past the caches (stream_out), where a block of channels of a box is a run of whole lines.
+  const int64_t crop = channels * height * line, whole = cut.channel_block * height * line;
+  const auto lines = [](int64_t values) { return values * static_cast<int64_t>(sizeof(T)) % 64 == 0; };
+  const bool stream = static_cast<int64_t>(tables.boxes.size()) * crop * static_cast<int64_t>(sizeof(T)) >=
+                          kStreamBytes && lines(crop) && lines(whole) && reinterpret_cast<uintptr_t>(crops) % 64 == 0;
+  std::vector<T> planes(stream ? static_cast<size_t>(whole) : 0);
   for (int64_t unit = begin; unit < end; ++unit) {
     const int64_t first = unit / cut.parts * cut.channel_block, last = std::min(channels, first + cut.channel_block);
     const Part part = part_of(static_cast<int64_t>(tables.boxes.size()), unit % cut.parts, cut.parts);
@@ -103,20 +121,23 @@ void forward_rows(const RoiJob& job, const RoiTables<T>& tables, T* crops, const
       const MapRows<const T> map =
           map_rows<const T>((*job.levels)[static_cast<size_t>(box.level)].map, box.image);
       const int64_t width = box.columns * job.inner;
-      T* const out = crops + box.row * channels * height * line;
-      // A lane is a bin of y of a channel; their lines follow each other in the crop as they do here.
+      T* const result = crops + box.row * crop + first * height * line;
+      T* const out = stream ? planes.data() : result;
+      RowLane of{first, 0};
+      // The lines of lanes follow each other in the crop as they do here.
       for (int64_t lane = first * height; lane < last * height; lane += kBlock) {
         const int64_t lanes = std::min(kBlock, last * height - lane);
-        for (int64_t l = 0; l < lanes; ++l) {
-          weigh_rows(box, (lane + l) % height, map.plane((lane + l) / height), map.row_stride, job.inner,
-                     scratch.rows.data() + l * width);
+        for (int64_t l = 0; l < lanes; ++l, of.next(height)) {
+          weigh_rows(box, of.bin, map.plane(of.channel), map.row_stride, job.inner, scratch.rows.data() + l * width);
         }
         turn_in<kBlock>(scratch.rows.data(), width, 1, lanes, width, scratch.turned.data());
         weigh_turned_columns(box, job.rule.width, job.inner, scratch.turned.data(), scratch.bins.data());
-        turn_out(scratch.bins.data(), line, out + lane * line, line, lanes);
+        turn_out(scratch.bins.data(), line, out + (lane - first * height) * line, line, lanes);
       }
+      if (stream) stream_out(out, (last - first) * height * line, result);
     }
   }
+  if (stream) stream_fence();
 }
 
 // Channels of one bin of y at every numbered column, and then of every bin of x; `count` is a constant where it can be.

@@ -40,14 +40,15 @@ void grad_one_box(const RoiJob& job, const BoxTable<T>& box, const T* upstream, 
   const int64_t height = job.rule.height, line = job.rule.width, width = box.columns;
   const MapRows<const T> map = map_rows<const T>((*job.levels)[static_cast<size_t>(box.level)].map, box.image);
   double x1 = 0, y1 = 0, x2 = 0, y2 = 0;
+  RowLane of{0, 0};
   for (int64_t lane = 0; lane < job.channels * height; lane += kBlock) {
     const int64_t lanes = std::min(kBlock, job.channels * height - lane);
     spread_columns(box, job, upstream + lane * line, lanes, scratch);
     turn_out(scratch.turned.data(), width, scratch.rows.data(), width, lanes);
     T* const weighed = scratch.turned.data();  // what was turned out is free again
-    for (int64_t l = 0; l < lanes; ++l) {
-      const int64_t bin = (lane + l) % height;
-      const T* const plane = map.plane((lane + l) / height);
+    for (int64_t l = 0; l < lanes; ++l, of.next(height)) {
+      const int64_t bin = of.bin;
+      const T* const plane = map.plane(of.channel);
       const T* const columns = scratch.rows.data() + l * width;
       for (const BinSlope* slope = box.y.slopes_begin(bin); slope < box.y.slopes_end(bin); ++slope) {
         double along = 0;

@@ -60,16 +60,16 @@ void grad_map_rows(const RoiJob& job, const RoiTables<T>& tables, const T* grad,
       const BoxTable<T>& box = tables.boxes[static_cast<size_t>(k)];
       const T* const upstream = grad + box.row * channels * height * line;
       const int64_t width = box.columns * job.inner;
+      RowLane of{first, 0};
       for (int64_t lane = first * height; lane < last * height; lane += kBlock) {
         const int64_t lanes = std::min(kBlock, last * height - lane);
         spread_columns(box, job, upstream + lane * line, lanes, scratch);
         turn_out(scratch.turned.data(), width, scratch.rows.data(), width, lanes);
-        for (int64_t l = 0; l < lanes; ++l) {
-          const int64_t bin = (lane + l) % height;
-          T* const plane = rows.plane((lane + l) / height);
+        for (int64_t l = 0; l < lanes; ++l, of.next(height)) {
+          T* const plane = rows.plane(of.channel);
           const T* const values = scratch.rows.data() + l * width;
           for (const Run* run = box.runs; run < box.runs + box.run_count; ++run) {
-            spread(box.y.begin(bin), box.y.end(bin), values + run->at * job.inner, rows.row_stride,
+            spread(box.y.begin(of.bin), box.y.end(of.bin), values + run->at * job.inner, rows.row_stride,
                    run->count * job.inner, plane + run->first * job.inner);
           }
         }

@@ -44,7 +44,7 @@ RoiCut cut_roi_forward(const RoiJob& job, int64_t threads);
 void roi_forward(const RoiJob& job, void* crops, const RoiCut& cut, int64_t begin, int64_t end);
 
 // Gradient of the maps. A unit is a block of channels of one image of one level: it clears what it owns, then adds what
-// the boxes send there, in their order, bin by bin.
+// the boxes send there, in the tables' order, bin by bin.
 RoiCut cut_roi_grad_maps(const RoiJob& job, int64_t threads);
 void roi_grad_maps(const RoiJob& job, const void* grad, const std::vector<View>& maps, const RoiCut& cut, int64_t begin,
                    int64_t end);

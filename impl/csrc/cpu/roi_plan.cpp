@@ -8,7 +8,7 @@ namespace roi_align {
 namespace {
 
 // Planes are taken a few at a time, to stay in a second-level cache while all boxes pass over them.
-constexpr int64_t kCacheBytes = int64_t{1} << 20;
+constexpr int64_t kCacheBytes = int64_t{4} << 20;
 constexpr int64_t kMostPlanes = 16;
 // Channels of a block where they lie innermost: a multiple of what a line of 64 bytes holds.
 constexpr int64_t kLine = 16, kMostChannels = 64;

@@ -226,25 +226,41 @@ int64_t roi_level(const RoiList& rois, int64_t row, const LevelRule& rule) {
   return rois.dtype == DType::kFloat64 ? roi_level_of<double>(rois, row, rule) : roi_level_of<float>(rois, row, rule);
 }
 
+namespace {
+
+// Bands of rows of a map: boxes that begin in one are pooled one after another, and find in a cache what they share.
+constexpr int64_t kBands = 32;
+
+int64_t band_of(const RoiList& rois, int64_t row, const Level& level) {
+  const double y = rois.dtype == DType::kFloat64 ? edge<double>(rois, row, 2)
+                                                 : static_cast<double>(edge<float>(rois, row, 2));
+  const double band = y * level.scale * static_cast<double>(kBands) / static_cast<double>(level.map.size[2]);
+  return band > 0 ? static_cast<int64_t>(std::min(band, static_cast<double>(kBands - 1))) : 0;  // a NaN goes first
+}
+
+}  // namespace
+
 template <typename Acc>
-void order_boxes(const RoiList& rois, const LevelRule& rule, int64_t images, RoiTables<Acc>* tables) {
-  std::vector<int64_t> bucket_of(static_cast<size_t>(rois.count));
-  std::vector<int64_t>& buckets = tables->buckets;
-  buckets.assign(static_cast<size_t>(rule.count * images + 1), 0);
+void order_boxes(const RoiList& rois, const LevelRule& rule, const std::vector<Level>& levels, int64_t images,
+                 RoiTables<Acc>* tables) {
+  const int64_t maps = rule.count * images;
+  std::vector<int64_t> key_of(static_cast<size_t>(rois.count)), starts(static_cast<size_t>(maps * kBands + 1), 0);
   for (int64_t row = 0; row < rois.count; ++row) {
-    const int64_t bucket = std::max<int64_t>(0, roi_level(rois, row, rule)) * images + roi_image(rois, row);
-    bucket_of[static_cast<size_t>(row)] = bucket;
-    ++buckets[static_cast<size_t>(bucket + 1)];
+    const int64_t level = std::max<int64_t>(0, roi_level(rois, row, rule));
+    const int64_t key = (level * images + roi_image(rois, row)) * kBands +
+                        band_of(rois, row, levels[static_cast<size_t>(level)]);
+    key_of[static_cast<size_t>(row)] = key;
+    ++starts[static_cast<size_t>(key + 1)];
   }
-  for (size_t b = 1; b < buckets.size(); ++b) buckets[b] += buckets[b - 1];
-  std::vector<int64_t> next = buckets;
+  for (size_t k = 1; k < starts.size(); ++k) starts[k] += starts[k - 1];
+  for (int64_t map = 0; map <= maps; ++map) tables->buckets.push_back(starts[static_cast<size_t>(map * kBands)]);
   tables->boxes.resize(static_cast<size_t>(rois.count));
   for (int64_t row = 0; row < rois.count; ++row) {
-    const int64_t bucket = bucket_of[static_cast<size_t>(row)];
-    BoxTable<Acc>& box = tables->boxes[static_cast<size_t>(next[static_cast<size_t>(bucket)]++)];
+    const int64_t key = key_of[static_cast<size_t>(row)];
+    BoxTable<Acc>& box = tables->boxes[static_cast<size_t>(starts[static_cast<size_t>(key)]++)];
     box.row = row;
-    box.level = bucket / images;
-    box.image = bucket % images;
+    box.level = key / kBands / images;
+    box.image = key / kBands % images;
   }
   tables->chunks.resize(static_cast<size_t>((rois.count + kBoxesPerChunk - 1) / kBoxesPerChunk));
 }
@@ -265,7 +281,8 @@ void measure_tables(RoiTables<Acc>* tables) {
 }
 
 #define ROI_ALIGN_TABLES(Acc)                                                                                        \
-  template void order_boxes<Acc>(const RoiList&, const LevelRule&, int64_t, RoiTables<Acc>*);                        \
+  template void order_boxes<Acc>(const RoiList&, const LevelRule&, const std::vector<Level>&, int64_t,              \
+                                 RoiTables<Acc>*);                                                                   \
   template void fill_chunk<Acc>(const RoiList&, const LevelRule&, const std::vector<Level>&, const PoolRule&, bool, \
                                 int64_t, RoiTables<Acc>*);                                                           \
   template void measure_tables<Acc>(RoiTables<Acc>*);

@@ -66,8 +66,8 @@ struct TableChunk {
   std::vector<Run> runs;
 };
 
-// The boxes of a call ordered by level and image, and within those as they came: maps are walked one after the other,
-// and sums over boxes have the order of the list.
+// The boxes of a call ordered by level and image, then by the band of rows that they begin in, then as they came: what
+// is pooled one after the other lies together. Sums over boxes have this order, which only the list decides.
 template <typename Acc>
 struct RoiTables {
   std::vector<BoxTable<Acc>> boxes;
@@ -80,7 +80,8 @@ constexpr int64_t kBoxesPerChunk = 32;
 
 // Orders the boxes; their tables are made afterwards, chunk by chunk, on any thread.
 template <typename Acc>
-void order_boxes(const RoiList& rois, const LevelRule& rule, int64_t images, RoiTables<Acc>* tables);
+void order_boxes(const RoiList& rois, const LevelRule& rule, const std::vector<Level>& levels, int64_t images,
+                 RoiTables<Acc>* tables);
 
 // Makes the tables of one chunk. `levels` gives sizes and scales; `slopes` says whether BinTable::slopes is wanted.
 template <typename Acc>
