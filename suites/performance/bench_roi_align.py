@@ -8,7 +8,6 @@ reverse, as in bench_crop_and_resize.py; the table that is printed at the end ha
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -79,33 +78,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("pooler", names if MEASURING and measuring else [])
 
 
+# Seconds by (workload and setting, direction, column): conftest.py prints them as ratios.
 Times = dict[tuple[str, str, str], list[float]]
-
-
-@pytest.fixture(scope="session")
-def times(request: pytest.FixtureRequest) -> Iterator[Times]:
-    """Seconds by (workload and setting, direction, column); printed as ratios when all are there."""
-    found: Times = defaultdict(list)
-    yield found
-    reporter = request.config.pluginmanager.getplugin("terminalreporter")
-    lines, ratios = [], defaultdict(list)
-    for (work, direction, column), seconds in found.items():
-        peer = found.get((work, direction, "torchvision contiguous"))
-        if not peer or column.startswith("torchvision"):
-            continue
-        ratio = float(np.median(peer) / np.median(seconds))
-        group = "multiscale" if work == "multiscale" else work.partition(", ")[2]
-        ratios[group, direction, column].append(ratio)
-        lines.append(f"{work:34} {direction:11} {column:24} {np.median(seconds) * 1e3:9.2f} ms {ratio:7.1f}x")
-    for (group, direction, column), each in ratios.items():
-        mean = float(np.exp(np.mean(np.log(each))))
-        lines.append(
-            f"geometric mean, {group:18} {direction:11} {column:24} {mean:19.1f}x ({min(each):.1f}, {max(each):.1f})"
-        )
-    if reporter is not None and lines:
-        reporter.write_line("")
-        for line in lines:
-            reporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -148,7 +122,8 @@ def bench_roi_align(roi_row: RoiRow, benchmark: Any, times: Times, passed: set[R
         passed.add(first)
     benchmark.extra_info.update({"row": str(roi_row), "title": backend.title, "threads": machine.threads()})
     column = f"{roi_row.backend} {roi_row.layout}"
-    times[f"{roi_row.workload.name}, {roi_row.setting}", roi_row.direction, column] += _timed(benchmark, call)
+    key = f"{roi_row.workload.name}, {roi_row.setting}", roi_row.direction, column
+    times.setdefault(key, []).extend(_timed(benchmark, call))
 
 
 @pytest.mark.benchmark(disable_gc=True)
@@ -178,4 +153,4 @@ def bench_multiscale_roi_align(pooler: str, direction: Direction, benchmark: Any
             return module(maps, rows, shapes)
         return torch.autograd.grad(pooled, list(maps.values()), upstream, retain_graph=True)
 
-    times["multiscale", direction, f"{pooler} contiguous"] += _timed(benchmark, call)
+    times.setdefault(("multiscale", direction, f"{pooler} contiguous"), []).extend(_timed(benchmark, call))
