@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import hypothesis
 import pytest
 
-from harness import backends, devices, measure
+from harness import backends, devices, measure, roi_backends
 
 # The same examples on every run, for a pull request; new ones every night, remembered; few while developing.
 # No deadline anywhere: machines are shared, and a slow example is not a wrong one.
@@ -55,8 +55,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "package: about the roi_align package itself, on the device of its backend")
     config.addinivalue_line("markers", "cpu: about the package's CPU kernels, which its CUDA backends do not run")
+    chosen = config.getoption("--backend")
     try:
-        backends.load(config.getoption("--backend"))
+        # One of either operator, or of both: a test that needs what a backend has not is skipped.
+        of_rois = chosen in roi_backends.ROI_BACKENDS or chosen.startswith("fault:roi_")
+        (roi_backends.load if of_rois and chosen not in backends.BACKENDS else backends.load)(chosen)
     except ValueError as unknown:
         raise pytest.UsageError(str(unknown)) from None
     except backends.MissingLibrary:
@@ -131,6 +134,8 @@ def tally(pytestconfig: pytest.Config) -> Tally:
 
 
 def _load(name: str) -> backends.Backend:
+    if name not in backends.BACKENDS and not name.startswith("fault:"):
+        pytest.skip(f"the backend {name} has no crop_and_resize")
     try:
         return backends.load(name)
     except backends.MissingLibrary as missing:
@@ -144,6 +149,27 @@ def backend(pytestconfig: pytest.Config) -> backends.Backend:
     if not chosen.same_rule:
         pytest.skip(f"{chosen.title} computes another rule; it can be timed beside ours, not judged")
     return chosen
+
+
+@pytest.fixture(scope="session")
+def roi_backend(pytestconfig: pytest.Config) -> roi_backends.RoiBackend:
+    """The implementation of roi_align that this run judges: that of the chosen backend, if it has one."""
+    chosen = pytestconfig.getoption("--backend")
+    if chosen not in roi_backends.ROI_BACKENDS and not chosen.startswith("fault:roi_"):
+        pytest.skip(f"the backend {chosen} has no roi_align")
+    try:
+        return roi_backends.load(chosen)
+    except backends.MissingLibrary as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> roi_backends.RoiBackend:
+    """torchvision's roi_align, or a skip that says it is missing."""
+    try:
+        return roi_backends.load("torchvision")
+    except backends.MissingLibrary as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture

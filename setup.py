@@ -79,7 +79,7 @@ headers = sources("*.h", "*/*.h", "*/*.inl")
 extensions = [
     CppExtension(
         "roi_align._C",
-        sources("torch_binding.cpp", "boxes.cpp", "cpu/*.cpp"),
+        sources("torch_binding.cpp", "torch_roi.cpp", "boxes.cpp", "cpu/*.cpp"),
         depends=headers,
         extra_compile_args=FLAGS,
         py_limited_api=True,

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from harness.case import Direction
     from harness.report import Report
     from harness.report.tables import Table
 
@@ -101,6 +102,9 @@ def judge(
     wanted = next((each for each in DIRECTIONS if each == direction), None)
     if wanted is None:
         _stop(f"There is no direction {direction!r}; there are {', '.join(DIRECTIONS)}.")
+    if case.startswith("RoiCase("):
+        _judge_pooling(case, backend, wanted)
+        return
     try:
         inputs = Case.parse(case).inputs()
         chosen = load(backend)
@@ -117,14 +121,47 @@ def judge(
         raise typer.Exit(1)
 
 
+def _judge_pooling(line: str, name: str, direction: Direction) -> None:
+    """The same for a case of roi_align."""
+    from harness import roi_judge as judging
+    from harness.backends import MissingLibrary
+    from harness.roi_backends import load
+    from harness.roi_case import RoiCase
+
+    try:
+        inputs, chosen = RoiCase.parse(line).inputs(), load(name)
+    except (ValueError, MissingLibrary) as error:
+        _stop(str(error))
+    refusal = chosen.refuses(inputs, direction)
+    if refusal is not None:
+        _stop(refusal)
+    got = judging.run(chosen, inputs, direction)
+    verdict = judging.judge(inputs, direction, got, pinned=direction in chosen.pinned)
+    console.print(f"{chosen.title}, {direction}: {verdict}", markup=False, highlight=False, soft_wrap=True)
+    if not verdict.passed:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example: python -m harness golden")
 def golden(
     path: Annotated[Path | None, typer.Argument(help="The file to write; by default the suite's own.")] = None,
+    operator: Annotated[str, typer.Option(help="crop_and_resize, by TensorFlow; or roi_align, by torchvision.")] = (
+        "crop_and_resize"
+    ),
 ) -> None:
-    """Remake the golden vectors: TensorFlow's results for a few hundred cases, for machines that have no TensorFlow."""
+    """Remake the golden vectors: a peer's results for a few hundred cases, for machines that do not have it."""
     from harness import golden as vectors
+    from harness import roi_golden
     from harness.backends import MissingLibrary
 
+    if operator == "roi_align":
+        try:
+            pooled = roi_golden.make()
+        except MissingLibrary as missing:
+            _stop(str(missing))
+        roi_golden.write(pooled, path or roi_golden.PATH)
+        console.print(f"torchvision {pooled.torchvision}, {len(pooled.vectors):,} cases", highlight=False)
+        return
     target = path or vectors.PATH
     try:
         made = vectors.make()

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol
 
 from harness.case import Inputs, crops_dtype
 from harness.positions import Axis, Sample, sample
@@ -23,6 +24,17 @@ Interval = tuple[Number, Number]
 SECOND_ORDER = 1 + 2.0**-20
 # The columns (first, last) of a box on the y axis and on the x axis.
 COLUMNS = {"normalized": ((0, 2), (1, 3)), "bin_centres": ((1, 3), (0, 2)), "corners": ((1, 3), (0, 2))}
+
+
+class Arithmetic(Protocol):
+    """The type that is accumulated in, as far as a bound needs it; a Call is one."""
+
+    @property
+    def unit(self) -> float: ...
+    @property
+    def smallest(self) -> float: ...
+    @property
+    def number(self) -> Callable[[float], Number]: ...
 
 
 def size(value: Number) -> float:

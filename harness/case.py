@@ -107,21 +107,19 @@ class Case:
         box_count = len(self.boxes)
         upstream_shape = (box_count, c, *self.crop_size)
         if self.layout == "expanded":
-            image = _laid_out(_pixels(self.values, (1, c, h, w), self.image_dtype, random), "contiguous")
+            image = laid_out(pixels(self.values, (1, c, h, w), self.image_dtype, random), "contiguous")
             image = np.lib.stride_tricks.as_strided(image, self.shape, (0, *image.strides[1:]))
         else:
-            image = _laid_out(_pixels(self.values, self.shape, self.image_dtype, random), self.layout)
-        # A special pixel belongs to the image; the upstream gradient stays finite so that a leak can be seen.
-        family: Values = "normal" if self.values in ("nan_pixel", "inf_pixel", "negative_zero") else self.values
+            image = laid_out(pixels(self.values, self.shape, self.image_dtype, random), self.layout)
         upstream_dtype = crops_dtype(self.image_dtype)
-        upstream = _values(family, upstream_shape, upstream_dtype, random).astype(upstream_dtype)
+        upstream = values_of(special_free(self.values), upstream_shape, upstream_dtype, random).astype(upstream_dtype)
         with np.errstate(over="ignore"):  # 1e40 is meant to become inf in float32: that is the case under test
             boxes = np.array(self.boxes, dtype=np.float64).reshape(box_count, 4).astype(self.boxes_dtype)
         return Inputs(
             image=image,
             boxes=boxes,
             box_indices=np.array(self.box_indices, dtype=self.index_dtype),
-            upstream=_laid_out(upstream, "channels_last" if self.layout == "channels_last" else "contiguous"),
+            upstream=laid_out(upstream, "channels_last" if self.layout == "channels_last" else "contiguous"),
             crop_size=self.crop_size,
             method=self.method,
             extrapolation_value=self.extrapolation_value,
@@ -129,18 +127,24 @@ class Case:
         )
 
 
-def _pixels(family: Values, shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> Array:
+def special_free(family: Values) -> Values:
+    """The family of the upstream gradient: a special pixel belongs to the image, and a leak of it can be seen only in
+    a gradient that is finite itself."""
+    return "normal" if family in ("nan_pixel", "inf_pixel", "negative_zero") else family
+
+
+def pixels(family: Values, shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> Array:
     """An image's pixels in its dtype; "normal" integers are drawn from all that their type holds, up to 2**53, which
     is as far as a float64 tells them apart."""
     if np.dtype(dtype).kind not in "iu":
-        return _values(family, shape, dtype, random).astype(dtype)
+        return values_of(family, shape, dtype, random).astype(dtype)
     least, most = max(np.iinfo(dtype).min, -(2**53)), min(np.iinfo(dtype).max, 2**53)
     if family == "normal":
         return random.integers(least, most, shape, dtype=dtype, endpoint=True)
-    return _values(family, shape, dtype, random).clip(least, most).astype(dtype)
+    return values_of(family, shape, dtype, random).clip(least, most).astype(dtype)
 
 
-def _values(family: Values, shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> Array:
+def values_of(family: Values, shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> Array:
     """float64 values of a family that fit `dtype`; every one is exact in float32, so that float32 and float64 see the
     same. A half type rounds them, and what it holds is the image."""
     if family == "negative_zero":
@@ -162,7 +166,7 @@ def _values(family: Values, shape: tuple[int, ...], dtype: str, random: np.rando
     return values
 
 
-def _laid_out(values: Array, layout: Layout) -> Array:
+def laid_out(values: Array, layout: Layout) -> Array:
     """The same values under other strides."""
     if layout == "channels_last":
         channels_last: Array = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)

@@ -7,7 +7,7 @@ expected, how far it may be off and how much of that was used: a drift from 12 %
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -89,17 +89,33 @@ def judge(
 
     order_a: whether the implementation rounds its positions in order A. Then no ambiguity excuses it.
     """
+    shape, dtype = promised(inputs, direction)
+    values = expected(inputs, direction, order_a=order_a, places=places)
+    return verdict_on(got, direction, shape, dtype, before_rounding(inputs, dtype.name), values)
+
+
+def verdict_on(
+    got: Array | BaseException,
+    direction: Direction,
+    shape: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+    unrounded: Callable[[float], tuple[float, float]],
+    values: Iterable[tuple[Place, Expected]],
+) -> Verdict:
+    """`got`, the result or the exception that was raised instead, against what the oracle of some operator expects.
+
+    unrounded: from a result to what can have been accumulated (harness.call.before_rounding).
+    """
     if isinstance(got, BaseException):
         return Verdict(Status.ERROR, reason=f"It raised {type(got).__name__}: {got}")
-    shape, dtype = promised(inputs, direction)
     if got.shape != shape:
         return Verdict(Status.SHAPE, reason=f"The result has the shape {got.shape}; {shape} was expected.")
     if got.dtype != dtype:
         return Verdict(Status.DTYPE, reason=f"The result is of dtype {got.dtype}; {dtype} was expected.")
-    to, unrounded = rounder(dtype.name), before_rounding(inputs, dtype.name)
+    to = rounder(dtype.name)
     compared = exact = ambiguous = 0
     largest, worst, worst_place, worst_expected = 0.0, 0.0, None, None
-    for place, want in expected(inputs, direction, order_a=order_a, places=places):
+    for place, want in values:
         value = float(got.item(*place))
         compared += 1
         if _same(value, to(float(want.value)), want.loose):

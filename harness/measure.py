@@ -102,7 +102,16 @@ def _child(
     if judged is not None:
         environment["BENCH_JUDGED"] = str(judged)
     command = [
-        *(sys.executable, "-m", "pytest", "suites/performance", "-p", "harness.progress", "-p", "no:cacheprovider"),
+        *(
+            sys.executable,
+            "-m",
+            "pytest",
+            "suites/performance/bench_crop_and_resize.py",
+            "-p",
+            "harness.progress",
+            "-p",
+            "no:cacheprovider",
+        ),
         *("--benchmark-only", "--benchmark-quiet", f"--benchmark-json={file}", "-q", "--tb=short", "-rf"),
         *("-W", "default"),  # a library's advice is no reason to leave a row without a time
     ]

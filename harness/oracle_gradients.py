@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from harness.call import COLUMNS, SECOND_ORDER, Call, Expected, Number, Place, size
+from harness.call import COLUMNS, SECOND_ORDER, Arithmetic, Call, Expected, Number, Place, size
 from harness.positions import Sample, taps
 
 
@@ -43,7 +43,7 @@ class Sum:
         self.error += error
         self.terms += 1
 
-    def expected(self, call: Call) -> Expected:
+    def expected(self, call: Arithmetic) -> Expected:
         bound = call.unit * (self.error + max(self.terms - 1, 0) * self.size) * SECOND_ORDER
         if self.error or self.terms > 1:
             bound += 8 * self.terms * call.smallest

@@ -171,7 +171,7 @@ def pairs(draw: st.DrawFn, family: str, length: int, count: int, dtype: str) -> 
         pair = draw(st.one_of(st.tuples(bad, st.just(0.5)), st.tuples(st.just(0.25), bad), st.tuples(bad, bad)))
     else:
         raise ValueError(f"There is no box family {family!r}; there are {', '.join(BOX_FAMILIES)}.")
-    return _exact(pair[0], dtype), _exact(pair[1], dtype)
+    return exact(pair[0], dtype), exact(pair[1], dtype)
 
 
 def _long_fractions() -> st.SearchStrategy[float]:
@@ -182,7 +182,7 @@ def _long_fractions() -> st.SearchStrategy[float]:
 
 def _beside(value: float, dtype: str) -> st.SearchStrategy[float]:
     """The value in `dtype`, and its two neighbours there."""
-    here = _exact(value, dtype)
+    here = exact(value, dtype)
     return st.sampled_from([here, next_after(here, -1, dtype), next_after(here, 1, dtype)])
 
 
@@ -197,7 +197,7 @@ def next_after(value: float, direction: int, dtype: str) -> float:
     return float(struct.unpack("<f", struct.pack("<i", bits + step))[0])
 
 
-def _exact(value: float, dtype: str) -> float:
+def exact(value: float, dtype: str) -> float:
     """Rounded to `dtype` unless that would overflow, so that the printed box is the box that is used."""
     if dtype == "float32" and abs(value) < 3.5e38:
         return float(struct.unpack("<f", struct.pack("<f", value))[0])
@@ -207,4 +207,4 @@ def _exact(value: float, dtype: str) -> float:
 def _in_pixels(pair: Pair, length: int, longer: float, dtype: str) -> Pair:
     """The pair in pixels, from the first pixel's centre to the last one's."""
     scale = max(length - 1, 1)
-    return _exact(pair[0] * scale, dtype), _exact(pair[1] * scale + longer, dtype)
+    return exact(pair[0] * scale, dtype), exact(pair[1] * scale + longer, dtype)

@@ -110,7 +110,7 @@ def _seed_test() -> Inputs:
 
 
 @lru_cache(maxsize=1)
-def _photographs() -> tuple[Array, Array, Array]:
+def photographs() -> tuple[Array, Array, Array]:
     """The photographs (4,3,512,640) in 0…1, the boxes (M,4) of their segments, normalised, and their indices (M,)."""
     from skimage import data, measure, segmentation
 
@@ -133,12 +133,12 @@ def _photographs() -> tuple[Array, Array, Array]:
 
 
 def _segments() -> Inputs:
-    image, boxes, indices = _photographs()
+    image, boxes, indices = photographs()
     return _inputs(image, boxes, indices, 64, 2)
 
 
 @lru_cache(maxsize=1)
-def _pyramid() -> dict[str, Array]:
+def pyramid() -> dict[str, Array]:
     """Levels P2 (4,256,128,160) to P5 (4,256,16,20) of what ResNet-50 with FPN, untrained, makes of the photographs."""
     import torch
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone  # type: ignore[import-untyped, unused-ignore]
@@ -148,7 +148,7 @@ def _pyramid() -> dict[str, Array]:
         backbone: Any = resnet_fpn_backbone(backbone_name="resnet50", weights=None).eval()
         # In this layout the convolutions take a third of the time.
         backbone = backbone.to(memory_format=torch.channels_last)
-        levels = backbone(torch.from_numpy(_photographs()[0]).to(memory_format=torch.channels_last))
+        levels = backbone(torch.from_numpy(photographs()[0]).to(memory_format=torch.channels_last))
         return {f"p{2 + int(level)}": np.ascontiguousarray(levels[level].numpy()) for level in "0123"}
 
 
@@ -156,8 +156,8 @@ def _segments_on(level: str) -> Callable[[], Inputs]:
     """All boxes on one level of the pyramid; boxes are normalised, so they are the same on each."""
 
     def make() -> Inputs:
-        _, boxes, indices = _photographs()
-        return _inputs(_pyramid()[level], boxes, indices, 7, 3)
+        _, boxes, indices = photographs()
+        return _inputs(pyramid()[level], boxes, indices, 7, 3)
 
     return make
 

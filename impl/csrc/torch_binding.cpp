@@ -1,52 +1,14 @@
 // The operators' schemas, and their implementation on the CPU: it makes the results and splits the work over torch's
-// threads. torch_cuda.cpp does the same for CUDA, in a library of its own; no other source knows torch.
+// threads. torch_roi.cpp does so for roi_align, torch_cuda.cpp for CUDA, in a library of its own; what starts with
+// torch_ knows torch, no other source does.
 
 #include "cpu/box_table.h"
-#include "torch_tensors.h"
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "torch_cpu.h"
 
 #include <vector>
 
 namespace roi_align {
 namespace {
-
-// A large result is fresh memory, and the kernel of the operating system hands it out page by page as it is first
-// written: with pages of 4 KiB that takes longer than computing what goes in. Large pages are asked for where the
-// system leaves that to the program; it may refuse, and nothing depends on its answer.
-void advise_large_pages(const Tensor& tensor) {
-#if defined(__linux__)
-  constexpr uintptr_t kPage = uintptr_t{2} << 20;
-  const uintptr_t data = reinterpret_cast<uintptr_t>(tensor.data_ptr());
-  const uintptr_t begin = (data + kPage - 1) / kPage * kPage;
-  const uintptr_t end = (data + static_cast<uintptr_t>(tensor.numel()) * tensor.element_size()) / kPage * kPage;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#else
-  (void)tensor;
-#endif
-}
-
-// A fresh result, on large pages where that helps.
-Tensor new_result(const Tensor& like, const Shape& shape, bool channels_last) {
-  const Tensor result = new_tensor(like, shape, channels_last);
-  advise_large_pages(result);
-  return result;
-}
-
-// The kernels interpolate and sum in float32: images and crops of a half type are widened first, which is exact, and the
-// result is rounded once.
-Tensor widened(const Tensor& tensor) {
-  return is_half(tensor) || is_integer(tensor) ? torch::stable::to(tensor, ScalarType::Float) : tensor;
-}
-
-Tensor rounded(const Tensor& result, const Tensor& like) {
-  return is_half(like) ? torch::stable::to(result, like.scalar_type()) : result;
-}
-
-// Enough elements that handing them to another thread costs less than working on them here.
-constexpr int64_t kElementsPerTask = 16384;
 
 BoxTable table_of(const BoxList& boxes, Method method, const int64_t (&image_size)[4], int64_t crop_height,
                   int64_t crop_width, DType accumulate, int64_t bands) {
@@ -61,7 +23,7 @@ BoxTable table_of(const BoxList& boxes, Method method, const int64_t (&image_siz
 
 // Runs `work` on as many threads as the elements are worth, with the units for all of them to share.
 template <typename Work>
-void run(const Plan& plan, int64_t elements, const Work& work) {
+void share(const Plan& plan, int64_t elements, const Work& work) {
   cpu_kernels();  // a refusal is raised here, not from a thread
   Units units{plan.units};
   const int64_t worth = (elements + kElementsPerTask - 1) / kElementsPerTask;
@@ -86,7 +48,7 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
   const Plan plan = plan_forward(image_view, crops_view, torch::stable::get_num_threads());
   const BoxTable table =
       table_of(list, how, image_view.size, crop_height, crop_width, image_view.dtype, plan.order_bands);
-  run(plan, crops.numel(), [&](Units* units) {
+  share(plan, crops.numel(), [&](Units* units) {
     forward(image_view, table, how, extrapolation_value, crops_view, plan, units);
   });
   return rounded(crops, image);
@@ -109,7 +71,7 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
   const Plan plan = plan_grad_image(grad_view, result_view, torch::stable::get_num_threads());
   const BoxTable table = table_of(list, how, result_view.size, grad_view.size[2], grad_view.size[3], grad_view.dtype,
                                   plan.order_bands);
-  run(plan, grad.numel() + result.numel(),
+  share(plan, grad.numel() + result.numel(),
       [&](Units* units) { grad_image(grad_view, table, how, result_view, plan, units); });
   return rounded(result, grad);
 }
@@ -129,7 +91,7 @@ Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const
   std::vector<double> partial(static_cast<size_t>(plan.channel_blocks * list.count * 4), 0.0);
   const BoxTable table = table_of(list, Method::kBilinear, image_view.size, grad_view.size[2], grad_view.size[3],
                                   image_view.dtype, plan.order_bands);
-  run(plan, grad.numel(),
+  share(plan, grad.numel(),
       [&](Units* units) { grad_boxes(grad_view, image_view, table, partial.data(), plan, units); });
   finish_grad_boxes(partial.data(), list, plan, result.mutable_data_ptr());
   return result;

@@ -16,17 +16,17 @@ from roi_align import library
 Dims = tuple[int | None, ...]
 
 
-def _batched(tensor: Tensor, dim: int | None, size: int) -> Tensor:
+def batched(tensor: Tensor, dim: int | None, size: int) -> Tensor:
     """The tensor with the batch as its first dimension, expanded if it has none."""
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-def _folded(tensor: Tensor) -> Tensor:
+def folded(tensor: Tensor) -> Tensor:
     """The batch folded into the dimension after it."""
     return tensor.flatten(0, 1)
 
 
-def _unfolded(tensor: Tensor, size: int) -> Tensor:
+def unfolded(tensor: Tensor, size: int) -> Tensor:
     return tensor.reshape(size, tensor.shape[0] // size if size else 0, *tensor.shape[1:])
 
 
@@ -41,8 +41,8 @@ def _boxes_and_indices(
     size: int, images: int | None, boxes: Tensor, box_indices: Tensor, in_dims: Dims
 ) -> tuple[Tensor, Tensor]:
     """One long list of boxes; `images` is how many each batch has of its own, None if all share the same ones."""
-    boxes, box_indices = _batched(boxes, in_dims[0], size), _batched(box_indices, in_dims[1], size)
-    return _folded(boxes), _folded(box_indices if images is None else _moved_on(box_indices, images))
+    boxes, box_indices = batched(boxes, in_dims[0], size), batched(box_indices, in_dims[1], size)
+    return folded(boxes), folded(box_indices if images is None else _moved_on(box_indices, images))
 
 
 def _forward(
@@ -51,9 +51,9 @@ def _forward(
     size, images = info.batch_size, None
     if in_dims[0] is not None:
         image = image.movedim(in_dims[0], 0)
-        images, image = image.shape[1], _folded(image)
+        images, image = image.shape[1], folded(image)
     boxes, box_indices = _boxes_and_indices(size, images, boxes, box_indices, in_dims[1:3])
-    return _unfolded(library.crop_and_resize(image, boxes, box_indices, *rest), size), 0
+    return unfolded(library.crop_and_resize(image, boxes, box_indices, *rest), size), 0
 
 
 def _grad_image(
@@ -61,8 +61,8 @@ def _grad_image(
 ) -> tuple[Tensor, int]:
     size = info.batch_size
     boxes, box_indices = _boxes_and_indices(size, images, boxes, box_indices, in_dims[1:3])
-    grad = _folded(_batched(grad, in_dims[0], size))
-    return _unfolded(library.crop_and_resize_grad_image(grad, boxes, box_indices, size * images, *rest), size), 0
+    grad = folded(batched(grad, in_dims[0], size))
+    return unfolded(library.crop_and_resize_grad_image(grad, boxes, box_indices, size * images, *rest), size), 0
 
 
 def _grad_boxes(
@@ -71,10 +71,10 @@ def _grad_boxes(
     size, images = info.batch_size, None
     if in_dims[1] is not None:
         image = image.movedim(in_dims[1], 0)
-        images, image = image.shape[1], _folded(image)
+        images, image = image.shape[1], folded(image)
     boxes, box_indices = _boxes_and_indices(size, images, boxes, box_indices, in_dims[2:4])
-    grad = _folded(_batched(grad, in_dims[0], size))
-    return _unfolded(library.crop_and_resize_grad_boxes(grad, image, boxes, box_indices, box_rule), size), 0
+    grad = folded(batched(grad, in_dims[0], size))
+    return unfolded(library.crop_and_resize_grad_boxes(grad, image, boxes, box_indices, box_rule), size), 0
 
 
 torch.library.register_vmap("roi_align::crop_and_resize", _forward)

@@ -24,23 +24,23 @@ from roi_align.library import channels_innermost
 
 def crop_and_resize(*arguments: Any) -> Tensor:
     """The operator `roi_align::crop_and_resize`, differentiable in image and boxes."""
-    call = _CropAndResize.apply if _is_differentiated(arguments[:2]) else library.crop_and_resize
+    call = _CropAndResize.apply if is_differentiated(arguments[:2]) else library.crop_and_resize
     return call(*arguments)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def crop_and_resize_grad_image(*arguments: Any) -> Tensor:
     """The operator `roi_align::crop_and_resize_grad_image`, differentiable in the upstream gradient."""
-    call = _GradImage.apply if _is_differentiated(arguments[:2]) else library.crop_and_resize_grad_image
+    call = _GradImage.apply if is_differentiated(arguments[:2]) else library.crop_and_resize_grad_image
     return call(*arguments)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def crop_and_resize_grad_boxes(*arguments: Any) -> Tensor:
     """The operator `roi_align::crop_and_resize_grad_boxes`, not differentiable any further."""
-    call = _GradBoxes.apply if _is_differentiated(arguments[:3]) else library.crop_and_resize_grad_boxes
+    call = _GradBoxes.apply if is_differentiated(arguments[:3]) else library.crop_and_resize_grad_boxes
     return call(*arguments)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def _is_differentiated(tensors: tuple[Tensor, ...]) -> bool:
+def is_differentiated(tensors: tuple[Tensor, ...]) -> bool:
     """Whether an eager call on these is part of a derivative, in reverse or forward mode."""
     if torch.compiler.is_compiling():
         return False
@@ -71,10 +71,11 @@ def _backward_forward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return grad_image, grad_boxes, None, None, None, None, None, None, None
 
 
-def _no_second_derivative() -> RuntimeError:
+def no_second_derivative(operator: str, image: str) -> RuntimeError:
+    """What is raised where a double backward goes through the boxes."""
     return RuntimeError(
-        "crop_and_resize has no second derivative through the boxes. Detach the boxes before a double backward: that "
-        "of the image alone is supported."
+        f"{operator} has no second derivative through the boxes. Detach the boxes before a double backward: that "
+        f"of the {image} alone is supported."
     )
 
 
@@ -86,7 +87,7 @@ def _save_grad_image(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward_grad_image(ctx: Any, grad_grad: Tensor) -> tuple[Tensor | None, ...]:
     if ctx.needs_input_grad[1]:
-        raise _no_second_derivative()
+        raise no_second_derivative("crop_and_resize", "image")
     boxes, box_indices = ctx.saved_tensors
     # Linear in the upstream gradient, and the transpose of the forward without its extrapolation.
     again = crop_and_resize(grad_grad, boxes, box_indices, *ctx.crop_size, ctx.method, 0.0, ctx.box_rule, False)
@@ -98,14 +99,19 @@ def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward_grad_boxes(ctx: Any, grad_grad: Tensor) -> tuple[None, ...]:
-    raise _no_second_derivative()
+    raise no_second_derivative("crop_and_resize", "image")
 
 
-def _no_forward_mode(ctx: Any, *tangents: Any) -> Tensor:
-    raise NotImplementedError(
-        "crop_and_resize has no forward-mode derivative (torch.func.jvp, jacfwd, torch.autograd.forward_ad). Use "
-        "reverse mode: torch.autograd.grad, torch.func.vjp or jacrev."
-    )
+def no_forward_mode(operator: str) -> Callable[..., Tensor]:
+    """The jvp of an operator that has none, which is to say so."""
+
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        raise NotImplementedError(
+            f"{operator} has no forward-mode derivative (torch.func.jvp, jacfwd, torch.autograd.forward_ad). Use "
+            "reverse mode: torch.autograd.grad, torch.func.vjp or jacrev."
+        )
+
+    return jvp
 
 
 def _plain(operator: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -122,7 +128,7 @@ class _CropAndResize(torch.autograd.Function):
     forward = staticmethod(_plain(library.crop_and_resize))
     setup_context = staticmethod(_save_forward)
     backward = staticmethod(_backward_forward)
-    jvp = staticmethod(_no_forward_mode)
+    jvp = staticmethod(no_forward_mode("crop_and_resize"))
 
 
 class _GradImage(torch.autograd.Function):
@@ -130,7 +136,7 @@ class _GradImage(torch.autograd.Function):
     forward = staticmethod(_plain(library.crop_and_resize_grad_image))
     setup_context = staticmethod(_save_grad_image)
     backward = staticmethod(_backward_grad_image)
-    jvp = staticmethod(_no_forward_mode)
+    jvp = staticmethod(no_forward_mode("crop_and_resize"))
 
 
 class _GradBoxes(torch.autograd.Function):
@@ -138,7 +144,7 @@ class _GradBoxes(torch.autograd.Function):
     forward = staticmethod(_plain(library.crop_and_resize_grad_boxes))
     setup_context = staticmethod(_save_nothing)
     backward = staticmethod(_backward_grad_boxes)
-    jvp = staticmethod(_no_forward_mode)
+    jvp = staticmethod(no_forward_mode("crop_and_resize"))
 
 
 torch.library.register_autograd("roi_align::crop_and_resize", _backward_forward, setup_context=_save_forward)

@@ -66,7 +66,8 @@ def channels_innermost(image: Tensor) -> bool:
     return image.shape[1] > 1 and image.stride(1) == 1 and (image.shape[2] > 1 or image.shape[3] > 1)
 
 
-def _dense(like: Tensor, shape: tuple[int, int, int, int], channels_last: bool) -> Tensor:
+def dense(like: Tensor, shape: tuple[int, int, int, int], channels_last: bool) -> Tensor:
+    """An empty result of a fake kernel, in the dtype that the operators give."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     dtype = like.dtype if like.is_floating_point() else torch.float32
     return torch.empty(shape, dtype=dtype, device=like.device, memory_format=layout)
@@ -83,7 +84,7 @@ def _fake_forward(
     box_rule: int,
     validate: bool,
 ) -> Tensor:
-    return _dense(image, (boxes.shape[0], image.shape[1], crop_height, crop_width), channels_innermost(image))
+    return dense(image, (boxes.shape[0], image.shape[1], crop_height, crop_width), channels_innermost(image))
 
 
 def _fake_grad_image(
@@ -98,7 +99,7 @@ def _fake_grad_image(
     box_rule: int,
     deterministic: bool,
 ) -> Tensor:
-    return _dense(grad, (images, grad.shape[1], height, width), channels_last)
+    return dense(grad, (images, grad.shape[1], height, width), channels_last)
 
 
 def _fake_grad_boxes(grad: Tensor, image: Tensor, boxes: Tensor, box_indices: Tensor, box_rule: int) -> Tensor:

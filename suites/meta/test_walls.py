@@ -27,6 +27,7 @@ def _crossing(path: Path, forbidden: tuple[str, ...]) -> set[str]:
 
 
 _ORACLE = ("harness.oracle", "harness.oracle_gradients", "harness.positions", "harness.rounding", "harness.call")
+_ROI_ORACLE = tuple(f"harness.roi_{name}" for name in ("oracle", "oracle_gradients", "oracle_max", "positions", "call"))
 WALLS = {
     "impl never imports harness or suites": ("impl/roi_align", ("harness", "suites")),
     "harness never imports suites": ("harness", ("suites",)),
@@ -35,9 +36,15 @@ WALLS = {
     "the oracle needs no array library": ("harness/oracle.py", ("torch", "tensorflow", "numpy")),
     "nor do its gradients": ("harness/oracle_gradients.py", ("torch", "tensorflow", "numpy")),
     "nor do its positions": ("harness/positions.py", ("torch", "tensorflow", "numpy")),
+    "nor does that of roi_align": ("harness/roi_oracle.py", ("torch", "tensorflow", "numpy")),
+    "nor its gradients": ("harness/roi_oracle_gradients.py", ("torch", "tensorflow", "numpy")),
+    "nor its maximum": ("harness/roi_oracle_max.py", ("torch", "tensorflow", "numpy")),
+    "nor its calls": ("harness/roi_call.py", ("torch", "tensorflow", "numpy")),
+    "nor its positions": ("harness/roi_positions.py", ("torch", "tensorflow", "numpy")),
     "nor does its rounding": ("harness/rounding.py", ("torch", "tensorflow", "numpy", "ml_dtypes")),
     "the second formulation is independent of the first": ("harness/matrix.py", _ORACLE),
     "and so is the reference": ("harness/backends/reference.py", _ORACLE),
+    "and that of roi_align": ("harness/backends/roi_reference.py", (*_ORACLE, *_ROI_ORACLE)),
 }
 
 

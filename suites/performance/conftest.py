@@ -6,16 +6,19 @@ import datetime
 import json
 import os
 import time
+from collections import defaultdict
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness import devices
 from harness.gate import Gate
 
 _UNMEASURED = pytest.StashKey[list[dict[str, Any]]]()
+_TIMES = pytest.StashKey[dict[tuple[str, str, str], list[float]]]()
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Run:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_UNMEASURED] = []
+    config.stash[_TIMES] = {}
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +85,28 @@ def judged() -> dict[tuple[str, ...], Gate]:
 def unmeasured(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     """Rows that failed the gate or could not be asked for; they go into the JSON with a status and no time."""
     return request.config.stash[_UNMEASURED]
+
+
+@pytest.fixture(scope="session")
+def times(request: pytest.FixtureRequest) -> dict[tuple[str, str, str], list[float]]:
+    """Seconds of bench_roi_align.py by (workload and setting, direction, column)."""
+    return request.config.stash[_TIMES]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """How many times as fast as torchvision, on each workload and as the geometric mean of a setting's."""
+    found, ratios = config.stash[_TIMES], defaultdict(list)
+    for (work, direction, column), seconds in found.items():
+        peer = found.get((work, direction, "torchvision contiguous"))
+        if not peer or not seconds or column.startswith("torchvision"):
+            continue
+        ratio = float(np.median(peer) / np.median(seconds))
+        ratios[work.partition(", ")[2] or work, direction, column].append(ratio)
+        milliseconds = f"{np.median(seconds) * 1e3:9.2f} ms"
+        terminalreporter.line(f"{work:34} {direction:11} {column:24} {milliseconds} {ratio:7.1f}x")
+    for (setting, direction, column), each in ratios.items():
+        mean, spread = float(np.exp(np.mean(np.log(each)))), f"({min(each):.1f}, {max(each):.1f})"
+        terminalreporter.line(f"geometric mean, {setting:18} {direction:11} {column:24} {mean:19.1f}x {spread}")
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:

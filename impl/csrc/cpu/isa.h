@@ -16,15 +16,19 @@
 
 #include "../kernels.h"
 #include "box_table.h"
+#include "roi_jobs.h"
 
 namespace roi_align {
 
-// The kernels of one instruction set; what each does stands in kernels.h.
+// The kernels of one instruction set; what each does stands in kernels.h and roi_jobs.h.
 struct Kernels {
   const char* name;
   decltype(&roi_align::forward) forward;
   decltype(&roi_align::grad_image) grad_image;
   decltype(&roi_align::grad_boxes) grad_boxes;
+  decltype(&roi_align::roi_forward) roi_forward;
+  decltype(&roi_align::roi_grad_maps) roi_grad_maps;
+  decltype(&roi_align::roi_grad_boxes) roi_grad_boxes;
 };
 
 namespace portable {

@@ -15,8 +15,12 @@ namespace ROI_ALIGN_ISA {
 #include "forward.inl"
 #include "grad_image.inl"
 #include "grad_boxes.inl"
+#include "roi_forward.inl"
+#include "roi_grad_maps.inl"
+#include "roi_grad_boxes.inl"
 
-extern const Kernels kKernels{"portable", &forward, &grad_image, &grad_boxes};
+extern const Kernels kKernels{"portable",   &forward,       &grad_image, &grad_boxes,
+                              &roi_forward, &roi_grad_maps, &roi_grad_boxes};
 
 }  // namespace ROI_ALIGN_ISA
 }  // namespace roi_align

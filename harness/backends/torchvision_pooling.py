@@ -1,0 +1,67 @@
+"""torchvision's roi_align on the CPU: the operator whose rule this is.
+
+It wants boxes of the map's own type, float32 or float64, has no maximum and no gradient of the boxes, and ends the
+process or raises where an index or a grid makes no sense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision  # type: ignore[import-untyped, unused-ignore]
+from torchvision.ops import roi_align  # type: ignore[import-untyped, unused-ignore]
+
+from harness.backends.torch_arrays import to_numpy
+from harness.case import Direction
+from harness.roi_backends import RoiBackend
+from harness.roi_case import RoiInputs
+
+# A box is asked for up to this many pixels: an adaptive grid allocates as many samples as it has.
+_MOST = 1e4
+
+
+def refuses(inputs: RoiInputs, direction: Direction) -> str | None:
+    if direction == "grad_boxes":
+        return "torchvision's roi_align has no gradient of the boxes."
+    if inputs.mode != "avg":
+        return "torchvision's roi_align takes the mean only."
+    if inputs.input.dtype.name not in ("float32", "float64") or inputs.boxes.dtype != inputs.input.dtype:
+        return "torchvision's roi_align takes float32 or float64 maps with boxes of the same type."
+    edges = inputs.boxes[:, 1:]
+    if not (np.abs(edges.astype(np.float64)) < _MOST).all():
+        return f"torchvision's roi_align is given finite boxes below {_MOST:.0f} pixels."
+    turned = ((edges[:, 2:] - edges[:, :2]) * inputs.spatial_scale <= 0).sum(axis=1) if len(edges) else np.zeros(0)
+    if not np.isfinite(inputs.input).all():
+        return "torchvision's roi_align multiplies pixels by weights of 0, so that NaN and infinity leak."
+    if inputs.aligned and inputs.sampling_ratio <= 0 and (turned == 1).any():
+        return "torchvision's roi_align raises for an adaptive grid of a box that is inverted on one axis."
+    return None
+
+
+def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Any]:
+    features = torch.from_numpy(np.array(inputs.input, order="C"))
+    boxes = torch.from_numpy(np.array(inputs.boxes))
+
+    def pool() -> Any:
+        return roi_align(
+            features, boxes, inputs.output_size, inputs.spatial_scale, inputs.sampling_ratio, inputs.aligned
+        )
+
+    if direction == "forward":
+        return pool
+    features.requires_grad_()
+    pooled, upstream = pool(), torch.from_numpy(np.array(inputs.upstream, order="C"))
+    return lambda: torch.autograd.grad(pooled, features, upstream, retain_graph=True)[0]
+
+
+backend = RoiBackend(
+    name="torchvision",
+    title=f"torchvision {torchvision.__version__.partition('+')[0]} (CPU)",
+    refuses=refuses,
+    prepare=prepare,
+    to_numpy=to_numpy,
+    pinned=frozenset({"forward", "grad_image"}),
+)

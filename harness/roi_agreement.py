@@ -1,0 +1,36 @@
+"""Whether two results of one call of roi_align agree: agreement.py's comparison, for this operator's oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.agreement import differing
+from harness.case import Array, Direction
+from harness.roi_case import RoiInputs
+from harness.roi_oracle import expected
+
+# So many of the values that differ are looked at: the oracle is plain Python.
+MOST_PLACES = 8
+
+
+def beyond_two_bounds(
+    inputs: RoiInputs, direction: Direction, got: Array, want: Array, *, pinned: bool = True
+) -> str | None:
+    """A value that is further from its counterpart than twice the oracle's bound for it, in words, or None.
+
+    Two right results may lie on both sides of what is exact. Of values that differ the furthest are looked at. pinned:
+    whether both round positions in the pinned order; if not, what another order may change is left out.
+    """
+    if got.shape != want.shape or got.dtype != want.dtype:
+        return f"It is {got.dtype} of shape {got.shape}, the other {want.dtype} of shape {want.shape}."
+    distances = np.where(differing(got, want), np.abs(got.astype(np.float64) - want.astype(np.float64)), -1.0)
+    distances = np.where(np.isnan(distances), np.inf, distances)
+    furthest = np.argsort(distances, axis=None)[::-1][:MOST_PLACES]
+    places = [tuple(int(axis) for axis in np.unravel_index(flat, got.shape)) for flat in furthest]
+    places = [place for place in places if distances[place] >= 0]
+    for place, value in expected(inputs, direction, pinned=pinned, places=places):
+        if value.ambiguous or not np.isfinite(float(value.value)):
+            continue
+        if not distances[place] <= 2 * value.bound:
+            return f"{got[place]!r} at {place} is more than two bounds of {value.bound:.3g} from {want[place]!r}."
+    return None

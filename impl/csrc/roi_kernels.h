@@ -1,0 +1,38 @@
+// The interface of roi_align's kernels: as kernels.h is for crop_and_resize's, plain structs and pointers.
+//
+// A mean over a grid of samples is separable, border rule included: out = Wy F Wx', two narrow band matrices for each box.
+// They are the same for all channels, so they are made once (roi_tables.h), and what a kernel does is weigh rows and then
+// columns, always in this order, whatever the layout: out[i][j] = sum over x of Wx[j][x] * (sum over y of Wy[i][y] * F[y][x]).
+
+#pragma once
+
+#include "kernels.h"
+#include "roi_sampling.h"
+
+namespace roi_align {
+
+// K rows (index, x1, y1, x2, y2); strides in elements.
+struct RoiList {
+  int64_t count;
+  const void* rows;
+  DType dtype;
+  int64_t stride[2];
+};
+
+// One level of a pyramid: N maps of the same number of channels, and how many of its pixels one unit of an edge is.
+struct Level {
+  ConstView map;
+  double scale;
+};
+
+// The image that a row names, -1 if its index is no whole number from 0 on, or too large for an int32.
+int64_t roi_image(const RoiList& rois, int64_t row);
+
+// The level that a row belongs to, or -1 if to none.
+int64_t roi_level(const RoiList& rois, int64_t row, const LevelRule& rule);
+
+// The first row whose index is not in [0, images), or -1; and its index as it stands there.
+int64_t first_bad_roi(const RoiList& rois, int64_t images);
+double roi_index(const RoiList& rois, int64_t row);
+
+}  // namespace roi_align
