@@ -24,8 +24,10 @@ from roi_align.library import channels_innermost
 
 def crop_and_resize(*arguments: Any) -> Tensor:
     """The operator `roi_align::crop_and_resize`, differentiable in image and boxes."""
-    call = _CropAndResize.apply if is_differentiated(arguments[:2]) else library.crop_and_resize
-    return call(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+    if not is_differentiated(arguments[:2]):
+        return library.crop_and_resize(*arguments)  # type: ignore[no-any-return]
+    call = _CropAndResize if torch._C._are_functorch_transforms_active() else _EagerCropAndResize
+    return call.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def crop_and_resize_grad_image(*arguments: Any) -> Tensor:
@@ -127,6 +129,21 @@ class _CropAndResize(torch.autograd.Function):
     generate_vmap_rule = True
     forward = staticmethod(_plain(library.crop_and_resize))
     setup_context = staticmethod(_save_forward)
+    backward = staticmethod(_backward_forward)
+    jvp = staticmethod(no_forward_mode("crop_and_resize"))
+
+
+class _EagerCropAndResize(torch.autograd.Function):
+    """The same, of half the overhead, for calls that no transform of torch.func looks into."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        # Here a derivative is taken care of: what register_autograd would do in the call is left out.
+        with torch._C._AutoDispatchBelowAutograd():
+            output: Tensor = library.crop_and_resize(*arguments)
+        _save_forward(ctx, arguments, output)
+        return output
+
     backward = staticmethod(_backward_forward)
     jvp = staticmethod(no_forward_mode("crop_and_resize"))
 

@@ -79,5 +79,14 @@ def test_modules_pickle_copy_and_say_what_they_are():
 
 
 def test_the_public_names_are_the_documented_ones():
-    assert roi_align.__all__ == ["CropAndResize", "CropAndResizeFunction", "RoIAlign", "crop_and_resize"]
+    assert roi_align.__all__ == [
+        "CropAndResize",
+        "CropAndResizeFunction",
+        "RoIAlign",
+        "TorchvisionMultiScaleRoIAlign",
+        "TorchvisionRoIAlign",
+        "crop_and_resize",
+        "multiscale_roi_align",
+        "roi_align",
+    ]
     assert all(getattr(roi_align, name).__doc__ for name in roi_align.__all__)
