@@ -166,16 +166,73 @@ void sum_planes(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t ch
       const T* plane = planes + (first + c) * image.stride[1];
       const T *top = plane + ty.low * image.stride[2], *bottom = plane + ty.high * image.stride[2];
       const T* grad = of.upstream(row, first + c, y, 0);
+      T row_sum = sums.row[c];  // in a register: additions to memory would wait for each other's stores
       for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
         const Tap<T>& tx = taps.x[x];
         const int64_t left = tx.low * image.stride[3], right = tx.high * image.stride[3];
         const Slope<T> s = slope(top[left], top[right], bottom[left], bottom[right], tx.weight, ty.weight,
                                  grad[x * of.grad_crops.stride[3]]);
-        sums.row[c] += s.y;
+        row_sum += s.y;
         sums.columns[static_cast<size_t>(x * kBlock + c)] += s.x;
       }
+      sums.row[c] = row_sum;
     }
     sums.end_row(of.move_y[static_cast<size_t>(y)]);
+  }
+}
+
+// All channels of an image that has up to four. What only depends on the pixels is kept while samples stay between the
+// same ones.
+template <int channels, typename T>
+void sum_cells(const BoxGradient<T>& of, int64_t row, const ConstView& image, EdgeSums<T>& sums) {
+  using Vector = typename Cell<T>::Vector;
+  const BoxTaps<T> taps = of.boxes.template taps<T>(row);
+  const T* const pixels = static_cast<const T*>(image.data) + of.boxes.span(row).image * image.stride[0];
+  for (int64_t y = taps.y.begin; y < taps.y.end; ++y) {
+    const Tap<T>& ty = taps.y[y];
+    const T *const top = pixels + ty.low * image.stride[2], *const bottom = pixels + ty.high * image.stride[2];
+    const T* const grad = of.upstream(row, 0, y, 0);
+    Vector left_down{}, right_down{}, top_across{}, bottom_across{}, row_sum{};
+    int64_t low = -1, high = -1;
+    for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
+      const Tap<T>& tx = taps.x[x];
+      if (tx.low != low || tx.high != high) {
+        low = tx.low;
+        high = tx.high;
+        Vector top_left, top_right, bottom_left, bottom_right;
+        gather_cell<channels>(top + low * image.stride[3], image.stride[1], &top_left);
+        gather_cell<channels>(top + high * image.stride[3], image.stride[1], &top_right);
+        gather_cell<channels>(bottom + low * image.stride[3], image.stride[1], &bottom_left);
+        gather_cell<channels>(bottom + high * image.stride[3], image.stride[1], &bottom_right);
+        left_down = bottom_left - top_left;
+        right_down = bottom_right - top_right;
+        top_across = top_right - top_left;
+        bottom_across = bottom_right - bottom_left;
+      }
+      Vector g, column;
+      gather_cell<channels>(grad + x * of.grad_crops.stride[3], of.grad_crops.stride[1], &g);
+      T* const column_sum = sums.columns.data() + x * kBlock;
+      Cell<T>::load(column_sum, &column);
+      row_sum += ((T(1) - tx.weight) * left_down + tx.weight * right_down) * g;
+      Cell<T>::store(column_sum, column + ((T(1) - ty.weight) * top_across + ty.weight * bottom_across) * g);
+    }
+    Cell<T>::store(sums.row, row_sum);
+    sums.end_row(of.move_y[static_cast<size_t>(y)]);
+  }
+}
+
+// One box of an image of up to kCell channels.
+template <typename T>
+void sum_few_channels(const BoxGradient<T>& of, int64_t row, const ConstView& image, EdgeSums<T>& sums) {
+  switch (image.size[1]) {
+    case 1:
+      return sum_cells<1>(of, row, image, sums);
+    case 2:
+      return sum_cells<2>(of, row, image, sums);
+    case 3:
+      return sum_cells<3>(of, row, image, sums);
+    default:
+      return sum_cells<4>(of, row, image, sums);
   }
 }
 
@@ -231,6 +288,12 @@ void grad_boxes_of(const ConstView& grad_crops, const ConstView& image, const Bo
     const Part part = part_of(0, boxes.count(), unit, plan.parts);
     for (int64_t position = part.begin; position < part.end; ++position) {
       const int64_t row = boxes.row_at(position);
+      if (image.size[1] <= kCell) {
+        sums[0].clear();
+        sum_few_channels(of, row, image, sums[0]);
+        sums[0].finish(boxes.rule(), of.move_x, partial + row * 4);
+        continue;
+      }
       const T* base = static_cast<const T*>(image.data) + boxes.span(row).image * image.stride[0];
       for (int64_t first = 0; first < image.size[1]; first += together) {
         const int64_t channels = std::min(together, image.size[1] - first);

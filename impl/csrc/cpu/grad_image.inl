@@ -140,16 +140,6 @@ void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& tap
   }
 }
 
-// A pixel of up to four channels as one short vector.
-constexpr int64_t kCell = 4;
-template <typename T>
-struct Cell {
-  typedef T Vector __attribute__((vector_size(kCell * sizeof(T))));
-
-  static void load(const T* from, Vector* to) { std::memcpy(to, from, sizeof(Vector)); }
-  static void store(T* to, const Vector& vector) { std::memcpy(to, &vector, sizeof(Vector)); }
-};
-
 // The two pixels of a row that a sample adds to, held in registers while samples keep adding to them. Without that every
 // addition would wait for the store of the one before.
 template <typename T>
@@ -205,8 +195,8 @@ void scatter_cells(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& t
     HeldPixels<T> top(row_of(ty.low)), bottom(row_of(ty.high));
     for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
       const Tap<T>& tx = taps.x[x];
-      Vector g{};
-      for (int c = 0; c < channels; ++c) g[c] = grad[x * grad_crops.stride[3] + c * grad_crops.stride[1]];
+      Vector g;
+      gather_cell<channels>(grad + x * grad_crops.stride[3], grad_crops.stride[1], &g);
       if (method == Method::kNearest) {
         T* const pixel = top.row + tx.low * kCell;
         Vector sum;

@@ -34,6 +34,24 @@ struct Lanes {
   }
 };
 
+// A pixel of up to four channels as one short vector.
+constexpr int64_t kCell = 4;
+template <typename T>
+struct Cell {
+  typedef T Vector __attribute__((vector_size(kCell * sizeof(T))));
+
+  static void load(const T* from, Vector* to) { std::memcpy(to, from, sizeof(Vector)); }
+  static void store(T* to, const Vector& vector) { std::memcpy(to, &vector, sizeof(Vector)); }
+};
+
+// The channels of a pixel, `stride` apart, into the first lanes of a cell, and zeros into the others.
+template <int channels, typename T>
+ROI_ALIGN_INLINE void gather_cell(const T* from, int64_t stride, typename Cell<T>::Vector* to) {
+  // As one expression: lanes that are set one by one would go through memory.
+  *to = typename Cell<T>::Vector{from[0], channels > 1 ? from[stride] : T(0), channels > 2 ? from[2 * stride] : T(0),
+                                 channels > 3 ? from[3 * stride] : T(0)};
+}
+
 // Pixels whose channels are innermost: an image, a crop, or a turned block of either. Rows count from first_row on.
 template <typename T>
 struct Pixels {
