@@ -140,6 +140,8 @@ ROI_ALIGN_INLINE void sum_pixels(const BoxGradient<T>& of, int64_t row, int64_t 
     }
     const Tap<T>& ty = taps.y[y];
     const T *top = image.at(ty.low, 0), *bottom = image.at(ty.high, 0);
+    const bool one_block = channels == kBlock;
+    T held[kBlock] = {};  // the row's sums of a single block stay in a register
     for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
       const Tap<T>& tx = taps.x[x];
       const int64_t left = tx.low * image.pixel_stride, right = tx.high * image.pixel_stride;
@@ -147,9 +149,11 @@ ROI_ALIGN_INLINE void sum_pixels(const BoxGradient<T>& of, int64_t row, int64_t 
       for (int64_t c = 0; c < channels; c += kBlock) {
         EdgeSums<T>& block = sums[c / kBlock];
         sum_channels(top + left + c, top + right + c, bottom + left + c, bottom + right + c, tx.weight, ty.weight,
-                     g + c, std::min(kBlock, channels - c), block.row, block.columns.data() + x * kBlock);
+                     g + c, std::min(kBlock, channels - c), one_block ? held : block.row,
+                     block.columns.data() + x * kBlock);
       }
     }
+    if (one_block) std::copy(held, held + kBlock, sums[0].row);
     for (int64_t c = 0; c < channels; c += kBlock) sums[c / kBlock].end_row(of.move_y[static_cast<size_t>(y)]);
   }
 }
