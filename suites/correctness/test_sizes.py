@@ -31,6 +31,10 @@ def _inputs(shape, rows, crop_size, method="bilinear", seed=0) -> Inputs:
     )
 
 
+def _channels_last(array):
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
 SIZES = {
     "a result of 13 MB, in whole lines": ((2, 32, 20, 24), 2100, (7, 7)),
     "a result of 13 MB, channels left over": ((2, 35, 20, 24), 1900, (7, 7)),
@@ -40,13 +44,18 @@ SIZES = {
     "more than 65,535 boxes": ((3, 2, 8, 9), 70_000, (2, 3)),
     "few boxes on a large map": ((1, 24, 400, 300), 2, (5, 4)),
     "many channels, one pixel": ((2, 1030, 1, 1), 5, (2, 2)),
+    "a gradient of several bands, in whole lines": ((1, 64, 160, 208), 150, (7, 7)),
+    "three channels in several bands": ((1, 3, 600, 700), 40, (64, 64)),
 }
 
 
 @pytest.mark.parametrize(("shape", "rows", "crop_size"), SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("method", ["bilinear", "nearest"])
-def test_bits_do_not_depend_on_the_size(backend, tensorflow, tally, shape, rows, crop_size, method):
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_bits_do_not_depend_on_the_size(backend, tensorflow, tally, shape, rows, crop_size, method, layout):
     inputs = _inputs(shape, rows, crop_size, method)
+    if layout == "channels_last":
+        inputs = replace(inputs, image=_channels_last(inputs.image), upstream=_channels_last(inputs.upstream))
     for direction in ("forward", "grad_image"):
         if backend.refuses(inputs, direction) or direction not in backend.order_a:
             continue
