@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import ml_dtypes  # noqa: F401  NumPy knows no bfloat16 until this is imported
 import numpy as np
@@ -32,6 +32,7 @@ HALVES = ("float16", "bfloat16")
 FLOATS = SINGLE_AND_DOUBLE + HALVES
 
 Box = tuple[float, float, float, float]
+Kind = TypeVar("Kind")
 Array = NDArray[Any]
 
 
@@ -58,6 +59,28 @@ class Inputs:
     box_rule: BoxRule = "normalized"
 
 
+def in_one_line(case: Any) -> str:
+    """A dataclass as the expression that makes it; fields at their default are left out."""
+    shown = [
+        f"{field.name}={getattr(case, field.name)!r}"
+        for field in fields(case)
+        if getattr(case, field.name) != field.default
+    ]
+    return f"{type(case).__name__}({', '.join(shown)})"
+
+
+def read_line(line: str, kind: type[Kind]) -> Kind:
+    """What `in_one_line` wrote, a `kind`; ValueError if the line is anything else."""
+    name = kind.__name__
+    try:
+        made = eval(line, {"__builtins__": {}}, {name: kind, "nan": math.nan, "inf": math.inf})
+    except Exception as error:
+        raise ValueError(f"{line!r} is not a case: {error}. Paste the whole line, from '{name}(' to ')'.") from error
+    if not isinstance(made, kind):
+        raise ValueError(f"{line!r} is not a case: it makes a {type(made).__name__}, no {name}.")
+    return made
+
+
 @dataclass(frozen=True)
 class Case:
     """One call: geometry, dtypes, layout, and the values as a family and a seed.
@@ -82,23 +105,12 @@ class Case:
 
     def __repr__(self) -> str:
         """One line that `Case.parse` reads back; fields at their default are left out."""
-        shown = [
-            f"{field.name}={getattr(self, field.name)!r}"
-            for field in fields(self)
-            if getattr(self, field.name) != field.default
-        ]
-        return f"Case({', '.join(shown)})"
+        return in_one_line(self)
 
     @staticmethod
     def parse(line: str) -> Case:
         """The Case whose repr `line` is; ValueError if the line is anything else."""
-        try:
-            made = eval(line, {"__builtins__": {}}, {"Case": Case, "nan": math.nan, "inf": math.inf})
-        except Exception as error:
-            raise ValueError(f"{line!r} is not a case: {error}. Paste the whole line, from 'Case(' to ')'.") from error
-        if not isinstance(made, Case):
-            raise ValueError(f"{line!r} is not a case but a {type(made).__name__}.")
-        return made
+        return read_line(line, Case)
 
     def inputs(self) -> Inputs:
         """The arrays of this case, the same on every machine and every day."""

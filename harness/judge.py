@@ -6,10 +6,12 @@ expected, how far it may be off and how much of that was used: a drift from 12 %
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 
@@ -198,29 +200,45 @@ def side_effect(backend: Backend, case: Case, direction: Direction) -> str | Non
     The second run comes after one on other values (the same shapes, so that freed memory is found again, full of them),
     and must give the very bits of the first; where sums have no fixed order, it must be as right as the first.
     """
-    inputs, untouched = case.inputs(), case.inputs()
-    first = run(backend, inputs, direction)
-    for name in ("image", "boxes", "box_indices", "upstream"):
-        if getattr(inputs, name).tobytes() != getattr(untouched, name).tobytes():
-            return f"The call writes to {name}, one of its inputs."
-    if isinstance(first, BaseException):
-        return None
-    kept = first.tobytes()
-    other = case.inputs()
-    other.image[...] = np.asarray(7).astype(other.image.dtype)
-    other.upstream[...] = 7
-    run(backend, other, direction)
-    if first.tobytes() != kept:
-        return "A later call changes the result of an earlier one: they share memory."
-    second = run(backend, case.inputs(), direction)
-    if isinstance(second, BaseException):
-        return f"The same call fails the second time, with {type(second).__name__}: {second}"
-    if second.tobytes() == kept:
-        return None
+    call = functools.partial(run, backend, direction=direction)
+    found, second = repeated(case.inputs, call, ("image", "boxes", "box_indices", "upstream"))
+    if found != OTHER_BITS:
+        return found
     if direction not in backend.unordered:
-        return "The same call gives other bits the second time: it depends on what ran in between."
+        return f"{found}: it depends on what ran in between."
     verdict = judge(case.inputs(), direction, second, order_a=direction in backend.order_a)
     return None if verdict.passed else f"The second time the same call is wrong: {verdict}"
+
+
+OTHER_BITS = "The same call gives other bits the second time"
+
+
+def repeated(
+    make: Callable[[], Any], call: Callable[[Any], Array | BaseException], names: tuple[str, ...]
+) -> tuple[str | None, Array | BaseException]:
+    """What is wrong with a call that is made twice, or None, and its last result.
+
+    make gives fresh inputs, names are their arrays: first what is read as an image, last the upstream gradient.
+    """
+    inputs, untouched = make(), make()
+    first = call(inputs)
+    for name in names:
+        if getattr(inputs, name).tobytes() != getattr(untouched, name).tobytes():
+            return f"The call writes to {name}, one of its inputs.", first
+    if isinstance(first, BaseException):
+        return None, first
+    kept = first.tobytes()
+    other = make()
+    image, upstream = getattr(other, names[0]), getattr(other, names[-1])
+    image[...] = np.asarray(7).astype(image.dtype)
+    upstream[...] = 7
+    call(other)
+    if first.tobytes() != kept:
+        return "A later call changes the result of an earlier one: they share memory.", first
+    second = call(make())
+    if isinstance(second, BaseException):
+        return f"The same call fails the second time, with {type(second).__name__}: {second}", second
+    return None if second.tobytes() == kept else OTHER_BITS, second
 
 
 def assert_passes(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.backends import MissingLibrary
+from harness.backends import imported
 from harness.case import Array, Direction
 from harness.roi_case import RoiInputs
 
@@ -52,13 +51,5 @@ def load(name: str) -> RoiBackend:
             return planted[name]
     if name not in ROI_BACKENDS:
         raise ValueError(f"There is no backend {name!r} of roi_align; there are {', '.join(ROI_BACKENDS)} and faults.")
-    try:
-        module = importlib.import_module(ROI_BACKENDS[name])
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.partition(".")[0] == "harness":
-            raise
-        raise MissingLibrary(
-            f"Backend {name!r} needs the module {error.name!r}, which is not installed; `make env` installs them all."
-        ) from error
-    backend: RoiBackend = module.backend
+    backend: RoiBackend = imported(name, ROI_BACKENDS[name])
     return backend

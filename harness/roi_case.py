@@ -6,13 +6,24 @@ or maximum. A pyramid is no case of its own: test_multiscale_roi_align.py ties i
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
-from harness.case import Array, Direction, Layout, Values, crops_dtype, laid_out, pixels, special_free, values_of
+from harness.case import (
+    Array,
+    Direction,
+    Layout,
+    Values,
+    crops_dtype,
+    in_one_line,
+    laid_out,
+    pixels,
+    read_line,
+    special_free,
+    values_of,
+)
 
 Mode = Literal["avg", "max"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -56,23 +67,12 @@ class RoiCase:
 
     def __repr__(self) -> str:
         """One line that `RoiCase.parse` reads back; fields at their default are left out."""
-        shown = [
-            f"{field.name}={getattr(self, field.name)!r}"
-            for field in fields(self)
-            if getattr(self, field.name) != field.default
-        ]
-        return f"RoiCase({', '.join(shown)})"
+        return in_one_line(self)
 
     @staticmethod
     def parse(line: str) -> RoiCase:
         """The RoiCase whose repr `line` is; ValueError if the line is anything else."""
-        try:
-            made = eval(line, {"__builtins__": {}}, {"RoiCase": RoiCase, "nan": math.nan, "inf": math.inf})
-        except Exception as error:
-            raise ValueError(f"{line!r} is not a case: {error}. Paste the whole line, from 'RoiCase(' on.") from error
-        if not isinstance(made, RoiCase):
-            raise ValueError(f"{line!r} is not a RoiCase but a {type(made).__name__}.")
-        return made
+        return read_line(line, RoiCase)
 
     def inputs(self) -> RoiInputs:
         """The arrays of this case, the same on every machine and every day."""

@@ -83,7 +83,13 @@ def load(name: str) -> Backend:
             f"There is no backend {name!r}; there are {', '.join(BACKENDS)}, and the planted faults of "
             "harness/mutants.py as fault:NAME."
         )
-    module_name, _, object_name = BACKENDS[name].partition(":")
+    backend: Backend = imported(name, BACKENDS[name])
+    return backend
+
+
+def imported(name: str, place: str) -> Any:
+    """The object of a backend's own file, "module:object" or "module" for its `backend`; MissingLibrary as in load."""
+    module_name, _, object_name = place.partition(":")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -92,5 +98,4 @@ def load(name: str) -> Backend:
         raise MissingLibrary(
             f"Backend {name!r} needs the module {error.name!r}, which is not installed; `make env` installs them all."
         ) from error
-    backend: Backend = getattr(module, object_name or "backend")
-    return backend
+    return getattr(module, object_name or "backend")
