@@ -25,14 +25,7 @@ struct Level {
   double scale;
 };
 
-// The image that a row names, -1 if its index is no whole number from 0 on, or too large for an int32.
-int64_t roi_image(const RoiList& rois, int64_t row);
-
-// The level that a row belongs to, or -1 if to none.
-int64_t roi_level(const RoiList& rois, int64_t row, const LevelRule& rule);
-
-// The first row whose index is not in [0, images), or -1; and its index as it stands there.
+// The first row whose index is not in [0, images), or -1.
 int64_t first_bad_roi(const RoiList& rois, int64_t images);
-double roi_index(const RoiList& rois, int64_t row);
 
 }  // namespace roi_align

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cpu/roi_jobs.h"
+#include "roi_rows.h"
 #include "torch_cpu.h"
 
 namespace roi_align {

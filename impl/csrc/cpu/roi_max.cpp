@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "../roi_rows.h"
 #include "roi_jobs.h"
 
 namespace roi_align {
@@ -79,13 +80,8 @@ struct BoxSamples {
   AxisSamples<T, Acc> y, x;
 
   void fill(const RoiList& rois, int64_t row, const Level& level, const PoolRule& rule) {
-    const T* const edges = static_cast<const T*>(rois.rows) + row * rois.stride[0];
-    const auto axis = [&](int64_t first, int64_t bins) {
-      return bin_axis(edges[first * rois.stride[1]], edges[(first + 2) * rois.stride[1]], static_cast<T>(level.scale),
-                      rule, bins);
-    };
-    y.fill(axis(2, rule.height), level.map.size[2], rule.height);
-    x.fill(axis(1, rule.width), level.map.size[3], rule.width);
+    y.fill(roi_axis<T>(rois, row, true, level.scale, rule), level.map.size[2], rule.height);
+    x.fill(roi_axis<T>(rois, row, false, level.scale, rule), level.map.size[3], rule.width);
   }
 
   // Samples in the order y, x. One beyond the image is worth 0 and can be the first of all, the first after a row, or the

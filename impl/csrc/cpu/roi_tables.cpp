@@ -4,13 +4,10 @@
 
 #include <algorithm>
 
+#include "../roi_rows.h"
+
 namespace roi_align {
 namespace {
-
-template <typename T>
-T edge(const RoiList& rois, int64_t row, int64_t column) {
-  return static_cast<const T*>(rois.rows)[row * rois.stride[0] + column * rois.stride[1]];
-}
 
 // Gaps of up to this many columns are worked on with the runs beside them.
 constexpr int32_t kGap = 8;
@@ -27,38 +24,16 @@ class Filler {
   void fill(const BinAxis<T>& axis, int64_t length, int64_t bins) {
     for (int64_t bin = 0; bin < bins; ++bin) {
       chunk_.ends.push_back(static_cast<int32_t>(chunk_.taps.size() - first_tap_));
-      const T base = axis.base(bin);
-      const SampleSpan span = samples_in_reach(axis, base, length);
-      const size_t begin = chunk_.taps.size();
-      for (int64_t i = span.begin; i < span.end; ++i) {
-        const Tap<Acc> tap = edge_tap<Acc>(axis.position(base, i), length);
-        add(begin, tap.low, tap.high == tap.low ? Acc(1) : Acc(1) - tap.weight);
-        if (tap.high != tap.low) add(begin, tap.high, tap.weight);
-      }
-      const Acc samples = static_cast<Acc>(axis.grid);
-      for (size_t k = begin; k < chunk_.taps.size(); ++k) chunk_.taps[k].weight /= samples;
+      add_taps<Acc>(axis, bin, length, chunk_.taps);
     }
     chunk_.ends.push_back(static_cast<int32_t>(chunk_.taps.size() - first_tap_));
   }
 
-  // Only a sample between two pixels moves with an edge: on a pixel, in the bands beside the image and beyond, the slope
-  // is 0 on this axis.
   template <typename T>
   void fill_slopes(const BinAxis<T>& axis, T scale, int64_t length, int64_t bins) {
     for (int64_t bin = 0; bin < bins; ++bin) {
       chunk_.ends.push_back(static_cast<int32_t>(chunk_.slopes.size() - first_slope_));
-      const T base = axis.base(bin);
-      const SampleSpan span = samples_in_reach(axis, base, length);
-      const size_t begin = chunk_.slopes.size();
-      for (int64_t i = span.begin; i < span.end; ++i) {
-        const Tap<T> tap = edge_tap<T>(axis.position(base, i), length);
-        if (tap.high == tap.low) continue;
-        EdgeSlopes slopes = bin_slopes(axis, scale, bin, i, bins);
-        slopes.a1 /= static_cast<double>(axis.grid);
-        slopes.a2 /= static_cast<double>(axis.grid);
-        add_slope(begin, tap.low, -slopes.a1, -slopes.a2);
-        add_slope(begin, tap.high, slopes.a1, slopes.a2);
-      }
+      add_slopes(axis, scale, bin, bins, length, chunk_.slopes);
     }
     chunk_.ends.push_back(static_cast<int32_t>(chunk_.slopes.size() - first_slope_));
   }
@@ -110,30 +85,6 @@ class Filler {
   }
 
  private:
-  // Neighbouring samples share pixels: positions are monotonic, so a pixel that was met before is one of the last three.
-  void add(size_t begin, int64_t pixel, Acc weight) {
-    const int32_t at = static_cast<int32_t>(pixel);
-    for (size_t k = chunk_.taps.size(), tried = 0; k > begin && tried < 3; --k, ++tried) {
-      if (chunk_.taps[k - 1].at == at) {
-        chunk_.taps[k - 1].weight += weight;
-        return;
-      }
-    }
-    chunk_.taps.push_back({at, weight});
-  }
-
-  void add_slope(size_t begin, int64_t pixel, double first, double second) {
-    const int32_t at = static_cast<int32_t>(pixel);
-    for (size_t k = chunk_.slopes.size(), tried = 0; k > begin && tried < 3; --k, ++tried) {
-      if (chunk_.slopes[k - 1].at == at) {
-        chunk_.slopes[k - 1].first += first;
-        chunk_.slopes[k - 1].second += second;
-        return;
-      }
-    }
-    chunk_.slopes.push_back({at, first, second});
-  }
-
   TableChunk<Acc>& chunk_;
   std::vector<int32_t> run_of_;
   size_t first_tap_ = 0, first_slope_ = 0;
@@ -163,8 +114,7 @@ void fill_chunk_from(const RoiList& rois, const LevelRule& level_rule, const std
     for (const int64_t along : {0, 1}) {  // y, x
       const int64_t bins = along == 0 ? rule.height : rule.width, length = level.map.size[2 + along];
       const T scale = static_cast<T>(level.scale);
-      BinAxis<T> axis = bin_axis(edge<T>(rois, box.row, 2 - along), edge<T>(rois, box.row, 4 - along),
-                                 scale, rule, bins);
+      BinAxis<T> axis = roi_axis<T>(rois, box.row, along == 0, level.scale, rule);
       if (!has_level) axis.grid = 0;
       filler.begin_axis();
       at.ends[2 * along] = chunk.ends.size();
@@ -193,17 +143,6 @@ void fill_chunk_from(const RoiList& rois, const LevelRule& level_rule, const std
 
 }  // namespace
 
-double roi_index(const RoiList& rois, int64_t row) {
-  return rois.dtype == DType::kFloat64 ? edge<double>(rois, row, 0) : static_cast<double>(edge<float>(rois, row, 0));
-}
-
-int64_t roi_image(const RoiList& rois, int64_t row) {
-  const double index = roi_index(rois, row);
-  if (!(index >= 0 && index <= 2147483647.0)) return -1;
-  const int64_t image = static_cast<int64_t>(index);
-  return static_cast<double>(image) == index ? image : -1;
-}
-
 int64_t first_bad_roi(const RoiList& rois, int64_t images) {
   for (int64_t row = 0; row < rois.count; ++row) {
     const int64_t image = roi_image(rois, row);
@@ -214,26 +153,12 @@ int64_t first_bad_roi(const RoiList& rois, int64_t images) {
 
 namespace {
 
-template <typename T>
-int64_t roi_level_of(const RoiList& rois, int64_t row, const LevelRule& rule) {
-  return level_of(rule, edge<T>(rois, row, 1), edge<T>(rois, row, 2), edge<T>(rois, row, 3), edge<T>(rois, row, 4));
-}
-
-}  // namespace
-
-int64_t roi_level(const RoiList& rois, int64_t row, const LevelRule& rule) {
-  if (rule.count == 1) return 0;
-  return rois.dtype == DType::kFloat64 ? roi_level_of<double>(rois, row, rule) : roi_level_of<float>(rois, row, rule);
-}
-
-namespace {
-
 // Bands of rows of a map: boxes that begin in one are pooled one after another, and find in a cache what they share.
 constexpr int64_t kBands = 32;
 
 int64_t band_of(const RoiList& rois, int64_t row, const Level& level) {
-  const double y = rois.dtype == DType::kFloat64 ? edge<double>(rois, row, 2)
-                                                 : static_cast<double>(edge<float>(rois, row, 2));
+  const double y = rois.dtype == DType::kFloat64 ? roi_value<double>(rois, row, 2)
+                                                 : static_cast<double>(roi_value<float>(rois, row, 2));
   const double band = y * level.scale * static_cast<double>(kBands) / static_cast<double>(level.map.size[2]);
   return band > 0 ? static_cast<int64_t>(std::min(band, static_cast<double>(kBands - 1))) : 0;  // a NaN goes first
 }

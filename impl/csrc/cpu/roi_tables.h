@@ -10,22 +10,9 @@
 #include <vector>
 
 #include "../roi_kernels.h"
+#include "../roi_taps.h"
 
 namespace roi_align {
-
-// A pixel's weight in a bin; `at` is a row of the map, or a column as numbered within the box.
-template <typename Acc>
-struct BinTap {
-  int32_t at;
-  Acc weight;
-};
-
-// How that weight changes when an edge moves by one unit.
-struct BinSlope {
-  int32_t at;
-  double first;
-  double second;
-};
 
 // Columns first <= x < first + count of the map are numbered from `at` on.
 struct Run {
