@@ -8,9 +8,6 @@ the boxes of the call: cases meet all three, and the same call always meets the 
 from __future__ import annotations
 
 import ctypes
-import functools
-import math
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,29 +18,19 @@ import numpy as np
 from harness import cuda_on_host
 from harness.backends import Backend
 from harness.case import BOX_RULES, DIRECTIONS, FLOATS, HALVES, METHODS, Array, Direction, Inputs, crops_dtype
+from harness.cuda_on_host.memory import Described, dense, described, full, picked_order, written_beside
+from harness.cuda_on_host.memory import call as run_kernels
 
 cuda_on_host.compiler()  # or this backend is not here
-
-FORWARD, BACKWARD = 0, 1
-_ALIGNED, _MARGIN = 512, 0xA5
-
-
-class _Array(ctypes.Structure):
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("dtype", ctypes.c_char_p),
-        ("size", ctypes.c_int64 * 4),
-        ("stride", ctypes.c_int64 * 4),
-    )
 
 
 class _Call(ctypes.Structure):
     _fields_ = (
-        ("image", _Array),
-        ("crops", _Array),
-        ("boxes", _Array),
-        ("box_indices", _Array),
-        ("box_gradient", _Array),
+        ("image", Described),
+        ("crops", Described),
+        ("boxes", Described),
+        ("box_indices", Described),
+        ("box_gradient", Described),
         ("box_rule", ctypes.c_int64),
         ("method", ctypes.c_int64),
         ("extrapolation_value", ctypes.c_double),
@@ -69,11 +56,11 @@ class Kernels:
 
     def _run(self, inputs: Inputs, direction: Direction, result: Array) -> None:
         call = _Call(
-            _array(result if direction == "grad_image" else inputs.image),
-            _array(result if direction == "forward" else inputs.upstream),
-            _array(inputs.boxes),
-            _array(inputs.box_indices),
-            _array(result if direction == "grad_boxes" else inputs.boxes),
+            described(result if direction == "grad_image" else inputs.image),
+            described(result if direction == "forward" else inputs.upstream),
+            described(inputs.boxes),
+            described(inputs.box_indices),
+            described(result if direction == "grad_boxes" else inputs.boxes),
             BOX_RULES.index(inputs.box_rule),
             METHODS.index(inputs.method),
             inputs.extrapolation_value,
@@ -81,14 +68,9 @@ class Kernels:
         name: str = direction
         if direction == "grad_image":
             name += "_atomic" if self.atomics else "_gather"
-        library = _load(self.library())
-        library.set_order(self._order(inputs))
-        function = library[name]
-        function.restype = ctypes.c_char_p
-        message = function(ctypes.byref(call))
-        if message is not None:
-            raise RuntimeError(message.decode())
-        if _written_beside(result):
+        order = picked_order(inputs.boxes) if self.order is None else self.order
+        run_kernels(self.library(), name, order, call)
+        if written_beside(result):
             raise RuntimeError(f"{name} has written outside of its result.")
 
     def _fresh(self, inputs: Inputs, direction: Direction) -> Array:
@@ -96,57 +78,14 @@ class Kernels:
         image, upstream = inputs.image, inputs.upstream
         if direction == "forward":
             shape = (len(inputs.boxes), image.shape[1], *inputs.crop_size)
-            return _dense(shape, crops_dtype(image.dtype.name), np.nan, like=image)
+            return dense(shape, crops_dtype(image.dtype.name), np.nan, like=image)
         fill = np.nan if upstream.size else 0
         if direction == "grad_boxes":
-            return _full(inputs.boxes.shape, inputs.boxes.dtype.name, fill)
+            return full(inputs.boxes.shape, inputs.boxes.dtype.name, fill)
         if not self.atomics:
-            return _dense(image.shape, image.dtype.name, fill, like=image)
+            return dense(image.shape, image.dtype.name, fill, like=image)
         sums = "float32" if image.dtype.name in HALVES else image.dtype.name
-        return _dense(image.shape, sums, 0, like=image)
-
-    def _order(self, inputs: Inputs) -> int:
-        if self.order is not None:
-            return self.order
-        picked = zlib.crc32(inputs.boxes.tobytes()) >> 1  # an int in C; from 2 on it is the seed of a random order
-        return picked % 3 if picked % 3 in (FORWARD, BACKWARD) else picked
-
-
-def _array(array: Array) -> _Array:
-    four = ctypes.c_int64 * 4
-    strides = (stride // array.itemsize for stride in array.strides)
-    return _Array(array.ctypes.data, array.dtype.name.encode(), four(*array.shape), four(*strides))
-
-
-def _dense(shape: tuple[int, ...], dtype: str, fill: float, *, like: Array) -> Array:
-    """Channels innermost where they are in `like`: the operator's rule (impl/roi_align/library.py)."""
-    if like.shape[1] > 1 and like.strides[1] == like.itemsize and max(like.shape[2:]) > 1:
-        pixels: Array = _full(tuple(shape[axis] for axis in (0, 2, 3, 1)), dtype, fill).transpose(0, 3, 1, 2)
-        return pixels
-    return _full(shape, dtype, fill)
-
-
-def _full(shape: tuple[int, ...], dtype: str, fill: float) -> Array:
-    """Memory as a GPU's allocator gives it, aligned so that vectors can be used, between margins that nobody owns."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.full(size + 3 * _ALIGNED, _MARGIN, np.uint8)
-    start = 2 * _ALIGNED - memory.ctypes.data % _ALIGNED
-    result: Array = memory[start : start + size].view(dtype).reshape(shape)
-    result.fill(fill)
-    return result
-
-
-def _written_beside(result: Array) -> bool:
-    memory = result.base
-    assert memory is not None
-    start = result.ctypes.data - memory.ctypes.data
-    return any((margin != _MARGIN).any() for margin in (memory[:start], memory[start + result.nbytes :]))
-
-
-@functools.cache
-def _load(library: Path) -> ctypes.PyDLL:
-    """PyDLL keeps Python's lock during a call: the executor runs one launch at a time."""
-    return ctypes.PyDLL(str(library))
+        return dense(image.shape, sums, 0, like=image)
 
 
 def refuses(inputs: Inputs, direction: Direction) -> str | None:

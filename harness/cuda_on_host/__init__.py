@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 KERNELS = ROOT / "impl" / "csrc"
 BUILD = ROOT / "build" / "cuda_on_host"
+DRIVERS = (HERE / "driver.cpp", HERE / "roi_driver.cpp")
 EXECUTOR = tuple(HERE / name for name in ("executor.cpp", "fibers.cpp", "waiting.cpp"))
 
 FLAGS = (
@@ -57,7 +58,8 @@ def compiler() -> str:
 def kernel_library(*changes: Change, sanitize: bool = False) -> Path:
     """The library of this project's CUDA kernels, of their sources as they are or of a copy with changes."""
     root = _changed(changes) if changes else KERNELS
-    return library([*sorted((root / "cuda").glob("*.cu")), HERE / "driver.cpp"], include=root, sanitize=sanitize)
+    sources = [*sorted((root / "cuda").glob("*.cu")), *DRIVERS]
+    return library(sources, include=root, sanitize=sanitize)
 
 
 def library(sources: Sequence[Path], *, include: Path, sanitize: bool = False) -> Path:

@@ -54,23 +54,17 @@ ROI_ALIGN_HOST_DEVICE BinAxis<T> bin_axis(T a1, T a2, T scale, const PoolRule& r
   return {start, bin, whole + (bin > static_cast<T>(whole)), stretched};
 }
 
-// Outside a sample adds 0 and still counts. NaN is outside.
-template <typename T>
-ROI_ALIGN_HOST_DEVICE bool in_reach(T position, int64_t length) {
-  return position >= T(-1) && position <= static_cast<T>(length);
-}
-
-// The samples of a bin that are in reach, begin <= i < end: positions are monotonic, so they are neighbours. A grid may
-// have billions of samples, of which few are in reach; they are searched for, not tried.
+// The samples of a bin from one position to another, begin <= i < end: positions are monotonic, so they are neighbours. A
+// grid may have billions of samples, of which few are wanted; they are searched for, not tried.
 struct SampleSpan {
   int64_t begin, end;
 };
 
 template <typename T>
-ROI_ALIGN_HOST_DEVICE SampleSpan samples_in_reach(const BinAxis<T>& axis, T base, int64_t length) {
+ROI_ALIGN_HOST_DEVICE SampleSpan samples_between(const BinAxis<T>& axis, T base, T lowest, T highest) {
   if (axis.grid == 0 || !(base - base == T(0))) return {0, 0};  // an infinite base leads nowhere, nor does a NaN
-  const T first = axis.position(base, 0), last = axis.position(base, axis.grid - 1);
-  if (in_reach(first, length) && in_reach(last, length)) return {0, axis.grid};
+  const auto inside = [&](T position) { return position >= lowest && position <= highest; };
+  if (inside(axis.position(base, 0)) && inside(axis.position(base, axis.grid - 1))) return {0, axis.grid};
   const bool falling = axis.bin < T(0);
   // The first sample that is not before `border`, or past it if `beyond`, on the way from the first to the last.
   const auto search = [&](T border, bool beyond) {
@@ -86,10 +80,15 @@ ROI_ALIGN_HOST_DEVICE SampleSpan samples_in_reach(const BinAxis<T>& axis, T base
     }
     return low;
   };
-  const T lowest = T(-1), highest = static_cast<T>(length);
   const int64_t begin = search(falling ? -highest : lowest, false), end = search(falling ? -lowest : highest, true);
   if (!(axis.bin == axis.bin) || end <= begin) return {0, 0};
   return {begin, end};
+}
+
+// Those in reach. Outside a sample adds 0 and still counts; NaN is outside.
+template <typename T>
+ROI_ALIGN_HOST_DEVICE SampleSpan samples_in_reach(const BinAxis<T>& axis, T base, int64_t length) {
+  return samples_between(axis, base, T(-1), static_cast<T>(length));
 }
 
 // What a sample in reach reads: in the bands beside the image the edge pixel, and from the last pixel on that one alone.

@@ -5,6 +5,7 @@
 
 #include "cuda_kernels.h"
 #include "walk.h"
+#include "warp.h"
 
 namespace roi_align {
 namespace cuda {
@@ -12,10 +13,6 @@ namespace {
 
 // As many samples as a block takes in eight rounds; a part more for a larger crop.
 constexpr int64_t kRounds = 8;
-
-struct Edges {
-  double value[4];  // the columns of a box
-};
 
 int64_t samples_of(const ConstView& grad_crops) { return grad_crops.size[2] * grad_crops.size[3]; }
 
@@ -36,15 +33,6 @@ Walk plan_box(const ConstView& grad_crops, int vector, bool channels_fast) {
     walk.slots = kThreads / walk.groups;
   }
   return walk;
-}
-
-// The sum over the lanes of a warp, in every lane.
-__device__ __forceinline__ double sum_of_warp(double value) {
-#pragma unroll
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-    value += __shfl_xor_sync(kAllLanes, value, distance);
-  }
-  return value;
 }
 
 // d(interpolated)/d(position) * upstream, summed over a thread's channels at one sample.
@@ -76,7 +64,7 @@ __global__ void __launch_bounds__(kThreads) grad_boxes_kernel(ConstView grad_cro
   using Acc = Accumulate<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
   Edges* const of_warp = reinterpret_cast<Edges*>(shared_memory);
-  const int thread = static_cast<int>(threadIdx.x), warps = kThreads / kWarp;
+  const int thread = static_cast<int>(threadIdx.x);
   const int slot = walk.channels_fast ? thread / walk.groups : thread % walk.slots;
   const int group = walk.channels_fast ? thread % walk.groups : thread / walk.slots;
   const int64_t crop_height = grad_crops.size[2], crop_width = grad_crops.size[3];
@@ -100,16 +88,8 @@ __global__ void __launch_bounds__(kThreads) grad_boxes_kernel(ConstView grad_cro
       edges.value[2] += sum_y * move_y.a2;
       edges.value[3] += sum_x * move_x.a2;
     }
-#pragma unroll
-    for (int edge = 0; edge < 4; ++edge) edges.value[edge] = sum_of_warp(edges.value[edge]);
-    if (thread % kWarp == 0) of_warp[thread / kWarp] = edges;
-    __syncthreads();
-    if (thread < 4) {
-      double sum = 0;
-      for (int warp = 0; warp < warps; ++warp) sum += of_warp[warp].value[thread];
-      partial[unit].value[thread] = sum;
-    }
-    __syncthreads();
+    const double sum = sum_of_block(edges, of_warp);
+    if (thread < 4) partial[unit].value[thread] = sum;
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "cuda_kernels.h"
 #include "reach.h"
+#include "stage.h"
 
 namespace roi_align {
 namespace cuda {
@@ -16,9 +17,6 @@ namespace {
 // Boxes that each thread looks at before the block goes through those that were found.
 constexpr int kLooks = 4;
 constexpr int kListed = kLooks * kGatherThreads;
-// One more than there are lanes, so that neither channels nor pixels fall into one bank.
-constexpr int kPitch = kWarp + 1;
-
 // A tile has as many rows as fit, and as many samples of a row are brought in at once: half where sums are doubles.
 template <typename Acc>
 constexpr int kTileHeight = sizeof(Acc) == 8 ? 4 : 8;
@@ -132,35 +130,6 @@ __device__ __forceinline__ void scatter(Acc (*sums)[kPitch], int lane, Method me
     if (x.low >= 0) sums[y.high * kTileWidth + x.low][lane] += bottom_left;
     if (x.high >= 0) sums[y.high * kTileWidth + x.high][lane] += bottom_right;
   }
-}
-
-// Brings in `count` neighbouring samples of a warp's channels: many loads under way at once, in runs as long as the
-// layout has them.
-template <typename T>
-__device__ __forceinline__ void stage(const T* first, const ConstView& grad_crops, int count, int channels, int lane,
-                                      Accumulate<T> (*staged)[kPitch]) {
-  const int64_t channel_stride = grad_crops.stride[1], stride = grad_crops.stride[3];
-  __syncwarp();  // whoever still reads the samples before these
-  if (channel_stride == 1) {
-#pragma unroll 4
-    for (int sample = 0; sample < count; ++sample) {
-      if (lane < channels) staged[sample][lane] = widen(first[sample * stride + lane]);
-    }
-  } else {
-    int channel = lane / count, sample = lane % count;
-    const int next_channel = kWarp / count, next_sample = kWarp % count;
-#pragma unroll 4
-    while (channel < channels) {
-      staged[sample][channel] = widen(first[channel * channel_stride + sample * stride]);
-      channel += next_channel;
-      sample += next_sample;
-      if (sample >= count) {
-        sample -= count;
-        ++channel;
-      }
-    }
-  }
-  __syncwarp();
 }
 
 // Where a warp works: its tile, its channels and its part of shared memory.

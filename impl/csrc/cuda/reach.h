@@ -5,6 +5,7 @@
 #pragma once
 
 #include "walk.h"
+#include "warp.h"
 
 namespace roi_align {
 namespace cuda {
@@ -37,15 +38,6 @@ inline int64_t scratch_bytes(int64_t boxes) { return boxes * static_cast<int64_t
 inline Scratch scratch_at(void* memory, const BoxList& boxes) {
   Axes* const axes = static_cast<Axes*>(memory);
   return {axes, reinterpret_cast<Reach*>(axes + boxes.count), boxes.edge_dtype == DType::kFloat64};
-}
-
-__device__ __forceinline__ int32_t least_of_warp(int32_t value) {
-#pragma unroll
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-    const int32_t other = __shfl_xor_sync(kAllLanes, value, distance);
-    value = other < value ? other : value;
-  }
-  return value;
 }
 
 // The tap of sample i on a kept axis; false if it is outside.
