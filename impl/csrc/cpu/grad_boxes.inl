@@ -273,7 +273,8 @@ void grad_boxes_turned(const ConstView& grad_crops, const ConstView& image, cons
     for (int64_t position = part.begin; position < part.end; ++position) {
       const int64_t row = boxes.row_at(position);
       if (grad_crops.stride[1] != 1) {
-        expect(of.upstream(boxes.row_at(std::min(position + 1, part.end - 1)), first, 0, 0), grad_crops, channels);
+        expect(of.upstream(boxes.row_at(std::min(position + 1, part.end - 1)), first, 0, 0),
+               channels * grad_crops.stride[1]);
       }
       sum_blocks(of, row, first, channels, pixels, scratch, sums, partial + (block * boxes.count() + row) * 4);
     }

@@ -136,11 +136,20 @@ void turn_rows_in(const T* planes, int64_t plane_stride, int64_t row_stride, int
 // them at a time, and what is not yet in a cache then arrives more slowly than as one run. It is asked for while the box
 // before is worked on. (A prefetch reads nothing, so it may go past the end of a view.)
 template <typename T>
-void expect(const T* planes, const ConstView& crops, int64_t channels) {
+void expect(const T* planes, int64_t values) {
   constexpr int64_t kMostBytes = 64 << 10;
-  const int64_t bytes = std::min<int64_t>(channels * crops.stride[1] * static_cast<int64_t>(sizeof(T)), kMostBytes);
+  const int64_t bytes = std::min<int64_t>(values * static_cast<int64_t>(sizeof(T)), kMostBytes);
   const char* const run = reinterpret_cast<const char*>(planes);
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(run + i, 0, 2);
+}
+
+// The same for a block of channels where they lie innermost.
+template <typename T>
+void expect_pieces(const T* pixels, int64_t pixel_stride, int64_t count, int64_t channels) {
+  for (int64_t i = 0; i < count; ++i) {
+    const char* const piece = reinterpret_cast<const char*>(pixels + i * pixel_stride);
+    for (int64_t at = 0; at < channels * static_cast<int64_t>(sizeof(T)); at += 64) __builtin_prefetch(piece + at, 0, 2);
+  }
 }
 
 // planes[c][i] = block[i][c] for `count` pixels; a pixel of the block has `block_stride` channels.

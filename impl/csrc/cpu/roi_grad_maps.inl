@@ -97,9 +97,13 @@ void grad_map_turned(const RoiJob& job, const RoiTables<T>& tables, const T* gra
   T* const sums = scratch.sums_of(size * kBlock);
   std::fill_n(sums, size * kBlock, T(0));
   T* const tile = scratch.bins_of(bins * kBlock);
+  const auto upstream_of = [&](int64_t k) {
+    return grad + (tables.boxes[static_cast<size_t>(k)].row * job.channels + unit.first) * bins;
+  };
   for (int64_t k = unit.begin; k < unit.end; ++k) {
     const RoiTable<T>& box = tables.boxes[static_cast<size_t>(k)];
-    turn_in<kBlock>(grad + (box.row * job.channels + unit.first) * bins, bins, 1, unit.channels, bins, tile);
+    turn_in<kBlock>(upstream_of(k), bins, 1, unit.channels, bins, tile);
+    if (k + 1 < unit.end) expect(upstream_of(k + 1), unit.channels * bins);
     const int64_t together = bins_together<T>(box.columns, kBlock, job.rule.height);
     spread_pixels<G>(box, job.rule, static_cast<const T*>(tile), kBlock, together,
                      scratch.columns_of(box.columns * together * kBlock),
@@ -112,20 +116,34 @@ void grad_map_turned(const RoiJob& job, const RoiTables<T>& tables, const T* gra
 template <typename T>
 void grad_map_pixels(const RoiJob& job, const RoiTables<T>& tables, const T* grad, const View& map, const RoiUnit& unit,
                      PixelScratch<T>& scratch) {
-  T* const image = static_cast<T*>(map.data) + unit.map % job.images * map.stride[0] + unit.first;
-  for (int64_t i = 0; i < map.size[2] * map.size[3]; ++i) {
-    std::fill_n(image + i * job.channels, unit.channels, T(0));
-  }
+  const int64_t size = map.size[2] * map.size[3], channels = unit.channels;
+  T* const sums = scratch.sums_of(size * channels);
+  std::fill_n(sums, size * channels, T(0));
+  const int64_t bins = job.rule.height * job.rule.width;
+  const auto upstream_of = [&](int64_t k) {
+    return grad + tables.boxes[static_cast<size_t>(k)].row * bins * job.channels + unit.first;
+  };
   for (int64_t k = unit.begin; k < unit.end; ++k) {
     const RoiTable<T>& box = tables.boxes[static_cast<size_t>(k)];
-    const T* const upstream = grad + box.row * job.rule.height * job.rule.width * job.channels + unit.first;
-    for_groups<T>(unit.channels, [&](auto group, int64_t c) {
+    const T* const upstream = upstream_of(k);
+    // Pieces of lines far apart: no hardware foresees them.
+    if (k + 1 < unit.end && channels < job.channels) expect_pieces(upstream_of(k + 1), job.channels, bins, channels);
+    for_groups<T>(channels, [&](auto group, int64_t c) {
       using G = decltype(group);
       const int64_t together = bins_together<T>(box.columns, G::kCount, job.rule.height);
       spread_pixels<G>(box, job.rule, upstream + c, job.channels, together,
                        scratch.columns_of(box.columns * together * G::kCount),
-                       Pixels<T>{image + c, map.stride[2], map.stride[3]});
+                       Pixels<T>{sums + c, map.size[3] * channels, channels});
     });
+  }
+  T* const image = static_cast<T*>(map.data) + unit.map % job.images * map.stride[0] + unit.first;
+  const bool lines = whole_lines(image, job.channels) && whole_lines(image, channels);
+  for (int64_t i = 0; i < size; ++i) {
+    if (lines) {
+      stream_out(sums + i * channels, channels, image + i * job.channels);
+    } else {
+      std::copy_n(sums + i * channels, channels, image + i * job.channels);
+    }
   }
 }
 

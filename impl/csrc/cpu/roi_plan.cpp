@@ -12,8 +12,6 @@ constexpr int64_t kCacheBytes = int64_t{4} << 20;
 constexpr int64_t kMostPlanes = 16;
 // A turned block of planes should stay in the last-level cache while the boxes pass over it.
 constexpr int64_t kLargestBlockBytes = int64_t{32} << 20;
-// Channels of a block of a gradient where they lie innermost.
-constexpr int64_t kMostChannels = 64;
 // Units a thread, so that one that got less work can take more of them.
 constexpr int64_t kUnitsAThread = 4;
 
@@ -112,9 +110,11 @@ RoiUnits cut_roi_grad_maps(const RoiJob& job, int64_t threads) {
     const RoiPath path = maps.paths[static_cast<size_t>(map)];
     // The levels of a pyramid are of very different sizes: each thread should have a share of every one.
     int64_t block = divide_up(channels, threads);
-    if (path == RoiPath::kTurned) block = kBlock;
-    if (path == RoiPath::kPixels) block = std::min(kMostChannels, divide_up(block, kBlock) * kBlock);
     if (path == RoiPath::kRows) block = std::min(block, planes_together(job, map));
+    if (path == RoiPath::kTurned) block = kBlock;
+    // Whole lines of pixels, and as many as the cache has room for: pieces of the upstream gradient cost more than runs.
+    const int64_t pixel_bytes = pixels_of(job, map) * element_bytes(job);
+    if (path == RoiPath::kPixels) block = std::max<int64_t>(1, std::min(block, kCacheBytes / pixel_bytes) / kBlock) * kBlock;
     cut_map(maps, map, channels, block, 1, &work);
   }
   return work;
