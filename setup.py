@@ -89,7 +89,7 @@ if with_cuda:
     extensions.append(
         CUDAExtension(
             "roi_align._C_cuda",
-            sources("torch_cuda.cpp", "boxes.cpp", "cuda/*.cu"),
+            sources("torch_cuda.cpp", "torch_roi_cuda.cpp", "boxes.cpp", "cuda/*.cu"),
             depends=headers,
             extra_compile_args={"cxx": [*FLAGS, "-DUSE_CUDA"], "nvcc": DEVICE_FLAGS},
             py_limited_api=True,

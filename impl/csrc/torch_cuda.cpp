@@ -2,9 +2,7 @@
 // device, and enqueues the kernels on that device's current stream; nothing waits for the device unless asked to
 // validate.
 
-#include "torch_tensors.h"
-
-#include <torch/csrc/stable/accelerator.h>
+#include "torch_cuda.h"
 
 #include <cstdlib>
 
@@ -12,26 +10,6 @@
 
 namespace roi_align {
 namespace {
-
-using torch::stable::accelerator::DeviceGuard;
-
-cudaStream_t current_stream(const Tensor& tensor) {
-  void* stream = nullptr;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
-  return static_cast<cudaStream_t>(stream);
-}
-
-// Uninitialised memory on the device of `like`; as a tensor, so that torch's allocator knows which stream uses it.
-Tensor scratch_on(const Tensor& like, int64_t bytes) {
-  return new_tensor(like, {1, 1, 1, (bytes + 7) / 8}, false, aoti_torch_dtype_float64(), 8);
-}
-
-void check_one_device(const Tensor& first, const Tensor& boxes, const Tensor& box_indices) {
-  const int32_t device = first.get_device_index();
-  check(first.is_cuda() && boxes.is_cuda() && box_indices.is_cuda() && boxes.get_device_index() == device &&
-            box_indices.get_device_index() == device,
-        "all tensors are on one device");
-}
 
 // What only the data can tell, which is on the device: a copy of it is read on the host, and the call waits for that.
 void validate_on_host(const Tensor& boxes, const Tensor& box_indices, int64_t box_rule, const ConstView& image,
@@ -41,11 +19,6 @@ void validate_on_host(const Tensor& boxes, const Tensor& box_indices, int64_t bo
   const BoxList list = box_list(host_boxes, host_indices, box_rule);
   check_indices(list, image.size[0]);
   check_boxes(list, image, crop_height, crop_width);
-}
-
-// The kernels read floats of any size; integers are widened first.
-Tensor as_floats(const Tensor& image) {
-  return is_integer(image) ? torch::stable::to(image, ScalarType::Float) : image;
 }
 
 Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& box_indices, int64_t crop_height,

@@ -11,34 +11,12 @@
 #include "cpu/roi_jobs.h"
 #include "roi_rows.h"
 #include "torch_cpu.h"
+#include "torch_roi.h"
 
 namespace roi_align {
 namespace {
 
 using torch::headeronly::MemoryFormat;
-
-struct Rule {
-  PoolRule pool;
-  LevelRule level;
-  Pooling pooling;
-};
-
-Rule rule_of(const std::vector<double>& scales, int64_t height, int64_t width, int64_t sampling_ratio, bool aligned,
-             int64_t mode, int64_t first_level, double canonical_scale, int64_t canonical_level) {
-  check(height > 0 && width > 0, "the output size is positive");
-  check(!scales.empty(), "there is at least one level");
-  check(mode == 0 || mode == 1, "the mode is 0 or 1");
-  return {{height, width, sampling_ratio, aligned},
-          {first_level, static_cast<int64_t>(scales.size()), canonical_scale, canonical_level},
-          static_cast<Pooling>(mode)};
-}
-
-RoiList roi_list(const Tensor& boxes) {
-  check(boxes.dim() == 2 && boxes.size(1) == 5, "boxes have shape (K, 5)");
-  const RoiList list{boxes.size(0), boxes.const_data_ptr(), dtype_of(boxes), {boxes.stride(0), boxes.stride(1)}};
-  check(list.dtype == DType::kFloat32 || list.dtype == DType::kFloat64, "boxes are float32 or float64");
-  return list;
-}
 
 // IndexError for the first row that names no image.
 void check_rois(const RoiList& rois, int64_t images) {
@@ -59,11 +37,6 @@ struct Features {
   bool channels_last;
 };
 
-void check_map(int64_t height, int64_t width) {
-  check(height > 0 && width > 0, "a map has at least one row and one column");
-  check(height <= INT32_MAX && width <= INT32_MAX, "a map has fewer than 2^31 rows and columns");
-}
-
 Tensor laid_out(const Tensor& map, bool channels_last) {
   const int64_t channels = map.size(1), pixel = map.stride(3);
   const bool fits = channels_last ? map.stride(1) == 1 && (channels >= kBlockOfPixels || pixel == channels)
@@ -73,14 +46,9 @@ Tensor laid_out(const Tensor& map, bool channels_last) {
 }
 
 Features features_of(const std::vector<Tensor>& given, const std::vector<double>& scales, bool channels_last) {
-  check(given.size() == scales.size(), "there is a scale for each level");
+  check_levels(given, scales);
   Features features{{}, {}, channels_last};
   for (size_t k = 0; k < given.size(); ++k) {
-    check(given[k].dim() == 4, "a level has four dimensions");
-    check(given[k].scalar_type() == given[0].scalar_type(), "all levels have one dtype");
-    check(given[k].size(0) == given[0].size(0) && given[k].size(1) == given[0].size(1),
-          "all levels have the same N and C");
-    check_map(given[k].size(2), given[k].size(3));
     features.maps.push_back(laid_out(widened(given[k]), channels_last));
     features.levels.push_back({input_view(features.maps.back()), scales[k]});
   }
@@ -89,9 +57,7 @@ Features features_of(const std::vector<Tensor>& given, const std::vector<double>
 
 // A dense upstream gradient in the layout of the maps.
 Tensor dense_grad(const Tensor& grad, const Rule& rule, const RoiList& rois, int64_t channels, bool channels_last) {
-  check(grad.dim() == 4 && grad.size(0) == rois.count && grad.size(1) == channels &&
-            grad.size(2) == rule.pool.height && grad.size(3) == rule.pool.width,
-        "the gradient has the shape of the output");
+  check_grad(grad, rule, rois, channels);
   return torch::stable::contiguous(widened(grad), channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
 }
 

@@ -129,9 +129,14 @@ def check_tensors(image: Tensor, boxes: Tensor, box_indices: Tensor) -> None:
             f"image, boxes and box_indices must be on one device, not on {image.device}, {boxes.device} and "
             f"{box_indices.device}; move them with .to(device)."
         )
-    if image.is_cuda and not library.HAS_CUDA:
+    check_kernels("image", image)
+
+
+def check_kernels(name: str, tensor: Tensor) -> None:
+    """Raise RuntimeError, in a sentence, if a tensor is on a device that the package was built without."""
+    if tensor.is_cuda and not library.HAS_CUDA:
         raise RuntimeError(
-            f"image is on {image.device}, but {library.CUDA_MISSING}. Where nvcc and a torch with CUDA are installed, "
+            f"{name} is on {tensor.device}, but {library.CUDA_MISSING}. Where nvcc and a torch with CUDA are installed, "
             "`ROI_ALIGN_CUDA=1 pip install --no-build-isolation --force-reinstall --no-deps .` in a checkout builds "
             "them."
         )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from roi_align import roi_derivatives
-from roi_align.functional import BOX_DTYPES, HALF_DTYPES, IMAGE_DTYPES
+from roi_align.functional import BOX_DTYPES, HALF_DTYPES, IMAGE_DTYPES, check_kernels
 from roi_align.roi_library import MODES, Rule
 
 Boxes = Tensor | Sequence[Tensor]
@@ -33,6 +33,7 @@ def roi_align(
     aligned: bool = False,
     *,
     mode: Mode = "avg",
+    validate: bool = False,
 ) -> Tensor:
     """Boxes of feature maps pooled to one size: `torchvision.ops.roi_align`, its arguments and its results.
 
@@ -56,6 +57,8 @@ def roi_align(
         sampling_ratio: samples of a bin on each axis; 0 or less for an adaptive number.
         aligned: whether pixel k's value stands at k + 0.5, its centre, and boxes may be shorter than a pixel.
         mode: "avg", or "max" for the largest sample, NaN if one is.
+        validate: raise for boxes that are not finite, and on CUDA for indices outside of [0, N), for which the call
+            waits for the device. Not while torch.compile or a CUDA graph takes the call down: there is no data yet.
 
     Returns:
         (K, C, height, width) in the input's dtype, float32 if that is an integer's; channels_last if the input's
@@ -69,14 +72,20 @@ def roi_align(
     Raises:
         TypeError: an argument of the wrong type, or a tensor of a dtype that is not listed above.
         ValueError: wrong rank or shape, devices that differ, an unknown mode, an output size that is not positive, an
-            input without pixels.
-        IndexError: an index that is no whole number in [0, N), by its row.
+            input without pixels; with validate=True a box that is not finite, by its row.
+        IndexError: an index that is no whole number in [0, N), by its row. On CUDA the call does not wait for the device
+            to tell: without validate=True such an output is NaN and adds nothing to any gradient.
         MemoryError: a result that cannot be allocated.
-        RuntimeError: tensors on CUDA, for which there are no kernels of this operator yet.
+        RuntimeError: tensors on CUDA, and the package was built without its CUDA kernels.
     """
     _check_maps([input], ["input"])
     return _pool(
-        [input], boxes, output_size, [float(spatial_scale)], Rule(index(sampling_ratio), bool(aligned), _code(mode))
+        [input],
+        boxes,
+        output_size,
+        [float(spatial_scale)],
+        Rule(index(sampling_ratio), bool(aligned), _code(mode)),
+        validate,
     )
 
 
@@ -91,6 +100,7 @@ def multiscale_roi_align(
     mode: Mode = "avg",
     canonical_scale: float = 224,
     canonical_level: int = 4,
+    validate: bool = False,
 ) -> Tensor:
     """Boxes pooled from the levels of a feature pyramid, each from one, into one output in one call.
 
@@ -104,14 +114,15 @@ def multiscale_roi_align(
         spatial_scales: pixels per unit of a box for each level: powers of two, each half of the one before. A single
             level gets every box, and its scale may be any.
         canonical_scale, canonical_level: the side of a square box, in its own units, and the level that it belongs to.
-        boxes, output_size, sampling_ratio, aligned, mode: as in `roi_align`.
+        boxes, output_size, sampling_ratio, aligned, mode, validate: as in `roi_align`.
 
     Returns:
         (K, C, height, width), the boxes in the order given; dtype and layout as in `roi_align`, from the first level.
 
     Differentiable and mapped as `roi_align` is; the level of a box is held fixed. Raises what that raises, and
         TypeError: features that are no sequence of tensors.
-        ValueError: no levels, levels that do not fit each other, scales that are not as above, or too many or few.
+        ValueError: no levels, on CUDA more than 16, levels that do not fit each other, scales that are not as above, or
+            too many or few.
     """
     if isinstance(features, Tensor) or not isinstance(features, Sequence):
         raise TypeError(f"features must be a sequence of tensors, one for each level, not {type(features).__name__}.")
@@ -128,7 +139,7 @@ def multiscale_roi_align(
     rule = Rule(
         index(sampling_ratio), bool(aligned), _code(mode), first, float(canonical_scale), index(canonical_level)
     )
-    return _pool(maps, boxes, output_size, scales, rule)
+    return _pool(maps, boxes, output_size, scales, rule, validate)
 
 
 def _first_level(scales: list[float]) -> int:
@@ -148,7 +159,12 @@ def _code(mode: str) -> int:
 
 
 def _pool(
-    maps: list[Tensor], boxes: Boxes, output_size: int | Sequence[int], scales: list[float], rule: Rule
+    maps: list[Tensor],
+    boxes: Boxes,
+    output_size: int | Sequence[int],
+    scales: list[float],
+    rule: Rule,
+    validate: bool,
 ) -> Tensor:
     rows = _rows(boxes)
     if rows.device != maps[0].device:
@@ -157,7 +173,27 @@ def _pool(
             ".to(device)."
         )
     height, width = _output_size(output_size)
+    if validate:
+        _validate(rows, maps[0].shape[0])
     return roi_derivatives.roi_align(maps, rows, tuple(scales), height, width, rule)
+
+
+def _validate(rows: Tensor, images: int) -> None:
+    """Raise IndexError or ValueError, by its row, for the first box that names no image or is not finite; this waits."""
+    host = rows.detach().cpu()
+    known = (host[:, 0] >= 0) & (host[:, 0] < images) & (host[:, 0] == host[:, 0].trunc())
+    if not known.all():
+        row = int((~known).nonzero()[0])
+        raise IndexError(
+            f"boxes[{row}] has the index {host[row, 0].item():g}, but the input has N = {images}: an index must be a "
+            "whole number, at least 0 and less than N."
+        )
+    finite = host.isfinite().all(dim=1)
+    if not finite.all():
+        row = int((~finite).nonzero()[0])
+        raise ValueError(
+            f"boxes[{row}] has an edge that is not finite; without validate=True its samples count as outside."
+        )
 
 
 def _rows(boxes: Boxes) -> Tensor:
@@ -206,11 +242,7 @@ def _check_maps(maps: list[Tensor], names: list[str]) -> None:
                 f"{name} must have the N, C, dtype and device of {names[0]}, {tuple(maps[0].shape[:2])}, "
                 f"{maps[0].dtype} and {maps[0].device}, not {tuple(each.shape[:2])}, {each.dtype} and {each.device}."
             )
-        if each.is_cuda:
-            raise RuntimeError(
-                f"{name} is on {each.device}, but roi_align has kernels for the CPU only; crop_and_resize and RoIAlign "
-                "have both. Move the call to the CPU with .cpu()."
-            )
+        check_kernels(name, each)
 
 
 def _output_size(output_size: int | Sequence[int]) -> tuple[int, int]:
