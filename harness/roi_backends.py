@@ -12,6 +12,7 @@ from harness.roi_case import RoiInputs
 
 ROI_BACKENDS = {
     "roi_align": "harness.backends.roi_align_pooling",
+    "roi_align_cuda": "harness.backends.roi_align_pooling_cuda",
     "cuda_on_host": "harness.backends.cuda_on_host_pooling",
     "reference": "harness.backends.roi_reference",
     "torchvision": "harness.backends.torchvision_pooling",

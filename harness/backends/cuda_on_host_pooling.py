@@ -126,8 +126,6 @@ def _levels(arrays: Sequence[Array]) -> Any:
     return _Levels(*map(described, arrays))
 
 
-
-
 def refuses(inputs: RoiInputs, direction: Direction) -> str | None:
     if inputs.input.dtype.name not in FLOATS:
         return f"maps of {inputs.input.dtype} are widened before the kernels"

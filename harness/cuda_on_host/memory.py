@@ -1,4 +1,4 @@
-"""Arrays for kernels that run on the host: described as the drivers take them, results in memory that can be watched."""
+"""Arrays for kernels that run on the host: described as the drivers take them, results in memory that is watched."""
 
 from __future__ import annotations
 

@@ -136,9 +136,9 @@ def check_kernels(name: str, tensor: Tensor) -> None:
     """Raise RuntimeError, in a sentence, if a tensor is on a device that the package was built without."""
     if tensor.is_cuda and not library.HAS_CUDA:
         raise RuntimeError(
-            f"{name} is on {tensor.device}, but {library.CUDA_MISSING}. Where nvcc and a torch with CUDA are installed, "
-            "`ROI_ALIGN_CUDA=1 pip install --no-build-isolation --force-reinstall --no-deps .` in a checkout builds "
-            "them."
+            f"{name} is on {tensor.device}, but {library.CUDA_MISSING}. Where nvcc and a torch with CUDA are "
+            "installed, `ROI_ALIGN_CUDA=1 pip install --no-build-isolation --force-reinstall --no-deps .` in a "
+            "checkout builds them."
         )
 
 

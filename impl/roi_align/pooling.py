@@ -73,8 +73,8 @@ def roi_align(
         TypeError: an argument of the wrong type, or a tensor of a dtype that is not listed above.
         ValueError: wrong rank or shape, devices that differ, an unknown mode, an output size that is not positive, an
             input without pixels; with validate=True a box that is not finite, by its row.
-        IndexError: an index that is no whole number in [0, N), by its row. On CUDA the call does not wait for the device
-            to tell: without validate=True such an output is NaN and adds nothing to any gradient.
+        IndexError: an index that is no whole number in [0, N), by its row. On CUDA the call does not wait for the
+            device to tell: without validate=True such an output is NaN and adds nothing to any gradient.
         MemoryError: a result that cannot be allocated.
         RuntimeError: tensors on CUDA, and the package was built without its CUDA kernels.
     """
@@ -179,7 +179,7 @@ def _pool(
 
 
 def _validate(rows: Tensor, images: int) -> None:
-    """Raise IndexError or ValueError, by its row, for the first box that names no image or is not finite; this waits."""
+    """Raise IndexError or ValueError, by its row, for the first box without an image or not finite; this waits."""
     host = rows.detach().cpu()
     known = (host[:, 0] >= 0) & (host[:, 0] < images) & (host[:, 0] == host[:, 0].trunc())
     if not known.all():
@@ -188,11 +188,12 @@ def _validate(rows: Tensor, images: int) -> None:
             f"boxes[{row}] has the index {host[row, 0].item():g}, but the input has N = {images}: an index must be a "
             "whole number, at least 0 and less than N."
         )
-    finite = host.isfinite().all(dim=1)
+    finite = (host[:, 3:] - host[:, 1:3]).isfinite().all(dim=1)
     if not finite.all():
         row = int((~finite).nonzero()[0])
         raise ValueError(
-            f"boxes[{row}] has an edge that is not finite; without validate=True its samples count as outside."
+            f"boxes[{row}] has an edge or a side that is not finite; without validate=True its samples count as "
+            "outside."
         )
 
 

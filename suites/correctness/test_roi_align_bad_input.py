@@ -68,6 +68,22 @@ def test_an_index_without_an_image_is_an_index_error(bad, dtype, mode):
         call(boxes=boxes, mode=mode)
 
 
+@pytest.mark.parametrize("row", [NOT_FINITE[name] for name in list(NOT_FINITE)[:5]], ids=list(NOT_FINITE)[:5])
+def test_a_box_that_is_not_finite_is_a_value_error_if_asked_to_validate(row):
+    with pytest.raises(ValueError, match=r"boxes\[1\] has an edge or a side that is not finite"):
+        call(boxes=torch.tensor([GOOD, [1.0, *row]]), validate=True)
+    assert torch.equal(call(input=torch.ones(2, 3, 5, 7), validate=True), call(input=torch.ones(2, 3, 5, 7)))
+
+
+@pytest.mark.parametrize("bad", [-1.0, 2.0, 0.5, 1e20, NAN, INF])
+def test_validate_names_an_index_without_an_image_as_the_kernels_do(bad):
+    for validate in (False, True):
+        with pytest.raises(IndexError, match=r"boxes\[1\] has the index .*, but the input has N = 2: .* whole number"):
+            call(boxes=torch.tensor([GOOD, [bad, 0, 0, 7, 5]]), validate=validate)
+    with pytest.raises(IndexError, match=r"boxes\[1\] has the index"):
+        multiscale_roi_align([torch.rand(2, 1, 8, 8)], torch.tensor([GOOD, [bad, *GOOD[1:]]]), 2, [1.0], validate=True)
+
+
 def test_more_tensors_of_boxes_than_images_are_an_index_error():
     with pytest.raises(IndexError, match=r"boxes\[2\] has the index 2, but the input has N = 2"):
         call(boxes=[torch.rand(1, 4)] * 3)

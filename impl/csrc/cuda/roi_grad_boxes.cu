@@ -46,7 +46,6 @@ __global__ void __launch_bounds__(kThreads, 2)
   const BinSlope* const x_slopes = axes.slopes + memory.capacity;
   for (int64_t unit = blockIdx.x; unit < parts.units; unit += gridDim.x) {
     const BoxPart part = parts.at(unit);
-    __syncthreads();  // other threads may still be at the box before
     if (threadIdx.x == 0) tables.box = box_of(pools, maps.map[0].size[0], part.row);
     __syncthreads();
     Edges edges = {{0, 0, 0, 0}};
@@ -74,7 +73,7 @@ __global__ void __launch_bounds__(kThreads, 2)
         }
       }
     }
-    const double sum = sum_of_block(edges, tables.of_warp);
+    const double sum = sum_of_block(edges, tables.of_warp);  // after which nobody needs the box any more
     if (threadIdx.x < 4) partial[unit].value[threadIdx.x] = sum;
   }
 }
