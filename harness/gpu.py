@@ -80,7 +80,8 @@ def steps(logs: Path, python: str = sys.executable) -> tuple[Step, ...]:
             *(_SANITIZER, "--tool", tool, "--error-exitcode", str(_FOUND), "--report-api-errors", "no"),
             *("--kernel-name", "kernel_substring=roi_align"),
             *pytest(f"sanitize-{tool}-{backend}", "suites/correctness/test_against_oracle.py"),
-            *("suites/correctness/test_layouts.py", "-k", tests, "--backend", backend, "-q"),
+            *("suites/correctness/test_layouts.py", "suites/correctness/test_roi_align_against_oracle.py"),
+            *("-k", tests, "--backend", backend, "-q"),
         )
 
     told = ("-rs", "--durations=25")
@@ -110,6 +111,16 @@ def steps(logs: Path, python: str = sys.executable) -> tuple[Step, ...]:
             why_not=lambda: why_no_sanitizer(python),
         ),
         Step("bench", ((python, "-m", "harness", "bench", "--device", "cuda"),), makes=FULL_RESULTS),
+        Step(
+            "bench-roi",
+            (
+                (
+                    *(python, "-m", "pytest", "-p", "no:cacheprovider", "suites/performance/bench_roi_align.py"),
+                    *("--benchmark-only", f"--benchmark-json={logs / 'roi_align.json'}"),
+                ),
+            ),
+            environment=lambda: {"BENCH_DEVICE": "cuda", "BENCH_OPERATOR": "roi_align"},
+        ),
     )
 
 

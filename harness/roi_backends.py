@@ -16,6 +16,7 @@ ROI_BACKENDS = {
     "cuda_on_host": "harness.backends.cuda_on_host_pooling",
     "reference": "harness.backends.roi_reference",
     "torchvision": "harness.backends.torchvision_pooling",
+    "torchvision_cuda": "harness.backends.torchvision_pooling_cuda",
     "onnxruntime": "harness.backends.onnxruntime_pooling",
 }
 

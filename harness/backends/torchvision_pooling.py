@@ -1,4 +1,4 @@
-"""torchvision's roi_align on the CPU: the operator whose rule this is.
+"""torchvision's roi_align: the operator whose rule this is. `backend` is the CPU's, `make` makes it for any device.
 
 It wants boxes of the map's own type, float32 or float64, has no maximum and no gradient of the boxes, and ends the
 process or raises where an index or a grid makes no sense.
@@ -41,27 +41,32 @@ def refuses(inputs: RoiInputs, direction: Direction) -> str | None:
     return None
 
 
-def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Any]:
-    features = torch.from_numpy(np.array(inputs.input, order="C"))
-    boxes = torch.from_numpy(np.array(inputs.boxes))
+def make(name: str, device: str, pinned: frozenset[Direction]) -> RoiBackend:
+    """The operator on a device as a backend, on NCHW copies: it has no kernels for another layout."""
 
-    def pool() -> Any:
-        return roi_align(
-            features, boxes, inputs.output_size, inputs.spatial_scale, inputs.sampling_ratio, inputs.aligned
-        )
+    def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Any]:
+        features = torch.from_numpy(np.array(inputs.input, order="C")).to(device)
+        boxes = torch.from_numpy(np.array(inputs.boxes)).to(device)
 
-    if direction == "forward":
-        return pool
-    features.requires_grad_()
-    pooled, upstream = pool(), torch.from_numpy(np.array(inputs.upstream, order="C"))
-    return lambda: torch.autograd.grad(pooled, features, upstream, retain_graph=True)[0]
+        def pool() -> Any:
+            return roi_align(
+                features, boxes, inputs.output_size, inputs.spatial_scale, inputs.sampling_ratio, inputs.aligned
+            )
+
+        if direction == "forward":
+            return pool
+        features.requires_grad_()
+        pooled, upstream = pool(), torch.from_numpy(np.array(inputs.upstream, order="C")).to(device)
+        return lambda: torch.autograd.grad(pooled, features, upstream, retain_graph=True)[0]
+
+    return RoiBackend(
+        name=name,
+        title=f"torchvision {torchvision.__version__.partition('+')[0]} ({device.upper()})",
+        refuses=refuses,
+        prepare=prepare,
+        to_numpy=to_numpy,
+        pinned=pinned,
+    )
 
 
-backend = RoiBackend(
-    name="torchvision",
-    title=f"torchvision {torchvision.__version__.partition('+')[0]} (CPU)",
-    refuses=refuses,
-    prepare=prepare,
-    to_numpy=to_numpy,
-    pinned=frozenset({"forward", "grad_image"}),
-)
+backend = make("torchvision", "cpu", frozenset({"forward", "grad_image"}))

@@ -87,8 +87,8 @@ def pytest_configure(config: Any) -> None:
     """The plugin: every call takes a kernel of 50 µs, whatever it computes."""
     import torch
 
-    from harness import backends, cuda_device, workloads
-    from harness.backends import grid_sample, roi_align_torch, torchvision_cpu
+    from harness import backends, cuda_device, roi_backends, workloads
+    from harness.backends import grid_sample, roi_align_pooling, roi_align_torch, torchvision_cpu, torchvision_pooling
 
     stream = install(setattr)
     patched = {
@@ -128,6 +128,10 @@ def pytest_configure(config: Any) -> None:
     for name, backend in made.items():
         globals()[name] = timed(backend)
         backends.BACKENDS[name] = f"{__name__}:{name}"
+    poolers = {"roi_align_cuda": roi_align_pooling.backend, "torchvision_cuda": torchvision_pooling.backend}
+    for name, pooler in poolers.items():
+        globals()[f"{name}_pooling"] = timed(pooler)
+        roi_backends.ROI_BACKENDS[name] = f"{__name__}:{name}_pooling"
     workloads.WORKLOADS = (
         replace(workloads.SMOKE, name="small"),
         replace(workloads.SMOKE, name="line", series="boxes", size=20),

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +118,25 @@ def test_the_cpus_rows_take_turns_and_go_backwards_in_the_second_block() -> None
         "roi_align",
         "roi_align",
     ]
+
+
+def test_the_rows_of_roi_align(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> None:
+    """Both layouts and the peer, cold and hot, by the device's clock; pyramids need tensors on a GPU."""
+    environment = {"BENCH_DEVICE": "cuda", "BENCH_OPERATOR": "roi_align", "PYTEST_PLUGINS": "suites.meta.fake_cuda"}
+    file = tmp_path / "roi.json"
+    command = [sys.executable, "-m", "pytest", "suites/performance/bench_roi_align.py", "-k", "not multiscale", "-q"]
+    done = subprocess.run(
+        [*command, "--benchmark-only", f"--benchmark-json={file}"],
+        cwd=pytestconfig.rootpath,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    rows = json.loads(file.read_text(encoding="utf-8"))["benchmarks"]
+    assert len(rows) == 2 * 2 * 2 * 3 * 2
+    assert {row["extra_info"]["cache"] for row in rows} == {"cold", "hot"}
+    assert [row["stats"]["median"] for row in rows] == pytest.approx([50e-6] * len(rows))
+    assert re.search(r"small, adaptive, cold +grad_image +roi_align_cuda channels_last +0.05 ms +1.0x", done.stdout)
+    assert re.search(r"geometric mean, sampling_ratio 2, hot +forward +roi_align_cuda contiguous +1.0x", done.stdout)
