@@ -52,7 +52,8 @@ class RoiRow:
     cache: str
 
     def __str__(self) -> str:
-        return f"{self.workload.name}-{self.setting}-{self.direction}-{self.backend}-{self.layout}-{self.cache}-{self.block}"
+        column = f"{self.backend}-{self.layout}-{self.cache}"
+        return f"{self.workload.name}-{self.setting}-{self.direction}-{column}-{self.block}"
 
 
 def rows(workloads: tuple[Workload, ...], blocks: int) -> Iterator[RoiRow]:
