@@ -206,13 +206,14 @@ def test_the_sanitizer_finds_an_index_that_is_off_by_one():
     assert re.search(r"SUMMARY: AddressSanitizer: heap-buffer-overflow .*cuda/\w+\.(cu|h):\d+ in ", done.stderr)
 
 
-_FIRST_BARRIER = Change("cuda/grad_boxes.cu", "    __syncthreads();\n    if (thread < 4) {", "    if (thread < 4) {")
-_LAST_BARRIER = Change("cuda/grad_boxes.cu", "    __syncthreads();\n  }\n}", "  }\n}")
-_MASK = Change("cuda/grad_boxes.cu", "__shfl_xor_sync(kAllLanes,", "__shfl_xor_sync(0x0000ffffu,")
+_FIRST_BARRIER = Change("cuda/warp.h", "edges;\n  __syncthreads();", "edges;")
+_LAST_BARRIER = Change("cuda/warp.h", "  __syncthreads();\n  return sum;", "  return sum;")
+_MASK = Change("cuda/warp.h", "value += __shfl_xor_sync(kAllLanes,", "value += __shfl_xor_sync(0x0000ffffu,")
 
 
 def found(direction: str, order: str, *changes: Change) -> list[str]:
     """What the judge says of changed sources where they do not pass."""
+    kernel_library(*changes)  # a change that does not apply or compile is no finding
     faulty = make(atomics=False, library=functools.partial(kernel_library, *changes), order=ORDERS[order])
     results = [(case.inputs(), run(faulty, case.inputs(), direction)) for case in drawn(40)]
     verdicts = [judge(inputs, direction, got, order_a=True) for inputs, got in results]
@@ -238,7 +239,7 @@ def test_a_missing_barrier_is_found_though_only_the_next_unit_of_work_needs_it()
 
 def test_a_shuffle_with_the_wrong_mask_is_found():
     first, *_ = found("grad_boxes", "forward", _MASK)
-    assert re.search(r"__shfl_xor_sync \(.*grad_boxes.cu:\d+\): the mask 0x0000ffff of thread .* does not name", first)
+    assert re.search(r"__shfl_xor_sync \(.*warp.h:\d+\): the mask 0x0000ffff of thread .* does not name", first)
 
 
 def test_a_change_has_one_place():
