@@ -63,23 +63,43 @@ def pooled_used(theirs: Call, ours: dict[str, Branch], dtype: torch.dtype = torc
     }
 
 
-def outputs_used(theirs: Call, ours: dict[str, Branch]) -> dict[str, float]:
-    """Class logits, box deltas and mask logits: random combinations of each box's."""
-    used: dict[str, float] = {}
+@dataclass(frozen=True)
+class Combination:
+    """One random combination of each box's outputs, (K,), and how far another detector's may be from it."""
+
+    name: str
+    place: int
+    weights: Tensor
+    value: Tensor
+    bound: Tensor
+
+
+def combinations(theirs: Call) -> list[Combination]:
+    """Of class logits, of box deltas, of mask logits."""
+    found = []
     for name, branch in theirs.branches.items():
         errors = detector_bounds.of_pooled(branch, pooler(theirs.model, name))
         _, head, predictor = (getattr(theirs.model.roi_heads, part) for part in BRANCHES[name])
         pooled = branch.pooled.detach().requires_grad_()
         made = predictor(head(pooled))
         for place, output in enumerate(made if name == "box" else (made,)):
-            others, own = ours[name].outputs[place].detach().flatten(1), output.flatten(1)
-            what = f"{name}, {('class logits', 'box deltas')[place] if name == 'box' else 'mask logits'}"
+            own = output.flatten(1)
             for seed in range(COMBINATIONS):
                 (weights,) = detector_bounds.directions([own[0]], seed)
                 # Boxes are independent: the gradient of the sum over them holds each one's own.
                 (slopes,) = torch.autograd.grad((own @ weights).sum(), pooled, retain_graph=True)
                 bound = (slopes.abs() * errors).flatten(1).sum(1)
-                used[what] = max(used.get(what, 0.0), part_of_bound(others @ weights, own @ weights, bound))
+                found.append(Combination(name, place, weights, (own @ weights).detach(), bound))
+    return found
+
+
+def outputs_used(wanted: list[Combination], ours: dict[str, Branch]) -> dict[str, float]:
+    """Combinations of one detector's outputs, compared with another's."""
+    used: dict[str, float] = {}
+    for each in wanted:
+        what = f"{each.name}, {('class logits', 'box deltas')[each.place] if each.name == 'box' else 'mask logits'}"
+        got = ours[each.name].outputs[each.place].flatten(1) @ each.weights
+        used[what] = max(used.get(what, 0.0), part_of_bound(got, each.value, each.bound))
     return used
 
 
@@ -94,7 +114,7 @@ def changed_signs(theirs: Call, ours: Call, name: str) -> int:
 
 
 def losses_and_heads_used(theirs: Call, ours: Call, name: str) -> dict[str, float]:
-    """A branch's losses, and the gradient of each of its parameters along a random direction."""
+    """A branch's losses, and the gradients of its parameters along a random direction."""
     loss, branch = sum(theirs.result.values()), theirs.branches[name]
     errors = detector_bounds.of_pooled(branch, pooler(theirs.model, name))
     used = {
@@ -108,14 +128,17 @@ def losses_and_heads_used(theirs: Call, ours: Call, name: str) -> dict[str, floa
     modules = tuple(f"roi_heads.{part}." for part in BRANCHES[name][1:])
     parameters = {path: each for path, each in theirs.model.named_parameters() if path.startswith(modules)}
     gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True)
-    directions = detector_bounds.directions(gradients, 0)
-    for path, gradient, along in zip(parameters, gradients, directions, strict=True):
-        bound = detector_bounds.change((gradient * along).sum(), branch, errors)
-        apart = ((ours.gradients[path] - theirs.gradients[path]) * along).sum()
-        used[f"{name}, gradients of the heads"] = max(
-            used.get(f"{name}, gradients of the heads", 0.0), part_of_bound(apart, torch.zeros(()), bound)
-        )
-    return used
+    directions = [
+        along / gradient.detach().norm()  # so that each tensor has a like part in it
+        for along, gradient in zip(detector_bounds.directions(gradients, 0), gradients, strict=True)
+    ]
+    projected = sum((each * along).sum() for each, along in zip(gradients, directions, strict=True))
+    apart = sum(
+        ((ours.gradients[path] - theirs.gradients[path]) * along).sum()
+        for path, along in zip(parameters, directions, strict=True)
+    )
+    bound = detector_bounds.change(torch.as_tensor(projected), branch, errors)
+    return used | {f"{name}, gradients of the heads": part_of_bound(torch.as_tensor(apart), torch.zeros(()), bound)}
 
 
 def sent_back(side: Call, name: str) -> tuple[Tensor, dict[str, Tensor]]:
