@@ -124,7 +124,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         )
     for what, fraction in tally.fraction.items():
         terminalreporter.line(
-            f"{what}: {tally.cases[what]:,} cases, largest fraction of the oracle's bound used {fraction:.3f}"
+            f"{what}: {tally.cases[what]:,} cases, largest fraction of the oracle's bound used {fraction:.3g}"
         )
 
 

@@ -109,20 +109,36 @@ def _seed_test() -> Inputs:
     return _inputs(image, boxes, random.integers(0, 2, 10), 7, 1)
 
 
+def photograph(name: str) -> Array:
+    """One of PHOTOGRAPHS, (H,W,3) bytes."""
+    from skimage import data
+
+    pixels: Array = getattr(data, name)()
+    return pixels
+
+
+@cache
+def segments(name: str) -> Array:
+    """The Felzenszwalb segments of one of PHOTOGRAPHS: (H,W) numbers from 0 on."""
+    from skimage import segmentation
+
+    labels: Array = segmentation.felzenszwalb(photograph(name), scale=100, sigma=0.5, min_size=50)
+    return labels
+
+
 @lru_cache(maxsize=1)
 def photographs() -> tuple[Array, Array, Array]:
     """The photographs (4,3,512,640) in 0…1, the boxes (M,4) of their segments, normalised, and their indices (M,)."""
-    from skimage import data, measure, segmentation
+    from skimage import measure
 
     height, width = _CANVAS
     batch = np.zeros((len(PHOTOGRAPHS), 3, height, width), dtype=np.float32)
     boxes: list[tuple[float, float, float, float]] = []
     indices: list[int] = []
     for index, name in enumerate(PHOTOGRAPHS):
-        photograph = getattr(data, name)()
-        batch[index, :, : photograph.shape[0], : photograph.shape[1]] = photograph.transpose(2, 0, 1) / 255
-        segments = segmentation.felzenszwalb(photograph, scale=100, sigma=0.5, min_size=50)
-        regions: Any = measure.regionprops(segments + 1)  # type: ignore[no-untyped-call]
+        pixels = photograph(name)
+        batch[index, :, : pixels.shape[0], : pixels.shape[1]] = pixels.transpose(2, 0, 1) / 255
+        regions: Any = measure.regionprops(segments(name) + 1)  # type: ignore[no-untyped-call]
         for region in regions:
             top, left, bottom, right = region.bbox  # half-open
             boxes.append(

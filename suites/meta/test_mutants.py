@@ -20,7 +20,7 @@ from harness.strategies import cases
 
 # Of the cases that one run of Hypothesis draws many are variations of a few, so that now and then all of them miss a
 # fault. Whether they do changes with every line of the project, whose constants it draws too: a fault gets more turns.
-TURNS, CASES = 4, 300
+TURNS, CASES = 16, 300
 
 
 @functools.cache

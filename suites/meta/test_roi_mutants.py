@@ -17,7 +17,7 @@ from harness.roi_mutants import FAULTS, RoiFault
 from harness.roi_strategies import roi_cases
 
 # As in test_mutants.py: a fault gets more turns than one.
-TURNS, CASES = 4, 250
+TURNS, CASES = 16, 250
 
 
 @functools.cache
