@@ -1,25 +1,10 @@
-// Runs the CPU kernels under std::thread, for the thread sanitizer: GCC's OpenMP, which torch uses, makes it report races
-// that are none. The kernels' sources are the package's own; only who hands out the units is another.
-//
-//   driver CASES SEED [race]     prints how many calls were made; exit 1 if a thread count changes a bit
-//
-// `race` plants a fault: every unit is given to two threads at once.
+// crop_and_resize's CPU kernels under std::thread, in its three directions.
 
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <random>
-#include <string>
-#include <thread>
-#include <vector>
+#include "cpu_threads.h"
 
 #include "cpu/box_table.h"
-#include "kernels.h"
 
 namespace {
-
-using namespace roi_align;
 
 struct Problem {
   int64_t image[4], crops[4];  // N C H W, M C h w
@@ -31,44 +16,6 @@ struct Problem {
   std::vector<double> edges;
   std::vector<float> narrow_edges;
   std::vector<int64_t> indices;
-};
-
-int64_t count(const int64_t (&size)[4]) { return size[0] * size[1] * size[2] * size[3]; }
-
-// A tensor of one of the two layouts, in memory that ends with its last element. `margin` rows and columns lie before
-// those of each plane, as before a view's.
-struct Tensor {
-  std::vector<float> narrow;
-  std::vector<double> wide;
-  View view;
-
-  Tensor(const int64_t (&size)[4], bool channels_last, bool is_wide, const std::vector<float>& numbers,
-         int64_t margin = 0) {
-    const int64_t c = size[1], h = size[2] + margin, w = size[3] + margin;
-    const int64_t all = size[0] * c * h * w;
-    for (int64_t i = 0; i < all; ++i) {
-      const float value = numbers[static_cast<size_t>(i) % numbers.size()];
-      is_wide ? wide.push_back(value) : narrow.push_back(value);
-    }
-    narrow.shrink_to_fit();
-    wide.shrink_to_fit();
-    view = {nullptr, is_wide ? DType::kFloat64 : DType::kFloat32, {size[0], c, size[2], size[3]},
-            {c * h * w, h * w, w, 1}};
-    if (channels_last) {
-      view.stride[1] = 1;
-      view.stride[2] = w * c;
-      view.stride[3] = c;
-    }
-    const int64_t first = margin * (view.stride[2] + view.stride[3]);
-    view.data = is_wide ? static_cast<void*>(wide.data() + first) : narrow.data() + first;
-  }
-
-  ConstView read() const {
-    ConstView view_of{view.data, view.dtype, {}, {}};
-    std::memcpy(view_of.size, view.size, sizeof view.size);
-    std::memcpy(view_of.stride, view.stride, sizeof view.stride);
-    return view_of;
-  }
 };
 
 Problem draw(std::mt19937& random) {
@@ -110,27 +57,10 @@ BoxList boxes_of(const Problem& p) {
           p.rule};
 }
 
-// Gives the units of a plan to threads; `race` gives all of them to every thread.
-void run(const Plan& plan, int64_t threads, bool race, const std::function<void(Units*)>& work) {
-  Units shared{plan.units};
-  std::vector<std::thread> pool;
-  for (int64_t t = 0; t < threads; ++t) {
-    pool.emplace_back([&] {
-      Units own{plan.units};
-      work(race ? &own : &shared);
-    });
-  }
-  for (std::thread& thread : pool) thread.join();
-}
-
 // The boxes of a call, filled by as many threads.
 BoxTable table_of(const Problem& p, const BoxList& boxes, Method method, const Plan& plan, int64_t threads) {
   BoxTable table(boxes, method, p.image, p.crops[2], p.crops[3], p.wide_image ? DType::kFloat64 : DType::kFloat32);
-  std::vector<std::thread> pool;
-  for (int64_t t = 0; t < threads; ++t) {
-    pool.emplace_back([&, t] { table.fill(boxes.count * t / threads, boxes.count * (t + 1) / threads); });
-  }
-  for (std::thread& thread : pool) thread.join();
+  in_parts(boxes.count, threads, false, [&](int64_t begin, int64_t end) { table.fill(begin, end); });
   table.arrange(plan.order_bands);
   return table;
 }
@@ -146,7 +76,7 @@ std::string results(const Problem& p, int64_t threads, bool race) {
     const Tensor crops(p.crops, p.image_last && p.image[1] > 1, p.wide_image, p.numbers);
     const Plan plan = plan_forward(image.read(), crops.view, threads);
     const BoxTable table = table_of(p, boxes, p.method, plan, threads);
-    run(plan, threads, race,
+    share(plan.units, threads, race,
         [&](Units* units) { forward(image.read(), table, p.method, -1.5, crops.view, plan, units); });
     all.append(static_cast<const char*>(crops.view.data), static_cast<size_t>(count(p.crops) * bytes));
   }
@@ -154,7 +84,7 @@ std::string results(const Problem& p, int64_t threads, bool race) {
     const Tensor gradient(p.image, p.image_last, p.wide_image, p.numbers);
     const Plan plan = plan_grad_image(upstream.read(), gradient.view, threads);
     const BoxTable table = table_of(p, boxes, p.method, plan, threads);
-    run(plan, threads, race,
+    share(plan.units, threads, race,
         [&](Units* units) { grad_image(upstream.read(), table, p.method, gradient.view, plan, units); });
     all.append(static_cast<const char*>(gradient.view.data), static_cast<size_t>(count(p.image) * bytes));
   }
@@ -163,7 +93,7 @@ std::string results(const Problem& p, int64_t threads, bool race) {
     const BoxTable table = table_of(p, boxes, Method::kBilinear, plan, threads);
     std::vector<double> partial(static_cast<size_t>(plan.channel_blocks * boxes.count * 4), 0.0);
     std::vector<double> edges(4 * p.indices.size());
-    run(plan, threads, race,
+    share(plan.units, threads, race,
         [&](Units* units) { grad_boxes(upstream.read(), image.read(), table, partial.data(), plan, units); });
     finish_grad_boxes(partial.data(), boxes, plan, edges.data());
     all.append(reinterpret_cast<const char*>(edges.data()), static_cast<size_t>(boxes.count * 4 * (p.wide_boxes ? 8 : 4)));
@@ -174,21 +104,5 @@ std::string results(const Problem& p, int64_t threads, bool race) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int cases = argc > 1 ? std::atoi(argv[1]) : 100;
-  std::mt19937 random(argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 0u);
-  const bool race = argc > 3 && std::string(argv[3]) == "race";
-  int calls = 0;
-  for (int i = 0; i < cases; ++i) {
-    const Problem problem = draw(random);
-    const std::string alone = results(problem, 1, false);
-    for (const int64_t threads : {2, 4, 7}) {
-      calls += 3;
-      if (results(problem, threads, race) != alone) {
-        std::printf("case %d: %d threads give other bits than one\n", i, static_cast<int>(threads));
-        return 1;
-      }
-    }
-  }
-  std::printf("%d calls on %s kernels, every bit the same for 1, 2, 4 and 7 threads\n", calls, cpu_kernels());
-  return 0;
+  return compare_threads<Problem>(argc, argv, draw, results, 3);
 }
