@@ -21,16 +21,6 @@ BoxTable table_of(const BoxList& boxes, Method method, const int64_t (&image_siz
   return table;
 }
 
-// Runs `work` on as many threads as the elements are worth, with the units for all of them to share.
-template <typename Work>
-void share(const Plan& plan, int64_t elements, const Work& work) {
-  cpu_kernels();  // a refusal is raised here, not from a thread
-  Units units{plan.units};
-  const int64_t worth = (elements + kElementsPerTask - 1) / kElementsPerTask;
-  const int64_t threads = std::min({int64_t{torch::stable::get_num_threads()}, worth, plan.units});
-  torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) { work(&units); });
-}
-
 Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& box_indices, int64_t crop_height,
                        int64_t crop_width, int64_t method, double extrapolation_value, int64_t box_rule,
                        bool validate) {
@@ -48,7 +38,7 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
   const Plan plan = plan_forward(image_view, crops_view, torch::stable::get_num_threads());
   const BoxTable table =
       table_of(list, how, image_view.size, crop_height, crop_width, image_view.dtype, plan.order_bands);
-  share(plan, crops.numel(), [&](Units* units) {
+  share(plan.units, crops.numel(), [&](Units* units) {
     forward(image_view, table, how, extrapolation_value, crops_view, plan, units);
   });
   return rounded(crops, image);
@@ -71,7 +61,7 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
   const Plan plan = plan_grad_image(grad_view, result_view, torch::stable::get_num_threads());
   const BoxTable table = table_of(list, how, result_view.size, grad_view.size[2], grad_view.size[3], grad_view.dtype,
                                   plan.order_bands);
-  share(plan, grad.numel() + result.numel(),
+  share(plan.units, grad.numel() + result.numel(),
       [&](Units* units) { grad_image(grad_view, table, how, result_view, plan, units); });
   return rounded(result, grad);
 }
@@ -91,7 +81,7 @@ Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const
   std::vector<double> partial(static_cast<size_t>(plan.channel_blocks * list.count * 4), 0.0);
   const BoxTable table = table_of(list, Method::kBilinear, image_view.size, grad_view.size[2], grad_view.size[3],
                                   image_view.dtype, plan.order_bands);
-  share(plan, grad.numel(),
+  share(plan.units, grad.numel(),
       [&](Units* units) { grad_boxes(grad_view, image_view, table, partial.data(), plan, units); });
   finish_grad_boxes(partial.data(), list, plan, result.mutable_data_ptr());
   return result;

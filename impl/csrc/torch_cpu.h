@@ -47,6 +47,16 @@ inline Tensor rounded(const Tensor& result, const Tensor& like) {
 // Enough elements that handing them to another thread costs less than working on them here.
 constexpr int64_t kElementsPerTask = 16384;
 
+// Runs `work` on as many threads as the elements are worth, with the units for all of them to share.
+template <typename Work>
+void share(int64_t units, int64_t elements, const Work& work) {
+  cpu_kernels();  // a refusal is raised here, not from a thread
+  Units shared{units};
+  const int64_t worth = (elements + kElementsPerTask - 1) / kElementsPerTask;
+  const int64_t threads = std::min({int64_t{torch::stable::get_num_threads()}, worth, units});
+  torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) { work(&shared); });
+}
+
 template <typename Work>
 void run(int64_t units, int64_t elements, const Work& work) {
   cpu_kernels();  // a refusal is raised here, not from a thread

@@ -97,13 +97,13 @@ Tensor dense_grad(const Tensor& grad, const Rule& rule, const RoiList& rois, int
 RoiJob job_of(const std::vector<Level>& levels, const Rule& rule, DType dtype, int64_t images, int64_t channels,
               bool channels_last) {
   const bool pixels = channels_last && channels >= kBlockOfPixels;
-  const RoiPath path = pixels ? RoiPath::kPixels : RoiPath::kRows;
-  return {dtype, nullptr, &levels, rule.pool, images, channels, path, channels_last && !pixels ? channels : 1};
+  return {dtype, nullptr, &levels, rule.pool, images, channels, pixels, channels_last && !pixels ? channels : 1};
 }
 
 template <typename Acc>
 void make_tables(const RoiList& rois, const Rule& rule, bool slopes, RoiJob* job, RoiTables<Acc>* tables) {
   order_boxes(rois, rule.level, *job->levels, job->images, tables);
+  tables->paths = roi_paths(*job, tables->buckets);
   job->tables = tables;
   if (rois.count == 0 || rule.pooling == Pooling::kMaximum) return;  // a maximum takes its samples one by one
   const int64_t chunks = static_cast<int64_t>(tables->chunks.size());
@@ -170,8 +170,9 @@ Tensor roi_align(const std::vector<Tensor>& given, const Tensor& boxes, const st
   const RoiJob job = job_of(features.levels, rule, first.dtype, first.size[0], first.size[1], features.channels_last);
   void* const out = crops.mutable_data_ptr();
   with_tables(rois, rule, false, job, [&](const RoiJob& made) {
-    const RoiCut cut = cut_roi_forward(made, torch::stable::get_num_threads());
-    run(cut.units, 4 * crops.numel(), [&](int64_t begin, int64_t end) { roi_forward(made, out, cut, begin, end); });
+    const RoiUnits work = cut_roi_forward(made, torch::stable::get_num_threads());
+    share(static_cast<int64_t>(work.size()), 4 * crops.numel(),
+          [&](Units* units) { roi_forward(made, out, work, units); });
   });
   return rounded(crops, given[0]);
 }
@@ -248,10 +249,9 @@ std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vecto
         });
         return;
       }
-      const RoiCut cut = cut_roi_grad_maps(made, torch::stable::get_num_threads());
-      run(cut.units, 4 * dense.numel() + pixels, [&](int64_t begin, int64_t end) {
-        roi_grad_maps(made, grad_view.data, views, cut, begin, end);
-      });
+      const RoiUnits work = cut_roi_grad_maps(made, torch::stable::get_num_threads());
+      share(static_cast<int64_t>(work.size()), 4 * dense.numel() + pixels,
+            [&](Units* units) { roi_grad_maps(made, grad_view.data, views, work, units); });
     });
   }
   for (const Tensor& result : results) finished.push_back(rounded(result, grad));
@@ -275,25 +275,30 @@ Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& given
   check(!given.empty(), "there is at least one level");
   check(grad.scalar_type() == (is_integer(given[0]) ? ScalarType::Float : given[0].scalar_type()),
         "the gradient has the dtype of the output");
-  // In planes, whatever the layout: a sum over channels and columns then has one order.
-  const Features features = features_of(given, scales, false);
+  const Features features = features_of(given, scales, channels_innermost(given[0]));
   const ConstView& first = features.levels[0].map;
   const RoiList rois = roi_list(boxes);
   check_rois(rois, first.size[0]);
-  const Tensor dense = dense_grad(grad, rule, rois, first.size[1], false);
+  const Tensor dense = dense_grad(grad, rule, rois, first.size[1], features.channels_last);
   Tensor result = torch::stable::new_empty(boxes, {rois.count, 5});
   std::vector<double> sums(static_cast<size_t>(4 * rois.count), 0.0);
   if (dense.numel() > 0) {
-    const RoiJob job = job_of(features.levels, rule, first.dtype, first.size[0], first.size[1], false);
+    const RoiJob job =
+        job_of(features.levels, rule, first.dtype, first.size[0], first.size[1], features.channels_last);
     const ConstView grad_view = input_view(dense);
     with_tables(rois, rule, true, job, [&](const RoiJob& made) {
-      run(rois.count, 16 * dense.numel(), [&](int64_t begin, int64_t end) {
-        if (rule.pooling == Pooling::kMaximum) {
+      if (rule.pooling == Pooling::kMaximum) {
+        run(rois.count, 16 * dense.numel(), [&](int64_t begin, int64_t end) {
           roi_max_grad_boxes(made, rois, rule.level, grad_view, sums.data(), begin, end);
-        } else {
-          roi_grad_boxes(made, grad_view.data, sums.data(), begin, end);
-        }
-      });
+        });
+        return;
+      }
+      const int64_t blocks = roi_grad_boxes_blocks(made);
+      std::vector<double> partial(static_cast<size_t>(blocks) * sums.size(), 0.0);
+      const RoiUnits work = cut_roi_grad_boxes(made, torch::stable::get_num_threads());
+      share(static_cast<int64_t>(work.size()), 16 * dense.numel(),
+            [&](Units* units) { roi_grad_boxes(made, grad_view.data, partial.data(), work, units); });
+      for (size_t i = 0; i < partial.size(); ++i) sums[i % sums.size()] += partial[i];  // block by block
     });
   }
   if (rois.dtype == DType::kFloat64) {

@@ -67,17 +67,17 @@ void grad_boxes(const ConstView& grad_crops, const ConstView& image, const BoxTa
   kernels().grad_boxes(grad_crops, image, boxes, partial, plan, units);
 }
 
-void roi_forward(const RoiJob& job, void* crops, const RoiCut& cut, int64_t begin, int64_t end) {
-  kernels().roi_forward(job, crops, cut, begin, end);
+void roi_forward(const RoiJob& job, void* crops, const RoiUnits& work, Units* units) {
+  kernels().roi_forward(job, crops, work, units);
 }
 
-void roi_grad_maps(const RoiJob& job, const void* grad, const std::vector<View>& maps, const RoiCut& cut, int64_t begin,
-                   int64_t end) {
-  kernels().roi_grad_maps(job, grad, maps, cut, begin, end);
+void roi_grad_maps(const RoiJob& job, const void* grad, const std::vector<View>& maps, const RoiUnits& work,
+                   Units* units) {
+  kernels().roi_grad_maps(job, grad, maps, work, units);
 }
 
-void roi_grad_boxes(const RoiJob& job, const void* grad, double* grad_boxes, int64_t begin, int64_t end) {
-  kernels().roi_grad_boxes(job, grad, grad_boxes, begin, end);
+void roi_grad_boxes(const RoiJob& job, const void* grad, double* partial, const RoiUnits& work, Units* units) {
+  kernels().roi_grad_boxes(job, grad, partial, work, units);
 }
 
 }  // namespace roi_align

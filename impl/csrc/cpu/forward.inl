@@ -187,7 +187,7 @@ void forward_turned(const ConstView& image, const BoxTable& boxes, T extrapolati
     const int64_t first = block * kBlock, channels = std::min(kBlock, crops.size[1] - first);
     const Part part = part_of(boxes.first_of(n), boxes.first_of(n + 1), unit % plan.parts, plan.parts);
     if (part.begin == part.end) continue;
-    const Pixels<const T> pixels{turned.of(image, n, block), image.size[3] * kBlock, kBlock};
+    const Pixels<const T> pixels{turned.of(image, n, first), image.size[3] * kBlock, kBlock};
     for (int64_t position = part.begin; position < part.end; ++position) {
       const int64_t row = boxes.row_at(position);
       const BoxTaps<T> taps = boxes.taps<T>(row);

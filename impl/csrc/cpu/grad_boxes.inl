@@ -269,11 +269,12 @@ void grad_boxes_turned(const ConstView& grad_crops, const ConstView& image, cons
     const int64_t first = block * kBlock, channels = std::min(kBlock, image.size[1] - first);
     const Part part = part_of(boxes.first_of(n), boxes.first_of(n + 1), unit % plan.parts, plan.parts);
     if (part.begin == part.end) continue;
-    const Pixels<const T> pixels{turned.of(image, n, block), image.size[3] * kBlock, kBlock};
+    const Pixels<const T> pixels{turned.of(image, n, first), image.size[3] * kBlock, kBlock};
     for (int64_t position = part.begin; position < part.end; ++position) {
       const int64_t row = boxes.row_at(position);
       if (grad_crops.stride[1] != 1) {
-        expect(of.upstream(boxes.row_at(std::min(position + 1, part.end - 1)), first, 0, 0), grad_crops, channels);
+        expect(of.upstream(boxes.row_at(std::min(position + 1, part.end - 1)), first, 0, 0),
+               channels * grad_crops.stride[1]);
       }
       sum_blocks(of, row, first, channels, pixels, scratch, sums, partial + (block * boxes.count() + row) * 4);
     }

@@ -124,7 +124,8 @@ void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& tap
       const int64_t from = std::max<int64_t>(0, std::min(y, y_end - (Lanes<T>::kCount + width - 1) / width));
       for (int64_t block = 0; block < channels; block += kBlock) {
         if (y == wanted.begin) {
-          expect(next + (first + block) * grad_crops.stride[1], grad_crops, std::min(kBlock, channels - block));
+          const int64_t expected = std::min(kBlock, channels - block) * grad_crops.stride[1];
+          expect(next + (first + block) * grad_crops.stride[1], expected);
         }
         turn_rows_in<kTogether>(crop + (first + block) * grad_crops.stride[1] + from * grad_crops.stride[2],
                                 grad_crops.stride[1], grad_crops.stride[2], grad_crops.stride[3],

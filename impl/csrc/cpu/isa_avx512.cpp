@@ -19,6 +19,7 @@ namespace ROI_ALIGN_ISA {
 #include "forward.inl"
 #include "grad_image.inl"
 #include "grad_boxes.inl"
+#include "roi_pixels.inl"
 #include "roi_forward.inl"
 #include "roi_grad_maps.inl"
 #include "roi_grad_boxes.inl"

@@ -108,6 +108,9 @@ void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_
     }
     i += kCount;
   }
+  if (plane_stride == 1 && channels == kBlock) {
+    for (; i < count; ++i) std::memcpy(block + i * block_stride, planes + i * pixel_stride, kBlock * sizeof(T));
+  }
   for (; i < count; ++i) {
     for (int64_t c = 0; c < kBlock; ++c) {
       block[i * block_stride + c] = c < channels ? planes[c * plane_stride + i * pixel_stride] : T(0);
@@ -133,11 +136,20 @@ void turn_rows_in(const T* planes, int64_t plane_stride, int64_t row_stride, int
 // them at a time, and what is not yet in a cache then arrives more slowly than as one run. It is asked for while the box
 // before is worked on. (A prefetch reads nothing, so it may go past the end of a view.)
 template <typename T>
-void expect(const T* planes, const ConstView& crops, int64_t channels) {
+void expect(const T* planes, int64_t values) {
   constexpr int64_t kMostBytes = 64 << 10;
-  const int64_t bytes = std::min<int64_t>(channels * crops.stride[1] * static_cast<int64_t>(sizeof(T)), kMostBytes);
+  const int64_t bytes = std::min<int64_t>(values * static_cast<int64_t>(sizeof(T)), kMostBytes);
   const char* const run = reinterpret_cast<const char*>(planes);
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(run + i, 0, 2);
+}
+
+// The same for a block of channels where they lie innermost.
+template <typename T>
+void expect_pieces(const T* pixels, int64_t pixel_stride, int64_t count, int64_t channels) {
+  for (int64_t i = 0; i < count; ++i) {
+    const char* const piece = reinterpret_cast<const char*>(pixels + i * pixel_stride);
+    for (int64_t at = 0; at < channels * static_cast<int64_t>(sizeof(T)); at += 64) __builtin_prefetch(piece + at, 0, 2);
+  }
 }
 
 // planes[c][i] = block[i][c] for `count` pixels; a pixel of the block has `block_stride` channels.
@@ -210,23 +222,27 @@ int64_t tile_rows(int64_t height, int64_t width) {
   return std::max<int64_t>(1, std::min(height, kTileBytes / row_bytes));
 }
 
-// A turned block of an image; made again only when another one is asked for.
+// A turned block of planes of an image; made again only when another one is asked for.
 template <typename T>
 struct TurnedBlock {
   std::unique_ptr<T[]> data;
-  int64_t image = -1, block = -1;
+  int64_t capacity = 0;
+  const void* view_data = nullptr;
+  int64_t image = -1, first = -1;
 
-  const T* of(const ConstView& view, int64_t n, int64_t block_index) {
+  const T* of(const ConstView& view, int64_t n, int64_t first_channel) {
+    if (view.data == view_data && n == image && first_channel == first) return data.get();
     const int64_t height = view.size[2], width = view.size[3];
-    if (data == nullptr) data.reset(new T[static_cast<size_t>(height * width * kBlock)]);
-    if (n != image || block_index != block) {
-      const int64_t first = block_index * kBlock;
-      const T* planes = static_cast<const T*>(view.data) + n * view.stride[0] + first * view.stride[1];
-      turn_rows_in<kBlock>(planes, view.stride[1], view.stride[2], view.stride[3],
-                           std::min(kBlock, view.size[1] - first), height, width, data.get());
-      image = n;
-      block = block_index;
+    if (height * width * kBlock > capacity) {
+      capacity = height * width * kBlock;
+      data.reset(new T[static_cast<size_t>(capacity)]);
     }
+    const T* planes = static_cast<const T*>(view.data) + n * view.stride[0] + first_channel * view.stride[1];
+    turn_rows_in<kBlock>(planes, view.stride[1], view.stride[2], view.stride[3],
+                         std::min(kBlock, view.size[1] - first_channel), height, width, data.get());
+    view_data = view.data;
+    image = n;
+    first = first_channel;
     return data.get();
   }
 };

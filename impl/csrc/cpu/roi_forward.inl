@@ -64,16 +64,44 @@ void weigh_turned_columns(const RoiTable<T>& box, int64_t bins, int64_t inner, c
   }
 }
 
-// The scratch of a range of units on kRows.
+// Memory that is kept from one use to the next, as large as the largest of them asked for.
+template <typename T>
+T* room(std::vector<T>* kept, int64_t values) {
+  if (static_cast<int64_t>(kept->size()) < values) kept->resize(static_cast<size_t>(values));
+  return kept->data();
+}
+
+// A thread's scratch on kRows.
 template <typename T>
 struct RowScratch {
-  std::vector<T> rows, turned, bins;
+  std::vector<T> rows, turned, bins, planes;
 
-  RowScratch(int64_t columns, int64_t bins_of_x, int64_t inner)
-      : rows(static_cast<size_t>(columns * inner * kBlock)),
-        turned(rows.size()),
-        bins(static_cast<size_t>(bins_of_x * inner * kBlock)) {}
+  RowScratch(const RoiJob& job, const RoiTables<T>& tables) {
+    if (std::find(tables.paths.begin(), tables.paths.end(), RoiPath::kRows) == tables.paths.end()) return;
+    room(&rows, tables.most_columns * job.inner * kBlock);
+    room(&turned, tables.most_columns * job.inner * kBlock);
+    room(&bins, job.rule.width * job.inner * kBlock);
+  }
+  T* planes_of(int64_t values) { return room(&planes, values); }
 };
+
+// A thread's scratch where channels are the lanes.
+template <typename T>
+struct PixelScratch {
+  TurnedBlock<T> turned;
+  std::vector<T> columns, bins, planes, sums;
+
+  T* columns_of(int64_t values) { return room(&columns, values); }
+  T* bins_of(int64_t values) { return room(&bins, values); }
+  T* planes_of(int64_t values) { return room(&planes, values); }
+  T* sums_of(int64_t values) { return room(&sums, values); }
+};
+
+// Whether runs of `run` values, one after the other, are whole lines of a result.
+template <typename T>
+bool whole_lines(const T* result, int64_t run) {
+  return run * static_cast<int64_t>(sizeof(T)) % 64 == 0 && reinterpret_cast<uintptr_t>(result) % 64 == 0;
+}
 
 // Channels begin to end of a map's image on kRows, where a row of `inner` channels counts as one channel.
 template <typename T>
@@ -103,100 +131,128 @@ struct RowLane {
 };
 
 template <typename T>
-void forward_rows(const RoiJob& job, const RoiTables<T>& tables, T* crops, const RoiCut& cut, int64_t begin,
-                  int64_t end) {
+void forward_rows(const RoiJob& job, const RoiTables<T>& tables, T* crops, const RoiUnit& unit, bool large,
+                  RowScratch<T>& scratch) {
   const int64_t height = job.rule.height, line = job.rule.width * job.inner, channels = job.channels / job.inner;
-  RowScratch<T> scratch(tables.most_columns, job.rule.width, job.inner);
-  // A large result goes past the caches (stream_out), where a block of channels of a box is a run of whole lines.
-  const int64_t crop = channels * height * line, whole = cut.channel_block * height * line;
-  const auto lines = [](int64_t values) { return values * static_cast<int64_t>(sizeof(T)) % 64 == 0; };
-  const bool stream = static_cast<int64_t>(tables.boxes.size()) * crop * static_cast<int64_t>(sizeof(T)) >=
-                          kStreamBytes && lines(crop) && lines(whole) && reinterpret_cast<uintptr_t>(crops) % 64 == 0;
-  std::vector<T> planes(stream ? static_cast<size_t>(whole) : 0);
-  for (int64_t unit = begin; unit < end; ++unit) {
-    const int64_t first = unit / cut.parts * cut.channel_block, last = std::min(channels, first + cut.channel_block);
-    const Part part = part_of(0, static_cast<int64_t>(tables.boxes.size()), unit % cut.parts, cut.parts);
-    for (int64_t k = part.begin; k < part.end; ++k) {
-      const RoiTable<T>& box = tables.boxes[static_cast<size_t>(k)];
-      const MapRows<const T> map =
-          map_rows<const T>((*job.levels)[static_cast<size_t>(box.level)].map, box.image);
-      const int64_t width = box.columns * job.inner;
-      T* const result = crops + box.row * crop + first * height * line;
-      T* const out = stream ? planes.data() : result;
-      RowLane of{first, 0};
-      // The lines of lanes follow each other in the crop as they do here.
-      for (int64_t lane = first * height; lane < last * height; lane += kBlock) {
-        const int64_t lanes = std::min(kBlock, last * height - lane);
-        for (int64_t l = 0; l < lanes; ++l, of.next(height)) {
-          weigh_rows(box, of.bin, map.plane(of.channel), map.row_stride, job.inner, scratch.rows.data() + l * width);
-        }
-        turn_in<kBlock>(scratch.rows.data(), width, 1, lanes, width, scratch.turned.data());
-        weigh_turned_columns(box, job.rule.width, job.inner, scratch.turned.data(), scratch.bins.data());
-        turn_out(scratch.bins.data(), line, out + (lane - first * height) * line, line, lanes);
+  const int64_t crop = channels * height * line, whole = unit.channels * height * line;
+  const bool stream = large && whole_lines(crops, crop) && whole_lines(crops, whole) &&
+                      whole_lines(crops, unit.first * height * line);
+  T* const planes = stream ? scratch.planes_of(whole) : nullptr;
+  for (int64_t k = unit.begin; k < unit.end; ++k) {
+    const RoiTable<T>& box = tables.boxes[static_cast<size_t>(k)];
+    const MapRows<const T> map = map_rows<const T>((*job.levels)[static_cast<size_t>(box.level)].map, box.image);
+    const int64_t width = box.columns * job.inner;
+    T* const result = crops + box.row * crop + unit.first * height * line;
+    T* const out = stream ? planes : result;
+    RowLane of{unit.first, 0};
+    // The lines of lanes follow each other in the crop as they do here.
+    for (int64_t lane = 0; lane < unit.channels * height; lane += kBlock) {
+      const int64_t lanes = std::min(kBlock, unit.channels * height - lane);
+      for (int64_t l = 0; l < lanes; ++l, of.next(height)) {
+        weigh_rows(box, of.bin, map.plane(of.channel), map.row_stride, job.inner, scratch.rows.data() + l * width);
       }
-      if (stream) stream_out(out, (last - first) * height * line, result);
+      turn_in<kBlock>(scratch.rows.data(), width, 1, lanes, width, scratch.turned.data());
+      weigh_turned_columns(box, job.rule.width, job.inner, scratch.turned.data(), scratch.bins.data());
+      turn_out(scratch.bins.data(), line, out + lane * line, line, lanes);
     }
-  }
-  if (stream) stream_fence();
-}
-
-// Channels of one bin of y at every numbered column, and then of every bin of x; `count` is a constant where it can be.
-template <typename T>
-ROI_ALIGN_INLINE void pool_pixels(const RoiTable<T>& box, const PoolRule& rule, const ConstView& map, const T* pixels,
-                                  int64_t channels, int64_t count, T* scratch, T* out) {
-  for (int64_t i = 0; i < rule.height; ++i) {
-    for (const Run* run = box.runs; run < box.runs + box.run_count; ++run) {
-      for (int64_t x = 0; x < run->count; ++x) {
-        weigh(box.y.begin(i), box.y.end(i), pixels + (run->first + x) * map.stride[3], map.stride[2], count,
-              scratch + (run->at + x) * count);
-      }
-    }
-    for (int64_t j = 0; j < rule.width; ++j, out += channels) {
-      weigh(box.x.begin(j), box.x.end(j), scratch, count, count, out);
-    }
+    if (stream) stream_out(out, whole, result);
   }
 }
 
-// Channels that are worked on together on kPixels: as many as leave a box's columns in the first-level cache.
-constexpr int64_t kPixelChannels = 64;
-
-template <typename T>
-void forward_pixels(const RoiJob& job, const RoiTables<T>& tables, T* crops, const RoiCut& cut, int64_t begin,
-                    int64_t end) {
-  std::vector<T> scratch(static_cast<size_t>(tables.most_columns * kPixelChannels));
-  for (int64_t unit = begin; unit < end; ++unit) {
-    const Part part = part_of(0, static_cast<int64_t>(tables.boxes.size()), unit, cut.parts);
-    for (int64_t k = part.begin; k < part.end; ++k) {
-      const RoiTable<T>& box = tables.boxes[static_cast<size_t>(k)];
-      const ConstView& map = (*job.levels)[static_cast<size_t>(box.level)].map;
-      const T* const pixels = static_cast<const T*>(map.data) + box.image * map.stride[0];
-      T* const out = crops + box.row * job.rule.height * job.rule.width * job.channels;
-      for (int64_t c = 0; c < job.channels; c += kPixelChannels) {
-        const int64_t count = std::min(kPixelChannels, job.channels - c);
-        if (count == kPixelChannels) {
-          pool_pixels(box, job.rule, map, pixels + c, job.channels, kPixelChannels, scratch.data(), out + c);
-        } else {
-          pool_pixels(box, job.rule, map, pixels + c, job.channels, count, scratch.data(), out + c);
-        }
+// One box's bins of a group of channels, rows first. Pixels of the result are `out_stride` values apart.
+template <typename G, bool stream, typename T>
+ROI_ALIGN_INLINE void pool_pixels(const RoiTable<T>& box, const PoolRule& rule, const Pixels<const T>& pixels,
+                                  int64_t together, T* columns, T* out, int64_t out_stride) {
+  constexpr int64_t kCount = G::kCount;
+  const int64_t width = box.columns * kCount;
+  for (int64_t first = 0; first < rule.height; first += together) {
+    const int64_t last = std::min(rule.height, first + together);
+    for (int64_t i = first; i < last; ++i) {
+      for (const Run* run = box.runs; run < box.runs + box.run_count; ++run) {
+        weigh_groups<G, false>(box.y.begin(i), box.y.end(i), Steps<const T>{pixels.at(0, run->first), pixels.pixel_stride},
+                               pixels.row_stride, run->count,
+                               Steps<T>{columns + (i - first) * width + run->at * kCount, kCount});
       }
+    }
+    for (int64_t j = 0; j < rule.width; ++j) {
+      weigh_groups<G, stream>(box.x.begin(j), box.x.end(j), Steps<const T>{columns, width}, kCount, last - first,
+                              Steps<T>{out + (first * rule.width + j) * out_stride, rule.width * out_stride});
     }
   }
 }
 
 template <typename T>
-void roi_forward_of(const RoiJob& job, void* crops, const RoiCut& cut, int64_t begin, int64_t end) {
+void forward_turned(const RoiJob& job, const RoiTables<T>& tables, T* crops, const RoiUnit& unit, bool large,
+                    PixelScratch<T>& scratch) {
+  using G = TurnedGroup<T>;
+  const ConstView& map = (*job.levels)[static_cast<size_t>(unit.map / job.images)].map;
+  const Pixels<const T> pixels{scratch.turned.of(map, unit.map % job.images, unit.first), map.size[3] * kBlock, kBlock};
+  const int64_t bins = job.rule.height * job.rule.width, crop = job.channels * bins;
+  T* const tile = scratch.bins_of(bins * kBlock);
+  // A block of planes of a crop is one run.
+  const bool stream = large && unit.channels == kBlock && whole_lines(crops, crop) && whole_lines(crops, kBlock * bins);
+  T* const planes = stream ? scratch.planes_of(bins * kBlock) : nullptr;
+  for (int64_t k = unit.begin; k < unit.end; ++k) {
+    const RoiTable<T>& box = tables.boxes[static_cast<size_t>(k)];
+    const int64_t together = bins_together<T>(box.columns, kBlock, job.rule.height);
+    pool_pixels<G, false>(box, job.rule, pixels, together, scratch.columns_of(box.columns * together * kBlock), tile,
+                          kBlock);
+    T* const result = crops + box.row * crop + unit.first * bins;
+    turn_out(tile, bins, stream ? planes : result, bins, unit.channels);
+    if (stream) stream_out(planes, bins * kBlock, result);
+  }
+}
+
+template <bool stream, typename T>
+void forward_pixels(const RoiJob& job, const RoiTables<T>& tables, T* crops, const RoiUnit& unit,
+                    PixelScratch<T>& scratch) {
+  for (int64_t k = unit.begin; k < unit.end; ++k) {
+    const RoiTable<T>& box = tables.boxes[static_cast<size_t>(k)];
+    const ConstView& map = (*job.levels)[static_cast<size_t>(box.level)].map;
+    const T* const image = static_cast<const T*>(map.data) + box.image * map.stride[0];
+    T* const out = crops + box.row * job.rule.height * job.rule.width * job.channels;
+    for_groups<T>(job.channels, [&](auto group, int64_t c) {
+      using G = decltype(group);
+      const int64_t together = bins_together<T>(box.columns, G::kCount, job.rule.height);
+      pool_pixels<G, stream>(box, job.rule, Pixels<const T>{image + c, map.stride[2], map.stride[3]}, together,
+                             scratch.columns_of(box.columns * together * G::kCount), out + c, job.channels);
+    });
+  }
+}
+
+template <typename T>
+void roi_forward_of(const RoiJob& job, T* crops, const RoiUnits& work, Units* units) {
   const RoiTables<T>& tables = *static_cast<const RoiTables<T>*>(job.tables);
-  if (job.path == RoiPath::kPixels) {
-    forward_pixels(job, tables, static_cast<T*>(crops), cut, begin, end);
-  } else {
-    forward_rows(job, tables, static_cast<T*>(crops), cut, begin, end);
+  // A large result goes past the caches where it is written in whole lines (Lanes::stream).
+  const int64_t values =
+      static_cast<int64_t>(tables.boxes.size()) * job.channels * job.rule.height * job.rule.width;
+  const bool large = values * static_cast<int64_t>(sizeof(T)) >= kStreamBytes;
+  RowScratch<T> rows(job, tables);
+  PixelScratch<T> scratch;
+  for (int64_t index; units->take(&index);) {
+    const RoiUnit& unit = work[static_cast<size_t>(index)];
+    switch (tables.paths[static_cast<size_t>(unit.map)]) {
+      case RoiPath::kRows:
+        forward_rows(job, tables, crops, unit, large, rows);
+        break;
+      case RoiPath::kTurned:
+        forward_turned(job, tables, crops, unit, large, scratch);
+        break;
+      case RoiPath::kPixels:
+        if (large && whole_lines(crops, job.channels)) {
+          forward_pixels<true>(job, tables, crops, unit, scratch);
+        } else {
+          forward_pixels<false>(job, tables, crops, unit, scratch);
+        }
+    }
   }
+  if (large) stream_fence();
 }
 
-void roi_forward(const RoiJob& job, void* crops, const RoiCut& cut, int64_t begin, int64_t end) {
+void roi_forward(const RoiJob& job, void* crops, const RoiUnits& work, Units* units) {
   if (job.dtype == DType::kFloat64) {
-    roi_forward_of<double>(job, crops, cut, begin, end);
+    roi_forward_of(job, static_cast<double*>(crops), work, units);
   } else {
-    roi_forward_of<float>(job, crops, cut, begin, end);
+    roi_forward_of(job, static_cast<float*>(crops), work, units);
   }
 }

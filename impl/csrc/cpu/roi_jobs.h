@@ -1,5 +1,5 @@
-// What roi_align's kernels are given, and how their work is cut. A kernel computes a range of units and nothing else;
-// units own what they write.
+// What roi_align's kernels are given, and how their work is cut: into units that own what they write, each a part of the
+// boxes of one map in a block of channels.
 
 #pragma once
 
@@ -8,12 +8,6 @@
 #include "roi_tables.h"
 
 namespace roi_align {
-
-// How a map is walked.
-enum class RoiPath : int8_t {
-  kRows,    // rows of a plane, or of a map of few channels that lie innermost: vectors along the row, then across bins
-  kPixels,  // many channels, innermost: vectors along the channels
-};
 
 // From so many channels on, innermost ones fill vectors as they lie.
 constexpr int64_t kBlockOfPixels = 16;
@@ -28,29 +22,35 @@ struct RoiJob {
   PoolRule rule;
   int64_t images;
   int64_t channels;
-  RoiPath path;
-  int64_t inner;  // on kRows: the channels that lie next to each other in a row
+  bool pixels;    // many channels lie innermost
+  int64_t inner;  // otherwise: the channels that lie next to each other in a row
 };
 
-struct RoiCut {
-  int64_t channel_block;
-  int64_t channel_blocks;
-  int64_t parts;  // of the boxes
-  int64_t units;
+// Channels first <= c < first + channels (on kRows of `inner` channels each) of the boxes begin <= k < end as the tables
+// order them, which are of one map: image `map % images` of level `map / images`.
+struct RoiUnit {
+  int64_t map, first, channels, begin, end;
 };
+using RoiUnits = std::vector<RoiUnit>;
 
-// Forward. A unit is a part of the boxes in a block of channels.
-RoiCut cut_roi_forward(const RoiJob& job, int64_t threads);
-void roi_forward(const RoiJob& job, void* crops, const RoiCut& cut, int64_t begin, int64_t end);
+// How each map is walked, for RoiTables::paths: it depends on shapes and boxes alone, never on the number of threads.
+std::vector<RoiPath> roi_paths(const RoiJob& job, const std::vector<int64_t>& buckets);
 
-// Gradient of the maps. A unit is a block of channels of one image of one level: it clears what it owns, then adds what
-// the boxes send there, in the tables' order, bin by bin.
-RoiCut cut_roi_grad_maps(const RoiJob& job, int64_t threads);
-void roi_grad_maps(const RoiJob& job, const void* grad, const std::vector<View>& maps, const RoiCut& cut, int64_t begin,
-                   int64_t end);
+// Forward.
+RoiUnits cut_roi_forward(const RoiJob& job, int64_t threads);
+void roi_forward(const RoiJob& job, void* crops, const RoiUnits& work, Units* units);
 
-// Gradient of the boxes, doubles (K, 4): x1, y1, x2, y2. Planes only, inner == 1. A unit is a box.
-void roi_grad_boxes(const RoiJob& job, const void* grad, double* grad_boxes, int64_t begin, int64_t end);
+// Gradient of the maps. A unit clears what it owns, then adds what its boxes send there, in the tables' order, bin by
+// bin.
+RoiUnits cut_roi_grad_maps(const RoiJob& job, int64_t threads);
+void roi_grad_maps(const RoiJob& job, const void* grad, const std::vector<View>& maps, const RoiUnits& work,
+                   Units* units);
+
+// Gradient of the boxes. A unit leaves four doubles, x1, y1, x2, y2, for each of its boxes and blocks of channels in
+// partial[roi_grad_boxes_blocks][K][4], to be added up block by block.
+int64_t roi_grad_boxes_blocks(const RoiJob& job);
+RoiUnits cut_roi_grad_boxes(const RoiJob& job, int64_t threads);
+void roi_grad_boxes(const RoiJob& job, const void* grad, double* partial, const RoiUnits& work, Units* units);
 
 // The same three for the maximum, which is not separable: sample by sample, on planes of any strides. The maps are those
 // that say which sample is the largest; `values`, of the same shapes, are what is pooled: for the forward itself the same

@@ -12,9 +12,9 @@ T edge(const RoiList& rois, int64_t row, int64_t column) {
   return static_cast<const T*>(rois.rows)[row * rois.stride[0] + column * rois.stride[1]];
 }
 
-// Gaps of up to this many columns are worked on with the runs beside them.
+// Where vectors lie along rows, gaps of up to this many columns are worked on with the runs beside them.
 constexpr int32_t kGap = 8;
-// A run is a multiple of this long where the map is wide enough, so that no column is left over from a vector.
+// There a run is a multiple of this long if the map is wide enough, so that no column is left over from a vector.
 constexpr int32_t kWhole = 4;
 
 // The taps of one axis, added to a chunk.
@@ -69,14 +69,15 @@ class Filler {
   }
 
   // Numbers the columns of the axis that was filled last.
-  int64_t number_columns(int32_t width) {
+  int64_t number_columns(bool rows, int32_t width) {
+    const int32_t gap = rows ? kGap : 1, whole_run = rows ? kWhole : 1;
     const size_t first_run = chunk_.runs.size();
     run_of_.clear();
     // A column extends the run that it lies in or beside: the last one as a rule, an earlier one when slopes follow taps.
     const auto visit = [&](int32_t column) {
       for (size_t r = chunk_.runs.size(); r > first_run; --r) {
         Run& run = chunk_.runs[r - 1];
-        if (column < run.first - kGap || column >= run.first + run.count + kGap) continue;
+        if (column < run.first - gap || column >= run.first + run.count + gap) continue;
         const int32_t low = std::min(run.first, column), end = std::max(run.first + run.count, column + 1);
         run.first = low;
         run.count = end - low;
@@ -91,7 +92,7 @@ class Filler {
     int32_t columns = 0;
     for (size_t r = first_run; r < chunk_.runs.size(); ++r) {
       Run& run = chunk_.runs[r];
-      const int32_t wide = (run.count + kWhole - 1) / kWhole * kWhole;
+      const int32_t wide = (run.count + whole_run - 1) / whole_run * whole_run;
       if (wide <= width) {
         run.first = std::min(run.first, width - wide);
         run.count = wide;
@@ -159,6 +160,8 @@ void fill_chunk_from(const RoiList& rois, const LevelRule& level_rule, const std
     RoiTable<Acc>& box = tables->boxes[static_cast<size_t>(k)];
     Offsets& at = offsets[k - first];
     const Level& level = levels[static_cast<size_t>(box.level)];
+    // The gradient of the boxes has channels in its lanes whatever the path.
+    const bool rows = !slopes && tables->paths[static_cast<size_t>(box.map)] == RoiPath::kRows;
     const bool has_level = roi_level(rois, box.row, level_rule) >= 0;
     for (const int64_t along : {0, 1}) {  // y, x
       const int64_t bins = along == 0 ? rule.height : rule.width, length = level.map.size[2 + along];
@@ -174,7 +177,7 @@ void fill_chunk_from(const RoiList& rois, const LevelRule& level_rule, const std
       at.ends[2 * along + 1] = chunk.ends.size();
       if (slopes) filler.fill_slopes(axis, scale, length, bins);
       at.runs = chunk.runs.size();
-      if (along == 1) box.columns = filler.number_columns(static_cast<int32_t>(length));
+      if (along == 1) box.columns = filler.number_columns(rows, static_cast<int32_t>(length));
     }
     box.run_count = static_cast<int64_t>(chunk.runs.size() - at.runs);
   }
@@ -259,6 +262,7 @@ void order_boxes(const RoiList& rois, const LevelRule& rule, const std::vector<L
     const int64_t key = key_of[static_cast<size_t>(row)];
     RoiTable<Acc>& box = tables->boxes[static_cast<size_t>(starts[static_cast<size_t>(key)]++)];
     box.row = row;
+    box.map = key / kBands;
     box.level = key / kBands / images;
     box.image = key / kBands % images;
   }

@@ -13,6 +13,13 @@
 
 namespace roi_align {
 
+// How a map is walked.
+enum class RoiPath : int8_t {
+  kRows,    // planes, few boxes, or few channels that lie innermost: vectors along the row, then across bins
+  kTurned,  // planes, many boxes: blocks of planes are turned into pixels first, then as kPixels
+  kPixels,  // many channels, innermost: vectors along the channels
+};
+
 // A pixel's weight in a bin; `at` is a row of the map, or a column as numbered within the box.
 template <typename Acc>
 struct BinTap {
@@ -49,6 +56,7 @@ struct BinTable {
 template <typename Acc>
 struct RoiTable {
   int64_t row;    // of the list, and so of the output
+  int64_t map;    // level * images + image
   int64_t level;  // of a box without a level 0, but there all its bins are empty
   int64_t image;
   BinTable<Acc> y, x;
@@ -72,6 +80,7 @@ template <typename Acc>
 struct RoiTables {
   std::vector<RoiTable<Acc>> boxes;
   std::vector<int64_t> buckets;  // boxes[buckets[level * images + image]] is the first of that map
+  std::vector<RoiPath> paths;    // of the maps, likewise; by whoever asks for the tables, before they are filled
   std::vector<TableChunk<Acc>> chunks;
   int64_t most_columns = 0;
 };
