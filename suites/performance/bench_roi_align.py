@@ -1,15 +1,17 @@
 """roi_align and multiscale_roi_align beside torchvision's, on the same arrays, each result judged before it is timed.
 
-`BENCH_OPERATOR=roi_align pytest suites/performance/bench_roi_align.py --benchmark-only --benchmark-json=FILE` measures;
-a plain run puts a small workload through every body once. The backends of a row follow each other, in odd blocks in
-reverse, as in bench_crop_and_resize.py; the table that is printed at the end has the ratios.
+`python -m harness bench` measures it, in processes of its own; BENCH_OPERATOR=roi_align tells a process that it is one.
+A plain run puts a small workload through every body once. The backends of a row follow each other, in odd blocks in
+reverse, as in bench_crop_and_resize.py. torchvision and ONNX Runtime stand in NCHW alone: the one makes anything else
+contiguous first, the other knows nothing else. The table that is printed at the end has the ratios.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -20,6 +22,7 @@ from harness import clocks, machine
 from harness.backends import MissingLibrary
 from harness.case import Direction
 from harness.columns import BLOCKS
+from harness.gate import Gate
 from harness.roi_backends import load
 from harness.roi_judge import judge
 from harness.roi_workloads import RATIOS, pyramid_inputs, roi_inputs
@@ -27,14 +30,17 @@ from harness.workloads import SMOKE, WORKLOADS, Layout, Workload
 
 QUICK = os.environ.get("QUICK") == "1"
 MEASURING = os.environ.get("BENCH_OPERATOR") == "roi_align"
-COLUMNS: tuple[tuple[str, Layout], ...] = (
-    ("roi_align", "contiguous"),
-    ("roi_align", "channels_last"),
-    ("torchvision", "contiguous"),
+COLUMNS: tuple[tuple[str, Layout, tuple[Direction, ...]], ...] = (
+    ("roi_align", "contiguous", ("forward", "grad_image", "grad_boxes")),
+    ("roi_align", "channels_last", ("forward", "grad_image", "grad_boxes")),
+    ("torchvision", "contiguous", ("forward", "grad_image")),
+    ("onnxruntime", "contiguous", ("forward",)),
 )
 DIRECTIONS: tuple[Direction, ...] = ("forward", "grad_image")
-# Outputs that go to the oracle: it is plain Python, and a pixel's gradient looks at every box.
-PLACES = {"forward": 48, "grad_image": 6}
+# Outputs that go to the oracle: it is plain Python, a pixel's gradient looks at every box, a box's at all of its crop.
+PLACES = {"forward": 48, "grad_image": 6, "grad_boxes": 1}
+# A call of a slow peer is timed twice a block at least: it stands for a ratio too.
+BUDGET = clocks.QUICK if QUICK else replace(clocks.FULL, least=2)
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,17 @@ class RoiRow:
         return f"{self.workload.name}-{self.setting}-{self.direction}-{self.backend}-{self.layout}-{self.block}"
 
 
-def rows(workloads: tuple[Workload, ...], blocks: int) -> Iterator[RoiRow]:
-    """Blocks outermost, so that a slow minute hits every backend."""
+def rows(workloads: tuple[Workload, ...], settings: tuple[str, ...], blocks: int) -> Iterator[RoiRow]:
+    """Blocks outermost, so that a slow minute hits every backend.
+
+    The tuned allocator answers what fresh memory costs this project's operator; its slow peers run under the default.
+    """
     for block in range(blocks):
         columns = COLUMNS if block % 2 == 0 else COLUMNS[::-1]
-        for workload, setting, direction in product(workloads, RATIOS, DIRECTIONS):
-            for backend, layout in columns:
-                yield RoiRow(block, workload, setting, direction, backend, layout)
+        for workload, setting, direction in product(workloads, settings, PLACES):
+            for backend, layout, directions in columns:
+                if direction in directions and (backend == "roi_align" or machine.allocator() == "default"):
+                    yield RoiRow(block, workload, setting, direction, backend, layout)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -66,36 +76,57 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if measuring and not MEASURING:
         chosen: tuple[Workload, ...] = ()  # a run of crop_and_resize's benchmarks: its files hold nothing else
     elif measuring:
-        chosen = tuple(each for each in WORKLOADS if not each.series and (each.quick or not QUICK))
+        # A quick run leaves the real input, whose making takes longest, to the default allocator.
+        left_out = {each for each in WORKLOADS if each.series or (QUICK and not each.quick)}
+        left_out |= {each for each in WORKLOADS if QUICK and each.real and machine.allocator() == "tuned"}
+        chosen = tuple(each for each in WORKLOADS if each not in left_out)
     else:
         chosen = (SMOKE,)
     blocks = BLOCKS if measuring else 1
     if "roi_row" in metafunc.fixturenames:
-        metafunc.parametrize("roi_row", list(rows(chosen, blocks)), ids=str)
+        settings = tuple(RATIOS)[:1] if measuring and QUICK else tuple(RATIOS)
+        metafunc.parametrize("roi_row", list(rows(chosen, settings, blocks)), ids=str)
     if "pooler" in metafunc.fixturenames:
-        poolers = ("roi_align", "torchvision")
-        names = [poolers[:: 1 - 2 * (block % 2)][k] for block in range(blocks) for k in (0, 1)]
-        metafunc.parametrize("pooler", names if MEASURING and measuring else [])
+        order = [
+            (block, name)
+            for block in range(blocks)
+            for name in (("roi_align", "torchvision") if block % 2 == 0 else ("torchvision", "roi_align"))
+        ]
+        wanted = MEASURING and measuring and machine.allocator() == "default"
+        metafunc.parametrize(("block", "pooler"), order if wanted else [])
 
 
 # Seconds by (workload and setting, direction, column): conftest.py prints them as ratios.
 Times = dict[tuple[str, str, str], list[float]]
 
 
+@dataclass(frozen=True)
+class Passed:
+    """What was found out about a row in its first block."""
+
+    gate: Gate
+    peak_memory_bytes: int | None
+
+
 @pytest.fixture(scope="session")
-def passed() -> set[RoiRow]:
+def passed() -> dict[RoiRow, Passed]:
     """Rows of the first block that were judged right: in the blocks after it they are timed at once."""
-    return set()
+    return {}
 
 
-def _judged(row: RoiRow, got: Any) -> None:
+def _check(row: RoiRow, got: Any, before: Gate | None, passed: dict[RoiRow, Passed]) -> Gate:
+    """What the judge says of a result. Bits that it has passed, in another layout or process, are not judged again."""
+    digest = hashlib.blake2b(np.ascontiguousarray(got).tobytes(), digest_size=16).hexdigest()
+    same = passed.get(replace(row, layout="contiguous"))
+    for earlier in (before, same and same.gate):
+        if earlier is not None and earlier.digest == digest:
+            return earlier
     inputs = roi_inputs(row.workload, RATIOS[row.setting], row.layout)
-    random = np.random.default_rng(0)
-    flat = random.integers(0, got.size, PLACES[row.direction])
+    flat = np.random.default_rng(0).integers(0, got.size, PLACES[row.direction])
     places = [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
-    verdict = judge(inputs, row.direction, got, pinned=True, places=places)
-    if not verdict.passed:
-        pytest.fail(f"{row} may not be timed: {verdict}", pytrace=False)
+    pinned = row.direction in load(row.backend).pinned
+    verdict = judge(inputs, row.direction, got, pinned=pinned, places=places)
+    return Gate(verdict.status.name, verdict.passed, "" if verdict.passed else str(verdict), digest=digest)
 
 
 def _timed(benchmark: Any, call: Callable[[], Any]) -> list[float]:
@@ -103,32 +134,58 @@ def _timed(benchmark: Any, call: Callable[[], Any]) -> list[float]:
     result: list[Any] = []
     machine.give_back_memory()
     seconds = clocks.warm_up(call)
-    budget = clocks.QUICK if QUICK else clocks.FULL
-    benchmark.pedantic(lambda: result.append(call()), setup=result.clear, rounds=budget.rounds(seconds))
+    benchmark.pedantic(lambda: result.append(call()), setup=result.clear, rounds=BUDGET.rounds(seconds))
     return [] if benchmark.disabled else list(benchmark.stats.stats.data)
 
 
 @pytest.mark.benchmark(disable_gc=True)
-def bench_roi_align(roi_row: RoiRow, benchmark: Any, times: Times, passed: set[RoiRow]) -> None:
+def bench_roi_align(
+    roi_row: RoiRow,
+    benchmark: Any,
+    run: Any,
+    judged: dict[tuple[str, ...], Gate],
+    unmeasured: list[dict[str, Any]],
+    times: Times,
+    passed: dict[RoiRow, Passed],
+) -> None:
+    row, inputs = roi_row, roi_inputs(roi_row.workload, RATIOS[roi_row.setting], roi_row.layout)
+    record = {
+        **run.record, "cache": "warm", "bench": "roi_align", "setting": row.setting, "workload": row.workload.name,
+        "source": row.workload.source, "series": "", "size": 0, "op": "roi_align", "direction": row.direction,
+        "backend": row.backend, "title": row.backend, "dtype": "float32", "layout": row.layout, "block": row.block,
+        "boxes": len(inputs.boxes),
+    }  # fmt: skip
     try:
-        backend = load(roi_row.backend)
+        backend = load(row.backend)
     except MissingLibrary as missing:
+        unmeasured.append({**record, "status": "MISSING", "message": str(missing)})
         pytest.skip(str(missing))
-    inputs = roi_inputs(roi_row.workload, RATIOS[roi_row.setting], roi_row.layout)
-    call = backend.prepare(inputs, roi_row.direction)
-    first = RoiRow(**{**vars(roi_row), "block": 0})
+    record["title"] = backend.title
+    refusal = backend.refuses(inputs, row.direction)
+    if refusal is not None:
+        unmeasured.append({**record, "status": "REFUSED", "message": refusal})
+        pytest.skip(refusal)
+    call = backend.prepare(inputs, row.direction)
+    first = replace(row, block=0)
     if first not in passed:
-        _judged(roi_row, backend.to_numpy(call()))
-        passed.add(first)
-    benchmark.extra_info.update({"row": str(roi_row), "title": backend.title, "threads": machine.threads()})
-    column = f"{roi_row.backend} {roi_row.layout}"
-    key = f"{roi_row.workload.name}, {roi_row.setting}", roi_row.direction, column
+        before = judged.get((row.workload.name, row.setting, row.direction, row.backend, row.layout))
+        gate = _check(first, backend.to_numpy(call()), before, passed)
+        if not gate.passed:
+            unmeasured.append({**record, **asdict(gate)})
+            pytest.fail(f"{row} may not be timed: {gate.status}. {gate.message}", pytrace=False)
+        passed[first] = Passed(gate, machine.peak_memory_bytes(call) if row.backend == "roi_align" else None)
+    found = passed[first]
+    benchmark.extra_info.update({**record, **asdict(found.gate), "peak_memory_bytes": found.peak_memory_bytes})
+    column = f"{row.backend} {row.layout}"
+    key = f"{row.workload.name}, {row.setting}", row.direction, column
     times.setdefault(key, []).extend(_timed(benchmark, call))
 
 
 @pytest.mark.benchmark(disable_gc=True)
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def bench_multiscale_roi_align(pooler: str, direction: Direction, benchmark: Any, times: Times) -> None:
+def bench_multiscale_roi_align(
+    block: int, pooler: str, direction: Direction, benchmark: Any, run: Any, times: Times
+) -> None:
     """Four levels of real photographs' features: ours against torchvision's gather and scatter for each level."""
     import torch
     from torchvision.ops import MultiScaleRoIAlign  # type: ignore[import-untyped, unused-ignore]
@@ -153,4 +210,12 @@ def bench_multiscale_roi_align(pooler: str, direction: Direction, benchmark: Any
             return module(maps, rows, shapes)
         return torch.autograd.grad(pooled, list(maps.values()), upstream, retain_graph=True)
 
-    times.setdefault(("multiscale", direction, f"{pooler} contiguous"), []).extend(_timed(benchmark, call))
+    record = {
+        **run.record, "cache": "warm", "bench": "roi_align", "setting": "sampling_ratio 2", "workload": "pyramid",
+        "source": "levels P2 to P5 of the photographs' pyramid in one call, 7x7: each segment's box from its level",
+        "series": "", "size": 0, "op": "multiscale_roi_align", "direction": direction, "backend": pooler,
+        "title": pooler, "dtype": "float32", "layout": "contiguous", "block": block, "boxes": len(pooled),
+        **asdict(Gate("EXACT" if pooler == "roi_align" else "WITHIN", True)),
+    }  # fmt: skip
+    benchmark.extra_info.update(record)
+    times.setdefault(("pyramid", direction, f"{pooler} contiguous"), []).extend(_timed(benchmark, call))
