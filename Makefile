@@ -8,8 +8,7 @@
 #   make check    formatting, lint, types
 #   make wheel    the package as a wheel, in dist/
 #   make gpu      on a machine with a GPU, with its own Python and no network: build, tests, sanitizer, benchmarks, one
-#                 archive of it all; step by step gpu-build, gpu-test, gpu-sanitize, gpu-bench,,
-#                 gpu-archive
+#                 archive of it all; step by step gpu-build, gpu-test, gpu-sanitize, gpu-bench, gpu-archive
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -42,7 +42,6 @@ PEERS = {
     ("crop_and_resize", "cuda"): "torchvision_cuda",
     ("roi_align", "cpu"): "torchvision",
     ("roi_align", "cuda"): "torchvision_cuda",
-    ("roi_align", "cuda"): "torchvision_cuda",
     ("detectors", "cpu"): "torchvision",
 }
 # Work that a GPU's memory could do in less than this takes as long as a launch does, whoever does it.

@@ -1,10 +1,10 @@
 """roi_align and multiscale_roi_align beside torchvision's, on the same arrays, each result judged before it is timed.
 
-`python -m harness bench` measures it, in processes of its own; BENCH_OPERATOR=roi_align tells a process that it is one,
-BENCH_DEVICE=cuda that it measures a GPU. A plain run puts a small workload through every body once. The backends of a row
-follow each other, in odd blocks in reverse, and calls are timed as in bench_crop_and_resize.py. torchvision and ONNX
-Runtime stand in NCHW alone: the one makes anything else contiguous first, the other knows nothing else. The table that is
-printed at the end has the ratios.
+`python -m harness bench` measures it, in processes of its own; BENCH_OPERATOR=roi_align tells a process that it is
+one, BENCH_DEVICE=cuda that it measures a GPU. A plain run puts a small workload through every body once. The backends
+of a row follow each other, in odd blocks in reverse, and calls are timed as in bench_crop_and_resize.py. torchvision
+and ONNX Runtime stand in NCHW alone: the one makes anything else contiguous first, the other knows nothing else. The
+table that is printed at the end has the ratios.
 """
 
 from __future__ import annotations
