@@ -20,7 +20,7 @@ ONE_BLOCK = Change("cuda/launch.h", "kMostBlocks = 2147483647", "kMostBlocks = 1
 # Memory so small that every box is pooled in chunks of a bin or two, and few rows at a time.
 SMALL_CHUNKS = (
     Change("cuda/roi_bins.h", "kWantedSlots = 512", "kWantedSlots = 1"),
-    Change("cuda/roi_forward.cu", "kWeighedBytes = 24 * 1024", "kWeighedBytes = 64"),
+    Change("cuda/roi_forward_planes.cu", "kWeighedBytes = 24 * 1024", "kWeighedBytes = 64"),
     Change("cuda/roi_grad_maps.cu", "sizeof(Acc) == 8 ? 8 : 16", "sizeof(Acc) == 8 ? 1 : 2"),
 )
 # No shared memory for taps: all that is pooled has them in scratch, of which there is some for two blocks.

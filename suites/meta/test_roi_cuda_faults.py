@@ -62,7 +62,8 @@ def test_the_sanitizers_find_nothing(build):
     assert done.returncode == 0, done.stderr
 
 
-FORWARD, MEAN, SLOPES = "cuda/roi_forward.cu", "cuda/roi_grad_maps.cu", "cuda/roi_grad_boxes.cu"
+PLANES, PIXELS = "cuda/roi_forward_planes.cu", "cuda/roi_forward_pixels.cu"
+MEAN, SLOPES = "cuda/roi_grad_maps.cu", "cuda/roi_grad_boxes.cu"
 _BARRIER = "__syncthreads();"
 
 
@@ -114,7 +115,7 @@ BARRIERS: dict[str, tuple[Direction, Change]] = {
         "forward",
         without_barrier("cuda/roi_bins.h", "is_y ? &tables.y : &tables.x);\n  }\n  "),
     ),
-    "rows are weighed before columns": ("forward", without_barrier(FORWARD, "rows, weighed);\n            ")),
+    "rows are weighed before columns": ("forward", without_barrier(PLANES, "rows, weighed);\n            ")),
     "a box is read before it is pooled": ("grad_boxes", without_barrier(SLOPES, "part.row);\n    ")),
     "weights are made before they are used": (
         "grad_image",
@@ -136,9 +137,11 @@ def test_a_missing_barrier_is_found(direction, change):
 # Barriers that only the next piece of work needs: a warp has to be that far ahead.
 LATER_BARRIERS: dict[str, Change] = {
     "what was weighed is written before more is": without_barrier(
-        FORWARD, "            ", "  // what was weighed before has been written\n"
+        PLANES, "            ", "  // what was weighed before has been written\n"
     ),
-    "a box is pooled before the next is read": without_barrier(FORWARD, "  ", "\n  if (threadIdx.x == 0) tables.box"),
+    "a box is pooled before the next is read": without_barrier(
+        "cuda/roi_forward.h", "  ", "\n  if (threadIdx.x == 0) tables.box"
+    ),
 }
 
 
@@ -177,9 +180,9 @@ def test_a_wrong_kernel_is_found(direction, change):
 
 _TAP = "tap.weight * line[columns.column(k, tap.at)];"
 OTHER_BITS = {
-    "another rounding": Change(FORWARD, _TAP, "line[columns.column(k, tap.at)] / (1 / tap.weight);"),
+    "another rounding": Change(PLANES, _TAP, "line[columns.column(k, tap.at)] / (1 / tap.weight);"),
     "another weight": Change("roi_taps.h", "(k)].weight /= samples", "(k)].weight *= Acc(1) / samples"),
-    "another zero": Change(FORWARD, "sums.lane[c] = tap == begin ? product :", "sums.lane[c] ="),
+    "another zero": Change(PIXELS, "sums.lane[c] = tap == begin ? product :", "sums.lane[c] ="),
 }
 
 
