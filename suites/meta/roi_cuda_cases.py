@@ -70,6 +70,11 @@ def spread_boxes(count: int, height: int, width: int, images: int = 2, *, large:
     return {"boxes": tuple((k % images, *row) for k, row in enumerate(edges.tolist()))}
 
 
+# Boxes that overlap, in both layouts, with weights that round: what most faults show in, whatever is drawn.
+PLAIN = tuple(
+    RoiCase(shape=(2, 4, 19, 30), output_size=(3, 2), sampling_ratio=3, layout=layout, **spread_boxes(6, 19, 30))
+    for layout in ("contiguous", "channels_last")
+)
 # What the strategies, which draw small cases, do not reach.
 LARGE = {
     "more boxes than are listed at once": RoiCase(

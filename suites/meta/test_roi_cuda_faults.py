@@ -8,7 +8,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from harness import cuda_on_host
@@ -17,7 +19,7 @@ from harness.backends import MissingLibrary
 from harness.case import DIRECTIONS, Direction
 from harness.cuda_on_host import Change, kernel_library
 from harness.roi_case import RoiCase
-from suites.meta.roi_cuda_cases import BUILDS, LARGE, ONE_BLOCK, ORDERS, SMALL_CHUNKS, cpu, drawn
+from suites.meta.roi_cuda_cases import BUILDS, LARGE, ONE_BLOCK, ORDERS, PLAIN, SMALL_CHUNKS, cpu, drawn
 
 try:
     from harness.backends.cuda_on_host_pooling import make
@@ -101,7 +103,7 @@ def found(direction: Direction, order: str, *changes: Change) -> str:
     """What the judge says of changed sources, "" if they pass, in a process that they may end."""
     done = subprocess.run(
         [sys.executable, "-c", _JUDGE, str(kernel_library(*changes)), str(ORDERS[order]), direction],
-        input="\n".join(map(repr, drawn(60))),
+        input="\n".join(map(repr, (*PLAIN, *drawn(60)))),
         env={**os.environ, "PYTHONPATH": str(cuda_on_host.ROOT)},
         capture_output=True,
         text=True,
@@ -190,5 +192,7 @@ OTHER_BITS = {
 def test_other_bits_are_found(change):
     """Each is within the oracle's bound: only the comparison of bits tells it from the CPU."""
     other = make(library=functools.partial(kernel_library, change))
-    both = ((other.run(case.inputs(), "forward"), cpu().run(case.inputs(), "forward")) for case in drawn(200))
+    usual = [case.inputs() for case in PLAIN]
+    zeros = [replace(inputs, input=-0.0 * np.abs(inputs.input)) for inputs in usual]
+    both = [(other.run(inputs, "forward"), cpu().run(inputs, "forward")) for inputs in (*usual, *zeros)]
     assert any(differing(got, wanted).any() for got, wanted in both)
