@@ -8,15 +8,14 @@
 #   make check    formatting, lint, types
 #   make wheel    the package as a wheel, in dist/
 #   make gpu      on a machine with a GPU, with its own Python and no network: build, tests, sanitizer, benchmarks, one
-#                 archive of it all; step by step gpu-build, gpu-test, gpu-sanitize, gpu-bench, gpu-bench-roi,
-#                 gpu-archive
+#                 archive of it all; step by step gpu-build, gpu-test, gpu-sanitize, gpu-bench, gpu-archive
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 QUICK ?=
 GPU_PYTHON ?= python3
-GPU_STEPS := gpu-build gpu-test gpu-sanitize gpu-bench gpu-bench-roi gpu-archive
+GPU_STEPS := gpu-build gpu-test gpu-sanitize gpu-bench gpu-archive
 
 .PHONY: env build test bench report check wheel gpu $(GPU_STEPS) clean
 .DELETE_ON_ERROR:

@@ -51,15 +51,15 @@ def bench(
         console=console,
     ) as progress:
         tasks = {
-            allocator: progress.add_task(allocator, total=None, start=False, row="")
-            for allocator in measure.PROCESSES[device]
+            process.name: progress.add_task(process.name, total=None, start=False, row="")
+            for process in measure.PROCESSES[device]
         }
 
-        def tell(allocator: str, event: dict[str, object]) -> None:
+        def tell(name: str, event: dict[str, object]) -> None:
             if "total" in event:
-                progress.start_task(tasks[allocator])
-                progress.update(tasks[allocator], total=float(str(event["total"])))
-            progress.update(tasks[allocator], advance=float("done" in event), row=str(event.get("begins", "")))
+                progress.start_task(tasks[name])
+                progress.update(tasks[name], total=float(str(event["total"])))
+            progress.update(tasks[name], advance=float("done" in event), row=str(event.get("begins", "")))
 
         try:
             outcomes = measure.run(device, quick, tell)
@@ -69,7 +69,7 @@ def bench(
             raise typer.Exit(130) from None
     failed = [outcome for outcome in outcomes if outcome.code != 0 or outcome.file is None]
     for outcome in failed:
-        console.print(f"[bold red]The run with the {outcome.allocator} allocator did not pass.[/] Its last lines:")
+        console.print(f"[bold red]The run of {outcome.process.name} did not pass.[/] Its last lines:")
         console.print(outcome.tail, markup=False, highlight=False)
     if any(outcome.file is not None for outcome in outcomes):
         _finish(_write(measure.results_folder(quick)))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from harness.case import DIRECTIONS, Direction
 from harness.workloads import Layout, Workload
 
-# What a stored row is made of; 2 has the clock, the cache, and what was compared with what.
-SCHEMA = 2
+# What a stored row is made of; 2 has the clock, the cache, and what was compared with what; 3 whose benchmark it is,
+# and in which setting.
+SCHEMA = 3
 BLOCKS = 2
 _NO_BOXES: tuple[Direction, ...] = ("forward", "grad_image")  # torchvision has no gradient of the boxes
 

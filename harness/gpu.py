@@ -111,16 +111,6 @@ def steps(logs: Path, python: str = sys.executable) -> tuple[Step, ...]:
             why_not=lambda: why_no_sanitizer(python),
         ),
         Step("bench", ((python, "-m", "harness", "bench", "--device", "cuda"),), makes=FULL_RESULTS),
-        Step(
-            "bench-roi",
-            (
-                (
-                    *(python, "-m", "pytest", "-p", "no:cacheprovider", "suites/performance/bench_roi_align.py"),
-                    *("--benchmark-only", f"--benchmark-json={logs / 'roi_align.json'}"),
-                ),
-            ),
-            environment=lambda: {"BENCH_DEVICE": "cuda", "BENCH_OPERATOR": "roi_align"},
-        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""One run of the benchmarks: a fresh pytest process per allocator, whole JSON files or none.
+"""One run of the benchmarks: a fresh pytest process per operator and allocator, whole JSON files or none.
 
 The C library reads its allocator's settings when a process starts, so the CPU's two columns need two processes; CUDA
 has one. Each writes to a folder of its own under build/; only what is complete is moved to where results live, so that
@@ -26,11 +26,35 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FULL_RESULTS = REPOSITORY / "results"
 # A quick run says that the way works; what is committed under results/ stays what a full run measured.
 QUICK_RESULTS = REPOSITORY / "build" / "quick-results"
-# For each device its processes, by allocator, and what each has in its environment. Who lends a GPU wants it back: what
-# has not had its turn after this many seconds gets no time, and the row says why.
-PROCESSES: dict[str, dict[str, dict[str, str]]] = {
-    "cpu": {"default": {}, "tuned": machine.TUNED_ALLOCATOR},
-    "cuda": {"cuda": {"BENCH_SECONDS": "430"}},
+
+
+@dataclass(frozen=True)
+class Process:
+    """One pytest process: its file of results has its name.
+
+    bench        the benchmarks that it runs: suites/performance/bench_BENCH.py.
+    environment  what it has in its environment beside what is there.
+    """
+
+    name: str
+    bench: str
+    environment: dict[str, str]
+
+
+# For each device its processes. Who lends a GPU wants it back: what has not had its turn after this many seconds gets
+# no time, and the row says why.
+PROCESSES: dict[str, tuple[Process, ...]] = {
+    "cpu": (
+        Process("default", "crop_and_resize", {}),
+        Process("tuned", "crop_and_resize", machine.TUNED_ALLOCATOR),
+        Process("default-roi_align", "roi_align", {}),
+        Process("tuned-roi_align", "roi_align", machine.TUNED_ALLOCATOR),
+        Process("default-detectors", "detectors", {}),
+    ),
+    "cuda": (
+        Process("cuda", "crop_and_resize", {"BENCH_SECONDS": "270"}),
+        Process("cuda-roi_align", "roi_align", {"BENCH_SECONDS": "160"}),
+    ),
 }
 
 
@@ -38,7 +62,7 @@ PROCESSES: dict[str, dict[str, dict[str, str]]] = {
 class Outcome:
     """What came of one process: the file it left (None if none), pytest's exit code, and the end of what it printed."""
 
-    allocator: str
+    process: Process
     file: Path | None
     code: int
     tail: str
@@ -50,17 +74,20 @@ def results_folder(quick: bool) -> Path:
 
 
 def run(device: str, quick: bool, tell: Callable[[str, dict[str, object]], None]) -> list[Outcome]:
-    """Measures under each allocator in turn; `tell(allocator, event)` hears of the child's progress.
+    """Runs the device's processes in turn; `tell(name, event)` hears of a process's progress.
 
     KeyboardInterrupt stops the child, removes what it left, and is raised again.
     """
     name = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     outcomes: list[Outcome] = []
     with _scratch() as scratch:
-        for allocator, settings in PROCESSES[device].items():
-            judged = next((outcome.file for outcome in outcomes if outcome.file is not None), None)
-            environment = {**settings, "BENCH_DEVICE": device, "BENCH_RUN": name, "QUICK": "1" if quick else "0"}
-            outcomes.append(_child(allocator, environment, scratch, judged, tell))
+        for process in PROCESSES[device]:
+            # The judge's word on the same rows, from an earlier process.
+            same = [outcome.file for outcome in outcomes if outcome.process.bench == process.bench]
+            judged = next((file for file in same if file is not None), None)
+            environment = {"BENCH_DEVICE": device, "BENCH_RUN": name, "QUICK": "1" if quick else "0"}
+            environment |= {**process.environment, "BENCH_OPERATOR": process.bench}
+            outcomes.append(_child(process, environment, scratch, judged, tell))
         # Moved together at the end: a run is there with all its files or not at all.
         for place, outcome in enumerate(outcomes):
             if outcome.file is not None:
@@ -88,14 +115,14 @@ def _scratch() -> Iterator[Path]:
 
 
 def _child(
-    allocator: str,
+    process: Process,
     settings: dict[str, str],
     scratch: Path,
     judged: Path | None,
     tell: Callable[[str, dict[str, object]], None],
 ) -> Outcome:
     """One pytest process, from its start to its file."""
-    file, log = scratch / f"{allocator}.json", scratch / f"{allocator}.log"
+    file, log = scratch / f"{process.name}.json", scratch / f"{process.name}.log"
     reading, writing = os.pipe()
     environment = {key: value for key, value in os.environ.items() if key not in machine.TUNED_ALLOCATOR}
     environment |= {**settings, DESCRIPTOR: str(writing)}
@@ -106,7 +133,7 @@ def _child(
             sys.executable,
             "-m",
             "pytest",
-            "suites/performance/bench_crop_and_resize.py",
+            f"suites/performance/bench_{process.bench}.py",
             "-p",
             "harness.progress",
             "-p",
@@ -123,14 +150,14 @@ def _child(
     try:
         with os.fdopen(reading, encoding="utf-8") as events:
             for line in events:
-                tell(allocator, json.loads(line))
+                tell(process.name, json.loads(line))
         code = child.wait()
     except BaseException:
         child.terminate()
         child.wait()
         raise
     tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-30:])
-    return Outcome(allocator, file if _whole(file) else None, code, tail)
+    return Outcome(process, file if _whole(file) else None, code, tail)
 
 
 def _whole(file: Path) -> bool:

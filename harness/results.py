@@ -17,7 +17,10 @@ import pandas as pd
 from harness.columns import SCHEMA
 
 # Together these name one line of the tables; its blocks differ only in when they ran.
-KEY = ["device", "run", "kind", "allocator", "workload", "op", "direction", "backend", "dtype", "layout", "cache"]
+KEY = [
+    "device", "run", "kind", "allocator", "bench", "setting", "workload", "op", "direction", "backend", "dtype",
+    "layout", "cache",
+]  # fmt: skip
 # What else a row carries, the same in all its blocks.
 CARRIED = [
     "title", "source", "series", "size", "boxes", "threads", "clock", "compulsory_bytes", "copy_gbps", "host_s",
@@ -31,8 +34,16 @@ COLUMNS = [
 ]  # fmt: skip
 # What a file of the first schema did not say, because there was one clock.
 _SCHEMA_1 = {"cache": "warm", "clock": "time.perf_counter"}
-# Whose times in the same run a kind of device's ratios are to.
-PEERS = {"cpu": "tensorflow", "cuda": "torchvision_cuda"}
+# What a file of the second schema did not say, because there was one benchmark.
+_SCHEMA_2 = {"bench": "crop_and_resize", "setting": ""}
+# Whose times in the same run ratios are to, by benchmark and kind of device.
+PEERS = {
+    ("crop_and_resize", "cpu"): "tensorflow",
+    ("crop_and_resize", "cuda"): "torchvision_cuda",
+    ("roi_align", "cpu"): "torchvision",
+    ("roi_align", "cuda"): "torchvision_cuda",
+    ("detectors", "cpu"): "torchvision",
+}
 # Work that a GPU's memory could do in less than this takes as long as a launch does, whoever does it.
 LAUNCH_S = 10e-6
 
@@ -78,6 +89,8 @@ def _line(record: dict[str, Any], samples: list[float]) -> dict[str, Any]:
         raise ValueError(f"its schema is {record['schema']}, newer than {SCHEMA}; update this checkout to read it")
     if record["schema"] == 1:
         record = {**record, **_SCHEMA_1, "compared_with": "TensorFlow" if record.get("compared") else ""}
+    if record["schema"] <= 2:
+        record = {**record, **_SCHEMA_2}
     known = {name: record[name] for name in [*KEY, "block"]}
     return known | {name: record.get(name) for name in [*CARRIED, "exposed"]} | {"samples": list(samples)}
 
@@ -98,13 +111,14 @@ def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
     merged = [_merged(group) for _, group in blocks.groupby(KEY, sort=False, dropna=False)]
     table: pd.DataFrame = pd.DataFrame(merged, columns=[*COLUMNS, *(name for name in CARRIED if name not in COLUMNS)])
     kinds = table.device.map(kind)
-    table["peer"] = kinds.map(PEERS)
-    same_work = ["device", "run", "allocator", "cache", "workload", "direction", "dtype"]
+    table["peer"] = [PEERS.get(of) for of in zip(table.bench, kinds, strict=True)]
+    same_work = ["device", "run", "allocator", "bench", "setting", "cache", "workload", "direction", "dtype"]
     peer = table[table.backend == table.peer].drop_duplicates(same_work).set_index(same_work).median_s
     of_peer = table[same_work].apply(lambda row: peer.get(tuple(row), float("nan")), axis=1) if len(table) else []
     table["ratio_to_peer"] = pd.Series(of_peer, dtype=float) / table.median_s
     floor_s = table.compulsory_bytes.astype(float) / (table.copy_gbps.astype(float) * 1e9)
-    longest = floor_s.groupby([table[name] for name in ["device", "run", "workload", "direction", "dtype"]])
+    work = ["device", "run", "bench", "setting", "workload", "direction", "dtype"]
+    longest = floor_s.groupby([table[name] for name in work])
     table["launch_bound"] = (kinds == "cuda") & (longest.transform("max") < LAUNCH_S)
     return table
 
@@ -119,7 +133,8 @@ def _merged(group: pd.DataFrame) -> dict[str, Any]:
     if failed.empty:
         median = float(samples.median())
         line |= {"median_s": median, "p05_s": samples.quantile(0.05), "p95_s": samples.quantile(0.95)}
-        line |= {"boxes_per_s": line["boxes"] / median, "gbps": line["compulsory_bytes"] / median / 1e9}
+        compulsory = float("nan") if line["compulsory_bytes"] is None else line["compulsory_bytes"]
+        line |= {"boxes_per_s": line["boxes"] / median, "gbps": compulsory / median / 1e9}
         line["roof_fraction"] = line["gbps"] / line["copy_gbps"]
     return line
 

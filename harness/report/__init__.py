@@ -15,7 +15,7 @@ import jinja2
 import pandas as pd
 
 from harness import results
-from harness.report import across, cuda_tables, pictures, tables
+from harness.report import across, cuda_tables, pictures, pooling_tables, tables
 from harness.report.tables import Table
 
 TITLE = "Throughput of RoIAlign"
@@ -28,8 +28,11 @@ INTRODUCTION = (
     "A row has a time only if its result passed the gate on that very input: a sample of the outputs against the "
     "oracle, and every output of the forward and of the image gradient against TensorFlow's, bit by bit; on a GPU, "
     "whose machine has no TensorFlow, against this project's operator on the CPU, unless atomics add it up. "
-    "torchvision's roi_align computes another rule (an edge pixel where crop_and_resize extrapolates); it does "
-    "the same amount of work and stands here for scale only. It has no gradient of the boxes.",
+    "Beside crop_and_resize torchvision's roi_align computes another rule (an edge pixel where crop_and_resize "
+    "extrapolates); it does the same amount of work and stands there for scale only. It has no gradient of the boxes.",
+    "This project's roi_align has torchvision's rule, and torchvision is its peer: its rows passed the oracle too. "
+    "Two settings: two samples a bin and axis, as Mask R-CNN has it, and an adaptive grid. The detectors are "
+    "torchvision's own, timed as they are and with both poolers replaced, in turns in one process.",
     "The part of the roof is compulsory bytes (each touched line of the image once, 64 bytes on a CPU and a sector of "
     "32 on a GPU, each byte of boxes, upstream gradient and output once) per second over the copy bandwidth; it can "
     "exceed 1 where the work stays in a cache.",
@@ -68,7 +71,7 @@ def write(folder: Path) -> Report:
     page = {
         "title": TITLE,
         "introduction": INTRODUCTION + (CUDA if "cuda" in set(shown.device.map(results.kind)) else ()),
-        "across": _made([across.side_by_side(_untuned(shown)), across.agreement(shown)]),
+        "across": _made([across.side_by_side(_untuned(_cropping(shown))), across.agreement(_cropping(shown))]),
         "devices": devices,
         "sources": tables.sources(shown),
         "problems": stored.problems,
@@ -84,6 +87,12 @@ def _untuned(lines: pd.DataFrame) -> pd.DataFrame:
     """The rows with the allocator that users have: what the tuned one says stands in a table of its own."""
     default: pd.DataFrame = lines[lines.allocator != "tuned"]
     return default
+
+
+def _cropping(lines: pd.DataFrame) -> pd.DataFrame:
+    """The rows of crop_and_resize."""
+    own: pd.DataFrame = lines[lines.bench == "crop_and_resize"]
+    return own
 
 
 def write_readme(made: Report, readme: Path) -> None:
@@ -105,37 +114,55 @@ def summary(table: pd.DataFrame) -> list[Table]:
     """The tables to print at the end of a run: of each device the first view of the newest run, and of a GPU means."""
     made: list[Table] = []
     for device, lines in _untuned(results.newest(table)).groupby("device", sort=True):
-        first = tables.views(lines)[0]
-        made += _made(tables.times(first, direction) for direction in tables.DIRECTIONS)
-        made += _means(lines, str(device)) if results.kind(str(device)) == "cuda" else []
+        for first in tables.views(_cropping(lines))[:1]:
+            made += _made(tables.times(first, direction) for direction in tables.DIRECTIONS)
+        made += _means(lines, str(device)) if results.kind(str(device)) == "cuda" else _pooling(lines, str(device))
     return made
 
 
 def _means(lines: pd.DataFrame, device: str) -> list[Table]:
     """One device in few words."""
+    cropping = _cropping(lines)
     if results.kind(device) == "cuda":
-        return [*cuda_tables.means(lines, device), *_made([cuda_tables.roofs(lines, device)])]
-    return [tables.means(lines, device)]
+        own = [*cuda_tables.means(cropping, device), *_made([cuda_tables.roofs(cropping, device)])]
+    else:
+        own = [tables.means(cropping, device)] if len(cropping) else []
+    return own + _pooling(lines, device)
+
+
+def _pooling(lines: pd.DataFrame, device: str) -> list[Table]:
+    """roi_align in few words: means, pyramids, detectors."""
+    made = (pooling_tables.means, pooling_tables.pyramids, pooling_tables.detectors)
+    return _made(table(lines, device) for table in made)
 
 
 def _device(device: str, lines: pd.DataFrame, machine: dict[str, Any]) -> dict[str, Any]:
-    """What one device's part of the page shows: pictures of the first view, tables of all."""
-    views = tables.views(_untuned(lines))
-    first, others = views[0], views[1:]
-    series = [(kind, direction) for kind in tables.SERIES for direction in tables.DIRECTIONS]
+    """What one device's part of the page shows: pictures of the first view, tables of all, then those of roi_align."""
+    untuned, cropping = _untuned(lines), _cropping(lines)
+    views = tables.views(_untuned(cropping))
+    settings = pooling_tables.settings(untuned)
+    pooling = [(view, direction) for part in settings for view in tables.views(part) for direction in tables.DIRECTIONS]
+    series = [
+        (view, kind, direction) for view in views[:1] for kind in tables.SERIES for direction in tables.DIRECTIONS
+    ]
+    firsts = [(view, direction) for view in views[:1] for direction in tables.DIRECTIONS]
+    labelled = pooling_tables.labelled(lines)
     return {
         "device": device,
         "machine": _machine(lines, machine),
-        "means": _means(_untuned(lines), device) if results.kind(device) == "cuda" else [],
-        "times": _times([first]),
-        "other_times": _times(others),
+        "means": _means(untuned, device) if results.kind(device) == "cuda" else [],
+        "times": _times(views[:1]),
+        "other_times": _times(views[1:]),
         "rates": _made(tables.rates(view, direction) for view in views for direction in tables.DIRECTIONS),
-        "series": _made(tables.series(first, kind, direction) for kind, direction in series),
-        "ratios": _made(pictures.ratios(first, direction) for direction in tables.DIRECTIONS),
-        "roofs": _made(pictures.roof(first, direction) for direction in tables.DIRECTIONS),
-        "scaling": _made(pictures.scaling(first, kind, direction) for kind, direction in series),
-        "allocators": tables.allocators(lines),
-        "failures": tables.failures(lines),
+        "series": _made(tables.series(*each) for each in series),
+        "ratios": _made(pictures.ratios(*each) for each in firsts),
+        "roofs": _made(pictures.roof(*each) for each in firsts),
+        "scaling": _made(pictures.scaling(*each) for each in series),
+        "pooling": _pooling(untuned, device) if results.kind(device) == "cpu" else [],
+        "pooling_times": _made(tables.times(*each) for each in pooling),
+        "pooling_ratios": _made(pictures.ratios(*each) for each in pooling),
+        "allocators": tables.allocators(labelled[labelled.bench != "detectors"]),
+        "failures": tables.failures(labelled),
     }
 
 
@@ -185,7 +212,8 @@ def _markdown(page: dict[str, Any]) -> str:
         lines += _markdown_table(table)
     for part in page["devices"]:
         lines += [f"## {part['device']}", "", part["machine"], ""]
-        shown = [*part["means"], *part["times"], *part["other_times"], *part["series"], *_made([part["failures"]])]
+        shown = [*part["means"], *part["times"], *part["other_times"], *part["series"]]
+        shown += [*part["pooling"], *part["pooling_times"], *_made([part["failures"]])]
         for table in shown:
             lines += _markdown_table(table)
     lines += ["## Workloads", "", *_markdown_table(page["sources"])]

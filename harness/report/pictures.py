@@ -26,6 +26,7 @@ _COLOURS = {
     ("roi_align", "channels_last"): "#1aa37a",
     ("tensorflow", "channels_last"): "#e08a1e",
     ("torchvision", "contiguous"): "#a05195",
+    ("onnxruntime", "contiguous"): "#e08a1e",
     ("roi_align_cuda", "contiguous"): "#3b82c4",
     ("roi_align_cuda", "channels_last"): "#1aa37a",
     ("roi_align_cuda_deterministic", "contiguous"): "#8fb8dd",
@@ -83,7 +84,7 @@ def _bars(part: pd.DataFrame, value: str, caption: str, label: str, *, logarithm
     if part.empty:
         return None
     part = part.sort_values("launch_bound", kind="stable")
-    pairs = tables.columns(part)
+    pairs, columns = tables.columns(part), tables.names(part)
     bound = dict(zip(part.workload, part.launch_bound, strict=True))
     workloads = list(bound)
     names = [f"{name}, {tables.LAUNCH_BOUND}" if bound[name] else name for name in workloads]
@@ -94,7 +95,7 @@ def _bars(part: pd.DataFrame, value: str, caption: str, label: str, *, logarithm
         for place, pair in enumerate(pairs):
             lines = part[(part.backend == pair[0]) & (part.layout == pair[1])].set_index("workload")[value]
             where = [workloads.index(workload) + (place + 0.5) * height - 0.4 for workload in lines.index]
-            bars = axes.barh(where, lines, height * 0.9, color=_COLOURS.get(pair), label=tables.column(*pair))
+            bars = axes.barh(where, lines, height * 0.9, color=_COLOURS.get(pair), label=columns[place])
             axes.bar_label(bars, [f" {each:.2f}" for each in lines], fontsize=7)
         axes.axvline(1, color=_INK, linewidth=0.8)
         if logarithmic:
@@ -106,7 +107,7 @@ def _bars(part: pd.DataFrame, value: str, caption: str, label: str, *, logarithm
         figure.legend(loc="outside upper center", ncols=min(4, len(pairs)), frameon=False, fontsize=8)
         svg = _svg(figure)
     said = [
-        f"{line.workload}, {tables.column(str(line.backend), str(line.layout))}: {getattr(line, value):.2f}"
+        f"{line.workload}, {columns[pairs.index((str(line.backend), str(line.layout)))]}: {getattr(line, value):.2f}"
         for line in part.itertuples()
     ]
     return Picture(svg, caption, f"{caption}. {'; '.join(said)}.")

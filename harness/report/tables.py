@@ -15,12 +15,17 @@ DIRECTIONS = {"forward": "Forward", "grad_image": "Gradient of the image", "grad
 OURS = {"roi_align": "roi_align", "roi_align_cuda": "roi_align", "roi_align_cuda_deterministic": "deterministic"}
 OTHERS = {
     "tensorflow": "TensorFlow",
-    "torchvision": "torchvision (another rule)",
-    "torchvision_cuda": "torchvision (another rule)",
+    "torchvision": "torchvision",
+    "torchvision_cuda": "torchvision",
+    "onnxruntime": "ONNX Runtime",
     "grid_sample_cuda": "grid_sample",
     "grid_sample_cuda_compiled": "grid_sample, compiled",
 }
-PEERS = {"tensorflow": "TensorFlow", "torchvision_cuda": "torchvision"}
+PEERS = {"tensorflow": "TensorFlow", "torchvision": "torchvision", "torchvision_cuda": "torchvision"}
+# In the order in which their workloads are listed.
+BENCHES = ("crop_and_resize", "roi_align", "detectors")
+# Beside crop_and_resize they stand for scale only.
+OTHER_RULE = ("torchvision", "torchvision_cuda")
 LAYOUTS = {"contiguous": "NCHW", "channels_last": "channels_last"}
 SERIES = {"boxes": "boxes", "pixels": "pixels of the map"}
 DTYPES = ("float32", "bfloat16", "float16")
@@ -38,11 +43,17 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def column(backend: str, layout: str) -> str:
-    """What a column is called."""
+def column(backend: str, layout: str, bench: str = "crop_and_resize") -> str:
+    """What a column of a benchmark is called."""
     if backend in OURS:
         return f"{OURS[backend]}, {LAYOUTS.get(layout, layout)}"
-    return OTHERS.get(backend, backend)
+    another = " (another rule)" if backend in OTHER_RULE and bench == "crop_and_resize" else ""
+    return OTHERS.get(backend, backend) + another
+
+
+def names(table: pd.DataFrame) -> list[str]:
+    """What the columns of a table are called, in their order."""
+    return [column(*pair, str(table.bench.iloc[0])) for pair in columns(table)]
 
 
 def columns(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -63,9 +74,14 @@ def views(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def title(view: pd.DataFrame, direction: str) -> str:
-    """The direction, and of a GPU the type and the state of the cache: what a caption begins with."""
+    """What a caption begins with: the direction, and of a GPU the type and the state of the cache.
+
+    Before it the operator and its setting, where there are settings.
+    """
+    first = view.iloc[0]
+    setting = f"{first.op}, {first.setting}. " if first.setting else ""
     dtype = "" if view.cache.iloc[0] == "warm" else f", {view.dtype.iloc[0]}"
-    return f"{DIRECTIONS[direction]}{dtype}{CACHES[view.cache.iloc[0]]}"
+    return f"{setting}{DIRECTIONS[direction]}{dtype}{CACHES[view.cache.iloc[0]]}"
 
 
 def peer(table: pd.DataFrame) -> str:
@@ -92,8 +108,10 @@ def times(view: pd.DataFrame, direction: str) -> Table | None:
         )
         rows.append(("geometric mean", *shown))
     rows += [_times(lines, pairs) for _, lines in part[part.launch_bound].groupby("workload", sort=False)]
-    caption = f"{title(part, direction)}: median time, and how many times as fast as {peer(part)} in the same run"
-    return Table(caption, ("workload", *(column(*pair) for pair in pairs)), tuple(rows))
+    compared = (
+        f", and how many times as fast as {peer(part)} in the same run" if part.ratio_to_peer.notna().any() else ""
+    )
+    return Table(f"{title(part, direction)}: median time{compared}", ("workload", *names(part)), tuple(rows))
 
 
 def _times(lines: pd.DataFrame, pairs: list[tuple[str, str]]) -> tuple[str, ...]:
@@ -198,6 +216,7 @@ def allocators(table: pd.DataFrame) -> Table | None:
 def sources(table: pd.DataFrame) -> Table:
     """Where each workload's shape comes from."""
     lines = table.drop_duplicates("workload")
+    lines = pd.concat([lines[lines.bench == bench] for bench in BENCHES])
     return Table(
         "The workloads",
         ("workload", "where its shape comes from"),

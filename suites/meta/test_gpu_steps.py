@@ -189,7 +189,7 @@ def test_a_sanitizer_that_is_missing_is_a_reason(monkeypatch: pytest.MonkeyPatch
 
 def test_the_real_steps_are_these_and_each_ends_before_a_lent_machine_is_taken_back(tmp_path: Path) -> None:
     steps = gpu.steps(tmp_path)
-    assert [step.name for step in steps] == ["build", "test", "sanitize", "bench", "bench-roi"]
+    assert [step.name for step in steps] == ["build", "test", "sanitize", "bench"]
     assert all(step.limit_s + gpu._GRACE_S < 600 for step in steps)
     # Two commands that wrote one JUnit file would leave that of the second only.
     junit = [word for step in steps for command in step.commands for word in command if "junitxml" in word]

@@ -18,7 +18,8 @@ from harness.case import Inputs
 from harness.traffic import compulsory_bytes, inside_samples, touched_lines
 
 BASE = {
-    "schema": 2, "run": "r1", "kind": "full", "device": "cpu-test", "allocator": "default", "threads": 2,
+    "schema": 3, "bench": "crop_and_resize", "setting": "",
+    "run": "r1", "kind": "full", "device": "cpu-test", "allocator": "default", "threads": 2,
     "copy_gbps": 10.0, "workload": "w", "source": "made up", "series": "", "size": 0, "op": "crop_and_resize",
     "direction": "forward", "backend": "roi_align", "title": "t", "dtype": "float32", "layout": "contiguous",
     "cache": "warm", "clock": "time.perf_counter", "compared_with": "TensorFlow",
@@ -67,6 +68,31 @@ def test_ratio_is_to_tensorflow_of_the_same_run_and_allocator(tmp_path: Path) ->
     assert line(table, run="r1", allocator="default", backend="roi_align").ratio_to_peer == 1.5
     assert line(table, run="r2", backend="roi_align").ratio_to_peer == 4.0
     assert np.isnan(line(table, allocator="tuned").ratio_to_peer)
+
+
+def pooling(seconds: list[float], backend: str, **changes: Any) -> dict[str, Any]:
+    """A row of roi_align, whose compulsory bytes nobody counts."""
+    own = {"bench": "roi_align", "setting": "adaptive", "op": "roi_align", "backend": backend, "compulsory_bytes": None}
+    return measured(seconds, **(own | changes))
+
+
+def test_roi_aligns_ratio_is_to_torchvision_of_the_same_setting(tmp_path: Path) -> None:
+    store(tmp_path, "a.json", [measured([2.0]), measured([9.0], backend="torchvision", op="roi_align")])
+    store(tmp_path, "a-roi_align.json", [pooling([2.0], "roi_align"), pooling([8.0], "torchvision")])
+    store(tmp_path, "b.json", [pooling([2.0], "roi_align", setting="sampling_ratio 2")])
+    table = results.throughput(results.read(tmp_path).blocks)
+    assert line(table, bench="roi_align", setting="adaptive", backend="roi_align").ratio_to_peer == 4.0
+    assert np.isnan(line(table, bench="roi_align", setting="sampling_ratio 2").ratio_to_peer)
+    # Beside crop_and_resize torchvision stands for scale only: nothing there is a ratio to it.
+    own = line(table, bench="crop_and_resize", backend="roi_align")
+    assert own.peer == "tensorflow"
+    assert np.isnan(own.ratio_to_peer)
+
+
+def test_files_of_the_second_schema_are_read_as_crop_and_resizes(tmp_path: Path) -> None:
+    old = {name: value for name, value in BASE.items() if name not in ("bench", "setting")} | {"schema": 2}
+    store(tmp_path, "a.json", [{"extra_info": old, "stats": {"data": [1.0]}}])
+    assert line(results.throughput(results.read(tmp_path).blocks), bench="crop_and_resize", setting="").median_s == 1.0
 
 
 @pytest.mark.parametrize(
@@ -132,6 +158,11 @@ def reported(tmp_path: Path) -> Path:
             rows += [measured([float(size)], workload=f"b{size}", series="boxes", size=size) for size in (10, 100)]
         failed = {**BASE, "workload": "<v>", "allocator": allocator, "status": "DIFFERS", "message": "3 outputs differ"}
         store(tmp_path, f"cpu-test/{allocator}.json", rows, [failed])
+    pools = [pooling([1.0], "roi_align"), pooling([8.0], "torchvision"), pooling([16.0], "onnxruntime")]
+    pools += [pooling([5.0], "roi_align", direction="grad_boxes")]
+    detector = {"bench": "detectors", "setting": "whole", "workload": "m", "op": "detector", "direction": "inference"}
+    pools += [measured([6.0], **detector), measured([4.0, 9.0, 50.0], **detector, backend="torchvision")]
+    store(tmp_path, "cpu-test/default-roi_align.json", pools)
     (tmp_path / "cpu-test" / "broken.json").write_text("{", encoding="utf-8")
     write(tmp_path)
     return tmp_path
@@ -147,12 +178,24 @@ def test_the_report_says_what_was_measured_what_failed_and_what_was_left_out(rep
     assert "<v>" not in (reported / "report.html").read_text(encoding="utf-8")
 
 
+def test_the_report_has_roi_align_beside_torchvision_and_detectors_before_and_after(reported: Path) -> None:
+    for name in ("README.md", "report.html"):
+        text = (reported / name).read_text(encoding="utf-8")
+        assert "roi_align, adaptive. Forward" in text
+        assert "1,000 ms (8.00x)" in text
+        assert "16,000 ms (0.50x)" in text
+        assert "roi_align, adaptive. Gradient of the boxes: median time" in text
+        assert "9,000 (4,500 to 45,900; 3)" in text
+        assert "1.50x" in text
+        assert "torchvision (another rule)" not in text
+
+
 def test_the_csv_has_every_column_and_row(reported: Path) -> None:
     import pandas as pd
 
     table = pd.read_csv(reported / "throughput.csv")
     assert list(table.columns) == results.COLUMNS
-    assert len(table) == 8
+    assert len(table) == 14
     assert table[table.status == "DIFFERS"].median_s.isna().all()
 
 

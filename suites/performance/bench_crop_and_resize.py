@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from harness import devices, gate, machine
+from harness import devices, gate
 from harness.backends import Backend, MissingLibrary, load
 from harness.case import Array, Direction, Inputs
-from harness.columns import BLOCKS, COLUMNS, SCHEMA, Column, Row, rows
+from harness.columns import BLOCKS, COLUMNS, Column, Row, rows
 from harness.traffic import compulsory_bytes
 from harness.workloads import SMOKE, WORKLOADS, Workload
 
@@ -130,14 +130,9 @@ def prepared(
     """The row's call, gate passed. Otherwise the row is filed with its status and the test is skipped or fails."""
     key = (row.workload, row.direction, row.column)
     record: dict[str, Any] = {
-        "schema": SCHEMA,
-        "run": run.name,
-        "kind": run.kind,
-        "device": run.device,
-        "allocator": DEVICE.allocator(),
-        "threads": machine.threads(),
-        "copy_gbps": run.copy_gbps,
-        "clock": DEVICE.clock,
+        **run.record,
+        "bench": "crop_and_resize",
+        "setting": "",
         "cache": row.cache,
         "workload": row.workload.name,
         "source": row.workload.source,
@@ -181,7 +176,7 @@ def prepared(
     if row.cache != DEVICE.caches[-1]:
         held[key] = call
     if key not in measured:
-        before = judged.get((row.workload.name, row.direction, row.column.backend, row.column.layout))
+        before = judged.get((row.workload.name, "", row.direction, row.column.backend, row.column.layout))
         measured[key] = _measure(row, backend, inputs, call, before)
     found = measured[key]
     record |= asdict(found.gate) | {

@@ -1,26 +1,29 @@
 """roi_align and multiscale_roi_align beside torchvision's, on the same arrays, each result judged before it is timed.
 
-`BENCH_OPERATOR=roi_align pytest suites/performance/bench_roi_align.py --benchmark-only --benchmark-json=FILE` measures,
-on a GPU with BENCH_DEVICE=cuda; a plain run puts a small workload through every body once. The backends of a row follow
-each other, in odd blocks in reverse, and calls are timed as in bench_crop_and_resize.py; the table that is printed at
-the end has the ratios.
+`python -m harness bench` measures it, in processes of its own; BENCH_OPERATOR=roi_align tells a process that it is
+one, BENCH_DEVICE=cuda that it measures a GPU. A plain run puts a small workload through every body once. The backends
+of a row follow each other, in odd blocks in reverse, and calls are timed as in bench_crop_and_resize.py. torchvision
+and ONNX Runtime stand in NCHW alone: the one makes anything else contiguous first, the other knows nothing else. The
+table that is printed at the end has the ratios.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness import devices, machine
+from harness import devices
 from harness.backends import MissingLibrary
 from harness.case import Direction
 from harness.columns import BLOCKS
+from harness.gate import Gate
 from harness.roi_backends import load
 from harness.roi_judge import judge
 from harness.roi_workloads import RATIOS, pyramid_inputs, roi_inputs
@@ -29,14 +32,25 @@ from harness.workloads import SMOKE, WORKLOADS, Layout, Workload
 QUICK = os.environ.get("QUICK") == "1"
 MEASURING = os.environ.get("BENCH_OPERATOR") == "roi_align"
 DEVICE = devices.chosen()
-# The peer in the layout that it works in: any other it copies first.
-COLUMNS: dict[str, tuple[tuple[str, Layout], ...]] = {
-    "cpu": (("roi_align", "contiguous"), ("roi_align", "channels_last"), ("torchvision", "contiguous")),
-    "cuda": (("roi_align_cuda", "contiguous"), ("roi_align_cuda", "channels_last"), ("torchvision_cuda", "contiguous")),
+_EVERY: tuple[Direction, ...] = ("forward", "grad_image", "grad_boxes")
+COLUMNS: dict[str, tuple[tuple[str, Layout, tuple[Direction, ...]], ...]] = {
+    "cpu": (
+        ("roi_align", "contiguous", _EVERY),
+        ("roi_align", "channels_last", _EVERY),
+        ("torchvision", "contiguous", ("forward", "grad_image")),
+        ("onnxruntime", "contiguous", ("forward",)),
+    ),
+    "cuda": (
+        ("roi_align_cuda", "contiguous", _EVERY),
+        ("roi_align_cuda", "channels_last", _EVERY),
+        ("torchvision_cuda", "contiguous", ("forward", "grad_image")),
+    ),
 }
 DIRECTIONS: tuple[Direction, ...] = ("forward", "grad_image")
-# Outputs that go to the oracle: it is plain Python, and a pixel's gradient looks at every box.
-PLACES = {"forward": 48, "grad_image": 6}
+# Outputs that go to the oracle: it is plain Python, a pixel's gradient looks at every box, a box's at all of its crop.
+PLACES = {"forward": 48, "grad_image": 6, "grad_boxes": 1}
+# A call of a slow peer is timed twice a block at least: it stands for a ratio too.
+BUDGET = replace(DEVICE.budget[QUICK], least=max(2, DEVICE.budget[QUICK].least))
 
 
 @dataclass(frozen=True)
@@ -56,13 +70,17 @@ class RoiRow:
         return f"{self.workload.name}-{self.setting}-{self.direction}-{column}-{self.block}"
 
 
-def rows(workloads: tuple[Workload, ...], blocks: int) -> Iterator[RoiRow]:
-    """Blocks outermost, so that a slow minute hits every backend."""
+def rows(workloads: tuple[Workload, ...], settings: tuple[str, ...], blocks: int) -> Iterator[RoiRow]:
+    """Blocks outermost, so that a slow minute hits every backend.
+
+    The tuned allocator answers what fresh memory costs this project's operator; its slow peers run under the default.
+    """
     for block in range(blocks):
         columns = COLUMNS[DEVICE.kind][:: 1 if block % 2 == 0 else -1]
-        for workload, setting, direction in product(workloads, RATIOS, DIRECTIONS):
-            for (backend, layout), cache in product(columns, DEVICE.caches):
-                yield RoiRow(block, workload, setting, direction, backend, layout, cache)
+        for workload, setting, direction in product(workloads, settings, PLACES):
+            for (backend, layout, directions), cache in product(columns, DEVICE.caches):
+                if direction in directions and (backend == "roi_align" or DEVICE.allocator() != "tuned"):
+                    yield RoiRow(block, workload, setting, direction, backend, layout, cache)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -70,16 +88,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if measuring and not MEASURING:
         chosen: tuple[Workload, ...] = ()  # a run of crop_and_resize's benchmarks: its files hold nothing else
     elif measuring:
-        chosen = tuple(each for each in WORKLOADS if not each.series and (each.quick or not QUICK))
+        # A quick run leaves the real input, whose making takes longest, to the default allocator.
+        left_out = {each for each in WORKLOADS if each.series or (QUICK and not each.quick)}
+        left_out |= {each for each in WORKLOADS if QUICK and each.real and DEVICE.allocator() == "tuned"}
+        chosen = tuple(each for each in WORKLOADS if each not in left_out)
     else:
         chosen = (SMOKE,)
     blocks = BLOCKS if measuring else 1
     if "roi_row" in metafunc.fixturenames:
-        metafunc.parametrize("roi_row", list(rows(chosen, blocks)), ids=str)
+        settings = tuple(RATIOS)[:1] if measuring and QUICK else tuple(RATIOS)
+        metafunc.parametrize("roi_row", list(rows(chosen, settings, blocks)), ids=str)
     if "pooler" in metafunc.fixturenames:
-        poolers = ("roi_align", "torchvision")
-        names = [poolers[:: 1 - 2 * (block % 2)][k] for block in range(blocks) for k in (0, 1)]
-        metafunc.parametrize("pooler", names if MEASURING and measuring else [])
+        order = [
+            (block, name)
+            for block in range(blocks)
+            for name in (("roi_align", "torchvision") if block % 2 == 0 else ("torchvision", "roi_align"))
+        ]
+        wanted = MEASURING and measuring and DEVICE.allocator() != "tuned"
+        metafunc.parametrize(("block", "pooler"), order if wanted else [])
         metafunc.parametrize("cache", DEVICE.caches)
 
 
@@ -87,20 +113,33 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 Times = dict[tuple[str, str, str], list[float]]
 
 
+@dataclass(frozen=True)
+class Passed:
+    """What was found out about a row in its first block."""
+
+    gate: Gate
+    peak_memory_bytes: int | None
+
+
 @pytest.fixture(scope="session")
-def passed() -> set[RoiRow]:
+def passed() -> dict[RoiRow, Passed]:
     """Rows that were judged right in the first block and cache: in those after them they are timed at once."""
-    return set()
+    return {}
 
 
-def _judged(row: RoiRow, got: Any, pinned: bool) -> None:
+def _check(row: RoiRow, got: Any, before: Gate | None, passed: dict[RoiRow, Passed]) -> Gate:
+    """What the judge says of a result. Bits that it has passed, in another layout or process, are not judged again."""
+    digest = hashlib.blake2b(np.ascontiguousarray(got).tobytes(), digest_size=16).hexdigest()
+    same = passed.get(replace(row, layout="contiguous"))
+    for earlier in (before, same and same.gate):
+        if earlier is not None and earlier.digest == digest:
+            return earlier
     inputs = roi_inputs(row.workload, RATIOS[row.setting], row.layout)
-    random = np.random.default_rng(0)
-    flat = random.integers(0, got.size, PLACES[row.direction])
+    flat = np.random.default_rng(0).integers(0, got.size, PLACES[row.direction])
     places = [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
+    pinned = row.direction in load(row.backend).pinned
     verdict = judge(inputs, row.direction, got, pinned=pinned, places=places)
-    if not verdict.passed:
-        pytest.fail(f"{row} may not be timed: {verdict}", pytrace=False)
+    return Gate(verdict.status.name, verdict.passed, "" if verdict.passed else str(verdict), digest=digest)
 
 
 def _timed(benchmark: Any, call: Callable[[], Any], cache: str) -> list[float]:
@@ -112,9 +151,7 @@ def _timed(benchmark: Any, call: Callable[[], Any], cache: str) -> list[float]:
         result.clear()
         DEVICE.get_ready(cache, host_s)
 
-    rounds = DEVICE.budget[QUICK].rounds(seconds)
-    benchmark.extra_info["cache"] = cache
-    benchmark.pedantic(lambda: result.append(call()), setup=get_ready, rounds=rounds)
+    benchmark.pedantic(lambda: result.append(call()), setup=get_ready, rounds=BUDGET.rounds(seconds))
     return [] if benchmark.disabled else list(benchmark.stats.stats.data)
 
 
@@ -124,26 +161,58 @@ def _work(name: str, cache: str) -> str:
 
 
 @pytest.mark.benchmark(disable_gc=True, timer=DEVICE.timer)
-def bench_roi_align(roi_row: RoiRow, benchmark: Any, times: Times, passed: set[RoiRow]) -> None:
+def bench_roi_align(
+    roi_row: RoiRow,
+    benchmark: Any,
+    run: Any,
+    judged: dict[tuple[str, ...], Gate],
+    unmeasured: list[dict[str, Any]],
+    times: Times,
+    passed: dict[RoiRow, Passed],
+) -> None:
+    row, inputs = roi_row, roi_inputs(roi_row.workload, RATIOS[roi_row.setting], roi_row.layout)
+    record = {
+        **run.record, "cache": row.cache, "bench": "roi_align", "setting": row.setting, "workload": row.workload.name,
+        "source": row.workload.source, "series": "", "size": 0, "op": "roi_align", "direction": row.direction,
+        "backend": row.backend, "title": row.backend, "dtype": "float32", "layout": row.layout, "block": row.block,
+        "boxes": len(inputs.boxes),
+    }  # fmt: skip
+    if run.is_over():
+        if row.block == 0:  # or it has the samples of an earlier block
+            unmeasured.append({**record, "status": "NO_TIME", "message": run.over})
+        pytest.skip(run.over)
     try:
-        backend = load(roi_row.backend)
+        backend = load(row.backend)
     except MissingLibrary as missing:
+        unmeasured.append({**record, "status": "MISSING", "message": str(missing)})
         pytest.skip(str(missing))
-    inputs = roi_inputs(roi_row.workload, RATIOS[roi_row.setting], roi_row.layout)
-    call = backend.prepare(inputs, roi_row.direction)
-    first = RoiRow(**{**vars(roi_row), "block": 0, "cache": ""})
+    record["title"] = backend.title
+    refusal = backend.refuses(inputs, row.direction)
+    if refusal is not None:
+        unmeasured.append({**record, "status": "REFUSED", "message": refusal})
+        pytest.skip(refusal)
+    call = backend.prepare(inputs, row.direction)
+    first = replace(row, block=0, cache="")
     if first not in passed:
-        _judged(roi_row, backend.to_numpy(call()), roi_row.direction in backend.pinned)
-        passed.add(first)
-    benchmark.extra_info.update({"row": str(roi_row), "title": backend.title, "threads": machine.threads()})
-    column = f"{roi_row.backend} {roi_row.layout}"
-    key = _work(f"{roi_row.workload.name}, {roi_row.setting}", roi_row.cache), roi_row.direction, column
-    times.setdefault(key, []).extend(_timed(benchmark, call, roi_row.cache))
+        before = judged.get((row.workload.name, row.setting, row.direction, row.backend, row.layout))
+        gate = _check(first, backend.to_numpy(call()), before, passed)
+        if not gate.passed:
+            unmeasured.append({**record, **asdict(gate)})
+            pytest.fail(f"{row} may not be timed: {gate.status}. {gate.message}", pytrace=False)
+        own = row.backend.startswith("roi_align")
+        passed[first] = Passed(gate, DEVICE.peak_memory_bytes(call) if own else None)
+    found = passed[first]
+    benchmark.extra_info.update({**record, **asdict(found.gate), "peak_memory_bytes": found.peak_memory_bytes})
+    column = f"{row.backend} {row.layout}"
+    key = _work(f"{row.workload.name}, {row.setting}", row.cache), row.direction, column
+    times.setdefault(key, []).extend(_timed(benchmark, call, row.cache))
 
 
 @pytest.mark.benchmark(disable_gc=True, timer=DEVICE.timer)
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def bench_multiscale_roi_align(pooler: str, cache: str, direction: Direction, benchmark: Any, times: Times) -> None:
+def bench_multiscale_roi_align(
+    block: int, pooler: str, cache: str, direction: Direction, benchmark: Any, run: Any, times: Times
+) -> None:
     """Four levels of real photographs' features: ours against torchvision's gather and scatter for each level."""
     import torch
     from torchvision.ops import MultiScaleRoIAlign  # type: ignore[import-untyped, unused-ignore]
@@ -170,5 +239,14 @@ def bench_multiscale_roi_align(pooler: str, cache: str, direction: Direction, be
             return module(maps, rows, shapes)
         return torch.autograd.grad(pooled, list(maps.values()), upstream, retain_graph=True)
 
-    key = _work("multiscale", cache), direction, f"{pooler} contiguous"
+    backend = pooler if DEVICE.kind == "cpu" else f"{pooler}_{DEVICE.kind}"
+    record = {
+        **run.record, "cache": cache, "bench": "roi_align", "setting": "sampling_ratio 2", "workload": "pyramid",
+        "source": "levels P2 to P5 of the photographs' pyramid in one call, 7x7: each segment's box from its level",
+        "series": "", "size": 0, "op": "multiscale_roi_align", "direction": direction, "backend": backend,
+        "title": backend, "dtype": "float32", "layout": "contiguous", "block": block, "boxes": len(pooled),
+        **asdict(Gate("EXACT" if pooler == "roi_align" else "WITHIN", True)),
+    }  # fmt: skip
+    benchmark.extra_info.update(record)
+    key = _work("pyramid", cache), direction, f"{pooler} contiguous"
     times.setdefault(key, []).extend(_timed(benchmark, call, cache))

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import devices
+from harness import devices, machine
+from harness.columns import SCHEMA
 from harness.gate import Gate
 
 _UNMEASURED = pytest.StashKey[list[dict[str, Any]]]()
@@ -23,16 +24,14 @@ _TIMES = pytest.StashKey[dict[tuple[str, str, str], list[float]]]()
 
 @dataclass(frozen=True)
 class Run:
-    """One pytest process: every row of it carries this.
+    """One pytest process: every row of it carries its record.
 
+    record   what all rows have in common.
     limit_s  after how many seconds no other row is begun; infinite if nobody set BENCH_SECONDS.
     began    when the process began to measure, on the monotonic clock.
     """
 
-    name: str
-    kind: str
-    device: str
-    copy_gbps: float
+    record: dict[str, Any]
     limit_s: float
     began: float
 
@@ -58,10 +57,16 @@ def run(request: pytest.FixtureRequest) -> Run:
     if missing is not None:
         pytest.skip(missing)
     return Run(
-        name=os.environ.get("BENCH_RUN", now),
-        kind="quick" if os.environ.get("QUICK") == "1" else "full",
-        device=device.name(),
-        copy_gbps=device.copy_gbps() if measuring else float("nan"),
+        record={
+            "schema": SCHEMA,
+            "run": os.environ.get("BENCH_RUN", now),
+            "kind": "quick" if os.environ.get("QUICK") == "1" else "full",
+            "device": device.name(),
+            "allocator": device.allocator(),
+            "threads": machine.threads(),
+            "copy_gbps": device.copy_gbps() if measuring else float("nan"),
+            "clock": device.clock,
+        },
         limit_s=float(os.environ.get("BENCH_SECONDS", "inf")),
         began=time.monotonic(),
     )
@@ -69,14 +74,16 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 @pytest.fixture(scope="session")
 def judged() -> dict[tuple[str, ...], Gate]:
-    """What an earlier process of the same run found, by workload, direction, backend and layout."""
+    """What an earlier process of the same run found, by workload, setting, direction, backend and layout."""
     path = os.environ.get("BENCH_JUDGED")
     if path is None:
         return {}
     names = [each.name for each in fields(Gate)]
     rows = [each["extra_info"] for each in json.loads(Path(path).read_text(encoding="utf-8"))["benchmarks"]]
     return {
-        (row["workload"], row["direction"], row["backend"], row["layout"]): Gate(**{name: row[name] for name in names})
+        tuple(row[name] for name in ("workload", "setting", "direction", "backend", "layout")): Gate(
+            **{name: row[name] for name in names}
+        )
         for row in rows
     }
 

@@ -1,0 +1,151 @@
+"""torchvision's detectors from photograph to detections, and a training step, with its poolers and with this project's.
+
+`python -m harness bench` measures it, in a process of its own; BENCH_OPERATOR=detectors tells a process that it is one.
+Both models have the same weights and are given the same photograph; they take turns, in odd blocks in reverse. Their
+pooled features are compared within the oracle's bound before either is timed. The poolers alone, on what the model gave
+them, tell how much of the whole is theirs.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torchvision", reason="the detectors are torchvision's")
+pytest.importorskip("skimage", reason="the photographs are scikit-image's")
+
+import torch
+
+from harness import clocks, detector_agreement, detectors, machine
+from harness.columns import BLOCKS
+from harness.gate import Gate
+
+QUICK = os.environ.get("QUICK") == "1"
+MEASURING = os.environ.get("BENCH_OPERATOR") == "detectors"
+FULL_SIZE, SMALL = ("maskrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn"), ("small Mask R-CNN",)
+PHOTOGRAPHS = ("coffee",)
+# What is timed: "whole" is the call that a user makes, "poolers" what they take of it.
+PARTS = ("whole", "poolers")
+DIRECTIONS = ("inference", "training")
+# Timed calls a block: the first one of a model, which is not timed, has warmed it up.
+ROUNDS = 2
+SIZE = "a small one of this project's for tests" if QUICK else "at its default sizes"
+SOURCE = (
+    f"torchvision's model, {SIZE}, random weights, on scikit-image's photograph {' and '.join(PHOTOGRAPHS)}; a "
+    "training step ends with the gradients, and its targets are the photograph's largest segments"
+)
+
+
+@dataclass(frozen=True)
+class DetectorRow:
+    """One of the two models, whole or its poolers alone, in one block."""
+
+    block: int
+    model: str
+    direction: str
+    part: str
+    backend: str
+
+    def __str__(self) -> str:
+        return f"{self.model}-{self.direction}-{self.part}-{self.backend}-{self.block}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    measuring = metafunc.config.getoption("benchmark_only")
+    models = SMALL if QUICK or not measuring else FULL_SIZE
+    rows = [
+        DetectorRow(block, model, direction, part, backend)
+        for block in range(BLOCKS if measuring else 1)
+        for model, direction, part in product(models, DIRECTIONS, PARTS)
+        for backend in (("torchvision", "roi_align") if block % 2 == 0 else ("roi_align", "torchvision"))
+    ]
+    metafunc.parametrize("detector_row", rows if MEASURING or not measuring else [], ids=str)
+
+
+@functools.lru_cache(maxsize=2)  # the two of one kind
+def model_of(name: str, backend: str) -> Any:
+    model = detectors.detector(name)
+    return detectors.with_roi_align(model) if backend == "roi_align" else model
+
+
+@functools.lru_cache(maxsize=1)
+def theirs(name: str) -> detector_agreement.Call:
+    """Inference by torchvision's model: what its poolers were given, and what they made of it."""
+    return detector_agreement.call(model_of(name, "torchvision"), detectors.images(PHOTOGRAPHS))
+
+
+@functools.cache
+def gate_of(name: str) -> Gate:
+    """Whether both models pool the same, as far as two right poolers do; and how far apart their outputs are."""
+    call, ours = theirs(name), model_of(name, "roi_align")
+    branches = {part: detectors.again(ours, part, branch) for part, branch in call.branches.items()}
+    used = max(detector_agreement.pooled_used(call, branches).values())
+    apart = max(
+        float((mine - own).abs().max() / own.abs().max())
+        for part, branch in call.branches.items()
+        for mine, own in zip(branches[part].outputs, branch.outputs, strict=True)
+    )
+    message = (
+        f"{used:.1%} of the bound of a pooled feature used; logits and deltas are {apart:.1e} of the largest apart"
+    )
+    return Gate("WITHIN" if used <= 1 else "OUT", used <= 1, message)
+
+
+def _whole(row: DetectorRow) -> Callable[[], Any]:
+    model, photographs = model_of(row.model, row.backend), detectors.images(PHOTOGRAPHS)
+    if row.direction == "inference":
+        return lambda: detectors.run(model, photographs)[0]
+    wanted = detectors.targets(PHOTOGRAPHS)
+    parameters = [each for each in model.parameters() if each.requires_grad]
+
+    def step() -> Any:
+        losses, _ = detectors.run(model, photographs, wanted)
+        return torch.autograd.grad(sum(losses.values()), parameters)
+
+    return step
+
+
+def _poolers(row: DetectorRow) -> Callable[[], Any]:
+    """Both poolers on what the model gave them; with their gradients for a training step."""
+    model, branches = model_of(row.model, row.backend), theirs(row.model).branches
+    training = row.direction == "training"
+
+    def pool() -> Any:
+        made = []
+        for name, branch in branches.items():
+            maps = {level: each.detach().requires_grad_(training) for level, each in branch.maps.items()}
+            pooled = detector_agreement.pooler(model, name)(maps, branch.boxes, branch.shapes)
+            if training:
+                pooled.backward(torch.ones_like(pooled))
+            made.append(pooled)
+        return made
+
+    return pool
+
+
+@pytest.mark.benchmark(disable_gc=True)
+def bench_detector(detector_row: DetectorRow, benchmark: Any, run: Any, unmeasured: list[dict[str, Any]]) -> None:
+    row = detector_row
+    record = {
+        **run.record, "cache": "warm", "bench": "detectors", "setting": row.part, "workload": row.model,
+        "source": SOURCE, "series": "", "size": 0, "op": "detector", "direction": row.direction,
+        "backend": row.backend, "title": row.backend, "dtype": "float32", "layout": "contiguous", "block": row.block,
+        "boxes": sum(len(each) for each in theirs(row.model).branches["box"].boxes), **asdict(gate_of(row.model)),
+    }  # fmt: skip
+    if not gate_of(row.model).passed:
+        unmeasured.append(record)
+        pytest.fail(f"{row} may not be timed: {record['message']}", pytrace=False)
+    call = _whole(row) if row.part == "whole" else _poolers(row)
+    machine.give_back_memory()
+    rounds = clocks.QUICK.rounds(clocks.warm_up(call)) if row.part == "poolers" else ROUNDS
+    if row.part == "whole" and row.block == 0 and not benchmark.disabled:
+        call()
+    benchmark.extra_info.update(record)
+    result: list[Any] = []
+    benchmark.pedantic(lambda: result.append(call()), setup=result.clear, rounds=max(ROUNDS, rounds))
