@@ -87,7 +87,7 @@ __device__ __forceinline__ void make_chunk(const BinAxis<double>& kept, bool wid
   if (fits) {
     const int32_t begin = static_cast<int32_t>(end - reach.bound);
     Slots<BinTap<Acc>> taps = {all_taps + begin, 0};
-    Slots<BinSlope> slopes = {all_slopes + begin, 0};
+    Slots<BinSlope> slopes = {all_slopes == nullptr ? nullptr : all_slopes + begin, 0};
     on_axis(kept, wide, [&](const auto& axis) {
       using T = decltype(axis.start + axis.bin);
       add_taps<Acc>(axis, bin, length, taps);
