@@ -6,11 +6,16 @@ import numpy as np
 
 from harness.agreement import differing
 from harness.case import Array, Direction
+from harness.roi_call import accumulated_in
 from harness.roi_case import RoiInputs
 from harness.roi_oracle import expected
+from harness.rounding import UNIT
 
 # So many of the values that differ are looked at: the oracle is plain Python.
 MOST_PLACES = 8
+# A mean and a gradient of a map are products and sums of at least as many roundings, so that a bound is no smaller part
+# of a value: what is as near as that needs no oracle.
+LEAST_ROUNDINGS = 8
 
 
 def beyond_two_bounds(
@@ -23,8 +28,12 @@ def beyond_two_bounds(
     """
     if got.shape != want.shape or got.dtype != want.dtype:
         return f"It is {got.dtype} of shape {got.shape}, the other {want.dtype} of shape {want.shape}."
-    distances = np.where(differing(got, want), np.abs(got.astype(np.float64) - want.astype(np.float64)), -1.0)
+    one, other = got.astype(np.float64), want.astype(np.float64)
+    distances = np.where(differing(got, want), np.abs(one - other), -1.0)
     distances = np.where(np.isnan(distances), np.inf, distances)
+    if direction != "grad_boxes" and inputs.mode == "avg":
+        near = LEAST_ROUNDINGS * UNIT[accumulated_in(inputs)] * np.minimum(np.abs(one), np.abs(other))
+        distances = np.where(distances <= near, -1.0, distances)
     furthest = np.argsort(distances, axis=None)[::-1][:MOST_PLACES]
     places = [tuple(int(axis) for axis in np.unravel_index(flat, got.shape)) for flat in furthest]
     places = [place for place in places if distances[place] >= 0]

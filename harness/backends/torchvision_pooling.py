@@ -33,10 +33,10 @@ def refuses(inputs: RoiInputs, direction: Direction) -> str | None:
     edges = inputs.boxes[:, 1:]
     if not (np.abs(edges.astype(np.float64)) < _MOST).all():
         return f"torchvision's roi_align is given finite boxes below {_MOST:.0f} pixels."
-    turned = ((edges[:, 2:] - edges[:, :2]) * inputs.spatial_scale <= 0).sum(axis=1) if len(edges) else np.zeros(0)
+    turned = np.sign(edges[:, 2:] - edges[:, :2]).prod(axis=1) < 0
     if not np.isfinite(inputs.input).all():
         return "torchvision's roi_align multiplies pixels by weights of 0, so that NaN and infinity leak."
-    if inputs.aligned and inputs.sampling_ratio <= 0 and (turned == 1).any():
+    if inputs.aligned and inputs.sampling_ratio <= 0 and turned.any():
         return "torchvision's roi_align raises for an adaptive grid of a box that is inverted on one axis."
     return None
 

@@ -43,10 +43,11 @@ def means(table: pd.DataFrame, device: str) -> Table | None:
             lines = part[part.direction == direction]
             if len(lines):
                 each = (lines[(lines.backend == one) & (lines.layout == two)] for one, two in tables.columns(every))
-                rows.append((f"{name}, {part.setting.iloc[0]}", *(tables.mean(of) for of in each)))
+                # A peer may refuse a workload in one setting and not in another.
+                told = f"{name}, {part.setting.iloc[0]}, {lines.workload.nunique()} workloads"
+                rows.append((told, *(tables.mean(of) for of in each)))
     caption = (
-        f"{device}: roi_align, times as fast as {tables.peer(every)} in the same run, geometric mean of "
-        f"{every.workload.nunique()} workloads (least, most)"
+        f"{device}: roi_align, times as fast as {tables.peer(every)} in the same run, geometric means (least, most)"
     )
     return Table(caption, ("", *names(every)), tuple(rows))
 
@@ -66,21 +67,23 @@ def detectors(table: pd.DataFrame, device: str) -> Table | None:
 
 def _before_and_after(part: pd.DataFrame, caption: str) -> Table | None:
     """Per call the peer's median time and ours, how far samples spread, and how many times as fast ours is."""
-    rows = []
+    rows, told = [], []
     for (workload, setting, direction), lines in part.groupby(["workload", "setting", "direction"], sort=False):
         before = lines[lines.backend == lines.peer]
         for after in lines[lines.backend != lines.peer].itertuples():
             if before.empty or not np.isfinite([before.median_s.iloc[0], after.median_s]).all():
                 continue
             call = f"{workload}{_PARTS.get(str(setting), f', {setting}')}, {_CALLS[str(direction)]}"
-            told = (str(after.message),) if part.message.any() else ()
-            rows.append((call, _spread(before.iloc[0]), _spread(after), f"{after.ratio_to_peer:.2f}x", *told))
+            rows.append((call, _spread(before.iloc[0]), _spread(after), f"{after.ratio_to_peer:.2f}x"))
+            if after.message:
+                told.append(f" {workload}: {after.message}.")
     if not rows:
         return None
     ours = column("roi_align", "contiguous").partition(",")[0]
     peer = tables.peer(part)
     header = ("", f"{peer}, ms (p05 to p95; calls)", f"{ours}, ms (p05 to p95; calls)", "times as fast")
-    return Table(f"{caption}: median times", header + (("compared before",) if part.message.any() else ()), tuple(rows))
+    compared = f". Compared before:{''.join(dict.fromkeys(told))}" if told else ""
+    return Table(f"{caption}: median times{compared}", header, tuple(rows))
 
 
 def _spread(line: pd.Series) -> str:

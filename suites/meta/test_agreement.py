@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from harness.agreement import beyond_two_bounds, differing, unlike_tensorflow
 from harness.backends import Backend, load
 from harness.case import DIRECTIONS, Array, Case, Direction, Inputs
 from harness.judge import assert_no_side_effect
+from harness.roi_agreement import LEAST_ROUNDINGS
+from harness.roi_call import accumulated_in
+from harness.roi_case import RoiCase
+from harness.roi_oracle import expected
+from harness.roi_strategies import roi_cases
+from harness.rounding import UNIT
 
 REFERENCE = load("reference")
 CASE = Case(
@@ -92,3 +100,16 @@ def test_sums_in_no_fixed_order_may_change_their_bits_and_nothing_more() -> None
         assert_no_side_effect(
             backend=replace(_noisy(0.01), unordered=frozenset({"grad_image"})), case=CASE, direction="grad_image"
         )
+
+
+@settings(max_examples=60)
+@given(case=roi_cases(modes=["avg"], values=["normal", "wide", "dyadic"], empty=False))
+def test_what_needs_no_oracle_is_nearer_than_its_bounds(case: RoiCase) -> None:
+    """roi_agreement.py takes two results for equal that are eight roundings apart: each bound has room for as many."""
+    inputs = case.inputs()
+    directions: tuple[Direction, ...] = ("forward", "grad_image")
+    for direction in directions:
+        for place, want in expected(inputs, direction, pinned=True):
+            if math.isfinite(want.value):
+                least = LEAST_ROUNDINGS / 2 * UNIT[accumulated_in(inputs)] * abs(float(want.value))
+                assert want.bound >= least or want.value == 0, (direction, place)
