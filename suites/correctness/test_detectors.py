@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
-from harness import detector_agreement, detector_bounds, detectors
+from harness import detector_agreement, detector_bounds, detectors, machine
 from harness.detector_agreement import (
     Call,
     Combination,
@@ -68,6 +69,16 @@ def modified(name: str, floats: str, training: bool = False) -> Call:
 @functools.cache
 def combinations(name: str) -> list[Combination]:
     return detector_agreement.combinations(unmodified(name, "single"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_kept():
+    """Training steps hold on to their graphs: gigabytes, which the tests after these have better use for."""
+    yield
+    for kept in (unmodified, modified, combinations):
+        kept.cache_clear()
+    gc.collect()
+    machine.give_back_memory()
 
 
 def test_the_line_that_readers_are_shown_is_the_one_that_is_run():
