@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import hypothesis
 import pytest
 
-from harness import backends, devices, measure, roi_backends
+from harness import backends, devices, isolation, measure
+from harness.judge import Crashed, Hung
+from harness.sheet import OperatorName
 
 # The same examples on every run, for a pull request; new ones every night, remembered; few while developing.
 # No deadline anywhere: machines are shared, and a slow example is not a wrong one.
@@ -48,22 +51,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--backend",
         default="roi_align",
         metavar="NAME",
-        help=f"the implementation to judge, one of {', '.join(backends.BACKENDS)}, or fault:NAME (default: roi_align)",
+        help=f"the implementation to judge: one of {', '.join(sorted(set().union(*backends.BACKENDS.values())))}, "
+        "a planted fault as fault:NAME, or yours as module:function or by an entry point of the group "
+        f"{backends.ENTRY_POINTS!r} (default: roi_align)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "package: about the roi_align package itself, on the device of its backend")
     config.addinivalue_line("markers", "cpu: about the package's CPU kernels, which its CUDA backends do not run")
-    chosen = config.getoption("--backend")
+    config.stash[CHOSEN] = {}
     try:
-        # One of either operator, or of both: a test that needs what a backend has not is skipped.
-        of_rois = chosen in roi_backends.ROI_BACKENDS or chosen.startswith("fault:roi_")
-        (roi_backends.load if of_rois and chosen not in backends.BACKENDS else backends.load)(chosen)
-    except ValueError as unknown:
-        raise pytest.UsageError(str(unknown)) from None
-    except backends.MissingLibrary:
-        pass  # each test that needs it is skipped, with the reason
+        _load_chosen(config)
+    except (ValueError, Crashed, Hung) as unusable:
+        raise pytest.UsageError(str(unusable)) from None
+    config.stash[UNDECLARED] = {}
     if not config.getoption("--benchmark-only"):
         # Every benchmark body runs once, untimed, as a smoke test.
         config.option.benchmark_disable = True
@@ -92,6 +94,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(skip)
 
 
+CHOSEN = pytest.StashKey[dict[str, backends.Backend | backends.MissingLibrary]]()
+UNDECLARED = pytest.StashKey[dict[str, str]]()
+
+
+def _load_chosen(config: pytest.Config) -> None:
+    """The chosen backend, for each operator that it has: this project's in this process, somebody else's in one of its
+    own. What is missing is kept as the reason for which each test that needs it is skipped."""
+    name = config.getoption("--backend")
+    if backends.is_foreign(name):
+        made: Any = _or_missing(isolation.isolated, name, "crop_and_resize")
+        of = (made.sheet.operator,) if isinstance(made, backends.Backend) else tuple(backends.BACKENDS)
+        config.stash[CHOSEN] = dict.fromkeys(of, made)
+        return
+    of = backends.operators_of(name) or ("crop_and_resize",)
+    config.stash[CHOSEN] = {operator: _or_missing(backends.load, name, operator) for operator in of}
+
+
+def _or_missing(load: Any, name: str, operator: str) -> backends.Backend | backends.MissingLibrary:
+    try:
+        made: backends.Backend = load(name, operator)
+    except backends.MissingLibrary as missing:
+        return missing
+    return made
+
+
 @dataclass(repr=False)  # a failure prints its arguments; these counts would bury it
 class Tally:
     """What a run has compared: counts that its summary prints, so that a pass says how much it rests on."""
@@ -115,6 +142,10 @@ TALLY = pytest.StashKey[Tally]()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.stash[UNDECLARED]:
+        terminalreporter.section(f"what {config.getoption('--backend')} does not declare")
+    for what, reason in config.stash[UNDECLARED].items():
+        terminalreporter.line(f"{what}: {reason}")
     tally = config.stash[TALLY]
     if tally.cases:
         terminalreporter.section("what was compared")
@@ -128,55 +159,65 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         )
 
 
+@pytest.fixture
+def undeclared(pytestconfig: pytest.Config) -> Callable[[str, str | None], None]:
+    """Called with what a test is about and what of it is not declared, if anything: then it is skipped and listed."""
+
+    def skip(what: str, reason: str | None) -> None:
+        if reason is not None:
+            pytestconfig.stash[UNDECLARED][what] = reason
+            pytest.skip(f"undeclared: {reason}")
+
+    return skip
+
+
 @pytest.fixture(scope="session")
 def tally(pytestconfig: pytest.Config) -> Tally:
     return pytestconfig.stash[TALLY]
 
 
-def _load(name: str) -> backends.Backend:
-    if name not in backends.BACKENDS and not name.startswith("fault:"):
-        pytest.skip(f"the backend {name} has no crop_and_resize")
+def _load(name: str, operator: OperatorName = "crop_and_resize") -> backends.Backend:
     try:
-        return backends.load(name)
+        return backends.load(name, operator)
     except backends.MissingLibrary as missing:
         pytest.skip(str(missing))
+
+
+def _chosen(config: pytest.Config, operator: str) -> backends.Backend:
+    found = config.stash[CHOSEN].get(operator)
+    if found is None:
+        pytest.skip(f"the backend {config.getoption('--backend')} has no {operator}")
+    if isinstance(found, backends.MissingLibrary):
+        pytest.skip(str(found))
+    if not found.same_rule:
+        pytest.skip(f"{found.title} computes another rule; it can be timed beside ours, not judged")
+    return found
 
 
 @pytest.fixture(scope="session")
 def backend(pytestconfig: pytest.Config) -> backends.Backend:
-    """The implementation that this run judges."""
-    chosen = _load(pytestconfig.getoption("--backend"))
-    if not chosen.same_rule:
-        pytest.skip(f"{chosen.title} computes another rule; it can be timed beside ours, not judged")
-    return chosen
+    """The implementation of crop_and_resize that this run judges, if the chosen backend has one."""
+    return _chosen(pytestconfig, "crop_and_resize")
 
 
 @pytest.fixture(scope="session")
-def roi_backend(pytestconfig: pytest.Config) -> roi_backends.RoiBackend:
-    """The implementation of roi_align that this run judges: that of the chosen backend, if it has one."""
-    chosen = pytestconfig.getoption("--backend")
-    if chosen not in roi_backends.ROI_BACKENDS and not chosen.startswith("fault:roi_"):
-        pytest.skip(f"the backend {chosen} has no roi_align")
-    try:
-        return roi_backends.load(chosen)
-    except backends.MissingLibrary as missing:
-        pytest.skip(str(missing))
+def roi_backend(pytestconfig: pytest.Config) -> backends.Backend:
+    """The implementation of roi_align that this run judges, if the chosen backend has one."""
+    return _chosen(pytestconfig, "roi_align")
 
 
 @pytest.fixture(scope="session")
-def torchvision() -> roi_backends.RoiBackend:
+def torchvision() -> backends.Backend:
     """torchvision's roi_align, or a skip that says it is missing."""
-    try:
-        return roi_backends.load("torchvision")
-    except backends.MissingLibrary as missing:
-        pytest.skip(str(missing))
+    return _load("torchvision", "roi_align")
 
 
 @pytest.fixture
 def device(pytestconfig: pytest.Config) -> Iterator[str]:
     """Where the package's own tests make their tensors, and in which mode: torch's, as the chosen backend has it."""
     chosen = pytestconfig.getoption("--backend")
-    _load(chosen)
+    if chosen in PACKAGE:
+        _load(chosen)
     if chosen != DETERMINISTIC:
         yield PACKAGE.get(chosen, "cpu")
         return
@@ -192,7 +233,7 @@ def device(pytestconfig: pytest.Config) -> Iterator[str]:
 @pytest.fixture
 def repeats(backend: backends.Backend) -> float:
     """How far gradients of two runs in float64 may be apart, for gradcheck: not at all, or by the order of a sum."""
-    return 1e-12 if "grad_image" in backend.unordered else 0.0
+    return 1e-12 if "grad_image" in backend.sheet.unordered else 0.0
 
 
 @pytest.fixture(scope="session")

@@ -14,14 +14,16 @@ from harness.case import Array, Direction, Inputs
 from harness.oracle import expected
 
 
-def unlike_tensorflow(backend: Backend, inputs: Inputs, direction: Direction, got: Array, want: Array) -> str | None:
+def unlike_tensorflow(
+    backend: Backend[Inputs], inputs: Inputs, direction: Direction, got: Array, want: Array
+) -> str | None:
     """What of a backend's result is not as TensorFlow's is, in words, or None.
 
     A differing bit where the backend promises TensorFlow's bits; else a value that is more than two bounds away.
     """
     if got.shape != want.shape or got.dtype != want.dtype:
         return f"It is {got.dtype} of shape {got.shape}, TensorFlow's {want.dtype} of shape {want.shape}."
-    if direction in backend.tensorflow_bits:
+    if direction in backend.sheet.tensorflow_bits:
         different = differing(got, want)
         if not different.any():
             return None
@@ -30,7 +32,7 @@ def unlike_tensorflow(backend: Backend, inputs: Inputs, direction: Direction, go
             f"{int(different.sum())} values differ from TensorFlow's; at {place} {got[place]!r}, not {want[place]!r}."
         )
     # The positions of its own box gradient are not order A's.
-    order_a = direction in backend.order_a and direction != "grad_boxes"
+    order_a = direction in backend.sheet.pinned and direction != "grad_boxes"
     apart = beyond_two_bounds(inputs, direction, got, want, order_a=order_a)
     return apart and f"{apart}, which is TensorFlow's."
 

@@ -28,7 +28,7 @@ class Fault:
     name: str
     why: str
     directions: tuple[Direction, ...]
-    backend: Backend
+    backend: Backend[Inputs]
     image_dtypes: tuple[str, ...] = SINGLE_AND_DOUBLE
 
 

@@ -50,7 +50,7 @@ class Gate:
 
 
 def check(
-    backend: Backend,
+    backend: Backend[Inputs],
     inputs: Inputs,
     direction: Direction,
     got: Array,
@@ -71,12 +71,12 @@ def check(
         return Gate(OTHER_RULE, True, "It computes another rule and is timed for scale only.", digest=digest)
     places = _places(inputs, direction, got)
     cut, cut_got, cut_places = _cut(inputs, direction, got, places)
-    verdict = judge(cut, direction, cut_got, order_a=direction in backend.order_a, places=cut_places)
+    verdict = judge(cut, direction, cut_got, order_a=direction in backend.sheet.pinned, places=cut_places)
     status = verdict.status.name
     if not verdict.passed:
         return Gate(status, False, str(verdict), digest=digest)
     # Where TensorFlow's bits are not promised (nobody's box gradient has them) only the oracle can say.
-    want = reference() if direction in backend.tensorflow_bits and backend.name != "tensorflow" else None
+    want = reference() if direction in backend.sheet.tensorflow_bits and backend.name != "tensorflow" else None
     if want is None:
         return Gate(status, True, digest=digest)
     different = int(np.count_nonzero(differing(got, want)))

@@ -6,18 +6,15 @@ expected, how far it may be off and how much of that was used: a drift from 12 %
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend
 from harness.call import Expected, Number, Place, before_rounding, size
-from harness.case import Array, Case, Direction, Inputs, crops_dtype
+from harness.case import Array, Direction, Inputs, crops_dtype
 from harness.oracle import expected
 from harness.rounding import rounder
 
@@ -25,7 +22,8 @@ from harness.rounding import rounder
 class Status(Enum):
     """EXACT: every value is the oracle's, rounded once. WITHIN: every value is within its bound. AMBIGUOUS: some value
     is right only because another order of rounding may take another branch. OUT: some value is wrong. SHAPE and DTYPE:
-    the result is of another shape or type than promised. ERROR: there was no result."""
+    the result is of another shape or type than promised. ERROR: there was no result, but an exception. CRASH and HANG:
+    the call ended its process, or did not end. BROKEN: two calls do not stand to each other as they must."""
 
     EXACT = "exact"
     WITHIN = "within"
@@ -34,6 +32,9 @@ class Status(Enum):
     SHAPE = "shape"
     DTYPE = "dtype"
     ERROR = "error"
+    CRASH = "crash"
+    HANG = "hang"
+    BROKEN = "broken"
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def verdict_on(
     unrounded: from a result to what can have been accumulated (harness.call.before_rounding).
     """
     if isinstance(got, BaseException):
-        return Verdict(Status.ERROR, reason=f"It raised {type(got).__name__}: {got}")
+        return without_result(got)
     if got.shape != shape:
         return Verdict(Status.SHAPE, reason=f"The result has the shape {got.shape}; {shape} was expected.")
     if got.dtype != dtype:
@@ -148,6 +149,21 @@ def verdict_on(
     return Verdict(status, largest, compared, exact, ambiguous)
 
 
+class Crashed(Exception):
+    """A call that ended its process, or made it useless; the message says how."""
+
+
+class Hung(Exception):
+    """A call that did not end; the message says after how long it was given up."""
+
+
+def without_result(error: BaseException) -> Verdict:
+    """What an exception in place of a result is."""
+    if isinstance(error, (Crashed, Hung)):
+        return Verdict(Status.CRASH if isinstance(error, Crashed) else Status.HANG, reason=str(error))
+    return Verdict(Status.ERROR, reason=f"It raised {type(error).__name__}: {error}")
+
+
 def _same(got: float, want: float, loose: bool) -> bool:
     if math.isfinite(want):
         return got == want
@@ -184,87 +200,3 @@ def _reason(
     either = "".join(f", or between {float(low)!r} and {float(high)!r}" for low, high in want.others)
     cell = "" if not ends[0] < ends[1] else f", to which {ends[0]!r} up to {ends[1]!r} is rounded"
     return f"{where} is {got!r}{cell}; it must be {allowed}{either}."
-
-
-def run(backend: Backend, inputs: Inputs, direction: Direction) -> Array | BaseException:
-    """What a backend returns or raises."""
-    try:
-        return backend.run(inputs, direction)
-    except Exception as error:
-        return error
-
-
-def side_effect(backend: Backend, case: Case, direction: Direction) -> str | None:
-    """What a call does beside its result, or None: inputs it writes to, and results that depend on what ran before.
-
-    The second run comes after one on other values (the same shapes, so that freed memory is found again, full of them),
-    and must give the very bits of the first; where sums have no fixed order, it must be as right as the first.
-    """
-    call = functools.partial(run, backend, direction=direction)
-    found, second = repeated(case.inputs, call, ("image", "boxes", "box_indices", "upstream"))
-    if found != OTHER_BITS:
-        return found
-    if direction not in backend.unordered:
-        return f"{found}: it depends on what ran in between."
-    verdict = judge(case.inputs(), direction, second, order_a=direction in backend.order_a)
-    return None if verdict.passed else f"The second time the same call is wrong: {verdict}"
-
-
-OTHER_BITS = "The same call gives other bits the second time"
-
-
-def repeated(
-    make: Callable[[], Any], call: Callable[[Any], Array | BaseException], names: tuple[str, ...]
-) -> tuple[str | None, Array | BaseException]:
-    """What is wrong with a call that is made twice, or None, and its last result.
-
-    make gives fresh inputs, names are their arrays: first what is read as an image, last the upstream gradient.
-    """
-    inputs, untouched = make(), make()
-    first = call(inputs)
-    for name in names:
-        if getattr(inputs, name).tobytes() != getattr(untouched, name).tobytes():
-            return f"The call writes to {name}, one of its inputs.", first
-    if isinstance(first, BaseException):
-        return None, first
-    kept = first.tobytes()
-    other = make()
-    image, upstream = getattr(other, names[0]), getattr(other, names[-1])
-    image[...] = np.asarray(7).astype(image.dtype)
-    upstream[...] = 7
-    call(other)
-    if first.tobytes() != kept:
-        return "A later call changes the result of an earlier one: they share memory.", first
-    second = call(make())
-    if isinstance(second, BaseException):
-        return f"The same call fails the second time, with {type(second).__name__}: {second}", second
-    return None if second.tobytes() == kept else OTHER_BITS, second
-
-
-def assert_passes(
-    *, backend: Backend, case: Case, direction: Direction, places: Iterable[Place] | None = None
-) -> Verdict:
-    """Runs a backend on a case and judges it; AssertionError with everything a reader needs if it does not pass."""
-    inputs = case.inputs()
-    got = run(backend, inputs, direction)
-    # The oracle is given arrays of its own: a call that wrote to its inputs must not be judged by what it wrote.
-    verdict = judge(case.inputs(), direction, got, order_a=direction in backend.order_a, places=places)
-    if not verdict.passed:
-        raise AssertionError(failure(backend, case, direction, str(verdict)))
-    return verdict
-
-
-def assert_no_side_effect(*, backend: Backend, case: Case, direction: Direction) -> None:
-    """AssertionError if a call writes to its inputs or depends on what ran before it."""
-    effect = side_effect(backend, case, direction)
-    if effect:
-        raise AssertionError(failure(backend, case, direction, effect))
-
-
-def failure(backend: Backend, case: Case, direction: Direction, what: str) -> str:
-    """The message of a failed check: what is wrong, in which call, and the line that shows it again."""
-    return (
-        f"{backend.title}, {direction}: {what}\n"
-        f"  call       {case!r}\n"
-        f'  reproduce  python -m harness judge --backend {backend.name} --direction {direction} "{case!r}"'
-    )

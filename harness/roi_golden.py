@@ -10,8 +10,8 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 
+from harness.backends import load
 from harness.case import Array, Direction
-from harness.roi_backends import load
 from harness.roi_case import RoiCase, promised
 from harness.roi_strategies import FINITE_FAMILIES, roi_cases
 
@@ -38,7 +38,7 @@ class RoiGolden:
 
 def make() -> RoiGolden:
     """The vectors, from the installed torchvision; MissingLibrary if there is none."""
-    torchvision = load("torchvision")
+    torchvision = load("torchvision", "roi_align")
     vectors = []
     for case in _cases():
         inputs = case.inputs()

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from harness.backends import Backend
 from harness.backends import roi_reference as rule
 from harness.backends.roi_reference import STEPS, RoiAxis, Scalar, Steps, Tap
 from harness.case import DIRECTIONS, HALVES, Array, Direction
-from harness.roi_backends import RoiBackend
 from harness.roi_case import MODES, Mode, RoiInputs
 
 
@@ -24,7 +24,7 @@ class RoiFault:
     why: str
     directions: tuple[Direction, ...]
     modes: tuple[Mode, ...]
-    backend: RoiBackend
+    backend: Backend[RoiInputs]
 
 
 def step(

@@ -54,6 +54,8 @@ def cases(
     layouts: Sequence[Layout] = LAYOUTS,
     values: Sequence[Values] = VALUES,
     box_families: Sequence[str] = BOX_FAMILIES,
+    extrapolation_values: Sequence[float] | None = None,
+    same_dtype: bool = False,
     finite_boxes: bool = False,
     empty: bool = True,
     channels: Sequence[int] = (1, 2, 3),
@@ -62,6 +64,8 @@ def cases(
 ) -> Case:
     """Cases within the given choices.
 
+    extrapolation_values  by default a few, and what lies between two numbers of a half image's type.
+    same_dtype     boxes of the image's own type, as some implementations want them.
     finite_boxes   leaves out the boxes that are NaN, infinite or huge: some implementations end the process on them.
     empty          whether M, C or N may be 0 (N only together with M).
     channels       what C is drawn from: vectors and blocks of channels show only where there are enough to fill them.
@@ -84,7 +88,8 @@ def cases(
     if image_dtype == "float16" and "wide" in values:
         values = [*values, "wide", "wide"]  # what is too small or too large for it comes with this family alone
     family = draw(st.sampled_from(values))
-    rule, boxes_dtype = draw(st.sampled_from(box_rules)), draw(st.sampled_from(boxes_dtypes))
+    rule = draw(st.sampled_from(box_rules))
+    boxes_dtype = image_dtype if same_dtype else draw(st.sampled_from(boxes_dtypes))
     families = [family for family in box_families if not finite_boxes or family in FINITE_FAMILIES]
     if family in ("nan_pixel", "inf_pixel") and "pixel_grid" in families:
         families += ["pixel_grid"] * len(families)  # else such a pixel is hardly ever a neighbour that must stay unread
@@ -97,13 +102,14 @@ def cases(
     method = draw(st.sampled_from(methods))
     if image_dtype not in FLOATS and family not in ("ramp", "dyadic", "normal"):
         family = "ramp"  # NaN, -0.0 and 24 decades are not for integers
+    blanks = extrapolation_values or [0.0, -3.5, 0.1, 1e6, *TIES.get(image_dtype, ())]
     return Case(
         shape=(images, depth, height, width),
         boxes=tuple(drawn),
         box_indices=tuple(indices),
         crop_size=crop,
         method=method,
-        extrapolation_value=draw(st.sampled_from([0.0, -3.5, 0.1, 1e6, *TIES.get(image_dtype, ())])),
+        extrapolation_value=draw(st.sampled_from(blanks)),
         box_rule=rule,
         image_dtype=image_dtype,
         boxes_dtype=boxes_dtype,

@@ -1,7 +1,9 @@
 """The implementations under test, one small file each, loaded only when asked for.
 
-A backend is a plain record of functions. BACKENDS below names its module, which imports its own library and nobody
-else's, and the object in it: `backend`, unless another one is named after a colon. A library or a device that is
+A backend is a plain record of functions and a capability sheet (harness/sheet.py). The tables below name its module,
+which imports its own library and nobody else's, and the object in it: `backend`, unless another one is named after a
+colon. Somebody else's is named by the same "module:object", or by an entry point of the group "roi_align.backends";
+what stands there may be a Backend, or a plain function with a sheet (functions.py). A library or a device that is
 missing makes `load` raise MissingLibrary, which the suites turn into a skip with that reason.
 """
 
@@ -10,81 +12,123 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar, cast
 
-from harness.case import Array, Direction, Inputs
+from harness.case import Array, Direction
+from harness.sheet import OperatorName, Sheet
 
-BACKENDS = {
-    "roi_align": "harness.backends.roi_align_cpu",
-    "reference": "harness.backends.reference",
-    "tensorflow": "harness.backends.tensorflow_cpu",
-    "grid_sample": "harness.backends.grid_sample",
-    "torchvision": "harness.backends.torchvision_cpu",
-    "roi_align_cuda": "harness.backends.roi_align_cuda",
-    "roi_align_cuda_deterministic": "harness.backends.roi_align_cuda:deterministic",
-    "torchvision_cuda": "harness.backends.torchvision_cuda",
-    "grid_sample_cuda": "harness.backends.grid_sample_cuda",
-    "grid_sample_cuda_compiled": "harness.backends.grid_sample_cuda:compiled",
-    "cuda_on_host": "harness.backends.cuda_on_host:backend",
-    "cuda_on_host_gather": "harness.backends.cuda_on_host:gather",
+BACKENDS: dict[OperatorName, dict[str, str]] = {
+    "crop_and_resize": {
+        "roi_align": "harness.backends.roi_align_cpu",
+        "reference": "harness.backends.reference",
+        "tensorflow": "harness.backends.tensorflow_cpu",
+        "grid_sample": "harness.backends.grid_sample",
+        "torchvision": "harness.backends.torchvision_cpu",
+        "roi_align_cuda": "harness.backends.roi_align_cuda",
+        "roi_align_cuda_deterministic": "harness.backends.roi_align_cuda:deterministic",
+        "torchvision_cuda": "harness.backends.torchvision_cuda",
+        "grid_sample_cuda": "harness.backends.grid_sample_cuda",
+        "grid_sample_cuda_compiled": "harness.backends.grid_sample_cuda:compiled",
+        "cuda_on_host": "harness.backends.cuda_on_host:backend",
+        "cuda_on_host_gather": "harness.backends.cuda_on_host:gather",
+    },
+    "roi_align": {
+        "roi_align": "harness.backends.roi_align_pooling",
+        "roi_align_cuda": "harness.backends.roi_align_pooling_cuda",
+        "cuda_on_host": "harness.backends.cuda_on_host_pooling",
+        "reference": "harness.backends.roi_reference",
+        "torchvision": "harness.backends.torchvision_pooling",
+        "torchvision_cuda": "harness.backends.torchvision_pooling_cuda",
+        "onnxruntime": "harness.backends.onnxruntime_pooling",
+    },
 }
+ENTRY_POINTS = "roi_align.backends"
+_FAULTS: dict[OperatorName, str] = {"crop_and_resize": "harness.mutants", "roi_align": "harness.roi_mutants"}
+
+AnyInputs = TypeVar("AnyInputs")
 
 
 class MissingLibrary(Exception):
     """What a backend stands for, a library or a device, is not here; the message says which and how to get it."""
 
 
+def _avoids_nothing(inputs: Any, direction: Direction) -> str | None:
+    return None
+
+
 @dataclass(frozen=True)
-class Backend:
-    """One implementation.
+class Backend(Generic[AnyInputs]):
+    """One implementation of one operator; AnyInputs is harness.case.Inputs or harness.roi_case.RoiInputs.
 
     title       what tables call it, library and version, e.g. "TensorFlow 2.21.0 (CPU)".
-    refuses     why this backend cannot be asked for a direction of these inputs, or None if it can.
+    sheet       what it declares of itself.
     prepare     copies the inputs to where and how the library wants them and returns the call to be judged or timed.
-    to_numpy    what that call returned, as an NCHW array (boxes: (M,4)), copied to the host.
-    order_a     the directions whose sample positions it rounds in order A: there the judge excuses no ambiguity.
-    same_rule   False if it computes another rule than crop_and_resize's and may only be timed, for scale.
-    tensorflow_bits  the directions whose results are TensorFlow's in every bit, for float32 images and boxes.
-    layout_order     the directions that are summed in another order in another layout or image dtype: there these agree
-                     within bounds and not in every bit.
-    unordered        the directions that are summed in no fixed order: the same call may give other bits each time.
+    to_numpy    what that call returned, as an NCHW array (boxes: (M,4) or (K,5)), copied to the host.
+    avoids      why it is not asked for a direction of inputs though its sheet declares them, or None: what is known to
+                be another rule, or to end the process.
+    same_rule   False if it computes another rule than its operator's and may only be timed, for scale.
     """
 
     name: str
     title: str
-    refuses: Callable[[Inputs, Direction], str | None]
-    prepare: Callable[[Inputs, Direction], Callable[[], Any]]
+    sheet: Sheet
+    prepare: Callable[[AnyInputs, Direction], Callable[[], Any]]
     to_numpy: Callable[[Any], Array]
-    order_a: frozenset[Direction] = frozenset()
+    avoids: Callable[[AnyInputs, Direction], str | None] = _avoids_nothing
     same_rule: bool = True
-    tensorflow_bits: frozenset[Direction] = frozenset()
-    layout_order: frozenset[Direction] = frozenset()
-    unordered: frozenset[Direction] = frozenset()
 
-    def run(self, inputs: Inputs, direction: Direction) -> Array:
+    def refuses(self, inputs: AnyInputs, direction: Direction) -> str | None:
+        """Why this backend cannot be asked for a direction of these inputs, or None if it can."""
+        return self.sheet.lacks(inputs, direction) or self.avoids(inputs, direction)  # type: ignore[arg-type]
+
+    def run(self, inputs: AnyInputs, direction: Direction) -> Array:
         """One direction of one call, as NumPy."""
         return self.to_numpy(self.prepare(inputs, direction)())
 
 
-def load(name: str) -> Backend:
-    """The backend of that name, "fault:NAME" for a planted fault.
+def is_foreign(name: str) -> bool:
+    """Whether this is somebody else's: a place of the form "module:object", or an entry point."""
+    if name.startswith("fault:"):
+        return False
+    return ":" in name or name in {point.name for point in entry_points(group=ENTRY_POINTS)}
+
+
+def operators_of(name: str) -> tuple[OperatorName, ...]:
+    """The operators that a backend of this project has, () for a name that is none."""
+    if name.startswith("fault:roi_"):
+        return ("roi_align",)
+    if name.startswith("fault:"):
+        return ("crop_and_resize",)
+    return tuple(operator for operator, table in BACKENDS.items() if name in table)
+
+
+def load(name: str, operator: OperatorName = "crop_and_resize") -> Backend[Any]:
+    """The backend of that name for an operator, "fault:NAME" for a planted fault, somebody else's by its place.
 
     ValueError if there is none, MissingLibrary if its library is not installed.
     """
     if name.startswith("fault:"):
         # Imported here: the faults are made of a backend.
-        from harness.mutants import FAULTS
-
-        planted = {fault.backend.name: fault.backend for fault in FAULTS}
+        planted = {fault.backend.name: fault.backend for fault in importlib.import_module(_FAULTS[operator]).FAULTS}
         if name in planted:
-            return planted[name]
-    if name not in BACKENDS:
+            backend: Backend[Any] = planted[name]
+            return backend
+    elif is_foreign(name):
+        from harness.backends import functions
+
+        return functions.load(name, _entry_points().get(name, name))
+    table = BACKENDS[operator]
+    if name not in table:
         raise ValueError(
-            f"There is no backend {name!r}; there are {', '.join(BACKENDS)}, and the planted faults of "
-            "harness/mutants.py as fault:NAME."
+            f"There is no backend {name!r} of {operator}; there are {', '.join(table)}, the planted faults as "
+            f"fault:NAME, and yours as module:function or by an entry point of the group {ENTRY_POINTS!r}."
         )
-    backend: Backend = imported(name, BACKENDS[name])
-    return backend
+    return cast(Backend[Any], imported(name, table[name]))
+
+
+def _entry_points() -> dict[str, str]:
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
 
 
 def imported(name: str, place: str) -> Any:

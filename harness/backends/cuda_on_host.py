@@ -17,9 +17,22 @@ import numpy as np
 
 from harness import cuda_on_host
 from harness.backends import Backend
-from harness.case import BOX_RULES, DIRECTIONS, FLOATS, HALVES, METHODS, Array, Direction, Inputs, crops_dtype
+from harness.case import (
+    BOX_RULES,
+    DIRECTIONS,
+    FLOATS,
+    HALVES,
+    LAYOUTS,
+    METHODS,
+    SINGLE_AND_DOUBLE,
+    Array,
+    Direction,
+    Inputs,
+    crops_dtype,
+)
 from harness.cuda_on_host.memory import Described, dense, described, full, picked_order, written_beside
 from harness.cuda_on_host.memory import call as run_kernels
+from harness.sheet import Sheet
 
 cuda_on_host.compiler()  # or this backend is not here
 
@@ -88,15 +101,9 @@ class Kernels:
         return dense(image.shape, sums, 0, like=image)
 
 
-def refuses(inputs: Inputs, direction: Direction) -> str | None:
-    if inputs.image.dtype.name not in FLOATS:
-        return f"images of {inputs.image.dtype} are not taken yet"
-    return None
-
-
 def make(
     *, atomics: bool, library: Callable[[], Path] = cuda_on_host.kernel_library, order: int | None = None
-) -> Backend:
+) -> Backend[Inputs]:
     """The kernels of a library as a backend, with the threads in one order if it is given."""
     kernels = Kernels(library, atomics, order)
 
@@ -106,13 +113,25 @@ def make(
     return Backend(
         name="cuda_on_host" if atomics else "cuda_on_host_gather",
         title=f"roi_align (CUDA kernels on the CPU, {'atomics' if atomics else 'deterministic'})",
-        refuses=refuses,
+        sheet=Sheet(
+            operator="crop_and_resize",
+            directions=DIRECTIONS,
+            image_dtypes=FLOATS,
+            boxes_dtypes=SINGLE_AND_DOUBLE,
+            index_dtypes=("int32", "int64"),
+            layouts=LAYOUTS,
+            bad_input=("boxes",),
+            empty=True,
+            special_values=True,
+            methods=METHODS,
+            box_rules=BOX_RULES,
+            pinned=DIRECTIONS,
+            tensorflow_bits=("forward",) if atomics else ("forward", "grad_image"),
+            layout_order=("grad_boxes",),
+            unordered=("grad_image",) if atomics else (),
+        ),
         prepare=prepare,
         to_numpy=lambda result: result,
-        order_a=frozenset(DIRECTIONS),
-        tensorflow_bits=frozenset({"forward"} if atomics else {"forward", "grad_image"}),
-        layout_order=frozenset({"grad_boxes"}),
-        unordered=frozenset({"grad_image"} if atomics else ()),
     )
 
 

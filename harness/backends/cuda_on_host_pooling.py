@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from harness import cuda_on_host
-from harness.case import FLOATS, Array, Direction, crops_dtype
+from harness.backends import Backend
+from harness.case import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, crops_dtype
 from harness.cuda_on_host.memory import Described, call, dense, described, full, picked_order, written_beside
-from harness.roi_backends import RoiBackend
-from harness.roi_case import Mode, RoiInputs
+from harness.roi_case import MODES, Mode, RoiInputs
+from harness.sheet import Sheet
 
 cuda_on_host.compiler()  # or this backend is not here
 
@@ -126,26 +127,32 @@ def _levels(arrays: Sequence[Array]) -> Any:
     return _Levels(*map(described, arrays))
 
 
-def refuses(inputs: RoiInputs, direction: Direction) -> str | None:
-    if inputs.input.dtype.name not in FLOATS:
-        return f"maps of {inputs.input.dtype} are widened before the kernels"
-    return None
-
-
-def make(*, library: Callable[[], Path] = cuda_on_host.kernel_library, order: int | None = None) -> RoiBackend:
+def make(*, library: Callable[[], Path] = cuda_on_host.kernel_library, order: int | None = None) -> Backend[RoiInputs]:
     """The kernels of a library as a backend, with the threads in one order if it is given."""
     kernels = Kernels(library, order)
 
     def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Any]:
         return lambda: kernels.run(of_one_level(inputs), direction)[0]
 
-    return RoiBackend(
+    return Backend(
         name="cuda_on_host",
         title="roi_align (CUDA kernels on the CPU)",
-        refuses=refuses,
+        # The operator widens maps of integers before the kernels.
+        sheet=Sheet(
+            operator="roi_align",
+            directions=DIRECTIONS,
+            image_dtypes=FLOATS,
+            boxes_dtypes=SINGLE_AND_DOUBLE,
+            layouts=LAYOUTS,
+            bad_input=("boxes",),
+            empty=True,
+            special_values=True,
+            modes=MODES,
+            grids=("fixed", "adaptive"),
+            pinned=DIRECTIONS,
+        ),
         prepare=prepare,
         to_numpy=lambda result: result,
-        pinned=frozenset({"forward", "grad_image", "grad_boxes"}),
     )
 
 

@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from harness.backends import Backend
 from harness.backends.torch_arrays import host_tensor, to_numpy
-from harness.case import FLOATS, Array, Direction, Inputs
+from harness.case import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, Inputs
+from harness.sheet import Sheet
 
 
 def axis_positions(first: Tensor, last: Tensor, count: int, length: int) -> Tensor:
@@ -65,24 +66,13 @@ def crop_and_resize(
     return torch.where(inside[:, None], gathered, extrapolation_value).to(dtype)
 
 
-def refuses(inputs: Inputs, direction: Direction) -> str | None:
-    if inputs.box_rule != "normalized":
-        return "grid_sample is written here for normalised boxes only."
-    if direction != "grad_boxes" and inputs.method == "nearest":
-        return "grid_sample's nearest mode rounds halves to even: another rule."
-    if inputs.image.dtype.name not in FLOATS:
-        return "grid_sample takes no integer image."
-    if not inputs.boxes.size or not inputs.image.size:
-        return "grid_sample takes no empty input."
+def avoids(inputs: Inputs, direction: Direction) -> str | None:
     if direction == "grad_boxes" and not bool(np.all(np.isfinite(inputs.image))):
         return "grid_sample differentiates through samples that are masked afterwards, and 0 times NaN is NaN."
-    limit = 2.0**20
-    if not bool(np.all(np.abs(inputs.boxes) < limit)):
-        return "grid_sample is asked for finite boxes of moderate size only: it differentiates through all of them."
     return None
 
 
-def make(name: str, title: str, device: str, *, compiled: bool = False) -> Backend:
+def make(name: str, title: str, device: str, *, compiled: bool = False) -> Backend[Inputs]:
     """grid_sample on a device as a backend; compiled: through torch.compile, for the very shapes of each call."""
 
     def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
@@ -111,11 +101,22 @@ def make(name: str, title: str, device: str, *, compiled: bool = False) -> Backe
     return Backend(
         name=name,
         title=title,
-        refuses=refuses,
+        # Its nearest mode rounds halves to even, which is another rule.
+        sheet=Sheet(
+            operator="crop_and_resize",
+            directions=DIRECTIONS,
+            device=device,
+            image_dtypes=FLOATS,
+            boxes_dtypes=SINGLE_AND_DOUBLE,
+            index_dtypes=("int32", "int64"),
+            layouts=LAYOUTS,
+            special_values=True,
+            layout_order=("grad_boxes",),
+            unordered=("grad_image",) if device == "cuda" else (),
+        ),
         prepare=prepare,
         to_numpy=to_numpy,
-        layout_order=frozenset({"grad_boxes"}),
-        unordered=frozenset({"grad_image"}) if device == "cuda" else frozenset(),
+        avoids=avoids,
     )
 
 

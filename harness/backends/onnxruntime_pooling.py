@@ -14,32 +14,23 @@ import numpy as np
 import onnxruntime  # type: ignore[import-untyped, unused-ignore]
 from onnx import TensorProto, helper
 
-from harness.case import Array, Direction
-from harness.roi_backends import RoiBackend
+from harness.backends import Backend
+from harness.case import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.roi_case import RoiInputs
+from harness.sheet import Sheet
 
 _TYPES = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 _MOST = 1e4
 
 
-def refuses(inputs: RoiInputs, direction: Direction) -> str | None:
-    if direction != "forward":
-        return "ONNX Runtime's RoiAlign has no gradients here."
-    if inputs.mode != "avg":
-        return "ONNX Runtime's maximum is over weighted pixels, another rule."
-    if inputs.input.dtype.name not in _TYPES or inputs.boxes.dtype != inputs.input.dtype:
-        return "ONNX Runtime's RoiAlign takes float32 or float64 maps with boxes of the same type."
+def avoids(inputs: RoiInputs, direction: Direction) -> str | None:
     if not (np.abs(inputs.boxes[:, 1:].astype(np.float64)) < _MOST).all():
         return f"ONNX Runtime's RoiAlign is given finite boxes below {_MOST:.0f} pixels."
     if float(np.float32(inputs.spatial_scale)) != inputs.spatial_scale and inputs.input.dtype.name == "float64":
         return "ONNX Runtime keeps the scale in float32."
-    if not np.isfinite(inputs.input).all():
-        return "ONNX Runtime's RoiAlign multiplies pixels by weights of 0, so that NaN and infinity leak."
     edges = inputs.boxes[:, 1:].astype(np.float64)
     if inputs.aligned and inputs.sampling_ratio <= 0 and (edges[:, 2:] <= edges[:, :2]).any():
         return "ONNX Runtime's RoiAlign counts samples of an inverted box below 0."
-    if not inputs.input.size or not len(inputs.boxes):
-        return "ONNX Runtime's RoiAlign is given at least one pixel and one box."
     return None
 
 
@@ -85,10 +76,19 @@ def run_max(inputs: RoiInputs) -> Array:
     return _call(inputs, "max")()
 
 
-backend = RoiBackend(
+backend = Backend(
     name="onnxruntime",
     title=f"ONNX Runtime {onnxruntime.__version__} (CPU)",
-    refuses=refuses,
+    # Its maximum is over weighted pixels, another rule; pixels are multiplied by weights of 0, so that NaN leaks.
+    sheet=Sheet(
+        operator="roi_align",
+        image_dtypes=SINGLE_AND_DOUBLE,
+        boxes_dtypes=SINGLE_AND_DOUBLE,
+        layouts=LAYOUTS,
+        same_dtype=True,
+        grids=("fixed", "adaptive"),
+    ),
+    avoids=avoids,
     prepare=lambda inputs, direction: _call(inputs, "avg"),
     to_numpy=np.asarray,
 )

@@ -14,7 +14,19 @@ from typing import Any
 import numpy as np
 
 from harness.backends import Backend
-from harness.case import DIRECTIONS, FLOATS, Array, Direction, Inputs, crops_dtype
+from harness.case import (
+    BOX_RULES,
+    DIRECTIONS,
+    FLOATS,
+    LAYOUTS,
+    METHODS,
+    SINGLE_AND_DOUBLE,
+    Array,
+    Direction,
+    Inputs,
+    crops_dtype,
+)
+from harness.sheet import INTEGERS, Sheet
 
 Scalar = Any  # an np.float32 or np.float64: every operation on it is rounded once
 Pair = tuple[Scalar, Scalar]
@@ -263,17 +275,32 @@ FUNCTIONS: dict[Direction, Callable[[Steps, Inputs], Array]] = {
 
 # It takes about ten microseconds an output: what takes longer than a second is better asked of somebody else.
 _MOST_OUTPUTS = 100_000
+SHEET = Sheet(
+    operator="crop_and_resize",
+    directions=DIRECTIONS,
+    image_dtypes=(*FLOATS, *INTEGERS),
+    boxes_dtypes=SINGLE_AND_DOUBLE,
+    index_dtypes=("int32", "int64"),
+    layouts=LAYOUTS,
+    bad_input=("boxes",),
+    empty=True,
+    special_values=True,
+    methods=METHODS,
+    box_rules=BOX_RULES,
+    pinned=DIRECTIONS,
+    tensorflow_bits=("forward", "grad_image"),
+)
 
 
-def refuses(inputs: Inputs, direction: Direction) -> str | None:
+def avoids(inputs: Inputs, direction: Direction) -> str | None:
     if inputs.upstream.size > _MOST_OUTPUTS:
         return f"{inputs.upstream.size:,} outputs are too many for plain loops; at most {_MOST_OUTPUTS:,} are taken."
-    if direction == "grad_image" and inputs.image.dtype.name not in FLOATS:
-        return f"An image of {inputs.image.dtype} has no gradient."
     return None
 
 
-def build(steps: Steps, *, name: str = "reference", title: str = "the rule, step by step (NumPy scalars)") -> Backend:
+def build(
+    steps: Steps, *, name: str = "reference", title: str = "the rule, step by step (NumPy scalars)"
+) -> Backend[Inputs]:
     """The backend that follows these steps."""
 
     def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
@@ -286,11 +313,10 @@ def build(steps: Steps, *, name: str = "reference", title: str = "the rule, step
     return Backend(
         name=name,
         title=title,
-        refuses=refuses,
+        sheet=SHEET,
         prepare=prepare,
         to_numpy=np.asarray,
-        order_a=frozenset(DIRECTIONS),
-        tensorflow_bits=frozenset({"forward", "grad_image"}),
+        avoids=avoids,
     )
 
 

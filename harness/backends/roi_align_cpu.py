@@ -10,5 +10,5 @@ backend = make(
     name="roi_align",
     title=f"roi_align {version('roi-align')} (CPU)",
     device="cpu",
-    tensorflow_bits=frozenset({"forward", "grad_image"}),
+    tensorflow_bits=("forward", "grad_image"),
 )

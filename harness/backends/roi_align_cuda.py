@@ -26,15 +26,15 @@ backend = make(
     name="roi_align_cuda",
     title=f"{_TITLE})",
     device="cuda",
-    tensorflow_bits=frozenset({"forward"}),
-    layout_order=frozenset({"grad_boxes"}),
-    unordered=frozenset({"grad_image"}),
+    tensorflow_bits=("forward",),
+    layout_order=("grad_boxes",),
+    unordered=("grad_image",),
 )
 deterministic = make(
     name="roi_align_cuda_deterministic",
     title=f"{_TITLE}, deterministic)",
     device="cuda",
-    tensorflow_bits=frozenset({"forward", "grad_image"}),
-    layout_order=frozenset({"grad_boxes"}),
+    tensorflow_bits=("forward", "grad_image"),
+    layout_order=("grad_boxes",),
     deterministic=True,
 )

@@ -7,21 +7,17 @@ from importlib.metadata import version
 
 import torch
 
-from harness.backends.roi_align_torch import device_tensor
+from harness.backends import Backend
+from harness.backends.roi_align_torch import device_tensor, names
 from harness.backends.torch_arrays import to_numpy
-from harness.case import Direction
-from harness.roi_backends import RoiBackend
-from harness.roi_case import RoiInputs
+from harness.case import DIRECTIONS, LAYOUTS, Direction
+from harness.roi_case import MODES, RoiInputs
+from harness.sheet import Sheet
 from roi_align import roi_align
+from roi_align.functional import BOX_DTYPES, IMAGE_DTYPES
 
 
-def refuses(inputs: RoiInputs, direction: Direction) -> str | None:
-    if direction == "grad_image" and inputs.input.dtype.kind in "iu":
-        return "a map of integers has no gradient"
-    return None
-
-
-def make(name: str, title: str, device: str) -> RoiBackend:
+def make(name: str, title: str, device: str) -> Backend[RoiInputs]:
     """The operator on a device as a backend."""
 
     def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], torch.Tensor]:
@@ -45,14 +41,21 @@ def make(name: str, title: str, device: str) -> RoiBackend:
         pooled, upstream = pool(), device_tensor(inputs.upstream, device)
         return lambda: torch.autograd.grad(pooled, wanted, upstream, retain_graph=True)[0]
 
-    return RoiBackend(
-        name=name,
-        title=title,
-        refuses=refuses,
-        prepare=prepare,
-        to_numpy=to_numpy,
-        pinned=frozenset({"forward", "grad_image", "grad_boxes"}),
+    sheet = Sheet(
+        operator="roi_align",
+        directions=DIRECTIONS,
+        device=device,
+        image_dtypes=names(IMAGE_DTYPES),
+        boxes_dtypes=names(BOX_DTYPES),
+        layouts=LAYOUTS,
+        bad_input=("boxes", "indices"),
+        empty=True,
+        special_values=True,
+        modes=MODES,
+        grids=("fixed", "adaptive"),
+        pinned=DIRECTIONS,
     )
+    return Backend(name=name, title=title, sheet=sheet, prepare=prepare, to_numpy=to_numpy)
 
 
 backend = make("roi_align", f"roi_align {version('roi-align')} (CPU)", "cpu")

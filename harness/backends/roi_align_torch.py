@@ -5,14 +5,15 @@ The layout of the inputs is passed on as it is: whether the operator keeps it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 
 from harness.backends import Backend
 from harness.backends.torch_arrays import host_tensor, to_numpy
-from harness.case import Array, Direction, Inputs
+from harness.case import BOX_RULES, DIRECTIONS, LAYOUTS, METHODS, Array, Direction, Inputs
+from harness.sheet import Sheet
 from roi_align import RoIAlign, crop_and_resize
 from roi_align.functional import BOX_DTYPES, IMAGE_DTYPES
 
@@ -39,13 +40,12 @@ def device_tensor(array: Array, device: str) -> torch.Tensor:
     return memory.as_strided(host.shape, host.stride(), start)
 
 
-def refuses(inputs: Inputs, direction: Direction) -> str | None:
-    if inputs.image.dtype.name not in [str(dtype).removeprefix("torch.") for dtype in IMAGE_DTYPES]:
-        return f"images of {inputs.image.dtype} are not taken"
-    if inputs.boxes.dtype.name not in [str(dtype).removeprefix("torch.") for dtype in BOX_DTYPES]:
-        return f"boxes of {inputs.boxes.dtype} are not taken"
-    if direction == "grad_image" and inputs.image.dtype.kind in "iu":
-        return "an image of integers has no gradient"
+def names(dtypes: Iterable[torch.dtype]) -> tuple[str, ...]:
+    """NumPy's names of torch's dtypes."""
+    return tuple(str(dtype).removeprefix("torch.") for dtype in dtypes)
+
+
+def avoids(inputs: Inputs, direction: Direction) -> str | None:
     if inputs.box_rule != "normalized" and inputs.method != "bilinear":
         return "RoIAlign has no method: it is bilinear"
     return None
@@ -56,11 +56,11 @@ def make(
     title: str,
     device: str,
     *,
-    tensorflow_bits: frozenset[Direction],
-    layout_order: frozenset[Direction] = frozenset(),
-    unordered: frozenset[Direction] = frozenset(),
+    tensorflow_bits: tuple[Direction, ...],
+    layout_order: tuple[Direction, ...] = (),
+    unordered: tuple[Direction, ...] = (),
     deterministic: bool = False,
-) -> Backend:
+) -> Backend[Inputs]:
     """The operator on a device as a backend.
 
     deterministic: gradients are asked for under torch.use_deterministic_algorithms(True).
@@ -98,13 +98,27 @@ def make(
     return Backend(
         name=name,
         title=title,
-        refuses=refuses,
+        sheet=Sheet(
+            operator="crop_and_resize",
+            directions=DIRECTIONS,
+            device=device,
+            image_dtypes=names(IMAGE_DTYPES),
+            boxes_dtypes=names(BOX_DTYPES),
+            index_dtypes=("int32", "int64"),
+            layouts=LAYOUTS,
+            bad_input=("boxes", "indices"),
+            empty=True,
+            special_values=True,
+            methods=METHODS,
+            box_rules=BOX_RULES,
+            pinned=DIRECTIONS,
+            tensorflow_bits=tensorflow_bits,
+            layout_order=layout_order,
+            unordered=unordered,
+        ),
         prepare=prepare,
         to_numpy=to_numpy,
-        order_a=frozenset({"forward", "grad_image", "grad_boxes"}),
-        tensorflow_bits=tensorflow_bits,
-        layout_order=layout_order,
-        unordered=unordered,
+        avoids=avoids,
     )
 
 

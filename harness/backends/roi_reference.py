@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.case import Array, Direction, crops_dtype
-from harness.roi_backends import RoiBackend
-from harness.roi_case import RoiInputs
+from harness.backends import Backend
+from harness.case import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, crops_dtype
+from harness.roi_case import MODES, RoiInputs
+from harness.sheet import INTEGERS, Sheet
 
 Scalar = Any  # a NumPy scalar, which rounds to its own type after every operation
 Tap = tuple[int, int, Scalar]
@@ -250,9 +251,22 @@ _DIRECTIONS = {"forward": _forward, "grad_image": _grad_input, "grad_boxes": _gr
 _MOST_SAMPLES = 100
 
 
-def refuses(inputs: RoiInputs, direction: Direction) -> str | None:
-    if direction == "grad_image" and inputs.input.dtype.kind in "iu":
-        return "a map of integers has no gradient"
+SHEET = Sheet(
+    operator="roi_align",
+    directions=DIRECTIONS,
+    image_dtypes=(*FLOATS, *INTEGERS),
+    boxes_dtypes=SINGLE_AND_DOUBLE,
+    layouts=LAYOUTS,
+    bad_input=("boxes",),
+    empty=True,
+    special_values=True,
+    modes=MODES,
+    grids=("fixed", "adaptive"),
+    pinned=DIRECTIONS,
+)
+
+
+def avoids(inputs: RoiInputs, direction: Direction) -> str | None:
     with np.errstate(all="ignore"):
         sides = np.abs(inputs.boxes[:, 1:].astype(np.float64) * inputs.spatial_scale)
         if not (sides < _MOST_SAMPLES).all():
@@ -260,7 +274,7 @@ def refuses(inputs: RoiInputs, direction: Direction) -> str | None:
     return None
 
 
-def build(steps: Steps, name: str = "reference", title: str = "NumPy, sample by sample") -> RoiBackend:
+def build(steps: Steps, name: str = "reference", title: str = "NumPy, sample by sample") -> Backend[RoiInputs]:
     """The reference with these steps."""
 
     def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Array]:
@@ -275,7 +289,7 @@ def build(steps: Steps, name: str = "reference", title: str = "NumPy, sample by 
 
         return call
 
-    return RoiBackend(name, title, refuses, prepare, np.asarray, frozenset({"forward", "grad_image", "grad_boxes"}))
+    return Backend(name, title, SHEET, prepare, np.asarray, avoids)
 
 
 STEPS = Steps()

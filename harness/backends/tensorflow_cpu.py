@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from harness.backends import Backend
-from harness.case import Array, Direction, Inputs
+from harness.case import DIRECTIONS, LAYOUTS, METHODS, Array, Direction, Inputs
+from harness.sheet import Sheet
 
 # Read once, when TensorFlow's library is loaded. oneDNN has no crop_and_resize: it would only print a notice.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -30,26 +31,13 @@ tf.config.experimental.enable_op_determinism()
 tf.random.set_seed(0)
 
 _IMAGE_DTYPES = ("uint8", "uint16", "int8", "int16", "int32", "int64", "float16", "float32")
-# Its forward casts positions to integers before it looks whether they are inside, and dies of what does not fit:
-# [3.4e38, 0, -3.4e38, 1] aborts the process.
-_LARGEST_COORDINATE = 1e6
 
 
-def refuses(inputs: Inputs, direction: Direction) -> str | None:
-    """Why TensorFlow cannot be asked for this direction of these inputs, or None if it can."""
+def avoids(inputs: Inputs, direction: Direction) -> str | None:
+    """Why TensorFlow is not asked for this direction of these inputs, or None if it can be."""
     dtype = inputs.image.dtype.name
-    if inputs.box_rule != "normalized":
-        return f"TensorFlow knows normalised boxes only, not the box rule {inputs.box_rule!r}."
-    if dtype == "float64":
-        return "TensorFlow computes float64 images in float32."
-    if dtype not in _IMAGE_DTYPES:
-        return f"TensorFlow's crop_and_resize takes no {dtype} images."
     if direction == "grad_image" and dtype != "float32":
         return f"TensorFlow's image gradient of {dtype} images is missing, or is summed in half precision."
-    if inputs.boxes.dtype != np.float32:
-        return f"TensorFlow takes float32 boxes, not {inputs.boxes.dtype}."
-    if not bool(np.all(np.abs(inputs.boxes) <= _LARGEST_COORDINATE)):  # a NaN is not <= either
-        return f"TensorFlow may abort the process on boxes that are not finite or exceed {_LARGEST_COORDINATE:g}."
     return None
 
 
@@ -98,9 +86,21 @@ def _channels_last(array: Array) -> Array:
 backend = Backend(
     name="tensorflow",
     title=f"TensorFlow {tf.__version__} (CPU)",
-    refuses=refuses,
+    # It takes float64 images, and computes them in float32: another rule. Its forward casts positions to integers
+    # before it looks whether they are inside, and dies of what does not fit: [3.4e38, 0, -3.4e38, 1] ends the process.
+    sheet=Sheet(
+        operator="crop_and_resize",
+        directions=DIRECTIONS,
+        image_dtypes=_IMAGE_DTYPES,
+        index_dtypes=("int32", "int64"),
+        layouts=LAYOUTS,
+        empty=True,
+        special_values=True,
+        methods=METHODS,
+        pinned=("forward", "grad_image"),
+        tensorflow_bits=("forward", "grad_image"),
+    ),
     prepare=prepare,
     to_numpy=to_numpy,
-    order_a=frozenset({"forward", "grad_image"}),
-    tensorflow_bits=frozenset({"forward", "grad_image"}),
+    avoids=avoids,
 )

@@ -16,14 +16,12 @@ import torchvision  # type: ignore[import-untyped, unused-ignore]
 from torchvision.ops import roi_align  # type: ignore[import-untyped, unused-ignore]
 
 from harness.backends import Backend
-from harness.case import Array, Direction, Inputs
+from harness.case import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, Inputs
+from harness.sheet import Sheet
 
 
-def make(name: str, device: str, image_dtypes: tuple[str, ...]) -> Backend:
+def make(name: str, device: str, image_dtypes: tuple[str, ...]) -> Backend[Inputs]:
     """The operator on a device as a backend, for images of these types."""
-
-    def refuses(inputs: Inputs, direction: Direction) -> str | None:
-        return _refuses(inputs, direction, image_dtypes)
 
     def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
         return _prepare(inputs, direction, device)
@@ -31,27 +29,21 @@ def make(name: str, device: str, image_dtypes: tuple[str, ...]) -> Backend:
     return Backend(
         name=name,
         title=f"torchvision {torchvision.__version__.partition('+')[0]} roi_align (another rule)",
-        refuses=refuses,
+        sheet=Sheet(
+            operator="crop_and_resize",
+            directions=("forward", "grad_image"),
+            device=device,
+            image_dtypes=image_dtypes,
+            boxes_dtypes=SINGLE_AND_DOUBLE,
+            index_dtypes=("int32", "int64"),
+            layouts=LAYOUTS,
+            empty=True,
+            special_values=True,
+        ),
         prepare=prepare,
         to_numpy=to_numpy,
         same_rule=False,
     )
-
-
-def _refuses(inputs: Inputs, direction: Direction, image_dtypes: tuple[str, ...]) -> str | None:
-    """Why torchvision cannot be asked for this direction of these inputs, or None if it can."""
-    if direction == "grad_boxes":
-        return "torchvision's roi_align has no gradient of the boxes."
-    if inputs.box_rule != "normalized":
-        return f"Only normalised boxes are turned into torchvision's, not the box rule {inputs.box_rule!r}."
-    if inputs.method != "bilinear":
-        return f"torchvision's roi_align is bilinear, not {inputs.method!r}."
-    if inputs.image.dtype.name not in image_dtypes:
-        taken = " and ".join(image_dtypes)
-        return f"torchvision's roi_align is asked for {taken} images here, not {inputs.image.dtype}."
-    if not bool(np.all(np.isfinite(inputs.boxes))):
-        return "torchvision's roi_align is given finite boxes only."
-    return None
 
 
 def _prepare(inputs: Inputs, direction: Direction, device: str) -> Callable[[], Any]:

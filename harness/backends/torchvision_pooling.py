@@ -14,34 +14,27 @@ import torch
 import torchvision  # type: ignore[import-untyped, unused-ignore]
 from torchvision.ops import roi_align  # type: ignore[import-untyped, unused-ignore]
 
+from harness.backends import Backend
 from harness.backends.torch_arrays import to_numpy
-from harness.case import Direction
-from harness.roi_backends import RoiBackend
+from harness.case import LAYOUTS, SINGLE_AND_DOUBLE, Direction
 from harness.roi_case import RoiInputs
+from harness.sheet import Sheet
 
 # A box is asked for up to this many pixels: an adaptive grid allocates as many samples as it has.
 _MOST = 1e4
 
 
-def refuses(inputs: RoiInputs, direction: Direction) -> str | None:
-    if direction == "grad_boxes":
-        return "torchvision's roi_align has no gradient of the boxes."
-    if inputs.mode != "avg":
-        return "torchvision's roi_align takes the mean only."
-    if inputs.input.dtype.name not in ("float32", "float64") or inputs.boxes.dtype != inputs.input.dtype:
-        return "torchvision's roi_align takes float32 or float64 maps with boxes of the same type."
+def avoids(inputs: RoiInputs, direction: Direction) -> str | None:
     edges = inputs.boxes[:, 1:]
     if not (np.abs(edges.astype(np.float64)) < _MOST).all():
         return f"torchvision's roi_align is given finite boxes below {_MOST:.0f} pixels."
     turned = np.sign(edges[:, 2:] - edges[:, :2]).prod(axis=1) < 0
-    if not np.isfinite(inputs.input).all():
-        return "torchvision's roi_align multiplies pixels by weights of 0, so that NaN and infinity leak."
     if inputs.aligned and inputs.sampling_ratio <= 0 and turned.any():
         return "torchvision's roi_align raises for an adaptive grid of a box that is inverted on one axis."
     return None
 
 
-def make(name: str, device: str, pinned: frozenset[Direction]) -> RoiBackend:
+def make(name: str, device: str, pinned: tuple[Direction, ...], unordered: tuple[Direction, ...]) -> Backend[RoiInputs]:
     """The operator on a device as a backend, on NCHW copies: it has no kernels for another layout."""
 
     def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Any]:
@@ -59,14 +52,27 @@ def make(name: str, device: str, pinned: frozenset[Direction]) -> RoiBackend:
         pooled, upstream = pool(), torch.from_numpy(np.array(inputs.upstream, order="C")).to(device)
         return lambda: torch.autograd.grad(pooled, features, upstream, retain_graph=True)[0]
 
-    return RoiBackend(
+    return Backend(
         name=name,
         title=f"torchvision {torchvision.__version__.partition('+')[0]} ({device.upper()})",
-        refuses=refuses,
+        # Pixels are multiplied by weights of 0, so that NaN and infinity leak.
+        sheet=Sheet(
+            operator="roi_align",
+            directions=("forward", "grad_image"),
+            device=device,
+            image_dtypes=SINGLE_AND_DOUBLE,
+            boxes_dtypes=SINGLE_AND_DOUBLE,
+            layouts=LAYOUTS,
+            same_dtype=True,
+            empty=True,
+            grids=("fixed", "adaptive"),
+            pinned=pinned,
+            unordered=unordered,
+        ),
         prepare=prepare,
         to_numpy=to_numpy,
-        pinned=pinned,
+        avoids=avoids,
     )
 
 
-backend = make("torchvision", "cpu", frozenset({"forward", "grad_image"}))
+backend = make("torchvision", "cpu", pinned=("forward", "grad_image"), unordered=())

@@ -10,4 +10,4 @@ from harness.backends.torchvision_pooling import make
 if not torch.cuda.is_available():
     raise MissingLibrary("torchvision_cuda needs a GPU, and torch.cuda.is_available() is False on this machine.")
 
-backend = make("torchvision_cuda", "cuda", frozenset())
+backend = make("torchvision_cuda", "cuda", pinned=(), unordered=("grad_image",))

@@ -10,7 +10,7 @@ import pytest
 from harness import golden
 from harness.agreement import differing, unlike_tensorflow
 from harness.case import DIRECTIONS
-from harness.judge import failure
+from harness.trial import failure
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def stored() -> golden.Golden:
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_results_are_those_of_the_golden_vectors(backend, stored, tally, direction):
     what = f"{direction} against TensorFlow {stored.tensorflow}'s golden vectors"
-    if direction not in backend.tensorflow_bits:
+    if direction not in backend.sheet.tensorflow_bits:
         what += ", by bounds"
     for vector in stored.vectors:
         inputs, want = vector.inputs(), vector.results[direction]

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from harness import strategies
 from harness.agreement import differing, unlike_tensorflow
 from harness.case import Case
-from harness.judge import failure
+from harness.trial import failure
 
 # TensorFlow computes float32, and may end the process on a box that is not finite.
 FLOAT32 = {"image_dtypes": ["float32"], "boxes_dtypes": ["float32"], "finite_boxes": True}
@@ -29,7 +29,7 @@ MANY = settings(max_examples=max(2000, settings().max_examples))
 
 
 def _assert_same(backend, tensorflow, case, direction, tally) -> None:
-    if direction not in backend.order_a:
+    if direction not in backend.sheet.pinned:
         pytest.skip(f"{backend.title} does not claim TensorFlow's order of rounding")
     inputs = case.inputs()
     for each in (backend, tensorflow):
@@ -102,7 +102,7 @@ def test_whole_image_box_drops_the_last_row_as_tensorflow_does(backend, tensorfl
     )  # fmt: skip
     inputs = case.inputs()
     for each in (backend, tensorflow):
-        if "forward" not in each.order_a:
+        if "forward" not in each.sheet.pinned:
             pytest.skip(f"{each.title} does not claim TensorFlow's order of rounding")
         crops = each.run(inputs, "forward")
         assert (crops[0, 0, -1] == -5).all()

@@ -14,7 +14,7 @@ from harness import gate, strategies
 from harness.agreement import differing
 from harness.backends import Backend, MissingLibrary, load
 from harness.case import BOX_RULES, FLOATS, Inputs
-from harness.judge import failure
+from harness.trial import failure
 from roi_align import crop_and_resize
 
 pytestmark = pytest.mark.package

@@ -10,7 +10,7 @@ import pytest
 from harness import roi_golden
 from harness.agreement import differing
 from harness.roi_agreement import beyond_two_bounds
-from harness.roi_judge import failure
+from harness.trial import failure
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def test_results_are_those_of_the_golden_vectors(roi_backend, stored, tally, dir
         if roi_backend.refuses(inputs, direction):
             continue
         got = roi_backend.run(inputs, direction)
-        apart = beyond_two_bounds(inputs, direction, got, want, pinned=direction in roi_backend.pinned)
+        apart = beyond_two_bounds(inputs, direction, got, want, pinned=direction in roi_backend.sheet.pinned)
         what = f"roi_align, {direction} against torchvision {stored.torchvision}'s golden vectors"
         tally.bits(what, got.size, int(differing(got, want).sum()))
         assert apart is None, failure(roi_backend, vector.case, direction, apart)
@@ -41,7 +41,7 @@ def test_a_corrupted_vector_is_found(roi_backend, stored, direction):
         pytest.skip("it is not asked for this")
     wrong = vector.results[direction].copy()
     wrong.flat[np.argmax(np.abs(wrong))] *= 1.001
-    pinned = direction in roi_backend.pinned
+    pinned = direction in roi_backend.sheet.pinned
     got = roi_backend.run(inputs, direction)
     assert beyond_two_bounds(inputs, direction, got, wrong, pinned=pinned) is not None
     assert beyond_two_bounds(inputs, direction, got, vector.results[direction], pinned=pinned) is None

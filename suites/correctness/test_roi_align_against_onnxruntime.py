@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
-from harness import roi_backends
+from harness import backends
 from harness.backends import MissingLibrary
 from harness.backends import roi_reference as rule
 from harness.roi_agreement import beyond_two_bounds
-from harness.roi_judge import failure, judge, run
 from harness.roi_strategies import roi_cases
+from harness.trial import failure, judge, run
 
 CASES = {
     "image_dtypes": ["float32", "float64"],
@@ -26,9 +26,9 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def onnxruntime() -> roi_backends.RoiBackend:
+def onnxruntime() -> backends.Backend:
     try:
-        return roi_backends.load("onnxruntime")
+        return backends.load("onnxruntime", "roi_align")
     except MissingLibrary as missing:
         pytest.skip(str(missing))
 

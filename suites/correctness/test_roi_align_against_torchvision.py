@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from harness.agreement import differing
 from harness.roi_agreement import beyond_two_bounds
 from harness.roi_case import RoiCase, Row
-from harness.roi_judge import failure
 from harness.roi_strategies import roi_cases
 from harness.strategies import exact
+from harness.trial import failure
 
 CASES = {
     "image_dtypes": ["float32", "float32", "float64"],
@@ -76,7 +76,7 @@ def test_results_are_torchvisions(roi_backend, torchvision, tally):
                 if roi_backend.refuses(inputs, direction) or torchvision.refuses(inputs, direction):
                     continue
                 got, want = roi_backend.run(inputs, direction), torchvision.run(inputs, direction)
-                pinned = direction in roi_backend.pinned
+                pinned = direction in roi_backend.sheet.pinned
                 apart = beyond_two_bounds(inputs, direction, got, want, pinned=pinned)
                 what = f"roi_align, {direction} against torchvision, {setting}"
                 tally.bits(what, got.size, int(differing(got, want).sum()))

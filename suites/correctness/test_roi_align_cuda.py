@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.backends import MissingLibrary
-from harness.roi_backends import load
+from harness.backends import MissingLibrary, load
 from harness.roi_case import MODES
 from roi_align import library, multiscale_roi_align, roi_align, roi_library
 
@@ -55,7 +54,7 @@ def test_results_on_cuda_have_shapes_and_layouts_before_any_kernel_runs(monkeypa
 @pytest.fixture
 def cuda() -> str:
     try:
-        load("roi_align_cuda")
+        load("roi_align_cuda", "roi_align")
     except MissingLibrary as missing:
         pytest.skip(str(missing))
     return "cuda"

@@ -7,13 +7,12 @@ import torch
 from hypothesis import given
 
 from harness.agreement import differing
-from harness.backends import MissingLibrary
+from harness.backends import Backend, MissingLibrary, load
 from harness.case import FLOATS
 from harness.roi_agreement import beyond_two_bounds
-from harness.roi_backends import RoiBackend, load
 from harness.roi_case import MODES
-from harness.roi_judge import failure
 from harness.roi_strategies import roi_cases
+from harness.trial import failure
 from roi_align import roi_align
 
 pytestmark = pytest.mark.package
@@ -22,9 +21,9 @@ each_mode = pytest.mark.parametrize("mode", MODES)
 
 
 @pytest.fixture
-def on_cuda() -> RoiBackend:
+def on_cuda() -> Backend:
     try:
-        return load("roi_align_cuda")
+        return load("roi_align_cuda", "roi_align")
     except MissingLibrary as missing:
         pytest.skip(str(missing))
 
@@ -32,7 +31,7 @@ def on_cuda() -> RoiBackend:
 @each_mode
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_the_forward_has_the_cpus_bits_in_every_dtype(on_cuda, tally, dtype, mode):
-    cpu = load("roi_align")
+    cpu = load("roi_align", "roi_align")
 
     @given(case=roi_cases(image_dtypes=[dtype], modes=[mode], channels=(1, 2, 3, 8, 35)))
     def holds(case):
@@ -49,7 +48,7 @@ def test_the_forward_has_the_cpus_bits_in_every_dtype(on_cuda, tally, dtype, mod
 @pytest.mark.parametrize("direction", ["grad_image", "grad_boxes"])
 @given(case=roi_cases(image_dtypes=["float32", "float64"], channels=(1, 3, 8, 35), values=["normal", "ramp"]))
 def test_gradients_are_the_cpus_within_two_bounds(on_cuda, direction, mode, case):
-    got, want = (backend.run(case.inputs(), direction) for backend in (on_cuda, load("roi_align")))
+    got, want = (backend.run(case.inputs(), direction) for backend in (on_cuda, load("roi_align", "roi_align")))
     apart = beyond_two_bounds(case.inputs(), direction, got, want)
     assert apart is None, failure(on_cuda, case, direction, apart)
 

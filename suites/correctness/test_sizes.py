@@ -14,7 +14,8 @@ import pytest
 from harness import gate
 from harness.agreement import differing
 from harness.case import HALVES, Inputs
-from harness.judge import judge, run
+from harness.judge import judge
+from harness.trial import run
 
 
 def _inputs(shape, rows, crop_size, method="bilinear", seed=0) -> Inputs:
@@ -57,10 +58,10 @@ def test_bits_do_not_depend_on_the_size(backend, tensorflow, tally, shape, rows,
     if layout == "channels_last":
         inputs = replace(inputs, image=_channels_last(inputs.image), upstream=_channels_last(inputs.upstream))
     for direction in ("forward", "grad_image"):
-        if backend.refuses(inputs, direction) or direction not in backend.order_a:
+        if backend.refuses(inputs, direction) or direction not in backend.sheet.pinned:
             continue
         got = backend.run(inputs, direction)
-        if direction not in backend.tensorflow_bits:
+        if direction not in backend.sheet.tensorflow_bits:
             found = gate.check(backend, inputs, direction, got, lambda: None)
             assert found.passed, found.message
             continue
@@ -79,7 +80,7 @@ def test_halves_of_all_sizes_are_float32_rounded_once(backend, tally, shape, row
         if backend.refuses(inputs, direction) or backend.refuses(wide, direction):
             continue
         got = backend.run(inputs, direction)
-        if direction in backend.unordered:
+        if direction in backend.sheet.unordered:
             found = gate.check(backend, inputs, direction, got, lambda: None)
             assert found.passed, found.message
             continue
@@ -95,7 +96,7 @@ def test_box_gradients_of_all_sizes_are_within_the_oracles_bound(backend, tally,
         pytest.skip(str(backend.refuses(inputs, "grad_boxes")))
     rows_looked_at = sorted({0, rows // 2, rows - 1})
     places = [(row, column) for row in rows_looked_at for column in range(4)]
-    order_a = "grad_boxes" in backend.order_a
+    order_a = "grad_boxes" in backend.sheet.pinned
     verdict = judge(inputs, "grad_boxes", run(backend, inputs, "grad_boxes"), order_a=order_a, places=places)
     assert verdict.passed, str(verdict)
     tally.bound("grad_boxes, large", verdict.fraction)

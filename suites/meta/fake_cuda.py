@@ -87,7 +87,7 @@ def pytest_configure(config: Any) -> None:
     """The plugin: every call takes a kernel of 50 µs, whatever it computes."""
     import torch
 
-    from harness import backends, cuda_device, roi_backends, workloads
+    from harness import backends, cuda_device, workloads
     from harness.backends import grid_sample, roi_align_pooling, roi_align_torch, torchvision_cpu, torchvision_pooling
 
     stream = install(setattr)
@@ -112,14 +112,17 @@ def pytest_configure(config: Any) -> None:
 
         return replace(backend, prepare=prepare)
 
-    forward, boxes = frozenset({"forward"}), frozenset({"grad_boxes"})
-    image = frozenset({"grad_image"})
     made = {
         "roi_align_cuda": roi_align_torch.make(
-            "roi_align_cuda", "fake", "cpu", tensorflow_bits=forward, layout_order=boxes, unordered=image
+            "roi_align_cuda",
+            "fake",
+            "cpu",
+            tensorflow_bits=("forward",),
+            layout_order=("grad_boxes",),
+            unordered=("grad_image",),
         ),
         "roi_align_cuda_deterministic": roi_align_torch.make(
-            "roi_align_cuda_deterministic", "fake", "cpu", tensorflow_bits=forward | image, deterministic=True
+            "roi_align_cuda_deterministic", "fake", "cpu", tensorflow_bits=("forward", "grad_image"), deterministic=True
         ),
         "torchvision_cuda": torchvision_cpu.make("torchvision_cuda", "cpu", ("float32",)),
         "grid_sample_cuda": grid_sample.make("grid_sample_cuda", "fake", "cpu"),
@@ -127,11 +130,11 @@ def pytest_configure(config: Any) -> None:
     }
     for name, backend in made.items():
         globals()[name] = timed(backend)
-        backends.BACKENDS[name] = f"{__name__}:{name}"
+        backends.BACKENDS["crop_and_resize"][name] = f"{__name__}:{name}"
     poolers = {"roi_align_cuda": roi_align_pooling.backend, "torchvision_cuda": torchvision_pooling.backend}
     for name, pooler in poolers.items():
         globals()[f"{name}_pooling"] = timed(pooler)
-        roi_backends.ROI_BACKENDS[name] = f"{__name__}:{name}_pooling"
+        backends.BACKENDS["roi_align"][name] = f"{__name__}:{name}_pooling"
     workloads.WORKLOADS = (
         replace(workloads.SMOKE, name="small"),
         replace(workloads.SMOKE, name="line", series="boxes", size=20),

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from harness.backends import MissingLibrary
+from harness.backends import Backend, MissingLibrary, load
 from harness.case import FLOATS
 from harness.cuda_on_host import Change
-from harness.roi_backends import RoiBackend, load
 from harness.roi_case import MODES, RoiCase
 from harness.roi_strategies import roi_cases
 
@@ -112,8 +111,8 @@ LARGE = {
 
 
 @functools.cache
-def cpu() -> RoiBackend:
+def cpu() -> Backend:
     try:
-        return load("roi_align")
+        return load("roi_align", "roi_align")
     except MissingLibrary as missing:
         pytest.skip(str(missing))

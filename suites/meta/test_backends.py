@@ -9,19 +9,23 @@ import torch
 from harness.backends import BACKENDS, MissingLibrary, load
 from harness.backends.roi_align_torch import device_tensor, make
 from harness.case import LAYOUTS, Case, Layout
+from harness.sheet import OperatorName
 
 CASE = Case(
     shape=(2, 3, 5, 6), boxes=((0.1, 0.2, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)), box_indices=(1, 0), crop_size=(2, 3)
 )
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-def test_each_has_its_name_or_says_what_is_missing(name: str) -> None:
+@pytest.mark.parametrize(
+    ("operator", "name"), [(operator, name) for operator in BACKENDS for name in BACKENDS[operator]]
+)
+def test_each_has_its_name_or_says_what_is_missing(operator: OperatorName, name: str) -> None:
     try:
-        backend = load(name)
+        backend = load(name, operator)
     except MissingLibrary as missing:
         pytest.skip(str(missing))
     assert backend.name == name
+    assert backend.sheet.operator == operator
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
@@ -54,7 +58,7 @@ def test_empty_inputs_reach_a_device() -> None:
 def test_the_deterministic_gradient_alone_is_asked_for_so_and_the_switch_is_put_back(
     monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
-    backend = make("made", "made for this test", "cpu", tensorflow_bits=frozenset(), deterministic=True)
+    backend = make("made", "made for this test", "cpu", tensorflow_bits=(), deterministic=True)
     seen = []
     ordinary = torch.autograd.grad
 

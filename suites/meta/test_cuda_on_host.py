@@ -20,7 +20,7 @@ from harness import cuda_on_host, strategies
 from harness.backends import Backend, MissingLibrary, load
 from harness.case import BOX_RULES, DIRECTIONS, FLOATS, METHODS, Case
 from harness.cuda_on_host import Change, kernel_library
-from harness.judge import assert_no_side_effect, assert_passes, judge, run
+from harness.trial import assert_no_side_effect, assert_passes, judge, run
 
 try:
     from harness.backends.cuda_on_host import backend as atomic

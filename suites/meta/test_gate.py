@@ -74,7 +74,7 @@ def test_half_images_pass_and_one_bit_anywhere_fails(
     halves = replace(inputs, image=inputs.image.astype(image_dtype), upstream=inputs.upstream.astype(image_dtype))
     got = backend.run(halves, direction)
     assert gate.check(backend, halves, direction, got, lambda: got).passed
-    if direction in backend.tensorflow_bits:
+    if direction in backend.sheet.tensorflow_bits:
         other = got.copy()
         other.reshape(-1).view(np.uint16)[np.flatnonzero(got)[-1]] ^= 1
         found = gate.check(backend, halves, direction, got, lambda: other)
@@ -115,7 +115,7 @@ def test_where_bits_are_not_promised_the_oracle_alone_decides(
     backend: Backend, inputs: Inputs, right: dict[Direction, Array]
 ) -> None:
     """Atomics add up in no fixed order: other bits than the reference's are right if the oracle says so."""
-    atomics = replace(backend, tensorflow_bits=frozenset({"forward"}))
+    atomics = replace(backend, sheet=replace(backend.sheet, tensorflow_bits=("forward",)))
     got = right["grad_image"]
     nearly = np.nextafter(got, np.float32(np.inf), where=got != 0, out=got.copy())
     found = gate.check(atomics, inputs, "grad_image", nearly, lambda: got)

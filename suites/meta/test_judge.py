@@ -12,8 +12,10 @@ import pytest
 
 from harness.backends import Backend, load
 from harness.case import DIRECTIONS, HALVES, Array, Case, Direction, Inputs
-from harness.judge import Status, assert_no_side_effect, assert_passes, judge, run
+from harness.judge import Status, judge
 from harness.mutants import FAULTS
+from harness.sheet import Sheet
+from harness.trial import assert_no_side_effect, assert_passes, run
 
 CASE = Case(
     shape=(2, 2, 5, 4),
@@ -233,7 +235,8 @@ def test_a_failure_can_be_read_and_had_again() -> None:
 
 
 def backend_of(call: Callable[[Inputs], Any]) -> Backend:
-    return Backend("made", "made for this test", lambda i, d: None, lambda i, d: lambda: call(i), np.asarray)
+    sheet = Sheet(operator="crop_and_resize", index_dtypes=("int32",))
+    return Backend("made", "made for this test", sheet, lambda i, d: lambda: call(i), np.asarray)
 
 
 def test_inputs_that_are_written_to_are_seen() -> None:

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from harness import matrix
 from harness.backends import MissingLibrary, load
 from harness.case import BOX_RULES, DIRECTIONS, HALVES, VALUES, Case, Direction
-from harness.judge import Status, assert_passes
+from harness.judge import Status
 from harness.oracle import expected
 from harness.positions import Axis, half_away, order_a, sample
 from harness.rounding import rounder, single
 from harness.strategies import cases
+from harness.trial import assert_passes
 
 FINITE = tuple(values for values in VALUES if values not in ("nan_pixel", "inf_pixel"))
 

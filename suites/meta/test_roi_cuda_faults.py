@@ -89,7 +89,8 @@ import sys
 from pathlib import Path
 from harness.backends.cuda_on_host_pooling import make
 from harness.roi_case import RoiCase
-from harness.roi_judge import judge, run
+from harness.roi_judge import judge
+from harness.trial import run
 backend = make(library=lambda: Path(sys.argv[1]), order=int(sys.argv[2]))
 for line in sys.stdin:
     inputs = RoiCase.parse(line).inputs()

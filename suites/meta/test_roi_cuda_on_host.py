@@ -17,7 +17,7 @@ from harness.backends import MissingLibrary
 from harness.case import DIRECTIONS, FLOATS, Array
 from harness.cuda_on_host import kernel_library
 from harness.roi_case import MODES, RoiCase
-from harness.roi_judge import assert_passes, side_effect
+from harness.trial import assert_passes, side_effect
 from suites.meta.roi_cuda_cases import BUILDS, LARGE, ORDERS, cpu, drawn, small_cases, spread_boxes
 
 try:

@@ -6,15 +6,16 @@ import functools
 import itertools
 
 import pytest
+from harness.roi_backends import load
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from harness.case import DIRECTIONS, Direction
 from harness.judge import Status
-from harness.roi_backends import load
 from harness.roi_case import MODES, Mode, RoiCase
-from harness.roi_judge import judge, run, side_effect
+from harness.roi_judge import judge
 from harness.roi_mutants import FAULTS, RoiFault
 from harness.roi_strategies import roi_cases
+from harness.trial import run, side_effect
 
 # As in test_mutants.py: a fault gets more turns than one.
 TURNS, CASES = 16, 250

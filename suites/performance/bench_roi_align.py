@@ -20,11 +20,10 @@ import numpy as np
 import pytest
 
 from harness import devices
-from harness.backends import MissingLibrary
+from harness.backends import MissingLibrary, load
 from harness.case import Direction
 from harness.columns import BLOCKS
 from harness.gate import Gate
-from harness.roi_backends import load
 from harness.roi_judge import judge
 from harness.roi_workloads import RATIOS, pyramid_inputs, roi_inputs
 from harness.workloads import SMOKE, WORKLOADS, Layout, Workload
@@ -137,7 +136,7 @@ def _check(row: RoiRow, got: Any, before: Gate | None, passed: dict[RoiRow, Pass
     inputs = roi_inputs(row.workload, RATIOS[row.setting], row.layout)
     flat = np.random.default_rng(0).integers(0, got.size, PLACES[row.direction])
     places = [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
-    pinned = row.direction in load(row.backend).pinned
+    pinned = row.direction in load(row.backend, "roi_align").sheet.pinned
     verdict = judge(inputs, row.direction, got, pinned=pinned, places=places)
     return Gate(verdict.status.name, verdict.passed, "" if verdict.passed else str(verdict), digest=digest)
 
@@ -182,7 +181,7 @@ def bench_roi_align(
             unmeasured.append({**record, "status": "NO_TIME", "message": run.over})
         pytest.skip(run.over)
     try:
-        backend = load(row.backend)
+        backend = load(row.backend, "roi_align")
     except MissingLibrary as missing:
         unmeasured.append({**record, "status": "MISSING", "message": str(missing)})
         pytest.skip(str(missing))

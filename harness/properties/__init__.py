@@ -1,0 +1,137 @@
+"""The properties that an implementation has or has not: what the suites assert, the fuzzer hunts and the matrix shows.
+
+A Property draws cases within a capability sheet and checks one direction of one of them. Whatever else a check needs
+(an order of boxes, a power of two) it takes from the case's own seed, so that the case's line is all there is to
+reproduce:
+
+    python -m harness judge --backend NAME --property NAME --direction forward "Case(...)"
+
+    bounds.py      every output within the oracle's bound; nothing beside the result
+    relations.py   what ties one call to another, without an oracle: both operators
+    geometry.py    likewise, where only one operator's geometry gives it
+    peers.py       stored results of TensorFlow and torchvision
+    probes.py      bad input, and what has ended other implementations' processes
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis.strategies import SearchStrategy
+
+from harness.backends import Backend
+from harness.case import Direction
+from harness.judge import Status, Verdict, without_result
+from harness.operators import AnyCase, AnyInput
+from harness.sheet import BadInput, OperatorName, Sheet
+
+
+class NotAskedError(Exception):
+    """A call that the backend is not asked for; the message says why."""
+
+
+class UndeclaredError(Exception):
+    """What a property is about is not in the sheet; the message says what."""
+
+
+@dataclass(frozen=True)
+class Property:
+    """One property of an operator's implementations.
+
+    says        what holds, in a sentence.
+    directions  each is a row of its own; `needs` are those that a check asks for beside its own.
+    cases       the cases to draw within a sheet; UndeclaredError if the sheet rules all of them out.
+    check       (backend, case, direction) -> the verdict, None where nothing was asked; NotAskedError likewise, and
+                whatever the backend raises.
+    is_oracles  whether the check is the oracle's judgement of one call and nothing else.
+    share       a suite draws its number of examples divided by this: for what is dear.
+    probe       the kind of bad input that it is about. Who does not declare it may still be probed: that it crashes is
+                worth knowing, that it fails is not held against it.
+    """
+
+    name: str
+    says: str
+    operator: OperatorName
+    directions: tuple[Direction, ...]
+    cases: Callable[[Sheet], SearchStrategy[Any]]
+    check: Callable[[Backend[Any], Any, Direction], Verdict | None]
+    needs: tuple[Direction, ...] = ()
+    share: int = 1
+    is_oracles: bool = False
+    probe: BadInput | None = None
+
+    @property
+    def slug(self) -> str:
+        """The name as one word, as a test is called."""
+        return re.sub(r"\W+", "_", self.name).strip("_")
+
+    def undeclared(self, sheet: Sheet, direction: Direction) -> str | None:
+        """What of it the sheet does not declare, in words, or None."""
+        for each in (direction, *self.needs):
+            if each not in sheet.directions:
+                return f"{each} is not declared"
+        if self.probe is not None and self.probe not in sheet.bad_input:
+            return f"bad input: {self.probe} are not declared"
+        try:
+            self.cases(sheet)
+        except UndeclaredError as undeclared:
+            return str(undeclared)
+        return None
+
+    def can_be_probed(self, sheet: Sheet, direction: Direction) -> bool:
+        """Whether it is about bad input that is not declared, in a direction that is."""
+        return self.probe is not None and self.probe not in sheet.bad_input and direction in sheet.directions
+
+    def holds(self, backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict | None:
+        """The verdict on one case, whatever the backend does; None if nothing of it was asked for."""
+        try:
+            return self.check(backend, case, direction)
+        except NotAskedError:
+            return None
+        except Exception as error:
+            return without_result(error)
+
+
+def ask(backend: Backend[Any], inputs: AnyInput, direction: Direction) -> np.ndarray[Any, Any]:
+    """One result; NotAskedError if the backend refuses the call."""
+    refusal = backend.refuses(inputs, direction)
+    if refusal is not None:
+        raise NotAskedError(refusal)
+    return backend.run(inputs, direction)
+
+
+def relation(
+    stands: Callable[[Backend[Any], Any, Direction], str | None],
+) -> Callable[[Backend[Any], Any, Direction], Verdict]:
+    """A check of a function that says how two calls fail to stand to each other, or None."""
+
+    def check(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
+        broken = stands(backend, case, direction)
+        return Verdict(Status.EXACT) if broken is None else Verdict(Status.BROKEN, reason=broken)
+
+    return check
+
+
+def all_properties() -> tuple[Property, ...]:
+    """Every property, the cheapest and most telling of each operator first."""
+    from harness.properties import bounds, geometry, peers, probes, relations
+
+    parts = (bounds, peers, relations, geometry, probes)
+    return tuple(each for part in parts for each in part.PROPERTIES)
+
+
+def find(name: str, operator: OperatorName) -> Property:
+    """The property of that name; ValueError, with the names that there are, if there is none."""
+    of = {each.name: each for each in all_properties() if each.operator == operator}
+    if name not in of:
+        raise ValueError(f"There is no property {name!r} of {operator}; there are {', '.join(of)}.")
+    return of[name]
+
+
+def for_both(made: Callable[[OperatorName], Property]) -> tuple[Property, Property]:
+    """One property of each operator, made by the same lines."""
+    return made("crop_and_resize"), made("roi_align")

@@ -1,0 +1,206 @@
+"""Against the oracle: every output within its own bound, and nothing beside it.
+
+The half types are asked for apart, so that they take no case from the others, and of those values in which something is
+rounded: geometry of every kind they share with float32 (relations.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis.strategies import SearchStrategy
+
+from harness import roi_strategies
+from harness.backends import Backend
+from harness.case import BOX_RULES, DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction
+from harness.judge import Status, Verdict
+from harness.operators import AnyCase
+from harness.properties import NotAskedError, Property, ask
+from harness.properties.drawing import within
+from harness.roi_case import MODES
+from harness.sheet import INTEGERS, OperatorName, Sheet
+from harness.trial import judged, side_effect
+
+ROUNDED = ["normal", "wide", "ramp", "dyadic", "inf_pixel"]
+JUMPS = ["lower_band", "upper_band", "border", "on_pixel", "whole_bins"]
+
+
+def within_bound(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
+    _not_refused(backend, case, direction)
+    return judged(backend, case, direction)
+
+
+def reached_within_bound(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
+    """Most of a large image is out of reach of its few boxes: only the pixels that got something are looked at."""
+    _not_refused(backend, case, direction)
+    places = None
+    if direction == "grad_image":
+        places = [tuple(place) for place in np.argwhere(ask(backend, case.inputs(), direction)).tolist()]
+    return judged(backend, case, direction, places)
+
+
+def no_side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
+    _not_refused(backend, case, direction)
+    effect = side_effect(backend, case, direction)
+    return Verdict(Status.EXACT) if effect is None else Verdict(Status.BROKEN, reason=effect)
+
+
+def _not_refused(backend: Backend[Any], case: AnyCase, direction: Direction) -> None:
+    refusal = backend.refuses(case.inputs(), direction)
+    if refusal is not None:
+        raise NotAskedError(refusal)
+
+
+def _bound(operator: OperatorName, name: str, says: str, share: int = 1, **wanted: Any) -> Property:
+    def cases(sheet: Sheet) -> SearchStrategy[Any]:
+        return within(sheet, **wanted)
+
+    return Property(name, says, operator, DIRECTIONS, cases, within_bound, share=share, is_oracles=True)
+
+
+_MANY = "as many channels as vectors and blocks have, and a few more or fewer"
+_CROPS = (
+    *(
+        _bound(
+            "crop_and_resize",
+            f"within bound, {rule} boxes",
+            f"every output lies within the oracle's bound, under the box rule {rule}",
+            box_rules=[rule],
+            methods=["bilinear", "nearest"] if rule == "normalized" else ["bilinear"],
+            image_dtypes=SINGLE_AND_DOUBLE,
+        )
+        for rule in BOX_RULES
+    ),
+    *(
+        _bound(
+            "crop_and_resize",
+            f"within bound, {half} images",
+            "half images are interpolated and summed in float32 and rounded once",
+            share=2,
+            box_rules=BOX_RULES,
+            methods=["bilinear"],
+            image_dtypes=[half],
+            values=ROUNDED,
+            finite_boxes=True,
+            empty=False,
+        )
+        for half in HALVES
+    ),
+    Property(
+        "within bound, large coordinates",
+        "where positions are large one ulp of them is many bounds: the pinned order shows, or does not",
+        "crop_and_resize",
+        DIRECTIONS,
+        lambda sheet: within(
+            sheet,
+            longest_side=600,
+            values=["normal"],
+            layouts=["contiguous"],
+            most_outputs=200,
+            image_dtypes=SINGLE_AND_DOUBLE,
+        ),
+        reached_within_bound,
+        is_oracles=True,
+    ),
+    _bound(
+        "crop_and_resize",
+        "within bound, many channels",
+        _MANY,
+        share=2,
+        channels=(8, 9, 16, 23),
+        longest_side=6,
+        most_outputs=2000,
+    ),
+)
+_POOLS = (
+    *(
+        _bound(
+            "roi_align",
+            f"within bound, mode {mode}",
+            f"every output lies within the oracle's bound, in mode {mode}",
+            modes=[mode],
+            image_dtypes=SINGLE_AND_DOUBLE,
+        )
+        for mode in MODES
+    ),
+    _bound(
+        "roi_align",
+        "within bound, plain float32",
+        "likewise, where nothing but the operator itself decides, and which every peer takes",
+        modes=["avg"],
+        image_dtypes=["float32"],
+        boxes_dtypes=["float32"],
+        values=["normal"],
+        empty=False,
+    ),
+    *(
+        _bound(
+            "roi_align",
+            f"within bound, {half} maps",
+            "half maps are interpolated and summed in float32 and rounded once",
+            share=2,
+            image_dtypes=[half],
+            values=ROUNDED,
+            empty=False,
+        )
+        for half in HALVES
+    ),
+    *(
+        _bound(
+            "roi_align",
+            f"within bound where the rule jumps, aligned={aligned}",
+            "in the bands beside the map, on their ends, and at whole sizes of an adaptive grid",
+            aligned=[aligned],
+            box_families=JUMPS,
+            image_dtypes=SINGLE_AND_DOUBLE,
+            values=["normal"],
+        )
+        for aligned in (False, True)
+    ),
+    _bound(
+        "roi_align",
+        "within bound, many channels",
+        _MANY,
+        share=2,
+        channels=(8, 15, 16, 19, 33, 70),
+        longest_side=8,
+        most_outputs=700,
+        box_families=roi_strategies.SMOOTH_FAMILIES,
+    ),
+)
+
+
+def _effects(operator: OperatorName) -> Property:
+    return Property(
+        "no side effect",
+        "a call writes to no input, shares no memory with the one before, and gives the same again",
+        operator,
+        DIRECTIONS,
+        within,
+        no_side_effect,
+        share=4,
+    )
+
+
+def _integers(operator: OperatorName) -> Property:
+    return Property(
+        "within bound, integer images",
+        "integer pixels are cast to float32, and rounded nowhere else",
+        operator,
+        ("forward", "grad_boxes"),
+        lambda sheet: within(sheet, image_dtypes=INTEGERS),
+        within_bound,
+        share=2,
+        is_oracles=True,
+    )
+
+
+PROPERTIES = (
+    *_CROPS,
+    _integers("crop_and_resize"),
+    _effects("crop_and_resize"),
+    *_POOLS,
+    _integers("roi_align"),
+    _effects("roi_align"),
+)

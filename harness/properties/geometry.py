@@ -1,0 +1,254 @@
+"""Relations that one operator's geometry gives, by bits: flips, shifts, constants, ramps, matrices.
+
+Geometry that must not round is made of powers of two: sides of 2**k + 1, edges in sixteenths of a pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from harness.backends import Backend
+from harness.case import DIRECTIONS, Array, Case, Direction, Inputs
+from harness.properties import Property, UndeclaredError, ask, relation
+from harness.properties.drawing import within
+from harness.properties.relations import same
+from harness.roi_case import MODES, RoiCase
+from harness.sheet import Sheet
+
+_SIDES = st.sampled_from([2, 3, 5, 9, 17])
+_EXACT_EDGE = 16
+
+
+@st.composite
+def _drawn_exactly(draw: st.DrawFn, blank: float, beside: int) -> Case:
+    n, c, height, width = draw(st.integers(1, 2)), draw(st.integers(1, 3)), draw(_SIDES), draw(_SIDES)
+
+    def edge(side: int) -> float:
+        last = _EXACT_EDGE * (side - 1)
+        return draw(st.integers(-beside, last + beside)) / _EXACT_EDGE / (side - 1)
+
+    boxes = [(edge(height), edge(width), edge(height), edge(width)) for _ in range(draw(st.integers(1, 4)))]
+    return Case(
+        shape=(n, c, height, width),
+        boxes=tuple(boxes),
+        box_indices=tuple(draw(st.integers(0, n - 1)) for _ in boxes),
+        crop_size=(draw(_SIDES), draw(_SIDES)),
+        extrapolation_value=blank,
+        values="dyadic",
+        seed=draw(st.integers(0, 999)),
+    )
+
+
+def exact_cases(sheet: Sheet) -> SearchStrategy[Case]:
+    """Cases in which no position is rounded, as far as the sheet's border allows beside the image."""
+    for dtype, declared in (("float32", sheet.image_dtypes), ("float32", sheet.boxes_dtypes)):
+        if dtype not in declared:
+            raise UndeclaredError(f"{dtype} is not declared")
+    blank = -3.5 if sheet.border == "rule" else 0.0
+    index_dtype = sheet.index_dtypes[0]
+    drawn = _drawn_exactly(blank, 0 if sheet.border == "inside" else 8)
+    return drawn.map(lambda case: replace(case, index_dtype=index_dtype))
+
+
+def inverted_box_flips(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
+    inputs, axis = case.inputs(), case.seed % 2
+    columns = [2, 1, 0, 3] if axis == 0 else [0, 3, 2, 1]
+    got = ask(backend, replace(inputs, boxes=inputs.boxes[:, columns].copy()), direction)
+    broken = same(backend, inputs, direction, got, np.flip(ask(backend, inputs, direction), 2 + axis))
+    return broken and f"Boxes inverted on axis {axis} do not flip their crops: {broken}."
+
+
+def mirrored_image(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
+    inputs, axis = case.inputs(), case.seed % 2
+    boxes = inputs.boxes.copy()
+    boxes[:, [axis, axis + 2]] = 1 - boxes[:, [axis, axis + 2]]
+    # The edges stay in their order, (1 - a1, 1 - a2), so the samples run the other way: crop for crop the same.
+    mirrored = replace(inputs, image=np.flip(inputs.image, 2 + axis).copy(), boxes=boxes)
+    broken = same(backend, inputs, direction, ask(backend, mirrored, direction), ask(backend, inputs, direction))
+    return broken and f"An image and boxes mirrored on axis {axis} give other crops: {broken}."
+
+
+def shifted_image(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
+    inputs, down, right = case.inputs(), case.seed % 4, case.seed // 4 % 4
+    n, c, height, width = inputs.image.shape
+    # The next power of two that has room, so that the new edges are exact too.
+    tall, wide = 2 * max(height - 1, 4) + 1, 2 * max(width - 1, 4) + 1
+    image = np.zeros((n, c, tall, wide), np.float32)
+    image[:, :, down : down + height, right : right + width] = inputs.image
+    old, new = (np.array([y - 1, x - 1] * 2, np.float32) for y, x in ((height, width), (tall, wide)))
+    moved = replace(inputs, image=image, boxes=(inputs.boxes * old + np.array([down, right] * 2, np.float32)) / new)
+    before, after = ask(backend, inputs, direction), ask(backend, moved, direction)
+    # What was outside of the small image may be inside of the large one.
+    seen = _inside(backend, inputs)
+    broken = same(backend, inputs, direction, np.where(seen, after, before), before)
+    return broken and f"Image and boxes shifted by {down} and {right} pixels give other crops: {broken}."
+
+
+def _inside(backend: Backend[Inputs], inputs: Inputs) -> Array:
+    """Which values of the crops are not the extrapolation value, as an image of ones tells."""
+    ones = ask(backend, replace(inputs, image=np.ones_like(inputs.image)), "forward")
+    return np.asarray(ones == 1)
+
+
+def constant_image(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
+    inputs, level = case.inputs(), (1.0, -7.25, 1e20)[case.seed % 3]
+    constant = replace(inputs, image=np.full(inputs.image.shape, level, np.float32))
+    crops = ask(backend, constant, direction)
+    # Whoever sums four weighted pixels rounds four times; the pinned order adds differences, and those are exactly 0.
+    slack = 0.0 if direction in backend.sheet.pinned else abs(level) * 2.0**-21
+    blank = np.float32(inputs.extrapolation_value)
+    wrong = ~(np.isclose(crops, level, rtol=0, atol=slack) | (crops == blank))
+    return f"An image of {level} gives {float(crops[wrong][0])!r}." if wrong.any() else None
+
+
+def ramp_tells_positions(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
+    """A pixel that holds its own coordinate interpolates to the position itself: order A, written again in NumPy."""
+    axis = case.seed % 2
+    inputs = replace(case.inputs(), extrapolation_value=np.nan)
+    shape, length, n = inputs.image.shape, inputs.image.shape[2 + axis], inputs.crop_size[axis]
+    line = np.arange(length, dtype=np.float32).reshape((-1, 1) if axis == 0 else (1, -1))
+    crops = ask(backend, replace(inputs, image=np.broadcast_to(line, shape).copy()), direction)
+    first, last, extent = inputs.boxes[:, axis], inputs.boxes[:, axis + 2], np.float32(length - 1)
+    if n == 1:
+        positions = (0.5 * (first + last).astype(np.float64) * (length - 1)).astype(np.float32)[:, None]
+    else:
+        step = (last - first) * extent / np.float32(n - 1)
+        positions = (first * extent)[:, None] + np.arange(n, dtype=np.float32) * step[:, None]
+    along = (slice(None), None, slice(None), None) if axis == 0 else (slice(None), None, None, slice(None))
+    wanted = np.broadcast_to(positions[along], crops.shape)
+    inside, outside = ~np.isnan(crops), (wanted < 0) | (wanted > extent)
+    wrong = (inside & (crops != wanted)) | (inside & outside)
+    if not wrong.any():
+        return None
+    return f"A sample on axis {axis} is at {float(crops[wrong][0])!r}; it must be at {float(wanted[wrong][0])!r}."
+
+
+def unread_pixels(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
+    """What no sample reads gets no gradient, so the image gradient of ones tells which pixels may be poisoned."""
+    inputs = case.inputs()
+    weights = ask(backend, replace(inputs, upstream=np.ones_like(inputs.upstream)), "grad_image")
+    poisoned = np.where(weights == 0, np.float32(np.nan), inputs.image)
+    got, want = ask(backend, replace(inputs, image=poisoned), direction), ask(backend, inputs, direction)
+    broken = same(backend, inputs, direction, got, want)
+    return broken and f"A pixel that has no gradient is read all the same: {broken}."
+
+
+def two_band_matrices(backend: Backend[Any], case: RoiCase, direction: Direction) -> str | None:
+    """out = Wy F Wx', border rule included: the matrices are read off with maps of one row and of one column."""
+    inputs = case.inputs()
+    n, _, height, width = inputs.input.shape
+
+    def matrix(along: int) -> Array:
+        """(K, bins, length): the weights of each pixel on an axis, from unit maps that the other axis only averages."""
+        length = inputs.input.shape[2 + along]
+        eye = np.eye(length).reshape((1, length, length, 1) if along == 0 else (1, length, 1, length))
+        units = np.broadcast_to(eye, (n, length, height, width)).copy()
+        return np.moveaxis(ask(backend, replace(inputs, input=units, upstream=np.zeros(0)), direction), 1, -1)
+
+    whole = ask(backend, inputs, direction)
+    rows, columns = matrix(0), matrix(1)  # (K, h, w, H) and (K, h, w, W), each times the mean of ones on the other axis
+    ones = ask(backend, replace(inputs, input=np.ones_like(inputs.input[:, :1])), direction)[:, 0]
+    for k, image in enumerate(inputs.boxes[:, 0].astype(int)):
+        for i, j in np.ndindex(*inputs.output_size):
+            wanted = np.zeros(inputs.input.shape[1])
+            if ones[k, i, j] != 0:
+                # ones = wy * wx, rows = Wy * wx and columns = Wx * wy: their product is Wy Wx' times ones.
+                wanted = np.einsum("y,cyx,x->c", rows[k, i, j], inputs.input[image], columns[k, i, j]) / ones[k, i, j]
+            if not np.allclose(whole[k, :, i, j], wanted, rtol=0, atol=1e-13 * np.abs(inputs.input).max()):
+                return f"Bin ({k}, {i}, {j}) is {whole[k, :, i, j]}; its rows and columns alone give {wanted}."
+    return None
+
+
+def one_sample_is_both(backend: Backend[Any], case: RoiCase, direction: Direction) -> str | None:
+    inputs = case.inputs()
+    mean, largest = (ask(backend, replace(inputs, mode=mode), direction) for mode in MODES)
+    if np.allclose(mean, largest, rtol=0, atol=1e-12):
+        return None
+    return f"Of one sample a bin the mean and the maximum are {np.abs(mean - largest).max():.3g} apart."
+
+
+_FORWARD: tuple[Direction, ...] = ("forward",)
+_FLOAT32 = {
+    "image_dtypes": ["float32"],
+    "boxes_dtypes": ["float32"],
+    "finite_boxes": True,
+    "empty": False,
+}
+_FLOAT64 = {
+    "image_dtypes": ["float64"],
+    "boxes_dtypes": ["float64"],
+    "finite_boxes": True,
+    "empty": False,
+    "values": ["normal"],
+}
+BESIDE_THE_MAP = ["interior", "tiny", "covering", "lower_band", "upper_band"]
+
+
+def _float32(pinned: bool = False, **wanted: Any) -> Callable[[Sheet], SearchStrategy[Any]]:
+    def cases(sheet: Sheet) -> SearchStrategy[Any]:
+        if pinned and "forward" not in sheet.pinned:
+            raise UndeclaredError("positions in the pinned order are not declared")
+        if pinned and sheet.border != "rule":
+            raise UndeclaredError("an extrapolation value is not declared")
+        return within(sheet, **_FLOAT32, **wanted)
+
+    return cases
+
+
+def _float64(**wanted: Any) -> Callable[[Sheet], SearchStrategy[Any]]:
+    return lambda sheet: within(sheet, **{**_FLOAT64, **wanted})
+
+
+def _both_modes(sheet: Sheet) -> SearchStrategy[Any]:
+    if not set(MODES) <= set(sheet.modes):
+        raise UndeclaredError("modes: one of them is not declared")
+    return within(sheet, **{**_FLOAT64, "ratios": (1,), "box_families": ["interior", "tiny"]})
+
+
+def _crop(
+    name: str, says: str, stands: Any, cases: Callable[[Sheet], SearchStrategy[Any]], needs: tuple[Direction, ...] = ()
+) -> Property:
+    return Property(name, says, "crop_and_resize", _FORWARD, cases, relation(stands), needs)
+
+
+PROPERTIES = (
+    _crop("inverted box", "an inverted box flips its crop", inverted_box_flips, exact_cases),
+    _crop("mirrored image", "a mirrored image with mirrored boxes gives the same crops", mirrored_image, exact_cases),
+    _crop("shifted image", "a shifted image with shifted boxes gives the same crops", shifted_image, exact_cases),
+    _crop("constant image", "a constant gives the constant or the extrapolation value", constant_image, _float32()),
+    _crop(
+        "ramp",
+        "a ramp gives the position of each sample, in the pinned order to the last bit",
+        ramp_tells_positions,
+        _float32(pinned=True, methods=["bilinear"]),
+    ),
+    _crop(
+        "unread pixels",
+        "a pixel that no sample reads may hold anything",
+        unread_pixels,
+        _float32(pinned=True, values=["normal", "wide"]),
+        needs=("grad_image",),
+    ),
+    Property(
+        "two band matrices",
+        "the mean is a matrix of rows times the map times a matrix of columns",
+        "roi_align",
+        _FORWARD,
+        _float64(modes=["avg"], box_families=BESIDE_THE_MAP),
+        relation(two_band_matrices),
+    ),
+    Property(
+        "one sample",
+        "of one sample a bin the maximum is the mean",
+        "roi_align",
+        DIRECTIONS,
+        _both_modes,
+        relation(one_sample_is_both),
+    ),
+)

@@ -1,0 +1,67 @@
+"""Against stored results of the libraries whose rules these are: by bits where a sheet promises them, else by bounds.
+
+The vectors lie in suites/golden, so that a machine without TensorFlow or torchvision compares too (golden.py).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from harness import golden, roi_golden
+from harness.agreement import unlike_tensorflow
+from harness.backends import Backend
+from harness.case import DIRECTIONS, Case, Direction, Inputs
+from harness.properties import Property, UndeclaredError, ask, relation
+from harness.roi_agreement import beyond_two_bounds
+from harness.roi_case import RoiCase
+from harness.sheet import OperatorName, Sheet
+
+
+@functools.cache
+def _vectors(operator: OperatorName) -> dict[Any, Any]:
+    stored: Any = golden.read() if operator == "crop_and_resize" else roi_golden.read()
+    return {vector.case: vector for vector in stored.vectors}
+
+
+def as_tensorflow(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
+    vector = _vectors("crop_and_resize")[case]
+    got = ask(backend, vector.inputs(), direction)
+    return unlike_tensorflow(backend, vector.inputs(), direction, got, vector.results[direction])
+
+
+def as_torchvision(backend: Backend[Any], case: RoiCase, direction: Direction) -> str | None:
+    inputs, want = case.inputs(), _vectors("roi_align")[case].results[direction]
+    got = ask(backend, inputs, direction)
+    return beyond_two_bounds(inputs, direction, got, want, pinned=direction in backend.sheet.pinned)
+
+
+def _stored(sheet: Sheet) -> SearchStrategy[Any]:
+    """The stored cases that the sheet allows."""
+    cases = [case for case in _vectors(sheet.operator) if sheet.lacks(case.inputs(), "forward") is None]
+    if not cases:
+        raise UndeclaredError("none of the stored cases is declared")
+    return st.sampled_from(cases)
+
+
+PROPERTIES = (
+    Property(
+        "as TensorFlow's stored results",
+        "every bit of forward and image gradient is TensorFlow's where the sheet says so; else within two bounds",
+        "crop_and_resize",
+        DIRECTIONS,
+        _stored,
+        relation(as_tensorflow),
+    ),
+    Property(
+        "as torchvision's stored results",
+        "within two bounds of torchvision's",
+        "roi_align",
+        roi_golden.DIRECTIONS,
+        _stored,
+        relation(as_torchvision),
+    ),
+)

@@ -1,0 +1,137 @@
+"""Bad input: boxes that are no numbers, indices of no image, no boxes at all. Nothing of it may end a process.
+
+The inputs are those that have ended other implementations' (SPEC, section 4). A probe is put to everybody: what does
+not declare such boxes is told to have crashed on them if it has, and nothing else is held against it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from harness.backends import Backend
+from harness.case import DIRECTIONS, Case, Direction
+from harness.judge import Crashed, Hung, Status, Verdict, without_result
+from harness.operators import AnyCase, operator_of
+from harness.properties import NotAskedError, Property, for_both
+from harness.properties.drawing import within
+from harness.roi_case import RoiCase
+from harness.sheet import OperatorName, Sheet
+from harness.trial import judged, run
+
+NAN, INF, MAX = math.nan, math.inf, 3.4e38
+# The first that ended somebody's process: CVE-2020-15266 is the third.
+ROWS = (
+    (MAX, 0.0, -MAX, 1.0),
+    (NAN, 0.0, 1.0, 1.0),
+    (0.0, 0.0, 1e40, 1e40),
+    (0.0, -INF, 1.0, INF),
+    (NAN, NAN, NAN, NAN),
+    (0.0, 0.0, MAX, MAX),
+    (-1e30, 0.25, 1e30, 0.5),
+)
+INDICES = (1, -1, 2**31 - 1, -(2**31))
+
+
+def _bad_rows(sheet: Sheet) -> SearchStrategy[Any]:
+    """A bad box beside a good one."""
+    image_dtype = "float32" if "float32" in sheet.image_dtypes else sheet.image_dtypes[0]
+    boxes_dtype = image_dtype if sheet.same_dtype else sheet.boxes_dtypes[0]
+    row, seed = st.sampled_from(ROWS), st.integers(0, 99)
+
+    if sheet.operator == "roi_align":
+
+        def pool(row: Any, seed: int) -> RoiCase:
+            good = (0, 0.5, 0.25, 3.5, 2.75)
+            return RoiCase(
+                (1, 2, 5, 7), ((0, *row), good), (2, 3), 1.0, 2, sheet.aligned[0], sheet.modes[0], image_dtype,
+                boxes_dtype, seed=seed,
+            )  # fmt: skip
+
+        return st.builds(pool, row, seed)
+
+    def crop(row: Any, seed: int) -> Case:
+        blank = -9.0 if sheet.border == "rule" else 0.0
+        return Case(
+            (1, 2, 5, 7), (row, (0.1, 0.2, 0.8, 0.7)), (0, 0), (4, 3), extrapolation_value=blank,
+            image_dtype=image_dtype, boxes_dtype=boxes_dtype, index_dtype=sheet.index_dtypes[0], seed=seed,
+        )  # fmt: skip
+
+    return st.builds(crop, row, seed)
+
+
+def bad_boxes_are_outside(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
+    """Asked of everybody, whatever the backend would rather avoid."""
+    verdict = judged(backend, case, direction)
+    if verdict.passed or verdict.status in (Status.CRASH, Status.HANG) or "boxes" in backend.sheet.bad_input:
+        return verdict
+    raise NotAskedError("boxes that are not finite are not declared")
+
+
+def no_image_is_no_crash(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
+    """An index of no image: an exception, or a crop of NaN where nobody waits for the data."""
+    inputs: Any = case.inputs()
+    index = INDICES[case.seed % len(INDICES)]
+    if isinstance(case, RoiCase):
+        inputs.boxes[0, 0] = index
+    else:
+        inputs = replace(inputs, box_indices=np.array([index, 0], inputs.box_indices.dtype))
+    got = run(backend, inputs, direction)
+    if isinstance(got, (Crashed, Hung)):
+        return without_result(got)
+    if isinstance(got, BaseException):
+        return Verdict(Status.EXACT)
+    shape, _ = operator_of(case).promised(inputs, direction)
+    if got.shape == shape and np.isnan(got[0].astype(np.float64)).all():
+        return Verdict(Status.EXACT)
+    if "indices" not in backend.sheet.bad_input:
+        raise NotAskedError("indices of no image are not declared")
+    return Verdict(Status.BROKEN, reason=f"An index of {index} on one image gives a result that looks like a crop.")
+
+
+def _indexed(sheet: Sheet) -> SearchStrategy[Any]:
+    return within(
+        replace(sheet, layouts=("contiguous",)), values=["normal"], empty=False, finite_boxes=True, longest_side=8
+    ).map(_two_boxes_of_one_image)
+
+
+def _two_boxes_of_one_image(case: AnyCase) -> AnyCase:
+    if isinstance(case, RoiCase):
+        row = (0, *case.boxes[0][1:])
+        return replace(case, shape=(1, *case.shape[1:]), boxes=(row, row))
+    return replace(case, shape=(1, *case.shape[1:]), boxes=case.boxes[:1] * 2, box_indices=(0, 0))
+
+
+def _bad_boxes(operator: OperatorName) -> Property:
+    return Property(
+        "bad boxes",
+        "boxes that are NaN, infinite or overflow are outside, and the good one beside them is cropped",
+        operator,
+        DIRECTIONS,
+        _bad_rows,
+        bad_boxes_are_outside,
+        share=3,
+        is_oracles=True,
+        probe="boxes",
+    )
+
+
+def _no_image(operator: OperatorName) -> Property:
+    return Property(
+        "index of no image",
+        "an index of no image is refused, or gives NaN; nothing is read there",
+        operator,
+        ("forward",),
+        _indexed,
+        no_image_is_no_crash,
+        share=3,
+        probe="indices",
+    )
+
+
+PROPERTIES = (*for_both(_bad_boxes), *for_both(_no_image))

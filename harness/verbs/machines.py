@@ -1,0 +1,47 @@
+"""gpu: what needs a machine of a kind of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness.verbs import app, console, stop, tell
+
+
+@app.command(epilog="Example: python -m harness gpu build test")
+def gpu(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[STEP]...", help="build, test, sanitize, bench, archive; or all.")
+    ] = None,
+) -> None:
+    """Do all that needs a GPU, step by step, and pack logs, JUnit files and results into one archive."""
+    import shutil
+
+    from harness import cuda_device
+    from harness import gpu as orchestra
+
+    parts = orchestra.FOLDER / "parts"
+    known = {step.name: step for step in orchestra.steps(parts / "logs")}
+    unknown = [name for name in names or () if name not in (*known, "archive")]
+    if unknown:
+        stop(f"There is no step {unknown[0]!r}; there are {', '.join(known)} and archive.")
+    missing = cuda_device.why_not()
+    if missing is not None:
+        stop(missing)
+    if not names:
+        shutil.rmtree(parts, ignore_errors=True)
+    chosen = tuple(step for name, step in known.items() if not names or name in names)
+
+    try:
+        outcomes = orchestra.run(chosen, parts, tell)
+        if not names or "archive" in names:
+            packed = orchestra.archive(parts, orchestra.FOLDER)
+            console.print(f"archive   {packed}", markup=False, highlight=False, soft_wrap=True)
+    except KeyboardInterrupt:
+        console.print("Interrupted: the step's processes were stopped.")
+        raise typer.Exit(130) from None
+    except FileNotFoundError as error:
+        stop(str(error))
+    if any(outcome.bad for outcome in outcomes):
+        raise typer.Exit(1)

@@ -1,0 +1,114 @@
+"""bench and report: figures and what is made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.verbs import app, console, stop
+
+if TYPE_CHECKING:
+    from harness.report import Report
+    from harness.report.tables import Table
+
+
+@app.command(epilog="Example: python -m harness bench --quick")
+def bench(
+    device: Annotated[str, typer.Option(help="What to measure: cpu or cuda.")] = "cpu",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few workloads, under two minutes; not for the record.")
+    ] = False,
+) -> None:
+    """Measure all columns on all workloads, each result judged first, and make the tables and the report."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from harness import devices, machine, measure
+
+    try:
+        missing = devices.load(device).why_not()
+    except ValueError as unknown:
+        stop(str(unknown))
+    if missing is not None:
+        stop(missing)
+    console.print(f"[bold]{device}[/], on {machine.cpu_model()}, {machine.threads()} threads")
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[row]}"),
+        console=console,
+    ) as progress:
+        tasks = {
+            process.name: progress.add_task(process.name, total=None, start=False, row="")
+            for process in measure.PROCESSES[device]
+        }
+
+        def tell(name: str, event: dict[str, object]) -> None:
+            if "total" in event:
+                progress.start_task(tasks[name])
+                progress.update(tasks[name], total=float(str(event["total"])))
+            progress.update(tasks[name], advance=float("done" in event), row=str(event.get("begins", "")))
+
+        try:
+            outcomes = measure.run(device, quick, tell)
+        except KeyboardInterrupt:
+            progress.stop()
+            console.print("Interrupted: the measuring process was stopped and its partial files were removed.")
+            raise typer.Exit(130) from None
+    failed = [outcome for outcome in outcomes if outcome.code != 0 or outcome.file is None]
+    for outcome in failed:
+        console.print(f"[bold red]The run of {outcome.process.name} did not pass.[/] Its last lines:")
+        console.print(outcome.tail, markup=False, highlight=False)
+    if any(outcome.file is not None for outcome in outcomes):
+        _finish(_write(measure.results_folder(quick)))
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: python -m harness report results")
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder that holds the JSON files.")] = Path("results"),
+) -> None:
+    """Remake throughput.csv, README.md and report.html from the stored JSON alone."""
+    _finish(_write(folder))
+
+
+def _write(folder: Path) -> Report:
+    from harness.measure import FULL_RESULTS, REPOSITORY
+    from harness.report import write, write_readme
+
+    try:
+        made = write(folder)
+        if folder.resolve() == FULL_RESULTS:
+            write_readme(made, REPOSITORY / "README.md")
+        return made
+    except FileNotFoundError as error:
+        console.print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+def _finish(made: Report) -> None:
+    """Print the tables and where the files lie."""
+    from harness.report import summary
+
+    for table in summary(made.table):
+        console.print(_rich(table))
+    for problem in made.problems:
+        console.print(problem, markup=False, soft_wrap=True)
+    for name, path in (("table", made.csv), ("summary", made.markdown), ("report", made.html)):
+        console.print(f"{name:8}{path.resolve()}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _rich(table: Table) -> object:
+    from rich.table import Table as RichTable
+
+    shown = RichTable(title=table.caption, title_justify="left")
+    for place, name in enumerate(table.header):
+        shown.add_column(name, justify="right" if place else "left")
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown
