@@ -143,3 +143,4 @@ def _tensor(array: Array, device: str) -> Tensor:
 
 
 backend = make("grid_sample", f"grid_sample, torch {torch.__version__} (CPU)", "cpu")
+compiled = make("grid_sample_compiled", f"grid_sample, torch {torch.__version__} (CPU, compiled)", "cpu", compiled=True)

@@ -15,6 +15,7 @@ import onnxruntime  # type: ignore[import-untyped, unused-ignore]
 from onnx import TensorProto, helper
 
 from harness.backends import Backend
+from harness.backends.onnxruntime_session import session_of
 from harness.case import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.roi_case import RoiInputs
 from harness.sheet import Sheet
@@ -53,11 +54,7 @@ def _session(output_size: tuple[int, int], scale: float, ratio: int, aligned: bo
         helper.make_tensor_value_info("rois", of, [None, 4]),
         helper.make_tensor_value_info("index", TensorProto.INT64, [None]),
     ]
-    graph = helper.make_graph([node], "pool", arguments, [helper.make_tensor_value_info("Y", of, [None] * 4)])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=9)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session_of(node, arguments, helper.make_tensor_value_info("Y", of, [None] * 4))
 
 
 def _call(inputs: RoiInputs, mode: str) -> Callable[[], Array]:
