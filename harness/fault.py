@@ -11,6 +11,8 @@ from harness.backends import Backend
 from harness.backends import reference as rule
 from harness.backends.reference import STEPS, Scalar, Steps
 from harness.case import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction, Inputs
+from harness.roi_case import Mode
+from harness.sheet import OperatorName
 
 FORWARD: tuple[Direction, ...] = ("forward",)
 IMAGE: tuple[Direction, ...] = ("forward", "grad_image")
@@ -23,13 +25,19 @@ Half = Callable[[Any], Scalar]
 
 @dataclass(frozen=True)
 class Fault:
-    """A wrong implementation: what it does, why that matters, and in which directions and of which images it shows."""
+    """A wrong implementation: what it does, why that matters, and in which directions, of which images and in which
+    modes it shows. It has to be found in each direction and mode."""
 
     name: str
     why: str
     directions: tuple[Direction, ...]
-    backend: Backend[Inputs]
+    backend: Backend[Any]
     image_dtypes: tuple[str, ...] = SINGLE_AND_DOUBLE
+    modes: tuple[Mode, ...] = ("avg",)
+
+    @property
+    def operator(self) -> OperatorName:
+        return self.backend.sheet.operator
 
 
 def step(name: str, why: str, directions: tuple[Direction, ...] = DIRECTIONS, **replaced: Callable[..., Any]) -> Fault:
@@ -57,7 +65,13 @@ def in_halves(
     return Fault(name, why, directions, dataclasses.replace(honest, prepare=prepare), image_dtypes)
 
 
-def around(name: str, why: str, directions: tuple[Direction, ...], wrap: Callable[..., Any]) -> Fault:
+def around(
+    name: str,
+    why: str,
+    directions: tuple[Direction, ...],
+    wrap: Callable[..., Any],
+    image_dtypes: tuple[str, ...] = SINGLE_AND_DOUBLE,
+) -> Fault:
     """The reference inside `wrap(call, inputs)`, which is run instead of the call."""
     honest = rule.build(STEPS, name=f"fault:{name}", title=f"fault: {name}")
 
@@ -65,4 +79,4 @@ def around(name: str, why: str, directions: tuple[Direction, ...], wrap: Callabl
         call = honest.prepare(inputs, direction)
         return lambda: wrap(call, inputs)
 
-    return Fault(name, why, directions, dataclasses.replace(honest, prepare=prepare))
+    return Fault(name, why, directions, dataclasses.replace(honest, prepare=prepare), image_dtypes)

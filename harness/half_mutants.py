@@ -37,7 +37,7 @@ def _rows_in_half(half: Half) -> dict[str, Callable[..., Any]]:
     return {"interpolate": interpolate}
 
 
-def _ten_bits(value: Scalar) -> Scalar:
+def ten_bits(value: Scalar) -> Scalar:
     """A float32 as a tensor core takes it, with ten bits after the first."""
     bits = np.float32(value).view(np.uint32)
     return ((bits + np.uint32(0xFFF) + (bits >> 13 & 1)) & ~np.uint32(0x1FFF)).view(np.float32)
@@ -96,7 +96,7 @@ FAULTS: tuple[Fault, ...] = (
         "weights_of_ten_bits",
         "weights as a tensor core takes them",
         DIRECTIONS,
-        lambda half: {"fraction": lambda p, low: _ten_bits(rule.fraction(p, low))},
+        lambda half: {"fraction": lambda p, low: ten_bits(rule.fraction(p, low))},
     ),
     in_halves(
         "boxes_in_half",

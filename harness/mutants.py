@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness import half_mutants
+from harness import half_mutants, memory_mutants
 from harness.backends import reference as rule
 from harness.backends.reference import Scalar
 from harness.case import DIRECTIONS, Array, Inputs
@@ -198,4 +198,5 @@ FAULTS: tuple[Fault, ...] = (
     around("stale_memory", "the gradient starts from what was left", GRADIENTS, _never_zeroed()),
     around("shared_output", "two results share memory", DIRECTIONS, _one_output()),
     *half_mutants.FAULTS,
+    *(fault for fault in memory_mutants.FAULTS if fault.operator == "crop_and_resize"),
 )

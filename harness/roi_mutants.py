@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend
+from harness import memory_mutants
 from harness.backends import roi_reference as rule
 from harness.backends.roi_reference import STEPS, RoiAxis, Scalar, Steps, Tap
-from harness.case import DIRECTIONS, HALVES, Array, Direction
+from harness.case import DIRECTIONS, FLOATS, HALVES, Array, Direction
+from harness.fault import Fault
+from harness.half_mutants import ten_bits
 from harness.roi_case import MODES, Mode, RoiInputs
 
 
-@dataclass(frozen=True)
-class RoiFault:
-    """A wrong implementation: what it does, why that matters, and in which directions and modes it shows."""
-
-    name: str
-    why: str
-    directions: tuple[Direction, ...]
-    modes: tuple[Mode, ...]
-    backend: Backend[RoiInputs]
+# All that the rule is asked for.
+ROI_DTYPES = (*FLOATS, "uint8", "int16")
 
 
 def step(
@@ -32,16 +26,19 @@ def step(
     why: str,
     directions: tuple[Direction, ...] = DIRECTIONS,
     modes: tuple[Mode, ...] = MODES,
+    dtypes: tuple[str, ...] = ROI_DTYPES,
     **replaced: Callable[..., Any],
-) -> RoiFault:
+) -> Fault:
     """The reference with these steps replaced."""
     steps: Steps = dataclasses.replace(STEPS, **replaced)
-    return RoiFault(name, why, directions, modes, rule.build(steps, f"fault:roi_{name}", f"fault: {name}"))
+    return Fault(
+        f"roi_{name}", why, directions, rule.build(steps, f"fault:roi_{name}", f"fault: {name}"), dtypes, modes
+    )
 
 
 def around(
     name: str, why: str, directions: tuple[Direction, ...], change: Callable[[Array, RoiInputs], Array]
-) -> RoiFault:
+) -> Fault:
     """The reference, its result changed."""
     honest = rule.build(STEPS, f"fault:roi_{name}", f"fault: {name}")
 
@@ -49,7 +46,7 @@ def around(
         call = honest.prepare(inputs, direction)
         return lambda: change(call(), inputs)
 
-    return RoiFault(name, why, directions, MODES, dataclasses.replace(honest, prepare=prepare))
+    return Fault(f"roi_{name}", why, directions, dataclasses.replace(honest, prepare=prepare), ROI_DTYPES, MODES)
 
 
 def _swapped_scale(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
@@ -129,6 +126,10 @@ def _half(tl: Scalar, tr: Scalar, bl: Scalar, br: Scalar, lx: Scalar, ly: Scalar
     return type(lx)(np.float16(rule.interpolate(tl, tr, bl, br, lx, ly)))
 
 
+def _half_mean(total: Scalar, samples: int) -> Scalar:
+    return type(total)(np.float16(rule.mean(total, samples)))
+
+
 def _moved(change: Callable[[float, float], tuple[float, float]]) -> Callable[..., tuple[float, float]]:
     return lambda *arguments: change(*rule.moves(*arguments))
 
@@ -150,7 +151,7 @@ _MAX: tuple[Mode, ...] = ("max",)
 _FORWARD: tuple[Direction, ...] = ("forward",)
 _BOXES: tuple[Direction, ...] = ("grad_boxes",)
 
-FAULTS: tuple[RoiFault, ...] = (
+FAULTS: tuple[Fault, ...] = (
     step(
         "aligned_ignored",
         "no half-pixel offset",
@@ -195,6 +196,22 @@ FAULTS: tuple[RoiFault, ...] = (
     step("nearest_below", "floor for interpolation", tap=_cut_position),
     step("transposed_pixels", "TR for BL", _FORWARD, interpolate=_transposed),
     step("half_samples", "samples in half precision", _FORWARD, interpolate=_half),
+    step(
+        "ten_bit_weights",
+        "weights as a tensor core takes them",
+        dtypes=("float32",),
+        tap=lambda p, length: (*(found := rule.tap(p, length))[:2], ten_bits(found[2])),
+    ),
+    step(
+        "mean_in_half", "samples are added up in half precision", ("forward",), ("avg",), ("float32",), mean=_half_mean
+    ),
+    step(
+        "double_in_single",
+        "float64 maps are interpolated in float32",
+        ("forward",),
+        dtypes=("float64",),
+        interpolate=lambda *arguments: np.float64(rule.interpolate(*map(np.float32, arguments))),
+    ),
     step("sum_for_mean", "not divided", modes=_AVG, mean=lambda total, samples: total),
     step(
         "divided_by_ratio",
@@ -220,4 +237,5 @@ FAULTS: tuple[RoiFault, ...] = (
     around(
         "double_result", "the result is of another type", DIRECTIONS, lambda result, _: result.astype(np.longdouble)
     ),
+    *(fault for fault in memory_mutants.FAULTS if fault.operator == "roi_align"),
 )
