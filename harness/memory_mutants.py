@@ -1,9 +1,9 @@
 """Planted faults of memory, of order and of size: the arithmetic is right, and the result is not.
 
 A layout that is taken for another one, memory that is read one too far or not written at all, an update that a second
-thread loses, sums in another order each time, and counters and offsets that are too narrow. What takes 2**31 elements to
-show stands here with 12 bits for 32. Those that need more boxes than plain loops can take are made around this project's
-own operator.
+thread loses, sums in another order each time, and counters and offsets that are too narrow. What takes 2**31 elements
+to show stands here with 12 bits for 32. Those that need more boxes than plain loops can take are made around this
+project's own operator.
 """
 
 from __future__ import annotations

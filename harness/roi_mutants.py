@@ -16,7 +16,6 @@ from harness.fault import Fault
 from harness.half_mutants import ten_bits
 from harness.roi_case import MODES, Mode, RoiInputs
 
-
 # All that the rule is asked for.
 ROI_DTYPES = (*FLOATS, "uint8", "int16")
 
