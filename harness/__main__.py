@@ -1,4 +1,4 @@
-"""The command line: `python -m harness bench | report | judge | golden | gpu`.
+"""The command line: `python -m harness bench | report | judge | golden | gpu | sanitize`.
 
 Each verb imports what it needs when it is called, so that --help answers at once.
 """
@@ -209,6 +209,33 @@ def gpu(
     except FileNotFoundError as error:
         _stop(str(error))
     if any(outcome.bad for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: python -m harness sanitize --cases 1000 --seed 1")
+def sanitize(
+    cases: Annotated[int, typer.Option(help="How many cases of each operator.", min=1)] = 300,
+    seed: Annotated[int, typer.Option(help="What they are drawn with: the same seed, the same cases.")] = 0,
+) -> None:
+    """Run the kernels under the sanitizers of their device; exit 1 if anything is found, 2 without a compiler."""
+    from harness import compiling, cuda_device, sanitizers
+    from harness.backends import MissingLibrary
+
+    try:
+        compiling.compiler()
+    except MissingLibrary as missing:
+        _stop(str(missing))
+    found = False
+    with console.status("") as status:
+        for outcome in sanitizers.outcomes(cases, seed, status.update):
+            console.print(str(outcome), markup=False, highlight=False, soft_wrap=True)
+            found |= outcome.status == "found"
+    no_gpu = cuda_device.why_not()
+    if no_gpu is None:
+        gpu(["sanitize"])
+    else:
+        console.print(f"compute-sanitizer skipped: {no_gpu}", markup=False, highlight=False, soft_wrap=True)
+    if found:
         raise typer.Exit(1)
 
 

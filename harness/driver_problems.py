@@ -1,0 +1,219 @@
+"""What the sanitizers' drivers are given: the cases that the properties are tested on, and larger ones.
+
+A driver is not only asked whether a sanitizer is silent: its results must have the bits of the operator's own, so a
+driver that leads the kernels astray, or nowhere, is seen. The kernels compute in float32 or float64: half types and
+integers are widened here and results rounded, as the operator does around its kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import hypothesis
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from harness import backends, roi_backends
+from harness.agreement import differing
+from harness.case import BOX_RULES, DIRECTIONS, FLOATS, METHODS, SINGLE_AND_DOUBLE, Array, Case
+from harness.packing import packed
+from harness.roi_case import MODES, RoiCase, RoiInputs
+from harness.roi_strategies import roi_cases
+from harness.strategies import cases
+
+# Types of pixels as often as they differ to a kernel: what is widened comes to it as float32.
+IMAGE_DTYPES = ("float32", *FLOATS, "uint8", "int64")
+# As many as vectors and blocks of channels have, a few more or fewer.
+CHANNELS = (1, 2, 3, 4, 8, 16, 19, 35, 80)
+# Boxes are repeated so often, and the sides of images and crops are so many times as long.
+COPIES, LONGER_IMAGE, LONGER_CROP = 12, 3, 2
+# The side of a box that belongs to the second level of a pyramid.
+CANONICAL_SCALE = 12.0
+
+Drawn = TypeVar("Drawn")
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """A case of roi_align on so many levels: the case's own map, then maps of half its sides, a quarter, and so on."""
+
+    case: RoiCase
+    levels: int
+
+    def inputs(self) -> list[RoiInputs]:
+        """The inputs of each level, all with the upstream gradient of the first."""
+        n, c, h, w = self.case.shape
+        made = [
+            replace(
+                self.case,
+                shape=(n, c, max(1, h >> k), max(1, w >> k)),
+                spatial_scale=self.case.spatial_scale / 2**k,
+            ).inputs()
+            for k in range(self.levels)
+        ]
+        return [replace(level, upstream=made[0].upstream) for level in made]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a driver reads for a case, and what is wrong with its results, in words, or None."""
+
+    case: Case | Pyramid
+    data: bytes
+    wrong: Callable[[list[Array]], str | None]
+
+
+def drawn(strategy: SearchStrategy[Drawn], count: int, seed: int) -> list[Drawn]:
+    """So many cases, the same ones for the same seed."""
+    found: list[Drawn] = []
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=count,
+        derandomize=False,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(strategy)
+    def draw(case: Drawn) -> None:
+        found.append(case)
+
+    if count > 0:
+        draw()
+    return found
+
+
+def crop_cases(count: int, seed: int) -> list[Case]:
+    """Cases of crop_and_resize: half of them as the properties draw them, half with more of everything."""
+    larger = cases(
+        box_rules=BOX_RULES, image_dtypes=SINGLE_AND_DOUBLE, channels=CHANNELS, longest_side=14, most_outputs=20000
+    )
+    return [
+        *drawn(cases(box_rules=BOX_RULES, image_dtypes=IMAGE_DTYPES), count - count // 2, seed),
+        *drawn(larger.map(_larger_crops), count // 2, seed),
+    ]
+
+
+def roi_align_cases(count: int, seed: int) -> list[Pyramid]:
+    """Cases of roi_align, likewise."""
+    levels = st.sampled_from([1, 1, 2, 3])
+    larger = roi_cases(image_dtypes=SINGLE_AND_DOUBLE, channels=CHANNELS, longest_side=14, most_outputs=20000)
+    return [
+        *drawn(st.builds(Pyramid, roi_cases(image_dtypes=IMAGE_DTYPES), levels), count - count // 2, seed),
+        *drawn(st.builds(Pyramid, larger.map(_larger_rois), levels), count // 2, seed),
+    ]
+
+
+def _larger_crops(case: Case) -> Case:
+    n, c, h, w = case.shape
+    return replace(
+        case,
+        shape=(n, c, LONGER_IMAGE * h, LONGER_IMAGE * w),
+        crop_size=(LONGER_CROP * case.crop_size[0], LONGER_CROP * case.crop_size[1]),
+        boxes=case.boxes * COPIES,
+        box_indices=case.box_indices * COPIES,
+    )
+
+
+def _larger_rois(case: RoiCase) -> RoiCase:
+    n, c, h, w = case.shape
+    return replace(
+        case,
+        shape=(n, c, LONGER_IMAGE * h, LONGER_IMAGE * w),
+        output_size=(LONGER_CROP * case.output_size[0], LONGER_CROP * case.output_size[1]),
+        boxes=case.boxes * COPIES,
+    )
+
+
+def problem_of(case: Case | Pyramid) -> Problem:
+    """What a driver reads for a case: crop_and_resize's for a Case, roi_align's for a Pyramid."""
+    return _crop_problem(case) if isinstance(case, Case) else _roi_problem(case)
+
+
+def _crop_problem(case: Case) -> Problem:
+    """Image, boxes, box_indices, upstream gradient; method, box rule, extrapolation value."""
+    inputs = case.inputs()
+    data = packed(_widened(inputs.image), inputs.boxes, inputs.box_indices, _widened(inputs.upstream))
+    data += packed(METHODS.index(case.method), BOX_RULES.index(case.box_rule), float(case.extrapolation_value))
+
+    def wrong(results: list[Array]) -> str | None:
+        operator = backends.load("roi_align")
+        for direction, got in zip(DIRECTIONS, results, strict=True):
+            if operator.refuses(inputs, direction) is None:
+                unlike = _unlike(got, operator.run(inputs, direction))
+                if unlike:
+                    return f"{direction}: {unlike}"
+        return None
+
+    return Problem(case, data, wrong)
+
+
+def _roi_problem(pyramid: Pyramid) -> Problem:
+    """How many levels; a map and a scale for each; boxes, upstream gradient; sampling ratio, aligned, mode, the
+    canonical scale and its level."""
+    case, levels = pyramid.case, pyramid.inputs()
+    maps = [_widened(level.input) for level in levels]
+    upstream = _dense(_widened(levels[0].upstream), _channels_innermost(maps[0]))
+    data = packed(len(levels))
+    for level, values in zip(levels, maps, strict=True):
+        data += packed(values, float(level.spatial_scale))
+    data += packed(levels[0].boxes, upstream, case.sampling_ratio, int(case.aligned), MODES.index(case.mode))
+    data += packed(CANONICAL_SCALE, 1)
+
+    def wrong(results: list[Array]) -> str | None:
+        operator = roi_backends.load("roi_align")
+        crops, *gradients, sums = results
+        edges = np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)  # an index has no gradient
+        own = [(operator.run(level, "forward"), operator.run(level, "grad_boxes")) for level in levels]
+        if len(levels) == 1:
+            compared = [("forward", crops, own[0][0]), ("grad_boxes", edges, own[0][1])]
+            if operator.refuses(levels[0], "grad_image") is None:
+                compared.append(("grad_image", gradients[0], operator.run(levels[0], "grad_image")))
+            said = ((direction, _unlike(got, want)) for direction, got, want in compared)
+            return next((f"{direction}: {unlike}" for direction, unlike in said if unlike), None)
+        # Each box is pooled from one of the levels, or from none, and then its row is 0.
+        for row in range(len(crops)):
+            choices = [(want[0][row], want[1][row]) for want in own]
+            choices.append((np.zeros_like(own[0][0][row]), np.zeros_like(own[0][1][row])))
+            if all(_unlike(crops[row], pooled) or _unlike(edges[row], moved) for pooled, moved in choices):
+                return f"forward and grad_boxes: box {row} is pooled as it is on none of the levels."
+        return None
+
+    return Problem(pyramid, data, wrong)
+
+
+def _widened(array: Array) -> Array:
+    """As the operator's kernels take it."""
+    if array.dtype.name in SINGLE_AND_DOUBLE:
+        return array
+    return _dense(array.astype("float32"), _channels_innermost(array))
+
+
+def _channels_innermost(array: Array) -> bool:
+    """The operator's rule (impl/csrc/kernels.h)."""
+    return array.shape[1] > 1 and array.strides[1] == array.itemsize and max(array.shape[2:]) > 1
+
+
+def _dense(array: Array, channels_last: bool) -> Array:
+    if not channels_last:
+        return np.ascontiguousarray(array)
+    dense: Array = np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    return dense
+
+
+def _unlike(got: Array, want: Array) -> str | None:
+    """What of a result is not as the operator's is, in words, or None."""
+    if got.shape != want.shape:
+        return f"the result has shape {got.shape}, the operator's {want.shape}."
+    with np.errstate(over="ignore"):  # a half may be infinite where its float32 is not
+        rounded = got.astype(want.dtype)
+    different = differing(rounded, want)
+    if not different.any():
+        return None
+    place = tuple(int(axis[0]) for axis in np.nonzero(different))
+    return f"{int(different.sum())} values are not the operator's; at {place} {rounded[place]!r}, not {want[place]!r}."
