@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import hypothesis
 import numpy as np
@@ -18,7 +18,7 @@ from hypothesis.strategies import SearchStrategy
 
 from harness import backends, roi_backends
 from harness.agreement import differing
-from harness.case import BOX_RULES, DIRECTIONS, FLOATS, METHODS, SINGLE_AND_DOUBLE, Array, Case
+from harness.case import BOX_RULES, DIRECTIONS, FLOATS, METHODS, SINGLE_AND_DOUBLE, Array, Case, Layout
 from harness.packing import packed
 from harness.roi_case import MODES, RoiCase, RoiInputs
 from harness.roi_strategies import roi_cases
@@ -28,10 +28,20 @@ from harness.strategies import cases
 IMAGE_DTYPES = ("float32", *FLOATS, "uint8", "int64")
 # As many as vectors and blocks of channels have, a few more or fewer.
 CHANNELS = (1, 2, 3, 4, 8, 16, 19, 35, 80)
+# The layouts that kernels walk in different ways, as often as there are ways.
+LAID_OUT: tuple[Layout, ...] = ("contiguous", "channels_last", "offset", "channels_last")
 # Boxes are repeated so often, and the sides of images and crops are so many times as long.
 COPIES, LONGER_IMAGE, LONGER_CROP = 12, 3, 2
 # The side of a box that belongs to the second level of a pyramid.
 CANONICAL_SCALE = 12.0
+# What is asked of the strategies for these.
+_LARGER: dict[str, Any] = {
+    "image_dtypes": SINGLE_AND_DOUBLE,
+    "channels": CHANNELS,
+    "layouts": LAID_OUT,
+    "longest_side": 14,
+    "most_outputs": 20000,
+}
 
 Drawn = TypeVar("Drawn")
 
@@ -90,9 +100,7 @@ def drawn(strategy: SearchStrategy[Drawn], count: int, seed: int) -> list[Drawn]
 
 def crop_cases(count: int, seed: int) -> list[Case]:
     """Cases of crop_and_resize: half of them as the properties draw them, half with more of everything."""
-    larger = cases(
-        box_rules=BOX_RULES, image_dtypes=SINGLE_AND_DOUBLE, channels=CHANNELS, longest_side=14, most_outputs=20000
-    )
+    larger = cases(box_rules=BOX_RULES, **_LARGER)
     return [
         *drawn(cases(box_rules=BOX_RULES, image_dtypes=IMAGE_DTYPES), count - count // 2, seed),
         *drawn(larger.map(_larger_crops), count // 2, seed),
@@ -102,7 +110,7 @@ def crop_cases(count: int, seed: int) -> list[Case]:
 def roi_align_cases(count: int, seed: int) -> list[Pyramid]:
     """Cases of roi_align, likewise."""
     levels = st.sampled_from([1, 1, 2, 3])
-    larger = roi_cases(image_dtypes=SINGLE_AND_DOUBLE, channels=CHANNELS, longest_side=14, most_outputs=20000)
+    larger = roi_cases(modes=("avg", "avg", "max"), **_LARGER)
     return [
         *drawn(st.builds(Pyramid, roi_cases(image_dtypes=IMAGE_DTYPES), levels), count - count // 2, seed),
         *drawn(st.builds(Pyramid, larger.map(_larger_rois), levels), count // 2, seed),
