@@ -214,7 +214,7 @@ def gpu(
 
 @app.command(epilog="Example: python -m harness sanitize --cases 1000 --seed 1")
 def sanitize(
-    cases: Annotated[int, typer.Option(help="How many cases of each operator.", min=1)] = 300,
+    cases: Annotated[int, typer.Option(help="How many cases of each operator.", min=2)] = 300,
     seed: Annotated[int, typer.Option(help="What they are drawn with: the same seed, the same cases.")] = 0,
 ) -> None:
     """Run the kernels under the sanitizers of their device; exit 1 if anything is found, 2 without a compiler."""

@@ -90,17 +90,19 @@ def drawn(strategy: SearchStrategy[Drawn], count: int, seed: int) -> list[Drawn]
     def draw(case: Drawn) -> None:
         found.append(case)
 
-    if count > 0:
-        draw()
+    draw()
     return found
 
 
 def crop_cases(count: int, seed: int) -> list[Case]:
     """Cases of crop_and_resize: half of them as the properties draw them, half with more of everything."""
-    larger = cases(box_rules=BOX_RULES, **_LARGER)
+
+    def of_each_rule(**choices: Any) -> SearchStrategy[Case]:
+        return st.one_of(cases(**choices), cases(box_rules=BOX_RULES, methods=["bilinear"], **choices))
+
     return [
-        *drawn(cases(box_rules=BOX_RULES, image_dtypes=IMAGE_DTYPES), count - count // 2, seed),
-        *(_larger_crops(case, turn) for turn, case in enumerate(drawn(larger, count // 2, seed))),
+        *drawn(of_each_rule(image_dtypes=IMAGE_DTYPES), count - count // 2, seed),
+        *(_larger_crops(case, turn) for turn, case in enumerate(drawn(of_each_rule(**_LARGER), count // 2, seed))),
     ]
 
 
@@ -115,25 +117,33 @@ def roi_align_cases(count: int, seed: int) -> list[Pyramid]:
 
 
 def _larger_crops(case: Case, turn: int) -> Case:
+    """With a box of each image from its first pixel to its last, behind which memory is nobody's."""
     n, _, h, w = case.shape
+    h, w = LONGER_IMAGE * h, LONGER_IMAGE * w
+    whole = (0.0, 0.0, 1.0, 1.0) if case.box_rule == "normalized" else (0.0, 0.0, w - 1.0, h - 1.0)
     return replace(
         case,
-        shape=(n, CHANNELS[turn % len(CHANNELS)], LONGER_IMAGE * h, LONGER_IMAGE * w),
+        shape=(n, CHANNELS[turn % len(CHANNELS)], h, w),
         layout=LAYOUTS[turn % len(LAYOUTS)],
         crop_size=(LONGER_CROP * case.crop_size[0], LONGER_CROP * case.crop_size[1]),
-        boxes=case.boxes * COPIES,
-        box_indices=case.box_indices * COPIES,
+        boxes=case.boxes * COPIES + (whole,) * n,
+        box_indices=case.box_indices * COPIES + tuple(range(n)),
     )
 
 
 def _larger_pyramid(case: RoiCase, levels: int, turn: int) -> Pyramid:
+    """With two boxes of each image, all of it and its last pixel."""
     n, _, h, w = case.shape
+    h, w = LONGER_IMAGE * h, LONGER_IMAGE * w
+    x, y = w / case.spatial_scale, h / case.spatial_scale
+    pixel = 1 / case.spatial_scale
+    ends = tuple(box for image in range(n) for box in ((image, 0.0, 0.0, x, y), (image, x - pixel, y - pixel, x, y)))
     larger = replace(
         case,
-        shape=(n, CHANNELS[turn % len(CHANNELS)], LONGER_IMAGE * h, LONGER_IMAGE * w),
+        shape=(n, CHANNELS[turn % len(CHANNELS)], h, w),
         layout=LAYOUTS[turn % len(LAYOUTS)],
         output_size=(LONGER_CROP * case.output_size[0], LONGER_CROP * case.output_size[1]),
-        boxes=case.boxes * COPIES,
+        boxes=case.boxes * COPIES + ends,
     )
     return Pyramid(larger, levels)
 
