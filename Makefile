@@ -6,6 +6,8 @@
 #   make bench    correctness gate, benchmarks, tables, report (QUICK=1: the same, small and fast)
 #   make report   tables and report again, from results/**/*.json alone
 #   make check    formatting, lint, types
+#   make sanitize the CPU kernels under the address, undefined-behaviour and thread sanitizers, the CUDA kernels under
+#                 compute-sanitizer where there is a GPU (CASES=1000 SEED=1: more cases of each operator, other ones)
 #   make wheel    the package as a wheel, in dist/
 #   make gpu      on a machine with a GPU, with its own Python and no network: build, tests, sanitizer, benchmarks, one
 #                 archive of it all; step by step gpu-build, gpu-test, gpu-sanitize, gpu-bench, gpu-archive
@@ -14,10 +16,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 QUICK ?=
+CASES ?=
+SEED ?=
 GPU_PYTHON ?= python3
 GPU_STEPS := gpu-build gpu-test gpu-sanitize gpu-bench gpu-archive
 
-.PHONY: env build test bench report check wheel gpu $(GPU_STEPS) clean
+.PHONY: env build test bench report check sanitize wheel gpu $(GPU_STEPS) clean
 .DELETE_ON_ERROR:
 
 env: $(VENV)/.ready
@@ -51,6 +55,9 @@ check: build
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+sanitize: build
+	$(BIN)/python -m harness sanitize $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED))
 
 wheel: env
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .

@@ -1,9 +1,11 @@
-// Runs CPU kernels under std::thread, for the thread sanitizer: GCC's OpenMP, which torch uses, makes it report races that
-// are none. The kernels' sources are the package's own; only who hands out the units is another.
+// Runs CPU kernels under std::thread, for the sanitizers: GCC's OpenMP, which torch uses, makes the thread sanitizer report
+// races that are none. The kernels' sources are the package's own; only who hands out the units is another.
 //
-//   driver CASES SEED [race]     prints how many calls were made; exit 1 if a thread count changes a bit
+//   driver [race] < PROBLEMS > RESULTS
 //
-// `race` plants a fault: every unit is given to two threads at once.
+// Both are numbers and arrays as harness/packing.py has them: how many problems, then those, one after another, as each
+// driver reads them; for each how many arrays its results are, then those, of one thread. Exit 1 if 2, 4 or 7 threads
+// give other bits. `race` plants a fault: every unit is given to several threads at once.
 
 #pragma once
 
@@ -11,7 +13,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,43 +23,75 @@ namespace {
 
 using namespace roi_align;
 
-int64_t count(const int64_t (&size)[4]) { return size[0] * size[1] * size[2] * size[3]; }
+// What is read before its first element or behind its last one is nobody's. Strides in elements.
+struct Array {
+  DType dtype;
+  std::vector<int64_t> size, stride;
+  std::vector<unsigned char> memory;
 
-// A tensor of one of the two layouts, in memory that ends with its last element. `margin` rows and columns lie before
-// those of each plane, as before a view's.
-struct Tensor {
-  std::vector<float> narrow;
-  std::vector<double> wide;
-  View view;
-
-  Tensor(const int64_t (&size)[4], bool channels_last, bool is_wide, const std::vector<float>& numbers,
-         int64_t margin = 0) {
-    const int64_t c = size[1], h = size[2] + margin, w = size[3] + margin;
-    const int64_t all = size[0] * c * h * w;
-    for (int64_t i = 0; i < all; ++i) {
-      const float value = numbers[static_cast<size_t>(i) % numbers.size()];
-      is_wide ? wide.push_back(value) : narrow.push_back(value);
-    }
-    narrow.shrink_to_fit();
-    wide.shrink_to_fit();
-    view = {nullptr, is_wide ? DType::kFloat64 : DType::kFloat32, {size[0], c, size[2], size[3]},
-            {c * h * w, h * w, w, 1}};
-    if (channels_last) {
-      view.stride[1] = 1;
-      view.stride[2] = w * c;
-      view.stride[3] = c;
-    }
-    const int64_t first = margin * (view.stride[2] + view.stride[3]);
-    view.data = is_wide ? static_cast<void*>(wide.data() + first) : narrow.data() + first;
-  }
-
-  ConstView read() const {
-    ConstView view_of{view.data, view.dtype, {}, {}};
-    std::memcpy(view_of.size, view.size, sizeof view.size);
-    std::memcpy(view_of.stride, view.stride, sizeof view.stride);
-    return view_of;
-  }
+  bool empty() const { return memory.empty(); }
 };
+
+inline size_t bytes_of(DType dtype) { return dtype == DType::kFloat64 || dtype == DType::kInt64 ? 8 : 4; }
+
+// A dense result of four dimensions. Fresh memory holds what was left in it: here it is NaN.
+inline Array fresh(DType dtype, const std::vector<int64_t>& size, bool channels_last) {
+  const int64_t c = size[1], h = size[2], w = size[3];
+  const size_t elements = static_cast<size_t>(size[0] * c * h * w);
+  Array made{dtype, size, {c * h * w, h * w, w, 1}, std::vector<unsigned char>(elements * bytes_of(dtype), 0xFF)};
+  if (channels_last) made.stride = {c * h * w, 1, w * c, c};
+  return made;
+}
+
+template <typename AnyView, typename AnyArray>
+AnyView view_of(AnyArray& array) {
+  AnyView view{array.memory.data(), array.dtype, {}, {}};
+  for (size_t d = 0; d < 4; ++d) {
+    view.size[d] = array.size[d];
+    view.stride[d] = array.stride[d];
+  }
+  return view;
+}
+
+inline void read_into(void* to, size_t bytes) {
+  if (std::fread(to, 1, bytes, stdin) == bytes) return;
+  std::fprintf(stderr, "the problems end in the middle of one\n");
+  std::exit(2);
+}
+
+template <typename T>
+T read_number() {
+  static_assert(sizeof(T) == 8, "numbers are int64_t or double");
+  T number;
+  read_into(&number, sizeof number);
+  return number;
+}
+
+inline Array read_array() {
+  Array array{static_cast<DType>(read_number<int64_t>()), {}, {}, {}};
+  const int64_t rank = read_number<int64_t>();
+  int64_t bytes = static_cast<int64_t>(bytes_of(array.dtype)), last = 0;
+  for (std::vector<int64_t>* const numbers : {&array.size, &array.stride}) {
+    for (int64_t d = 0; d < rank; ++d) numbers->push_back(read_number<int64_t>());
+  }
+  for (size_t d = 0; d < array.size.size(); ++d) {
+    if (array.size[d] == 0) return array;
+    last += (array.size[d] - 1) * array.stride[d];
+  }
+  array.memory = std::vector<unsigned char>(static_cast<size_t>((last + 1) * bytes));
+  read_into(array.memory.data(), array.memory.size());
+  return array;
+}
+
+inline void write_number(int64_t number) { std::fwrite(&number, sizeof number, 1, stdout); }
+
+inline void write_array(const Array& array) {
+  write_number(static_cast<int64_t>(array.dtype));
+  write_number(static_cast<int64_t>(array.size.size()));
+  for (int64_t size : array.size) write_number(size);
+  for (int64_t stride : array.stride) write_number(stride);
+  if (!array.empty()) std::fwrite(array.memory.data(), 1, array.memory.size(), stdout);
+}
 
 // Runs work(t) in so many threads.
 inline void in_threads(int64_t threads, const std::function<void(int64_t)>& work) {
@@ -83,26 +116,27 @@ inline void in_parts(int64_t count, int64_t threads, bool race, const std::funct
   });
 }
 
-// What a driver does: `draw` makes a problem, `results` the bytes of its `directions` results.
+// What a driver does: `read` reads a problem, `results` solves it with so many threads.
 template <typename Problem>
-int compare_threads(int argc, char** argv, Problem (*draw)(std::mt19937&),
-                    std::string (*results)(const Problem&, int64_t, bool), int directions) {
-  const int cases = argc > 1 ? std::atoi(argv[1]) : 100;
-  std::mt19937 random(argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 0u);
-  const bool race = argc > 3 && std::string(argv[3]) == "race";
-  int calls = 0;
-  for (int i = 0; i < cases; ++i) {
-    const Problem problem = draw(random);
-    const std::string alone = results(problem, 1, false);
+int compare_threads(int argc, char** argv, Problem (*read)(),
+                    std::vector<Array> (*results)(const Problem&, int64_t threads, bool race)) {
+  const bool race = argc > 1 && std::string(argv[1]) == "race";
+  for (int64_t left = read_number<int64_t>(); left > 0; --left) {
+    const Problem problem = read();
+    const std::vector<Array> alone = results(problem, 1, false);
     for (const int64_t threads : {2, 4, 7}) {
-      calls += directions;
-      if (results(problem, threads, race) != alone) {
-        std::printf("case %d: %d threads give other bits than one\n", i, static_cast<int>(threads));
+      const std::vector<Array> together = results(problem, threads, race);
+      for (size_t k = 0; k < alone.size(); ++k) {
+        if (together[k].memory == alone[k].memory) continue;
+        std::fprintf(stderr, "result %d: %d threads give other bits than one\n", static_cast<int>(k),
+                     static_cast<int>(threads));
         return 1;
       }
     }
+    write_number(static_cast<int64_t>(alone.size()));
+    for (const Array& array : alone) write_array(array);
+    std::fflush(stdout);  // whoever reads this knows which problem a sanitizer stops at
   }
-  std::printf("%d calls on %s kernels, every bit the same for 1, 2, 4 and 7 threads\n", calls, cpu_kernels());
   return 0;
 }
 

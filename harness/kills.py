@@ -13,12 +13,10 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from harness import mutants, roi_mutants
-from harness.backends import load
 from harness.case import Direction
 from harness.fault import Fault
 from harness.operators import AnyCase
@@ -136,6 +134,11 @@ def row(fault: Fault) -> list[Outcome]:
     return outcomes
 
 
+def row_of(name: str) -> list[Outcome]:
+    """The row of the fault of that name."""
+    return row(next(fault for fault in FAULTS if fault.name == name))
+
+
 def survivors(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
     """The faults, each with its direction, that no check found."""
     found: dict[tuple[str, str], bool] = {}
@@ -143,16 +146,6 @@ def survivors(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
         key = each.fault, each.direction
         found[key] = found.get(key, False) or each.outcome == "killed"
     return [key for key, killed in found.items() if not killed]
-
-
-def honest(operator: OperatorName) -> list[Outcome]:
-    """The reference as if it were a fault: the checks must find nothing."""
-    reference = load("reference", operator)
-    modes: Any = reference.sheet.modes
-    plain = Fault(
-        "none", "the reference itself", reference.sheet.directions, reference, reference.sheet.image_dtypes, modes
-    )
-    return row(plain)
 
 
 def write(outcomes: Iterable[Outcome], path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from harness import cuda_on_host
+from harness import compiling, cuda_on_host
 from harness.backends import Backend
 from harness.case import (
     BOX_RULES,
@@ -34,7 +34,7 @@ from harness.cuda_on_host.memory import Described, dense, described, full, picke
 from harness.cuda_on_host.memory import call as run_kernels
 from harness.sheet import Sheet
 
-cuda_on_host.compiler()  # or this backend is not here
+compiling.compiler()  # or this backend is not here
 
 
 class _Call(ctypes.Structure):

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from harness import cuda_on_host
+from harness import compiling, cuda_on_host
 from harness.backends import Backend
 from harness.case import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, crops_dtype
 from harness.cuda_on_host.memory import Described, call, dense, described, full, picked_order, written_beside
 from harness.roi_case import MODES, Mode, RoiInputs
 from harness.sheet import Sheet
 
-cuda_on_host.compiler()  # or this backend is not here
+compiling.compiler()  # or this backend is not here
 
 _MOST_LEVELS = 16
 _Levels = Described * _MOST_LEVELS

@@ -1,4 +1,4 @@
-"""gpu: what needs a machine of a kind of its own."""
+"""gpu and sanitize: what needs a machine of a kind of its own, or a compiler."""
 
 from __future__ import annotations
 
@@ -44,4 +44,31 @@ def gpu(
     except FileNotFoundError as error:
         stop(str(error))
     if any(outcome.bad for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: python -m harness sanitize --cases 1000 --seed 1")
+def sanitize(
+    cases: Annotated[int, typer.Option(help="How many cases of each operator.", min=2)] = 300,
+    seed: Annotated[int, typer.Option(help="What they are drawn with: the same seed, the same cases.")] = 0,
+) -> None:
+    """Run the kernels under the sanitizers of their device; exit 1 if anything is found, 2 without a compiler."""
+    from harness import compiling, cuda_device, sanitizers
+    from harness.backends import MissingLibrary
+
+    try:
+        compiling.compiler()
+    except MissingLibrary as missing:
+        stop(str(missing))
+    found = False
+    with console.status("") as status:
+        for outcome in sanitizers.outcomes(cases, seed, status.update):
+            tell(outcome)
+            found |= outcome.status == "found"
+    no_gpu = cuda_device.why_not()
+    if no_gpu is None:
+        gpu(["sanitize"])
+    else:
+        tell(f"compute-sanitizer skipped: {no_gpu}")
+    if found:
         raise typer.Exit(1)

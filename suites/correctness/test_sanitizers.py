@@ -1,89 +1,93 @@
 """The CPU kernels under the sanitizers: no race, no stray access, no undefined behaviour, on any number of threads.
 
-harness/cpu_threads.h runs them under std::thread on random problems and compares the bits of 1, 2, 4 and 7 threads;
-there is a driver for each operator.
+A few of the cases that `make sanitize` runs, on the instruction set that every machine has; and faults planted in the
+kernels' sources, each of which must be found.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
+import functools
+import re
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-KERNELS = [ROOT / "impl/csrc/boxes.cpp", *sorted(ROOT.glob("impl/csrc/cpu/*.cpp"))]
-# By operator: its driver, and how many calls that makes of CASES problems.
-DRIVERS = {"crop_and_resize": ("cpu_threads", 270), "roi_align": ("roi_cpu_threads", 540)}
-CASES = "30"
+from harness import sanitizers
+from harness.backends import MissingLibrary
+from harness.compiling import Change, compiler
+from harness.sanitizers import CASES, SANITIZERS, Finding, examine
 
-pytestmark = [
-    pytest.mark.package,
-    pytest.mark.cpu,
-    pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ here to compile the kernels with"),
-]
+KERNELS = "portable"
 
+pytestmark = [pytest.mark.package, pytest.mark.cpu]
 
-@pytest.fixture(scope="module", params=["thread", "address,undefined"])
-def drivers(request, tmp_path_factory) -> Path:
-    """The folder of the drivers, with the kernels, compiled with a sanitizer."""
-    folder, sanitize = tmp_path_factory.mktemp("driver"), f"-fsanitize={request.param}"
-    flags = ["-std=c++17", "-O1", "-g", "-ffp-contract=off", "-Wall", sanitize, "-fno-sanitize-recover=all"]
-
-    def compiled(source: Path) -> Path:
-        object_file = folder / f"{source.stem}.o"
-        command = ["g++", *flags, f"-I{ROOT / 'impl/csrc'}", "-c", str(source), "-o", str(object_file)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return object_file
-
-    mains = [ROOT / f"harness/{name}.cpp" for name, _ in DRIVERS.values()]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        objects = list(pool.map(compiled, [*mains, *KERNELS]))
-    for main, kernels in ((each, objects[len(mains) :]) for each in objects[: len(mains)]):
-        linked = subprocess.run(
-            ["g++", sanitize, str(main), *map(str, kernels), "-o", str(folder / main.stem), "-pthread"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if linked.returncode != 0 and "cannot find" in linked.stderr:
-            pytest.skip(f"this g++ comes without the sanitizer's library: {linked.stderr.splitlines()[0]}")
-        assert linked.returncode == 0, linked.stderr
-    return folder
+try:
+    compiler()
+except MissingLibrary as no_compiler:
+    pytest.skip(str(no_compiler), allow_module_level=True)
 
 
-def _run(driver: Path, *arguments: str, kernels: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(driver), *arguments],
-        env={**os.environ, "ROI_ALIGN_CPU": kernels, "TSAN_OPTIONS": "halt_on_error=1"},
-        capture_output=True,
-        text=True,
-        check=False,
+@functools.cache
+def drawn(operator: str):
+    return CASES[operator](40, 0)
+
+
+def driver(operator: str, sanitizer: str, *changes: Change) -> Path:
+    try:
+        return sanitizers.driver(operator, sanitizer, KERNELS, *changes)
+    except MissingLibrary as missing:
+        pytest.skip(str(missing))
+
+
+def found(operator: str, sanitizer: str, *changes: Change, race: bool = False) -> str:
+    """What is said of kernels that have a fault."""
+    finding = examine(driver(operator, sanitizer, *changes), KERNELS, drawn(operator), race=race)
+    assert isinstance(finding, Finding)
+    return str(finding)
+
+
+each_operator = pytest.mark.parametrize("operator", CASES)
+
+
+@each_operator
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+def test_the_kernels_are_clean(operator, sanitizer):
+    assert examine(driver(operator, sanitizer), KERNELS, drawn(operator)) is None
+
+
+@each_operator
+def test_a_race_is_found(operator):
+    """Every unit is given to several threads at once."""
+    said = found(operator, "thread", race=True)
+    assert "WARNING: ThreadSanitizer: data race" in said
+    assert "\nat: " in said
+
+
+def test_a_read_behind_a_map_is_found():
+    change = Change(
+        "cpu/roi_max.cpp", "return plane.at(ty.low, x);", "return plane.at(ty.low, x) + 0 * plane.at(ty.low + 1, x);"
     )
+    said = found("roi_align", "address", change)
+    assert "ERROR: AddressSanitizer: heap-buffer-overflow" in said
+    assert re.search(r"cpu/roi_max\.cpp:\d+", said)
+    assert "\nat: Pyramid(case=RoiCase(" in said
 
 
-each_operator = pytest.mark.parametrize(("name", "calls"), DRIVERS.values(), ids=DRIVERS)
+def test_a_cast_of_a_position_that_is_nowhere_is_found():
+    """What is tested is the integer, as in many a kernel."""
+    test = "begin < crop && !inside(axis.position(begin), length)"
+    change = Change("cpu/box_table.cpp", test, "begin < crop && static_cast<int64_t>(axis.position(begin)) < 0")
+    said = found("crop_and_resize", "address", change)
+    assert "is outside the range of representable values of type 'long int'" in said
 
 
-@each_operator
-@pytest.mark.parametrize("kernels", ["portable", "avx2", "avx512"])
-def test_the_kernels_are_clean(drivers, name, calls, kernels):
-    done = _run(drivers / name, CASES, "1", kernels=kernels)
-    if "but this machine runs" in done.stderr:
-        pytest.skip(f"this machine has no {kernels}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{calls} calls on {kernels} kernels, every bit the same" in done.stdout
+def test_a_result_that_depends_on_the_threads_is_found():
+    """A unit is forgotten where there are more of them than one thread asks for."""
+    change = Change("cpu/plan.cpp", "outer * blocks * parts,", "outer * blocks * parts - (parts > 4),")
+    assert "threads give other bits than one" in found("crop_and_resize", "address", change)
 
 
-@each_operator
-def test_a_planted_race_is_seen(drivers, name, calls, request):
-    """Every unit is given to two threads at once."""
-    if "thread" not in request.node.callspec.id:
-        pytest.skip("only the thread sanitizer looks for races")
-    done = _run(drivers / name, "2", "0", "race")
-    assert done.returncode != 0
-    assert "data race" in done.stderr
+def test_a_result_that_is_not_the_operators_is_found():
+    """The same bits on any number of threads, and no sanitizer minds."""
+    change = Change("cpu/finish_grad_boxes.cpp", "double sum = 0;", "double sum = 1;")
+    assert found("crop_and_resize", "address", change).startswith("grad_boxes: ")

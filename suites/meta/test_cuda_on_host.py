@@ -19,8 +19,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from harness import cuda_on_host, strategies
 from harness.backends import Backend, MissingLibrary, load
 from harness.case import BOX_RULES, DIRECTIONS, FLOATS, METHODS, Case
-from harness.cuda_on_host import Change, kernel_library
-from harness.trial import assert_no_side_effect, assert_passes, judge, run
+from harness.compiling import ROOT, Change
+from harness.cuda_on_host import kernel_library
+from harness.judge import judge
+from harness.trial import assert_no_side_effect, assert_passes, run
 
 try:
     from harness.backends.cuda_on_host import backend as atomic
@@ -185,7 +187,7 @@ def sanitized(*changes: Change) -> subprocess.CompletedProcess[str]:
     """Runs cases under the sanitizers, and some again with indices of no image, which must not be followed."""
     nowhere = [tuple((-1, case.shape[0])[k % 2] for k in range(len(case.boxes))) for case in drawn(20)]
     no_image = [replace(case, box_indices=indices) for case, indices in zip(drawn(20), nowhere, strict=True)]
-    environment = {**os.environ, **cuda_on_host.sanitizer_environment(), "PYTHONPATH": str(cuda_on_host.ROOT)}
+    environment = {**os.environ, **cuda_on_host.sanitizer_environment(), "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-c", _RUN, str(kernel_library(*changes, sanitize=True))],
         input="\n".join(map(repr, (*drawn(40), *no_image, *LARGE.values()))),

@@ -1,96 +1,87 @@
-"""Every planted fault is found, and the report says by which check.
+"""Every planted fault is found, by a check that the suites make, and the report says by which.
 
-`python -m pytest suites/meta/test_mutants.py -rA` prints one line for each fault. The checks are the suites' own, on
-the cases the suites draw.
+`python -m harness mutants` gives the whole matrix; here each fault meets the checks until one finds it.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
+import csv
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from harness import kills
 from harness.backends import load
-from harness.case import BOX_RULES, DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Case, Direction
-from harness.judge import Status, judge, run, side_effect
-from harness.mutants import FAULTS, Fault
-from harness.strategies import cases
+from harness.case import SINGLE_AND_DOUBLE
+from harness.fault import Fault
+from harness.operators import OPERATORS
+from harness.sheet import OperatorName
 
-# Of the cases that one run of Hypothesis draws many are variations of a few, so that now and then all of them miss a
-# fault. Whether they do changes with every line of the project, whose constants it draws too: a fault gets more turns.
-TURNS, CASES = 16, 300
-
-
-@functools.cache
-def drawn(image_dtypes: tuple[str, ...], turn: int) -> tuple[Case, ...]:
-    """The cases that the strategies draw in one turn."""
-    found: list[Case] = []
-
-    @seed(turn)
-    @settings(
-        max_examples=CASES,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(cases(box_rules=BOX_RULES, image_dtypes=image_dtypes))
-    def draw(case: Case) -> None:
-        found.append(case)
-
-    draw()
-    return tuple(found)
+REFERENCE = load("reference")
+HONEST = Fault("none", "the reference itself", ("forward",), REFERENCE)
 
 
-def killed_by(fault: Fault, direction: Direction) -> str | None:
-    """The check that finds the fault in a direction, and at which case; None if it survives them all."""
-    backend = fault.backend
-    every_case = itertools.chain.from_iterable(drawn(fault.image_dtypes, turn) for turn in range(TURNS))
-    for number, case in enumerate(every_case):
-        inputs = case.inputs()
-        if backend.refuses(inputs, direction):
-            continue
-        got = run(backend, inputs, direction)
-        verdict = judge(case.inputs(), direction, got, order_a=True)
-        if not verdict.passed:
-            return f"judge, {verdict.status.name}, at case {number}"
-        effect = side_effect(backend, case, direction)
-        if effect:
-            return f"side effect at case {number}: {effect}"
-    return None
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+@pytest.mark.parametrize("fault", kills.FAULTS, ids=[fault.name for fault in kills.FAULTS])
 def test_fault_is_killed(fault: Fault) -> None:
-    """In every direction in which it shows."""
-    for direction in fault.directions:
-        check = killed_by(fault, direction)
-        assert check is not None, (
-            f"{fault.name} ({fault.why}) survives {TURNS * CASES} cases in {direction}: a check is missing, or the "
+    """In every direction and mode in which it shows."""
+    for direction, mode in kills.asked_about(fault):
+        found = kills.first_killer(fault, direction, mode)
+        assert found is not None, (
+            f"{fault.name} ({fault.why}) survives all checks in {direction}, mode {mode}: a check is missing, or the "
             "strategies no longer draw what shows it."
         )
-        print(f"{fault.name:24} {direction:12} {check}")
+        print(f"{fault.name:24} {found.direction:16} {found.check}, case {found.cases}: {found.detail[:80]}")
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_the_reference_survives(operator: OperatorName) -> None:
+    """The checks kill faults and nothing else."""
+    reference = load("reference", operator)
+    for direction in reference.sheet.directions:
+        plain = Fault("none", "the reference itself", (direction,), reference, SINGLE_AND_DOUBLE, ("avg",))
+        for of, sheet in kills.checks(plain, direction, None):
+            if of.slug in (
+                "within_bound_normalized_boxes",
+                "within_bound_mode_avg",
+                "no_side_effect",
+                "permuted_boxes",
+            ):
+                outcome = kills.judged(plain, direction, None, of, sheet, 0)
+                assert outcome.outcome == "survived", outcome
 
 
 def test_a_fault_can_be_asked_for_by_name() -> None:
     """So that `pytest suites/ --backend fault:NAME` shows what the whole suite makes of it."""
-    assert all(load(fault.backend.name) is fault.backend for fault in FAULTS)
-    with pytest.raises(ValueError, match="There is no backend 'fault:nope'"):
-        load("fault:nope")
+    assert all(load(fault.backend.name, fault.operator) is fault.backend for fault in kills.FAULTS)
+    for operator in OPERATORS:
+        with pytest.raises(ValueError, match="There is no backend 'fault:nope'"):
+            load("fault:nope", operator)
 
 
-@pytest.mark.parametrize("image_dtypes", [SINGLE_AND_DOUBLE, HALVES], ids=["single and double", "halves"])
-def test_the_reference_survives(image_dtypes: tuple[str, ...]) -> None:
-    """The checks kill faults and nothing else."""
-    reference = load("reference")
-    for case in drawn(image_dtypes, 0)[::3]:
-        for direction in DIRECTIONS:
-            verdict = judge(case.inputs(), direction, run(reference, case.inputs(), direction), order_a=True)
-            assert verdict.status in (Status.EXACT, Status.WITHIN), f"{case!r}: {verdict}"
-            assert side_effect(reference, case, direction) is None, repr(case)
+def test_there_are_sixty_faults_and_each_has_its_name() -> None:
+    assert len({fault.name for fault in kills.FAULTS}) == len(kills.FAULTS) >= 60
 
 
-def test_at_least_fifteen_faults_of_different_names() -> None:
-    assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 15
+def test_what_nothing_finds_is_a_survivor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A fault that changes nothing is found by nothing, and said so: a check that kills it would be broken."""
+    monkeypatch.setattr(kills, "CASES", 4)
+    monkeypatch.setattr(kills, "TURNS", 1)
+    outcomes = kills.row(replace(HONEST, name="equivalent"))
+    assert kills.survivors(outcomes) == [("equivalent", "forward")]
+    assert {each.outcome for each in outcomes} <= {"survived", "not asked"}
+    kills.write(outcomes, tmp_path / "mutants.csv")
+    with (tmp_path / "mutants.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["check"] for line in lines] == [each.check for each in outcomes]
+    assert {line["first"] for line in lines} == {"False"}
+
+
+def test_the_first_check_to_find_a_fault_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kills, "CASES", 10)
+    fault = next(each for each in kills.FAULTS if each.name == "swapped_axes")
+    outcomes = kills.row(replace(fault, directions=("forward",)))
+    first = [each for each in outcomes if each.first]
+    assert [each.outcome for each in first] == ["killed"]
+    assert sum(each.outcome == "killed" for each in outcomes) > 3
+    assert kills.survivors(outcomes) == []

@@ -17,7 +17,8 @@ from harness import cuda_on_host
 from harness.agreement import differing
 from harness.backends import MissingLibrary
 from harness.case import DIRECTIONS, Direction
-from harness.cuda_on_host import Change, kernel_library
+from harness.compiling import ROOT, Change
+from harness.cuda_on_host import kernel_library
 from harness.roi_case import RoiCase
 from suites.meta.roi_cuda_cases import BUILDS, LARGE, ONE_BLOCK, ORDERS, PLAIN, SMALL_CHUNKS, cpu, drawn
 
@@ -47,7 +48,7 @@ for line in sys.stdin:
 
 def sanitized(*changes: Change, cases: Sequence[RoiCase] = ()) -> subprocess.CompletedProcess[str]:
     """Runs cases under the sanitizers, each again with indices of no image, which must not be followed."""
-    environment = {**os.environ, **cuda_on_host.sanitizer_environment(), "PYTHONPATH": str(cuda_on_host.ROOT)}
+    environment = {**os.environ, **cuda_on_host.sanitizer_environment(), "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-c", _RUN, str(kernel_library(*changes, sanitize=True))],
         input="\n".join(map(repr, cases or (*drawn(40), *LARGE.values()))),
@@ -105,7 +106,7 @@ def found(direction: Direction, order: str, *changes: Change) -> str:
     done = subprocess.run(
         [sys.executable, "-c", _JUDGE, str(kernel_library(*changes)), str(ORDERS[order]), direction],
         input="\n".join(map(repr, (*PLAIN, *drawn(60)))),
-        env={**os.environ, "PYTHONPATH": str(cuda_on_host.ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

@@ -1,0 +1,237 @@
+"""What the sanitizers' drivers are given: the cases that the properties are tested on, and larger ones.
+
+A driver is not only asked whether a sanitizer is silent: its results must have the bits of the operator's own, so a
+driver that leads the kernels astray, or nowhere, is seen. The kernels compute in float32 or float64: half types and
+integers are widened here and results rounded, as the operator does around its kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import hypothesis
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from harness import backends
+from harness.agreement import differing
+from harness.case import BOX_RULES, DIRECTIONS, FLOATS, LAYOUTS, METHODS, SINGLE_AND_DOUBLE, Array, Case
+from harness.packing import packed
+from harness.roi_case import MODES, RoiCase, RoiInputs
+from harness.roi_strategies import roi_cases
+from harness.strategies import cases
+
+# Types of pixels as often as they differ to a kernel: what is widened comes to it as float32.
+IMAGE_DTYPES = ("float32", *FLOATS, "uint8", "int64")
+# Larger cases have all of these in turn, each in every layout: draws would leave some out where there are few. As many
+# channels as vectors and blocks have, a few more or fewer.
+CHANNELS = (3, 35, 4, 8, 16, 80, 1, 19, 2)
+# Boxes are repeated so often, and the sides of images and crops are so many times as long.
+COPIES, LONGER_IMAGE, LONGER_CROP = 12, 3, 2
+# The side of a box that belongs to the second level of a pyramid.
+CANONICAL_SCALE = 12.0
+# What is asked of the strategies for these.
+_LARGER: dict[str, Any] = {
+    "image_dtypes": SINGLE_AND_DOUBLE,
+    "longest_side": 14,
+    "most_outputs": 2000,
+}
+
+Drawn = TypeVar("Drawn")
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """A case of roi_align on so many levels: the case's own map, then maps of half its sides, a quarter, and so on."""
+
+    case: RoiCase
+    levels: int
+
+    def inputs(self) -> list[RoiInputs]:
+        """The inputs of each level, all with the upstream gradient of the first."""
+        n, c, h, w = self.case.shape
+        made = [
+            replace(
+                self.case,
+                shape=(n, c, max(1, h >> k), max(1, w >> k)),
+                spatial_scale=self.case.spatial_scale / 2**k,
+            ).inputs()
+            for k in range(self.levels)
+        ]
+        return [replace(level, upstream=made[0].upstream) for level in made]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a driver reads for a case, and what is wrong with its results, in words, or None."""
+
+    case: Case | Pyramid
+    data: bytes
+    wrong: Callable[[list[Array]], str | None]
+
+
+def drawn(strategy: SearchStrategy[Drawn], count: int, seed: int) -> list[Drawn]:
+    """So many cases, the same ones for the same seed."""
+    found: list[Drawn] = []
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=count,
+        derandomize=False,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(strategy)
+    def draw(case: Drawn) -> None:
+        found.append(case)
+
+    draw()
+    return found
+
+
+def crop_cases(count: int, seed: int) -> list[Case]:
+    """Cases of crop_and_resize: half of them as the properties draw them, half with more of everything."""
+
+    def of_each_rule(**choices: Any) -> SearchStrategy[Case]:
+        return st.one_of(cases(**choices), cases(box_rules=BOX_RULES, methods=["bilinear"], **choices))
+
+    return [
+        *drawn(of_each_rule(image_dtypes=IMAGE_DTYPES), count - count // 2, seed),
+        *(_larger_crops(case, turn) for turn, case in enumerate(drawn(of_each_rule(**_LARGER), count // 2, seed))),
+    ]
+
+
+def roi_align_cases(count: int, seed: int) -> list[Pyramid]:
+    """Cases of roi_align, likewise."""
+    levels = st.sampled_from([1, 1, 2, 3])
+    larger = st.tuples(roi_cases(modes=("avg", "avg", "max"), **_LARGER), levels)
+    return [
+        *drawn(st.builds(Pyramid, roi_cases(image_dtypes=IMAGE_DTYPES), levels), count - count // 2, seed),
+        *(_larger_pyramid(*each, turn) for turn, each in enumerate(drawn(larger, count // 2, seed))),
+    ]
+
+
+def _larger_crops(case: Case, turn: int) -> Case:
+    """With a box of each image from its first pixel to its last, behind which memory is nobody's."""
+    n, _, h, w = case.shape
+    h, w = LONGER_IMAGE * h, LONGER_IMAGE * w
+    whole = (0.0, 0.0, 1.0, 1.0) if case.box_rule == "normalized" else (0.0, 0.0, w - 1.0, h - 1.0)
+    return replace(
+        case,
+        shape=(n, CHANNELS[turn % len(CHANNELS)], h, w),
+        layout=LAYOUTS[turn % len(LAYOUTS)],
+        crop_size=(LONGER_CROP * case.crop_size[0], LONGER_CROP * case.crop_size[1]),
+        boxes=case.boxes * COPIES + (whole,) * n,
+        box_indices=case.box_indices * COPIES + tuple(range(n)),
+    )
+
+
+def _larger_pyramid(case: RoiCase, levels: int, turn: int) -> Pyramid:
+    """With two boxes of each image, all of it and its last pixel."""
+    n, _, h, w = case.shape
+    h, w = LONGER_IMAGE * h, LONGER_IMAGE * w
+    x, y = w / case.spatial_scale, h / case.spatial_scale
+    pixel = 1 / case.spatial_scale
+    ends = tuple(box for image in range(n) for box in ((image, 0.0, 0.0, x, y), (image, x - pixel, y - pixel, x, y)))
+    larger = replace(
+        case,
+        shape=(n, CHANNELS[turn % len(CHANNELS)], h, w),
+        layout=LAYOUTS[turn % len(LAYOUTS)],
+        output_size=(LONGER_CROP * case.output_size[0], LONGER_CROP * case.output_size[1]),
+        boxes=case.boxes * COPIES + ends,
+    )
+    return Pyramid(larger, levels)
+
+
+def problem_of(case: Case | Pyramid) -> Problem:
+    """What a driver reads for a case: crop_and_resize's for a Case, roi_align's for a Pyramid."""
+    return _crop_problem(case) if isinstance(case, Case) else _roi_problem(case)
+
+
+def _crop_problem(case: Case) -> Problem:
+    """Image, boxes, box_indices, upstream gradient; method, box rule, extrapolation value."""
+    inputs = case.inputs()
+    data = packed(_widened(inputs.image), inputs.boxes, inputs.box_indices, _widened(inputs.upstream))
+    data += packed(METHODS.index(case.method), BOX_RULES.index(case.box_rule), float(case.extrapolation_value))
+
+    def wrong(results: list[Array]) -> str | None:
+        operator = backends.load("roi_align")
+        for direction, got in zip(DIRECTIONS, results, strict=True):
+            if operator.refuses(inputs, direction) is None:
+                unlike = _unlike(got, operator.run(inputs, direction))
+                if unlike:
+                    return f"{direction}: {unlike}"
+        return None
+
+    return Problem(case, data, wrong)
+
+
+def _roi_problem(pyramid: Pyramid) -> Problem:
+    """How many levels; a map and a scale for each; boxes, upstream gradient; sampling ratio, aligned, mode, the
+    canonical scale and its level."""
+    case, levels = pyramid.case, pyramid.inputs()
+    maps = [_widened(level.input) for level in levels]
+    upstream = _dense(_widened(levels[0].upstream), _channels_innermost(maps[0]))
+    data = packed(len(levels))
+    for level, values in zip(levels, maps, strict=True):
+        data += packed(values, float(level.spatial_scale))
+    data += packed(levels[0].boxes, upstream, case.sampling_ratio, int(case.aligned), MODES.index(case.mode))
+    data += packed(CANONICAL_SCALE, 1)
+
+    def wrong(results: list[Array]) -> str | None:
+        operator = backends.load("roi_align", "roi_align")
+        crops, *gradients, sums = results
+        edges = np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)  # an index has no gradient
+        own = [(operator.run(level, "forward"), operator.run(level, "grad_boxes")) for level in levels]
+        if len(levels) == 1:
+            compared = [("forward", crops, own[0][0]), ("grad_boxes", edges, own[0][1])]
+            if operator.refuses(levels[0], "grad_image") is None:
+                compared.append(("grad_image", gradients[0], operator.run(levels[0], "grad_image")))
+            said = ((direction, _unlike(got, want)) for direction, got, want in compared)
+            return next((f"{direction}: {unlike}" for direction, unlike in said if unlike), None)
+        # Each box is pooled from one of the levels, or from none, and then its row is 0.
+        for row in range(len(crops)):
+            choices = [(want[0][row], want[1][row]) for want in own]
+            choices.append((np.zeros_like(own[0][0][row]), np.zeros_like(own[0][1][row])))
+            if all(_unlike(crops[row], pooled) or _unlike(edges[row], moved) for pooled, moved in choices):
+                return f"forward and grad_boxes: box {row} is pooled as it is on none of the levels."
+        return None
+
+    return Problem(pyramid, data, wrong)
+
+
+def _widened(array: Array) -> Array:
+    """As the operator's kernels take it."""
+    if array.dtype.name in SINGLE_AND_DOUBLE:
+        return array
+    return _dense(array.astype("float32"), _channels_innermost(array))
+
+
+def _channels_innermost(array: Array) -> bool:
+    """The operator's rule (impl/csrc/kernels.h)."""
+    return array.shape[1] > 1 and array.strides[1] == array.itemsize and max(array.shape[2:]) > 1
+
+
+def _dense(array: Array, channels_last: bool) -> Array:
+    if not channels_last:
+        return np.ascontiguousarray(array)
+    dense: Array = np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    return dense
+
+
+def _unlike(got: Array, want: Array) -> str | None:
+    """What of a result is not as the operator's is, in words, or None."""
+    if got.shape != want.shape:
+        return f"the result has shape {got.shape}, the operator's {want.shape}."
+    with np.errstate(over="ignore"):  # a half may be infinite where its float32 is not
+        rounded = got.astype(want.dtype)
+    different = differing(rounded, want)
+    if not different.any():
+        return None
+    place = tuple(int(axis[0]) for axis in np.nonzero(different))
+    return f"{int(different.sum())} values are not the operator's; at {place} {rounded[place]!r}, not {want[place]!r}."

@@ -1,0 +1,74 @@
+"""Numbers and arrays as the drivers of the CPU kernels read and write them (harness/cpu_threads.h).
+
+A number is eight bytes in the machine's own order, an int64 or a float64. An array is the number of its dtype
+(impl/csrc/kernels.h), its rank, its sizes, its strides in elements, and then the memory from its first element to its
+last, with what lies between its elements and nothing else; of an array without elements there is no memory.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from harness.case import Array
+
+# In the order of impl/csrc/kernels.h: what the CPU kernels take.
+DTYPES = ("float32", "float64", "int32", "int64")
+
+
+def packed(*values: Array | int | float) -> bytes:
+    """The values, one after another; ValueError for an array of another dtype or with negative strides."""
+    return b"".join(_packed(value) for value in values)
+
+
+def _packed(value: Array | int | float) -> bytes:
+    if isinstance(value, int):
+        return struct.pack("=q", value)
+    if isinstance(value, float):
+        return struct.pack("=d", value)
+    if value.dtype.name not in DTYPES:
+        raise ValueError(f"The CPU kernels take no arrays of {value.dtype}; they take {', '.join(DTYPES)}.")
+    strides = [stride // value.itemsize for stride in value.strides]
+    if min(strides, default=0) < 0:
+        raise ValueError(f"Strides are at least 0, not {tuple(strides)}.")
+    head = struct.pack(f"={2 + 2 * value.ndim}q", DTYPES.index(value.dtype.name), value.ndim, *value.shape, *strides)
+    return head + np.lib.stride_tricks.as_strided(value, (_span(value.shape, strides),), (value.itemsize,)).tobytes()
+
+
+def unpacked(data: bytes) -> list[list[Array]]:
+    """What a driver has written: for each problem how many arrays its results are, then those.
+
+    ValueError if the data end in the middle of one.
+    """
+    groups: list[list[Array]] = []
+    at = 0
+
+    def numbers(count: int) -> tuple[int, ...]:
+        nonlocal at
+        at += 8 * count
+        if at > len(data):
+            raise ValueError(f"The driver's results end after {len(data)} bytes, in the middle of an array.")
+        return struct.unpack_from(f"={count}q", data, at - 8 * count)
+
+    while at < len(data):
+        (count,) = numbers(1)
+        groups.append([])
+        for _ in range(count):
+            code, rank = numbers(2)
+            shape, strides = numbers(rank), numbers(rank)
+            dtype, span = np.dtype(DTYPES[code]), _span(shape, strides)
+            if at + span * dtype.itemsize > len(data):
+                raise ValueError(f"The driver's results end after {len(data)} bytes, in the middle of an array.")
+            memory = np.frombuffer(data, dtype, span, at)
+            at += memory.nbytes
+            in_bytes = [stride * dtype.itemsize for stride in strides]
+            groups[-1].append(np.lib.stride_tricks.as_strided(memory, shape, in_bytes, writeable=False))
+    return groups
+
+
+def _span(shape: tuple[int, ...], strides: tuple[int, ...] | list[int]) -> int:
+    """From the first element to the last, in elements."""
+    if 0 in shape:
+        return 0
+    return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))

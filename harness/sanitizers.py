@@ -1,0 +1,167 @@
+"""`make sanitize`: the CPU kernels under the address, undefined-behaviour and thread sanitizers, on the property cases.
+
+A driver in C++ for each operator (harness/cpu_threads.cpp, roi_cpu_threads.cpp) runs the package's own kernels under
+std::thread. It is compiled with a sanitizer and one instruction set's kernels, reads problems, and compares the bits of
+1, 2, 4 and 7 threads; what it writes is compared with the operator here.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.backends import MissingLibrary
+from harness.case import DIRECTIONS, Case
+from harness.compiling import ROOT, Change, changed, digest, make, objects
+from harness.driver_problems import Problem, Pyramid, crop_cases, problem_of, roi_align_cases
+from harness.packing import packed, unpacked
+
+HERE = Path(__file__).resolve().parent
+BUILD = ROOT / "build" / "sanitizers"
+DRIVERS = {"crop_and_resize": HERE / "cpu_threads.cpp", "roi_align": HERE / "roi_cpu_threads.cpp"}
+CASES: dict[str, Callable[[int, int], Sequence[Case | Pyramid]]] = {
+    "crop_and_resize": crop_cases,
+    "roi_align": roi_align_cases,
+}
+SANITIZERS = {"address": "address,undefined,float-cast-overflow", "thread": "thread"}
+INSTRUCTION_SETS = ("portable", "avx2", "avx512")
+THREAD_COUNTS = (1, 2, 4, 7)
+# Without optimisation every access of the source is one of the program, and it is compiled in a quarter of the time.
+FLAGS = ("-std=c++17", "-O0", "-g1", "-ffp-contract=off", "-Wall", "-fno-omit-frame-pointer")
+# How many problems a driver is given at once.
+_BATCH = 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found, in words, and the case at which: None if it was no case's."""
+
+    said: str
+    case: Case | Pyramid | None
+
+    def __str__(self) -> str:
+        return f"{self.said}\nat: {self.case!r}" if self.case else self.said
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one driver on its cases. `status` is "clean", "found" or "skipped"; the last says why."""
+
+    sanitizer: str
+    operator: str
+    kernels: str
+    cases: int
+    status: str
+    message: str = ""
+
+    def __str__(self) -> str:
+        calls = self.cases * len(DIRECTIONS) * len(THREAD_COUNTS)
+        ran = f"{self.cases:6,} cases {calls:9,} calls  "
+        head = f"{self.sanitizer:8} {self.operator:16} {self.kernels:9}"
+        return f"{head} {'' if self.status == 'skipped' else ran}{self.status}{self.message and ': ' + self.message}"
+
+
+@functools.cache
+def driver(operator: str, sanitizer: str, kernels: str, *changes: Change) -> Path:
+    """An operator's driver with a sanitizer and an instruction set's kernels, as they are or with changes.
+
+    MissingLibrary if there is no compiler, or none with this sanitizer.
+    """
+    flags = [*FLAGS, f"-fsanitize={SANITIZERS[sanitizer]}", "-fno-sanitize-recover=all"]
+    root = changed(changes, BUILD)
+    sources = [DRIVERS[operator], root / "boxes.cpp", *sorted(root.glob("cpu/*.cpp"))]
+    left_out = [name for name in INSTRUCTION_SETS if name != kernels]
+    kept = [path for path in sources if path.stem not in [f"isa_{name}" for name in left_out]]
+    parts = objects(kept, flags, [root], BUILD)
+    for name in left_out:
+        parts += objects([HERE / "left_out_kernels.cpp"], [*flags, f"-DROI_ALIGN_ISA={name}"], [root], BUILD)
+    made = BUILD / f"{operator}-{digest([path.name for path in parts])}"
+    try:
+        make(made, [*flags, *map(str, parts), "-pthread"])
+    except RuntimeError as error:
+        missing = next((line for line in str(error).splitlines() if "cannot find" in line), None)
+        if missing is None:
+            raise
+        raise MissingLibrary(f"g++ is here without the library of the {sanitizer} sanitizer: {missing}") from error
+    return made
+
+
+def examine(
+    program: Path,
+    kernels: str,
+    cases: Sequence[Case | Pyramid],
+    *,
+    race: bool = False,
+    tell: Callable[[int], None] = lambda done: None,
+) -> Finding | None:
+    """Runs a driver on cases and says what was found first, or None; `tell` hears how many cases are done.
+
+    race: plants the fault that all threads work on every unit.
+    MissingLibrary if this machine cannot run the kernels.
+    """
+    for start in range(0, len(cases), _BATCH):
+        problems = [problem_of(case) for case in cases[start : start + _BATCH]]
+        found = _examine(program, kernels, problems, race)
+        if found is not None:
+            return found
+        tell(start + len(problems))
+    return None
+
+
+def _examine(program: Path, kernels: str, problems: Sequence[Problem], race: bool) -> Finding | None:
+    done = subprocess.run(
+        [str(program), *(["race"] if race else [])],
+        input=packed(len(problems)) + b"".join(problem.data for problem in problems),
+        env={
+            **os.environ,
+            "ROI_ALIGN_CPU": kernels,
+            "TSAN_OPTIONS": "halt_on_error=1",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+        },
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+    )
+    said = done.stderr.decode(errors="replace").strip()
+    if "but this machine runs" in said:
+        raise MissingLibrary(f"This machine has no {kernels}.")
+    results = unpacked(done.stdout)
+    if done.returncode != 0 or len(results) != len(problems):
+        at = problems[len(results)].case if len(results) < len(problems) else None
+        return Finding(said or f"the driver ended with exit code {done.returncode} and said nothing", at)
+    for problem, arrays in zip(problems, results, strict=False):
+        wrong = problem.wrong(arrays)
+        if wrong is not None:
+            return Finding(wrong, problem.case)
+    return None
+
+
+def outcomes(count: int, seed: int, tell: Callable[[str], None]) -> Iterator[Outcome]:
+    """Everything that `make sanitize` does on a CPU, one outcome for each sanitizer, operator and instruction set.
+
+    tell hears in words what is going on.
+    """
+    for operator, draw in CASES.items():
+        tell(f"{operator}: {count} cases are drawn")
+        cases = draw(count, seed)
+        for sanitizer in SANITIZERS:
+            for kernels in INSTRUCTION_SETS:
+                yield _outcome(sanitizer, operator, kernels, cases, tell)
+
+
+def _outcome(
+    sanitizer: str, operator: str, kernels: str, cases: Sequence[Case | Pyramid], tell: Callable[[str], None]
+) -> Outcome:
+    about = f"{sanitizer}, {operator}, {kernels}"
+    made = functools.partial(Outcome, sanitizer, operator, kernels, len(cases))
+    try:
+        tell(f"{about}: compiling")
+        program = driver(operator, sanitizer, kernels)
+        found = examine(program, kernels, cases, tell=lambda done: tell(f"{about}: {done:,} of {len(cases):,} cases"))
+    except MissingLibrary as missing:
+        return made("skipped", str(missing))
+    return made("clean") if found is None else made("found", str(found))

@@ -1,0 +1,55 @@
+"""mutants: every planted fault against every check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.verbs import app, console, stop, tell
+
+
+@app.command(epilog="Example: python -m harness mutants --fault swapped_axes")
+def mutants(
+    fault: Annotated[list[str] | None, typer.Option(help="Only these faults; nothing is stored then.")] = None,
+    path: Annotated[Path, typer.Option("--output", help="Where the matrix goes.")] = Path("results/mutants.csv"),
+    processes: Annotated[int, typer.Option(help="How many faults are worked on at a time.", min=1)] = 2,
+) -> None:
+    """Say which check finds each planted fault first, and store the whole matrix; exit 1 if a fault survives."""
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from harness import kills
+
+    known = {each.name: each for each in kills.FAULTS}
+    unknown = [name for name in fault or () if name not in known]
+    if unknown:
+        stop(f"There is no fault {unknown[0]!r}; there are {', '.join(known)}.")
+    chosen = [each for each in known if not fault or each in fault]
+    found: dict[str, list[kills.Outcome]] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
+    try:
+        with Progress(*columns, console=console) as progress, ProcessPoolExecutor(processes) as pool:
+            task = progress.add_task("faults", total=len(chosen))
+            waiting = {pool.submit(kills.row_of, name): name for name in chosen}
+            for done in as_completed(waiting):
+                found[waiting[done]] = done.result()
+                progress.advance(task)
+    except KeyboardInterrupt:
+        tell("Interrupted: nothing was stored.")
+        raise typer.Exit(130) from None
+    outcomes = [each for name in chosen for each in found[name]]
+    for each in outcomes:
+        if each.first:
+            tell(f"{each.fault:26} {each.direction:16} {each.check:34} case {each.cases:<5} {each.detail[:90]}")
+    alive = kills.survivors(outcomes)
+    for name, direction in alive:
+        tell(f"{name:26} {direction:16} SURVIVES every check")
+    tell(f"{len(chosen)} faults, {len(chosen) - len({name for name, _ in alive})} killed")
+    if not fault:
+        kills.write(outcomes, path)
+        tell(f"matrix  {path.resolve()}")
+    if alive:
+        raise typer.Exit(1)
