@@ -32,8 +32,9 @@ def test_property(request, tally, undeclared, stated, direction):
         if verdict is None:
             note("it was not asked")
             return
-        of = "" if stated.is_oracles else stated.name
-        assert verdict.passed, failure(backend, case, direction, str(verdict), of)
+        if not verdict.passed:
+            of = "" if stated.is_oracles else stated.name
+            raise AssertionError(failure(backend, case, direction, str(verdict), of))
         if verdict.compared:
             target(verdict.fraction, label="fraction of the bound")
             tally.bound(f"{stated.operator}, {direction}, {stated.name}", verdict.fraction)
