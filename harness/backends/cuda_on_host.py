@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from harness import cuda_on_host
+from harness import compiling, cuda_on_host
 from harness.backends import Backend
 from harness.case import BOX_RULES, DIRECTIONS, FLOATS, HALVES, METHODS, Array, Direction, Inputs, crops_dtype
 from harness.cuda_on_host.memory import Described, dense, described, full, picked_order, written_beside
 from harness.cuda_on_host.memory import call as run_kernels
 
-cuda_on_host.compiler()  # or this backend is not here
+compiling.compiler()  # or this backend is not here
 
 
 class _Call(ctypes.Structure):

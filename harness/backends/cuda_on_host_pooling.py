@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from harness import cuda_on_host
+from harness import compiling, cuda_on_host
 from harness.case import FLOATS, Array, Direction, crops_dtype
 from harness.cuda_on_host.memory import Described, call, dense, described, full, picked_order, written_beside
 from harness.roi_backends import RoiBackend
 from harness.roi_case import Mode, RoiInputs
 
-cuda_on_host.compiler()  # or this backend is not here
+compiling.compiler()  # or this backend is not here
 
 _MOST_LEVELS = 16
 _Levels = Described * _MOST_LEVELS

@@ -8,20 +8,15 @@ compiled once, and one with a planted fault costs the file that the fault is in.
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-from harness.backends import MissingLibrary
+from harness.compiling import KERNELS, ROOT, Change, changed, compiler, digest, make, short, texts_in, version, write
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-KERNELS = ROOT / "impl" / "csrc"
 BUILD = ROOT / "build" / "cuda_on_host"
 DRIVERS = (HERE / "driver.cpp", HERE / "roi_driver.cpp")
 EXECUTOR = tuple(HERE / name for name in ("executor.cpp", "fibers.cpp", "waiting.cpp"))
@@ -36,24 +31,6 @@ FLAGS = (
 SANITIZED = ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 
 
-@dataclass(frozen=True)
-class Change:
-    """A text that stands once in a file of impl/csrc, and what stands there instead: a fault, say."""
-
-    file: str
-    before: str
-    after: str
-
-
-@functools.cache
-def compiler() -> str:
-    """The compiler, or MissingLibrary."""
-    found = shutil.which("g++")
-    if found is None:
-        raise MissingLibrary("The CUDA kernels run on the host only where g++ is installed, and there is none in PATH.")
-    return found
-
-
 @functools.cache
 def kernel_library(*changes: Change, sanitize: bool = False) -> Path:
     """The library of this project's CUDA kernels, of their sources as they are or of a copy with changes."""
@@ -64,20 +41,20 @@ def kernel_library(*changes: Change, sanitize: bool = False) -> Path:
 
 def library(sources: Sequence[Path], *, include: Path, sanitize: bool = False) -> Path:
     """A shared library of these sources and the executor. `include` holds the headers that they use."""
-    flags = [*FLAGS, *(SANITIZED if sanitize else ()), f"-I{_short(HERE)}", f"-I{_short(include)}"]
+    flags = [*FLAGS, *(SANITIZED if sanitize else ()), f"-I{short(HERE)}", f"-I{short(include)}"]
     headers = [path.read_bytes() for root in (HERE, include) for path in sorted(root.rglob("*.h"))]
-    common = [_version(), *FLAGS, *(SANITIZED if sanitize else ())]
+    common = [version(), *FLAGS, *(SANITIZED if sanitize else ())]
 
     def compiled(source: Path) -> Path:
-        made = BUILD / f"{source.stem}-{_digest(common, *headers, source.read_bytes())}.o"
-        _make(made, ["-x", "c++", *flags, "-c", _short(source)])
+        made = BUILD / f"{source.stem}-{digest(common, *headers, source.read_bytes())}.o"
+        make(made, ["-x", "c++", *flags, "-c", short(source)])
         return made
 
     BUILD.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compiled, [*sources, *EXECUTOR]))
-    made = BUILD / f"kernels-{_digest([path.name for path in objects])}.so"
-    _make(made, ["-shared", "-Wl,--no-undefined", *flags, *map(str, objects)])
+    made = BUILD / f"kernels-{digest([path.name for path in objects])}.so"
+    make(made, ["-shared", "-Wl,--no-undefined", *flags, *map(str, objects)])
     return made
 
 
@@ -90,42 +67,7 @@ def sanitizer_environment() -> dict[str, str]:
 
 def _changed(changes: Sequence[Change]) -> Path:
     """A copy of the kernels' sources with the changes."""
-    texts = {str(path.relative_to(KERNELS)): path.read_text(encoding="utf-8") for path in sorted(KERNELS.rglob("*.*"))}
-    for change in changes:
-        found = texts[change.file].count(change.before)
-        if found != 1:
-            raise ValueError(f"{change.file} is to be changed in one place, but has {found} of: {change.before}")
-        texts[change.file] = texts[change.file].replace(change.before, change.after)
-    root = BUILD / f"changed-{_digest(list(texts), *(text.encode() for text in texts.values()))}"
-    for name, text in texts.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text, encoding="utf-8")
+    texts = changed(texts_in(KERNELS), changes)
+    root = BUILD / f"changed-{digest(list(texts), *(text.encode() for text in texts.values()))}"
+    write(texts, root)
     return root
-
-
-@functools.cache
-def _version() -> str:
-    return subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=True).stdout
-
-
-def _digest(names: Sequence[str], *contents: bytes) -> str:
-    made = hashlib.sha256("\0".join(names).encode())
-    for content in contents:
-        made.update(b"%d:" % len(content) + content)
-    return made.hexdigest()[:16]
-
-
-def _short(path: Path) -> str:
-    """As messages should have it: a place in this project by its path there."""
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
-
-
-def _make(target: Path, arguments: Sequence[str]) -> None:
-    """Has the compiler make a file that is not there yet. Processes beside this one may be making the same one."""
-    if target.exists():
-        return
-    partial = target.with_suffix(f".{os.getpid()}")
-    done = subprocess.run([compiler(), *arguments, "-o", str(partial)], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"{target.name} does not compile:\n{done.stderr}")
-    partial.replace(target)

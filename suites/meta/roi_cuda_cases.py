@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from harness.backends import MissingLibrary
 from harness.case import FLOATS
-from harness.cuda_on_host import Change
+from harness.compiling import Change
 from harness.roi_backends import RoiBackend, load
 from harness.roi_case import MODES, RoiCase
 from harness.roi_strategies import roi_cases

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import cuda_on_host
+from harness import compiling, cuda_on_host
 from harness.backends import MissingLibrary
 
 try:
-    cuda_on_host.compiler()
+    compiling.compiler()
 except MissingLibrary as missing:
     pytest.skip(str(missing), allow_module_level=True)
 

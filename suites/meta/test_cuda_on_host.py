@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from harness import cuda_on_host, strategies
 from harness.backends import Backend, MissingLibrary, load
 from harness.case import BOX_RULES, DIRECTIONS, FLOATS, METHODS, Case
-from harness.cuda_on_host import Change, kernel_library
+from harness.compiling import Change
+from harness.cuda_on_host import kernel_library
 from harness.judge import assert_no_side_effect, assert_passes, judge, run
 
 try:

@@ -17,7 +17,8 @@ from harness import cuda_on_host
 from harness.agreement import differing
 from harness.backends import MissingLibrary
 from harness.case import DIRECTIONS, Direction
-from harness.cuda_on_host import Change, kernel_library
+from harness.compiling import Change
+from harness.cuda_on_host import kernel_library
 from harness.roi_case import RoiCase
 from suites.meta.roi_cuda_cases import BUILDS, LARGE, ONE_BLOCK, ORDERS, PLAIN, SMALL_CHUNKS, cpu, drawn
 
