@@ -11,6 +11,7 @@ import sys
 import hypothesis
 import pytest
 
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--first-failure-log", required=True, metavar="PATH")
 
