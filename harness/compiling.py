@@ -1,4 +1,4 @@
-"""This project's C++ compiled outside of its own build: copies with planted changes, objects kept by what they are made of.
+"""This project's C++ compiled outside of its own build: copies with planted changes, objects kept by their contents.
 
 A name in the build folder holds a hash of everything that the file depends on, so nothing is compiled twice, nothing
 stale is used, and a fault costs the files that it touches.

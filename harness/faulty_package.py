@@ -1,4 +1,4 @@
-"""The package with a planted fault, built and judged as users have it: imported, through torch, in a process of its own.
+"""The package with a planted fault, built and judged as users have it: imported, in a process of its own.
 
 Faults in the reference (harness/mutants.py) show that the checks see a wrong rule; these show that they see a wrong
 package: its C++, its threads, its memory, what it tells torch. The folder that is built comes first on a process's
@@ -35,14 +35,24 @@ from harness.compiling import ROOT, Change, changed, digest, make, short, texts_
 PACKAGE = ROOT / "impl"
 BUILD = ROOT / "build" / "mutants"
 
-_SUITES = "suites/correctness/"
+Operator = Literal["crop_and_resize", "roi_align"]
+
+_SUITES = "suites/correctness/test_{}"
 # The suites' tests of the package on the CPU, those that are quick and see much first. Those that need TensorFlow or
 # torchvision beside it come last: where one is missing they are skipped.
 SELECTIONS = tuple(
-    f"{_SUITES}test_{name}.py"
+    _SUITES.format(f"{name}.py")
     for name in (
-        *("modules", "bad_input", "roi_align_bad_input", "transforms", "thresholds", "gradients"),
-        *("against_golden", "roi_align_against_golden", "multiscale_roi_align", "layouts", "registration"),
+        *("modules", "bad_input", "roi_align_bad_input", "transforms", "gradients", "second_derivatives"),
+        *(
+            "views",
+            "thresholds",
+            "against_golden",
+            "roi_align_against_golden",
+            "multiscale_roi_align",
+            "layouts",
+            "registration",
+        ),
         *("roi_align_registration", "roi_align_sizes", "roi_align_identities", "roi_align_against_oracle"),
         *("against_oracle", "metamorphic", "roi_align_against_torchvision", "sizes", "against_tensorflow"),
     )
@@ -58,10 +68,23 @@ class PackageFault:
 
     name: str
     why: str
-    operator: Literal["crop_and_resize", "roi_align"]
+    operator: Operator
     changes: tuple[Change, ...]
     suites: tuple[str, ...] = ()
     directions: tuple[Direction, ...] = DIRECTIONS
+
+
+def fault(
+    operator: Operator,
+    name: str,
+    why: str,
+    changes: Change | tuple[Change, ...],
+    suites: str,
+    directions: tuple[Direction, ...] = DIRECTIONS,
+) -> PackageFault:
+    """A PackageFault; `suites` as pytest takes them, without the folder and the prefix that all have."""
+    places = tuple(_SUITES.format(place) for place in suites.split())
+    return PackageFault(name, why, operator, changes if isinstance(changes, tuple) else (changes,), places, directions)
 
 
 def build(*changes: Change) -> Path:

@@ -261,3 +261,11 @@ def test_modules_export_and_pickle(module):
     for count in (3, 5):
         assert torch.equal(exported.module()(features, rows[:count]), module(features, rows[:count]))
         assert torch.equal(copied(features, rows[:count]), module(features, rows[:count]))
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_a_module_is_its_function(aligned):
+    features, rows = torch.rand(2, 3, 8, 9), make_rows(5, 2, 12.0)
+    for mode in ("avg", "max"):
+        module = TorchvisionRoIAlign(3, 0.5, 2, aligned, mode=mode)
+        assert torch.equal(module(features, rows), roi_align(features, rows, 3, 0.5, 2, aligned, mode=mode))

@@ -16,7 +16,7 @@ import torch
 from harness.agreement import differing
 from harness.case import DIRECTIONS, Inputs
 from harness.roi_case import RoiInputs
-from roi_align import TorchvisionRoIAlign, crop_and_resize, roi_align
+from roi_align import crop_and_resize, roi_align
 
 MANY, PIECE = 70_000, 1000  # more than 2^16 boxes, in pieces of less than 2^10
 
@@ -99,6 +99,24 @@ def test_rows_of_a_large_image_are_copied_and_given_back(device, layout):
 
 @pytest.mark.package
 @pytest.mark.cpu
+@pytest.mark.parametrize("boxes", [0, 1, 300], ids=["no box", "one box", "many boxes"])
+def test_a_wide_image_has_one_gradient_in_both_layouts(boxes):
+    """So wide that the sums of a row of all channels are too much for a cache, and blocks of channels are summed."""
+    generator = torch.Generator().manual_seed(0)
+    image, indices = torch.randn(2, 40, 3, 6000, generator=generator), torch.zeros(boxes, dtype=torch.int64)
+    places = torch.rand(boxes, 4, generator=generator)
+    upstream = torch.randn(boxes, 40, 2, 30, generator=generator)
+    gradients = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        of = image.to(memory_format=layout).requires_grad_()
+        crops = crop_and_resize(of, places, indices, (2, 30))
+        _leave_behind(tuple(image.shape))
+        gradients += torch.autograd.grad(crops, of, upstream)
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.package
+@pytest.mark.cpu
 def test_many_boxes_give_the_same_bits_in_every_run():
     """Of a sum over more boxes than one thread is given to prepare."""
     generator = torch.Generator().manual_seed(0)
@@ -153,12 +171,3 @@ def test_an_index_has_no_gradient_whatever_was_in_memory():
     _leave_behind(tuple(rows.shape))
     (gradient,) = torch.autograd.grad(pooled.sum(), rows)
     assert (gradient[:, 0] == 0).all()
-
-
-@pytest.mark.package
-@pytest.mark.parametrize("aligned", [False, True])
-def test_a_module_is_its_function(device, aligned):
-    features, rows = torch.rand(1, 2, 6, 7, device=device), torch.tensor([[0.0, 1, 1, 5, 4]], device=device)
-    for mode in ("avg", "max"):
-        module = TorchvisionRoIAlign(3, 0.5, 2, aligned, mode=mode)
-        assert torch.equal(module(features, rows), roi_align(features, rows, 3, 0.5, 2, aligned, mode=mode))
