@@ -173,14 +173,14 @@ FAULTS = (
         Change(
             _GRAD_IMAGE, "std::vector<T> scratch, turned;", "static std::vector<T> scratch;\n  std::vector<T> turned;"
         ),
-        "layouts.py::test_threads_that_share_one_image_row_by_row_give_the_same_bits",
+        "thresholds.py::test_many_boxes_give_the_same_bits_in_every_run",
         _IMAGE,
     ),
     _fault(
         "lost_between_bands",
-        "a sample between two threads' rows adds to the upper one alone: the result depends on the number of threads",
+        "a sample between the rows of two units of work adds to the upper unit's alone",
         Change(_GRAD_IMAGE, "if (has_bottom) scatter_channels(", "if (has_bottom && has_top) scatter_channels("),
-        "layouts.py::test_threads_that_share_one_image_row_by_row_give_the_same_bits",
+        "gradients.py::test_image_gradient_is_the_adjoint_of_the_forward",
         _IMAGE,
     ),
     _fault(

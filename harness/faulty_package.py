@@ -23,7 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,13 +87,18 @@ def fault(
     return PackageFault(name, why, operator, changes if isinstance(changes, tuple) else (changes,), places, directions)
 
 
+def changed_package(*changes: Change) -> dict[str, str]:
+    """The sources after these changes, by their path from impl/; ValueError for a change that does not apply."""
+    return changed({**texts_in(PACKAGE, "*.py"), **_sources()}, changes)
+
+
 def build(*changes: Change) -> Path:
     """A folder with the package roi_align after these changes, to stand first on a process's path.
 
     Paths of the changes are as seen from impl/. ValueError for a change that does not apply, RuntimeError for sources
     that do not compile.
     """
-    texts = changed({**texts_in(PACKAGE, "*.py"), **_sources()}, changes)
+    texts = changed_package(*changes)
     made = BUILD / digest(list(texts), *(text.encode() for text in texts.values()), *(t.encode() for t in _toolchain()))
     package = made / "roi_align"
     if not (package / "_C.abi3.so").exists():
@@ -115,6 +120,11 @@ def killed_by(fault: PackageFault) -> str | None:
     found = first_failure(folder, fault.suites) if fault.suites else None
     rest = [each for each in SELECTIONS if each not in fault.suites]
     return found or first_failure(folder, rest)
+
+
+def control(faults: Iterable[PackageFault]) -> str | None:
+    """The first of the tests that these faults name that fails on the package as it is: there must be none."""
+    return first_failure(build(), list(dict.fromkeys(place for fault in faults for place in fault.suites)))
 
 
 def first_failure(folder: Path, selections: Sequence[str]) -> str | None:
