@@ -130,7 +130,7 @@ _OF_CROPS = (
             "box_rule: int) -> Tensor:\n    return boxes.new_empty(boxes.shape)",
             "box_rule: int) -> Tensor:\n    return grad.new_empty(boxes.shape)",
         ),
-        "registration.py::test_opcheck",
+        "registration.py::test_opcheck[float64-0-0]",
         _NONE,
     ),
     _of_crops(
