@@ -145,6 +145,17 @@ _OF_CROPS = (
         _NONE,
     ),
     _of_crops(
+        "fake_gradient_without_layout",
+        "a compiled graph is told that the image's gradient is contiguous",
+        Change(
+            "roi_align/library.py",
+            "(images, grad.shape[1], height, width), channels_last)",
+            "(images, grad.shape[1], height, width), False)",
+        ),
+        "registration.py::test_meta_gradients_have_the_shape_and_strides_of_the_result",
+        _NONE,
+    ),
+    _of_crops(
         "function_without_extrapolation",
         "CropAndResizeFunction takes an extrapolation_value and drops it",
         Change(
@@ -219,14 +230,24 @@ _OF_POOLING = (
             "    if _is_mean(ctx.rule):\n        return roi_align(",
             "    if ctx.rule:\n        return roi_align(",
         ),
-        "multiscale_roi_align.py second_derivatives.py",
+        "second_derivatives.py::test_the_double_backward_of_the_maximum_takes_the_samples_that_are_largest",
         _IMAGE,
     ),
     _of_pooling(
         "roi_canonical_scale_ignored",
         "a pyramid's canonical_scale is always 224",
         Change(_POOLING, "first, float(canonical_scale), index", "first, 224.0, index"),
-        "multiscale_roi_align.py",
+        "multiscale_roi_align.py::test_a_box_of_the_canonical_scale_belongs_to_the_canonical_level",
+    ),
+    _of_pooling(
+        "roi_module_without_canonical_level",
+        "TorchvisionMultiScaleRoIAlign takes canonical_level and drops it",
+        Change(
+            "roi_align/pooling_modules.py",
+            "            canonical_scale=self.canonical_scale,\n            canonical_level=self.canonical_level,\n",
+            "            canonical_scale=self.canonical_scale,\n",
+        ),
+        "multiscale_roi_align.py::test_a_box_of_the_canonical_scale_belongs_to_the_canonical_level",
     ),
     _of_pooling(
         "roi_vmap_mixes_boxes",
@@ -242,7 +263,7 @@ _OF_POOLING = (
             "grad.shape[1], height, width), channels_last)",
             "grad.shape[1], height, width), False)",
         ),
-        "roi_align_registration.py::test_opcheck",
+        "roi_align_registration.py::test_meta_gradients_have_the_shape_and_strides_of_the_result",
         _NONE,
     ),
 )

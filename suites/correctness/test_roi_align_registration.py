@@ -101,6 +101,17 @@ def test_meta_tensors_have_the_shape_and_strides_of_the_result():
 
 
 @pytest.mark.parametrize("last", [False, True])
+def test_meta_gradients_have_the_shape_and_strides_of_the_result(last):
+    """opcheck does not look at the strides of a list of results."""
+    levels, rows, rule = make_levels(2, 3, last=last), make_rows(6, 2, 90.0), (2, True, 0, 2, 60.0, 4)
+    grad, sizes = torch.rand(6, 3, 3, 4), [2, *(side for level in levels for side in level.shape[2:])]
+    real = OPS.roi_align_grad_features(grad, [], rows, sizes, last, SCALES, *rule)
+    meta = OPS.roi_align_grad_features(grad.to("meta"), [], rows.to("meta"), sizes, last, SCALES, *rule)
+    for got, want in zip(meta, real, strict=True):
+        assert (got.shape, got.stride(), got.dtype) == (want.shape, want.stride(), want.dtype)
+
+
+@pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("channels", [3, 18])
 @pytest.mark.parametrize("mode", ["avg", "max"])
 def test_results_and_gradients_keep_the_layout(last, channels, mode):
