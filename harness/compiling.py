@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ _INCLUDED = re.compile(rb'^\s*#include [<"]([^>"]+)[>"]', re.MULTILINE)
 
 @dataclass(frozen=True)
 class Change:
-    """A text that stands once in a file of impl/csrc, and what stands there instead: a fault, say."""
+    """A text that stands once in a file, and what stands there instead: a fault, say."""
 
     file: str
     before: str
@@ -42,23 +42,35 @@ def compiler() -> str:
     return found
 
 
-def changed(changes: Sequence[Change], build: Path) -> Path:
-    """The folder of the kernels' sources, of a copy under `build` if there are changes.
+def texts_in(root: Path, pattern: str = "*.*") -> dict[str, str]:
+    """Every source below a folder, by its path there."""
+    return {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in sorted(root.rglob(pattern))}
 
-    ValueError if the text of a change does not stand in its file once.
-    """
-    if not changes:
-        return KERNELS
-    texts = {str(path.relative_to(KERNELS)): path.read_text(encoding="utf-8") for path in sorted(KERNELS.rglob("*.*"))}
+
+def changed(texts: Mapping[str, str], changes: Sequence[Change]) -> dict[str, str]:
+    """The same sources with the changes; ValueError if one does not stand in its file exactly once."""
+    made = dict(texts)
     for change in changes:
-        found = texts[change.file].count(change.before)
+        found = made.get(change.file, "").count(change.before)
         if found != 1:
             raise ValueError(f"{change.file} is to be changed in one place, but has {found} of: {change.before}")
-        texts[change.file] = texts[change.file].replace(change.before, change.after)
-    root = build / f"changed-{digest(list(texts), *(text.encode() for text in texts.values()))}"
+        made[change.file] = made[change.file].replace(change.before, change.after)
+    return made
+
+
+def write(texts: Mapping[str, str], root: Path) -> None:
     for name, text in texts.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
+
+
+def kernel_sources(changes: Sequence[Change], build: Path) -> Path:
+    """The folder of the kernels' sources, of a copy under `build` if there are changes (paths as from impl/csrc)."""
+    if not changes:
+        return KERNELS
+    texts = changed(texts_in(KERNELS), changes)
+    root = build / f"changed-{digest(list(texts), *(text.encode() for text in texts.values()))}"
+    write(texts, root)
     return root
 
 
@@ -75,7 +87,7 @@ def objects(
 
     def compiled(source: Path) -> Path:
         texts = [path.read_bytes() for path in _read(source, include)]
-        made = build / f"{prefix}{source.stem}-{digest([_version(), *flags], *texts)}.o"
+        made = build / f"{prefix}{source.stem}-{digest([version(), *flags], *texts)}.o"
         make(made, ["-x", "c++", *flags, *folders, "-c", short(source)])
         return made
 
@@ -108,7 +120,8 @@ def short(path: Path) -> str:
 
 
 @functools.cache
-def _version() -> str:
+def version() -> str:
+    """What the compiler says that it is; a part of every hash."""
     return subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=True).stdout
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness.backends import MissingLibrary
 from harness.case import DIRECTIONS, Case
-from harness.compiling import ROOT, Change, changed, digest, make, objects
+from harness.compiling import ROOT, Change, digest, make, objects
 from harness.driver_problems import Problem, Pyramid, crop_cases, problem_of, roi_align_cases
 from harness.packing import packed, unpacked
 
@@ -72,7 +72,7 @@ def driver(operator: str, sanitizer: str, kernels: str, *changes: Change) -> Pat
     MissingLibrary if there is no compiler, or none with this sanitizer.
     """
     flags = [*FLAGS, f"-fsanitize={SANITIZERS[sanitizer]}", "-fno-sanitize-recover=all"]
-    root = changed(changes, BUILD)
+    root = kernel_sources(changes, BUILD)
     sources = [DRIVERS[operator], root / "boxes.cpp", *sorted(root.glob("cpu/*.cpp"))]
     left_out = [name for name in INSTRUCTION_SETS if name != kernels]
     kept = [path for path in sources if path.stem not in [f"isa_{name}" for name in left_out]]

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.compiling import ROOT, Change, changed, compiler, digest, make, objects
+from harness.compiling import ROOT, Change, compiler, digest, kernel_sources, make, objects
 
 HERE = Path(__file__).resolve().parent
 BUILD = ROOT / "build" / "cuda_on_host"
@@ -31,7 +31,7 @@ SANITIZED = ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-
 @functools.cache
 def kernel_library(*changes: Change, sanitize: bool = False) -> Path:
     """The library of this project's CUDA kernels, of their sources as they are or of a copy with changes."""
-    root = changed(changes, BUILD)
+    root = kernel_sources(changes, BUILD)
     sources = [*sorted((root / "cuda").glob("*.cu")), *DRIVERS]
     return library(sources, include=root, sanitize=sanitize)
 

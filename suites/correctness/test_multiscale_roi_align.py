@@ -108,6 +108,17 @@ def test_pooling_and_gradients_are_torchvisions(rows):
         assert torch.allclose(ours, torch.zeros_like(ours) if theirs is None else theirs, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize(("scale", "level"), [(224.0, 4), (32.0, 3), (100.0, 2), (16.5, 5)])
+def test_a_box_of_the_canonical_scale_belongs_to_the_canonical_level(scale, level):
+    levels, box = make_levels(images=1), torch.tensor([[1.0, 2.0, 1.0 + scale, 2.0 + scale]])
+    wanted = roi_align(levels[level - 2], [box], (3, 3), SCALES[level - 2], 2)
+    canonical = {"canonical_scale": scale, "canonical_level": level}
+    assert torch.equal(multiscale_roi_align(levels, [box], (3, 3), SCALES, 2, **canonical), wanted)
+    names = [str(k) for k in range(4)]
+    module = TorchvisionMultiScaleRoIAlign(names, 3, 2, **canonical)
+    assert torch.equal(module(dict(zip(names, levels, strict=True)), [box], [(256, 320)]), wanted)
+
+
 def test_one_level_gets_every_box_at_any_scale():
     features, rows = torch.rand(1, 2, 20, 20), torch.tensor([[0.0, 1, 1, 900, 900], [0, 3, 3, 4, 4]])
     assert torch.equal(multiscale_roi_align([features], rows, 3, [0.3], 2), roi_align(features, rows, 3, 0.3, 2))

@@ -100,6 +100,17 @@ def test_meta_tensors_have_the_shape_and_strides_of_the_result(device):
     assert (meta.shape, meta.stride(), meta.dtype) == (real.shape, real.stride(), real.dtype)
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_meta_gradients_have_the_shape_and_strides_of_the_result(device, last):
+    grad, boxes = torch.rand(6, 3, 4, 3, device=device), torch.rand(6, 4, device=device)
+    indices = torch.zeros(6, dtype=torch.int64, device=device)
+    real, meta = (
+        OPS.crop_and_resize_grad_image(*(each.to(where) for each in (grad, boxes, indices)), 2, 5, 7, last, 0, 0, False)
+        for where in (device, "meta")
+    )
+    assert (meta.shape, meta.stride(), meta.dtype) == (real.shape, real.stride(), real.dtype)
+
+
 def test_without_its_library_the_package_says_how_to_build_it(tmp_path):
     """A checkout that was never built."""
     package = tmp_path / "roi_align"

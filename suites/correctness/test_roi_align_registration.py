@@ -101,6 +101,17 @@ def test_meta_tensors_have_the_shape_and_strides_of_the_result():
 
 
 @pytest.mark.parametrize("last", [False, True])
+def test_meta_gradients_have_the_shape_and_strides_of_the_result(last):
+    """opcheck does not look at the strides of a list of results."""
+    levels, rows, rule = make_levels(2, 3, last=last), make_rows(6, 2, 90.0), (2, True, 0, 2, 60.0, 4)
+    grad, sizes = torch.rand(6, 3, 3, 4), [2, *(side for level in levels for side in level.shape[2:])]
+    real = OPS.roi_align_grad_features(grad, [], rows, sizes, last, SCALES, *rule)
+    meta = OPS.roi_align_grad_features(grad.to("meta"), [], rows.to("meta"), sizes, last, SCALES, *rule)
+    for got, want in zip(meta, real, strict=True):
+        assert (got.shape, got.stride(), got.dtype) == (want.shape, want.stride(), want.dtype)
+
+
+@pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("channels", [3, 18])
 @pytest.mark.parametrize("mode", ["avg", "max"])
 def test_results_and_gradients_keep_the_layout(last, channels, mode):
@@ -261,3 +272,11 @@ def test_modules_export_and_pickle(module):
     for count in (3, 5):
         assert torch.equal(exported.module()(features, rows[:count]), module(features, rows[:count]))
         assert torch.equal(copied(features, rows[:count]), module(features, rows[:count]))
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_a_module_is_its_function(aligned):
+    features, rows = torch.rand(2, 3, 8, 9), make_rows(5, 2, 12.0)
+    for mode in ("avg", "max"):
+        module = TorchvisionRoIAlign(3, 0.5, 2, aligned, mode=mode)
+        assert torch.equal(module(features, rows), roi_align(features, rows, 3, 0.5, 2, aligned, mode=mode))
