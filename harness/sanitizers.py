@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness.backends import MissingLibrary
 from harness.case import DIRECTIONS, Case
-from harness.compiling import ROOT, Change, digest, make, objects
+from harness.compiling import ROOT, Change, digest, kernel_sources, make, objects
 from harness.driver_problems import Problem, Pyramid, crop_cases, problem_of, roi_align_cases
 from harness.packing import packed, unpacked
 
