@@ -16,15 +16,18 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from harness import mutants, roi_mutants
-from harness.case import Direction
+from harness import faulty_package, mutants, package_faults, roi_mutants
+from harness.case import DIRECTIONS, Direction
 from harness.fault import Fault
+from harness.faulty_package import PackageFault
 from harness.operators import AnyCase
 from harness.properties import Property, all_properties
 from harness.roi_case import Mode
 from harness.sheet import OperatorName, Sheet
 
 FAULTS: tuple[Fault, ...] = (*mutants.FAULTS, *roi_mutants.FAULTS)
+# Those planted in the package are called so beside the others.
+PACKAGE = "package:"
 # Of the cases that one run of Hypothesis draws many are variations of a few, so that now and then all of them miss a
 # fault. Whether they do changes with every line of the project, whose constants it draws too: a fault gets more turns.
 TURNS, CASES = 16, 60
@@ -134,9 +137,33 @@ def row(fault: Fault) -> list[Outcome]:
     return outcomes
 
 
+def names() -> list[str]:
+    """All faults: those of the rule, then those of the package."""
+    return [fault.name for fault in FAULTS] + [PACKAGE + fault.name for fault in package_faults.FAULTS]
+
+
 def row_of(name: str) -> list[Outcome]:
     """The row of the fault of that name."""
+    if name.startswith(PACKAGE):
+        return [of_package(next(fault for fault in package_faults.FAULTS if PACKAGE + fault.name == name))]
     return row(next(fault for fault in FAULTS if fault.name == name))
+
+
+def of_package(fault: PackageFault) -> Outcome:
+    """What finds a fault of the package: the first of the suites' own tests that fails on it."""
+    found = faulty_package.killed_by(fault)
+    return Outcome(
+        fault=PACKAGE + fault.name,
+        kind="package",
+        operator=fault.operator,
+        direction="all" if fault.directions == DIRECTIONS else ", ".join(fault.directions),
+        check="every test of the package" if found is None else found.rpartition("/")[2],
+        outcome="survived" if found is None else "killed",
+        first=found is not None,
+        cases=0,
+        detail="" if found is None else found,
+        why=fault.why,
+    )
 
 
 def survivors(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:

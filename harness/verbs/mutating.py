@@ -21,13 +21,21 @@ def mutants(
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from harness import kills
+    from harness import faulty_package, kills, package_faults
+    from harness.backends import MissingLibrary
 
-    known = {each.name: each for each in kills.FAULTS}
+    known = kills.names()
     unknown = [name for name in fault or () if name not in known]
     if unknown:
         stop(f"There is no fault {unknown[0]!r}; there are {', '.join(known)}.")
     chosen = [each for each in known if not fault or each in fault]
+    of_package = [each for each in package_faults.FAULTS if kills.PACKAGE + each.name in chosen]
+    try:
+        failing = faulty_package.control(of_package) if of_package else None
+    except (MissingLibrary, RuntimeError) as error:
+        stop(f"Faults of the package cannot be planted here: {error}")
+    if failing is not None:
+        stop(f"{failing} fails on the package without a fault, so that it would kill anything.")
     found: dict[str, list[kills.Outcome]] = {}
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
     try:
@@ -43,10 +51,11 @@ def mutants(
     outcomes = [each for name in chosen for each in found[name]]
     for each in outcomes:
         if each.first:
-            tell(f"{each.fault:26} {each.direction:16} {each.check:34} case {each.cases:<5} {each.detail[:90]}")
+            said = f"case {each.cases}: {each.detail}" if each.cases else ""
+            tell(f"{each.fault:40} {each.direction:16} {each.check}  {said}"[:200])
     alive = kills.survivors(outcomes)
     for name, direction in alive:
-        tell(f"{name:26} {direction:16} SURVIVES every check")
+        tell(f"{name:40} {direction:16} SURVIVES every check")
     tell(f"{len(chosen)} faults, {len(chosen) - len({name for name, _ in alive})} killed")
     if not fault:
         kills.write(outcomes, path)
