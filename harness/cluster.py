@@ -13,9 +13,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator
 from dataclasses import asdict
 from typing import Any
+
+from hypothesis.errors import HypothesisDeprecationWarning
 
 from harness.campaign import Catch, Lost, Schedule, Task, hunt, in_process
 from harness.finds import Find
@@ -43,7 +46,7 @@ def connect(address: str) -> Any:
             "--cluster a campaign runs in one process."
         ) from None
     try:
-        return distributed.Client(address, timeout=ANSWER_S, set_as_default=False)
+        return distributed.Client(address, timeout=ANSWER_S)
     except (OSError, ValueError) as error:
         raise UnusableCluster(
             f"No scheduler answers at {address!r} within {ANSWER_S:g} s ({type(error).__name__}). It is begun with "
@@ -108,7 +111,9 @@ def _hunt_here(task: Task, harness: str) -> Catch:
             f"Another revision of the harness is on {get_worker().address}; bring this worker to the revision of the "
             "checkout that the campaign was begun in."
         )
-    with _one_at_a_time:
+    with _one_at_a_time, warnings.catch_warnings():
+        # Hypothesis watches the `random` module, which the worker's other threads use too, for their own purposes.
+        warnings.filterwarnings("ignore", "Do not use the `random` module", HypothesisDeprecationWarning)
         return hunt(task, lambda find: get_worker().log_event(TOPIC, {"task": task.number, "find": asdict(find)}))
 
 

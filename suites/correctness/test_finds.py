@@ -26,7 +26,9 @@ if FOUND:
     def test_find(request, undeclared, find):
         backend = request.getfixturevalue(FIXTURES[find.operator])
         stated = find.stated()
-        undeclared(f"{find.operator}, {find.property}, {find.direction}", stated.undeclared(backend.sheet, find.direction))
+        undeclared(
+            f"{find.operator}, {find.property}, {find.direction}", stated.undeclared(backend.sheet, find.direction)
+        )
         verdict = stated.holds(backend, find.parsed(), find.direction)
         if verdict is None:
             pytest.skip(f"undeclared: {backend.title} is not asked for this")

@@ -82,7 +82,10 @@ BROKEN = {
     "direction": (json.dumps({**asdict(FIND), "direction": "backward"}), "there is no 'backward'"),
     "property": (json.dumps({**asdict(FIND), "property": "beauty"}), "There is no property 'beauty'"),
     "case": (json.dumps({**asdict(FIND), "case": "__import__('os')"}), ""),
-    "operator": (json.dumps({**asdict(FIND), "operator": "roi_align", "property": "within bound, mode avg"}), "not one"),
+    "operator": (
+        json.dumps({**asdict(FIND), "operator": "roi_align", "property": "within bound, mode avg"}),
+        "not one",
+    ),
     "name": (json.dumps(asdict(FIND)), "what it holds is called"),
 }
 
