@@ -114,6 +114,10 @@ _FAILED: dict[Status, type[AssertionError]] = {
 }
 
 
+class _SmallEnough(BaseException):
+    """Ends a run of Hypothesis, which would go on for minutes: it lets pass what is no Exception."""
+
+
 def hunt(task: Task, told: Callable[[Find], None]) -> Catch:
     """Draws the task's cases, asks for each, and makes the first that fails as small as it gets.
 
@@ -142,6 +146,8 @@ def hunt(task: Task, told: Callable[[Find], None]) -> Catch:
         nonlocal smallest
         if not verdict.passed:
             smallest, failed[line] = line, verdict
+            if verdict.status is Status.HANG:
+                raise _SmallEnough  # each try to make it smaller would take as long again
             raise _FAILED[verdict.status]()
 
     @seed(task.seed)
@@ -174,10 +180,8 @@ def hunt(task: Task, told: Callable[[Find], None]) -> Catch:
                 failed[line] = verdict
                 told(find(line))
             passed(line, verdict)
-        # A hang is not made smaller: each try would take as long again.
-        elif shrinks >= SHRINKS or Status.HANG in {each.status for each in failed.values()}:
-            if line in failed:
-                passed(line, failed[line])
+        elif shrinks == SHRINKS:
+            raise _SmallEnough
         else:
             shrinks += 1
             verdict = stated.holds(backend, case, task.direction)
@@ -187,6 +191,8 @@ def hunt(task: Task, told: Callable[[Find], None]) -> Catch:
     sometimes = ""
     try:
         holds()
+    except _SmallEnough:
+        pass
     except tuple(_FAILED.values()):
         pass
     except Flaky:
