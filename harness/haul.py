@@ -81,11 +81,14 @@ class Haul:
         smaller, is_new = self._store(what.find)
         self._final.add(smaller)
         self._smaller[task.number] = what.find
-        for path in self._raw.pop(task.number, []):
+        raw = self._raw.pop(task.number, [])
+        for path in raw:
             if path not in self._final and self.stored[path].status == what.find.status:
                 path.unlink()
                 del self.stored[path]
-        return f"find    {task.operator}, {task.property}, {task.direction}: {smaller}" if is_new else ""
+        return (
+            f"find    {task.operator}, {task.property}, {task.direction}: {smaller}" if is_new or smaller in raw else ""
+        )
 
     def cases_of(self, operator: OperatorName) -> int:
         return sum(count for place, count in self.cases.items() if place[0] == operator)

@@ -158,6 +158,15 @@ def test_only_what_was_made_smaller_of_the_same_kind_replaces_a_find(tmp_path: P
     assert (tmp_path / FIND.file_name()).exists()
 
 
+def test_each_new_find_is_told_once(tmp_path: Path) -> None:
+    """Also one that could not be made smaller, and not one that was there before."""
+    brought = Haul(tmp_path)
+    brought.told(3, FIND)
+    assert FIND.file_name() in brought.add(Catch(TASK, (), 0, FIND))
+    assert brought.add(Catch(TASK, (), 0, FIND)) == ""
+    assert Haul(tmp_path).add(Catch(TASK, (), 0, FIND)) == ""
+
+
 def test_a_record_has_a_row_for_each_dtype(tmp_path: Path) -> None:
     brought = Haul(tmp_path / "finds")
     brought.add(Catch(TASK, (Row("float16", 4, 0.5), Row("uint8", 3, None)), 2, None))
