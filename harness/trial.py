@@ -102,9 +102,14 @@ def failure(backend: Backend[Any], case: AnyCase, direction: Direction, what: st
 
     of: the property that it is a check of, if it is not the oracle's judgement.
     """
-    shown = f'--property "{of}" ' if of else ""
     return (
         f"{backend.title}, {direction}: {what}\n"
         f"  call       {case!r}\n"
-        f'  reproduce  python -m harness judge --backend {backend.name} --direction {direction} {shown}"{case!r}"'
+        f"  reproduce  {reproduction(backend.name, direction, repr(case), of)}"
     )
+
+
+def reproduction(name: str, direction: Direction, line: str, of: str = "") -> str:
+    """The command that asks the backend of that name for the case of a line again, judged as in `failure`."""
+    shown = f'--property "{of}" ' if of else ""
+    return f'python -m harness judge --backend {name} --direction {direction} {shown}"{line}"'

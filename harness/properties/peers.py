@@ -15,7 +15,7 @@ from harness import golden, roi_golden
 from harness.agreement import unlike_tensorflow
 from harness.backends import Backend
 from harness.case import DIRECTIONS, Case, Direction, Inputs
-from harness.properties import Property, UndeclaredError, ask, relation
+from harness.properties import NotAskedError, Property, UndeclaredError, ask, relation
 from harness.roi_agreement import beyond_two_bounds
 from harness.roi_case import RoiCase
 from harness.sheet import OperatorName, Sheet
@@ -27,14 +27,21 @@ def _vectors(operator: OperatorName) -> dict[Any, Any]:
     return {vector.case: vector for vector in stored.vectors}
 
 
+def _vector(operator: OperatorName, case: Any) -> Any:
+    """The stored results for a case; NotAskedError for one that is not, or no longer, stored."""
+    if case not in _vectors(operator):
+        raise NotAskedError("no results are stored for this case")
+    return _vectors(operator)[case]
+
+
 def as_tensorflow(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
-    vector = _vectors("crop_and_resize")[case]
+    vector = _vector("crop_and_resize", case)
     got = ask(backend, vector.inputs(), direction)
     return unlike_tensorflow(backend, vector.inputs(), direction, got, vector.results[direction])
 
 
 def as_torchvision(backend: Backend[Any], case: RoiCase, direction: Direction) -> str | None:
-    inputs, want = case.inputs(), _vectors("roi_align")[case].results[direction]
+    inputs, want = case.inputs(), _vector("roi_align", case).results[direction]
     got = ask(backend, inputs, direction)
     return beyond_two_bounds(inputs, direction, got, want, pinned=direction in backend.sheet.pinned)
 

@@ -1,0 +1,190 @@
+"""A campaign on the workers of a dask.distributed cluster, any of which may be killed at any time.
+
+Tasks go out a few per worker ahead. One whose worker dies is run again on another by dask, with the same seed; and a
+find is sent as an event the moment it is made, so that it outlives its worker. Each worker needs this checkout, on its
+path and of the same revision, and one thread; a worker for CUDA has the resource GPU:
+
+    dask scheduler
+    PYTHONPATH=. DASK_DISTRIBUTED__WORKER__DAEMON=False dask worker ADDRESS --nthreads 1 --resources GPU=1
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator
+from dataclasses import asdict
+from typing import Any
+
+from hypothesis.errors import HypothesisDeprecationWarning
+
+from harness.campaign import Catch, Lost, Schedule, Task, hunt, in_process
+from harness.finds import Find
+from harness.hunter import About, about, sources
+from harness.sheet import OperatorName
+
+TOPIC = "roi-align-finds"
+AHEAD = 3
+# Seconds: for an address to answer; between two looks at what is under way; for tasks that are still under way when the
+# time is up, and for a cluster without workers to get one.
+ANSWER_S, LOOK_S, GRACE_S = 10.0, 0.5, 60.0
+
+
+class UnusableCluster(Exception):
+    """A cluster that no campaign can run on; the message says why and what to do."""
+
+
+def connect(address: str) -> Any:
+    """A client of the cluster at that address; UnusableCluster if there is none."""
+    try:
+        import distributed
+    except ModuleNotFoundError:
+        raise UnusableCluster(
+            "A cluster needs the module 'distributed', which is not installed; `make env` installs it. Without "
+            "--cluster a campaign runs in one process."
+        ) from None
+    try:
+        return distributed.Client(address, timeout=ANSWER_S)
+    except (OSError, ValueError) as error:
+        raise UnusableCluster(
+            f"No scheduler answers at {address!r} within {ANSWER_S:g} s ({type(error).__name__}). It is begun with "
+            "`dask scheduler`, which prints its address, such as tcp://10.0.0.1:8786."
+        ) from None
+
+
+def ready(client: Any, backend: str, operators: tuple[OperatorName, ...]) -> About:
+    """What the workers say of themselves, one for all; UnusableCluster if they are not fit for a campaign."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    if not workers:
+        raise UnusableCluster("The cluster has no workers; one is begun with `dask worker ADDRESS --nthreads 1`.")
+    answers = client.run(about, backend, operators, on_error="return")
+    for worker, answer in answers.items():
+        if isinstance(answer, ModuleNotFoundError):
+            raise UnusableCluster(
+                f"The worker {worker} does not have the module {answer.name!r}; begin it in this checkout, with "
+                "PYTHONPATH=. before `dask worker` and the environment of `make env`."
+            )
+        if isinstance(answer, Exception):
+            raise UnusableCluster(f"The worker {worker} cannot answer: {type(answer).__name__}: {answer}")
+    others = [worker for worker, answer in answers.items() if answer.harness != sources()]
+    if others:
+        raise UnusableCluster(
+            f"Another revision of the harness is on {', '.join(others)}; bring these workers to the revision of this "
+            "checkout and begin them again."
+        )
+    bound = [worker for worker, answer in answers.items() if not answer.may_begin_processes]
+    if bound and not in_process(backend):
+        raise UnusableCluster(
+            f"The backend {backend} gets a process of its own, which {', '.join(bound)} may not begin; begin these "
+            "workers with DASK_DISTRIBUTED__WORKER__DAEMON=False in their environment, or with --no-nanny."
+        )
+    with_gpu = [worker for worker in answers if workers.get(worker, {}).get("resources", {}).get("GPU")]
+    for worker in with_gpu or answers:
+        if answers[worker].missing:
+            raise UnusableCluster(f"The worker {worker}: {answers[worker].missing}")
+    said: About = answers[(with_gpu or list(answers))[0]]
+    if _resources(said) and not with_gpu:
+        raise UnusableCluster(
+            f"The backend {backend} runs on CUDA, and no worker has a GPU to give; begin those that have one with "
+            '`dask worker ADDRESS --nthreads 1 --resources "GPU=1"`.'
+        )
+    return said
+
+
+def _resources(said: About) -> dict[str, float] | None:
+    return {"GPU": 1} if any(sheet.device == "cuda" for sheet in said.sheets.values()) else None
+
+
+# A process hunts one task at a time, however many threads its worker has: a backend's calls share one worker process,
+# and what a property asks of two calls would not hold with others in between.
+_one_at_a_time = threading.Lock()
+
+
+def _hunt_here(task: Task, harness: str) -> Catch:
+    """On a worker: the task, its finds sent at once."""
+    from distributed import get_worker
+
+    if sources() != harness:
+        raise UnusableCluster(
+            f"Another revision of the harness is on {get_worker().address}; bring this worker to the revision of the "
+            "checkout that the campaign was begun in."
+        )
+    with _one_at_a_time, warnings.catch_warnings():
+        # Hypothesis watches the `random` module, which the worker's other threads use too, for their own purposes.
+        warnings.filterwarnings("ignore", "Do not use the `random` module", HypothesisDeprecationWarning)
+        return hunt(task, lambda find: get_worker().log_event(TOPIC, {"task": task.number, "find": asdict(find)}))
+
+
+def catches(
+    client: Any,
+    said: About,
+    schedule: Schedule,
+    told: Callable[[int, Find], None],
+    look: Callable[[int, int], None],
+) -> Generator[Catch | Lost]:
+    """What comes of the schedule's tasks, as they are done; UnusableCluster if the cluster becomes so.
+
+    told  called with a task's number and a find as soon as it is heard of, before its task is done.
+    look  called with the number of tasks under way and of workers, twice a second.
+    """
+    from distributed import wait
+
+    events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    client.subscribe_topic(TOPIC, lambda event: events.put(event[1]))
+    flying: dict[Any, Task] = {}
+    alone_since = over_since = None
+    try:
+        while True:
+            workers = len(client.scheduler_info(n_workers=-1)["workers"])
+            while len(flying) < AHEAD * max(workers, 1) and (task := schedule.next()) is not None:
+                future = client.submit(_hunt_here, task, sources(), pure=False, resources=_resources(said))
+                flying[future] = task
+            look(len(flying), workers)
+            if not flying:
+                return
+            now = time.monotonic()
+            alone_since = None if workers else alone_since or now
+            over_since = over_since or now if schedule.is_over() else None
+            if alone_since and now - alone_since > GRACE_S:
+                raise UnusableCluster(f"The cluster has had no workers for {GRACE_S:g} s.")
+            if over_since and now - over_since > GRACE_S:
+                for task in flying.values():
+                    yield Lost(task, f"It was still under way {GRACE_S:g} s after the campaign's time was up.")
+                return
+            try:
+                done = wait(list(flying), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                done = set()
+            _tell(events, told)
+            for future in done:
+                task = flying.pop(future)
+                what = came_of(task, future)
+                schedule.returned(what)
+                yield what
+    finally:
+        client.cancel(list(flying))
+        client.unsubscribe_topic(TOPIC)
+        _tell(events, told)
+
+
+def came_of(task: Task, future: Any) -> Catch | Lost:
+    """What came of a task that is done; whatever it raised that is no news of the backend is raised here."""
+    from distributed import KilledWorker
+
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        return Lost(
+            task, f"It was on {error.last_worker.address} and others, and each of these workers ended under it."
+        )
+    if error is not None:
+        raise error
+    catch: Catch = future.result()
+    return catch
+
+
+def _tell(events: queue.SimpleQueue[dict[str, Any]], told: Callable[[int, Find], None]) -> None:
+    while not events.empty():
+        event = events.get()
+        told(event["task"], Find(**event["find"]))
