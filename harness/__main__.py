@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from harness.verbs import app, judging, machines, measuring
+from harness.verbs import app, conforming, judging, machines, measuring
 
-__all__ = ["judging", "machines", "measuring"]  # importing them is what gives the app its verbs
+__all__ = ["conforming", "judging", "machines", "measuring"]  # importing them is what gives the app its verbs
 
 if __name__ == "__main__":
     app()

@@ -6,7 +6,6 @@ Nothing here imports an operator's library: a report can be made where nothing c
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from harness import results
+from harness import files, results
 from harness.report import across, cuda_tables, pictures, pooling_tables, tables
 from harness.report.tables import Table
 
@@ -77,9 +76,9 @@ def write(folder: Path) -> Report:
         "problems": stored.problems,
     }
     made = Report(folder / "throughput.csv", folder / "README.md", folder / "report.html", table, stored.problems)
-    _replace(made.csv, table[results.COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    _replace(made.markdown, _markdown(page))
-    _replace(made.html, _html(page))
+    files.replace(made.csv, table[results.COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    files.replace(made.markdown, _markdown(page))
+    files.replace(made.html, _html(page))
     return made
 
 
@@ -107,7 +106,7 @@ def write_readme(made: Report, readme: Path) -> None:
     for device, part in _untuned(shown).groupby("device", sort=True):
         for table in _means(part, str(device)):
             lines += _markdown_table(table)
-    _replace(readme, before + found + "\n".join(lines) + "\n" + closed + after)
+    files.replace(readme, before + found + "\n".join(lines) + "\n" + closed + after)
 
 
 def summary(table: pd.DataFrame) -> list[Table]:
@@ -234,11 +233,3 @@ def _html(page: dict[str, Any]) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
     return environment.get_template("page.html.j2").render(page)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
