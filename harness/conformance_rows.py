@@ -62,7 +62,7 @@ def jobs(
     names: Sequence[str], operators: Sequence[OperatorName], stated: Sequence[str], examples: int, seed: int
 ) -> list[Job]:
     """A job for each backend and operator; ValueError for a name that nobody has, or a property that there is not."""
-    known = {each.name for each in properties.all_properties() if each.operator in operators}
+    known = dict.fromkeys(each.name for each in properties.all_properties() if each.operator in operators)
     for unknown in (name for name in stated if name not in known):
         raise ValueError(f"There is no property {unknown!r} of {' or '.join(operators)}; there are {', '.join(known)}.")
     made = []

@@ -80,12 +80,12 @@ def _failures(lines: pd.DataFrame) -> Table | None:
     failed = lines[lines.status.isin(_FAILED)]
     rows = tuple(
         (
-            line.title, line.operator, line.property, line.direction, _mark(line).word, line.reason,
+            line.title, line.operator, f"{line.property}, {line.direction}", _mark(line).word, line.reason,
             line.counterexample,
         )
         for line in failed.itertuples(index=False)
     )  # fmt: skip
-    header = ("implementation", "operator", "property", "direction", "status", "why", "the smallest case found")
+    header = ("implementation", "operator", "property, direction", "status", "why", "the smallest case found")
     return Table("What does not hold, and what ended a process", header, rows) if rows else None
 
 

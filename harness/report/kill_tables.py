@@ -18,11 +18,7 @@ INTRODUCTION = (
     "found: a check that finds it too, in any direction; a dash: a check that was asked and lets it live; empty: one "
     "that was not asked. A fault that nothing finds is a hole in the suite."
 )
-_KINDS = {
-    "reference": "faults planted in the reference",
-    "package": "faults planted in the package",
-    "cuda": "faults planted in the CUDA kernels",
-}
+_PLACES = {"reference": "in the reference", "package": "in the package", "cuda": "in the CUDA kernels"}
 
 
 def section(path: Path) -> Part:
@@ -54,19 +50,19 @@ def _summary(lines: pd.DataFrame) -> str:
     killed = sum((of == "killed").any() for of in (each.outcome for _, each in faults))
     parts = []
     for kind, some in lines.groupby("kind", sort=False):
-        parts.append(f"{len(_faults_of(some))} {_KINDS.get(str(kind), str(kind))}")
+        parts.append(f"{len(_faults_of(some))} {_PLACES.get(str(kind), str(kind))}")
     every = "every one of them was found" if killed == len(faults) else f"{len(faults) - killed} SURVIVED"
-    return f"{len(faults)} faults, {killed} killed: {', '.join(parts)}; {every}."
+    return f"{len(faults)} faults, {killed} killed: {every}. Planted are {', '.join(parts)}."
 
 
 def _survivors(lines: pd.DataFrame) -> Table | None:
     rows = tuple(
-        (fault, operator, _KINDS.get(kind, kind), str(of.why.iloc[0]))
+        (fault, operator, _PLACES.get(kind, kind), str(of.why.iloc[0]))
         for (kind, operator, fault), of in _faults_of(lines)
         if not (of.outcome == "killed").any()
     )
     return (
-        Table("SURVIVORS: no check finds these faults", ("fault", "operator", "kind", "what it is"), rows)
+        Table("SURVIVORS: no check finds these faults", ("fault", "operator", "planted", "what it is"), rows)
         if rows
         else None
     )
@@ -81,7 +77,7 @@ def _matrix(lines: pd.DataFrame, operator: str, kind: str) -> Matrix:
             mine = of[of.check == check]
             marks.append(_mark(mine))
         rows.append((str(fault), tuple(marks)))
-    caption = f"{operator}, {_KINDS.get(kind, kind)}: {len(rows)} faults by {len(checks)} checks"
+    caption = f"{operator}, faults planted {_PLACES.get(kind, kind)}: {len(rows)} faults by {len(checks)} checks"
     return Matrix(caption, "fault", tuple((check, "") for check in checks), tuple(rows), upright=True)
 
 
@@ -110,6 +106,6 @@ def _faults(lines: pd.DataFrame) -> Table:
             if len(firsts)
             else ("nothing", "", "")
         )
-        rows.append((str(fault), operator, _KINDS.get(kind, kind), str(of.why.iloc[0]), *by))
-    header = ("fault", "operator", "kind", "what it is", "found first by", "cases", "how")
+        rows.append((str(fault), operator, _PLACES.get(kind, kind), str(of.why.iloc[0]), *by))
+    header = ("fault", "operator", "planted", "what it is", "found first by", "cases", "how")
     return Table("What each fault is, and what found it first", header, tuple(rows))
