@@ -52,7 +52,7 @@ class Cell:
     cases           that were asked until the first failure, and in how many of them a value was ambiguous.
     fraction        the largest part of a bound that was used, None where nothing was judged by one.
     counterexample  the line of the smallest failing case that was found, of a crash or hang the first.
-    reason          why the status is what it is, in one line.
+    reason          why the status is what it is, in one line; of one that holds which drawn cases were refused.
     versions        of the libraries here; driver: the GPU's, "" on a CPU.
     """
 
@@ -112,6 +112,7 @@ class _Found:
     cases: int = 0
     ambiguous: int = 0
     fraction: float | None = None
+    refused: int = 0
     refusal: str = ""
     case: AnyCase | None = None
     verdict: Verdict | None = None
@@ -148,7 +149,9 @@ def _searched(
         if found.failed:
             found.shrinks += 1
         elif verdict is None:
-            found.refusal = backend.refuses(case.inputs(), direction) or "the check has no use for any drawn case"
+            refusal = backend.refuses(case.inputs(), direction)
+            found.refused += refusal is not None
+            found.refusal = refusal or found.refusal or "The check had no use for the case."
         else:
             found.cases += 1
             found.ambiguous += verdict.status is Status.AMBIGUOUS
@@ -188,7 +191,9 @@ def _told(found: _Found) -> tuple[Outcome, str]:
         return status, found.verdict.reason
     if not found.cases:
         return "not asked", found.refusal
-    return ("ambiguous" if found.ambiguous else "pass"), ""
+    # What is refused is no pass: a reader shall see how much of it there was.
+    refused = f"{found.refused} drawn cases were not asked, such as: {found.refusal}" if found.refused else ""
+    return ("ambiguous" if found.ambiguous else "pass"), refused
 
 
 def made(

@@ -41,7 +41,11 @@ def section(path: Path) -> Part:
         "Which properties hold",
         INTRODUCTION,
         matrices=tuple(_matrix(shown[shown.operator == operator], operator) for operator in operators),
-        tables=tuple(each for each in (_failures(shown), _versions(shown), _missing(missing)) if each is not None),
+        tables=tuple(
+            each
+            for each in (_failures(shown), _refused(shown), _versions(shown), _missing(missing))
+            if each is not None
+        ),
     )
 
 
@@ -87,6 +91,19 @@ def _failures(lines: pd.DataFrame) -> Table | None:
     )  # fmt: skip
     header = ("implementation", "operator", "property, direction", "status", "why", "the smallest case found")
     return Table("What does not hold, and what ended a process", header, rows) if rows else None
+
+
+def _refused(lines: pd.DataFrame) -> Table | None:
+    """What was drawn and not asked: known deviations that an implementation's own file excuses stand here."""
+    told = lines[lines.status.isin(["pass", "ambiguous", "not asked"]) & (lines.reason != "")]
+    rows = []
+    for (title, operator, why), of in told.groupby(
+        ["title", "operator", told.reason.str.replace(r"^\d+ drawn cases.*?: ", "", regex=True)], sort=False
+    ):
+        where = ", ".join(dict.fromkeys(f"{line.property}, {line.direction}" for line in of.itertuples(index=False)))
+        rows.append((str(title), str(operator), str(why), where))
+    header = ("implementation", "operator", "not asked because", "in cases of")
+    return Table("What was drawn and not asked", header, tuple(rows)) if rows else None
 
 
 def _versions(lines: pd.DataFrame) -> Table:

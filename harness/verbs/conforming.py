@@ -85,11 +85,14 @@ def _show(cells: list[Cell], operator: str) -> None:
     """One row for each property and direction, one column for each backend, and a word where they meet."""
     from rich.table import Table
 
+    for name, reason in dict.fromkeys((each.backend, each.reason) for each in cells if each.status == "missing"):
+        tell(f"{name}, {operator}: missing: {reason}")
+    cells = [each for each in cells if each.status != "missing"]
     backends = list(dict.fromkeys(each.backend for each in cells))
     if not backends:
         return
     shown = Table(title=operator, title_justify="left")
-    shown.add_column("property, direction")
+    shown.add_column("property, direction", min_width=30)
     for name in backends:
         shown.add_column(name, overflow="fold")
     found = {(each.property, each.direction, each.backend): each for each in cells}

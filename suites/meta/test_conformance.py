@@ -145,6 +145,16 @@ def test_undeclared_and_not_asked_are_words_of_their_own() -> None:
     assert (found.status, found.reason, found.cases, found.declared) == ("not asked", "it is not asked today", 0, True)
 
 
+def test_what_was_refused_is_told_of_what_holds() -> None:
+    picky = replace(
+        load("reference"), avoids=lambda inputs, direction: "it is large" if len(inputs.boxes) > 2 else None
+    )
+    found = asked(picky, "within bound, normalized boxes")
+    assert found.status == "pass"
+    assert 0 < found.cases < 30
+    assert found.reason == f"{30 - found.cases} drawn cases were not asked, such as: it is large"
+
+
 def test_a_crash_is_a_cell_and_the_run_goes_on_undeclared_bad_input_included(told: Callable[..., Done]) -> None:
     done = told("planted:picky", PLAIN, "expanded image", "bad boxes", "index of no image")
     found = {(each.property, each.direction): each for each in done.cells}

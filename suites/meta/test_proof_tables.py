@@ -54,7 +54,7 @@ def matrix(folder: Path) -> Path:
         {**PEER, "property": "bad boxes", "direction": "forward", "status": "crash", "declared": "no"},
         {"backend": "roi_align_cuda", "status": "missing", "reason": "there is no GPU", "declared": "no", "cases": "0"},
         {"backend": "peer", "status": "missing", "reason": "not on that machine", "device": "cpu-other", "cases": "0"},
-        {"operator": "roi_align", "status": "ambiguous", "ambiguous": "4"},
+        {"operator": "roi_align", "status": "ambiguous", "reason": "9 drawn cases were not asked, such as: it raises"},
     )  # fmt: skip
     return path
 
@@ -97,12 +97,13 @@ def test_the_matrix_has_a_word_for_every_cell_and_a_line_for_every_failure(tmp_p
     assert "of 3 cells that are declared 2 hold" in part.matrices[0].caption
     kinds = [[mark.kind for mark in marks] for _, marks in part.matrices[0].rows]
     assert kinds == [["good", "bad"], ["good", "soft"]]
-    failures, versions, missing = part.tables
+    failures, refused, versions, missing = part.tables
     assert failures.rows[0] == (
         "Peer <9>", "crop_and_resize", "adjoint, grad_image", "fail", "it is 2.0; it must be 1.0",
         "Case(shape=(1, 1, 1, 1), ...)",
     )  # fmt: skip
     assert len(failures.rows) == 2
+    assert refused.rows == (("roi_align 0.1.0 (CPU)", "roi_align", "it raises", "adjoint, grad_image"),)
     assert ("Peer <9>", "cpu-test", "peer 9", "none") in versions.rows
     # What one machine lacks and another has is no news.
     assert missing.rows == (("roi_align_cuda", "crop_and_resize", "there is no GPU"),)
@@ -151,7 +152,7 @@ def test_the_report_of_proofs_alone_is_one_page_of_words(tmp_path: Path) -> None
         for said in ("Which properties hold", "crash (undeclared)", "3 faults, 3 killed", "2,000,005", "150.0%"):
             assert said in text
     assert "<9>" not in page
-    assert page.count("<table>") == page.count("<caption>") == page.count("<thead>") == 10
+    assert page.count("<table>") == page.count("<caption>") == page.count("<thead>") == 11
     # Every coloured cell has a word.
     assert re.findall(r'<td class="(?:good|soft|bad)">([^<]*)</td>', page).count("") == 0
     assert re.findall(r'(?:src|href)="(?!#)[^"]*"', page) == []
