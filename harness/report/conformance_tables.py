@@ -66,11 +66,12 @@ def _matrix(lines: pd.DataFrame, operator: str) -> Matrix:
         )
         for stated, direction in dict.fromkeys(zip(order.property, order.direction, strict=True))
     )
-    columns = tuple((titles[pair], pair[1]) for pair in pairs)
-    declared, good = lines[lines.declared == "yes"], lines[lines.status.isin(["pass", "ambiguous"])]
+    columns = tuple((titles[pair], ", ".join(pair)) for pair in pairs)
+    declared = lines[lines.declared == "yes"].status.value_counts(sort=False)
+    counts = ", ".join(f"{count} {status}" for status, count in declared.items())
     caption = (
-        f"{operator}: {len(rows)} properties and directions by {len(pairs)} implementations; of {len(declared)} cells "
-        f"that are declared {len(good[good.declared == 'yes'])} hold, on {lines.cases.astype(int).sum():,} cases"
+        f"{operator}: {len(rows)} properties and directions by {len(pairs)} implementations, on "
+        f"{lines.cases.astype(int).sum():,} cases; of the {declared.sum()} cells that are declared {counts}"
     )
     return Matrix(caption, "property, direction", columns, rows)
 
@@ -84,12 +85,12 @@ def _failures(lines: pd.DataFrame) -> Table | None:
     failed = lines[lines.status.isin(_FAILED)]
     rows = tuple(
         (
-            line.title, line.operator, f"{line.property}, {line.direction}", _mark(line).word, line.reason,
+            line.backend, line.operator, f"{line.property}, {line.direction}", _mark(line).word, line.reason,
             line.counterexample,
         )
         for line in failed.itertuples(index=False)
     )  # fmt: skip
-    header = ("implementation", "operator", "property, direction", "status", "why", "the smallest case found")
+    header = ("backend", "operator", "property, direction", "status", "why", "the smallest case found")
     return Table("What does not hold, and what ended a process", header, rows) if rows else None
 
 
@@ -97,21 +98,22 @@ def _refused(lines: pd.DataFrame) -> Table | None:
     """What was drawn and not asked: known deviations that an implementation's own file excuses stand here."""
     told = lines[lines.status.isin(["pass", "ambiguous", "not asked"]) & (lines.reason != "")]
     rows = []
-    for (title, operator, why), of in told.groupby(
-        ["title", "operator", told.reason.str.replace(r"^\d+ drawn cases.*?: ", "", regex=True)], sort=False
+    for (name, operator, why), of in told.groupby(
+        ["backend", "operator", told.reason.str.replace(r"^\d+ drawn cases.*?: ", "", regex=True)], sort=False
     ):
         where = ", ".join(dict.fromkeys(f"{line.property}, {line.direction}" for line in of.itertuples(index=False)))
-        rows.append((str(title), str(operator), str(why), where))
-    header = ("implementation", "operator", "not asked because", "in cases of")
+        rows.append((str(name), str(operator), str(why), where))
+    header = ("backend", "operator", "not asked because", "in cases of")
     return Table("What was drawn and not asked", header, tuple(rows)) if rows else None
 
 
 def _versions(lines: pd.DataFrame) -> Table:
-    once = lines.drop_duplicates(["title", "device", "versions", "driver"])
+    once = lines.drop_duplicates(["backend", "title", "device", "versions", "driver"])
     rows = tuple(
-        (line.title, line.device, line.versions, line.driver or "none") for line in once.itertuples(index=False)
+        (line.backend, line.title, line.device, line.versions, line.driver or "none")
+        for line in once.itertuples(index=False)
     )
-    return Table("Whose versions these are", ("implementation", "device", "libraries", "driver"), rows)
+    return Table("Whose versions these are", ("backend", "implementation", "device", "libraries", "driver"), rows)
 
 
 def _missing(lines: pd.DataFrame) -> Table | None:

@@ -86,25 +86,25 @@ def test_the_columns_are_those_that_the_command_writes() -> None:
 def test_the_matrix_has_a_word_for_every_cell_and_a_line_for_every_failure(tmp_path: Path) -> None:
     part = conformance_tables.section(matrix(tmp_path))
     assert [each.columns for each in part.matrices] == [
-        (("roi_align 0.1.0 (CPU)", "cpu-test"), ("Peer <9>", "cpu-test")),
-        (("roi_align 0.1.0 (CPU)", "cpu-test"),),
+        (("roi_align 0.1.0 (CPU)", "roi_align, cpu-test"), ("Peer <9>", "peer, cpu-test")),
+        (("roi_align 0.1.0 (CPU)", "roi_align, cpu-test"),),
     ]
     assert words(part) == {
         "adjoint, image gradient": ("pass", "fail"),
         "bad boxes, forward": ("pass", "crash (undeclared)"),
     }
     assert words(part, 1) == {"adjoint, image gradient": ("ambiguous",)}
-    assert "of 3 cells that are declared 2 hold" in part.matrices[0].caption
+    assert "on 400 cases; of the 3 cells that are declared 2 pass, 1 fail" in part.matrices[0].caption
     kinds = [[mark.kind for mark in marks] for _, marks in part.matrices[0].rows]
     assert kinds == [["good", "bad"], ["good", "soft"]]
     failures, refused, versions, missing = part.tables
     assert failures.rows[0] == (
-        "Peer <9>", "crop_and_resize", "adjoint, grad_image", "fail", "it is 2.0; it must be 1.0",
+        "peer", "crop_and_resize", "adjoint, grad_image", "fail", "it is 2.0; it must be 1.0",
         "Case(shape=(1, 1, 1, 1), ...)",
     )  # fmt: skip
     assert len(failures.rows) == 2
-    assert refused.rows == (("roi_align 0.1.0 (CPU)", "roi_align", "it raises", "adjoint, grad_image"),)
-    assert ("Peer <9>", "cpu-test", "peer 9", "none") in versions.rows
+    assert refused.rows == (("roi_align", "roi_align", "it raises", "adjoint, grad_image"),)
+    assert ("peer", "Peer <9>", "cpu-test", "peer 9", "none") in versions.rows
     # What one machine lacks and another has is no news.
     assert missing.rows == (("roi_align_cuda", "crop_and_resize", "there is no GPU"),)
 
