@@ -101,9 +101,10 @@ def _refused(lines: pd.DataFrame) -> Table | None:
     for (name, operator, why), of in told.groupby(
         ["backend", "operator", told.reason.str.replace(r"^\d+ drawn cases.*?: ", "", regex=True)], sort=False
     ):
-        where = ", ".join(dict.fromkeys(f"{line.property}, {line.direction}" for line in of.itertuples(index=False)))
-        rows.append((str(name), str(operator), str(why), where))
-    header = ("backend", "operator", "not asked because", "in cases of")
+        first = of.iloc[0]
+        cells = f"{len(of)}, such as {first.property}, {first.direction}"
+        rows.append((str(name), str(operator), str(why), cells))
+    header = ("backend", "operator", "not asked because", "cells in which it happened")
     return Table("What was drawn and not asked", header, tuple(rows)) if rows else None
 
 

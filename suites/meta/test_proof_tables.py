@@ -103,7 +103,7 @@ def test_the_matrix_has_a_word_for_every_cell_and_a_line_for_every_failure(tmp_p
         "Case(shape=(1, 1, 1, 1), ...)",
     )  # fmt: skip
     assert len(failures.rows) == 2
-    assert refused.rows == (("roi_align", "roi_align", "it raises", "adjoint, grad_image"),)
+    assert refused.rows == (("roi_align", "roi_align", "it raises", "1, such as adjoint, grad_image"),)
     assert ("peer", "Peer <9>", "cpu-test", "peer 9", "none") in versions.rows
     # What one machine lacks and another has is no news.
     assert missing.rows == (("roi_align_cuda", "crop_and_resize", "there is no GPU"),)
