@@ -51,7 +51,7 @@ def describe() -> dict[str, object]:
         **host,
         "device": name(),
         "gpu": properties.name,
-        "driver": _driver(),
+        "driver": driver(),
         "capability": f"{properties.major}.{properties.minor}",
         "multiprocessors": properties.multi_processor_count,
         "l2_bytes": properties.L2_cache_size,
@@ -61,7 +61,7 @@ def describe() -> dict[str, object]:
     }
 
 
-def _driver() -> str:
+def driver() -> str:
     """The driver's version as nvidia-smi gives it, "unknown" where there is none."""
     try:
         done = subprocess.run(

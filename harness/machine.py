@@ -15,7 +15,7 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -66,10 +66,10 @@ def device() -> str:
     return "-".join(["cpu", *re.findall(r"[a-z0-9]+", words), f"{threads()}t"])
 
 
-def versions() -> dict[str, str]:
-    """Python's version and those of the libraries that figures depend on, as far as they are installed."""
+def versions(libraries: Sequence[str] = _LIBRARIES) -> dict[str, str]:
+    """Python's version and those of libraries (by default what figures depend on), as far as they are installed."""
     found = {"python": platform.python_version()}
-    for library in _LIBRARIES:
+    for library in libraries:
         try:
             found[library] = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:

@@ -86,8 +86,9 @@ def _channels_last(array: Array) -> Array:
 backend = Backend(
     name="tensorflow",
     title=f"TensorFlow {tf.__version__} (CPU)",
-    # It takes float64 images, and computes them in float32: another rule. Its forward casts positions to integers
-    # before it looks whether they are inside, and dies of what does not fit: [3.4e38, 0, -3.4e38, 1] ends the process.
+    # It takes float64 images, and computes them in float32: another rule. It casts positions to integers before it
+    # looks whether they are inside, in the gradients too, and dies of what does not fit: [3.4e38, 0, -3.4e38, 1] ends
+    # the process.
     sheet=Sheet(
         operator="crop_and_resize",
         directions=DIRECTIONS,

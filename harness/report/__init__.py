@@ -1,12 +1,14 @@
-"""Tables and pictures of what was measured: throughput.csv, README.md and report.html, from the JSON alone.
+"""Tables and pictures of what was measured and proved: throughput.csv, README.md and report.html, from results alone.
 
-The same JSON gives the same bytes, on any machine and any day, so that a change of these files is a change of figures.
+Figures come from the JSON; the matrix of properties, the kill matrix and the fuzz campaigns from their CSV files, each
+where it is there. The same files give the same bytes, on any machine and any day, so that a change of these files is a
+change of figures.
 Nothing here imports an operator's library: a report can be made where nothing could be measured.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,21 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from harness import results
-from harness.report import across, cuda_tables, pictures, pooling_tables, tables
+from harness import files, results
+from harness.report import (
+    across,
+    campaign_tables,
+    conformance_tables,
+    cuda_tables,
+    kill_tables,
+    pictures,
+    pooling_tables,
+    tables,
+)
+from harness.report.matrices import Part
 from harness.report.tables import Table
 
-TITLE = "Throughput of RoIAlign"
+TITLE = "RoIAlign: throughput and conformance"
 _MARKS = ("<!-- results: written by `python -m harness report` -->", "<!-- /results -->")
 INTRODUCTION = (
     "Every figure is a ratio to something measured in the same run: a peer (on a CPU TensorFlow's crop_and_resize, on "
@@ -57,10 +69,12 @@ class Report:
 
 
 def write(folder: Path) -> Report:
-    """Makes the three files in a folder of results from the JSON below it; FileNotFoundError if there is none."""
+    """Makes the three files in a folder from the results below it; FileNotFoundError if there are none."""
     stored = results.read(folder)
-    if stored.blocks.empty:
-        left_out = " ".join(stored.problems)
+    proofs, unread = _proofs(folder)
+    problems = (*stored.problems, *unread)
+    if stored.blocks.empty and not proofs:
+        left_out = " ".join(problems)
         raise FileNotFoundError(f"There are no results under {folder}; `make bench` makes some. {left_out}".strip())
     table = results.throughput(stored.blocks)
     shown = results.newest(table)
@@ -73,14 +87,33 @@ def write(folder: Path) -> Report:
         "introduction": INTRODUCTION + (CUDA if "cuda" in set(shown.device.map(results.kind)) else ()),
         "across": _made([across.side_by_side(_untuned(_cropping(shown))), across.agreement(_cropping(shown))]),
         "devices": devices,
-        "sources": tables.sources(shown),
-        "problems": stored.problems,
+        "proofs": proofs,
+        "sources": tables.sources(shown) if devices else None,
+        "problems": problems,
     }
-    made = Report(folder / "throughput.csv", folder / "README.md", folder / "report.html", table, stored.problems)
-    _replace(made.csv, table[results.COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    _replace(made.markdown, _markdown(page))
-    _replace(made.html, _html(page))
+    made = Report(folder / "throughput.csv", folder / "README.md", folder / "report.html", table, problems)
+    files.replace(made.csv, table[results.COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    files.replace(made.markdown, _markdown(page))
+    files.replace(made.html, _html(page))
     return made
+
+
+def _proofs(folder: Path) -> tuple[list[Part], list[str]]:
+    """What was proved, as far as it is stored, and what could not be read."""
+    sources: tuple[tuple[list[Path], Callable[[list[Path]], Part]], ...] = (
+        ([folder / "conformance.csv"], lambda paths: conformance_tables.section(paths[0])),
+        ([folder / "mutants.csv"], lambda paths: kill_tables.section(paths[0])),
+        (sorted((folder / "campaigns").glob("*.csv")), campaign_tables.section),
+    )
+    made, problems = [], []
+    for paths, section in sources:
+        there = [path for path in paths if path.exists()]
+        try:
+            made += [section(there)] if there else []
+        except (OSError, ValueError, KeyError) as error:
+            named = ", ".join(str(path.relative_to(folder)) for path in there)
+            problems.append(f"{named} was left out: {error}.")
+    return made, problems
 
 
 def _untuned(lines: pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +140,7 @@ def write_readme(made: Report, readme: Path) -> None:
     for device, part in _untuned(shown).groupby("device", sort=True):
         for table in _means(part, str(device)):
             lines += _markdown_table(table)
-    _replace(readme, before + found + "\n".join(lines) + "\n" + closed + after)
+    files.replace(readme, before + found + "\n".join(lines) + "\n" + closed + after)
 
 
 def summary(table: pd.DataFrame) -> list[Table]:
@@ -206,8 +239,9 @@ def _gpu(machine: dict[str, Any]) -> str:
 def _markdown(page: dict[str, Any]) -> str:
     """results/README.md."""
     lines = [f"# {page['title']}", ""]
-    lines += ["Made by `python -m harness report` from the JSON files below; edit neither. Pictures: report.html.", ""]
-    lines += [line for paragraph in page["introduction"] for line in (paragraph, "")]
+    lines += ["Made by `python -m harness report` from the files below; edit none of them. Pictures: report.html.", ""]
+    if page["devices"]:
+        lines += [line for paragraph in page["introduction"] for line in (paragraph, "")]
     for table in page["across"]:
         lines += _markdown_table(table)
     for part in page["devices"]:
@@ -216,10 +250,19 @@ def _markdown(page: dict[str, Any]) -> str:
         shown += [*part["pooling"], *part["pooling_times"], *_made([part["failures"]])]
         for table in shown:
             lines += _markdown_table(table)
-    lines += ["## Workloads", "", *_markdown_table(page["sources"])]
+    lines += [line for proof in page["proofs"] for line in _markdown_part(proof)]
+    if page["sources"]:
+        lines += ["## Workloads", "", *_markdown_table(page["sources"])]
     if page["problems"]:
         lines += ["## Files that were left out", "", *(f"- {problem}" for problem in page["problems"]), ""]
     return "\n".join(lines)
+
+
+def _markdown_part(part: Part) -> list[str]:
+    lines = [f"## {part.heading}", "", *(line for each in part.said for line in (each, ""))]
+    for table in (*part.warnings, *(matrix.table for matrix in part.matrices), *part.tables, *part.folded):
+        lines += _markdown_table(table)
+    return lines
 
 
 def _markdown_table(table: Table) -> list[str]:
@@ -234,11 +277,3 @@ def _html(page: dict[str, Any]) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
     return environment.get_template("page.html.j2").render(page)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from harness import backends
+
 DIRECTIONS = {"forward": "Forward", "grad_image": "Gradient of the image", "grad_boxes": "Gradient of the boxes"}
 # What columns are called, in the order in which they stand.
 OURS = {"roi_align": "roi_align", "roi_align_cuda": "roi_align", "roi_align_cuda_deterministic": "deterministic"}
@@ -24,8 +26,8 @@ OTHERS = {
 PEERS = {"tensorflow": "TensorFlow", "torchvision": "torchvision", "torchvision_cuda": "torchvision"}
 # In the order in which their workloads are listed.
 BENCHES = ("crop_and_resize", "roi_align", "detectors")
-# Beside crop_and_resize they stand for scale only.
-OTHER_RULE = ("torchvision", "torchvision_cuda")
+# They stand for scale only.
+OTHER_RULE = backends.OTHER_RULE["crop_and_resize"]
 LAYOUTS = {"contiguous": "NCHW", "channels_last": "channels_last"}
 SERIES = {"boxes": "boxes", "pixels": "pixels of the map"}
 DTYPES = ("float32", "bfloat16", "float16")

@@ -1,0 +1,14 @@
+"""Files that are written whole or not at all: who reads results shall never see half of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def replace(path: Path, text: str) -> None:
+    """Puts a text in the place of a file, in one step; folders on the way are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
