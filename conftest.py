@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import hypothesis
 import pytest
@@ -110,8 +111,36 @@ class Tally:
         self.cases[what] += 1
         self.fraction[what] = max(self.fraction.get(what, 0.0), fraction)
 
+    def add(
+        self,
+        compared: dict[str, int],
+        different: dict[str, int],
+        cases: dict[str, int],
+        fraction: dict[str, float],
+    ) -> None:
+        """What another process has compared, too."""
+        self.compared.update(compared)
+        self.different.update(different)
+        self.cases.update(cases)
+        for what, largest in fraction.items():
+            self.fraction[what] = max(self.fraction.get(what, 0.0), largest)
+
 
 TALLY = pytest.StashKey[Tally]()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist, which prints no summary, sends its counts to the process that does."""
+    if hasattr(session.config, "workeroutput"):
+        counts = vars(session.config.stash[TALLY])
+        session.config.workeroutput["tally"] = {name: dict(each) for name, each in counts.items()}  # no Counter is sent
+
+
+@pytest.hookimpl(optionalhook=True)  # nobody calls it without pytest-xdist
+def pytest_testnodedown(node: Any) -> None:
+    counts = getattr(node, "workeroutput", {}).get("tally")
+    if counts is not None:  # a worker that crashed, which fails the run, has left none
+        node.config.stash[TALLY].add(**counts)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
