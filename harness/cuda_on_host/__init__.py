@@ -2,7 +2,7 @@
 
 A kernel that no test runs is a guess. The sources are the very ones that nvcc compiles; cuda_runtime.h beside this file
 stands in for the toolkit's. Every object is kept in build/ under a hash of all that it is made of, so a library is
-compiled once, and one with a planted fault costs the file that the fault is in.
+compiled once, and one with a planted fault costs the files that include what the fault is in.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -65,11 +66,11 @@ def kernel_library(*changes: Change, sanitize: bool = False) -> Path:
 def library(sources: Sequence[Path], *, include: Path, sanitize: bool = False) -> Path:
     """A shared library of these sources and the executor. `include` holds the headers that they use."""
     flags = [*FLAGS, *(SANITIZED if sanitize else ()), f"-I{_short(HERE)}", f"-I{_short(include)}"]
-    headers = [path.read_bytes() for root in (HERE, include) for path in sorted(root.rglob("*.h"))]
     common = [_version(), *FLAGS, *(SANITIZED if sanitize else ())]
 
     def compiled(source: Path) -> Path:
-        made = BUILD / f"{source.stem}-{_digest(common, *headers, source.read_bytes())}.o"
+        contents = [path.read_bytes() for path in _read_by_compiler(source, include)]
+        made = BUILD / f"{source.stem}-{_digest(common, *contents)}.o"
         _make(made, ["-x", "c++", *flags, "-c", _short(source)])
         return made
 
@@ -86,6 +87,19 @@ def sanitizer_environment() -> dict[str, str]:
     found = subprocess.run([compiler(), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     # Python does not free all it has when it ends.
     return {"LD_PRELOAD": found.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
+
+
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*[<"]([^>"]+)[>"]', re.MULTILINE)
+
+
+def _read_by_compiler(source: Path, include: Path) -> list[Path]:
+    """A source and every file of ours that it includes, in whatever way; the compiler's own are left to its version."""
+    found = [source]
+    for path in found:  # which grows meanwhile
+        for name in _INCLUDE.findall(path.read_text(encoding="utf-8")):
+            places = [(root / name).resolve() for root in (path.parent, HERE, include)]
+            found += [place for place in places if place.is_file() and place not in found]
+    return found
 
 
 def _changed(changes: Sequence[Change]) -> Path:
