@@ -42,8 +42,11 @@ $(VENV)/.built: $(VENV)/.ready $(SOURCES)
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
 	touch $@
 
+# A process for each core, at most eight: each holds PyTorch and TensorFlow. They start on a part of the suites each, in
+# its order, so that what one test has made for the next is still there. Each has as many threads as it would have alone;
+# those that wait for work sleep, instead of taking a core from the other processes.
 test: build
-	$(BIN)/python -m pytest suites/
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest suites/ --numprocesses auto --maxprocesses 8 --dist worksteal
 
 bench: build
 	$(BIN)/python -m harness bench $(if $(QUICK),--quick)

@@ -142,8 +142,38 @@ class Tally:
         self.cases[what] += 1
         self.fraction[what] = max(self.fraction.get(what, 0.0), fraction)
 
+    def add(
+        self,
+        compared: dict[str, int],
+        different: dict[str, int],
+        cases: dict[str, int],
+        fraction: dict[str, float],
+    ) -> None:
+        """What another process has compared, too."""
+        self.compared.update(compared)
+        self.different.update(different)
+        self.cases.update(cases)
+        for what, largest in fraction.items():
+            self.fraction[what] = max(self.fraction.get(what, 0.0), largest)
+
 
 TALLY = pytest.StashKey[Tally]()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist, which prints no summary, sends what it would say to the process that does."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["undeclared"] = session.config.stash[UNDECLARED]
+        counts = vars(session.config.stash[TALLY])
+        session.config.workeroutput["tally"] = {name: dict(each) for name, each in counts.items()}  # no Counter is sent
+
+
+@pytest.hookimpl(optionalhook=True)  # nobody calls it without pytest-xdist
+def pytest_testnodedown(node: Any) -> None:
+    said = getattr(node, "workeroutput", {})
+    if "tally" in said:  # a worker that crashed, which fails the run, has left nothing
+        node.config.stash[TALLY].add(**said["tally"])
+        node.config.stash[UNDECLARED].update(said["undeclared"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

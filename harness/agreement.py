@@ -53,6 +53,8 @@ def beyond_two_bounds(inputs: Inputs, direction: Direction, got: Array, want: Ar
     """
     unrounded = before_rounding(inputs, got.dtype.name)
     places = [tuple(int(axis) for axis in place) for place in np.argwhere(differing(got, want))]
+    if not places:
+        return None  # before the oracle weighs anything
     for place, value in expected(inputs, direction, order_a=order_a, places=places):
         if value.ambiguous or not np.isfinite(float(value.value)):
             continue

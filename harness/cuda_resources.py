@@ -1,12 +1,15 @@
 """What the compiler says of the CUDA kernels: do they compile for every architecture, and do they fit its registers?
 
 A machine without a GPU can still compile for all of them. A kernel that spills registers to memory, or keeps an array
-on a stack, runs at a fraction of its speed and nothing else would tell: the compiler's own report does.
+on a stack, runs at a fraction of its speed and nothing else would tell: the compiler's own report does. To compile all
+of them takes minutes, so each report is kept in build/ under a hash of all that it is made of, the compiler included.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
+import hashlib
 import os
 import re
 import shutil
@@ -19,6 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNELS = ROOT / "impl" / "csrc" / "cuda"
+KEPT = ROOT / "build" / "cuda_resources"
 
 
 @dataclass(frozen=True)
@@ -64,21 +68,43 @@ def compile_all(sources: Sequence[Path] | None = None) -> list[Usage]:
         raise FileNotFoundError("There is no nvcc on the path; it comes with the CUDA toolkit.")
     paths = sorted(KERNELS.glob("*.cu")) if sources is None else list(sources)
     jobs = [(path, architecture) for path in paths for architecture in architectures()]
+    KEPT.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         found = pool.map(lambda job: _compile(*job), jobs)
     return [usage for usages in found for usage in usages]
 
 
 def _compile(source: Path, architecture: str) -> list[Usage]:
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            *("nvcc", *build_setting("DEVICE_FLAGS"), f"-I{KERNELS}", f"-arch={architecture}", "-cubin"),
-            *("-Werror=all-warnings", "-Xptxas=--verbose,--warning-as-error", str(source), "-o", f"{folder}/cubin"),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise DoesNotCompile(f"{source.name} for {architecture}:\n{done.stdout}{done.stderr}")
-    return list(_read(_demangled(done.stdout + done.stderr)))
+    command = (
+        *("nvcc", *build_setting("DEVICE_FLAGS"), f"-I{KERNELS}", f"-arch={architecture}", "-cubin"),
+        *("-Werror=all-warnings", "-Xptxas=--verbose,--warning-as-error"),
+    )
+    kept = KEPT / f"{source.stem}-{architecture}-{_digest(command, source)}.txt"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(dir=KEPT) as folder:
+            arguments = [*command, str(source), "-o", f"{folder}/cubin"]
+            done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+            said = done.stdout + done.stderr
+            if done.returncode != 0:
+                raise DoesNotCompile(f"{source.name} for {architecture}:\n{said}")
+            report = Path(folder) / "report"
+            report.write_text(said, encoding="utf-8")
+            report.replace(kept)
+    return list(_read(_demangled(kept.read_text(encoding="utf-8"))))
+
+
+def _digest(command: Sequence[str], source: Path) -> str:
+    """Of the compiler, the command, the source and every header that it may include."""
+    headers = sorted(KERNELS.parent.rglob("*.h"))
+    made = hashlib.sha256("\0".join([_version(), *command]).encode())
+    for content in (path.read_bytes() for path in (*headers, source)):
+        made.update(b"%d:" % len(content) + content)
+    return made.hexdigest()[:16]
+
+
+@functools.cache
+def _version() -> str:
+    return subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True).stdout
 
 
 def _demangled(text: str) -> str:

@@ -87,12 +87,16 @@ def grad_image(call: Call) -> Callable[[Place], Expected]:
         for x, weight in _weights(call, m, 1):
             columns[m, x].append(weight)
 
+    nothing = Sum(call.number(0.0), call.number(0.0), call.number(0.0)).expected(call)
+
     def at(place: Place) -> Expected:
         n, c, y, x = place
+        touching = [(m, wy, wx) for m, wy in rows.get((n, y), ()) for wx in columns.get((m, x), ())]
+        if not touching:
+            return nothing
         total = Sum(call.number(0.0), call.number(0.0), call.number(0.0))
-        for m, wy in rows.get((n, y), ()):
-            for wx in columns.get((m, x), ()):
-                _contribute(call, total, float(inputs.upstream.item(m, c, wy.sample, wx.sample)), wy, wx)
+        for m, wy, wx in touching:
+            _contribute(call, total, float(inputs.upstream.item(m, c, wy.sample, wx.sample)), wy, wx)
         return total.expected(call)
 
     return at

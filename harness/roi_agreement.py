@@ -37,6 +37,8 @@ def beyond_two_bounds(
     furthest = np.argsort(distances, axis=None)[::-1][:MOST_PLACES]
     places = [tuple(int(axis) for axis in np.unravel_index(flat, got.shape)) for flat in furthest]
     places = [place for place in places if distances[place] >= 0]
+    if not places:
+        return None  # before the oracle weighs anything
     for place, value in expected(inputs, direction, pinned=pinned, places=places):
         if value.ambiguous or not np.isfinite(float(value.value)):
             continue

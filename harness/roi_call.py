@@ -22,8 +22,9 @@ from harness.rounding import LARGE, SMALLEST, UNIT, rounder
 class RoiCall:
     """The inputs, and what follows from their dtypes; the fields are those of harness.call.Call.
 
-    axis  one axis, 0 (y) or 1 (x), of box m.
-    bins  what that axis of one of its bins may hold.
+    axis     one axis, 0 (y) or 1 (x), of box m.
+    bins     what that axis of one of its bins may hold.
+    weights  how each of that weighs the pixels.
     """
 
     inputs: RoiInputs
@@ -35,6 +36,7 @@ class RoiCall:
     wide_boxes: bool
     axis: Callable[[int, int], BinAxis]
     bins: Callable[[int, int, int], tuple[Variant, ...]]
+    weights: Callable[[int, int, int], tuple[Weights, ...]]
 
     def pixel(self, n: int, c: int, y: int, x: int) -> float:
         """The pixel in the accumulate type, which is how integers enter."""
@@ -78,7 +80,12 @@ def call_of(inputs: RoiInputs, pinned: bool) -> RoiCall:
     def bins(m: int, along: int, index: int) -> tuple[Variant, ...]:
         return variants(axis(m, along), index)
 
-    return RoiCall(
+    @functools.cache
+    def weights(m: int, along: int, index: int) -> tuple[Weights, ...]:
+        length = int(inputs.input.shape[2 + along])
+        return tuple(_weights(call, variant, length) for variant in bins(m, along, index))
+
+    call = RoiCall(
         inputs=inputs,
         pinned=pinned,
         accumulate=accumulate,
@@ -88,7 +95,9 @@ def call_of(inputs: RoiInputs, pinned: bool) -> RoiCall:
         wide_boxes=UNIT[dtype] < UNIT[accumulate],
         axis=axis,
         bins=bins,
+        weights=weights,
     )
+    return call
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,7 @@ def wobble(call: RoiCall, point: Point) -> float:
     return point.slack + (call.unit * point.fraction if call.wide_boxes else 0.0)
 
 
-def weights(call: RoiCall, variant: Variant, length: int) -> Weights:
+def _weights(call: RoiCall, variant: Variant, length: int) -> Weights:
     """The mean of the samples' weights."""
     found = Weights(samples=len(variant.points))
     for point in variant.points:

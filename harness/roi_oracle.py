@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from harness.call import SECOND_ORDER, Expected, Number, Place, size
 from harness.case import Direction
-from harness.roi_call import RoiCall, Weights, call_of, chosen, weights
+from harness.roi_call import RoiCall, Weights, call_of, chosen
 from harness.roi_case import RoiInputs, promised
 from harness.roi_oracle_gradients import grad_boxes, grad_input
 from harness.roi_oracle_max import forward_max
@@ -51,10 +51,8 @@ def expected(
 
 def _forward(call: RoiCall, place: Place) -> Expected:
     m, c, i, j = place
-    height, width = call.inputs.input.shape[2:]
-    ys = [weights(call, variant, height) for variant in call.bins(m, 0, i)]
-    xs = [weights(call, variant, width) for variant in call.bins(m, 1, j)]
-    found = [_mean(call, call.image_of(m), c, wy, wx) for wy, wx in itertools.product(ys, xs)]
+    pairs = itertools.product(call.weights(m, 0, i), call.weights(m, 1, j))
+    found = [_mean(call, call.image_of(m), c, wy, wx) for wy, wx in pairs]
     return chosen(call, found)
 
 

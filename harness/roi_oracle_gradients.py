@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from harness.call import Expected, Number, Place, size
 from harness.oracle_gradients import Sum
-from harness.roi_call import RoiCall, weights
+from harness.roi_call import Hat, RoiCall
 from harness.roi_oracle_max import candidates
 from harness.roi_positions import shares
 
@@ -46,29 +46,34 @@ def grad_input(call: RoiCall) -> Callable[[Place], Expected]:
         for x, weight in _weights(call, m, 1):
             columns[m, x].append(weight)
 
+    nothing = Sum(call.number(0.0), call.number(0.0), call.number(0.0)).expected(call)
+
     def at(place: Place) -> Expected:
         n, c, y, x = place
+        touching = [(m, wy, wx) for m, wy in rows.get((n, y), ()) for wx in columns.get((m, x), ())]
+        if not touching:
+            return nothing
         total = Sum(call.number(0.0), call.number(0.0), call.number(0.0))
-        for m, wy in rows.get((n, y), ()):
-            for wx in columns.get((m, x), ()):
-                _contribute(call, total, float(call.inputs.upstream.item(m, c, wy.bin, wx.bin)), wy, wx)
+        for m, wy, wx in touching:
+            _contribute(call, total, float(call.inputs.upstream.item(m, c, wy.bin, wx.bin)), wy, wx)
         return total.expected(call)
 
     return at
 
 
 def _weights(call: RoiCall, m: int, along: int) -> list[tuple[int, _Weight]]:
-    length, found = call.inputs.input.shape[2 + along], []
+    found, absent = [], Hat(call.number(0.0), 0.0, 0)
     for index in range(call.inputs.output_size[along]):
-        made = [weights(call, variant, length) for variant in call.bins(m, along, index)]
+        made = call.weights(m, along, index)
         for pixel in sorted({pixel for each in made for pixel in each.hats}):
-            hats = [each.hats.get(pixel) for each in made]
-            zero, first = call.number(0.0), hats[0]
-            lows = [max(zero, hat.value - call.number(hat.slack)) if hat else zero for hat in hats]
-            highs = [hat.value + call.number(hat.slack) if hat else zero for hat in hats]
-            samples = max(hat.samples for hat in hats if hat)
-            value = first.value if first else zero
-            found.append((pixel, _Weight(index, value, min(lows), max(highs), samples, len(made) > 1)))
+            hats = [each.hats.get(pixel, absent) for each in made]
+            lows, highs = [hat.value for hat in hats], [hat.value for hat in hats]
+            for k, hat in enumerate(hats):
+                if hat.slack:
+                    lows[k] = max(absent.value, hat.value - call.number(hat.slack))
+                    highs[k] = hat.value + call.number(hat.slack)
+            samples = max(hat.samples for hat in hats)
+            found.append((pixel, _Weight(index, hats[0].value, min(lows), max(highs), samples, len(made) > 1)))
     return found
 
 
@@ -143,7 +148,7 @@ def _sums(call: RoiCall, m: int) -> list[Sum]:
             moving = [point for point in variant.points if point.fraction > 0]
             for other in range(inputs.output_size[1 - along]):
                 (variant_across,) = call.bins(m, 1 - along, other)
-                across = weights(call, variant_across, shape[3 - along])
+                (across,) = call.weights(m, 1 - along, other)
                 place = (index, other) if along == 0 else (other, index)
                 for point in moving if across.hats else ():
                     moves = [call.number(share) / variant.grid for share in shares(axis, index, point.index)]

@@ -59,6 +59,31 @@ def test_a_warning_is_an_error(tmp_path):
         compile_all([source])
 
 
+def test_a_kept_report_is_of_the_very_sources(tmp_path, monkeypatch):
+    """One that was kept for another header, flag or source is not that of this one."""
+    kernels = tmp_path / "csrc" / "cuda"
+    kernels.mkdir(parents=True)
+    monkeypatch.setattr(cuda_resources, "KERNELS", kernels)
+    monkeypatch.setattr(cuda_resources, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(cuda_resources, "architectures", lambda: ["sm_80"])
+    source, header = kernels / "planted.cu", kernels.parent / "name.h"
+    source.write_text('#include "../name.h"\n__global__ void NAME(float* data) { data[0] = 1; }')
+
+    def names() -> list[str]:
+        return [usage.kernel for usage in compile_all([source])]
+
+    header.write_text("#define NAME first")
+    assert names() == ["first"]
+    header.write_text("#define NAME second")
+    assert names() == ["second"]
+    source.write_text("__global__ void third(float* data) { data[0] = 1; }")
+    assert names() == ["third"]
+    with monkeypatch.context() as without:  # a second time nothing is compiled
+        without.setattr(cuda_resources, "subprocess", None)
+        without.setattr(cuda_resources, "_demangled", lambda text: text)
+        assert len(compile_all([source])) == 1
+
+
 def test_what_is_examined_is_what_is_built():
     assert "-fmad=false" in cuda_resources.build_setting("DEVICE_FLAGS")
     assert architectures() == ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100"]
