@@ -102,11 +102,16 @@ def call_of(inputs: RoiInputs, pinned: bool) -> RoiCall:
 
 @dataclass(frozen=True)
 class Hat:
-    """The weight of a pixel in a bin, one axis: its value, how far it may be off, and how many samples made it."""
+    """The weight of a pixel in a bin, one axis: its value, how far it may be off, and how many samples made it.
+
+    read  whether some sample's weight of it is more than 0 in the type that is accumulated in. A double just below 1
+          is 1 there, and a pixel of weight 0 is not read.
+    """
 
     value: Number
     slack: float
     samples: int
+    read: bool
 
 
 @dataclass
@@ -138,14 +143,24 @@ def _weights(call: RoiCall, variant: Variant, length: int) -> Weights:
         for cell in range(math.floor(low), math.ceil(high)) if off else ():
             found.steps.append((cell, off / variant.grid))
             reached = {cell: call.number(0.0), cell + 1: call.number(0.0), **reached}
+        read = reads(call, point)
         for pixel, weight in reached.items():
             if weight == 0 and not off:
                 continue
-            before = found.hats.get(pixel, Hat(call.number(0.0), 0.0, 0))
+            before = found.hats.get(pixel, Hat(call.number(0.0), 0.0, 0, False))
             found.hats[pixel] = Hat(
-                before.value + weight / variant.grid, before.slack + off / variant.grid, before.samples + 1
+                before.value + weight / variant.grid,
+                before.slack + off / variant.grid,
+                before.samples + 1,
+                before.read or pixel in read,
             )
     return found
+
+
+def reads(call: RoiCall, point: Point) -> tuple[int, ...]:
+    """The pixels that a sample reads on an axis: those whose weight is more than 0 once it is cast."""
+    cast = rounder(call.accumulate)(point.fraction)
+    return tuple(point.low + k for k, weight in enumerate((1 - cast, cast)) if weight)
 
 
 def chosen(call: RoiCall, found: list[tuple[Number, float]]) -> Expected:

@@ -52,15 +52,34 @@ def expected(
 def _forward(call: RoiCall, place: Place) -> Expected:
     m, c, i, j = place
     pairs = itertools.product(call.weights(m, 0, i), call.weights(m, 1, j))
-    found = [_mean(call, call.image_of(m), c, wy, wx) for wy, wx in pairs]
-    return chosen(call, found)
+    return chosen(call, [mean for wy, wx in pairs for mean in _means(call, call.image_of(m), c, wy, wx)])
+
+
+def _means(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> list[tuple[Number, float]]:
+    """The mean of a bin, and its bound; or both, where it hangs on a pixel that need not be read.
+
+    Who has 1 - weight in the type of the boxes reads a pixel whose weight is 0 once it is cast, and meets a NaN there.
+    """
+    if _finite(call, n, c, wy, wx):
+        return [_mean(call, n, c, wy, wx)]
+    wy, wx = _read(wy), _read(wx)
+    lost = (math.nan, 0.0)
+    return [_mean(call, n, c, wy, wx), lost] if _finite(call, n, c, wy, wx) else [lost]
+
+
+def _finite(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> bool:
+    return call.exact(call.pixel(n, c, y, x) for y in wy.hats for x in wx.hats)
+
+
+def _read(weights: Weights) -> Weights:
+    """Without what is not read: what a sample could move into there is no pixel to weigh."""
+    hats = {pixel: hat for pixel, hat in weights.hats.items() if hat.read}
+    return Weights(hats, [step for step in weights.steps if step[0] in hats and step[0] + 1 in hats], weights.samples)
 
 
 def _mean(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> tuple[Number, float]:
-    """The mean of a bin, and its bound."""
+    """The mean of a bin of finite pixels, and its bound."""
     rows = {y: {x: call.pixel(n, c, y, x) for x in wx.hats} for y in wy.hats}
-    if not call.exact(value for row in rows.values() for value in row.values()):
-        return math.nan, 0.0
     number, reached = call.number, 0.0
     value: Number = number(0.0)
     for y, hat_y in wy.hats.items():

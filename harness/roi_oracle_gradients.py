@@ -62,7 +62,7 @@ def grad_input(call: RoiCall) -> Callable[[Place], Expected]:
 
 
 def _weights(call: RoiCall, m: int, along: int) -> list[tuple[int, _Weight]]:
-    found, absent = [], Hat(call.number(0.0), 0.0, 0)
+    found, absent = [], Hat(call.number(0.0), 0.0, 0, False)
     for index in range(call.inputs.output_size[along]):
         made = call.weights(m, along, index)
         for pixel in sorted({pixel for each in made for pixel in each.hats}):
@@ -159,6 +159,9 @@ def _sums(call: RoiCall, m: int) -> list[Sum]:
                             # A cast weight is off by an absolute amount: it is sized as a weight of 1.
                             weight = hat.samples / variant_across.grid if call.wide_boxes else size(hat.value)
                             for column, move in zip(_COLUMNS[along], moves, strict=True):
+                                if not hat.read and not call.exact(pixels):
+                                    sums[column].tainted = True  # by who reads it all the same
+                                    continue
                                 _add_slope(call, sums[column], g, pixels, hat.value, weight, hat.samples, move)
     return sums
 

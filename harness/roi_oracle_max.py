@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 
 from harness.call import SECOND_ORDER, Expected, Number, Place, size
-from harness.roi_call import RoiCall, chosen, wobble
+from harness.roi_call import RoiCall, chosen, reads, wobble
 from harness.roi_positions import Point, Variant, shares
 
 
@@ -107,6 +107,10 @@ def _sample(call: RoiCall, m: int, c: int, i: int, j: int, py: Point, px: Point)
     ys = {y: weight for y, weight in ys.items() if y < height and (weight or offs[0])}
     xs = {x: weight for x, weight in xs.items() if x < width and (weight or offs[1])}
     pixels = {(y, x): call.pixel(n, c, y, x) for y in ys for x in xs}
+    if not call.exact(pixels.values()):
+        # A pixel whose weight is 0 once it is cast is not read.
+        ys, xs = ({at: of[at] for at in reads(call, point) if at in of} for of, point in ((ys, py), (xs, px)))
+        pixels = {(y, x): call.pixel(n, c, y, x) for y in ys for x in xs}
     moves = shares(call.axis(m, 0), i, py.index), shares(call.axis(m, 1), j, px.index)
     taps = {(y, x): ys[y] * xs[x] for y, x in pixels}
     if not call.exact(pixels.values()):
@@ -124,7 +128,8 @@ def _sample(call: RoiCall, m: int, c: int, i: int, j: int, py: Point, px: Point)
             return number(0.0), 0.0
         total, before = number(0.0), 0.0
         for at, weight in across.items():
-            low, high = (pixels[(point.low + k, at) if along == 0 else (at, point.low + k)] for k in (0, 1))
+            places = ((point.low + k, at) if along == 0 else (at, point.low + k) for k in (0, 1))
+            low, high = (call.pixel(n, c, y, x) for y, x in places)
             total += weight * (number(high) - number(low))
             before += (1.0 if call.wide_boxes else size(weight)) * (abs(low) + abs(high))
         return total, before

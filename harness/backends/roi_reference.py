@@ -73,11 +73,16 @@ def tap(p: Scalar, length: int) -> Tap:
     return low, low + 1 if p > low else low, p - to(low)
 
 
+def blend(low: Scalar, high: Scalar, weight: Scalar) -> Scalar:
+    """Between two values; what has no weight, once the weight is cast, is not read."""
+    one = type(weight)(1)
+    if weight in (0, one):
+        return high if weight else low
+    return (one - weight) * low + weight * high
+
+
 def interpolate(tl: Scalar, tr: Scalar, bl: Scalar, br: Scalar, lx: Scalar, ly: Scalar) -> Scalar:
-    one = type(ly)(1)
-    left = (one - ly) * tl + ly * bl if ly else tl
-    right = (one - ly) * tr + ly * br if ly else tr
-    return (one - lx) * left + lx * right if lx else left
+    return blend(blend(tl, bl, ly), blend(tr, br, ly), lx)
 
 
 def mean(total: Scalar, samples: int) -> Scalar:
@@ -221,27 +226,26 @@ def _grad_input(steps: Steps, inputs: RoiInputs, maps: Array) -> Array:
     gradient = np.zeros(maps.shape, maps.dtype)
     one = maps.dtype.type(1)
     for box, _, _, c, g, (_, (top, bottom, ly), _, (left, right, lx)) in _terms(steps, inputs, maps):
-        plane = gradient[box.image, c]
-        plane[top, left] += (one - ly) * (one - lx) * g
-        plane[top, right] += (one - ly) * lx * g
-        plane[bottom, left] += ly * (one - lx) * g
-        plane[bottom, right] += ly * lx * g
+        for y, wy in ((top, one - ly), (bottom, ly)):
+            for x, wx in ((left, one - lx), (right, lx)):
+                if wy and wx:
+                    gradient[box.image, c, y, x] += wy * wx * g
     return gradient
 
 
 def _grad_boxes(steps: Steps, inputs: RoiInputs, maps: Array) -> Array:
     gradient = np.zeros((len(inputs.boxes), 5))
-    one, scale = maps.dtype.type(1), float(inputs.boxes.dtype.type(inputs.spatial_scale))
+    scale = float(inputs.boxes.dtype.type(inputs.spatial_scale))
     for box, i, j, c, g, (iy, (top, bottom, ly), ix, (left, right, lx)) in _terms(steps, inputs, maps):
         plane = maps[box.image, c]
         if top != bottom:
-            low = (one - lx) * plane[top, left] + lx * plane[top, right] if lx else plane[top, left]
-            high = (one - lx) * plane[bottom, left] + lx * plane[bottom, right] if lx else plane[bottom, left]
+            low = blend(plane[top, left], plane[top, right], lx)
+            high = blend(plane[bottom, left], plane[bottom, right], lx)
             first, last = steps.moves(box.y, scale, i, iy, inputs.output_size[0])
             gradient[box.row, (2, 4)] += np.float64(g * (high - low)) * np.array([first, last])
         if left != right:
-            low = (one - ly) * plane[top, left] + ly * plane[bottom, left] if ly else plane[top, left]
-            high = (one - ly) * plane[top, right] + ly * plane[bottom, right] if ly else plane[top, right]
+            low = blend(plane[top, left], plane[bottom, left], ly)
+            high = blend(plane[top, right], plane[bottom, right], ly)
             first, last = steps.moves(box.x, scale, j, ix, inputs.output_size[1])
             gradient[box.row, (1, 3)] += np.float64(g * (high - low)) * np.array([first, last])
     return gradient
