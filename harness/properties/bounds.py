@@ -171,6 +171,20 @@ _POOLS = (
 )
 
 
+def _unread(operator: OperatorName, **wanted: Any) -> Property:
+    return _bound(
+        operator,
+        "within bound, samples on pixels",
+        "beside a sample that lies on a pixel a NaN or an infinity is not read, though it would be weighed with 0",
+        image_dtypes=SINGLE_AND_DOUBLE,
+        values=["nan_pixel", "inf_pixel"],
+        box_families=["on_pixel", "border"],
+        longest_side=4,
+        empty=False,
+        **wanted,
+    )
+
+
 def _effects(operator: OperatorName) -> Property:
     return Property(
         "no side effect",
@@ -198,9 +212,11 @@ def _integers(operator: OperatorName) -> Property:
 
 PROPERTIES = (
     *_CROPS,
+    _unread("crop_and_resize"),
     _integers("crop_and_resize"),
     _effects("crop_and_resize"),
     *_POOLS,
+    _unread("roi_align", scales=[1.0], ratios=[1, 2]),
     _integers("roi_align"),
     _effects("roi_align"),
 )

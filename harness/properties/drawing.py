@@ -62,12 +62,12 @@ def _pools(sheet: Sheet, wanted: dict[str, Any]) -> SearchStrategy[RoiCase]:
 
 def _common(sheet: Sheet, wanted: dict[str, Any], image_dtypes: Sequence[str]) -> dict[str, Any]:
     """The choices that both operators have."""
-    values = wanted.get("values", VALUES)
+    plain = [each for each in VALUES if sheet.special_values or each not in _SPECIAL]
     return {
         "image_dtypes": _declared("image dtypes", wanted.get("image_dtypes", image_dtypes), sheet.image_dtypes),
         "boxes_dtypes": _declared("box dtypes", wanted.get("boxes_dtypes", SINGLE_AND_DOUBLE), sheet.boxes_dtypes),
         "layouts": _declared("layouts", wanted.get("layouts", LAYOUTS), sheet.layouts),
-        "values": values if sheet.special_values else [each for each in values if each not in _SPECIAL],
+        "values": _declared("values", wanted.get("values", VALUES), plain),
         "empty": wanted.get("empty", True) and sheet.empty,
     }
 

@@ -22,6 +22,12 @@ from harness.columns import COLUMNS, rows
 from harness.workloads import SMOKE, WORKLOADS
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest-benchmark measures nothing in a process of xdist's, nor in what such a process begins."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(measure, "QUICK_RESULTS", tmp_path)
