@@ -48,7 +48,10 @@ BACKENDS: dict[OperatorName, dict[str, str]] = {
 ENTRY_POINTS = "roi_align.backends"
 # Those whose same_rule is False, known before they are loaded, and so where they are missing too.
 OTHER_RULE: dict[OperatorName, tuple[str, ...]] = {"crop_and_resize": ("torchvision", "torchvision_cuda")}
-_FAULTS: dict[OperatorName, str] = {"crop_and_resize": "harness.mutants", "roi_align": "harness.roi_mutants"}
+_FAULTS: dict[OperatorName, str] = {
+    "crop_and_resize": "harness.faults.mutants",
+    "roi_align": "harness.faults.roi_mutants",
+}
 
 AnyInputs = TypeVar("AnyInputs")
 

@@ -2,7 +2,7 @@
 
 Plain loops over NumPy scalars, whose every operation rounds in its own dtype, so that nothing is contracted and the
 order of the operations is the order on the page. Slow, and bit-equal to TensorFlow where TensorFlow has the operation.
-The rule is cut into small steps that can be replaced one at a time: harness/mutants.py plants its faults here.
+The rule is cut into small steps that can be replaced one at a time: harness/faults/mutants.py plants its faults here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """roi_align as its definition reads, sample by sample in NumPy scalars: slow, plain, and made of steps.
 
-A planted fault replaces one of the steps (harness/roi_mutants.py). It shares nothing with the oracle, and rounds after
-each operation as the pinned order does.
+A planted fault replaces one of the steps (harness/faults/roi_mutants.py). It shares nothing with the oracle, and rounds
+after each operation as the pinned order does.
 """
 
 from __future__ import annotations

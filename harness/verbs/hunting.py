@@ -12,7 +12,7 @@ from harness.verbs import app, console, stop, tell
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from harness.haul import Haul
+    from harness.fuzzing.haul import Haul
     from harness.sheet import OperatorName
 
 
@@ -45,8 +45,8 @@ def fuzz(
     import secrets
     import time
 
-    from harness import campaign, finds, haul, hunter
-    from harness import cluster as clusters
+    from harness.fuzzing import campaign, finds, haul, hunter
+    from harness.fuzzing import cluster as clusters
     from harness.measure import FULL_RESULTS
 
     of = _operators(backend, operator)

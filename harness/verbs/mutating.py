@@ -21,8 +21,8 @@ def mutants(
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from harness import faulty_package, kills, package_faults
     from harness.backends import MissingLibrary
+    from harness.faults import faulty_package, kills, package_faults
 
     known = kills.names()
     unknown = [name for name in fault or () if name not in known]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness import finds
+from harness.fuzzing import finds
 from harness.trial import failure
 
 FOUND, PROBLEMS = finds.read()

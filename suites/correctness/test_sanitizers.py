@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import sanitizers
 from harness.backends import MissingLibrary
 from harness.compiling import Change, compiler
-from harness.sanitizers import CASES, SANITIZERS, Finding, examine
+from harness.sanitizing import sanitizers
+from harness.sanitizing.sanitizers import CASES, SANITIZERS, Finding, examine
 
 KERNELS = "portable"
 

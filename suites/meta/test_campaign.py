@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import campaign, finds, haul, hunter
 from harness.backends import load
-from harness.campaign import Catch, Lost, Row, Schedule, Task
-from harness.finds import Find
-from harness.haul import Haul
+from harness.fuzzing import campaign, finds, haul, hunter
+from harness.fuzzing.campaign import Catch, Lost, Row, Schedule, Task
+from harness.fuzzing.finds import Find
+from harness.fuzzing.haul import Haul
 from harness.judge import Status, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from harness import cluster, finds, hunter
-from harness.campaign import Schedule
-from harness.finds import Find
-from harness.haul import Haul
+from harness.fuzzing import cluster, finds, hunter
+from harness.fuzzing.campaign import Schedule
+from harness.fuzzing.finds import Find
+from harness.fuzzing.haul import Haul
 
 distributed = pytest.importorskip("distributed", reason="distributed is not installed; `make env` installs it")
 NAME, OPERATOR = "fault:box_gradient_sign", "crop_and_resize"

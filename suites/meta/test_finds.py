@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import finds
 from harness.backends import load
 from harness.case import Case
-from harness.finds import Find
+from harness.fuzzing import finds
+from harness.fuzzing.finds import Find
 
 CASE = Case(shape=(1, 1, 1, 2), boxes=((0.0, 0.0, 1.0, 1.0),), box_indices=(0,), crop_size=(1, 1))
 FIND = Find(

@@ -12,8 +12,8 @@ import pytest
 
 from harness.backends import Backend, load
 from harness.case import DIRECTIONS, HALVES, Array, Case, Direction, Inputs
+from harness.faults.mutants import FAULTS
 from harness.judge import Status, judge
-from harness.mutants import FAULTS
 from harness.sheet import Sheet
 from harness.trial import assert_no_side_effect, assert_passes, run
 

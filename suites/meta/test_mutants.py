@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import kills
 from harness.backends import load
 from harness.case import SINGLE_AND_DOUBLE
-from harness.fault import Fault
+from harness.faults import kills
+from harness.faults.fault import Fault
 from harness.operators import OPERATORS
 from harness.sheet import OperatorName
 

@@ -17,8 +17,8 @@ import pytest
 from harness import compiling
 from harness.backends import MissingLibrary
 from harness.compiling import Change
-from harness.faulty_package import SELECTIONS, build, changed_package, control, first_failure, killed_by
-from harness.package_faults import FAULTS
+from harness.faults.faulty_package import SELECTIONS, build, changed_package, control, first_failure, killed_by
+from harness.faults.package_faults import FAULTS
 
 try:
     compiling.compiler()

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from harness import sanitizers
 from harness.case import LAYOUTS, laid_out
 from harness.compiling import ROOT, Change
-from harness.driver_problems import CHANNELS, Pyramid, crop_cases, problem_of, roi_align_cases
-from harness.packing import DTYPES, packed, unpacked
+from harness.sanitizing import sanitizers
+from harness.sanitizing.driver_problems import CHANNELS, Pyramid, crop_cases, problem_of, roi_align_cases
+from harness.sanitizing.packing import DTYPES, packed, unpacked
 from harness.strategies import cases
 
 

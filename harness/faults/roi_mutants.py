@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from harness import memory_mutants
 from harness.backends import roi_reference as rule
 from harness.backends.roi_reference import STEPS, RoiAxis, Scalar, Steps, Tap
 from harness.case import DIRECTIONS, FLOATS, HALVES, Array, Direction
-from harness.fault import Fault
-from harness.half_mutants import ten_bits
+from harness.faults import memory_mutants
+from harness.faults.fault import Fault
+from harness.faults.half_mutants import ten_bits
 from harness.roi_case import MODES, Mode, RoiInputs
 
 # All that the rule is asked for.

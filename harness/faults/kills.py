@@ -16,10 +16,10 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from harness import faulty_package, mutants, package_faults, roi_mutants
 from harness.case import DIRECTIONS, Direction
-from harness.fault import Fault
-from harness.faulty_package import PackageFault
+from harness.faults import faulty_package, mutants, package_faults, roi_mutants
+from harness.faults.fault import Fault
+from harness.faults.faulty_package import PackageFault
 from harness.operators import AnyCase
 from harness.properties import Property, all_properties
 from harness.roi_case import Mode

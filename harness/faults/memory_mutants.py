@@ -18,8 +18,8 @@ from harness.backends import Backend, load
 from harness.backends import reference as rule
 from harness.backends.reference import Scalar
 from harness.case import DIRECTIONS, Array, Direction, Inputs
-from harness.fault import FORWARD, IMAGE, Fault, around, step
-from harness.half_mutants import ten_bits
+from harness.faults.fault import FORWARD, IMAGE, Fault, around, step
+from harness.faults.half_mutants import ten_bits
 from harness.operators import OPERATORS, operator_of
 from harness.sheet import INTEGERS, OperatorName
 

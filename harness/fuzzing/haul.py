@@ -11,10 +11,10 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import finds
-from harness.campaign import Catch, Lost
 from harness.case import Direction
-from harness.finds import Find
+from harness.fuzzing import finds
+from harness.fuzzing.campaign import Catch, Lost
+from harness.fuzzing.finds import Find
 from harness.sheet import OperatorName
 
 COLUMNS = (

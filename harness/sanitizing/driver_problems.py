@@ -19,9 +19,9 @@ from hypothesis.strategies import SearchStrategy
 from harness import backends
 from harness.agreement import differing
 from harness.case import BOX_RULES, DIRECTIONS, FLOATS, LAYOUTS, METHODS, SINGLE_AND_DOUBLE, Array, Case
-from harness.packing import packed
 from harness.roi_case import MODES, RoiCase, RoiInputs
 from harness.roi_strategies import roi_cases
+from harness.sanitizing.packing import packed
 from harness.strategies import cases
 
 # Types of pixels as often as they differ to a kernel: what is widened comes to it as float32.

@@ -7,6 +7,6 @@ a gradient comes in another dtype, which autograd itself sets right.
 
 from __future__ import annotations
 
-from harness import crop_and_resize_faults, python_faults, roi_align_faults
+from harness.faults import crop_and_resize_faults, python_faults, roi_align_faults
 
 FAULTS = (*crop_and_resize_faults.FAULTS, *roi_align_faults.FAULTS, *python_faults.FAULTS)

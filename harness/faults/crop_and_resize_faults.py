@@ -9,7 +9,7 @@ import functools
 
 from harness.case import Direction
 from harness.compiling import Change
-from harness.faulty_package import fault
+from harness.faults.faulty_package import fault
 
 _FORWARD: tuple[Direction, ...] = ("forward",)
 _IMAGE: tuple[Direction, ...] = ("grad_image",)

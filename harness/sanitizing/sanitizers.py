@@ -1,6 +1,6 @@
 """`make sanitize`: the CPU kernels under the address, undefined-behaviour and thread sanitizers, on the property cases.
 
-A driver in C++ for each operator (harness/cpu_threads.cpp, roi_cpu_threads.cpp) runs the package's own kernels under
+A driver in C++ for each operator (cpu_threads.cpp, roi_cpu_threads.cpp) runs the package's own kernels under
 std::thread. It is compiled with a sanitizer and one instruction set's kernels, reads problems, and compares the bits of
 1, 2, 4 and 7 threads; what it writes is compared with the operator here.
 """
@@ -17,8 +17,8 @@ from pathlib import Path
 from harness.backends import MissingLibrary
 from harness.case import DIRECTIONS, Case
 from harness.compiling import ROOT, Change, digest, kernel_sources, make, objects
-from harness.driver_problems import Problem, Pyramid, crop_cases, problem_of, roi_align_cases
-from harness.packing import packed, unpacked
+from harness.sanitizing.driver_problems import Problem, Pyramid, crop_cases, problem_of, roi_align_cases
+from harness.sanitizing.packing import packed, unpacked
 
 HERE = Path(__file__).resolve().parent
 BUILD = ROOT / "build" / "sanitizers"

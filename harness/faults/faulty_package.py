@@ -1,8 +1,8 @@
 """The package with a planted fault, built and judged as users have it: imported, in a process of its own.
 
-Faults in the reference (harness/mutants.py) show that the checks see a wrong rule; these show that they see a wrong
-package: its C++, its threads, its memory, what it tells torch. The folder that is built comes first on a process's
-path, so that `import roi_align` finds the faulty package there, and the suites' own tests are run on it.
+Faults in the reference (harness/faults/mutants.py) show that the checks see a wrong rule; these show that they see a
+wrong package: its C++, its threads, its memory, what it tells torch. The folder that is built comes first on a
+process's path, so that `import roi_align` finds the faulty package there, and the suites' own tests are run on it.
 
 Of the kernels' sources, which are compiled once for every instruction set, the portable one alone is compiled, and
 stands in for the others under their names: a fault then costs a second or four, and no test can tell instruction sets
@@ -130,7 +130,15 @@ def first_failure(folder: Path, selections: Sequence[str]) -> str | None:
     """The first test that fails when the package in that folder is under test; what raises stands at `killed_by`."""
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "log"
-        options = ("-x", "-q", "-p", "no:cacheprovider", "-p", "harness.first_failure", f"--first-failure-log={log}")
+        options = (
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "harness.faults.first_failure",
+            f"--first-failure-log={log}",
+        )
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *selections],
             cwd=ROOT,

@@ -20,9 +20,9 @@ from typing import Any
 
 from hypothesis.errors import HypothesisDeprecationWarning
 
-from harness.campaign import Catch, Lost, Schedule, Task, hunt, in_process
-from harness.finds import Find
-from harness.hunter import About, about, sources
+from harness.fuzzing.campaign import Catch, Lost, Schedule, Task, hunt, in_process
+from harness.fuzzing.finds import Find
+from harness.fuzzing.hunter import About, about, sources
 from harness.sheet import OperatorName
 
 TOPIC = "roi-align-finds"

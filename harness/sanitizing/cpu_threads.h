@@ -3,7 +3,7 @@
 //
 //   driver [race] < PROBLEMS > RESULTS
 //
-// Both are numbers and arrays as harness/packing.py has them: how many problems, then those, one after another, as each
+// Both are numbers and arrays as harness/sanitizing/packing.py has them: how many problems, then those, one after another, as each
 // driver reads them; for each how many arrays its results are, then those, of one thread. Exit 1 if 2, 4 or 7 threads
 // give other bits. `race` plants a fault: every unit is given to several threads at once.
 

@@ -14,7 +14,7 @@ import numpy as np
 from harness.backends import reference as rule
 from harness.backends.reference import Scalar
 from harness.case import DIRECTIONS, HALVES, Array
-from harness.fault import FORWARD, GRADIENTS, IMAGE, Fault, Half, in_halves
+from harness.faults.fault import FORWARD, GRADIENTS, IMAGE, Fault, Half, in_halves
 
 
 def _sum_in_half(half: Half) -> dict[str, Callable[..., Any]]:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from harness import half_mutants, memory_mutants
 from harness.backends import reference as rule
 from harness.backends.reference import Scalar
 from harness.case import DIRECTIONS, Array, Inputs
-from harness.fault import BOXES, FORWARD, GRADIENTS, IMAGE, Fault, around, step
+from harness.faults import half_mutants, memory_mutants
+from harness.faults.fault import BOXES, FORWARD, GRADIENTS, IMAGE, Fault, around, step
 
 
 def _fused(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:

@@ -1,4 +1,4 @@
-"""Numbers and arrays as the drivers of the CPU kernels read and write them (harness/cpu_threads.h).
+"""Numbers and arrays as the drivers of the CPU kernels read and write them (harness/sanitizing/cpu_threads.h).
 
 A number is eight bytes in the machine's own order, an int64 or a float64. An array is the number of its dtype
 (impl/csrc/kernels.h), its rank, its sizes, its strides in elements, and then the memory from its first element to its

@@ -21,7 +21,7 @@ from hypothesis.errors import Flaky
 from harness import properties
 from harness.backends import Backend, is_foreign, load
 from harness.case import Direction
-from harness.finds import Find
+from harness.fuzzing.finds import Find
 from harness.isolation import isolated
 from harness.judge import Status, Verdict
 from harness.operators import AnyCase

@@ -1,6 +1,6 @@
 """A plugin of pytest's: writes down, line by line, which test begins and which fails, so that a crash has a name too.
 
-pytest -p harness.first_failure --first-failure-log=PATH
+pytest -p harness.faults.first_failure --first-failure-log=PATH
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness import devices, machine
 from harness.backends import MissingLibrary
-from harness.campaign import in_process, kept
+from harness.fuzzing.campaign import in_process, kept
 from harness.judge import Crashed, Hung
 from harness.sheet import OperatorName, Sheet
 
@@ -66,7 +66,7 @@ def about(backend: str, operators: tuple[OperatorName, ...]) -> About:
 def sources() -> str:
     """A digest of this checkout's harness."""
     digest = hashlib.sha256()
-    folder = Path(__file__).resolve().parent
+    folder = Path(__file__).resolve().parents[1]
     for path in sorted(folder.rglob("*.py")):
         digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
