@@ -7,7 +7,7 @@ reproduce:
     python -m harness judge --backend NAME --property NAME --direction forward "Case(...)"
 
     bounds.py      every output within the oracle's bound; nothing beside the result
-    relations.py   what ties one call to another, without an oracle: both operators
+    relations.py   what ties one call to another, without an oracle, of both operators: checks in lists.py and images.py
     geometry.py    likewise, where only one operator's geometry gives it
     peers.py       stored results of TensorFlow and torchvision
     probes.py      bad input, and what has ended other implementations' processes

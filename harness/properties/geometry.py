@@ -16,8 +16,8 @@ from hypothesis.strategies import SearchStrategy
 from harness.backends import Backend
 from harness.case import DIRECTIONS, Array, Case, Direction, Inputs
 from harness.properties import Property, UndeclaredError, ask, relation
+from harness.properties.calls import same
 from harness.properties.drawing import within
-from harness.properties.relations import same
 from harness.roi_case import MODES, RoiCase
 from harness.sheet import Sheet
 

@@ -1,0 +1,97 @@
+"""What is known of a call's result when its image is another: its order, its memory, its type, its scale."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from harness.backends import Backend
+from harness.case import Direction
+from harness.operators import AnyCase, AnyInput, operator_of
+from harness.properties import ask
+from harness.properties.calls import image_of, said, same, with_image
+from harness.roi_case import RoiInputs
+from harness.rounding import UNIT
+
+
+def _nothing_outside(inputs: AnyInput) -> AnyInput:
+    """The call with 0 for the extrapolation value, as roi_align has it: then the result is linear in the image."""
+    return inputs if isinstance(inputs, RoiInputs) else replace(inputs, extrapolation_value=0.0)
+
+
+def permuted_channels(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
+    inputs = case.inputs()
+    image = image_of(inputs)
+    order = list(range(image.shape[1]))
+    random.Random(case.seed).shuffle(order)
+    permuted = with_image(inputs, image[:, order].copy(), upstream=inputs.upstream[:, order].copy())
+    got, want = ask(backend, permuted, direction), ask(backend, inputs, direction)[:, order]
+    return said(
+        f"With the channels in the order {order} the result is not in that order",
+        same(backend, permuted, direction, got, want),
+    )
+
+
+def half_is_rounded_once(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
+    inputs = case.inputs()
+    wide = with_image(inputs, image_of(inputs).astype(np.float32), upstream=inputs.upstream.astype(np.float32))
+    with np.errstate(over="ignore"):
+        want = ask(backend, wide, direction).astype(operator_of(case).promised(inputs, direction)[1])
+    got = ask(backend, inputs, direction)
+    return said("It is not the float32 result, rounded once", same(backend, inputs, direction, got, want, layouts=True))
+
+
+def power_of_two(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
+    inputs = _nothing_outside(case.inputs())
+    power = case.seed % 41 - 20
+    factor = np.float32(2.0**power)
+    if direction == "forward":
+        scaled = with_image(inputs, image_of(inputs) * factor)
+    else:
+        scaled = replace(inputs, upstream=inputs.upstream * factor)
+    got, want = ask(backend, scaled, direction), ask(backend, inputs, direction) * factor
+    return said(f"Scaling by 2**{power} does not scale the result", same(backend, scaled, direction, got, want))
+
+
+def every_layout(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
+    wanted = ask(backend, case.inputs(), direction)
+    for layout in backend.sheet.layouts:
+        if layout in ("contiguous", "expanded"):  # expanded: other values by nature, see below
+            continue
+        got = ask(backend, replace(case, layout=layout).inputs(), direction)
+        broken = same(backend, case.inputs(), direction, got, wanted, layouts=True)
+        if broken:
+            return f"The layout {layout} does not give what contiguous gives: {broken}."
+    return None
+
+
+def expanded_is_its_copy(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
+    inputs = case.inputs()
+    copied = with_image(inputs, np.ascontiguousarray(image_of(inputs)))
+    got, wanted = ask(backend, inputs, direction), ask(backend, copied, direction)
+    return said(
+        "An expanded image does not give what its copy gives",
+        same(backend, inputs, direction, got, wanted, layouts=True),
+    )
+
+
+def adjoint(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
+    """<f(v), u> = <v, f'(u)> for what is linear in the image, without differences.
+
+    Each product rests on at most a few dozen roundings of its own dtype, and on as many more as there are terms in a
+    sum.
+    """
+    inputs = _nothing_outside(case.inputs())
+    image = image_of(inputs)
+    crops, gradient = ask(backend, inputs, "forward"), ask(backend, inputs, "grad_image")
+    left = (crops.astype(np.float64) * inputs.upstream).sum()
+    right = (image.astype(np.float64) * gradient).sum()
+    unit = UNIT[image.dtype.name]
+    reached = np.abs(inputs.upstream.astype(np.float64)).sum() * np.abs(image.astype(np.float64)).max()
+    allowed = (100 + crops.size) * unit * reached + 1e-300
+    if abs(left - right) <= allowed:
+        return None
+    return f"<f(v), u> is {left!r} and <v, f'(u)> is {right!r}: further apart than {allowed:.3g}."

@@ -1,0 +1,88 @@
+"""What is known of a call's result when its list of boxes is another: its order, its length, its parts."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+
+from harness.agreement import differing
+from harness.backends import Backend
+from harness.case import Array, Direction
+from harness.operators import AnyCase
+from harness.properties import NotAskedError, ask
+from harness.properties.calls import said, same, with_boxes
+
+# More boxes than a block of threads, and than 16 bits count.
+LONG_LISTS = (1100, 65_600)
+
+
+def permuted_boxes(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
+    inputs = case.inputs()
+    order = list(range(len(inputs.boxes)))
+    random.Random(case.seed).shuffle(order)
+    whole = ask(backend, inputs, direction)
+    got = ask(backend, with_boxes(inputs, order), direction)
+    return said(
+        f"With the boxes in the order {order} the result is not in that order",
+        same(backend, inputs, direction, got, whole[order]),
+    )
+
+
+def split_boxes(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
+    inputs = case.inputs()
+    if backend.sheet.empty:
+        cut = case.seed % (len(inputs.boxes) + 1)
+    elif len(inputs.boxes) > 1:
+        cut = 1 + case.seed % (len(inputs.boxes) - 1)
+    else:
+        raise NotAskedError("one box cannot be split, and an empty list is not declared")
+    parts = [with_boxes(inputs, slice(None, cut)), with_boxes(inputs, slice(cut, None))]
+    joined = np.concatenate([ask(backend, part, direction) for part in parts])
+    whole = ask(backend, inputs, direction)
+    return said(
+        f"Cut before box {cut}, the list does not give the parts of the whole",
+        same(backend, inputs, direction, joined, whole),
+    )
+
+
+def box_twice(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
+    inputs = case.inputs()
+    crops = ask(backend, with_boxes(inputs, [*range(len(inputs.boxes)), 0]), direction)
+    whole = ask(backend, inputs, direction)
+    wanted = np.concatenate([whole, whole[:1]])
+    return said("A box given twice does not give its crop twice", same(backend, inputs, direction, crops, wanted))
+
+
+def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
+    """The boxes over and over give their results over and over; in the image's gradient all but the last are silent.
+
+    They come in no regular order, in which a box that is taken for another one might be the right one by chance.
+    """
+    inputs = case.inputs()
+    few, count = len(inputs.boxes), LONG_LISTS[case.seed % 2]
+    order = np.random.default_rng(case.seed).integers(0, few, count)
+    order[-few:] = np.arange(few)
+    long = with_boxes(inputs, order)
+    if direction == "grad_image":
+        long.upstream[:-few] = 0
+        # A sum that began with other zeros may end in a zero of another sign.
+        got, want = (np.where(each == 0, np.zeros_like(each), each) for each in _both(backend, long, inputs, direction))
+        broken = same(backend, inputs, direction, got, want, layouts=True)
+        return said(f"The last of {count} boxes give another gradient than alone", broken)
+    got, want = _both(backend, long, inputs, direction)
+    if got.shape != (count, *want.shape[1:]):
+        return f"The result for {count} boxes has the shape {got.shape}."
+    different = differing(got, want[order]).reshape(count, -1).any(axis=1)
+    for row in np.flatnonzero(different)[:1].tolist():
+        few_of_them = want.copy()
+        few_of_them[order[row]] = got[row]
+        broken = same(backend, inputs, direction, few_of_them, want, layouts=True)
+        if broken:
+            return f"Of {count} boxes number {row} does not give what it gives among {few}: {broken}."
+    return None
+
+
+def _both(backend: Backend[Any], one: Any, other: Any, direction: Direction) -> tuple[Array, Array]:
+    return ask(backend, one, direction), ask(backend, other, direction)
