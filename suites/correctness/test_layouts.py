@@ -74,7 +74,7 @@ def test_every_instruction_set_gives_the_same_bits():
         done = subprocess.run(
             [sys.executable, "-c", "import torch\n" + _DIGESTS],
             input="\n".join(cases),
-            env={**os.environ, "ROI_ALIGN_CPU": name, "PYTHONPATH": "."},
+            env={**os.environ, "ROI_ALIGN_CPU": name, "PYTHONPATH": os.pathsep.join([".", *sys.path])},
             capture_output=True,
             text=True,
             check=False,
