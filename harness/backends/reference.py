@@ -310,14 +310,7 @@ def build(
 
         return call
 
-    return Backend(
-        name=name,
-        title=title,
-        sheet=SHEET,
-        prepare=prepare,
-        to_numpy=np.asarray,
-        avoids=avoids,
-    )
+    return Backend(name, title, SHEET, prepare, np.asarray, avoids)
 
 
 backend = build(STEPS)
