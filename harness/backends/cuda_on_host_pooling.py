@@ -150,6 +150,7 @@ def make(*, library: Callable[[], Path] = cuda_on_host.kernel_library, order: in
             modes=MODES,
             grids=("fixed", "adaptive"),
             pinned=DIRECTIONS,
+            layout_order=("grad_boxes",),
         ),
         prepare=prepare,
         to_numpy=lambda result: result,

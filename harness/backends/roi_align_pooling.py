@@ -54,6 +54,7 @@ def make(name: str, title: str, device: str) -> Backend[RoiInputs]:
         modes=MODES,
         grids=("fixed", "adaptive"),
         pinned=DIRECTIONS,
+        layout_order=("grad_boxes",) if device == "cuda" else (),
     )
     return Backend(name=name, title=title, sheet=sheet, prepare=prepare, to_numpy=to_numpy)
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
+from harness import properties
 from harness.agreement import differing
 from harness.backends import MissingLibrary
 from harness.case import DIRECTIONS, FLOATS, Array
@@ -41,6 +42,19 @@ def test_within_the_oracles_bound(direction, mode, case):
 def test_calls_have_no_side_effect(direction):
     for case in drawn(30):
         assert side_effect(backend, case, direction) is None, repr(case)
+
+
+EVERY_LAYOUT = properties.find("every layout", "roi_align")
+
+
+@each_direction
+@settings(max_examples=40)
+@given(case=EVERY_LAYOUT.cases(backend.sheet))
+@example(case=RoiCase((1, 3, 1, 2), ((0, -0.5, -0.25, 1.5, 0.0),), (1, 2), sampling_ratio=2, boxes_dtype="float64"))
+def test_layouts_are_summed_as_the_sheet_says(direction, case):
+    """In the order of the layout, where the gradient of a box runs over the channels."""
+    verdict = EVERY_LAYOUT.holds(backend, case, direction)
+    assert verdict is None or verdict.passed, str(verdict)
 
 
 def assert_bits_of_the_cpu(case: RoiCase, message: str) -> None:
