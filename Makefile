@@ -5,6 +5,8 @@
 #   make test     the whole of suites/
 #   make bench    correctness gate, benchmarks, tables, report (QUICK=1: the same, small and fast)
 #   make report   tables and report again, from results/**/*.json alone
+#   make merge    several runners' archives as one folder of results with its report, in build/merged; who left none is
+#                 named (ARCHIVES=build/archives, EXPECTED="h100 h200")
 #   make check    formatting, lint, types
 #   make sanitize the CPU kernels under the address, undefined-behaviour and thread sanitizers, the CUDA kernels under
 #                 compute-sanitizer where there is a GPU (CASES=1000 SEED=1: more cases of each operator, other ones)
@@ -18,10 +20,12 @@ BIN := $(VENV)/bin
 QUICK ?=
 CASES ?=
 SEED ?=
+ARCHIVES ?= build/archives
+EXPECTED ?=
 GPU_PYTHON ?= python3
 GPU_STEPS := gpu-build gpu-test gpu-sanitize gpu-bench gpu-archive
 
-.PHONY: env build test bench report check sanitize wheel gpu $(GPU_STEPS) clean
+.PHONY: env build test bench report merge check sanitize wheel gpu $(GPU_STEPS) clean
 .DELETE_ON_ERROR:
 
 env: $(VENV)/.ready
@@ -53,6 +57,10 @@ bench: build
 
 report: build
 	$(BIN)/python -m harness report
+
+# No operator has a part in it: the environment is enough.
+merge: env
+	$(BIN)/python -m harness merge "$(ARCHIVES)" $(if $(EXPECTED),--expect "$(EXPECTED)")
 
 check: build
 	$(BIN)/ruff format --check .

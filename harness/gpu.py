@@ -31,6 +31,7 @@ _GRACE_S = 20.0
 _PROBE_S = 120.0
 _SANITIZER = "compute-sanitizer"
 _FOUND = 86  # the exit code that it is told to give when it found something
+_BAD = ("failed", "out of time")
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,16 @@ class Outcome:
 
     @property
     def bad(self) -> bool:
-        return self.status in ("failed", "out of time")
+        return self.status in _BAD
 
     def __str__(self) -> str:
         return f"{self.step:10}{self.status:12}{self.seconds:5.0f} s  {self.message}".rstrip()
+
+
+def bad_steps(outcomes: str) -> list[str]:
+    """The steps that did not pass when they were done last, by the text of logs/steps.txt: a line an outcome."""
+    last = {line[:10].rstrip(): line[10:22].rstrip() for line in outcomes.splitlines()}
+    return [step for step, status in last.items() if status in _BAD]
 
 
 def steps(logs: Path, python: str = sys.executable) -> tuple[Step, ...]:

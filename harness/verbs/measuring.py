@@ -1,4 +1,4 @@
-"""bench and report: figures and what is made of them."""
+"""bench, report and merge: figures and what is made of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.verbs import app, console, stop
+from harness.verbs import app, console, stop, tell
 
 if TYPE_CHECKING:
     from harness.report import Report
@@ -75,6 +75,40 @@ def report(
 ) -> None:
     """Remake throughput.csv, README.md and report.html from the stored JSON alone."""
     _finish(_write(folder))
+
+
+@app.command(epilog='Example: python -m harness merge build/archives --expect "h100 h200"')
+def merge(
+    archives: Annotated[
+        Path, typer.Argument(help="The folder that holds a folder gpu-RUNNER-RUN with its archive for each runner.")
+    ],
+    expect: Annotated[
+        str, typer.Option(help="The runners that should have left an archive, with blanks between them.")
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="A folder of results to add to, instead of build/merged, which is begun anew each time."),
+    ] = None,
+) -> None:
+    """Unpack several runners' archives into one folder and make its report.
+
+    Who left nothing, something broken or a failed step is named; the report of the others is made all the same, and the
+    exit code is 1, or 2 if there is nothing to report.
+    """
+    import shutil
+
+    from harness import merging
+
+    if output is None:
+        shutil.rmtree(merging.FOLDER, ignore_errors=True)
+    folder = merging.FOLDER if output is None else output
+    merged = merging.merge(archives, tuple(expect.split()), folder)
+    for line in (*merged.said, *merged.problems):
+        tell(line)
+    made = _write(folder)
+    _finish(made)
+    if merged.problems or made.problems:
+        raise typer.Exit(1)
 
 
 def _write(folder: Path) -> Report:
