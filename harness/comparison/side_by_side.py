@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ SIDES = ("base", "new")
 SCHEMA = 1
 # Beyond this part of their median, medians of processes do not belong to a quiet machine.
 SPREAD = 0.10
+_FEWER_THREADS = "stop that work, or set OMP_NUM_THREADS to the number of cores that it leaves free."
 
 
 class FailedProcess(Exception):
@@ -69,6 +70,17 @@ class Round:
         base, new = ({each.row: each.digest for each in self.answers[side][0]} for side in SIDES)
         return [row for row in self.medians() if base[row] != new[row]]
 
+    def interrupted(self) -> list[str]:
+        """The rows whose calls were interrupted so often, on one side at least, that a median call was."""
+        found = []
+        for row in self.medians():
+            for side in SIDES:
+                of_row = [each for answer in self.answers[side] for each in answer if each.row == row]
+                calls = sum(len(each.seconds) for each in of_row)
+                if 2 * sum(each.interruptions for each in of_row) >= calls and row not in found:
+                    found.append(row)
+        return found
+
     def warnings(self) -> list[str]:
         """What makes these figures doubtful, and what to do about it, as sentences."""
         said = []
@@ -77,6 +89,12 @@ class Round:
             said.append(
                 f"The load was {self.load[0]:.1f} before and {self.load[1]:.1f} after, on {cores} cores: other work "
                 "took a part of them. Stop it, or compare when the machine is quiet."
+            )
+        interrupted = self.interrupted()
+        if interrupted:
+            said.append(
+                f"In {len(interrupted)} of {len(self.medians())} rows the median call was interrupted by other work "
+                f"({interrupted[0]}, for one): {_FEWER_THREADS}"
             )
         spreads = {
             row: max((max(side) - min(side)) / float(np.median(side)) for side in sides)
@@ -87,8 +105,8 @@ class Round:
             widest = max(spreads, key=lambda row: spreads[row])
             said.append(
                 f"In {len(wide)} of {len(spreads)} rows the processes of one side are more than {SPREAD:.0%} apart "
-                f"(most in {widest}: {spreads[widest]:.0%}). Small differences cannot be seen so: have more --processes, "
-                "or a machine to yourself with a fixed clock rate."
+                f"(most in {widest}: {spreads[widest]:.0%}). Small differences cannot be seen so: have more "
+                "--processes, or a machine to yourself with a fixed clock rate."
             )
         return said
 
@@ -124,14 +142,26 @@ def measure(paths: dict[str, Path], rows: Sequence[Row], processes: int, tell: C
 
 
 def decide(first: Round, again: Callable[[list[str]], Round]) -> tuple[list[Decision], Round | None]:
-    """The decisions on a round, after a rerun of the rows that are SLOW in it, and that rerun, if there was one."""
-    found = verdicts.decide(first.medians())
+    """The decisions on a round, after a rerun of the rows that are SLOW in it, and that rerun, if there was one.
+
+    Rows that the scheduler has timed are not SAME: it hides what the kernels do, and steadily so.
+    """
+    interrupted = first.interrupted()
+    found = [
+        _doubted(each) if each.verdict == "SAME" and each.row in interrupted else each
+        for each in verdicts.decide(first.medians())
+    ]
     slow = [each.row for each in found if each.verdict == "SLOW"]
     if not slow:
         return found, None
     rerun = again(slow)
     second = {each.row: each for each in verdicts.decide(rerun.medians())}
     return [verdicts.confirmed(each, second.get(each.row)) if each.row in slow else each for each in found], rerun
+
+
+def _doubted(decision: Decision) -> Decision:
+    reason = f"The median call was interrupted by other work, which takes as long on both sides: {_FEWER_THREADS}"
+    return replace(decision, verdict="AMBIGUOUS", reason=reason)
 
 
 def store(base: Revision, new: Revision, rounds: Sequence[Round], decisions: Sequence[Decision]) -> Path:

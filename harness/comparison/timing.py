@@ -12,6 +12,7 @@ import gc
 import hashlib
 import importlib.util
 import json
+import resource
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -23,7 +24,7 @@ from harness import clocks, devices, files, machine
 from harness.comparison import rows
 from harness.comparison.rows import Row
 
-BUDGET = clocks.QUICK
+BUDGET = clocks.PROCESS
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,18 @@ class Order:
 
 @dataclass(frozen=True)
 class Timed:
-    """What a process found of one row: seconds of each call in the order they were made, or a problem and no times."""
+    """What a process found of one row: seconds of each call in the order they were made, or a problem and no times.
+
+    interruptions  how often the system took a core from this process during these calls, to give it to other work. On
+                   a full machine a thread that waits for its neighbour waits for the scheduler: every call of 1 ms
+                   then takes 8 ms, whatever the kernel does, and times look steady.
+    """
 
     row: str
     digest: str = ""
     problem: str = ""
     threads: int = 0
+    interruptions: int = 0
     seconds: list[float] = field(default_factory=list)
 
 
@@ -73,13 +80,15 @@ def timed(row: Row, passed: str) -> Timed:
     seconds = []
     gc.collect()
     gc.disable()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
     for _ in range(rounds):
         begin = time.perf_counter()
         result = call()
         seconds.append(time.perf_counter() - begin)
         del result  # freed before the next call, outside the timed part
+    interruptions = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
     gc.enable()
-    return Timed(str(row), digest, threads=machine.threads(), seconds=seconds)
+    return Timed(str(row), digest, "", machine.threads(), interruptions, seconds)
 
 
 def main(path: Path) -> None:

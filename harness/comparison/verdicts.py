@@ -180,11 +180,11 @@ def _decision(row: str, sides: Medians, p_values: Array, corrected: Array, rows:
         reason = f"{count} cannot tell {rows} rows apart from luck: have {needed} or more, or fewer rows."
     elif side and p_side <= rule.level:
         verdict = "SLOW" if side > 0 else "FAST"
-        reason = f"{_change(ratio)}, and nearly every process of one side lies beyond the other's (p = {p_side:.1g})."
+        reason = f"{_change(ratio)}, and nearly every process of one side lies beyond the other's (p = {p_side:.1g} of all rows)."
     elif side:
         reason = (
-            f"{_change(ratio)}, but the processes of both sides overlap (p = {p_side:.2g}): have more processes, or a "
-            "quieter machine."
+            f"{_change(ratio)}, but the processes of both sides overlap (p = {p_side:.2g} of all rows): have more "
+            "processes, or a quieter machine."
         )
     elif max(limits[1], 1 / limits[0]) >= 1 + rule.step:
         reason = (
