@@ -191,20 +191,16 @@ def _answer(asked: Order, scratch: Path) -> list[Timed]:
     # The allocator is every user's own default, and as many threads as this machine is said to have.
     environment = {key: value for key, value in os.environ.items() if key not in machine.TUNED_ALLOCATOR}
     environment |= {"OMP_NUM_THREADS": str(machine.threads()), "PYTHONPATH": asked.origin}
-    child = subprocess.Popen(
-        [sys.executable, "-m", "harness.comparison.timing", str(path)],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        said, _ = child.communicate()
-    except BaseException:
-        child.terminate()
-        child.wait()
-        raise
+    command = [sys.executable, "-m", "harness.comparison.timing", str(path)]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as child:
+        try:
+            said, _ = child.communicate()
+        except BaseException:
+            child.terminate()
+            child.wait()
+            raise
     if child.returncode != 0 or not output.exists():
         tail = "\n".join(said.splitlines()[-15:])
         raise FailedProcess(

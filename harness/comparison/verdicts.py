@@ -177,10 +177,12 @@ def _decision(row: str, sides: Medians, p_values: Array, corrected: Array, rows:
     verdict: Verdict = "AMBIGUOUS"
     if fewest < needed:
         count = f"{fewest} process{'' if fewest == 1 else 'es'} a side"
-        reason = f"{count} cannot tell {rows} rows apart from luck: have {needed} or more, or fewer rows."
+        reason = f"{count} cannot be told from luck among {rows} rows: have {needed} or more, or fewer rows."
     elif side and p_side <= rule.level:
         verdict = "SLOW" if side > 0 else "FAST"
-        reason = f"{_change(ratio)}, and nearly every process of one side lies beyond the other's (p = {p_side:.1g} of all rows)."
+        reason = (
+            f"{_change(ratio)}, and hardly a process of one side is among the other's (p = {p_side:.1g} of all rows)."
+        )
     elif side:
         reason = (
             f"{_change(ratio)}, but the processes of both sides overlap (p = {p_side:.2g} of all rows): have more "
