@@ -103,9 +103,9 @@ def _table(decisions: Sequence[Decision], title: str) -> Table:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    for place, name in enumerate(("row", "verdict", "ratio", "95 % interval", "p slow", "p fast")):
-        table.add_column(name, justify="right" if place > 1 else "left", no_wrap=True)
+    for place, name in enumerate(("row", "verdict", "ratio", "95 % interval")):
+        table.add_column(name, justify="right" if place > 1 else "left", no_wrap=place > 0)
     for each in decisions:
         limits = f"{each.interval[0]:.3f} to {each.interval[1]:.3f}"
-        table.add_row(each.row, each.verdict, f"{each.ratio:.3f}", limits, f"{each.p_slow:.2g}", f"{each.p_fast:.2g}")
+        table.add_row(each.row, each.verdict, f"{each.ratio:.3f}", limits)
     return table
