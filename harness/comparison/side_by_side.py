@@ -45,11 +45,13 @@ class Round:
     answers  of each side, what each of its processes found, process by process.
     order    the sides in the order in which their processes ran.
     load     the machine's load average over a minute, before and after.
+    copy_gbps  what a copy of this machine reads and writes, for the record: dividing by it would add its own noise.
     """
 
     answers: dict[str, list[list[Timed]]]
     order: list[str]
     load: tuple[float, float]
+    copy_gbps: float
 
     def medians(self) -> dict[str, verdicts.Medians]:
         """Seconds by row, a median for each process; only rows that every process has times of."""
@@ -138,7 +140,7 @@ def measure(paths: dict[str, Path], rows: Sequence[Row], processes: int, tell: C
             answers[side].append(answer)
             passed[side] = passed[side] or {each.row: each.digest for each in answer if not each.problem}
             tell(side)
-    return Round(answers, order, (before, os.getloadavg()[0]))
+    return Round(answers, order, (before, os.getloadavg()[0]), machine.copy_gbps())
 
 
 def decide(first: Round, again: Callable[[list[str]], Round]) -> tuple[list[Decision], Round | None]:

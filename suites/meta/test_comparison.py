@@ -141,7 +141,7 @@ def answered(row: str, medians: Sequence[float], **of: object) -> list[list[Time
 
 
 def a_round(base: list[list[Timed]], new: list[list[Timed]], load: tuple[float, float] = (0.0, 0.0)) -> Round:
-    return Round({"base": base, "new": new}, side_by_side.sides_in_order(len(base)), load)
+    return Round({"base": base, "new": new}, side_by_side.sides_in_order(len(base)), load, 1.0)
 
 
 def test_sides_take_turns_in_abba_order():
