@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from harness.verbs import app, conforming, hunting, judging, machines, measuring, mutating
+from harness.verbs import app, comparing, conforming, hunting, judging, machines, measuring, mutating
 
 # Importing them is what gives the app its verbs.
-__all__ = ["conforming", "hunting", "judging", "machines", "measuring", "mutating"]
+__all__ = ["comparing", "conforming", "hunting", "judging", "machines", "measuring", "mutating"]
 
 if __name__ == "__main__":
     app()

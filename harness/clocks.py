@@ -32,6 +32,8 @@ class Budget:
 # A row of half a millisecond gets thirty samples a block, one of a second a single one.
 FULL = Budget(seconds=0.3, least=1, most=30)
 QUICK = Budget(seconds=0.1, least=1, most=15)
+# One of the many processes of a comparison is worth one median: it shall not be that of a few milliseconds.
+PROCESS = Budget(seconds=0.25, least=3, most=300)
 # A GPU's calls are shorter and steadier, and each round costs a flush of the cache and a spin besides.
 FULL_CUDA = Budget(seconds=0.05, least=5, most=40)
 QUICK_CUDA = Budget(seconds=0.02, least=5, most=15)

@@ -1,0 +1,11 @@
+"""Is the new one slower? Two revisions of the package side by side on one machine, and what may be said of them.
+
+    revisions.py     a revision's package, built in a folder of its own by its own setup.py
+    rows.py          what is timed: workloads as calls, each judged before it has a time
+    timing.py        one process: it imports one revision's package, judges and times every row, and writes JSON
+    side_by_side.py  all the processes, in ABBA order, and what the machine was doing meanwhile
+    verdicts.py      from the medians of processes to SAME, FAST, SLOW or AMBIGUOUS; plain statistics, no clock
+    simulation.py    what those verdicts are worth: how often they are wrong, on noise of a known size
+
+The harness of the checkout times both revisions, so that a change of the harness is no change of the kernels.
+"""

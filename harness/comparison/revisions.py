@@ -1,0 +1,125 @@
+"""A revision's package, built in a folder that comes first on a process's path.
+
+The planted faults (harness/faults/faulty_package.py) are built for one instruction set and with little optimisation,
+because nobody times them. Here the revision's own setup.py builds it, as it does for users: flags are part of what is
+compared. The folder has its name from what is in it, so a revision is built once, and two that are the same share one.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import compiling
+from harness.compiling import ROOT
+
+BUILD = ROOT / "build" / "compare"
+WORKING_TREE = "."
+# What a package is built from, and the texts that its metadata names.
+_FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
+_NEEDED = ("setup.py", "pyproject.toml", "impl/roi_align/__init__.py")
+_SOURCES = (".py", ".typed", ".cpp", ".h", ".inl", ".cu")
+
+
+class UnusableRevision(Exception):
+    """There is no such revision, or no package comes of it; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One side of a comparison.
+
+    name    as it was asked for: anything that git takes for a commit, or "." for the working tree.
+    commit  the whole name of the commit, "" for the working tree.
+    texts   the sources of the package, by their path.
+    """
+
+    name: str
+    commit: str
+    texts: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.commit[:10]})" if self.commit else "the working tree"
+
+    @property
+    def folder(self) -> Path:
+        """Where it is built: named after its sources and what they are built with."""
+        tools = (compiling.version(), importlib.metadata.version("torch"))
+        return BUILD / "packages" / compiling.digest([*tools, *self.texts], *(t.encode() for t in self.texts.values()))
+
+    @property
+    def path(self) -> Path:
+        """The folder to stand first on a process's path; `roi_align` lies in it."""
+        return self.folder / "impl"
+
+
+def find(name: str, repository: Path = ROOT) -> Revision:
+    """The revision of that name; UnusableRevision if the repository has none, or it holds no package."""
+    if name == WORKING_TREE:
+        places = {str(path.relative_to(repository)): path for path in repository.glob("impl/**/*")}
+        places |= {file: repository / file for file in _FILES}
+        wanted = {file: path for file, path in places.items() if _belongs(file) and path.is_file()}
+        return _checked(name, "", {file: path.read_text(encoding="utf-8") for file, path in wanted.items()})
+    asked = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    commit = _git(repository, f"There is no revision {name!r} here", *asked).decode().strip()
+    archive = _git(repository, f"The files of {name} cannot be read", "archive", commit)
+    texts = {}
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        for each in files:
+            content = files.extractfile(each) if _belongs(each.name) else None
+            if content is not None:
+                texts[each.name] = content.read().decode()
+    return _checked(name, commit, texts)
+
+
+def build(revision: Revision) -> Path:
+    """`revision.path` with the package built in it; UnusableRevision with what the build said if that fails."""
+    folder = revision.folder
+    done = folder / "built"
+    if not done.exists():
+        compiling.write(revision.texts, folder)
+        built = subprocess.run(
+            [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"],
+            cwd=folder,
+            env={**os.environ, "ROI_ALIGN_CUDA": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if built.returncode != 0:
+            raise UnusableRevision(f"{revision} does not build; the last lines of its setup.py:\n{_tail(built.stdout)}")
+        done.touch()
+    return revision.path
+
+
+def _belongs(file: str) -> bool:
+    return file in _FILES or (file.startswith("impl/") and file.endswith(_SOURCES))
+
+
+def _checked(name: str, commit: str, texts: dict[str, str]) -> Revision:
+    made = Revision(name, commit, dict(sorted(texts.items())))
+    missing = [file for file in _NEEDED if file not in texts]
+    if missing:
+        raise UnusableRevision(f"{made} has no {missing[0]}, so no package comes of it; name a later revision.")
+    return made
+
+
+def _git(repository: Path, failure: str, *arguments: str) -> bytes:
+    done = subprocess.run(["git", *arguments], cwd=repository, capture_output=True)
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip()
+        raise UnusableRevision(
+            f"{failure}{f': {said}' if said else ''}. A commit, a branch, a tag, or {WORKING_TREE} for the files as "
+            "they are can be compared; `git fetch` brings others'."
+        )
+    return done.stdout
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.rstrip().splitlines()[-30:])

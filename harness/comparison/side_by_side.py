@@ -1,0 +1,211 @@
+"""Two revisions measured on one machine: fresh processes in ABBA order, and what the machine was doing meanwhile.
+
+What drifts (a warm machine, a neighbour that begins) hits both sides alike if they take turns, and in ABBA order the
+second of a pair is the base's as often as the new one's. A process judges its results before it times them: the first
+of each side against the oracle, the others by the first one's digests.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from harness import files, machine
+from harness.comparison import verdicts
+from harness.comparison.revisions import BUILD, Revision
+from harness.comparison.rows import Row
+from harness.comparison.timing import Order, Timed
+from harness.comparison.verdicts import Decision
+from harness.compiling import ROOT
+
+SIDES = ("base", "new")
+SCHEMA = 1
+# Beyond this part of their median, medians of processes do not belong to a quiet machine.
+SPREAD = 0.10
+_FEWER_THREADS = "stop that work, or set OMP_NUM_THREADS to the number of cores that it leaves free."
+
+
+class FailedProcess(Exception):
+    """A measuring process ended without an answer; the message has what it said."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of processes.
+
+    answers  of each side, what each of its processes found, process by process.
+    order    the sides in the order in which their processes ran.
+    load     the machine's load average over a minute, before and after.
+    copy_gbps  what a copy of this machine reads and writes, for the record: dividing by it would add its own noise.
+    """
+
+    answers: dict[str, list[list[Timed]]]
+    order: list[str]
+    load: tuple[float, float]
+    copy_gbps: float
+
+    def medians(self) -> dict[str, verdicts.Medians]:
+        """Seconds by row, a median for each process; only rows that every process has times of."""
+        without = {row for row, _ in self.problems()}
+        base, new = (self._by_row(side) for side in SIDES)
+        return {row: (base[row], new[row]) for row in base if row not in without}
+
+    def problems(self) -> dict[tuple[str, str], str]:
+        """Why a row has no time, by row and side; the first process's reason."""
+        found: dict[tuple[str, str], str] = {}
+        for side in SIDES:
+            for each in (one for answer in self.answers[side] for one in answer if one.problem):
+                found.setdefault((each.row, side), each.problem)
+        return found
+
+    def other_bits(self) -> list[str]:
+        """The rows whose results passed on both sides, but are not the same to the bit."""
+        base, new = ({each.row: each.digest for each in self.answers[side][0]} for side in SIDES)
+        return [row for row in self.medians() if base[row] != new[row]]
+
+    def interrupted(self) -> list[str]:
+        """The rows whose calls were interrupted so often, on one side at least, that a median call was."""
+        found = []
+        for row in self.medians():
+            for side in SIDES:
+                of_row = [each for answer in self.answers[side] for each in answer if each.row == row]
+                calls = sum(len(each.seconds) for each in of_row)
+                if 2 * sum(each.interruptions for each in of_row) >= calls and row not in found:
+                    found.append(row)
+        return found
+
+    def warnings(self) -> list[str]:
+        """What makes these figures doubtful, and what to do about it, as sentences."""
+        said = []
+        cores = len(os.sched_getaffinity(0))
+        if max(self.load) > cores:
+            said.append(
+                f"The load was {self.load[0]:.1f} before and {self.load[1]:.1f} after, on {cores} cores: other work "
+                "took a part of them. Stop it, or compare when the machine is quiet."
+            )
+        interrupted = self.interrupted()
+        if interrupted:
+            said.append(
+                f"In {len(interrupted)} of {len(self.medians())} rows the median call was interrupted by other work "
+                f"({interrupted[0]}, for one): {_FEWER_THREADS}"
+            )
+        spreads = {
+            row: max((max(side) - min(side)) / float(np.median(side)) for side in sides)
+            for row, sides in self.medians().items()
+        }
+        wide = [row for row, spread in spreads.items() if spread > SPREAD]
+        if wide:
+            widest = max(spreads, key=lambda row: spreads[row])
+            said.append(
+                f"In {len(wide)} of {len(spreads)} rows the processes of one side are more than {SPREAD:.0%} apart "
+                f"(most in {widest}: {spreads[widest]:.0%}). Small differences cannot be seen so: have more "
+                "--processes, or a machine to yourself with a fixed clock rate."
+            )
+        return said
+
+    def _by_row(self, side: str) -> dict[str, list[float]]:
+        found: dict[str, list[float]] = {}
+        for each in (one for answer in self.answers[side] for one in answer if one.seconds):
+            found.setdefault(each.row, []).append(float(np.median(each.seconds)))
+        return found
+
+
+def sides_in_order(processes: int) -> list[str]:
+    """ABBA: base, new, new, base and so on, so many of each."""
+    return [side for pair in range(processes) for side in (SIDES if pair % 2 == 0 else SIDES[::-1])]
+
+
+def measure(paths: dict[str, Path], rows: Sequence[Row], processes: int, tell: Callable[[str], None]) -> Round:
+    """One round; `tell(side)` is called when a process of that side is done. FailedProcess if one has no answer.
+
+    paths: for each side the folder that its package lies in. KeyboardInterrupt ends the process that runs.
+    """
+    answers: dict[str, list[list[Timed]]] = {side: [] for side in SIDES}
+    passed: dict[str, dict[str, str]] = {side: {} for side in SIDES}
+    order = sides_in_order(processes)
+    before = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        for side in order:
+            asked = Order(list(rows), passed[side], str(paths[side]), str(Path(scratch) / "answer.json"))
+            answer = _answer(asked, Path(scratch))
+            answers[side].append(answer)
+            passed[side] = passed[side] or {each.row: each.digest for each in answer if not each.problem}
+            tell(side)
+    return Round(answers, order, (before, os.getloadavg()[0]), machine.copy_gbps())
+
+
+def decide(first: Round, again: Callable[[list[str]], Round]) -> tuple[list[Decision], Round | None]:
+    """The decisions on a round, after a rerun of the rows that are SLOW in it, and that rerun, if there was one.
+
+    Rows that the scheduler has timed are not SAME: it hides what the kernels do, and steadily so.
+    """
+    interrupted = first.interrupted()
+    found = [
+        _doubted(each) if each.verdict == "SAME" and each.row in interrupted else each
+        for each in verdicts.decide(first.medians())
+    ]
+    slow = [each.row for each in found if each.verdict == "SLOW"]
+    if not slow:
+        return found, None
+    rerun = again(slow)
+    second = {each.row: each for each in verdicts.decide(rerun.medians())}
+    return [verdicts.confirmed(each, second.get(each.row)) if each.row in slow else each for each in found], rerun
+
+
+def _doubted(decision: Decision) -> Decision:
+    reason = f"The median call was interrupted by other work, which takes as long on both sides: {_FEWER_THREADS}"
+    return replace(decision, verdict="AMBIGUOUS", reason=reason)
+
+
+def store(base: Revision, new: Revision, rounds: Sequence[Round], decisions: Sequence[Decision]) -> Path:
+    """Writes all that was measured and decided, raw samples included, under build/compare/runs."""
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    record = {
+        "schema": SCHEMA,
+        "run": now,
+        "machine": machine.describe(),
+        "revisions": {
+            side: {"name": of.name, "commit": of.commit, "package": of.folder.name}
+            for side, of in zip(SIDES, (base, new), strict=True)
+        },
+        "rounds": [asdict(each) for each in rounds],
+        "decisions": [asdict(each) for each in decisions],
+    }
+    path = BUILD / "runs" / f"{now}.json"
+    files.replace(path, json.dumps(record, indent=1))
+    return path
+
+
+def _answer(asked: Order, scratch: Path) -> list[Timed]:
+    """What one process says."""
+    path, output = scratch / "order.json", Path(asked.output)
+    files.replace(path, json.dumps(asdict(asked)))
+    output.unlink(missing_ok=True)
+    # The allocator is every user's own default, and as many threads as this machine is said to have.
+    environment = {key: value for key, value in os.environ.items() if key not in machine.TUNED_ALLOCATOR}
+    environment |= {"OMP_NUM_THREADS": str(machine.threads()), "PYTHONPATH": asked.origin}
+    command = [sys.executable, "-m", "harness.comparison.timing", str(path)]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as child:
+        try:
+            said, _ = child.communicate()
+        except BaseException:
+            child.terminate()
+            child.wait()
+            raise
+    if child.returncode != 0 or not output.exists():
+        tail = "\n".join(said.splitlines()[-15:])
+        raise FailedProcess(
+            f"A process that timed {asked.origin} ended with {child.returncode}. Its last lines:\n{tail}"
+        )
+    return [Timed(**each) for each in json.loads(output.read_text(encoding="utf-8"))]
