@@ -56,15 +56,17 @@ def _forward(call: RoiCall, place: Place) -> Expected:
 
 
 def _means(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> list[tuple[Number, float]]:
-    """The mean of a bin, and its bound; or both, where it hangs on a pixel that need not be read.
+    """The mean of a bin, and its bound. A pixel whose weight is 0 once it is cast is not read.
 
-    Who has 1 - weight in the type of the boxes reads a pixel whose weight is 0 once it is cast, and meets a NaN there.
+    Only who does not claim this order may have 1 - weight in the type of the boxes, read such a pixel and meet a NaN.
     """
     if _finite(call, n, c, wy, wx):
         return [_mean(call, n, c, wy, wx)]
     wy, wx = _read(wy), _read(wx)
     lost = (math.nan, 0.0)
-    return [_mean(call, n, c, wy, wx), lost] if _finite(call, n, c, wy, wx) else [lost]
+    if not _finite(call, n, c, wy, wx):
+        return [lost]
+    return [_mean(call, n, c, wy, wx), *([] if call.pinned else [lost])]
 
 
 def _finite(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> bool:

@@ -158,10 +158,9 @@ def _sums(call: RoiCall, m: int) -> list[Sum]:
                             pixels = [_pixel(call, m, c, along, point.low + k, at) for k in (0, 1)]
                             # A cast weight is off by an absolute amount: it is sized as a weight of 1.
                             weight = hat.samples / variant_across.grid if call.wide_boxes else size(hat.value)
+                            if not hat.read and not call.exact(pixels):
+                                continue  # a pixel whose weight is 0 once it is cast is not read
                             for column, move in zip(_COLUMNS[along], moves, strict=True):
-                                if not hat.read and not call.exact(pixels):
-                                    sums[column].tainted = True  # by who reads it all the same
-                                    continue
                                 _add_slope(call, sums[column], g, pixels, hat.value, weight, hat.samples, move)
     return sums
 

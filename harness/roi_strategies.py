@@ -34,6 +34,9 @@ BOX_FAMILIES = (
     "not_finite",
 )
 FINITE_FAMILIES = tuple(family for family in BOX_FAMILIES if family not in ("huge", "not_finite"))
+# Samples in float64 that lie on a pixel once they are cast to float32. They tell something only beside pixels that are
+# not finite, so that the family is asked for by name and takes no case from the others.
+BELOW_PIXEL = "below_pixel"
 # Without those that are made to lie on a jump of the value or of the slope.
 SMOOTH_FAMILIES = ("interior", "tiny", "inverted", "covering", "outside")
 SCALES = (1.0, 0.5, 0.25, 0.0625, 0.3, 1.7)
@@ -122,6 +125,8 @@ def rows(
         edges.append(tuple(_rounded((end + offset) / scale, dtype) for end in (first, last)))
         if kind in ("border", "whole_bins") and draw(st.booleans()):
             edges[-1] = (edges[-1][0], next_after(edges[-1][1], draw(one_from(-1, 1)), dtype))
+        if kind == BELOW_PIXEL:
+            edges[-1] = (edges[-1][0], next_after(edges[-1][1], -1, dtype))
     (x1, x2), (y1, y2) = edges
     return draw(integers(0, last_image)), x1, y1, x2, y2
 
@@ -155,7 +160,7 @@ def pairs(draw: st.DrawFn, family: str, length: int, bins: int) -> Pair:
     if family == "border":  # with one sample a bin of one pixel, samples fall on -1, 0, L-1 and L themselves
         start = draw(one_from(-1.5, -1.0, -0.5, 0.0))
         return start, draw(one_from(start + bins, length - 0.5, length + 0.5, float(length)))
-    if family == "on_pixel":
+    if family in ("on_pixel", BELOW_PIXEL):
         start = draw(integers(0, length - 1)) - 0.5
         return start, start + bins
     if family == "whole_bins":
@@ -176,7 +181,7 @@ def pairs(draw: st.DrawFn, family: str, length: int, bins: int) -> Pair:
         return draw(_HUGE_PAIRS)
     if family == "not_finite":
         return draw(_BAD_PAIRS)
-    raise ValueError(f"There is no box family {family!r}; there are {', '.join(BOX_FAMILIES)}.")
+    raise ValueError(f"There is no box family {family!r}; there are {', '.join((*BOX_FAMILIES, BELOW_PIXEL))}.")
 
 
 def _rounded(value: float, dtype: str) -> float:

@@ -108,6 +108,13 @@ def _weighing_all(tl: Scalar, tr: Scalar, bl: Scalar, br: Scalar, lx: Scalar, ly
     return (one - lx) * ((one - ly) * tl + ly * bl) + lx * ((one - ly) * tr + ly * br)
 
 
+def _weighing_whole(tl: Scalar, tr: Scalar, bl: Scalar, br: Scalar, lx: Scalar, ly: Scalar) -> Scalar:
+    def blend(low: Scalar, high: Scalar, weight: Scalar) -> Scalar:
+        return (type(weight)(1) - weight) * low + weight * high if weight else low
+
+    return blend(blend(tl, bl, ly), blend(tr, br, ly), lx)
+
+
 def _all_of_them(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
     return rule.axis(first, last, scale, aligned, count, -1)
 
@@ -192,6 +199,9 @@ FAULTS: tuple[Fault, ...] = (
     step("no_outside", "the edge pixel everywhere", inside=lambda p, length: bool(np.isfinite(p))),
     step("narrow_lower_band", "half a band", inside=lambda p, length: bool(-0.5 <= p <= length)),
     step("neighbour_read", "a pixel of weight 0 is read", _FORWARD, tap=_next_pixel, interpolate=_weighing_all),
+    step(
+        "cast_neighbour_read", "a pixel of a weight that is 0 once cast is read", _FORWARD, interpolate=_weighing_whole
+    ),
     step("nearest_below", "floor for interpolation", tap=_cut_position),
     step("transposed_pixels", "TR for BL", _FORWARD, interpolate=_transposed),
     step("half_samples", "samples in half precision", _FORWARD, interpolate=_half),

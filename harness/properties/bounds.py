@@ -171,17 +171,35 @@ _POOLS = (
 )
 
 
+_HOLED: dict[str, Any] = {
+    "image_dtypes": SINGLE_AND_DOUBLE,
+    "values": ["nan_pixel", "inf_pixel"],
+    "longest_side": 4,
+    "empty": False,
+}
+
+
 def _unread(operator: OperatorName, **wanted: Any) -> Property:
     return _bound(
         operator,
         "within bound, samples on pixels",
         "beside a sample that lies on a pixel a NaN or an infinity is not read, though it would be weighed with 0",
-        image_dtypes=SINGLE_AND_DOUBLE,
-        values=["nan_pixel", "inf_pixel"],
         box_families=["on_pixel", "border"],
-        longest_side=4,
-        empty=False,
+        **_HOLED,
         **wanted,
+    )
+
+
+def _unread_once_cast() -> Property:
+    return _bound(
+        "roi_align",
+        "within bound, samples an ulp below pixels",
+        "nor beside a sample whose distance from its pixel is lost where it is cast to the type of the sum",
+        share=2,
+        scales=[1.0],
+        ratios=[1],
+        boxes_dtypes=["float64"],
+        **{**_HOLED, "image_dtypes": ["float32"], "box_families": [roi_strategies.BELOW_PIXEL]},
     )
 
 
@@ -217,6 +235,7 @@ PROPERTIES = (
     _effects("crop_and_resize"),
     *_POOLS,
     _unread("roi_align", scales=[1.0], ratios=[1, 2]),
+    _unread_once_cast(),
     _integers("roi_align"),
     _effects("roi_align"),
 )
