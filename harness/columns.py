@@ -13,8 +13,9 @@ from harness.case import DIRECTIONS, Direction
 from harness.workloads import Layout, Workload
 
 # What a stored row is made of; 2 has the clock, the cache, and what was compared with what; 3 whose benchmark it is,
-# and in which setting.
-SCHEMA = 3
+# and in which setting; 4 the process, why there are no more samples, interruptions and requested bytes, and the file
+# the state of the machine before and after.
+SCHEMA = 4
 BLOCKS = 2
 _NO_BOXES: tuple[Direction, ...] = ("forward", "grad_image")  # torchvision has no gradient of the boxes
 

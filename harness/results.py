@@ -12,30 +12,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.columns import SCHEMA
 
-# Together these name one line of the tables; its blocks differ only in when they ran.
+# Together these name one line of the tables; its processes and blocks differ only in when they ran.
 KEY = [
     "device", "run", "kind", "allocator", "bench", "setting", "workload", "op", "direction", "backend", "dtype",
     "layout", "cache",
 ]  # fmt: skip
 # What else a row carries, the same in all its blocks.
 CARRIED = [
-    "title", "source", "series", "size", "boxes", "threads", "clock", "compulsory_bytes", "copy_gbps", "host_s",
-    "peak_memory_bytes", "inputs_digest", "digest", "compared", "compared_with", "differing", "status", "message",
+    "title", "source", "series", "size", "boxes", "threads", "clock", "compulsory_bytes", "requested_bytes",
+    "copy_gbps", "host_s", "peak_memory_bytes", "inputs_digest", "digest", "compared", "compared_with", "differing",
+    "status", "message",
 ]  # fmt: skip
+# What was counted while a block ran.
+COUNTED = ["exposed", "interruptions"]
 # throughput.csv's columns, in order. Times in seconds, rates per second, gbps in 10^9 bytes per second.
 COLUMNS = [
-    *KEY, "median_s", "p05_s", "p95_s", "samples", "exposed", "boxes", "boxes_per_s", "compulsory_bytes", "gbps",
-    "copy_gbps", "roof_fraction", "launch_bound", "peer", "ratio_to_peer", "host_s", "peak_memory_bytes",
-    "inputs_digest", "digest", "compared", "compared_with", "differing", "clock", "threads", "status", "message",
+    *KEY, "median_s", "p05_s", "p95_s", "samples", "processes", "spread", "stopped", *COUNTED, "boxes", "boxes_per_s",
+    "compulsory_bytes", "requested_bytes", "gbps", "copy_gbps", "roof_fraction", "launch_bound", "peer",
+    "ratio_to_peer", "host_s", "peak_memory_bytes", "inputs_digest", "digest", "compared", "compared_with", "differing",
+    "clock", "threads", "status", "message",
 ]  # fmt: skip
 # What a file of the first schema did not say, because there was one clock.
 _SCHEMA_1 = {"cache": "warm", "clock": "time.perf_counter"}
 # What a file of the second schema did not say, because there was one benchmark.
 _SCHEMA_2 = {"bench": "crop_and_resize", "setting": ""}
+# What a file of the third schema did not say, because a run was one process.
+_SCHEMA_3 = {"process": 0}
 # Whose times in the same run ratios are to, by benchmark and kind of device.
 PEERS = {
     ("crop_and_resize", "cpu"): "tensorflow",
@@ -52,9 +59,12 @@ LAUNCH_S = 10e-6
 class Results:
     """The stored rows and what is known of where they come from.
 
-    blocks     one line per row and block: KEY, CARRIED, `block`, `samples`, the raw seconds ([] if not measured), and
-               `exposed`, how many of those were not hidden from the host's own pace (NaN on a CPU).
-    machines   (device, run) -> what the machine said of itself.
+    blocks     one line per row, process and block: KEY, CARRIED, `process`, `block`, `samples`, the raw seconds ([] if
+               not measured), `stopped`, why there are no more of them (None in old files), and COUNTED: how many of
+               them were not hidden from the host's own pace (NaN on a CPU), and how often the system interrupted the
+               process meanwhile (NaN in old files).
+    machines   (device, run) -> what the machine said of itself, and under "conditions" the state that each process
+               found and left it in: [{"process", "before", "after"}], see conditions.py.
     problems   files that were left out, each as a sentence.
     """
 
@@ -74,12 +84,15 @@ def read(folder: Path) -> Results:
             found = [_line(each["extra_info"], each["stats"]["data"]) for each in stored["benchmarks"]]
             found += [_line(each, []) for each in stored.get("unmeasured", [])]
             machine = dict(stored["machine_info"]["roi_align"])
+            conditions = stored.get("conditions")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             problems.append(f"{path.relative_to(folder)} was left out: {type(error).__name__}: {error}.")
             continue
         lines += found
-        machines.update({(line["device"], line["run"]): machine for line in found})
-    columns = [*KEY, *CARRIED, "block", "exposed", "samples"]
+        for place in {(line["device"], line["run"]) for line in found}:
+            earlier = machines.get(place, {}).get("conditions", [])
+            machines[place] = {**machine, "conditions": [*earlier, *([conditions] if conditions else [])]}
+    columns = [*KEY, *CARRIED, "process", "block", "stopped", *COUNTED, "samples"]
     return Results(pd.DataFrame(lines, columns=columns), machines, tuple(problems))
 
 
@@ -91,8 +104,11 @@ def _line(record: dict[str, Any], samples: list[float]) -> dict[str, Any]:
         record = {**record, **_SCHEMA_1, "compared_with": "TensorFlow" if record.get("compared") else ""}
     if record["schema"] <= 2:
         record = {**record, **_SCHEMA_2}
-    known = {name: record[name] for name in [*KEY, "block"]}
-    return known | {name: record.get(name) for name in [*CARRIED, "exposed"]} | {"samples": list(samples)}
+    if record["schema"] <= 3:
+        record = {**record, **_SCHEMA_3}
+    known = {name: record[name] for name in [*KEY, "process", "block"]}
+    carried = {name: record.get(name) for name in [*CARRIED, "stopped", *COUNTED]}
+    return known | carried | {"samples": list(samples)}
 
 
 def kind(device: str) -> str:
@@ -103,7 +119,9 @@ def kind(device: str) -> str:
 def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
     """One line per row with its blocks merged: COLUMNS and the rest of CARRIED. A row that did not pass has no time.
 
-    median_s, p05_s and p95_s are over the raw samples of all blocks; roof_fraction is gbps over the copy bandwidth of
+    median_s is the median of the processes' medians, each over the raw samples of all its blocks; p05_s and p95_s are
+    over all raw samples; spread is how far the processes' medians are apart, as a part of median_s, NaN for a single
+    one; roof_fraction is gbps over the copy bandwidth of
     the same run, above 1 where the work stays in a cache; ratio_to_peer is how many times as fast as the peer on the
     same work in the same run; launch_bound says of a GPU's row that memory could do its work in less than LAUNCH_S, and
     is one answer for all columns of a (workload, direction, type).
@@ -124,19 +142,28 @@ def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
 
 
 def _merged(group: pd.DataFrame) -> dict[str, Any]:
-    """The blocks of one row as one."""
+    """The processes and blocks of one row as one."""
     failed = group[group.samples.map(len) == 0]
-    line: dict[str, Any] = (group if failed.empty else failed).iloc[0].drop(["block", "samples"]).to_dict()
-    line["exposed"] = group.exposed.astype(float).sum(min_count=1)
+    line: dict[str, Any] = (group if failed.empty else failed).iloc[0].drop(["process", "block", "samples"]).to_dict()
+    line |= {name: group[name].astype(float).sum(min_count=1) for name in COUNTED}
     samples = pd.Series([each for block in group.samples for each in block], dtype=float)
     line["samples"] = len(samples) if failed.empty else 0
+    line["processes"] = group.process.nunique() if failed.empty else 0
     if failed.empty:
-        median = float(samples.median())
+        medians = process_medians(group)
+        median = float(np.median(medians))
+        line["spread"] = (max(medians) - min(medians)) / median if len(medians) > 1 else float("nan")
         line |= {"median_s": median, "p05_s": samples.quantile(0.05), "p95_s": samples.quantile(0.95)}
         compulsory = float("nan") if line["compulsory_bytes"] is None else line["compulsory_bytes"]
         line |= {"boxes_per_s": line["boxes"] / median, "gbps": compulsory / median / 1e9}
         line["roof_fraction"] = line["gbps"] / line["copy_gbps"]
     return line
+
+
+def process_medians(group: pd.DataFrame) -> list[float]:
+    """Of one row's lines of `Results.blocks`: each process's median over the samples of all its blocks, in seconds."""
+    of_process = group.groupby("process", sort=True).samples
+    return [float(np.median([each for block in blocks for each in block])) for _, blocks in of_process]
 
 
 def newest(table: pd.DataFrame) -> pd.DataFrame:
