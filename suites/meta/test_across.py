@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from suites.meta.test_cuda_tables import LAUNCH, PEER, cells, cuda, rows, table_
 from suites.meta.test_results import measured, pooling, store
 
 __all__ = ["rows"]  # the fixture
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_devices_agree_if_all_digests_of_a_workload_are_one(tmp_path: Path) -> None:
@@ -157,3 +161,21 @@ def test_an_unknown_baseline_is_a_sentence_and_a_usage_error(tmp_path: Path) -> 
     done = CliRunner().invoke(measuring.app, ["report", str(tmp_path), "--baseline", "cpu-b"])
     assert done.exit_code == 0
     assert "Times as fast as cpu-b" in done.output
+
+
+def test_a_report_of_three_devices_stays_small(tmp_path: Path) -> None:
+    """Three times the newest committed run: what is mailed and archived has to stay a small file."""
+    newest = max((ROOT / "results").glob("cpu-*/*-full"), key=lambda path: path.name)
+    for name in ("cpu-a", "cpu-b", "cpu-c"):
+        for path in newest.glob("*.json"):
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            for record in [*(each["extra_info"] for each in stored["benchmarks"]), *stored.get("unmeasured", [])]:
+                compulsory = record.get("compulsory_bytes")
+                record |= {"device": name, "requested_bytes": 4 * compulsory if compulsory else None}
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / path.name).write_text(json.dumps(stored), encoding="utf-8")
+    for name in ("conformance.csv", "mutants.csv"):
+        shutil.copy(ROOT / "results" / name, tmp_path)
+    page = write(tmp_path).html
+    assert page.read_text(encoding="utf-8").count("Roofline of") >= 3
+    assert page.stat().st_size < 6e6
