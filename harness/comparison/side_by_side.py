@@ -26,11 +26,10 @@ from harness.comparison.rows import Row
 from harness.comparison.timing import Order, Timed
 from harness.comparison.verdicts import Decision
 from harness.compiling import ROOT
+from harness.conditions import SPREAD
 
 SIDES = ("base", "new")
 SCHEMA = 1
-# Beyond this part of their median, medians of processes do not belong to a quiet machine.
-SPREAD = 0.10
 _FEWER_THREADS = "stop that work, or set OMP_NUM_THREADS to the number of cores that it leaves free."
 
 
@@ -133,7 +132,7 @@ def measure(paths: dict[str, Path], rows: Sequence[Row], processes: int, tell: C
     passed: dict[str, dict[str, str]] = {side: {} for side in SIDES}
     order = sides_in_order(processes)
     before = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, machine.pinned():
         for side in order:
             asked = Order(list(rows), passed[side], str(paths[side]), str(Path(scratch) / "answer.json"))
             answer = _answer(asked, Path(scratch))
