@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -109,18 +110,19 @@ def test_the_complete_table_has_every_row_with_and_without_a_time(tmp_path: Path
     }
 
 
-def test_a_device_has_its_fingerprint_and_what_makes_its_figures_doubtful(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_has_its_fingerprint_and_what_makes_its_figures_doubtful(tmp_path: Path) -> None:
     store(tmp_path, "a.json", [measured([1.0])])
     said = "What makes these figures doubtful"
     made = report.write(tmp_path)
+    assert made.doubts == ()
     for path in (made.html, made.markdown):
         text = path.read_text(encoding="utf-8")
         assert said not in text
         assert fingerprint.fingerprint({"cpu": "a cpu"}) in text
-    monkeypatch.setattr(report, "_warnings", lambda *given: ["The machine <was> busy."])
+    busy = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    busy["conditions"] = {"process": 0, "before": {"load": 9.0}, "after": {}}
+    (tmp_path / "a.json").write_text(json.dumps(busy), encoding="utf-8")
     made = report.write(tmp_path)
-    assert f"<strong>{said}</strong>" in made.html.read_text(encoding="utf-8")
-    assert "<li>The machine &lt;was&gt; busy.</li>" in made.html.read_text(encoding="utf-8")
-    assert "- The machine <was> busy." in made.markdown.read_text(encoding="utf-8")
+    assert [doubt.partition(" before")[0] for doubt in made.doubts] == ["cpu-test: The load was 9.0"]
+    assert f"<strong>{said}</strong></p><ul><li>The load was 9.0" in made.html.read_text(encoding="utf-8")
+    assert f"**{said}**\n\n- The load was 9.0" in made.markdown.read_text(encoding="utf-8")
