@@ -155,7 +155,7 @@ def geomeans(table: pd.DataFrame, baseline: str) -> Table | None:
     caption = (
         f"Times as fast as {baseline}: geometric mean over the workloads that are not {LAUNCH_BOUND}, with what "
         "encloses 95 % of its bootstrap over those workloads (it tells how much workloads differ, not how noisy times "
-        "are), and their number"
+        f"are; fewer than {LEAST_WORKLOADS} are too few), and their number"
     )
     columns = ({}, *({"device": device} for device in devices))
     about = {"device": " ".join(devices), **{name: _all(marks, name) for name in ("op", "direction", "dtype")}}
@@ -168,7 +168,7 @@ def _all(marks: list[dict[str, str]], name: str) -> str:
 
 def _interval(line: Any) -> str:
     if not np.isfinite(line.low):
-        return f"{line.times_as_fast:.2f}x (too few for an interval; {line.workloads})"
+        return f"{line.times_as_fast:.2f}x (too few; {line.workloads})"
     return f"{line.times_as_fast:.2f}x ({line.low:.2f} to {line.high:.2f}; {line.workloads})"
 
 

@@ -116,7 +116,7 @@ def test_equal_ratios_have_an_interval_of_no_width_and_two_workloads_none(tmp_pa
     assert np.isnan([few.low, few.high]).all()
     shown = across.geomeans(two, "cpu-a")
     assert shown is not None
-    assert cells(shown) == [("crop_and_resize, forward, float32", "0.50x (too few for an interval; 2)")]
+    assert cells(shown) == [("crop_and_resize, forward, float32", "0.50x (too few; 2)")]
 
 
 def test_an_interval_covers_what_its_workloads_are_drawn_from() -> None:
