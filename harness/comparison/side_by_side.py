@@ -14,13 +14,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from harness import files, machine
-from harness.comparison import verdicts
+from harness.comparison import doubts, verdicts
 from harness.comparison.revisions import BUILD, Revision
 from harness.comparison.rows import Row
 from harness.comparison.timing import Order, Timed
@@ -29,9 +29,6 @@ from harness.compiling import ROOT
 
 SIDES = ("base", "new")
 SCHEMA = 1
-# Beyond this part of their median, medians of processes do not belong to a quiet machine.
-SPREAD = 0.10
-_FEWER_THREADS = "stop that work, or set OMP_NUM_THREADS to the number of cores that it leaves free."
 
 
 class FailedProcess(Exception):
@@ -78,8 +75,8 @@ class Round:
         for row in self.medians():
             for side in SIDES:
                 of_row = [each for answer in self.answers[side] for each in answer if each.row == row]
-                calls = sum(len(each.seconds) for each in of_row)
-                if 2 * sum(each.interruptions for each in of_row) >= calls and row not in found:
+                calls, times = sum(len(each.seconds) for each in of_row), sum(each.interruptions for each in of_row)
+                if doubts.is_interrupted(times, calls) and row not in found:
                     found.append(row)
         return found
 
@@ -92,25 +89,7 @@ class Round:
                 f"The load was {self.load[0]:.1f} before and {self.load[1]:.1f} after, on {cores} cores: other work "
                 "took a part of them. Stop it, or compare when the machine is quiet."
             )
-        interrupted = self.interrupted()
-        if interrupted:
-            said.append(
-                f"In {len(interrupted)} of {len(self.medians())} rows the median call was interrupted by other work "
-                f"({interrupted[0]}, for one): {_FEWER_THREADS}"
-            )
-        spreads = {
-            row: max((max(side) - min(side)) / float(np.median(side)) for side in sides)
-            for row, sides in self.medians().items()
-        }
-        wide = [row for row, spread in spreads.items() if spread > SPREAD]
-        if wide:
-            widest = max(spreads, key=lambda row: spreads[row])
-            said.append(
-                f"In {len(wide)} of {len(spreads)} rows the processes of one side are more than {SPREAD:.0%} apart "
-                f"(most in {widest}: {spreads[widest]:.0%}). Small differences cannot be seen so: have more "
-                "--processes, or a machine to yourself with a fixed clock rate."
-            )
-        return said
+        return [*said, *doubts.warnings(self.medians(), self.interrupted())]
 
     def _by_row(self, side: str) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {}
@@ -144,26 +123,14 @@ def measure(paths: dict[str, Path], rows: Sequence[Row], processes: int, tell: C
 
 
 def decide(first: Round, again: Callable[[list[str]], Round]) -> tuple[list[Decision], Round | None]:
-    """The decisions on a round, after a rerun of the rows that are SLOW in it, and that rerun, if there was one.
-
-    Rows that the scheduler has timed are not SAME: it hides what the kernels do, and steadily so.
-    """
-    interrupted = first.interrupted()
-    found = [
-        _doubted(each) if each.verdict == "SAME" and each.row in interrupted else each
-        for each in verdicts.decide(first.medians())
-    ]
+    """The decisions on a round, after a rerun of the rows that are SLOW in it, and that rerun, if there was one."""
+    found = doubts.doubted(verdicts.decide(first.medians()), first.interrupted())
     slow = [each.row for each in found if each.verdict == "SLOW"]
     if not slow:
         return found, None
     rerun = again(slow)
     second = {each.row: each for each in verdicts.decide(rerun.medians())}
     return [verdicts.confirmed(each, second.get(each.row)) if each.row in slow else each for each in found], rerun
-
-
-def _doubted(decision: Decision) -> Decision:
-    reason = f"The median call was interrupted by other work, which takes as long on both sides: {_FEWER_THREADS}"
-    return replace(decision, verdict="AMBIGUOUS", reason=reason)
 
 
 def store(base: Revision, new: Revision, rounds: Sequence[Round], decisions: Sequence[Decision]) -> Path:
