@@ -4,16 +4,22 @@ Inside the timed part: one call on prepared inputs, and the allocation of its re
 waits for. Outside it: copies and changes of layout (a backend's `prepare`), the first calls, and freeing a result,
 which happens before the next call, for every backend alike. The clock is `time.perf_counter`, pytest-benchmark's own
 default; the collector rests meanwhile, and before a row's first call the heap gives back what earlier rows freed, or
-the default allocator's times would hang on who came before. Rounds are chosen from the warm-up
-alone, never from the samples, so that nothing that was measured decides what is kept.
+the default allocator's times would hang on who came before.
+
+When to stop is decided from the warm-up alone, never from the samples: who stops as soon as times look steady keeps the
+lucky ones. Each row stores which of its budget's bounds it was. What more samples of one process cannot tell, how far
+processes are apart, `bench --processes` does. docs/measuring.md has the whole protocol.
 """
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+Stopped = Literal["seconds", "least", "most"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +30,24 @@ class Budget:
     least: int
     most: int
 
-    def rounds(self, seconds_per_call: float) -> int:
+    def rounds(self, seconds_per_call: float) -> Rounds:
         """Timed rounds for a call of this length."""
-        return max(self.least, min(self.most, int(self.seconds / max(seconds_per_call, 1e-7))))
+        count = int(self.seconds / max(seconds_per_call, 1e-7))
+        if count < self.least:
+            return Rounds(self.least, "least")
+        return Rounds(self.most, "most") if count > self.most else Rounds(count, "seconds")
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How often a call is timed, and why no oftener.
+
+    stopped  "seconds": the budget's seconds are used up; "most": that many calls are enough, and seconds were left;
+             "least": so few calls take more than the budget's seconds already.
+    """
+
+    count: int
+    stopped: Stopped
 
 
 # A row of half a millisecond gets thirty samples a block, one of a second a single one.
@@ -51,3 +72,26 @@ def warm_up(call: Callable[[], Any], calls: int = 3) -> float:
         if taken[0] > LONG / 5:
             break
     return min(taken)
+
+
+def interruptions() -> int:
+    """How often the system has taken a core from this process so far, to give it to other work."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def timed(benchmark: Any, call: Callable[[], Any], rounds: Rounds, get_ready: Callable[[], None] | None = None) -> None:
+    """Times a call with pytest-benchmark and stores beside its samples why there are no more, and interruptions.
+
+    get_ready: before each call, untimed. A result is freed before the next call, so that every call finds the memory of
+    the one before it given back.
+    """
+    result: list[Any] = []
+
+    def between() -> None:
+        result.clear()
+        if get_ready is not None:
+            get_ready()
+
+    before = interruptions()
+    benchmark.pedantic(lambda: result.append(call()), setup=between, rounds=rounds.count)
+    benchmark.extra_info |= {"stopped": rounds.stopped, "interruptions": interruptions() - before}

@@ -1,22 +1,24 @@
 """Which columns are measured on which device, and the rows of a run in their order.
 
 Blocks are the outermost loop and run through all rows, so that a slow minute of the machine hits every backend; within
-a block the backends of one (workload, type, direction) follow each other, in odd blocks in reverse: ABBA.
+a block the backends of one (workload, type, direction) follow each other, in odd blocks in reverse: ABBA. A run of one
+process has two blocks in it; one of many has a block in each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.case import DIRECTIONS, Direction
-from harness.workloads import Layout, Workload
+from harness.workloads import WORKLOADS, Layout, Workload
 
 # What a stored row is made of; 2 has the clock, the cache, and what was compared with what; 3 whose benchmark it is,
 # and in which setting; 4 the process, why there are no more samples, interruptions and requested bytes, and the file
 # the state of the machine before and after.
 SCHEMA = 4
-BLOCKS = 2
+_BLOCKS = 2
 # This project's backends, and what they are called in tables.
 OURS = {"roi_align": "roi_align", "roi_align_cuda": "roi_align", "roi_align_cuda_deterministic": "deterministic"}
 # The same operators on the other kind of device: a GPU's backend, and the CPU's.
@@ -84,16 +86,35 @@ class Row:
         )
 
 
+def process() -> int:
+    """Which of the run's processes of its kind this one is, from 0 on, as BENCH_PROCESS says."""
+    return int(os.environ.get("BENCH_PROCESS", "0"))
+
+
+def blocks(measuring: bool) -> Sequence[int]:
+    """The blocks of this process: one of its own number where a run has several (BENCH_PROCESSES); one for a smoke
+    test."""
+    if int(os.environ.get("BENCH_PROCESSES", "1")) > 1:
+        return (process(),)
+    return range(_BLOCKS if measuring else 1)
+
+
+def selected(usual: Iterable[Workload]) -> tuple[Workload, ...]:
+    """The workloads that this process measures: those named in BENCH_WORKLOADS, or else the usual ones."""
+    names = os.environ.get("BENCH_WORKLOADS", "").split()
+    return tuple(each for each in WORKLOADS if each.name in names) if names else tuple(usual)
+
+
 def rows(
-    columns: tuple[Column, ...], caches: tuple[str, ...], workloads: Iterable[Workload], blocks: int = BLOCKS
+    columns: tuple[Column, ...], caches: tuple[str, ...], workloads: Iterable[Workload], blocks: Sequence[int]
 ) -> Iterator[Row]:
     """All rows in the order in which they run."""
     workloads = tuple(workloads)
     usual = tuple(column for column in columns if not column.late)
-    for block in range(blocks):
+    for block in blocks:
         yield from _block(block, usual if block % 2 == 0 else usual[::-1], caches, workloads)
     quick = tuple(workload for workload in workloads if workload.quick)
-    yield from _block(0, tuple(column for column in columns if column.late), caches, quick)
+    yield from _block(blocks[0], tuple(column for column in columns if column.late), caches, quick)
 
 
 def _block(

@@ -1,8 +1,10 @@
-"""One run of the benchmarks: a fresh pytest process per operator and allocator, whole JSON files or none.
+"""One run of the benchmarks: fresh pytest processes for each operator and allocator, whole JSON files or none.
 
-The C library reads its allocator's settings when a process starts, so the CPU's two columns need two processes; CUDA
-has one. Each writes to a folder of its own under build/; only what is complete is moved to where results live, so that
-an interrupted run leaves nothing behind that a report would trip over.
+Samples of one process share its memory layout and its minute of the machine, so a run may have many processes of each
+kind; they take turns, each with a block of its own. The C library reads its allocator's settings when a process starts,
+so the CPU's two columns need processes of their own; CUDA has one allocator. Each process writes to a folder under
+build/; only what is complete is moved to where results live, so that an interrupted run leaves nothing behind that a
+report would trip over.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import machine
 from harness.progress import DESCRIPTOR
+from harness.workloads import WORKLOADS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FULL_RESULTS = REPOSITORY / "results"
@@ -39,6 +42,10 @@ class Process:
     name: str
     bench: str
     environment: dict[str, str]
+
+    def file(self, replicate: int) -> str:
+        """What its file is called in one of the run's turns."""
+        return f"{self.name}.json" if replicate == 0 else f"{self.name}-{replicate + 1}.json"
 
 
 # For each device its processes. Who lends a GPU wants it back: what has not had its turn after this many seconds gets
@@ -73,21 +80,51 @@ def results_folder(quick: bool) -> Path:
     return QUICK_RESULTS if quick else FULL_RESULTS
 
 
-def run(device: str, quick: bool, tell: Callable[[str, dict[str, object]], None]) -> list[Outcome]:
-    """Runs the device's processes in turn; `tell(name, event)` hears of a process's progress.
+def processes_of(device: str, workloads: Sequence[str]) -> tuple[Process, ...]:
+    """The device's processes that have something to do for these workloads; all of them if none is named.
+
+    A detector is no workload, and a scaling series is measured for crop_and_resize under the default allocator alone.
+    ValueError for a name that no workload has.
+    """
+    known = {workload.name: workload for workload in WORKLOADS}
+    unknown = [name for name in workloads if name not in known]
+    if unknown:
+        raise ValueError(f"There is no workload {unknown[0]!r}; there are {', '.join(known)}.")
+    if not workloads:
+        return PROCESSES[device]
+    narrow = all(known[name].series for name in workloads)
+    return tuple(
+        process
+        for process in PROCESSES[device]
+        if (process.bench == "crop_and_resize" and not (narrow and process.environment == machine.TUNED_ALLOCATOR))
+        or (process.bench == "roi_align" and not narrow)
+    )
+
+
+def run(
+    device: str, quick: bool, processes: int, workloads: Sequence[str], tell: Callable[[str, dict[str, object]], None]
+) -> list[Outcome]:
+    """Runs the device's processes in turn, so often; `tell(name, event)` hears of a process's progress.
+
+    processes  how many fresh processes each row is measured in; a single one runs two blocks.
+    workloads  only these, all of the device's if there are none.
 
     KeyboardInterrupt stops the child, removes what it left, and is raised again.
     """
     name = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     outcomes: list[Outcome] = []
-    with _scratch() as scratch:
-        for process in PROCESSES[device]:
-            # The judge's word on the same rows, from an earlier process.
-            same = [outcome.file for outcome in outcomes if outcome.process.bench == process.bench]
-            judged = next((file for file in same if file is not None), None)
-            environment = {"BENCH_DEVICE": device, "BENCH_RUN": name, "QUICK": "1" if quick else "0"}
-            environment |= {**process.environment, "BENCH_OPERATOR": process.bench}
-            outcomes.append(_child(process, environment, scratch, judged, tell))
+    with _scratch() as scratch, machine.pinned():
+        for replicate in range(processes):
+            # There and back, as the columns within them: ABBA.
+            for process in processes_of(device, workloads)[:: 1 if replicate % 2 == 0 else -1]:
+                # The judge's word on the same rows, from an earlier process.
+                same = [outcome.file for outcome in outcomes if outcome.process.bench == process.bench]
+                judged = next((file for file in same if file is not None), None)
+                environment = {"BENCH_DEVICE": device, "BENCH_RUN": name, "QUICK": "1" if quick else "0"}
+                environment |= {"BENCH_PROCESS": str(replicate), "BENCH_PROCESSES": str(processes)}
+                environment |= {"BENCH_WORKLOADS": " ".join(workloads)} if workloads else {}
+                environment |= {**process.environment, "BENCH_OPERATOR": process.bench}
+                outcomes.append(_child(process, replicate, environment, scratch, judged, tell))
         # Moved together at the end: a run is there with all its files or not at all.
         for place, outcome in enumerate(outcomes):
             if outcome.file is not None:
@@ -116,13 +153,15 @@ def _scratch() -> Iterator[Path]:
 
 def _child(
     process: Process,
+    replicate: int,
     settings: dict[str, str],
     scratch: Path,
     judged: Path | None,
     tell: Callable[[str, dict[str, object]], None],
 ) -> Outcome:
     """One pytest process, from its start to its file."""
-    file, log = scratch / f"{process.name}.json", scratch / f"{process.name}.log"
+    file = scratch / process.file(replicate)
+    log = file.with_suffix(".log")
     reading, writing = os.pipe()
     environment = {key: value for key, value in os.environ.items() if key not in machine.TUNED_ALLOCATOR}
     environment |= {**settings, DESCRIPTOR: str(writing)}

@@ -1,4 +1,4 @@
-"""The compulsory bytes of a call: what any implementation must move, however clever.
+"""The bytes of a call: the compulsory ones, which any implementation must move, however clever, and the requested ones.
 
 Each touched line of the image once (64 bytes on a CPU, a sector of 32 on a GPU), each byte of the boxes, of the
 upstream gradient that arrives at a sample inside the image, and of the output once. The lines are counted from the
@@ -8,6 +8,8 @@ different lines.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from harness.case import Array, Direction, Inputs
@@ -16,31 +18,68 @@ from harness.workloads import Layout
 _CHUNK = 4_000_000  # taps marked at a time, so that a hundred thousand boxes need no gigabytes
 
 
-def compulsory_bytes(inputs: Inputs, direction: Direction, layout: Layout, line_bytes: int) -> int:
-    """Bytes that this direction of a bilinear call on normalised boxes must read and write in this layout."""
-    boxes_bytes = int(inputs.boxes.nbytes + inputs.box_indices.nbytes)
-    if direction == "forward":
-        return touched_lines(inputs, layout, line_bytes) * line_bytes + boxes_bytes + int(inputs.upstream.nbytes)
-    upstream_bytes = inside_samples(inputs) * int(inputs.image.shape[1] * inputs.upstream.itemsize)
+@dataclass(frozen=True)
+class Reach:
+    """What a call's samples inside its image ask for, whatever the operator.
+
+    image     (N,C,H,W).
+    pixels    ascending indices into (N,H,W) of the pixels that they read.
+    samples   how many there are, in each channel; each reads four pixels.
+    outputs   how many outputs, in each channel, have one at least: those whose upstream gradient is needed.
+    given     bytes of the boxes and their indices.
+    upstream  bytes of the upstream gradient, which the output has too.
+    moved     bytes of the gradient of the boxes.
+    """
+
+    image: Array
+    pixels: Array
+    samples: int
+    outputs: int
+    given: int
+    upstream: int
+    moved: int
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes of one call.
+
+    compulsory  what any implementation must move.
+    requested   what the call asks for if nothing is kept between two samples: four pixels each, read, and for the
+                gradient of the image read and written. Over the compulsory ones: how often a byte is used.
+    """
+
+    compulsory: int
+    requested: int
+
+
+def traffic(reach: Reach, direction: Direction, layout: Layout, line_bytes: int) -> Traffic:
+    """Bytes that this direction must move and asks for, on an image of this layout."""
+    channel = int(reach.image.shape[1] * reach.image.itemsize)
+    taps = 4 * reach.samples * channel
+    arrived = reach.given + reach.outputs * channel  # of the upstream gradient, what is needed
     if direction == "grad_image":
-        return upstream_bytes + boxes_bytes + int(inputs.image.nbytes)
-    image_bytes = touched_lines(inputs, layout, line_bytes) * line_bytes
-    return upstream_bytes + image_bytes + boxes_bytes + int(inputs.boxes.nbytes)
+        return Traffic(arrived + int(reach.image.nbytes), arrived + 2 * taps)
+    written = reach.given + reach.upstream if direction == "forward" else arrived + reach.moved
+    return Traffic(touched_lines(reach, layout, line_bytes) * line_bytes + written, taps + written)
 
 
-def inside_samples(inputs: Inputs) -> int:
-    """How many of the (M, crop height, crop width) samples lie inside the image."""
+def crop_reach(inputs: Inputs) -> Reach:
+    """Of a bilinear call of crop_and_resize on normalised boxes."""
     _, _, height, width = inputs.image.shape
     _, rows_inside = _taps(inputs, 0, height)
     _, columns_inside = _taps(inputs, 1, width)
-    return int((rows_inside.sum(axis=1) * columns_inside.sum(axis=1)).sum())
-
-
-def touched_lines(inputs: Inputs, layout: Layout, line_bytes: int) -> int:
-    """Lines of the image that hold at least one tap; a line that two planes or images share counts for each."""
-    count, channels, height, width = inputs.image.shape
-    size = inputs.image.itemsize
+    samples = int((rows_inside.sum(axis=1) * columns_inside.sum(axis=1)).sum())
+    boxes = int(inputs.boxes.nbytes)
+    given = boxes + int(inputs.box_indices.nbytes)
     pixels = _touched_pixels(inputs)
+    return Reach(inputs.image, pixels, samples, samples, given, int(inputs.upstream.nbytes), boxes)
+
+
+def touched_lines(reach: Reach, layout: Layout, line_bytes: int) -> int:
+    """Lines of the image that hold at least one tap; a line that two planes or images share counts for each."""
+    count, channels, height, width = reach.image.shape
+    size, pixels = reach.image.itemsize, reach.pixels
     if layout == "channels_last":
         return _lines(pixels * channels * size, channels * size, line_bytes)
     # In NCHW the planes of an image repeat one pattern; only where a plane starts within a line differs.

@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from harness.comparison.verdicts import Decision, Medians
+from harness.conditions import SPREAD
 
-# Beyond this part of their median, medians of processes do not belong to a quiet machine.
-SPREAD = 0.10
 _FEWER_THREADS = "stop that work, or set OMP_NUM_THREADS to the number of cores that it leaves free."
 
 

@@ -112,7 +112,7 @@ def measure(paths: dict[str, Path], rows: Sequence[Row], processes: int, tell: C
     passed: dict[str, dict[str, str]] = {side: {} for side in SIDES}
     order = sides_in_order(processes)
     before = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, machine.pinned():
         for side in order:
             asked = Order(list(rows), passed[side], str(paths[side]), str(Path(scratch) / "answer.json"))
             answer = _answer(asked, Path(scratch))

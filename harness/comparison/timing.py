@@ -12,7 +12,6 @@ import gc
 import hashlib
 import importlib.util
 import json
-import resource
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -80,13 +79,13 @@ def timed(row: Row, passed: str) -> Timed:
     seconds = []
     gc.collect()
     gc.disable()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-    for _ in range(rounds):
+    before = clocks.interruptions()
+    for _ in range(rounds.count):
         begin = time.perf_counter()
         result = call()
         seconds.append(time.perf_counter() - begin)
         del result  # freed before the next call, outside the timed part
-    interruptions = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
+    interruptions = clocks.interruptions() - before
     gc.enable()
     return Timed(str(row), digest, "", machine.threads(), interruptions, seconds)
 

@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from harness.report.tables import Table
 
 
-@app.command(epilog="Example: python -m harness bench --quick")
+@app.command(
+    epilog="Examples: python -m harness bench --quick; python -m harness bench --processes 10 --workload fpn_p2_test. "
+    "docs/measuring.md says how it is measured."
+)
 def bench(
     device: Annotated[str, typer.Option(help="What to measure: cpu or cuda.")] = "cpu",
     quick: Annotated[
         bool, typer.Option("--quick", help="Few workloads, under two minutes; not for the record.")
     ] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Fresh processes that each row is measured in; 10 can be compared with others.")
+    ] = 1,
+    workload: Annotated[list[str] | None, typer.Option(help="Only these workloads; by default all of them.")] = None,
 ) -> None:
     """Measure all columns on all workloads, each result judged first, and make the tables and the report."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -28,6 +35,7 @@ def bench(
 
     try:
         missing = devices.load(device).why_not()
+        kinds = measure.processes_of(device, workload or ())
     except ValueError as unknown:
         stop(str(unknown))
     if missing is not None:
@@ -42,26 +50,24 @@ def bench(
         TextColumn("{task.fields[row]}"),
         console=console,
     ) as progress:
-        tasks = {
-            process.name: progress.add_task(process.name, total=None, start=False, row="")
-            for process in measure.PROCESSES[device]
-        }
+        tasks = {process.name: progress.add_task(process.name, total=None, start=False, row="") for process in kinds}
 
         def tell(name: str, event: dict[str, object]) -> None:
             if "total" in event:
                 progress.start_task(tasks[name])
-                progress.update(tasks[name], total=float(str(event["total"])))
+                # As many in each of its turns.
+                progress.update(tasks[name], total=processes * float(str(event["total"])))
             progress.update(tasks[name], advance=float("done" in event), row=str(event.get("begins", "")))
 
         try:
-            outcomes = measure.run(device, quick, tell)
+            outcomes = measure.run(device, quick, processes, workload or (), tell)
         except KeyboardInterrupt:
             progress.stop()
             console.print("Interrupted: the measuring process was stopped and its partial files were removed.")
             raise typer.Exit(130) from None
     failed = [outcome for outcome in outcomes if outcome.code != 0 or outcome.file is None]
     for outcome in failed:
-        console.print(f"[bold red]The run of {outcome.process.name} did not pass.[/] Its last lines:")
+        console.print(f"[bold red]A process of {outcome.process.name} did not pass.[/] Its last lines:")
         console.print(outcome.tail, markup=False, highlight=False)
     if any(outcome.file is not None for outcome in outcomes):
         _finish(_write(measure.results_folder(quick)))

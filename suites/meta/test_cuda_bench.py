@@ -36,7 +36,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PYTEST_PLUGINS", "suites.meta.fake_cuda")
 
     def run() -> Any:
-        (outcome,) = measure.run("cuda", True, lambda allocator, event: None)
+        (outcome,) = measure.run("cuda", True, 1, (), lambda allocator, event: None)
         assert outcome.file is not None, outcome.tail
         return outcome, results.read(tmp_path)
 
@@ -102,7 +102,7 @@ def test_when_the_time_is_up_the_rest_is_filed_without_a_time(
 
 
 def test_every_row_of_a_full_run_comes_once_a_block_and_what_is_slow_to_make_ready_comes_last() -> None:
-    every = list(rows(COLUMNS["cuda"], ("cold", "hot"), WORKLOADS))
+    every = list(rows(COLUMNS["cuda"], ("cold", "hot"), WORKLOADS, (0, 1)))
     assert len({str(row) for row in every}) == len(every)
     late = [row.column.late for row in every]
     assert late == sorted(late)
@@ -115,7 +115,9 @@ def test_every_row_of_a_full_run_comes_once_a_block_and_what_is_slow_to_make_rea
 
 
 def test_the_cpus_rows_take_turns_and_go_backwards_in_the_second_block() -> None:
-    names = [row.column.backend for row in rows(COLUMNS["cpu"], ("warm",), (SMOKE,)) if row.direction == "forward"]
+    names = [
+        row.column.backend for row in rows(COLUMNS["cpu"], ("warm",), (SMOKE,), (0, 1)) if row.direction == "forward"
+    ]
     assert names == [
         "roi_align",
         "roi_align",

@@ -15,10 +15,12 @@ import numpy as np
 
 from harness import results
 from harness.case import Inputs
-from harness.traffic import compulsory_bytes, inside_samples, touched_lines
+from harness.roi_case import RoiInputs
+from harness.roi_traffic import roi_reach
+from harness.traffic import Traffic, crop_reach, touched_lines, traffic
 
 BASE = {
-    "schema": 3, "bench": "crop_and_resize", "setting": "",
+    "schema": 4, "process": 0, "bench": "crop_and_resize", "setting": "",
     "run": "r1", "kind": "full", "device": "cpu-test", "allocator": "default", "threads": 2,
     "copy_gbps": 10.0, "workload": "w", "source": "made up", "series": "", "size": 0, "op": "crop_and_resize",
     "direction": "forward", "backend": "roi_align", "title": "t", "dtype": "float32", "layout": "contiguous",
@@ -57,6 +59,50 @@ def test_blocks_are_merged_over_their_raw_samples(tmp_path: Path) -> None:
     assert row.boxes_per_s == 50
     assert row.gbps == 1.0
     assert row.roof_fraction == pytest.approx(0.1)
+
+
+def test_a_rows_time_is_the_median_of_its_processes_medians(tmp_path: Path) -> None:
+    # The first process has most of the samples; each counts once all the same.
+    store(tmp_path, "a.json", [measured([1.0] * 9, interruptions=2), measured([7.0], block=1, interruptions=3)])
+    store(tmp_path, "a-2.json", [measured([4.0, 5.0, 5.0], process=1, block=1)])
+    store(tmp_path, "a-3.json", [measured([3.0], process=2, block=2, stopped="least")])
+    found = results.read(tmp_path)
+    assert results.process_medians(found.blocks) == [1.0, 5.0, 3.0]
+    row = line(results.throughput(found.blocks))
+    assert row.median_s == 3.0
+    assert row.processes == 3
+    assert row.samples == 14
+    assert row.spread == pytest.approx(4 / 3)
+    assert row.interruptions == 5
+    assert row.p95_s > 5
+
+
+def test_a_row_that_failed_in_one_process_has_no_time(tmp_path: Path) -> None:
+    store(tmp_path, "a.json", [measured([1.0])])
+    store(tmp_path, "a-2.json", [], [{**BASE, "process": 1, "block": 1, "status": "DIFFERS"}])
+    row = line(results.throughput(results.read(tmp_path).blocks))
+    assert row.status == "DIFFERS"
+    assert row.processes == 0
+    assert np.isnan(row.median_s)
+
+
+def test_the_conditions_of_all_processes_are_read(tmp_path: Path) -> None:
+    for process in (0, 1):
+        store(tmp_path, f"a-{process}.json", [measured([1.0], process=process)])
+        path = tmp_path / f"a-{process}.json"
+        stored = json.loads(path.read_text()) | {"conditions": {"process": process, "before": {}, "after": {}}}
+        path.write_text(json.dumps(stored))
+    machine = results.read(tmp_path).machines["cpu-test", "r1"]
+    assert [each["process"] for each in machine["conditions"]] == [0, 1]
+    assert machine["cpu"] == "a cpu"
+
+
+def test_files_of_the_third_schema_are_of_one_process(tmp_path: Path) -> None:
+    old = {name: value for name, value in BASE.items() if name != "process"} | {"schema": 3}
+    store(tmp_path, "a.json", [{"extra_info": old, "stats": {"data": [1.0, 3.0]}}])
+    row = line(results.throughput(results.read(tmp_path).blocks))
+    assert (row.median_s, row.processes) == (2.0, 1)
+    assert np.isnan(row.spread)
 
 
 def test_ratio_is_to_tensorflow_of_the_same_run_and_allocator(tmp_path: Path) -> None:
@@ -242,13 +288,39 @@ def test_compulsory_bytes_of_a_call_that_can_be_counted_by_hand() -> None:
     boxes = np.array([[0, 0, 0, 1], [2, 0, 2, 1]], dtype=np.float32)  # the second lies outside
     upstream = np.zeros((2, 3, 1, 2), dtype=np.float32)
     inputs = Inputs(image, boxes, np.zeros(2, dtype=np.int32), upstream, (1, 2))
-    assert inside_samples(inputs) == 2
-    assert touched_lines(inputs, "contiguous", 64) == 6
-    assert touched_lines(inputs, "channels_last", 64) == 2  # 12 bytes at 0 and 12 bytes at 372: one line each
+    reach = crop_reach(inputs)
+    assert reach.samples == reach.outputs == 2
+    assert touched_lines(reach, "contiguous", 64) == 6
+    assert touched_lines(reach, "channels_last", 64) == 2  # 12 bytes at 0 and 12 bytes at 372: one line each
     given = boxes.nbytes + 2 * 4
-    assert compulsory_bytes(inputs, "forward", "contiguous", 64) == 6 * 64 + given + upstream.nbytes
-    assert compulsory_bytes(inputs, "grad_image", "contiguous", 64) == 2 * 3 * 4 + given + image.nbytes
-    assert compulsory_bytes(inputs, "grad_boxes", "channels_last", 64) == 2 * 3 * 4 + 2 * 64 + given + boxes.nbytes
+    taps, arrived = 2 * 4 * 3 * 4, 2 * 3 * 4
+    written = given + upstream.nbytes
+    assert traffic(reach, "forward", "contiguous", 64) == Traffic(6 * 64 + written, taps + written)
+    arrived += given
+    assert traffic(reach, "grad_image", "contiguous", 64) == Traffic(arrived + image.nbytes, arrived + 2 * taps)
+    arrived += boxes.nbytes
+    assert traffic(reach, "grad_boxes", "channels_last", 64) == Traffic(arrived + 2 * 64, arrived + taps)
+
+
+def test_bytes_of_a_call_of_roi_align_that_can_be_counted_by_hand() -> None:
+    # Bins of two pixels on a map of 2 by 32: the first box has one in reach, the second none, the third one of two.
+    image = np.zeros((1, 3, 2, 32), dtype=np.float32)
+    boxes = np.array([[0, 0, 0, 2, 2], [0, 50, 50, 52, 52], [0, 31, 0, 35, 2]], dtype=np.float32)
+    upstream = np.zeros((3, 3, 1, 1), dtype=np.float32)
+    one = roi_reach(RoiInputs(image, boxes, upstream, (1, 1), 1.0, 1, True))
+    # Samples at (0.5, 0.5), (50.5, 50.5) and, as the bin is 4 wide, (0.5, 32.5), which is beyond 32.
+    assert (one.samples, one.outputs) == (1, 1)
+    assert one.pixels.tolist() == [0, 1, 32, 33]
+    adaptive = roi_reach(RoiInputs(image, boxes, upstream, (1, 1), 1.0, -1, True))
+    # Grids of 2 by 2 and of 2 by 4: of the last box's columns 31 and 32 are in reach, and both read pixel 31 alone.
+    assert (adaptive.samples, adaptive.outputs) == (4 + 4, 2)
+    assert adaptive.pixels.tolist() == [0, 1, 31, 32, 33, 63]
+    given, taps = boxes.nbytes, 8 * 4 * 3 * 4
+    written = given + upstream.nbytes
+    # Pixels 0 and 1 share a line of 64 bytes, 31 has one of its own: two in each row of each plane.
+    assert traffic(adaptive, "forward", "contiguous", 64) == Traffic(2 * 2 * 3 * 64 + written, taps + written)
+    arrived = given + 2 * 3 * 4
+    assert traffic(adaptive, "grad_image", "contiguous", 64) == Traffic(arrived + image.nbytes, arrived + 2 * taps)
 
 
 def test_half_images_and_sectors_of_a_gpu_have_their_own_compulsory_bytes() -> None:
@@ -257,7 +329,8 @@ def test_half_images_and_sectors_of_a_gpu_have_their_own_compulsory_bytes() -> N
     for dtype, size in (("float32", 4), ("float16", 2)):
         image, upstream = np.zeros((1, 1, 2, 32), dtype=dtype), np.zeros((1, 1, 1, 32), dtype=dtype)
         inputs = Inputs(image, boxes, np.zeros(1, dtype=np.int32), upstream, (1, 32))
-        assert touched_lines(inputs, "contiguous", 32) == 32 * size // 32
+        reach = crop_reach(inputs)
+        assert touched_lines(reach, "contiguous", 32) == 32 * size // 32
         given = boxes.nbytes + 4
-        assert compulsory_bytes(inputs, "forward", "contiguous", 32) == 32 * size + given + 32 * size
-        assert compulsory_bytes(inputs, "grad_image", "contiguous", 32) == 32 * size + given + 64 * size
+        assert traffic(reach, "forward", "contiguous", 32).compulsory == 32 * size + given + 32 * size
+        assert traffic(reach, "grad_image", "contiguous", 32).compulsory == 32 * size + given + 64 * size

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from harness import devices, gate
+from harness import clocks, devices, gate
 from harness.backends import Backend, MissingLibrary, load
 from harness.case import Array, Direction, Inputs
-from harness.columns import BLOCKS, COLUMNS, Column, Row, rows
-from harness.traffic import compulsory_bytes
+from harness.columns import COLUMNS, Column, Row, blocks, rows, selected
+from harness.traffic import Traffic, crop_reach, traffic
 from harness.workloads import SMOKE, WORKLOADS, Workload
 
 QUICK = os.environ.get("QUICK") == "1"
@@ -34,15 +34,17 @@ def _selected() -> tuple[Workload, ...]:
     input (whose making takes longest) run under the default one only.
     """
     if DEVICE.allocator() == "tuned":
-        return tuple(each for each in WORKLOADS if not each.series and (not QUICK or (each.quick and not each.real)))
-    return tuple(each for each in WORKLOADS if each.quick or not QUICK)
+        usual = [each for each in WORKLOADS if not QUICK or (each.quick and not each.real)]
+        return tuple(each for each in selected(usual) if not each.series)
+    return selected(each for each in WORKLOADS if each.quick or not QUICK)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "row" in metafunc.fixturenames:
         measuring = metafunc.config.getoption("benchmark_only")
-        workloads, blocks = (_selected(), BLOCKS) if measuring else ((SMOKE,), 1)
-        metafunc.parametrize("row", list(rows(COLUMNS[DEVICE.kind], DEVICE.caches, workloads, blocks)), ids=str)
+        workloads = _selected() if measuring else (SMOKE,)
+        found = rows(COLUMNS[DEVICE.kind], DEVICE.caches, workloads, blocks(measuring))
+        metafunc.parametrize("row", list(found), ids=str)
 
 
 @lru_cache(maxsize=1)
@@ -54,12 +56,15 @@ def _inputs_digest(workload: Workload) -> str:
     return digest.hexdigest()
 
 
+_NOTHING = Traffic(0, 0)
+
+
 @dataclass(frozen=True)
 class Measured:
     """What is found out about a row once, in its first block."""
 
     gate: gate.Gate
-    compulsory_bytes: int = 0
+    traffic: Traffic = _NOTHING
     peak_memory_bytes: int | None = None
     host_s: float | None = None
     seconds: float = 0.0  # that a call took
@@ -93,8 +98,8 @@ def _measure(row: Row, backend: Backend, inputs: Inputs, call: Callable[[], Any]
         host = DEVICE.host_seconds(call)
     except Exception as error:  # a row that breaks must not take the others with it
         return Measured(gate.Gate("ERROR", False, f"{type(error).__name__}: {error}"))
-    least = compulsory_bytes(inputs, row.direction, row.column.layout, DEVICE.line_bytes)
-    return Measured(found, least, peak, host, seconds)
+    moved = traffic(crop_reach(inputs), row.direction, row.column.layout, DEVICE.line_bytes)
+    return Measured(found, moved, peak, host, seconds)
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ def prepared(
         "block": row.block,
     }
     if run.is_over():
-        if row.block == 0:  # or it has the samples of an earlier block
+        if row.block == 0:  # or it has the samples of an earlier block or process
             unmeasured.append({**record, "status": "NO_TIME", "message": run.over})
         pytest.skip(run.over)
     try:
@@ -181,7 +186,8 @@ def prepared(
     found = measured[key]
     record |= asdict(found.gate) | {
         "peak_memory_bytes": found.peak_memory_bytes,
-        "compulsory_bytes": found.compulsory_bytes,
+        "compulsory_bytes": found.traffic.compulsory,
+        "requested_bytes": found.traffic.requested,
         "host_s": found.host_s,
     }
     if not found.gate.passed:
@@ -192,20 +198,14 @@ def prepared(
 
 @pytest.mark.benchmark(disable_gc=True, timer=DEVICE.timer)
 def bench_crop_and_resize(prepared: Prepared, benchmark: Any) -> None:
-    result: list[Any] = []
     record = prepared.record
 
-    def call() -> None:
-        result.append(prepared.call())
-
     def get_ready() -> None:
-        # Cleared between the rounds, so that every call finds the memory of the one before it given back.
-        result.clear()
         DEVICE.get_ready(record["cache"], record["host_s"] or 0.0)
 
     seconds = DEVICE.settle(prepared.call, prepared.seconds)
     exposed = DEVICE.exposed()
     benchmark.extra_info.update(record)
-    benchmark.pedantic(call, setup=get_ready, rounds=DEVICE.budget[QUICK].rounds(seconds))
+    clocks.timed(benchmark, prepared.call, DEVICE.budget[QUICK].rounds(seconds), get_ready)
     if exposed is not None:
         benchmark.extra_info["exposed"] = (DEVICE.exposed() or 0) - exposed

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -23,7 +23,7 @@ pytest.importorskip("skimage", reason="the photographs are scikit-image's")
 import torch
 
 from harness import clocks, detector_agreement, detectors, machine
-from harness.columns import BLOCKS
+from harness.columns import blocks
 from harness.gate import Gate
 
 QUICK = os.environ.get("QUICK") == "1"
@@ -34,7 +34,8 @@ PHOTOGRAPHS = ("coffee",)
 PARTS = ("whole", "poolers")
 DIRECTIONS = ("inference", "training")
 # Timed calls a block: the first one of a model, which is not timed, has warmed it up.
-ROUNDS = 2
+WHOLE = clocks.Rounds(2, "least")
+POOLERS = replace(clocks.QUICK, least=WHOLE.count)
 SIZE = "a small one of this project's for tests" if QUICK else "at its default sizes"
 SOURCE = (
     f"torchvision's model, {SIZE}, random weights, on scikit-image's photograph {' and '.join(PHOTOGRAPHS)}; a "
@@ -61,7 +62,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     models = SMALL if QUICK or not measuring else FULL_SIZE
     rows = [
         DetectorRow(block, model, direction, part, backend)
-        for block in range(BLOCKS if measuring else 1)
+        for block in blocks(measuring)
         for model, direction, part in product(models, DIRECTIONS, PARTS)
         for backend in (("torchvision", "roi_align") if block % 2 == 0 else ("roi_align", "torchvision"))
     ]
@@ -143,9 +144,8 @@ def bench_detector(detector_row: DetectorRow, benchmark: Any, run: Any, unmeasur
         pytest.fail(f"{row} may not be timed: {record['message']}", pytrace=False)
     call = _whole(row) if row.part == "whole" else _poolers(row)
     machine.give_back_memory()
-    rounds = clocks.QUICK.rounds(clocks.warm_up(call)) if row.part == "poolers" else ROUNDS
-    if row.part == "whole" and row.block == 0 and not benchmark.disabled:
+    rounds = POOLERS.rounds(clocks.warm_up(call)) if row.part == "poolers" else WHOLE
+    if row.part == "whole" and row.block == blocks(True)[0] and not benchmark.disabled:
         call()
     benchmark.extra_info.update(record)
-    result: list[Any] = []
-    benchmark.pedantic(lambda: result.append(call()), setup=result.clear, rounds=max(ROUNDS, rounds))
+    clocks.timed(benchmark, call, rounds)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import devices
+from harness import clocks, devices
 from harness.backends import MissingLibrary, load
 from harness.case import Direction
-from harness.columns import BLOCKS
+from harness.columns import blocks, selected
 from harness.gate import Gate
 from harness.roi_judge import judge
+from harness.roi_traffic import roi_reach
 from harness.roi_workloads import RATIOS, pyramid_inputs, roi_inputs
+from harness.traffic import Traffic, traffic
 from harness.workloads import SMOKE, WORKLOADS, Layout, Workload
 
 QUICK = os.environ.get("QUICK") == "1"
@@ -69,12 +71,12 @@ class RoiRow:
         return f"{self.workload.name}-{self.setting}-{self.direction}-{column}-{self.block}"
 
 
-def rows(workloads: tuple[Workload, ...], settings: tuple[str, ...], blocks: int) -> Iterator[RoiRow]:
+def rows(workloads: tuple[Workload, ...], settings: tuple[str, ...], blocks: Sequence[int]) -> Iterator[RoiRow]:
     """Blocks outermost, so that a slow minute hits every backend.
 
     The tuned allocator answers what fresh memory costs this project's operator; its slow peers run under the default.
     """
-    for block in range(blocks):
+    for block in blocks:
         columns = COLUMNS[DEVICE.kind][:: 1 if block % 2 == 0 else -1]
         for workload, setting, direction in product(workloads, settings, PLACES):
             for (backend, layout, directions), cache in product(columns, DEVICE.caches):
@@ -88,22 +90,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         chosen: tuple[Workload, ...] = ()  # a run of crop_and_resize's benchmarks: its files hold nothing else
     elif measuring:
         # A quick run leaves the real input, whose making takes longest, to the default allocator.
-        left_out = {each for each in WORKLOADS if each.series or (QUICK and not each.quick)}
+        left_out = {each for each in WORKLOADS if QUICK and not each.quick}
         left_out |= {each for each in WORKLOADS if QUICK and each.real and DEVICE.allocator() == "tuned"}
-        chosen = tuple(each for each in WORKLOADS if each not in left_out)
+        usual = (each for each in WORKLOADS if each not in left_out)
+        chosen = tuple(each for each in selected(usual) if not each.series)
     else:
         chosen = (SMOKE,)
-    blocks = BLOCKS if measuring else 1
+    own_blocks = blocks(measuring)
     if "roi_row" in metafunc.fixturenames:
         settings = tuple(RATIOS)[:1] if measuring and QUICK else tuple(RATIOS)
-        metafunc.parametrize("roi_row", list(rows(chosen, settings, blocks)), ids=str)
+        metafunc.parametrize("roi_row", list(rows(chosen, settings, own_blocks)), ids=str)
     if "pooler" in metafunc.fixturenames:
         order = [
             (block, name)
-            for block in range(blocks)
+            for block in own_blocks
             for name in (("roi_align", "torchvision") if block % 2 == 0 else ("torchvision", "roi_align"))
         ]
-        wanted = MEASURING and measuring and DEVICE.allocator() != "tuned"
+        everything = "BENCH_WORKLOADS" not in os.environ
+        wanted = MEASURING and measuring and DEVICE.allocator() != "tuned" and everything
         metafunc.parametrize(("block", "pooler"), order if wanted else [])
         metafunc.parametrize("cache", DEVICE.caches)
 
@@ -118,6 +122,7 @@ class Passed:
 
     gate: Gate
     peak_memory_bytes: int | None
+    traffic: Traffic
 
 
 @pytest.fixture(scope="session")
@@ -142,15 +147,9 @@ def _check(row: RoiRow, got: Any, before: Gate | None, passed: dict[RoiRow, Pass
 
 
 def _timed(benchmark: Any, call: Callable[[], Any], cache: str) -> list[float]:
-    """The samples of a call; each result is freed before the next call, for every backend alike."""
-    result: list[Any] = []
+    """The samples of a call."""
     seconds, host_s = DEVICE.settle(call, 0.0), DEVICE.host_seconds(call) or 0.0
-
-    def get_ready() -> None:
-        result.clear()
-        DEVICE.get_ready(cache, host_s)
-
-    benchmark.pedantic(lambda: result.append(call()), setup=get_ready, rounds=BUDGET.rounds(seconds))
+    clocks.timed(benchmark, call, BUDGET.rounds(seconds), lambda: DEVICE.get_ready(cache, host_s))
     return [] if benchmark.disabled else list(benchmark.stats.stats.data)
 
 
@@ -177,7 +176,7 @@ def bench_roi_align(
         "boxes": len(inputs.boxes),
     }  # fmt: skip
     if run.is_over():
-        if row.block == 0:  # or it has the samples of an earlier block
+        if row.block == 0:  # or it has the samples of an earlier block or process
             unmeasured.append({**record, "status": "NO_TIME", "message": run.over})
         pytest.skip(run.over)
     try:
@@ -199,9 +198,14 @@ def bench_roi_align(
             unmeasured.append({**record, **asdict(gate)})
             pytest.fail(f"{row} may not be timed: {gate.status}. {gate.message}", pytrace=False)
         own = row.backend.startswith("roi_align")
-        passed[first] = Passed(gate, DEVICE.peak_memory_bytes(call) if own else None)
+        moved = traffic(roi_reach(inputs), row.direction, row.layout, DEVICE.line_bytes)
+        passed[first] = Passed(gate, DEVICE.peak_memory_bytes(call) if own else None, moved)
     found = passed[first]
-    benchmark.extra_info.update({**record, **asdict(found.gate), "peak_memory_bytes": found.peak_memory_bytes})
+    record |= {
+        **asdict(found.gate), "peak_memory_bytes": found.peak_memory_bytes,
+        "compulsory_bytes": found.traffic.compulsory, "requested_bytes": found.traffic.requested,
+    }  # fmt: skip
+    benchmark.extra_info.update(record)
     column = f"{row.backend} {row.layout}"
     key = _work(f"{row.workload.name}, {row.setting}", row.cache), row.direction, column
     times.setdefault(key, []).extend(_timed(benchmark, call, row.cache))

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import devices, machine
-from harness.columns import SCHEMA
+from harness import conditions, devices, machine
+from harness.columns import SCHEMA, process
 from harness.gate import Gate
 
 _UNMEASURED = pytest.StashKey[list[dict[str, Any]]]()
 _TIMES = pytest.StashKey[dict[tuple[str, str, str], list[float]]]()
+# The state of the machine before the first row.
+_BEFORE = pytest.StashKey[dict[str, Any]]()
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,19 @@ def run(request: pytest.FixtureRequest) -> Run:
     missing = device.why_not()
     if missing is not None:
         pytest.skip(missing)
+    bandwidth = device.copy_gbps() if measuring else float("nan")
+    # After a copy: an idle machine has lowered its clocks.
+    request.config.stash[_BEFORE] = conditions.state(device.kind)
     return Run(
         record={
             "schema": SCHEMA,
+            "process": process(),
             "run": os.environ.get("BENCH_RUN", now),
             "kind": "quick" if os.environ.get("QUICK") == "1" else "full",
             "device": device.name(),
             "allocator": device.allocator(),
             "threads": machine.threads(),
-            "copy_gbps": device.copy_gbps() if measuring else float("nan"),
+            "copy_gbps": bandwidth,
             "clock": device.clock,
         },
         limit_s=float(os.environ.get("BENCH_SECONDS", "inf")),
@@ -124,5 +130,11 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     output_json["unmeasured"] = config.stash[_UNMEASURED]
+    if _BEFORE in config.stash:
+        output_json["conditions"] = {
+            "process": process(),
+            "before": config.stash[_BEFORE],
+            "after": conditions.state(devices.chosen().kind),
+        }
     for benchmark in output_json["benchmarks"]:
         benchmark["params"] = {"row": benchmark["param"]}  # else the repr of an object, addresses included

@@ -1,0 +1,181 @@
+"""The state of the machine before and after a process measured, and what in it makes figures doubtful.
+
+A time says nothing about who else was at work. What can be told from outside is therefore stored beside the figures:
+the load, how much of the cores a hypervisor or other processes took, the clocks, whether something was throttled, and
+who else was on the GPU. `warnings` reads it, with the rows themselves, and says in words what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+_CPU = Path("/sys/devices/system/cpu")
+# Beyond this part of their median, medians of processes do not belong to a quiet machine.
+SPREAD = 0.10
+# A clock that is this part lower after the run than before it.
+CLOCK = 0.10
+# The part of the machine's time that others may have had without a word.
+TAKEN = 0.05
+_GPU_FIELDS = {
+    "sm_mhz": "clocks.sm",
+    "memory_mhz": "clocks.mem",
+    "temperature_c": "temperature.gpu",
+    "power_w": "power.draw",
+    "throttle_reasons": "clocks_throttle_reasons.active",
+}
+# Bits of NVML's reasons that slow a kernel down: a power cap, and slowdowns by hardware and by temperature. The others
+# are an idle GPU, clocks that somebody set, and the like.
+_SLOWED = 0x4 | 0x8 | 0x20 | 0x40 | 0x80
+
+
+def state(kind: str) -> dict[str, Any]:
+    """What can be told of a machine now, for JSON; what cannot be told is left out.
+
+    kind: "cpu" or "cuda", whose own part is under "gpu".
+    """
+    found: dict[str, Any] = {"load": os.getloadavg()[0], "ticks": _ticks(), "own_s": sum(os.times()[:4])}
+    clocks = [float(each) for each in re.findall(r"^cpu MHz\s*: ([\d.]+)$", _text(Path("/proc/cpuinfo")), re.M)]
+    if clocks:
+        found["mhz"] = max(clocks)  # the core that asks is at work; idle ones have slowed down
+    governor = _text(_CPU / "cpu0/cpufreq/scaling_governor").strip()
+    if governor:
+        found["governor"] = governor
+    throttled = [_text(path) for path in sorted(_CPU.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))]
+    if throttled:
+        found["throttled"] = sum(int(each or 0) for each in throttled)
+    if kind == "cuda":
+        found["gpu"] = _gpu()
+    return found
+
+
+def _ticks() -> dict[str, int]:
+    """Since the machine started, in hundredths of a second over all cores: work of anybody's, what the hypervisor gave
+    to other machines, and all there was."""
+    fields = [int(each) for each in _text(Path("/proc/stat")).partition("\n")[0].split()[1:9]]
+    if len(fields) < 8:
+        return {}
+    return {"busy": sum(fields[:3]) + fields[5] + fields[6], "stolen": fields[7], "all": sum(fields)}
+
+
+def _gpu() -> dict[str, Any]:
+    values = _nvidia_smi(f"--query-gpu={','.join(_GPU_FIELDS.values())}")
+    found: dict[str, Any] = {}
+    for name, value in zip(_GPU_FIELDS, values[0] if values else (), strict=False):
+        with contextlib.suppress(ValueError):  # "[N/A]"
+            found[name] = int(value, 16) if value.startswith("0x") else float(value)
+    own = str(os.getpid())
+    found["other_processes"] = sum(line[0] != own for line in _nvidia_smi("--query-compute-apps=pid"))
+    return found
+
+
+def _nvidia_smi(query: str) -> list[list[str]]:
+    """The cells of its answer, no lines where there is none."""
+    command = ["nvidia-smi", query, "--format=csv,noheader,nounits", "--id=0"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def warnings(conditions: list[dict[str, Any]], rows: pd.DataFrame, cores: int) -> list[str]:
+    """What makes a run's figures doubtful, and what to do about it, as sentences; none if nothing is known to.
+
+    conditions  what each process found and left: {"process", "before", "after"}, each a `state`.
+    rows        the run's lines of results.throughput.
+    cores       that a process of the run may use.
+    """
+    said = [*_of_cores(conditions, cores), *_of_clocks(conditions), *_of_gpu(conditions)]
+    timed = rows[rows.median_s.notna()]
+    interrupted = timed[timed.interruptions.fillna(0) * 2 >= timed.samples]
+    if len(interrupted):
+        said.append(
+            f"In {len(interrupted)} of {len(timed)} rows a call in two was interrupted by other work "
+            f"({_name(interrupted.iloc[0])}, for one), and its time may be the scheduler's: stop that work, or set "
+            "OMP_NUM_THREADS to the number of cores that it leaves free."
+        )
+    wide = timed[timed.spread > SPREAD]
+    if len(wide):
+        widest = wide.loc[wide.spread.idxmax()]
+        said.append(
+            f"In {len(wide)} of {len(timed)} rows the processes are more than {SPREAD:.0%} apart (most in "
+            f"{_name(widest)}: {widest.spread:.0%}): have more --processes, or a machine to yourself with a fixed "
+            "clock rate."
+        )
+    return said
+
+
+def _of_cores(conditions: list[dict[str, Any]], cores: int) -> list[str]:
+    said = []
+    load = max((each["before"]["load"] for each in conditions if "load" in each["before"]), default=0.0)
+    if load > cores:
+        said.append(
+            f"The load was {load:.1f} before a process began, on {cores} cores: other work was there. Stop it, or "
+            "measure when the machine is quiet."
+        )
+    stolen = others = 0.0
+    for each in conditions:
+        before, after = each["before"].get("ticks"), each["after"].get("ticks")
+        if before and after and after["all"] > before["all"]:
+            span = after["all"] - before["all"]
+            own = (each["after"]["own_s"] - each["before"]["own_s"]) * os.sysconf("SC_CLK_TCK")
+            stolen = max(stolen, (after["stolen"] - before["stolen"]) / span)
+            others = max(others, (after["busy"] - before["busy"] - own) / span)
+    if stolen > TAKEN:
+        said.append(
+            f"Other virtual machines had up to {stolen:.0%} of this one's cores while it measured: compare ratios of "
+            "one run only, or rent a machine that is not shared."
+        )
+    if others > TAKEN:
+        said.append(
+            f"Other processes had up to {others:.0%} of the machine's cores while it measured: stop them, or measure "
+            "when the machine is quiet."
+        )
+    return said
+
+
+def _of_clocks(conditions: list[dict[str, Any]]) -> list[str]:
+    said = []
+    fell = [1 - each["after"]["mhz"] / each["before"]["mhz"] for each in conditions if "mhz" in each["before"]]
+    if max(fell, default=0.0) > CLOCK:
+        said.append(
+            f"The clock of the cores was {max(fell):.0%} lower after a process than before it: fix the clock rate (the "
+            "governor performance, no boost), or read ratios only."
+        )
+    if any(each["after"].get("throttled", 0) > each["before"].get("throttled", 0) for each in conditions):
+        said.append("The cores were throttled by their temperature while they measured: cool the machine.")
+    return said
+
+
+def _of_gpu(conditions: list[dict[str, Any]]) -> list[str]:
+    states = [each[when]["gpu"] for each in conditions for when in ("before", "after") if "gpu" in each[when]]
+    said = []
+    others = max((state.get("other_processes", 0) for state in states), default=0)
+    if others:
+        said.append(f"{others} other processes were on the GPU: it is to be the benchmark's alone.")
+    reasons = [state["throttle_reasons"] & _SLOWED for state in states if "throttle_reasons" in state]
+    if any(reasons):
+        said.append(
+            f"The GPU was slowed down by its power cap or its temperature (reasons {max(reasons):#x}): cool it, or "
+            "lock its clocks below that (nvidia-smi --lock-gpu-clocks)."
+        )
+    return said
+
+
+def _name(row: pd.Series) -> str:
+    setting = f" {row.setting}" if row.setting else ""
+    return f"{row.op}{setting} {row.workload} {row.direction} {row.backend} {row.layout}"
