@@ -1,34 +1,175 @@
-"""What several devices say of the same workloads: this project's times side by side, and whether the bits agree."""
+"""What several devices say of the same workloads: their times, ratios to one of them, and whether the bits agree."""
 
 from __future__ import annotations
 
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
-from harness.report.tables import DIRECTIONS, DTYPES, OURS, Table, column, milliseconds
+from harness.report.marks import of, of_line
+from harness.report.tables import (
+    BENCHES,
+    CALLS,
+    DIRECTIONS,
+    DTYPES,
+    LAUNCH_BOUND,
+    LAYOUTS,
+    OURS,
+    Table,
+    milliseconds,
+)
+
+# Together these are one piece of work, whoever does it.
+_WORK = ["bench", "setting", "op", "workload", "direction", "dtype"]
+# Over the workloads of one of these a mean is taken.
+_FAMILY = ["bench", "op", "setting", "direction", "dtype"]
+# Fewer workloads than this say nothing of how others of their kind would do.
+LEAST_WORKLOADS = 3
 
 
-def side_by_side(table: pd.DataFrame) -> Table | None:
-    """Per workload and direction each device's best median time in float32, and the column that has it."""
-    part = table[table.backend.isin(OURS) & (table.dtype == "float32") & (table.series == "") & table.median_s.notna()]
-    # On a GPU what counts is the time on data that has to be fetched.
-    part = part[part.cache != "hot"]
-    devices = sorted(set(part.device))
-    best = part.loc[part.groupby(["workload", "direction", "device"], sort=False).median_s.idxmin()]
-    rows = []
-    for direction, name in DIRECTIONS.items():
-        for workload, lines in best[best.direction == direction].groupby("workload", sort=False):
+class UnknownDevice(ValueError):
+    """A device was asked for of which there are no results; the sentence says which there are."""
+
+
+def chosen(table: pd.DataFrame, baseline: str | None) -> str | None:
+    """The device that ratios are to, by default the first one by name; UnknownDevice if it has no results."""
+    devices = sorted(set(map(str, table.device)))
+    if baseline is not None and baseline not in devices:
+        there = ", ".join(devices) or "none"
+        raise UnknownDevice(
+            f"--baseline is {baseline!r}, and there are no results of such a device; there are results of {there}."
+        )
+    return baseline if baseline is not None else next(iter(devices), None)
+
+
+def best(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Per work and device the row of this project with the least median time, where several devices have one.
+
+    times_as_fast is the baseline's best time over this one's, NaN where the baseline has none. Of a GPU only times on a
+    cold cache count: those on data that has to be fetched.
+    """
+    own = table[table.backend.isin(OURS) & (table.series == "") & table.median_s.notna() & (table.cache != "hot")]
+    found = own.loc[own.groupby([*_WORK, "device"], sort=False).median_s.idxmin()]
+    found = found[found.groupby(_WORK).device.transform("nunique") > 1]
+    of_baseline = found[found.device == baseline].set_index(_WORK).median_s
+    base_s = of_baseline.reindex(pd.MultiIndex.from_frame(found[_WORK])).to_numpy()
+    compared: pd.DataFrame = found.assign(times_as_fast=base_s / found.median_s)
+    return compared
+
+
+def side_by_side(table: pd.DataFrame, baseline: str) -> list[Table]:
+    """Per benchmark and type: each device's best time of every workload, and how many times as fast that is."""
+    every = best(table, baseline)
+    made = []
+    for bench in BENCHES:
+        for dtype in DTYPES:
+            part = every[(every.bench == bench) & (every.dtype == dtype)]
+            if len(part):
+                made.append(_side_by_side(part, f"{bench}, {dtype}", baseline))
+    return made
+
+
+def _side_by_side(part: pd.DataFrame, what: str, baseline: str) -> Table:
+    devices = _devices(part, baseline)
+    rows, marks = [], []
+    for direction, name in CALLS.items():
+        works = part[part.direction == direction].groupby(["workload", "setting"], sort=False)
+        for (workload, setting), lines in works:
             cells = {line.device: _time(line) for line in lines.itertuples()}
-            if len(cells) > 1:
-                rows.append((str(workload), name, *(cells.get(device, "") for device in devices)))
-    caption = "Devices side by side: roi_align's best median time in float32, a GPU's with a cold cache"
-    return Table(caption, ("workload", "direction", *devices), tuple(rows)) if rows else None
+            told = ", ".join(filter(None, (str(workload), str(setting))))
+            rows.append((told, name, *(cells.get(device, "") for device in devices)))
+            marks.append({"direction": direction})
+    caption = (
+        f"Devices side by side, {what}: roi_align's best median time, a GPU's with a cold cache, and how many times as "
+        f"fast as {baseline} that is"
+    )
+    header = ("workload", "direction", *devices)
+    columns = ({}, {}, *({"device": device} for device in devices))
+    return Table(caption, header, tuple(rows), _about(part), columns, tuple(marks))
+
+
+def _devices(part: pd.DataFrame, baseline: str) -> list[str]:
+    """The baseline first."""
+    return sorted(set(part.device), key=lambda device: (device != baseline, device))
+
+
+def _about(part: pd.DataFrame) -> dict[str, str]:
+    """A best column has whatever layout is best: none can be asked for."""
+    return {name: values for name, values in of(part).items() if name != "layout"}
 
 
 def _time(line: Any) -> str:
-    return f"{milliseconds(line.median_s)} ms ({column(line.backend, line.layout).removeprefix('roi_align, ')})"
+    """As in "12.3 ms, NCHW (1.45x)"."""
+    bound = f", {LAUNCH_BOUND}" if line.launch_bound else ""
+    ratio = f" ({line.times_as_fast:.2f}x)" if np.isfinite(line.times_as_fast) else ""
+    return f"{milliseconds(line.median_s)} ms, {LAYOUTS.get(line.layout, line.layout)}{bound}{ratio}"
+
+
+def families(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Per family and device other than the baseline the geometric mean of times_as_fast over the workloads.
+
+    A family is an operator with its setting, direction and type. Columns: bench, op, setting, direction, dtype, device,
+    workloads, times_as_fast, low, high. low and high enclose 95 % of the bootstrapped means over the workloads, NaN for
+    fewer than LEAST_WORKLOADS. Work that is a mere launch on either device has no part.
+    """
+    every = best(table, baseline)
+    launches = every[every.launch_bound].set_index(_WORK).index
+    work = pd.MultiIndex.from_frame(every[_WORK])
+    part = every[~work.isin(launches) & (every.device != baseline) & every.times_as_fast.notna()]
+    rows = [
+        (*key, len(lines), *_mean(np.log(lines.times_as_fast.to_numpy(dtype=float))))
+        for key, lines in part.groupby([*_FAMILY, "device"], sort=False)
+    ]
+    made: pd.DataFrame = pd.DataFrame(rows, columns=[*_FAMILY, "device", "workloads", "times_as_fast", "low", "high"])
+    return made
+
+
+def _mean(logs: Any) -> tuple[float, float, float]:
+    """The geometric mean and its interval, the same ones each time."""
+    mean = float(np.exp(logs.mean()))
+    if len(logs) < LEAST_WORKLOADS:
+        return mean, float("nan"), float("nan")
+    # Percentiles stay finite where all ratios are equal.
+    found = stats.bootstrap((logs,), np.mean, method="percentile", rng=np.random.default_rng(0))
+    interval = found.confidence_interval
+    return mean, float(np.exp(interval.low)), float(np.exp(interval.high))
+
+
+def geomeans(table: pd.DataFrame, baseline: str) -> Table | None:
+    """The families, a column for each device other than the baseline."""
+    found = families(table, baseline)
+    if found.empty:
+        return None
+    devices = _devices(found, baseline)
+    rows, marks = [], []
+    for bench in BENCHES:
+        for key, lines in found[found.bench == bench].groupby(_FAMILY[1:], sort=False):
+            op, setting, direction, dtype = map(str, key)
+            cells = {line.device: _interval(line) for line in lines.itertuples()}
+            told = ", ".join(filter(None, (op, setting, CALLS[direction].lower(), dtype)))
+            rows.append((told, *(cells.get(device, "") for device in devices)))
+            marks.append(of_line(next(lines.itertuples()), "op", "direction", "dtype"))
+    caption = (
+        f"Times as fast as {baseline}: geometric mean over the workloads that are not {LAUNCH_BOUND}, with what "
+        "encloses 95 % of its bootstrap over those workloads (it tells how much workloads differ, not how noisy times "
+        "are), and their number"
+    )
+    columns = ({}, *({"device": device} for device in devices))
+    about = {"device": " ".join(devices), **{name: _all(marks, name) for name in ("op", "direction", "dtype")}}
+    return Table(caption, ("family", *devices), tuple(rows), about, columns, tuple(marks))
+
+
+def _all(marks: list[dict[str, str]], name: str) -> str:
+    return " ".join(dict.fromkeys(each[name] for each in marks))
+
+
+def _interval(line: Any) -> str:
+    if not np.isfinite(line.low):
+        return f"{line.times_as_fast:.2f}x (too few for an interval; {line.workloads})"
+    return f"{line.times_as_fast:.2f}x ({line.low:.2f} to {line.high:.2f}; {line.workloads})"
 
 
 def agreement(table: pd.DataFrame) -> Table | None:
@@ -38,7 +179,7 @@ def agreement(table: pd.DataFrame) -> Table | None:
     other inputs, as their own convolutions make them, nothing can be said.
     """
     part = table[table.backend.isin(OURS) & (table.compared.fillna(0) > 0) & table.digest.notna()]
-    rows = []
+    rows, marks = [], []
     for devices in combinations(sorted(set(part.device)), 2):
         for direction, name in DIRECTIONS.items():
             for dtype in DTYPES:
@@ -51,8 +192,10 @@ def agreement(table: pd.DataFrame) -> Table | None:
                     told = (_names(same & (digests > 1)), _names(shared & ~same))
                     equal = f"{int((same & (digests == 1)).sum())}"
                     rows.append((", ".join(devices), f"{name}, {dtype}", equal, *told))
+                    marks.append({"device": " ".join(devices), "direction": direction, "dtype": dtype})
     header = ("devices", "result", "workloads with equal bits", "with other bits", "with other inputs")
-    return Table("Whether devices agree in every bit", header, tuple(rows)) if rows else None
+    caption = "Whether devices agree in every bit"
+    return Table(caption, header, tuple(rows), _about(part), row_marks=tuple(marks)) if rows else None
 
 
 def _names(chosen: pd.Series) -> str:

@@ -11,7 +11,20 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from harness.report.tables import CACHES, DIRECTIONS, DTYPES, LAUNCH_BOUND, Table, column, columns, geomean, mean, peer
+from harness.report.tables import (
+    CACHES,
+    DIRECTIONS,
+    DTYPES,
+    LAUNCH_BOUND,
+    OURS,
+    Table,
+    about,
+    column,
+    columns,
+    geomean,
+    mean,
+    peer,
+)
 
 
 def means(table: pd.DataFrame, device: str) -> list[Table]:
@@ -62,12 +75,14 @@ def _by_column(part: pd.DataFrame, caption: str, cell: Callable[[pd.DataFrame], 
         for cache in CACHES
         if ((part.direction == direction) & (part.cache == cache)).any()
     ]
-    rows = []
+    rows, of_rows = [], []
     for dtype in DTYPES:
         of_dtype = part[part.dtype == dtype]
         for backend, layout in columns(of_dtype):
             lines = of_dtype[(of_dtype.backend == backend) & (of_dtype.layout == layout)]
             cells = (cell(lines[(lines.direction == direction) & (lines.cache == cache)]) for direction, cache in kinds)
             rows.append((f"{column(backend, layout)}, {dtype}", *cells))
+            of_rows.append({"dtype": dtype, **({"layout": layout} if backend in OURS else {})})
     header = ("", *(f"{DIRECTIONS[direction]}{CACHES[cache]}" for direction, cache in kinds))
-    return Table(caption, header, tuple(rows))
+    of_columns = ({}, *({"direction": direction} for direction, _ in kinds))
+    return Table(caption, header, tuple(rows), about(part), of_columns, tuple(of_rows))

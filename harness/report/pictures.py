@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib
@@ -19,9 +19,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.report import tables
+from harness.report.marks import Marks
 
-_INK = "#010203"  # drawn in this colour, then replaced by the page's
-_COLOURS = {
+INK = "#010203"  # drawn in this colour, then replaced by the page's
+COLOURS = {
     ("roi_align", "contiguous"): "#3b82c4",
     ("roi_align", "channels_last"): "#1aa37a",
     ("tensorflow", "channels_last"): "#e08a1e",
@@ -35,16 +36,16 @@ _COLOURS = {
     ("grid_sample_cuda", "contiguous"): "#e08a1e",
     ("grid_sample_cuda_compiled", "contiguous"): "#c9b037",
 }
-_STYLE: Any = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "roi_align",
     "font.family": "sans-serif",
     "font.size": 9,
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
@@ -52,11 +53,12 @@ _STYLE: Any = {
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG element, what it shows in one sentence, and what a reader who cannot see it is told."""
+    """An SVG element, what it shows in one sentence, what a reader who cannot see it is told, and what it is about."""
 
     svg: str
     caption: str
     alternative: str
+    marks: Marks = field(default_factory=dict)
 
 
 def ratios(view: pd.DataFrame, direction: str) -> Picture | None:
@@ -88,16 +90,16 @@ def _bars(part: pd.DataFrame, value: str, caption: str, label: str, *, logarithm
     bound = dict(zip(part.workload, part.launch_bound, strict=True))
     workloads = list(bound)
     names = [f"{name}, {tables.LAUNCH_BOUND}" if bound[name] else name for name in workloads]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7, 0.6 + 0.22 * len(workloads) * (len(pairs) + 0.8)), layout="constrained")
         axes: Axes = figure.subplots()
         height = 0.8 / len(pairs)
         for place, pair in enumerate(pairs):
             lines = part[(part.backend == pair[0]) & (part.layout == pair[1])].set_index("workload")[value]
             where = [workloads.index(workload) + (place + 0.5) * height - 0.4 for workload in lines.index]
-            bars = axes.barh(where, lines, height * 0.9, color=_COLOURS.get(pair), label=columns[place])
+            bars = axes.barh(where, lines, height * 0.9, color=COLOURS.get(pair), label=columns[place])
             axes.bar_label(bars, [f" {each:.2f}" for each in lines], fontsize=7)
-        axes.axvline(1, color=_INK, linewidth=0.8)
+        axes.axvline(1, color=INK, linewidth=0.8)
         if logarithmic:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
@@ -105,12 +107,12 @@ def _bars(part: pd.DataFrame, value: str, caption: str, label: str, *, logarithm
         axes.invert_yaxis()
         axes.set_xlabel(label)
         figure.legend(loc="outside upper center", ncols=min(4, len(pairs)), frameon=False, fontsize=8)
-        svg = _svg(figure)
+        svg = svg_of(figure)
     said = [
         f"{line.workload}, {columns[pairs.index((str(line.backend), str(line.layout)))]}: {getattr(line, value):.2f}"
         for line in part.itertuples()
     ]
-    return Picture(svg, caption, f"{caption}. {'; '.join(said)}.")
+    return Picture(svg, caption, f"{caption}. {'; '.join(said)}.", tables.about(part))
 
 
 def scaling(view: pd.DataFrame, kind: str, direction: str) -> Picture | None:
@@ -121,13 +123,13 @@ def scaling(view: pd.DataFrame, kind: str, direction: str) -> Picture | None:
     pairs = tables.columns(part)
     caption = f"{tables.title(part, direction)}: time over the number of {tables.SERIES[kind]}"
     said = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7, 3.4), layout="constrained")
         axes: Axes = figure.subplots()
         for pair in pairs:
             lines = part[(part.backend == pair[0]) & (part.layout == pair[1])].sort_values("size")
             name = tables.column(*pair)
-            axes.loglog(lines["size"], lines.median_s * 1e3, marker="o", color=_COLOURS.get(pair), label=name)
+            axes.loglog(lines["size"], lines.median_s * 1e3, marker="o", color=COLOURS.get(pair), label=name)
             said.append(
                 f"{name}: from {tables.milliseconds(lines.median_s.iloc[0])} ms at {int(lines['size'].iloc[0]):,} "
                 f"to {tables.milliseconds(lines.median_s.iloc[-1])} ms at {int(lines['size'].iloc[-1]):,}"
@@ -136,11 +138,11 @@ def scaling(view: pd.DataFrame, kind: str, direction: str) -> Picture | None:
         axes.set_ylabel("median time, ms")
         axes.grid(alpha=0.3)
         figure.legend(loc="outside upper center", ncols=min(4, len(pairs)), frameon=False, fontsize=8)
-        svg = _svg(figure)
-    return Picture(svg, caption, f"{caption}. {'; '.join(said)}.")
+        svg = svg_of(figure)
+    return Picture(svg, caption, f"{caption}. {'; '.join(said)}.", tables.about(part))
 
 
-def _svg(figure: Figure) -> str:
+def svg_of(figure: Figure) -> str:
     """The figure as an SVG element without a ground, a date, or a mention of any other document."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -154,4 +156,4 @@ def _svg(figure: Figure) -> str:
     svg = re.sub(
         r'(<svg[^>]*?) width="[^"]*" height="[^"]*"|(<svg[^>]*?) height="[^"]*" width="[^"]*"', r"\1\2", svg, count=1
     )
-    return svg.replace(_INK, "currentColor")
+    return svg.replace(INK, "currentColor")

@@ -6,15 +6,10 @@ import numpy as np
 import pandas as pd
 
 from harness.report import tables
-from harness.report.tables import DIRECTIONS, Table, column, milliseconds, names
+from harness.report.tables import CALLS, DIRECTIONS, Table, about, column, column_marks, milliseconds, names
 
-# What is timed of a detector, and what of a pyramid, as a reader is told.
+# What is timed of a detector, as a reader is told.
 _PARTS = {"whole": "", "poolers": ", its poolers alone"}
-_CALLS = {
-    "inference": "inference",
-    "training": "training step",
-    **{key: name.lower() for key, name in DIRECTIONS.items()},
-}
 
 
 def settings(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -37,7 +32,7 @@ def means(table: pd.DataFrame, device: str) -> Table | None:
     if not any(len(part) for part in compared):
         return None
     every = pd.concat(compared)
-    rows = []
+    rows, of_rows = [], []
     for part in compared:
         for direction, name in DIRECTIONS.items():
             lines = part[part.direction == direction]
@@ -46,10 +41,12 @@ def means(table: pd.DataFrame, device: str) -> Table | None:
                 # A peer may refuse a workload in one setting and not in another.
                 told = f"{name}, {part.setting.iloc[0]}, {lines.workload.nunique()} workloads"
                 rows.append((told, *(tables.mean(of) for of in each)))
+                of_rows.append({"direction": direction})
     caption = (
         f"{device}: roi_align, times as fast as {tables.peer(every)} in the same run, geometric means (least, most)"
     )
-    return Table(caption, ("", *names(every)), tuple(rows))
+    of_columns = column_marks(tables.columns(every))
+    return Table(caption, ("", *names(every)), tuple(rows), about(every), of_columns, tuple(of_rows))
 
 
 def pyramids(table: pd.DataFrame, device: str) -> Table | None:
@@ -67,14 +64,15 @@ def detectors(table: pd.DataFrame, device: str) -> Table | None:
 
 def _before_and_after(part: pd.DataFrame, caption: str) -> Table | None:
     """Per call the peer's median time and ours, how far samples spread, and how many times as fast ours is."""
-    rows, told = [], []
+    rows, of_rows, told = [], [], []
     for (workload, setting, direction), lines in part.groupby(["workload", "setting", "direction"], sort=False):
         before = lines[lines.backend == lines.peer]
         for after in lines[lines.backend != lines.peer].itertuples():
             if before.empty or not np.isfinite([before.median_s.iloc[0], after.median_s]).all():
                 continue
-            call = f"{workload}{_PARTS.get(str(setting), f', {setting}')}, {_CALLS[str(direction)]}"
+            call = f"{workload}{_PARTS.get(str(setting), f', {setting}')}, {CALLS[str(direction)].lower()}"
             rows.append((call, _spread(before.iloc[0]), _spread(after), f"{after.ratio_to_peer:.2f}x"))
+            of_rows.append({"direction": str(direction)})
             if after.message:
                 told.append(f" {workload}: {after.message}.")
     if not rows:
@@ -83,7 +81,7 @@ def _before_and_after(part: pd.DataFrame, caption: str) -> Table | None:
     peer = tables.peer(part)
     header = ("", f"{peer}, ms (p05 to p95; calls)", f"{ours}, ms (p05 to p95; calls)", "times as fast")
     compared = f". Compared before:{''.join(dict.fromkeys(told))}" if told else ""
-    return Table(f"{caption}: median times{compared}", header, tuple(rows))
+    return Table(f"{caption}: median times{compared}", header, tuple(rows), about(part), row_marks=tuple(of_rows))
 
 
 def _spread(line: pd.Series) -> str:

@@ -5,15 +5,19 @@ A table shows one view of a device's rows: one type of image and one state of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from harness import backends
 from harness.columns import OURS as OURS
+from harness.report import marks
+from harness.report.marks import Marks
 
 DIRECTIONS = {"forward": "Forward", "grad_image": "Gradient of the image", "grad_boxes": "Gradient of the boxes"}
+# What is timed of a detector besides.
+CALLS = {**DIRECTIONS, "inference": "Inference", "training": "Training step"}
 # What others' columns are called, in the order in which they stand after OURS.
 OTHERS = {
     "tensorflow": "TensorFlow",
@@ -38,11 +42,18 @@ _ORDER = [*OURS, *OTHERS]
 
 @dataclass(frozen=True)
 class Table:
-    """A caption, a header, and rows of cells, the first of which is the row's own header."""
+    """A caption, a header, and rows of cells, the first of which is the row's own header.
+
+    marks           what the whole table is about, see marks.py.
+    column_marks    the same of each cell of the header, row_marks of each row; () if there are none.
+    """
 
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    marks: Marks = field(default_factory=dict)
+    column_marks: tuple[Marks, ...] = ()
+    row_marks: tuple[Marks, ...] = ()
 
 
 def column(backend: str, layout: str, bench: str = "crop_and_resize") -> str:
@@ -56,6 +67,16 @@ def column(backend: str, layout: str, bench: str = "crop_and_resize") -> str:
 def names(table: pd.DataFrame) -> list[str]:
     """What the columns of a table are called, in their order."""
     return [column(*pair, str(table.bench.iloc[0])) for pair in columns(table)]
+
+
+def about(table: pd.DataFrame) -> Marks:
+    """What a table of these rows is about."""
+    return marks.of(table, table.backend.isin(OURS))
+
+
+def column_marks(pairs: list[tuple[str, str]]) -> tuple[Marks, ...]:
+    """The marks of a header that names the rows, and then each of these columns: this project's have a layout."""
+    return ({}, *({"layout": layout} if backend in OURS else {} for backend, layout in pairs))
 
 
 def columns(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -113,7 +134,8 @@ def times(view: pd.DataFrame, direction: str) -> Table | None:
     compared = (
         f", and how many times as fast as {peer(part)} in the same run" if part.ratio_to_peer.notna().any() else ""
     )
-    return Table(f"{title(part, direction)}: median time{compared}", ("workload", *names(part)), tuple(rows))
+    caption = f"{title(part, direction)}: median time{compared}"
+    return Table(caption, ("workload", *names(part)), tuple(rows), about(part), column_marks(pairs))
 
 
 def _times(lines: pd.DataFrame, pairs: list[tuple[str, str]]) -> tuple[str, ...]:
@@ -135,7 +157,7 @@ def means(table: pd.DataFrame, device: str) -> Table:
         f"{device}: times as fast as {peer(table)} in the same run, geometric mean of {workloads} workloads "
         "(least, most)"
     )
-    return Table(caption, ("", *(column(*pair) for pair in pairs)), tuple(rows))
+    return Table(caption, ("", *(column(*pair) for pair in pairs)), tuple(rows), about(table), column_marks(pairs))
 
 
 def mean(lines: pd.DataFrame) -> str:
@@ -157,6 +179,7 @@ def rates(view: pd.DataFrame, direction: str) -> Table | None:
     """
     part = view[(view.direction == direction) & (view.series == "")]
     gpu = part.host_s.notna().any()
+    part = part[np.isfinite(part.median_s)]
     rows = [
         (
             str(line.workload),
@@ -171,13 +194,17 @@ def rates(view: pd.DataFrame, direction: str) -> Table | None:
             *((f"{line.host_s * 1e6:.0f}", f"{line.exposed:.0f} of {line.samples}") if gpu else ()),
         )
         for line in part.itertuples()
-        if np.isfinite(line.median_s)
     ]
     if not rows:
         return None
     header = ("workload", "column", "median ms", "p05 to p95", "boxes/s", "GB/s", "of the roof", "peak MB", "digest")
     caption = f"{title(part, direction)}: rates, the part of the copy bandwidth they are, peak memory, digest"
-    return Table(caption, header + (("host µs", "not hidden") if gpu else ()), tuple(rows))
+    of_gpu = ("host µs", "not hidden") if gpu else ()
+    return Table(caption, header + of_gpu, tuple(rows), about(part), row_marks=_layouts(part))
+
+
+def _layouts(part: pd.DataFrame) -> tuple[Marks, ...]:
+    return tuple(marks.of_line(line, "layout") if line.backend in OURS else {} for line in part.itertuples())
 
 
 def series(view: pd.DataFrame, kind: str, direction: str) -> Table | None:
@@ -194,55 +221,8 @@ def series(view: pd.DataFrame, kind: str, direction: str) -> Table | None:
         for size, lines in part.groupby("size")
     )
     caption = f"{title(part, direction)}, growing number of {SERIES[kind]}: median time, times as fast as {peer(part)}"
-    return Table(caption, (SERIES[kind], *(column(*pair) for pair in pairs)), rows)
-
-
-def allocators(table: pd.DataFrame) -> Table | None:
-    """What memory that is fresh for every result costs: median time under both allocators."""
-    part = table[table.series == ""]
-    wide = part.pivot_table(
-        index=["workload", "direction", "backend", "layout"], columns="allocator", values="median_s", sort=False
-    )
-    if not {"default", "tuned"} <= set(wide.columns):
-        return None
-    rows = tuple(
-        (workload, DIRECTIONS[direction], column(backend, layout), milliseconds(default), milliseconds(tuned))
-        for (workload, direction, backend, layout), default, tuned in wide[["default", "tuned"]]
-        .dropna()
-        .itertuples(name=None)
-    )
-    header = ("workload", "direction", "column", "default, ms", "tuned, ms")
-    return Table("The default allocator, and one told to keep what it has", header, rows) if rows else None
-
-
-def sources(table: pd.DataFrame) -> Table:
-    """Where each workload's shape comes from."""
-    lines = table.drop_duplicates("workload")
-    lines = pd.concat([lines[lines.bench == bench] for bench in BENCHES])
-    return Table(
-        "The workloads",
-        ("workload", "where its shape comes from"),
-        tuple(zip(lines.workload, lines.source, strict=True)),
-    )
-
-
-def failures(table: pd.DataFrame) -> Table | None:
-    """Rows without a time, and why."""
-    lines = table[table.median_s.isna()]
-    # A GPU's states of the cache share what failed.
-    lines = lines.drop_duplicates(["workload", "direction", "backend", "layout", "dtype", "allocator", "status"])
-    rows = tuple(
-        (
-            line.workload,
-            DIRECTIONS[line.direction],
-            column(line.backend, line.layout) + ("" if line.dtype == "float32" else f", {line.dtype}"),
-            line.status,
-            str(line.message),
-        )
-        for line in lines.itertuples()
-    )
-    header = ("workload", "direction", "column", "status", "why it has no time")
-    return Table("Rows without a time", header, rows) if rows else None
+    header = (SERIES[kind], *(column(*pair) for pair in pairs))
+    return Table(caption, header, rows, about(part), column_marks(pairs))
 
 
 def milliseconds(seconds: float) -> str:

@@ -75,12 +75,18 @@ def bench(
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: python -m harness report results")
+@app.command(epilog="Example: python -m harness report results --baseline cpu-amd-epyc-2t")
 def report(
     folder: Annotated[Path, typer.Argument(help="The folder that holds the JSON files.")] = Path("results"),
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="The device that the others' ratios are to, by the name of its folder; the first by default."
+        ),
+    ] = None,
 ) -> None:
     """Remake throughput.csv, README.md and report.html from the stored JSON alone."""
-    _finish(_write(folder))
+    _finish(_write(folder, baseline))
 
 
 @app.command(epilog='Example: python -m harness merge build/archives --expect "h100 h200"')
@@ -117,16 +123,16 @@ def merge(
         raise typer.Exit(1)
 
 
-def _write(folder: Path) -> Report:
+def _write(folder: Path, baseline: str | None = None) -> Report:
     from harness.measure import FULL_RESULTS, REPOSITORY
-    from harness.report import write, write_readme
+    from harness.report import across, write, write_readme
 
     try:
-        made = write(folder)
+        made = write(folder, baseline)
         if folder.resolve() == FULL_RESULTS:
             write_readme(made, REPOSITORY / "README.md")
         return made
-    except FileNotFoundError as error:
+    except (FileNotFoundError, across.UnknownDevice) as error:
         console.print(str(error), markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
@@ -135,7 +141,7 @@ def _finish(made: Report) -> None:
     """Print the tables and where the files lie."""
     from harness.report import summary
 
-    for table in summary(made.table):
+    for table in summary(made):
         console.print(_rich(table))
     for problem in made.problems:
         console.print(problem, markup=False, soft_wrap=True)

@@ -83,7 +83,7 @@ def test_a_run_from_its_rows_to_its_report(bench: Any, tmp_path: Path) -> None:
     assert "NVIDIA Fake 1, 4 multiprocessors" in text
     assert "launch-bound" in text
     assert made.html.read_text(encoding="utf-8").count("<svg") >= 6
-    assert summary(made.table)
+    assert summary(made)
 
 
 def test_when_the_time_is_up_the_rest_is_filed_without_a_time(

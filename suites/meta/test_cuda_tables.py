@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 import numpy as np
 
 from harness import results
-from harness.report import across, cuda_tables, tables, write, write_readme
+from harness.report import across, cuda_tables, remarks, tables, write, write_readme
 from suites.meta.test_results import BASE, line, measured, store
 
 # A copy of 1,000 GB/s: 20 MB take 20 µs and are work, 5 MB take 5 µs and are a launch.
@@ -174,7 +174,7 @@ def test_a_report_of_two_devices_has_both_and_asks_for_no_ids_twice(tmp_path: Pa
         assert "Whether devices agree in every bit" in text
         assert "small, launch-bound" in text
         assert "REFUSED" in text
-    failures = tables.failures(made.table)
+    failures = remarks.failures(made.table)
     assert failures is not None
     assert len(failures.rows) == 1  # cold and hot fail alike
     assert page.count("<svg") == page.count('role="img" aria-label="')

@@ -1,0 +1,61 @@
+"""Every row of the newest runs in one table, for who filters and searches rather than reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.report import marks
+from harness.report.tables import CALLS, Table, about, column, megabytes, milliseconds
+
+_HEADER = (
+    "workload", "device", "operator", "setting", "direction", "column", "type", "layout", "cache", "allocator",
+    "median ms", "p05 to p95", "processes", "spread", "times as fast as peer", "of the roof", "peak MB", "digest",
+    "status",
+)  # fmt: skip
+
+
+def every_row(table: pd.DataFrame) -> Table:
+    """One line per row, each with all its marks; "" stands for what was not measured or does not apply."""
+    rows = tuple(_cells(line) for line in table.itertuples())
+    return Table(
+        f"Every row of the newest runs: {len(rows):,}",
+        _HEADER,
+        rows,
+        about(table),
+        row_marks=tuple(marks.of_line(line) for line in table.itertuples()),
+    )
+
+
+def _cells(line: Any) -> tuple[str, ...]:
+    return (
+        str(line.workload),
+        str(line.device),
+        str(line.op),
+        str(line.setting),
+        CALLS[line.direction],
+        column(line.backend, line.layout, line.bench),
+        str(line.dtype),
+        str(line.layout),
+        str(line.cache),
+        str(line.allocator),
+        *_time(line),
+        _finite(line.spread, ".1%"),
+        "" if line.backend == line.peer else _finite(line.ratio_to_peer, ".2f"),
+        _finite(line.roof_fraction, ".0%"),
+        megabytes(line.peak_memory_bytes),
+        str(line.digest)[:8] if pd.notna(line.digest) else "",
+        str(line.status),
+    )
+
+
+def _time(line: Any) -> tuple[str, str, str]:
+    if not np.isfinite(line.median_s):
+        return "", "", ""
+    return milliseconds(line.median_s), f"{milliseconds(line.p05_s)} to {milliseconds(line.p95_s)}", str(line.processes)
+
+
+def _finite(value: float, form: str) -> str:
+    return format(value, form) if np.isfinite(value) else ""
