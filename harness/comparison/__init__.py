@@ -6,7 +6,6 @@
     side_by_side.py  all the processes, in ABBA order, and what the machine was doing meanwhile
     stored.py        a run that is stored already, by its folder or its device
     pairing.py       two stored runs row by row, and what is known to have changed between them
-    doubts.py        what makes times doubtful, of both kinds of comparison
     verdicts.py      from the medians of processes to SAME, FAST, SLOW or AMBIGUOUS; plain statistics, no clock
     simulation.py    what those verdicts are worth: how often they are wrong, on noise of a known size
 

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness import fingerprint, results
+from harness import conditions, fingerprint, results
 from harness.columns import ON_THE_CPU, OURS
-from harness.comparison import doubts, verdicts
-from harness.comparison.side_by_side import SIDES
+from harness.comparison import verdicts
+from harness.comparison.side_by_side import SIDES, doubted
 from harness.comparison.stored import Run
 from harness.comparison.verdicts import RULE, Decision, Medians
 
@@ -122,7 +122,7 @@ def decide(pairs: Pairs) -> list[Decision]:
     needed = max(PROCESSES, verdicts.least_processes(max(1, len(pairs.medians))))
     advice = f" A run of more processes is `python -m harness bench --processes {needed}`; --workload has fewer rows."
     added = {"AMBIGUOUS": advice, "SLOW": " No rerun has confirmed it."}
-    found = doubts.doubted(verdicts.decide(pairs.medians), pairs.interrupted)
+    found = doubted(verdicts.decide(pairs.medians), pairs.interrupted)
     return [replace(each, reason=each.reason + added.get(each.verdict, "")) for each in found]
 
 
@@ -143,7 +143,11 @@ def warnings(base: Run, new: Run, pairs: Pairs) -> list[str]:
             "set OMP_NUM_THREADS to the same number for both runs."
         )
     said += _of_others(pairs) if base.device == new.device else []
-    return said + doubts.warnings(pairs.medians, pairs.interrupted)
+    for side, run in zip(SIDES, (base, new), strict=True):
+        rows = results.throughput(run.blocks)
+        of_run = conditions.warnings(run.machine["conditions"], rows, int(run.machine.get("cores", 1)))
+        said += [f"{side}: {each}" for each in of_run]
+    return said
 
 
 def _of_others(pairs: Pairs) -> list[str]:
@@ -185,9 +189,7 @@ def _side(group: pd.DataFrame) -> _Side:
         inputs=(first.inputs_digest, first.boxes),
         digest=first.digest,
         threads=first.threads,
-        interrupted=doubts.is_interrupted(
-            float(group.interruptions.astype(float).sum(min_count=1)), int(group.samples.map(len).sum())
-        ),
+        interrupted=2 * float(group.interruptions.astype(float).sum(min_count=1)) >= group.samples.map(len).sum(),
     )
 
 

@@ -14,21 +14,23 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from harness import files, machine
-from harness.comparison import doubts, verdicts
+from harness.comparison import verdicts
 from harness.comparison.revisions import BUILD, Revision
 from harness.comparison.rows import Row
 from harness.comparison.timing import Order, Timed
 from harness.comparison.verdicts import Decision
 from harness.compiling import ROOT
+from harness.conditions import SPREAD
 
 SIDES = ("base", "new")
 SCHEMA = 1
+_FEWER_THREADS = "stop that work, or set OMP_NUM_THREADS to the number of cores that it leaves free."
 
 
 class FailedProcess(Exception):
@@ -75,8 +77,8 @@ class Round:
         for row in self.medians():
             for side in SIDES:
                 of_row = [each for answer in self.answers[side] for each in answer if each.row == row]
-                calls, times = sum(len(each.seconds) for each in of_row), sum(each.interruptions for each in of_row)
-                if doubts.is_interrupted(times, calls) and row not in found:
+                calls = sum(len(each.seconds) for each in of_row)
+                if 2 * sum(each.interruptions for each in of_row) >= calls and row not in found:
                     found.append(row)
         return found
 
@@ -89,7 +91,25 @@ class Round:
                 f"The load was {self.load[0]:.1f} before and {self.load[1]:.1f} after, on {cores} cores: other work "
                 "took a part of them. Stop it, or compare when the machine is quiet."
             )
-        return [*said, *doubts.warnings(self.medians(), self.interrupted())]
+        interrupted = self.interrupted()
+        if interrupted:
+            said.append(
+                f"In {len(interrupted)} of {len(self.medians())} rows the median call was interrupted by other work "
+                f"({interrupted[0]}, for one): {_FEWER_THREADS}"
+            )
+        spreads = {
+            row: max((max(side) - min(side)) / float(np.median(side)) for side in sides)
+            for row, sides in self.medians().items()
+        }
+        wide = [row for row, spread in spreads.items() if spread > SPREAD]
+        if wide:
+            widest = max(spreads, key=lambda row: spreads[row])
+            said.append(
+                f"In {len(wide)} of {len(spreads)} rows the processes of one side are more than {SPREAD:.0%} apart "
+                f"(most in {widest}: {spreads[widest]:.0%}). Small differences cannot be seen so: have more "
+                "--processes, or a machine to yourself with a fixed clock rate."
+            )
+        return said
 
     def _by_row(self, side: str) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {}
@@ -124,13 +144,24 @@ def measure(paths: dict[str, Path], rows: Sequence[Row], processes: int, tell: C
 
 def decide(first: Round, again: Callable[[list[str]], Round]) -> tuple[list[Decision], Round | None]:
     """The decisions on a round, after a rerun of the rows that are SLOW in it, and that rerun, if there was one."""
-    found = doubts.doubted(verdicts.decide(first.medians()), first.interrupted())
+    found = doubted(verdicts.decide(first.medians()), first.interrupted())
     slow = [each.row for each in found if each.verdict == "SLOW"]
     if not slow:
         return found, None
     rerun = again(slow)
     second = {each.row: each for each in verdicts.decide(rerun.medians())}
     return [verdicts.confirmed(each, second.get(each.row)) if each.row in slow else each for each in found], rerun
+
+
+def doubted(decisions: Sequence[Decision], interrupted: Sequence[str]) -> list[Decision]:
+    """The decisions, none of them SAME on rows that the scheduler has timed: it hides what the kernels do, steadily."""
+    reason = f"The median call was interrupted by other work, which takes as long on both sides: {_FEWER_THREADS}"
+    return [
+        replace(each, verdict="AMBIGUOUS", reason=reason)
+        if each.verdict == "SAME" and each.row in interrupted
+        else each
+        for each in decisions
+    ]
 
 
 def store(base: Revision, new: Revision, rounds: Sequence[Round], decisions: Sequence[Decision]) -> Path:

@@ -137,7 +137,7 @@ def test_what_the_scheduler_has_timed_is_not_the_same(folder):
     base, new = folder.store("r1", row(QUIET)), folder.store("r2", row(AGAIN, interruptions=2))
     _, output = folder.compare(base, new)
     assert verdict(output)[1] == "AMBIGUOUS"
-    assert "In 1 of 1 rows the median call was interrupted" in output
+    assert "new: In 1 of 1 rows a call in two was interrupted" in output
 
 
 # Rows that have no verdict, none of them silently.
