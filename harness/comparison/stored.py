@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness import results
+from harness import fingerprint, results
 from harness.comparison.revisions import WORKING_TREE
 
 
@@ -47,14 +47,9 @@ class Run:
     def __str__(self) -> str:
         count = int(self.blocks.process.nunique())
         return (
-            f"{self.device}/{self.run} ({self.kind}, revision {revision(self.machine)}, "
+            f"{self.device}/{self.run} ({self.kind}, revision {fingerprint.revision(self.machine)}, "
             f"{count} process{'' if count == 1 else 'es'})"
         )
-
-
-def revision(machine: dict[str, Any]) -> str:
-    """The revision that a run is of, in seven digits, with a + if files were changed."""
-    return str(machine.get("revision", "unknown"))[:7] + ("+" if machine.get("dirty") else "")
 
 
 def find(name: str, folder: Path) -> Run | None:
