@@ -282,6 +282,10 @@ def _told(points: Sequence[_Point], runs: Sequence[Run]) -> str:
 
 def _title(part: pd.DataFrame) -> str:
     first = part.iloc[0]
-    setting = f", {first.setting}" if first.setting else ""
-    kind = "" if (first.cache, first.dtype) == ("warm", "float32") else f", {first.dtype}"
-    return f"{first.bench}{setting}. {tables.CALLS[first.direction]}{kind}{tables.CACHES[first.cache]}"
+    # A Series has a dtype of its own.
+    setting, dtype = str(first["setting"]), str(first["dtype"])
+    kind = "" if first.cache == "warm" and dtype == "float32" else f", {dtype}"
+    return (
+        f"{first.bench}{f', {setting}' if setting else ''}. {tables.CALLS[first.direction]}{kind}"
+        f"{tables.CACHES[first.cache]}"
+    )
