@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from harness import files, results
+from harness import conditions, files, results
 from harness.report import (
     across,
     campaign_tables,
@@ -47,6 +47,7 @@ class Report:
     """Where the three files are, the tidy table behind them, whom devices are compared with, what could not be read.
 
     baseline  a device, or None if nothing was measured.
+    doubts    what makes the newest runs' figures doubtful, each as a sentence that begins with its device.
     """
 
     csv: Path
@@ -54,6 +55,7 @@ class Report:
     html: Path
     table: pd.DataFrame
     baseline: str | None
+    doubts: tuple[str, ...]
     problems: tuple[str, ...]
 
 
@@ -88,7 +90,10 @@ def write(folder: Path, baseline: str | None = None) -> Report:
         "sources": remarks.sources(shown) if devices else None,
         "problems": problems,
     }
-    made = Report(folder / "throughput.csv", folder / "README.md", folder / "report.html", table, base, problems)
+    doubts = tuple(f"{part['device']}: {said}" for part in devices for said in part["warnings"])
+    made = Report(
+        folder / "throughput.csv", folder / "README.md", folder / "report.html", table, base, doubts, problems
+    )
     files.replace(made.csv, table[results.COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     files.replace(made.markdown, markdown.text(page))
     files.replace(made.html, _html(page))
@@ -218,8 +223,8 @@ def _device(device: str, lines: pd.DataFrame, machine: dict[str, Any], blocks: p
 
 
 def _warnings(machine: dict[str, Any], lines: pd.DataFrame) -> list[str]:
-    """What makes a device's figures doubtful, in sentences. Here harness/conditions.py is to be asked."""
-    return []
+    """What makes a device's figures doubtful, in sentences."""
+    return conditions.warnings(machine["conditions"], lines, int(machine.get("cores", 1)))
 
 
 def _times(views: list[pd.DataFrame]) -> list[Table]:

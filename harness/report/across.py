@@ -78,7 +78,7 @@ def _side_by_side(part: pd.DataFrame, what: str, baseline: str) -> Table:
     for direction, name in CALLS.items():
         works = part[part.direction == direction].groupby(["workload", "setting"], sort=False)
         for (workload, setting), lines in works:
-            cells = {line.device: _time(line) for line in lines.itertuples()}
+            cells = {line.device: _time(line, line.device != baseline) for line in lines.itertuples()}
             told = ", ".join(filter(None, (str(workload), str(setting))))
             rows.append((told, name, *(cells.get(device, "") for device in devices)))
             marks.append({"direction": direction})
@@ -101,10 +101,10 @@ def _about(part: pd.DataFrame) -> dict[str, str]:
     return {name: values for name, values in of(part).items() if name != "layout"}
 
 
-def _time(line: Any) -> str:
+def _time(line: Any, compared: bool) -> str:
     """As in "12.3 ms, NCHW (1.45x)"."""
     bound = f", {LAUNCH_BOUND}" if line.launch_bound else ""
-    ratio = f" ({line.times_as_fast:.2f}x)" if np.isfinite(line.times_as_fast) else ""
+    ratio = f" ({line.times_as_fast:.2f}x)" if compared and np.isfinite(line.times_as_fast) else ""
     return f"{milliseconds(line.median_s)} ms, {LAYOUTS.get(line.layout, line.layout)}{bound}{ratio}"
 
 
@@ -155,7 +155,7 @@ def geomeans(table: pd.DataFrame, baseline: str) -> Table | None:
     caption = (
         f"Times as fast as {baseline}: geometric mean over the workloads that are not {LAUNCH_BOUND}, with what "
         "encloses 95 % of its bootstrap over those workloads (it tells how much workloads differ, not how noisy times "
-        "are), and their number"
+        f"are; fewer than {LEAST_WORKLOADS} are too few), and their number"
     )
     columns = ({}, *({"device": device} for device in devices))
     about = {"device": " ".join(devices), **{name: _all(marks, name) for name in ("op", "direction", "dtype")}}
@@ -168,7 +168,7 @@ def _all(marks: list[dict[str, str]], name: str) -> str:
 
 def _interval(line: Any) -> str:
     if not np.isfinite(line.low):
-        return f"{line.times_as_fast:.2f}x (too few for an interval; {line.workloads})"
+        return f"{line.times_as_fast:.2f}x (too few; {line.workloads})"
     return f"{line.times_as_fast:.2f}x ({line.low:.2f} to {line.high:.2f}; {line.workloads})"
 
 

@@ -18,9 +18,7 @@ from matplotlib.figure import Figure
 
 from harness import results
 from harness.report import tables
-from harness.report.pictures import COLOURS, INK, STYLE, Picture, svg_of
-
-_TICKS = (0.1, 0.2, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 1000)
+from harness.report.pictures import COLOURS, INK, STYLE, Picture, readable, svg_of
 
 
 @dataclass(frozen=True)
@@ -92,12 +90,9 @@ def _down(rows: list[_Row], half: float) -> list[float]:
 
 
 def _scale(axes: Axes, workloads: list[str]) -> None:
-    """A logarithmic axis with ticks that can be read, though it may span much less than a decade."""
+    """A logarithmic axis, the workloads beside it from the top down."""
     axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    axes.set_xticks([tick for tick in _TICKS if low <= tick <= high])
-    axes.set_xticks([], minor=True)
-    axes.xaxis.set_major_formatter("{x:g}")
+    readable(axes.xaxis)
     axes.set_yticks(range(len(workloads)), workloads)
     axes.set_ylim(len(workloads) - 0.5, -0.5)
     axes.set_xlabel("times the row's median")

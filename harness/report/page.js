@@ -8,6 +8,7 @@
     const choices = [...form.querySelectorAll("select")];
     const selector = choices.map((choice) => `[data-${choice.name}]`).join(",");
     const marked = [...document.querySelectorAll(selector)].filter((one) => !form.contains(one));
+    const links = [...document.querySelectorAll("nav a")];
     // What holds nothing but hidden parts is hidden too; inner ones are asked first.
     const groups = [...document.querySelectorAll("[data-group]")].reverse().map((group) => ({
       group,
@@ -27,6 +28,7 @@
       for (const { group, parts } of groups) {
         group.hidden = !matches(group) || (parts.length > 0 && parts.every((part) => part.closest("[hidden]")));
       }
+      for (const link of links) link.hidden = document.getElementById(link.hash.slice(1)).closest("[hidden]") !== null;
       const all = (what) => [...document.querySelectorAll(what)];
       told.textContent = `Shown: ${counted("tables", all("table"))}, ${counted("pictures", all("figure"))}, ` +
         `${counted("rows of the complete table", all("#every-row tbody tr"))}.`;

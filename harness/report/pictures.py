@@ -16,6 +16,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from harness.report import tables
@@ -102,7 +103,7 @@ def _bars(part: pd.DataFrame, value: str, caption: str, label: str, *, logarithm
         axes.axvline(1, color=INK, linewidth=0.8)
         if logarithmic:
             axes.set_xscale("log")
-            axes.xaxis.set_major_formatter("{x:g}")
+            readable(axes.xaxis)
         axes.set_yticks(range(len(workloads)), names)
         axes.invert_yaxis()
         axes.set_xlabel(label)
@@ -136,10 +137,27 @@ def scaling(view: pd.DataFrame, kind: str, direction: str) -> Picture | None:
             )
         axes.set_xlabel(f"number of {tables.SERIES[kind]}")
         axes.set_ylabel("median time, ms")
+        readable(axes.xaxis)
+        readable(axes.yaxis)
         axes.grid(alpha=0.3)
         figure.legend(loc="outside upper center", ncols=min(4, len(pairs)), frameon=False, fontsize=8)
         svg = svg_of(figure)
     return Picture(svg, caption, f"{caption}. {'; '.join(said)}.", tables.about(part))
+
+
+def readable(axis: Axis) -> None:
+    """Ticks of a logarithmic axis: plain numbers, not too close, be it many decades long or a part of one."""
+    low, high = axis.get_view_interval()
+    apart = np.log(high / low) / 9
+    steps = (1, 2, 5, 3, 7, 1.5, 8, 9, 1.1, 1.2)  # the most welcome first
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks: list[float] = []
+    for tick in (float(f"{step * 10.0**decade:.2g}") for step in steps for decade in decades):
+        if low <= tick <= high and all(abs(np.log(tick / other)) >= apart for other in ticks):
+            ticks.append(tick)
+    axis.set_ticks(sorted(ticks))
+    axis.set_ticks([], minor=True)
+    axis.set_major_formatter("{x:,.10g}")
 
 
 def svg_of(figure: Figure) -> str:
@@ -151,6 +169,8 @@ def svg_of(figure: Figure) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     # Several pictures share a page, and ids must not repeat there.
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    # A hundredth of a pixel is enough, and a report of several devices holds a hundred pictures.
+    svg = re.sub(r"\n +", "\n", re.sub(r"(\d\.\d\d)\d+", r"\1", svg))
     own = hashlib.blake2b(svg.encode(), digest_size=4).hexdigest()
     svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{own}-", svg)
     svg = re.sub(

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness.report import tables
-from harness.report.pictures import COLOURS, INK, STYLE, Picture, svg_of
+from harness.report.pictures import COLOURS, INK, STYLE, Picture, readable, svg_of
 
 _MARKERS = {"forward": "o", "grad_image": "s", "grad_boxes": "^"}
 
@@ -43,8 +43,8 @@ def roofline(view: pd.DataFrame) -> Picture | None:
                 axes.plot(of.asked, of.gbps, _MARKERS[direction], color=COLOURS.get(pair), markersize=5, alpha=0.8)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_major_formatter("{x:g}")
+        readable(axes.xaxis)
+        readable(axes.yaxis)
         axes.set_xlabel("requested bytes per compulsory byte")
         axes.set_ylabel("requested bytes per second, GB/s")
         axes.grid(alpha=0.3)
@@ -60,7 +60,7 @@ def roofline(view: pd.DataFrame) -> Picture | None:
         figure.legend(handles=keys, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
         svg = svg_of(figure)
     first = part.iloc[0]
-    what = ", ".join(filter(None, (str(first.bench), str(first.setting), str(first.dtype))))
+    what = ", ".join(filter(None, (str(first.bench), str(first.setting), str(first["dtype"]))))
     caption = (
         f"Roofline of {first.device}, {what}{tables.CACHES[first.cache]}: a mark on the line moves its compulsory "
         "bytes at the copy bandwidth, which is the roof; far below it a call is held up by arithmetic or latency, and "

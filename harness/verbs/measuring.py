@@ -143,7 +143,7 @@ def _finish(made: Report) -> None:
 
     for table in summary(made):
         console.print(_rich(table))
-    for problem in made.problems:
+    for problem in (*made.doubts, *made.problems):
         console.print(problem, markup=False, soft_wrap=True)
     for name, path in (("table", made.csv), ("summary", made.markdown), ("report", made.html)):
         console.print(f"{name:8}{path.resolve()}", markup=False, highlight=False, soft_wrap=True)

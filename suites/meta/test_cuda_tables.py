@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 import numpy as np
 
 from harness import results
-from harness.report import across, cuda_tables, remarks, tables, write, write_readme
+from harness.report import cuda_tables, remarks, tables, write, write_readme
 from suites.meta.test_results import BASE, line, measured, store
 
 # A copy of 1,000 GB/s: 20 MB take 20 µs and are work, 5 MB take 5 µs and are a launch.
@@ -124,39 +124,6 @@ def test_what_a_call_costs_the_host_and_what_was_not_hidden_is_told(tmp_path: Pa
     assert rates is not None
     assert rates.header[-2:] == ("host µs", "not hidden")
     assert rates.rows[0][-2:] == ("12", "1 of 2")
-
-
-def test_devices_agree_if_all_digests_of_a_workload_are_one(tmp_path: Path) -> None:
-    cpu = [measured([1.0], digest="a"), measured([1.0], workload="v", digest="b")]
-    cpu.append(measured([1.0], workload="u", digest="e", inputs_digest="1"))
-    store(tmp_path, "cpu.json", cpu)
-    rows = [
-        cuda(1e-3, digest="a"),
-        cuda(1e-3, digest="a", layout="channels_last"),
-        cuda(1e-3, workload="v", digest="c"),
-        cuda(1e-3, workload="only here", digest="d"),
-        cuda(1e-3, workload="u", digest="f", inputs_digest="2"),
-        cuda(1e-3, digest="e", **{**PEER, "backend": "grid_sample_cuda"}),  # promises no bits
-    ]
-    agreement = across.agreement(table_of(tmp_path, rows))
-    assert agreement is not None
-    assert cells(agreement) == [("cpu-test, cuda-test", "Forward, float32", "1", "v", "u")]
-
-
-def test_one_device_has_nobody_to_agree_with(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    table = table_of(tmp_path, rows)
-    assert across.agreement(table) is None
-    assert across.side_by_side(table) is None
-
-
-def test_devices_stand_side_by_side_with_their_best_column(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    store(
-        tmp_path, "cpu.json", [measured([2.0]), measured([1.0], layout="channels_last"), measured([1.0], workload="v")]
-    )
-    shown = across.side_by_side(table_of(tmp_path, rows))
-    assert shown is not None
-    assert shown.header == ("workload", "direction", "cpu-test", "cuda-test")
-    assert cells(shown) == [("w", "Forward", "1,000 ms (channels_last)", "0.05 ms (NCHW)")]
 
 
 def test_a_report_of_two_devices_has_both_and_asks_for_no_ids_twice(tmp_path: Path, rows: list[dict[str, Any]]) -> None:

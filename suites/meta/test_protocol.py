@@ -28,7 +28,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, str
         return Outcome(process, file, 0, "")
 
     monkeypatch.setattr(measure, "_child", child)
-    monkeypatch.setattr(measure, "FULL_RESULTS", tmp_path)
+    for results in ("FULL_RESULTS", "QUICK_RESULTS"):
+        monkeypatch.setattr(measure, results, tmp_path)
     return found
 
 
