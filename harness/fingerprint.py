@@ -29,6 +29,11 @@ def fingerprint(machine: dict[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
+def revision(machine: dict[str, Any]) -> str:
+    """The revision that a run is of, in seven digits, with a + if files were changed since."""
+    return str(machine.get("revision", "unknown"))[:7] + ("+" if machine.get("dirty") else "")
+
+
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """What is not the same of two machines, as in "torch 2.11.0 -> 2.12.0"; a fact that one of them lacks is "none"."""
     old, new = facts(before), facts(after)

@@ -115,8 +115,8 @@ def _git(repository: Path, failure: str, *arguments: str) -> bytes:
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()
         raise UnusableRevision(
-            f"{failure}{f': {said}' if said else ''}. A commit, a branch, a tag, or {WORKING_TREE} for the files as "
-            "they are can be compared; `git fetch` brings others'."
+            f"{failure}{f': {said}' if said else ''}. A commit, a branch, a tag, {WORKING_TREE} for the files as they "
+            "are, or a run or device under results can be compared; `git fetch` brings others' revisions."
         )
     return done.stdout
 

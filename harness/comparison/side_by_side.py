@@ -143,15 +143,8 @@ def measure(paths: dict[str, Path], rows: Sequence[Row], processes: int, tell: C
 
 
 def decide(first: Round, again: Callable[[list[str]], Round]) -> tuple[list[Decision], Round | None]:
-    """The decisions on a round, after a rerun of the rows that are SLOW in it, and that rerun, if there was one.
-
-    Rows that the scheduler has timed are not SAME: it hides what the kernels do, and steadily so.
-    """
-    interrupted = first.interrupted()
-    found = [
-        _doubted(each) if each.verdict == "SAME" and each.row in interrupted else each
-        for each in verdicts.decide(first.medians())
-    ]
+    """The decisions on a round, after a rerun of the rows that are SLOW in it, and that rerun, if there was one."""
+    found = doubted(verdicts.decide(first.medians()), first.interrupted())
     slow = [each.row for each in found if each.verdict == "SLOW"]
     if not slow:
         return found, None
@@ -160,9 +153,15 @@ def decide(first: Round, again: Callable[[list[str]], Round]) -> tuple[list[Deci
     return [verdicts.confirmed(each, second.get(each.row)) if each.row in slow else each for each in found], rerun
 
 
-def _doubted(decision: Decision) -> Decision:
+def doubted(decisions: Sequence[Decision], interrupted: Sequence[str]) -> list[Decision]:
+    """The decisions, none of them SAME on rows that the scheduler has timed: it hides what the kernels do, steadily."""
     reason = f"The median call was interrupted by other work, which takes as long on both sides: {_FEWER_THREADS}"
-    return replace(decision, verdict="AMBIGUOUS", reason=reason)
+    return [
+        replace(each, verdict="AMBIGUOUS", reason=reason)
+        if each.verdict == "SAME" and each.row in interrupted
+        else each
+        for each in decisions
+    ]
 
 
 def store(base: Revision, new: Revision, rounds: Sequence[Round], decisions: Sequence[Decision]) -> Path:

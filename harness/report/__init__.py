@@ -24,6 +24,7 @@ from harness.report import (
     cuda_tables,
     distributions,
     every_row,
+    history,
     kill_tables,
     markdown,
     marks,
@@ -75,6 +76,7 @@ def write(folder: Path, baseline: str | None = None) -> Report:
     base = across.chosen(shown, baseline)
     devices = [
         _device(str(device), lines, stored.machines[str(device), str(lines.run.iloc[0])], stored.blocks)
+        | {"history": history.history(str(device), table, stored.machines)}
         for device, lines in shown.groupby("device", sort=True)
     ]
     page = {

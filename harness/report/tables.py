@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from harness import backends
+from harness.columns import OURS as OURS
 from harness.report import marks
 from harness.report.marks import Marks
 
 DIRECTIONS = {"forward": "Forward", "grad_image": "Gradient of the image", "grad_boxes": "Gradient of the boxes"}
 # What is timed of a detector besides.
 CALLS = {**DIRECTIONS, "inference": "Inference", "training": "Training step"}
-# What columns are called, in the order in which they stand.
-OURS = {"roi_align": "roi_align", "roi_align_cuda": "roi_align", "roi_align_cuda_deterministic": "deterministic"}
+# What others' columns are called, in the order in which they stand after OURS.
 OTHERS = {
     "tensorflow": "TensorFlow",
     "torchvision": "torchvision",

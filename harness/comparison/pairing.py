@@ -1,0 +1,207 @@
+"""The rows of two stored runs, matched, and what may be said of them.
+
+The rule is that of two revisions (verdicts.py): each process is worth one number a row. What two stored runs lack is
+that their processes took turns, and a rerun: the machine may have changed between the two, and so a comparison tells
+first what is known to have changed, and how long code took meanwhile that is not this project's.
+
+Between a CPU and a GPU the same operator has other names, and a CPU's one state of the cache and allocator stand
+against a GPU's cold cache and its only allocator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness import conditions, fingerprint, results
+from harness.columns import ON_THE_CPU, OURS
+from harness.comparison import verdicts
+from harness.comparison.side_by_side import SIDES, doubted
+from harness.comparison.stored import Run
+from harness.comparison.verdicts import RULE, Decision, Medians
+
+# Together these name one row; what they are on a GPU and not on a CPU, when it is compared with one.
+_IDENTITY = [
+    "allocator", "bench", "setting", "workload", "op", "direction", "backend", "dtype", "layout", "cache",
+]  # fmt: skip
+_AS_ON_A_CPU = {"backend": ON_THE_CPU, "cache": {"cold": "warm"}, "allocator": {"cuda": "default"}}
+# What a row's name leaves out because most rows have it.
+_USUAL = {"dtype": ("float32",), "cache": ("warm",), "allocator": ("default", "cuda")}
+# Rows without a time that say nothing against the result: they had no turn.
+_NO_TURN = "NO_TIME"
+PROCESSES = 10
+
+IN_TURNS = (
+    "Stored runs were measured one after the other and not in turns, and no SLOW is confirmed by a rerun: the machine "
+    "may have changed between them. `python -m harness compare REVISION REVISION` times both side by side."
+)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Two runs, row by row.
+
+    medians       seconds by row, a median for each process, of rows that can be compared.
+    own           those of them that are this project's.
+    lacking       of each side the rows that only the other one has.
+    untimed       why a row that both have has no time, by row and side.
+    worse         this project's rows that the base has a time of and the new one has none, because of its result.
+    other_inputs  rows whose inputs are not the same: their times are not compared.
+    other_bits    rows whose results passed on both sides, but are not the same to the bit.
+    interrupted   rows whose median call was interrupted, on one side at least.
+    threads       by row the two sides' numbers of threads, where they differ.
+    """
+
+    medians: dict[str, Medians]
+    own: frozenset[str]
+    lacking: dict[str, list[str]]
+    untimed: dict[tuple[str, str], str]
+    worse: tuple[str, ...]
+    other_inputs: tuple[str, ...]
+    other_bits: tuple[str, ...]
+    interrupted: tuple[str, ...]
+    threads: dict[str, tuple[object, object]]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What one run has of a row: `problem` is its status and message if it has no time, and `status` that alone."""
+
+    name: str
+    own: bool
+    medians: list[float]
+    status: str
+    problem: str
+    inputs: tuple[object, object]
+    digest: object
+    threads: object
+    interrupted: bool
+
+
+def pair(base: Run, new: Run, workloads: Collection[str] = ()) -> Pairs:
+    """The rows of both runs, those of these workloads only if there are any; ValueError for one that neither has."""
+    known = set(base.blocks.workload) | set(new.blocks.workload)
+    for name in workloads:
+        if name not in known:
+            raise ValueError(f"Neither run has a workload {name!r}; there are {', '.join(sorted(known))}.")
+    across = results.kind(base.device) != results.kind(new.device)
+    of_base, of_new = (_rows(each, across, workloads or known) for each in (base, new))
+    both = [(of_base[row], of_new[row]) for row in of_base if row in of_new]
+    timed = [(one, two) for one, two in both if not one.problem and not two.problem]
+    alike = [(one, two) for one, two in timed if not _differ(one.inputs, two.inputs)]
+    return Pairs(
+        medians={one.name: (one.medians, two.medians) for one, two in alike},
+        own=frozenset(one.name for one, _ in alike if one.own),
+        lacking={
+            side: [each.name for row, each in there.items() if row not in here]
+            for side, here, there in zip(SIDES, (of_base, of_new), (of_new, of_base), strict=True)
+        },
+        untimed={
+            (each.name, side): each.problem
+            for sides in both
+            for side, each in zip(SIDES, sides, strict=True)
+            if each.problem
+        },
+        worse=tuple(
+            one.name for one, two in both if one.own and not one.problem and two.problem and two.status != _NO_TURN
+        ),
+        other_inputs=tuple(one.name for one, two in timed if _differ(one.inputs, two.inputs)),
+        other_bits=tuple(one.name for one, two in alike if _differ((one.digest,), (two.digest,))),
+        interrupted=tuple(one.name for one, two in alike if one.interrupted or two.interrupted),
+        threads={one.name: (one.threads, two.threads) for one, two in alike if _differ((one.threads,), (two.threads,))},
+    )
+
+
+def decide(pairs: Pairs) -> list[Decision]:
+    """What may be said of each row: advice fits stored runs, and a SLOW says that nothing has confirmed it."""
+    needed = max(PROCESSES, verdicts.least_processes(max(1, len(pairs.medians))))
+    advice = f" A run of more processes is `python -m harness bench --processes {needed}`; --workload has fewer rows."
+    added = {"AMBIGUOUS": advice, "SLOW": " No rerun has confirmed it."}
+    found = doubted(verdicts.decide(pairs.medians), pairs.interrupted)
+    return [replace(each, reason=each.reason + added.get(each.verdict, "")) for each in found]
+
+
+def changes(base: Run, new: Run) -> list[str]:
+    """What is known to have changed between two runs beside the revision, as in "torch 2.11.0 -> 2.12.0"."""
+    return fingerprint.changes(base.machine, new.machine)
+
+
+def warnings(base: Run, new: Run, pairs: Pairs) -> list[str]:
+    """What makes these figures doubtful, and what to do about it, as sentences."""
+    said = [IN_TURNS]
+    if changes(base, new):
+        said.append("The machine or its software is not the same on both sides: a difference may be theirs alone.")
+    if pairs.threads:
+        row, (before, after) = next(iter(pairs.threads.items()))
+        said.append(
+            f"{len(pairs.threads)} rows were measured with other numbers of threads ({row}: {before} -> {after}): "
+            "set OMP_NUM_THREADS to the same number for both runs."
+        )
+    said += _of_others(pairs) if base.device == new.device else []
+    for side, run in zip(SIDES, (base, new), strict=True):
+        rows = results.throughput(run.blocks)
+        of_run = conditions.warnings(run.machine["conditions"], rows, int(run.machine.get("cores", 1)))
+        said += [f"{side}: {each}" for each in of_run]
+    return said
+
+
+def _of_others(pairs: Pairs) -> list[str]:
+    """What code that is not this project's says of the machine, where it says anything."""
+    others = [sides for row, sides in pairs.medians.items() if row not in pairs.own]
+    if not others:
+        return []
+    ratio = math.exp(float(np.mean([np.log(np.median(new) / np.median(base)) for base, new in others])))
+    if not verdicts.beyond(ratio, RULE.effect):
+        return []
+    return [
+        f"Others' backends, which no change of this project's code touches, took {ratio:.3f} times as long (geometric "
+        f"mean of {len(others)} rows): so much may be the machine's in every row."
+    ]
+
+
+def _rows(run: Run, across: bool, workloads: Collection[str]) -> dict[tuple[Any, ...], _Side]:
+    """One run's rows by what both runs call them."""
+    blocks = run.blocks[run.blocks.workload.isin(workloads)]
+    own = blocks.backend.isin(OURS)
+    if across and results.kind(run.device) == "cuda":
+        blocks = blocks.replace(_AS_ON_A_CPU)
+    groups = blocks.assign(own=own).groupby(_IDENTITY, sort=False, dropna=False)
+    return {identity: _side(group) for identity, group in groups}
+
+
+def _side(group: pd.DataFrame) -> _Side:
+    first = group.iloc[0]
+    failed = group[group.samples.map(len) == 0]
+    status = "" if failed.empty else str(failed.iloc[0].status)
+    # One process or block that did not pass is enough: what is wrong is not timed.
+    message = "" if failed.empty else f"{status}: {failed.iloc[0].message or 'it has no time'}"
+    return _Side(
+        name=_name(first),
+        own=bool(first.own),
+        medians=results.process_medians(group) if failed.empty else [],
+        status=status,
+        problem=message,
+        inputs=(first.inputs_digest, first.boxes),
+        digest=first.digest,
+        threads=first.threads,
+        interrupted=2 * float(group.interruptions.astype(float).sum(min_count=1)) >= group.samples.map(len).sum(),
+    )
+
+
+def _name(row: pd.Series) -> str:
+    """What a row is called in the output."""
+    operator = row.op if row.op == row.bench else f"{row.op} in {row.bench}"
+    words = (operator, row.setting, row.workload, row.direction, row.backend, row.layout)
+    usual = (str(row[column]) for column, values in _USUAL.items() if row[column] not in values)
+    return ", ".join([" ".join(word for word in words if word), *usual])
+
+
+def _differ(one: Sequence[object], other: Sequence[object]) -> bool:
+    """Whether two are known not to be the same; files of old schemas say less."""
+    known = [(a, b) for a, b in zip(one, other, strict=True) if not pd.isna([a, b]).any()]
+    return any(a != b for a, b in known)
