@@ -29,7 +29,8 @@ def beyond_two_bounds(
     if got.shape != want.shape or got.dtype != want.dtype:
         return f"It is {got.dtype} of shape {got.shape}, the other {want.dtype} of shape {want.shape}."
     one, other = got.astype(np.float64), want.astype(np.float64)
-    distances = np.where(differing(got, want), np.abs(one - other), -1.0)
+    with np.errstate(invalid="ignore"):  # an infinity that both have is no distance
+        distances = np.where(differing(got, want), np.abs(one - other), -1.0)
     distances = np.where(np.isnan(distances), np.inf, distances)
     if direction != "grad_boxes" and inputs.mode == "avg":
         near = LEAST_ROUNDINGS * UNIT[accumulated_in(inputs)] * np.minimum(np.abs(one), np.abs(other))

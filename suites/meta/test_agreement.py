@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from harness import roi_agreement
 from harness.agreement import beyond_two_bounds, differing, unlike_tensorflow
 from harness.backends import Backend, load
 from harness.case import DIRECTIONS, Array, Case, Direction, Inputs
@@ -74,6 +75,16 @@ def test_unlike_tensorflow_by_a_bit_or_by_bounds_as_the_backend_promises() -> No
     assert unlike_tensorflow(summing, inputs, "grad_image", near * np.float32(1.01), got) is not None
     said = unlike_tensorflow(promising, inputs, "grad_image", got.astype(np.float64), got)
     assert said == "It is float64 of shape (1, 2, 6, 7), TensorFlow's float32 of shape (1, 2, 6, 7)."
+
+
+def test_an_infinity_that_both_have_is_no_distance() -> None:
+    case = RoiCase((1, 1, 1, 2), ((0, -0.25, -0.25, 0.0, 0.0), (0, 0.0, 0.0, 0.5, 0.5)), (1, 1))
+    got = np.float32([[0, np.inf, 0, -np.inf, 0], [0, 1, 0, 0, 0]])
+    assert roi_agreement.beyond_two_bounds(case.inputs(), "grad_boxes", got, got) is None
+    far = np.float32([[0, np.inf, 0, -np.inf, 0], [0, 2, 0, 0, 0]])
+    said = roi_agreement.beyond_two_bounds(case.inputs(), "grad_boxes", far, got)
+    assert said is not None
+    assert "at (1, 1) is more than two bounds" in said
 
 
 def _unordered(backend: Backend, **claims: object) -> Backend:

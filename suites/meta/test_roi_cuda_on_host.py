@@ -51,6 +51,7 @@ EVERY_LAYOUT = properties.find("every layout", "roi_align")
 @settings(max_examples=40)
 @given(case=EVERY_LAYOUT.cases(backend.sheet))
 @example(case=RoiCase((1, 3, 1, 2), ((0, -0.5, -0.25, 1.5, 0.0),), (1, 2), sampling_ratio=2, boxes_dtype="float64"))
+@example(case=RoiCase((1, 1, 1, 2), ((0, -0.25, -0.25, 0.0, 0.0),), (1, 1), values="inf_pixel"))
 def test_layouts_are_summed_as_the_sheet_says(direction, case):
     """In the order of the layout, where the gradient of a box runs over the channels."""
     verdict = EVERY_LAYOUT.holds(backend, case, direction)

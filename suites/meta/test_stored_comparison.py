@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from harness import measure, results
 from harness.__main__ import app
 from harness.comparison import stored
+from harness.verbs import console
 from suites.meta.quiet_medians import AGAIN, QUIET
 from suites.meta.test_results import BASE
 
@@ -82,7 +83,7 @@ class Folder:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     monkeypatch.setattr(measure, "FULL_RESULTS", tmp_path / "results")
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)  # or names are folded
     return Folder(tmp_path / "results")
 
 
