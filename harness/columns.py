@@ -99,6 +99,13 @@ def blocks(measuring: bool) -> Sequence[int]:
     return range(_BLOCKS if measuring else 1)
 
 
+def kind() -> str:
+    """What kind of run this process belongs to: "full"; "part", of some workloads; or "quick", not for the record."""
+    if os.environ.get("QUICK") == "1":
+        return "quick"
+    return "part" if os.environ.get("BENCH_WORKLOADS") else "full"
+
+
 def selected(usual: Iterable[Workload]) -> tuple[Workload, ...]:
     """The workloads that this process measures: those named in BENCH_WORKLOADS, or else the usual ones."""
     names = os.environ.get("BENCH_WORKLOADS", "").split()

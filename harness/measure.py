@@ -27,7 +27,7 @@ from harness.workloads import WORKLOADS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FULL_RESULTS = REPOSITORY / "results"
-# A quick run says that the way works; what is committed under results/ stays what a full run measured.
+# A quick run says that the way works; what is committed under results/ stays what a longer one measured.
 QUICK_RESULTS = REPOSITORY / "build" / "quick-results"
 
 
@@ -128,7 +128,7 @@ def run(
         # Moved together at the end: a run is there with all its files or not at all.
         for place, outcome in enumerate(outcomes):
             if outcome.file is not None:
-                folder = f"{name}-{'quick' if quick else 'full'}"
+                folder = f"{name}-{'quick' if quick else 'part' if workloads else 'full'}"
                 target = results_folder(quick) / _device_of(outcome.file) / folder
                 target.mkdir(parents=True, exist_ok=True)
                 outcomes[place] = replace(outcome, file=outcome.file.replace(target / outcome.file.name))

@@ -167,9 +167,9 @@ def process_medians(group: pd.DataFrame) -> list[float]:
 
 
 def newest(table: pd.DataFrame) -> pd.DataFrame:
-    """The lines of each device's newest full run, or of its newest quick one if it has no full one."""
+    """The lines of each device's newest full run; without one those of its newest of some workloads, or quick one."""
     runs = table[["device", "run", "kind"]].drop_duplicates().sort_values(["device", "kind", "run"])
-    # "full" sorts before "quick": the last line of a device's first kind is the run to show.
+    # "full" sorts before "part" and "quick": the last line of a device's first kind is the run to show.
     chosen = [of_device[of_device.kind == of_device.kind.iloc[0]].iloc[-1] for _, of_device in runs.groupby("device")]
     shown = pd.DataFrame(chosen, columns=["device", "run", "kind"])
     lines: pd.DataFrame = table.merge(shown, on=["device", "run", "kind"], how="inner")

@@ -70,11 +70,11 @@ class History:
 
 
 def history(device: str, table: pd.DataFrame, machines: Machines) -> History | None:
-    """One device's full runs with the default allocator, oldest first; None if there is only one of them.
+    """One device's runs for the record with the default allocator, oldest first; None if there is only one of them.
 
     table: lines of results.throughput, of any devices and runs. machines: as in results.Results.
     """
-    lines = table[(table.device == device) & (table.kind == "full") & (table.allocator != "tuned")]
+    lines = table[(table.device == device) & (table.kind != "quick") & (table.allocator != "tuned")]
     parts = sorted((part for _, part in lines.groupby(_GROUP, sort=False) if part.run.nunique() > 1), key=_rank)
     if not parts:
         return None
@@ -85,7 +85,7 @@ def history(device: str, table: pd.DataFrame, machines: Machines) -> History | N
     runs = _runs(lines, machines)
     return History(
         said=(
-            f"{len(runs)} full runs with the default allocator, oldest first, each by the revision that it is of; a + "
+            f"{len(runs)} runs with the default allocator, oldest first, each by the revision that it is of; a + "
             "says that files were changed since. The peers are other people's code in the same runs: where they became "
             "slower too, the machine did.",
             "At a dashed line, and at a number in a table's header, the machine or its software changed, which changes "

@@ -43,6 +43,7 @@ def test_processes_take_turns_there_and_back(asked: list[dict[str, str]], tmp_pa
     # Judged once by the oracle, in the first process of an operator; the others have its bits to give.
     assert [each["judged"] for each in asked[:5]] == ["None", "default.json", "None", *["default-roi_align.json"] * 2]
     (run,) = (tmp_path / "cpu-made-up").iterdir()
+    assert run.name.endswith("-part")
     assert {file.name for file in run.iterdir()} == {
         f"{kind}{turn}.json" for kind in kinds for turn in ("", "-2", "-3")
     }
@@ -66,7 +67,9 @@ def test_a_block_of_its_own_in_each_process_and_two_in_a_single_one(monkeypatch:
 
 def test_only_named_workloads_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert columns.selected(WORKLOADS[2:4]) == WORKLOADS[2:4]
+    assert columns.kind() == "full"
     monkeypatch.setenv("BENCH_WORKLOADS", f"{WORKLOADS[5].name} {WORKLOADS[0].name}")
+    assert columns.kind() == "part"
     assert columns.selected(WORKLOADS[2:4]) == (WORKLOADS[0], WORKLOADS[5])
 
 

@@ -183,10 +183,13 @@ def test_a_row_that_failed_in_one_block_has_no_time_from_another(tmp_path: Path)
 def test_the_newest_full_run_is_shown_and_a_quick_one_only_without_it(tmp_path: Path) -> None:
     store(tmp_path, "a.json", [measured([1.0], run="r1"), measured([1.0], run="r3", kind="quick")])
     store(tmp_path, "b.json", [measured([1.0], run="r2"), measured([1.0], run="r1", kind="quick", device="cpu-other")])
+    store(tmp_path, "c.json", [measured([1.0], run="r4", kind="part")])
+    store(tmp_path, "d.json", [measured([1.0], run=run, kind="part", device="cpu-some") for run in ("r5", "r6")])
     shown = results.newest(results.throughput(results.read(tmp_path).blocks))
     assert set(zip(shown.device, shown.run, shown.kind, strict=True)) == {
         ("cpu-test", "r2", "full"),
         ("cpu-other", "r1", "quick"),
+        ("cpu-some", "r6", "part"),
     }
 
 

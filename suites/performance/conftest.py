@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from harness import conditions, devices, machine
-from harness.columns import SCHEMA, process
+from harness.columns import SCHEMA, kind, process
 from harness.gate import Gate
 
 _UNMEASURED = pytest.StashKey[list[dict[str, Any]]]()
@@ -66,7 +66,7 @@ def run(request: pytest.FixtureRequest) -> Run:
             "schema": SCHEMA,
             "process": process(),
             "run": os.environ.get("BENCH_RUN", now),
-            "kind": "quick" if os.environ.get("QUICK") == "1" else "full",
+            "kind": kind(),
             "device": device.name(),
             "allocator": device.allocator(),
             "threads": machine.threads(),
