@@ -40,7 +40,8 @@ def state(kind: str) -> dict[str, Any]:
 
     kind: "cpu" or "cuda", whose own part is under "gpu".
     """
-    found: dict[str, Any] = {"load": os.getloadavg()[0], "ticks": _ticks(), "own_s": sum(os.times()[:4])}
+    found: dict[str, Any] = {"load": os.getloadavg()[0], "cores": os.cpu_count()}
+    found |= {"ticks": _ticks(), "own_s": sum(os.times()[:4])}
     clocks = [float(each) for each in re.findall(r"^cpu MHz\s*: ([\d.]+)$", _text(Path("/proc/cpuinfo")), re.M)]
     if clocks:
         found["mhz"] = max(clocks)  # the core that asks is at work; idle ones have slowed down
@@ -102,7 +103,7 @@ def warnings(conditions: list[dict[str, Any]], rows: pd.DataFrame, cores: int) -
     said = [*_of_cores(conditions, cores), *_of_clocks(conditions), *_of_gpu(conditions)]
     timed = rows[rows.median_s.notna()]
     interrupted = timed[timed.interruptions.fillna(0) * 2 >= timed.samples]
-    if len(interrupted):
+    if len(interrupted) and crowded(conditions, cores):
         said.append(
             f"In {len(interrupted)} of {len(timed)} rows a call in two was interrupted by other work "
             f"({_name(interrupted.iloc[0])}, for one), and its time may be the scheduler's: stop that work, or set "
@@ -119,22 +120,26 @@ def warnings(conditions: list[dict[str, Any]], rows: pd.DataFrame, cores: int) -
     return said
 
 
+def crowded(conditions: list[dict[str, Any]], cores: int) -> bool:
+    """Whether other work took a part of the cores: only then is an interruption somebody else's turn.
+
+    On a quiet machine a process interrupts itself, as its libraries' threads share the cores among each other.
+    """
+    return bool(_of_cores(conditions, cores))
+
+
 def _of_cores(conditions: list[dict[str, Any]], cores: int) -> list[str]:
     said = []
-    load = max((each["before"]["load"] for each in conditions if "load" in each["before"]), default=0.0)
-    if load > cores:
+    states = [each["before"] for each in conditions if each["before"].get("load", 0.0) > _cores(each["before"], cores)]
+    if states:
+        most = max(states, key=lambda state: state["load"])
         said.append(
-            f"The load was {load:.1f} before a process began, on {cores} cores: other work was there. Stop it, or "
-            "measure when the machine is quiet."
+            f"The load was {most['load']:.1f} before a process began, on {_cores(most, cores)} cores: other work was "
+            "there. Stop it, or measure when the machine is quiet."
         )
-    stolen = others = 0.0
-    for each in conditions:
-        before, after = each["before"].get("ticks"), each["after"].get("ticks")
-        if before and after and after["all"] > before["all"]:
-            span = after["all"] - before["all"]
-            own = (each["after"]["own_s"] - each["before"]["own_s"]) * os.sysconf("SC_CLK_TCK")
-            stolen = max(stolen, (after["stolen"] - before["stolen"]) / span)
-            others = max(others, (after["busy"] - before["busy"] - own) / span)
+    shares = [share for share in map(_taken, conditions) if share is not None]
+    stolen = max((stolen for stolen, _ in shares), default=0.0)
+    others = max((others for _, others in shares), default=0.0)
     if stolen > TAKEN:
         said.append(
             f"Other virtual machines had up to {stolen:.0%} of this one's cores while it measured: compare ratios of "
@@ -146,6 +151,21 @@ def _of_cores(conditions: list[dict[str, Any]], cores: int) -> list[str]:
             "when the machine is quiet."
         )
     return said
+
+
+def _cores(state: dict[str, Any], cores: int) -> int:
+    """How many the machine has, which a process may use only some of."""
+    return int(state.get("cores") or cores)
+
+
+def _taken(of: dict[str, Any]) -> tuple[float, float] | None:
+    """The parts of the machine's time that other virtual machines and other processes had; None if it is not known."""
+    before, after = of["before"].get("ticks"), of["after"].get("ticks")
+    if not before or not after or after["all"] <= before["all"]:
+        return None
+    span = after["all"] - before["all"]
+    own = (of["after"]["own_s"] - of["before"]["own_s"]) * os.sysconf("SC_CLK_TCK")
+    return (after["stolen"] - before["stolen"]) / span, (after["busy"] - before["busy"] - own) / span
 
 
 def _of_clocks(conditions: list[dict[str, Any]]) -> list[str]:

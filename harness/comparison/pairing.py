@@ -53,7 +53,7 @@ class Pairs:
     worse         this project's rows that the base has a time of and the new one has none, because of its result.
     other_inputs  rows whose inputs are not the same: their times are not compared.
     other_bits    rows whose results passed on both sides, but are not the same to the bit.
-    interrupted   rows whose median call was interrupted, on one side at least.
+    interrupted   rows whose median call was interrupted by other work, on one side at least.
     threads       by row the two sides' numbers of threads, where they differ.
     """
 
@@ -91,6 +91,7 @@ def pair(base: Run, new: Run, workloads: Collection[str] = ()) -> Pairs:
             raise ValueError(f"Neither run has a workload {name!r}; there are {', '.join(sorted(known))}.")
     across = results.kind(base.device) != results.kind(new.device)
     of_base, of_new = (_rows(each, across, workloads or known) for each in (base, new))
+    crowded = [conditions.crowded(run.machine["conditions"], int(run.machine.get("cores", 1))) for run in (base, new)]
     both = [(of_base[row], of_new[row]) for row in of_base if row in of_new]
     timed = [(one, two) for one, two in both if not one.problem and not two.problem]
     alike = [(one, two) for one, two in timed if not _differ(one.inputs, two.inputs)]
@@ -112,7 +113,11 @@ def pair(base: Run, new: Run, workloads: Collection[str] = ()) -> Pairs:
         ),
         other_inputs=tuple(one.name for one, two in timed if _differ(one.inputs, two.inputs)),
         other_bits=tuple(one.name for one, two in alike if _differ((one.digest,), (two.digest,))),
-        interrupted=tuple(one.name for one, two in alike if one.interrupted or two.interrupted),
+        interrupted=tuple(
+            sides[0].name
+            for sides in alike
+            if any(each.interrupted and full for each, full in zip(sides, crowded, strict=True))
+        ),
         threads={one.name: (one.threads, two.threads) for one, two in alike if _differ((one.threads,), (two.threads,))},
     )
 

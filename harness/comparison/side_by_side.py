@@ -72,8 +72,13 @@ class Round:
         return [row for row in self.medians() if base[row] != new[row]]
 
     def interrupted(self) -> list[str]:
-        """The rows whose calls were interrupted so often, on one side at least, that a median call was."""
-        found = []
+        """The rows whose calls were interrupted so often, on one side at least, that a median call was.
+
+        None where the load leaves room: there a process interrupts itself, as its libraries' threads share the cores.
+        """
+        found: list[str] = []
+        if max(self.load) <= len(os.sched_getaffinity(0)):
+            return found
         for row in self.medians():
             for side in SIDES:
                 of_row = [each for answer in self.answers[side] for each in answer if each.row == row]

@@ -51,16 +51,25 @@ def test_what_others_did_is_told(state: dict[str, Any], says: str) -> None:
     assert says in warning
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"interruptions": 15.0}, "In 1 of 2 rows a call in two was interrupted by other work (crop_and_resize w forw"),
-        ({"spread": 0.2}, "In 1 of 2 rows the processes are more than 10% apart (most in crop_and_resize w forward"),
-    ],
-)
-def test_rows_that_are_no_times_of_a_kernel_are_told(change: dict[str, float], says: str) -> None:
-    (warning,) = conditions.warnings([ran()], rows({}, change), 2)
-    assert says in warning
+def test_a_process_on_one_of_two_cores_leaves_room_for_another() -> None:
+    state = ran(before={"load": 1.8, "cores": 2})
+    assert conditions.warnings([state], rows(), 1) == []
+    (warning,) = conditions.warnings([ran(before={"load": 2.8, "cores": 2})], rows(), 1)
+    assert "on 2 cores" in warning
+
+
+def test_processes_that_are_apart_are_told() -> None:
+    (warning,) = conditions.warnings([ran()], rows({}, {"spread": 0.2}), 2)
+    assert "In 1 of 2 rows the processes are more than 10% apart (most in crop_and_resize w forward" in warning
+
+
+def test_an_interruption_is_somebody_elses_turn_only_where_there_is_somebody() -> None:
+    often = rows({}, {"interruptions": 15.0})
+    assert conditions.warnings([ran()], often, 2) == []
+    loaded, warning = conditions.warnings([ran(before={"load": 2.5})], often, 2)
+    assert "The load was 2.5" in loaded
+    assert "In 1 of 2 rows a call in two was interrupted by other work (crop_and_resize w forward" in warning
+    assert conditions.warnings([ran(before={"load": 2.5})], rows(), 2) == [loaded]
 
 
 def test_the_state_of_this_machine_can_be_told() -> None:

@@ -59,6 +59,7 @@ class Folder:
         machine: dict[str, Any] = CPU,
         device: str = "cpu-test",
         kind: str = "full",
+        load: float = 0.0,
     ) -> str:
         """Stores a run as a file for each process, and returns the name of its folder."""
         place = self.path / device / f"{run}-{kind}"
@@ -69,6 +70,7 @@ class Folder:
             "benchmarks": benchmarks,
             "unmeasured": [{**each, **of} for each in unmeasured],
             "machine_info": {"roi_align": machine},
+            "conditions": {"process": 0, "before": {"load": load}, "after": {}},
         }
         (place / "default.json").write_text(json.dumps(content), encoding="utf-8")
         return f"{device}/{run}-{kind}"
@@ -135,10 +137,14 @@ def test_a_process_is_worth_one_number_whatever_its_samples(folder):
 
 
 def test_what_the_scheduler_has_timed_is_not_the_same(folder):
-    base, new = folder.store("r1", row(QUIET)), folder.store("r2", row(AGAIN, interruptions=2))
+    often = row(AGAIN, interruptions=2)
+    base, new = folder.store("r1", row(QUIET)), folder.store("r2", often, load=1000.0)
     _, output = folder.compare(base, new)
     assert verdict(output)[1] == "AMBIGUOUS"
     assert "new: In 1 of 1 rows a call in two was interrupted" in output
+    # Where the load leaves room a process interrupts itself.
+    _, output = folder.compare(base, folder.store("r3", often))
+    assert verdict(output)[1] == "SAME"
 
 
 # Rows that have no verdict, none of them silently.
