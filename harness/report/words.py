@@ -11,8 +11,9 @@ from harness import fingerprint
 INTRODUCTION = (
     "Every figure is a ratio to something measured in the same run: a peer (on a CPU TensorFlow's crop_and_resize, on "
     "a GPU torchvision's roi_align), and the device's copy bandwidth, read and write together. Times are medians over "
-    "the raw samples of all blocks; the backends take turns within a block, in reverse order in every other one. A "
-    "time includes the allocation of the result and excludes changes of layout.",
+    "the raw samples of all blocks, of a run of several processes the median of each one's; the backends take turns "
+    "within a block, in reverse order in every other one. A time includes the allocation of the result and excludes "
+    "changes of layout.",
     "A row has a time only if its result passed the gate on that very input: a sample of the outputs against the "
     "oracle, and every output of the forward and of the image gradient against TensorFlow's, bit by bit; on a GPU, "
     "whose machine has no TensorFlow, against this project's operator on the CPU, unless atomics add it up. "
