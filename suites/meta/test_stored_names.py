@@ -1,4 +1,4 @@
-"""Which stored runs and devices a name means, which of their rows are matched, and what is refused: on made-up files."""
+"""Which stored runs and devices a name means, which rows are matched, and what is refused; on made-up files."""
 
 from __future__ import annotations
 
