@@ -116,10 +116,15 @@ class Haul:
             for operator, direction, dtype in [place]
         ]
 
+    def settle(self) -> None:
+        """To be called after an interrupt: writes the file that it may have come before."""
+        for find in self.stored.values():
+            finds.store(find, self.folder)
+
     def _store(self, find: Find) -> tuple[Path, bool]:
-        path, is_new = finds.store(find, self.folder)
-        self.stored[path] = find
-        return path, is_new
+        # Noted before it is written: an interrupt between the two must not leave a file that nobody is told of.
+        self.stored[self.folder / find.file_name()] = find
+        return finds.store(find, self.folder)
 
 
 def record(haul: Haul, origin: Origin, seconds: float, workers: int, folder: Path) -> Path:

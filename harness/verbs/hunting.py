@@ -101,6 +101,7 @@ def fuzz(
                     if client is None:
                         look(1, 1)
         except KeyboardInterrupt:
+            brought.settle()
             end = "Interrupted; what was found until then is stored."
         except clusters.UnusableCluster as unusable:
             end = str(unusable)

@@ -225,3 +225,25 @@ def test_a_crash_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         brought.add(what)
     assert {find.status for find in brought.stored.values()} == {"crash"}
     assert all("SIGABRT" in find.reason for find in brought.stored.values())
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_find_is_told_and_stored_whenever_an_interrupt_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    """Between the file and the note of it there is a moment, too."""
+    brought = Haul(tmp_path)
+    with monkeypatch.context() as patched:
+        store = finds.store
+
+        def interrupted(find: Find, folder: Path) -> None:
+            if written:
+                store(find, folder)
+            raise KeyboardInterrupt
+
+        patched.setattr(finds, "store", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            brought.told(TASK.number, FIND)
+    brought.settle()
+    assert [each.name for each in brought.stored] == [FIND.file_name()]
+    assert [each.name for each in tmp_path.iterdir()] == [FIND.file_name()]
