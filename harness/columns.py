@@ -99,11 +99,9 @@ def blocks(measuring: bool) -> Sequence[int]:
     return range(_BLOCKS if measuring else 1)
 
 
-def kind() -> str:
-    """What kind of run this process belongs to: "full"; "part", of some workloads; or "quick", not for the record."""
-    if os.environ.get("QUICK") == "1":
-        return "quick"
-    return "part" if os.environ.get("BENCH_WORKLOADS") else "full"
+def kind(quick: bool, named: bool) -> str:
+    """What a run is called: "quick", not for the record; "part", of workloads that somebody named; or "full"."""
+    return "quick" if quick else "part" if named else "full"
 
 
 def selected(usual: Iterable[Workload]) -> tuple[Workload, ...]:

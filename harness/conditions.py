@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,16 @@ SPREAD = 0.10
 CLOCK = 0.10
 # The part of the machine's time that others may have had without a word.
 TAKEN = 0.05
+FEWER_THREADS = "stop that work, or set OMP_NUM_THREADS to the number of cores that it leaves free."
 _GPU_FIELDS = {
     "sm_mhz": "clocks.sm",
     "memory_mhz": "clocks.mem",
     "temperature_c": "temperature.gpu",
     "power_w": "power.draw",
-    "throttle_reasons": "clocks_throttle_reasons.active",
+    "throttle_reasons": "clocks_{}_reasons.active",
 }
+# What nvidia-smi calls these reasons: since driver 535, and before. It answers nothing to a query with one it lacks.
+_REASONS = ("event", "throttle")
 # Bits of NVML's reasons that slow a kernel down: a power cap, and slowdowns by hardware and by temperature. The others
 # are an idle GPU, clocks that somebody set, and the like.
 _SLOWED = 0x4 | 0x8 | 0x20 | 0x40 | 0x80
@@ -66,13 +70,14 @@ def _ticks() -> dict[str, int]:
 
 
 def _gpu() -> dict[str, Any]:
-    values = _nvidia_smi(f"--query-gpu={','.join(_GPU_FIELDS.values())}")
+    queries = (f"--query-gpu={','.join(_GPU_FIELDS.values())}".format(reasons) for reasons in _REASONS)
+    values = next(filter(None, map(_nvidia_smi, queries)), [])
     found: dict[str, Any] = {}
     for name, value in zip(_GPU_FIELDS, values[0] if values else (), strict=False):
         with contextlib.suppress(ValueError):  # "[N/A]"
             found[name] = int(value, 16) if value.startswith("0x") else float(value)
-    own = str(os.getpid())
-    found["other_processes"] = sum(line[0] != own for line in _nvidia_smi("--query-compute-apps=pid"))
+    # One of them is this process, by a number that in a container is not its own.
+    found["other_processes"] = max(0, len(_nvidia_smi("--query-compute-apps=pid")) - 1)
     return found
 
 
@@ -100,22 +105,37 @@ def warnings(conditions: list[dict[str, Any]], rows: pd.DataFrame, cores: int) -
     rows        the run's lines of results.throughput.
     cores       that a process of the run may use.
     """
-    said = [*_of_cores(conditions, cores), *_of_clocks(conditions), *_of_gpu(conditions)]
     timed = rows[rows.median_s.notna()]
-    interrupted = timed[timed.interruptions.fillna(0) * 2 >= timed.samples]
-    if len(interrupted) and crowded(conditions, cores):
+    often = timed[timed.interruptions.fillna(0) * 2 >= timed.samples]
+    interrupted = [_name(row) for _, row in often.iterrows()] if crowded(conditions, cores) else []
+    spreads = [(_name(row), row.spread) for _, row in timed.iterrows()]
+    return [*of_machine(conditions, cores), *of_rows(interrupted, spreads)]
+
+
+def of_machine(conditions: list[dict[str, Any]], cores: int) -> list[str]:
+    """Those of them that the states alone tell."""
+    return [*_of_cores(conditions, cores), *_of_clocks(conditions), *_of_gpu(conditions)]
+
+
+def of_rows(interrupted: Sequence[str], spreads: Sequence[tuple[str, float]]) -> list[str]:
+    """Those of them that are about single rows.
+
+    interrupted  the rows in which a call in two was interrupted by other work.
+    spreads      of every timed row how far its processes are apart, as a part of their median, NaN for a single one.
+    """
+    said = []
+    if interrupted:
         said.append(
-            f"In {len(interrupted)} of {len(timed)} rows a call in two was interrupted by other work "
-            f"({_name(interrupted.iloc[0])}, for one), and its time may be the scheduler's: stop that work, or set "
-            "OMP_NUM_THREADS to the number of cores that it leaves free."
+            f"In {len(interrupted)} of {len(spreads)} rows a call in two was interrupted by other work "
+            f"({interrupted[0]}, for one), and its time may be the scheduler's: {FEWER_THREADS}"
         )
-    wide = timed[timed.spread > SPREAD]
-    if len(wide):
-        widest = wide.loc[wide.spread.idxmax()]
+    wide = [each for each in spreads if each[1] > SPREAD]
+    if wide:
+        widest, spread = max(wide, key=lambda each: each[1])
         said.append(
-            f"In {len(wide)} of {len(timed)} rows the processes are more than {SPREAD:.0%} apart (most in "
-            f"{_name(widest)}: {widest.spread:.0%}): have more --processes, or a machine to yourself with a fixed "
-            "clock rate."
+            f"In {len(wide)} of {len(spreads)} rows the processes are more than {SPREAD:.0%} apart (most in {widest}: "
+            f"{spread:.0%}), and small differences cannot be seen: have more --processes, or a machine to yourself "
+            "with a fixed clock rate."
         )
     return said
 

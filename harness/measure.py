@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import machine
+from harness.columns import kind
 from harness.progress import DESCRIPTOR
 from harness.workloads import WORKLOADS
 
@@ -128,7 +129,7 @@ def run(
         # Moved together at the end: a run is there with all its files or not at all.
         for place, outcome in enumerate(outcomes):
             if outcome.file is not None:
-                folder = f"{name}-{'quick' if quick else 'part' if workloads else 'full'}"
+                folder = f"{name}-{kind(quick, bool(workloads))}"
                 target = results_folder(quick) / _device_of(outcome.file) / folder
                 target.mkdir(parents=True, exist_ok=True)
                 outcomes[place] = replace(outcome, file=outcome.file.replace(target / outcome.file.name))

@@ -23,7 +23,7 @@ from harness.columns import ON_THE_CPU, OURS
 from harness.comparison import verdicts
 from harness.comparison.side_by_side import SIDES, doubted
 from harness.comparison.stored import Run
-from harness.comparison.verdicts import RULE, Decision, Medians
+from harness.comparison.verdicts import PROCESSES, RULE, Decision, Medians
 
 # Together these name one row; what they are on a GPU and not on a CPU, when it is compared with one.
 _IDENTITY = [
@@ -34,7 +34,6 @@ _AS_ON_A_CPU = {"backend": ON_THE_CPU, "cache": {"cold": "warm"}, "allocator": {
 _USUAL = {"dtype": ("float32",), "cache": ("warm",), "allocator": ("default", "cuda")}
 # Rows without a time that say nothing against the result: they had no turn.
 _NO_TURN = "NO_TIME"
-PROCESSES = 10
 
 IN_TURNS = (
     "Stored runs were measured one after the other and not in turns, and no SLOW is confirmed by a rerun: the machine "

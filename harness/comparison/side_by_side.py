@@ -16,21 +16,20 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from harness import files, machine
+from harness import conditions, files, machine
 from harness.comparison import verdicts
 from harness.comparison.revisions import BUILD, Revision
 from harness.comparison.rows import Row
 from harness.comparison.timing import Order, Timed
 from harness.comparison.verdicts import Decision
 from harness.compiling import ROOT
-from harness.conditions import SPREAD
 
 SIDES = ("base", "new")
-SCHEMA = 1
-_FEWER_THREADS = "stop that work, or set OMP_NUM_THREADS to the number of cores that it leaves free."
+SCHEMA = 2  # which has the state of the machine in the place of its load
 
 
 class FailedProcess(Exception):
@@ -43,13 +42,13 @@ class Round:
 
     answers  of each side, what each of its processes found, process by process.
     order    the sides in the order in which their processes ran.
-    load     the machine's load average over a minute, before and after.
+    conditions  the machine's states: [{"before", "after"}], see harness/conditions.py.
     copy_gbps  what a copy of this machine reads and writes, for the record: dividing by it would add its own noise.
     """
 
     answers: dict[str, list[list[Timed]]]
     order: list[str]
-    load: tuple[float, float]
+    conditions: list[dict[str, Any]]
     copy_gbps: float
 
     def medians(self) -> dict[str, verdicts.Medians]:
@@ -74,10 +73,10 @@ class Round:
     def interrupted(self) -> list[str]:
         """The rows whose calls were interrupted so often, on one side at least, that a median call was.
 
-        None where the load leaves room: there a process interrupts itself, as its libraries' threads share the cores.
+        None where nobody else took a part of the cores: there a process interrupts itself.
         """
         found: list[str] = []
-        if max(self.load) <= len(os.sched_getaffinity(0)):
+        if not conditions.crowded(self.conditions, _cores()):
             return found
         for row in self.medians():
             for side in SIDES:
@@ -89,38 +88,24 @@ class Round:
 
     def warnings(self) -> list[str]:
         """What makes these figures doubtful, and what to do about it, as sentences."""
-        said = []
-        cores = len(os.sched_getaffinity(0))
-        if max(self.load) > cores:
-            said.append(
-                f"The load was {self.load[0]:.1f} before and {self.load[1]:.1f} after, on {cores} cores: other work "
-                "took a part of them. Stop it, or compare when the machine is quiet."
-            )
-        interrupted = self.interrupted()
-        if interrupted:
-            said.append(
-                f"In {len(interrupted)} of {len(self.medians())} rows the median call was interrupted by other work "
-                f"({interrupted[0]}, for one): {_FEWER_THREADS}"
-            )
-        spreads = {
-            row: max((max(side) - min(side)) / float(np.median(side)) for side in sides)
+        spreads = [
+            (row, max((max(side) - min(side)) / float(np.median(side)) for side in sides))
             for row, sides in self.medians().items()
-        }
-        wide = [row for row, spread in spreads.items() if spread > SPREAD]
-        if wide:
-            widest = max(spreads, key=lambda row: spreads[row])
-            said.append(
-                f"In {len(wide)} of {len(spreads)} rows the processes of one side are more than {SPREAD:.0%} apart "
-                f"(most in {widest}: {spreads[widest]:.0%}). Small differences cannot be seen so: have more "
-                "--processes, or a machine to yourself with a fixed clock rate."
-            )
-        return said
+        ]
+        return [
+            *conditions.of_machine(self.conditions, _cores()),
+            *conditions.of_rows(self.interrupted(), spreads),
+        ]
 
     def _by_row(self, side: str) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {}
         for each in (one for answer in self.answers[side] for one in answer if one.seconds):
             found.setdefault(each.row, []).append(float(np.median(each.seconds)))
         return found
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def sides_in_order(processes: int) -> list[str]:
@@ -136,7 +121,7 @@ def measure(paths: dict[str, Path], rows: Sequence[Row], processes: int, tell: C
     answers: dict[str, list[list[Timed]]] = {side: [] for side in SIDES}
     passed: dict[str, dict[str, str]] = {side: {} for side in SIDES}
     order = sides_in_order(processes)
-    before = os.getloadavg()[0]
+    before = conditions.state("cpu")
     with tempfile.TemporaryDirectory() as scratch, machine.pinned():
         for side in order:
             asked = Order(list(rows), passed[side], str(paths[side]), str(Path(scratch) / "answer.json"))
@@ -144,7 +129,8 @@ def measure(paths: dict[str, Path], rows: Sequence[Row], processes: int, tell: C
             answers[side].append(answer)
             passed[side] = passed[side] or {each.row: each.digest for each in answer if not each.problem}
             tell(side)
-    return Round(answers, order, (before, os.getloadavg()[0]), machine.copy_gbps())
+    states = [{"before": before, "after": conditions.state("cpu")}]
+    return Round(answers, order, states, machine.copy_gbps())
 
 
 def decide(first: Round, again: Callable[[list[str]], Round]) -> tuple[list[Decision], Round | None]:
@@ -160,7 +146,9 @@ def decide(first: Round, again: Callable[[list[str]], Round]) -> tuple[list[Deci
 
 def doubted(decisions: Sequence[Decision], interrupted: Sequence[str]) -> list[Decision]:
     """The decisions, none of them SAME on rows that the scheduler has timed: it hides what the kernels do, steadily."""
-    reason = f"The median call was interrupted by other work, which takes as long on both sides: {_FEWER_THREADS}"
+    reason = (
+        f"The median call was interrupted by other work, which takes as long on both sides: {conditions.FEWER_THREADS}"
+    )
     return [
         replace(each, verdict="AMBIGUOUS", reason=reason)
         if each.verdict == "SAME" and each.row in interrupted

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.case import Array
-from harness.comparison.verdicts import RULE, Rule, alarms
+from harness.comparison.verdicts import PROCESSES, RULE, Rule, alarms
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Setting:
     """rows in a comparison, processes a side, and by how much their medians scatter (log-normal, as a part)."""
 
     rows: int = 60
-    processes: int = 10
+    processes: int = PROCESSES
     noise: float = 0.01
 
 

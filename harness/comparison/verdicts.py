@@ -44,6 +44,8 @@ class Rule:
 
 
 RULE = Rule()
+# A side's processes where nobody asks for others: those that `simulation.py` gives figures for.
+PROCESSES = 10
 # Of the interval that is told. It decides no alarm, so that nothing is corrected for the number of rows.
 CONFIDENCE = 0.95
 

@@ -4,6 +4,15 @@ Figures come from the JSON; the matrix of properties, the kill matrix and the fu
 where it is there. The same files give the same bytes, on any machine and any day, so that a change of these files is a
 change of figures.
 Nothing here imports an operator's library: a report can be made where nothing could be measured.
+
+    across.py         devices beside each other
+    tables.py         one device's times; cuda_tables.py, pooling_tables.py: a GPU's, roi_align's and detectors'
+    pictures.py       one device's bars and curves; roofline.py, distributions.py
+    history.py        one device's runs after each other; every_row.py: all rows of the newest runs
+    remarks.py        what stands below the figures; words.py: what is said in sentences
+    *_tables.py       what was proved: conformance, kills, campaigns; matrices.py: the grids that they share
+    marks.py          what a part is about, for the page's filters (page.js)
+    markdown.py       README.md; page.html.j2: report.html
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ def compare(
     Two revisions are built and timed side by side here. Stored runs are read: what they measured is compared.
     """
     from harness.comparison import stored
+    from harness.comparison.verdicts import PROCESSES
     from harness.measure import FULL_RESULTS
 
     if fail_on not in ("", "slow"):
@@ -57,7 +58,7 @@ def compare(
         stop(str(error))
     one, other = runs
     if one is None and other is None:
-        worse = _revisions(base, new, 10 if processes is None else processes, workload or [])
+        worse = _revisions(base, new, processes or PROCESSES, workload or [])
     elif one is None or other is None:
         revision, run = (base, new) if one is None else (new, base)
         stop(

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from harness import measure, results
 from harness.__main__ import app
 from harness.verbs import console
-from suites.meta.test_results import BASE
+from suites.meta.made_results import BASE
 
 CPU = {
     "cpu": "a cpu", "threads": 2, "versions": {"torch": "2.11.0"}, "revision": "0123456789abcdef", "dirty": False,

@@ -19,10 +19,7 @@ from typer.testing import CliRunner
 from harness import results
 from harness.report import across, write
 from harness.verbs import measuring
-from suites.meta.test_cuda_tables import LAUNCH, PEER, cells, cuda, rows, table_of
-from suites.meta.test_results import measured, pooling, store
-
-__all__ = ["rows"]  # the fixture
+from suites.meta.made_results import LAUNCH, PEER, cells, cuda, cuda_rows, measured, pooling, store, table_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,17 +41,17 @@ def test_devices_agree_if_all_digests_of_a_workload_are_one(tmp_path: Path) -> N
     assert cells(agreement) == [("cpu-test, cuda-test", "Forward, float32", "1", "v", "u")]
 
 
-def test_one_device_has_nobody_to_agree_with(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    table = table_of(tmp_path, rows)
+def test_one_device_has_nobody_to_agree_with(tmp_path: Path) -> None:
+    table = table_of(tmp_path, cuda_rows())
     assert across.agreement(table) is None
     assert across.side_by_side(table, "cuda-test") == []
     assert across.geomeans(table, "cuda-test") is None
 
 
-def test_devices_stand_side_by_side_with_their_best_column(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_devices_stand_side_by_side_with_their_best_column(tmp_path: Path) -> None:
     both = [measured([2.0]), measured([1.0], layout="channels_last"), measured([1.0], workload="v")]
     store(tmp_path, "cpu.json", both)
-    table = table_of(tmp_path, rows)
+    table = table_of(tmp_path, cuda_rows())
     (shown,) = across.side_by_side(table, "cpu-test")
     assert shown.header == ("workload", "direction", "cpu-test", "cuda-test")
     assert cells(shown) == [("w", "Forward", "1,000 ms, channels_last", "0.05 ms, NCHW (20000.00x)")]

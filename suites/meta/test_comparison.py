@@ -28,8 +28,9 @@ def answered(row: str, medians: Sequence[float], **of: object) -> list[list[Time
     return [[replace(Timed(row, "bits", "", 1, 0, [median] * 3), **of)] for median in medians]
 
 
-def a_round(base: list[list[Timed]], new: list[list[Timed]], load: tuple[float, float] = (0.0, 0.0)) -> Round:
-    return Round({"base": base, "new": new}, side_by_side.sides_in_order(len(base)), load, 1.0)
+def a_round(base: list[list[Timed]], new: list[list[Timed]], load: float = 0.0) -> Round:
+    states = [{"before": {"load": load}, "after": {}}]
+    return Round({"base": base, "new": new}, side_by_side.sides_in_order(len(base)), states, 1.0)
 
 
 def test_sides_take_turns_in_abba_order():
@@ -52,7 +53,7 @@ def test_other_bits_are_told():
 
 def test_what_makes_figures_doubtful_is_said():
     assert a_round(answered("a", QUIET), answered("a", AGAIN)).warnings() == []
-    loaded = a_round(answered("a", QUIET), answered("a", AGAIN), load=(1000.0, 0.0)).warnings()
+    loaded = a_round(answered("a", QUIET), answered("a", AGAIN), load=1000.0).warnings()
     assert len(loaded) == 1
     assert "The load was 1000.0 before" in loaded[0]
     spread = a_round(answered("a", QUIET), answered("a", [*AGAIN[:9], 2e-3])).warnings()
@@ -66,13 +67,13 @@ def test_what_the_scheduler_has_timed_is_not_the_same():
 
     quiet = a_round(answered("a", QUIET), answered("a", AGAIN))
     assert side_by_side.decide(quiet, never)[0][0].verdict == "SAME"
-    sliced = a_round(answered("a", QUIET), answered("a", AGAIN, interruptions=3), load=(1000.0, 0.0))
+    sliced = a_round(answered("a", QUIET), answered("a", AGAIN, interruptions=3), load=1000.0)
     decisions, rerun = side_by_side.decide(sliced, never)
     assert rerun is None
     assert decisions[0].verdict == "AMBIGUOUS"
     assert "OMP_NUM_THREADS" in decisions[0].reason
     assert any("interrupted" in warning for warning in sliced.warnings())
-    # Where the load leaves room a process interrupts itself.
+    # Where nobody else is there a process interrupts itself.
     own = a_round(answered("a", QUIET), answered("a", AGAIN, interruptions=3))
     assert side_by_side.decide(own, never)[0][0].verdict == "SAME"
 

@@ -79,9 +79,14 @@ def test_the_state_of_this_machine_can_be_told() -> None:
     assert "gpu" not in state
 
 
-def test_a_gpus_state_is_nvidia_smis(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("unknown", ["clocks_throttle_reasons", "clocks_event_reasons"])
+def test_a_gpus_state_is_nvidia_smis_old_and_new(monkeypatch: pytest.MonkeyPatch, unknown: str) -> None:
+    """One of the processes is this one, whatever its number is outside of a container."""
+
     def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-        said = "1980, 2619, 41, [N/A], 0x0000000000000004\n" if "--query-gpu" in command[1] else "1\n4242\n"
+        said = "1980, 2619, 41, [N/A], 0x0000000000000004\n" if "--query-gpu" in command[1] else "1\n4242\n77\n"
+        if unknown in command[1]:
+            raise subprocess.CalledProcessError(2, command)
         return subprocess.CompletedProcess(command, 0, said, "")
 
     monkeypatch.setattr(subprocess, "run", run)

@@ -15,43 +15,12 @@ import numpy as np
 
 from harness import results
 from harness.report import cuda_tables, remarks, tables, write, write_readme
-from suites.meta.test_results import BASE, line, measured, store
-
-# A copy of 1,000 GB/s: 20 MB take 20 µs and are work, 5 MB take 5 µs and are a launch.
-CUDA = {
-    "device": "cuda-test", "allocator": "cuda", "cache": "cold", "clock": "events", "copy_gbps": 1000.0,
-    "backend": "roi_align_cuda", "compared_with": "the CPU", "host_s": 12e-6, "exposed": 0,
-    "compulsory_bytes": 20_000_000,
-}  # fmt: skip
-LAUNCH = {"workload": "small", "compulsory_bytes": 5_000_000}
-PEER = {"backend": "torchvision_cuda", "status": "OTHER_RULE", "op": "roi_align", "compared": 0}
-
-
-def cuda(seconds: float, **changes: Any) -> dict[str, Any]:
-    return measured([seconds], **{**CUDA, **changes})
+from suites.meta.made_results import BASE, CUDA, LAUNCH, PEER, cells, cuda, cuda_rows, line, measured, store, table_of
 
 
 @pytest.fixture
 def rows() -> list[dict[str, Any]]:
-    """roi_align twice as fast as the peer on cold data, eight times on hot, four times where all is a launch."""
-    return [
-        cuda(50e-6),
-        cuda(100e-6, **PEER),
-        cuda(10e-6, cache="hot"),
-        cuda(80e-6, cache="hot", **PEER),
-        cuda(5e-6, **LAUNCH),
-        cuda(20e-6, **LAUNCH, **PEER),
-        cuda(40e-6, dtype="bfloat16", compulsory_bytes=10_000_000),
-    ]
-
-
-def table_of(folder: Path, rows: list[dict[str, Any]]) -> Any:
-    store(folder, "cuda-test/run/cuda.json", rows)
-    return results.throughput(results.read(folder).blocks)
-
-
-def cells(table: Any) -> list[tuple[str, ...]]:
-    return [tuple(row) for row in table.rows]
+    return cuda_rows()
 
 
 def test_ratios_are_to_torchvision_in_the_same_state_of_the_cache(tmp_path: Path, rows: list[dict[str, Any]]) -> None:

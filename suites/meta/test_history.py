@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 from harness import results
 from harness.report import history, write
 from harness.report.history import History
-from suites.meta.test_results import BASE, external, measured
+from suites.meta.made_results import BASE, external, measured
 
 MACHINE = {"cpu": "a cpu", "threads": 2, "memory_bytes": 2**30, "system": "Linux", "versions": {"torch": "2.11.0"}}
 

@@ -67,10 +67,14 @@ def test_a_block_of_its_own_in_each_process_and_two_in_a_single_one(monkeypatch:
 
 def test_only_named_workloads_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert columns.selected(WORKLOADS[2:4]) == WORKLOADS[2:4]
-    assert columns.kind() == "full"
     monkeypatch.setenv("BENCH_WORKLOADS", f"{WORKLOADS[5].name} {WORKLOADS[0].name}")
-    assert columns.kind() == "part"
     assert columns.selected(WORKLOADS[2:4]) == (WORKLOADS[0], WORKLOADS[5])
+
+
+def test_a_run_of_some_workloads_is_no_full_one() -> None:
+    assert [columns.kind(quick, named) for quick in (False, True) for named in (False, True)] == [
+        "full", "part", "quick", "quick",
+    ]  # fmt: skip
 
 
 def test_processes_without_work_are_left_out() -> None:

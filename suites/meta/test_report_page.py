@@ -20,8 +20,7 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 from matplotlib.image import imread
 
 from harness.report import write
-from suites.meta.test_cuda_tables import PEER, cuda
-from suites.meta.test_results import external, measured, pooling, store
+from suites.meta.made_results import PEER, cuda, external, measured, pooling, store
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="looking at the page needs chromium or google-chrome")

@@ -17,7 +17,7 @@ from harness import fingerprint, report, results
 from harness.report.distributions import distribution
 from harness.report.every_row import every_row
 from harness.report.roofline import roofline
-from suites.meta.test_results import BASE, measured, store
+from suites.meta.made_results import BASE, measured, store
 
 # 2 GB that must be moved, at a copy bandwidth of 10 GB/s: 0.2 s are the roof.
 ROOF_S = 0.2

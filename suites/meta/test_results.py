@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,34 +12,7 @@ pytest.importorskip("pandas", reason="reading results needs pandas")
 import numpy as np
 
 from harness import results
-
-BASE = {
-    "schema": 4, "process": 0, "bench": "crop_and_resize", "setting": "",
-    "run": "r1", "kind": "full", "device": "cpu-test", "allocator": "default", "threads": 2,
-    "copy_gbps": 10.0, "workload": "w", "source": "made up", "series": "", "size": 0, "op": "crop_and_resize",
-    "direction": "forward", "backend": "roi_align", "title": "t", "dtype": "float32", "layout": "contiguous",
-    "cache": "warm", "clock": "time.perf_counter", "compared_with": "TensorFlow",
-    "block": 0, "boxes": 100, "status": "EXACT", "message": "", "compared": 7, "differing": 0, "digest": "d",
-    "peak_memory_bytes": 1_000_000, "compulsory_bytes": 2_000_000_000,
-}  # fmt: skip
-
-
-def measured(samples: list[float], **changes: Any) -> dict[str, Any]:
-    return {"extra_info": {**BASE, **changes}, "stats": {"data": samples}}
-
-
-def store(folder: Path, name: str, benchmarks: list[dict[str, Any]], unmeasured: list[dict[str, Any]] = []) -> None:  # noqa: B006
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"benchmarks": benchmarks, "unmeasured": unmeasured, "machine_info": {"roi_align": {"cpu": "a cpu"}}}
-    path.write_text(json.dumps(content), encoding="utf-8")
-
-
-def line(table: Any, **chosen: str) -> Any:
-    for name, value in chosen.items():
-        table = table[table[name] == value]
-    assert len(table) == 1
-    return table.iloc[0]
+from suites.meta.made_results import BASE, external, line, measured, pooling, store
 
 
 def test_blocks_are_merged_over_their_raw_samples(tmp_path: Path) -> None:
@@ -110,12 +81,6 @@ def test_ratio_is_to_tensorflow_of_the_same_run_and_allocator(tmp_path: Path) ->
     assert line(table, run="r1", allocator="default", backend="roi_align").ratio_to_peer == 1.5
     assert line(table, run="r2", backend="roi_align").ratio_to_peer == 4.0
     assert np.isnan(line(table, allocator="tuned").ratio_to_peer)
-
-
-def pooling(seconds: list[float], backend: str, **changes: Any) -> dict[str, Any]:
-    """A row of roi_align, whose compulsory bytes nobody counts."""
-    own = {"bench": "roi_align", "setting": "adaptive", "op": "roi_align", "backend": backend, "compulsory_bytes": None}
-    return measured(seconds, **(own | changes))
 
 
 def test_roi_aligns_ratio_is_to_torchvision_of_the_same_setting(tmp_path: Path) -> None:
@@ -249,12 +214,6 @@ def test_the_page_asks_for_no_other_document(reported: Path) -> None:
     assert external(page) == []
     assert external('<img src="https://example.org/a.png">')
     assert external("@import url(//example.org/a.css)")
-
-
-def external(page: str) -> list[str]:
-    """Addresses that a browser would fetch or follow; the names of XML's vocabularies are none."""
-    page = re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
-    return re.findall(r"""(?:https?:)?//[\w.-]+\.\w+[^\s"')]*""", page) + re.findall(r'(?:src|href)="(?!#)[^"]*"', page)
 
 
 def test_every_table_has_a_caption_and_headers_and_every_picture_words(reported: Path) -> None:

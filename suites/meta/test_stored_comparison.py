@@ -68,7 +68,7 @@ def test_what_the_scheduler_has_timed_is_not_the_same(folder):
     _, output = folder.compare(base, new)
     assert verdict(output)[1] == "AMBIGUOUS"
     assert "new: In 1 of 1 rows a call in two was interrupted" in output
-    # Where the load leaves room a process interrupts itself.
+    # Where nobody else is there a process interrupts itself.
     _, output = folder.compare(base, folder.store("r3", often))
     assert verdict(output)[1] == "SAME"
 

@@ -66,7 +66,7 @@ def run(request: pytest.FixtureRequest) -> Run:
             "schema": SCHEMA,
             "process": process(),
             "run": os.environ.get("BENCH_RUN", now),
-            "kind": kind(),
+            "kind": kind(os.environ.get("QUICK") == "1", "BENCH_WORKLOADS" in os.environ),
             "device": device.name(),
             "allocator": device.allocator(),
             "threads": machine.threads(),
