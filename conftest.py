@@ -16,9 +16,12 @@ from typing import Any
 import hypothesis
 import pytest
 
-from harness import backends, devices, isolation, measure
-from harness.judge import Crashed, Hung
-from harness.sheet import OperatorName
+from harness import backends
+from harness.judging import isolation
+from harness.measuring import devices
+from harness.measuring import run as measure
+from harness.operators.sheet import OperatorName
+from harness.operators.verdict import Crashed, Hung
 
 # The same examples on every run, for a pull request; new ones every night, remembered; few while developing.
 # No deadline anywhere: machines are shared, and a slow example is not a wrong one.
@@ -85,7 +88,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = config.getoption("--backend")
     if backends.is_foreign(chosen):
         # The harness's own tests and this project's benchmarks say nothing about somebody else's operator.
-        ours = [item for item in items if item.path.parent.name in ("meta", "performance")]
+        ours = [item for item in items if item.path.relative_to(config.rootpath).parts[1] in ("meta", "performance")]
         config.hook.pytest_deselected(items=ours)
         items[:] = [item for item in items if item not in set(ours)]
     skipped = {}

@@ -1,9 +1,9 @@
 """The implementations under test, one small file each, loaded only when asked for.
 
-A backend is a plain record of functions and a capability sheet (harness/sheet.py). The tables below name its module,
-which imports its own library and nobody else's, and the object in it: `backend`, unless another one is named after a
-colon. Somebody else's is named by the same "module:object", or by an entry point of the group "roi_align.backends";
-what stands there may be a Backend, or a plain function with a sheet (functions.py). A library or a device that is
+A backend is a plain record of functions and a capability sheet (harness/operators/sheet.py). The tables below name its
+module, which imports its own library and nobody else's, and the object in it: `backend`, unless another one is named
+after a colon. Somebody else's is named by the same "module:object", or by an entry point of the group
+"roi_align.backends"; it may be a Backend, or a plain function with a sheet (foreign.py). A library or a device that is
 missing makes `load` raise MissingLibrary, which the suites turn into a skip with that reason.
 """
 
@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, cast
 
-from harness.case import Array, Direction
-from harness.sheet import OperatorName, Sheet
+from harness.operators.crop_and_resize.case import Array, Direction
+from harness.operators.sheet import OperatorName, Sheet
 
 BACKENDS: dict[OperatorName, dict[str, str]] = {
     "crop_and_resize": {
         "roi_align": "harness.backends.roi_align_cpu",
-        "reference": "harness.backends.reference",
-        "tensorflow": "harness.backends.tensorflow_cpu",
+        "reference": "harness.operators.crop_and_resize.reference",
+        "tensorflow": "harness.backends.tensorflow",
         "onnxruntime": "harness.backends.onnxruntime_crops",
         "grid_sample": "harness.backends.grid_sample",
         "grid_sample_compiled": "harness.backends.grid_sample:compiled",
@@ -39,18 +39,18 @@ BACKENDS: dict[OperatorName, dict[str, str]] = {
         "roi_align": "harness.backends.roi_align_pooling",
         "roi_align_cuda": "harness.backends.roi_align_pooling_cuda",
         "cuda_on_host": "harness.backends.cuda_on_host_pooling",
-        "reference": "harness.backends.roi_reference",
-        "torchvision": "harness.backends.torchvision_pooling",
+        "reference": "harness.operators.roi_align.reference",
+        "torchvision": "harness.backends.torchvision",
         "torchvision_cuda": "harness.backends.torchvision_pooling_cuda",
-        "onnxruntime": "harness.backends.onnxruntime_pooling",
+        "onnxruntime": "harness.backends.onnxruntime",
     },
 }
 ENTRY_POINTS = "roi_align.backends"
 # Those whose same_rule is False, known before they are loaded, and so where they are missing too.
 OTHER_RULE: dict[OperatorName, tuple[str, ...]] = {"crop_and_resize": ("torchvision", "torchvision_cuda")}
 _FAULTS: dict[OperatorName, str] = {
-    "crop_and_resize": "harness.faults.mutants",
-    "roi_align": "harness.faults.roi_mutants",
+    "crop_and_resize": "harness.faults.reference.crop_and_resize",
+    "roi_align": "harness.faults.reference.roi_align",
 }
 
 AnyInputs = TypeVar("AnyInputs")
@@ -66,7 +66,7 @@ def _avoids_nothing(inputs: Any, direction: Direction) -> str | None:
 
 @dataclass(frozen=True)
 class Backend(Generic[AnyInputs]):
-    """One implementation of one operator; AnyInputs is harness.case.Inputs or harness.roi_case.RoiInputs.
+    """One implementation of one operator; AnyInputs are the inputs of that operator's cases.
 
     title       what tables call it, library and version, e.g. "TensorFlow 2.21.0 (CPU)".
     sheet       what it declares of itself.
@@ -122,7 +122,7 @@ def load(name: str, operator: OperatorName = "crop_and_resize") -> Backend[Any]:
             backend: Backend[Any] = planted[name]
             return backend
     elif is_foreign(name):
-        from harness.backends import functions
+        from harness.backends import foreign as functions
 
         return functions.load(name, _entry_points().get(name, name))
     table = BACKENDS[operator]

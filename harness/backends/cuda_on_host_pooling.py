@@ -13,12 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from harness import compiling, cuda_on_host
 from harness.backends import Backend
-from harness.case import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, crops_dtype
-from harness.cuda_on_host.memory import Described, call, dense, described, full, picked_order, written_beside
-from harness.roi_case import MODES, Mode, RoiInputs
-from harness.sheet import Sheet
+from harness.kernels import compiling, cuda_on_host
+from harness.kernels.cuda_on_host.memory import Described, call, dense, described, full, picked_order, written_beside
+from harness.operators.crop_and_resize.case import (
+    DIRECTIONS,
+    FLOATS,
+    LAYOUTS,
+    SINGLE_AND_DOUBLE,
+    Array,
+    Direction,
+    crops_dtype,
+)
+from harness.operators.roi_align.case import MODES, Mode, RoiInputs
+from harness.operators.sheet import Sheet
 
 compiling.compiler()  # or this backend is not here
 

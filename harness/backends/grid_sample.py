@@ -20,8 +20,16 @@ from torch.nn import functional
 
 from harness.backends import Backend
 from harness.backends.torch_arrays import host_tensor, to_numpy
-from harness.case import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, Inputs
-from harness.sheet import Sheet
+from harness.operators.crop_and_resize.case import (
+    DIRECTIONS,
+    FLOATS,
+    LAYOUTS,
+    SINGLE_AND_DOUBLE,
+    Array,
+    Direction,
+    Inputs,
+)
+from harness.operators.sheet import Sheet
 
 
 def axis_positions(first: Tensor, last: Tensor, count: int, length: int) -> Tensor:

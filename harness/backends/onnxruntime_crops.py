@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 
 from harness.backends import Backend
 from harness.backends.onnxruntime_session import session_of
-from harness.case import LAYOUTS, METHODS, Array, Direction, Inputs
-from harness.sheet import Sheet
+from harness.operators.crop_and_resize.case import LAYOUTS, METHODS, Array, Direction, Inputs
+from harness.operators.sheet import Sheet
 
 
 @functools.lru_cache(maxsize=256)

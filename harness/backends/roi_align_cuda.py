@@ -12,7 +12,7 @@ from importlib.metadata import version
 import torch
 
 from harness.backends import MissingLibrary
-from harness.backends.roi_align_torch import make
+from harness.backends.package import make
 from roi_align import library
 
 if not torch.cuda.is_available():

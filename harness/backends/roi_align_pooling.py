@@ -8,11 +8,11 @@ from importlib.metadata import version
 import torch
 
 from harness.backends import Backend
-from harness.backends.roi_align_torch import device_tensor, names
+from harness.backends.package import device_tensor, names
 from harness.backends.torch_arrays import to_numpy
-from harness.case import DIRECTIONS, LAYOUTS, Direction
-from harness.roi_case import MODES, RoiInputs
-from harness.sheet import Sheet
+from harness.operators.crop_and_resize.case import DIRECTIONS, LAYOUTS, Direction
+from harness.operators.roi_align.case import MODES, RoiInputs
+from harness.operators.sheet import Sheet
 from roi_align import roi_align
 from roi_align.functional import BOX_DTYPES, IMAGE_DTYPES
 

@@ -24,10 +24,10 @@ import numpy as np
 from hypothesis.strategies import SearchStrategy
 
 from harness.backends import Backend
-from harness.case import Direction
-from harness.judge import Status, Verdict, without_result
-from harness.operators import AnyCase, AnyInput
-from harness.sheet import BadInput, OperatorName, Sheet
+from harness.operators.crop_and_resize.case import Direction
+from harness.operators.operator import AnyCase, AnyInput
+from harness.operators.sheet import BadInput, OperatorName, Sheet
+from harness.operators.verdict import Status, Verdict, without_result
 
 
 class NotAskedError(Exception):

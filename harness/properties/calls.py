@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.agreement import differing
 from harness.backends import Backend
-from harness.case import Array, Direction
-from harness.operators import AnyInput, operator_of
-from harness.roi_case import RoiInputs
+from harness.operators.crop_and_resize.agreement import differing
+from harness.operators.crop_and_resize.case import Array, Direction
+from harness.operators.operator import AnyInput, operator_of
+from harness.operators.roi_align.case import RoiInputs
 
 
 def image_of(inputs: AnyInput) -> Array:

@@ -7,11 +7,12 @@ from typing import Any
 
 from hypothesis.strategies import SearchStrategy
 
-from harness import roi_strategies, strategies
-from harness.case import FLOATS, LAYOUTS, METHODS, SINGLE_AND_DOUBLE, VALUES, Case
+from harness.operators.crop_and_resize import strategy as strategies
+from harness.operators.crop_and_resize.case import FLOATS, LAYOUTS, METHODS, SINGLE_AND_DOUBLE, VALUES, Case
+from harness.operators.roi_align import strategy as roi_strategies
+from harness.operators.roi_align.case import MODES, RoiCase
+from harness.operators.sheet import Sheet
 from harness.properties import UndeclaredError
-from harness.roi_case import MODES, RoiCase
-from harness.sheet import Sheet
 
 _SPECIAL = ("nan_pixel", "inf_pixel")
 

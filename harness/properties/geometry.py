@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from harness.backends import Backend
-from harness.case import DIRECTIONS, Array, Case, Direction, Inputs
+from harness.operators.crop_and_resize.case import DIRECTIONS, Array, Case, Direction, Inputs
+from harness.operators.roi_align.case import MODES, RoiCase
+from harness.operators.sheet import Sheet
 from harness.properties import Property, UndeclaredError, ask, relation
 from harness.properties.calls import same
 from harness.properties.drawing import within
-from harness.roi_case import MODES, RoiCase
-from harness.sheet import Sheet
 
 _SIDES = st.sampled_from([2, 3, 5, 9, 17])
 _EXACT_EDGE = 16

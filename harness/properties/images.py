@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from harness.backends import Backend
-from harness.case import Direction
-from harness.operators import AnyCase, AnyInput, operator_of
+from harness.operators.crop_and_resize.case import Direction
+from harness.operators.operator import AnyCase, AnyInput, operator_of
+from harness.operators.roi_align.case import RoiInputs
+from harness.operators.rounding import UNIT
 from harness.properties import ask
 from harness.properties.calls import image_of, said, same, with_image
-from harness.roi_case import RoiInputs
-from harness.rounding import UNIT
 
 
 def _nothing_outside(inputs: AnyInput) -> AnyInput:

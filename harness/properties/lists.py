@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.agreement import differing
 from harness.backends import Backend
-from harness.case import Array, Direction
-from harness.operators import AnyCase
+from harness.operators.crop_and_resize.agreement import differing
+from harness.operators.crop_and_resize.case import Array, Direction
+from harness.operators.operator import AnyCase
 from harness.properties import NotAskedError, ask
 from harness.properties.calls import said, same, with_boxes
 

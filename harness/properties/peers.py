@@ -11,14 +11,15 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from harness import golden, roi_golden
-from harness.agreement import unlike_tensorflow
 from harness.backends import Backend
-from harness.case import DIRECTIONS, Case, Direction, Inputs
+from harness.judging import golden
+from harness.operators.crop_and_resize.agreement import unlike_tensorflow
+from harness.operators.crop_and_resize.case import DIRECTIONS, Case, Direction, Inputs
+from harness.operators.roi_align import golden_cases as roi_golden
+from harness.operators.roi_align.agreement import beyond_two_bounds
+from harness.operators.roi_align.case import RoiCase
+from harness.operators.sheet import OperatorName, Sheet
 from harness.properties import NotAskedError, Property, UndeclaredError, ask, relation
-from harness.roi_agreement import beyond_two_bounds
-from harness.roi_case import RoiCase
-from harness.sheet import OperatorName, Sheet
 
 
 @functools.cache

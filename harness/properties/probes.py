@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from harness.backends import Backend
-from harness.case import DIRECTIONS, Case, Direction
-from harness.judge import Crashed, Hung, Status, Verdict, without_result
-from harness.operators import AnyCase, operator_of
+from harness.judging.trial import judged, run
+from harness.operators.crop_and_resize.case import DIRECTIONS, Case, Direction
+from harness.operators.operator import AnyCase, operator_of
+from harness.operators.roi_align.case import RoiCase
+from harness.operators.sheet import OperatorName, Sheet
+from harness.operators.verdict import Crashed, Hung, Status, Verdict, without_result
 from harness.properties import NotAskedError, Property, for_both
 from harness.properties.drawing import within
-from harness.roi_case import RoiCase
-from harness.sheet import OperatorName, Sheet
-from harness.trial import judged, run
 
 NAN, INF, MAX = math.nan, math.inf, 3.4e38
 # The first that ended somebody's process: CVE-2020-15266 is the third.

@@ -14,10 +14,10 @@ from typing import Any
 from hypothesis.strategies import SearchStrategy
 
 from harness.backends import Backend
-from harness.case import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction
+from harness.operators.crop_and_resize.case import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction
+from harness.operators.sheet import OperatorName, Sheet
 from harness.properties import Property, UndeclaredError, for_both, images, lists, relation
 from harness.properties.drawing import within
-from harness.sheet import OperatorName, Sheet
 
 
 def _relation(

@@ -17,12 +17,21 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from harness import backends
-from harness.agreement import differing
-from harness.case import BOX_RULES, DIRECTIONS, FLOATS, LAYOUTS, METHODS, SINGLE_AND_DOUBLE, Array, Case
-from harness.roi_case import MODES, RoiCase, RoiInputs
-from harness.roi_strategies import roi_cases
+from harness.operators.crop_and_resize.agreement import differing
+from harness.operators.crop_and_resize.case import (
+    BOX_RULES,
+    DIRECTIONS,
+    FLOATS,
+    LAYOUTS,
+    METHODS,
+    SINGLE_AND_DOUBLE,
+    Array,
+    Case,
+)
+from harness.operators.crop_and_resize.strategy import cases
+from harness.operators.roi_align.case import MODES, RoiCase, RoiInputs
+from harness.operators.roi_align.strategy import roi_cases
 from harness.sanitizing.packing import packed
-from harness.strategies import cases
 
 # Types of pixels as often as they differ to a kernel: what is widened comes to it as float32.
 IMAGE_DTYPES = ("float32", *FLOATS, "uint8", "int64")

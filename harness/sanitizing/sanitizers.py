@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.backends import MissingLibrary
-from harness.case import DIRECTIONS, Case
-from harness.compiling import ROOT, Change, digest, kernel_sources, make, objects
+from harness.kernels.compiling import Change, digest, kernel_sources, make, objects
+from harness.operators.crop_and_resize.case import DIRECTIONS, Case
+from harness.repository import ROOT
 from harness.sanitizing.driver_problems import Problem, Pyramid, crop_cases, problem_of, roi_align_cases
 from harness.sanitizing.packing import packed, unpacked
 

@@ -48,7 +48,7 @@ def compare(
     """
     from harness.comparison import stored
     from harness.comparison.verdicts import PROCESSES
-    from harness.measure import FULL_RESULTS
+    from harness.measuring.run import FULL_RESULTS
 
     if fail_on not in ("", "slow"):
         stop(f"--fail-on is {fail_on!r}; it takes slow, and nothing else.")

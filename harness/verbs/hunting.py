@@ -12,8 +12,8 @@ from harness.verbs import app, console, stop, tell
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from harness.fuzzing.haul import Haul
-    from harness.sheet import OperatorName
+    from harness.fuzzing.totals import Haul
+    from harness.operators.sheet import OperatorName
 
 
 @app.command(
@@ -45,9 +45,11 @@ def fuzz(
     import secrets
     import time
 
-    from harness.fuzzing import campaign, finds, haul, hunter
+    from harness.fuzzing import campaign, finds
     from harness.fuzzing import cluster as clusters
-    from harness.measure import FULL_RESULTS
+    from harness.fuzzing import totals as haul
+    from harness.fuzzing import worker as hunter
+    from harness.measuring.run import FULL_RESULTS
 
     of = _operators(backend, operator)
     client = None
@@ -121,7 +123,7 @@ def fuzz(
 def _operators(backend: str, operator: str) -> tuple[OperatorName, ...]:
     """The operators to ask of a backend: the one that is named, or all that it has."""
     from harness.backends import is_foreign, operators_of
-    from harness.operators import OPERATORS
+    from harness.operators.operator import OPERATORS
 
     # One that is unknown is told so when it is loaded.
     has = tuple(OPERATORS) if is_foreign(backend) else operators_of(backend) or ("crop_and_resize",)
