@@ -14,3 +14,7 @@ def replace(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
+
+
+class MissingLibrary(Exception):
+    """What a backend stands for, a library or a device, is not here; the message says which and how to get it."""

@@ -10,13 +10,12 @@ missing makes `load` raise MissingLibrary, which the suites turn into a skip wit
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
-from harness.operators.crop_and_resize.case import Array, Direction
-from harness.operators.sheet import OperatorName, Sheet
+from harness.operators.implementation import Backend
+from harness.operators.sheet import OperatorName
+from harness.repository import MissingLibrary
 
 BACKENDS: dict[OperatorName, dict[str, str]] = {
     "crop_and_resize": {
@@ -52,46 +51,6 @@ _FAULTS: dict[OperatorName, str] = {
     "crop_and_resize": "harness.faults.reference.crop_and_resize",
     "roi_align": "harness.faults.reference.roi_align",
 }
-
-AnyInputs = TypeVar("AnyInputs")
-
-
-class MissingLibrary(Exception):
-    """What a backend stands for, a library or a device, is not here; the message says which and how to get it."""
-
-
-def _avoids_nothing(inputs: Any, direction: Direction) -> str | None:
-    return None
-
-
-@dataclass(frozen=True)
-class Backend(Generic[AnyInputs]):
-    """One implementation of one operator; AnyInputs are the inputs of that operator's cases.
-
-    title       what tables call it, library and version, e.g. "TensorFlow 2.21.0 (CPU)".
-    sheet       what it declares of itself.
-    prepare     copies the inputs to where and how the library wants them and returns the call to be judged or timed.
-    to_numpy    what that call returned, as an NCHW array (boxes: (M,4) or (K,5)), copied to the host.
-    avoids      why it is not asked for a direction of inputs though its sheet declares them, or None: what is known to
-                be another rule, or to end the process.
-    same_rule   False if it computes another rule than its operator's and may only be timed, for scale.
-    """
-
-    name: str
-    title: str
-    sheet: Sheet
-    prepare: Callable[[AnyInputs, Direction], Callable[[], Any]]
-    to_numpy: Callable[[Any], Array]
-    avoids: Callable[[AnyInputs, Direction], str | None] = _avoids_nothing
-    same_rule: bool = True
-
-    def refuses(self, inputs: AnyInputs, direction: Direction) -> str | None:
-        """Why this backend cannot be asked for a direction of these inputs, or None if it can."""
-        return self.sheet.lacks(inputs, direction) or self.avoids(inputs, direction)  # type: ignore[arg-type]
-
-    def run(self, inputs: AnyInputs, direction: Direction) -> Array:
-        """One direction of one call, as NumPy."""
-        return self.to_numpy(self.prepare(inputs, direction)())
 
 
 def is_foreign(name: str) -> bool:

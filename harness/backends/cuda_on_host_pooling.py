@@ -13,18 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend
 from harness.kernels import compiling, cuda_on_host
 from harness.kernels.cuda_on_host.memory import Described, call, dense, described, full, picked_order, written_beside
-from harness.operators.crop_and_resize.case import (
-    DIRECTIONS,
-    FLOATS,
-    LAYOUTS,
-    SINGLE_AND_DOUBLE,
-    Array,
-    Direction,
-    crops_dtype,
-)
+from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, crops_dtype
+from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import MODES, Mode, RoiInputs
 from harness.operators.sheet import Sheet
 
@@ -72,7 +64,7 @@ class PyramidCall:
 
 def of_one_level(inputs: RoiInputs) -> PyramidCall:
     return PyramidCall(
-        maps=[inputs.input],
+        maps=[inputs.image],
         boxes=inputs.boxes,
         upstream=inputs.upstream,
         output_size=inputs.output_size,

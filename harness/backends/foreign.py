@@ -20,12 +20,13 @@ from typing import Any
 
 import torch
 
-from harness.backends import Backend, MissingLibrary
 from harness.backends.package import device_tensor
 from harness.backends.torch_arrays import to_numpy
 from harness.operators import sheet as sheets
-from harness.operators.crop_and_resize.case import Direction
+from harness.operators.arrays import Direction
+from harness.operators.implementation import Backend
 from harness.operators.sheet import Sheet
+from harness.repository import MissingLibrary
 
 
 def load(name: str, place: str) -> Backend[Any]:
@@ -108,7 +109,7 @@ def _crop_and_resize(
 def _roi_align(
     function: Callable[..., Any], sheet: Sheet, inputs: Any, device: str
 ) -> tuple[Callable[[], torch.Tensor], Leaves]:
-    features, boxes = device_tensor(inputs.input, device), device_tensor(inputs.boxes, device)
+    features, boxes = device_tensor(inputs.image, device), device_tensor(inputs.boxes, device)
     keywords = {} if sheet.modes == ("avg",) else {"mode": inputs.mode}
     rule = (inputs.output_size, inputs.spatial_scale, inputs.sampling_ratio, inputs.aligned)
     leaves: Leaves = {"grad_image": features, "grad_boxes": boxes}

@@ -14,9 +14,9 @@ import numpy as np
 import onnxruntime  # type: ignore[import-untyped, unused-ignore]
 from onnx import TensorProto, helper
 
-from harness.backends import Backend
 from harness.backends.onnxruntime_session import session_of
-from harness.operators.crop_and_resize.case import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
+from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
+from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import RoiInputs
 from harness.operators.sheet import Sheet
 
@@ -27,7 +27,7 @@ _MOST = 1e4
 def avoids(inputs: RoiInputs, direction: Direction) -> str | None:
     if not (np.abs(inputs.boxes[:, 1:].astype(np.float64)) < _MOST).all():
         return f"ONNX Runtime's RoiAlign is given finite boxes below {_MOST:.0f} pixels."
-    if float(np.float32(inputs.spatial_scale)) != inputs.spatial_scale and inputs.input.dtype.name == "float64":
+    if float(np.float32(inputs.spatial_scale)) != inputs.spatial_scale and inputs.image.dtype.name == "float64":
         return "ONNX Runtime keeps the scale in float32."
     edges = inputs.boxes[:, 1:].astype(np.float64)
     if inputs.aligned and inputs.sampling_ratio <= 0 and (edges[:, 2:] <= edges[:, :2]).any():
@@ -58,10 +58,10 @@ def _session(output_size: tuple[int, int], scale: float, ratio: int, aligned: bo
 
 
 def _call(inputs: RoiInputs, mode: str) -> Callable[[], Array]:
-    name = inputs.input.dtype.name
+    name = inputs.image.dtype.name
     session = _session(inputs.output_size, inputs.spatial_scale, inputs.sampling_ratio, inputs.aligned, mode, name)
     feed = {
-        "X": np.ascontiguousarray(inputs.input),
+        "X": np.ascontiguousarray(inputs.image),
         "rois": np.ascontiguousarray(inputs.boxes[:, 1:]),
         "index": inputs.boxes[:, 0].astype(np.int64),
     }

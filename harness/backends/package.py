@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 import torch
 
-from harness.backends import Backend
 from harness.backends.torch_arrays import host_tensor, to_numpy
-from harness.operators.crop_and_resize.case import BOX_RULES, DIRECTIONS, LAYOUTS, METHODS, Array, Direction, Inputs
+from harness.operators.arrays import DIRECTIONS, LAYOUTS, Array, Direction
+from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
+from harness.operators.implementation import Backend
 from harness.operators.sheet import Sheet
 from roi_align import RoIAlign, crop_and_resize
 from roi_align.functional import BOX_DTYPES, IMAGE_DTYPES

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend
-from harness.operators.crop_and_resize.case import DIRECTIONS, LAYOUTS, METHODS, Array, Direction, Inputs
+from harness.operators.arrays import DIRECTIONS, LAYOUTS, Array, Direction
+from harness.operators.crop_and_resize.case import METHODS, Inputs
+from harness.operators.implementation import Backend
 from harness.operators.sheet import Sheet
 
 # Read once, when TensorFlow's library is loaded. oneDNN has no crop_and_resize: it would only print a notice.

@@ -14,9 +14,9 @@ import torch
 import torchvision  # type: ignore[import-untyped, unused-ignore]
 from torchvision.ops import roi_align  # type: ignore[import-untyped, unused-ignore]
 
-from harness.backends import Backend
 from harness.backends.torch_arrays import to_numpy
-from harness.operators.crop_and_resize.case import LAYOUTS, SINGLE_AND_DOUBLE, Direction
+from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, Direction
+from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import RoiInputs
 from harness.operators.sheet import Sheet
 
@@ -38,7 +38,7 @@ def make(name: str, device: str, pinned: tuple[Direction, ...], unordered: tuple
     """The operator on a device as a backend, on NCHW copies: it has no kernels for another layout."""
 
     def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Any]:
-        features = torch.from_numpy(np.array(inputs.input, order="C")).to(device)
+        features = torch.from_numpy(np.array(inputs.image, order="C")).to(device)
         boxes = torch.from_numpy(np.array(inputs.boxes)).to(device)
 
         def pool() -> Any:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend, load
+from harness.backends import load
 from harness.measuring import gate
 from harness.measuring.roi_workloads import RATIOS, roi_inputs
 from harness.measuring.workloads import WORKLOADS, Layout, Workload
-from harness.operators.crop_and_resize.case import DIRECTIONS, Array, Direction
+from harness.operators.arrays import DIRECTIONS, Array, Direction
+from harness.operators.implementation import Backend
 from harness.operators.roi_align import judge as roi_judge
 from harness.operators.sheet import OperatorName
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.comparison.verdicts import PROCESSES, RULE, Rule, alarms
-from harness.operators.crop_and_resize.case import Array
+from harness.operators.arrays import Array
 
 
 @dataclass(frozen=True)

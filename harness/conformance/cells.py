@@ -19,11 +19,11 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis.errors import Unsatisfiable
 
-from harness.backends import Backend
 from harness.measuring import cpu as machine
 from harness.measuring import devices
-from harness.operators.crop_and_resize.case import Direction
-from harness.operators.operator import AnyCase
+from harness.operators import AnyCase
+from harness.operators.arrays import Direction
+from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Status, Verdict
 from harness.properties import Property

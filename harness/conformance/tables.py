@@ -18,14 +18,15 @@ from typing import Any, get_args
 
 from harness import backends, properties
 from harness import repository as files
-from harness.backends import BACKENDS, ENTRY_POINTS, OTHER_RULE, MissingLibrary
+from harness.backends import BACKENDS, ENTRY_POINTS, OTHER_RULE
 from harness.conformance import cells as conformance
 from harness.conformance.cells import Cell, without_backend
 from harness.judging.isolation import LIMIT_S, isolated
-from harness.operators.crop_and_resize.case import DIRECTIONS
+from harness.operators.arrays import DIRECTIONS
 from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Crashed, Hung
 from harness.properties import Property
+from harness.repository import MissingLibrary
 
 COLUMNS = [each.name for each in fields(Cell)]
 # The CUDA kernels on the CPU take a hundred times as long as any other: they run if they are asked for.

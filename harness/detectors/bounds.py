@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.detectors.models import BRANCHES, Branch
-from harness.operators.crop_and_resize.call import SECOND_ORDER
+from harness.operators.expected import SECOND_ORDER
 from harness.operators.rounding import UNIT
 
 

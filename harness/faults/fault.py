@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.backends import Backend
+from harness.operators.arrays import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction
 from harness.operators.crop_and_resize import reference as rule
-from harness.operators.crop_and_resize.case import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction, Inputs
+from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.crop_and_resize.reference import STEPS, Scalar, Steps
+from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import Mode
 from harness.operators.sheet import OperatorName
 

@@ -22,8 +22,8 @@ from harness.faults.package import building as faulty_package
 from harness.faults.package.building import PackageFault
 from harness.faults.reference import crop_and_resize as mutants
 from harness.faults.reference import roi_align as roi_mutants
-from harness.operators.crop_and_resize.case import DIRECTIONS, Direction
-from harness.operators.operator import AnyCase
+from harness.operators import AnyCase
+from harness.operators.arrays import DIRECTIONS, Direction
 from harness.operators.roi_align.case import Mode
 from harness.operators.sheet import OperatorName, Sheet
 from harness.properties import Property, all_properties

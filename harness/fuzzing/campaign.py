@@ -19,11 +19,12 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings, tar
 from hypothesis.errors import Flaky
 
 from harness import properties
-from harness.backends import Backend, is_foreign, load
+from harness.backends import is_foreign, load
 from harness.fuzzing.finds import Find
 from harness.judging.isolation import isolated
-from harness.operators.crop_and_resize.case import Direction
-from harness.operators.operator import AnyCase
+from harness.operators import AnyCase
+from harness.operators.arrays import Direction
+from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName, Sheet
 from harness.operators.verdict import Status, Verdict
 from harness.properties import Property

@@ -16,8 +16,8 @@ from typing import Any
 
 from harness import properties
 from harness.judging.trial import reproduction
-from harness.operators.crop_and_resize.case import DIRECTIONS, Direction
-from harness.operators.operator import OPERATORS, AnyCase, operator_of, parse
+from harness.operators import OPERATORS, AnyCase, operator_of, parse
+from harness.operators.arrays import DIRECTIONS, Direction
 from harness.operators.sheet import OperatorName
 from harness.properties import Property
 from harness.repository import ROOT

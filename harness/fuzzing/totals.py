@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.fuzzing import finds
 from harness.fuzzing.campaign import Catch, Lost
 from harness.fuzzing.finds import Find
-from harness.operators.crop_and_resize.case import Direction
+from harness.operators.arrays import Direction
 from harness.operators.sheet import OperatorName
 
 COLUMNS = (

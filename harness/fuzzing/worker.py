@@ -10,13 +10,12 @@ import hashlib
 import multiprocessing
 from dataclasses import dataclass
 
-from harness.backends import MissingLibrary
 from harness.fuzzing.campaign import in_process, kept
 from harness.measuring import cpu as machine
 from harness.measuring import devices
 from harness.operators.sheet import OperatorName, Sheet
 from harness.operators.verdict import Crashed, Hung
-from harness.repository import ROOT
+from harness.repository import ROOT, MissingLibrary
 
 
 @dataclass(frozen=True)

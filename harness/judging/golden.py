@@ -22,9 +22,9 @@ import numpy as np
 from hypothesis.strategies import SearchStrategy
 
 from harness.backends import load
+from harness.operators.arrays import DIRECTIONS, Array, Direction
 from harness.operators.crop_and_resize import strategy as strategies
-from harness.operators.crop_and_resize.case import DIRECTIONS, Array, Case, Direction, Inputs
-from harness.operators.verdict import promised
+from harness.operators.crop_and_resize.case import Case, Inputs, promised
 from harness.repository import ROOT
 
 PATH = ROOT / "suites" / "golden" / "tensorflow.npz"

@@ -24,10 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend, MissingLibrary, load
-from harness.operators.crop_and_resize.case import Array, Direction
+from harness.backends import load
+from harness.operators.arrays import Array, Direction
+from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Crashed, Hung
+from harness.repository import MissingLibrary
 
 # A first call may compile a kernel.
 LIMIT_S = 120.0

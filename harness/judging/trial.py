@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend
-from harness.operators.crop_and_resize.call import Place
-from harness.operators.crop_and_resize.case import Array, Direction
-from harness.operators.operator import AnyCase, operator_of
+from harness.operators import AnyCase, operator_of
+from harness.operators.arrays import Array, Direction
+from harness.operators.expected import Place
+from harness.operators.implementation import Backend
 from harness.operators.verdict import Verdict
 
 

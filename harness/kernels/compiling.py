@@ -17,8 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.backends import MissingLibrary
-from harness.repository import ROOT
+from harness.repository import ROOT, MissingLibrary
 
 KERNELS = ROOT / "impl" / "csrc"
 _INCLUDED = re.compile(rb'^\s*#include [<"]([^>"]+)[>"]', re.MULTILINE)

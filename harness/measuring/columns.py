@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.measuring.workloads import WORKLOADS, Layout, Workload
-from harness.operators.crop_and_resize.case import DIRECTIONS, Direction
+from harness.operators.arrays import DIRECTIONS, Direction
 
 # What a stored row is made of; 2 has the clock, the cache, and what was compared with what; 3 whose benchmark it is,
 # and in which setting; 4 the process, why there are no more samples, interruptions and requested bytes, and the file

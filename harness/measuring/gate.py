@@ -10,20 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from harness.backends import Backend
-from harness.operators.crop_and_resize.agreement import differing
-from harness.operators.crop_and_resize.case import Array, Direction, Inputs
-from harness.operators.verdict import judge
-
-# Outputs per (workload, direction, backend, layout) that go to the oracle. A box gradient sums all of a crop, in plain
-# Python: as many boxes as this many terms allow, with all four of their coordinates; where the crop of one has more
-# terms than that, one box with a coordinate of each axis.
-_SAMPLE = {"forward": 48, "grad_image": 12}
-_TERMS, _BOXES = 30_000, 4
+from harness.judging.sample import judge_sample
+from harness.operators.arrays import Array, Direction, differing
+from harness.operators.crop_and_resize.case import Inputs
+from harness.operators.implementation import Backend
 
 OTHER_RULE = "OTHER_RULE"
 
@@ -69,9 +63,7 @@ def check(
         return before
     if not backend.same_rule:
         return Gate(OTHER_RULE, True, "It computes another rule and is timed for scale only.", digest=digest)
-    places = _places(inputs, direction, got)
-    cut, cut_got, cut_places = _cut(inputs, direction, got, places)
-    verdict = judge(cut, direction, cut_got, order_a=direction in backend.sheet.pinned, places=cut_places)
+    verdict = judge_sample(inputs, direction, got, pinned=direction in backend.sheet.pinned)
     status = verdict.status.name
     if not verdict.passed:
         return Gate(status, False, str(verdict), digest=digest)
@@ -84,47 +76,3 @@ def check(
         message = f"{different} of {got.size} outputs differ from those of {reference_title}, where no bit should."
         return Gate("DIFFERS", False, message, got.size, different, digest, reference_title)
     return Gate(status, True, "", got.size, 0, digest, reference_title)
-
-
-def _places(inputs: Inputs, direction: Direction, got: Array) -> list[tuple[int, ...]]:
-    """Places of the output, the same ones for every backend."""
-    if got.size == 0:
-        return []
-    random = np.random.default_rng(0)
-    if direction == "grad_boxes":
-        terms = inputs.upstream[0].size
-        columns = range(4) if terms <= _TERMS else random.integers(0, 2, 2) * 2 + (0, 1)
-        rows = random.integers(0, len(got), min(_BOXES, max(1, _TERMS // terms)))
-        return [(int(row), int(column)) for row in rows for column in columns]
-    flat = random.integers(0, got.size, _SAMPLE[direction])
-    return [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
-
-
-def _cut(
-    inputs: Inputs, direction: Direction, got: Array, places: list[tuple[int, ...]]
-) -> tuple[Inputs, Array, list[tuple[int, ...]]]:
-    """The inputs with only those boxes that can have a part in these places, and the result and places to match."""
-    if direction == "grad_image":
-        rows = np.flatnonzero(_reach(inputs, places))
-        return _with_boxes(inputs, rows), got, places
-    rows, renumbered = np.unique([place[0] for place in places], return_inverse=True)
-    moved = [(int(row), *place[1:]) for row, place in zip(renumbered, places, strict=True)]
-    return _with_boxes(inputs, rows), got[rows], moved
-
-
-def _with_boxes(inputs: Inputs, rows: Array) -> Inputs:
-    return replace(
-        inputs, boxes=inputs.boxes[rows], box_indices=inputs.box_indices[rows], upstream=inputs.upstream[rows]
-    )
-
-
-def _reach(inputs: Inputs, places: list[tuple[int, ...]]) -> Array:
-    """Which boxes (M,) come within two pixels of a place (n,c,y,x): more than those that touch it, never fewer."""
-    _, _, height, width = inputs.image.shape
-    pixels = inputs.boxes.astype(np.float64) * [height - 1, width - 1, height - 1, width - 1]
-    low, high = np.minimum(pixels[:, :2], pixels[:, 2:]) - 2, np.maximum(pixels[:, :2], pixels[:, 2:]) + 2
-    reached = np.zeros(len(pixels), dtype=bool)
-    for n, _, y, x in places:
-        near = (low <= (y, x)).all(axis=1) & (high >= (y, x)).all(axis=1)
-        reached |= near & (inputs.box_indices == n)
-    return reached

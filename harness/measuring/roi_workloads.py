@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from harness.measuring.workloads import Layout, Workload, photographs, pyramid
-from harness.operators.crop_and_resize.case import Array
+from harness.operators.arrays import Array
 from harness.operators.roi_align.case import RoiInputs
 
 # What is asked of each: two samples a bin and axis, as Mask R-CNN has it, and an adaptive grid.

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.operators.crop_and_resize.case import Array, Inputs
+from harness.operators.arrays import Array
+from harness.operators.crop_and_resize.case import Inputs
 
 Layout = Literal["contiguous", "channels_last"]
 # Photographs that lie inside scikit-image's own package; others of its gallery would be downloaded.

@@ -10,21 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-import numpy as np
-
-from harness.operators.crop_and_resize.case import (
-    BOX_RULES,
-    DIRECTIONS,
-    FLOATS,
-    LAYOUTS,
-    METHODS,
-    BoxRule,
-    Direction,
-    Inputs,
-    Layout,
-    Method,
-)
-from harness.operators.roi_align.case import MODES, Mode, RoiInputs
+from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, Direction, Layout
+from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, BoxRule, Method
+from harness.operators.roi_align.case import MODES, Mode
 
 OperatorName = Literal["crop_and_resize", "roi_align"]
 Border = Literal["rule", "zero", "inside"]
@@ -80,40 +68,15 @@ class Sheet:
     layout_order: tuple[Direction, ...] = ()
     unordered: tuple[Direction, ...] = ()
 
-    def lacks(self, inputs: Inputs | RoiInputs, direction: Direction) -> str | None:
-        """What of this call is not declared, in words, or None if all of it is."""
-        if direction not in self.directions:
-            return f"{direction} is not declared"
-        image = inputs.input if isinstance(inputs, RoiInputs) else inputs.image
-        wanted = [
-            ("images", image.dtype.name, self.image_dtypes),
-            ("boxes", inputs.boxes.dtype.name, self.boxes_dtypes),
-        ]
-        if isinstance(inputs, RoiInputs):
-            wanted += [
-                ("the mode", inputs.mode, self.modes),
-                ("aligned", str(inputs.aligned), tuple(map(str, self.aligned))),
-            ]
-            wanted += [("a grid that is", "fixed" if inputs.sampling_ratio > 0 else "adaptive", self.grids)]
-        else:
-            wanted += [("indices", inputs.box_indices.dtype.name, self.index_dtypes)]
-            wanted += [("the box rule", inputs.box_rule, self.box_rules), ("the method", inputs.method, self.methods)]
-        for what, value, declared in wanted:
-            if value not in declared:
-                return f"{what} {value!r}: not declared, only {', '.join(map(repr, declared))}"
-        if direction == "grad_image" and image.dtype.name not in FLOATS:
-            return f"images of {image.dtype} have no gradient"
-        if self.same_dtype and inputs.boxes.dtype != image.dtype:
-            return "boxes of another dtype than the image's are not declared"
-        if "boxes" not in self.bad_input and not bool(np.all(np.abs(inputs.boxes.astype(np.float64)) <= LARGEST)):
-            return f"boxes that are not finite, or beyond {LARGEST:.0f}, are not declared"
-        if not self.special_values and not bool(np.all(np.isfinite(image.astype(np.float64)))):
-            return "pixels that are NaN or infinite are not declared"
-        if not self.empty and not (image.size and len(inputs.boxes)):
-            return "empty inputs are not declared"
-        if self.border == "zero" and isinstance(inputs, Inputs) and inputs.extrapolation_value != 0:
-            return "an extrapolation value other than 0 is not declared"
-        return None
+    @property
+    def usual_image(self) -> str:
+        """The dtype of an image whose dtype plays no part: float32 where that is declared."""
+        return "float32" if "float32" in self.image_dtypes else self.image_dtypes[0]
+
+    @property
+    def usual_boxes(self) -> str:
+        """The dtype of boxes beside such an image."""
+        return self.usual_image if self.same_dtype else self.boxes_dtypes[0]
 
 
 _CHOICES: dict[str, tuple[Any, ...]] = {

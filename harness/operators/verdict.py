@@ -13,9 +13,8 @@ from enum import Enum
 
 import numpy as np
 
-from harness.operators.crop_and_resize.call import Expected, Number, Place, before_rounding, size
-from harness.operators.crop_and_resize.case import Array, Direction, Inputs, crops_dtype
-from harness.operators.crop_and_resize.oracle import expected
+from harness.operators.arrays import Array, Direction
+from harness.operators.expected import Expected, Number, Place, size
 from harness.operators.rounding import rounder
 
 
@@ -68,33 +67,6 @@ class Verdict:
             f"{self.status.name}: {self.exact} of {self.compared} values exact, {self.ambiguous} ambiguous, "
             f"at most {self.fraction:.1%} of a bound used"
         )
-
-
-def promised(inputs: Inputs, direction: Direction) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    """The shape and dtype of a result."""
-    if direction == "grad_image":
-        return inputs.image.shape, inputs.image.dtype
-    if direction == "grad_boxes":
-        return inputs.boxes.shape, inputs.boxes.dtype
-    shape = (len(inputs.boxes), inputs.image.shape[1], *inputs.crop_size)
-    return shape, np.dtype(crops_dtype(inputs.image.dtype.name))
-
-
-def judge(
-    inputs: Inputs,
-    direction: Direction,
-    got: Array | BaseException,
-    *,
-    order_a: bool,
-    places: Iterable[Place] | None = None,
-) -> Verdict:
-    """`got`, the result or the exception that was raised instead, against the oracle, at all places or the given ones.
-
-    order_a: whether the implementation rounds its positions in order A. Then no ambiguity excuses it.
-    """
-    shape, dtype = promised(inputs, direction)
-    values = expected(inputs, direction, order_a=order_a, places=places)
-    return verdict_on(got, direction, shape, dtype, before_rounding(inputs, dtype.name), values)
 
 
 def verdict_on(

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from hypothesis.strategies import SearchStrategy
 
-from harness.backends import Backend
 from harness.judging.trial import judged, side_effect
-from harness.operators.crop_and_resize.case import BOX_RULES, DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction
-from harness.operators.operator import AnyCase
+from harness.operators import AnyCase, within
+from harness.operators.arrays import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction
+from harness.operators.crop_and_resize.case import BOX_RULES
+from harness.operators.implementation import Backend
 from harness.operators.roi_align import strategy as roi_strategies
 from harness.operators.roi_align.case import MODES
 from harness.operators.sheet import INTEGERS, OperatorName, Sheet
 from harness.operators.verdict import Status, Verdict
 from harness.properties import NotAskedError, Property, ask
-from harness.properties.drawing import within
 
 ROUNDED = ["normal", "wide", "ramp", "dyadic", "inf_pixel"]
 JUMPS = ["lower_band", "upper_band", "border", "on_pixel", "whole_bins"]

@@ -17,17 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from harness import backends
-from harness.operators.crop_and_resize.agreement import differing
-from harness.operators.crop_and_resize.case import (
-    BOX_RULES,
-    DIRECTIONS,
-    FLOATS,
-    LAYOUTS,
-    METHODS,
-    SINGLE_AND_DOUBLE,
-    Array,
-    Case,
-)
+from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, differing
+from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
 from harness.operators.crop_and_resize.strategy import cases
 from harness.operators.roi_align.case import MODES, RoiCase, RoiInputs
 from harness.operators.roi_align.strategy import roi_cases
@@ -184,7 +175,7 @@ def _roi_problem(pyramid: Pyramid) -> Problem:
     """How many levels; a map and a scale for each; boxes, upstream gradient; sampling ratio, aligned, mode, the
     canonical scale and its level."""
     case, levels = pyramid.case, pyramid.inputs()
-    maps = [_widened(level.input) for level in levels]
+    maps = [_widened(level.image) for level in levels]
     upstream = _dense(_widened(levels[0].upstream), _channels_innermost(maps[0]))
     data = packed(len(levels))
     for level, values in zip(levels, maps, strict=True):

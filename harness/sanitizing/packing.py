@@ -11,7 +11,7 @@ import struct
 
 import numpy as np
 
-from harness.operators.crop_and_resize.case import Array
+from harness.operators.arrays import Array
 
 # In the order of impl/csrc/kernels.h: what the CPU kernels take.
 DTYPES = ("float32", "float64", "int32", "int64")

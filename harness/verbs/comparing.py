@@ -78,8 +78,8 @@ def compare(
 
 def _revisions(base: str, new: str, processes: int, workloads: Sequence[str]) -> bool:
     """Builds, times and tells; whether a row of the new revision is SLOW or no longer right."""
-    from harness.backends import MissingLibrary
     from harness.comparison import revisions, rows, side_by_side
+    from harness.repository import MissingLibrary
 
     try:
         chosen = rows.rows(workloads or rows.USUAL)

@@ -34,7 +34,7 @@ def conformance(
     from harness.conformance import tables as rows
     from harness.conformance.cells import BAD, is_bad
     from harness.measuring.run import FULL_RESULTS
-    from harness.operators.operator import OPERATORS
+    from harness.operators import OPERATORS
 
     path = table or FULL_RESULTS / "conformance.csv"
     if fail_on not in ("", "fail"):

@@ -123,7 +123,7 @@ def fuzz(
 def _operators(backend: str, operator: str) -> tuple[OperatorName, ...]:
     """The operators to ask of a backend: the one that is named, or all that it has."""
     from harness.backends import is_foreign, operators_of
-    from harness.operators.operator import OPERATORS
+    from harness.operators import OPERATORS
 
     # One that is unknown is told so when it is loaded.
     has = tuple(OPERATORS) if is_foreign(backend) else operators_of(backend) or ("crop_and_resize",)

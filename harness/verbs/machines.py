@@ -53,9 +53,9 @@ def sanitize(
     seed: Annotated[int, typer.Option(help="What they are drawn with: the same seed, the same cases.")] = 0,
 ) -> None:
     """Run the kernels under the sanitizers of their device; exit 1 if anything is found, 2 without a compiler."""
-    from harness.backends import MissingLibrary
     from harness.kernels import compiling
     from harness.measuring import cuda as cuda_device
+    from harness.repository import MissingLibrary
     from harness.sanitizing import sanitizers
 
     try:

@@ -16,12 +16,16 @@ from typing import Any
 
 import pytest
 
-from harness.backends import Backend, MissingLibrary, load
+from harness.backends import load
 from harness.measuring import clocks, devices, gate
 from harness.measuring.columns import COLUMNS, Column, Row, blocks, rows, selected
-from harness.measuring.traffic import Traffic, crop_reach, traffic
+from harness.measuring.traffic import Traffic, traffic
 from harness.measuring.workloads import SMOKE, WORKLOADS, Workload
-from harness.operators.crop_and_resize.case import Array, Direction, Inputs
+from harness.operators.arrays import Array, Direction
+from harness.operators.crop_and_resize.case import Inputs
+from harness.operators.crop_and_resize.reach import reach as crop_reach
+from harness.operators.implementation import Backend
+from harness.repository import MissingLibrary
 
 QUICK = os.environ.get("QUICK") == "1"
 DEVICE = devices.chosen()

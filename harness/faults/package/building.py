@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.kernels.compiling import Change, changed, digest, make, objects, short, texts_in, version, write
-from harness.operators.crop_and_resize.case import DIRECTIONS, Direction
+from harness.operators.arrays import DIRECTIONS, Direction
 from harness.repository import ROOT
 
 PACKAGE = ROOT / "impl"

@@ -6,7 +6,7 @@ import functools
 
 from harness.faults.package.building import fault
 from harness.kernels.compiling import Change
-from harness.operators.crop_and_resize.case import Direction
+from harness.operators.arrays import Direction
 
 _FORWARD: tuple[Direction, ...] = ("forward",)
 _IMAGE: tuple[Direction, ...] = ("grad_image",)

@@ -14,8 +14,9 @@ import numpy as np
 from harness.faults.fault import BOXES, FORWARD, GRADIENTS, IMAGE, Fault, around, step
 from harness.faults.reference import halves as half_mutants
 from harness.faults.reference import memory as memory_mutants
+from harness.operators.arrays import DIRECTIONS, Array
 from harness.operators.crop_and_resize import reference as rule
-from harness.operators.crop_and_resize.case import DIRECTIONS, Array, Inputs
+from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.crop_and_resize.reference import Scalar
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from harness.faults.fault import FORWARD, GRADIENTS, IMAGE, Fault, Half, in_halves
+from harness.operators.arrays import DIRECTIONS, HALVES, Array
 from harness.operators.crop_and_resize import reference as rule
-from harness.operators.crop_and_resize.case import DIRECTIONS, HALVES, Array
 from harness.operators.crop_and_resize.reference import Scalar
 
 

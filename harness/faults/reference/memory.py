@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend, load
+from harness.backends import load
 from harness.faults.fault import FORWARD, IMAGE, Fault, around, step
 from harness.faults.reference.halves import ten_bits
+from harness.operators import OPERATORS, operator_of
+from harness.operators.arrays import DIRECTIONS, Array, Direction
 from harness.operators.crop_and_resize import reference as rule
-from harness.operators.crop_and_resize.case import DIRECTIONS, Array, Direction, Inputs
+from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.crop_and_resize.reference import Scalar
-from harness.operators.operator import OPERATORS, operator_of
+from harness.operators.implementation import Backend
 from harness.operators.sheet import INTEGERS, OperatorName
 
 Wrap = Callable[[Backend[Any], Any, Direction], Array]

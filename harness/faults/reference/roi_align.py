@@ -11,7 +11,7 @@ import numpy as np
 from harness.faults.fault import Fault
 from harness.faults.reference import memory as memory_mutants
 from harness.faults.reference.halves import ten_bits
-from harness.operators.crop_and_resize.case import DIRECTIONS, FLOATS, HALVES, Array, Direction
+from harness.operators.arrays import DIRECTIONS, FLOATS, HALVES, Array, Direction
 from harness.operators.roi_align import reference as rule
 from harness.operators.roi_align.case import MODES, Mode, RoiInputs
 from harness.operators.roi_align.reference import STEPS, RoiAxis, Scalar, Steps, Tap

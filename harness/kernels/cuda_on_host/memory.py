@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.operators.crop_and_resize.case import Array
+from harness.operators.arrays import Array
 
 FORWARD, BACKWARD = 0, 1
 _ALIGNED, _MARGIN = 512, 0xA5

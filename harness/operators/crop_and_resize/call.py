@@ -10,58 +10,15 @@ import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
 
-from harness.operators.crop_and_resize.case import Inputs, crops_dtype
+from harness.operators.arrays import crops_dtype
+from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.crop_and_resize.positions import Axis, Sample, sample
+from harness.operators.expected import Number
 from harness.operators.rounding import LARGE, SMALLEST, UNIT, cell, rounder
 
-Number = float | Fraction
-Place = tuple[int, ...]
-Interval = tuple[Number, Number]
-
-# Covers the terms in the square of the unit roundoff that first-order bounds leave out.
-SECOND_ORDER = 1 + 2.0**-20
 # The columns (first, last) of a box on the y axis and on the x axis.
 COLUMNS = {"normalized": ((0, 2), (1, 3)), "bin_centres": ((1, 3), (0, 2)), "corners": ((1, 3), (0, 2))}
-
-
-class Arithmetic(Protocol):
-    """The type that is accumulated in, as far as a bound needs it; a Call is one."""
-
-    @property
-    def unit(self) -> float: ...
-    @property
-    def smallest(self) -> float: ...
-    @property
-    def number(self) -> Callable[[float], Number]: ...
-
-
-def size(value: Number) -> float:
-    """|value| as a float, which is all that a bound needs."""
-    return abs(float(value))
-
-
-@dataclass(frozen=True)
-class Expected:
-    """One output: `value`, and the largest honest distance from it, in the type that is accumulated in.
-
-    A result of a narrower type (the half types' crops and image gradients) is rounded once, afterwards. No bound is
-    widened for that, or a bfloat16 would hide weights of ten bits: it is undone instead, see before_rounding.
-
-    others  intervals, bounds included, that are as right as the value because a position may be rounded either way.
-    loose   any non-finite result will do where a non-finite one is expected: the order of a sum is not pinned, and so
-            it is not pinned whether infinities meet.
-    """
-
-    value: Number
-    bound: float
-    others: tuple[Interval, ...] = ()
-    loose: bool = False
-
-    @property
-    def ambiguous(self) -> bool:
-        return bool(self.others)
 
 
 @dataclass(frozen=True)
@@ -75,7 +32,7 @@ class Call:
     """
 
     inputs: Inputs
-    order_a: bool
+    pinned: bool
     accumulate: str
     blank: float
     unit: float
@@ -111,11 +68,11 @@ def before_rounding(inputs: Inputs, dtype: str) -> Callable[[float], tuple[float
     return lambda value: (value, value)
 
 
-def call_of(inputs: Inputs, order_a: bool) -> Call:
+def call_of(inputs: Inputs, pinned: bool) -> Call:
     """What the oracle asks of these inputs; each sample is computed once."""
     accumulate = accumulated_in(inputs)
     boxes = inputs.boxes.dtype.name
-    unit = 0.0 if order_a else max(UNIT[boxes], UNIT[accumulate])
+    unit = 0.0 if pinned else max(UNIT[boxes], UNIT[accumulate])
 
     @functools.cache
     def axis(m: int, along: int) -> Axis:
@@ -132,7 +89,7 @@ def call_of(inputs: Inputs, order_a: bool) -> Call:
 
     return Call(
         inputs=inputs,
-        order_a=order_a,
+        pinned=pinned,
         accumulate=accumulate,
         blank=rounder(crops_dtype(inputs.image.dtype.name))(rounder(accumulate)(float(inputs.extrapolation_value))),
         unit=UNIT[accumulate],

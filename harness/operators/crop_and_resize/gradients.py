@@ -12,59 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from harness.operators.crop_and_resize.call import (
-    COLUMNS,
-    SECOND_ORDER,
-    Arithmetic,
-    Call,
-    Expected,
-    Number,
-    Place,
-    size,
-)
+from harness.operators.crop_and_resize.call import COLUMNS, Call
 from harness.operators.crop_and_resize.positions import Sample, taps
-
-
-@dataclass
-class Sum:
-    """A running sum with its range, the sizes of its terms, and their own rounding errors in units of roundoff.
-
-    broken   the nominal sum is not finite; tainted: some branch is not; hopeless: none is.
-    """
-
-    value: Number = 0.0
-    low: Number = 0.0
-    high: Number = 0.0
-    size: float = 0.0
-    error: float = 0.0
-    terms: int = 0
-    jumps: bool = False
-    broken: bool = False
-    tainted: bool = False
-    hopeless: bool = False
-
-    def add(self, value: Number, low: Number, high: Number, size: float, error: float) -> None:
-        """One term: its nominal value and range, its size |w|*|g| before any cancellation, its own error."""
-        self.value += value
-        self.low += low
-        self.high += high
-        self.size += size
-        self.error += error
-        self.terms += 1
-
-    def expected(self, call: Arithmetic) -> Expected:
-        bound = call.unit * (self.error + max(self.terms - 1, 0) * self.size) * SECOND_ORDER
-        if self.error or self.terms > 1:
-            bound += 8 * self.terms * call.smallest
-        slack = call.number(bound)
-        branches = ((self.low - slack, self.high + slack),) if self.jumps and not self.hopeless else ()
-        if self.broken:
-            return Expected(math.nan, 0.0, branches, loose=True)
-        if self.tainted:
-            return Expected(self.value, bound, (*branches, (math.nan, math.nan)), loose=True)
-        if not self.jumps:
-            bound += size(max(self.high - self.value, self.value - self.low))
-        return Expected(self.value, bound, branches)
+from harness.operators.expected import Expected, Number, Place, Sum, size
 
 
 @dataclass(frozen=True)
@@ -138,8 +88,8 @@ def _weights(call: Call, m: int, along: int) -> Iterator[tuple[int, Weight]]:
             jumps = sample.outside or (nearest and len(sample.reach) > 1)
             if sample.outside:
                 ends.append(call.number(0.0))
-            rounded = not nearest and not (call.order_a and value == 1)
-            frac = taps(sample.reach[0], length)[2] if call.order_a else 1.0
+            rounded = not nearest and not (call.pinned and value == 1)
+            frac = taps(sample.reach[0], length)[2] if call.pinned else 1.0
             if not any(ends):
                 continue
             yield (
@@ -277,10 +227,10 @@ def _slope(call: Call, n: int, c: int, along: int, of: Sample, across: Sample) -
     inside = of.position is not None and across.position is not None
     if of.position is not None and across.position is not None:
         value, before, broken = difference(taps(of.position, length)[:2], across.position)
-        if call.order_a and not broken and of.position == math.floor(of.position):
+        if call.pinned and not broken and of.position == math.floor(of.position):
             return None
     error = 6.0 if call.wide_boxes else 4.0
-    if call.order_a:
+    if call.pinned:
         if broken:
             return Slope(value, value, value, 0.0, 0.0, False, hopeless=True)
         return Slope(value, value, value, before, error, False) if inside else None

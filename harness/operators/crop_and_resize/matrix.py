@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from harness.operators.crop_and_resize.case import Array, Inputs
+from harness.operators.arrays import Array
+from harness.operators.crop_and_resize.case import Inputs
 
 
 def positions(first: Array, last: Array, count: int, length: int, rule: str) -> Array:

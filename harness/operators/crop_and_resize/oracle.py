@@ -11,7 +11,7 @@ computed. A tolerance per result, not per suite: values may span 24 decades and 
 rounded (pixel-aligned samples, nearest, the extrapolation value). Results of half images are accumulated like those of
 float32 ones, and have the same bounds: the one rounding that comes after is for the judge to undo.
 
-Implementations that round positions in another order (order_a=False) get what that order can change and no more: where
+Implementations that round positions in another order (pinned=False) get what that order can change and no more: where
 the function is continuous the bound grows by the change itself; where it jumps, the result is marked ambiguous and the
 other branch is named. The branches of a sum of many samples are given as one interval from their least to their
 largest sum.
@@ -24,24 +24,26 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 
-from harness.operators.crop_and_resize.call import SECOND_ORDER, Call, Expected, Interval, Number, Place, call_of, size
-from harness.operators.crop_and_resize.case import Direction, Inputs
+from harness.operators.arrays import Direction
+from harness.operators.crop_and_resize.call import Call, call_of
+from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.crop_and_resize.gradients import grad_boxes, grad_image
 from harness.operators.crop_and_resize.positions import taps
+from harness.operators.expected import SECOND_ORDER, Expected, Interval, Number, Place, size
 from harness.operators.rounding import rounder
 
 __all__ = ["Expected", "expected"]
 
 
 def expected(
-    inputs: Inputs, direction: Direction, *, order_a: bool = True, places: Iterable[Place] | None = None
+    inputs: Inputs, direction: Direction, *, pinned: bool = True, places: Iterable[Place] | None = None
 ) -> Iterator[tuple[Place, Expected]]:
     """Each place of the result, with what is expected there; all places, or only the given ones.
 
     forward: places (m,c,i,j) of crops (M,C,h,w). grad_image: (n,c,y,x) of (N,C,H,W). grad_boxes: (m,column) of (M,4).
-    order_a=True: positions are order A's to the bit and nothing is ambiguous.
+    pinned=True: positions are order A's to the bit and nothing is ambiguous.
     """
-    call = call_of(inputs, order_a)
+    call = call_of(inputs, pinned)
     at: Callable[[Place], Expected]
     if direction == "forward":
         at = functools.partial(_forward, call)
@@ -58,7 +60,7 @@ def _forward(call: Call, place: Place) -> Expected:
     m, c, i, j = place
     n, y, x = call.image_of(m), call.spot(m, 0, i), call.spot(m, 1, j)
     nominal = _blend(call, n, c, y.position, x.position) if y.position is not None and x.position is not None else None
-    if call.order_a:
+    if call.pinned:
         return Expected(call.blank, 0.0) if nominal is None else Expected(*nominal)
     reached = [_blend(call, n, c, py, px) for py in y.reach for px in x.reach]
     finite = [(call.number(float(0)) + v, r) for v, r in reached if math.isfinite(v)]
@@ -94,7 +96,7 @@ def _blend(call: Call, n: int, c: int, py: float, px: float) -> tuple[Number, fl
         return tl, 0.0
     if not call.exact((tl, tr, bl, br)):
         return _stepwise(call, tl, tr, bl, br, lx, ly)
-    if lx == 0 and ly == 0 and call.order_a:
+    if lx == 0 and ly == 0 and call.pinned:
         return tl, 0.0
     number = call.number
     top = number(tl) + (number(tr) - number(tl)) * number(lx)
@@ -103,7 +105,7 @@ def _blend(call: Call, n: int, c: int, py: float, px: float) -> tuple[Number, fl
     tl, tr, bl, br = abs(tl), abs(tr), abs(bl), abs(br)
     weighted = (1 - ly) * ((1 - lx) * tl + lx * tr) + ly * ((1 - lx) * bl + lx * br)
     differences = lx * ((1 - ly) * (tl + tr) + ly * (bl + br)) + ly * (size(top) + size(bottom))
-    bound = max(2 * differences + 2 * weighted, (7 if (lx and ly) or not call.order_a else 3) * weighted)
+    bound = max(2 * differences + 2 * weighted, (7 if (lx and ly) or not call.pinned else 3) * weighted)
     if call.wide_boxes:
         bound += differences + 2 * weighted
     return value, call.unit * bound * SECOND_ORDER + 8 * call.smallest

@@ -46,7 +46,7 @@ class Sample:
     outside: bool
 
 
-def order_a(axis: Axis, i: int, dtype: str) -> float:
+def pinned_position(axis: Axis, i: int, dtype: str) -> float:
     """The position of sample `i` in pixel indices, each operation rounded in `dtype`; NaN and infinities are legal."""
     to = rounder(dtype)
     count, span = axis.count, to(float(axis.length - 1))
@@ -83,7 +83,7 @@ def _on_a_single_pixel(axis: Axis, i: int, to: Callable[[float], float]) -> floa
 def sample(axis: Axis, i: int, dtype: str, *, unit: float = 0.0, nearest: bool = False) -> Sample:
     """Sample `i`; `unit` is the unit roundoff of an implementation with another order of rounding, 0 for order A."""
     span = rounder(dtype)(float(axis.length - 1))
-    position = order_a(axis, i, dtype)
+    position = pinned_position(axis, i, dtype)
     inside = 0 <= position <= span
     slack = _slack(axis, i, unit) if unit else 0.0
     if not slack:

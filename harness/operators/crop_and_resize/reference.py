@@ -13,19 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend
-from harness.operators.crop_and_resize.case import (
-    BOX_RULES,
-    DIRECTIONS,
-    FLOATS,
-    LAYOUTS,
-    METHODS,
-    SINGLE_AND_DOUBLE,
-    Array,
-    Direction,
-    Inputs,
-    crops_dtype,
-)
+from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, crops_dtype
+from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
+from harness.operators.implementation import Backend
 from harness.operators.sheet import INTEGERS, Sheet
 
 Scalar = Any  # an np.float32 or np.float64: every operation on it is rounded once

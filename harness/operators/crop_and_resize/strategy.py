@@ -13,22 +13,14 @@ import functools
 import math
 import struct
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from harness.operators.crop_and_resize.case import (
-    FLOATS,
-    LAYOUTS,
-    METHODS,
-    VALUES,
-    Box,
-    BoxRule,
-    Case,
-    Layout,
-    Method,
-    Values,
-)
+from harness.operators.arrays import FLOATS, LAYOUTS, VALUES, Layout, Values
+from harness.operators.crop_and_resize.case import METHODS, Box, BoxRule, Case, Method
+from harness.operators.drawing import common, declared
+from harness.operators.sheet import Sheet
 
 # A pair (first, last) of a box on one axis, by family.
 Pair = tuple[float, float]
@@ -158,6 +150,21 @@ def cases(
         values=family,
         seed=draw(integers(0, 2**16)),
     )
+
+
+def within(sheet: Sheet, **asked: Any) -> st.SearchStrategy[Case]:
+    """Cases of what is asked for and the sheet declares; UndeclaredError if nothing is left of one of the choices."""
+    chosen = common(sheet, asked, IMAGE_DTYPES)
+    chosen["box_rules"] = declared("box rules", asked.get("box_rules", ("normalized",)), sheet.box_rules)
+    chosen["methods"] = declared("methods", asked.get("methods", METHODS), sheet.methods)
+    chosen["index_dtypes"] = declared("index dtypes", ("int32", "int64"), sheet.index_dtypes)
+    chosen["finite_boxes"] = asked.get("finite_boxes", False) or "boxes" not in sheet.bad_input
+    if sheet.border == "zero":
+        chosen["extrapolation_values"] = (0.0,)
+    families = asked.get("box_families", BOX_FAMILIES)
+    inside = ("interior",) if sheet.border == "inside" else families
+    chosen["box_families"] = declared("boxes beside the image", families, inside)
+    return cases(**{**asked, **chosen})
 
 
 @st.composite

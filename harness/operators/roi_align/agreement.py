@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.operators.crop_and_resize.agreement import differing
-from harness.operators.crop_and_resize.case import Array, Direction
+from harness.operators.arrays import Array, Direction, differing
 from harness.operators.roi_align.call import accumulated_in
 from harness.operators.roi_align.case import RoiInputs
 from harness.operators.roi_align.oracle import expected

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from harness.operators.crop_and_resize.call import Expected, Interval, Number
+from harness.operators.expected import Expected, Interval, Number
 from harness.operators.roi_align.case import RoiInputs
 from harness.operators.roi_align.positions import BinAxis, Point, Variant, bin_axis, variants
 from harness.operators.rounding import LARGE, SMALLEST, UNIT, rounder
@@ -40,7 +40,7 @@ class RoiCall:
 
     def pixel(self, n: int, c: int, y: int, x: int) -> float:
         """The pixel in the accumulate type, which is how integers enter."""
-        return rounder(self.accumulate)(float(self.inputs.input.item(n, c, y, x)))
+        return rounder(self.accumulate)(float(self.inputs.image.item(n, c, y, x)))
 
     def image_of(self, m: int) -> int:
         return int(self.inputs.boxes.item(m, 0))
@@ -53,7 +53,7 @@ class RoiCall:
 
 def accumulated_in(inputs: RoiInputs) -> str:
     """float64 for float64 maps, float32 for all others."""
-    return "float64" if inputs.input.dtype.name == "float64" else "float32"
+    return "float64" if inputs.image.dtype.name == "float64" else "float32"
 
 
 def call_of(inputs: RoiInputs, pinned: bool) -> RoiCall:
@@ -71,7 +71,7 @@ def call_of(inputs: RoiInputs, pinned: bool) -> RoiCall:
             inputs.aligned,
             inputs.output_size[along],
             inputs.sampling_ratio,
-            int(inputs.input.shape[2 + along]),
+            int(inputs.image.shape[2 + along]),
             dtype,
             unit,
         )
@@ -82,7 +82,7 @@ def call_of(inputs: RoiInputs, pinned: bool) -> RoiCall:
 
     @functools.cache
     def weights(m: int, along: int, index: int) -> tuple[Weights, ...]:
-        length = int(inputs.input.shape[2 + along])
+        length = int(inputs.image.shape[2 + along])
         return tuple(_weights(call, variant, length) for variant in bins(m, along, index))
 
     call = RoiCall(

@@ -11,18 +11,17 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from harness.operators.crop_and_resize.case import (
+from harness.operators.arrays import (
     Array,
     Direction,
     Layout,
     Values,
+    boxes_of,
     crops_dtype,
+    image_of,
     in_one_line,
-    laid_out,
-    pixels,
     read_line,
-    special_free,
-    values_of,
+    upstream_of,
 )
 
 Mode = Literal["avg", "max"]
@@ -35,10 +34,10 @@ Row = tuple[int, float, float, float, float]
 class RoiInputs:
     """The arrays of one call, in NCHW index order whatever their strides are.
 
-    input (N,C,H,W); boxes (K,5), rows (index, x1, y1, x2, y2); upstream (K,C,height,width), the gradient from above.
+    image (N,C,H,W); boxes (K,5), rows (index, x1, y1, x2, y2); upstream (K,C,height,width), the gradient from above.
     """
 
-    input: Array
+    image: Array
     boxes: Array
     upstream: Array
     output_size: tuple[int, int]
@@ -76,22 +75,13 @@ class RoiCase:
 
     def inputs(self) -> RoiInputs:
         """The arrays of this case, the same on every machine and every day."""
-        _, c, h, w = self.shape
         random = np.random.Generator(np.random.PCG64(self.seed))
-        if self.layout == "expanded":
-            image = laid_out(pixels(self.values, (1, c, h, w), self.image_dtype, random), "contiguous")
-            image = np.lib.stride_tricks.as_strided(image, self.shape, (0, *image.strides[1:]))
-        else:
-            image = laid_out(pixels(self.values, self.shape, self.image_dtype, random), self.layout)
-        dtype = crops_dtype(self.image_dtype)
-        shape = (len(self.boxes), c, *self.output_size)
-        upstream = values_of(special_free(self.values), shape, dtype, random).astype(dtype)
-        with np.errstate(over="ignore"):
-            boxes = np.array(self.boxes, dtype=np.float64).reshape(len(self.boxes), 5).astype(self.boxes_dtype)
+        image = image_of(self.values, self.shape, self.image_dtype, self.layout, random)
+        crops = (len(self.boxes), self.shape[1], *self.output_size)
         return RoiInputs(
-            input=image,
-            boxes=boxes,
-            upstream=laid_out(upstream, "channels_last" if self.layout == "channels_last" else "contiguous"),
+            image=image,
+            boxes=boxes_of(self.boxes, 5, self.boxes_dtype),
+            upstream=upstream_of(self.values, crops, self.image_dtype, self.layout, random),
             output_size=self.output_size,
             spatial_scale=self.spatial_scale,
             sampling_ratio=self.sampling_ratio,
@@ -103,8 +93,8 @@ class RoiCase:
 def promised(inputs: RoiInputs, direction: Direction) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     """The shape and dtype of a result; a box gradient has a column for the index too, which is 0."""
     if direction == "grad_image":
-        return inputs.input.shape, inputs.input.dtype
+        return inputs.image.shape, inputs.image.dtype
     if direction == "grad_boxes":
         return inputs.boxes.shape, inputs.boxes.dtype
-    shape = (len(inputs.boxes), inputs.input.shape[1], *inputs.output_size)
-    return shape, np.dtype(crops_dtype(inputs.input.dtype.name))
+    shape = (len(inputs.boxes), inputs.image.shape[1], *inputs.output_size)
+    return shape, np.dtype(crops_dtype(inputs.image.dtype.name))

@@ -11,7 +11,7 @@ import hypothesis
 import numpy as np
 
 from harness.backends import load
-from harness.operators.crop_and_resize.case import Array, Direction
+from harness.operators.arrays import Array, Direction
 from harness.operators.roi_align.case import RoiCase, promised
 from harness.operators.roi_align.strategy import FINITE_FAMILIES, roi_cases
 from harness.repository import ROOT

@@ -15,8 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.operators.crop_and_resize.call import Expected, Number, Place, size
-from harness.operators.crop_and_resize.gradients import Sum
+from harness.operators.expected import Expected, Number, Place, Sum, size
 from harness.operators.roi_align.call import Hat, RoiCall
 from harness.operators.roi_align.maximum import candidates
 from harness.operators.roi_align.positions import shares
@@ -94,7 +93,7 @@ def _grad_input_max(call: RoiCall) -> Callable[[Place], Expected]:
     terms: dict[Place, list[tuple[float, list[float]]]] = defaultdict(list)
     inputs = call.inputs
     for m in range(len(inputs.boxes)):
-        for c in range(inputs.input.shape[1]):
+        for c in range(inputs.image.shape[1]):
             for i in range(inputs.output_size[0]):
                 for j in range(inputs.output_size[1]):
                     g, found = float(inputs.upstream.item(m, c, i, j)), candidates(call, m, c, i, j)
@@ -140,7 +139,7 @@ _COLUMNS = ((2, 4), (1, 3))
 
 def _sums(call: RoiCall, m: int) -> list[Sum]:
     inputs, sums = call.inputs, _fresh(call)
-    shape = inputs.input.shape
+    shape = inputs.image.shape
     for along in (0, 1):
         axis = call.axis(m, along)
         for index in range(inputs.output_size[along]):
@@ -184,7 +183,7 @@ def _add_slope(
 
 def _sums_max(call: RoiCall, m: int) -> list[Sum]:
     inputs, sums = call.inputs, _fresh(call)
-    for c in range(inputs.input.shape[1]):
+    for c in range(inputs.image.shape[1]):
         for i in range(inputs.output_size[0]):
             for j in range(inputs.output_size[1]):
                 g, found = float(inputs.upstream.item(m, c, i, j)), candidates(call, m, c, i, j)

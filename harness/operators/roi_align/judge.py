@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 
-from harness.operators.crop_and_resize.call import Place
-from harness.operators.crop_and_resize.case import Array, Direction
+from harness.operators.arrays import Array, Direction
+from harness.operators.expected import Place
 from harness.operators.roi_align.call import accumulated_in
 from harness.operators.roi_align.case import RoiInputs, promised
 from harness.operators.roi_align.oracle import expected

@@ -12,7 +12,7 @@ import itertools
 import math
 from dataclasses import dataclass, field
 
-from harness.operators.crop_and_resize.call import SECOND_ORDER, Expected, Number, Place, size
+from harness.operators.expected import SECOND_ORDER, Expected, Number, Place, size
 from harness.operators.roi_align.call import RoiCall, chosen, reads, wobble
 from harness.operators.roi_align.positions import Point, Variant, shares
 
@@ -100,7 +100,7 @@ def _samples(call: RoiCall, m: int, c: int, i: int, j: int, vy: Variant, vx: Var
 
 def _sample(call: RoiCall, m: int, c: int, i: int, j: int, py: Point, px: Point) -> Candidate:
     number, n = call.number, call.image_of(m)
-    height, width = call.inputs.input.shape[2:]
+    height, width = call.inputs.image.shape[2:]
     offs = wobble(call, py), wobble(call, px)
     ys = {py.low: 1 - number(py.fraction), py.low + 1: number(py.fraction)}
     xs = {px.low: 1 - number(px.fraction), px.low + 1: number(px.fraction)}

@@ -21,8 +21,8 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from harness.operators.crop_and_resize.call import SECOND_ORDER, Expected, Number, Place, size
-from harness.operators.crop_and_resize.case import Direction
+from harness.operators.arrays import Direction
+from harness.operators.expected import SECOND_ORDER, Expected, Number, Place, size
 from harness.operators.roi_align.call import RoiCall, Weights, call_of, chosen
 from harness.operators.roi_align.case import RoiInputs, promised
 from harness.operators.roi_align.gradients import grad_boxes, grad_input

@@ -12,16 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend
-from harness.operators.crop_and_resize.case import (
-    DIRECTIONS,
-    FLOATS,
-    LAYOUTS,
-    SINGLE_AND_DOUBLE,
-    Array,
-    Direction,
-    crops_dtype,
-)
+from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, crops_dtype
+from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import MODES, RoiInputs
 from harness.operators.sheet import INTEGERS, Sheet
 
@@ -141,7 +133,7 @@ class _Box:
 
     def taps(self, along: int, index: int, to: Callable[[Any], Scalar]) -> list[tuple[int, Tap | None]]:
         """The samples of a bin on an axis, None for one beyond the map."""
-        of, length = (self.y, self.x)[along], self.inputs.input.shape[2 + along]
+        of, length = (self.y, self.x)[along], self.inputs.image.shape[2 + along]
         found: list[tuple[int, Tap | None]] = []
         for i in range(of.grid):
             p = self.steps.position(of, index, i)
@@ -291,12 +283,12 @@ def build(steps: Steps, name: str = "reference", title: str = "NumPy, sample by 
 
     def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Array]:
         def call() -> Array:
-            wide = np.float64 if inputs.input.dtype.name == "float64" else np.float32
+            wide = np.float64 if inputs.image.dtype.name == "float64" else np.float32
             with np.errstate(all="ignore"):
-                result = _DIRECTIONS[direction](steps, inputs, inputs.input.astype(wide))
+                result = _DIRECTIONS[direction](steps, inputs, inputs.image.astype(wide))
                 if direction == "grad_boxes":
                     return steps.finish(result, inputs.boxes.dtype)
-                of = inputs.input.dtype if direction == "grad_image" else np.dtype(crops_dtype(inputs.input.dtype.name))
+                of = inputs.image.dtype if direction == "grad_image" else np.dtype(crops_dtype(inputs.image.dtype.name))
                 return steps.finish(result, of)
 
         return call

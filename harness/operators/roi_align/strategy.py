@@ -10,12 +10,15 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from hypothesis import strategies as st
 
-from harness.operators.crop_and_resize.case import FLOATS, LAYOUTS, VALUES, Layout, Values
+from harness.operators.arrays import FLOATS, LAYOUTS, VALUES, Layout, Values
 from harness.operators.crop_and_resize.strategy import counts, depths, exact, integers, next_after, one_from, sides
+from harness.operators.drawing import common, declared
 from harness.operators.roi_align.case import MODES, Mode, RoiCase, Row
+from harness.operators.sheet import Sheet
 
 Pair = tuple[float, float]
 BOX_FAMILIES = (
@@ -101,6 +104,22 @@ def roi_cases(
         values=family,
         seed=draw(integers(0, 2**16)),
     )
+
+
+def within(sheet: Sheet, *, finite_boxes: bool = False, **asked: Any) -> st.SearchStrategy[RoiCase]:
+    """Cases of what is asked for and the sheet declares; UndeclaredError if nothing is left of one of the choices."""
+    chosen = common(sheet, asked, ("float32", *FLOATS))
+    chosen["modes"] = declared("modes", asked.get("modes", MODES), sheet.modes)
+    chosen["aligned"] = declared("aligned", asked.get("aligned", (False, True)), sheet.aligned)
+    grids = [("fixed" if ratio > 0 else "adaptive", ratio) for ratio in asked.get("ratios", (-1, 0, 1, 2, 3))]
+    declared("grids", [grid for grid, _ in grids], sheet.grids)
+    chosen["ratios"] = [ratio for grid, ratio in grids if grid in sheet.grids]
+    families = asked.get("box_families", BOX_FAMILIES)
+    if finite_boxes or "boxes" not in sheet.bad_input:
+        families = declared("boxes", families, FINITE_FAMILIES)
+    inside = ("interior", "tiny") if sheet.border == "inside" else families
+    chosen["box_families"] = declared("boxes beside the map", families, inside)
+    return roi_cases(**{**asked, **chosen})
 
 
 @st.composite

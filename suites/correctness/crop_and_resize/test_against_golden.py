@@ -9,8 +9,8 @@ import pytest
 
 from harness.judging import golden
 from harness.judging.trial import failure
-from harness.operators.crop_and_resize.agreement import differing, unlike_tensorflow
-from harness.operators.crop_and_resize.case import DIRECTIONS
+from harness.operators.arrays import DIRECTIONS, differing
+from harness.operators.crop_and_resize.agreement import unlike_tensorflow
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_results_are_those_of_the_golden_vectors(backend, stored, tally, directi
         if backend.refuses(inputs, direction):
             continue
         got = backend.run(inputs, direction)
-        unlike = unlike_tensorflow(backend, inputs, direction, got, want)
+        unlike = unlike_tensorflow(backend.sheet, inputs, direction, got, want)
         if got.shape == want.shape:
             tally.bits(what, got.size, int(differing(got, want).sum()))
         assert unlike is None, failure(backend, vector.case, direction, unlike)

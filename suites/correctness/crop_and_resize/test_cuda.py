@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.backends import MissingLibrary, load
+from harness.backends import load
+from harness.repository import MissingLibrary
 from roi_align import crop_and_resize, library
 
 pytestmark = pytest.mark.package

@@ -10,12 +10,14 @@ import pytest
 import torch
 from hypothesis import given
 
-from harness.backends import Backend, MissingLibrary, load
+from harness.backends import load
 from harness.judging.trial import failure
 from harness.measuring import gate
+from harness.operators.arrays import FLOATS, differing
 from harness.operators.crop_and_resize import strategy as strategies
-from harness.operators.crop_and_resize.agreement import differing
-from harness.operators.crop_and_resize.case import BOX_RULES, FLOATS, Inputs
+from harness.operators.crop_and_resize.case import BOX_RULES, Inputs
+from harness.operators.implementation import Backend
+from harness.repository import MissingLibrary
 from roi_align import crop_and_resize
 
 pytestmark = pytest.mark.package

@@ -13,8 +13,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from harness.operators.arrays import DIRECTIONS
 from harness.operators.crop_and_resize import strategy as strategies
-from harness.operators.crop_and_resize.case import DIRECTIONS
 from roi_align import crop_and_resize
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from harness.judging.trial import run
 from harness.measuring import gate
-from harness.operators.crop_and_resize.agreement import differing
-from harness.operators.crop_and_resize.case import HALVES, Inputs
-from harness.operators.verdict import judge
+from harness.operators.arrays import HALVES, differing
+from harness.operators.crop_and_resize.case import Inputs
+from harness.operators.crop_and_resize.judge import judge
 
 
 def _inputs(shape, rows, crop_size, method="bilinear", seed=0) -> Inputs:
@@ -96,7 +96,7 @@ def test_box_gradients_of_all_sizes_are_within_the_oracles_bound(backend, tally,
         pytest.skip(str(backend.refuses(inputs, "grad_boxes")))
     rows_looked_at = sorted({0, rows // 2, rows - 1})
     places = [(row, column) for row in rows_looked_at for column in range(4)]
-    order_a = "grad_boxes" in backend.sheet.pinned
-    verdict = judge(inputs, "grad_boxes", run(backend, inputs, "grad_boxes"), order_a=order_a, places=places)
+    pinned = "grad_boxes" in backend.sheet.pinned
+    verdict = judge(inputs, "grad_boxes", run(backend, inputs, "grad_boxes"), pinned=pinned, places=places)
     assert verdict.passed, str(verdict)
     tally.bound("grad_boxes, large", verdict.fraction)

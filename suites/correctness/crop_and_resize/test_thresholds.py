@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.operators.crop_and_resize.agreement import differing
-from harness.operators.crop_and_resize.case import DIRECTIONS, Inputs
+from harness.operators.arrays import DIRECTIONS, differing
+from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.roi_align.case import RoiInputs
 from roi_align import crop_and_resize, roi_align
 

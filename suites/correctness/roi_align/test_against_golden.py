@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.judging.trial import failure
-from harness.operators.crop_and_resize.agreement import differing
+from harness.operators.arrays import differing
 from harness.operators.roi_align import golden_cases as roi_golden
 from harness.operators.roi_align.agreement import beyond_two_bounds
 

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from harness import backends
-from harness.backends import MissingLibrary
 from harness.judging.trial import failure, run
+from harness.operators.implementation import Backend
 from harness.operators.roi_align import reference as rule
 from harness.operators.roi_align.agreement import beyond_two_bounds
 from harness.operators.roi_align.judge import judge
 from harness.operators.roi_align.strategy import roi_cases
+from harness.repository import MissingLibrary
 
 CASES = {
     "image_dtypes": ["float32", "float64"],
@@ -27,7 +28,7 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def onnxruntime() -> backends.Backend:
+def onnxruntime() -> Backend:
     try:
         return backends.load("onnxruntime", "roi_align")
     except MissingLibrary as missing:
@@ -49,8 +50,8 @@ def test_its_mean_is_this_rule(roi_backend, onnxruntime, tally, case):
 
 def _largest_tap(inputs) -> np.ndarray:
     """The largest of weight times pixel, over the taps of all samples: what ONNX Runtime calls the maximum."""
-    pooled = np.zeros((len(inputs.boxes), inputs.input.shape[1], *inputs.output_size))
-    maps = inputs.input.astype(np.float64)
+    pooled = np.zeros((len(inputs.boxes), inputs.image.shape[1], *inputs.output_size))
+    maps = inputs.image.astype(np.float64)
     for box in rule.boxes_of(rule.STEPS, inputs):
         for i, j in np.ndindex(*inputs.output_size):
             for c in range(maps.shape[1]):
@@ -79,6 +80,6 @@ def test_its_maximum_is_over_weighted_pixels_and_ours_over_samples(roi_backend, 
     theirs, ours = run_max(inputs), roi_backend.run(inputs, "forward")
     assert np.allclose(theirs, _largest_tap(inputs), atol=1e-5)
     assert not np.allclose(theirs, ours, atol=1e-2)
-    inputs.input[...] = 1
+    inputs.image[...] = 1
     assert np.allclose(roi_backend.run(inputs, "forward"), 1)
     assert run_max(inputs).max() < 0.97

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from harness.judging.trial import failure
-from harness.operators.crop_and_resize.agreement import differing
+from harness.operators.arrays import differing
 from harness.operators.crop_and_resize.strategy import exact
 from harness.operators.roi_align.agreement import beyond_two_bounds
 from harness.operators.roi_align.case import RoiCase, Row

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.backends import MissingLibrary, load
+from harness.backends import load
 from harness.operators.roi_align.case import MODES
+from harness.repository import MissingLibrary
 from roi_align import library, multiscale_roi_align, roi_align, roi_library
 
 pytestmark = pytest.mark.package

@@ -6,13 +6,14 @@ import pytest
 import torch
 from hypothesis import given
 
-from harness.backends import Backend, MissingLibrary, load
+from harness.backends import load
 from harness.judging.trial import failure
-from harness.operators.crop_and_resize.agreement import differing
-from harness.operators.crop_and_resize.case import FLOATS
+from harness.operators.arrays import FLOATS, differing
+from harness.operators.implementation import Backend
 from harness.operators.roi_align.agreement import beyond_two_bounds
 from harness.operators.roi_align.case import MODES
 from harness.operators.roi_align.strategy import roi_cases
+from harness.repository import MissingLibrary
 from roi_align import roi_align
 
 pytestmark = pytest.mark.package

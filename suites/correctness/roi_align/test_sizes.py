@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.operators.crop_and_resize.agreement import differing
+from harness.operators.arrays import differing
 from harness.operators.roi_align.case import RoiInputs
 from roi_align import multiscale_roi_align, roi_align
 
@@ -87,7 +87,7 @@ def _bands(inputs: RoiInputs) -> list[Bands]:
     found = []
     for index, x1, y1, x2, y2 in inputs.boxes.astype(np.float64):
         slices, weights = [], []
-        axes = zip((y1, x1), (y2, x2), inputs.output_size, inputs.input.shape[2:], strict=True)
+        axes = zip((y1, x1), (y2, x2), inputs.output_size, inputs.image.shape[2:], strict=True)
         for first, last, count, length in axes:
             band = _band(first - 0.5, (last - first) / count, count, inputs.sampling_ratio, length)
             read = np.flatnonzero(band.any(axis=0))
@@ -102,7 +102,7 @@ def _bands(inputs: RoiInputs) -> list[Bands]:
 def test_results_are_those_of_two_band_matrices(roi_backend, tally, size, layout):
     inputs = _inputs(size, layout == "channels_last")
     bands = _bands(inputs)
-    pooled = np.stack([box.y @ inputs.input[box.part].astype(np.float64) @ box.x.T for box in bands])
+    pooled = np.stack([box.y @ inputs.image[box.part].astype(np.float64) @ box.x.T for box in bands])
     gradient = np.zeros(size.shape)
     for box, upstream in zip(bands, inputs.upstream, strict=True):
         gradient[box.part] += box.y.T @ upstream.astype(np.float64) @ box.x
@@ -121,7 +121,7 @@ def test_results_are_those_of_two_band_matrices(roi_backend, tally, size, layout
 def test_the_gradient_of_a_box_is_the_same_alone(roi_backend, size, layout):
     """A few boxes take another way through the map than many; and the whole is channels_last, a part is not."""
     inputs = _inputs(size, layout == "channels_last")
-    rough = np.random.default_rng(1).standard_normal(inputs.input.shape, dtype=np.float32)
+    rough = np.random.default_rng(1).standard_normal(inputs.image.shape, dtype=np.float32)
     inputs = replace(
         inputs, input=rough if layout == "contiguous" else rough.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
     )
@@ -131,7 +131,7 @@ def test_the_gradient_of_a_box_is_the_same_alone(roi_backend, size, layout):
     for row in range(0, size.rows, 1 + size.rows // 4):
         alone = replace(
             inputs,
-            input=np.ascontiguousarray(inputs.input),
+            input=np.ascontiguousarray(inputs.image),
             boxes=inputs.boxes[row : row + 1].copy(),
             upstream=np.ascontiguousarray(inputs.upstream[row : row + 1]),
         )

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends import MissingLibrary
 from harness.kernels.compiling import Change, compiler
+from harness.repository import MissingLibrary
 from harness.sanitizing import sanitizers
 from harness.sanitizing.sanitizers import CASES, SANITIZERS, Finding, examine
 

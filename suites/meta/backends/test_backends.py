@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.backends import BACKENDS, MissingLibrary, load
+from harness.backends import BACKENDS, load
 from harness.backends.package import device_tensor, make
-from harness.operators.crop_and_resize.case import LAYOUTS, Case, Layout
+from harness.operators.arrays import LAYOUTS, Layout
+from harness.operators.crop_and_resize.case import Case
 from harness.operators.sheet import OperatorName
+from harness.repository import MissingLibrary
 
 CASE = Case(
     shape=(2, 3, 5, 6), boxes=((0.1, 0.2, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)), box_indices=(1, 0), crop_size=(2, 3)

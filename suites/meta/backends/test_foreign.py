@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from harness import backends
-from harness.backends import MissingLibrary, load
 from harness.backends import foreign as functions
+from harness.backends import load
 from harness.operators.crop_and_resize.case import Case
 from harness.operators.roi_align.case import RoiCase
 from harness.operators.sheet import Sheet, read
+from harness.repository import MissingLibrary
 
 MODULE = """
 import torch

@@ -10,10 +10,11 @@ import torch
 
 pytest.importorskip("torchvision", reason="it is one of the peers")
 
-from harness.backends import MissingLibrary, grid_sample, load, torchvision_cpu
+from harness.backends import grid_sample, load, torchvision_cpu
 from harness.measuring.workloads import SMOKE
 from harness.operators.crop_and_resize.case import Inputs
-from harness.operators.verdict import judge
+from harness.operators.crop_and_resize.judge import judge
+from harness.repository import MissingLibrary
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about a machine without a GPU")
@@ -35,9 +36,9 @@ def test_compiled_grid_sample_is_right_for_one_shape_after_another_and_keeps_its
     for inputs in (SMOKE.inputs(), some_rows(7)):
         call = compiled.prepare(inputs, "grad_image")
         first, second = compiled.to_numpy(call()), compiled.to_numpy(call())
-        assert judge(inputs, "grad_image", first, order_a=False).passed
+        assert judge(inputs, "grad_image", first, pinned=False).passed
         assert np.array_equal(first, second)
-    verdict = judge(SMOKE.inputs(), "forward", compiled.run(SMOKE.inputs(), "forward"), order_a=False)
+    verdict = judge(SMOKE.inputs(), "forward", compiled.run(SMOKE.inputs(), "forward"), pinned=False)
     assert verdict.passed, str(verdict)
 
 
@@ -46,7 +47,7 @@ def test_grid_sample_takes_boxes_of_several_images_in_any_order_and_images_witho
     inputs = replace(some_rows(6), image=image, box_indices=np.array([3, 0, 3, 0, 1, 0], np.int32))
     inputs = replace(inputs, upstream=inputs.upstream[:, :2].copy())
     for direction in ("forward", "grad_image", "grad_boxes"):
-        verdict = judge(inputs, direction, load("grid_sample").run(inputs, direction), order_a=False)
+        verdict = judge(inputs, direction, load("grid_sample").run(inputs, direction), pinned=False)
         assert verdict.passed, str(verdict)
 
 

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 
 from harness import properties
-from harness.backends import Backend, MissingLibrary, load
+from harness.backends import load
 from harness.conformance import cells as conformance
 from harness.conformance import tables as conformance_rows
 from harness.conformance.cells import Cell, cell, is_bad
 from harness.conformance.tables import Done, Job
 from harness.operators import operator as operators
-from harness.operators.crop_and_resize.case import Direction
+from harness.operators.arrays import Direction
+from harness.operators.implementation import Backend
 from harness.operators.verdict import Crashed, Hung, Status, Verdict
+from harness.repository import MissingLibrary
 
 PLAIN = "within bound, plain float32"
 # Somebody's functions, as a process of its own gets them.

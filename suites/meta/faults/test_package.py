@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends import MissingLibrary
 from harness.faults.package import FAULTS
 from harness.faults.package.building import SELECTIONS, build, changed_package, control, first_failure, killed_by
 from harness.kernels import compiling
 from harness.kernels.compiling import Change
+from harness.repository import MissingLibrary
 
 try:
     compiling.compiler()

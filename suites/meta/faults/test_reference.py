@@ -14,8 +14,8 @@ import pytest
 from harness.backends import load
 from harness.faults import kills
 from harness.faults.fault import Fault
-from harness.operators.crop_and_resize.case import SINGLE_AND_DOUBLE
-from harness.operators.operator import OPERATORS
+from harness.operators import OPERATORS
+from harness.operators.arrays import SINGLE_AND_DOUBLE
 from harness.operators.sheet import OperatorName
 
 REFERENCE = load("reference")

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.backends import Backend, load
+from harness.backends import load
 from harness.judging import golden
+from harness.operators.arrays import DIRECTIONS, Direction
 from harness.operators.crop_and_resize.agreement import unlike_tensorflow
-from harness.operators.crop_and_resize.case import DIRECTIONS, Direction
+from harness.operators.implementation import Backend
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_other_inputs_are_told_apart_from_other_results(stored: golden.Golden) -
 def test_reading_needs_no_tensorflow() -> None:
     program = (
         "import sys; sys.modules['tensorflow'] = None\n"
-        "from harness import golden\n"
+        "from harness.judging import golden\n"
         "golden.read().vectors[0].inputs()\n"
         "print(golden.read())"
     )

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends import Backend, MissingLibrary
 from harness.judging import isolation
 from harness.judging.trial import judged, run, side_effect
-from harness.operators.crop_and_resize.case import LAYOUTS, Case, Layout
+from harness.operators.arrays import LAYOUTS, Layout
+from harness.operators.crop_and_resize.case import Case
+from harness.operators.implementation import Backend
 from harness.operators.verdict import Crashed, Hung, Status
+from harness.repository import MissingLibrary
 
 CASE = Case((2, 3, 5, 6), ((0.1, 0.2, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)), (1, 0), (2, 3))
 # The extrapolation value says which vice the next call has.

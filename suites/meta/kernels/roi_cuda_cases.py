@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from harness.backends import Backend, MissingLibrary, load
+from harness.backends import load
 from harness.kernels.compiling import Change
-from harness.operators.crop_and_resize.case import FLOATS
+from harness.operators.arrays import FLOATS
+from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import MODES, RoiCase
 from harness.operators.roi_align.strategy import roi_cases
+from harness.repository import MissingLibrary
 
 ORDERS = {"forward": 0, "backward": 1, "random": 2}
 ONE_BLOCK = Change("cuda/launch.h", "kMostBlocks = 2147483647", "kMostBlocks = 1")

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.backends import MissingLibrary
 from harness.kernels import compiling, cuda_on_host
+from harness.repository import MissingLibrary
 
 try:
     compiling.compiler()

@@ -16,14 +16,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from harness.backends import Backend, MissingLibrary, load
+from harness.backends import load
 from harness.judging.trial import assert_no_side_effect, assert_passes, run
 from harness.kernels import cuda_on_host
 from harness.kernels.compiling import ROOT, Change
 from harness.kernels.cuda_on_host import kernel_library
+from harness.operators.arrays import DIRECTIONS, FLOATS
 from harness.operators.crop_and_resize import strategy as strategies
-from harness.operators.crop_and_resize.case import BOX_RULES, DIRECTIONS, FLOATS, METHODS, Case
-from harness.operators.verdict import judge
+from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
+from harness.operators.crop_and_resize.judge import judge
+from harness.operators.implementation import Backend
+from harness.repository import MissingLibrary
 
 try:
     from harness.backends.cuda_on_host import backend as atomic
@@ -219,7 +222,7 @@ def found(direction: str, order: str, *changes: Change) -> list[str]:
     kernel_library(*changes)  # a change that does not apply or compile is no finding
     faulty = make(atomics=False, library=functools.partial(kernel_library, *changes), order=ORDERS[order])
     results = [(case.inputs(), run(faulty, case.inputs(), direction)) for case in drawn(40)]
-    verdicts = [judge(inputs, direction, got, order_a=True) for inputs, got in results]
+    verdicts = [judge(inputs, direction, got, pinned=True) for inputs, got in results]
     return [str(verdict) for verdict in verdicts if not verdict.passed]
 
 

@@ -13,13 +13,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.backends import MissingLibrary
 from harness.kernels import cuda_on_host
 from harness.kernels.compiling import ROOT, Change
 from harness.kernels.cuda_on_host import kernel_library
-from harness.operators.crop_and_resize.agreement import differing
-from harness.operators.crop_and_resize.case import DIRECTIONS, Direction
+from harness.operators.arrays import DIRECTIONS, Direction, differing
 from harness.operators.roi_align.case import RoiCase
+from harness.repository import MissingLibrary
 from suites.meta.kernels.roi_cuda_cases import BUILDS, LARGE, ONE_BLOCK, ORDERS, PLAIN, SMALL_CHUNKS, cpu, drawn
 
 try:
@@ -39,7 +38,7 @@ backend = make(library=lambda: Path(sys.argv[1]))
 for line in sys.stdin:
     inputs = RoiCase.parse(line).inputs()
     nowhere = inputs.boxes.copy()
-    nowhere[:, 0] = np.resize([-1, inputs.input.shape[0], 0.5, np.nan], len(nowhere))
+    nowhere[:, 0] = np.resize([-1, inputs.image.shape[0], 0.5, np.nan], len(nowhere))
     for direction in DIRECTIONS:
         backend.run(inputs, direction)
         backend.run(replace(inputs, boxes=nowhere), direction)
@@ -195,6 +194,6 @@ def test_other_bits_are_found(change):
     """Each is within the oracle's bound: only the comparison of bits tells it from the CPU."""
     other = make(library=functools.partial(kernel_library, change))
     usual = [case.inputs() for case in PLAIN]
-    zeros = [replace(inputs, input=-0.0 * np.abs(inputs.input)) for inputs in usual]
+    zeros = [replace(inputs, input=-0.0 * np.abs(inputs.image)) for inputs in usual]
     both = [(other.run(inputs, "forward"), cpu().run(inputs, "forward")) for inputs in (*usual, *zeros)]
     assert any(differing(got, wanted).any() for got, wanted in both)

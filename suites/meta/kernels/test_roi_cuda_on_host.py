@@ -13,12 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 
 from harness import properties
-from harness.backends import MissingLibrary
 from harness.judging.trial import assert_passes, side_effect
 from harness.kernels.cuda_on_host import kernel_library
-from harness.operators.crop_and_resize.agreement import differing
-from harness.operators.crop_and_resize.case import DIRECTIONS, FLOATS, Array
+from harness.operators.arrays import DIRECTIONS, FLOATS, Array, differing
 from harness.operators.roi_align.case import MODES, RoiCase
+from harness.repository import MissingLibrary
 from suites.meta.kernels.roi_cuda_cases import BUILDS, LARGE, ORDERS, cpu, drawn, small_cases, spread_boxes
 
 try:

@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.backends import Backend, load
+from harness.backends import load
 from harness.measuring import gate
 from harness.measuring.workloads import SMOKE
-from harness.operators.crop_and_resize.case import DIRECTIONS, HALVES, Array, Direction, Inputs
+from harness.operators.arrays import DIRECTIONS, HALVES, Array, Direction
+from harness.operators.crop_and_resize.case import Inputs
+from harness.operators.implementation import Backend
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from harness.operators.roi_align.reach import reach as roi_reach
 
-from harness.measuring.roi_traffic import roi_reach
-from harness.measuring.traffic import Traffic, crop_reach, touched_lines, traffic
+from harness.measuring.traffic import Traffic, touched_lines, traffic
 from harness.operators.crop_and_resize.case import Inputs
+from harness.operators.crop_and_resize.reach import reach as crop_reach
 from harness.operators.roi_align.case import RoiInputs
 
 

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from harness.backends import Backend, load
+from harness.backends import load
 from harness.judging.trial import assert_no_side_effect
-from harness.operators.crop_and_resize.agreement import beyond_two_bounds, differing, unlike_tensorflow
-from harness.operators.crop_and_resize.case import DIRECTIONS, Array, Case, Direction, Inputs
+from harness.operators.arrays import DIRECTIONS, Array, Direction, differing
+from harness.operators.crop_and_resize.agreement import beyond_two_bounds, unlike_tensorflow
+from harness.operators.crop_and_resize.case import Case, Inputs
+from harness.operators.implementation import Backend
 from harness.operators.roi_align import agreement as roi_agreement
 from harness.operators.roi_align.agreement import LEAST_ROUNDINGS
 from harness.operators.roi_align.call import accumulated_in
@@ -37,18 +39,18 @@ def test_bits_differ_in_the_sign_of_zero_and_not_in_what_a_nan_carries() -> None
     assert differing(one, other).tolist() == [True, False, False, False]
 
 
-@pytest.mark.parametrize("order_a", [True, False])
+@pytest.mark.parametrize("pinned", [True, False])
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_two_results_may_be_two_bounds_apart_and_no_further(direction: Direction, order_a: bool) -> None:
+def test_two_results_may_be_two_bounds_apart_and_no_further(direction: Direction, pinned: bool) -> None:
     inputs, got = CASE.inputs(), REFERENCE.run(CASE.inputs(), direction)
     place = np.unravel_index(np.argmax(np.abs(got)), got.shape)
     near, far, nothing = got.copy(), got.copy(), got.copy()
     near[place] = np.nextafter(near[place], np.float32(0))
     far[place] *= np.float32(1.01)
     nothing[place] = np.nan
-    assert beyond_two_bounds(inputs, direction, near, got, order_a=order_a) is None
+    assert beyond_two_bounds(inputs, direction, near, got, pinned=pinned) is None
     for wrong in (far, nothing):
-        said = beyond_two_bounds(inputs, direction, wrong, got, order_a=order_a)
+        said = beyond_two_bounds(inputs, direction, wrong, got, pinned=pinned)
         assert said is not None
         assert f"at {tuple(map(int, place))} is more than two bounds" in said
 
@@ -59,8 +61,8 @@ def test_what_another_order_may_change_is_left_out_only_for_another_order() -> N
     got = REFERENCE.run(case.inputs(), "forward")
     other = got.copy()
     other[0, 0, 13, 0] = case.inputs().image[0, 0, 7, 0]
-    assert beyond_two_bounds(case.inputs(), "forward", other, got, order_a=False) is None
-    assert beyond_two_bounds(case.inputs(), "forward", other, got, order_a=True) is not None
+    assert beyond_two_bounds(case.inputs(), "forward", other, got, pinned=False) is None
+    assert beyond_two_bounds(case.inputs(), "forward", other, got, pinned=True) is not None
 
 
 def test_unlike_tensorflow_by_a_bit_or_by_bounds_as_the_backend_promises() -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from harness.operators.crop_and_resize.case import BOX_RULES, FLOATS, HALVES, LAYOUTS, METHODS, VALUES, Case, Values
+from harness.operators.arrays import FLOATS, HALVES, LAYOUTS, VALUES, Values
+from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
 from harness.operators.crop_and_resize.strategy import BESIDE_ZERO, BOX_FAMILIES, cases, next_after
 
 

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.backends import Backend, load
+from harness.backends import load
 from harness.faults.reference.crop_and_resize import FAULTS
 from harness.judging.trial import assert_no_side_effect, assert_passes, run
-from harness.operators.crop_and_resize.case import DIRECTIONS, HALVES, Array, Case, Direction, Inputs
+from harness.operators.arrays import DIRECTIONS, HALVES, Array, Direction
+from harness.operators.crop_and_resize.case import Case, Inputs
+from harness.operators.crop_and_resize.judge import judge
+from harness.operators.implementation import Backend
 from harness.operators.sheet import Sheet
-from harness.operators.verdict import Status, judge
+from harness.operators.verdict import Status
 
 CASE = Case(
     shape=(2, 2, 5, 4),
@@ -35,7 +38,7 @@ def reference(case: Case, direction: Direction) -> Array:
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_reference_is_within(direction: Direction) -> None:
-    verdict = judge(CASE.inputs(), direction, reference(CASE, direction), order_a=True)
+    verdict = judge(CASE.inputs(), direction, reference(CASE, direction), pinned=True)
     assert verdict.status is Status.WITHIN
     assert 0 < verdict.fraction < 1
     assert 0 < verdict.exact < verdict.compared == reference(CASE, direction).size
@@ -44,7 +47,7 @@ def test_reference_is_within(direction: Direction) -> None:
 def test_copies_are_exact() -> None:
     """Nearest rounds nothing."""
     case = dataclasses.replace(CASE, method="nearest")
-    assert judge(case.inputs(), "forward", reference(case, "forward"), order_a=True).status is Status.EXACT
+    assert judge(case.inputs(), "forward", reference(case, "forward"), pinned=True).status is Status.EXACT
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -52,7 +55,7 @@ def test_one_wrong_value_is_out(direction: Direction) -> None:
     got = reference(CASE, direction)
     place = tuple(size - 1 for size in got.shape)
     got[place] += np.float32(1e-3)
-    verdict = judge(CASE.inputs(), direction, got, order_a=True)
+    verdict = judge(CASE.inputs(), direction, got, pinned=True)
     assert verdict.status is Status.OUT
     assert verdict.place == place
     assert verdict.got == got[place]
@@ -65,8 +68,8 @@ def test_one_wrong_value_is_out(direction: Direction) -> None:
 def test_non_finite_is_out(direction: Direction, value: float) -> None:
     got = reference(CASE, direction)
     got.flat[0] = value
-    assert judge(CASE.inputs(), direction, got, order_a=True).status is Status.OUT
-    assert judge(CASE.inputs(), direction, got, order_a=False).status is Status.OUT
+    assert judge(CASE.inputs(), direction, got, pinned=True).status is Status.OUT
+    assert judge(CASE.inputs(), direction, got, pinned=False).status is Status.OUT
 
 
 def test_nan_is_not_inf() -> None:
@@ -74,7 +77,7 @@ def test_nan_is_not_inf() -> None:
     inputs = Case(shape=(1, 1, 2, 2), boxes=((0.5, 0.5, 0.5, 0.5),), box_indices=(0,), crop_size=(1, 1)).inputs()
     inputs.image[0, 0, 1, 1] = np.inf
     for value, status in ((np.inf, Status.EXACT), (-np.inf, Status.OUT), (np.nan, Status.OUT)):
-        assert judge(inputs, "forward", np.full((1, 1, 1, 1), value, np.float32), order_a=True).status is status
+        assert judge(inputs, "forward", np.full((1, 1, 1, 1), value, np.float32), pinned=True).status is status
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -84,7 +87,7 @@ def test_bound_is_a_few_roundings(direction: Direction) -> None:
     got = reference(case, direction)
     place = np.unravel_index(np.argmax(np.abs(got)), got.shape)
     got[place] *= np.float32(1 + 64 * 2.0**-24) if direction != "grad_boxes" else np.float32(1 + 1024 * 2.0**-24)
-    assert judge(case.inputs(), direction, got, order_a=True).status is Status.OUT
+    assert judge(case.inputs(), direction, got, pinned=True).status is Status.OUT
 
 
 @pytest.mark.parametrize("image_dtype", HALVES)
@@ -93,13 +96,13 @@ def test_the_neighbour_of_a_half_is_out(direction: Direction, image_dtype: str) 
     """Of a half one value is right, and not all within a half's unit roundoff of it."""
     case = dataclasses.replace(CASE, image_dtype=image_dtype)
     right = reference(case, direction)
-    assert judge(case.inputs(), direction, right, order_a=True).passed
+    assert judge(case.inputs(), direction, right, pinned=True).passed
     passed = []
     for place in zip(*np.nonzero(right), strict=True):
         for step in (-1, 1):
             got = right.copy()
             got.view(np.int16)[place] += step
-            verdict = judge(case.inputs(), direction, got, order_a=True)
+            verdict = judge(case.inputs(), direction, got, pinned=True)
             assert verdict.passed or verdict.place == place
             assert verdict.passed or "is rounded; it must be" in verdict.reason
             passed.append(verdict.passed)
@@ -120,7 +123,7 @@ def test_between_two_halves_both_are_within() -> None:
         (1 + 2.0**-9, Status.OUT),
     ):
         got = np.full((1, 1, 1, 1), value, np.float16)
-        assert judge(inputs, "forward", got, order_a=True).status is status, value
+        assert judge(inputs, "forward", got, pinned=True).status is status, value
 
 
 @pytest.mark.parametrize(
@@ -140,17 +143,17 @@ def test_a_half_overflows_where_it_is_rounded(upstream: tuple[float, float], rig
     inputs.upstream[:, 0, 0, 0] = upstream
     for value in (65504.0, math.inf, -65504.0, -math.inf, math.nan):
         got = np.full((1, 1, 1, 1), value, np.float16)
-        assert judge(inputs, "grad_image", got, order_a=True).passed == (value in right), value
+        assert judge(inputs, "grad_image", got, pinned=True).passed == (value in right), value
 
 
 @pytest.mark.parametrize("image_dtype", HALVES)
 def test_the_box_gradient_of_a_half_image_is_not_rounded_to_half(image_dtype: str) -> None:
     case = dataclasses.replace(CASE, image_dtype=image_dtype)
     got = reference(case, "grad_boxes")
-    assert judge(case.inputs(), "grad_boxes", got, order_a=True).passed
+    assert judge(case.inputs(), "grad_boxes", got, pinned=True).passed
     rounded = got.astype(image_dtype)
-    assert judge(case.inputs(), "grad_boxes", rounded, order_a=True).status is Status.DTYPE
-    assert judge(case.inputs(), "grad_boxes", rounded.astype(np.float32), order_a=True).status is Status.OUT
+    assert judge(case.inputs(), "grad_boxes", rounded, pinned=True).status is Status.DTYPE
+    assert judge(case.inputs(), "grad_boxes", rounded.astype(np.float32), pinned=True).status is Status.OUT
 
 
 @pytest.mark.parametrize(("image_dtype", "right"), [("float16", math.inf), ("bfloat16", 999424.0)])
@@ -161,25 +164,25 @@ def test_the_extrapolation_value_is_rounded_to_half(image_dtype: str, right: flo
     with np.errstate(over="ignore"):
         got = np.full((1, 2, 3, 2), 1e6).astype(image_dtype)
     assert float(got[0, 0, 0, 0]) == right
-    assert judge(case.inputs(), "forward", got, order_a=True).status is Status.EXACT
+    assert judge(case.inputs(), "forward", got, pinned=True).status is Status.EXACT
 
 
 def test_shape() -> None:
     got = reference(CASE, "forward").transpose(0, 1, 3, 2)
-    verdict = judge(CASE.inputs(), "forward", got, order_a=True)
+    verdict = judge(CASE.inputs(), "forward", got, pinned=True)
     assert verdict.status is Status.SHAPE
     assert "(2, 2, 3, 2)" in verdict.reason
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_dtype(direction: Direction) -> None:
-    verdict = judge(CASE.inputs(), direction, reference(CASE, direction).astype(np.float64), order_a=True)
+    verdict = judge(CASE.inputs(), direction, reference(CASE, direction).astype(np.float64), pinned=True)
     assert verdict.status is Status.DTYPE
     assert "float32" in verdict.reason
 
 
 def test_error() -> None:
-    verdict = judge(CASE.inputs(), "forward", ValueError("no"), order_a=True)
+    verdict = judge(CASE.inputs(), "forward", ValueError("no"), pinned=True)
     assert verdict.status is Status.ERROR
     assert verdict.reason == "It raised ValueError: no"
 
@@ -192,10 +195,10 @@ def test_ambiguous_excuses_others_and_never_order_a() -> None:
     got = reference(case, "forward")
     assert got[0, 0, 13, 0] == 9
     got[0, 0, 13, 0] = case.inputs().image[0, 0, 7, 0]
-    assert judge(case.inputs(), "forward", got, order_a=True).status is Status.OUT
-    assert judge(case.inputs(), "forward", got, order_a=False).status is Status.AMBIGUOUS
+    assert judge(case.inputs(), "forward", got, pinned=True).status is Status.OUT
+    assert judge(case.inputs(), "forward", got, pinned=False).status is Status.AMBIGUOUS
     got[0, 0, 13, 0] = (got[0, 0, 13, 0] + 9) / 2
-    assert judge(case.inputs(), "forward", got, order_a=False).status is Status.OUT, "neither branch"
+    assert judge(case.inputs(), "forward", got, pinned=False).status is Status.OUT, "neither branch"
 
 
 def test_ambiguous_gradients() -> None:
@@ -203,23 +206,23 @@ def test_ambiguous_gradients() -> None:
     case = Case(shape=(1, 1, 8, 1), boxes=((0.0, 0.0, 1.0, 0.0),), box_indices=(0,), crop_size=(14, 1))
     got, upstream = reference(case, "grad_image"), case.inputs().upstream
     got[0, 0, 7, 0] += upstream[0, 0, 13, 0]
-    assert judge(case.inputs(), "grad_image", got, order_a=True).status is Status.OUT
-    assert judge(case.inputs(), "grad_image", got, order_a=False).status is Status.AMBIGUOUS
+    assert judge(case.inputs(), "grad_image", got, pinned=True).status is Status.OUT
+    assert judge(case.inputs(), "grad_image", got, pinned=False).status is Status.AMBIGUOUS
     got[0, 0, 7, 0] += upstream[0, 0, 13, 0]
-    assert judge(case.inputs(), "grad_image", got, order_a=False).status is Status.OUT, "twice is neither"
+    assert judge(case.inputs(), "grad_image", got, pinned=False).status is Status.OUT, "twice is neither"
 
 
 def test_some_places_only() -> None:
     got = reference(CASE, "forward")
     got[1, 1, 2, 1] += 1
-    assert judge(CASE.inputs(), "forward", got, order_a=True, places=[(0, 0, 0, 0), (0, 1, 2, 1)]).passed
-    assert not judge(CASE.inputs(), "forward", got, order_a=True, places=[(1, 1, 2, 1)]).passed
+    assert judge(CASE.inputs(), "forward", got, pinned=True, places=[(0, 0, 0, 0), (0, 1, 2, 1)]).passed
+    assert not judge(CASE.inputs(), "forward", got, pinned=True, places=[(1, 1, 2, 1)]).passed
 
 
 def test_empty_is_exact() -> None:
     case = dataclasses.replace(CASE, boxes=(), box_indices=())
     for direction in DIRECTIONS:
-        verdict = judge(case.inputs(), direction, reference(case, direction), order_a=True)
+        verdict = judge(case.inputs(), direction, reference(case, direction), pinned=True)
         assert verdict.status is Status.EXACT
 
 

@@ -14,15 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.backends import MissingLibrary, load
+from harness.backends import load
 from harness.judging.trial import assert_passes
+from harness.operators.arrays import DIRECTIONS, HALVES, VALUES, Direction
 from harness.operators.crop_and_resize import matrix
-from harness.operators.crop_and_resize.case import BOX_RULES, DIRECTIONS, HALVES, VALUES, Case, Direction
+from harness.operators.crop_and_resize.case import BOX_RULES, Case
 from harness.operators.crop_and_resize.oracle import expected
-from harness.operators.crop_and_resize.positions import Axis, half_away, order_a, sample
+from harness.operators.crop_and_resize.positions import Axis, half_away, pinned_position, sample
 from harness.operators.crop_and_resize.strategy import cases
 from harness.operators.rounding import rounder, single
 from harness.operators.verdict import Status
+from harness.repository import MissingLibrary
 
 FINITE = tuple(values for values in VALUES if values not in ("nan_pixel", "inf_pixel"))
 
@@ -74,7 +76,7 @@ def test_order_a_does_not_need_the_benefit_of_the_doubt(case: Case) -> None:
     inputs = case.inputs()
     for direction in DIRECTIONS:
         for (place, strict), (_, lenient) in zip(
-            expected(inputs, direction), expected(inputs, direction, order_a=False), strict=True
+            expected(inputs, direction), expected(inputs, direction, pinned=False), strict=True
         ):
             if math.isfinite(strict.value):
                 assert lenient.bound >= strict.bound or lenient.ambiguous, (direction, place, strict, lenient)
@@ -110,7 +112,7 @@ def test_half_away_is_roundf() -> None:
 def test_whole_image_box_can_lose_its_last_row() -> None:
     """8 to 14: the last sample of [0, 1] is one ulp past 7. TensorFlow's behaviour, and so the rule's."""
     axis = Axis("normalized", 0.0, 1.0, 14, 8)
-    assert order_a(axis, 13, "float32") == float(np.nextafter(np.float32(7), np.float32(8)))
+    assert pinned_position(axis, 13, "float32") == float(np.nextafter(np.float32(7), np.float32(8)))
     assert sample(axis, 13, "float32").position is None
     lenient = sample(axis, 13, "float32", unit=2.0**-24)
     assert lenient.outside

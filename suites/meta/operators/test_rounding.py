@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.operators.crop_and_resize.case import FLOATS, HALVES
+from harness.operators.arrays import FLOATS, HALVES
 from harness.operators.rounding import FORMATS, SMALLEST, UNIT, cell, rounder
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from harness.kernels.compiling import ROOT, Change
-from harness.operators.crop_and_resize.case import LAYOUTS, laid_out
+from harness.operators.arrays import LAYOUTS, laid_out
 from harness.operators.crop_and_resize.strategy import cases
 from harness.sanitizing import sanitizers
 from harness.sanitizing.driver_problems import CHANNELS, Pyramid, crop_cases, problem_of, roi_align_cases

@@ -1,4 +1,4 @@
-"""What the samples of a call of roi_align ask for, as traffic.py counts it for crop_and_resize.
+"""What the samples of a call of roi_align ask for, row by row and column by column.
 
 A bin's samples are a grid, so those of a box are rows times columns: whether a row is in reach does not hang on the
 column. Positions are rounded as the boxes are, operation by operation; nothing is judged by them.
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.measuring.traffic import Reach
-from harness.operators.crop_and_resize.case import Array
+from harness.operators.arrays import Array
+from harness.operators.reach import Reach
 from harness.operators.roi_align.case import RoiInputs
 
 
@@ -24,9 +24,9 @@ class _Axis:
     pixels: Array
 
 
-def roi_reach(inputs: RoiInputs) -> Reach:
+def reach(inputs: RoiInputs) -> Reach:
     """Of a call in mode avg."""
-    count, _, height, width = inputs.input.shape
+    count, _, height, width = inputs.image.shape
     touched = np.zeros((count, height, width), dtype=bool)
     samples = outputs = 0
     for box in inputs.boxes:
@@ -37,7 +37,7 @@ def roi_reach(inputs: RoiInputs) -> Reach:
         outputs += rows.bins * columns.bins
     boxes = int(inputs.boxes.nbytes)
     return Reach(
-        inputs.input, np.flatnonzero(touched), samples, outputs, given=boxes, upstream=int(inputs.upstream.nbytes),
+        inputs.image, np.flatnonzero(touched), samples, outputs, given=boxes, upstream=int(inputs.upstream.nbytes),
         moved=boxes,
     )  # fmt: skip
 
