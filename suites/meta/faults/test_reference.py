@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.backends import load
-from harness.faults import kills
+from harness.conformance import kills
 from harness.faults.fault import Fault
 from harness.operators import OPERATORS
 from harness.operators.arrays import SINGLE_AND_DOUBLE
