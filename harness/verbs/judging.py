@@ -24,7 +24,8 @@ def judge(
 ) -> None:
     """Run one case on one backend and judge its result against the oracle; exit 1 if it does not pass."""
     from harness import properties
-    from harness.backends import is_foreign, load
+    from harness.backends import is_foreign
+    from harness.faults import load
     from harness.judging import trial
     from harness.judging.isolation import isolated
     from harness.operators import operator_of, parse
