@@ -38,7 +38,7 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 	touch $@
 
 # The build sees the environment's own torch: no isolation, no second torch.
-SOURCES := setup.py $(wildcard impl/csrc/*.* impl/csrc/*/*.*)
+SOURCES := setup.py $(wildcard impl/csrc/*/*.* impl/csrc/*/*/*.*)
 
 build: $(VENV)/.built
 

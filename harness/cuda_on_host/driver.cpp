@@ -2,7 +2,7 @@
 
 #include "driver.h"
 
-#include "cuda/cuda_kernels.h"
+#include "crop_and_resize/cuda/kernels.h"
 
 using namespace roi_align;
 

@@ -2,7 +2,7 @@
 
 #include "driver.h"
 
-#include "cuda/roi_cuda_kernels.h"
+#include "roi_align/cuda/kernels.h"
 
 using namespace roi_align;
 

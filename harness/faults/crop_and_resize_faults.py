@@ -18,9 +18,13 @@ _NONE: tuple[Direction, ...] = ()  # shows in what is told to torch or to the us
 
 _fault = functools.partial(fault, "crop_and_resize")
 
-_SAMPLING, _BINDING = "csrc/sampling.h", "csrc/torch_binding.cpp"
-_TABLE, _PLAN = "csrc/cpu/box_table.cpp", "csrc/cpu/plan.cpp"
-_CROPS, _GRAD_IMAGE, _GRAD_BOXES = "csrc/cpu/forward.inl", "csrc/cpu/grad_image.inl", "csrc/cpu/grad_boxes.inl"
+_SAMPLING, _BINDING = "csrc/crop_and_resize/rule.h", "csrc/crop_and_resize/torch_cpu.cpp"
+_TABLE, _PLAN = "csrc/crop_and_resize/cpu/tables.cpp", "csrc/crop_and_resize/cpu/plan.cpp"
+_CROPS, _GRAD_IMAGE, _GRAD_BOXES = (
+    "csrc/crop_and_resize/cpu/forward.inl",
+    "csrc/crop_and_resize/cpu/grad_image.inl",
+    "csrc/crop_and_resize/cpu/grad_boxes.inl",
+)
 
 FAULTS = (
     _fault(
@@ -46,7 +50,7 @@ FAULTS = (
     _fault(
         "index_n_accepted",
         "an index of N passes the check and the kernel reads behind the image",
-        Change("csrc/boxes.cpp", "index >= images", "index > images"),
+        Change("csrc/crop_and_resize/boxes.cpp", "index >= images", "index > images"),
         "bad_input.py",
         _NONE,
     ),
@@ -54,7 +58,7 @@ FAULTS = (
         "index_in_32_bits",
         "an int64 index is truncated: 2^32 is image 0",
         Change(
-            "csrc/boxes.h",
+            "csrc/crop_and_resize/boxes.h",
             "? static_cast<const int64_t*>(boxes.indices)[at]",
             "? static_cast<int32_t>(static_cast<const int64_t*>(boxes.indices)[at])",
         ),
@@ -103,7 +107,7 @@ FAULTS = (
         "rounded_twice",
         "a half result passes through bfloat16 on its way",
         Change(
-            "csrc/torch_cpu.h",
+            "csrc/cpu/torch_cpu.h",
             "torch::stable::to(result, like.scalar_type())",
             "torch::stable::to(torch::stable::to(result, ScalarType::BFloat16), like.scalar_type())",
         ),
@@ -197,7 +201,7 @@ FAULTS = (
         "order_by_arrival",
         "boxes are listed in the order in which threads finish them, by an atomic counter: other bits in every run",
         (
-            Change("csrc/cpu/box_table.h", "order_, image_begin_;", "order_, image_begin_, arrived_;"),
+            Change("csrc/crop_and_resize/cpu/tables.h", "order_, image_begin_;", "order_, image_begin_, arrived_;"),
             Change(_TABLE, "#include <algorithm>", "#include <algorithm>\n#include <atomic>"),
             Change(
                 _TABLE,

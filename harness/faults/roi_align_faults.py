@@ -15,10 +15,10 @@ _NONE: tuple[Direction, ...] = ()  # shows in what is told to torch or to the us
 
 _fault = functools.partial(fault, "roi_align")
 
-_SAMPLING, _TAPS, _TABLES = "csrc/roi_sampling.h", "csrc/roi_taps.h", "csrc/cpu/roi_tables.cpp"
-_POOLED, _GRAD_BOXES = "csrc/cpu/roi_forward.inl", "csrc/cpu/roi_grad_boxes.inl"
-_GRAD_MAPS, _PLAN = "csrc/cpu/roi_grad_maps.inl", "csrc/cpu/roi_plan.cpp"
-_MAX, _BINDING = "csrc/cpu/roi_max.cpp", "csrc/torch_roi.cpp"
+_SAMPLING, _TAPS, _TABLES = "csrc/roi_align/rule.h", "csrc/roi_align/taps.h", "csrc/roi_align/cpu/tables.cpp"
+_POOLED, _GRAD_BOXES = "csrc/roi_align/cpu/forward.inl", "csrc/roi_align/cpu/grad_boxes.inl"
+_GRAD_MAPS, _PLAN = "csrc/roi_align/cpu/grad_image.inl", "csrc/roi_align/cpu/plan.cpp"
+_MAX, _BINDING = "csrc/roi_align/cpu/maximum.cpp", "csrc/roi_align/torch_cpu.cpp"
 
 FAULTS = (
     _fault(
@@ -73,7 +73,7 @@ FAULTS = (
     _fault(
         "roi_half_an_index",
         "an index of 0.5 is image 0",
-        Change("csrc/roi_rows.h", "return static_cast<double>(image) == index ? image : -1;", "return image;"),
+        Change("csrc/roi_align/boxes.h", "return static_cast<double>(image) == index ? image : -1;", "return image;"),
         "roi_align_bad_input.py",
         _NONE,
     ),

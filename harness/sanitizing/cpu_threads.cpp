@@ -1,8 +1,9 @@
-// crop_and_resize's CPU kernels under std::thread, in its three directions, each as impl/csrc/torch_binding.cpp calls it.
+// crop_and_resize's CPU kernels under std::thread, in its three directions, each as
+// impl/csrc/crop_and_resize/torch_cpu.cpp calls it.
 
 #include "cpu_threads.h"
 
-#include "cpu/box_table.h"
+#include "crop_and_resize/cpu/tables.h"
 
 namespace {
 

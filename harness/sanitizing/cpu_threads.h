@@ -17,7 +17,7 @@
 #include <thread>
 #include <vector>
 
-#include "kernels.h"
+#include "crop_and_resize/kernels.h"
 
 namespace {
 

@@ -1,9 +1,9 @@
 // roi_align's CPU kernels under std::thread: the mean or the maximum over a pyramid, in their three directions, each as
-// impl/csrc/torch_roi.cpp calls it.
+// impl/csrc/roi_align/torch_cpu.cpp calls it.
 
 #include "cpu_threads.h"
 
-#include "cpu/roi_jobs.h"
+#include "roi_align/cpu/jobs.h"
 
 namespace {
 

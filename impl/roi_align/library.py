@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-# The codes that the compiled operators take (impl/csrc/sampling.h).
+# The codes that the compiled operators take (impl/csrc/crop_and_resize/rule.h).
 METHODS = {"bilinear": 0, "nearest": 1}
 BOX_RULES = {"normalized": 0, "bin_centres": 1, "corners": 2}
 
@@ -61,7 +61,7 @@ crop_and_resize_grad_boxes = torch.ops.roi_align.crop_and_resize_grad_boxes.defa
 def channels_innermost(image: Tensor) -> bool:
     """Whether channels lie next to each other, the rule by which crops and gradients keep the image's layout.
 
-    The same rule as `channels_innermost` in impl/csrc/kernels.h.
+    The same rule as `channels_innermost` in impl/csrc/crop_and_resize/kernels.h.
     """
     return image.shape[1] > 1 and image.stride(1) == 1 and (image.shape[2] > 1 or image.shape[3] > 1)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from roi_align.library import channels_innermost, dense  # which loads the compiled operators
 
-# The codes that the compiled operators take (impl/csrc/roi_sampling.h).
+# The codes that the compiled operators take (impl/csrc/roi_align/rule.h).
 MODES = {"avg": 0, "max": 1}
 
 forward = torch.ops.roi_align.roi_align.default

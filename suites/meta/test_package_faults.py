@@ -50,7 +50,9 @@ def test_the_package_that_is_built_is_the_one_that_is_imported():
 
 
 def test_a_change_of_cpp_is_what_runs():
-    folder = build(Change("csrc/torch_binding.cpp", "the gradient has the dtype of the crops", "this is the change"))
+    folder = build(
+        Change("csrc/crop_and_resize/torch_cpu.cpp", "the gradient has the dtype of the crops", "this is the change")
+    )
     program = """
 import torch, roi_align
 image, grad = torch.rand(1, 1, 2, 2), torch.rand(1, 1, 2, 2).double()
@@ -61,7 +63,11 @@ torch.ops.roi_align.crop_and_resize_grad_boxes(grad, image, torch.rand(1, 4), to
 
 @pytest.mark.parametrize(
     "change",
-    [Change("roi_align/modules.py", "nowhere", ""), Change("csrc/boxes.cpp", "return", ""), Change("none.py", "a", "")],
+    [
+        Change("roi_align/modules.py", "nowhere", ""),
+        Change("csrc/crop_and_resize/boxes.cpp", "return", ""),
+        Change("none.py", "a", ""),
+    ],
     ids=["not there", "there twice", "no such file"],
 )
 def test_a_change_that_does_not_apply_is_an_error(change):
@@ -79,7 +85,7 @@ def test_every_change_applies_and_every_selection_is_there():
 
 
 def test_what_does_not_compile_is_no_kill():
-    broken = Change("csrc/boxes.cpp", "int64_t first_bad_index(", "int64_t first_bad_index(((")
+    broken = Change("csrc/crop_and_resize/boxes.cpp", "int64_t first_bad_index(", "int64_t first_bad_index(((")
     fault = replace(FAULTS[0], changes=(broken,))
     with pytest.raises(RuntimeError, match="does not compile"):
         killed_by(fault)

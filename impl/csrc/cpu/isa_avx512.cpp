@@ -1,6 +1,6 @@
 // The CPU kernels, compiled for AVX-512.
 
-#include "isa.h"
+#include "cpu/isa.h"
 
 #if defined(__x86_64__)
 #if defined(__clang__)
@@ -15,14 +15,14 @@
 namespace roi_align {
 namespace ROI_ALIGN_ISA {
 
-#include "lanes.inl"
-#include "forward.inl"
-#include "grad_image.inl"
-#include "grad_boxes.inl"
-#include "roi_pixels.inl"
-#include "roi_forward.inl"
-#include "roi_grad_maps.inl"
-#include "roi_grad_boxes.inl"
+#include "cpu/lanes.inl"
+#include "crop_and_resize/cpu/forward.inl"
+#include "crop_and_resize/cpu/grad_image.inl"
+#include "crop_and_resize/cpu/grad_boxes.inl"
+#include "roi_align/cpu/pixels.inl"
+#include "roi_align/cpu/forward.inl"
+#include "roi_align/cpu/grad_image.inl"
+#include "roi_align/cpu/grad_boxes.inl"
 
 extern const Kernels kKernels{"avx512",     &forward,       &grad_image, &grad_boxes,
                               &roi_forward, &roi_grad_maps, &roi_grad_boxes};

@@ -11,8 +11,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "../half.h"
-#include "../kernels.h"
+#include "common/half.h"
+#include "crop_and_resize/kernels.h"
 
 namespace roi_align {
 namespace cuda {

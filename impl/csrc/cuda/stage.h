@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "walk.h"
+#include "crop_and_resize/cuda/walk.h"
 
 namespace roi_align {
 namespace cuda {

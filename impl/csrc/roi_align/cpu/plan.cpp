@@ -1,0 +1,123 @@
+// How roi_align's work is cut into units, and how each map is walked. Nothing here changes a bit of a result.
+
+#include <algorithm>
+
+#include "cpu/isa.h"
+
+namespace roi_align {
+namespace {
+
+// Planes are taken a few at a time, to stay in a second-level cache while all boxes pass over them.
+constexpr int64_t kCacheBytes = int64_t{4} << 20;
+constexpr int64_t kMostPlanes = 16;
+// A turned block of planes should stay in the last-level cache while the boxes pass over it.
+constexpr int64_t kLargestBlockBytes = int64_t{32} << 20;
+// Units a thread, so that one that got less work can take more of them.
+constexpr int64_t kUnitsAThread = 4;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t maps_of(const RoiJob& job) { return static_cast<int64_t>(job.levels->size()) * job.images; }
+
+int64_t pixels_of(const RoiJob& job, int64_t map) {
+  const ConstView& view = (*job.levels)[static_cast<size_t>(map / job.images)].map;
+  return view.size[2] * view.size[3];
+}
+
+int64_t element_bytes(const RoiJob& job) { return job.dtype == DType::kFloat64 ? 8 : 4; }
+
+// The buckets and paths of the tables, of whatever type they are.
+struct Maps {
+  const std::vector<int64_t>& buckets;
+  const std::vector<RoiPath>& paths;
+};
+
+Maps maps_in(const RoiJob& job) {
+  if (job.dtype == DType::kFloat64) {
+    const auto& tables = *static_cast<const RoiTables<double>*>(job.tables);
+    return {tables.buckets, tables.paths};
+  }
+  const auto& tables = *static_cast<const RoiTables<float>*>(job.tables);
+  return {tables.buckets, tables.paths};
+}
+
+// Planes of a map that are taken together on kRows.
+int64_t planes_together(const RoiJob& job, int64_t map) {
+  const int64_t bytes = pixels_of(job, map) * job.inner * element_bytes(job);
+  return std::max<int64_t>(1, std::min(kMostPlanes, kCacheBytes / bytes));
+}
+
+// The units of a map: blocks of channels, of the boxes in `parts` parts each.
+void cut_map(const Maps& maps, int64_t map, int64_t channels, int64_t block, int64_t parts, RoiUnits* work) {
+  const int64_t begin = maps.buckets[static_cast<size_t>(map)], end = maps.buckets[static_cast<size_t>(map + 1)];
+  for (int64_t first = 0; first < channels; first += block) {
+    for (int64_t part = 0; part < parts; ++part) {
+      work->push_back({map, first, std::min(block, channels - first), begin + part * (end - begin) / parts,
+                       begin + (part + 1) * (end - begin) / parts});
+    }
+  }
+}
+
+// The units where they own boxes: all of a call's boxes are worth about `wanted` of them. A turned block is turned by
+// each of its parts, so there are no more of those than threads.
+RoiUnits cut_boxes(const RoiJob& job, int64_t threads, bool all_channels) {
+  const Maps maps = maps_in(job);
+  const int64_t boxes = std::max<int64_t>(1, maps.buckets.back()), wanted = kUnitsAThread * threads;
+  RoiUnits work;
+  for (int64_t map = 0; map < maps_of(job); ++map) {
+    const int64_t count = maps.buckets[static_cast<size_t>(map + 1)] - maps.buckets[static_cast<size_t>(map)];
+    if (count == 0) continue;
+    const RoiPath path = maps.paths[static_cast<size_t>(map)];
+    const int64_t channels = all_channels ? job.channels : job.channels / job.inner;
+    const bool turned = path == RoiPath::kTurned;
+    const int64_t block = turned                                        ? kBlock
+                          : path == RoiPath::kPixels || all_channels ? channels
+                                                                        : planes_together(job, map);
+    const int64_t share = turned ? threads : divide_up(wanted * count, boxes);
+    cut_map(maps, map, channels, block, std::max<int64_t>(1, std::min(count, share / divide_up(channels, block))), &work);
+  }
+  return work;
+}
+
+}  // namespace
+
+std::vector<RoiPath> roi_paths(const RoiJob& job, const std::vector<int64_t>& buckets) {
+  std::vector<RoiPath> paths;
+  for (int64_t map = 0; map < maps_of(job); ++map) {
+    const int64_t boxes = buckets[static_cast<size_t>(map + 1)] - buckets[static_cast<size_t>(map)];
+    const int64_t pixels = pixels_of(job, map);
+    // Turning a pixel costs about a quarter of what a bin costs more where planes are not turned. Below half a block of
+    // channels most lanes of it would be empty.
+    const bool many = 4 * boxes * job.rule.height * job.rule.width >= pixels;
+    const bool turned = many && pixels * kBlock * element_bytes(job) <= kLargestBlockBytes &&
+                        job.inner == 1 && job.channels >= kBlock / 2;
+    paths.push_back(job.pixels ? RoiPath::kPixels : turned ? RoiPath::kTurned : RoiPath::kRows);
+  }
+  return paths;
+}
+
+RoiUnits cut_roi_forward(const RoiJob& job, int64_t threads) { return cut_boxes(job, threads, false); }
+
+RoiUnits cut_roi_grad_boxes(const RoiJob& job, int64_t threads) { return cut_boxes(job, threads, true); }
+
+int64_t roi_grad_boxes_blocks(const RoiJob& job) { return divide_up(job.channels, kBlock); }
+
+RoiUnits cut_roi_grad_maps(const RoiJob& job, int64_t threads) {
+  const Maps maps = maps_in(job);
+  const int64_t channels = job.channels / job.inner;
+  RoiUnits work;
+  for (int64_t map = 0; map < maps_of(job); ++map) {
+    const RoiPath path = maps.paths[static_cast<size_t>(map)];
+    // The levels of a pyramid are of very different sizes: each thread should have a share of every one.
+    int64_t block = divide_up(channels, threads);
+    if (path == RoiPath::kRows) block = std::min(block, planes_together(job, map));
+    if (path == RoiPath::kTurned) block = kBlock;
+    // Whole lines of pixels, and as many as the cache has room for: pieces of the upstream gradient cost more than runs.
+    const int64_t pixel_bytes = pixels_of(job, map) * element_bytes(job);
+    if (path == RoiPath::kPixels) block = std::max<int64_t>(1, std::min(block, kCacheBytes / pixel_bytes) / kBlock) * kBlock;
+    cut_map(maps, map, channels, block, 1, &work);
+  }
+  return work;
+}
+
+}  // namespace roi_align
