@@ -12,7 +12,7 @@ import torch
 from torch.library import opcheck
 
 from roi_align import TorchvisionRoIAlign, multiscale_roi_align, roi_align
-from roi_align.functional import INTEGER_DTYPES
+from roi_align._cropping.functional import INTEGER_DTYPES
 
 pytestmark = [pytest.mark.package, pytest.mark.cpu]
 

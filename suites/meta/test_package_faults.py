@@ -64,7 +64,7 @@ torch.ops.roi_align.crop_and_resize_grad_boxes(grad, image, torch.rand(1, 4), to
 @pytest.mark.parametrize(
     "change",
     [
-        Change("roi_align/modules.py", "nowhere", ""),
+        Change("roi_align/_cropping/modules.py", "nowhere", ""),
         Change("csrc/crop_and_resize/boxes.cpp", "return", ""),
         Change("none.py", "a", ""),
     ],
@@ -92,7 +92,7 @@ def test_what_does_not_compile_is_no_kill():
 
 
 def test_tests_that_do_not_run_are_no_kill():
-    broken = Change("roi_align/modules.py", "from torch import Tensor, nn", "from torch import Tensor, none")
+    broken = Change("roi_align/_cropping/modules.py", "from torch import Tensor, nn", "from torch import Tensor, none")
     with pytest.raises(RuntimeError, match="ended with"):
         killed_by(replace(FAULTS[0], changes=(broken,), suites=(MODULES,)))
     with pytest.raises(RuntimeError, match="ended with"):
@@ -101,7 +101,7 @@ def test_tests_that_do_not_run_are_no_kill():
 
 def test_a_crash_is_named_after_the_test_that_was_running():
     words = '"""`roi_align.crop_and_resize` under its older name; see there for shapes, dtypes and errors."""'
-    change = Change("roi_align/modules.py", words, "import os; os.abort()")
+    change = Change("roi_align/_cropping/modules.py", words, "import os; os.abort()")
     assert killed_by(replace(FAULTS[0], changes=(change,), suites=(MODULES,))) == (
         f"crash: signal SIGABRT in {MODULES}::test_crop_and_resize_under_its_three_names"
     )

@@ -1,7 +1,7 @@
 // Between torch's tensors and the kernels' plain structs: what the bindings of both devices have in common.
 //
 // Built on the LibTorch stable ABI, so that one binary serves many releases of torch. Users are told of bad arguments by
-// impl/roi_align/functional.py, in full sentences and on every device. What is checked here keeps memory safe when
+// impl/roi_align/_cropping/functional.py, in full sentences and on every device. What is checked here keeps memory safe when
 // somebody calls torch.ops.roi_align directly.
 
 #pragma once

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from roi_align import library
+from roi_align._cropping import operator
 
 Dims = tuple[int | None, ...]
 
@@ -53,7 +53,7 @@ def _forward(
         image = image.movedim(in_dims[0], 0)
         images, image = image.shape[1], folded(image)
     boxes, box_indices = _boxes_and_indices(size, images, boxes, box_indices, in_dims[1:3])
-    return unfolded(library.crop_and_resize(image, boxes, box_indices, *rest), size), 0
+    return unfolded(operator.crop_and_resize(image, boxes, box_indices, *rest), size), 0
 
 
 def _grad_image(
@@ -62,7 +62,7 @@ def _grad_image(
     size = info.batch_size
     boxes, box_indices = _boxes_and_indices(size, images, boxes, box_indices, in_dims[1:3])
     grad = folded(batched(grad, in_dims[0], size))
-    return unfolded(library.crop_and_resize_grad_image(grad, boxes, box_indices, size * images, *rest), size), 0
+    return unfolded(operator.crop_and_resize_grad_image(grad, boxes, box_indices, size * images, *rest), size), 0
 
 
 def _grad_boxes(
@@ -74,7 +74,7 @@ def _grad_boxes(
         images, image = image.shape[1], folded(image)
     boxes, box_indices = _boxes_and_indices(size, images, boxes, box_indices, in_dims[2:4])
     grad = folded(batched(grad, in_dims[0], size))
-    return unfolded(library.crop_and_resize_grad_boxes(grad, image, boxes, box_indices, box_rule), size), 0
+    return unfolded(operator.crop_and_resize_grad_boxes(grad, image, boxes, box_indices, box_rule), size), 0
 
 
 torch.library.register_vmap("roi_align::crop_and_resize", _forward)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from roi_align.functional import crop, crop_and_resize
+from roi_align._cropping.functional import crop, crop_and_resize
 
 
 class CropAndResizeFunction:

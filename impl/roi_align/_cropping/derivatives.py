@@ -18,27 +18,27 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from roi_align import library
-from roi_align.library import channels_innermost
+from roi_align._cropping import operator
+from roi_align._library import channels_innermost
 
 
 def crop_and_resize(*arguments: Any) -> Tensor:
     """The operator `roi_align::crop_and_resize`, differentiable in image and boxes."""
     if not is_differentiated(arguments[:2]):
-        return library.crop_and_resize(*arguments)  # type: ignore[no-any-return]
+        return operator.crop_and_resize(*arguments)  # type: ignore[no-any-return]
     call = _CropAndResize if torch._C._are_functorch_transforms_active() else _EagerCropAndResize
     return call.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def crop_and_resize_grad_image(*arguments: Any) -> Tensor:
     """The operator `roi_align::crop_and_resize_grad_image`, differentiable in the upstream gradient."""
-    call = _GradImage.apply if is_differentiated(arguments[:2]) else library.crop_and_resize_grad_image
+    call = _GradImage.apply if is_differentiated(arguments[:2]) else operator.crop_and_resize_grad_image
     return call(*arguments)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def crop_and_resize_grad_boxes(*arguments: Any) -> Tensor:
     """The operator `roi_align::crop_and_resize_grad_boxes`, not differentiable any further."""
-    call = _GradBoxes.apply if is_differentiated(arguments[:3]) else library.crop_and_resize_grad_boxes
+    call = _GradBoxes.apply if is_differentiated(arguments[:3]) else operator.crop_and_resize_grad_boxes
     return call(*arguments)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -127,7 +127,7 @@ def _plain(operator: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 class _CropAndResize(torch.autograd.Function):
     generate_vmap_rule = True
-    forward = staticmethod(_plain(library.crop_and_resize))
+    forward = staticmethod(_plain(operator.crop_and_resize))
     setup_context = staticmethod(_save_forward)
     backward = staticmethod(_backward_forward)
     jvp = staticmethod(no_forward_mode("crop_and_resize"))
@@ -140,7 +140,7 @@ class _EagerCropAndResize(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> Tensor:
         # Here a derivative is taken care of: what register_autograd would do in the call is left out.
         with torch._C._AutoDispatchBelowAutograd():
-            output: Tensor = library.crop_and_resize(*arguments)
+            output: Tensor = operator.crop_and_resize(*arguments)
         _save_forward(ctx, arguments, output)
         return output
 
@@ -150,7 +150,7 @@ class _EagerCropAndResize(torch.autograd.Function):
 
 class _GradImage(torch.autograd.Function):
     generate_vmap_rule = True
-    forward = staticmethod(_plain(library.crop_and_resize_grad_image))
+    forward = staticmethod(_plain(operator.crop_and_resize_grad_image))
     setup_context = staticmethod(_save_grad_image)
     backward = staticmethod(_backward_grad_image)
     jvp = staticmethod(no_forward_mode("crop_and_resize"))
@@ -158,7 +158,7 @@ class _GradImage(torch.autograd.Function):
 
 class _GradBoxes(torch.autograd.Function):
     generate_vmap_rule = True
-    forward = staticmethod(_plain(library.crop_and_resize_grad_boxes))
+    forward = staticmethod(_plain(operator.crop_and_resize_grad_boxes))
     setup_context = staticmethod(_save_nothing)
     backward = staticmethod(_backward_grad_boxes)
     jvp = staticmethod(no_forward_mode("crop_and_resize"))

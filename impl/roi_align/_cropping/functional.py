@@ -13,7 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from roi_align import derivatives, library
+from roi_align import _library
+from roi_align._cropping import derivatives
+from roi_align._cropping.operator import BOX_RULES, METHODS
 
 HALF_DTYPES = (torch.float16, torch.bfloat16)
 INTEGER_DTYPES = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int32, torch.int64)
@@ -86,7 +88,7 @@ def crop(
         boxes = boxes.float()  # what a head under autocast predicts; outside of autocast it is refused
     check_tensors(image, boxes, box_indices)
     height, width = check_crop_size(crop_size)
-    if method not in library.METHODS:
+    if method not in METHODS:
         raise ValueError(f"method must be 'bilinear' or 'nearest', not {method!r}.")
     return derivatives.crop_and_resize(
         image,
@@ -94,9 +96,9 @@ def crop(
         box_indices,
         height,
         width,
-        library.METHODS[method],
+        METHODS[method],
         float(extrapolation_value),
-        library.BOX_RULES[box_rule],
+        BOX_RULES[box_rule],
         validate,
     )
 
@@ -134,9 +136,9 @@ def check_tensors(image: Tensor, boxes: Tensor, box_indices: Tensor) -> None:
 
 def check_kernels(name: str, tensor: Tensor) -> None:
     """Raise RuntimeError, in a sentence, if a tensor is on a device that the package was built without."""
-    if tensor.is_cuda and not library.HAS_CUDA:
+    if tensor.is_cuda and not _library.HAS_CUDA:
         raise RuntimeError(
-            f"{name} is on {tensor.device}, but {library.CUDA_MISSING}. Where nvcc and a torch with CUDA are "
+            f"{name} is on {tensor.device}, but {_library.CUDA_MISSING}. Where nvcc and a torch with CUDA are "
             "installed, `ROI_ALIGN_CUDA=1 pip install --no-build-isolation --force-reinstall --no-deps .` in a "
             "checkout builds them."
         )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from roi_align.library import channels_innermost, dense  # which loads the compiled operators
+from roi_align._library import channels_innermost, dense  # which loads the compiled operators
 
 # The codes that the compiled operators take (impl/csrc/roi_align/rule.h).
 MODES = {"avg": 0, "max": 1}

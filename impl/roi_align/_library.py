@@ -1,7 +1,6 @@
-"""Loads the compiled operators and tells torch what it cannot see in them: the shapes and strides of their results.
+"""What both operators share: the compiled libraries, loaded once, and the layout that results have.
 
-Three operators stand behind everything public: the forward, and the gradients of the image and of the boxes. What torch
-must know of their derivatives stands in derivatives.py, how they are mapped over a batch in batching.py.
+CUDA's library is one of its own, so that the package works without; HAS_CUDA says whether it is there.
 """
 
 from __future__ import annotations
@@ -10,10 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-
-# The codes that the compiled operators take (impl/csrc/crop_and_resize/rule.h).
-METHODS = {"bilinear": 0, "nearest": 1}
-BOX_RULES = {"normalized": 0, "bin_centres": 1, "corners": 2}
 
 
 def _find(name: str) -> Path | None:
@@ -53,10 +48,6 @@ _load_cpu()
 CUDA_MISSING = _load_cuda()
 HAS_CUDA = not CUDA_MISSING
 
-crop_and_resize = torch.ops.roi_align.crop_and_resize.default
-crop_and_resize_grad_image = torch.ops.roi_align.crop_and_resize_grad_image.default
-crop_and_resize_grad_boxes = torch.ops.roi_align.crop_and_resize_grad_boxes.default
-
 
 def channels_innermost(image: Tensor) -> bool:
     """Whether channels lie next to each other, the rule by which crops and gradients keep the image's layout.
@@ -71,41 +62,3 @@ def dense(like: Tensor, shape: tuple[int, int, int, int], channels_last: bool) -
     layout = torch.channels_last if channels_last else torch.contiguous_format
     dtype = like.dtype if like.is_floating_point() else torch.float32
     return torch.empty(shape, dtype=dtype, device=like.device, memory_format=layout)
-
-
-def _fake_forward(
-    image: Tensor,
-    boxes: Tensor,
-    box_indices: Tensor,
-    crop_height: int,
-    crop_width: int,
-    method: int,
-    extrapolation_value: float,
-    box_rule: int,
-    validate: bool,
-) -> Tensor:
-    return dense(image, (boxes.shape[0], image.shape[1], crop_height, crop_width), channels_innermost(image))
-
-
-def _fake_grad_image(
-    grad: Tensor,
-    boxes: Tensor,
-    box_indices: Tensor,
-    images: int,
-    height: int,
-    width: int,
-    channels_last: bool,
-    method: int,
-    box_rule: int,
-    deterministic: bool,
-) -> Tensor:
-    return dense(grad, (images, grad.shape[1], height, width), channels_last)
-
-
-def _fake_grad_boxes(grad: Tensor, image: Tensor, boxes: Tensor, box_indices: Tensor, box_rule: int) -> Tensor:
-    return boxes.new_empty(boxes.shape)
-
-
-torch.library.register_fake("roi_align::crop_and_resize", _fake_forward)
-torch.library.register_fake("roi_align::crop_and_resize_grad_image", _fake_grad_image)
-torch.library.register_fake("roi_align::crop_and_resize_grad_boxes", _fake_grad_boxes)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from roi_align.pooling import Boxes, Mode, multiscale_roi_align, roi_align
+from roi_align._pooling.functional import Boxes, Mode, multiscale_roi_align, roi_align
 
 
 class TorchvisionRoIAlign(nn.Module):

@@ -1,7 +1,7 @@
 """`roi_align` and `multiscale_roi_align`, with torchvision's arguments and results: check them, call the operator.
 
-As in functional.py, all that can be said without reading the data is said here, before any kernel; that an index names
-no image is for the kernel to say.
+As in _cropping/functional.py, all that can be said without reading the data is said here, before any kernel; that an
+index names no image is for the kernel to say.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from roi_align import roi_derivatives
-from roi_align.functional import BOX_DTYPES, HALF_DTYPES, IMAGE_DTYPES, check_kernels
-from roi_align.roi_library import MODES, Rule
+from roi_align._cropping.functional import BOX_DTYPES, HALF_DTYPES, IMAGE_DTYPES, check_kernels
+from roi_align._pooling import derivatives
+from roi_align._pooling.operator import MODES, Rule
 
 Boxes = Tensor | Sequence[Tensor]
 Mode = Literal["avg", "max"]
@@ -175,7 +175,7 @@ def _pool(
     height, width = _output_size(output_size)
     if validate:
         _validate(rows, maps[0].shape[0])
-    return roi_derivatives.roi_align(maps, rows, tuple(scales), height, width, rule)
+    return derivatives.roi_align(maps, rows, tuple(scales), height, width, rule)
 
 
 def _validate(rows: Tensor, images: int) -> None:

@@ -1,4 +1,4 @@
-"""The derivatives of roi_align, told to torch twice over the same functions, as derivatives.py does for its operator.
+"""The derivatives of roi_align, told to torch twice over the same functions, as crop_and_resize's are.
 
 The mean is linear in its features, so its double backward is the forward again. The maximum is linear as long as the
 same samples are the largest: its double backward pools the second gradient at those samples. Through the boxes there is
@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from roi_align import roi_library
-from roi_align.derivatives import is_differentiated, no_forward_mode, no_second_derivative
-from roi_align.library import channels_innermost
-from roi_align.roi_library import MODES, Rule
+from roi_align._cropping.derivatives import is_differentiated, no_forward_mode, no_second_derivative
+from roi_align._library import channels_innermost
+from roi_align._pooling import operator
+from roi_align._pooling.operator import MODES, Rule
 
 Scales = tuple[float, ...]
 
@@ -25,7 +25,7 @@ def roi_align(features: Sequence[Tensor], boxes: Tensor, scales: Scales, height:
     """The operator `roi_align::roi_align`, differentiable in features and boxes."""
     if is_differentiated((boxes, *features)):
         return _RoIAlign.apply(scales, height, width, rule, boxes, *features)  # type: ignore[no-any-return, no-untyped-call]
-    return roi_library.forward(list(features), boxes, scales, height, width, *rule)  # type: ignore[no-any-return]
+    return operator.forward(list(features), boxes, scales, height, width, *rule)  # type: ignore[no-any-return]
 
 
 def _at_largest(
@@ -41,7 +41,7 @@ def _at_largest(
     if is_differentiated((boxes, *values, *features)):
         return _AtLargest.apply(scales, height, width, rule, boxes, *values, *features)  # type: ignore[no-any-return, no-untyped-call]
     arguments = (list(values), list(features), boxes, scales, height, width, *rule.without_mode())
-    return roi_library.at_largest(*arguments)  # type: ignore[no-any-return]
+    return operator.at_largest(*arguments)  # type: ignore[no-any-return]
 
 
 def _grad_features(
@@ -56,14 +56,14 @@ def _grad_features(
     """The operator `roi_align::roi_align_grad_features`, differentiable in the upstream gradient."""
     if is_differentiated((grad, boxes, *features)):
         return _GradFeatures.apply(sizes, last, scales, rule, grad, boxes, *features)  # type: ignore[no-any-return, no-untyped-call]
-    return roi_library.grad_features(grad, list(features), boxes, sizes, last, scales, *rule)  # type: ignore[no-any-return]
+    return operator.grad_features(grad, list(features), boxes, sizes, last, scales, *rule)  # type: ignore[no-any-return]
 
 
 def _grad_boxes(grad: Tensor, features: Sequence[Tensor], boxes: Tensor, scales: Scales, rule: Rule) -> Tensor:
     """The operator `roi_align::roi_align_grad_boxes`, not differentiable any further."""
     if is_differentiated((grad, boxes, *features)):
         return _GradBoxes.apply(scales, rule, grad, boxes, *features)  # type: ignore[no-any-return, no-untyped-call]
-    return roi_library.grad_boxes(grad, list(features), boxes, scales, *rule)  # type: ignore[no-any-return]
+    return operator.grad_boxes(grad, list(features), boxes, scales, *rule)  # type: ignore[no-any-return]
 
 
 def _is_mean(rule: Rule) -> bool:
@@ -105,7 +105,7 @@ class _RoIAlign(torch.autograd.Function):
 
     @staticmethod
     def forward(scales: Scales, height: int, width: int, rule: Rule, boxes: Tensor, *features: Tensor) -> Tensor:
-        return roi_library.forward(list(features), boxes, scales, height, width, *rule)  # type: ignore[no-any-return]
+        return operator.forward(list(features), boxes, scales, height, width, *rule)  # type: ignore[no-any-return]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -127,7 +127,7 @@ class _GradFeatures(torch.autograd.Function):
     def forward(
         sizes: Sequence[int], last: bool, scales: Scales, rule: Rule, grad: Tensor, boxes: Tensor, *features: Tensor
     ) -> tuple[Tensor, ...]:
-        return tuple(roi_library.grad_features(grad, list(features), boxes, sizes, last, scales, *rule))
+        return tuple(operator.grad_features(grad, list(features), boxes, sizes, last, scales, *rule))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -148,7 +148,7 @@ class _GradBoxes(torch.autograd.Function):
 
     @staticmethod
     def forward(scales: Scales, rule: Rule, grad: Tensor, boxes: Tensor, *features: Tensor) -> Tensor:
-        return roi_library.grad_boxes(grad, list(features), boxes, scales, *rule)  # type: ignore[no-any-return]
+        return operator.grad_boxes(grad, list(features), boxes, scales, *rule)  # type: ignore[no-any-return]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -168,7 +168,7 @@ class _AtLargest(torch.autograd.Function):
     def forward(scales: Scales, height: int, width: int, rule: Rule, boxes: Tensor, *both: Tensor) -> Tensor:
         values, features = both[: len(scales)], both[len(scales) :]
         arguments = (list(values), list(features), boxes, scales, height, width, *rule.without_mode())
-        return roi_library.at_largest(*arguments)  # type: ignore[no-any-return]
+        return operator.at_largest(*arguments)  # type: ignore[no-any-return]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""How roi_align's operators are mapped over a batch (torch.func.vmap): folded into one call, as batching.py does.
+"""How roi_align's operators are mapped over a batch (torch.func.vmap): folded into one call, as crop_and_resize's are.
 
 Maps of a batch become more images, and the index column of its boxes moves on by as many. An index that names no image
 must not come to name one of the next: it becomes -1, which is as bad.
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from roi_align import roi_library
-from roi_align.batching import batched, folded, unfolded
+from roi_align._cropping.batching import batched, folded, unfolded
+from roi_align._pooling import operator
 
 Dims = Sequence[int | None]
 
@@ -41,7 +41,7 @@ def _forward(info: Any, in_dims: Any, features: Sequence[Tensor], boxes: Tensor,
     if not _none(in_dims[0]):
         features = _all(features, in_dims[0], size)
         boxes = _moved_on(boxes, features[0].shape[0] // size)
-    return unfolded(roi_library.forward(features, folded(boxes), *rest), size), 0
+    return unfolded(operator.forward(features, folded(boxes), *rest), size), 0
 
 
 def _at_largest(
@@ -50,7 +50,7 @@ def _at_largest(
     size = info.batch_size
     values, features = _all(values, in_dims[0], size), _all(features, in_dims[1], size)
     boxes = _moved_on(batched(boxes, in_dims[2], size), features[0].shape[0] // size)
-    return unfolded(roi_library.at_largest(values, features, folded(boxes), *rest), size), 0
+    return unfolded(operator.at_largest(values, features, folded(boxes), *rest), size), 0
 
 
 def _grad_features(
@@ -65,7 +65,7 @@ def _grad_features(
     size = info.batch_size
     grad, boxes = folded(batched(grad, in_dims[0], size)), batched(boxes, in_dims[2], size)
     features, boxes = _all(features, in_dims[1], size), folded(_moved_on(boxes, sizes[0]))
-    found = roi_library.grad_features(grad, features, boxes, [size * sizes[0], *sizes[1:]], *rest)
+    found = operator.grad_features(grad, features, boxes, [size * sizes[0], *sizes[1:]], *rest)
     return [unfolded(each, size) for each in found], [0] * len(found)
 
 
@@ -77,7 +77,7 @@ def _grad_boxes(
     if not _none(in_dims[1]):
         features = _all(features, in_dims[1], size)
         boxes = _moved_on(boxes, features[0].shape[0] // size)
-    return unfolded(roi_library.grad_boxes(grad, features, folded(boxes), *rest), size), 0
+    return unfolded(operator.grad_boxes(grad, features, folded(boxes), *rest), size), 0
 
 
 torch.library.register_vmap("roi_align::roi_align", _forward)
