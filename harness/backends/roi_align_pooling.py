@@ -14,7 +14,7 @@ from harness.case import DIRECTIONS, LAYOUTS, Direction
 from harness.roi_case import MODES, RoiInputs
 from harness.sheet import Sheet
 from roi_align import roi_align
-from roi_align._cropping.functional import BOX_DTYPES, IMAGE_DTYPES
+from roi_align._checks import BOX_DTYPES, IMAGE_DTYPES
 
 
 def make(name: str, title: str, device: str) -> Backend[RoiInputs]:

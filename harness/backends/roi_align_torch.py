@@ -15,7 +15,7 @@ from harness.backends.torch_arrays import host_tensor, to_numpy
 from harness.case import BOX_RULES, DIRECTIONS, LAYOUTS, METHODS, Array, Direction, Inputs
 from harness.sheet import Sheet
 from roi_align import RoIAlign, crop_and_resize
-from roi_align._cropping.functional import BOX_DTYPES, IMAGE_DTYPES
+from roi_align._checks import BOX_DTYPES, IMAGE_DTYPES
 
 # In bytes: the largest unit in which a kernel loads, and what torch's allocator of device memory aligns to.
 _VECTOR, _ALIGNED = 16, 512

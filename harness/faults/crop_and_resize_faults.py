@@ -20,11 +20,9 @@ _fault = functools.partial(fault, "crop_and_resize")
 
 _SAMPLING, _BINDING = "csrc/crop_and_resize/rule.h", "csrc/crop_and_resize/torch_cpu.cpp"
 _TABLE, _PLAN = "csrc/crop_and_resize/cpu/tables.cpp", "csrc/crop_and_resize/cpu/plan.cpp"
-_CROPS, _GRAD_IMAGE, _GRAD_BOXES = (
-    "csrc/crop_and_resize/cpu/forward.inl",
-    "csrc/crop_and_resize/cpu/grad_image.inl",
-    "csrc/crop_and_resize/cpu/grad_boxes.inl",
-)
+_CROPS, _GRAD_IMAGE = "csrc/crop_and_resize/cpu/forward.inl", "csrc/crop_and_resize/cpu/grad_image.inl"
+_TILE, _SCATTER = "csrc/crop_and_resize/cpu/tile.inl", "csrc/crop_and_resize/cpu/scatter.inl"
+_SLOPES = "csrc/crop_and_resize/cpu/slopes.inl"
 
 FAULTS = (
     _fault(
@@ -99,7 +97,7 @@ FAULTS = (
     _fault(
         "channels_last_gradient",
         "a block of channels of the gradient is written as if there were no others",
-        Change(_GRAD_IMAGE, "stride, base + i * image.size[1], large)", "stride, base + i * stride, large)"),
+        Change(_TILE, "stride, base + i * image.size[1], large)", "stride, base + i * stride, large)"),
         "thresholds.py::test_a_wide_image_has_one_gradient_in_both_layouts",
         _IMAGE,
     ),
@@ -124,16 +122,14 @@ FAULTS = (
     _fault(
         "slopes_in_float",
         "the slopes of float64 images are summed by way of float32",
-        Change(
-            _GRAD_BOXES, "static_cast<double>(values[lane])", "static_cast<double>(static_cast<float>(values[lane]))"
-        ),
+        Change(_SLOPES, "static_cast<double>(values[lane])", "static_cast<double>(static_cast<float>(values[lane]))"),
         "properties.py::test_property[crop_and_resize-within_bound_normalized_boxes-grad_boxes]",
         _BOXES,
     ),
     _fault(
         "edges_of_pixel_boxes",
         "the gradient of a pixel box comes as (y1, x1, y2, x2)",
-        Change(_GRAD_BOXES, "const int y = rule == BoxRule::kNormalized ? 0 : 1, x", "const int y = 0, x"),
+        Change(_SLOPES, "const int y = rule == BoxRule::kNormalized ? 0 : 1, x", "const int y = 0, x"),
         "gradients.py::test_gradcheck_of_pixel_boxes",
         _BOXES,
     ),
@@ -186,7 +182,7 @@ FAULTS = (
     _fault(
         "lost_between_bands",
         "a sample between the rows of two units of work adds to the upper unit's alone",
-        Change(_GRAD_IMAGE, "if (has_bottom) scatter_channels(", "if (has_bottom && has_top) scatter_channels("),
+        Change(_SCATTER, "if (has_bottom) scatter_channels(", "if (has_bottom && has_top) scatter_channels("),
         "properties.py::test_property[crop_and_resize-adjoint-grad_image]",
         _IMAGE,
     ),
@@ -232,7 +228,7 @@ FAULTS = (
         "boxes_past_1024_dropped",
         "a list of the boxes that reach a band has room for 1024",
         Change(
-            _GRAD_IMAGE,
+            _TILE,
             "if (tile.meets(boxes.span(row))) rows",
             "if (tile.meets(boxes.span(row)) && rows->size() < 1024) rows",
         ),
@@ -266,7 +262,7 @@ FAULTS = (
         "image_offsets_in_16_bits",
         "offsets into the image's gradient wrap at 2^16 elements, standing in for 2^32",
         Change(
-            _GRAD_IMAGE,
+            _TILE,
             "static_cast<T*>(image.data) + tile.n * image.stride[0] + tile.row_begin * image.stride[2] +\n"
             "                  tile.channel_begin * image.stride[1];",
             "static_cast<T*>(image.data) + static_cast<uint16_t>(tile.n * image.stride[0] +\n"

@@ -16,7 +16,7 @@ _NONE: tuple[Direction, ...] = ()  # shows in what is told to torch or to the us
 _of_crops = functools.partial(fault, "crop_and_resize")
 _of_pooling = functools.partial(fault, "roi_align")
 
-_DERIVATIVES, _BATCHING = "roi_align/_cropping/derivatives.py", "roi_align/_cropping/batching.py"
+_DERIVATIVES, _BATCHING = "roi_align/_cropping/derivatives.py", "roi_align/_batching.py"
 _ROI_DERIVATIVES, _POOLING = "roi_align/_pooling/derivatives.py", "roi_align/_pooling/functional.py"
 
 _OF_CROPS = (
@@ -193,8 +193,8 @@ _OF_POOLING = (
     ),
     _of_pooling(
         "roi_validate_ignored",
-        "validate=True is looked at on CUDA only",
-        Change(_POOLING, "    if validate:\n", "    if validate and rows.is_cuda:\n"),
+        "validate=True is not passed on",
+        Change(_POOLING, "height, width, rule, validate)", "height, width, rule, False)"),
         "roi_align_bad_input.py",
         _NONE,
     ),
@@ -251,8 +251,12 @@ _OF_POOLING = (
     ),
     _of_pooling(
         "roi_vmap_mixes_boxes",
-        "a vmap moves indices on by one for each call, however many images it has",
-        Change("roi_align/_pooling/batching.py", "[:, None, None] * images", "[:, None, None]"),
+        "a vmap pools the boxes of every call from the first call's images",
+        Change(
+            "roi_align/_pooling/batching.py",
+            "moved_on(boxes[..., 0], images)",
+            "moved_on(boxes[..., 0], images) % images",
+        ),
         "roi_align_registration.py::test_vmap_gives_the_bits_of_single_calls",
     ),
     _of_pooling(

@@ -1,7 +1,7 @@
 """Numbers and arrays as the drivers of the CPU kernels read and write them (harness/sanitizing/cpu_threads.h).
 
 A number is eight bytes in the machine's own order, an int64 or a float64. An array is the number of its dtype
-(impl/csrc/crop_and_resize/kernels.h), its rank, its sizes, its strides in elements, and then the memory from its first
+(impl/csrc/common/view.h), its rank, its sizes, its strides in elements, and then the memory from its first
 element to its last, with what lies between its elements and nothing else; of an array without elements there is no
 memory.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.case import Array
 
-# In the order of impl/csrc/crop_and_resize/kernels.h: what the CPU kernels take.
+# In the order of impl/csrc/common/view.h: what the CPU kernels take.
 DTYPES = ("float32", "float64", "int32", "int64")
 
 

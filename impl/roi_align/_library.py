@@ -52,7 +52,7 @@ HAS_CUDA = not CUDA_MISSING
 def channels_innermost(image: Tensor) -> bool:
     """Whether channels lie next to each other, the rule by which crops and gradients keep the image's layout.
 
-    The same rule as `channels_innermost` in impl/csrc/crop_and_resize/kernels.h.
+    The same rule as `channels_innermost` in impl/csrc/common/view.h.
     """
     return image.shape[1] > 1 and image.stride(1) == 1 and (image.shape[2] > 1 or image.shape[3] > 1)
 

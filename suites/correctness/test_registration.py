@@ -13,7 +13,7 @@ from torch.library import opcheck
 
 import roi_align
 from roi_align import RoIAlign, crop_and_resize
-from roi_align._cropping.functional import INTEGER_DTYPES
+from roi_align._checks import INTEGER_DTYPES
 
 pytestmark = pytest.mark.package
 

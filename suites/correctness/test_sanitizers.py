@@ -65,7 +65,7 @@ def test_a_race_is_found(operator):
 
 def test_a_read_behind_a_map_is_found():
     change = Change(
-        "roi_align/cpu/maximum.cpp",
+        "roi_align/largest.h",
         "return plane.at(ty.low, x);",
         "return plane.at(ty.low, x) + 0 * plane.at(ty.low + 1, x);",
     )

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "crop_and_resize/rule.h"
+#include "common/host_device.h"
 
 #if defined(__CUDACC__)
 #include <cuda_bf16.h>

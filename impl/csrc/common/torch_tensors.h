@@ -1,8 +1,8 @@
 // Between torch's tensors and the kernels' plain structs: what the bindings of both devices have in common.
 //
 // Built on the LibTorch stable ABI, so that one binary serves many releases of torch. Users are told of bad arguments by
-// impl/roi_align/_cropping/functional.py, in full sentences and on every device. What is checked here keeps memory safe when
-// somebody calls torch.ops.roi_align directly.
+// impl/roi_align/_checks.py, in full sentences and on every device. What is checked here keeps memory safe when somebody
+// calls torch.ops.roi_align directly, or can be told from the data alone.
 
 #pragma once
 
@@ -18,8 +18,7 @@
 #include <string>
 #include <utility>
 
-#include "crop_and_resize/boxes.h"
-#include "crop_and_resize/kernels.h"
+#include "common/view.h"
 
 namespace roi_align {
 namespace {
@@ -102,68 +101,17 @@ AnyView view_of(const Tensor& tensor, decltype(AnyView::data) data) {
 inline ConstView input_view(const Tensor& tensor) { return view_of<ConstView>(tensor, tensor.const_data_ptr()); }
 inline View output_view(const Tensor& tensor) { return view_of<View>(tensor, tensor.mutable_data_ptr()); }
 
-inline BoxList box_list(const Tensor& boxes, const Tensor& box_indices, int64_t box_rule) {
-  check(boxes.dim() == 2 && boxes.size(1) == 4, "boxes have shape (M, 4)");
-  check(box_indices.dim() == 1 && box_indices.size(0) == boxes.size(0), "box_indices has shape (M,)");
-  check(box_rule >= 0 && box_rule <= 2, "the box rule is 0, 1 or 2");
-  BoxList list{boxes.size(0),
-               boxes.const_data_ptr(),
-               dtype_of(boxes),
-               {boxes.stride(0), boxes.stride(1)},
-               box_indices.const_data_ptr(),
-               dtype_of(box_indices),
-               box_indices.stride(0),
-               static_cast<BoxRule>(box_rule)};
-  check(list.edge_dtype == DType::kFloat32 || list.edge_dtype == DType::kFloat64, "boxes are float32 or float64");
-  check(is_index(list.index_dtype), "box_indices are int32 or int64");
-  return list;
+// IndexError for the first row whose image there is not: `index` is where it stands, "box_indices[3] is 7", of `images`.
+[[noreturn]] inline void throw_bad_index(const std::string& index, const char* input, int64_t images) {
+  throw std::out_of_range(index + ", but the " + input + " has N = " + std::to_string(images) +
+                          ": an index must be a whole number, at least 0 and less than N.");
 }
 
-inline Method method_of(int64_t method) {
-  check(method == 0 || method == 1, "the method is 0 or 1");
-  return static_cast<Method>(method);
-}
-
-// What the shapes of a forward must fulfil.
-inline void check_forward(const ConstView& image, int64_t crop_height, int64_t crop_width) {
-  check(image.size[2] > 0 && image.size[3] > 0, "the image has at least one row and one column");
-  check(crop_height > 0 && crop_width > 0, "the crop size is positive");
-}
-
-// What the shapes of an upstream gradient must fulfil.
-inline void check_crops(const ConstView& grad, const BoxList& boxes) {
-  check(grad.size[0] == boxes.count, "the gradient has one crop for every box");
-  check(grad.size[2] > 0 && grad.size[3] > 0, "the crop size is positive");
-}
-
-inline void check_image_size(int64_t images, int64_t height, int64_t width) {
-  check(images >= 0 && height > 0 && width > 0, "the image has at least one row and one column");
-}
-
-// What the gradient of the boxes needs of its two inputs, the image as float32 if it holds integers.
-inline void check_crops_and_image(const ConstView& grad, const ConstView& image, const BoxList& boxes) {
-  check_crops(grad, boxes);
-  check(grad.dtype == image.dtype, "the gradient has the dtype of the image");
-  check(grad.size[1] == image.size[1], "the gradient has as many channels as the image");
-  check(image.size[2] > 0 && image.size[3] > 0, "the image has at least one row and one column");
-}
-
-// IndexError for the first index without an image; the list is in the host's memory.
-inline void check_indices(const BoxList& boxes, int64_t images) {
-  const int64_t bad = first_bad_index(boxes, images);
-  if (bad < 0) return;
-  throw std::out_of_range("box_indices[" + std::to_string(bad) + "] is " + std::to_string(image_index(boxes, bad)) +
-                          ", but the image has N = " + std::to_string(images) +
-                          ": an index must be at least 0 and less than N.");
-}
-
-// ValueError for the first box that is not finite or leads to a position that is not; the list is in the host's memory.
-inline void check_boxes(const BoxList& boxes, const ConstView& image, int64_t crop_height, int64_t crop_width) {
-  const int64_t bad = first_bad_box(boxes, image.size, crop_height, crop_width);
-  if (bad < 0) return;
-  throw std::invalid_argument("boxes[" + std::to_string(bad) +
+// ValueError for the first box that is not finite, or leads to a sample position that is not.
+[[noreturn]] inline void throw_not_finite(int64_t row) {
+  throw std::invalid_argument("boxes[" + std::to_string(row) +
                               "] has an edge or leads to a sample position that is not finite; without "
-                              "validate=True it counts as outside of the image.");
+                              "validate=True its samples count as outside of the image.");
 }
 
 inline std::string text(const Shape& shape) {

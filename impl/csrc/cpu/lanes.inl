@@ -206,14 +206,6 @@ inline void stream_fence() {
 #endif
 }
 
-// One of `parts` parts of begin <= i < end.
-struct Part {
-  int64_t begin, end;
-};
-inline Part part_of(int64_t begin, int64_t end, int64_t part, int64_t parts) {
-  return {begin + part * (end - begin) / parts, begin + (part + 1) * (end - begin) / parts};
-}
-
 // Rows of a crop that fit in a tile that stays in the first-level cache while it is filled and turned.
 template <typename T>
 int64_t tile_rows(int64_t height, int64_t width) {

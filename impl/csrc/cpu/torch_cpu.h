@@ -4,6 +4,7 @@
 #pragma once
 
 #include "common/torch_tensors.h"
+#include "cpu/isa.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -52,7 +53,7 @@ template <typename Work>
 void share(int64_t units, int64_t elements, const Work& work) {
   cpu_kernels();  // a refusal is raised here, not from a thread
   Units shared{units};
-  const int64_t worth = (elements + kElementsPerTask - 1) / kElementsPerTask;
+  const int64_t worth = divide_up(elements, kElementsPerTask);
   const int64_t threads = std::min({int64_t{torch::stable::get_num_threads()}, worth, units});
   torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) { work(&shared); });
 }

@@ -1,29 +1,14 @@
-// The kernels' interface: plain structs and pointers, so that a kernel can be built, tested and sanitised without torch.
-//
-// A kernel takes work units, one after the other, and computes those and nothing else. Units own what they write, so any
-// number of threads may share them, in any order, and the result is the same to the last bit.
+// The interface of crop_and_resize's kernels, in plain structs (common/view.h) and units of work (common/units.h).
 
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 
+#include "common/units.h"
+#include "common/view.h"
 #include "crop_and_resize/rule.h"
 
 namespace roi_align {
-
-enum class DType : int8_t { kFloat32, kFloat64, kInt32, kInt64, kFloat16, kBFloat16 };
-
-// Four dimensions, N C H W for images and M C h w for crops; strides in elements, any strides.
-template <typename Void>
-struct BasicView {
-  Void* data;
-  DType dtype;
-  int64_t size[4];
-  int64_t stride[4];
-};
-using View = BasicView<void>;
-using ConstView = BasicView<const void>;
 
 // M boxes of four edges, columns (y1, x1, y2, x2) if normalized and (x1, y1, x2, y2) in pixels, and the image of each.
 struct BoxList {
@@ -36,15 +21,6 @@ struct BoxList {
   int64_t index_stride;
   BoxRule rule;
 };
-
-// Channels lie next to each other.
-template <typename Void>
-bool channels_innermost(const BasicView<Void>& view) {
-  return view.size[1] > 1 && view.stride[1] == 1 && (view.size[2] > 1 || view.size[3] > 1);
-}
-
-// The instruction set whose kernels this process uses; std::invalid_argument if ROI_ALIGN_CPU asks for one it lacks.
-const char* cpu_kernels();
 
 // The first row whose index is not in [0, images), or -1.
 int64_t first_bad_index(const BoxList& boxes, int64_t images);
@@ -69,17 +45,6 @@ struct Plan {
   int64_t parts;
   int64_t units;
   int64_t order_bands;  // for BoxTable::arrange
-};
-
-// The units of a plan, one by one to whoever asks: a thread that is done early takes more of them.
-struct Units {
-  int64_t count;
-  std::atomic<int64_t> next{0};
-
-  bool take(int64_t* unit) {
-    *unit = next.fetch_add(1, std::memory_order_relaxed);
-    return *unit < count;
-  }
 };
 
 class BoxTable;  // cpu/tables.h

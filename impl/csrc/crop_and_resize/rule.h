@@ -9,11 +9,7 @@
 
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define ROI_ALIGN_HOST_DEVICE __host__ __device__
-#else
-#define ROI_ALIGN_HOST_DEVICE
-#endif
+#include "common/tap.h"
 
 namespace roi_align {
 
@@ -78,15 +74,6 @@ ROI_ALIGN_HOST_DEVICE bool inside(T position, int64_t length) {
   return position >= T(0) && position <= static_cast<T>(length - 1);
 }
 
-// The two pixels of an axis that a sample reads, and how far it is from the lower one.
-// At an integer position both are the same pixel, so that a NaN next door cannot leak in.
-template <typename Acc>
-struct Tap {
-  int64_t low;
-  int64_t high;
-  Acc weight;
-};
-
 // The tap of an inside position. The distance is exact in T and is rounded to Acc.
 // A position that is not negative is truncated to its floor without a call to the library, and at -0.0 this gives the
 // distance -0.0, which TensorFlow's does too: it decides the sign of an interpolated zero.
@@ -104,12 +91,6 @@ ROI_ALIGN_HOST_DEVICE Tap<Acc> make_tap(Method method, T position, int64_t lengt
   const int64_t ceil = floor + (distance > T(0));
   return {floor < last ? floor : last, ceil < last ? ceil : last, static_cast<Acc>(distance)};
 }
-
-// How far sample i moves, in pixels, when an edge of the box moves by one unit of that edge.
-struct EdgeSlopes {
-  double a1;
-  double a2;
-};
 
 ROI_ALIGN_HOST_DEVICE inline EdgeSlopes edge_slopes(BoxRule rule, int64_t i, int64_t length, int64_t crop) {
   const double unit = rule == BoxRule::kNormalized ? static_cast<double>(length - 1) : 1.0;

@@ -1,11 +1,12 @@
 // The operators' schemas, and their implementation on the CPU: it makes the results and splits the work over torch's
-// threads. roi_align/torch_cpu.cpp does so for roi_align, torch_cuda.cpp for CUDA, in a library of its own; what starts with
-// torch_ knows torch, no other source does.
-
-#include "crop_and_resize/cpu/tables.h"
-#include "cpu/torch_cpu.h"
+// threads. roi_align/torch_cpu.cpp does so for roi_align, torch_cuda.cpp for CUDA, in a library of its own; what
+// starts with torch_ knows torch, no other source does.
 
 #include <vector>
+
+#include "cpu/torch_cpu.h"
+#include "crop_and_resize/cpu/tables.h"
+#include "crop_and_resize/torch_arguments.h"
 
 namespace roi_align {
 namespace {
@@ -30,8 +31,8 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
   const BoxList list = box_list(boxes, box_indices, box_rule);
   const Method how = method_of(method);
   check_forward(image_view, crop_height, crop_width);
-  check_indices(list, image_view.size[0]);
-  if (validate) check_boxes(list, image_view, crop_height, crop_width);
+  check_boxes(list, image_view.size[0]);
+  if (validate) check_finite(list, image_view, crop_height, crop_width);
   const Tensor crops = new_result(wide, {list.count, image_view.size[1], crop_height, crop_width}, channels_last);
   const View crops_view = output_view(crops);
   if (crops.numel() == 0) return rounded(crops, image);
@@ -54,7 +55,7 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
   const Method how = method_of(method);
   check_crops(grad_view, list);
   check_image_size(images, height, width);
-  check_indices(list, images);
+  check_boxes(list, images);
   const Tensor result = new_result(wide, {images, grad_view.size[1], height, width}, channels_last);
   if (result.numel() == 0) return rounded(result, grad);
   const View result_view = output_view(result);
@@ -74,7 +75,7 @@ Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const
   const Tensor wide_grad = widened(grad), wide_image = widened(image);
   const ConstView grad_view = input_view(wide_grad), image_view = input_view(wide_image);
   check_crops_and_image(grad_view, image_view, list);
-  check_indices(list, image_view.size[0]);
+  check_boxes(list, image_view.size[0]);
   Tensor result = torch::stable::new_empty(boxes, {list.count, 4});
   if (grad.numel() == 0) return torch::stable::zero_(result);
   const Plan plan = plan_grad_boxes(grad_view, image_view, torch::stable::get_num_threads());

@@ -2,23 +2,21 @@
 // device, and enqueues the kernels on that device's current stream; nothing waits for the device unless asked to
 // validate.
 
-#include "cuda/torch_cuda.h"
-
 #include <cstdlib>
 
 #include "crop_and_resize/cuda/kernels.h"
+#include "crop_and_resize/torch_arguments.h"
+#include "cuda/torch_cuda.h"
 
 namespace roi_align {
 namespace {
 
-// What only the data can tell, which is on the device: a copy of it is read on the host, and the call waits for that.
 void validate_on_host(const Tensor& boxes, const Tensor& box_indices, int64_t box_rule, const ConstView& image,
                       int64_t crop_height, int64_t crop_width) {
-  const torch::stable::Device host(torch::headeronly::DeviceType::CPU);
-  const Tensor host_boxes = torch::stable::to(boxes, host), host_indices = torch::stable::to(box_indices, host);
+  const Tensor host_boxes = on_host(boxes), host_indices = on_host(box_indices);
   const BoxList list = box_list(host_boxes, host_indices, box_rule);
-  check_indices(list, image.size[0]);
-  check_boxes(list, image, crop_height, crop_width);
+  check_boxes(list, image.size[0]);
+  check_finite(list, image, crop_height, crop_width);
 }
 
 Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& box_indices, int64_t crop_height,

@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "crop_and_resize/cuda/walk.h"
+#include "cuda/launch.h"
 
 namespace roi_align {
 namespace cuda {

@@ -2,9 +2,9 @@
 
 #pragma once
 
+#include <cuda_runtime.h>
 #include <torch/csrc/stable/accelerator.h>
 
-#include "crop_and_resize/cuda/kernels.h"
 #include "common/torch_tensors.h"
 
 namespace roi_align {
@@ -28,6 +28,11 @@ inline void check_one_device(const Tensor& first, const Tensor& boxes, const Ten
   check(first.is_cuda() && boxes.is_cuda() && box_indices.is_cuda() && boxes.get_device_index() == device &&
             box_indices.get_device_index() == device,
         "all tensors are on one device");
+}
+
+// What only the data can tell is on the device: this copy of it is read on the host, and the call waits for it.
+inline Tensor on_host(const Tensor& tensor) {
+  return torch::stable::to(tensor, torch::stable::Device(torch::headeronly::DeviceType::CPU));
 }
 
 // The kernels read floats of any size; integers are widened first.

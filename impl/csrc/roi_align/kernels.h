@@ -1,4 +1,4 @@
-// The interface of roi_align's kernels: as kernels.h is for crop_and_resize's, plain structs and pointers.
+// The interface of roi_align's kernels: plain structs and units of work, as crop_and_resize's.
 //
 // A mean over a grid of samples is separable, border rule included: out = Wy F Wx', two narrow band matrices for each box.
 // They are the same for all channels, so they are made once (roi_align/cpu/tables.h), and what a kernel does is weigh rows and then
@@ -6,7 +6,8 @@
 
 #pragma once
 
-#include "crop_and_resize/kernels.h"
+#include "common/units.h"
+#include "common/view.h"
 #include "roi_align/rule.h"
 
 namespace roi_align {
@@ -27,5 +28,8 @@ struct Level {
 
 // The first row whose index is not in [0, images), or -1.
 int64_t first_bad_roi(const RoiList& rois, int64_t images);
+
+// The first row with an edge or a side that is not finite, or -1.
+int64_t first_roi_not_finite(const RoiList& rois);
 
 }  // namespace roi_align

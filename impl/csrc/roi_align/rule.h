@@ -10,7 +10,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "crop_and_resize/rule.h"
+#include "common/tap.h"
 
 namespace roi_align {
 

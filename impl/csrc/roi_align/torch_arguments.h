@@ -2,10 +2,11 @@
 
 #pragma once
 
+#include <cmath>
 #include <vector>
 
-#include "roi_align/kernels.h"
 #include "common/torch_tensors.h"
+#include "roi_align/boxes.h"
 
 namespace roi_align {
 namespace {
@@ -31,6 +32,23 @@ inline RoiList roi_list(const Tensor& boxes) {
   const RoiList list{boxes.size(0), boxes.const_data_ptr(), dtype_of(boxes), {boxes.stride(0), boxes.stride(1)}};
   check(list.dtype == DType::kFloat32 || list.dtype == DType::kFloat64, "boxes are float32 or float64");
   return list;
+}
+
+// IndexError for the first box without an image; the list is in the host's memory.
+inline void check_boxes(const RoiList& rois, int64_t images) {
+  const int64_t bad = first_bad_roi(rois, images);
+  if (bad < 0) return;
+  const double index = roi_index(rois, bad);
+  const bool whole = std::fabs(index) < 1e15 && index == std::trunc(index);
+  throw_bad_index("boxes[" + std::to_string(bad) + "] has the index " +
+                      (whole ? std::to_string(static_cast<int64_t>(index)) : std::to_string(index)),
+                  "input", images);
+}
+
+// ValueError for the first box that is not finite.
+inline void check_finite(const RoiList& rois) {
+  const int64_t bad = first_roi_not_finite(rois);
+  if (bad >= 0) throw_not_finite(bad);
 }
 
 inline void check_map(int64_t height, int64_t width) {

@@ -5,30 +5,16 @@
 
 #include <torch/csrc/stable/ops.h>
 
-#include <cmath>
 #include <vector>
 
-#include "roi_align/cpu/jobs.h"
-#include "roi_align/boxes.h"
 #include "cpu/torch_cpu.h"
+#include "roi_align/cpu/jobs.h"
 #include "roi_align/torch_arguments.h"
 
 namespace roi_align {
 namespace {
 
 using torch::headeronly::MemoryFormat;
-
-// IndexError for the first row that names no image.
-void check_rois(const RoiList& rois, int64_t images) {
-  const int64_t bad = first_bad_roi(rois, images);
-  if (bad < 0) return;
-  const double index = roi_index(rois, bad);
-  const bool whole = std::fabs(index) < 1e15 && index == std::trunc(index);
-  throw std::out_of_range("boxes[" + std::to_string(bad) + "] has the index " +
-                          (whole ? std::to_string(static_cast<int64_t>(index)) : std::to_string(index)) +
-                          ", but the input has N = " + std::to_string(images) +
-                          ": an index must be a whole number, at least 0 and less than N.");
-}
 
 // The levels in one layout that the kernels walk, copied only where they are in none.
 struct Features {
@@ -123,14 +109,15 @@ Tensor pool_largest(const Features& values, const Features& features, const RoiL
 
 Tensor roi_align(const std::vector<Tensor>& given, const Tensor& boxes, const std::vector<double>& scales,
                  int64_t height, int64_t width, int64_t sampling_ratio, bool aligned, int64_t mode,
-                 int64_t first_level, double canonical_scale, int64_t canonical_level) {
+                 int64_t first_level, double canonical_scale, int64_t canonical_level, bool validate) {
   const Rule rule = rule_of(scales, height, width, sampling_ratio, aligned, mode, first_level, canonical_scale,
                             canonical_level);
   check(!given.empty(), "there is at least one level");
   const Features features = features_of(given, scales, channels_innermost(given[0]));
   const ConstView& first = features.levels[0].map;
   const RoiList rois = roi_list(boxes);
-  check_rois(rois, first.size[0]);
+  check_boxes(rois, first.size[0]);
+  if (validate) check_finite(rois);
   if (rule.pooling == Pooling::kMaximum) return pool_largest(features, features, rois, rule, given[0]);
   const Tensor crops = new_result(features.maps[0], {rois.count, first.size[1], height, width}, features.channels_last);
   if (crops.numel() == 0) return rounded(crops, given[0]);
@@ -160,7 +147,7 @@ Tensor roi_align_at_largest(const std::vector<Tensor>& values, const std::vector
           "values have the shapes of the levels");
   }
   const RoiList rois = roi_list(boxes);
-  check_rois(rois, features.levels[0].map.size[0]);
+  check_boxes(rois, features.levels[0].map.size[0]);
   return pool_largest(pooled, features, rois, rule, values[0]);
 }
 
@@ -177,7 +164,7 @@ std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vecto
   check(sizes.size() == 1 + 2 * scales.size(), "there is a size for each level");
   const int64_t images = sizes[0], channels = grad.size(1);
   check(images >= 0, "N is not negative");
-  check_rois(rois, images);
+  check_boxes(rois, images);
   const Tensor dense = dense_grad(grad, rule, rois, channels, channels_last);
   const ConstView grad_view = input_view(dense);
   std::vector<Tensor> results, finished;
@@ -245,7 +232,7 @@ Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& given
   const Features features = features_of(given, scales, channels_innermost(given[0]));
   const ConstView& first = features.levels[0].map;
   const RoiList rois = roi_list(boxes);
-  check_rois(rois, first.size[0]);
+  check_boxes(rois, first.size[0]);
   const Tensor dense = dense_grad(grad, rule, rois, first.size[1], features.channels_last);
   Tensor result = torch::stable::new_empty(boxes, {rois.count, 5});
   std::vector<double> sums(static_cast<size_t>(4 * rois.count), 0.0);
@@ -284,7 +271,7 @@ Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& given
 STABLE_TORCH_LIBRARY_FRAGMENT(roi_align, m) {
   m.def(
       "roi_align(Tensor[] features, Tensor boxes, float[] scales, SymInt height, SymInt width, " ROI_ALIGN_RULE
-      ") -> Tensor");
+      ", bool validate) -> Tensor");
   m.def(
       "roi_align_at_largest(Tensor[] values, Tensor[] features, Tensor boxes, float[] scales, SymInt height, SymInt "
       "width, int sampling_ratio, bool aligned, int first_level, float canonical_scale, int canonical_level) -> Tensor");

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "roi_align/cuda/kernels.h"
 #include "cuda/torch_cuda.h"
+#include "roi_align/cuda/kernels.h"
 #include "roi_align/torch_arguments.h"
 
 namespace roi_align {
@@ -50,13 +50,19 @@ Tensor new_crops(const Levels& levels, const cuda::Pools& pools) {
 
 Tensor roi_align(const std::vector<Tensor>& given, const Tensor& boxes, const std::vector<double>& scales,
                  int64_t height, int64_t width, int64_t sampling_ratio, bool aligned, int64_t mode,
-                 int64_t first_level, double canonical_scale, int64_t canonical_level) {
+                 int64_t first_level, double canonical_scale, int64_t canonical_level, bool validate) {
   check_device_of_all(given, boxes);
   const DeviceGuard guard(boxes.get_device_index());
   const Rule rule = rule_of(scales, height, width, sampling_ratio, aligned, mode, first_level, canonical_scale,
                             canonical_level);
   const cuda::Pools pools = pools_of(boxes, rule, scales);
   const Levels levels = levels_of(given, scales);
+  if (validate) {
+    const Tensor host_boxes = on_host(boxes);
+    const RoiList rois = roi_list(host_boxes);
+    check_boxes(rois, levels.floats[0].size(0));
+    check_finite(rois);
+  }
   const Tensor crops = new_crops(levels, pools);
   if (crops.numel() == 0) return crops;
   if (rule.pooling == Pooling::kMaximum) {

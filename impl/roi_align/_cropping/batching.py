@@ -1,8 +1,4 @@
-"""How the operators are mapped over a batch (torch.func.vmap): folded into one call, not looped.
-
-A batch of images becomes more images, a batch of box lists one long list whose indices are moved on by as many images
-as stand before theirs. An index that names no image must not come to name one of the next: it stays as bad as it was.
-"""
+"""How crop_and_resize's operators are mapped over a batch (torch.func.vmap), as _batching.py folds it into one call."""
 
 from __future__ import annotations
 
@@ -11,30 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from roi_align._batching import batched, folded, moved_on, unfolded
 from roi_align._cropping import operator
 
 Dims = tuple[int | None, ...]
-
-
-def batched(tensor: Tensor, dim: int | None, size: int) -> Tensor:
-    """The tensor with the batch as its first dimension, expanded if it has none."""
-    return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-
-
-def folded(tensor: Tensor) -> Tensor:
-    """The batch folded into the dimension after it."""
-    return tensor.flatten(0, 1)
-
-
-def unfolded(tensor: Tensor, size: int) -> Tensor:
-    return tensor.reshape(size, tensor.shape[0] // size if size else 0, *tensor.shape[1:])
-
-
-def _moved_on(box_indices: Tensor, images: int) -> Tensor:
-    """Indices (B, M) into N images each as indices into all B * N; a bad one stays out of range."""
-    before = torch.arange(len(box_indices), device=box_indices.device, dtype=box_indices.dtype)[:, None] * images
-    known = (box_indices >= 0) & (box_indices < images)
-    return torch.where(known, box_indices + before, torch.full_like(box_indices, -1))
 
 
 def _boxes_and_indices(
@@ -42,7 +18,7 @@ def _boxes_and_indices(
 ) -> tuple[Tensor, Tensor]:
     """One long list of boxes; `images` is how many each batch has of its own, None if all share the same ones."""
     boxes, box_indices = batched(boxes, in_dims[0], size), batched(box_indices, in_dims[1], size)
-    return folded(boxes), folded(box_indices if images is None else _moved_on(box_indices, images))
+    return folded(boxes), folded(box_indices if images is None else moved_on(box_indices, images))
 
 
 def _forward(

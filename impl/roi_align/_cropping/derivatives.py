@@ -16,9 +16,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from roi_align._cropping import operator
+from roi_align._derivatives import (
+    is_differentiated,
+    no_forward_mode,
+    no_second_derivative,
+    refuse_second_derivative,
+    save_nothing,
+)
 from roi_align._library import channels_innermost
 
 
@@ -40,15 +46,6 @@ def crop_and_resize_grad_boxes(*arguments: Any) -> Tensor:
     """The operator `roi_align::crop_and_resize_grad_boxes`, not differentiable any further."""
     call = _GradBoxes.apply if is_differentiated(arguments[:3]) else operator.crop_and_resize_grad_boxes
     return call(*arguments)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def is_differentiated(tensors: tuple[Tensor, ...]) -> bool:
-    """Whether an eager call on these is part of a derivative, in reverse or forward mode."""
-    if torch.compiler.is_compiling():
-        return False
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return True
-    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
 
 
 def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -73,14 +70,6 @@ def _backward_forward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return grad_image, grad_boxes, None, None, None, None, None, None, None
 
 
-def no_second_derivative(operator: str, image: str) -> RuntimeError:
-    """What is raised where a double backward goes through the boxes."""
-    return RuntimeError(
-        f"{operator} has no second derivative through the boxes. Detach the boxes before a double backward: that "
-        f"of the {image} alone is supported."
-    )
-
-
 def _save_grad_image(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     grad, boxes, box_indices, _, _, _, _, ctx.method, ctx.box_rule, _ = inputs
     ctx.crop_size = grad.shape[2], grad.shape[3]
@@ -94,26 +83,6 @@ def _backward_grad_image(ctx: Any, grad_grad: Tensor) -> tuple[Tensor | None, ..
     # Linear in the upstream gradient, and the transpose of the forward without its extrapolation.
     again = crop_and_resize(grad_grad, boxes, box_indices, *ctx.crop_size, ctx.method, 0.0, ctx.box_rule, False)
     return again, None, None, None, None, None, None, None, None, None
-
-
-def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    """There is nothing to derive further."""
-
-
-def _backward_grad_boxes(ctx: Any, grad_grad: Tensor) -> tuple[None, ...]:
-    raise no_second_derivative("crop_and_resize", "image")
-
-
-def no_forward_mode(operator: str) -> Callable[..., Tensor]:
-    """The jvp of an operator that has none, which is to say so."""
-
-    def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        raise NotImplementedError(
-            f"{operator} has no forward-mode derivative (torch.func.jvp, jacfwd, torch.autograd.forward_ad). Use "
-            "reverse mode: torch.autograd.grad, torch.func.vjp or jacrev."
-        )
-
-    return jvp
 
 
 def _plain(operator: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -159,8 +128,8 @@ class _GradImage(torch.autograd.Function):
 class _GradBoxes(torch.autograd.Function):
     generate_vmap_rule = True
     forward = staticmethod(_plain(operator.crop_and_resize_grad_boxes))
-    setup_context = staticmethod(_save_nothing)
-    backward = staticmethod(_backward_grad_boxes)
+    setup_context = staticmethod(save_nothing)
+    backward = staticmethod(refuse_second_derivative("crop_and_resize", "image"))
     jvp = staticmethod(no_forward_mode("crop_and_resize"))
 
 
@@ -169,5 +138,7 @@ torch.library.register_autograd(
     "roi_align::crop_and_resize_grad_image", _backward_grad_image, setup_context=_save_grad_image
 )
 torch.library.register_autograd(
-    "roi_align::crop_and_resize_grad_boxes", _backward_grad_boxes, setup_context=_save_nothing
+    "roi_align::crop_and_resize_grad_boxes",
+    refuse_second_derivative("crop_and_resize", "image"),
+    setup_context=save_nothing,
 )

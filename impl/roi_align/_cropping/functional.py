@@ -1,27 +1,17 @@
-"""`crop_and_resize`: check the arguments, call the operator.
-
-All that can be said of the arguments without reading the data is checked here, before any kernel, in the same words on
-every device. What only the data can tell (an index without an image, a box that is not finite) is the kernels' to say.
-"""
+"""`crop_and_resize`: check the arguments, call the operator."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import index
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from roi_align import _library
+from roi_align import _checks
+from roi_align._checks import BOX_DTYPES, HALF_DTYPES, IMAGE_DTYPES, INDEX_DTYPES
 from roi_align._cropping import derivatives
 from roi_align._cropping.operator import BOX_RULES, METHODS
-
-HALF_DTYPES = (torch.float16, torch.bfloat16)
-INTEGER_DTYPES = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int32, torch.int64)
-IMAGE_DTYPES = (torch.float32, torch.float64, *HALF_DTYPES, *INTEGER_DTYPES)
-BOX_DTYPES = (torch.float32, torch.float64)
-INDEX_DTYPES = (torch.int32, torch.int64)
 
 
 def crop_and_resize(
@@ -86,8 +76,8 @@ def crop(
     """`crop_and_resize` under any of the box rules; what the modules call for boxes in pixels."""
     if isinstance(boxes, Tensor) and boxes.dtype in HALF_DTYPES and torch.is_autocast_enabled(boxes.device.type):
         boxes = boxes.float()  # what a head under autocast predicts; outside of autocast it is refused
-    check_tensors(image, boxes, box_indices)
-    height, width = check_crop_size(crop_size)
+    _check_tensors(image, boxes, box_indices)
+    height, width = _checks.check_size("crop_size", crop_size)
     if method not in METHODS:
         raise ValueError(f"method must be 'bilinear' or 'nearest', not {method!r}.")
     return derivatives.crop_and_resize(
@@ -103,55 +93,17 @@ def crop(
     )
 
 
-def check_tensors(image: Tensor, boxes: Tensor, box_indices: Tensor) -> None:
-    """Raise TypeError or ValueError, in a sentence, unless the three tensors fit each other."""
-    for name, tensor, dtypes in (
-        ("image", image, IMAGE_DTYPES),
-        ("boxes", boxes, BOX_DTYPES),
-        ("box_indices", box_indices, INDEX_DTYPES),
-    ):
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__name__}.")
-        if tensor.dtype not in dtypes:
-            accepted = " or ".join(str(dtype) for dtype in dtypes)
-            raise TypeError(f"{name} must be {accepted}, not {tensor.dtype}; convert it with .to(dtype).")
-    if image.dim() != 4:
-        raise ValueError(f"image must have shape (N, C, H, W), not {tuple(image.shape)}.")
-    if boxes.dim() != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes must have shape (M, 4), four edges a row, not {tuple(boxes.shape)}.")
+def _check_tensors(image: Tensor, boxes: Tensor, box_indices: Tensor) -> None:
+    """Raise TypeError or ValueError unless the three tensors fit each other."""
+    _checks.check_dtype("image", image, IMAGE_DTYPES)
+    _checks.check_dtype("boxes", boxes, BOX_DTYPES)
+    _checks.check_dtype("box_indices", box_indices, INDEX_DTYPES)
+    _checks.check_image_shape("image", image)
+    _checks.check_box_shape("boxes", boxes, "M", 4, "four edges a row")
     if box_indices.dim() != 1 or box_indices.shape[0] != boxes.shape[0]:
         raise ValueError(
             f"box_indices must have shape ({boxes.shape[0]},), one index for each of the boxes, not "
             f"{tuple(box_indices.shape)}."
         )
-    if image.shape[2] == 0 or image.shape[3] == 0:
-        raise ValueError(f"image must have at least one row and one column, not shape {tuple(image.shape)}.")
-    if not image.device == boxes.device == box_indices.device:
-        raise ValueError(
-            f"image, boxes and box_indices must be on one device, not on {image.device}, {boxes.device} and "
-            f"{box_indices.device}; move them with .to(device)."
-        )
-    check_kernels("image", image)
-
-
-def check_kernels(name: str, tensor: Tensor) -> None:
-    """Raise RuntimeError, in a sentence, if a tensor is on a device that the package was built without."""
-    if tensor.is_cuda and not _library.HAS_CUDA:
-        raise RuntimeError(
-            f"{name} is on {tensor.device}, but {_library.CUDA_MISSING}. Where nvcc and a torch with CUDA are "
-            "installed, `ROI_ALIGN_CUDA=1 pip install --no-build-isolation --force-reinstall --no-deps .` in a "
-            "checkout builds them."
-        )
-
-
-def check_crop_size(crop_size: Sequence[int]) -> tuple[int, int]:
-    """The crop size as two positive integers; TypeError or ValueError, in a sentence, if it is anything else."""
-    try:
-        height, width = (index(size) for size in crop_size)
-    except TypeError as error:
-        raise TypeError(f"crop_size must be two integers, (height, width), not {crop_size!r}.") from error
-    except ValueError as error:
-        raise ValueError(f"crop_size must be two integers, (height, width), not {crop_size!r}.") from error
-    if height <= 0 or width <= 0:
-        raise ValueError(f"crop_size must be positive in both height and width, not {(height, width)}.")
-    return height, width
+    _checks.check_one_device(image=image, boxes=boxes, box_indices=box_indices)
+    _checks.check_kernels("image", image)

@@ -1,7 +1,6 @@
-"""How roi_align's operators are mapped over a batch (torch.func.vmap): folded into one call, as crop_and_resize's are.
+"""How roi_align's operators are mapped over a batch (torch.func.vmap), as _batching.py folds it into one call.
 
-Maps of a batch become more images, and the index column of its boxes moves on by as many. An index that names no image
-must not come to name one of the next: it becomes -1, which is as bad.
+Maps of a batch become more images, and the index column of its boxes moves on by as many.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from roi_align._cropping.batching import batched, folded, unfolded
+from roi_align._batching import batched, folded, moved_on, unfolded
 from roi_align._pooling import operator
 
 Dims = Sequence[int | None]
@@ -20,10 +19,7 @@ Dims = Sequence[int | None]
 
 def _moved_on(boxes: Tensor, images: int) -> Tensor:
     """Boxes (B, K, 5) of N images each as boxes of all B * N."""
-    index, edges = boxes[..., :1], boxes[..., 1:]
-    before = torch.arange(len(boxes), device=boxes.device, dtype=boxes.dtype)[:, None, None] * images
-    known = (index >= 0) & (index < images)
-    return torch.cat([torch.where(known, index + before, -torch.ones_like(index)), edges], dim=-1)
+    return torch.cat([moved_on(boxes[..., 0], images)[..., None], boxes[..., 1:]], dim=-1)
 
 
 def _all(tensors: Sequence[Tensor], dims: Dims, size: int) -> list[Tensor]:

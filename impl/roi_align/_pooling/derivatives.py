@@ -13,7 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from roi_align._cropping.derivatives import is_differentiated, no_forward_mode, no_second_derivative
+from roi_align._derivatives import (
+    is_differentiated,
+    no_forward_mode,
+    no_second_derivative,
+    refuse_second_derivative,
+    save_nothing,
+)
 from roi_align._library import channels_innermost
 from roi_align._pooling import operator
 from roi_align._pooling.operator import MODES, Rule
@@ -21,11 +27,19 @@ from roi_align._pooling.operator import MODES, Rule
 Scales = tuple[float, ...]
 
 
-def roi_align(features: Sequence[Tensor], boxes: Tensor, scales: Scales, height: int, width: int, rule: Rule) -> Tensor:
+def roi_align(
+    features: Sequence[Tensor],
+    boxes: Tensor,
+    scales: Scales,
+    height: int,
+    width: int,
+    rule: Rule,
+    validate: bool = False,
+) -> Tensor:
     """The operator `roi_align::roi_align`, differentiable in features and boxes."""
     if is_differentiated((boxes, *features)):
-        return _RoIAlign.apply(scales, height, width, rule, boxes, *features)  # type: ignore[no-any-return, no-untyped-call]
-    return operator.forward(list(features), boxes, scales, height, width, *rule)  # type: ignore[no-any-return]
+        return _RoIAlign.apply(scales, height, width, rule, validate, boxes, *features)  # type: ignore[no-any-return, no-untyped-call]
+    return operator.forward(list(features), boxes, scales, height, width, *rule, validate)  # type: ignore[no-any-return]
 
 
 def _at_largest(
@@ -104,18 +118,20 @@ class _RoIAlign(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(scales: Scales, height: int, width: int, rule: Rule, boxes: Tensor, *features: Tensor) -> Tensor:
-        return operator.forward(list(features), boxes, scales, height, width, *rule)  # type: ignore[no-any-return]
+    def forward(
+        scales: Scales, height: int, width: int, rule: Rule, validate: bool, boxes: Tensor, *features: Tensor
+    ) -> Tensor:
+        return operator.forward(list(features), boxes, scales, height, width, *rule, validate)  # type: ignore[no-any-return]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        scales, _, _, rule, boxes, *features = inputs
-        _keep(ctx, features, boxes, scales, rule, ctx.needs_input_grad[4])
+        scales, _, _, rule, _, boxes, *features = inputs
+        _keep(ctx, features, boxes, scales, rule, ctx.needs_input_grad[5])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        of_maps, of_boxes = _gradients(ctx, grad, any(ctx.needs_input_grad[5:]), ctx.needs_input_grad[4])
-        return None, None, None, None, of_boxes, *of_maps
+        of_maps, of_boxes = _gradients(ctx, grad, any(ctx.needs_input_grad[6:]), ctx.needs_input_grad[5])
+        return *[None] * 5, of_boxes, *of_maps
 
     jvp = staticmethod(no_forward_mode("roi_align"))
 
@@ -150,14 +166,8 @@ class _GradBoxes(torch.autograd.Function):
     def forward(scales: Scales, rule: Rule, grad: Tensor, boxes: Tensor, *features: Tensor) -> Tensor:
         return operator.grad_boxes(grad, list(features), boxes, scales, *rule)  # type: ignore[no-any-return]
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """There is nothing to derive further."""
-
-    @staticmethod
-    def backward(ctx: Any, grad_grad: Tensor) -> Any:
-        raise no_second_derivative("roi_align", "features")
-
+    setup_context = staticmethod(save_nothing)
+    backward = staticmethod(refuse_second_derivative("roi_align", "features"))
     jvp = staticmethod(no_forward_mode("roi_align"))
 
 
@@ -186,13 +196,13 @@ class _AtLargest(torch.autograd.Function):
 
 
 def _setup_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    features, boxes, scales, _, _, *rule = inputs
+    features, boxes, scales, _, _, *rule, _ = inputs
     _keep(ctx, features, boxes, scales, Rule(*rule), ctx.needs_input_grad[1])
 
 
 def _backward_forward(ctx: Any, grad: Tensor) -> Any:
     of_maps, of_boxes = _gradients(ctx, grad, any(ctx.needs_input_grad[0]), ctx.needs_input_grad[1])
-    return list(of_maps), of_boxes, *[None] * 9
+    return list(of_maps), of_boxes, *[None] * 10
 
 
 def _setup_grad_features(ctx: Any, inputs: tuple[Any, ...], output: Sequence[Tensor]) -> None:
@@ -217,14 +227,6 @@ def _backward_at_largest(ctx: Any, grad: Tensor) -> Any:
     return list(of_maps), [None] * ctx.count, *[None] * 9
 
 
-def _setup_nothing(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    """There is nothing to derive further."""
-
-
-def _backward_grad_boxes(ctx: Any, grad_grad: Tensor) -> Any:
-    raise no_second_derivative("roi_align", "features")
-
-
 torch.library.register_autograd("roi_align::roi_align", _backward_forward, setup_context=_setup_forward)
 torch.library.register_autograd(
     "roi_align::roi_align_grad_features", _backward_grad_features, setup_context=_setup_grad_features
@@ -232,4 +234,6 @@ torch.library.register_autograd(
 torch.library.register_autograd(
     "roi_align::roi_align_at_largest", _backward_at_largest, setup_context=_setup_at_largest
 )
-torch.library.register_autograd("roi_align::roi_align_grad_boxes", _backward_grad_boxes, setup_context=_setup_nothing)
+torch.library.register_autograd(
+    "roi_align::roi_align_grad_boxes", refuse_second_derivative("roi_align", "features"), setup_context=save_nothing
+)

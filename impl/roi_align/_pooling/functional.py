@@ -1,8 +1,4 @@
-"""`roi_align` and `multiscale_roi_align`, with torchvision's arguments and results: check them, call the operator.
-
-As in _cropping/functional.py, all that can be said without reading the data is said here, before any kernel; that an
-index names no image is for the kernel to say.
-"""
+"""`roi_align` and `multiscale_roi_align`, with torchvision's arguments and results: check them, call the operator."""
 
 from __future__ import annotations
 
@@ -14,7 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from roi_align._cropping.functional import BOX_DTYPES, HALF_DTYPES, IMAGE_DTYPES, check_kernels
+from roi_align import _checks
+from roi_align._checks import BOX_DTYPES, HALF_DTYPES, IMAGE_DTYPES
 from roi_align._pooling import derivatives
 from roi_align._pooling.operator import MODES, Rule
 
@@ -57,8 +54,8 @@ def roi_align(
         sampling_ratio: samples of a bin on each axis; 0 or less for an adaptive number.
         aligned: whether pixel k's value stands at k + 0.5, its centre, and boxes may be shorter than a pixel.
         mode: "avg", or "max" for the largest sample, NaN if one is.
-        validate: raise for boxes that are not finite, and on CUDA for indices outside of [0, N), for which the call
-            waits for the device. Not while torch.compile or a CUDA graph takes the call down: there is no data yet.
+        validate: raise for boxes that are not finite, instead of treating their samples as outside; on CUDA, for
+            indices outside of [0, N) too, and wait for the device.
 
     Returns:
         (K, C, height, width) in the input's dtype, float32 if that is an integer's; channels_last if the input's
@@ -167,40 +164,15 @@ def _pool(
     validate: bool,
 ) -> Tensor:
     rows = _rows(boxes)
-    if rows.device != maps[0].device:
-        raise ValueError(
-            f"input and boxes must be on one device, not on {maps[0].device} and {rows.device}; move them with "
-            ".to(device)."
-        )
-    height, width = _output_size(output_size)
-    if validate:
-        _validate(rows, maps[0].shape[0])
-    return derivatives.roi_align(maps, rows, tuple(scales), height, width, rule)
-
-
-def _validate(rows: Tensor, images: int) -> None:
-    """Raise IndexError or ValueError, by its row, for the first box without an image or not finite; this waits."""
-    host = rows.detach().cpu()
-    known = (host[:, 0] >= 0) & (host[:, 0] < images) & (host[:, 0] == host[:, 0].trunc())
-    if not known.all():
-        row = int((~known).nonzero()[0])
-        raise IndexError(
-            f"boxes[{row}] has the index {host[row, 0].item():g}, but the input has N = {images}: an index must be a "
-            "whole number, at least 0 and less than N."
-        )
-    finite = (host[:, 3:] - host[:, 1:3]).isfinite().all(dim=1)
-    if not finite.all():
-        row = int((~finite).nonzero()[0])
-        raise ValueError(
-            f"boxes[{row}] has an edge or a side that is not finite; without validate=True its samples count as "
-            "outside."
-        )
+    _checks.check_one_device(input=maps[0], boxes=rows)
+    height, width = _checks.check_size("output_size", output_size, or_one=True)
+    return derivatives.roi_align(maps, rows, tuple(scales), height, width, rule, validate)
 
 
 def _rows(boxes: Boxes) -> Tensor:
     """Boxes (K, 5) of a dtype that positions are computed in; TypeError or ValueError, in a sentence, for others."""
     if isinstance(boxes, Tensor):
-        _check_boxes(boxes, "boxes", 5, "five columns (index, x1, y1, x2, y2)")
+        _check_boxes("boxes", boxes, 5, "five columns (index, x1, y1, x2, y2)")
         return boxes.float() if boxes.dtype in HALF_DTYPES else boxes
     if not isinstance(boxes, Sequence) or isinstance(boxes, str):
         raise TypeError(f"boxes must be a tensor (K, 5) or a sequence of tensors (K_i, 4), not {type(boxes).__name__}.")
@@ -208,7 +180,7 @@ def _rows(boxes: Boxes) -> Tensor:
         raise ValueError("boxes must hold one tensor (K_i, 4) for each image, not none.")
     rows = []
     for image, each in enumerate(boxes):
-        _check_boxes(each, f"boxes[{image}]", 4, "four columns (x1, y1, x2, y2)")
+        _check_boxes(f"boxes[{image}]", each, 4, "four columns (x1, y1, x2, y2)")
         wide = each.float() if each.dtype in HALF_DTYPES else each
         rows.append(torch.cat([wide.new_full((wide.shape[0], 1), image), wide], dim=1))
     if any(each.device != rows[0].device for each in rows):
@@ -216,44 +188,19 @@ def _rows(boxes: Boxes) -> Tensor:
     return torch.cat(rows)
 
 
-def _check_boxes(boxes: Tensor, name: str, columns: int, meaning: str) -> None:
-    if not isinstance(boxes, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, not {type(boxes).__name__}.")
-    if boxes.dtype not in (*BOX_DTYPES, *HALF_DTYPES):
-        accepted = " or ".join(str(dtype) for dtype in (*BOX_DTYPES, *HALF_DTYPES))
-        raise TypeError(f"{name} must be {accepted}, not {boxes.dtype}; convert it with .to(dtype).")
-    if boxes.dim() != 2 or boxes.shape[1] != columns:
-        raise ValueError(f"{name} must have {meaning}, not shape {tuple(boxes.shape)}.")
+def _check_boxes(name: str, boxes: Tensor, columns: int, meaning: str) -> None:
+    _checks.check_dtype(name, boxes, (*BOX_DTYPES, *HALF_DTYPES))
+    _checks.check_box_shape(name, boxes, "K", columns, meaning)
 
 
 def _check_maps(maps: list[Tensor], names: list[str]) -> None:
-    """Raise TypeError or ValueError, in a sentence, unless these are maps that fit each other."""
+    """Raise TypeError or ValueError unless these are maps that fit each other."""
     for name, each in zip(names, maps, strict=True):
-        if not isinstance(each, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, not {type(each).__name__}.")
-        if each.dtype not in IMAGE_DTYPES:
-            accepted = " or ".join(str(dtype) for dtype in IMAGE_DTYPES)
-            raise TypeError(f"{name} must be {accepted}, not {each.dtype}; convert it with .to(dtype).")
-        if each.dim() != 4:
-            raise ValueError(f"{name} must have shape (N, C, H, W), not {tuple(each.shape)}.")
-        if each.shape[2] == 0 or each.shape[3] == 0:
-            raise ValueError(f"{name} must have at least one row and one column, not shape {tuple(each.shape)}.")
+        _checks.check_dtype(name, each, IMAGE_DTYPES)
+        _checks.check_image_shape(name, each)
         if each.shape[:2] != maps[0].shape[:2] or each.dtype != maps[0].dtype or each.device != maps[0].device:
             raise ValueError(
                 f"{name} must have the N, C, dtype and device of {names[0]}, {tuple(maps[0].shape[:2])}, "
                 f"{maps[0].dtype} and {maps[0].device}, not {tuple(each.shape[:2])}, {each.dtype} and {each.device}."
             )
-        check_kernels(name, each)
-
-
-def _output_size(output_size: int | Sequence[int]) -> tuple[int, int]:
-    """The output size as two positive integers; TypeError or ValueError, in a sentence, if it is anything else."""
-    try:
-        sides = [index(size) for size in output_size] if isinstance(output_size, Sequence) else [index(output_size)] * 2
-    except TypeError as error:
-        raise TypeError(f"output_size must be an integer or two, (height, width), not {output_size!r}.") from error
-    if len(sides) != 2:
-        raise ValueError(f"output_size must be an integer or two, (height, width), not {output_size!r}.")
-    if sides[0] <= 0 or sides[1] <= 0:
-        raise ValueError(f"output_size must be positive in both height and width, not {tuple(sides)}.")
-    return sides[0], sides[1]
+        _checks.check_kernels(name, each)

@@ -57,6 +57,7 @@ def _fake_forward(
     first_level: int,
     canonical_scale: float,
     canonical_level: int,
+    validate: bool,
 ) -> Tensor:
     return _pooled(features, boxes, height, width)
 

@@ -4,13 +4,12 @@
 
 #include <algorithm>
 
+#include "cpu/cut.h"
 #include "cpu/isa.h"
 
 namespace roi_align {
 namespace {
 
-// A turned block of planes should stay in the last-level cache while the boxes pass over it.
-constexpr int64_t kLargestBlockBytes = int64_t{32} << 20;
 // What a unit sums of the image's gradient should stay in the second-level cache. Half as much cuts boxes into more
 // pieces and was slower.
 constexpr int64_t kSumsBytes = int64_t{1} << 20;
@@ -19,18 +18,10 @@ constexpr int64_t kDirectBlock = 8;
 constexpr int64_t kDirectBytes = int64_t{1} << 20;
 // Channels that fit one short vector, and how many it holds.
 constexpr int64_t kCellChannels = 4;
-// Units a thread, so that one that got less work can take more of them.
-constexpr int64_t kUnitsAThread = 4;
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-int64_t element_bytes(DType dtype) { return dtype == DType::kFloat64 ? 8 : 4; }
-
-// Turning a pixel costs about a quarter of what reading a sample from scattered planes costs more than from a turned
-// block.
 template <typename Image, typename Crops>
 bool many_samples(const Image& image, const Crops& crops) {
-  return 4 * crops.size[0] * crops.size[2] * crops.size[3] >= image.size[0] * image.size[2] * image.size[3];
+  return worth_turning(crops.size[0] * crops.size[2] * crops.size[3], image.size[0] * image.size[2] * image.size[3]);
 }
 
 // Below eight channels most lanes of a turned block would be empty.
@@ -44,6 +35,12 @@ Path path_of(const Image& image, const Crops& crops) {
 Plan cut(Path path, int64_t outer, int64_t channels, int64_t block, int64_t parts, int64_t order_bands) {
   const int64_t blocks = divide_up(channels, block);
   return {path, block, blocks, parts, outer * blocks * parts, order_bands};
+}
+
+// A block is turned by every unit of it: more parts than threads would do so again.
+Plan cut_turned(int64_t images, int64_t channels, int64_t threads, int64_t bands) {
+  const int64_t blocks = images * divide_up(channels, kBlock);
+  return cut(Path::kTurned, images, channels, kBlock, blocks < threads ? divide_up(threads, blocks) : 1, bands);
 }
 
 // Parts of each of `wholes`, so that every thread has units to choose from, but no more than `most`.
@@ -62,11 +59,7 @@ Plan plan_forward(const ConstView& image, const View& crops, int64_t threads) {
   const int64_t images = image.size[0], channels = image.size[1], boxes = crops.size[0];
   const int64_t bands = bands_for(boxes, images, image.size[2]);
   const Path path = path_of(image, crops);
-  if (path == Path::kTurned) {
-    // A block is turned by every unit of it: more parts than threads would do so again.
-    const int64_t blocks = images * divide_up(channels, kBlock);
-    return cut(path, images, channels, kBlock, blocks < threads ? divide_up(threads, blocks) : 1, bands);
-  }
+  if (path == Path::kTurned) return cut_turned(images, channels, threads, bands);
   // Channels are cut only where boxes alone are too few for the threads.
   const int64_t block = path == Path::kDirect ? kDirectBlock : boxes >= 2 * threads ? channels : 4 * kBlock;
   return cut(path, 1, channels, block, parts_for(divide_up(channels, block), threads, boxes), bands);
@@ -104,10 +97,7 @@ Plan plan_grad_boxes(const ConstView& grad_crops, const ConstView& image, int64_
   const int64_t images = image.size[0], channels = image.size[1], boxes = grad_crops.size[0];
   const int64_t bands = bands_for(boxes, images, image.size[2]);
   const Path path = path_of(image, grad_crops);
-  if (path == Path::kTurned) {
-    const int64_t blocks = images * divide_up(channels, kBlock);
-    return cut(path, images, channels, kBlock, blocks < threads ? divide_up(threads, blocks) : 1, bands);
-  }
+  if (path == Path::kTurned) return cut_turned(images, channels, threads, bands);
   return cut(path, 1, channels, channels, parts_for(1, threads, boxes), bands);
 }
 

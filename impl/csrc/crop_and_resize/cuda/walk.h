@@ -8,12 +8,11 @@
 #pragma once
 
 #include "crop_and_resize/boxes.h"
-#include "cuda/launch.h"
+#include "cuda/vector.h"
 
 namespace roi_align {
 namespace cuda {
 
-constexpr int kThreads = 256;
 // Channels (or vectors of them) that a thread walks over at most before another block takes the rest.
 constexpr int kSteps = 16;
 
@@ -39,12 +38,6 @@ inline Walk plan_walk(int64_t samples, int64_t channels, int vector, bool channe
   const int64_t tile = int64_t{kSteps} * groups * vector;
   const int64_t tiles = divide_up(channels, tile);
   return {samples, channels, tile, tiles, divide_up(samples, slots) * tiles, slots, groups, channels_fast};
-}
-
-// 64-bit division is a subroutine on a device; nearly always 32 bits do.
-__device__ __forceinline__ int64_t divide(int64_t a, int64_t b) {
-  if (static_cast<uint64_t>(a | b) >> 32 == 0) return static_cast<uint32_t>(a) / static_cast<uint32_t>(b);
-  return a / b;
 }
 
 // What a thread works on in a unit: a sample of all boxes, and the channels first, first + step, ... below end.
@@ -134,30 +127,6 @@ template <typename T, typename Acc, typename Crops>
 __device__ __forceinline__ T* crop_at(const Crops& crops, const Site<Acc>& site) {
   return static_cast<T*>(crops.data) + site.row * crops.stride[0] + site.y * crops.stride[2] +
          site.x * crops.stride[3];
-}
-
-// Neighbouring channels, read and written at once.
-template <typename T, int count>
-struct alignas(sizeof(T) * count) Vector {
-  T lane[count];
-};
-
-template <typename T, int count>
-__device__ __forceinline__ Vector<T, count> load(const T* data) {
-  return *reinterpret_cast<const Vector<T, count>*>(data);
-}
-
-template <typename T, int count>
-__device__ __forceinline__ void store(T* data, const Vector<T, count>& vector) {
-  *reinterpret_cast<Vector<T, count>*>(data) = vector;
-}
-
-// Whether runs of `vector` channels can be read and written at once.
-template <typename AnyView>
-bool takes_vectors(const AnyView& view, int64_t vector, int64_t element_bytes) {
-  return view.stride[1] == 1 && view.size[1] % vector == 0 && view.stride[0] % vector == 0 &&
-         view.stride[2] % vector == 0 && view.stride[3] % vector == 0 &&
-         reinterpret_cast<uintptr_t>(view.data) % static_cast<uintptr_t>(vector * element_bytes) == 0;
 }
 
 }  // namespace cuda

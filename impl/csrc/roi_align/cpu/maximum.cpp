@@ -1,16 +1,32 @@
-// roi_align's maximum: the largest of a bin's samples, the first of them where several are, NaN if any is.
+// roi_align's maximum on the CPU: the largest of a bin's samples (largest.h).
 //
-// A maximum is not separable, so samples are taken one by one, as every other library takes them. Which of them is the
-// largest is found again for the gradients: an index for every output would be as large as the output.
+// Samples are taken one by one, as every other library takes them. Which of them is the largest is found again for the gradients: an index for every output would be as large as the output.
 
 #include <algorithm>
 #include <vector>
 
 #include "roi_align/boxes.h"
 #include "roi_align/cpu/jobs.h"
+#include "roi_align/largest.h"
 
 namespace roi_align {
 namespace {
+
+// The samples of a bin on one axis, as largest.h asks for them.
+template <typename Acc>
+struct BinSamples {
+  SampleSpan span;
+  const Tap<Acc>* taps;  // of those in reach
+  int64_t grid;
+
+  template <typename>
+  const Tap<Acc>& tap(int64_t i) const {
+    return taps[i - span.begin];
+  }
+  bool none() const { return span.begin >= span.end; }
+  bool before() const { return span.begin > 0; }
+  bool after() const { return span.end < grid; }
+};
 
 // The samples of one axis of a box: those of bin i that are in reach begin at taps[starts[i]].
 template <typename T, typename Acc>
@@ -34,12 +50,12 @@ struct AxisSamples {
     }
   }
 
+  BinSamples<Acc> of(int64_t bin) const {
+    return {spans[static_cast<size_t>(bin)], taps.data() + starts[static_cast<size_t>(bin)], axis.grid};
+  }
   const Tap<Acc>& tap(int64_t bin, int64_t i) const {
     return taps[starts[static_cast<size_t>(bin)] + static_cast<size_t>(i - spans[static_cast<size_t>(bin)].begin)];
   }
-  bool before(int64_t bin) const { return spans[static_cast<size_t>(bin)].begin > 0; }
-  bool after(int64_t bin) const { return spans[static_cast<size_t>(bin)].end < axis.grid; }
-  bool none(int64_t bin) const { return spans[static_cast<size_t>(bin)].begin == spans[static_cast<size_t>(bin)].end; }
 };
 
 // A plane of any strides.
@@ -56,25 +72,6 @@ Plane<Acc> plane_of(const AnyView& view, int64_t n, int64_t c) {
   return {static_cast<Acc*>(view.data) + n * view.stride[0] + c * view.stride[1], view.stride[2], view.stride[3]};
 }
 
-// What a sample reads: rows first, then columns, as the mean does.
-template <typename Acc>
-Acc sample(const Plane<const Acc>& plane, const Tap<Acc>& ty, const Tap<Acc>& tx) {
-  const auto column = [&](int64_t x) {
-    if (ty.low == ty.high) return plane.at(ty.low, x);
-    return (Acc(1) - ty.weight) * plane.at(ty.low, x) + ty.weight * plane.at(ty.high, x);
-  };
-  if (tx.low == tx.high) return column(tx.low);
-  return (Acc(1) - tx.weight) * column(tx.low) + tx.weight * column(tx.high);
-}
-
-// The sample that a bin is worth; not `inside` if that is one beyond the image, or if there is none.
-template <typename Acc>
-struct Largest {
-  Acc value;
-  int64_t y, x;
-  bool inside;
-};
-
 template <typename T, typename Acc>
 struct BoxSamples {
   AxisSamples<T, Acc> y, x;
@@ -84,27 +81,8 @@ struct BoxSamples {
     x.fill(roi_axis<T>(rois, row, false, level.scale, rule), level.map.size[3], rule.width);
   }
 
-  // Samples in the order y, x. One beyond the image is worth 0 and can be the first of all, the first after a row, or the
-  // first after all rows: it is taken in there, once.
   Largest<Acc> largest(const Plane<const Acc>& plane, int64_t i, int64_t j) const {
-    Largest<Acc> best{Acc(0), 0, 0, false};
-    if (y.axis.grid == 0 || x.axis.grid == 0 || y.none(i) || x.none(j)) return best;
-    bool any = y.before(i) || x.before(j), beyond = any;
-    const auto offer = [&](Acc value, int64_t iy, int64_t ix, bool inside) {
-      if (any && (best.value != best.value || !(value > best.value || value != value))) return;
-      best = {value, iy, ix, inside};
-      any = true;
-    };
-    const SampleSpan ys = y.spans[static_cast<size_t>(i)], xs = x.spans[static_cast<size_t>(j)];
-    for (int64_t iy = ys.begin; iy < ys.end; ++iy) {
-      for (int64_t ix = xs.begin; ix < xs.end; ++ix) offer(sample(plane, y.tap(i, iy), x.tap(j, ix)), iy, ix, true);
-      if (!beyond && x.after(j)) {
-        offer(Acc(0), 0, 0, false);
-        beyond = true;
-      }
-    }
-    if (!beyond && y.after(i)) offer(Acc(0), 0, 0, false);
-    return best;
+    return largest_of<Acc>(y.of(i), x.of(j), plane);
   }
 };
 
@@ -113,16 +91,10 @@ const RoiTables<Acc>& tables_of(const RoiJob& job) {
   return *static_cast<const RoiTables<Acc>*>(job.tables);
 }
 
-template <typename Acc>
-Acc& crop_at(const View& crops, int64_t row, int64_t c, int64_t i, int64_t j) {
+template <typename Acc, typename AnyView>
+Acc& crop_at(const AnyView& crops, int64_t row, int64_t c, int64_t i, int64_t j) {
   return static_cast<Acc*>(crops.data)[row * crops.stride[0] + c * crops.stride[1] + i * crops.stride[2] +
                                        j * crops.stride[3]];
-}
-
-template <typename Acc>
-Acc crop_at(const ConstView& crops, int64_t row, int64_t c, int64_t i, int64_t j) {
-  return static_cast<const Acc*>(crops.data)[row * crops.stride[0] + c * crops.stride[1] + i * crops.stride[2] +
-                                             j * crops.stride[3]];
 }
 
 // What differs from one pooling to the next, for the two types of edges and the two of pixels.
@@ -145,7 +117,7 @@ struct Forward {
           for (int64_t j = 0; j < job.rule.width; ++j) {
             Acc& out = crop_at<Acc>(crops, box.row, c, i, j);
             const Largest<Acc> best = has_level ? samples.largest(chooser, i, j) : Largest<Acc>{};
-            out = best.inside ? sample(plane, samples.y.tap(i, best.y), samples.x.tap(j, best.x)) : Acc(0);
+            out = best.inside ? sample_at<Acc>(plane, samples.y.tap(i, best.y), samples.x.tap(j, best.x)) : Acc(0);
           }
         }
       }
@@ -178,7 +150,7 @@ struct GradMaps {
           for (int64_t j = 0; j < job.rule.width; ++j) {
             const Largest<Acc> best = samples.largest(chooser, i, j);
             if (!best.inside) continue;
-            add(plane, samples.y.tap(i, best.y), samples.x.tap(j, best.x), crop_at<Acc>(grad, row, c, i, j));
+            add(plane, samples.y.tap(i, best.y), samples.x.tap(j, best.x), crop_at<const Acc>(grad, row, c, i, j));
           }
         }
       }
@@ -220,7 +192,7 @@ struct GradBoxes {
             for (int64_t j = 0; j < job.rule.width; ++j) {
               const Largest<Acc> best = samples.largest(plane, i, j);
               if (best.inside) {
-                add(job.rule, level, samples, plane, i, j, best, crop_at<Acc>(grad, box.row, c, i, j), sums);
+                add(job.rule, level, samples, plane, i, j, best, crop_at<const Acc>(grad, box.row, c, i, j), sums);
               }
             }
           }
@@ -237,7 +209,7 @@ struct GradBoxes {
     // A sample moved by one pixel goes from what the lower one alone would give to what the upper one would.
     const auto slope = [&](const Tap<Acc>& low_y, const Tap<Acc>& high_y, const Tap<Acc>& low_x,
                            const Tap<Acc>& high_x) {
-      return static_cast<double>(g) * static_cast<double>(sample(plane, high_y, high_x) - sample(plane, low_y, low_x));
+      return static_cast<double>(g) * static_cast<double>(sample_at<Acc>(plane, high_y, high_x) - sample_at<Acc>(plane, low_y, low_x));
     };
     const auto only = [](int64_t pixel) { return Tap<Acc>{pixel, pixel, Acc(0)}; };
     // Whether a sample lies between two pixels is known of the position itself: a weight may have been rounded to 0 or 1.

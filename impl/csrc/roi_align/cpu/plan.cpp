@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/cut.h"
 #include "cpu/isa.h"
 
 namespace roi_align {
@@ -10,12 +11,6 @@ namespace {
 // Planes are taken a few at a time, to stay in a second-level cache while all boxes pass over them.
 constexpr int64_t kCacheBytes = int64_t{4} << 20;
 constexpr int64_t kMostPlanes = 16;
-// A turned block of planes should stay in the last-level cache while the boxes pass over it.
-constexpr int64_t kLargestBlockBytes = int64_t{32} << 20;
-// Units a thread, so that one that got less work can take more of them.
-constexpr int64_t kUnitsAThread = 4;
-
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t maps_of(const RoiJob& job) { return static_cast<int64_t>(job.levels->size()) * job.images; }
 
@@ -23,8 +18,6 @@ int64_t pixels_of(const RoiJob& job, int64_t map) {
   const ConstView& view = (*job.levels)[static_cast<size_t>(map / job.images)].map;
   return view.size[2] * view.size[3];
 }
-
-int64_t element_bytes(const RoiJob& job) { return job.dtype == DType::kFloat64 ? 8 : 4; }
 
 // The buckets and paths of the tables, of whatever type they are.
 struct Maps {
@@ -43,7 +36,7 @@ Maps maps_in(const RoiJob& job) {
 
 // Planes of a map that are taken together on kRows.
 int64_t planes_together(const RoiJob& job, int64_t map) {
-  const int64_t bytes = pixels_of(job, map) * job.inner * element_bytes(job);
+  const int64_t bytes = pixels_of(job, map) * job.inner * element_bytes(job.dtype);
   return std::max<int64_t>(1, std::min(kMostPlanes, kCacheBytes / bytes));
 }
 
@@ -52,8 +45,8 @@ void cut_map(const Maps& maps, int64_t map, int64_t channels, int64_t block, int
   const int64_t begin = maps.buckets[static_cast<size_t>(map)], end = maps.buckets[static_cast<size_t>(map + 1)];
   for (int64_t first = 0; first < channels; first += block) {
     for (int64_t part = 0; part < parts; ++part) {
-      work->push_back({map, first, std::min(block, channels - first), begin + part * (end - begin) / parts,
-                       begin + (part + 1) * (end - begin) / parts});
+      const Part boxes = part_of(begin, end, part, parts);
+      work->push_back({map, first, std::min(block, channels - first), boxes.begin, boxes.end});
     }
   }
 }
@@ -86,10 +79,9 @@ std::vector<RoiPath> roi_paths(const RoiJob& job, const std::vector<int64_t>& bu
   for (int64_t map = 0; map < maps_of(job); ++map) {
     const int64_t boxes = buckets[static_cast<size_t>(map + 1)] - buckets[static_cast<size_t>(map)];
     const int64_t pixels = pixels_of(job, map);
-    // Turning a pixel costs about a quarter of what a bin costs more where planes are not turned. Below half a block of
-    // channels most lanes of it would be empty.
-    const bool many = 4 * boxes * job.rule.height * job.rule.width >= pixels;
-    const bool turned = many && pixels * kBlock * element_bytes(job) <= kLargestBlockBytes &&
+    // Below half a block of channels most lanes of it would be empty.
+    const bool many = worth_turning(boxes * job.rule.height * job.rule.width, pixels);
+    const bool turned = many && pixels * kBlock * element_bytes(job.dtype) <= kLargestBlockBytes &&
                         job.inner == 1 && job.channels >= kBlock / 2;
     paths.push_back(job.pixels ? RoiPath::kPixels : turned ? RoiPath::kTurned : RoiPath::kRows);
   }
@@ -113,7 +105,7 @@ RoiUnits cut_roi_grad_maps(const RoiJob& job, int64_t threads) {
     if (path == RoiPath::kRows) block = std::min(block, planes_together(job, map));
     if (path == RoiPath::kTurned) block = kBlock;
     // Whole lines of pixels, and as many as the cache has room for: pieces of the upstream gradient cost more than runs.
-    const int64_t pixel_bytes = pixels_of(job, map) * element_bytes(job);
+    const int64_t pixel_bytes = pixels_of(job, map) * element_bytes(job.dtype);
     if (path == RoiPath::kPixels) block = std::max<int64_t>(1, std::min(block, kCacheBytes / pixel_bytes) / kBlock) * kBlock;
     cut_map(maps, map, channels, block, 1, &work);
   }

@@ -144,18 +144,6 @@ void fill_chunk_from(const RoiList& rois, const LevelRule& level_rule, const std
   }
 }
 
-}  // namespace
-
-int64_t first_bad_roi(const RoiList& rois, int64_t images) {
-  for (int64_t row = 0; row < rois.count; ++row) {
-    const int64_t image = roi_image(rois, row);
-    if (image < 0 || image >= images) return row;
-  }
-  return -1;
-}
-
-namespace {
-
 // Bands of rows of a map: boxes that begin in one are pooled one after another, and find in a cache what they share.
 constexpr int64_t kBands = 32;
 
@@ -191,7 +179,7 @@ void order_boxes(const RoiList& rois, const LevelRule& rule, const std::vector<L
     box.level = key / kBands / images;
     box.image = key / kBands % images;
   }
-  tables->chunks.resize(static_cast<size_t>((rois.count + kBoxesPerChunk - 1) / kBoxesPerChunk));
+  tables->chunks.resize(static_cast<size_t>(divide_up(rois.count, kBoxesPerChunk)));
 }
 
 template <typename Acc>

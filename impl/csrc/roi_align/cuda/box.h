@@ -2,9 +2,9 @@
 
 #pragma once
 
+#include "cuda/launch.h"
 #include "roi_align/boxes.h"
 #include "roi_align/cuda/kernels.h"
-#include "crop_and_resize/cuda/walk.h"
 
 namespace roi_align {
 namespace cuda {

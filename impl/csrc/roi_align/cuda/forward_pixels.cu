@@ -3,6 +3,7 @@
 // A thread has its channels to itself: it keeps the columns that it weighed last, which bins beside each other share, and
 // nothing is exchanged.
 
+#include "cuda/vector.h"
 #include "roi_align/cuda/forward.h"
 
 namespace roi_align {

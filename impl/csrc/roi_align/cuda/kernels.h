@@ -5,8 +5,9 @@
 
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include "roi_align/kernels.h"
-#include "crop_and_resize/cuda/kernels.h"
 
 namespace roi_align {
 namespace cuda {

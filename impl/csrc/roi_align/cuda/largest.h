@@ -1,9 +1,9 @@
-// Which sample of a bin is the largest, on CUDA: the first of them where several are, NaN if any is, as roi_align/cpu/maximum.cpp has
-// it. A maximum is not separable: samples are worked out and taken one by one.
+// The samples and planes that largest.h asks for, on CUDA: a sample is worked out where it is taken.
 
 #pragma once
 
 #include "roi_align/cuda/box.h"
+#include "roi_align/largest.h"
 
 namespace roi_align {
 namespace cuda {
@@ -44,59 +44,6 @@ template <typename T>
 __device__ __forceinline__ Plane<T> plane_of(const ConstView& map, int64_t image, int64_t channel) {
   return {static_cast<const T*>(map.data) + image * map.stride[0] + channel * map.stride[1], map.stride[2],
           map.stride[3]};
-}
-
-// What a sample reads: rows first, then columns, as the mean does.
-template <typename T>
-__device__ __forceinline__ Accumulate<T> sample_at(const Plane<T>& plane, const Tap<Accumulate<T>>& ty,
-                                                   const Tap<Accumulate<T>>& tx) {
-  using Acc = Accumulate<T>;
-  const auto column = [&](int64_t x) {
-    if (ty.low == ty.high) return plane.at(ty.low, x);
-    return (Acc(1) - ty.weight) * plane.at(ty.low, x) + ty.weight * plane.at(ty.high, x);
-  };
-  if (tx.low == tx.high) return column(tx.low);
-  return (Acc(1) - tx.weight) * column(tx.low) + tx.weight * column(tx.high);
-}
-
-// The sample that a bin is worth; not `inside` if that is one beyond the image, or if there is none.
-template <typename Acc>
-struct Largest {
-  Acc value;
-  int64_t y, x;
-  bool inside;
-};
-
-// Takes a sample in if it is larger than all before it, or the first NaN. `any` says whether there was one before.
-template <typename Acc>
-__device__ __forceinline__ void offer(Largest<Acc>& best, bool& any, const Largest<Acc>& other) {
-  if (any && (best.value != best.value || !(other.value > best.value || other.value != other.value))) return;
-  best = other;
-  any = true;
-}
-
-// Samples in the order y, x. One beyond the image is worth 0 and can be the first of all, the first after a row, or the
-// first after all rows: it is taken in there, once.
-template <typename T, typename Box>
-__device__ __forceinline__ Largest<Accumulate<T>> largest_of(const BinSamples<Box>& y, const BinSamples<Box>& x,
-                                                             const Plane<T>& plane) {
-  using Acc = Accumulate<T>;
-  const Largest<Acc> nothing = {Acc(0), 0, 0, false};
-  Largest<Acc> best = nothing;
-  if (y.none() || x.none()) return best;
-  bool any = y.before() || x.before(), beyond = any;
-  for (int64_t iy = y.span.begin; iy < y.span.end; ++iy) {
-    const Tap<Acc> ty = y.template tap<Acc>(iy);
-    for (int64_t ix = x.span.begin; ix < x.span.end; ++ix) {
-      offer(best, any, {sample_at(plane, ty, x.template tap<Acc>(ix)), iy, ix, true});
-    }
-    if (!beyond && x.after()) {
-      offer(best, any, nothing);
-      beyond = true;
-    }
-  }
-  if (!beyond && y.after()) offer(best, any, nothing);
-  return best;
 }
 
 // Calls work(y, x) with the samples of bin (i, j) of a box, in the dtype of the boxes.

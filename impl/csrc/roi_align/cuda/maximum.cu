@@ -38,9 +38,9 @@ __global__ void __launch_bounds__(kThreads, 2)
         const ConstView& map = maps.map[box.level];
         const int64_t channel = part.first + at.channel;
         on_samples(box, is_wide(pools), at.y, at.x, map, [&](const auto& y, const auto& x) {
-          const Largest<Acc> best = largest_of(y, x, plane_of<T>(map, box.image, channel));
+          const Largest<Acc> best = largest_of<Acc>(y, x, plane_of<T>(map, box.image, channel));
           if (!best.inside) return;
-          value = sample_at(plane_of<T>(values.map[box.level], box.image, channel), y.template tap<Acc>(best.y),
+          value = sample_at<Acc>(plane_of<T>(values.map[box.level], box.image, channel), y.template tap<Acc>(best.y),
                             x.template tap<Acc>(best.x));
         });
       }
@@ -57,19 +57,19 @@ __device__ __forceinline__ void add_slopes_at(const BinSamples<Box>& y, const Bi
                                               const Plane<T>& plane, const Pools& pools, Box scale,
                                               const CropPlace& at, double gradient, Edges& edges) {
   using Acc = Accumulate<T>;
-  const Largest<Acc> best = largest_of(y, x, plane);
+  const Largest<Acc> best = largest_of<Acc>(y, x, plane);
   if (!best.inside) return;
   const auto only = [](int64_t pixel) { return Tap<Acc>{pixel, pixel, Acc(0)}; };
   const Tap<Acc> ty = y.template tap<Acc>(best.y), tx = x.template tap<Acc>(best.x);
   const Tap<Box> by = y.template tap<Box>(best.y), bx = x.template tap<Box>(best.x);
   if (by.low != by.high) {
-    const Acc along = sample_at(plane, only(by.high), tx) - sample_at(plane, only(by.low), tx);
+    const Acc along = sample_at<Acc>(plane, only(by.high), tx) - sample_at<Acc>(plane, only(by.low), tx);
     const EdgeSlopes moves = bin_slopes(y.axis, scale, at.y, best.y, pools.rule.height);
     edges.value[1] += moves.a1 * (gradient * static_cast<double>(along));
     edges.value[3] += moves.a2 * (gradient * static_cast<double>(along));
   }
   if (bx.low != bx.high) {
-    const Acc along = sample_at(plane, ty, only(bx.high)) - sample_at(plane, ty, only(bx.low));
+    const Acc along = sample_at<Acc>(plane, ty, only(bx.high)) - sample_at<Acc>(plane, ty, only(bx.low));
     const EdgeSlopes moves = bin_slopes(x.axis, scale, at.x, best.x, pools.rule.width);
     edges.value[0] += moves.a1 * (gradient * static_cast<double>(along));
     edges.value[2] += moves.a2 * (gradient * static_cast<double>(along));

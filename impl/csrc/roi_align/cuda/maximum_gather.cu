@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kTileWarps * kWarp, 3)
           for (int32_t i = listed.begin[which][0]; i < listed.end[which][0]; ++i) {
             for (int32_t j = listed.begin[which][1]; j < listed.end[which][1]; ++j) {
               on_samples(box, is_wide(pools), i, j, of, [&](const auto& y, const auto& x) {
-                const Largest<Acc> best = largest_of(y, x, plane);
+                const Largest<Acc> best = largest_of<Acc>(y, x, plane);
                 if (!best.inside) return;
                 sums.add_sample(y.template tap<Acc>(best.y), x.template tap<Acc>(best.x),
                                 widen(crop[i * grad.stride[2] + j * grad.stride[3]]));

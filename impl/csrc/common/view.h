@@ -1,0 +1,29 @@
+// Images, maps and crops as the kernels see them: plain structs and pointers, so that a kernel can be built, tested and
+// sanitised without torch.
+
+#pragma once
+
+#include <cstdint>
+
+namespace roi_align {
+
+enum class DType : int8_t { kFloat32, kFloat64, kInt32, kInt64, kFloat16, kBFloat16 };
+
+// Four dimensions, N C H W for images and M C h w for crops; strides in elements, any strides.
+template <typename Void>
+struct BasicView {
+  Void* data;
+  DType dtype;
+  int64_t size[4];
+  int64_t stride[4];
+};
+using View = BasicView<void>;
+using ConstView = BasicView<const void>;
+
+// Channels lie next to each other.
+template <typename Void>
+bool channels_innermost(const BasicView<Void>& view) {
+  return view.size[1] > 1 && view.stride[1] == 1 && (view.size[2] > 1 || view.size[3] > 1);
+}
+
+}  // namespace roi_align
