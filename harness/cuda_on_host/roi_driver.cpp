@@ -8,8 +8,8 @@ using namespace roi_align;
 
 extern "C" {
 
-// What a call in any direction is about; harness/backends/cuda_on_host_pooling.py has the same fields. The forward writes
-// crops, the gradient of the maps those in grad_maps, that of the boxes box_gradient; the others are read.
+// What a call in any direction is about; harness/backends/cuda_on_host_pooling.py has the same fields. The forward
+// writes crops, the gradient of the maps those in grad_maps, that of the boxes box_gradient; the others are read.
 struct RoiCall {
   int64_t levels;
   Array maps[cuda::kMostLevels];

@@ -68,8 +68,8 @@ FAULTS = (
         "rows of a channels_last image are taken for dense: wrong in a view of a larger one",
         Change(
             _CROPS,
-            "+ first, image.stride[2],\n          image.stride[3]};",
-            "+ first, image.size[1] * image.size[3],\n          image.stride[3]};",
+            "+ first,\n                                   image.stride[2], image.stride[3]};",
+            "+ first,\n                                   image.size[1] * image.size[3], image.stride[3]};",
         ),
         "views.py",
         _FORWARD,

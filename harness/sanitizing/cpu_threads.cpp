@@ -54,10 +54,11 @@ std::vector<Array> results(const Problem& p, int64_t threads, bool race) {
     const View view = view_of<View>(grad_pixels);
     const Plan plan = plan_grad_image(upstream, view, threads);
     const BoxTable table = table_of(p, boxes, p.method, plan, threads);
-    share(plan.units, threads, race,
-          [&](Units* units) { grad_image(upstream, table, p.method, view, plan, units); });
+    share(plan.units, threads, race, [&](Units* units) { grad_image(upstream, table, p.method, view, plan, units); });
   }
-  Array edges{p.boxes.dtype, p.boxes.size, {4, 1},
+  Array edges{p.boxes.dtype,
+              p.boxes.size,
+              {4, 1},
               std::vector<unsigned char>(static_cast<size_t>(4 * boxes.count) * bytes_of(p.boxes.dtype), 0)};
   if (!p.upstream.empty()) {
     const Plan plan = plan_grad_boxes(upstream, image, threads);

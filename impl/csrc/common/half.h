@@ -102,8 +102,8 @@ ROI_ALIGN_HOST_DEVICE inline Float16 narrow<Float16>(float value) {
   return {__half_as_ushort(__float2half_rn(value))};
 #else
   const uint32_t bits = bits::of(value), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) return {0x7fff};                                    // NaN
-  if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};    // 65520 and more round to infinity
+  if (magnitude > 0x7f800000u) return {0x7fff};                                  // NaN
+  if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};  // 65520 and more round to infinity
   if (magnitude < 0x38800000u) {
     // Below half's smallest normal number: adding 0.5 lets float's own rounding drop the bits that half has not got.
     const uint32_t rounded = bits::of(bits::as_float(magnitude) + 0.5f) - bits::of(0.5f);

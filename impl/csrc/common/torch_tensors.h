@@ -1,8 +1,8 @@
 // Between torch's tensors and the kernels' plain structs: what the bindings of both devices have in common.
 //
-// Built on the LibTorch stable ABI, so that one binary serves many releases of torch. Users are told of bad arguments by
-// impl/roi_align/_checks.py, in full sentences and on every device. What is checked here keeps memory safe when somebody
-// calls torch.ops.roi_align directly, or can be told from the data alone.
+// Built on the LibTorch stable ABI, so that one binary serves many releases of torch. Users are told of bad arguments
+// by impl/roi_align/_checks.py, in full sentences and on every device. What is checked here keeps memory safe when
+// somebody calls torch.ops.roi_align directly, or can be told from the data alone.
 
 #pragma once
 
@@ -101,7 +101,8 @@ AnyView view_of(const Tensor& tensor, decltype(AnyView::data) data) {
 inline ConstView input_view(const Tensor& tensor) { return view_of<ConstView>(tensor, tensor.const_data_ptr()); }
 inline View output_view(const Tensor& tensor) { return view_of<View>(tensor, tensor.mutable_data_ptr()); }
 
-// IndexError for the first row whose image there is not: `index` is where it stands, "box_indices[3] is 7", of `images`.
+// IndexError for the first row whose image there is not: `index` is where it stands, "box_indices[3] is 7", of
+// `images`.
 [[noreturn]] inline void throw_bad_index(const std::string& index, const char* input, int64_t images) {
   throw std::out_of_range(index + ", but the " + input + " has N = " + std::to_string(images) +
                           ": an index must be a whole number, at least 0 and less than N.");
@@ -141,9 +142,10 @@ inline Tensor new_tensor(const Tensor& like, const Shape& shape, bool channels_l
     aoti_torch_empty_strided(4, shape.data(), strides.data(), dtype, device_type, device_index, &handle);
   }
   if (handle == nullptr) {
-    throw CannotAllocate("A result of shape " + text(shape) + " cannot be allocated" +
-                         (overflows ? ": its size in bytes does not fit 64 bits." : "; it needs " +
-                          std::to_string(bytes) + " bytes.") + " Ask for fewer boxes or a smaller crop_size.");
+    throw CannotAllocate(
+        "A result of shape " + text(shape) + " cannot be allocated" +
+        (overflows ? ": its size in bytes does not fit 64 bits." : "; it needs " + std::to_string(bytes) + " bytes.") +
+        " Ask for fewer boxes or a smaller crop_size.");
   }
   return Tensor(handle);
 }

@@ -35,8 +35,8 @@ inline Tensor new_result(const Tensor& like, const Shape& shape, bool channels_l
   return result;
 }
 
-// The kernels interpolate and sum in float32: images and crops of a half type are widened first, which is exact, and the
-// result is rounded once.
+// The kernels interpolate and sum in float32: images and crops of a half type are widened first, which is exact, and
+// the result is rounded once.
 inline Tensor widened(const Tensor& tensor) {
   return is_half(tensor) || is_integer(tensor) ? torch::stable::to(tensor, ScalarType::Float) : tensor;
 }

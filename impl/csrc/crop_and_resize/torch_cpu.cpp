@@ -39,16 +39,15 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
   const Plan plan = plan_forward(image_view, crops_view, torch::stable::get_num_threads());
   const BoxTable table =
       table_of(list, how, image_view.size, crop_height, crop_width, image_view.dtype, plan.order_bands);
-  share(plan.units, crops.numel(), [&](Units* units) {
-    forward(image_view, table, how, extrapolation_value, crops_view, plan, units);
-  });
+  share(plan.units, crops.numel(),
+        [&](Units* units) { forward(image_view, table, how, extrapolation_value, crops_view, plan, units); });
   return rounded(crops, image);
 }
 
 // `deterministic` asks for nothing here: a sum has one order on the CPU, whatever the number of threads.
 Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const Tensor& box_indices, int64_t images,
-                                  int64_t height, int64_t width, bool channels_last, int64_t method,
-                                  int64_t box_rule, bool /*deterministic*/) {
+                                  int64_t height, int64_t width, bool channels_last, int64_t method, int64_t box_rule,
+                                  bool /*deterministic*/) {
   const Tensor wide = widened(grad);
   const ConstView grad_view = input_view(wide);
   const BoxList list = box_list(boxes, box_indices, box_rule);
@@ -60,10 +59,10 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
   if (result.numel() == 0) return rounded(result, grad);
   const View result_view = output_view(result);
   const Plan plan = plan_grad_image(grad_view, result_view, torch::stable::get_num_threads());
-  const BoxTable table = table_of(list, how, result_view.size, grad_view.size[2], grad_view.size[3], grad_view.dtype,
-                                  plan.order_bands);
+  const BoxTable table =
+      table_of(list, how, result_view.size, grad_view.size[2], grad_view.size[3], grad_view.dtype, plan.order_bands);
   share(plan.units, grad.numel() + result.numel(),
-      [&](Units* units) { grad_image(grad_view, table, how, result_view, plan, units); });
+        [&](Units* units) { grad_image(grad_view, table, how, result_view, plan, units); });
   return rounded(result, grad);
 }
 
@@ -83,7 +82,7 @@ Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const
   const BoxTable table = table_of(list, Method::kBilinear, image_view.size, grad_view.size[2], grad_view.size[3],
                                   image_view.dtype, plan.order_bands);
   share(plan.units, grad.numel(),
-      [&](Units* units) { grad_boxes(grad_view, image_view, table, partial.data(), plan, units); });
+        [&](Units* units) { grad_boxes(grad_view, image_view, table, partial.data(), plan, units); });
   finish_grad_boxes(partial.data(), list, plan, result.mutable_data_ptr());
   return result;
 }

@@ -51,8 +51,8 @@ bool gathers(bool deterministic, bool channels_last) {
 }
 
 Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const Tensor& box_indices, int64_t images,
-                                  int64_t height, int64_t width, bool channels_last, int64_t method,
-                                  int64_t box_rule, bool deterministic) {
+                                  int64_t height, int64_t width, bool channels_last, int64_t method, int64_t box_rule,
+                                  bool deterministic) {
   check_one_device(grad, boxes, box_indices);
   const DeviceGuard guard(grad.get_device_index());
   const ConstView grad_view = input_view(grad);

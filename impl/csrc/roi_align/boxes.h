@@ -1,4 +1,5 @@
-// Reading a list of boxes of roi_align: the image and the level of each, and its edges. Host and device share these lines.
+// Reading a list of boxes of roi_align: the image and the level of each, and its edges. Host and device share these
+// lines.
 
 #pragma once
 

@@ -1,8 +1,9 @@
 // The interface of roi_align's kernels: plain structs and units of work, as crop_and_resize's.
 //
-// A mean over a grid of samples is separable, border rule included: out = Wy F Wx', two narrow band matrices for each box.
-// They are the same for all channels, so they are made once (roi_align/cpu/tables.h), and what a kernel does is weigh rows and then
-// columns, always in this order, whatever the layout: out[i][j] = sum over x of Wx[j][x] * (sum over y of Wy[i][y] * F[y][x]).
+// A mean over a grid of samples is separable, border rule included: out = Wy F Wx', two narrow band matrices for each
+// box. They are the same for all channels, so they are made once (roi_align/cpu/tables.h), and what a kernel does is
+// weigh rows and then columns, always in this order, whatever the layout: out[i][j] = sum over x of Wx[j][x] * (sum
+// over y of Wy[i][y] * F[y][x]).
 
 #pragma once
 

@@ -2,7 +2,8 @@
 // lines, as they share rule.h.
 //
 // A maximum is not separable: samples are worked out and taken one by one. What is asked of the samples of a bin on one
-// axis is `span` (those in reach), none(), before(), after(), and tap<Acc>(i); of a plane, at(y, x) in what is summed in.
+// axis is `span` (those in reach), none(), before(), after(), and tap<Acc>(i); of a plane, at(y, x) in what is summed
+// in.
 
 #pragma once
 

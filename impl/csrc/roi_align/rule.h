@@ -1,9 +1,9 @@
 // Where the samples of roi_align sit, what each reads, and which level of a pyramid a box is pooled from.
 //
-// These lines decide the bits. Edges become positions in torchvision's order, every operation rounded on its own, in the
-// dtype of the boxes and at least in float32; so on the CPU the samples are torchvision's to the last bit, and so is the
-// branch that is taken where the rule jumps: at -1 and L, and at an adaptive grid's whole sizes. Host and device share
-// these lines; whoever compiles them switches contraction to fused multiply-add off.
+// These lines decide the bits. Edges become positions in torchvision's order, every operation rounded on its own, in
+// the dtype of the boxes and at least in float32; so on the CPU the samples are torchvision's to the last bit, and so
+// is the branch that is taken where the rule jumps: at -1 and L, and at an adaptive grid's whole sizes. Host and device
+// share these lines; whoever compiles them switches contraction to fused multiply-add off.
 
 #pragma once
 
@@ -54,8 +54,8 @@ ROI_ALIGN_HOST_DEVICE BinAxis<T> bin_axis(T a1, T a2, T scale, const PoolRule& r
   return {start, bin, whole + (bin > static_cast<T>(whole)), stretched};
 }
 
-// The samples of a bin from one position to another, begin <= i < end: positions are monotonic, so they are neighbours. A
-// grid may have billions of samples, of which few are wanted; they are searched for, not tried.
+// The samples of a bin from one position to another, begin <= i < end: positions are monotonic, so they are neighbours.
+// A grid may have billions of samples, of which few are wanted; they are searched for, not tried.
 struct SampleSpan {
   int64_t begin, end;
 };
@@ -91,8 +91,8 @@ ROI_ALIGN_HOST_DEVICE SampleSpan samples_in_reach(const BinAxis<T>& axis, T base
   return samples_between(axis, base, T(-1), static_cast<T>(length));
 }
 
-// What a sample in reach reads: in the bands beside the image the edge pixel, and from the last pixel on that one alone.
-// A pixel whose weight is 0 is not read: what remains is then one pixel, of weight 1.
+// What a sample in reach reads: in the bands beside the image the edge pixel, and from the last pixel on that one
+// alone. A pixel whose weight is 0 is not read: what remains is then one pixel, of weight 1.
 template <typename Acc, typename T>
 ROI_ALIGN_HOST_DEVICE Tap<Acc> edge_tap(T position, int64_t length) {
   if (position <= T(0)) return {0, 0, Acc(0)};
@@ -115,8 +115,8 @@ ROI_ALIGN_HOST_DEVICE EdgeSlopes bin_slopes(const BinAxis<T>& axis, T scale_used
   return {scale * (1.0 - share), scale * share};
 }
 
-// A pyramid's levels halve from one to the next, the first of them 2^-first. A box of canonical_scale squared belongs to
-// canonical_level, one of twice the side to the level after it.
+// A pyramid's levels halve from one to the next, the first of them 2^-first. A box of canonical_scale squared belongs
+// to canonical_level, one of twice the side to the level after it.
 struct LevelRule {
   int64_t first;
   int64_t count;
@@ -124,8 +124,9 @@ struct LevelRule {
   int64_t canonical_level;
 };
 
-// The level of a box, counted from the first, or -1 if it has none: one side is inverted and the area is negative, or it
-// is NaN. In torchvision's order, its 1e-6 included; the logarithm is rounded once, as nobody's float32 one is for sure.
+// The level of a box, counted from the first, or -1 if it has none: one side is inverted and the area is negative, or
+// it is NaN. In torchvision's order, its 1e-6 included; the logarithm is rounded once, as nobody's float32 one is for
+// sure.
 template <typename T>
 ROI_ALIGN_HOST_DEVICE int64_t level_of(const LevelRule& rule, T x1, T y1, T x2, T y2) {
   if (rule.count == 1) return 0;

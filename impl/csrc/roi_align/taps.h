@@ -1,6 +1,6 @@
-// What a bin of roi_align reads on one axis: its pixels, each with the mean of its weights over the bin's samples, and how
-// those weights change when an edge moves. Host and device share these lines, as they share roi_align/rule.h: weights that
-// were merged in another order would have other bits.
+// What a bin of roi_align reads on one axis: its pixels, each with the mean of its weights over the bin's samples, and
+// how those weights change when an edge moves. Host and device share these lines, as they share roi_align/rule.h:
+// weights that were merged in another order would have other bits.
 //
 // A list is what grows by push_back and is read by its index: a vector, or a device's own in memory that it was given.
 
@@ -24,8 +24,8 @@ struct BinSlope {
   double second;
 };
 
-// The entry of a pixel among those from `begin` on, or one more for it. Neighbouring samples share pixels: positions are
-// monotonic, so a pixel that was met before is one of the last three.
+// The entry of a pixel among those from `begin` on, or one more for it. Neighbouring samples share pixels: positions
+// are monotonic, so a pixel that was met before is one of the last three.
 template <typename Entry, typename List>
 ROI_ALIGN_HOST_DEVICE Entry* entry_of(List& list, int64_t begin, int64_t pixel, const Entry& fresh) {
   const int32_t at = static_cast<int32_t>(pixel);

@@ -17,8 +17,8 @@ struct Rule {
   Pooling pooling;
 };
 
-inline Rule rule_of(const std::vector<double>& scales, int64_t height, int64_t width, int64_t sampling_ratio, bool aligned,
-             int64_t mode, int64_t first_level, double canonical_scale, int64_t canonical_level) {
+inline Rule rule_of(const std::vector<double>& scales, int64_t height, int64_t width, int64_t sampling_ratio,
+                    bool aligned, int64_t mode, int64_t first_level, double canonical_scale, int64_t canonical_level) {
   check(height > 0 && width > 0, "the output size is positive");
   check(!scales.empty(), "there is at least one level");
   check(mode == 0 || mode == 1, "the mode is 0 or 1");
@@ -67,8 +67,8 @@ inline void check_levels(const std::vector<Tensor>& given, const std::vector<dou
 }
 
 inline void check_grad(const Tensor& grad, const Rule& rule, const RoiList& rois, int64_t channels) {
-  check(grad.dim() == 4 && grad.size(0) == rois.count && grad.size(1) == channels &&
-            grad.size(2) == rule.pool.height && grad.size(3) == rule.pool.width,
+  check(grad.dim() == 4 && grad.size(0) == rois.count && grad.size(1) == channels && grad.size(2) == rule.pool.height &&
+            grad.size(3) == rule.pool.width,
         "the gradient has the shape of the output");
 }
 

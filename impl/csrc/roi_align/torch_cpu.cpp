@@ -1,7 +1,7 @@
 // roi_align's operators: their schemas, and their implementation on the CPU.
 //
-// All of them take the levels of a pyramid; a single map is a pyramid of one level. What they share of their arguments is
-// the rule: a scale for each level, how many samples a bin has and where, and which level a box belongs to.
+// All of them take the levels of a pyramid; a single map is a pyramid of one level. What they share of their arguments
+// is the rule: a scale for each level, how many samples a bin has and where, and which level a box belongs to.
 
 #include <torch/csrc/stable/ops.h>
 
@@ -44,7 +44,8 @@ Features features_of(const std::vector<Tensor>& given, const std::vector<double>
 // A dense upstream gradient in the layout of the maps.
 Tensor dense_grad(const Tensor& grad, const Rule& rule, const RoiList& rois, int64_t channels, bool channels_last) {
   check_grad(grad, rule, rois, channels);
-  return torch::stable::contiguous(widened(grad), channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
+  return torch::stable::contiguous(widened(grad),
+                                   channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
 }
 
 RoiJob job_of(const std::vector<Level>& levels, const Rule& rule, DType dtype, int64_t images, int64_t channels,
@@ -100,18 +101,17 @@ Tensor pool_largest(const Features& values, const Features& features, const RoiL
   const View crops_view = output_view(crops);
   const std::vector<ConstView> pooled = views_of(values);
   with_tables(rois, rule, false, job, [&](const RoiJob& made) {
-    run(rois.count, 16 * crops.numel(), [&](int64_t begin, int64_t end) {
-      roi_max_forward(made, rois, rule.level, pooled, crops_view, begin, end);
-    });
+    run(rois.count, 16 * crops.numel(),
+        [&](int64_t begin, int64_t end) { roi_max_forward(made, rois, rule.level, pooled, crops_view, begin, end); });
   });
   return rounded(crops, like);
 }
 
 Tensor roi_align(const std::vector<Tensor>& given, const Tensor& boxes, const std::vector<double>& scales,
-                 int64_t height, int64_t width, int64_t sampling_ratio, bool aligned, int64_t mode,
-                 int64_t first_level, double canonical_scale, int64_t canonical_level, bool validate) {
-  const Rule rule = rule_of(scales, height, width, sampling_ratio, aligned, mode, first_level, canonical_scale,
-                            canonical_level);
+                 int64_t height, int64_t width, int64_t sampling_ratio, bool aligned, int64_t mode, int64_t first_level,
+                 double canonical_scale, int64_t canonical_level, bool validate) {
+  const Rule rule =
+      rule_of(scales, height, width, sampling_ratio, aligned, mode, first_level, canonical_scale, canonical_level);
   check(!given.empty(), "there is at least one level");
   const Features features = features_of(given, scales, channels_innermost(given[0]));
   const ConstView& first = features.levels[0].map;
@@ -139,7 +139,8 @@ Tensor roi_align_at_largest(const std::vector<Tensor>& values, const std::vector
                             first_level, canonical_scale, canonical_level);
   check(!given.empty(), "there is at least one level");
   const bool channels_last = channels_innermost(given[0]);
-  const Features features = features_of(given, scales, channels_last), pooled = features_of(values, scales, channels_last);
+  const Features features = features_of(given, scales, channels_last),
+                 pooled = features_of(values, scales, channels_last);
   check(values[0].scalar_type() == (is_integer(given[0]) ? ScalarType::Float : given[0].scalar_type()),
         "values have the dtype of the output");
   for (size_t k = 0; k < values.size(); ++k) {
@@ -237,8 +238,7 @@ Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& given
   Tensor result = torch::stable::new_empty(boxes, {rois.count, 5});
   std::vector<double> sums(static_cast<size_t>(4 * rois.count), 0.0);
   if (dense.numel() > 0) {
-    const RoiJob job =
-        job_of(features.levels, rule, first.dtype, first.size[0], first.size[1], features.channels_last);
+    const RoiJob job = job_of(features.levels, rule, first.dtype, first.size[0], first.size[1], features.channels_last);
     const ConstView grad_view = input_view(dense);
     with_tables(rois, rule, true, job, [&](const RoiJob& made) {
       if (rule.pooling == Pooling::kMaximum) {
@@ -269,12 +269,12 @@ Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& given
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(roi_align, m) {
-  m.def(
-      "roi_align(Tensor[] features, Tensor boxes, float[] scales, SymInt height, SymInt width, " ROI_ALIGN_RULE
-      ", bool validate) -> Tensor");
+  m.def("roi_align(Tensor[] features, Tensor boxes, float[] scales, SymInt height, SymInt width, " ROI_ALIGN_RULE
+        ", bool validate) -> Tensor");
   m.def(
       "roi_align_at_largest(Tensor[] values, Tensor[] features, Tensor boxes, float[] scales, SymInt height, SymInt "
-      "width, int sampling_ratio, bool aligned, int first_level, float canonical_scale, int canonical_level) -> Tensor");
+      "width, int sampling_ratio, bool aligned, int first_level, float canonical_scale, int canonical_level) -> "
+      "Tensor");
   m.def(
       "roi_align_grad_features(Tensor grad, Tensor[] features, Tensor boxes, SymInt[] sizes, bool channels_last, "
       "float[] scales, " ROI_ALIGN_RULE ") -> Tensor[]");

@@ -1,5 +1,5 @@
-// roi_align's operators on CUDA: the schemas are roi_align/torch_cpu.cpp's. Nothing waits for the device: a box whose index names no
-// image is the kernels' to notice, who alone read the boxes.
+// roi_align's operators on CUDA: the schemas are roi_align/torch_cpu.cpp's. Nothing waits for the device: a box whose
+// index names no image is the kernels' to notice, who alone read the boxes.
 
 #include <algorithm>
 #include <string>
@@ -43,18 +43,17 @@ cuda::Pools pools_of(const Tensor& boxes, const Rule& rule, const std::vector<do
 }
 
 Tensor new_crops(const Levels& levels, const cuda::Pools& pools) {
-  return new_tensor(levels.floats[0],
-                    {pools.rois.count, levels.floats[0].size(1), pools.rule.height, pools.rule.width},
+  return new_tensor(levels.floats[0], {pools.rois.count, levels.floats[0].size(1), pools.rule.height, pools.rule.width},
                     levels.channels_last);
 }
 
 Tensor roi_align(const std::vector<Tensor>& given, const Tensor& boxes, const std::vector<double>& scales,
-                 int64_t height, int64_t width, int64_t sampling_ratio, bool aligned, int64_t mode,
-                 int64_t first_level, double canonical_scale, int64_t canonical_level, bool validate) {
+                 int64_t height, int64_t width, int64_t sampling_ratio, bool aligned, int64_t mode, int64_t first_level,
+                 double canonical_scale, int64_t canonical_level, bool validate) {
   check_device_of_all(given, boxes);
   const DeviceGuard guard(boxes.get_device_index());
-  const Rule rule = rule_of(scales, height, width, sampling_ratio, aligned, mode, first_level, canonical_scale,
-                            canonical_level);
+  const Rule rule =
+      rule_of(scales, height, width, sampling_ratio, aligned, mode, first_level, canonical_scale, canonical_level);
   const cuda::Pools pools = pools_of(boxes, rule, scales);
   const Levels levels = levels_of(given, scales);
   if (validate) {

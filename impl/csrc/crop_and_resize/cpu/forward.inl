@@ -1,9 +1,9 @@
 // crop_and_resize, forward, on the CPU.
 //
-// The loop that matters is `interpolate_channels`: one sample, all channels of its pixels. Images with channels innermost
-// come to it as they are, planes come to it turned (lanes.inl); where a few samples are taken from a large map, turning
-// it would cost more than it saves, and `crop_planes` reads them where they lie. All interpolate in TensorFlow's order,
-// each step rounded.
+// The loop that matters is `interpolate_channels`: one sample, all channels of its pixels. Images with channels
+// innermost come to it as they are, planes come to it turned (lanes.inl); where a few samples are taken from a large
+// map, turning it would cost more than it saves, and `crop_planes` reads them where they lie. All interpolate in
+// TensorFlow's order, each step rounded.
 
 template <typename Value, typename Weight>
 Value interpolate(const Value& top_left, const Value& top_right, const Value& bottom_left, const Value& bottom_right,
@@ -63,8 +63,8 @@ ROI_ALIGN_INLINE void crop_pixels(const Pixels<const T>& image, const BoxTaps<T>
   }
 }
 
-// Rows of an image, interpolated between columns. Neighbouring rows of a crop share them: what is the lower row of one is
-// often the upper row of the next, and where an image is enlarged many crop rows lie between the same two.
+// Rows of an image, interpolated between columns. Neighbouring rows of a crop share them: what is the lower row of one
+// is often the upper row of the next, and where an image is enlarged many crop rows lie between the same two.
 template <typename T>
 struct ColumnRows {
   std::vector<T> data;
@@ -98,8 +98,8 @@ struct ColumnRows {
 // One box's crop of a plane, or of all channels of an image that has few: a row of it is one run of samples, too short
 // across the channels for vectors but not across the row. Inlined, so that a constant number of channels stays one.
 template <Method method, typename T>
-ROI_ALIGN_INLINE void crop_rows(const Pixels<const T>& image, int64_t channels, const BoxTaps<T>& taps,
-                                T extrapolation, T* out, int64_t crop_height, int64_t crop_width, ColumnRows<T>& rows) {
+ROI_ALIGN_INLINE void crop_rows(const Pixels<const T>& image, int64_t channels, const BoxTaps<T>& taps, T extrapolation,
+                                T* out, int64_t crop_height, int64_t crop_width, ColumnRows<T>& rows) {
   const int64_t begin = taps.x.begin * channels, end = taps.x.end * channels, width = crop_width * channels;
   rows.forget();
   for (int64_t y = 0; y < crop_height; ++y, out += width) {
@@ -157,9 +157,8 @@ void forward_channels(const ConstView& image, const BoxTable& boxes, T extrapola
     for (int64_t position = part.begin; position < part.end; ++position) {
       const int64_t row = boxes.row_at(position);
       const BoxTaps<T> taps = boxes.taps<T>(row);
-      const Pixels<const T> pixels{
-          static_cast<const T*>(image.data) + boxes.span(row).image * image.stride[0] + first, image.stride[2],
-          image.stride[3]};
+      const Pixels<const T> pixels{static_cast<const T*>(image.data) + boxes.span(row).image * image.stride[0] + first,
+                                   image.stride[2], image.stride[3]};
       const Pixels<T> crop{static_cast<T*>(crops.data) + row * crops.stride[0] + first * crops.stride[1],
                            crops.stride[2], crops.stride[3]};
       if (few) {

@@ -1,10 +1,10 @@
 // The gradient of the boxes on the CPU: how the crop changes when an edge moves.
 //
 // The derivative of the bilinear formula with respect to the sample position, times how far each edge moves the sample.
-// (The nearest method is flat between its jumps; like TensorFlow's, its box gradient is the bilinear one.) All samples of
-// a row are moved alike by the y edges, and all of a column by the x edges: slopes are summed along rows and columns in
-// the accumulate type, channel by channel, and from there on in double, kBlock channels at a time. That is one order on
-// every path, so that layouts give the same bits.
+// (The nearest method is flat between its jumps; like TensorFlow's, its box gradient is the bilinear one.) All samples
+// of a row are moved alike by the y edges, and all of a column by the x edges: slopes are summed along rows and columns
+// in the accumulate type, channel by channel, and from there on in double, kBlock channels at a time. That is one order
+// on every path, so that layouts give the same bits.
 
 // Blocks of channels that are summed side by side, each in sums of its own: a sample's taps serve all of them.
 constexpr int64_t kSideBySide = 4;

@@ -26,7 +26,8 @@ void add_channels(T* pixel, const T* grad, int64_t channels) {
   for (int64_t c = 0; c < channels; ++c) pixel[c] += grad[c];
 }
 
-// Rows y_begin to y_end of one box's upstream gradient, all inside. Inlined, so that a constant number of channels stays one.
+// Rows y_begin to y_end of one box's upstream gradient, all inside. Inlined, so that a constant number of channels
+// stays one.
 template <Method method, typename T>
 ROI_ALIGN_INLINE void scatter_pixels(const Pixels<const T>& grad, const BoxTaps<T>& taps, int64_t y_begin,
                                      int64_t y_end, const Pixels<T>& image, const Tile& tile, int64_t channels) {
@@ -99,8 +100,8 @@ void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& tap
   }
 }
 
-// The two pixels of a row that a sample adds to, held in registers while samples keep adding to them. Without that every
-// addition would wait for the store of the one before.
+// The two pixels of a row that a sample adds to, held in registers while samples keep adding to them. Without that
+// every addition would wait for the store of the one before.
 template <typename T>
 struct HeldPixels {
   typename Cell<T>::Vector left, right;
@@ -181,8 +182,7 @@ template <Method method, typename T>
 void scatter_planes(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& taps, const View& image,
                     const Tile& tile) {
   for (int64_t c = tile.channel_begin; c < tile.channel_end; ++c) {
-    const T* grad =
-        static_cast<const T*>(grad_crops.data) + row * grad_crops.stride[0] + c * grad_crops.stride[1];
+    const T* grad = static_cast<const T*>(grad_crops.data) + row * grad_crops.stride[0] + c * grad_crops.stride[1];
     T* plane = static_cast<T*>(image.data) + tile.n * image.stride[0] + c * image.stride[1];
     for (int64_t y = taps.y.begin; y < taps.y.end; ++y) {
       const Tap<T>& ty = taps.y[y];

@@ -1,4 +1,5 @@
-// What the gradient of the boxes sums up, and in which order: a sample's slopes, and those of a row, a column and a box.
+// What the gradient of the boxes sums up, and in which order: a sample's slopes, and those of a row, a column and a
+// box.
 
 // d(interpolated)/d(position) * upstream, for one channel or a vector of them. At an integer position both pixels are
 // one and the slope there is 0.

@@ -1,9 +1,9 @@
 // Where the boxes of a call sample, worked out once and read by every unit of work.
 //
-// A unit is a block of channels or a band of rows, so many units read the same box, and working out its taps again would
-// cost a tenth of what is done with them. The table also tells in which order to take the boxes: those of an image
-// together, and of those, where the order is free, the ones that start in the same rows, so that they find each other's
-// pixels in a cache.
+// A unit is a block of channels or a band of rows, so many units read the same box, and working out its taps again
+// would cost a tenth of what is done with them. The table also tells in which order to take the boxes: those of an
+// image together, and of those, where the order is free, the ones that start in the same rows, so that they find each
+// other's pixels in a cache.
 
 #pragma once
 

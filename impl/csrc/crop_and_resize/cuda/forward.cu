@@ -64,8 +64,8 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void forward(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value,
-             const View& crops, cudaStream_t stream) {
+void forward(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value, const View& crops,
+             cudaStream_t stream) {
   const int64_t samples = crops.size[0] * crops.size[2] * crops.size[3], channels = crops.size[1];
   with_image_type(image.dtype, [&](auto type) {
     using T = decltype(type);

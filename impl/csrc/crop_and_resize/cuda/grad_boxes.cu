@@ -23,8 +23,8 @@ int64_t parts_of(const ConstView& grad_crops) {
   return parts < samples_of(grad_crops) ? parts : samples_of(grad_crops);
 }
 
-// The threads of a block laid over the samples of one box. In planes, as many samples as the box has, in whole warps; the
-// threads left share the channels.
+// The threads of a block laid over the samples of one box. In planes, as many samples as the box has, in whole warps;
+// the threads left share the channels.
 Walk plan_box(const ConstView& grad_crops, int vector, bool channels_fast) {
   const int64_t samples = samples_of(grad_crops);
   Walk walk = plan_walk(samples, grad_crops.size[1], vector, channels_fast);
@@ -59,8 +59,8 @@ __device__ __forceinline__ void sum_channels(const T* crop, int64_t crop_stride,
 }
 
 template <typename T, int count>
-__global__ void __launch_bounds__(kThreads) grad_boxes_kernel(ConstView grad_crops, ConstView image, BoxList boxes,
-                                                              int64_t parts, Walk walk, Edges* partial) {
+__global__ void __launch_bounds__(kThreads)
+    grad_boxes_kernel(ConstView grad_crops, ConstView image, BoxList boxes, int64_t parts, Walk walk, Edges* partial) {
   using Acc = Accumulate<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
   Edges* const of_warp = reinterpret_cast<Edges*>(shared_memory);

@@ -22,8 +22,7 @@ __device__ __forceinline__ void add(double* pixel, const Vector<double, 2>& valu
 
 __device__ __forceinline__ void add(float* pixel, const Vector<float, 4>& value) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-  atomicAdd(reinterpret_cast<float4*>(pixel),
-            make_float4(value.lane[0], value.lane[1], value.lane[2], value.lane[3]));
+  atomicAdd(reinterpret_cast<float4*>(pixel), make_float4(value.lane[0], value.lane[1], value.lane[2], value.lane[3]));
 #else
 #pragma unroll
   for (int i = 0; i < 4; ++i) atomicAdd(pixel + i, value.lane[i]);

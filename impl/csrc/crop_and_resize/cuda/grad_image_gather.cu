@@ -1,10 +1,10 @@
 // The gradient of the image on CUDA in a fixed order: each tile of it gathers what the boxes send there.
 //
-// A block owns a few tiles of 32 channels, held in shared memory, a warp a tile and a lane a channel. It lists the boxes
-// that reach its tiles, in their order; every warp then goes through them, sample by sample, row by row, and adds to its
-// four pixels in the CPU's order. So each pixel's sum is taken in the order box, y, x, top-left, top-right, bottom-left,
-// bottom-right, whatever the cut, and has the CPU's bits. The gradient is written once, zeros included; there are no
-// atomics, and no memory is needed beside it but where each box reaches.
+// A block owns a few tiles of 32 channels, held in shared memory, a warp a tile and a lane a channel. It lists the
+// boxes that reach its tiles, in their order; every warp then goes through them, sample by sample, row by row, and adds
+// to its four pixels in the CPU's order. So each pixel's sum is taken in the order box, y, x, top-left, top-right,
+// bottom-left, bottom-right, whatever the cut, and has the CPU's bits. The gradient is written once, zeros included;
+// there are no atomics, and no memory is needed beside it but where each box reaches.
 
 #include "crop_and_resize/cuda/kernels.h"
 #include "crop_and_resize/cuda/reach.h"
@@ -50,9 +50,9 @@ struct Shared {
   int32_t found[kLooks * kWarps];
 };
 
-// Lists, in their order, the boxes from `begin` on that reach tiles [left, right] of a row of tiles; how many there are.
-// Every thread looks at kLooks boxes; a box's place is the number found before it. The first barrier also keeps the list
-// before this one until every warp is through with it.
+// Lists, in their order, the boxes from `begin` on that reach tiles [left, right] of a row of tiles; how many there
+// are. Every thread looks at kLooks boxes; a box's place is the number found before it. The first barrier also keeps
+// the list before this one until every warp is through with it.
 template <typename Acc>
 __device__ __forceinline__ int list_boxes(Shared<Acc>& shared, const Reach* reach, int64_t begin, int64_t count,
                                           int64_t image, int64_t row, int64_t left, int64_t right) {
@@ -156,8 +156,8 @@ __device__ __forceinline__ void gather_box(const ConstView& grad_crops, const T*
   int64_t looked_at = -1;
   for (int64_t first_y = 0; first_y < crop_height; first_y += kWarp) {
     TileTap<Acc> tap_y = {-1, -1, Acc(0)};
-    unsigned rows = __ballot_sync(kAllLanes, tile_tap(axes.y, wide, first_y + lane, crop_height, method,
-                                                      image.size[2], work.top, kTileHeight<Acc>, tap_y));
+    unsigned rows = __ballot_sync(kAllLanes, tile_tap(axes.y, wide, first_y + lane, crop_height, method, image.size[2],
+                                                      work.top, kTileHeight<Acc>, tap_y));
     for (; rows != 0; rows &= rows - 1) {
       const int lane_y = __ffs(static_cast<int>(rows)) - 1;
       const TileTap<Acc> y = from_lane(tap_y, lane_y);
@@ -219,8 +219,12 @@ __global__ void __launch_bounds__(kGatherThreads, 5)
     const int64_t left = int64_t{tile % cut.tiles_wide} * tile_warps;
     const int64_t first_channel = (int64_t{part} * cut.channel_warps + warp % cut.channel_warps) * kWarp;
     const int64_t channels = image.size[1] - first_channel;
-    const Work<Acc> work = {row * kTileHeight<Acc>, (left + warp / cut.channel_warps) * kTileWidth, first_channel,
-                            static_cast<int>(channels < kWarp ? channels : kWarp), lane, shared.sums[warp],
+    const Work<Acc> work = {row * kTileHeight<Acc>,
+                            (left + warp / cut.channel_warps) * kTileWidth,
+                            first_channel,
+                            static_cast<int>(channels < kWarp ? channels : kWarp),
+                            lane,
+                            shared.sums[warp],
                             shared.staged[warp]};
     const bool mine = work.left < image.size[3] && channels > 0;
     const T* const crops = static_cast<const T*>(grad_crops.data) + first_channel * grad_crops.stride[1];

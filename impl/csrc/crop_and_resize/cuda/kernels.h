@@ -16,16 +16,16 @@ namespace roi_align {
 namespace cuda {
 
 // Crops (M,C,h,w); the bits are the CPU's.
-void forward(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value,
-             const View& crops, cudaStream_t stream);
+void forward(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value, const View& crops,
+             cudaStream_t stream);
 
-// The gradient of the image in no fixed order: every sample adds to its pixels by atomics. `sums` is an image of zeros in
-// the type that is summed in, float32, or float64 for crops of float64; for halves the caller rounds it afterwards.
+// The gradient of the image in no fixed order: every sample adds to its pixels by atomics. `sums` is an image of zeros
+// in the type that is summed in, float32, or float64 for crops of float64; for halves the caller rounds it afterwards.
 void grad_image_atomic(const ConstView& grad_crops, const BoxList& boxes, Method method, const View& sums,
                        cudaStream_t stream);
 
-// The gradient of the image in the CPU's order, to the same bits: every tile of it gathers from the boxes that reach it,
-// in the order of the boxes, and is written once. `scratch` is memory for where each box reaches.
+// The gradient of the image in the CPU's order, to the same bits: every tile of it gathers from the boxes that reach
+// it, in the order of the boxes, and is written once. `scratch` is memory for where each box reaches.
 int64_t grad_image_gather_scratch(int64_t boxes);
 void grad_image_gather(const ConstView& grad_crops, const BoxList& boxes, Method method, const View& grad_image,
                        void* scratch, cudaStream_t stream);

@@ -17,14 +17,14 @@ namespace cuda {
 constexpr int kSteps = 16;
 
 struct Walk {
-  int64_t samples;         // of all boxes: M * h * w
-  int64_t channels;        // of the image
-  int64_t channel_tile;    // that a block walks over
+  int64_t samples;       // of all boxes: M * h * w
+  int64_t channels;      // of the image
+  int64_t channel_tile;  // that a block walks over
   int64_t channel_tiles;
-  int64_t units;           // blocks' worth of work
-  int slots;               // samples that a block takes, slots * groups threads
-  int groups;              // threads that share a sample
-  bool channels_fast;      // neighbouring threads take neighbouring channels, not samples
+  int64_t units;       // blocks' worth of work
+  int slots;           // samples that a block takes, slots * groups threads
+  int groups;          // threads that share a sample
+  bool channels_fast;  // neighbouring threads take neighbouring channels, not samples
 };
 
 inline Walk plan_walk(int64_t samples, int64_t channels, int vector, bool channels_fast) {
@@ -72,8 +72,7 @@ struct Site {
 
 // The tap of sample i on an axis; false if it is outside.
 template <typename Acc, typename T>
-__device__ __forceinline__ bool find_tap(const Axis<T>& axis, int64_t i, Method method, int64_t length,
-                                         Tap<Acc>& tap) {
+__device__ __forceinline__ bool find_tap(const Axis<T>& axis, int64_t i, Method method, int64_t length, Tap<Acc>& tap) {
   const T position = axis.position(i);
   if (!inside(position, length)) return false;
   tap = make_tap<Acc>(method, position, length);
@@ -125,8 +124,7 @@ __device__ __forceinline__ Site<Acc> site_of(const Image& image, const BoxList& 
 // The first channel of a crop at a site.
 template <typename T, typename Acc, typename Crops>
 __device__ __forceinline__ T* crop_at(const Crops& crops, const Site<Acc>& site) {
-  return static_cast<T*>(crops.data) + site.row * crops.stride[0] + site.y * crops.stride[2] +
-         site.x * crops.stride[3];
+  return static_cast<T*>(crops.data) + site.row * crops.stride[0] + site.y * crops.stride[2] + site.x * crops.stride[3];
 }
 
 }  // namespace cuda

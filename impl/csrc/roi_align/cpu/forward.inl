@@ -1,9 +1,9 @@
 // roi_align's mean, forward, on the CPU.
 //
-// Rows first: for each bin of y the rows that it reads are weighed and added up, along runs of columns. Then columns: what
-// came of 16 bins (of y, of as many channels as it takes) is turned, so that the bins lie in the lanes of a vector and the
-// weights of x, which they share, are single numbers. Where channels lie innermost and are many they are the lanes as they
-// are, and nothing is turned. Each output is the same sum in the same order either way.
+// Rows first: for each bin of y the rows that it reads are weighed and added up, along runs of columns. Then columns:
+// what came of 16 bins (of y, of as many channels as it takes) is turned, so that the bins lie in the lanes of a vector
+// and the weights of x, which they share, are single numbers. Where channels lie innermost and are many they are the
+// lanes as they are, and nothing is turned. Each output is the same sum in the same order either way.
 
 // A vector of four, for what is left of a run: runs are multiples of four wherever the map is wide enough.
 template <typename T>
@@ -29,7 +29,8 @@ ROI_ALIGN_INLINE void weigh(const BinTap<T>* begin, const BinTap<T>* end, const 
   const auto sum = [&](auto lanes, int64_t i) {
     typedef decltype(lanes) L;
     auto total = begin->weight * L::load(from + begin->at * stride + i);
-    for (const BinTap<T>* tap = begin + 1; tap < end; ++tap) total += tap->weight * L::load(from + tap->at * stride + i);
+    for (const BinTap<T>* tap = begin + 1; tap < end; ++tap)
+      total += tap->weight * L::load(from + tap->at * stride + i);
     L::store(to + i, total);
   };
   int64_t i = 0;
@@ -48,7 +49,7 @@ ROI_ALIGN_INLINE void weigh(const BinTap<T>* begin, const BinTap<T>* end, const 
 template <typename T>
 ROI_ALIGN_INLINE void weigh_rows(const RoiTable<T>& box, int64_t bin, const T* plane, int64_t row_stride, int64_t inner,
                                  T* to) {
-  const BinTap<T> *begin = box.y.begin(bin), *end = box.y.end(bin);
+  const BinTap<T>*begin = box.y.begin(bin), *end = box.y.end(bin);
   for (const Run* run = box.runs; run < box.runs + box.run_count; ++run) {
     weigh(begin, end, plane + run->first * inner, row_stride, run->count * inner, to + run->at * inner);
   }
@@ -135,8 +136,8 @@ void forward_rows(const RoiJob& job, const RoiTables<T>& tables, T* crops, const
                   RowScratch<T>& scratch) {
   const int64_t height = job.rule.height, line = job.rule.width * job.inner, channels = job.channels / job.inner;
   const int64_t crop = channels * height * line, whole = unit.channels * height * line;
-  const bool stream = large && whole_lines(crops, crop) && whole_lines(crops, whole) &&
-                      whole_lines(crops, unit.first * height * line);
+  const bool stream =
+      large && whole_lines(crops, crop) && whole_lines(crops, whole) && whole_lines(crops, unit.first * height * line);
   T* const planes = stream ? scratch.planes_of(whole) : nullptr;
   for (int64_t k = unit.begin; k < unit.end; ++k) {
     const RoiTable<T>& box = tables.boxes[static_cast<size_t>(k)];
@@ -169,9 +170,9 @@ ROI_ALIGN_INLINE void pool_pixels(const RoiTable<T>& box, const PoolRule& rule, 
     const int64_t last = std::min(rule.height, first + together);
     for (int64_t i = first; i < last; ++i) {
       for (const Run* run = box.runs; run < box.runs + box.run_count; ++run) {
-        weigh_groups<G, false>(box.y.begin(i), box.y.end(i), Steps<const T>{pixels.at(0, run->first), pixels.pixel_stride},
-                               pixels.row_stride, run->count,
-                               Steps<T>{columns + (i - first) * width + run->at * kCount, kCount});
+        weigh_groups<G, false>(box.y.begin(i), box.y.end(i),
+                               Steps<const T>{pixels.at(0, run->first), pixels.pixel_stride}, pixels.row_stride,
+                               run->count, Steps<T>{columns + (i - first) * width + run->at * kCount, kCount});
       }
     }
     for (int64_t j = 0; j < rule.width; ++j) {
@@ -224,8 +225,7 @@ template <typename T>
 void roi_forward_of(const RoiJob& job, T* crops, const RoiUnits& work, Units* units) {
   const RoiTables<T>& tables = *static_cast<const RoiTables<T>*>(job.tables);
   // A large result goes past the caches where it is written in whole lines (Lanes::stream).
-  const int64_t values =
-      static_cast<int64_t>(tables.boxes.size()) * job.channels * job.rule.height * job.rule.width;
+  const int64_t values = static_cast<int64_t>(tables.boxes.size()) * job.channels * job.rule.height * job.rule.width;
   const bool large = values * static_cast<int64_t>(sizeof(T)) >= kStreamBytes;
   RowScratch<T> rows(job, tables);
   PixelScratch<T> scratch;

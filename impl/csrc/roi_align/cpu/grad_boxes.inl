@@ -1,7 +1,7 @@
 // The gradient of roi_align's mean in its boxes.
 //
-// An edge moves samples, and a sample that moves changes the weights of the pixels that it lies between. So the gradient
-// is the forward again, with the slopes of the weights in the place of the weights of one axis:
+// An edge moves samples, and a sample that moves changes the weights of the pixels that it lies between. So the
+// gradient is the forward again, with the slopes of the weights in the place of the weights of one axis:
 //   d y = sum of slope[y] * (sum over x of F[y][x] * G[x]),  G the upstream gradient spread over the columns,
 //   d x = sum of slope[x] * (sum over y of V[x] * g),        V the rows as the forward weighed them.
 // Channels are the lanes, kBlock of them whatever the layout and the instruction set, and each lane sums alone: over
@@ -88,10 +88,9 @@ void grad_one_box(const RoiTable<T>& box, const PoolRule& rule, const BoxPixels<
         y.add(*slope, lanes);
       }
       for (const Run* run = from.runs; run < from.runs + from.run_count; ++run) {
-        weigh_groups<G, false>(box.y.begin(i), box.y.end(i),
-                               Steps<const T>{from.pixels.at(0, run->first), from.pixels.pixel_stride},
-                               from.pixels.row_stride, run->count,
-                               Steps<T>{weighed + (i - first) * line + run->at * kBlock, kBlock});
+        weigh_groups<G, false>(
+            box.y.begin(i), box.y.end(i), Steps<const T>{from.pixels.at(0, run->first), from.pixels.pixel_stride},
+            from.pixels.row_stride, run->count, Steps<T>{weighed + (i - first) * line + run->at * kBlock, kBlock});
       }
     }
     for (int64_t j = 0; j < width; ++j) {

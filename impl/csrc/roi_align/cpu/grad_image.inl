@@ -1,7 +1,7 @@
 // The gradient of roi_align's mean in its maps: the forward's two steps, transposed and in the other order.
 //
-// A unit owns the planes that it adds to, so there are no atomics, and a sum has the order of the boxes, their bins of y
-// and the taps of those, whatever the cut: the bits do not depend on the number of threads, nor on the layout.
+// A unit owns the planes that it adds to, so there are no atomics, and a sum has the order of the boxes, their bins of
+// y and the taps of those, whatever the cut: the bits do not depend on the number of threads, nor on the layout.
 
 // from[at * stride + i] is added to: += weight * values[i], for every tap.
 template <typename T>

@@ -1,5 +1,5 @@
-// What roi_align's kernels are given, and how their work is cut: into units that own what they write, each a part of the
-// boxes of one map in a block of channels.
+// What roi_align's kernels are given, and how their work is cut: into units that own what they write, each a part of
+// the boxes of one map in a block of channels.
 
 #pragma once
 
@@ -26,8 +26,8 @@ struct RoiJob {
   int64_t inner;  // otherwise: the channels that lie next to each other in a row
 };
 
-// Channels first <= c < first + channels (on kRows of `inner` channels each) of the boxes begin <= k < end as the tables
-// order them, which are of one map: image `map % images` of level `map / images`.
+// Channels first <= c < first + channels (on kRows of `inner` channels each) of the boxes begin <= k < end as the
+// tables order them, which are of one map: image `map % images` of level `map / images`.
 struct RoiUnit {
   int64_t map, first, channels, begin, end;
 };
@@ -52,9 +52,9 @@ int64_t roi_grad_boxes_blocks(const RoiJob& job);
 RoiUnits cut_roi_grad_boxes(const RoiJob& job, int64_t threads);
 void roi_grad_boxes(const RoiJob& job, const void* grad, double* partial, const RoiUnits& work, Units* units);
 
-// The same three for the maximum, which is not separable: sample by sample, on planes of any strides. The maps are those
-// that say which sample is the largest; `values`, of the same shapes, are what is pooled: for the forward itself the same
-// maps. A unit is as above, of roi_max_grad_maps one plane.
+// The same three for the maximum, which is not separable: sample by sample, on planes of any strides. The maps are
+// those that say which sample is the largest; `values`, of the same shapes, are what is pooled: for the forward itself
+// the same maps. A unit is as above, of roi_max_grad_maps one plane.
 void roi_max_forward(const RoiJob& job, const RoiList& rois, const LevelRule& level_rule,
                      const std::vector<ConstView>& values, const View& crops, int64_t begin, int64_t end);
 void roi_max_grad_maps(const RoiJob& job, const RoiList& rois, const LevelRule& level_rule, const ConstView& grad,

@@ -1,6 +1,7 @@
 // roi_align's maximum on the CPU: the largest of a bin's samples (largest.h).
 //
-// Samples are taken one by one, as every other library takes them. Which of them is the largest is found again for the gradients: an index for every output would be as large as the output.
+// Samples are taken one by one, as every other library takes them. Which of them is the largest is found again for the
+// gradients: an index for every output would be as large as the output.
 
 #include <algorithm>
 #include <vector>
@@ -93,8 +94,8 @@ const RoiTables<Acc>& tables_of(const RoiJob& job) {
 
 template <typename Acc, typename AnyView>
 Acc& crop_at(const AnyView& crops, int64_t row, int64_t c, int64_t i, int64_t j) {
-  return static_cast<Acc*>(crops.data)[row * crops.stride[0] + c * crops.stride[1] + i * crops.stride[2] +
-                                       j * crops.stride[3]];
+  return static_cast<Acc*>(
+      crops.data)[row * crops.stride[0] + c * crops.stride[1] + i * crops.stride[2] + j * crops.stride[3]];
 }
 
 // What differs from one pooling to the next, for the two types of edges and the two of pixels.
@@ -209,10 +210,12 @@ struct GradBoxes {
     // A sample moved by one pixel goes from what the lower one alone would give to what the upper one would.
     const auto slope = [&](const Tap<Acc>& low_y, const Tap<Acc>& high_y, const Tap<Acc>& low_x,
                            const Tap<Acc>& high_x) {
-      return static_cast<double>(g) * static_cast<double>(sample_at<Acc>(plane, high_y, high_x) - sample_at<Acc>(plane, low_y, low_x));
+      return static_cast<double>(g) *
+             static_cast<double>(sample_at<Acc>(plane, high_y, high_x) - sample_at<Acc>(plane, low_y, low_x));
     };
     const auto only = [](int64_t pixel) { return Tap<Acc>{pixel, pixel, Acc(0)}; };
-    // Whether a sample lies between two pixels is known of the position itself: a weight may have been rounded to 0 or 1.
+    // Whether a sample lies between two pixels is known of the position itself: a weight may have been rounded to 0
+    // or 1.
     const auto between = [](const BinAxis<T>& axis, int64_t bin, int64_t sample_index, int64_t length) {
       return edge_tap<T>(axis.position(axis.base(bin), sample_index), length);
     };

@@ -63,11 +63,12 @@ RoiUnits cut_boxes(const RoiJob& job, int64_t threads, bool all_channels) {
     const RoiPath path = maps.paths[static_cast<size_t>(map)];
     const int64_t channels = all_channels ? job.channels : job.channels / job.inner;
     const bool turned = path == RoiPath::kTurned;
-    const int64_t block = turned                                        ? kBlock
+    const int64_t block = turned                                     ? kBlock
                           : path == RoiPath::kPixels || all_channels ? channels
-                                                                        : planes_together(job, map);
+                                                                     : planes_together(job, map);
     const int64_t share = turned ? threads : divide_up(wanted * count, boxes);
-    cut_map(maps, map, channels, block, std::max<int64_t>(1, std::min(count, share / divide_up(channels, block))), &work);
+    cut_map(maps, map, channels, block, std::max<int64_t>(1, std::min(count, share / divide_up(channels, block))),
+            &work);
   }
   return work;
 }
@@ -81,8 +82,8 @@ std::vector<RoiPath> roi_paths(const RoiJob& job, const std::vector<int64_t>& bu
     const int64_t pixels = pixels_of(job, map);
     // Below half a block of channels most lanes of it would be empty.
     const bool many = worth_turning(boxes * job.rule.height * job.rule.width, pixels);
-    const bool turned = many && pixels * kBlock * element_bytes(job.dtype) <= kLargestBlockBytes &&
-                        job.inner == 1 && job.channels >= kBlock / 2;
+    const bool turned = many && pixels * kBlock * element_bytes(job.dtype) <= kLargestBlockBytes && job.inner == 1 &&
+                        job.channels >= kBlock / 2;
     paths.push_back(job.pixels ? RoiPath::kPixels : turned ? RoiPath::kTurned : RoiPath::kRows);
   }
   return paths;
@@ -104,9 +105,11 @@ RoiUnits cut_roi_grad_maps(const RoiJob& job, int64_t threads) {
     int64_t block = divide_up(channels, threads);
     if (path == RoiPath::kRows) block = std::min(block, planes_together(job, map));
     if (path == RoiPath::kTurned) block = kBlock;
-    // Whole lines of pixels, and as many as the cache has room for: pieces of the upstream gradient cost more than runs.
+    // Whole lines of pixels, and as many as the cache has room for: pieces of the upstream gradient cost more than
+    // runs.
     const int64_t pixel_bytes = pixels_of(job, map) * element_bytes(job.dtype);
-    if (path == RoiPath::kPixels) block = std::max<int64_t>(1, std::min(block, kCacheBytes / pixel_bytes) / kBlock) * kBlock;
+    if (path == RoiPath::kPixels)
+      block = std::max<int64_t>(1, std::min(block, kCacheBytes / pixel_bytes) / kBlock) * kBlock;
     cut_map(maps, map, channels, block, 1, &work);
   }
   return work;

@@ -48,7 +48,8 @@ class Filler {
     const int32_t gap = rows ? kGap : 1, whole_run = rows ? kWhole : 1;
     const size_t first_run = chunk_.runs.size();
     run_of_.clear();
-    // A column extends the run that it lies in or beside: the last one as a rule, an earlier one when slopes follow taps.
+    // A column extends the run that it lies in or beside: the last one as a rule, an earlier one when slopes follow
+    // taps.
     const auto visit = [&](int32_t column) {
       for (size_t r = chunk_.runs.size(); r > first_run; --r) {
         Run& run = chunk_.runs[r - 1];
@@ -163,8 +164,8 @@ void order_boxes(const RoiList& rois, const LevelRule& rule, const std::vector<L
   std::vector<int64_t> key_of(static_cast<size_t>(rois.count)), starts(static_cast<size_t>(maps * kBands + 1), 0);
   for (int64_t row = 0; row < rois.count; ++row) {
     const int64_t level = std::max<int64_t>(0, roi_level(rois, row, rule));
-    const int64_t key = (level * images + roi_image(rois, row)) * kBands +
-                        band_of(rois, row, levels[static_cast<size_t>(level)]);
+    const int64_t key =
+        (level * images + roi_image(rois, row)) * kBands + band_of(rois, row, levels[static_cast<size_t>(level)]);
     key_of[static_cast<size_t>(row)] = key;
     ++starts[static_cast<size_t>(key + 1)];
   }
@@ -183,8 +184,8 @@ void order_boxes(const RoiList& rois, const LevelRule& rule, const std::vector<L
 }
 
 template <typename Acc>
-void fill_chunk(const RoiList& rois, const LevelRule& level_rule, const std::vector<Level>& levels, const PoolRule& rule,
-                bool slopes, int64_t chunk, RoiTables<Acc>* tables) {
+void fill_chunk(const RoiList& rois, const LevelRule& level_rule, const std::vector<Level>& levels,
+                const PoolRule& rule, bool slopes, int64_t chunk, RoiTables<Acc>* tables) {
   if (rois.dtype == DType::kFloat64) {
     fill_chunk_from<double>(rois, level_rule, levels, rule, slopes, chunk, tables);
   } else {
@@ -197,11 +198,11 @@ void measure_tables(RoiTables<Acc>* tables) {
   for (const RoiTable<Acc>& box : tables->boxes) tables->most_columns = std::max(tables->most_columns, box.columns);
 }
 
-#define ROI_ALIGN_TABLES(Acc)                                                                                        \
+#define ROI_ALIGN_TABLES(Acc)                                                                                       \
   template void order_boxes<Acc>(const RoiList&, const LevelRule&, const std::vector<Level>&, int64_t,              \
-                                 RoiTables<Acc>*);                                                                   \
+                                 RoiTables<Acc>*);                                                                  \
   template void fill_chunk<Acc>(const RoiList&, const LevelRule&, const std::vector<Level>&, const PoolRule&, bool, \
-                                int64_t, RoiTables<Acc>*);                                                           \
+                                int64_t, RoiTables<Acc>*);                                                          \
   template void measure_tables<Acc>(RoiTables<Acc>*);
 ROI_ALIGN_TABLES(float)
 ROI_ALIGN_TABLES(double)

@@ -81,8 +81,8 @@ void order_boxes(const RoiList& rois, const LevelRule& rule, const std::vector<L
 
 // Makes the tables of one chunk. `levels` gives sizes and scales; `slopes` says whether BinTable::slopes is wanted.
 template <typename Acc>
-void fill_chunk(const RoiList& rois, const LevelRule& level_rule, const std::vector<Level>& levels, const PoolRule& rule,
-                bool slopes, int64_t chunk, RoiTables<Acc>* tables);
+void fill_chunk(const RoiList& rois, const LevelRule& level_rule, const std::vector<Level>& levels,
+                const PoolRule& rule, bool slopes, int64_t chunk, RoiTables<Acc>* tables);
 
 // After all chunks: what the kernels' scratch must hold.
 template <typename Acc>

@@ -1,16 +1,16 @@
 // The band matrices of one box, made by the block that pools it: as many bins of an axis at a time as a warp has lanes,
 // each lane the taps of its own.
 //
-// How many taps a bin has is known only when its samples have been looked at, and the host, which gives the memory, never
-// sees a box. But there are at most two for a sample, and at most one for a pixel between the first and the last that are
-// read: `bound` below, at most 2 * sampling_ratio and never more than the map is long. The bins whose bounds fit together
-// are a chunk; a chunk always has a bin, because the memory holds the largest that there can be.
+// How many taps a bin has is known only when its samples have been looked at, and the host, which gives the memory,
+// never sees a box. But there are at most two for a sample, and at most one for a pixel between the first and the last
+// that are read: `bound` below, at most 2 * sampling_ratio and never more than the map is long. The bins whose bounds
+// fit together are a chunk; a chunk always has a bin, because the memory holds the largest that there can be.
 
 #pragma once
 
-#include "roi_align/taps.h"
-#include "roi_align/cuda/box.h"
 #include "cuda/warp.h"
+#include "roi_align/cuda/box.h"
+#include "roi_align/taps.h"
 
 namespace roi_align {
 namespace cuda {
@@ -26,8 +26,8 @@ struct Slots {
   __device__ __forceinline__ void push_back(const Entry& entry) { data[count++] = entry; }
 };
 
-// Some bins of one axis: the taps of bin k are taps[begin[k]] up to taps[end[k]], its slopes likewise up to slope_end[k].
-// Slots between the bins are free: what has no tap has -1 for its pixel.
+// Some bins of one axis: the taps of bin k are taps[begin[k]] up to taps[end[k]], its slopes likewise up to
+// slope_end[k]. Slots between the bins are free: what has no tap has -1 for its pixel.
 struct BinChunk {
   int32_t count;            // of the bins
   int32_t slots;            // that their taps lie in
@@ -68,8 +68,8 @@ struct AxisMemory {
 // Makes the chunk that begins with bin `first`; a whole warp calls.
 template <typename Acc>
 __device__ __forceinline__ void make_chunk(const BinAxis<double>& kept, bool wide, double scale, int64_t length,
-                                           int64_t bins, int64_t first, BinTap<Acc>* all_taps,
-                                           BinSlope* all_slopes, int32_t capacity, BinChunk* chunk) {
+                                           int64_t bins, int64_t first, BinTap<Acc>* all_taps, BinSlope* all_slopes,
+                                           int32_t capacity, BinChunk* chunk) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int64_t bin = first + lane;
   BinReach reach = {INT32_MAX, -1, 0};
@@ -114,8 +114,8 @@ struct BoxTables {
   Edges of_warp[kThreads / kWarp];
 };
 
-// Makes the chunks from bins (i, j) on, each axis by a warp if there are two. Between two barriers: the first keeps what
-// other threads still read of the chunks before.
+// Makes the chunks from bins (i, j) on, each axis by a warp if there are two. Between two barriers: the first keeps
+// what other threads still read of the chunks before.
 template <typename Acc>
 __device__ __forceinline__ void make_chunks(BoxTables& tables, const Pools& pools, const ConstView& map, int64_t i,
                                             int64_t j, const AxisMemory<Acc>& memory) {
@@ -134,13 +134,13 @@ __device__ __forceinline__ void make_chunks(BoxTables& tables, const Pools& pool
   __syncthreads();
 }
 
-// Where a kernel keeps taps: in shared memory behind its BoxTables or, where they are too many, in scratch, of which each
-// block has a part.
+// Where a kernel keeps taps: in shared memory behind its BoxTables or, where they are too many, in scratch, of which
+// each block has a part.
 struct TapMemory {
-  int32_t capacity;   // slots of an axis
-  int64_t rest;       // bytes for what else a kernel keeps there
-  int64_t bytes;      // of a block
-  int64_t blocks;     // that there is scratch for; 0 where shared memory does
+  int32_t capacity;  // slots of an axis
+  int64_t rest;      // bytes for what else a kernel keeps there
+  int64_t bytes;     // of a block
+  int64_t blocks;    // that there is scratch for; 0 where shared memory does
   unsigned char* scratch;
 
   __device__ __forceinline__ unsigned char* at(unsigned char* shared_memory) const {
@@ -160,7 +160,8 @@ constexpr int64_t kWantedSlots = 512;
 constexpr int64_t kScratchBytes = int64_t{256} << 20;
 constexpr int64_t kScratchBlocks = 512;
 
-// `slot_bytes` are for a slot of one axis, `rest` for what the kernel keeps beside the taps, given the slots of an axis.
+// `slot_bytes` are for a slot of one axis, `rest` for what the kernel keeps beside the taps, given the slots of an
+// axis.
 template <typename Rest>
 TapMemory plan_taps(const ConstMaps& maps, const Pools& pools, int64_t slot_bytes, const Rest& rest) {
   int64_t longest = 1;

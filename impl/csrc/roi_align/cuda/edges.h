@@ -2,8 +2,8 @@
 
 #pragma once
 
-#include "roi_align/cuda/box.h"
 #include "cuda/warp.h"
+#include "roi_align/cuda/box.h"
 
 namespace roi_align {
 namespace cuda {

@@ -1,4 +1,5 @@
-// What the two kernels of roi_align's mean, forward, have in common, and what roi_align/cuda/forward.cu chooses between.
+// What the two kernels of roi_align's mean, forward, have in common, and what roi_align/cuda/forward.cu chooses
+// between.
 
 #pragma once
 

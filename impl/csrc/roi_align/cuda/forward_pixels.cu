@@ -1,7 +1,7 @@
 // roi_align's mean, forward, where channels lie innermost.
 //
-// A thread has its channels to itself: it keeps the columns that it weighed last, which bins beside each other share, and
-// nothing is exchanged.
+// A thread has its channels to itself: it keeps the columns that it weighed last, which bins beside each other share,
+// and nothing is exchanged.
 
 #include "cuda/vector.h"
 #include "roi_align/cuda/forward.h"

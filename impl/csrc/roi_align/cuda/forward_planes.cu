@@ -1,7 +1,7 @@
 // roi_align's mean, forward, in planes.
 //
-// A block takes a box and some of its channels. Neighbouring threads weigh the rows of neighbouring columns, four channels
-// at a time, into shared memory; from there neighbours weigh and write neighbouring bins.
+// A block takes a box and some of its channels. Neighbouring threads weigh the rows of neighbouring columns, four
+// channels at a time, into shared memory; from there neighbours weigh and write neighbouring bins.
 
 #include "roi_align/cuda/forward.h"
 
@@ -47,8 +47,7 @@ struct Planes {
 template <typename T>
 __device__ __forceinline__ void weigh_rows(const Planes<T>& planes, const ConstView& map, const BinChunk& y,
                                            const BinTap<Accumulate<T>>* y_taps, const BinTap<Accumulate<T>>* x_taps,
-                                           const Columns& columns, int32_t row, int32_t rows,
-                                           Accumulate<T>* weighed) {
+                                           const Columns& columns, int32_t row, int32_t rows, Accumulate<T>* weighed) {
   using Acc = Accumulate<T>;
   const int64_t channel_stride = map.stride[1];
   const int32_t items = (planes.channels + kTogether - 1) / kTogether * rows * columns.count;
@@ -84,8 +83,8 @@ __device__ __forceinline__ void weigh_rows(const Planes<T>& planes, const ConstV
 // Weighs the columns of what weigh_rows left, and writes the bins.
 template <typename T>
 __device__ __forceinline__ void weigh_columns(const Planes<T>& planes, const View& crops, const BinChunk& x,
-                                              const BinTap<Accumulate<T>>* x_taps, const Columns& columns,
-                                              int32_t rows, const Accumulate<T>* weighed) {
+                                              const BinTap<Accumulate<T>>* x_taps, const Columns& columns, int32_t rows,
+                                              const Accumulate<T>* weighed) {
   using Acc = Accumulate<T>;
   const int32_t items = planes.channels * rows * x.count;
   const Digits step = Digits::of(blockDim.x, x.count, rows);

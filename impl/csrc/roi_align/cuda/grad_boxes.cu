@@ -1,8 +1,8 @@
 // The gradient of roi_align's mean in its boxes on CUDA.
 //
-// An edge moves samples, and a sample that moves changes the weights of the pixels that it lies between. So each value of
-// a crop has two sums over its bins' pixels, with the slopes of the weights in the place of the weights of one axis. A
-// block sums over one box and some of its channels, in doubles and in one order; a second kernel adds the parts up.
+// An edge moves samples, and a sample that moves changes the weights of the pixels that it lies between. So each value
+// of a crop has two sums over its bins' pixels, with the slopes of the weights in the place of the weights of one axis.
+// A block sums over one box and some of its channels, in doubles and in one order; a second kernel adds the parts up.
 
 #include "roi_align/cuda/bins.h"
 #include "roi_align/cuda/edges.h"
@@ -26,8 +26,7 @@ __device__ __forceinline__ void add_axis(const BinSlope* begin, const BinSlope* 
                                          const BinTap<Accumulate<T>>* taps, const BinTap<Accumulate<T>>* taps_end,
                                          int64_t other_stride, double gradient, double& first, double& second) {
   for (const BinSlope* slope = begin; slope < end; ++slope) {
-    const double here =
-        gradient * static_cast<double>(weigh(plane + slope->at * stride, other_stride, taps, taps_end));
+    const double here = gradient * static_cast<double>(weigh(plane + slope->at * stride, other_stride, taps, taps_end));
     first += slope->first * here;
     second += slope->second * here;
   }
@@ -60,8 +59,7 @@ __global__ void __launch_bounds__(kThreads, 2)
                               part.first * grad.stride[1] + i * grad.stride[2] + j * grad.stride[3];
         const int64_t items = part.channels * tables.y.count * tables.x.count;
         for (int64_t item = threadIdx.x; item < items; item += blockDim.x) {
-          const CropPlace at =
-              place_of(item, part.channels, tables.y.count, tables.x.count, map.stride[1] == 1);
+          const CropPlace at = place_of(item, part.channels, tables.y.count, tables.x.count, map.stride[1] == 1);
           const double gradient = static_cast<double>(
               widen(crop[at.channel * grad.stride[1] + at.y * grad.stride[2] + at.x * grad.stride[3]]));
           const T* const plane = pixels + at.channel * map.stride[1];

@@ -1,9 +1,9 @@
 // The gradient of roi_align's mean in its maps on CUDA: the forward's two steps transposed, gathered tile by tile.
 //
 // A warp owns a tile of one map in 32 channels, a lane a channel, and keeps its sums in registers. For each box that
-// reaches the tile (roi_align/cuda/tiles.h) the block works out what the box's bins weigh the tile's rows and columns, once for all
-// of its channels; then each bin of y is spread over the columns, and what came of that over the rows. There are no
-// atomics, every pixel's sum has one order, and the gradient is written once, zeros included.
+// reaches the tile (roi_align/cuda/tiles.h) the block works out what the box's bins weigh the tile's rows and columns,
+// once for all of its channels; then each bin of y is spread over the columns, and what came of that over the rows.
+// There are no atomics, every pixel's sum has one order, and the gradient is written once, zeros included.
 
 #include "roi_align/cuda/tiles.h"
 
@@ -19,12 +19,14 @@ constexpr int kTileSide = 8;
 template <typename Acc>
 struct Shared {
   Listed listed;
-  // weights[box][axis][bin][pixel]: what a bin weighs the rows (axis 0) or columns of the tile, 0 where it reads nothing.
+  // weights[box][axis][bin][pixel]: what a bin weighs the rows (axis 0) or columns of the tile, 0 where it reads
+  // nothing.
   Acc weights[kBatch][2][kBins<Acc>][kTileSide];
   Acc staged[kTileWarps][kWarp][kPitch];
 };
 
-// What bin `bin` weighs `size` pixels from `begin` on: the very weights of the forward (roi_align/taps.h), pixel by pixel.
+// What bin `bin` weighs `size` pixels from `begin` on: the very weights of the forward (roi_align/taps.h), pixel by
+// pixel.
 template <typename Acc, typename T>
 __device__ __forceinline__ void weigh_pixels(const BinAxis<T>& axis, int64_t bin, int64_t length, int64_t begin,
                                              int size, Acc* weights) {
@@ -42,7 +44,8 @@ __device__ __forceinline__ void weigh_pixels(const BinAxis<T>& axis, int64_t bin
   for (int pixel = 0; pixel < kTileSide; ++pixel) weights[pixel] /= samples;
 }
 
-// Weighs the bins of a batch, from the first_y-th and first_x-th of those that may reach the tile. Between two barriers.
+// Weighs the bins of a batch, from the first_y-th and first_x-th of those that may reach the tile. Between two
+// barriers.
 template <typename Acc>
 __device__ __forceinline__ void weigh_batch(Shared<Acc>& shared, const RoiScratch& scratch, const Pools& pools,
                                             const View& map, const Tile& tile, int64_t begin, int first, int count,
@@ -71,8 +74,8 @@ struct Sums {
   Acc at[kTileRows<Acc>][kTileColumns];
 };
 
-// Adds one bin of y: `columns` is what the bins of x have sent to the tile's columns. A weight of 0 is a pixel that is not
-// read, which an infinite gradient must not reach.
+// Adds one bin of y: `columns` is what the bins of x have sent to the tile's columns. A weight of 0 is a pixel that is
+// not read, which an infinite gradient must not reach.
 template <typename Acc>
 __device__ __forceinline__ void add_rows(Sums<Acc>& sums, const Acc* weights, const Acc (&columns)[kTileColumns]) {
 #pragma unroll
@@ -93,8 +96,8 @@ __device__ __forceinline__ void add_column(Acc (&columns)[kTileColumns], const A
   }
 }
 
-// Adds what `rows` times `columns` bins of one box send to a warp's tile; `crop` is the first of them, of the warp's first
-// channel.
+// Adds what `rows` times `columns` bins of one box send to a warp's tile; `crop` is the first of them, of the warp's
+// first channel.
 template <typename T>
 __device__ __forceinline__ void add_bins(const ConstView& grad, const T* crop, int rows, int columns, int channels,
                                          const Accumulate<T> (*weights_y)[kTileSide],
@@ -156,7 +159,7 @@ __device__ __forceinline__ void write_tile(const View& map, const Tile& tile, co
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kTileWarps * kWarp, 3)
+__global__ void __launch_bounds__(kTileWarps* kWarp, 3)
     mean_gather_kernel(ConstView grad, Pools pools, Maps maps, RoiScratch scratch, Tiles tiles) {
   using Acc = Accumulate<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];

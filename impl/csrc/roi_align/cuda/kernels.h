@@ -1,7 +1,8 @@
 // The interface of roi_align's CUDA kernels: crop_and_resize/cuda/kernels.h has what is true
 // of all of them, roi_align/kernels.h what is pooled.
 //
-// All levels of a pyramid are pooled by one launch: a kernel is given every level by value, and finds a box's own itself.
+// All levels of a pyramid are pooled by one launch: a kernel is given every level by value, and finds a box's own
+// itself.
 
 #pragma once
 

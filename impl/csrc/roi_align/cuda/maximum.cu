@@ -1,6 +1,8 @@
-// roi_align's maximum on CUDA: forward, and the gradient of the boxes. A thread takes a value of a crop after the other.
+// roi_align's maximum on CUDA: forward, and the gradient of the boxes. A thread takes a value of a crop after the
+// other.
 //
-// Which sample is the largest is found again for each gradient: an index for every value would be as large as the crops.
+// Which sample is the largest is found again for each gradient: an index for every value would be as large as the
+// crops.
 
 #include <cmath>
 
@@ -41,7 +43,7 @@ __global__ void __launch_bounds__(kThreads, 2)
           const Largest<Acc> best = largest_of<Acc>(y, x, plane_of<T>(map, box.image, channel));
           if (!best.inside) return;
           value = sample_at<Acc>(plane_of<T>(values.map[box.level], box.image, channel), y.template tap<Acc>(best.y),
-                            x.template tap<Acc>(best.x));
+                                 x.template tap<Acc>(best.x));
         });
       }
       static_cast<T*>(crops.data)[part.row * crops.stride[0] + (part.first + at.channel) * crops.stride[1] +
@@ -50,12 +52,12 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-// A sample moved by one pixel goes from what the lower one alone would give to what the upper one would. Whether it lies
-// between two pixels is known of the position itself: a weight may have been rounded to 0 or 1.
+// A sample moved by one pixel goes from what the lower one alone would give to what the upper one would. Whether it
+// lies between two pixels is known of the position itself: a weight may have been rounded to 0 or 1.
 template <typename T, typename Box>
-__device__ __forceinline__ void add_slopes_at(const BinSamples<Box>& y, const BinSamples<Box>& x,
-                                              const Plane<T>& plane, const Pools& pools, Box scale,
-                                              const CropPlace& at, double gradient, Edges& edges) {
+__device__ __forceinline__ void add_slopes_at(const BinSamples<Box>& y, const BinSamples<Box>& x, const Plane<T>& plane,
+                                              const Pools& pools, Box scale, const CropPlace& at, double gradient,
+                                              Edges& edges) {
   using Acc = Accumulate<T>;
   const Largest<Acc> best = largest_of<Acc>(y, x, plane);
   if (!best.inside) return;
@@ -98,8 +100,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       const ConstView& map = maps.map[box.level];
       const CropPlace at = place_of(item, part.channels, height, width, map.stride[1] == 1);
       const T* const value = static_cast<const T*>(grad.data) + part.row * grad.stride[0] +
-                             (part.first + at.channel) * grad.stride[1] + at.y * grad.stride[2] +
-                             at.x * grad.stride[3];
+                             (part.first + at.channel) * grad.stride[1] + at.y * grad.stride[2] + at.x * grad.stride[3];
       const double gradient = static_cast<double>(widen(*value));
       on_samples(box, is_wide(pools), at.y, at.x, map, [&](const auto& y, const auto& x) {
         using Box = decltype(y.base + x.base);

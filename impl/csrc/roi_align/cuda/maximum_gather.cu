@@ -47,7 +47,7 @@ struct LaneSums {
 };
 
 template <typename T>
-__global__ void __launch_bounds__(kTileWarps * kWarp, 3)
+__global__ void __launch_bounds__(kTileWarps* kWarp, 3)
     largest_gather_kernel(ConstView grad, ConstMaps features, Pools pools, Maps maps, RoiScratch scratch, Tiles tiles) {
   using Acc = Accumulate<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
@@ -70,8 +70,8 @@ __global__ void __launch_bounds__(kTileWarps * kWarp, 3)
           const RoiBox& box = scratch.boxes[row];
           const ConstView& of = features.map[tile.level];
           const Plane<T> plane = plane_of<T>(of, tile.image, tile.first_channel + lane);
-          const T* const crop = static_cast<const T*>(grad.data) + row * grad.stride[0] +
-                                (tile.first_channel + lane) * grad.stride[1];
+          const T* const crop =
+              static_cast<const T*>(grad.data) + row * grad.stride[0] + (tile.first_channel + lane) * grad.stride[1];
           for (int32_t i = listed.begin[which][0]; i < listed.end[which][0]; ++i) {
             for (int32_t j = listed.begin[which][1]; j < listed.end[which][1]; ++j) {
               on_samples(box, is_wide(pools), i, j, of, [&](const auto& y, const auto& x) {
@@ -86,8 +86,8 @@ __global__ void __launch_bounds__(kTileWarps * kWarp, 3)
       }
     }
     // A lane's channel is its own: nobody else reads its sums.
-    T* const base = static_cast<T*>(map.data) + tile.image * map.stride[0] +
-                    (tile.first_channel + lane) * map.stride[1];
+    T* const base =
+        static_cast<T*>(map.data) + tile.image * map.stride[0] + (tile.first_channel + lane) * map.stride[1];
     for (int pixel = 0; lane < tile.channels && pixel < kTileRows<Acc> * kTileColumns; ++pixel) {
       const int64_t y = tile.top + pixel / kTileColumns, x = tile.left + pixel % kTileColumns;
       if (y < map.size[2] && x < map.size[3]) {

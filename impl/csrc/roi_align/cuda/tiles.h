@@ -5,8 +5,8 @@
 
 #pragma once
 
-#include "roi_align/cuda/bins.h"
 #include "cuda/stage.h"
+#include "roi_align/cuda/bins.h"
 
 namespace roi_align {
 namespace cuda {
@@ -72,10 +72,10 @@ inline Tiles plan_tiles(const Maps& maps, int rows) {
 // A tile of one map, and where a warp of its block works.
 struct Tile {
   int32_t level, image;
-  int32_t row, column;       // among the tiles of the map
-  int64_t top, left;         // in pixels
+  int32_t row, column;  // among the tiles of the map
+  int64_t top, left;    // in pixels
   int64_t first_channel;
-  int channels;              // of the warp, at most one for each lane; none or fewer if it has nothing to do
+  int channels;  // of the warp, at most one for each lane; none or fewer if it has nothing to do
 };
 
 __device__ __forceinline__ Tile tile_of(const Tiles& tiles, const Maps& maps, int rows, int64_t unit) {
@@ -87,8 +87,14 @@ __device__ __forceinline__ Tile tile_of(const Tiles& tiles, const Maps& maps, in
   const int64_t row = line - image * tiles.high[level], column = in_level - line * tiles.wide[level];
   const int64_t first = (part * (blockDim.x / kWarp) + threadIdx.x / kWarp) * kWarp;
   const int64_t channels = maps.map[level].size[1] - first;
-  return {level, static_cast<int32_t>(image), static_cast<int32_t>(row), static_cast<int32_t>(column), row * rows,
-          column * kTileColumns, first, static_cast<int>(channels < kWarp ? channels : kWarp)};
+  return {level,
+          static_cast<int32_t>(image),
+          static_cast<int32_t>(row),
+          static_cast<int32_t>(column),
+          row * rows,
+          column * kTileColumns,
+          first,
+          static_cast<int>(channels < kWarp ? channels : kWarp)};
 }
 
 // The tiles that the bins of one axis reach, over the lanes of a warp.
@@ -138,14 +144,14 @@ inline void find_reach(const Pools& pools, const Maps& maps, int tile_rows, cons
 
 // What a block knows of the boxes that reach its tile.
 struct Listed {
-  int32_t box[kFound];              // those found, counted from where the search began
+  int32_t box[kFound];  // those found, counted from where the search began
   int32_t found[kLooksAt * kTileWarps];
   int32_t begin[kBatch][2], end[kBatch][2];  // of the bins of each axis of a batch that may reach the tile
 };
 
-// Lists, in their order, the boxes from `begin` on that reach a tile; how many there are. Every thread looks at kLooksAt
-// boxes; a box's place is the number found before it. The first barrier also keeps the list before this one until every
-// warp is through with it.
+// Lists, in their order, the boxes from `begin` on that reach a tile; how many there are. Every thread looks at
+// kLooksAt boxes; a box's place is the number found before it. The first barrier also keeps the list before this one
+// until every warp is through with it.
 __device__ __forceinline__ int list_boxes(Listed& listed, const RoiScratch& scratch, int64_t begin, int64_t count,
                                           const Tile& tile) {
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp;
@@ -214,8 +220,9 @@ __device__ __forceinline__ void find_bins(Listed& listed, const RoiScratch& scra
     for (int64_t bin = lane; bin < bins; bin += kWarp) {
       const bool hit = on_axis(axis == 0 ? box.y : box.x, is_wide(pools), [&](const auto& of) {
         using T = decltype(of.start + of.bin);
-        return may_reach(of, bin, axis == 0 ? around<T>(tile.top, rows, map.size[2])
-                                            : around<T>(tile.left, kTileColumns, map.size[3]));
+        return may_reach(
+            of, bin,
+            axis == 0 ? around<T>(tile.top, rows, map.size[2]) : around<T>(tile.left, kTileColumns, map.size[3]));
       });
       if (!hit) continue;
       const int32_t at = static_cast<int32_t>(bin);
