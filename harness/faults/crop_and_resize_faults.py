@@ -211,8 +211,8 @@ FAULTS = (
             ),
             Change(
                 _TABLE,
-                "fill_as<float, float>(begin, end);\n  }\n",
-                "fill_as<float, float>(begin, end);\n  }\n  int64_t at = arrivals.fetch_add(end - begin);\n"
+                "decltype(edge)>(begin, end); });\n  });\n",
+                "decltype(edge)>(begin, end); });\n  });\n  int64_t at = arrivals.fetch_add(end - begin);\n"
                 "  for (int64_t row = begin; row < end; ++row) arrived_[static_cast<size_t>(at++)] = row;\n",
             ),
             Change(

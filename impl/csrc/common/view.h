@@ -20,6 +20,13 @@ struct BasicView {
 using View = BasicView<void>;
 using ConstView = BasicView<const void>;
 
+// Calls work(T()) with the type of what is summed, or of the edges of boxes: double, or float for all else. Not for the
+// kernels that are compiled once for each instruction set (cpu/isa.h): what is defined here is not compiled for theirs.
+template <typename Work>
+auto with_float(DType dtype, const Work& work) {
+  return dtype == DType::kFloat64 ? work(double()) : work(float());
+}
+
 // Channels lie next to each other.
 template <typename Void>
 bool channels_innermost(const BasicView<Void>& view) {

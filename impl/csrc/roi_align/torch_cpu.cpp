@@ -73,15 +73,11 @@ void make_tables(const RoiList& rois, const Rule& rule, bool slopes, RoiJob* job
 // Calls `work(job)` with the tables for the type that is summed in.
 template <typename Work>
 void with_tables(const RoiList& rois, const Rule& rule, bool slopes, RoiJob job, const Work& work) {
-  if (job.dtype == DType::kFloat64) {
-    RoiTables<double> tables;
+  with_float(job.dtype, [&](auto type) {
+    RoiTables<decltype(type)> tables;
     make_tables(rois, rule, slopes, &job, &tables);
     work(job);
-  } else {
-    RoiTables<float> tables;
-    make_tables(rois, rule, slopes, &job, &tables);
-    work(job);
-  }
+  });
 }
 
 std::vector<ConstView> views_of(const Features& features) {
@@ -255,11 +251,8 @@ Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& given
       for (size_t i = 0; i < partial.size(); ++i) sums[i % sums.size()] += partial[i];  // block by block
     });
   }
-  if (rois.dtype == DType::kFloat64) {
-    write_grad_boxes(sums, static_cast<double*>(result.mutable_data_ptr()));
-  } else {
-    write_grad_boxes(sums, static_cast<float*>(result.mutable_data_ptr()));
-  }
+  with_float(rois.dtype,
+             [&](auto type) { write_grad_boxes(sums, static_cast<decltype(type)*>(result.mutable_data_ptr())); });
   return result;
 }
 

@@ -13,6 +13,14 @@ from roi_align._cropping import operator
 Dims = tuple[int | None, ...]
 
 
+def _images(image: Tensor, dim: int | None) -> tuple[int | None, Tensor]:
+    """How many images each batch has of its own, None if all share the same ones, and those of all batches."""
+    if dim is None:
+        return None, image
+    image = image.movedim(dim, 0)
+    return image.shape[1], folded(image)
+
+
 def _boxes_and_indices(
     size: int, images: int | None, boxes: Tensor, box_indices: Tensor, in_dims: Dims
 ) -> tuple[Tensor, Tensor]:
@@ -24,10 +32,8 @@ def _boxes_and_indices(
 def _forward(
     info: Any, in_dims: Dims, image: Tensor, boxes: Tensor, box_indices: Tensor, *rest: Any
 ) -> tuple[Tensor, int]:
-    size, images = info.batch_size, None
-    if in_dims[0] is not None:
-        image = image.movedim(in_dims[0], 0)
-        images, image = image.shape[1], folded(image)
+    size = info.batch_size
+    images, image = _images(image, in_dims[0])
     boxes, box_indices = _boxes_and_indices(size, images, boxes, box_indices, in_dims[1:3])
     return unfolded(operator.crop_and_resize(image, boxes, box_indices, *rest), size), 0
 
@@ -44,10 +50,8 @@ def _grad_image(
 def _grad_boxes(
     info: Any, in_dims: Dims, grad: Tensor, image: Tensor, boxes: Tensor, box_indices: Tensor, box_rule: int
 ) -> tuple[Tensor, int]:
-    size, images = info.batch_size, None
-    if in_dims[1] is not None:
-        image = image.movedim(in_dims[1], 0)
-        images, image = image.shape[1], folded(image)
+    size = info.batch_size
+    images, image = _images(image, in_dims[1])
     boxes, box_indices = _boxes_and_indices(size, images, boxes, box_indices, in_dims[2:4])
     grad = folded(batched(grad, in_dims[0], size))
     return unfolded(operator.crop_and_resize_grad_boxes(grad, image, boxes, box_indices, box_rule), size), 0

@@ -6,6 +6,8 @@ must know of their derivatives stands in derivatives.py, how they are mapped ove
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,15 +23,7 @@ crop_and_resize_grad_boxes = torch.ops.roi_align.crop_and_resize_grad_boxes.defa
 
 
 def _fake_forward(
-    image: Tensor,
-    boxes: Tensor,
-    box_indices: Tensor,
-    crop_height: int,
-    crop_width: int,
-    method: int,
-    extrapolation_value: float,
-    box_rule: int,
-    validate: bool,
+    image: Tensor, boxes: Tensor, box_indices: Tensor, crop_height: int, crop_width: int, *rest: Any
 ) -> Tensor:
     return dense(image, (boxes.shape[0], image.shape[1], crop_height, crop_width), channels_innermost(image))
 
@@ -42,9 +36,7 @@ def _fake_grad_image(
     height: int,
     width: int,
     channels_last: bool,
-    method: int,
-    box_rule: int,
-    deterministic: bool,
+    *rest: Any,
 ) -> Tensor:
     return dense(grad, (images, grad.shape[1], height, width), channels_last)
 

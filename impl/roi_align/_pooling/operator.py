@@ -6,7 +6,7 @@ All of them take the levels of a pyramid, of which a single map is one. What the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,42 +40,15 @@ class Rule(NamedTuple):
         return (self.sampling_ratio, self.aligned, self.first_level, self.canonical_scale, self.canonical_level)
 
 
-def _pooled(features: Sequence[Tensor], boxes: Tensor, height: int, width: int) -> Tensor:
+def _fake_forward(
+    features: Sequence[Tensor], boxes: Tensor, scales: Sequence[float], height: int, width: int, *rule: Any
+) -> Tensor:
     first = features[0]
     return dense(first, (boxes.shape[0], first.shape[1], height, width), channels_innermost(first))
 
 
-def _fake_forward(
-    features: Sequence[Tensor],
-    boxes: Tensor,
-    scales: Sequence[float],
-    height: int,
-    width: int,
-    sampling_ratio: int,
-    aligned: bool,
-    mode: int,
-    first_level: int,
-    canonical_scale: float,
-    canonical_level: int,
-    validate: bool,
-) -> Tensor:
-    return _pooled(features, boxes, height, width)
-
-
-def _fake_at_largest(
-    values: Sequence[Tensor],
-    features: Sequence[Tensor],
-    boxes: Tensor,
-    scales: Sequence[float],
-    height: int,
-    width: int,
-    sampling_ratio: int,
-    aligned: bool,
-    first_level: int,
-    canonical_scale: float,
-    canonical_level: int,
-) -> Tensor:
-    return _pooled(features, boxes, height, width)
+def _fake_at_largest(values: Sequence[Tensor], *arguments: Any) -> Tensor:
+    return _fake_forward(*arguments)
 
 
 def _fake_grad_features(
@@ -84,30 +57,13 @@ def _fake_grad_features(
     boxes: Tensor,
     sizes: Sequence[int],
     channels_last: bool,
-    scales: Sequence[float],
-    sampling_ratio: int,
-    aligned: bool,
-    mode: int,
-    first_level: int,
-    canonical_scale: float,
-    canonical_level: int,
+    *rule: Any,
 ) -> list[Tensor]:
     sides = zip(sizes[1::2], sizes[2::2], strict=True)
     return [dense(grad, (sizes[0], grad.shape[1], height, width), channels_last) for height, width in sides]
 
 
-def _fake_grad_boxes(
-    grad: Tensor,
-    features: Sequence[Tensor],
-    boxes: Tensor,
-    scales: Sequence[float],
-    sampling_ratio: int,
-    aligned: bool,
-    mode: int,
-    first_level: int,
-    canonical_scale: float,
-    canonical_level: int,
-) -> Tensor:
+def _fake_grad_boxes(grad: Tensor, features: Sequence[Tensor], boxes: Tensor, *rule: Any) -> Tensor:
     return boxes.new_empty(boxes.shape)
 
 

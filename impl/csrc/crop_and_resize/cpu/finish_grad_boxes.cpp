@@ -17,11 +17,9 @@ void finish_as(const double* partial, int64_t values, int64_t blocks, T* grad_bo
 }  // namespace
 
 void finish_grad_boxes(const double* partial, const BoxList& boxes, const Plan& plan, void* grad_boxes) {
-  if (boxes.edge_dtype == DType::kFloat64) {
-    finish_as(partial, boxes.count * 4, plan.channel_blocks, static_cast<double*>(grad_boxes));
-  } else {
-    finish_as(partial, boxes.count * 4, plan.channel_blocks, static_cast<float*>(grad_boxes));
-  }
+  with_float(boxes.edge_dtype, [&](auto type) {
+    finish_as(partial, boxes.count * 4, plan.channel_blocks, static_cast<decltype(type)*>(grad_boxes));
+  });
 }
 
 }  // namespace roi_align

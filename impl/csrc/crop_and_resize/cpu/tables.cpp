@@ -46,11 +46,9 @@ BoxTable::BoxTable(const BoxList& boxes, Method method, const int64_t (&image_si
             give_back) {}
 
 void BoxTable::fill(int64_t begin, int64_t end) {
-  if (accumulate_ == DType::kFloat64) {
-    boxes_.edge_dtype == DType::kFloat64 ? fill_as<double, double>(begin, end) : fill_as<double, float>(begin, end);
-  } else {
-    boxes_.edge_dtype == DType::kFloat64 ? fill_as<float, double>(begin, end) : fill_as<float, float>(begin, end);
-  }
+  with_float(accumulate_, [&](auto acc) {
+    with_float(boxes_.edge_dtype, [&](auto edge) { fill_as<decltype(acc), decltype(edge)>(begin, end); });
+  });
 }
 
 template <typename Acc, typename Edge>

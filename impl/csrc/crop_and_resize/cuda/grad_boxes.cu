@@ -131,13 +131,11 @@ void grad_boxes(const ConstView& grad_crops, const ConstView& image, const BoxLi
     }
   });
   const int64_t blocks = divide_up(boxes.count * 4, kThreads);
-  if (boxes.edge_dtype == DType::kFloat64) {
-    launch(&add_parts_kernel<double>, blocks, kThreads, 0, stream, static_cast<const Edges*>(partial), parts,
-           boxes.count, boxes.rule, static_cast<double*>(grad_boxes));
-  } else {
-    launch(&add_parts_kernel<float>, blocks, kThreads, 0, stream, static_cast<const Edges*>(partial), parts,
-           boxes.count, boxes.rule, static_cast<float*>(grad_boxes));
-  }
+  with_float(boxes.edge_dtype, [&](auto type) {
+    using T = decltype(type);
+    launch(&add_parts_kernel<T>, blocks, kThreads, 0, stream, static_cast<const Edges*>(partial), parts, boxes.count,
+           boxes.rule, static_cast<T*>(grad_boxes));
+  });
 }
 
 }  // namespace cuda

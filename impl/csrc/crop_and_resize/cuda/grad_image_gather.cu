@@ -8,6 +8,7 @@
 
 #include "crop_and_resize/cuda/kernels.h"
 #include "crop_and_resize/cuda/reach.h"
+#include "cuda/list.h"
 #include "cuda/stage.h"
 
 namespace roi_align {
@@ -49,42 +50,6 @@ struct Shared {
   int32_t listed[kListed];
   int32_t found[kLooks * kWarps];
 };
-
-// Lists, in their order, the boxes from `begin` on that reach tiles [left, right] of a row of tiles; how many there
-// are. Every thread looks at kLooks boxes; a box's place is the number found before it. The first barrier also keeps
-// the list before this one until every warp is through with it.
-template <typename Acc>
-__device__ __forceinline__ int list_boxes(Shared<Acc>& shared, const Reach* reach, int64_t begin, int64_t count,
-                                          int64_t image, int64_t row, int64_t left, int64_t right) {
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp;
-  unsigned hits[kLooks];
-#pragma unroll
-  for (int look = 0; look < kLooks; ++look) {
-    const int64_t box = begin + look * kGatherThreads + thread;
-    bool hit = false;
-    if (box < count) {
-      const Reach at = reach[box];
-      hit = at.image == image && at.top <= row && row <= at.bottom && at.left <= right && left <= at.right;
-    }
-    hits[look] = __ballot_sync(kAllLanes, hit);
-    if (lane == 0) shared.found[look * kWarps + warp] = __popc(hits[look]);
-  }
-  __syncthreads();
-  int total = 0;
-#pragma unroll
-  for (int look = 0; look < kLooks; ++look) {
-#pragma unroll
-    for (int other = 0; other < kWarps; ++other) {
-      if (other == warp && hits[look] >> lane & 1u) {
-        const int before = __popc(hits[look] & ((1u << lane) - 1u));
-        shared.listed[total + before] = static_cast<int32_t>(look * kGatherThreads + thread);
-      }
-      total += shared.found[look * kWarps + other];
-    }
-  }
-  __syncthreads();
-  return total;
-}
 
 // A tap as seen from a tile: its two pixels counted from the tile's first, -1 if they are not in it.
 template <typename Acc>
@@ -230,7 +195,12 @@ __global__ void __launch_bounds__(kGatherThreads, 5)
     const T* const crops = static_cast<const T*>(grad_crops.data) + first_channel * grad_crops.stride[1];
     for (int pixel = 0; pixel < kTileHeight<Acc> * kTileWidth; ++pixel) work.sums[pixel][lane] = Acc(0);
     for (int64_t begin = 0; begin < boxes; begin += kListed) {
-      const int total = list_boxes(shared, scratch.reach, begin, boxes, n, row, left, left + tile_warps - 1);
+      const int total =
+          list_in_order<kLooks, kWarps>(shared.listed, shared.found, kGatherThreads, begin, boxes, [&](int64_t box) {
+            const Reach at = scratch.reach[box];
+            return at.image == n && at.top <= row && row <= at.bottom && at.left < left + tile_warps &&
+                   left <= at.right;
+          });
       for (int i = 0; mine && i < total; ++i) {
         const int64_t box = begin + shared.listed[i];
         gather_box(grad_crops, crops + box * grad_crops.stride[0], scratch.axes[box], scratch.wide, method, image,

@@ -239,14 +239,10 @@ struct GradBoxes {
 template <typename Work>
 void run_typed(const Work& work, const RoiJob& job, const RoiList& rois, const LevelRule& level_rule, int64_t begin,
                int64_t end) {
-  const bool wide = job.dtype == DType::kFloat64;
-  if (rois.dtype == DType::kFloat64) {
-    wide ? work.template run<double, double>(job, rois, level_rule, begin, end)
-         : work.template run<double, float>(job, rois, level_rule, begin, end);
-  } else {
-    wide ? work.template run<float, double>(job, rois, level_rule, begin, end)
-         : work.template run<float, float>(job, rois, level_rule, begin, end);
-  }
+  with_float(rois.dtype, [&](auto edge) {
+    with_float(job.dtype,
+               [&](auto acc) { work.template run<decltype(edge), decltype(acc)>(job, rois, level_rule, begin, end); });
+  });
 }
 
 }  // namespace

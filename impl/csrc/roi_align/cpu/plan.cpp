@@ -26,12 +26,10 @@ struct Maps {
 };
 
 Maps maps_in(const RoiJob& job) {
-  if (job.dtype == DType::kFloat64) {
-    const auto& tables = *static_cast<const RoiTables<double>*>(job.tables);
+  return with_float(job.dtype, [&](auto type) -> Maps {
+    const auto& tables = *static_cast<const RoiTables<decltype(type)>*>(job.tables);
     return {tables.buckets, tables.paths};
-  }
-  const auto& tables = *static_cast<const RoiTables<float>*>(job.tables);
-  return {tables.buckets, tables.paths};
+  });
 }
 
 // Planes of a map that are taken together on kRows.

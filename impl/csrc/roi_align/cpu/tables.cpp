@@ -186,11 +186,9 @@ void order_boxes(const RoiList& rois, const LevelRule& rule, const std::vector<L
 template <typename Acc>
 void fill_chunk(const RoiList& rois, const LevelRule& level_rule, const std::vector<Level>& levels,
                 const PoolRule& rule, bool slopes, int64_t chunk, RoiTables<Acc>* tables) {
-  if (rois.dtype == DType::kFloat64) {
-    fill_chunk_from<double>(rois, level_rule, levels, rule, slopes, chunk, tables);
-  } else {
-    fill_chunk_from<float>(rois, level_rule, levels, rule, slopes, chunk, tables);
-  }
+  with_float(rois.dtype, [&](auto type) {
+    fill_chunk_from<decltype(type)>(rois, level_rule, levels, rule, slopes, chunk, tables);
+  });
 }
 
 template <typename Acc>

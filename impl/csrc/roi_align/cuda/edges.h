@@ -45,13 +45,11 @@ static __global__ void __launch_bounds__(kThreads)
 inline void add_parts(const Edges* partial, const BoxParts& parts, const RoiList& rois, void* grad_boxes,
                       cudaStream_t stream) {
   const int64_t blocks = divide_up(rois.count * 5, kThreads);
-  if (rois.dtype == DType::kFloat64) {
-    launch(&roi_add_parts_kernel<double>, blocks, kThreads, 0, stream, partial, parts.blocks, rois.count,
-           static_cast<double*>(grad_boxes));
-  } else {
-    launch(&roi_add_parts_kernel<float>, blocks, kThreads, 0, stream, partial, parts.blocks, rois.count,
-           static_cast<float*>(grad_boxes));
-  }
+  with_float(rois.dtype, [&](auto type) {
+    using T = decltype(type);
+    launch(&roi_add_parts_kernel<T>, blocks, kThreads, 0, stream, partial, parts.blocks, rois.count,
+           static_cast<T*>(grad_boxes));
+  });
 }
 
 }  // namespace cuda

@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include "cuda/list.h"
 #include "cuda/stage.h"
 #include "roi_align/cuda/bins.h"
 
@@ -149,40 +150,15 @@ struct Listed {
   int32_t begin[kBatch][2], end[kBatch][2];  // of the bins of each axis of a batch that may reach the tile
 };
 
-// Lists, in their order, the boxes from `begin` on that reach a tile; how many there are. Every thread looks at
-// kLooksAt boxes; a box's place is the number found before it. The first barrier also keeps the list before this one
-// until every warp is through with it.
+// Lists, in their order, the boxes from `begin` on that reach a tile; how many there are.
 __device__ __forceinline__ int list_boxes(Listed& listed, const RoiScratch& scratch, int64_t begin, int64_t count,
                                           const Tile& tile) {
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp;
-  const int threads = static_cast<int>(blockDim.x), warps = threads / kWarp;
-  unsigned hits[kLooksAt];
-#pragma unroll
-  for (int look = 0; look < kLooksAt; ++look) {
-    const int64_t row = begin + look * threads + thread;
-    bool hit = false;
-    if (row < count) {
-      const RoiReach at = scratch.reach[row];
-      hit = at.top <= tile.row && tile.row <= at.bottom && at.left <= tile.column && tile.column <= at.right &&
-            scratch.boxes[row].image == tile.image && scratch.boxes[row].level == tile.level;
-    }
-    hits[look] = __ballot_sync(kAllLanes, hit);
-    if (lane == 0) listed.found[look * kTileWarps + warp] = __popc(hits[look]);
-  }
-  __syncthreads();
-  int total = 0;
-#pragma unroll
-  for (int look = 0; look < kLooksAt; ++look) {
-    for (int other = 0; other < warps; ++other) {
-      if (other == warp && hits[look] >> lane & 1u) {
-        const int before = __popc(hits[look] & ((1u << lane) - 1u));
-        listed.box[total + before] = static_cast<int32_t>(look * threads + thread);
-      }
-      total += listed.found[look * kTileWarps + other];
-    }
-  }
-  __syncthreads();
-  return total;
+  return list_in_order<kLooksAt, kTileWarps>(
+      listed.box, listed.found, static_cast<int>(blockDim.x), begin, count, [&](int64_t row) {
+        const RoiReach at = scratch.reach[row];
+        return at.top <= tile.row && tile.row <= at.bottom && at.left <= tile.column && tile.column <= at.right &&
+               scratch.boxes[row].image == tile.image && scratch.boxes[row].level == tile.level;
+      });
 }
 
 // The pixels of an axis around a tile: a sample that reads one of the tile lies between them.
