@@ -16,9 +16,14 @@ from typing import Any
 import hypothesis
 import pytest
 
-from harness import backends, devices, isolation, measure
-from harness.judge import Crashed, Hung
-from harness.sheet import OperatorName
+from harness import backends
+from harness.judging import isolation
+from harness.measuring import devices
+from harness.measuring import run as measure
+from harness.operators.implementation import Backend
+from harness.operators.sheet import OperatorName
+from harness.operators.verdict import Crashed, Hung
+from harness.repository import MissingLibrary
 
 # The same examples on every run, for a pull request; new ones every night, remembered; few while developing.
 # No deadline anywhere: machines are shared, and a slow example is not a wrong one.
@@ -85,7 +90,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = config.getoption("--backend")
     if backends.is_foreign(chosen):
         # The harness's own tests and this project's benchmarks say nothing about somebody else's operator.
-        ours = [item for item in items if item.path.parent.name in ("meta", "performance")]
+        ours = [item for item in items if item.path.relative_to(config.rootpath).parts[1] in ("meta", "performance")]
         config.hook.pytest_deselected(items=ours)
         items[:] = [item for item in items if item not in set(ours)]
     skipped = {}
@@ -99,7 +104,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(skip)
 
 
-CHOSEN = pytest.StashKey[dict[str, backends.Backend | backends.MissingLibrary]]()
+CHOSEN = pytest.StashKey[dict[str, Backend | MissingLibrary]]()
 UNDECLARED = pytest.StashKey[dict[str, str]]()
 
 
@@ -109,17 +114,17 @@ def _load_chosen(config: pytest.Config) -> None:
     name = config.getoption("--backend")
     if backends.is_foreign(name):
         made: Any = _or_missing(isolation.isolated, name, "crop_and_resize")
-        of = (made.sheet.operator,) if isinstance(made, backends.Backend) else tuple(backends.BACKENDS)
+        of = (made.sheet.operator,) if isinstance(made, Backend) else tuple(backends.BACKENDS)
         config.stash[CHOSEN] = dict.fromkeys(of, made)
         return
     of = backends.operators_of(name) or ("crop_and_resize",)
     config.stash[CHOSEN] = {operator: _or_missing(backends.load, name, operator) for operator in of}
 
 
-def _or_missing(load: Any, name: str, operator: str) -> backends.Backend | backends.MissingLibrary:
+def _or_missing(load: Any, name: str, operator: str) -> Backend | MissingLibrary:
     try:
-        made: backends.Backend = load(name, operator)
-    except backends.MissingLibrary as missing:
+        made: Backend = load(name, operator)
+    except MissingLibrary as missing:
         return missing
     return made
 
@@ -211,18 +216,18 @@ def tally(pytestconfig: pytest.Config) -> Tally:
     return pytestconfig.stash[TALLY]
 
 
-def _load(name: str, operator: OperatorName = "crop_and_resize") -> backends.Backend:
+def _load(name: str, operator: OperatorName = "crop_and_resize") -> Backend:
     try:
         return backends.load(name, operator)
-    except backends.MissingLibrary as missing:
+    except MissingLibrary as missing:
         pytest.skip(str(missing))
 
 
-def _chosen(config: pytest.Config, operator: str) -> backends.Backend:
+def _chosen(config: pytest.Config, operator: str) -> Backend:
     found = config.stash[CHOSEN].get(operator)
     if found is None:
         pytest.skip(f"the backend {config.getoption('--backend')} has no {operator}")
-    if isinstance(found, backends.MissingLibrary):
+    if isinstance(found, MissingLibrary):
         pytest.skip(str(found))
     if not found.same_rule:
         pytest.skip(f"{found.title} computes another rule; it can be timed beside ours, not judged")
@@ -230,19 +235,19 @@ def _chosen(config: pytest.Config, operator: str) -> backends.Backend:
 
 
 @pytest.fixture(scope="session")
-def backend(pytestconfig: pytest.Config) -> backends.Backend:
+def backend(pytestconfig: pytest.Config) -> Backend:
     """The implementation of crop_and_resize that this run judges, if the chosen backend has one."""
     return _chosen(pytestconfig, "crop_and_resize")
 
 
 @pytest.fixture(scope="session")
-def roi_backend(pytestconfig: pytest.Config) -> backends.Backend:
+def roi_backend(pytestconfig: pytest.Config) -> Backend:
     """The implementation of roi_align that this run judges, if the chosen backend has one."""
     return _chosen(pytestconfig, "roi_align")
 
 
 @pytest.fixture(scope="session")
-def torchvision() -> backends.Backend:
+def torchvision() -> Backend:
     """torchvision's roi_align, or a skip that says it is missing."""
     return _load("torchvision", "roi_align")
 
@@ -266,12 +271,12 @@ def device(pytestconfig: pytest.Config) -> Iterator[str]:
 
 
 @pytest.fixture
-def repeats(backend: backends.Backend) -> float:
+def repeats(backend: Backend) -> float:
     """How far gradients of two runs in float64 may be apart, for gradcheck: not at all, or by the order of a sum."""
     return 1e-12 if "grad_image" in backend.sheet.unordered else 0.0
 
 
 @pytest.fixture(scope="session")
-def tensorflow() -> backends.Backend:
+def tensorflow() -> Backend:
     """TensorFlow, or a skip that says it is missing."""
     return _load("tensorflow")

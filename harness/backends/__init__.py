@@ -1,28 +1,27 @@
 """The implementations under test, one small file each, loaded only when asked for.
 
-A backend is a plain record of functions and a capability sheet (harness/sheet.py). The tables below name its module,
-which imports its own library and nobody else's, and the object in it: `backend`, unless another one is named after a
-colon. Somebody else's is named by the same "module:object", or by an entry point of the group "roi_align.backends";
-what stands there may be a Backend, or a plain function with a sheet (functions.py). A library or a device that is
+A backend is a plain record of functions and a capability sheet (harness/operators/sheet.py). The tables below name its
+module, which imports its own library and nobody else's, and the object in it: `backend`, unless another one is named
+after a colon. Somebody else's is named by the same "module:object", or by an entry point of the group
+"roi_align.backends"; it may be a Backend, or a plain function with a sheet (foreign.py). A library or a device that is
 missing makes `load` raise MissingLibrary, which the suites turn into a skip with that reason.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
-from harness.case import Array, Direction
-from harness.sheet import OperatorName, Sheet
+from harness.operators.implementation import Backend
+from harness.operators.sheet import OperatorName
+from harness.repository import MissingLibrary
 
 BACKENDS: dict[OperatorName, dict[str, str]] = {
     "crop_and_resize": {
         "roi_align": "harness.backends.roi_align_cpu",
-        "reference": "harness.backends.reference",
-        "tensorflow": "harness.backends.tensorflow_cpu",
+        "reference": "harness.operators.crop_and_resize.reference",
+        "tensorflow": "harness.backends.tensorflow",
         "onnxruntime": "harness.backends.onnxruntime_crops",
         "grid_sample": "harness.backends.grid_sample",
         "grid_sample_compiled": "harness.backends.grid_sample:compiled",
@@ -39,59 +38,19 @@ BACKENDS: dict[OperatorName, dict[str, str]] = {
         "roi_align": "harness.backends.roi_align_pooling",
         "roi_align_cuda": "harness.backends.roi_align_pooling_cuda",
         "cuda_on_host": "harness.backends.cuda_on_host_pooling",
-        "reference": "harness.backends.roi_reference",
-        "torchvision": "harness.backends.torchvision_pooling",
+        "reference": "harness.operators.roi_align.reference",
+        "torchvision": "harness.backends.torchvision",
         "torchvision_cuda": "harness.backends.torchvision_pooling_cuda",
-        "onnxruntime": "harness.backends.onnxruntime_pooling",
+        "onnxruntime": "harness.backends.onnxruntime",
     },
 }
 ENTRY_POINTS = "roi_align.backends"
 # Those whose same_rule is False, known before they are loaded, and so where they are missing too.
 OTHER_RULE: dict[OperatorName, tuple[str, ...]] = {"crop_and_resize": ("torchvision", "torchvision_cuda")}
 _FAULTS: dict[OperatorName, str] = {
-    "crop_and_resize": "harness.faults.mutants",
-    "roi_align": "harness.faults.roi_mutants",
+    "crop_and_resize": "harness.faults.reference.crop_and_resize",
+    "roi_align": "harness.faults.reference.roi_align",
 }
-
-AnyInputs = TypeVar("AnyInputs")
-
-
-class MissingLibrary(Exception):
-    """What a backend stands for, a library or a device, is not here; the message says which and how to get it."""
-
-
-def _avoids_nothing(inputs: Any, direction: Direction) -> str | None:
-    return None
-
-
-@dataclass(frozen=True)
-class Backend(Generic[AnyInputs]):
-    """One implementation of one operator; AnyInputs is harness.case.Inputs or harness.roi_case.RoiInputs.
-
-    title       what tables call it, library and version, e.g. "TensorFlow 2.21.0 (CPU)".
-    sheet       what it declares of itself.
-    prepare     copies the inputs to where and how the library wants them and returns the call to be judged or timed.
-    to_numpy    what that call returned, as an NCHW array (boxes: (M,4) or (K,5)), copied to the host.
-    avoids      why it is not asked for a direction of inputs though its sheet declares them, or None: what is known to
-                be another rule, or to end the process.
-    same_rule   False if it computes another rule than its operator's and may only be timed, for scale.
-    """
-
-    name: str
-    title: str
-    sheet: Sheet
-    prepare: Callable[[AnyInputs, Direction], Callable[[], Any]]
-    to_numpy: Callable[[Any], Array]
-    avoids: Callable[[AnyInputs, Direction], str | None] = _avoids_nothing
-    same_rule: bool = True
-
-    def refuses(self, inputs: AnyInputs, direction: Direction) -> str | None:
-        """Why this backend cannot be asked for a direction of these inputs, or None if it can."""
-        return self.sheet.lacks(inputs, direction) or self.avoids(inputs, direction)  # type: ignore[arg-type]
-
-    def run(self, inputs: AnyInputs, direction: Direction) -> Array:
-        """One direction of one call, as NumPy."""
-        return self.to_numpy(self.prepare(inputs, direction)())
 
 
 def is_foreign(name: str) -> bool:
@@ -122,7 +81,7 @@ def load(name: str, operator: OperatorName = "crop_and_resize") -> Backend[Any]:
             backend: Backend[Any] = planted[name]
             return backend
     elif is_foreign(name):
-        from harness.backends import functions
+        from harness.backends import foreign as functions
 
         return functions.load(name, _entry_points().get(name, name))
     table = BACKENDS[operator]

@@ -15,24 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from harness import compiling, cuda_on_host
-from harness.backends import Backend
-from harness.case import (
-    BOX_RULES,
+from harness.kernels import compiling, cuda_on_host
+from harness.kernels.cuda_on_host.memory import Described, dense, described, full, picked_order, written_beside
+from harness.kernels.cuda_on_host.memory import call as run_kernels
+from harness.operators.arrays import (
     DIRECTIONS,
     FLOATS,
     HALVES,
     LAYOUTS,
-    METHODS,
     SINGLE_AND_DOUBLE,
     Array,
     Direction,
-    Inputs,
     crops_dtype,
 )
-from harness.cuda_on_host.memory import Described, dense, described, full, picked_order, written_beside
-from harness.cuda_on_host.memory import call as run_kernels
-from harness.sheet import Sheet
+from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
+from harness.operators.implementation import Backend
+from harness.operators.sheet import Sheet
 
 compiling.compiler()  # or this backend is not here
 

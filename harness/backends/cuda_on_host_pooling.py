@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from harness import compiling, cuda_on_host
-from harness.backends import Backend
-from harness.case import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, crops_dtype
-from harness.cuda_on_host.memory import Described, call, dense, described, full, picked_order, written_beside
-from harness.roi_case import MODES, Mode, RoiInputs
-from harness.sheet import Sheet
+from harness.kernels import compiling, cuda_on_host
+from harness.kernels.cuda_on_host.memory import Described, call, dense, described, full, picked_order, written_beside
+from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, crops_dtype
+from harness.operators.implementation import Backend
+from harness.operators.roi_align.case import MODES, Mode, RoiInputs
+from harness.operators.sheet import Sheet
 
 compiling.compiler()  # or this backend is not here
 
@@ -64,7 +64,7 @@ class PyramidCall:
 
 def of_one_level(inputs: RoiInputs) -> PyramidCall:
     return PyramidCall(
-        maps=[inputs.input],
+        maps=[inputs.image],
         boxes=inputs.boxes,
         upstream=inputs.upstream,
         output_size=inputs.output_size,

@@ -18,10 +18,11 @@ from torch import Tensor
 from torch._functorch import config as functorch_config
 from torch.nn import functional
 
-from harness.backends import Backend
 from harness.backends.torch_arrays import host_tensor, to_numpy
-from harness.case import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, Inputs
-from harness.sheet import Sheet
+from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
+from harness.operators.crop_and_resize.case import Inputs
+from harness.operators.implementation import Backend
+from harness.operators.sheet import Sheet
 
 
 def axis_positions(first: Tensor, last: Tensor, count: int, length: int) -> Tensor:

@@ -13,10 +13,11 @@ import numpy as np
 import onnxruntime  # type: ignore[import-untyped, unused-ignore]
 from onnx import TensorProto, helper
 
-from harness.backends import Backend
 from harness.backends.onnxruntime_session import session_of
-from harness.case import LAYOUTS, METHODS, Array, Direction, Inputs
-from harness.sheet import Sheet
+from harness.operators.arrays import LAYOUTS, Array, Direction
+from harness.operators.crop_and_resize.case import METHODS, Inputs
+from harness.operators.implementation import Backend
+from harness.operators.sheet import Sheet
 
 
 @functools.lru_cache(maxsize=256)

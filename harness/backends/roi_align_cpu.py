@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from harness.backends.roi_align_torch import make
+from harness.backends.package import make
 
 backend = make(
     name="roi_align",

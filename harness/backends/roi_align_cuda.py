@@ -11,8 +11,8 @@ from importlib.metadata import version
 
 import torch
 
-from harness.backends import MissingLibrary
-from harness.backends.roi_align_torch import make
+from harness.backends.package import make
+from harness.repository import MissingLibrary
 from roi_align import _library
 
 if not torch.cuda.is_available():

@@ -7,12 +7,12 @@ from importlib.metadata import version
 
 import torch
 
-from harness.backends import Backend
-from harness.backends.roi_align_torch import device_tensor, names
+from harness.backends.package import device_tensor, names
 from harness.backends.torch_arrays import to_numpy
-from harness.case import DIRECTIONS, LAYOUTS, Direction
-from harness.roi_case import MODES, RoiInputs
-from harness.sheet import Sheet
+from harness.operators.arrays import DIRECTIONS, LAYOUTS, Direction
+from harness.operators.implementation import Backend
+from harness.operators.roi_align.case import MODES, RoiInputs
+from harness.operators.sheet import Sheet
 from roi_align import roi_align
 from roi_align._checks import BOX_DTYPES, IMAGE_DTYPES
 
@@ -21,7 +21,7 @@ def make(name: str, title: str, device: str) -> Backend[RoiInputs]:
     """The operator on a device as a backend."""
 
     def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], torch.Tensor]:
-        features, boxes = device_tensor(inputs.input, device), device_tensor(inputs.boxes, device)
+        features, boxes = device_tensor(inputs.image, device), device_tensor(inputs.boxes, device)
 
         def pool() -> torch.Tensor:
             return roi_align(

@@ -6,8 +6,8 @@ from importlib.metadata import version
 
 import torch
 
-from harness.backends import MissingLibrary
 from harness.backends.roi_align_pooling import make
+from harness.repository import MissingLibrary
 from roi_align import _library
 
 if not torch.cuda.is_available():

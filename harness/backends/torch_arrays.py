@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from harness.case import Array
+from harness.operators.arrays import Array
 
 
 def host_tensor(array: Array) -> torch.Tensor:

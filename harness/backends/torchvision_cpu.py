@@ -15,9 +15,10 @@ import torch
 import torchvision  # type: ignore[import-untyped, unused-ignore]
 from torchvision.ops import roi_align  # type: ignore[import-untyped, unused-ignore]
 
-from harness.backends import Backend
-from harness.case import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, Inputs
-from harness.sheet import Sheet
+from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
+from harness.operators.crop_and_resize.case import Inputs
+from harness.operators.implementation import Backend
+from harness.operators.sheet import Sheet
 
 
 def make(name: str, device: str, image_dtypes: tuple[str, ...]) -> Backend[Inputs]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from harness.backends import MissingLibrary
-from harness.backends.torchvision_pooling import make
+from harness.backends.torchvision import make
+from harness.repository import MissingLibrary
 
 if not torch.cuda.is_available():
     raise MissingLibrary("torchvision_cuda needs a GPU, and torch.cuda.is_available() is False on this machine.")

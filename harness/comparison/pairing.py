@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness import conditions, fingerprint, results
-from harness.columns import ON_THE_CPU, OURS
 from harness.comparison import verdicts
 from harness.comparison.side_by_side import SIDES, doubted
 from harness.comparison.stored import Run
 from harness.comparison.verdicts import PROCESSES, RULE, Decision, Medians
+from harness.measuring import conditions, fingerprint, results
+from harness.measuring.columns import ON_THE_CPU, OURS
 
 # Together these name one row; what they are on a GPU and not on a CPU, when it is compared with one.
 _IDENTITY = [

@@ -1,6 +1,6 @@
 """A revision's package, built in a folder that comes first on a process's path.
 
-The planted faults (harness/faults/faulty_package.py) are built for one instruction set and with little optimisation,
+The planted faults (harness/faults/package/building.py) are built for one instruction set and with little optimisation,
 because nobody times them. Here the revision's own setup.py builds it, as it does for users: flags are part of what is
 compared. The folder has its name from what is in it, so a revision is built once, and two that are the same share one.
 """
@@ -16,8 +16,8 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import compiling
-from harness.compiling import ROOT
+from harness.kernels import compiling
+from harness.repository import ROOT
 
 BUILD = ROOT / "build" / "compare"
 WORKING_TREE = "."

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from harness import gate, roi_judge
-from harness.backends import Backend, load
-from harness.case import DIRECTIONS, Array, Direction
-from harness.roi_workloads import RATIOS, roi_inputs
-from harness.sheet import OperatorName
-from harness.workloads import WORKLOADS, Layout, Workload
+from harness.backends import load
+from harness.measuring import gate
+from harness.measuring.roi_workloads import RATIOS, roi_inputs
+from harness.measuring.workloads import WORKLOADS, Layout, Workload
+from harness.operators.arrays import DIRECTIONS, Array, Direction
+from harness.operators.implementation import Backend
+from harness.operators.roi_align import judge as roi_judge
+from harness.operators.sheet import OperatorName
 
 BACKEND = "roi_align"
 # The quick ones; but real input is made by skimage or a network, which each of many processes would do again.

@@ -20,13 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from harness import conditions, files, machine
+from harness import repository as files
 from harness.comparison import verdicts
 from harness.comparison.revisions import BUILD, Revision
 from harness.comparison.rows import Row
 from harness.comparison.timing import Order, Timed
 from harness.comparison.verdicts import Decision
-from harness.compiling import ROOT
+from harness.measuring import conditions
+from harness.measuring import cpu as machine
+from harness.repository import ROOT
 
 SIDES = ("base", "new")
 SCHEMA = 2  # which has the state of the machine in the place of its load
@@ -42,7 +44,7 @@ class Round:
 
     answers  of each side, what each of its processes found, process by process.
     order    the sides in the order in which their processes ran.
-    conditions  the machine's states: [{"before", "after"}], see harness/conditions.py.
+    conditions  the machine's states: [{"before", "after"}], see harness/measuring/conditions.py.
     copy_gbps  what a copy of this machine reads and writes, for the record: dividing by it would add its own noise.
     """
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.case import Array
 from harness.comparison.verdicts import PROCESSES, RULE, Rule, alarms
+from harness.operators.arrays import Array
 
 
 @dataclass(frozen=True)

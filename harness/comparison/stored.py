@@ -18,8 +18,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness import fingerprint, results
 from harness.comparison.revisions import WORKING_TREE
+from harness.measuring import fingerprint, results
 
 
 class UnusableRun(Exception):

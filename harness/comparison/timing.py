@@ -19,9 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import clocks, devices, files, machine
+from harness import repository as files
 from harness.comparison import rows
 from harness.comparison.rows import Row
+from harness.measuring import clocks, devices
+from harness.measuring import cpu as machine
 
 BUDGET = clocks.PROCESS
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-from harness.case import Array
+from harness.operators.arrays import Array
 
 Verdict = Literal["SAME", "FAST", "SLOW", "AMBIGUOUS"]
 # One row: seconds of the base's processes and of the new one's, one median each.

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.backends import Backend
-from harness.backends import reference as rule
-from harness.backends.reference import STEPS, Scalar, Steps
-from harness.case import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction, Inputs
-from harness.roi_case import Mode
-from harness.sheet import OperatorName
+from harness.operators.arrays import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction
+from harness.operators.crop_and_resize import reference as rule
+from harness.operators.crop_and_resize.case import Inputs
+from harness.operators.crop_and_resize.reference import STEPS, Scalar, Steps
+from harness.operators.implementation import Backend
+from harness.operators.roi_align.case import Mode
+from harness.operators.sheet import OperatorName
 
 FORWARD: tuple[Direction, ...] = ("forward",)
 IMAGE: tuple[Direction, ...] = ("forward", "grad_image")

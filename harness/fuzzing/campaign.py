@@ -19,14 +19,15 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings, tar
 from hypothesis.errors import Flaky
 
 from harness import properties
-from harness.backends import Backend, is_foreign, load
-from harness.case import Direction
+from harness.backends import is_foreign, load
 from harness.fuzzing.finds import Find
-from harness.isolation import isolated
-from harness.judge import Status, Verdict
+from harness.judging.isolation import isolated
 from harness.operators import AnyCase
+from harness.operators.arrays import Direction
+from harness.operators.implementation import Backend
+from harness.operators.sheet import OperatorName, Sheet
+from harness.operators.verdict import Status, Verdict
 from harness.properties import Property
-from harness.sheet import OperatorName, Sheet
 
 # Cases that one task draws: enough for target() to climb, few enough for a task to take a second or two. Many short
 # runs of Hypothesis see more than one long one, in which most cases are variations of a few.
@@ -98,7 +99,7 @@ _Turn = tuple[Property, Direction]
 def kept(name: str, operator: OperatorName) -> Backend[Any]:
     """The backend of that name for all of this process's tasks, in a process of its own unless it cannot end one.
 
-    ValueError, MissingLibrary, Crashed or Hung as harness.isolation.isolated.
+    ValueError, MissingLibrary, Crashed or Hung as harness.judging.isolation.isolated.
     """
     return (load if in_process(name) else isolated)(name, operator)
 

@@ -22,8 +22,8 @@ from hypothesis.errors import HypothesisDeprecationWarning
 
 from harness.fuzzing.campaign import Catch, Lost, Schedule, Task, hunt, in_process
 from harness.fuzzing.finds import Find
-from harness.fuzzing.hunter import About, about, sources
-from harness.sheet import OperatorName
+from harness.fuzzing.worker import About, about, sources
+from harness.operators.sheet import OperatorName
 
 TOPIC = "roi-align-finds"
 AHEAD = 3

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from harness import properties
-from harness.case import DIRECTIONS, Direction
-from harness.measure import REPOSITORY
+from harness.judging.trial import reproduction
 from harness.operators import OPERATORS, AnyCase, operator_of, parse
+from harness.operators.arrays import DIRECTIONS, Direction
+from harness.operators.sheet import OperatorName
 from harness.properties import Property
-from harness.sheet import OperatorName
-from harness.trial import reproduction
+from harness.repository import ROOT
 
-FOLDER = REPOSITORY / "suites" / "finds"
+FOLDER = ROOT / "suites" / "finds"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Find:
     """One case that one backend failed, in one direction of one property.
 
     case            the line that makes it.
-    status, reason  what the verdict was: the value of a harness.judge.Status, and its words.
+    status, reason  what the verdict was: the value of a harness.operators.verdict.Status, and its words.
     backend, title  whose failure it was, by name and as tables call it. Any other may be asked for the same.
     """
 

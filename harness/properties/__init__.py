@@ -23,19 +23,16 @@ from typing import Any
 import numpy as np
 from hypothesis.strategies import SearchStrategy
 
-from harness.backends import Backend
-from harness.case import Direction
-from harness.judge import Status, Verdict, without_result
 from harness.operators import AnyCase, AnyInput
-from harness.sheet import BadInput, OperatorName, Sheet
+from harness.operators.arrays import Direction
+from harness.operators.drawing import UndeclaredError
+from harness.operators.implementation import Backend
+from harness.operators.sheet import BadInput, OperatorName, Sheet
+from harness.operators.verdict import Status, Verdict, without_result
 
 
 class NotAskedError(Exception):
     """A call that the backend is not asked for; the message says why."""
-
-
-class UndeclaredError(Exception):
-    """What a property is about is not in the sheet; the message says what."""
 
 
 @dataclass(frozen=True)

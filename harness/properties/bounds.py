@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from hypothesis.strategies import SearchStrategy
 
-from harness import roi_strategies
-from harness.backends import Backend
-from harness.case import BOX_RULES, DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction
-from harness.judge import Status, Verdict
-from harness.operators import AnyCase
+from harness.judging.trial import judged, side_effect
+from harness.operators import AnyCase, within
+from harness.operators.arrays import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction
+from harness.operators.crop_and_resize.case import BOX_RULES
+from harness.operators.implementation import Backend
+from harness.operators.roi_align import strategy as roi_strategies
+from harness.operators.roi_align.case import MODES
+from harness.operators.sheet import INTEGERS, OperatorName, Sheet
+from harness.operators.verdict import Status, Verdict
 from harness.properties import NotAskedError, Property, ask
-from harness.properties.drawing import within
-from harness.roi_case import MODES
-from harness.sheet import INTEGERS, OperatorName, Sheet
-from harness.trial import judged, side_effect
 
 ROUNDED = ["normal", "wide", "ramp", "dyadic", "inf_pixel"]
 JUMPS = ["lower_band", "upper_band", "border", "on_pixel", "whole_bins"]

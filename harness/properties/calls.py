@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from harness.agreement import differing
-from harness.backends import Backend
-from harness.case import Array, Direction
 from harness.operators import AnyInput, operator_of
-from harness.roi_case import RoiInputs
-
-
-def image_of(inputs: AnyInput) -> Array:
-    """What a call reads its pixels from, whatever its operator calls it."""
-    return inputs.input if isinstance(inputs, RoiInputs) else inputs.image
-
-
-def with_image(inputs: Any, image: Array, **others: Any) -> Any:
-    """The call with this image, and these other arrays."""
-    return replace(inputs, **{"input" if isinstance(inputs, RoiInputs) else "image": image}, **others)
-
-
-def with_boxes(inputs: Any, rows: Any) -> Any:
-    """The call with these of its boxes."""
-    names = operator_of(inputs).arrays[1:]
-    return replace(inputs, **{name: np.ascontiguousarray(getattr(inputs, name)[rows]) for name in names})
+from harness.operators.arrays import Array, Direction, differing
+from harness.operators.implementation import Backend
 
 
 def same(

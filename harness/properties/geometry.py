@@ -13,13 +13,15 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from harness.backends import Backend
-from harness.case import DIRECTIONS, Array, Case, Direction, Inputs
-from harness.properties import Property, UndeclaredError, ask, relation
+from harness.operators import within
+from harness.operators.arrays import DIRECTIONS, Array, Direction
+from harness.operators.crop_and_resize.case import Case, Inputs
+from harness.operators.drawing import UndeclaredError
+from harness.operators.implementation import Backend
+from harness.operators.roi_align.case import MODES, RoiCase
+from harness.operators.sheet import Sheet
+from harness.properties import Property, ask, relation
 from harness.properties.calls import same
-from harness.properties.drawing import within
-from harness.roi_case import MODES, RoiCase
-from harness.sheet import Sheet
 
 _SIDES = st.sampled_from([2, 3, 5, 9, 17])
 _EXACT_EDGE = 16
@@ -142,25 +144,25 @@ def unread_pixels(backend: Backend[Inputs], case: Case, direction: Direction) ->
 def two_band_matrices(backend: Backend[Any], case: RoiCase, direction: Direction) -> str | None:
     """out = Wy F Wx', border rule included: the matrices are read off with maps of one row and of one column."""
     inputs = case.inputs()
-    n, _, height, width = inputs.input.shape
+    n, _, height, width = inputs.image.shape
 
     def matrix(along: int) -> Array:
         """(K, bins, length): the weights of each pixel on an axis, from unit maps that the other axis only averages."""
-        length = inputs.input.shape[2 + along]
+        length = inputs.image.shape[2 + along]
         eye = np.eye(length).reshape((1, length, length, 1) if along == 0 else (1, length, 1, length))
         units = np.broadcast_to(eye, (n, length, height, width)).copy()
-        return np.moveaxis(ask(backend, replace(inputs, input=units, upstream=np.zeros(0)), direction), 1, -1)
+        return np.moveaxis(ask(backend, replace(inputs, image=units, upstream=np.zeros(0)), direction), 1, -1)
 
     whole = ask(backend, inputs, direction)
     rows, columns = matrix(0), matrix(1)  # (K, h, w, H) and (K, h, w, W), each times the mean of ones on the other axis
-    ones = ask(backend, replace(inputs, input=np.ones_like(inputs.input[:, :1])), direction)[:, 0]
+    ones = ask(backend, replace(inputs, image=np.ones_like(inputs.image[:, :1])), direction)[:, 0]
     for k, image in enumerate(inputs.boxes[:, 0].astype(int)):
         for i, j in np.ndindex(*inputs.output_size):
-            wanted = np.zeros(inputs.input.shape[1])
+            wanted = np.zeros(inputs.image.shape[1])
             if ones[k, i, j] != 0:
                 # ones = wy * wx, rows = Wy * wx and columns = Wx * wy: their product is Wy Wx' times ones.
-                wanted = np.einsum("y,cyx,x->c", rows[k, i, j], inputs.input[image], columns[k, i, j]) / ones[k, i, j]
-            if not np.allclose(whole[k, :, i, j], wanted, rtol=0, atol=1e-13 * np.abs(inputs.input).max()):
+                wanted = np.einsum("y,cyx,x->c", rows[k, i, j], inputs.image[image], columns[k, i, j]) / ones[k, i, j]
+            if not np.allclose(whole[k, :, i, j], wanted, rtol=0, atol=1e-13 * np.abs(inputs.image).max()):
                 return f"Bin ({k}, {i}, {j}) is {whole[k, :, i, j]}; its rows and columns alone give {wanted}."
     return None
 

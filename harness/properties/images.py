@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend
-from harness.case import Direction
 from harness.operators import AnyCase, AnyInput, operator_of
+from harness.operators.arrays import Direction
+from harness.operators.implementation import Backend
+from harness.operators.roi_align.case import RoiInputs
+from harness.operators.rounding import UNIT
 from harness.properties import ask
-from harness.properties.calls import image_of, said, same, with_image
-from harness.roi_case import RoiInputs
-from harness.rounding import UNIT
+from harness.properties.calls import said, same
 
 
 def _nothing_outside(inputs: AnyInput) -> AnyInput:
@@ -24,10 +24,10 @@ def _nothing_outside(inputs: AnyInput) -> AnyInput:
 
 def permuted_channels(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
     inputs = case.inputs()
-    image = image_of(inputs)
+    image = inputs.image
     order = list(range(image.shape[1]))
     random.Random(case.seed).shuffle(order)
-    permuted = with_image(inputs, image[:, order].copy(), upstream=inputs.upstream[:, order].copy())
+    permuted = replace(inputs, image=image[:, order].copy(), upstream=inputs.upstream[:, order].copy())
     got, want = ask(backend, permuted, direction), ask(backend, inputs, direction)[:, order]
     return said(
         f"With the channels in the order {order} the result is not in that order",
@@ -37,7 +37,7 @@ def permuted_channels(backend: Backend[Any], case: AnyCase, direction: Direction
 
 def half_is_rounded_once(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
     inputs = case.inputs()
-    wide = with_image(inputs, image_of(inputs).astype(np.float32), upstream=inputs.upstream.astype(np.float32))
+    wide = replace(inputs, image=inputs.image.astype(np.float32), upstream=inputs.upstream.astype(np.float32))
     with np.errstate(over="ignore"):
         want = ask(backend, wide, direction).astype(operator_of(case).promised(inputs, direction)[1])
     got = ask(backend, inputs, direction)
@@ -49,7 +49,7 @@ def power_of_two(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
     power = case.seed % 41 - 20
     factor = np.float32(2.0**power)
     if direction == "forward":
-        scaled = with_image(inputs, image_of(inputs) * factor)
+        scaled = replace(inputs, image=inputs.image * factor)
     else:
         scaled = replace(inputs, upstream=inputs.upstream * factor)
     got, want = ask(backend, scaled, direction), ask(backend, inputs, direction) * factor
@@ -70,7 +70,7 @@ def every_layout(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
 
 def expanded_is_its_copy(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
     inputs = case.inputs()
-    copied = with_image(inputs, np.ascontiguousarray(image_of(inputs)))
+    copied = replace(inputs, image=np.ascontiguousarray(inputs.image))
     got, wanted = ask(backend, inputs, direction), ask(backend, copied, direction)
     return said(
         "An expanded image does not give what its copy gives",
@@ -85,7 +85,7 @@ def adjoint(backend: Backend[Any], case: AnyCase, direction: Direction) -> str |
     sum.
     """
     inputs = _nothing_outside(case.inputs())
-    image = image_of(inputs)
+    image = inputs.image
     crops, gradient = ask(backend, inputs, "forward"), ask(backend, inputs, "grad_image")
     left = (crops.astype(np.float64) * inputs.upstream).sum()
     right = (image.astype(np.float64) * gradient).sum()

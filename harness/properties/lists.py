@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.agreement import differing
-from harness.backends import Backend
-from harness.case import Array, Direction
+from harness.judging.sample import with_boxes
 from harness.operators import AnyCase
+from harness.operators.arrays import Array, Direction, differing
+from harness.operators.implementation import Backend
 from harness.properties import NotAskedError, ask
-from harness.properties.calls import said, same, with_boxes
+from harness.properties.calls import said, same
 
 # More boxes than a block of threads, and than 16 bits count.
 LONG_LISTS = (1100, 65_600)

@@ -11,14 +11,17 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from harness import golden, roi_golden
-from harness.agreement import unlike_tensorflow
-from harness.backends import Backend
-from harness.case import DIRECTIONS, Case, Direction, Inputs
-from harness.properties import NotAskedError, Property, UndeclaredError, ask, relation
-from harness.roi_agreement import beyond_two_bounds
-from harness.roi_case import RoiCase
-from harness.sheet import OperatorName, Sheet
+from harness.judging import golden
+from harness.operators.arrays import DIRECTIONS, Direction
+from harness.operators.crop_and_resize.agreement import unlike_tensorflow
+from harness.operators.crop_and_resize.case import Case, Inputs
+from harness.operators.drawing import UndeclaredError
+from harness.operators.implementation import Backend, lacks
+from harness.operators.roi_align import golden_cases as roi_golden
+from harness.operators.roi_align.agreement import beyond_two_bounds
+from harness.operators.roi_align.case import RoiCase
+from harness.operators.sheet import OperatorName, Sheet
+from harness.properties import NotAskedError, Property, ask, relation
 
 
 @functools.cache
@@ -37,7 +40,7 @@ def _vector(operator: OperatorName, case: Any) -> Any:
 def as_tensorflow(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
     vector = _vector("crop_and_resize", case)
     got = ask(backend, vector.inputs(), direction)
-    return unlike_tensorflow(backend, vector.inputs(), direction, got, vector.results[direction])
+    return unlike_tensorflow(backend.sheet, vector.inputs(), direction, got, vector.results[direction])
 
 
 def as_torchvision(backend: Backend[Any], case: RoiCase, direction: Direction) -> str | None:
@@ -48,7 +51,7 @@ def as_torchvision(backend: Backend[Any], case: RoiCase, direction: Direction) -
 
 def _stored(sheet: Sheet) -> SearchStrategy[Any]:
     """The stored cases that the sheet allows."""
-    cases = [case for case in _vectors(sheet.operator) if sheet.lacks(case.inputs(), "forward") is None]
+    cases = [case for case in _vectors(sheet.operator) if lacks(sheet, case.inputs(), "forward") is None]
     if not cases:
         raise UndeclaredError("none of the stored cases is declared")
     return st.sampled_from(cases)

@@ -1,28 +1,27 @@
 """Bad input: boxes that are no numbers, indices of no image, no boxes at all. Nothing of it may end a process.
 
-The inputs are those that have ended other implementations' (SPEC, section 4). A probe is put to everybody: what does
-not declare such boxes is told to have crashed on them if it has, and nothing else is held against it.
+The inputs are those that have ended other implementations (docs/operators.md, bad input). A probe is put to everybody:
+what does not declare such boxes is told to have crashed on them if it has, and nothing else is held against it.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from harness.backends import Backend
-from harness.case import DIRECTIONS, Case, Direction
-from harness.judge import Crashed, Hung, Status, Verdict, without_result
-from harness.operators import AnyCase, operator_of
+from harness.judging.trial import judged, run
+from harness.operators import OPERATORS, AnyCase, operator_of, within
+from harness.operators.arrays import DIRECTIONS, Direction
+from harness.operators.implementation import Backend
+from harness.operators.sheet import OperatorName, Sheet
+from harness.operators.verdict import Crashed, Hung, Status, Verdict, without_result
 from harness.properties import NotAskedError, Property, for_both
-from harness.properties.drawing import within
-from harness.roi_case import RoiCase
-from harness.sheet import OperatorName, Sheet
-from harness.trial import judged, run
 
 NAN, INF, MAX = math.nan, math.inf, 3.4e38
 # The first that ended somebody's process: CVE-2020-15266 is the third.
@@ -40,29 +39,7 @@ INDICES = (1, -1, 2**31 - 1, -(2**31))
 
 def _bad_rows(sheet: Sheet) -> SearchStrategy[Any]:
     """A bad box beside a good one."""
-    image_dtype = "float32" if "float32" in sheet.image_dtypes else sheet.image_dtypes[0]
-    boxes_dtype = image_dtype if sheet.same_dtype else sheet.boxes_dtypes[0]
-    row, seed = st.sampled_from(ROWS), st.integers(0, 99)
-
-    if sheet.operator == "roi_align":
-
-        def pool(row: Any, seed: int) -> RoiCase:
-            good = (0, 0.5, 0.25, 3.5, 2.75)
-            return RoiCase(
-                (1, 2, 5, 7), ((0, *row), good), (2, 3), 1.0, 2, sheet.aligned[0], sheet.modes[0], image_dtype,
-                boxes_dtype, seed=seed,
-            )  # fmt: skip
-
-        return st.builds(pool, row, seed)
-
-    def crop(row: Any, seed: int) -> Case:
-        blank = -9.0 if sheet.border == "rule" else 0.0
-        return Case(
-            (1, 2, 5, 7), (row, (0.1, 0.2, 0.8, 0.7)), (0, 0), (4, 3), extrapolation_value=blank,
-            image_dtype=image_dtype, boxes_dtype=boxes_dtype, index_dtype=sheet.index_dtypes[0], seed=seed,
-        )  # fmt: skip
-
-    return st.builds(crop, row, seed)
+    return st.builds(partial(OPERATORS[sheet.operator].bad_row, sheet), st.sampled_from(ROWS), st.integers(0, 99))
 
 
 def bad_boxes_are_outside(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
@@ -75,12 +52,8 @@ def bad_boxes_are_outside(backend: Backend[Any], case: AnyCase, direction: Direc
 
 def no_image_is_no_crash(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
     """An index of no image: an exception, or a crop of NaN where nobody waits for the data."""
-    inputs: Any = case.inputs()
     index = INDICES[case.seed % len(INDICES)]
-    if isinstance(case, RoiCase):
-        inputs.boxes[0, 0] = index
-    else:
-        inputs = replace(inputs, box_indices=np.array([index, 0], inputs.box_indices.dtype))
+    inputs = operator_of(case).with_index(case.inputs(), index)
     got = run(backend, inputs, direction)
     if isinstance(got, (Crashed, Hung)):
         return without_result(got)
@@ -97,14 +70,7 @@ def no_image_is_no_crash(backend: Backend[Any], case: AnyCase, direction: Direct
 def _indexed(sheet: Sheet) -> SearchStrategy[Any]:
     return within(
         replace(sheet, layouts=("contiguous",)), values=["normal"], empty=False, finite_boxes=True, longest_side=8
-    ).map(_two_boxes_of_one_image)
-
-
-def _two_boxes_of_one_image(case: AnyCase) -> AnyCase:
-    if isinstance(case, RoiCase):
-        row = (0, *case.boxes[0][1:])
-        return replace(case, shape=(1, *case.shape[1:]), boxes=(row, row))
-    return replace(case, shape=(1, *case.shape[1:]), boxes=case.boxes[:1] * 2, box_indices=(0, 0))
+    ).map(OPERATORS[sheet.operator].twice_on_one_image)
 
 
 def _bad_boxes(operator: OperatorName) -> Property:

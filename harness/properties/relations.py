@@ -13,11 +13,12 @@ from typing import Any
 
 from hypothesis.strategies import SearchStrategy
 
-from harness.backends import Backend
-from harness.case import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction
-from harness.properties import Property, UndeclaredError, for_both, images, lists, relation
-from harness.properties.drawing import within
-from harness.sheet import OperatorName, Sheet
+from harness.operators import within
+from harness.operators.arrays import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction
+from harness.operators.drawing import UndeclaredError
+from harness.operators.implementation import Backend
+from harness.operators.sheet import OperatorName, Sheet
+from harness.properties import Property, for_both, images, lists, relation
 
 
 def _relation(

@@ -25,7 +25,8 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from harness import conditions, files, results
+from harness import repository as files
+from harness.measuring import conditions, results
 from harness.report import (
     across,
     campaign_tables,

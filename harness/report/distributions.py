@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness import results
+from harness.measuring import results
 from harness.report import tables
 from harness.report.pictures import COLOURS, INK, STYLE, Picture, readable, svg_of
 

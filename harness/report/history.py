@@ -2,7 +2,7 @@
 
 A machine that got slower, a new driver or a newer library changes times as a new kernel does. So the peers of each run
 are shown beside this project's columns, since they would have slowed down too, and between two runs whose fingerprints
-(harness/fingerprint.py) are not the same stands a mark, with what changed. Where a row's inputs changed, its times
+(measuring/fingerprint.py) are not the same stands a mark, with what changed. Where a row's inputs changed, its times
 before and after are not compared.
 """
 
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from harness import fingerprint
+from harness.measuring import fingerprint
 from harness.report import tables
 from harness.report.pictures import COLOURS, INK, STYLE, Picture, svg_of
 from harness.report.tables import Table

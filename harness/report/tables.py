@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from harness import backends
-from harness.columns import OURS as OURS
+from harness.measuring.columns import OURS as OURS
 from harness.report import marks
 from harness.report.marks import Marks
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness import fingerprint
+from harness.measuring import fingerprint
 
 INTRODUCTION = (
     "Every figure is a ratio to something measured in the same run: a peer (on a CPU TensorFlow's crop_and_resize, on "

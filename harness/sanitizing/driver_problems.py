@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from harness import backends
-from harness.agreement import differing
-from harness.case import BOX_RULES, DIRECTIONS, FLOATS, LAYOUTS, METHODS, SINGLE_AND_DOUBLE, Array, Case
-from harness.roi_case import MODES, RoiCase, RoiInputs
-from harness.roi_strategies import roi_cases
+from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, differing
+from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
+from harness.operators.crop_and_resize.strategy import cases
+from harness.operators.roi_align.case import MODES, RoiCase, RoiInputs
+from harness.operators.roi_align.strategy import roi_cases
 from harness.sanitizing.packing import packed
-from harness.strategies import cases
 
 # Types of pixels as often as they differ to a kernel: what is widened comes to it as float32.
 IMAGE_DTYPES = ("float32", *FLOATS, "uint8", "int64")
@@ -175,7 +175,7 @@ def _roi_problem(pyramid: Pyramid) -> Problem:
     """How many levels; a map and a scale for each; boxes, upstream gradient; sampling ratio, aligned, mode, the
     canonical scale and its level."""
     case, levels = pyramid.case, pyramid.inputs()
-    maps = [_widened(level.input) for level in levels]
+    maps = [_widened(level.image) for level in levels]
     upstream = _dense(_widened(levels[0].upstream), _channels_innermost(maps[0]))
     data = packed(len(levels))
     for level, values in zip(levels, maps, strict=True):

@@ -12,7 +12,7 @@ import struct
 
 import numpy as np
 
-from harness.case import Array
+from harness.operators.arrays import Array
 
 # In the order of impl/csrc/common/view.h: what the CPU kernels take.
 DTYPES = ("float32", "float64", "int32", "int64")

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.backends import MissingLibrary
-from harness.case import DIRECTIONS, Case
-from harness.compiling import ROOT, Change, digest, kernel_sources, make, objects
+from harness.kernels.compiling import Change, digest, kernel_sources, make, objects
+from harness.operators.arrays import DIRECTIONS
+from harness.operators.crop_and_resize.case import Case
+from harness.repository import ROOT, MissingLibrary
 from harness.sanitizing.driver_problems import Problem, Pyramid, crop_cases, problem_of, roi_align_cases
 from harness.sanitizing.packing import packed, unpacked
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from harness.case import Direction
+    from harness.operators.arrays import Direction
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Measure, report and judge implementations of RoIAlign."
@@ -32,7 +32,7 @@ def tell(sentence: object) -> None:
 
 def direction_of(name: str) -> Direction:
     """The direction of that name, or the end of the verb in a sentence."""
-    from harness.case import DIRECTIONS
+    from harness.operators.arrays import DIRECTIONS
 
     wanted = next((each for each in DIRECTIONS if each == name), None)
     if wanted is None:

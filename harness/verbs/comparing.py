@@ -48,7 +48,7 @@ def compare(
     """
     from harness.comparison import stored
     from harness.comparison.verdicts import PROCESSES
-    from harness.measure import FULL_RESULTS
+    from harness.measuring.run import FULL_RESULTS
 
     if fail_on not in ("", "slow"):
         stop(f"--fail-on is {fail_on!r}; it takes slow, and nothing else.")
@@ -78,8 +78,8 @@ def compare(
 
 def _revisions(base: str, new: str, processes: int, workloads: Sequence[str]) -> bool:
     """Builds, times and tells; whether a row of the new revision is SLOW or no longer right."""
-    from harness.backends import MissingLibrary
     from harness.comparison import revisions, rows, side_by_side
+    from harness.repository import MissingLibrary
 
     try:
         chosen = rows.rows(workloads or rows.USUAL)

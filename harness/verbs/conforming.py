@@ -10,8 +10,8 @@ import typer
 from harness.verbs import app, console, stop, tell
 
 if TYPE_CHECKING:
-    from harness.conformance import Cell
-    from harness.conformance_rows import Job
+    from harness.conformance.cells import Cell
+    from harness.conformance.tables import Job
 
 
 @app.command(epilog="Example: python -m harness conformance --backend mypkg.mymodule:my_roi_align --fail-on fail")
@@ -31,9 +31,9 @@ def conformance(
     """Ask every backend for every property, and write which holds, which fails and how to results/conformance.csv."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from harness import conformance_rows as rows
-    from harness.conformance import BAD, is_bad
-    from harness.measure import FULL_RESULTS
+    from harness.conformance import tables as rows
+    from harness.conformance.cells import BAD, is_bad
+    from harness.measuring.run import FULL_RESULTS
     from harness.operators import OPERATORS
 
     path = table or FULL_RESULTS / "conformance.csv"

@@ -12,8 +12,8 @@ from harness.verbs import app, console, stop, tell
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from harness.fuzzing.haul import Haul
-    from harness.sheet import OperatorName
+    from harness.fuzzing.totals import Haul
+    from harness.operators.sheet import OperatorName
 
 
 @app.command(
@@ -45,9 +45,11 @@ def fuzz(
     import secrets
     import time
 
-    from harness.fuzzing import campaign, finds, haul, hunter
+    from harness.fuzzing import campaign, finds
     from harness.fuzzing import cluster as clusters
-    from harness.measure import FULL_RESULTS
+    from harness.fuzzing import totals as haul
+    from harness.fuzzing import worker as hunter
+    from harness.measuring.run import FULL_RESULTS
 
     of = _operators(backend, operator)
     client = None

@@ -23,11 +23,13 @@ def judge(
     ] = "",
 ) -> None:
     """Run one case on one backend and judge its result against the oracle; exit 1 if it does not pass."""
-    from harness import properties, trial
-    from harness.backends import MissingLibrary, is_foreign, load
-    from harness.isolation import isolated
-    from harness.judge import Crashed, Hung
+    from harness import properties
+    from harness.backends import is_foreign, load
+    from harness.judging import trial
+    from harness.judging.isolation import isolated
     from harness.operators import operator_of, parse
+    from harness.operators.verdict import Crashed, Hung
+    from harness.repository import MissingLibrary
 
     wanted = direction_of(direction)
     try:
@@ -61,9 +63,9 @@ def golden(
     ),
 ) -> None:
     """Remake the golden vectors: a peer's results for a few hundred cases, for machines that do not have it."""
-    from harness import golden as vectors
-    from harness import roi_golden
-    from harness.backends import MissingLibrary
+    from harness.judging import golden as vectors
+    from harness.operators.roi_align import golden_cases as roi_golden
+    from harness.repository import MissingLibrary
 
     if operator == "roi_align":
         try:

@@ -18,8 +18,8 @@ def gpu(
     """Do all that needs a GPU, step by step, and pack logs, JUnit files and results into one archive."""
     import shutil
 
-    from harness import cuda_device
-    from harness import gpu as orchestra
+    from harness.machines import gpu as orchestra
+    from harness.measuring import cuda as cuda_device
 
     parts = orchestra.FOLDER / "parts"
     known = {step.name: step for step in orchestra.steps(parts / "logs")}
@@ -53,8 +53,9 @@ def sanitize(
     seed: Annotated[int, typer.Option(help="What they are drawn with: the same seed, the same cases.")] = 0,
 ) -> None:
     """Run the kernels under the sanitizers of their device; exit 1 if anything is found, 2 without a compiler."""
-    from harness import compiling, cuda_device
-    from harness.backends import MissingLibrary
+    from harness.kernels import compiling
+    from harness.measuring import cuda as cuda_device
+    from harness.repository import MissingLibrary
     from harness.sanitizing import sanitizers
 
     try:

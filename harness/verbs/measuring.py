@@ -31,7 +31,9 @@ def bench(
     """Measure all columns on all workloads, each result judged first, and make the tables and the report."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from harness import devices, machine, measure
+    from harness.measuring import cpu as machine
+    from harness.measuring import devices
+    from harness.measuring import run as measure
 
     try:
         missing = devices.load(device).why_not()
@@ -109,7 +111,7 @@ def merge(
     """
     import shutil
 
-    from harness import merging
+    from harness.machines import merging
 
     if output is None:
         shutil.rmtree(merging.FOLDER, ignore_errors=True)
@@ -124,13 +126,14 @@ def merge(
 
 
 def _write(folder: Path, baseline: str | None = None) -> Report:
-    from harness.measure import FULL_RESULTS, REPOSITORY
+    from harness.measuring.run import FULL_RESULTS
     from harness.report import across, write, write_readme
+    from harness.repository import ROOT
 
     try:
         made = write(folder, baseline)
         if folder.resolve() == FULL_RESULTS:
-            write_readme(made, REPOSITORY / "README.md")
+            write_readme(made, ROOT / "README.md")
         return made
     except (FileNotFoundError, across.UnknownDevice) as error:
         console.print(str(error), markup=False, soft_wrap=True)

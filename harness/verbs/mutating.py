@@ -21,8 +21,10 @@ def mutants(
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from harness.backends import MissingLibrary
-    from harness.faults import faulty_package, kills, package_faults
+    from harness.faults import kills
+    from harness.faults import package as package_faults
+    from harness.faults.package import building as faulty_package
+    from harness.repository import MissingLibrary
 
     known = kills.names()
     unknown = [name for name in fault or () if name not in known]

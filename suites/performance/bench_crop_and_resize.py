@@ -1,6 +1,6 @@
 """How fast, for what was found right on the very same input.
 
-The rows and their order are in harness/columns.py; BENCH_DEVICE says of which device. Without `--benchmark-only` each
+The rows and their order are in measuring/columns.py; BENCH_DEVICE says of which device. Without `--benchmark-only` each
 body runs once on a small workload. QUICK=1 measures the quick workloads only.
 """
 
@@ -16,12 +16,16 @@ from typing import Any
 
 import pytest
 
-from harness import clocks, devices, gate
-from harness.backends import Backend, MissingLibrary, load
-from harness.case import Array, Direction, Inputs
-from harness.columns import COLUMNS, Column, Row, blocks, rows, selected
-from harness.traffic import Traffic, crop_reach, traffic
-from harness.workloads import SMOKE, WORKLOADS, Workload
+from harness.backends import load
+from harness.measuring import clocks, devices, gate
+from harness.measuring.columns import COLUMNS, Column, Row, blocks, rows, selected
+from harness.measuring.traffic import Traffic, traffic
+from harness.measuring.workloads import SMOKE, WORKLOADS, Workload
+from harness.operators.arrays import Array, Direction
+from harness.operators.crop_and_resize.case import Inputs
+from harness.operators.crop_and_resize.reach import reach as crop_reach
+from harness.operators.implementation import Backend
+from harness.repository import MissingLibrary
 
 QUICK = os.environ.get("QUICK") == "1"
 DEVICE = devices.chosen()

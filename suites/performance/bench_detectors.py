@@ -22,9 +22,12 @@ pytest.importorskip("skimage", reason="the photographs are scikit-image's")
 
 import torch
 
-from harness import clocks, detector_agreement, detectors, machine
-from harness.columns import blocks
-from harness.gate import Gate
+from harness.detectors import agreement as detector_agreement
+from harness.detectors import models as detectors
+from harness.measuring import clocks
+from harness.measuring import cpu as machine
+from harness.measuring.columns import blocks
+from harness.measuring.gate import Gate
 
 QUICK = os.environ.get("QUICK") == "1"
 MEASURING = os.environ.get("BENCH_OPERATOR") == "detectors"

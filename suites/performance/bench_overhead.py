@@ -1,7 +1,8 @@
 """What a call costs before it computes anything: one crop of one pixel, beside an operator that only allocates.
 
-The bare operator (harness/bare_operator.cpp) is on the same stable ABI and has the same schema. It is called as it is,
-and differentiated by torch.library.register_autograd, which is torch's own way. All run in one process, on one thread.
+The bare operator (harness/kernels/bare_operator.cpp) is on the same stable ABI and has the same schema. It is called as
+it is, and differentiated by torch.library.register_autograd, which is torch's own way. All run in one process, on one
+thread.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch.utils.cpp_extension import include_paths, library_paths
 from roi_align import crop_and_resize
 from roi_align._cropping import operator
 
-SOURCE = Path(__file__).resolve().parents[2] / "harness/bare_operator.cpp"
+SOURCE = Path(__file__).resolve().parents[2] / "harness/kernels/bare_operator.cpp"
 REST = (1, 1, 0, 0.0, 0, False)  # crop height and width, bilinear, nothing to extrapolate, normalised, not validated
 
 pytestmark = [

@@ -19,16 +19,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import clocks, devices
-from harness.backends import MissingLibrary, load
-from harness.case import Direction
-from harness.columns import blocks, selected
-from harness.gate import Gate
-from harness.roi_judge import judge
-from harness.roi_traffic import roi_reach
-from harness.roi_workloads import RATIOS, pyramid_inputs, roi_inputs
-from harness.traffic import Traffic, traffic
-from harness.workloads import SMOKE, WORKLOADS, Layout, Workload
+from harness.backends import load
+from harness.measuring import clocks, devices
+from harness.measuring.columns import blocks, selected
+from harness.measuring.gate import Gate
+from harness.measuring.roi_workloads import RATIOS, pyramid_inputs, roi_inputs
+from harness.measuring.traffic import Traffic, traffic
+from harness.measuring.workloads import SMOKE, WORKLOADS, Layout, Workload
+from harness.operators.arrays import Direction
+from harness.operators.roi_align.judge import judge
+from harness.operators.roi_align.reach import reach as roi_reach
+from harness.repository import MissingLibrary
 
 QUICK = os.environ.get("QUICK") == "1"
 MEASURING = os.environ.get("BENCH_OPERATOR") == "roi_align"

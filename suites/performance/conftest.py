@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import conditions, devices, machine
-from harness.columns import SCHEMA, kind, process
-from harness.gate import Gate
+from harness.measuring import conditions, devices
+from harness.measuring import cpu as machine
+from harness.measuring.columns import SCHEMA, kind, process
+from harness.measuring.gate import Gate
 
 _UNMEASURED = pytest.StashKey[list[dict[str, Any]]]()
 _TIMES = pytest.StashKey[dict[tuple[str, str, str], list[float]]]()

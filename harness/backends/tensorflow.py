@@ -1,0 +1,108 @@
+"""TensorFlow's crop_and_resize on the CPU: the implementation ours must equal to the last bit.
+
+Three settings make it usable as an oracle. Its image gradient is a race between threads unless operator determinism
+is asked for; its GPU kernels round in another order, so the GPU is hidden; and it gets as many threads as PyTorch
+takes by default, so that a race between the two is a fair one. It is NHWC throughout: the transposes happen in
+`prepare` and `to_numpy`, outside what is timed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from harness.operators.arrays import DIRECTIONS, LAYOUTS, Array, Direction
+from harness.operators.crop_and_resize.case import METHODS, Inputs
+from harness.operators.implementation import Backend
+from harness.operators.sheet import Sheet
+
+# Read once, when TensorFlow's library is loaded. oneDNN has no crop_and_resize: it would only print a notice.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+import tensorflow as tf
+
+_THREADS = int(os.environ.get("OMP_NUM_THREADS", "0")) or len(os.sched_getaffinity(0))
+tf.config.set_visible_devices([], "GPU")
+tf.config.threading.set_intra_op_parallelism_threads(_THREADS)
+tf.config.experimental.enable_op_determinism()
+tf.random.set_seed(0)
+
+_IMAGE_DTYPES = ("uint8", "uint16", "int8", "int16", "int32", "int64", "float16", "float32")
+
+
+def avoids(inputs: Inputs, direction: Direction) -> str | None:
+    """Why TensorFlow is not asked for this direction of these inputs, or None if it can be."""
+    dtype = inputs.image.dtype.name
+    if direction == "grad_image" and dtype != "float32":
+        return f"TensorFlow's image gradient of {dtype} images is missing, or is summed in half precision."
+    return None
+
+
+def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
+    """The call on NHWC copies. Its result is NHWC, float32 (float16 for a float16 image); boxes' gradient (M,4)."""
+    image = tf.constant(_channels_last(inputs.image))
+    boxes = tf.constant(inputs.boxes)
+    indices = tf.constant(inputs.box_indices.astype(np.int32))
+    if direction == "forward":
+        crop_size = tf.constant(inputs.crop_size, tf.int32)
+        method, value = inputs.method, inputs.extrapolation_value
+
+        def forward() -> Any:
+            return tf.raw_ops.CropAndResize(
+                image=image,
+                boxes=boxes,
+                box_ind=indices,
+                crop_size=crop_size,
+                method=method,
+                extrapolation_value=value,
+            )
+
+        # Whatever the image, TensorFlow answers in float32; a half image's crops are halves here, rounded once.
+        return (lambda: tf.cast(forward(), tf.float16)) if image.dtype == tf.float16 else forward
+    upstream = tf.constant(_channels_last(inputs.upstream).astype(np.float32))
+    if direction == "grad_image":
+        size = tf.constant(image.shape, tf.int32)
+        return lambda: tf.raw_ops.CropAndResizeGradImage(
+            grads=upstream, boxes=boxes, box_ind=indices, image_size=size, T=tf.float32, method=inputs.method
+        )
+    # It knows no "nearest" here: the gradient of the boxes is the bilinear formula's either way.
+    return lambda: tf.raw_ops.CropAndResizeGradBoxes(grads=upstream, image=image, boxes=boxes, box_ind=indices)
+
+
+def to_numpy(result: Any) -> Array:
+    """A result as an array of its own: NCHW, or (M,4) as it is."""
+    array: Array = result.numpy()
+    return np.array(array.transpose(0, 3, 1, 2) if array.ndim == 4 else array, order="C")
+
+
+def _channels_last(array: Array) -> Array:
+    """A contiguous NHWC copy of an array in NCHW index order."""
+    return np.array(array.transpose(0, 2, 3, 1), order="C")
+
+
+backend = Backend(
+    name="tensorflow",
+    title=f"TensorFlow {tf.__version__} (CPU)",
+    # It takes float64 images, and computes them in float32: another rule. It casts positions to integers before it
+    # looks whether they are inside, in the gradients too, and dies of what does not fit: [3.4e38, 0, -3.4e38, 1] ends
+    # the process.
+    sheet=Sheet(
+        operator="crop_and_resize",
+        directions=DIRECTIONS,
+        image_dtypes=_IMAGE_DTYPES,
+        index_dtypes=("int32", "int64"),
+        layouts=LAYOUTS,
+        empty=True,
+        special_values=True,
+        methods=METHODS,
+        pinned=("forward", "grad_image"),
+        tensorflow_bits=("forward", "grad_image"),
+    ),
+    prepare=prepare,
+    to_numpy=to_numpy,
+    avoids=avoids,
+)

@@ -1,0 +1,231 @@
+"""The cells of many backends, each run in a process of its own, and the table that they are merged into.
+
+A row names its device, so that a GPU machine's rows stand beside a CPU's: what was not run this time stays as it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import entry_points
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, get_args
+
+from harness import backends, properties
+from harness import repository as files
+from harness.backends import BACKENDS, ENTRY_POINTS, OTHER_RULE
+from harness.conformance import cells as conformance
+from harness.conformance.cells import Cell, without_backend
+from harness.judging.isolation import LIMIT_S, isolated
+from harness.operators.arrays import DIRECTIONS
+from harness.operators.sheet import OperatorName
+from harness.operators.verdict import Crashed, Hung
+from harness.properties import Property
+from harness.repository import MissingLibrary
+
+COLUMNS = [each.name for each in fields(Cell)]
+# The CUDA kernels on the CPU take a hundred times as long as any other: they run if they are asked for.
+_SLOW = "cuda_on_host"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One backend and what is asked of it. operators: those that its rows are of; somebody else's has one of them.
+    stated: the names of the properties, () for all of them."""
+
+    backend: str
+    operators: tuple[OperatorName, ...]
+    stated: tuple[str, ...] = ()
+    examples: int = conformance.EXAMPLES
+    seed: int = 0
+    limit_s: float = LIMIT_S
+
+
+@dataclass(frozen=True)
+class Done:
+    """The cells of a job; problem: why they are not all of them, or ""."""
+
+    job: Job
+    cells: tuple[Cell, ...]
+    problem: str = ""
+
+
+def everybody() -> list[str]:
+    """The names of all backends that are asked by default: this project's, its peers', and entry points."""
+    names = dict.fromkeys(name for table in BACKENDS.values() for name in table if not name.startswith(_SLOW))
+    return [*names, *sorted(point.name for point in entry_points(group=ENTRY_POINTS))]
+
+
+def jobs(
+    names: Sequence[str], operators: Sequence[OperatorName], stated: Sequence[str], examples: int, seed: int
+) -> list[Job]:
+    """A job for each backend and operator; ValueError for a name that nobody has, or a property that there is not."""
+    known = dict.fromkeys(each.name for each in properties.all_properties() if each.operator in operators)
+    for unknown in (name for name in stated if name not in known):
+        raise ValueError(f"There is no property {unknown!r} of {' or '.join(operators)}; there are {', '.join(known)}.")
+    made = []
+    for name in names:
+        if backends.is_foreign(name):
+            made.append(Job(name, tuple(operators), tuple(stated), examples, seed))
+            continue
+        of = backends.operators_of(name)
+        if not of:
+            backends.load(name)  # says which there are
+        made += [Job(name, (each,), tuple(stated), examples, seed) for each in of if each in operators]
+    # What computes another rule is timed beside crop_and_resize, and never judged.
+    return [job for job in made if job.backend not in OTHER_RULE.get(job.operators[0], ())]
+
+
+def cells(job: Job) -> Iterator[Cell]:
+    """The cells of a job, one after another; ValueError if the backend cannot be used at all."""
+    try:
+        backend = isolated(job.backend, job.operators[0], job.limit_s)
+    except MissingLibrary as missing:
+        for each, direction in _rows(job, job.operators):
+            yield without_backend(job.backend, each, direction, "missing", str(missing), False)
+        return
+    except (Crashed, Hung) as ended:
+        for each, direction in _rows(job, job.operators):
+            status: Any = "crash" if isinstance(ended, Crashed) else "hang"
+            yield without_backend(job.backend, each, direction, status, f"Loading it: {ended}", True)
+        return
+    if not backend.same_rule:
+        raise ValueError(f"{backend.title} computes another rule than the oracle; it can be timed, not judged.")
+    if backend.sheet.operator not in job.operators:
+        raise ValueError(f"{job.backend} is a {backend.sheet.operator}, not a {' or '.join(job.operators)}.")
+    for each, direction in _rows(job, (backend.sheet.operator,)):
+        yield conformance.cell(backend, each, direction, job.examples, job.seed)
+
+
+def _rows(job: Job, operators: Sequence[OperatorName]) -> list[tuple[Property, Any]]:
+    return [
+        (each, direction)
+        for each in properties.all_properties()
+        if each.operator in operators and (not job.stated or each.name in job.stated)
+        for direction in each.directions
+    ]
+
+
+def run(chosen: Sequence[Job], tell: Callable[[Job, int, Cell | None], None], side_by_side: int = 2) -> list[Done]:
+    """All jobs, so many at once, each in a process of its own; ValueError if a backend cannot be used at all.
+
+    tell: called from threads with a job, how many cells it will have, and the one that is done, at first None.
+    """
+    running: list[Any] = []
+    # Threads wait for the processes that work: the oracle is Python, and one interpreter would do one thing at a time.
+    with ThreadPoolExecutor(side_by_side) as pool:
+        try:
+            return list(pool.map(lambda job: _run(job, tell, running), chosen))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in running:
+                process.terminate()
+            raise
+
+
+def _run(job: Job, tell: Callable[[Job, int, Cell | None], None], running: list[Any]) -> Done:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(theirs, job))
+    process.start()
+    running.append(process)
+    theirs.close()
+    came: list[Cell] = []
+    count = len(_rows(job, job.operators[:1]))
+    tell(job, count, None)
+    problem: str | None = None
+    try:
+        while (message := ours.recv()) is not None:
+            if isinstance(message, str):
+                raise ValueError(message)
+            came.append(message)
+            tell(job, count, message)
+    except EOFError:
+        process.join()
+        problem = f"The process that asked {job.backend} ended with code {process.exitcode} after {len(came)} cells."
+    process.join()
+    running.remove(process)
+    return Done(job, tuple(came), problem or "")
+
+
+def _send(connection: Connection, job: Job) -> None:
+    """The process of a job: its cells, then None; or a sentence."""
+    try:
+        for each in cells(job):
+            connection.send(each)
+    except ValueError as unusable:
+        connection.send(str(unusable))
+    connection.send(None)
+
+
+def read(path: Path) -> list[Cell]:
+    """The cells of a table, [] if there is none; ValueError if it is of other columns."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        if reader.fieldnames != COLUMNS:
+            raise ValueError(f"{path} has the columns {reader.fieldnames}, not {COLUMNS}; remove it to make it anew.")
+        return [_cell(line) for line in reader]
+
+
+def _cell(line: dict[str, Any]) -> Cell:
+    numbers = {
+        "declared": line["declared"] == "yes",
+        "cases": int(line["cases"]),
+        "ambiguous": int(line["ambiguous"]),
+        "fraction": float(line["fraction"]) if line["fraction"] else None,
+    }
+    return Cell(**{**line, **numbers})
+
+
+def merged(old: Iterable[Cell], done: Sequence[Done]) -> list[Cell]:
+    """The old cells with the new ones in their place, in the order of the tables.
+
+    An old one goes where its backend was asked for its property again, on the same device or because there was none
+    before; and where no property has its name any more.
+    """
+    new = [each for one in done for each in one.cells]
+    names = {(each.operator, each.name) for each in properties.all_properties()}
+    asked = {(each.operator, each.backend): one.job.stated for one in done for each in one.cells}
+    places = {(each.operator, each.backend, each.device) for each in new}
+
+    def goes(each: Cell) -> bool:
+        if (each.operator, each.property) not in names:
+            return True
+        stated = asked.get((each.operator, each.backend))
+        if stated is None or (stated and each.property not in stated):
+            return False
+        return each.status == "missing" or (each.operator, each.backend, each.device) in places
+
+    return sorted([*(each for each in old if not goes(each)), *new], key=_order)
+
+
+def _order(each: Cell) -> tuple[Any, ...]:
+    """operators, then backends, devices, properties and directions as this project lists them; who is not listed last,
+    by name."""
+
+    def place(value: str, among: Sequence[str]) -> int:
+        return among.index(value) if value in among else len(among)
+
+    listed = [stated.name for stated in properties.all_properties() if stated.operator == each.operator]
+    return (
+        place(each.operator, get_args(OperatorName)), place(each.backend, list(BACKENDS[each.operator])), each.backend,
+        each.device, place(each.property, listed), place(each.direction, DIRECTIONS),
+    )  # fmt: skip
+
+
+def write(path: Path, table: Iterable[Cell]) -> None:
+    """The table as a file: written whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for each in table:
+        fraction = "" if each.fraction is None else f"{each.fraction:.3g}"
+        writer.writerow({**asdict(each), "declared": "yes" if each.declared else "no", "fraction": fraction})
+    files.replace(path, text.getvalue())

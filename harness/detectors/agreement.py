@@ -1,0 +1,199 @@
+"""Whether two detectors agree that differ in their poolers alone: the part of its bound by which each result differs.
+
+Above 1 one of the poolers is wrong. Where a bound is of all elements together, a random combination of them is
+compared: a difference anywhere shows in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.detectors import bounds as detector_bounds
+from harness.detectors import models as detectors
+from harness.detectors.models import BRANCHES, Branch, Target
+
+# The losses of each branch, and how many random combinations of a box's outputs are compared.
+LOSSES = {"box": ("loss_classifier", "loss_box_reg"), "mask": ("loss_mask",)}
+COMBINATIONS = 2
+
+
+@dataclass(frozen=True)
+class Call:
+    """A model, the photographs it was given, and what came of it: see detectors.run.
+
+    gradients: of its parameters by name, if it was a training step.
+    """
+
+    model: Any
+    photographs: list[Tensor]
+    result: Any
+    branches: dict[str, Branch]
+    gradients: dict[str, Tensor]
+
+
+def call(model: Any, photographs: list[Tensor], wanted: list[Target] | None = None) -> Call:
+    """Inference, or with targets a training step."""
+    result, branches = detectors.run(model, photographs, wanted)
+    parameters = dict(model.named_parameters()) if wanted else {}
+    found = torch.autograd.grad(sum(result.values()), list(parameters.values()), retain_graph=True) if wanted else ()
+    return Call(model, photographs, result, branches, dict(zip(parameters, found, strict=True)))
+
+
+def pooler(model: Any, name: str) -> Any:
+    return getattr(model.roi_heads, BRANCHES[name][0])
+
+
+def part_of_bound(ours: Tensor, theirs: Tensor, bound: Tensor | float) -> float:
+    """The largest part of its bound by which an element differs."""
+    apart = (ours.detach().double() - theirs.detach().double()).abs()
+    used = torch.where(apart == 0, 0.0, apart / bound)
+    return float(used.nan_to_num(nan=torch.inf).max())
+
+
+def pooled_used(theirs: Call, ours: dict[str, Branch], dtype: torch.dtype = torch.float32) -> dict[str, float]:
+    """Each element of what was pooled, in this type."""
+    return {
+        f"{name}, pooled features": part_of_bound(
+            ours[name].pooled, branch.pooled, detector_bounds.of_pooled(branch, pooler(theirs.model, name), dtype)
+        )
+        for name, branch in theirs.branches.items()
+    }
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One random combination of each box's outputs, (K,), and how far another detector's may be from it."""
+
+    name: str
+    place: int
+    weights: Tensor
+    value: Tensor
+    bound: Tensor
+
+
+def combinations(theirs: Call) -> list[Combination]:
+    """Of class logits, of box deltas, of mask logits."""
+    found = []
+    for name, branch in theirs.branches.items():
+        errors = detector_bounds.of_pooled(branch, pooler(theirs.model, name))
+        _, head, predictor = (getattr(theirs.model.roi_heads, part) for part in BRANCHES[name])
+        pooled = branch.pooled.detach().requires_grad_()
+        made = predictor(head(pooled))
+        for place, output in enumerate(made if name == "box" else (made,)):
+            own = output.flatten(1)
+            for seed in range(COMBINATIONS):
+                (weights,) = detector_bounds.directions([own[0]], seed)
+                # Boxes are independent: the gradient of the sum over them holds each one's own.
+                (slopes,) = torch.autograd.grad((own @ weights).sum(), pooled, retain_graph=True)
+                bound = (slopes.abs() * errors).flatten(1).sum(1)
+                found.append(Combination(name, place, weights, (own @ weights).detach(), bound))
+    return found
+
+
+def outputs_used(wanted: list[Combination], ours: dict[str, Branch]) -> dict[str, float]:
+    """Combinations of one detector's outputs, compared with another's."""
+    used: dict[str, float] = {}
+    for each in wanted:
+        what = f"{each.name}, {('class logits', 'box deltas')[each.place] if each.name == 'box' else 'mask logits'}"
+        got = ours[each.name].outputs[each.place].flatten(1) @ each.weights
+        used[what] = max(used.get(what, 0.0), part_of_bound(got, each.value, each.bound))
+    return used
+
+
+def changed_signs(theirs: Call, ours: Call, name: str) -> int:
+    """How many units of the heads' ReLUs are on in one model and off in the other."""
+    one, other = (
+        detector_bounds.signs(theirs.model, name, side.branches[name].pooled.detach()) for side in (theirs, ours)
+    )
+    changed = int((one != other).sum())
+    assert changed <= 1e-5 * len(one), f"{changed} units of the {name} branch changed their sign."
+    return changed
+
+
+def losses_and_heads_used(theirs: Call, ours: Call, name: str) -> dict[str, float]:
+    """A branch's losses, and the gradients of its parameters along a random direction."""
+    loss, branch = sum(theirs.result.values()), theirs.branches[name]
+    errors = detector_bounds.of_pooled(branch, pooler(theirs.model, name))
+    used = {
+        what: part_of_bound(
+            ours.result[what], theirs.result[what], detector_bounds.change(theirs.result[what], branch, errors)
+        )
+        for what in LOSSES[name]
+    }
+    if changed_signs(theirs, ours, name):
+        return used  # a gradient jumps there: either is right
+    modules = tuple(f"roi_heads.{part}." for part in BRANCHES[name][1:])
+    parameters = {path: each for path, each in theirs.model.named_parameters() if path.startswith(modules)}
+    gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True)
+    directions = [
+        along / gradient.detach().norm()  # so that each tensor has a like part in it
+        for along, gradient in zip(detector_bounds.directions(gradients, 0), gradients, strict=True)
+    ]
+    projected = sum((each * along).sum() for each, along in zip(gradients, directions, strict=True))
+    apart = sum(
+        ((ours.gradients[path] - theirs.gradients[path]) * along).sum()
+        for path, along in zip(parameters, directions, strict=True)
+    )
+    bound = detector_bounds.change(torch.as_tensor(projected), branch, errors)
+    return used | {f"{name}, gradients of the heads": part_of_bound(torch.as_tensor(apart), torch.zeros(()), bound)}
+
+
+def sent_back(side: Call, name: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """The gradient of a branch's pooled features, and those that its pooler makes of it for the maps."""
+    branch = side.branches[name]
+    found = torch.autograd.grad(
+        sum(side.result.values()), [branch.pooled, *branch.maps.values()], retain_graph=True, materialize_grads=True
+    )
+    return found[0], dict(zip(branch.maps, found[1:], strict=True))
+
+
+def maps_used(theirs: Call, ours: Call, name: str) -> dict[str, float]:
+    """Each element of what our pooler sends back to the maps, beside theirs given the same gradient."""
+    branch, (upstream, sent) = theirs.branches[name], sent_back(ours, name)
+    maps = list(branch.maps.values())
+    same = torch.autograd.grad(branch.pooled, maps, upstream, retain_graph=True, materialize_grads=True)
+    bounds = detector_bounds.of_maps(branch, pooler(theirs.model, name), upstream)
+    used = (part_of_bound(sent[level], each, bounds[level]) for level, each in zip(branch.maps, same, strict=True))
+    return {f"{name}, gradients of the maps": max(used)}
+
+
+def behind_used(theirs: Call, ours: Call) -> dict[str, float]:
+    """All parameters of backbone and pyramid along a random direction v: J' g v = g J v for the maps' gradients g.
+
+    g differs by what our pooler makes of the same gradient, and by what it makes of the gradient's own difference. The
+    roundings of J' are left out, which makes it no easier.
+    """
+    paths = [path for path in theirs.gradients if path.startswith("backbone.")]
+    directions = detector_bounds.directions([theirs.gradients[path] for path in paths], 1)
+    batch, _ = theirs.model.transform(theirs.photographs)
+    moved = {path.removeprefix("backbone."): each for path, each in zip(paths, directions, strict=True)}
+    tangents = detector_bounds.along(theirs.model, batch.tensors, moved)
+    bound = 0.0
+    for name, branch in theirs.branches.items():
+        if changed_signs(theirs, ours, name):
+            return {}
+        pool = pooler(theirs.model, name)
+        (upstream,) = torch.autograd.grad(sum(theirs.result.values()), branch.pooled, create_graph=True)
+        with torch.no_grad():
+            seen = pool({level: tangents[level] for level in branch.maps}, branch.boxes, branch.shapes)
+        errors = detector_bounds.of_pooled(branch, pool)
+        bound += detector_bounds.change((upstream * seen).sum(), branch, errors)
+        of_maps = detector_bounds.of_maps(branch, pool, upstream.detach())
+        bound += sum(float((error * tangents[level].abs()).sum()) for level, error in of_maps.items())
+    apart = sum(
+        ((ours.gradients[path] - theirs.gradients[path]) * each).sum()
+        for path, each in zip(paths, directions, strict=True)
+    )
+    return {"gradients of backbone and pyramid": part_of_bound(torch.as_tensor(apart), torch.zeros(()), bound)}
+
+
+def training_used(theirs: Call, ours: Call) -> dict[str, float]:
+    """Everything of a training step."""
+    used = pooled_used(theirs, ours.branches) | behind_used(theirs, ours)
+    for name in theirs.branches:
+        used |= losses_and_heads_used(theirs, ours, name) | maps_used(theirs, ours, name)
+    return used

@@ -1,0 +1,241 @@
+"""The package with a planted fault, built and judged as users have it: imported, in a process of its own.
+
+Faults in the reference (harness/faults/reference) show that the checks see a wrong rule; these show that they see a
+wrong package: its C++, its threads, its memory, what it tells torch. The folder that is built comes first on a
+process's path, so that `import roi_align` finds the faulty package there, and the suites' own tests are run on it.
+
+Of the kernels' sources, which are compiled once for every instruction set, the portable one alone is compiled, and
+stands in for the others under their names: a fault then costs a second or four, and no test can tell instruction sets
+apart by it.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.kernels.compiling import Change, changed, digest, make, objects, short, texts_in, version, write
+from harness.operators.arrays import DIRECTIONS, Direction
+from harness.repository import ROOT
+
+PACKAGE = ROOT / "impl"
+BUILD = ROOT / "build" / "mutants"
+OBJECTS = BUILD / "objects"
+
+Operator = Literal["crop_and_resize", "roi_align"]
+
+
+def _place(name: str) -> str:
+    """A test of the suites as pytest takes it, from "folder/name.py::test" without what all have."""
+    folder, _, file = name.partition("/")
+    return f"suites/correctness/{folder}/test_{file}"
+
+
+# The suites' tests of the package on the CPU, those that are quick and see much first. Those that need TensorFlow or
+# torchvision beside it come last: where one is missing they are skipped.
+SELECTIONS = tuple(
+    _place(f"{name}.py")
+    for name in (
+        "crop_and_resize/modules",
+        "crop_and_resize/bad_input",
+        "roi_align/bad_input",
+        "shared/transforms",
+        "crop_and_resize/gradients",
+        "shared/second_derivatives",
+        "shared/views",
+        "crop_and_resize/thresholds",
+        "crop_and_resize/against_golden",
+        "roi_align/against_golden",
+        "roi_align/multiscale",
+        "crop_and_resize/layouts",
+        "crop_and_resize/registration",
+        "roi_align/registration",
+        "roi_align/sizes",
+        "shared/identities",
+        "shared/properties",
+        "roi_align/against_torchvision",
+        "crop_and_resize/sizes",
+        "crop_and_resize/against_tensorflow",
+    )
+)
+
+
+@dataclass(frozen=True)
+class PackageFault:
+    """Changes of impl/ that make a bug: what it is, in which operator and directions it shows, and what is to see it.
+
+    suites: the tests that are run before all others, as pytest takes them: what kills it first is known.
+    """
+
+    name: str
+    why: str
+    operator: Operator
+    changes: tuple[Change, ...]
+    suites: tuple[str, ...] = ()
+    directions: tuple[Direction, ...] = DIRECTIONS
+
+
+def fault(
+    operator: Operator,
+    name: str,
+    why: str,
+    changes: Change | tuple[Change, ...],
+    suites: str,
+    directions: tuple[Direction, ...] = DIRECTIONS,
+) -> PackageFault:
+    """A PackageFault; `suites` as pytest takes them, without the folder and the prefix that all have."""
+    places = tuple(map(_place, suites.split()))
+    return PackageFault(name, why, operator, changes if isinstance(changes, tuple) else (changes,), places, directions)
+
+
+def changed_package(*changes: Change) -> dict[str, str]:
+    """The sources after these changes, by their path from impl/; ValueError for a change that does not apply."""
+    return changed({**texts_in(PACKAGE, "*.py"), **_sources()}, changes)
+
+
+def build(*changes: Change) -> Path:
+    """A folder with the package roi_align after these changes, to stand first on a process's path.
+
+    Paths of the changes are as seen from impl/. ValueError for a change that does not apply, RuntimeError for sources
+    that do not compile.
+    """
+    texts = changed_package(*changes)
+    made = BUILD / digest(list(texts), *(text.encode() for text in texts.values()), *(t.encode() for t in _toolchain()))
+    package = made / "roi_align"
+    if not (package / "_C.abi3.so").exists():
+        write(texts, made)
+        library = _library(texts, made)
+        partial = package / f"_C.{os.getpid()}"
+        shutil.copyfile(library, partial)
+        partial.replace(package / "_C.abi3.so")
+    return made
+
+
+def killed_by(fault: PackageFault) -> str | None:
+    """The first of the suites' tests that fails on the faulty package, None if all pass.
+
+    A process that dies is "crash: signal NAME in TEST". RuntimeError if tests could not be run at all, ValueError and
+    RuntimeError as in `build`: none of them is a kill.
+    """
+    folder = build(*fault.changes)
+    found = first_failure(folder, fault.suites) if fault.suites else None
+    rest = [each for each in SELECTIONS if each not in fault.suites]
+    return found or first_failure(folder, rest)
+
+
+def control(faults: Iterable[PackageFault]) -> str | None:
+    """The first of the tests that these faults name that fails on the package as it is: there must be none."""
+    return first_failure(build(), list(dict.fromkeys(place for fault in faults for place in fault.suites)))
+
+
+def first_failure(folder: Path, selections: Sequence[str]) -> str | None:
+    """The first test that fails when the package in that folder is under test; what raises stands at `killed_by`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch) / "log"
+        options = (
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "harness.faults.package.first_failure",
+            f"--first-failure-log={log}",
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *selections],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    begun = [event["begins"] for event in events if "begins" in event]
+    failed = [event["fails"] for event in events if "fails" in event]
+    origin = next((event["roi_align"] for event in events if "roi_align" in event), None)
+    if begun and origin != str(folder / "roi_align" / "__init__.py"):
+        raise RuntimeError(f"The package under test is {origin} instead of that in {folder}.")
+    if done.returncode < 0 and begun:
+        return f"crash: signal {signal.Signals(-done.returncode).name} in {begun[-1]}"
+    if done.returncode == 1 and failed:
+        return str(failed[0])
+    if done.returncode == 0 and begun:
+        return None
+    raise RuntimeError(f"pytest {' '.join(selections)} ended with {done.returncode}:\n{done.stdout[-4000:]}")
+
+
+# In the place of isa_avx2.cpp and isa_avx512.cpp.
+_OTHER_SETS = """
+#include "cpu/isa.h"
+
+#if defined(__x86_64__)
+namespace roi_align {
+namespace {
+Kernels under(const char* name) {
+  Kernels kernels = portable::kKernels;
+  kernels.name = name;
+  return kernels;
+}
+}  // namespace
+namespace avx2 {
+extern const Kernels kKernels = under("avx2");
+}
+namespace avx512 {
+extern const Kernels kKernels = under("avx512");
+}
+}  // namespace roi_align
+#endif
+"""
+
+
+def _sources() -> dict[str, str]:
+    """The C++ of the CPU library, by its path from impl/."""
+    found = {f"csrc/{name}": text for name, text in texts_in(PACKAGE / "csrc").items() if "cuda" not in name}
+    del found["csrc/cpu/isa_avx2.cpp"], found["csrc/cpu/isa_avx512.cpp"]
+    return {**found, "csrc/cpu/isa_others.cpp": _OTHER_SETS}
+
+
+@functools.cache
+def _toolchain() -> tuple[str, ...]:
+    """The compiler, torch's release and the flags: setup.py's own, but for how much is optimised."""
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    flags = next(
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "FLAGS"
+    )
+    flags = ["-O1" if flag == "-O3" else flag for flag in flags]
+    return (version(), importlib.metadata.version("torch"), "-fPIC", *flags)
+
+
+def _torch() -> Path:
+    """torch's folder; the harness itself does not import torch."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        raise RuntimeError("The package is built against torch, which is not installed.")
+    return Path(found.origin).parent
+
+
+def _library(texts: Mapping[str, str], root: Path) -> Path:
+    """The compiled operators of sources that are written below `root`."""
+    include, flags = _torch() / "include", _toolchain()[2:]
+    paths = (f"-I{include}", f"-I{include}/torch/csrc/api/include")
+    sources = [root / name for name in texts if name.endswith(".cpp")]
+    parts = objects(sources, [*flags, *paths], [root / "csrc"], OBJECTS)
+    made = OBJECTS / f"_C-{digest([part.name for part in parts])}.so"
+    libraries = (f"-L{_torch() / 'lib'}", "-lc10", "-ltorch", "-ltorch_cpu")
+    make(made, ["-shared", *map(short, parts), *libraries])
+    return made

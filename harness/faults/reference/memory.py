@@ -1,0 +1,194 @@
+"""Planted faults of memory, of order and of size: the arithmetic is right, and the result is not.
+
+A layout that is taken for another one, memory that is read one too far or not written at all, an update that a second
+thread loses, sums in another order each time, and counters and offsets that are too narrow. What takes 2**31 elements
+to show stands here with 12 bits for 32. Those that need more boxes than plain loops can take are made around this
+project's own operator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from harness.backends import load
+from harness.faults.fault import FORWARD, IMAGE, Fault, around, step
+from harness.faults.reference.halves import ten_bits
+from harness.operators import OPERATORS, operator_of
+from harness.operators.arrays import DIRECTIONS, Array, Direction
+from harness.operators.crop_and_resize import reference as rule
+from harness.operators.crop_and_resize.case import Inputs
+from harness.operators.crop_and_resize.reference import Scalar
+from harness.operators.implementation import Backend
+from harness.operators.sheet import INTEGERS, OperatorName
+
+Wrap = Callable[[Backend[Any], Any, Direction], Array]
+
+
+def instead(name: str, why: str, directions: tuple[Direction, ...], wrap: Wrap, operator: OperatorName) -> Fault:
+    """A backend that returns `wrap(honest backend, inputs, direction)`."""
+    prefix = "roi_" if operator == "roi_align" else ""
+
+    def prepare(inputs: Any, direction: Direction) -> Callable[[], Any]:
+        return lambda: wrap(load("roi_align", operator), inputs, direction)
+
+    # The sheet is the reference's: a fault is loaded by whoever lists them, and must not cost an import of torch.
+    sheet = load("reference", operator).sheet
+    backend = Backend(f"fault:{prefix}{name}", f"fault: {name}", sheet, prepare, np.asarray)
+    return Fault(f"{prefix}{name}", why, directions, backend)
+
+
+def _of_both(name: str, why: str, directions: tuple[Direction, ...], wrap: Wrap) -> tuple[Fault, ...]:
+    return tuple(instead(name, why, directions, wrap, operator) for operator in OPERATORS)
+
+
+def _image_name(inputs: Any) -> str:
+    return operator_of(inputs).arrays[0]
+
+
+def _run_on(backend: Backend[Any], inputs: Any, direction: Direction, image: Array) -> Array:
+    return backend.run(dataclasses.replace(inputs, **{_image_name(inputs): image}), direction)
+
+
+def _taken_for_contiguous(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
+    """Pixels that lie channel by channel are read as if they lay row by row."""
+    image = getattr(inputs, _image_name(inputs))
+    if image.size and image.strides[1] == image.itemsize and image.shape[1] > 1:
+        memory = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
+        image = memory.reshape(image.shape)
+    return _run_on(backend, inputs, direction, image)
+
+
+def _offset_forgotten(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
+    """A view is read from the beginning of the memory that it lies in."""
+    image = getattr(inputs, _image_name(inputs))
+    parent = image.base
+    if image.size and isinstance(parent, np.ndarray) and parent.ndim == 4 and parent.shape[2] > image.shape[2]:
+        image = parent[:, :, : image.shape[2], : image.shape[3]].copy()
+    return _run_on(backend, inputs, direction, image)
+
+
+def _rows(inputs: Any, rows: Any) -> Any:
+    names = operator_of(inputs).arrays[1:]
+    return dataclasses.replace(inputs, **{name: getattr(inputs, name)[rows] for name in names})
+
+
+def _first_boxes(count: int) -> Wrap:
+    """A launch of as many threads as `count`: the boxes beyond have no thread, and so no result."""
+
+    def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
+        if len(inputs.boxes) <= count:
+            return backend.run(inputs, direction)
+        some = backend.run(_rows(inputs, slice(0, count)), direction)
+        if direction == "grad_image":
+            return some
+        shape, dtype = operator_of(inputs).promised(inputs, direction)
+        result = np.zeros(shape, dtype)
+        result[:count] = some
+        return result
+
+    return wrap
+
+
+def _sixteen_bits(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
+    """A box's number is kept in 16 bits: the one after 65,535 is taken for the first."""
+    return backend.run(_rows(inputs, np.arange(len(inputs.boxes)) % 65536), direction)
+
+
+def _other_order_each_time() -> Wrap:
+    """Boxes are added up in the order in which threads happen to come."""
+    calls = np.random.default_rng(0)
+
+    def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
+        return backend.run(_rows(inputs, calls.permutation(len(inputs.boxes))), direction)
+
+    return wrap
+
+
+def _lost_update(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
+    """Two threads have half of the boxes each: where both add to a pixel, the second writes over the first."""
+    middle = len(inputs.boxes) // 2
+    first, second = (backend.run(_rows(inputs, part), direction) for part in (slice(0, middle), slice(middle, None)))
+    return np.where(second != 0, second, first)
+
+
+def _unwritten_outside() -> Callable[[Callable[[], Array], Inputs], Array]:
+    """Crops keep what their memory held before, where a sample is outside and the value for it is 0."""
+    left = [np.float32(7)]
+
+    def wrap(call: Callable[[], Array], inputs: Inputs) -> Array:
+        result = call()
+        before, left[0] = left[0], np.float32(inputs.image.flat[0] if inputs.image.size else 0)
+        if inputs.extrapolation_value == 0 and result.ndim == 4:
+            result[result == 0] = before
+        return result
+
+    return wrap
+
+
+def _narrow_offset(image: Array, place: tuple[int, ...], to: Callable[[Any], Scalar]) -> Scalar:
+    flat = int(np.ravel_multi_index(place, image.shape)) % 2**12
+    return to(image[np.unravel_index(flat, image.shape)])
+
+
+def _one_further(p: Scalar, length: int) -> tuple[int, int]:
+    low = int(np.floor(p))
+    return low, low + 1
+
+
+def _past_the_row(image: Array, place: tuple[int, int, int, int], to: Callable[[Any], Scalar]) -> Scalar:
+    """What lies in memory where a row's or an image's next pixel would be."""
+    n, c, y, x = place
+    _, channels, height, width = image.shape
+    flat = ((n * channels + c) * height + y) * width + x
+    return to(image[np.unravel_index(min(flat, image.size - 1), image.shape)])
+
+
+def _weighing_all(tl: Scalar, tr: Scalar, bl: Scalar, br: Scalar, lx: Scalar, ly: Scalar) -> Scalar:
+    one = type(lx)(1)
+    return (one - ly) * ((one - lx) * tl + lx * tr) + ly * ((one - lx) * bl + lx * br)
+
+
+_READS: tuple[Direction, ...] = ("forward", "grad_boxes")
+_SUMS: tuple[Direction, ...] = ("grad_image",)
+
+FAULTS: tuple[Fault, ...] = (
+    *_of_both("channels_last_as_rows", "the memory format is not looked at", _READS, _taken_for_contiguous),
+    *_of_both("view_from_its_parent", "the storage offset is not looked at", _READS, _offset_forgotten),
+    *_of_both("first_1024_boxes", "one block of threads for all boxes", DIRECTIONS, _first_boxes(1024)),
+    *_of_both("sixteen_bit_boxes", "boxes are counted in grid.y, or in 16 bits", DIRECTIONS, _sixteen_bits),
+    *_of_both("order_of_arrival", "sums in no fixed order, undeclared", _SUMS, _other_order_each_time()),
+    *_of_both("lost_update", "two threads add to a pixel without an atomic", _SUMS, _lost_update),
+    around("unwritten_outside", "nothing is written where a sample is outside", FORWARD, _unwritten_outside()),
+    step("twelve_bit_offsets", "offsets too narrow: 12 bits stand for 32", _READS, read=_narrow_offset),
+    step(
+        "read_past_the_row",
+        "the neighbour of the last pixel is read, and weighed with 0",
+        FORWARD,
+        pair=_one_further,
+        read=_past_the_row,
+        interpolate=_weighing_all,
+    ),
+    step(
+        "ten_bit_weights",
+        "weights as a tensor core takes them",
+        fraction=lambda p, low: ten_bits(rule.fraction(p, low)),
+    ),
+    around(
+        "double_in_single",
+        "float64 images are rounded to float32",
+        IMAGE,
+        lambda call, inputs: call().astype(np.float32).astype(np.float64),
+        ("float64",),
+    ),
+    around(
+        "whole_numbers",
+        "crops of integer images are rounded to integers",
+        FORWARD,
+        lambda call, inputs: np.rint(call()),
+        INTEGERS,
+    ),
+)

@@ -1,0 +1,150 @@
+"""What a campaign has brought so far: its counts, its finds as files, and the rows that are kept of it.
+
+A find is stored when it is first heard of, as it failed, and again when it was made smaller; then the first file goes.
+So whatever is killed in between, hunter, worker or campaign, the find is there.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.fuzzing import finds
+from harness.fuzzing.campaign import Catch, Lost
+from harness.fuzzing.finds import Find
+from harness.operators.arrays import Direction
+from harness.operators.sheet import OperatorName
+
+COLUMNS = (
+    "run", "device", "backend", "title", "operator", "direction", "dtype", "cases", "finds", "largest_fraction", "seed",
+    "seconds", "workers", "versions",
+)  # fmt: skip
+_Place = tuple[OperatorName, Direction, str]  # the last is the image's dtype
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the rows of a campaign come from.
+
+    run         when it began, as in "20261125T031500Z".
+    device      what its results are filed under; versions, of the libraries that take part, as "torch 2.11.0; ...".
+    backend, title  by name, and of each operator as tables call it.
+    """
+
+    run: str
+    device: str
+    backend: str
+    title: dict[OperatorName, str]
+    seed: int
+    versions: str
+
+
+class Haul:
+    """The counts and finds of one campaign; its finds are stored in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cases: Counter[_Place] = Counter()
+        self.fractions: dict[_Place, float] = {}
+        self.refused: Counter[OperatorName] = Counter()
+        self.lost: list[Lost] = []
+        self.stored: dict[Path, Find] = {}
+        # Per task: files of finds that are yet to be made smaller, made by this campaign.
+        self._raw: dict[int, list[Path]] = defaultdict(list)
+        self._final: set[Path] = set()
+        self._smaller: dict[int, Find] = {}
+
+    def told(self, number: int, find: Find) -> None:
+        """A find of a task that is still at it."""
+        if number in self._smaller and self._smaller[number].status == find.status:
+            return  # another hunter has done the task since
+        path, is_new = self._store(find)
+        if is_new:
+            self._raw[number].append(path)
+
+    def add(self, what: Catch | Lost) -> str:
+        """What came of a task; the answer is what is new about it, in words, or ""."""
+        if isinstance(what, Lost):
+            self.lost.append(what)
+            return f"lost    {what.task}: {what.reason}"
+        task = what.task
+        self.refused[task.operator] += what.refused
+        for row in what.rows:
+            place = (task.operator, task.direction, row.dtype)
+            self.cases[place] += row.cases
+            if row.fraction is not None:
+                self.fractions[place] = max(self.fractions.get(place, 0.0), row.fraction)
+        if what.find is None:
+            return ""
+        smaller, is_new = self._store(what.find)
+        self._final.add(smaller)
+        self._smaller[task.number] = what.find
+        raw = self._raw.pop(task.number, [])
+        for path in raw:
+            if path not in self._final and self.stored[path].status == what.find.status:
+                path.unlink()
+                del self.stored[path]
+        return (
+            f"find    {task.operator}, {task.property}, {task.direction}: {smaller}" if is_new or smaller in raw else ""
+        )
+
+    def cases_of(self, operator: OperatorName) -> int:
+        return sum(count for place, count in self.cases.items() if place[0] == operator)
+
+    def largest(self) -> float:
+        """The largest fraction of a bound used so far."""
+        return max(self.fractions.values(), default=0.0)
+
+    def is_empty(self) -> bool:
+        return not self.stored and not self.lost
+
+    def rows(self) -> list[dict[str, object]]:
+        """A row for each operator, direction and image dtype: cases, finds, largest fraction of a bound used or ""."""
+        found = Counter((find.operator, find.direction, find.parsed().image_dtype) for find in self.stored.values())
+        return [
+            {
+                "operator": operator,
+                "direction": direction,
+                "dtype": dtype,
+                "cases": self.cases[place],
+                "finds": found[place],
+                "largest_fraction": self.fractions.get(place, ""),
+            }
+            for place in sorted({*self.cases, *found})
+            for operator, direction, dtype in [place]
+        ]
+
+    def settle(self) -> None:
+        """To be called after an interrupt: writes the file that it may have come before."""
+        for find in self.stored.values():
+            finds.store(find, self.folder)
+
+    def _store(self, find: Find) -> tuple[Path, bool]:
+        # Noted before it is written: an interrupt between the two must not leave a file that nobody is told of.
+        self.stored[self.folder / find.file_name()] = find
+        return finds.store(find, self.folder)
+
+
+def record(haul: Haul, origin: Origin, seconds: float, workers: int, folder: Path) -> Path:
+    """The campaign's rows as DEVICE-RUN.csv in a folder, so that files of many machines merge by copying."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{origin.device}-{origin.run}.csv"
+    of_all = {
+        "run": origin.run,
+        "device": origin.device,
+        "backend": origin.backend,
+        "seed": origin.seed,
+        "seconds": round(seconds, 1),
+        "workers": workers,
+        "versions": origin.versions,
+    }
+    part = path.with_suffix(".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for operator, title in origin.title.items():
+            writer.writerows({**of_all, "title": title, **row} for row in haul.rows() if row["operator"] == operator)
+    part.replace(path)
+    return path

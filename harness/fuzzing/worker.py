@@ -1,0 +1,72 @@
+"""What a process that hunts for a campaign says of itself: this one, or a worker of a cluster.
+
+A campaign is only as good as what its workers run: which harness, which backend, on which device.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import multiprocessing
+from dataclasses import dataclass
+
+from harness.fuzzing.campaign import in_process, kept
+from harness.measuring import cpu as machine
+from harness.measuring import devices
+from harness.operators.sheet import OperatorName, Sheet
+from harness.operators.verdict import Crashed, Hung
+from harness.repository import ROOT, MissingLibrary
+
+
+@dataclass(frozen=True)
+class About:
+    """What a process that is to hunt says of itself.
+
+    harness     a digest of the harness's sources: two of different ones would not mean the same by a task.
+    device      what results of the backend's device are filed under.
+    sheets, titles  of the backend, for each operator that it has; missing says why there are none, or is "".
+    may_begin_processes  whether it may have processes of its own, as a backend that may crash needs.
+    """
+
+    harness: str
+    device: str
+    versions: str
+    sheets: dict[OperatorName, Sheet]
+    titles: dict[OperatorName, str]
+    missing: str
+    may_begin_processes: bool
+
+
+def about(backend: str, operators: tuple[OperatorName, ...]) -> About:
+    """What this process says of itself, for a campaign of that backend."""
+    may_begin = not multiprocessing.current_process().daemon
+    sheets: dict[OperatorName, Sheet] = {}
+    titles: dict[OperatorName, str] = {}
+    missing = ""
+    if may_begin or in_process(backend):
+        try:
+            for operator in operators:
+                made = kept(backend, operator)
+                if not made.same_rule:
+                    raise ValueError(
+                        f"{made.title} computes another rule than the oracle; it can be timed, not judged."
+                    )
+                if made.sheet.operator == operator:  # somebody else's has one, whichever is asked for
+                    sheets[operator], titles[operator] = made.sheet, made.title
+        except (ValueError, MissingLibrary, Crashed, Hung) as error:
+            missing = str(error)
+    kinds = {sheet.device for sheet in sheets.values()}
+    kind = kinds.pop() if len(kinds) == 1 else "cpu"
+    device = devices.load(kind).name() if kind in devices.KINDS else kind
+    versions = "; ".join(f"{name} {version}" for name, version in machine.versions().items())
+    return About(sources(), device, versions, sheets, titles, missing, may_begin)
+
+
+@functools.cache
+def sources() -> str:
+    """A digest of this checkout's harness."""
+    digest = hashlib.sha256()
+    folder = ROOT / "harness"
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,36 @@
+"""A large result judged at a few places, with the boxes that these places need.
+
+The oracle is plain Python. It gets no box that has no part in the sample, so that a hundred thousand boxes cost no more
+than a hundred. The places are the same for every implementation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from harness.operators import operator_of
+from harness.operators.arrays import Array, Direction
+from harness.operators.verdict import Verdict
+
+
+def with_boxes(inputs: Any, rows: Any) -> Any:
+    """The call with these of its boxes, and with what belongs to them."""
+    names = operator_of(inputs).arrays[1:]
+    return replace(inputs, **{name: np.ascontiguousarray(getattr(inputs, name)[rows]) for name in names})
+
+
+def judge_sample(inputs: Any, direction: Direction, got: Array, *, pinned: bool) -> Verdict:
+    """The oracle's verdict on a sample of a result."""
+    operator = operator_of(inputs)
+    if got.size == 0 or got.shape != operator.promised(inputs, direction)[0]:
+        return operator.judge(inputs, direction, got, pinned, None)
+    places = operator.sample(inputs, direction, got)
+    if direction == "grad_image":
+        rows = np.flatnonzero(operator.near(inputs, places))
+        return operator.judge(with_boxes(inputs, rows), direction, got, pinned, places)
+    rows, renumbered = np.unique([place[0] for place in places], return_inverse=True)
+    moved = [(int(row), *place[1:]) for row, place in zip(renumbered, places, strict=True)]
+    return operator.judge(with_boxes(inputs, rows), direction, got[rows], pinned, moved)

@@ -1,0 +1,82 @@
+"""Arrays for kernels that run on the host: described as the drivers take them, results in memory that is watched."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from harness.operators.arrays import Array
+
+FORWARD, BACKWARD = 0, 1
+_ALIGNED, _MARGIN = 512, 0xA5
+
+
+class Described(ctypes.Structure):
+    """An array as driver.h has it."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("dtype", ctypes.c_char_p),
+        ("size", ctypes.c_int64 * 4),
+        ("stride", ctypes.c_int64 * 4),
+    )
+
+
+def described(array: Array) -> Described:
+    four = ctypes.c_int64 * 4
+    strides = (stride // array.itemsize for stride in array.strides)
+    return Described(array.ctypes.data, array.dtype.name.encode(), four(*array.shape), four(*strides))
+
+
+def dense(shape: tuple[int, ...], dtype: str, fill: float, *, like: Array) -> Array:
+    """Channels innermost where they are in `like`: the operator's rule (impl/roi_align/_library.py)."""
+    if like.shape[1] > 1 and like.strides[1] == like.itemsize and max(like.shape[2:]) > 1:
+        pixels: Array = full(tuple(shape[axis] for axis in (0, 2, 3, 1)), dtype, fill).transpose(0, 3, 1, 2)
+        return pixels
+    return full(shape, dtype, fill)
+
+
+def full(shape: tuple[int, ...], dtype: str, fill: float) -> Array:
+    """Memory as a GPU's allocator gives it, aligned so that vectors can be used, between margins that nobody owns."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.full(size + 3 * _ALIGNED, _MARGIN, np.uint8)
+    start = 2 * _ALIGNED - memory.ctypes.data % _ALIGNED
+    result: Array = memory[start : start + size].view(dtype).reshape(shape)
+    result.fill(fill)
+    return result
+
+
+def written_beside(result: Array) -> bool:
+    """Whether a kernel has written into the margins of what `full` or `dense` gave."""
+    memory = result.base
+    assert memory is not None
+    start = result.ctypes.data - memory.ctypes.data
+    return any((margin != _MARGIN).any() for margin in (memory[:start], memory[start + result.nbytes :]))
+
+
+def picked_order(boxes: Array) -> int:
+    """Forward, backward or, from 2 on, a random order's seed: cases meet all, the same call always meets the same."""
+    picked = zlib.crc32(boxes.tobytes()) >> 1  # an int in C
+    return picked % 3 if picked % 3 in (FORWARD, BACKWARD) else picked
+
+
+@functools.cache
+def load(library: Path) -> ctypes.PyDLL:
+    """PyDLL keeps Python's lock during a call: the executor runs one launch at a time."""
+    return ctypes.PyDLL(str(library))
+
+
+def call(library: Path, name: str, order: int, arguments: ctypes.Structure) -> None:
+    """Runs a driver's function, its threads in that order; RuntimeError with what it says if it fails."""
+    loaded = load(library)
+    loaded.set_order(order)
+    function = loaded[name]
+    function.restype = ctypes.c_char_p
+    message = function(ctypes.byref(arguments))
+    if message is not None:
+        raise RuntimeError(message.decode())

@@ -1,0 +1,142 @@
+"""What the compiler says of the CUDA kernels: do they compile for every architecture, and do they fit its registers?
+
+A machine without a GPU can still compile for all of them. A kernel that spills registers to memory, or keeps an array
+on a stack, runs at a fraction of its speed and nothing else would tell: the compiler's own report does. To compile all
+of them takes minutes, so each report is kept in build/ under a hash of all that it is made of, the compiler included.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.repository import ROOT
+
+KERNELS = ROOT / "impl" / "csrc"
+KEPT = ROOT / "build" / "cuda_resources"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one kernel takes on one architecture: registers a thread, and bytes a thread of stack and of spills."""
+
+    kernel: str
+    architecture: str
+    registers: int
+    stack_bytes: int
+    spill_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        return self.stack_bytes == 0 and self.spill_bytes == 0
+
+
+class DoesNotCompile(Exception):
+    """The compiler refused a source or warned of it; the message is what it said."""
+
+
+def build_setting(name: str) -> list[str] | str:
+    """A constant of setup.py, which cannot be imported without building: what is examined is what is built."""
+    for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and [getattr(each, "id", "") for each in node.targets] == [name]:
+            value: list[str] | str = ast.literal_eval(node.value)
+            return value
+    raise LookupError(f"setup.py has no constant {name}.")
+
+
+def architectures() -> list[str]:
+    """Those that setup.py builds for, as nvcc names them: 9.0 is sm_90."""
+    listed = str(build_setting("ARCHITECTURES")).replace("+PTX", "").split(";")
+    return [f"sm_{each.replace('.', '')}" for each in listed]
+
+
+def compile_all(sources: Sequence[Path] | None = None) -> list[Usage]:
+    """Every kernel of the sources (by default all of this project's) on every architecture, warnings being errors.
+
+    DoesNotCompile if a source does not, FileNotFoundError if there is no nvcc.
+    """
+    if shutil.which("nvcc") is None:
+        raise FileNotFoundError("There is no nvcc on the path; it comes with the CUDA toolkit.")
+    paths = sorted(KERNELS.glob("*/cuda/*.cu")) if sources is None else list(sources)
+    jobs = [(path, architecture) for path in paths for architecture in architectures()]
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        found = pool.map(lambda job: _compile(*job), jobs)
+    return [usage for usages in found for usage in usages]
+
+
+def _compile(source: Path, architecture: str) -> list[Usage]:
+    command = (
+        *("nvcc", *build_setting("DEVICE_FLAGS"), f"-I{KERNELS}", f"-arch={architecture}", "-cubin"),
+        *("-Werror=all-warnings", "-Xptxas=--verbose,--warning-as-error"),
+    )
+    kept = KEPT / f"{source.stem}-{architecture}-{_digest(command, source)}.txt"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(dir=KEPT) as folder:
+            arguments = [*command, str(source), "-o", f"{folder}/cubin"]
+            done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+            said = done.stdout + done.stderr
+            if done.returncode != 0:
+                raise DoesNotCompile(f"{source.name} for {architecture}:\n{said}")
+            report = Path(folder) / "report"
+            report.write_text(said, encoding="utf-8")
+            report.replace(kept)
+    return list(_read(_demangled(kept.read_text(encoding="utf-8"))))
+
+
+def _digest(command: Sequence[str], source: Path) -> str:
+    """Of the compiler, the command, the source and every header that it may include."""
+    headers = sorted(KERNELS.rglob("*.h"))
+    made = hashlib.sha256("\0".join([_version(), *command]).encode())
+    for content in (path.read_bytes() for path in (*headers, source)):
+        made.update(b"%d:" % len(content) + content)
+    return made.hexdigest()[:16]
+
+
+@functools.cache
+def _version() -> str:
+    return subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def _demangled(text: str) -> str:
+    if shutil.which("c++filt") is None:
+        return text
+    return subprocess.run(["c++filt"], input=text, capture_output=True, text=True, check=True).stdout
+
+
+_REPORT = re.compile(
+    r"Compiling entry function '(?P<name>[^']*)' for '(?P<architecture>\w+)'"
+    r".*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads"
+    r".*?Used (?P<registers>\d+) registers",
+    re.DOTALL,
+)
+
+
+def _read(report: str) -> list[Usage]:
+    """The kernels in ptxas's report, by their names without namespaces and parameters."""
+    return [
+        Usage(
+            kernel=_short(match["name"]),
+            architecture=match["architecture"].rstrip("a"),
+            registers=int(match["registers"]),
+            stack_bytes=int(match["stack"]),
+            spill_bytes=int(match["stores"]) + int(match["loads"]),
+        )
+        for match in _REPORT.finditer(report)
+    ]
+
+
+def _short(name: str) -> str:
+    """A kernel's demangled name without its return type, its namespaces and its parameters."""
+    bare = re.sub(r"\(anonymous namespace\)::|\w+::|^(static )?void ", "", name)
+    return bare.partition("(")[0]

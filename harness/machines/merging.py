@@ -1,0 +1,124 @@
+"""Several runners' archives as one folder of results: what `make merge` does before it makes the report.
+
+A runner that broke must not cost the figures of those that did not, and must not go unnoticed either. So what has
+arrived is merged, and whoever left nothing, something broken or a failed step is named in a sentence. Archives come
+from other machines: one that holds anything but one run, as it is to lie in results/, is left out whole.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import tarfile
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from harness import repository as files
+from harness.machines import gpu
+from harness.repository import ROOT
+
+FOLDER = ROOT / "build" / "merged"
+# What was merged and what was not, beside the report: whoever reads the one shall see the other.
+SUMMARY = "runners.md"
+# How .github/workflows/gpu.yml names its artifacts: gpu-RUNNER-RUN, and a run's own name has no dash.
+_ARTIFACT = re.compile(r"gpu-(?P<runner>.+)-[^-]+")
+_CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What became of the archives.
+
+    said      of each archive that was unpacked: whose it is, and which run it holds.
+    problems  who left nothing, what was left out, and which steps did not pass, each as a sentence.
+    """
+
+    said: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def merge(archives: Path, expected: tuple[str, ...], output: Path) -> Merged:
+    """Unpacks the archives under a folder, archives/gpu-RUNNER-RUN/*.tar.gz, into output/DEVICE/RUN.
+
+    expected  the runners that should have left an archive; one that nobody expected is merged too.
+    output    a folder of results; the runs in it stay as they are. SUMMARY there says what this function returns.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    said: list[str] = []
+    problems: list[str] = []
+    arrived: set[str] = set()
+    for file in sorted(archives.rglob("*.tar.gz")):
+        name = str(file.relative_to(archives))
+        artifact = _ARTIFACT.fullmatch(file.parent.name)
+        if artifact is None or file.parent.parent != archives:
+            problems.append(f"{name} was left out: an archive is looked for in a folder gpu-RUNNER-RUN of its runner.")
+            continue
+        runner = artifact["runner"]
+        arrived.add(runner)
+        try:
+            run = _unpack(file, output)
+        except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
+            problems.append(f"{runner}: {name} was left out: {str(error).rstrip('.') or type(error).__name__}.")
+            continue
+        said.append(f"{runner}: {run}")
+        problems += [f"{runner}: {sentence}" for sentence in _shortcomings(output, run)]
+    for runner in expected:
+        if runner not in arrived:
+            problems.append(f"{runner} left nothing: there is no archive gpu-{runner}-RUN/*.tar.gz under {archives}.")
+    if not expected and not arrived:
+        problems.append(f"There is no archive gpu-RUNNER-RUN/*.tar.gz under {archives}; `make gpu` makes some.")
+    files.replace(output / SUMMARY, "\n".join(["# Runners", "", *(f"- {line}" for line in (*said, *problems)), ""]))
+    return Merged(tuple(said), tuple(problems))
+
+
+def _unpack(file: Path, output: Path) -> Path:
+    """Puts the one run of an archive in its place and returns that, DEVICE/RUN; ValueError if it is not fit to be."""
+    # To its end, where its checksum stands: tarfile stops before, and would pass on bytes that changed on the way.
+    with gzip.open(file) as stream:
+        while stream.read(_CHUNK_BYTES):
+            pass
+    with tempfile.TemporaryDirectory(prefix="unpacking-", dir=output) as scratch, tarfile.open(file, "r:gz") as packed:
+        runs = {run for member in packed.getmembers() if (run := _run_of(member)) is not None}
+        if len(runs) != 1:
+            raise ValueError(f"it holds {len(runs)} runs in the place of one")
+        run = runs.pop()
+        if (output / run).exists():
+            raise ValueError(f"{run} is there already, and two runs cannot have one place")
+        # Without the filter, on a Python older than it, there is still _run_of's word on every member.
+        if hasattr(tarfile, "data_filter"):
+            packed.extractall(scratch, filter="data")
+        else:
+            packed.extractall(scratch)
+        (output / run.parent).mkdir(exist_ok=True)
+        (Path(scratch) / run).rename(output / run)
+    return run
+
+
+def _run_of(member: tarfile.TarInfo) -> Path | None:
+    """The run, DEVICE/RUN, that a member belongs to, None for a folder above it; ValueError if it is in no run."""
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"its {member.name!r} would leave the folder of results")
+    if not (member.isfile() or member.isdir()):
+        raise ValueError(f"its {member.name!r} is neither a file nor a folder")
+    if len(path.parts) > 2:
+        return Path(*path.parts[:2])
+    if member.isfile():
+        raise ValueError(f"its {member.name!r} lies in no run: a file of results is DEVICE/RUN/FILE")
+    return None
+
+
+def _shortcomings(output: Path, run: Path) -> list[str]:
+    """What an unpacked run lacks, as sentences."""
+    found = []
+    steps = output / run / "logs" / "steps.txt"
+    if not steps.is_file():
+        found.append(f"{run} has no logs/steps.txt, and nothing says which of its steps passed.")
+    else:
+        names = gpu.bad_steps(steps.read_text(encoding="utf-8", errors="replace"))
+        found += [f"the step {name} did not pass; see {run}/logs/{name}.log." for name in names]
+    if not any((output / run).glob("*.json")):
+        found.append(f"{run} holds no results, only logs.")
+    return found

@@ -1,0 +1,126 @@
+"""What a run of the benchmarks asks of the device that it measures: one record for the CPU, one for CUDA.
+
+A process measures one device, named in BENCH_DEVICE ("cpu" where it is not set).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from harness.measuring import clocks
+from harness.measuring import cpu as machine
+
+
+@dataclass(frozen=True)
+class Device:
+    """One kind of device.
+
+    why_not     why it cannot be measured on this machine, or None if it can.
+    name        what its results are filed under.
+    describe    what is known of it, as it is stored beside the figures.
+    allocator   which allocator this process runs with: one column of the results each.
+    copy_gbps   GB/s that a copy reads and writes together: the roof.
+    peak_memory_bytes  the most memory held during a call beyond what was held before, None if it cannot be told.
+    line_bytes  the unit in which its memory is read: a line of a CPU's cache, a sector of a GPU's.
+    reference   the backend whose bits a result must have where TensorFlow's bits are promised, and what it is called.
+    clock       the name of the clock, and timer, its readings as pytest-benchmark takes them.
+    caches      in which states of the cache a call is timed.
+    budget      how long a row may take, in a full run and in a quick one.
+    settle      before a row's first timed call: seconds that a call takes once warm, given what the judged one took.
+    get_ready   before every timed call: in this state of the cache, for a call that costs the host this long.
+    host_seconds  what a call costs the host, None where the host is the device.
+    exposed     how many timed calls so far were not hidden from the host's own pace, None likewise.
+    """
+
+    kind: str
+    why_not: Callable[[], str | None]
+    name: Callable[[], str]
+    describe: Callable[[], dict[str, object]]
+    allocator: Callable[[], str]
+    copy_gbps: Callable[[], float]
+    peak_memory_bytes: Callable[[Callable[[], object]], int | None]
+    line_bytes: int
+    reference: tuple[str, str]
+    clock: str
+    timer: Callable[[], Any]
+    caches: tuple[str, ...]
+    budget: tuple[clocks.Budget, clocks.Budget]
+    settle: Callable[[Callable[[], object], float], float]
+    get_ready: Callable[[str, float], None]
+    host_seconds: Callable[[Callable[[], object]], float | None]
+    exposed: Callable[[], int | None]
+
+
+def chosen() -> Device:
+    """The device that this process measures; ValueError if BENCH_DEVICE names none."""
+    return load(os.environ.get("BENCH_DEVICE", "cpu"))
+
+
+def load(kind: str) -> Device:
+    """The device of this kind."""
+    if kind not in KINDS:
+        raise ValueError(f"There is no device {kind!r} to measure; there are {', '.join(KINDS)}.")
+    return KINDS[kind]()
+
+
+def _cpu() -> Device:
+    def settle(call: Callable[[], object], seconds: float) -> float:
+        machine.give_back_memory()
+        return seconds if seconds > clocks.LONG else clocks.warm_up(call)
+
+    return Device(
+        kind="cpu",
+        why_not=lambda: None,
+        name=machine.device,
+        describe=machine.describe,
+        allocator=machine.allocator,
+        copy_gbps=machine.copy_gbps,
+        peak_memory_bytes=machine.peak_memory_bytes,
+        line_bytes=64,
+        reference=("tensorflow", "TensorFlow"),
+        clock="time.perf_counter",
+        timer=time.perf_counter,
+        caches=("warm",),
+        budget=(clocks.FULL, clocks.QUICK),
+        settle=settle,
+        get_ready=lambda cache, host_seconds: None,
+        host_seconds=lambda call: None,
+        exposed=lambda: None,
+    )
+
+
+def _cuda() -> Device:
+    from harness.measuring import cuda as cuda_device
+
+    clock = cuda_device.Clock()
+
+    def get_ready(cache: str, host_seconds: float) -> None:
+        cuda_device.get_ready(cold=cache == "cold", host_seconds=host_seconds)
+
+    return Device(
+        kind="cuda",
+        why_not=cuda_device.why_not,
+        name=cuda_device.name,
+        describe=cuda_device.describe,
+        allocator=lambda: "cuda",
+        copy_gbps=cuda_device.copy_gbps,
+        peak_memory_bytes=cuda_device.peak_memory_bytes,
+        line_bytes=32,
+        # A GPU machine has no TensorFlow. What has TensorFlow's bits on the CPU has them to give.
+        reference=("roi_align", "this project's operator on the CPU"),
+        clock=cuda_device.CLOCK,
+        timer=clock,
+        caches=("cold", "hot"),
+        budget=(clocks.FULL_CUDA, clocks.QUICK_CUDA),
+        settle=lambda call, seconds: cuda_device.seconds_per_call(call),
+        get_ready=get_ready,
+        host_seconds=cuda_device.host_seconds,
+        exposed=lambda: clock.exposed,
+    )
+
+
+KINDS: dict[str, Callable[[], Device]] = {"cpu": _cpu, "cuda": _cuda}

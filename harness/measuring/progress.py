@@ -1,0 +1,31 @@
+"""A pytest plugin that tells another process how far a run is.
+
+`python -m harness bench` loads it into its child (`-p harness.measuring.progress`) and reads a line of JSON per event
+from the pipe whose number is in BENCH_PROGRESS_FD. Parsing what pytest prints for people would break with its next
+release.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+DESCRIPTOR = "BENCH_PROGRESS_FD"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    _tell({"total": len(session.items)})
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    _tell({"begins": nodeid.partition("[")[2].rstrip("]")})
+
+
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    _tell({"done": 1})
+
+
+def _tell(event: dict[str, object]) -> None:
+    os.write(int(os.environ[DESCRIPTOR]), (json.dumps(event) + "\n").encode())

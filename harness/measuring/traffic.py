@@ -1,0 +1,66 @@
+"""The bytes of a call: the compulsory ones, which any implementation must move, however clever, and the requested ones.
+
+Each touched line of the image once (64 bytes on a CPU, a sector of 32 on a GPU), each byte of the boxes, of the
+upstream gradient that arrives at a sample inside the image, and of the output once. The lines are counted from the
+samples' own taps, not estimated: a few boxes on a large map touch little of it, and NCHW and channels_last touch
+different lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.measuring.workloads import Layout
+from harness.operators.arrays import Array, Direction
+from harness.operators.reach import Reach
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes of one call.
+
+    compulsory  what any implementation must move.
+    requested   what the call asks for if nothing is kept between two samples: four pixels each, read, and for the
+                gradient of the image read and written. Over the compulsory ones: how often a byte is used.
+    """
+
+    compulsory: int
+    requested: int
+
+
+def traffic(reach: Reach, direction: Direction, layout: Layout, line_bytes: int) -> Traffic:
+    """Bytes that this direction must move and asks for, on an image of this layout."""
+    channel = int(reach.image.shape[1] * reach.image.itemsize)
+    taps = 4 * reach.samples * channel
+    arrived = reach.given + reach.outputs * channel  # of the upstream gradient, what is needed
+    if direction == "grad_image":
+        return Traffic(arrived + int(reach.image.nbytes), arrived + 2 * taps)
+    written = reach.given + reach.upstream if direction == "forward" else arrived + reach.moved
+    return Traffic(touched_lines(reach, layout, line_bytes) * line_bytes + written, taps + written)
+
+
+def touched_lines(reach: Reach, layout: Layout, line_bytes: int) -> int:
+    """Lines of the image that hold at least one tap; a line that two planes or images share counts for each."""
+    count, channels, height, width = reach.image.shape
+    size, pixels = reach.image.itemsize, reach.pixels
+    if layout == "channels_last":
+        return _lines(pixels * channels * size, channels * size, line_bytes)
+    # In NCHW the planes of an image repeat one pattern; only where a plane starts within a line differs.
+    lines = 0
+    for image in range(count):
+        own = pixels[pixels // (height * width) == image] % (height * width)
+        starts = (image * channels + np.arange(channels)) * height * width * size % line_bytes
+        for start, planes in zip(*np.unique(starts, return_counts=True), strict=True):
+            lines += int(planes) * _lines(int(start) + own * size, size, line_bytes)
+    return lines
+
+
+def _lines(offsets: Array, length: int, line_bytes: int) -> int:
+    """Lines under the byte ranges [offset, offset + length), the offsets ascending."""
+    if offsets.size == 0:
+        return 0
+    first, last = offsets // line_bytes, (offsets + length - 1) // line_bytes
+    already = np.concatenate([[-1], last[:-1]])
+    return int((last - np.maximum(first, already + 1) + 1).clip(min=0).sum())

@@ -1,0 +1,257 @@
+"""The named workloads, and where their shapes come from.
+
+A figure means something for a reader who knows whose work it is. Each workload therefore says where its shape comes
+from; two of them are real input, photographs and the boxes of their segments, because random boxes spread their reads
+over a map as no detector's do. One series varies the boxes at a fixed map and the map at fixed boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from typing import Any, Literal
+
+import numpy as np
+
+from harness.operators.arrays import Array
+from harness.operators.crop_and_resize.case import Inputs
+
+Layout = Literal["contiguous", "channels_last"]
+# Photographs that lie inside scikit-image's own package; others of its gallery would be downloaded.
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+_CANVAS = (512, 640)  # they share one batch, zero-padded at the bottom right to a multiple of 32 as detectors do
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One shape of work.
+
+    source   where the shape comes from, for the reader of a table.
+    make     makes the inputs; float32, contiguous NCHW, the same values on every machine. Half types round them.
+    quick    whether QUICK=1 measures it.
+    real     whether images and boxes are real and not random.
+    series   "boxes" or "pixels" if it is a point of a scaling series, else "".
+    size     what that series varies: the number of boxes, or of pixels in a plane.
+    """
+
+    name: str
+    source: str
+    make: Callable[[], Inputs]
+    quick: bool = False
+    real: bool = False
+    series: str = ""
+    size: int = 0
+
+    def inputs(self, layout: Layout = "contiguous", dtype: str = "float32") -> Inputs:
+        """The inputs in this layout, image and upstream in this type.
+
+        The NCHW float32 ones are made once per process: nobody may write to them.
+        """
+        if layout == "channels_last":
+            return _made_channels_last(self, dtype)
+        return _made(self) if dtype == "float32" else _made_in(self, dtype)
+
+
+@cache
+def _made(workload: Workload) -> Inputs:
+    return workload.make()
+
+
+@lru_cache(maxsize=1)  # one workload's columns of one type follow each other, and copies of all would be gigabytes
+def _made_in(workload: Workload, dtype: str) -> Inputs:
+    inputs = _made(workload)
+    return replace(inputs, image=inputs.image.astype(dtype), upstream=inputs.upstream.astype(dtype))
+
+
+@lru_cache(maxsize=1)
+def _made_channels_last(workload: Workload, dtype: str) -> Inputs:
+    inputs = workload.inputs("contiguous", dtype)
+    return replace(inputs, image=_as_channels_last(inputs.image), upstream=_as_channels_last(inputs.upstream))
+
+
+def _as_channels_last(array: Array) -> Array:
+    """NCHW in index order, NHWC in memory."""
+    nhwc: Array = np.ascontiguousarray(array.transpose(0, 2, 3, 1))
+    nchw: Array = nhwc.transpose(0, 3, 1, 2)
+    return nchw
+
+
+def _inputs(image: Array, boxes: Array, indices: Array, crop: int, seed: int) -> Inputs:
+    """Inputs with a random upstream gradient."""
+    upstream = np.random.default_rng(seed).standard_normal((len(boxes), image.shape[1], crop, crop), dtype=np.float32)
+    return Inputs(image, boxes.astype(np.float32), indices.astype(np.int32), upstream, (crop, crop))
+
+
+def _random(
+    shape: tuple[int, int, int, int], count: int, crop: int, sides: tuple[float, float], seed: int
+) -> Callable[[], Inputs]:
+    """Normal values; boxes with uniform centres and log-uniform sides (in pixels of the map), clipped to the image."""
+
+    def make() -> Inputs:
+        random = np.random.default_rng(seed)
+        image = random.standard_normal(shape, dtype=np.float32)
+        extent = np.array([shape[2] - 1, shape[3] - 1], dtype=np.float64)
+        half = np.exp(random.uniform(np.log(sides[0]), np.log(sides[1]), (count, 2))) / 2
+        centre = random.uniform(0, extent, (count, 2))
+        low, high = np.clip(centre - half, 0, extent) / extent, np.clip(centre + half, 0, extent) / extent
+        indices = random.integers(0, shape[0], count)
+        return _inputs(image, np.concatenate([low, high], axis=1), indices, crop, seed + 1)
+
+    return make
+
+
+def _seed_test() -> Inputs:
+    """Corners drawn uniformly and sorted: boxes of all sizes, a third of the image wide on average."""
+    random = np.random.default_rng(0)
+    corners = np.sort(random.uniform(0, 200 / 199, (10, 2, 2)), axis=2)
+    boxes = np.concatenate([corners[:, :, 0], corners[:, :, 1]], axis=1)
+    image = random.standard_normal((2, 128, 200, 200), dtype=np.float32)
+    return _inputs(image, boxes, random.integers(0, 2, 10), 7, 1)
+
+
+def photograph(name: str) -> Array:
+    """One of PHOTOGRAPHS, (H,W,3) bytes."""
+    from skimage import data
+
+    pixels: Array = getattr(data, name)()
+    return pixels
+
+
+@cache
+def segments(name: str) -> Array:
+    """The Felzenszwalb segments of one of PHOTOGRAPHS: (H,W) numbers from 0 on."""
+    from skimage import segmentation
+
+    labels: Array = segmentation.felzenszwalb(photograph(name), scale=100, sigma=0.5, min_size=50)
+    return labels
+
+
+@lru_cache(maxsize=1)
+def photographs() -> tuple[Array, Array, Array]:
+    """The photographs (4,3,512,640) in 0…1, the boxes (M,4) of their segments, normalised, and their indices (M,)."""
+    from skimage import measure
+
+    height, width = _CANVAS
+    batch = np.zeros((len(PHOTOGRAPHS), 3, height, width), dtype=np.float32)
+    boxes: list[tuple[float, float, float, float]] = []
+    indices: list[int] = []
+    for index, name in enumerate(PHOTOGRAPHS):
+        pixels = photograph(name)
+        batch[index, :, : pixels.shape[0], : pixels.shape[1]] = pixels.transpose(2, 0, 1) / 255
+        regions: Any = measure.regionprops(segments(name) + 1)  # type: ignore[no-untyped-call]
+        for region in regions:
+            top, left, bottom, right = region.bbox  # half-open
+            boxes.append(
+                (top / (height - 1), left / (width - 1), (bottom - 1) / (height - 1), (right - 1) / (width - 1))
+            )
+            indices.append(index)
+    return batch, np.array(boxes), np.array(indices)
+
+
+def _segments() -> Inputs:
+    image, boxes, indices = photographs()
+    return _inputs(image, boxes, indices, 64, 2)
+
+
+@lru_cache(maxsize=1)
+def pyramid() -> dict[str, Array]:
+    """Levels P2 (4,256,128,160) to P5 (4,256,16,20) of what ResNet-50 with FPN, untrained, makes of the photographs."""
+    import torch
+    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone  # type: ignore[import-untyped, unused-ignore]
+
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        torch.manual_seed(0)
+        backbone: Any = resnet_fpn_backbone(backbone_name="resnet50", weights=None).eval()
+        # In this layout the convolutions take a third of the time.
+        backbone = backbone.to(memory_format=torch.channels_last)
+        levels = backbone(torch.from_numpy(photographs()[0]).to(memory_format=torch.channels_last))
+        return {f"p{2 + int(level)}": np.ascontiguousarray(levels[level].numpy()) for level in "0123"}
+
+
+def _segments_on(level: str) -> Callable[[], Inputs]:
+    """All boxes on one level of the pyramid; boxes are normalised, so they are the same on each."""
+
+    def make() -> Inputs:
+        _, boxes, indices = photographs()
+        return _inputs(pyramid()[level], boxes, indices, 7, 3)
+
+    return make
+
+
+_SERIES_MAP = (1, 16, 200, 272)
+_SERIES_SIDES = (4.0, 60.0)
+
+WORKLOADS = (
+    Workload(
+        "seed_test",
+        "2x128x200x200, 10 boxes, 7x7: tests/test.py of the original RoIAlign.pytorch, its comparison with TensorFlow",
+        _seed_test,
+        quick=True,
+    ),
+    Workload(
+        "fpn_p2_test",
+        "1x256x200x272, 1000 boxes, 7x7: level P2 (stride 4) of an 800x1088 image, Mask R-CNN's 1000 test proposals",
+        _random((1, 256, 200, 272), 1000, 7, (4.0, 60.0), 10),
+        quick=True,
+    ),
+    Workload(
+        "fpn_p2_mask",
+        "1x256x200x272, 512 boxes, 14x14: the mask head of Mask R-CNN in training, 512 sampled boxes an image",
+        _random((1, 256, 200, 272), 512, 14, (4.0, 60.0), 20),
+    ),
+    Workload(
+        "c4_head",
+        "1x1024x50x68, 300 boxes, 14x14: a C4 head (stride 16) on an 800x1088 image, Faster R-CNN's 300 proposals",
+        _random((1, 1024, 50, 68), 300, 14, (2.0, 40.0), 30),
+    ),
+    Workload(
+        "video_crops",
+        "4x3x1080x1920, 64 boxes, 224x224: crops of full-HD frames for a classifier with ImageNet's input size",
+        _random((4, 3, 1080, 1920), 64, 224, (60.0, 800.0), 40),
+    ),
+    Workload(
+        "segments_photo",
+        f"4x3x512x640, 64x64: scikit-image's photographs {', '.join(PHOTOGRAPHS)} and the bounding boxes of their "
+        "Felzenszwalb segments, cut from the photographs themselves",
+        _segments,
+        quick=True,
+        real=True,
+    ),
+    *(
+        Workload(
+            f"segments_fpn_{level}",
+            f"4x256x{512 // stride}x{640 // stride}, 7x7: the same boxes on level {level.upper()} (stride {stride}) of "
+            "the pyramid that torchvision's ResNet-50 FPN, untrained, makes of the photographs",
+            _segments_on(level),
+            quick=level == "p2",
+            real=True,
+        )
+        for level, stride in (("p2", 4), ("p3", 8), ("p4", 16), ("p5", 32))
+    ),
+    *(
+        Workload(
+            f"boxes_{count}",
+            f"scaling series: {count} boxes, 7x7, on a map of 1x16x200x272",
+            _random(_SERIES_MAP, count, 7, _SERIES_SIDES, 50),
+            series="boxes",
+            size=count,
+        )
+        for count in (100, 1_000, 10_000, 100_000)
+    ),
+    *(
+        Workload(
+            f"pixels_{height * width}",
+            f"scaling series: a map of 1x8x{height}x{width}, 1000 boxes of 4 to 60 pixels, 7x7",
+            _random((1, 8, height, width), 1_000, 7, _SERIES_SIDES, 60),
+            series="pixels",
+            size=height * width,
+        )
+        for height, width in ((80, 125), (250, 400), (800, 1250), (2500, 4000))
+    ),
+)
+
+# What a plain test run puts through every benchmark body: the way is tested, nothing is measured.
+SMOKE = Workload(
+    "smoke", "1x4x24x32, 20 boxes, 3x3: a test run", _random((1, 4, 24, 32), 20, 3, (2.0, 20.0), 70), quick=True
+)

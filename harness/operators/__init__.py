@@ -1,0 +1,56 @@
+"""The two operators: what each computes, must compute, and may be asked, behind one record (operator.py).
+
+arrays, rounding, expected, verdict, sheet    what both are made of
+implementation                                what a backend is
+crop_and_resize/, roi_align/                  case, strategy, oracle, reference ...: the same names in both
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis.strategies import SearchStrategy
+
+from harness.operators.crop_and_resize.case import Case, Inputs
+from harness.operators.crop_and_resize.operator import CROP_AND_RESIZE
+from harness.operators.operator import Operator
+from harness.operators.roi_align.case import RoiCase, RoiInputs
+from harness.operators.roi_align.operator import ROI_ALIGN
+from harness.operators.sheet import OperatorName, Sheet
+
+AnyCase = Case | RoiCase
+AnyInput = Inputs | RoiInputs
+
+__all__ = [
+    "CROP_AND_RESIZE",
+    "OPERATORS",
+    "ROI_ALIGN",
+    "AnyCase",
+    "AnyInput",
+    "Operator",
+    "operator_of",
+    "parse",
+    "within",
+]
+
+OPERATORS: dict[OperatorName, Operator] = {each.name: each for each in (CROP_AND_RESIZE, ROI_ALIGN)}
+
+
+def operator_of(call: AnyCase | AnyInput) -> Operator:
+    """The operator that a case, or its inputs, is a call of."""
+    return next(each for each in OPERATORS.values() if isinstance(call, (each.case, each.inputs)))
+
+
+def parse(line: str) -> AnyCase:
+    """The case of either operator that a line makes; ValueError if it makes none."""
+    named = (each for each in OPERATORS.values() if line.lstrip().startswith(f"{each.case.__name__}("))
+    case: AnyCase = next(named, CROP_AND_RESIZE).case.parse(line)
+    return case
+
+
+def within(sheet: Sheet, **choices: Any) -> SearchStrategy[Any]:
+    """Cases of the sheet's operator, within these choices and what the sheet declares.
+
+    UndeclaredError if nothing is left of one of the choices.
+    """
+    return OPERATORS[sheet.operator].within(sheet, **choices)

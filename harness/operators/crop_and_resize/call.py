@@ -1,0 +1,101 @@
+"""One call as the oracle sees it: its samples, its pixels, the arithmetic that is exact enough, and what it answers.
+
+The forward and the gradients ask the same things of the inputs, each once per box and sample; they are kept here, so
+that oracle.py and oracle_gradients.py hold only formulas and bounds.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from harness.operators.arrays import crops_dtype
+from harness.operators.crop_and_resize.case import Inputs
+from harness.operators.crop_and_resize.positions import Axis, Sample, sample
+from harness.operators.expected import Number
+from harness.operators.rounding import LARGE, SMALLEST, UNIT, cell, rounder
+
+# The columns (first, last) of a box on the y axis and on the x axis.
+COLUMNS = {"normalized": ((0, 2), (1, 3)), "bin_centres": ((1, 3), (0, 2)), "corners": ((1, 3), (0, 2))}
+
+
+@dataclass(frozen=True)
+class Call:
+    """The inputs, and what follows from their dtypes and from whose positions are used.
+
+    accumulate  the type that is interpolated and summed in; unit and smallest are its own.
+    blank       what a sample outside gives: the extrapolation value, rounded to that type and then to the crops'.
+    number      float, or Fraction where float64 itself is judged.
+    line        sample i of box m on axis 0 (y) or 1 (x) for linear interpolation; spot: for the method of the call.
+    """
+
+    inputs: Inputs
+    pinned: bool
+    accumulate: str
+    blank: float
+    unit: float
+    smallest: float
+    number: Callable[[float], Number]
+    wide_boxes: bool
+    line: Callable[[int, int, int], Sample]
+    spot: Callable[[int, int, int], Sample]
+
+    def pixel(self, n: int, c: int, y: int, x: int) -> float:
+        """The pixel in the accumulate type, which is how integers enter."""
+        return rounder(self.accumulate)(float(self.inputs.image.item(n, c, y, x)))
+
+    def image_of(self, m: int) -> int:
+        return int(self.inputs.box_indices.item(m))
+
+    def exact(self, values: Iterable[float]) -> bool:
+        """Whether nothing computed from these values can overflow or be NaN."""
+        large = LARGE[self.accumulate]
+        return all(abs(value) < large for value in values)
+
+
+def accumulated_in(inputs: Inputs) -> str:
+    """float64 for float64 images, float32 for all others."""
+    return "float64" if inputs.image.dtype.name == "float64" else "float32"
+
+
+def before_rounding(inputs: Inputs, dtype: str) -> Callable[[float], tuple[float, float]]:
+    """From a result of `dtype` to what can have been accumulated, from the least to the largest: the result itself or,
+    if `dtype` is the narrower type, all that is rounded to it."""
+    if UNIT[dtype] > UNIT[accumulated_in(inputs)]:
+        return functools.partial(cell, dtype=dtype)
+    return lambda value: (value, value)
+
+
+def call_of(inputs: Inputs, pinned: bool) -> Call:
+    """What the oracle asks of these inputs; each sample is computed once."""
+    accumulate = accumulated_in(inputs)
+    boxes = inputs.boxes.dtype.name
+    unit = 0.0 if pinned else max(UNIT[boxes], UNIT[accumulate])
+
+    @functools.cache
+    def axis(m: int, along: int) -> Axis:
+        first, last = (float(inputs.boxes.item(m, column)) for column in COLUMNS[inputs.box_rule][along])
+        return Axis(inputs.box_rule, first, last, inputs.crop_size[along], int(inputs.image.shape[2 + along]))
+
+    @functools.cache
+    def line(m: int, along: int, i: int) -> Sample:
+        return sample(axis(m, along), i, boxes, unit=unit)
+
+    @functools.cache
+    def pick(m: int, along: int, i: int) -> Sample:
+        return sample(axis(m, along), i, boxes, unit=unit, nearest=True)
+
+    return Call(
+        inputs=inputs,
+        pinned=pinned,
+        accumulate=accumulate,
+        blank=rounder(crops_dtype(inputs.image.dtype.name))(rounder(accumulate)(float(inputs.extrapolation_value))),
+        unit=UNIT[accumulate],
+        smallest=SMALLEST[accumulate],
+        number=Fraction if accumulate == "float64" else float,
+        wide_boxes=UNIT[boxes] < UNIT[accumulate],
+        line=line,
+        spot=pick if inputs.method == "nearest" else line,
+    )

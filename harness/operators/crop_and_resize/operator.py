@@ -1,0 +1,97 @@
+"""crop_and_resize as an Operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from harness.operators.arrays import Array, Box, Direction
+from harness.operators.crop_and_resize.agreement import beyond_two_bounds
+from harness.operators.crop_and_resize.case import Case, Inputs, promised
+from harness.operators.crop_and_resize.judge import judge
+from harness.operators.crop_and_resize.reach import reach
+from harness.operators.crop_and_resize.strategy import within
+from harness.operators.expected import Place
+from harness.operators.operator import Operator
+from harness.operators.sheet import Sheet
+
+# Outputs of a large result that go to the oracle. A box gradient sums all of a crop, in plain Python: as many boxes as
+# this many terms allow, with all four of their coordinates; where the crop of one has more terms than that, one box
+# with a coordinate of each axis.
+_SAMPLE = {"forward": 48, "grad_image": 12}
+_TERMS, _BOXES = 30_000, 4
+
+
+def _choices(inputs: Inputs) -> list[tuple[str, Any, str]]:
+    return [
+        ("indices", inputs.box_indices.dtype.name, "index_dtypes"),
+        ("the box rule", inputs.box_rule, "box_rules"),
+        ("the method", inputs.method, "methods"),
+    ]
+
+
+def _bad_row(sheet: Sheet, box: Box, seed: int) -> Case:
+    return Case(
+        (1, 2, 5, 7), (box, (0.1, 0.2, 0.8, 0.7)), (0, 0), (4, 3),
+        extrapolation_value=-9.0 if sheet.border == "rule" else 0.0,
+        image_dtype=sheet.usual_image, boxes_dtype=sheet.usual_boxes, index_dtype=sheet.index_dtypes[0], seed=seed,
+    )  # fmt: skip
+
+
+def _with_index(inputs: Inputs, index: int) -> Inputs:
+    indices = inputs.box_indices.copy()
+    indices[0] = index
+    return replace(inputs, box_indices=indices)
+
+
+def _twice_on_one_image(case: Case) -> Case:
+    return replace(case, shape=(1, *case.shape[1:]), boxes=case.boxes[:1] * 2, box_indices=(0, 0))
+
+
+def _sample(inputs: Inputs, direction: Direction, got: Array) -> list[Place]:
+    random = np.random.default_rng(0)
+    if direction == "grad_boxes":
+        terms = inputs.upstream[0].size
+        columns = range(4) if terms <= _TERMS else random.integers(0, 2, 2) * 2 + (0, 1)
+        rows = random.integers(0, len(got), min(_BOXES, max(1, _TERMS // terms)))
+        return [(int(row), int(column)) for row in rows for column in columns]
+    flat = random.integers(0, got.size, _SAMPLE[direction])
+    return [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
+
+
+def _near(inputs: Inputs, places: Iterable[Place]) -> Array:
+    """Boxes (M,) that come within two pixels of a place: more than those that touch it, never fewer."""
+    _, _, height, width = inputs.image.shape
+    pixels = inputs.boxes.astype(np.float64) * [height - 1, width - 1, height - 1, width - 1]
+    low, high = np.minimum(pixels[:, :2], pixels[:, 2:]) - 2, np.maximum(pixels[:, :2], pixels[:, 2:]) + 2
+    near = np.zeros(len(pixels), dtype=bool)
+    for n, _, y, x in places:
+        near |= (low <= (y, x)).all(axis=1) & (high >= (y, x)).all(axis=1) & (inputs.box_indices == n)
+    return near
+
+
+CROP_AND_RESIZE = Operator(
+    name="crop_and_resize",
+    case=Case,
+    inputs=Inputs,
+    arrays=("image", "boxes", "box_indices", "upstream"),
+    settings=("",),
+    promised=promised,
+    judge=lambda inputs, direction, got, pinned, places: judge(inputs, direction, got, pinned=pinned, places=places),
+    apart=lambda inputs, direction, got, expected, pinned: beyond_two_bounds(
+        inputs, direction, got, expected, pinned=pinned
+    ),
+    choices=_choices,
+    extrapolation_value=lambda inputs: float(inputs.extrapolation_value),
+    within=within,
+    bad_row=_bad_row,
+    with_index=_with_index,
+    twice_on_one_image=_twice_on_one_image,
+    sample=_sample,
+    near=_near,
+    from_workload=lambda inputs, setting: inputs,
+    reach=reach,
+)

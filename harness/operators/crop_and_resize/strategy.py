@@ -1,0 +1,224 @@
+"""Cases for Hypothesis: every kind of geometry that has ever gone wrong, small enough to judge and to read.
+
+The known suites use square maps, square crops and boxes from the inside, and so do not see a swapped axis or a wrong
+border. Here N, C, H, W and the crop's sides are drawn one by one, and each coordinate of a box comes from a family of
+its own. The simplest choice stands first everywhere: a failure shrinks to one box of one sample on a small image.
+
+To make and check a strategy costs Hypothesis more than to draw from it, so that each is made once and kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from harness.operators.arrays import FLOATS, LAYOUTS, VALUES, Box, Layout, Values
+from harness.operators.crop_and_resize.case import METHODS, BoxRule, Case, Method
+from harness.operators.drawing import common, counts, declared, depths, exact, integers, next_after, one_from, sides
+from harness.operators.sheet import Sheet
+
+# A pair (first, last) of a box on one axis, by family.
+Pair = tuple[float, float]
+BOX_FAMILIES = (
+    "interior",
+    "border",
+    "on_pixel",
+    "pixel_grid",
+    "half_pixel",
+    "inverted",
+    "zero_area",
+    "partly_outside",
+    "outside",
+    "huge",
+    "not_finite",
+)
+FINITE_FAMILIES = tuple(family for family in BOX_FAMILIES if family not in ("huge", "not_finite"))
+# In the middle between two numbers of a half type: which of them it becomes is exact, where a sum's is not.
+TIES = {"float16": (2049.0, 2051.0), "bfloat16": (257.0, 259.0)}
+# float32 twice: it is what is asked for most, and what most of any kernel is written for.
+IMAGE_DTYPES = ("float32", *FLOATS)
+HUGE = (1e40, 3.4e38, -3.4e38, 1e30, -1e30, 1e10)
+
+
+@st.composite
+def cases(
+    draw: st.DrawFn,
+    *,
+    box_rules: Sequence[BoxRule] = ("normalized",),
+    methods: Sequence[Method] = METHODS,
+    image_dtypes: Sequence[str] = IMAGE_DTYPES,
+    boxes_dtypes: Sequence[str] = ("float32", "float64"),
+    index_dtypes: Sequence[str] = ("int32", "int64"),
+    layouts: Sequence[Layout] = LAYOUTS,
+    values: Sequence[Values] = VALUES,
+    box_families: Sequence[str] = BOX_FAMILIES,
+    extrapolation_values: Sequence[float] | None = None,
+    same_dtype: bool = False,
+    finite_boxes: bool = False,
+    empty: bool = True,
+    channels: Sequence[int] = (1, 2, 3),
+    longest_side: int = 100,
+    most_outputs: int = 400,
+) -> Case:
+    """Cases within the given choices.
+
+    extrapolation_values  by default a few, and what lies between two numbers of a half image's type.
+    same_dtype     boxes of the image's own type, as some implementations want them.
+    finite_boxes   leaves out the boxes that are NaN, infinite or huge: some implementations end the process on them.
+    empty          whether M, C or N may be 0 (N only together with M).
+    channels       what C is drawn from: vectors and blocks of channels show only where there are enough to fill them.
+    most_outputs   M*C*h*w is at most this: the oracle is plain Python.
+    """
+    height, width = draw(sides(12, longest_side))
+    crop = (draw(integers(1, 7)), draw(integers(1, 7)))
+    depth = draw(depths(tuple(channels), empty))
+    most = most_outputs // max(1, depth * crop[0] * crop[1])
+    box_count = min(draw(counts(5, empty)), max(1, most))
+    images = draw(integers(1, 3) if box_count or not empty else integers(0, 3))
+
+    image_dtype = draw(one_from(*image_dtypes))
+    if image_dtype == "float16" and "wide" in values:
+        values = [*values, "wide", "wide"]  # what is too small or too large for it comes with this family alone
+    family = draw(one_from(*values))
+    rule = draw(one_from(*box_rules))
+    boxes_dtype = image_dtype if same_dtype else draw(one_from(*boxes_dtypes))
+    families = [family for family in box_families if not finite_boxes or family in FINITE_FAMILIES]
+    if family in ("nan_pixel", "inf_pixel") and "pixel_grid" in families:
+        families += ["pixel_grid"] * len(families)  # else such a pixel is hardly ever a neighbour that must stay unread
+    box = boxes(rule, (height, width), crop, families, boxes_dtype)
+    drawn = draw(st.lists(box, min_size=box_count, max_size=box_count))
+    if box_count > 1 and draw(integers(0, 3)) == 3:
+        drawn[-1] = drawn[0]
+    indices = draw(st.lists(integers(0, max(images - 1, 0)), min_size=box_count, max_size=box_count))
+
+    method = draw(one_from(*methods))
+    if image_dtype not in FLOATS and family not in ("ramp", "dyadic", "normal"):
+        family = "ramp"  # NaN, -0.0 and 24 decades are not for integers
+    blanks = extrapolation_values or [0.0, -3.5, 0.1, 1e6, *TIES.get(image_dtype, ())]
+    return Case(
+        shape=(images, depth, height, width),
+        boxes=tuple(drawn),
+        box_indices=tuple(indices),
+        crop_size=crop,
+        method=method,
+        extrapolation_value=draw(one_from(*blanks)),
+        box_rule=rule,
+        image_dtype=image_dtype,
+        boxes_dtype=boxes_dtype,
+        index_dtype=draw(one_from(*index_dtypes)),
+        layout=draw(one_from(*layouts)),
+        values=family,
+        seed=draw(integers(0, 2**16)),
+    )
+
+
+def within(sheet: Sheet, **asked: Any) -> st.SearchStrategy[Case]:
+    """Cases of what is asked for and the sheet declares; UndeclaredError if nothing is left of one of the choices."""
+    chosen = common(sheet, asked, IMAGE_DTYPES)
+    chosen["box_rules"] = declared("box rules", asked.get("box_rules", ("normalized",)), sheet.box_rules)
+    chosen["methods"] = declared("methods", asked.get("methods", METHODS), sheet.methods)
+    chosen["index_dtypes"] = declared("index dtypes", ("int32", "int64"), sheet.index_dtypes)
+    chosen["finite_boxes"] = asked.get("finite_boxes", False) or "boxes" not in sheet.bad_input
+    if sheet.border == "zero":
+        chosen["extrapolation_values"] = (0.0,)
+    families = asked.get("box_families", BOX_FAMILIES)
+    inside = ("interior",) if sheet.border == "inside" else families
+    chosen["box_families"] = declared("boxes beside the image", families, inside)
+    return cases(**{**asked, **chosen})
+
+
+@st.composite
+def boxes(
+    draw: st.DrawFn,
+    rule: BoxRule,
+    size: tuple[int, int],
+    crop: tuple[int, int],
+    families: Sequence[str],
+    dtype: str,
+) -> Box:
+    """A box in its rule's own order and units, every coordinate exact in `dtype` (1e40 apart, which overflows it)."""
+    family = draw(one_from(*families))
+    other = draw(one_from(family, family, family, *families))
+    y, x = draw(pairs(family, size[0], crop[0], dtype)), draw(pairs(other, size[1], crop[1], dtype))
+    if rule == "normalized":
+        return (y[0], x[0], y[1], x[1])
+    # Bin centres lie half a pixel inside the box: to put them on pixels it is one pixel longer.
+    longer = [float(rule == "bin_centres" and drawn == "pixel_grid") for drawn in (family, other)]
+    y, x = _in_pixels(y, size[0], longer[0], dtype), _in_pixels(x, size[1], longer[1], dtype)
+    return (x[0], y[0], x[1], y[1])
+
+
+# Numbers in (0, 1) with every digit in use: drawn floats tend to be short, and with short ones nothing is rounded and
+# no order of rounding shows.
+_LONG_FRACTIONS = st.integers(1, 2**16).map(lambda k: (k * 0.6180339887498949) % 1)
+_INSIDE = st.one_of(st.floats(0.0625, 0.9375, width=32), _LONG_FRACTIONS)
+_LOWER_HALF, _UPPER_HALF = st.floats(-0.25, 0.5, width=32), st.floats(0.5, 1.25, width=32)
+_LARGE = st.sampled_from(HUGE)
+_HUGE_PAIRS = st.one_of(st.tuples(_LARGE, _LARGE), st.tuples(st.just(0.0), _LARGE), st.tuples(_LARGE, st.just(0.5)))
+_BAD = st.sampled_from([math.nan, math.inf, -math.inf])
+_BAD_PAIRS = st.one_of(st.tuples(_BAD, st.just(0.5)), st.tuples(st.just(0.25), _BAD), st.tuples(_BAD, _BAD))
+
+
+@functools.cache
+@st.composite
+def pairs(draw: st.DrawFn, family: str, length: int, count: int, dtype: str) -> Pair:
+    """The normalised (first, last) of one axis of `length` pixels and `count` samples."""
+    span = max(length - 1, 1)
+    pixel = integers(0, length - 1)
+    if family == "interior":
+        pair = tuple(sorted((draw(_INSIDE), draw(_INSIDE))))
+    elif family == "border":
+        pair = draw(_border_pairs(dtype))
+    elif family == "on_pixel":
+        pair = tuple(sorted((draw(pixel) / span, draw(pixel) / span)))
+        pair = (draw(_beside(pair[0], dtype)), draw(_beside(pair[1], dtype)))
+    elif family == "pixel_grid":  # every sample on a pixel: the only place where a neighbour must stay unread
+        first = draw(integers(0, max(length - count, 0)))
+        pair = (first / span, (first + count - 1) / span)
+    elif family == "half_pixel":
+        pair = (draw(_beside((draw(pixel) + 0.5) / span, dtype)), draw(_beside((draw(pixel) + 0.5) / span, dtype)))
+    elif family == "inverted":
+        pair = (draw(_UPPER_HALF), draw(_LOWER_HALF))
+    elif family == "zero_area":
+        pair = (draw(_zero_areas(length)),) * 2
+    elif family == "partly_outside":
+        pair = draw(one_from((-0.5, 0.5), (0.5, 1.5), (-0.3, 1.3), (1.3, -0.3)))
+    elif family == "outside":
+        pair = draw(one_from((-2.0, -1.0), (1.5, 2.5), (2.5, 1.5)))
+    elif family == "huge":
+        pair = draw(_HUGE_PAIRS)
+    elif family == "not_finite":
+        pair = draw(_BAD_PAIRS)
+    else:
+        raise ValueError(f"There is no box family {family!r}; there are {', '.join(BOX_FAMILIES)}.")
+    return exact(pair[0], dtype), exact(pair[1], dtype)
+
+
+@functools.cache
+def _border_pairs(dtype: str) -> st.SearchStrategy[Pair]:
+    beside = st.tuples(_beside(0.0, dtype), _beside(1.0, dtype))
+    # A position of -0.0 is inside, and decides the sign of an interpolated zero.
+    minus_zero = st.sampled_from([(-0.0, -1.0), (-0.0, -0.0)])
+    return st.one_of(st.just((0.0, 1.0)), beside, minus_zero)
+
+
+@functools.cache
+def _zero_areas(length: int) -> st.SearchStrategy[float]:
+    return st.one_of(_INSIDE, integers(0, length - 1).map(lambda k: k / max(length - 1, 1)))
+
+
+@functools.cache
+def _beside(value: float, dtype: str) -> st.SearchStrategy[float]:
+    """The value in `dtype`, and its two neighbours there."""
+    here = exact(value, dtype)
+    return st.sampled_from([here, next_after(here, -1, dtype), next_after(here, 1, dtype)])
+
+
+def _in_pixels(pair: Pair, length: int, longer: float, dtype: str) -> Pair:
+    """The pair in pixels, from the first pixel's centre to the last one's."""
+    scale = max(length - 1, 1)
+    return exact(pair[0] * scale, dtype), exact(pair[1] * scale + longer, dtype)

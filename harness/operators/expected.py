@@ -1,0 +1,99 @@
+"""What an oracle expects of one output, and the sum that a gradient is: the value, its bound, and what is as right.
+
+Plain Python: the oracles share no array library with the code that they judge. Nothing here knows an operator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+Number = float | Fraction
+Place = tuple[int, ...]
+Interval = tuple[Number, Number]
+
+# Covers the terms in the square of the unit roundoff that first-order bounds leave out.
+SECOND_ORDER = 1 + 2.0**-20
+
+
+class Arithmetic(Protocol):
+    """The type that is accumulated in, as far as a bound needs it; a Call is one."""
+
+    @property
+    def unit(self) -> float: ...
+    @property
+    def smallest(self) -> float: ...
+    @property
+    def number(self) -> Callable[[float], Number]: ...
+
+
+def size(value: Number) -> float:
+    """|value| as a float, which is all that a bound needs."""
+    return abs(float(value))
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One output: `value`, and the largest honest distance from it, in the type that is accumulated in.
+
+    A result of a narrower type (the half types' crops and image gradients) is rounded once, afterwards. No bound is
+    widened for that, or a bfloat16 would hide weights of ten bits: it is undone instead, see before_rounding.
+
+    others  intervals, bounds included, that are as right as the value because a position may be rounded either way.
+    loose   any non-finite result will do where a non-finite one is expected: the order of a sum is not pinned, and so
+            it is not pinned whether infinities meet.
+    """
+
+    value: Number
+    bound: float
+    others: tuple[Interval, ...] = ()
+    loose: bool = False
+
+    @property
+    def ambiguous(self) -> bool:
+        return bool(self.others)
+
+
+@dataclass
+class Sum:
+    """A running sum with its range, the sizes of its terms, and their own rounding errors in units of roundoff.
+
+    broken   the nominal sum is not finite; tainted: some branch is not; hopeless: none is.
+    """
+
+    value: Number = 0.0
+    low: Number = 0.0
+    high: Number = 0.0
+    size: float = 0.0
+    error: float = 0.0
+    terms: int = 0
+    jumps: bool = False
+    broken: bool = False
+    tainted: bool = False
+    hopeless: bool = False
+
+    def add(self, value: Number, low: Number, high: Number, size: float, error: float) -> None:
+        """One term: its nominal value and range, its size |w|*|g| before any cancellation, its own error."""
+        self.value += value
+        self.low += low
+        self.high += high
+        self.size += size
+        self.error += error
+        self.terms += 1
+
+    def expected(self, call: Arithmetic) -> Expected:
+        bound = call.unit * (self.error + max(self.terms - 1, 0) * self.size) * SECOND_ORDER
+        if self.error or self.terms > 1:
+            bound += 8 * self.terms * call.smallest
+        slack = call.number(bound)
+        branches = ((self.low - slack, self.high + slack),) if self.jumps and not self.hopeless else ()
+        if self.broken:
+            return Expected(math.nan, 0.0, branches, loose=True)
+        if self.tainted:
+            return Expected(self.value, bound, (*branches, (math.nan, math.nan)), loose=True)
+        if not self.jumps:
+            bound += size(max(self.high - self.value, self.value - self.low))
+        return Expected(self.value, bound, branches)

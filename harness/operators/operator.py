@@ -1,0 +1,64 @@
+"""What everything here may ask of an operator, so that it is asked of both in the same lines.
+
+How a case is drawn, judged, repeated, timed or compared does not depend on which operator it is of: the differences are
+the fields of this record. crop_and_resize/operator.py and roi_align/operator.py fill them in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis.strategies import SearchStrategy
+
+from harness.operators.arrays import Array, Direction
+from harness.operators.expected import Place
+from harness.operators.reach import Reach
+from harness.operators.sheet import OperatorName, Sheet
+from harness.operators.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator. `inputs` are those that its cases make: image (N,C,H,W), boxes, upstream and its own arguments.
+
+    case, inputs  the classes of its cases and of their arrays.
+    arrays        the arrays of its inputs by name: first the image, last the upstream gradient, between them the boxes.
+    settings      the ways in which a workload is asked of it, "" where there is one only.
+
+    promised             (inputs, direction) -> shape and dtype of a result.
+    judge                (inputs, direction, got, pinned, places) -> the oracle's verdict on a result.
+    apart                (inputs, direction, got, expected, pinned) -> how two results are further apart than two right
+                         ones can be, or None.
+    choices              inputs -> (name in words, value, field of the sheet that declares it), of its own arguments.
+    extrapolation_value  inputs -> what a sample outside gives.
+    within               (sheet, **choices) -> cases that the sheet declares; UndeclaredError if there are none.
+    bad_row              (sheet, box, seed) -> a case with a box of these four numbers beside a good one.
+    with_index           (inputs, index) -> the same call, its first box of an image that there may not be.
+    twice_on_one_image   case -> the case with its first box twice, on its only image.
+    sample               (inputs, direction, got) -> the places at which a large result is judged: the oracle is slow.
+    near                 (inputs, places) -> which boxes may have a part in these places (n,c,y,x) of an image gradient.
+    from_workload        (crop_and_resize's inputs, setting) -> the call of this operator on the same image and boxes.
+    reach                inputs -> what its samples ask of memory.
+    """
+
+    name: OperatorName
+    case: type[Any]
+    inputs: type[Any]
+    arrays: tuple[str, ...]
+    settings: tuple[str, ...]
+    promised: Callable[[Any, Direction], tuple[tuple[int, ...], np.dtype[np.generic]]]
+    judge: Callable[[Any, Direction, Array | BaseException, bool, Iterable[Place] | None], Verdict]
+    apart: Callable[[Any, Direction, Array, Array, bool], str | None]
+    choices: Callable[[Any], list[tuple[str, Any, str]]]
+    extrapolation_value: Callable[[Any], float]
+    within: Callable[..., SearchStrategy[Any]]
+    bad_row: Callable[[Sheet, Any, int], Any]
+    with_index: Callable[[Any, int], Any]
+    twice_on_one_image: Callable[[Any], Any]
+    sample: Callable[[Any, Direction, Array], list[Place]]
+    near: Callable[[Any, Iterable[Place]], Array]
+    from_workload: Callable[[Any, str], Any]
+    reach: Callable[[Any], Reach]

@@ -1,0 +1,103 @@
+"""roi_align as an Operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from harness.operators.arrays import Array, Box, Direction
+from harness.operators.expected import Place
+from harness.operators.operator import Operator
+from harness.operators.roi_align.agreement import beyond_two_bounds
+from harness.operators.roi_align.case import RoiCase, RoiInputs, promised
+from harness.operators.roi_align.judge import judge
+from harness.operators.roi_align.reach import reach
+from harness.operators.roi_align.strategy import within
+from harness.operators.sheet import Sheet
+
+# Outputs of a large result that go to the oracle: a pixel's gradient looks at every box near it, a box's at its crop.
+_SAMPLE = {"forward": 48, "grad_image": 6, "grad_boxes": 1}
+# What a workload is asked with: two samples a bin and axis, as Mask R-CNN has it, and an adaptive grid.
+RATIOS = {"sampling_ratio 2": 2, "adaptive": -1}
+
+
+def _choices(inputs: RoiInputs) -> list[tuple[str, Any, str]]:
+    return [
+        ("the mode", inputs.mode, "modes"),
+        ("aligned", inputs.aligned, "aligned"),
+        ("a grid that is", "fixed" if inputs.sampling_ratio > 0 else "adaptive", "grids"),
+    ]
+
+
+def _bad_row(sheet: Sheet, box: Box, seed: int) -> RoiCase:
+    good = (0, 0.5, 0.25, 3.5, 2.75)
+    return RoiCase(
+        (1, 2, 5, 7), ((0, *box), good), (2, 3), 1.0, 2, sheet.aligned[0], sheet.modes[0], sheet.usual_image,
+        sheet.usual_boxes, seed=seed,
+    )  # fmt: skip
+
+
+def _with_index(inputs: RoiInputs, index: int) -> RoiInputs:
+    boxes = inputs.boxes.copy()
+    boxes[0, 0] = index
+    return replace(inputs, boxes=boxes)
+
+
+def _twice_on_one_image(case: RoiCase) -> RoiCase:
+    return replace(case, shape=(1, *case.shape[1:]), boxes=((0, *case.boxes[0][1:]),) * 2)
+
+
+def _sample(inputs: RoiInputs, direction: Direction, got: Array) -> list[Place]:
+    flat = np.random.default_rng(0).integers(0, got.size, _SAMPLE[direction])
+    return [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
+
+
+def _near(inputs: RoiInputs, places: Iterable[Place]) -> Array:
+    """Boxes (K,) that come within two pixels of a place: more than those that touch it, never fewer.
+
+    One that is not aligned is stretched to a pixel, and a sample beside the map reads its edge. A box whose ends are
+    not finite, or past each other, counts as near everything.
+    """
+    pixels = inputs.boxes[:, 1:].astype(np.float64) * inputs.spatial_scale
+    low, high = pixels[:, 1::-1] - 2, pixels[:, :1:-1] + 2  # (K, 2): y, x
+    near: Array = np.asarray(~np.isfinite(pixels).all(axis=1) | (low > high - 4).any(axis=1))
+    for n, _, y, x in places:
+        near |= (low <= (y, x)).all(axis=1) & (high >= (y, x)).all(axis=1) & (inputs.boxes[:, 0] == n)
+    return near
+
+
+def _from_workload(inputs: Any, setting: str) -> RoiInputs:
+    """The same boxes in pixels: aligned, at scale 1."""
+    height, width = inputs.image.shape[2:]
+    boxes = np.empty((len(inputs.boxes), 5), np.float32)
+    boxes[:, 0] = inputs.box_indices
+    for column, (edge, length) in enumerate(((1, width), (0, height), (3, width), (2, height))):
+        boxes[:, column + 1] = inputs.boxes[:, edge] * (length - 1)
+    return RoiInputs(inputs.image, boxes, inputs.upstream, inputs.crop_size, 1.0, RATIOS[setting], True)
+
+
+ROI_ALIGN = Operator(
+    name="roi_align",
+    case=RoiCase,
+    inputs=RoiInputs,
+    arrays=("image", "boxes", "upstream"),
+    settings=tuple(RATIOS),
+    promised=promised,
+    judge=lambda inputs, direction, got, pinned, places: judge(inputs, direction, got, pinned=pinned, places=places),
+    apart=lambda inputs, direction, got, expected, pinned: beyond_two_bounds(
+        inputs, direction, got, expected, pinned=pinned
+    ),
+    choices=_choices,
+    extrapolation_value=lambda inputs: 0.0,
+    within=within,
+    bad_row=_bad_row,
+    with_index=_with_index,
+    twice_on_one_image=_twice_on_one_image,
+    sample=_sample,
+    near=_near,
+    from_workload=_from_workload,
+    reach=reach,
+)

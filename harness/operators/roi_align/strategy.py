@@ -1,0 +1,206 @@
+"""RoiCases for Hypothesis: boxes in pixels, grids of every kind, and the places where the rule jumps.
+
+As in strategies.py each side is drawn by itself and each axis of a box comes from a family of its own. What is this
+operator's alone: the bands between -1 and 0 and between L-1 and L, samples on their ends and one ulp beside them, sizes
+that are a whole number of pixels a bin, boxes shorter than a pixel, and scales that round and scales that do not.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from harness.operators.arrays import FLOATS, LAYOUTS, VALUES, Layout, Values
+from harness.operators.drawing import common, counts, declared, depths, exact, integers, next_after, one_from, sides
+from harness.operators.roi_align.case import MODES, Mode, RoiCase, Row
+from harness.operators.sheet import Sheet
+
+Pair = tuple[float, float]
+BOX_FAMILIES = (
+    "interior",
+    "lower_band",
+    "upper_band",
+    "border",
+    "on_pixel",
+    "whole_bins",
+    "tiny",
+    "inverted",
+    "zero_size",
+    "covering",
+    "outside",
+    "huge",
+    "not_finite",
+)
+FINITE_FAMILIES = tuple(family for family in BOX_FAMILIES if family not in ("huge", "not_finite"))
+# Samples in float64 that lie on a pixel once they are cast to float32. They tell something only beside pixels that are
+# not finite, so that the family is asked for by name and takes no case from the others.
+BELOW_PIXEL = "below_pixel"
+# Without those that are made to lie on a jump of the value or of the slope.
+SMOOTH_FAMILIES = ("interior", "tiny", "inverted", "covering", "outside")
+SCALES = (1.0, 0.5, 0.25, 0.0625, 0.3, 1.7)
+HUGE = (1e40, 3.4e38, -3.4e38, 1e30, 1e10, -1e10)
+# Made once, as in strategies.py.
+_SMALL = st.sampled_from([0.25, 0.5, 0.75, 1.0])
+_BELOW_ONE = st.floats(0, 1, width=16)
+_LARGE = st.sampled_from(HUGE)
+_HUGE_PAIRS = st.one_of(st.tuples(_LARGE, _LARGE), st.tuples(st.just(0.0), _LARGE), st.tuples(_LARGE, st.just(1.0)))
+_BAD = st.sampled_from([math.nan, math.inf, -math.inf])
+_BAD_PAIRS = st.one_of(st.tuples(_BAD, st.just(1.0)), st.tuples(st.just(0.5), _BAD), st.tuples(_BAD, _BAD))
+
+
+@st.composite
+def roi_cases(
+    draw: st.DrawFn,
+    *,
+    modes: Sequence[Mode] = MODES,
+    aligned: Sequence[bool] = (False, True),
+    ratios: Sequence[int] = (-1, 0, 1, 2, 3),
+    scales: Sequence[float] = SCALES,
+    image_dtypes: Sequence[str] = ("float32", *FLOATS),
+    boxes_dtypes: Sequence[str] = ("float32", "float64"),
+    same_dtype: bool = False,
+    layouts: Sequence[Layout] = LAYOUTS,
+    values: Sequence[Values] = VALUES,
+    box_families: Sequence[str] = BOX_FAMILIES,
+    empty: bool = True,
+    channels: Sequence[int] = (1, 2, 3),
+    longest_side: int = 40,
+    most_outputs: int = 120,
+) -> RoiCase:
+    """Cases within the given choices; the simplest choice stands first everywhere.
+
+    same_dtype    boxes of the map's own type, as some implementations want them.
+    empty         whether K, C or N may be 0 (N only together with K).
+    most_outputs  K*C*height*width is at most this: the oracle is plain Python.
+    """
+    height, width = draw(sides(10, longest_side))
+    size = (draw(integers(1, 5)), draw(integers(1, 5)))
+    depth = draw(depths(tuple(channels), empty))
+    box_count = min(draw(counts(4, empty)), max(1, most_outputs // max(1, depth * size[0] * size[1])))
+    images = draw(integers(1, 3) if box_count or not empty else integers(0, 3))
+    image_dtype = draw(one_from(*image_dtypes))
+    boxes_dtype = image_dtype if same_dtype else draw(one_from(*boxes_dtypes))
+    family = draw(one_from(*values))
+    if image_dtype not in FLOATS and family not in ("ramp", "dyadic", "normal"):
+        family = "ramp"
+    offset, scale = draw(one_from(*aligned)), draw(one_from(*scales))
+    row = rows(max(images - 1, 0), (height, width), size, scale, offset, box_families, boxes_dtype)
+    return RoiCase(
+        shape=(images, depth, height, width),
+        boxes=tuple(draw(st.lists(row, min_size=box_count, max_size=box_count))),
+        output_size=size,
+        spatial_scale=scale,
+        sampling_ratio=draw(one_from(*ratios)),
+        aligned=offset,
+        mode=draw(one_from(*modes)),
+        image_dtype=image_dtype,
+        boxes_dtype=boxes_dtype,
+        layout=draw(one_from(*layouts)),
+        values=family,
+        seed=draw(integers(0, 2**16)),
+    )
+
+
+def within(sheet: Sheet, *, finite_boxes: bool = False, **asked: Any) -> st.SearchStrategy[RoiCase]:
+    """Cases of what is asked for and the sheet declares; UndeclaredError if nothing is left of one of the choices."""
+    chosen = common(sheet, asked, ("float32", *FLOATS))
+    chosen["modes"] = declared("modes", asked.get("modes", MODES), sheet.modes)
+    chosen["aligned"] = declared("aligned", asked.get("aligned", (False, True)), sheet.aligned)
+    grids = [("fixed" if ratio > 0 else "adaptive", ratio) for ratio in asked.get("ratios", (-1, 0, 1, 2, 3))]
+    declared("grids", [grid for grid, _ in grids], sheet.grids)
+    chosen["ratios"] = [ratio for grid, ratio in grids if grid in sheet.grids]
+    families = asked.get("box_families", BOX_FAMILIES)
+    if finite_boxes or "boxes" not in sheet.bad_input:
+        families = declared("boxes", families, FINITE_FAMILIES)
+    inside = ("interior", "tiny") if sheet.border == "inside" else families
+    chosen["box_families"] = declared("boxes beside the map", families, inside)
+    return roi_cases(**{**asked, **chosen})
+
+
+@st.composite
+def rows(
+    draw: st.DrawFn,
+    last_image: int,
+    sides: tuple[int, int],
+    size: tuple[int, int],
+    scale: float,
+    aligned: bool,
+    families: Sequence[str],
+    dtype: str,
+) -> Row:
+    """A row (index, x1, y1, x2, y2), every coordinate exact in `dtype` (1e40 apart, which overflows it)."""
+    family = draw(one_from(*families))
+    other = draw(one_from(family, family, *families))
+    edges = []
+    for length, bins, kind in ((sides[1], size[1], other), (sides[0], size[0], family)):
+        first, last = draw(pairs(kind, length, bins))
+        # From the positions that are sampled to the units of the box.
+        offset = 0.5 if aligned else 0.0
+        edges.append(tuple(_rounded((end + offset) / scale, dtype) for end in (first, last)))
+        if kind in ("border", "whole_bins") and draw(st.booleans()):
+            edges[-1] = (edges[-1][0], next_after(edges[-1][1], draw(one_from(-1, 1)), dtype))
+        if kind == BELOW_PIXEL:
+            edges[-1] = (edges[-1][0], next_after(edges[-1][1], -1, dtype))
+    (x1, x2), (y1, y2) = edges
+    return draw(integers(0, last_image)), x1, y1, x2, y2
+
+
+@functools.cache
+def _within(length: int) -> st.SearchStrategy[float]:
+    return st.one_of(st.floats(0, length, width=16), st.integers(1, 2**12).map(lambda k: k * 0.61803 % 1 * length))
+
+
+@functools.cache
+def _ordered(length: int, inverted: bool) -> st.SearchStrategy[Pair]:
+    both = st.tuples(_within(length), _within(length))
+    return both.map(lambda pair: (max(pair), min(pair)) if inverted else (min(pair), max(pair)))
+
+
+@functools.cache
+def _zero_sizes(length: int) -> st.SearchStrategy[float]:
+    return st.one_of(_within(length), integers(0, length - 1).map(float))
+
+
+@functools.cache
+@st.composite
+def pairs(draw: st.DrawFn, family: str, length: int, bins: int) -> Pair:
+    """Where a box starts and ends on one axis, in pixels of the map."""
+    if family == "interior":
+        return draw(_ordered(length, False))
+    if family == "lower_band":
+        return -draw(_SMALL), draw(one_from(0.0, 0.25, 1.5))
+    if family == "upper_band":
+        return length - 1 - draw(one_from(0.0, 0.25, 1.5)), length - 1 + draw(_SMALL)
+    if family == "border":  # with one sample a bin of one pixel, samples fall on -1, 0, L-1 and L themselves
+        start = draw(one_from(-1.5, -1.0, -0.5, 0.0))
+        return start, draw(one_from(start + bins, length - 0.5, length + 0.5, float(length)))
+    if family in ("on_pixel", BELOW_PIXEL):
+        start = draw(integers(0, length - 1)) - 0.5
+        return start, start + bins
+    if family == "whole_bins":
+        start = draw(one_from(0.0, 0.5, 0.25))
+        return start, start + bins * draw(integers(1, 3))
+    if family == "tiny":
+        start = draw(_within(length))
+        return start, start + draw(_BELOW_ONE)
+    if family == "inverted":
+        return draw(_ordered(length, True))
+    if family == "zero_size":
+        return (draw(_zero_sizes(length)),) * 2
+    if family == "covering":
+        return draw(one_from((-2.5, length + 2.5), (-0.7, length - 0.3), (-3.0, length / 2), (0.3, length + 4.0)))
+    if family == "outside":
+        return draw(one_from((-9.0, -4.0), (length + 3.0, length + 7.0)))
+    if family == "huge":
+        return draw(_HUGE_PAIRS)
+    if family == "not_finite":
+        return draw(_BAD_PAIRS)
+    raise ValueError(f"There is no box family {family!r}; there are {', '.join((*BOX_FAMILIES, BELOW_PIXEL))}.")
+
+
+def _rounded(value: float, dtype: str) -> float:
+    return exact(value, dtype) if math.isfinite(value) else value

@@ -1,0 +1,174 @@
+"""An implementation's result against the oracle: what kind of right or wrong it is, and where it is worst.
+
+A suite that says only "not close" leaves the work to its reader. A Verdict says which output, what came, what was
+expected, how far it may be off and how much of that was used: a drift from 12 % to 70 % is news before it is a failure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from harness.operators.arrays import Array, Direction
+from harness.operators.expected import Expected, Number, Place, size
+from harness.operators.rounding import rounder
+
+
+class Status(Enum):
+    """EXACT: every value is the oracle's, rounded once. WITHIN: every value is within its bound. AMBIGUOUS: some value
+    is right only because another order of rounding may take another branch. OUT: some value is wrong. SHAPE and DTYPE:
+    the result is of another shape or type than promised. ERROR: there was no result, but an exception. CRASH and HANG:
+    the call ended its process, or did not end. BROKEN: two calls do not stand to each other as they must."""
+
+    EXACT = "exact"
+    WITHIN = "within"
+    AMBIGUOUS = "ambiguous"
+    OUT = "out"
+    SHAPE = "shape"
+    DTYPE = "dtype"
+    ERROR = "error"
+    CRASH = "crash"
+    HANG = "hang"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a result was judged.
+
+    fraction   the largest part of a bound that was used, over the values that were judged by one.
+    compared, exact, ambiguous  counts of values.
+    place, got, expected        of the worst value, if the status is OUT.
+    reason     what is wrong, in words, if the result did not pass.
+    """
+
+    status: Status
+    fraction: float = 0.0
+    compared: int = 0
+    exact: int = 0
+    ambiguous: int = 0
+    place: Place | None = None
+    got: float | None = None
+    expected: Expected | None = None
+    reason: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.status in (Status.EXACT, Status.WITHIN, Status.AMBIGUOUS)
+
+    def __str__(self) -> str:
+        if not self.passed:
+            return f"{self.status.name}: {self.reason}"
+        return (
+            f"{self.status.name}: {self.exact} of {self.compared} values exact, {self.ambiguous} ambiguous, "
+            f"at most {self.fraction:.1%} of a bound used"
+        )
+
+
+def verdict_on(
+    got: Array | BaseException,
+    direction: Direction,
+    shape: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+    unrounded: Callable[[float], tuple[float, float]],
+    values: Iterable[tuple[Place, Expected]],
+) -> Verdict:
+    """`got`, the result or the exception that was raised instead, against what the oracle of some operator expects.
+
+    unrounded: from a result to what can have been accumulated (harness.operators.crop_and_resize.call.before_rounding).
+    """
+    if isinstance(got, BaseException):
+        return without_result(got)
+    if got.shape != shape:
+        return Verdict(Status.SHAPE, reason=f"The result has the shape {got.shape}; {shape} was expected.")
+    if got.dtype != dtype:
+        return Verdict(Status.DTYPE, reason=f"The result is of dtype {got.dtype}; {dtype} was expected.")
+    to = rounder(dtype.name)
+    compared = exact = ambiguous = 0
+    largest, worst, worst_place, worst_expected = 0.0, 0.0, None, None
+    for place, want in values:
+        value = float(got.item(*place))
+        compared += 1
+        if _same(value, to(float(want.value)), want.loose):
+            exact += 1
+            continue
+        ends = unrounded(value)
+        used = _used(ends, want.value, want.bound)
+        if used <= 1:
+            largest = max(largest, used)
+        elif any(_within(ends, low, high) for low, high in want.others):
+            ambiguous += 1
+        elif worst_expected is None or used > worst:
+            worst, worst_place, worst_expected = used, place, want
+    if worst_expected is not None and worst_place is not None:
+        value = float(got.item(*worst_place))
+        return Verdict(
+            Status.OUT,
+            worst,
+            compared,
+            exact,
+            ambiguous,
+            worst_place,
+            value,
+            worst_expected,
+            _reason(direction, worst_place, value, unrounded(value), worst_expected, worst),
+        )
+    status = Status.AMBIGUOUS if ambiguous else Status.EXACT if exact == compared else Status.WITHIN
+    return Verdict(status, largest, compared, exact, ambiguous)
+
+
+class Crashed(Exception):
+    """A call that ended its process, or made it useless; the message says how."""
+
+
+class Hung(Exception):
+    """A call that did not end; the message says after how long it was given up."""
+
+
+def without_result(error: BaseException) -> Verdict:
+    """What an exception in place of a result is."""
+    if isinstance(error, (Crashed, Hung)):
+        return Verdict(Status.CRASH if isinstance(error, Crashed) else Status.HANG, reason=str(error))
+    return Verdict(Status.ERROR, reason=f"It raised {type(error).__name__}: {error}")
+
+
+def _same(got: float, want: float, loose: bool) -> bool:
+    if math.isfinite(want):
+        return got == want
+    if loose:
+        return not math.isfinite(got)
+    return math.isnan(got) if math.isnan(want) else got == want
+
+
+def _used(ends: tuple[float, float], want: Number, bound: float) -> float:
+    """The part of the bound that the distance is; infinite where nothing but equality was allowed."""
+    if math.isnan(ends[0]) or not math.isfinite(want):
+        return math.inf
+    nearest = max(ends[0], min(want, ends[1]))
+    if not bound or not math.isfinite(nearest):
+        return math.inf
+    return size(type(want)(nearest) - want) / bound  # exact in fractions where the value is one
+
+
+def _within(ends: tuple[float, float], low: Number, high: Number) -> bool:
+    if math.isnan(low):
+        return not all(map(math.isfinite, ends))
+    return ends[0] <= high and low <= ends[1]
+
+
+def _reason(
+    direction: Direction, place: Place, got: float, ends: tuple[float, float], want: Expected, used: float
+) -> str:
+    names = {"forward": "crops", "grad_image": "image gradient", "grad_boxes": "box gradient"}
+    where = f"{names[direction]}[{', '.join(map(str, place))}]"
+    if want.bound:
+        allowed = f"within {want.bound:.3g} of {float(want.value)!r}, so {used:.3g} times the bound was used"
+    else:
+        allowed = f"exactly {float(want.value)!r}, for nothing is rounded there"
+    either = "".join(f", or between {float(low)!r} and {float(high)!r}" for low, high in want.others)
+    cell = "" if not ends[0] < ends[1] else f", to which {ends[0]!r} up to {ends[1]!r} is rounded"
+    return f"{where} is {got!r}{cell}; it must be {allowed}{either}."

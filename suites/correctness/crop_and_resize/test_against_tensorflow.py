@@ -1,0 +1,111 @@
+"""Against TensorFlow: equality of bits where it is promised, a bound where it cannot be.
+
+TensorFlow's forward and its image gradient (under operator determinism) are order A in float32, step by step, so there
+is nothing to tolerate: one differing bit is a bug. Its box gradient takes positions in another order and sums serially;
+it is compared where no sample is near a pixel centre or the border, which is where the two orders could part.
+
+Crops of float16 images it gives in float32: ours are those, rounded once. Its image gradient of them it sums in half,
+which nobody should equal, and bfloat16 it does not take.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+
+from harness.judging.trial import failure
+from harness.operators.arrays import differing
+from harness.operators.crop_and_resize import strategy as strategies
+from harness.operators.crop_and_resize.agreement import unlike_tensorflow
+from harness.operators.crop_and_resize.case import Case
+
+# TensorFlow computes float32, and may end the process on a box that is not finite.
+FLOAT32 = {"image_dtypes": ["float32"], "boxes_dtypes": ["float32"], "finite_boxes": True}
+FLOAT16 = {**FLOAT32, "image_dtypes": ["float16"]}
+INTEGERS = {**FLOAT32, "image_dtypes": ["uint8", "int8", "uint16", "int16", "int32", "int64"]}
+FLOATS = {**FLOAT32, "image_dtypes": ["float32", "float32", "float16"]}
+MANY_CHANNELS = (4, 7, 8, 15, 16, 17, 40, 67)
+# At least 2,000 random cases stand behind "equal in every bit", in every profile.
+MANY = settings(max_examples=max(2000, settings().max_examples))
+
+
+def _assert_same(backend, tensorflow, case, direction, tally) -> None:
+    if direction not in backend.sheet.pinned:
+        pytest.skip(f"{backend.title} does not claim TensorFlow's order of rounding")
+    inputs = case.inputs()
+    for each in (backend, tensorflow):
+        if each.refuses(inputs, direction):
+            return
+    got, want = backend.run(inputs, direction), tensorflow.run(inputs, direction)
+    unlike = unlike_tensorflow(backend.sheet, inputs, direction, got, want)
+    if got.shape == want.shape:
+        of = "" if case.image_dtype == "float32" else f" of {case.image_dtype} images"
+        tally.bits(f"{direction}{of} against TensorFlow", got.size, int(differing(got, want).sum()))
+    assert unlike is None, failure(backend, case, direction, unlike)
+
+
+@MANY
+@given(case=strategies.cases(**FLOAT32))
+def test_forward_and_image_gradient_have_tensorflows_bits(backend, tensorflow, tally, case):
+    _assert_same(backend, tensorflow, case, "forward", tally)
+    _assert_same(backend, tensorflow, case, "grad_image", tally)
+
+
+@MANY
+@given(case=strategies.cases(**FLOAT32, box_families=["border", "on_pixel"], longest_side=70, layouts=["contiguous"]))
+def test_touching_boxes_have_tensorflows_bits(backend, tensorflow, tally, case):
+    _assert_same(backend, tensorflow, case, "forward", tally)
+    _assert_same(backend, tensorflow, case, "grad_image", tally)
+
+
+@settings(max_examples=max(600, settings().max_examples))
+@given(case=strategies.cases(**INTEGERS, channels=(1, 3, 16)))
+def test_crops_of_integer_images_have_tensorflows_bits(backend, tensorflow, tally, case):
+    """Each pixel is cast to float32 first: an int64 beyond 2^24 is rounded there, and nowhere else."""
+    _assert_same(backend, tensorflow, case, "forward", tally)
+
+
+@given(case=strategies.cases(**FLOAT32, channels=MANY_CHANNELS, most_outputs=20_000, longest_side=20))
+def test_many_channels_have_tensorflows_bits(backend, tensorflow, tally, case):
+    """Enough channels and samples that vectors are filled, half filled, and planes are worked on in blocks."""
+    _assert_same(backend, tensorflow, case, "forward", tally)
+    _assert_same(backend, tensorflow, case, "grad_image", tally)
+
+
+@settings(max_examples=max(500, settings().max_examples))
+@given(case=strategies.cases(**FLOAT16, channels=(1, 2, 3, *MANY_CHANNELS), most_outputs=2000))
+def test_half_forward_has_tensorflows_bits_after_one_rounding(backend, tensorflow, tally, case):
+    _assert_same(backend, tensorflow, case, "forward", tally)
+
+
+@given(case=strategies.cases(**FLOAT32, box_families=["interior"], longest_side=4, empty=False))
+def test_overlapping_boxes_have_tensorflows_bits(backend, tensorflow, tally, case):
+    """Many samples a pixel: the order in which they are added is part of the bits."""
+    _assert_same(backend, tensorflow, case, "grad_image", tally)
+
+
+@given(case=strategies.cases(**FLOATS, box_families=["interior", "inverted", "outside"], empty=False))
+def test_box_gradient_is_tensorflows_within_two_bounds(backend, tensorflow, case):
+    inputs = case.inputs()
+    for each in (backend, tensorflow):
+        if each.refuses(inputs, "grad_boxes"):
+            return
+    got, want = backend.run(inputs, "grad_boxes"), tensorflow.run(inputs, "grad_boxes")
+    unlike = unlike_tensorflow(backend.sheet, inputs, "grad_boxes", got, want)
+    assert unlike is None, failure(backend, case, "grad_boxes", unlike)
+
+
+def test_whole_image_box_drops_the_last_row_as_tensorflow_does(backend, tensorflow):
+    """[0,0,1,1] from 8 to 14 puts the last sample one ulp past the border: a fact of order A, and so ours too."""
+    case = Case(
+        shape=(1, 1, 8, 8), boxes=((0.0, 0.0, 1.0, 1.0),), box_indices=(0,), crop_size=(14, 14), values="ramp",
+        extrapolation_value=-5.0,
+    )  # fmt: skip
+    inputs = case.inputs()
+    for each in (backend, tensorflow):
+        if "forward" not in each.sheet.pinned:
+            pytest.skip(f"{each.title} does not claim TensorFlow's order of rounding")
+        crops = each.run(inputs, "forward")
+        assert (crops[0, 0, -1] == -5).all()
+        assert (crops[0, 0, :, -1] == -5).all()
+        assert (crops[0, 0, :-1, :-1] != -5).all()

@@ -1,0 +1,85 @@
+"""ONNX Runtime's RoiAlign: its mean is this rule, in another order of rounding; its maximum is another rule.
+
+It is judged by the oracle, which knows what another order may change, and compared with ours where nothing is in doubt.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+
+from harness import backends
+from harness.judging.trial import failure, run
+from harness.operators.implementation import Backend
+from harness.operators.roi_align import reference as rule
+from harness.operators.roi_align.agreement import beyond_two_bounds
+from harness.operators.roi_align.judge import judge
+from harness.operators.roi_align.strategy import roi_cases
+from harness.repository import MissingLibrary
+
+CASES = {
+    "image_dtypes": ["float32", "float64"],
+    "same_dtype": True,
+    "values": ["normal", "ramp", "dyadic"],
+    "box_families": ["interior", "lower_band", "upper_band", "border", "on_pixel", "whole_bins", "tiny", "covering"],
+    "empty": False,
+}
+
+
+@pytest.fixture(scope="module")
+def onnxruntime() -> Backend:
+    try:
+        return backends.load("onnxruntime", "roi_align")
+    except MissingLibrary as missing:
+        pytest.skip(str(missing))
+
+
+@settings(max_examples=max(400, settings().max_examples), suppress_health_check=list(HealthCheck))
+@given(case=roi_cases(**CASES, modes=["avg"]))
+def test_its_mean_is_this_rule(roi_backend, onnxruntime, tally, case):
+    inputs = case.inputs()
+    assume(not onnxruntime.refuses(inputs, "forward") and not roi_backend.refuses(inputs, "forward"))
+    theirs = run(onnxruntime, inputs, "forward")
+    verdict = judge(case.inputs(), "forward", theirs, pinned=False)
+    assert verdict.passed, failure(onnxruntime, case, "forward", str(verdict))
+    tally.bound("ONNX Runtime's mean, another order of rounding", verdict.fraction)
+    apart = beyond_two_bounds(inputs, "forward", roi_backend.run(inputs, "forward"), theirs, pinned=False)
+    assert apart is None, failure(roi_backend, case, "forward", apart)
+
+
+def _largest_tap(inputs) -> np.ndarray:
+    """The largest of weight times pixel, over the taps of all samples: what ONNX Runtime calls the maximum."""
+    pooled = np.zeros((len(inputs.boxes), inputs.image.shape[1], *inputs.output_size))
+    maps = inputs.image.astype(np.float64)
+    for box in rule.boxes_of(rule.STEPS, inputs):
+        for i, j in np.ndindex(*inputs.output_size):
+            for c in range(maps.shape[1]):
+                found = []
+                for sample in rule.samples_of(box, i, j, np.float64):
+                    if sample is None:
+                        found.append(0.0)
+                        continue
+                    _, (top, bottom, ly), _, (left, right, lx) = sample
+                    plane = maps[box.image, c]
+                    found += [(1 - ly) * (1 - lx) * plane[top, left], (1 - ly) * lx * plane[top, right]]
+                    found += [ly * (1 - lx) * plane[bottom, left], ly * lx * plane[bottom, right]]
+                pooled[box.row, c, i, j] = max(found, default=0.0)
+    return pooled
+
+
+def test_its_maximum_is_over_weighted_pixels_and_ours_over_samples(roi_backend, onnxruntime):
+    """On a map of ones the largest sample is 1, and the largest weight of a pixel is not."""
+    from harness.backends.onnxruntime import run_max
+    from harness.operators.roi_align.case import RoiCase
+
+    case = RoiCase(
+        shape=(1, 2, 9, 11), boxes=((0, 1.3, 0.9, 7.2, 6.4),), output_size=(3, 2), sampling_ratio=2, mode="max", seed=3
+    )
+    inputs = case.inputs()
+    theirs, ours = run_max(inputs), roi_backend.run(inputs, "forward")
+    assert np.allclose(theirs, _largest_tap(inputs), atol=1e-5)
+    assert not np.allclose(theirs, ours, atol=1e-2)
+    inputs.image[...] = 1
+    assert np.allclose(roi_backend.run(inputs, "forward"), 1)
+    assert run_max(inputs).max() < 0.97

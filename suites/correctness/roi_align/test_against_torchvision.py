@@ -1,0 +1,88 @@
+"""roi_align against torchvision, whose rule it is: thousands of cases for each setting, and how many values differ.
+
+Positions are rounded in the same order, so both take the same branch wherever the rule jumps, and nothing is left out.
+Sums are made in another order, so values may differ in their last bits: as far as two right results may, no further.
+Drawing boxes takes longer than pooling them: what is drawn is asked for in every setting.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from harness.judging.trial import failure
+from harness.operators.arrays import differing
+from harness.operators.drawing import exact
+from harness.operators.roi_align.agreement import beyond_two_bounds
+from harness.operators.roi_align.case import RoiCase, Row
+from harness.operators.roi_align.strategy import roi_cases
+
+CASES = {
+    "image_dtypes": ["float32", "float32", "float64"],
+    "same_dtype": True,
+    "modes": ["avg"],
+    "ratios": [2, 1, 3],
+    "values": ["normal", "normal", "wide", "ramp", "dyadic"],
+    "box_families": [
+        "interior", "lower_band", "upper_band", "border", "on_pixel", "whole_bins", "tiny", "inverted", "zero_size",
+        "covering", "outside",
+    ],
+}  # fmt: skip
+SETTINGS = {
+    f"{'aligned' if aligned else 'legacy'}, {name}": (aligned, adaptive)
+    for aligned in (False, True)
+    for name, adaptive in (("sampling_ratio 1 to 3", False), ("adaptive", True))
+}
+MANY = settings(max_examples=max(5000, settings().max_examples), suppress_health_check=list(HealthCheck))
+
+
+def in_setting(case: RoiCase, aligned: bool, adaptive: bool) -> RoiCase:
+    """The same samples asked for in another setting: boxes move by the half pixel that aligned takes off.
+
+    torchvision raises for an aligned, adaptive box that is inverted on one axis only: there it is turned round.
+    """
+    half = 0.5 * (aligned - case.aligned) / case.spatial_scale
+    boxes = case.boxes
+    if half:
+        boxes = tuple((row[0], *(exact(edge + half, case.boxes_dtype) for edge in row[1:])) for row in boxes)
+    if aligned and adaptive:
+        boxes = tuple(_turned_round(row) for row in boxes)
+    ratio = -(case.seed % 2) if adaptive else case.sampling_ratio
+    return replace(case, boxes=boxes, aligned=aligned, sampling_ratio=ratio)
+
+
+def _turned_round(row: Row) -> Row:
+    index, x1, y1, x2, y2 = row
+    if (x2 - x1) * (y2 - y1) >= 0:
+        return row
+    return index, min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+
+
+def test_results_are_torchvisions(roi_backend, torchvision, tally):
+    if roi_backend.name == "torchvision":
+        pytest.skip("it is torchvision itself")
+    counted: Counter[str] = Counter()
+
+    @MANY
+    @given(case=roi_cases(**CASES))
+    def holds(case):
+        for setting, (aligned, adaptive) in SETTINGS.items():
+            asked = in_setting(case, aligned, adaptive)
+            inputs = asked.inputs()
+            for direction in ("forward", "grad_image"):
+                if roi_backend.refuses(inputs, direction) or torchvision.refuses(inputs, direction):
+                    continue
+                got, want = roi_backend.run(inputs, direction), torchvision.run(inputs, direction)
+                pinned = direction in roi_backend.sheet.pinned
+                apart = beyond_two_bounds(inputs, direction, got, want, pinned=pinned)
+                what = f"roi_align, {direction} against torchvision, {setting}"
+                tally.bits(what, got.size, int(differing(got, want).sum()))
+                assert apart is None, failure(roi_backend, asked, direction, f"{apart} The other is torchvision's.")
+                counted[what] += 1
+
+    holds()
+    assert len(counted) == 2 * len(SETTINGS)
+    assert min(counted.values()) >= 0.99 * MANY.max_examples, "torchvision was not asked often enough"

@@ -1,0 +1,36 @@
+"""Every stored find of the fuzzer is asked again of the backend under test: what has failed once is asked for ever.
+
+What the backend's sheet does not declare is skipped. The files lie in suites/finds.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.fuzzing import finds
+from harness.judging.trial import failure
+
+FOUND, PROBLEMS = finds.read()
+FIXTURES = {"crop_and_resize": "backend", "roi_align": "roi_backend"}
+
+
+def test_every_file_is_a_find():
+    """With an empty folder this is the only test here, and nothing is replayed."""
+    print(f"{len(FOUND)} finds in {finds.FOLDER}")
+    assert not PROBLEMS, "\n".join(PROBLEMS)
+
+
+if FOUND:
+
+    @pytest.mark.parametrize("find", FOUND, ids=[find.file_name().removesuffix(".json") for find in FOUND])
+    def test_find(request, undeclared, find):
+        backend = request.getfixturevalue(FIXTURES[find.operator])
+        stated = find.stated()
+        undeclared(
+            f"{find.operator}, {find.property}, {find.direction}", stated.undeclared(backend.sheet, find.direction)
+        )
+        verdict = stated.holds(backend, find.parsed(), find.direction)
+        if verdict is None:
+            pytest.skip(f"undeclared: {backend.title} is not asked for this")
+        of = "" if stated.is_oracles else stated.name
+        assert verdict.passed, failure(backend, find.parsed(), find.direction, str(verdict), of)

@@ -1,0 +1,63 @@
+"""The README's Python blocks, run as they stand; where one has a before and an after, the two are compared.
+
+A block whose library is missing is skipped, and so is what a block has in comments: libraries that are not installed.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = [pytest.mark.package, pytest.mark.cpu]
+
+README = Path(__file__).resolve().parents[3] / "README.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+# How far apart the two may be. TensorFlow's bits are promised; torchvision's are not: each is within 16 roundings of a
+# mean of pixels below 1, as the oracle counts them for two samples a bin and axis.
+APART = {"tensorflow": 0.0, "torchvision": 2 * 16 * 2.0**-24}
+
+
+def ran(block: str) -> dict[str, Any]:
+    """The names that a block leaves behind."""
+    names: dict[str, Any] = {}
+    exec(compile(block, str(README), "exec"), names)
+    return names
+
+
+def peer(block: str) -> str | None:
+    """The library that a block begins with, or None."""
+    return next((name for name in APART if re.search(rf"^(import|from) {name}", block, re.MULTILINE)), None)
+
+
+def compare(before: Any, after: Any, apart: float) -> None:
+    for one, other in zip(before, after, strict=True) if isinstance(before, tuple) else [(before, after)]:
+        one, other = (each if isinstance(each, np.ndarray) else each.detach().numpy() for each in (one, other))
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        assert np.abs(one - other).max() <= apart
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=[str(place) for place in range(len(BLOCKS))])
+def test_block_runs_and_after_is_as_before(block, request):
+    library = peer(block)
+    if library is not None:
+        # Or a skip. A block that used TensorFlow first would leave it without the settings that other tests need.
+        request.getfixturevalue(library)
+    names = ran(block)
+    assert ("before" in names) == ("after" in names) == ("before = " in block)
+    if "before" in names:
+        compare(names["before"], names["after"], APART[library or ""])
+
+
+def test_three_blocks_have_a_before_and_an_after():
+    assert [peer(block) for block in BLOCKS if "before = " in block] == ["torchvision", "torchvision", "tensorflow"]
+
+
+def test_a_wrong_after_is_seen():
+    pytest.importorskip("torchvision")
+    names = ran(next(block for block in BLOCKS if "before = roi_align" in block).replace("aligned=True", "", 1))
+    with pytest.raises(AssertionError):
+        compare(names["before"], names["after"], APART["torchvision"])

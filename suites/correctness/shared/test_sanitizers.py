@@ -1,0 +1,97 @@
+"""The CPU kernels under the sanitizers: no race, no stray access, no undefined behaviour, on any number of threads.
+
+A few of the cases that `make sanitize` runs, on the instruction set that every machine has; and faults planted in the
+kernels' sources, each of which must be found.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.kernels.compiling import Change, compiler
+from harness.repository import MissingLibrary
+from harness.sanitizing import sanitizers
+from harness.sanitizing.sanitizers import CASES, SANITIZERS, Finding, examine
+
+KERNELS = "portable"
+
+pytestmark = [pytest.mark.package, pytest.mark.cpu]
+
+try:
+    compiler()
+except MissingLibrary as no_compiler:
+    pytest.skip(str(no_compiler), allow_module_level=True)
+
+
+@functools.cache
+def drawn(operator: str):
+    return CASES[operator](40, 0)
+
+
+def driver(operator: str, sanitizer: str, *changes: Change) -> Path:
+    try:
+        return sanitizers.driver(operator, sanitizer, KERNELS, *changes)
+    except MissingLibrary as missing:
+        pytest.skip(str(missing))
+
+
+def found(operator: str, sanitizer: str, *changes: Change, race: bool = False) -> str:
+    """What is said of kernels that have a fault."""
+    finding = examine(driver(operator, sanitizer, *changes), KERNELS, drawn(operator), race=race)
+    assert isinstance(finding, Finding)
+    return str(finding)
+
+
+each_operator = pytest.mark.parametrize("operator", CASES)
+
+
+@each_operator
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+def test_the_kernels_are_clean(operator, sanitizer):
+    assert examine(driver(operator, sanitizer), KERNELS, drawn(operator)) is None
+
+
+@each_operator
+def test_a_race_is_found(operator):
+    """Every unit is given to several threads at once."""
+    said = found(operator, "thread", race=True)
+    assert "WARNING: ThreadSanitizer: data race" in said
+    assert "\nat: " in said
+
+
+def test_a_read_behind_a_map_is_found():
+    change = Change(
+        "roi_align/largest.h",
+        "return plane.at(ty.low, x);",
+        "return plane.at(ty.low, x) + 0 * plane.at(ty.low + 1, x);",
+    )
+    said = found("roi_align", "address", change)
+    assert "ERROR: AddressSanitizer: heap-buffer-overflow" in said
+    assert re.search(r"roi_align/cpu/maximum\.cpp:\d+", said)
+    assert "\nat: Pyramid(case=RoiCase(" in said
+
+
+def test_a_cast_of_a_position_that_is_nowhere_is_found():
+    """What is tested is the integer, as in many a kernel."""
+    test = "begin < crop && !inside(axis.position(begin), length)"
+    change = Change(
+        "crop_and_resize/cpu/tables.cpp", test, "begin < crop && static_cast<int64_t>(axis.position(begin)) < 0"
+    )
+    said = found("crop_and_resize", "address", change)
+    assert "is outside the range of representable values of type 'long int'" in said
+
+
+def test_a_result_that_depends_on_the_threads_is_found():
+    """A unit is forgotten where there are more of them than one thread asks for."""
+    change = Change("crop_and_resize/cpu/plan.cpp", "outer * blocks * parts,", "outer * blocks * parts - (parts > 4),")
+    assert "threads give other bits than one" in found("crop_and_resize", "address", change)
+
+
+def test_a_result_that_is_not_the_operators_is_found():
+    """The same bits on any number of threads, and no sanitizer minds."""
+    change = Change("crop_and_resize/cpu/finish_grad_boxes.cpp", "double sum = 0;", "double sum = 1;")
+    assert found("crop_and_resize", "address", change).startswith("grad_boxes: ")

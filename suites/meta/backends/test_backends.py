@@ -1,0 +1,78 @@
+"""The implementations under test: each is there or says what is missing, and gets the inputs as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from harness.backends import BACKENDS, load
+from harness.backends.package import device_tensor, make
+from harness.operators.arrays import LAYOUTS, Layout
+from harness.operators.crop_and_resize.case import Case
+from harness.operators.sheet import OperatorName
+from harness.repository import MissingLibrary
+
+CASE = Case(
+    shape=(2, 3, 5, 6), boxes=((0.1, 0.2, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)), box_indices=(1, 0), crop_size=(2, 3)
+)
+
+
+@pytest.mark.parametrize(
+    ("operator", "name"), [(operator, name) for operator in BACKENDS for name in BACKENDS[operator]]
+)
+def test_each_has_its_name_or_says_what_is_missing(operator: OperatorName, name: str) -> None:
+    try:
+        backend = load(name, operator)
+    except MissingLibrary as missing:
+        pytest.skip(str(missing))
+    assert backend.name == name
+    assert backend.sheet.operator == operator
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_device_gets_values_strides_and_misalignment_of_the_host(layout: Layout, dtype: str) -> None:
+    """ "cpu:0" stands in for a device here: whatever is not called "cpu" gets copies."""
+    inputs = Case(**{**vars(CASE), "layout": layout, "image_dtype": dtype}).inputs()
+    image = inputs.image[:, :, :, 1:]  # one element past wherever it began
+    host, copy = device_tensor(image, "cpu"), device_tensor(image, "cpu:0")
+    assert torch.equal(copy, host)
+    assert copy.stride() == host.stride()
+    assert copy.data_ptr() % 16 == host.data_ptr() % 16
+    copy.fill_(7)
+    assert not (host == 7).any(), "it is the host's own memory"
+    # Before and behind it, and between the elements of a view of what is NaN, is NaN.
+    memory = torch.empty(0, dtype=copy.dtype).set_(copy.untyped_storage())
+    assert memory[0].isnan()
+    assert memory[-1].isnan()
+    if layout == "offset":
+        first_column = 2 * 3 * 5 - 1  # which the slice above left out; of the first row it lies before the copy
+        assert int((memory == 7).sum()) + int(memory.isnan().sum()) == memory.numel() - first_column
+
+
+def test_empty_inputs_reach_a_device() -> None:
+    empty = np.zeros((2, 0, 3, 4), np.float32)
+    assert device_tensor(empty, "cpu:0").shape == empty.shape
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_the_deterministic_gradient_alone_is_asked_for_so_and_the_switch_is_put_back(
+    monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    backend = make("made", "made for this test", "cpu", tensorflow_bits=(), deterministic=True)
+    seen = []
+    ordinary = torch.autograd.grad
+
+    def spy(*arguments, **options):  # type: ignore[no-untyped-def]
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return ordinary(*arguments, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", spy)
+    torch.use_deterministic_algorithms(before)
+    try:
+        backend.run(CASE.inputs(), "grad_image")
+        assert torch.are_deterministic_algorithms_enabled() == before
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert seen == [True]

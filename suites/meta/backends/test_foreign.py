@@ -1,0 +1,123 @@
+"""Somebody's own function as a backend: what is wrong with it is said in a sentence, what it declares is asked for."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from harness import backends
+from harness.backends import foreign as functions
+from harness.backends import load
+from harness.operators.crop_and_resize.case import Case
+from harness.operators.roi_align.case import RoiCase
+from harness.operators.sheet import Sheet, read
+from harness.repository import MissingLibrary
+
+MODULE = """
+import torch
+from torchvision.ops import roi_align as theirs
+
+def pool(input, boxes, output_size, spatial_scale, sampling_ratio, aligned):
+    return theirs(input, boxes, output_size, spatial_scale, sampling_ratio, aligned)
+
+pool.sheet = {"operator": "roi_align", "directions": ["forward", "grad_image"]}
+
+def no_sheet():
+    pass
+
+def crop(image, boxes, box_indices, crop_size):
+    return image.new_zeros(len(boxes), image.shape[1], *crop_size)
+
+crop.sheet = {"operator": "crop_and_resize", "directions": ["forward", "grad_image"], "border": "zero"}
+
+class Kernels:
+    pool = staticmethod(pool)
+
+other = 1
+"""
+CASE = RoiCase((2, 3, 5, 6), ((1, 0.5, 0.25, 3.5, 4.0),), (2, 3), sampling_ratio=2)
+
+
+@pytest.fixture(autouse=True)
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_kernels.py").write_text(MODULE, encoding="utf-8")
+    (tmp_path / "their_import.py").write_text("import nowhere_to_be_found\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["their_kernels:pool", "their_kernels:Kernels.pool"])
+def test_a_function_is_a_backend_with_gradients_by_autograd(place: str) -> None:
+    pytest.importorskip("torchvision")
+    backend = load(place, "roi_align")
+    assert backend.sheet.operator == "roi_align"
+    theirs = load("torchvision", "roi_align")
+    for direction in ("forward", "grad_image"):
+        assert np.array_equal(backend.run(CASE.inputs(), direction), theirs.run(CASE.inputs(), direction))
+    assert backend.refuses(CASE.inputs(), "grad_boxes") == "grad_boxes is not declared"
+
+
+def test_a_gradient_that_is_declared_and_not_there_is_an_error() -> None:
+    backend = load("their_kernels:crop")
+    case = Case((1, 2, 4, 5), ((0.1, 0.2, 0.8, 0.9),), (0,), (2, 3), index_dtype="int64")
+    assert backend.run(case.inputs(), "forward").shape == (1, 2, 2, 3)
+    with pytest.raises(RuntimeError, match="grad_image is declared, but the result has no gradient"):
+        backend.run(case.inputs(), "grad_image")
+
+
+def test_a_backend_may_be_given_as_one() -> None:
+    assert load("harness.operators.crop_and_resize.reference:backend") is load("reference")
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("their_kernels:no_sheet", "their_kernels:no_sheet has no capability sheet. Give it one, such as"),
+        ("their_kernels:nothing", "their_kernels has no 'nothing'"),
+        ("their_kernels:other", "their_kernels:other is a int; a backend is a function with a sheet"),
+        ("their_nothing:pool", "There is no module 'their_nothing' for the backend"),
+        ("nothing", "There is no backend 'nothing' of crop_and_resize; there are roi_align, "),
+    ],
+)
+def test_what_is_no_backend_is_said_in_a_sentence(place: str, sentence: str) -> None:
+    with pytest.raises(ValueError) as said:  # noqa: PT011  the sentence is looked at below
+        load(place)
+    assert str(said.value).startswith(sentence)
+
+
+def test_a_module_or_a_device_that_is_missing_is_a_reason_to_skip() -> None:
+    with pytest.raises(MissingLibrary, match="needs the module 'nowhere_to_be_found', which is not installed"):
+        load("their_import:pool")
+    nowhere = "cuda:77" if torch.cuda.is_available() else "cuda"
+    with pytest.raises(MissingLibrary, match=f"declares the device '{nowhere}', and torch has none here"):
+        functions.of_function("theirs", print, Sheet("roi_align", device=nowhere))
+
+
+@pytest.mark.parametrize(
+    ("declared", "sentence"),
+    [
+        ("roi_align", "x declares 'roi_align'; a capability sheet is a dict that names at least its operator"),
+        ({"directions": ["forward"]}, "x declares {'directions': ['forward']}; a capability sheet is a dict"),
+        ({"operator": "roi_pool"}, "x declares 'roi_pool' under operator; it can be 'crop_and_resize', 'roi_align'."),
+        ({"operator": "roi_align", "dtypes": []}, "x declares 'dtypes', which no sheet has; there are operator, "),
+        ({"operator": "roi_align", "modes": "max"}, "x declares modes = 'max'; it is a list, such as ['avg']."),
+        ({"operator": "roi_align", "layouts": ["NHWC"]}, "x declares 'NHWC' under layouts; it can be 'contiguous', "),
+        ({"operator": "roi_align", "empty": "yes"}, "x declares empty = 'yes'; it is True or False."),
+    ],
+)
+def test_what_no_sheet_can_say_is_said_in_a_sentence(declared: object, sentence: str) -> None:
+    with pytest.raises(ValueError) as said:  # noqa: PT011  the sentence is looked at below
+        read(declared, "x")
+    assert str(said.value).startswith(sentence)
+
+
+def test_a_package_registers_its_kernel_under_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torchvision")
+    point = importlib.metadata.EntryPoint("theirs", "their_kernels:pool", backends.ENTRY_POINTS)
+    monkeypatch.setattr(backends, "entry_points", lambda group: [point] if group == backends.ENTRY_POINTS else [])
+    assert backends.is_foreign("theirs")
+    assert not backends.is_foreign("roi_align")
+    assert load("theirs", "roi_align").name == "theirs"

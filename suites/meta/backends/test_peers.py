@@ -1,0 +1,70 @@
+"""The peers as they are made for a GPU, on the CPU: the same lines, but for the device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("torchvision", reason="it is one of the peers")
+
+from harness.backends import grid_sample, load, torchvision_cpu
+from harness.measuring.workloads import SMOKE
+from harness.operators.crop_and_resize.case import Inputs
+from harness.operators.crop_and_resize.judge import judge
+from harness.repository import MissingLibrary
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about a machine without a GPU")
+@pytest.mark.parametrize("name", ["torchvision_cuda", "grid_sample_cuda", "grid_sample_cuda_compiled"])
+def test_without_a_gpu_its_backends_say_so(name: str) -> None:
+    with pytest.raises(MissingLibrary, match="needs a GPU"):
+        load(name)
+
+
+def some_rows(count: int) -> Inputs:
+    inputs = SMOKE.inputs()
+    return replace(
+        inputs, boxes=inputs.boxes[:count], box_indices=inputs.box_indices[:count], upstream=inputs.upstream[:count]
+    )
+
+
+def test_compiled_grid_sample_is_right_for_one_shape_after_another_and_keeps_its_graph() -> None:
+    compiled = grid_sample.make("compiled", "compiled", "cpu", compiled=True)
+    for inputs in (SMOKE.inputs(), some_rows(7)):
+        call = compiled.prepare(inputs, "grad_image")
+        first, second = compiled.to_numpy(call()), compiled.to_numpy(call())
+        assert judge(inputs, "grad_image", first, pinned=False).passed
+        assert np.array_equal(first, second)
+    verdict = judge(SMOKE.inputs(), "forward", compiled.run(SMOKE.inputs(), "forward"), pinned=False)
+    assert verdict.passed, str(verdict)
+
+
+def test_grid_sample_takes_boxes_of_several_images_in_any_order_and_images_without_boxes() -> None:
+    image = np.arange(4 * 2 * 5 * 6, dtype=np.float32).reshape(4, 2, 5, 6)
+    inputs = replace(some_rows(6), image=image, box_indices=np.array([3, 0, 3, 0, 1, 0], np.int32))
+    inputs = replace(inputs, upstream=inputs.upstream[:, :2].copy())
+    for direction in ("forward", "grad_image", "grad_boxes"):
+        verdict = judge(inputs, direction, load("grid_sample").run(inputs, direction), pinned=False)
+        assert verdict.passed, str(verdict)
+
+
+def test_torchvision_takes_the_types_that_it_is_made_for() -> None:
+    backend = torchvision_cpu.make("made", "cpu", ("float16", "float32"))
+    bfloat16 = SMOKE.inputs(dtype="bfloat16")
+    assert "images 'bfloat16': not declared, only 'float16', 'float32'" in str(backend.refuses(bfloat16, "forward"))
+    assert backend.refuses(SMOKE.inputs(dtype="float16"), "forward") is None
+    assert "grad_boxes is not declared" in str(backend.refuses(SMOKE.inputs(), "grad_boxes"))
+
+
+def test_a_workload_in_another_type_or_layout_holds_the_same_values_rounded() -> None:
+    plain = SMOKE.inputs()
+    for dtype in ("float16", "bfloat16"):
+        half, last = SMOKE.inputs(dtype=dtype), SMOKE.inputs("channels_last", dtype)
+        assert half.image.dtype.name == half.upstream.dtype.name == dtype
+        assert np.array_equal(half.image, plain.image.astype(dtype))
+        assert np.array_equal(last.image, half.image)
+        assert last.image.strides[1] == last.image.itemsize
+        assert half.boxes is plain.boxes  # positions are not rounded

@@ -1,0 +1,87 @@
+"""Made-up stored runs, and the verb that compares them, for the tests of stored comparisons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.__main__ import app
+from harness.measuring import results
+from harness.measuring import run as measure
+from harness.verbs import console
+from suites.meta.report.made_results import BASE
+
+CPU = {
+    "cpu": "a cpu", "threads": 2, "versions": {"torch": "2.11.0"}, "revision": "0123456789abcdef", "dirty": False,
+}  # fmt: skip
+GPU = {**CPU, "gpu": "a gpu", "revision": "fedcba9876543210"}
+ROW = "crop_and_resize w forward roi_align contiguous"
+
+
+def row(medians: Sequence[float], **changes: Any) -> list[dict[str, Any]]:
+    """A row of as many processes as there are medians, three equal samples each."""
+    record = {**BASE, "schema": results.SCHEMA, "inputs_digest": "i", **changes}
+    return [
+        {"extra_info": {**record, "process": place}, "stats": {"data": [median] * 3}}
+        for place, median in enumerate(medians)
+    ]
+
+
+def failed(status: str = "OUT", **changes: Any) -> dict[str, Any]:
+    record = {**BASE, "schema": results.SCHEMA, "inputs_digest": "i", "process": 0}
+    return {**record, "status": status, "message": "crops[0] is 2", **changes}
+
+
+class Folder:
+    """A folder of results, and the verb that reads it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def store(
+        self,
+        run: str,
+        *rows: list[dict[str, Any]],
+        unmeasured: Sequence[dict[str, Any]] = (),
+        machine: dict[str, Any] = CPU,
+        device: str = "cpu-test",
+        kind: str = "full",
+        load: float = 0.0,
+    ) -> str:
+        """Stores a run as a file for each process, and returns the name of its folder."""
+        place = self.path / device / f"{run}-{kind}"
+        place.mkdir(parents=True, exist_ok=True)
+        of = {"run": run, "device": device, "kind": kind}
+        benchmarks = [{**each, "extra_info": {**each["extra_info"], **of}} for lines in rows for each in lines]
+        content = {
+            "benchmarks": benchmarks,
+            "unmeasured": [{**each, **of} for each in unmeasured],
+            "machine_info": {"roi_align": machine},
+            "conditions": {"process": 0, "before": {"load": load}, "after": {}},
+        }
+        (place / "default.json").write_text(json.dumps(content), encoding="utf-8")
+        return f"{device}/{run}-{kind}"
+
+    def compare(self, *arguments: str) -> tuple[int, str]:
+        """The verb's exit code, and what it prints."""
+        done = CliRunner().invoke(app, ["compare", *arguments])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.output
+        return done.exit_code, done.output
+
+
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """A folder of results without a run, which the verb takes for the project's own."""
+    monkeypatch.setattr(measure, "FULL_RESULTS", tmp_path / "results")
+    monkeypatch.setattr(console, "width", 200)  # or names are folded
+    return Folder(tmp_path / "results")
+
+
+def verdict(output: str, name: str = ROW) -> list[str]:
+    """The cells of a row of the printed table."""
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if "│" in line]
+    return next(cells for cells in lines if cells[0] == name)

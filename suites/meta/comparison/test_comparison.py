@@ -1,0 +1,253 @@
+"""Comparisons: rounds of processes, revisions, and what the verb does and refuses.
+
+Nothing here is timed: medians are made up, and revisions are looked for and not built. Verdicts: test_verdicts.py.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from harness.__main__ import app
+from harness.comparison import revisions, rows, side_by_side, timing
+from harness.comparison.revisions import UnusableRevision
+from harness.comparison.side_by_side import Round
+from harness.comparison.timing import Timed
+from suites.meta.comparison.quiet_medians import AGAIN, QUIET
+
+
+def answered(row: str, medians: Sequence[float], **of: object) -> list[list[Timed]]:
+    return [[replace(Timed(row, "bits", "", 1, 0, [median] * 3), **of)] for median in medians]
+
+
+def a_round(base: list[list[Timed]], new: list[list[Timed]], load: float = 0.0) -> Round:
+    states = [{"before": {"load": load}, "after": {}}]
+    return Round({"base": base, "new": new}, side_by_side.sides_in_order(len(base)), states, 1.0)
+
+
+def test_sides_take_turns_in_abba_order():
+    assert side_by_side.sides_in_order(4) == ["base", "new", "new", "base", "base", "new", "new", "base"]
+
+
+def test_a_row_that_is_wrong_on_one_side_has_no_time():
+    wrong = a_round(answered("a", QUIET), answered("a", AGAIN, problem="OUT", seconds=[]))
+    assert wrong.medians() == {}
+    assert wrong.problems() == {("a", "new"): "OUT"}
+    later = answered("a", AGAIN)
+    later[7] = [Timed("a", "others", "Its bits are not those of the first process.")]
+    assert a_round(answered("a", QUIET), later).medians() == {}
+
+
+def test_other_bits_are_told():
+    assert a_round(answered("a", QUIET), answered("a", AGAIN, digest="others")).other_bits() == ["a"]
+    assert a_round(answered("a", QUIET), answered("a", AGAIN)).other_bits() == []
+
+
+def test_what_makes_figures_doubtful_is_said():
+    assert a_round(answered("a", QUIET), answered("a", AGAIN)).warnings() == []
+    loaded = a_round(answered("a", QUIET), answered("a", AGAIN), load=1000.0).warnings()
+    assert len(loaded) == 1
+    assert "The load was 1000.0 before" in loaded[0]
+    spread = a_round(answered("a", QUIET), answered("a", [*AGAIN[:9], 2e-3])).warnings()
+    assert len(spread) == 1
+    assert "more than 10% apart" in spread[0]
+
+
+def test_what_the_scheduler_has_timed_is_not_the_same():
+    def never(rows: list[str]) -> Round:
+        raise AssertionError
+
+    quiet = a_round(answered("a", QUIET), answered("a", AGAIN))
+    assert side_by_side.decide(quiet, never)[0][0].verdict == "SAME"
+    sliced = a_round(answered("a", QUIET), answered("a", AGAIN, interruptions=3), load=1000.0)
+    decisions, rerun = side_by_side.decide(sliced, never)
+    assert rerun is None
+    assert decisions[0].verdict == "AMBIGUOUS"
+    assert "OMP_NUM_THREADS" in decisions[0].reason
+    assert any("interrupted" in warning for warning in sliced.warnings())
+    # Where nobody else is there a process interrupts itself.
+    own = a_round(answered("a", QUIET), answered("a", AGAIN, interruptions=3))
+    assert side_by_side.decide(own, never)[0][0].verdict == "SAME"
+
+
+def test_only_slow_rows_run_again():
+    asked = []
+
+    def again(slow: list[str]) -> Round:
+        asked.append(slow)
+        return a_round(answered("a", QUIET), answered("a", AGAIN))
+
+    both = [
+        [one[0], other[0]] for one, other in zip(answered("a", AGAIN * 1.05), answered("b", AGAIN / 1.05), strict=True)
+    ]
+    base = [[one[0], other[0]] for one, other in zip(answered("a", QUIET), answered("b", QUIET), strict=True)]
+    decisions, rerun = side_by_side.decide(a_round(base, both), again)
+    assert asked == [["a"]]
+    assert rerun is not None
+    assert [each.verdict for each in decisions] == ["AMBIGUOUS", "FAST"]
+
+
+# One process.
+
+
+ROW = rows.Row("crop_and_resize", "seed_test", "forward", "contiguous")
+
+
+def test_a_process_times_what_is_right():
+    found = timing.timed(ROW, "")
+    assert found.problem == ""
+    assert found.threads >= 1
+    assert len(found.seconds) >= timing.BUDGET.least
+    assert timing.timed(ROW, found.digest).problem == ""
+
+
+def test_a_process_does_not_time_what_is_wrong(monkeypatch):
+    assert "not those of the first process" in timing.timed(ROW, "other bits").problem
+    made = rows.prepared(ROW)
+    wrong = replace(made[0], to_numpy=lambda crops: made[0].to_numpy(crops) + np.float32(1))
+    monkeypatch.setattr(rows, "prepared", lambda row: (wrong, *made[1:]))
+    found = timing.timed(ROW, "")
+    assert found.problem
+    assert found.seconds == []
+
+
+def test_a_process_that_would_time_another_package_ends(tmp_path):
+    order = {"rows": [], "passed": {}, "origin": str(tmp_path), "output": str(tmp_path / "answer")}
+    (tmp_path / "order").write_text(json.dumps(order))
+    with pytest.raises(SystemExit, match="The package under the clock is"):
+        timing.main(tmp_path / "order")
+    with pytest.raises(side_by_side.FailedProcess, match="The package under the clock is"):
+        side_by_side.measure(dict.fromkeys(side_by_side.SIDES, tmp_path), [], 1, lambda side: None)
+
+
+# Revisions and the verb.
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository whose first commit has no package, and whose second has one that does not build."""
+
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init", "--initial-branch=main")
+    (tmp_path / "notes").write_text("to be written")
+    git("add", ".")
+    git("commit", "--message=notes")
+    (tmp_path / "impl/roi_align").mkdir(parents=True)
+    (tmp_path / "impl/roi_align/__init__.py").write_text("")
+    (tmp_path / "impl/roi_align/_C.so").write_bytes(b"\xff")
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "setup.py").write_text("raise SystemExit('error: no compiler likes this')")
+    git("add", ".")
+    git("commit", "--message=a package")
+    return tmp_path
+
+
+def test_the_working_tree_is_its_commit_until_it_is_changed(repository, monkeypatch):
+    monkeypatch.setattr(revisions.compiling, "version", lambda: "a compiler")
+    committed, files = revisions.find("main", repository), revisions.find(".", repository)
+    assert set(files.texts) == {"setup.py", "pyproject.toml", "impl/roi_align/__init__.py"}
+    assert committed.texts == files.texts
+    assert committed.folder == files.folder
+    (repository / "impl/roi_align/__init__.py").write_text("changed = True")
+    assert revisions.find(".", repository).folder != committed.folder
+    assert revisions.find("main", repository).folder == committed.folder
+
+
+def test_revisions_that_cannot_be_compared_are_told_why(repository, tmp_path, monkeypatch):
+    with pytest.raises(UnusableRevision, match="There is no revision 'nobodys' here"):
+        revisions.find("nobodys", repository)
+    with pytest.raises(UnusableRevision, match=r"has no setup\.py, so no package comes of it"):
+        revisions.find("main~1", repository)
+    monkeypatch.setattr(revisions, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(revisions.compiling, "version", lambda: "a compiler")
+    with pytest.raises(UnusableRevision, match=r"does not build(.|\n)*no compiler likes this"):
+        revisions.build(revisions.find("main", repository))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nobodys-revision", "."], "There is no revision 'nobodys-revision' here"),
+        ([".", ".", "--workload", "none"], "There is no workload 'none'; there are seed_test"),
+        ([".", ".", "--fail-on", "fast"], "--fail-on is 'fast'; it takes slow, and nothing else."),
+    ],
+)
+def test_the_verb_refuses_in_sentences(arguments, says):
+    done = CliRunner().invoke(app, ["compare", *arguments])
+    assert done.exit_code == 2
+    assert says in done.output
+
+
+def verb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, measure: object, *arguments: str) -> tuple[int, str]:
+    """The verb's exit code and what it prints, with made-up processes."""
+    monkeypatch.setattr(revisions, "build", lambda revision: revision.path)
+    monkeypatch.setattr(side_by_side, "BUILD", tmp_path)
+    monkeypatch.setattr(side_by_side, "measure", measure)
+    done = CliRunner().invoke(app, ["compare", ".", ".", "--workload", "seed_test", *arguments])
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize(("factor", "options", "code"), [(1.0, ["slow"], 0), (1.15, ["slow"], 1), (1.15, [], 0)])
+def test_a_confirmed_slow_row_fails_where_it_is_asked_to(monkeypatch, tmp_path, factor, options, code):
+    def measure(paths, chosen, processes, tell):
+        base = [[Timed(str(row), "bits", "", 1, 0, [median]) for row in chosen] for median in QUIET]
+        new = [[Timed(str(row), "bits", "", 1, 0, [median * factor]) for row in chosen] for median in AGAIN]
+        return a_round(base, new)
+
+    found, output = verb(monkeypatch, tmp_path, measure, *(f"--fail-on={each}" for each in options))
+    assert found == code, output
+    assert ("Confirmed by the rerun" in output) == (factor > 1)
+    stored = json.loads(next((tmp_path / "runs").glob("*.json")).read_text())
+    assert len(stored["rounds"]) == (2 if factor > 1 else 1)
+    assert stored["rounds"][0]["answers"]["new"][0][0]["seconds"] == [AGAIN[0] * factor]
+
+
+def test_a_row_that_is_wrong_fails_too(monkeypatch, tmp_path):
+    def measure(paths, chosen, processes, tell):
+        base = [[Timed(str(row), "bits", "", 1, 0, [median]) for row in chosen] for median in QUIET]
+        new = [[*each[:-1], Timed(str(chosen[-1]), "others", "OUT: wrong")] for each in base]
+        return a_round(base, new)
+
+    code, output = verb(monkeypatch, tmp_path, measure, "--fail-on=slow")
+    assert code == 1
+    assert "no time" in output
+    assert "OUT: wrong" in output
+
+
+def test_an_interrupted_comparison_stores_nothing(monkeypatch, tmp_path):
+    def measure(paths, chosen, processes, tell):
+        raise KeyboardInterrupt
+
+    code, output = verb(monkeypatch, tmp_path, measure)
+    assert code == 130
+    assert "nothing was stored" in output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_process_that_is_interrupted_is_stopped(monkeypatch, tmp_path):
+    begun = []
+    popen = subprocess.Popen
+
+    class Interrupted(popen):
+        def __init__(self, command, **options):
+            super().__init__([sys.executable, "-c", "import time; time.sleep(600)"], **options)
+            begun.append(self)
+
+        def communicate(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side.measure(dict.fromkeys(side_by_side.SIDES, tmp_path), [], 1, lambda side: None)
+    assert begun[0].poll() is not None

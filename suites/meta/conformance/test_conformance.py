@@ -1,0 +1,295 @@
+"""The matrix of properties: each word of it is said of a planted implementation that deserves it; nothing stops it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import operators, properties
+from harness.backends import load
+from harness.conformance import cells as conformance
+from harness.conformance import tables as conformance_rows
+from harness.conformance.cells import Cell, cell, is_bad
+from harness.conformance.tables import Done, Job
+from harness.operators.arrays import Direction
+from harness.operators.implementation import Backend
+from harness.operators.verdict import Crashed, Hung, Status, Verdict
+from harness.repository import MissingLibrary
+
+PLAIN = "within bound, plain float32"
+# Somebody's functions, as a process of its own gets them.
+PLANTED = """
+import ctypes, time, torch
+
+def picky(features, boxes, output_size, spatial_scale, sampling_ratio, aligned):
+    if not bool(boxes.isfinite().all()) or float(boxes.abs().max()) > 1e30:
+        ctypes.string_at(0)
+    return torch.zeros((len(boxes), features.shape[1], *output_size))
+
+def claims(*arguments):
+    return picky(*arguments)
+
+def hangs(*arguments):
+    time.sleep(600)
+
+picky.sheet = {"operator": "roi_align"}
+claims.sheet = {"operator": "roi_align", "bad_input": ["boxes"]}
+hangs.sheet = {"operator": "roi_align"}
+"""
+
+
+def changed(direction: Direction, change: Callable[[Any], Any]) -> Backend[Any]:
+    """The reference with one direction's results changed."""
+    reference = load("reference")
+
+    def prepare(inputs: Any, asked: Direction) -> Callable[[], Any]:
+        call = reference.prepare(inputs, asked)
+        return call if asked != direction else lambda: change(call())
+
+    return replace(reference, name="changed", prepare=prepare)
+
+
+def asked(backend: Backend[Any], name: str, direction: Direction = "forward", examples: int = 30) -> Cell:
+    return cell(backend, properties.find(name, backend.sheet.operator), direction, examples)
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """Runs one of the planted functions as the command does."""
+    (tmp_path / "planted.py").write_text(PLANTED, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def run(name: str, *stated: str, **options: Any) -> Done:
+        job = Job(name, ("crop_and_resize", "roi_align"), stated, examples=5, **options)
+        seen: list[Cell | None] = []
+        (done,) = conformance_rows.run([job], lambda _, count, each: seen.append(each))
+        assert seen == [None, *done.cells]
+        assert not done.problem
+        return done
+
+    return run
+
+
+def test_what_holds_passes_and_says_on_how_much_it_rests() -> None:
+    found = asked(load("reference"), "within bound, normalized boxes")
+    assert (found.status, found.cases, found.counterexample, found.reason) == ("pass", 30, "", "")
+    assert found.fraction is not None
+    assert 0 <= found.fraction <= 1
+    assert re.search(r"torch \d", found.versions)
+    assert (found.declared, found.driver) == (True, "")
+
+
+def test_a_wrong_gradient_fails_in_the_smallest_case_and_its_line_shows_it_again() -> None:
+    # Hypothesis draws the simplest case first: that there must be three boxes is what it has to shrink to.
+    wrong = changed("grad_boxes", lambda gradient: gradient + (len(gradient) > 2))
+    assert asked(wrong, "within bound, normalized boxes").status == "pass"
+    found = asked(wrong, "within bound, normalized boxes", "grad_boxes")
+    assert found.status == "fail"
+    assert is_bad(found)
+    assert found.reason.startswith("box gradient[")
+    case: Any = operators.parse(found.counterexample)
+    assert case.shape == (1, 1, 1, 1)
+    assert len(case.boxes) == 3
+    assert case.crop_size == (1, 1)
+    verdict = properties.find(found.property, found.operator).holds(wrong, case, found.direction)
+    assert verdict is not None
+    assert not verdict.passed
+
+
+def test_a_failure_that_cannot_be_seen_twice_is_told_as_it_was_seen() -> None:
+    calls = []
+
+    def once(crops: Any) -> Any:
+        calls.append(0)
+        return crops + 1 if len(calls) == 4 else crops
+
+    found = asked(changed("forward", once), "within bound, normalized boxes")
+    assert found.status == "fail"
+    assert operators.parse(found.counterexample)
+
+
+def test_shrinking_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conformance, "SHRINKS", 3)
+    calls = []
+
+    def wrong(crops: Any) -> Any:
+        calls.append(0)
+        return np.full_like(crops, 1e9)
+
+    found = asked(changed("forward", wrong), "within bound, normalized boxes")
+    assert found.status == "fail"
+    assert len(calls) == found.cases + 3
+    assert asked(changed("forward", wrong), "within bound, normalized boxes") == found, "the same seed finds the same"
+
+
+def test_a_value_that_another_branch_excuses_is_ambiguous() -> None:
+    def check(backend: Backend[Any], case: Any, direction: Direction) -> Verdict:
+        return Verdict(Status.AMBIGUOUS if case.seed % 2 else Status.WITHIN, 0.25, compared=3)
+
+    stated = replace(properties.find("within bound, normalized boxes", "crop_and_resize"), check=check)
+    found = cell(load("reference"), stated, "forward", 20)
+    assert (found.status, found.cases, found.fraction) == ("ambiguous", 20, 0.25)
+    assert 0 < found.ambiguous < 20
+    assert not is_bad(found)
+
+
+def test_undeclared_and_not_asked_are_words_of_their_own() -> None:
+    reference = load("reference")
+    forward_only = replace(reference, sheet=replace(reference.sheet, directions=("forward",)))
+    found = asked(forward_only, "within bound, normalized boxes", "grad_image")
+    assert (found.status, found.reason, found.declared) == ("undeclared", "grad_image is not declared", False)
+    shy = replace(reference, avoids=lambda inputs, direction: "it is not asked today")
+    found = asked(shy, "within bound, normalized boxes")
+    assert (found.status, found.reason, found.cases, found.declared) == ("not asked", "it is not asked today", 0, True)
+
+
+def test_what_was_refused_is_told_of_what_holds() -> None:
+    picky = replace(
+        load("reference"), avoids=lambda inputs, direction: "it is large" if len(inputs.boxes) > 2 else None
+    )
+    found = asked(picky, "within bound, normalized boxes")
+    assert found.status == "pass"
+    assert 0 < found.cases < 30
+    assert found.reason == f"{30 - found.cases} drawn cases were not asked, such as: it is large"
+
+
+def test_a_crash_is_a_cell_and_the_run_goes_on_undeclared_bad_input_included(told: Callable[..., Done]) -> None:
+    done = told("planted:picky", PLAIN, "expanded image", "bad boxes", "index of no image")
+    found = {(each.property, each.direction): each for each in done.cells}
+    assert found[PLAIN, "forward"].status == "fail"
+    probed = found["bad boxes", "forward"]
+    assert (probed.status, probed.declared, is_bad(probed)) == ("crash", False, False)
+    assert probed.reason.startswith("Undeclared (bad input: boxes are not declared), and so undefined behaviour. It ")
+    assert "SIGSEGV" in probed.reason
+    assert operators.parse(probed.counterexample)
+    assert found["bad boxes", "grad_image"].status == "undeclared"
+    # After the crash, and answered: an index of no image gives zeros, which is not held against it.
+    assert found["index of no image", "forward"].status == "undeclared"
+
+
+def test_a_crash_on_what_is_declared_is_held_against_it(told: Callable[..., Done]) -> None:
+    (found, *others) = told("planted:claims", "bad boxes").cells
+    assert (found.status, found.declared, is_bad(found)) == ("crash", True, True)
+    assert {each.status for each in others} == {"undeclared"}
+
+
+def test_a_hang_is_a_cell(told: Callable[..., Done]) -> None:
+    (found, *_) = told("planted:hangs", PLAIN, limit_s=5).cells
+    assert found.status == "hang"
+    assert "did not return within 5 s" in found.reason
+
+
+def test_what_cannot_be_used_at_all_is_a_sentence(told: Callable[..., Done]) -> None:
+    with pytest.raises(ValueError, match="There is no module 'nobodys_module'"):
+        told("nobodys_module:function")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "declared"),
+    [(MissingLibrary("it needs a GPU"), "missing", False), (Crashed("how"), "crash", True), (Hung("so"), "hang", True)],
+)
+def test_who_cannot_be_loaded_has_a_row_for_each_property(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, status: str, declared: bool
+) -> None:
+    def isolated(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(conformance_rows, "isolated", isolated)
+    found = list(conformance_rows.cells(Job("gone", ("roi_align",))))
+    stated = [each for each in properties.all_properties() if each.operator == "roi_align"]
+    assert len(found) == sum(len(each.directions) for each in stated)
+    assert {(each.status, each.declared, each.operator) for each in found} == {(status, declared, "roi_align")}
+    assert all(str(error) in each.reason for each in found)
+
+
+def made(backend: str, status: Any = "pass", of: str = PLAIN, device: str = "cpu-here", **changes: Any) -> Cell:
+    known: dict[str, Any] = {
+        "operator": "roi_align", "direction": "forward", "declared": True, "cases": 7, "ambiguous": 0,
+        "fraction": None, "counterexample": "", "reason": "", "title": backend, "versions": "torch 1", "driver": "",
+    }  # fmt: skip
+    return Cell(property=of, backend=backend, status=status, device=device, **(known | changes))
+
+
+def test_rows_are_merged_and_those_that_were_not_run_stay(tmp_path: Path) -> None:
+    path = tmp_path / "conformance.csv"
+    other = "within bound, mode avg"
+    old = [
+        made("torchvision"), made("reference"), made("reference", of=other), made("roi_align", device="cpu-there"),
+        made("torchvision_cuda", "missing"), made("torchvision", of="no property has this name"),
+    ]  # fmt: skip
+    conformance_rows.write(path, old)
+    done = [
+        Done(Job("reference", ("roi_align",), (PLAIN,)), (made("reference", "fail", reason="it, is \"so\""),)),
+        Done(Job("roi_align", ("roi_align",)), (made("roi_align"),)),
+        Done(Job("torchvision_cuda", ("roi_align",)), (made("torchvision_cuda", device="cuda-x", fraction=0.25),)),
+    ]  # fmt: skip
+    conformance_rows.write(path, conformance_rows.merged(conformance_rows.read(path), done))
+    found = conformance_rows.read(path)
+    assert [(each.backend, each.device, each.property, each.status) for each in found] == [
+        ("roi_align", "cpu-here", PLAIN, "pass"),
+        ("roi_align", "cpu-there", PLAIN, "pass"),
+        ("reference", "cpu-here", other, "pass"),
+        ("reference", "cpu-here", PLAIN, "fail"),
+        ("torchvision", "cpu-here", PLAIN, "pass"),
+        ("torchvision_cuda", "cuda-x", PLAIN, "pass"),
+    ]
+    assert found[3].reason == 'it, is "so"'
+    assert found[-1].fraction == 0.25
+    before = path.read_bytes()
+    conformance_rows.write(path, found)
+    assert path.read_bytes() == before
+
+
+def test_a_table_of_other_columns_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "conformance.csv"
+    path.write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="remove it to make it anew"):
+        conformance_rows.read(path)
+
+
+def test_everybody_is_asked_but_the_slow_and_who_computes_another_rule() -> None:
+    names = conformance_rows.everybody()
+    assert {"roi_align", "reference", "tensorflow", "torchvision", "onnxruntime"} <= set(names)
+    assert not any(name.startswith("cuda_on_host") for name in names)
+    of = {
+        (job.backend, *job.operators)
+        for job in conformance_rows.jobs(names, ["crop_and_resize", "roi_align"], (), 9, 0)
+    }
+    assert ("torchvision", "roi_align") in of
+    assert ("torchvision", "crop_and_resize") not in of
+    assert ("tensorflow", "roi_align") not in of
+    slow = conformance_rows.jobs(["cuda_on_host"], ["roi_align"], ("bad boxes",), 9, 3)
+    assert slow == [Job("cuda_on_host", ("roi_align",), ("bad boxes",), 9, 3)]
+    with pytest.raises(ValueError, match="There is no backend 'nobody'"):
+        conformance_rows.jobs(["nobody"], ["roi_align"], (), 9, 0)
+    with pytest.raises(ValueError, match="There is no property 'nothing' of roi_align; there are within bound"):
+        conformance_rows.jobs(["reference"], ["roi_align"], ("nothing",), 9, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "declared", "code"), [("fail", True, 1), ("crash", False, 0), ("ambiguous", True, 0)]
+)
+def test_the_command_reports_and_fails_only_if_it_is_asked_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str, declared: bool, code: int
+) -> None:
+    pytest.importorskip("typer", reason="it makes the command line")
+    from typer.testing import CliRunner
+
+    from harness.__main__ import app
+
+    found = made("roi_align", status, declared=declared, counterexample="RoiCase(...)", reason="as planted")
+    monkeypatch.setattr(conformance_rows, "run", lambda jobs, tell: [Done(jobs[0], (found,))])
+    arguments = ["conformance", "--backend", "roi_align", "--operator", "roi_align", "--table", str(tmp_path / "t.csv")]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    shown = CliRunner().invoke(app, [*arguments, "--fail-on", "fail"])
+    assert shown.exit_code == code
+    assert status in shown.output
+    assert ("as planted" in shown.output) == (status != "ambiguous")
+    assert conformance_rows.read(tmp_path / "t.csv") == [found]
+    assert CliRunner().invoke(app, [*arguments, "--fail-on", "anything"]).exit_code == 2

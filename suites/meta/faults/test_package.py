@@ -1,0 +1,122 @@
+"""Faults in the package itself: that they are what is run, that a control passes, and that cheap ones are killed.
+
+All of them are run by `python -m harness mutants`; a few are here, one of each kind of evidence.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.faults.package import FAULTS
+from harness.faults.package.building import SELECTIONS, build, changed_package, control, first_failure, killed_by
+from harness.kernels import compiling
+from harness.kernels.compiling import Change
+from harness.repository import MissingLibrary
+
+try:
+    compiling.compiler()
+except MissingLibrary as missing:
+    pytest.skip(str(missing), allow_module_level=True)
+
+pytestmark = [pytest.mark.package, pytest.mark.cpu]
+
+BY_NAME = {fault.name: fault for fault in FAULTS}
+MODULES = "suites/correctness/crop_and_resize/test_modules.py"
+
+
+def _imported(folder: Path, program: str, kernels: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(folder), "ROI_ALIGN_CPU": kernels}
+    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_package_that_is_built_is_the_one_that_is_imported():
+    folder = build(*BY_NAME["function_without_extrapolation"].changes)
+    program = "import importlib.metadata as m, roi_align, torch; print(roi_align.__file__, m.version('roi-align'))"
+    where, version = _imported(folder, program).stdout.split()
+    assert where == str(folder / "roi_align" / "__init__.py")
+    assert version == importlib.metadata.version("roi-align")
+    # Every set's name stands for the kernels that were compiled, the changed ones.
+    program = "import torch, roi_align; print(torch.ops.roi_align.cpu_kernels())"
+    for kernels in ("portable", "avx2", "avx512"):
+        done = _imported(folder, program, kernels)
+        assert done.stdout.strip() == kernels or "but this machine runs" in done.stderr
+
+
+def test_a_change_of_cpp_is_what_runs():
+    folder = build(
+        Change("csrc/crop_and_resize/torch_cpu.cpp", "the gradient has the dtype of the crops", "this is the change")
+    )
+    program = """
+import torch, roi_align
+image, grad = torch.rand(1, 1, 2, 2), torch.rand(1, 1, 2, 2).double()
+torch.ops.roi_align.crop_and_resize_grad_boxes(grad, image, torch.rand(1, 4), torch.tensor([0]), 0)
+"""
+    assert "ValueError: roi_align: this is the change" in _imported(folder, program).stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Change("roi_align/_cropping/modules.py", "nowhere", ""),
+        Change("csrc/crop_and_resize/boxes.cpp", "return", ""),
+        Change("none.py", "a", ""),
+    ],
+    ids=["not there", "there twice", "no such file"],
+)
+def test_a_change_that_does_not_apply_is_an_error(change):
+    fault = replace(FAULTS[0], changes=(change,))
+    with pytest.raises(ValueError, match="is to be changed in one place, but has"):
+        killed_by(fault)
+
+
+def test_every_change_applies_and_every_selection_is_there():
+    for fault in FAULTS:
+        changed_package(*fault.changes)
+        assert fault.suites
+        assert all((compiling.ROOT / place.partition("::")[0]).exists() for place in (*fault.suites, *SELECTIONS))
+    assert len(BY_NAME) == len(FAULTS) >= 60
+
+
+def test_what_does_not_compile_is_no_kill():
+    broken = Change("csrc/crop_and_resize/boxes.cpp", "int64_t first_bad_index(", "int64_t first_bad_index(((")
+    fault = replace(FAULTS[0], changes=(broken,))
+    with pytest.raises(RuntimeError, match="does not compile"):
+        killed_by(fault)
+
+
+def test_tests_that_do_not_run_are_no_kill():
+    broken = Change("roi_align/_cropping/modules.py", "from torch import Tensor, nn", "from torch import Tensor, none")
+    with pytest.raises(RuntimeError, match="ended with"):
+        killed_by(replace(FAULTS[0], changes=(broken,), suites=(MODULES,)))
+    with pytest.raises(RuntimeError, match="ended with"):
+        first_failure(build(), ["suites/correctness/crop_and_resize/test_modules.py::test_that_is_not_there"])
+
+
+def test_a_crash_is_named_after_the_test_that_was_running():
+    words = '"""`roi_align.crop_and_resize` under its older name; see there for shapes, dtypes and errors."""'
+    change = Change("roi_align/_cropping/modules.py", words, "import os; os.abort()")
+    assert killed_by(replace(FAULTS[0], changes=(change,), suites=(MODULES,))) == (
+        f"crash: signal SIGABRT in {MODULES}::test_crop_and_resize_under_its_three_names"
+    )
+
+
+CHEAP = ("function_without_extrapolation", "index_n_accepted", "order_by_threads", "roi_index_n_accepted")
+
+
+def test_the_package_without_a_fault_passes_what_kills_the_faults():
+    """The rest of the selections are the suites themselves, which this run is a part of."""
+    assert control([BY_NAME[name] for name in CHEAP]) is None
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_a_fault_is_killed_by_the_tests_that_it_names(name):
+    found = killed_by(BY_NAME[name])
+    assert found is not None
+    assert any(place in found for place in BY_NAME[name].suites), found  # in a crash it is the test that was running

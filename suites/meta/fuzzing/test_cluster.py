@@ -1,0 +1,158 @@
+"""Campaigns on a cluster: a killed worker loses no find, and what no campaign can run on is told in a sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.fuzzing import cluster, finds
+from harness.fuzzing import worker as hunter
+from harness.fuzzing.campaign import Schedule
+from harness.fuzzing.finds import Find
+from harness.fuzzing.totals import Haul
+
+distributed = pytest.importorskip("distributed", reason="distributed is not installed; `make env` installs it")
+NAME, OPERATOR = "fault:box_gradient_sign", "crop_and_resize"
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Any]:
+    """Two worker processes, begun again by their nannies when they end."""
+    with distributed.LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address="127.0.0.1:0",
+        host="127.0.0.1",
+        silence_logs=50,
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def client(local: Any) -> Iterator[Any]:
+    made = cluster.connect(local.scheduler_address)
+    made.wait_for_workers(2)
+    yield made
+    made.close()
+
+
+def hunted(client: Any, folder: Path, cases: int, killed: str) -> tuple[Haul, list[Find], Schedule]:
+    """A campaign during which, when its first find is told, one worker is killed or all are: and what was told."""
+    said = cluster.ready(client, NAME, (OPERATOR,))
+    schedule, brought, heard = Schedule(NAME, said.sheets, 1, cases), Haul(folder), []
+    pids = list(client.run(os.getpid).values())
+
+    def told(number: int, find: Find) -> None:
+        brought.told(number, find)
+        if not heard:
+            for pid in pids if killed == "all" else pids[:1]:
+                os.kill(pid, signal.SIGKILL)
+        heard.append(find)
+
+    for what in cluster.catches(client, said, schedule, told, lambda flying, workers: None):
+        brought.add(what)
+    assert not schedule.planned.total()  # every task is accounted for
+    return brought, heard, schedule
+
+
+def test_a_killed_worker_loses_no_find(client: Any, tmp_path: Path) -> None:
+    brought, heard, schedule = hunted(client, tmp_path, 130, "one")
+    assert schedule.done[OPERATOR] >= 130
+    assert heard
+    assert not brought.lost
+    stored, problems = finds.read(tmp_path)
+    assert not problems
+    assert {(find.property, find.direction) for find in stored} == {(find.property, find.direction) for find in heard}
+    assert {find.direction for find in stored} == {"grad_boxes"}
+    # And what is left of each is what it was made smaller to, by whoever was left.
+    assert {find.file_name() for find in stored} == set().union(*schedule.ways.values())
+
+
+def test_a_task_that_ends_its_workers_is_told_and_its_find_is_kept(local: Any, client: Any, tmp_path: Path) -> None:
+    """No second try: what was under way when the workers ended has ended them, as far as dask can tell.
+
+    The first find is among the first tasks of many, so that some are under way however late the workers end.
+    """
+    local.scheduler.allowed_failures = 0
+    try:
+        brought, heard, _ = hunted(client, tmp_path, 300, "all")
+    finally:
+        local.scheduler.allowed_failures = 3
+    assert brought.lost
+    assert all("each of these workers ended under it" in lost.reason for lost in brought.lost)
+    stored, _ = finds.read(tmp_path)
+    assert {(find.property, find.direction) for find in stored} >= {(find.property, find.direction) for find in heard}
+
+
+class Stub:
+    """A client of workers that say what they are told to say."""
+
+    def __init__(self, *answers: Any, gpu: int = 0) -> None:
+        self.answers = {f"tcp://worker-{number}": answer for number, answer in enumerate(answers)}
+        self.gpu = gpu
+
+    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+        return {"workers": {name: {"resources": {"GPU": self.gpu}} for name in self.answers}}
+
+    def run(self, *_: Any, on_error: str) -> dict[str, Any]:
+        return self.answers
+
+
+@pytest.fixture(scope="module")
+def fit() -> hunter.About:
+    return hunter.about("reference", ("roi_align",))
+
+
+def test_workers_that_are_fit_say_what_they_have(fit: hunter.About) -> None:
+    assert cluster.ready(Stub(fit, fit), "reference", ("roi_align",)) is fit
+    on_gpu = replace(fit, sheets={"roi_align": replace(fit.sheets["roi_align"], device="cuda")})
+    assert cluster.ready(Stub(on_gpu, gpu=1), "roi_align_cuda", ("roi_align",)) is on_gpu
+
+
+def test_each_thing_that_is_amiss_is_told(fit: hunter.About) -> None:
+    on_gpu = replace(fit, sheets={"roi_align": replace(fit.sheets["roi_align"], device="cuda")})
+    for stub, name, says in (
+        (Stub(), "reference", "The cluster has no workers"),
+        (
+            Stub(fit, ModuleNotFoundError(name="harness")),
+            "reference",
+            "tcp://worker-1 does not have the module 'harness'",
+        ),
+        (Stub(OSError("full")), "reference", "tcp://worker-0 cannot answer: OSError: full"),
+        (Stub(fit, replace(fit, harness="0")), "reference", "Another revision of the harness is on tcp://worker-1;"),
+        (Stub(replace(fit, may_begin_processes=False)), "roi_align", "which tcp://worker-0 may not begin"),
+        (Stub(replace(fit, missing="It is not here.")), "reference", "The worker tcp://worker-0: It is not here."),
+        (Stub(on_gpu), "roi_align_cuda", "no worker has a GPU to give"),
+    ):
+        with pytest.raises(cluster.UnusableCluster, match=says):
+            cluster.ready(stub, name, ("roi_align",))
+
+
+def test_an_address_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "ANSWER_S", 0.3)
+    for address in ("tcp://127.0.0.1:9", "nowhere://at.all"):
+        with pytest.raises(cluster.UnusableCluster, match=f"No scheduler answers at '{address}'"):
+            cluster.connect(address)
+
+
+def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(cluster.UnusableCluster, match="A cluster needs the module 'distributed'"):
+        cluster.connect("tcp://127.0.0.1:9")
+
+
+def test_a_worker_of_another_revision_hunts_nothing(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that joins later was never asked what it runs."""
+    said = cluster.ready(client, NAME, (OPERATOR,))
+    monkeypatch.setattr(cluster, "sources", lambda: "another")
+    schedule = Schedule(NAME, said.sheets, 1, 10)
+    with pytest.raises(cluster.UnusableCluster, match="Another revision of the harness is on tcp://"):
+        list(cluster.catches(client, said, schedule, lambda *_: None, lambda *_: None))

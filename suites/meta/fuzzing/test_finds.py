@@ -1,0 +1,101 @@
+"""Finds are stored whole and once, merge by copying, and are told apart from what only lies beside them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from harness.backends import load
+from harness.fuzzing import finds
+from harness.fuzzing.finds import Find
+from harness.operators.crop_and_resize.case import Case
+
+CASE = Case(shape=(1, 1, 1, 2), boxes=((0.0, 0.0, 1.0, 1.0),), box_indices=(0,), crop_size=(1, 1))
+FIND = Find(
+    operator="crop_and_resize",
+    property="within bound, normalized boxes",
+    direction="grad_boxes",
+    case=repr(CASE),
+    status="out",
+    reason="It is of the other sign.",
+    backend="fault:box_gradient_sign",
+    title="fault: box_gradient_sign",
+)
+
+
+def test_a_stored_find_is_read_again_and_shows_the_fault(tmp_path: Path) -> None:
+    path, is_new = finds.store(FIND, tmp_path)
+    assert is_new
+    assert finds.read(tmp_path) == ([FIND], [])
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]  # no part of a file is left
+    (found,), _ = finds.read(tmp_path)
+    for name, passes in (("fault:box_gradient_sign", False), ("roi_align", True)):
+        verdict = found.stated().holds(load(name), found.parsed(), found.direction)
+        assert verdict is not None
+        assert verdict.passed is passes
+    assert found.reproduction().startswith("python -m harness judge --backend fault:box_gradient_sign --direction")
+
+
+def test_the_same_find_again_changes_nothing(tmp_path: Path) -> None:
+    """Whoever failed it, and how: what is asked is the same."""
+    path, _ = finds.store(FIND, tmp_path)
+    before = path.read_bytes()
+    again, is_new = finds.store(replace(FIND, title="another", reason="It is of no sign."), tmp_path)
+    assert (again, is_new) == (path, False)
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(FIND, direction="forward"),
+        replace(FIND, property="no side effect"),
+        replace(FIND, case=repr(replace(CASE, seed=1))),
+    ],
+)
+def test_whatever_else_is_asked_is_another_find(other: Find) -> None:
+    assert other.file_name() != FIND.file_name()
+
+
+def test_two_folders_merge_by_copying(tmp_path: Path) -> None:
+    second = replace(FIND, case=repr(replace(CASE, seed=2)))
+    finds.store(FIND, tmp_path / "one")
+    for find in (replace(FIND, title="another"), second):
+        finds.store(find, tmp_path / "two")
+    shutil.copytree(tmp_path / "one", tmp_path / "two", dirs_exist_ok=True)
+    found, problems = finds.read(tmp_path / "two")
+    assert not problems
+    assert {each.case for each in found} == {FIND.case, second.case}
+
+
+BROKEN = {
+    "cut": (json.dumps(asdict(FIND))[:40], "cannot be read as JSON"),
+    "bytes": ("\udcff", "cannot be read as JSON"),
+    "list": ("[]", "must be an object of texts"),
+    "fields": ('{"case": "Case()"}', "must be an object of texts"),
+    "number": (json.dumps({**asdict(FIND), "reason": 1}), "must be an object of texts"),
+    "direction": (json.dumps({**asdict(FIND), "direction": "backward"}), "there is no 'backward'"),
+    "property": (json.dumps({**asdict(FIND), "property": "beauty"}), "There is no property 'beauty'"),
+    "case": (json.dumps({**asdict(FIND), "case": "__import__('os')"}), ""),
+    "operator": (
+        json.dumps({**asdict(FIND), "operator": "roi_align", "property": "within bound, mode avg"}),
+        "not one",
+    ),
+    "name": (json.dumps(asdict(FIND)), "what it holds is called"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_file_is_named_and_the_others_are_read(tmp_path: Path, kind: str) -> None:
+    finds.store(FIND, tmp_path)
+    text, says = BROKEN[kind]
+    (tmp_path / "broken.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+    found, (problem,) = finds.read(tmp_path)
+    assert found == [FIND]
+    assert str(tmp_path / "broken.json") in problem
+    assert says in problem

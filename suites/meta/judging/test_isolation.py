@@ -1,0 +1,135 @@
+"""A foreign implementation in its own process: its arrays are the case's, its vices are seen, its end is a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.judging import isolation
+from harness.judging.trial import judged, run, side_effect
+from harness.operators.arrays import LAYOUTS, Layout
+from harness.operators.crop_and_resize.case import Case
+from harness.operators.implementation import Backend
+from harness.operators.verdict import Crashed, Hung, Status
+from harness.repository import MissingLibrary
+
+CASE = Case((2, 3, 5, 6), ((0.1, 0.2, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)), (1, 0), (2, 3))
+# The extrapolation value says which vice the next call has.
+MODULE = """
+import ctypes, os, time
+from dataclasses import replace
+import numpy as np
+from harness.operators.crop_and_resize.reference import backend as honest
+
+memory = {}
+
+def call(inputs, direction):
+    vice, result = inputs.extrapolation_value, honest.run(inputs, direction)
+    if vice == 1:
+        ctypes.string_at(0)
+    if vice == 2:
+        os.abort()
+    if vice == 3:
+        time.sleep(60)
+    if vice == 4:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    if vice == 5:
+        raise IndexError("box 0 is of image 7")
+    if vice == 6:
+        os.write(2, b"libkernel: bad launch")
+        os._exit(3)
+    if vice == 7:
+        inputs.boxes[...] = 0.25
+    if vice == 8:
+        kept = memory.setdefault(result.shape, result.copy())
+        kept[...] = result
+        return kept
+    if vice == 9:
+        image = inputs.image
+        return np.array([image.strides, image.shape, [image.base is not None] * 4], np.float64)
+    return result
+
+def prepare(inputs, direction):
+    return lambda: call(inputs, direction)
+
+backend = replace(honest, name="vicious", title="vicious", prepare=prepare, to_numpy=lambda result: result)
+"""
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    folder: Path = tmp_path_factory.mktemp("vicious")
+    (folder / "vicious.py").write_text(MODULE, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield isolation.isolated("vicious:backend", "crop_and_resize", 5.0)
+
+
+def with_vice(number: float) -> Case:
+    return replace(CASE, extrapolation_value=float(number))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_arrays_have_the_cases_values_strides_and_surroundings(backend: Backend, layout: Layout) -> None:
+    case = replace(with_vice(9), layout=layout)
+    image = case.inputs().image
+    strides, shape, is_view = backend.run(case.inputs(), "forward")
+    assert tuple(strides) == image.strides
+    assert tuple(shape) == image.shape
+    assert is_view.all()
+    assert judged(backend, replace(CASE, layout=layout), "forward").status in (Status.EXACT, Status.WITHIN)
+
+
+@pytest.mark.parametrize(
+    ("vice", "said"),
+    [
+        (1, "It ended its process: signal SIGSEGV."),
+        (2, "It ended its process: signal SIGABRT."),
+        (6, "It ended its process: exit code 3. Its last words: libkernel: bad launch"),
+        (4, "It left the device useless: RuntimeError: CUDA error: an illegal memory access was encountered"),
+    ],
+)
+def test_a_crash_is_a_result_and_the_next_call_is_well(backend: Backend, vice: int, said: str) -> None:
+    got = run(backend, with_vice(vice).inputs(), "forward")
+    assert isinstance(got, Crashed)
+    assert str(got) == said
+    verdict = judged(backend, with_vice(vice), "forward")
+    assert (verdict.status, verdict.passed) == (Status.CRASH, False)
+    assert judged(backend, CASE, "forward").passed
+
+
+def test_a_call_that_does_not_end_is_stopped(tmp_path: Path, backend: Backend) -> None:
+    verdict = judged(backend, with_vice(3), "forward")
+    assert verdict.status is Status.HANG
+    assert verdict.reason == "It did not return within 5 s, and was stopped."
+    assert isinstance(run(backend, with_vice(3).inputs(), "forward"), Hung)
+    assert judged(backend, CASE, "forward").passed
+
+
+def test_exceptions_arrive_as_what_they_are(backend: Backend) -> None:
+    with pytest.raises(IndexError, match="box 0 is of image 7"):
+        backend.run(with_vice(5).inputs(), "forward")
+
+
+def test_vices_are_seen_as_in_this_process(backend: Backend) -> None:
+    assert side_effect(backend, CASE, "forward") is None
+    assert side_effect(backend, with_vice(7), "forward") == "The call writes to boxes, one of its inputs."
+    shared = side_effect(backend, with_vice(8), "forward")
+    assert shared == "A later call changes the result of an earlier one: they share memory."
+
+
+def test_what_cannot_be_loaded_is_told_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unable.py").write_text("import nowhere_to_be_found\n", encoding="utf-8")
+    (tmp_path / "deadly.py").write_text("import ctypes\nctypes.string_at(0)\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingLibrary, match="needs the module 'nowhere_to_be_found'"):
+        isolation.isolated("unable:backend", "crop_and_resize")
+    with pytest.raises(Crashed, match="It ended its process: signal SIGSEGV"):
+        isolation.isolated("deadly:backend", "crop_and_resize")
+    with pytest.raises(ValueError, match="There is no backend 'nope'"):
+        isolation.isolated("nope", "crop_and_resize")

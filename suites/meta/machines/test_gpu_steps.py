@@ -1,0 +1,262 @@
+"""`make gpu` without a GPU: small steps in its place, and what must come of each."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("typer", reason="the command line needs typer")
+
+from typer.testing import CliRunner, Result
+
+from harness.__main__ import app
+from harness.machines import gpu
+from harness.machines.gpu import Step
+
+
+def python(program: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", program)
+
+
+def run(parts: Path, *steps: Step) -> list[gpu.Outcome]:
+    told: list[gpu.Outcome] = []
+    outcomes = gpu.run(steps, parts, told.append)
+    assert told == outcomes
+    return outcomes
+
+
+def test_steps_run_in_their_order_and_a_failing_one_keeps_none_from_running(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+
+    def step(name: str, code: int = 0) -> Step:
+        return Step(name, (python(f"open({str(trace)!r}, 'a').write({name!r}); raise SystemExit({code})"),))
+
+    outcomes = run(tmp_path, step("a"), step("b", code=3), step("c"))
+    assert trace.read_text() == "abc"
+    assert [outcome.status for outcome in outcomes] == ["passed", "failed", "passed"]
+    assert "exit code 3" in outcomes[1].message
+    assert str(tmp_path / "logs" / "b.log") in outcomes[1].message
+    assert [outcome.bad for outcome in outcomes] == [False, True, False]
+    assert [line.split()[:2] for line in (tmp_path / "logs" / "steps.txt").read_text().splitlines()] == [
+        ["a", "passed"],
+        ["b", "failed"],
+        ["c", "passed"],
+    ]
+
+
+def test_all_commands_of_a_step_run_and_its_log_has_them_and_what_they_say(tmp_path: Path) -> None:
+    (outcome,) = run(tmp_path, Step("a", (python("print('one'); raise SystemExit(1)"), python("print('two')"))))
+    assert outcome.status == "failed"
+    log = (tmp_path / "logs" / "a.log").read_text()
+    assert log.index("\none\n") < log.index("\ntwo\n")
+    assert log.startswith(f"$ {sys.executable} -c print('one')")
+
+
+def test_a_step_without_its_means_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    (outcome,) = run(tmp_path, Step("a", (python("raise SystemExit(1)"),), why_not=lambda: "there is no such tool"))
+    assert (outcome.status, outcome.bad, outcome.message) == ("skipped", False, "there is no such tool")
+    assert "there is no such tool" in (tmp_path / "logs" / "a.log").read_text()
+
+
+def test_a_program_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
+    outcomes = run(tmp_path, Step("a", (("no-such-program",),)), Step("b", (python("pass"),)))
+    assert [outcome.status for outcome in outcomes] == ["failed", "passed"]
+    assert "no-such-program" in (tmp_path / "logs" / "a.log").read_text()
+
+
+def test_a_question_to_the_machine_that_breaks_is_a_failure(tmp_path: Path) -> None:
+    def environment() -> dict[str, str]:
+        raise OSError("no such device")
+
+    outcomes = run(tmp_path, Step("a", (python("pass"),), environment=environment), Step("b", (python("pass"),)))
+    assert [outcome.status for outcome in outcomes] == ["failed", "passed"]
+    assert "no such device" in outcomes[0].message
+
+
+def test_the_environment_of_a_step_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHARED", "yes")
+    show = python("import os; print(os.environ.get('SHARED'), os.environ.get('OWN'))")
+    run(tmp_path, Step("a", (show,), environment=lambda: {"OWN": "a"}), Step("b", (show,)))
+    assert "yes a" in (tmp_path / "logs" / "a.log").read_text()
+    assert "yes None" in (tmp_path / "logs" / "b.log").read_text()
+
+
+def test_a_step_past_its_limit_is_interrupted_with_all_that_it_started(tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    beat = f"pathlib.Path({str(alive)!r}).touch()"
+    grandchild = f"import time, pathlib\nfor _ in range(600):\n    {beat}\n    time.sleep(0.1)"
+    parent = (
+        f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {grandchild!r}])\n"
+        "try:\n    time.sleep(600)\nexcept KeyboardInterrupt:\n    print('told what it knew')"
+    )
+    begin = time.monotonic()
+    outcomes = run(tmp_path, Step("a", (python(parent), python("print('never')")), limit_s=4), Step("b", ()))
+    assert time.monotonic() - begin < 300, "the step was left to end by itself"
+    assert [outcome.status for outcome in outcomes] == ["out of time", "passed"]
+    assert outcomes[0].bad
+    log = (tmp_path / "logs" / "a.log").read_text()
+    assert "told what it knew" in log
+    assert "never" not in log
+    last = alive.stat().st_mtime_ns
+    time.sleep(1)
+    assert alive.stat().st_mtime_ns == last, "what the step started is still there"
+
+
+def test_a_step_that_ignores_the_interrupt_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "_GRACE_S", 0.5)
+    stubborn = python("import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)")
+    begin = time.monotonic()
+    (outcome,) = run(tmp_path, Step("a", (stubborn,), limit_s=1))
+    assert outcome.status == "out of time"
+    assert time.monotonic() - begin < 300, "the step was left to end by itself"
+
+
+def make_run(results: Path, name: str) -> Step:
+    program = (
+        f"import pathlib; run = pathlib.Path({str(results)!r}, 'cuda-test', {name!r}); run.mkdir(parents=True)\n"
+        "(run / 'cuda.json').write_text('{}')"
+    )
+    return Step("bench", (python(program),), makes=results)
+
+
+def test_the_archive_unpacks_into_results(tmp_path: Path) -> None:
+    results, parts = tmp_path / "results", tmp_path / "parts"
+    (results / "cuda-test" / "old-full").mkdir(parents=True)
+    run(parts, Step("test", (python("print('tested')"),)), make_run(results, "r1-full"))
+    packed = gpu.archive(parts, tmp_path / "out")
+    assert packed.name == "cuda-test-r1-full.tar.gz"
+    with tarfile.open(packed) as archive:
+        assert sorted(archive.getnames()) == [
+            "cuda-test/r1-full/cuda.json",
+            "cuda-test/r1-full/logs/bench.log",
+            "cuda-test/r1-full/logs/steps.txt",
+            "cuda-test/r1-full/logs/test.log",
+        ]
+
+
+def test_a_second_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    results, parts = tmp_path / "results", tmp_path / "parts"
+    run(parts, make_run(results, "r1-full"))
+    run(parts, make_run(results, "r2-full"))
+    assert gpu.archive(parts, tmp_path / "out").name == "cuda-test-r2-full.tar.gz"
+
+
+def test_without_results_the_logs_are_packed_all_the_same(tmp_path: Path) -> None:
+    run(tmp_path / "parts", Step("build", (python("raise SystemExit(1)"),)))
+    packed = gpu.archive(tmp_path / "parts", tmp_path / "out")
+    assert "without-results" in packed.name
+    with tarfile.open(packed) as archive:
+        assert [Path(name).name for name in archive.getnames()] == ["build.log", "steps.txt"]
+
+
+def test_nothing_to_pack_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="There is nothing to pack"):
+        gpu.archive(tmp_path / "parts", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("exit 0", None),
+        (
+            "echo '========= COMPUTE-SANITIZER'; echo '========= Error: Device not supported.'; exit 1",
+            "Device not supp",
+        ),
+        ("echo unheard-of; exit 3", "unheard-of"),
+    ],
+)
+def test_a_sanitizer_that_refuses_the_device_is_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, said: str | None
+) -> None:
+    tool = tmp_path / "compute-sanitizer"
+    tool.write_text(f"#!/bin/sh\n{program}\n")
+    tool.chmod(tool.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    reason = gpu.why_no_sanitizer(sys.executable)
+    assert reason is None if said is None else said in str(reason)
+
+
+def test_a_sanitizer_that_is_missing_is_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "is not installed" in str(gpu.why_no_sanitizer(sys.executable))
+
+
+def test_the_real_steps_are_these_and_each_ends_before_a_lent_machine_is_taken_back(tmp_path: Path) -> None:
+    steps = gpu.steps(tmp_path)
+    assert [step.name for step in steps] == ["build", "test", "sanitize", "bench"]
+    assert all(step.limit_s + gpu._GRACE_S < 600 for step in steps)
+    # Two commands that wrote one JUnit file would leave that of the second only.
+    junit = [word for step in steps for command in step.commands for word in command if "junitxml" in word]
+    assert len(junit) == len(set(junit)) == 7
+    assert all("--no-index" in command for step in steps if step.name == "build" for command in step.commands)
+
+
+def test_what_is_sanitized_is_there(pytestconfig: pytest.Config) -> None:
+    """A selection that selects nothing would pass on every machine."""
+    (step,) = (step for step in gpu.steps(Path("unused")) if step.name == "sanitize")
+    selections = {
+        command[command.index("suites/correctness/shared/test_properties.py") : -3] for command in step.commands
+    }
+    assert len(selections) == 2
+    for selection in selections:
+        assert "-k" in selection
+        collect = [sys.executable, "-m", "pytest", *selection, "--collect-only", "-q"]
+        done = subprocess.run(collect, cwd=pytestconfig.rootpath, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+        tests = [line for line in done.stdout.splitlines() if "::" in line]
+        assert any("within_bound" in test and "grad_image" in test for test in tests)
+        assert any("every_layout" in test for test in tests)
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`python -m harness gpu` with a good step, one that fails, and one that leaves a run."""
+    from harness.measuring import cuda as cuda_device
+
+    small = (
+        Step("build", (python("print('built')"),)),
+        Step("test", (python("raise SystemExit(1)"),)),
+        make_run(tmp_path / "results", "r1-full"),
+    )
+    monkeypatch.setattr(cuda_device, "why_not", lambda: None)
+    monkeypatch.setattr(gpu, "steps", lambda logs: small)
+    monkeypatch.setattr(gpu, "FOLDER", tmp_path / "gpu")
+    return lambda *names: CliRunner().invoke(app, ["gpu", *names])
+
+
+def test_the_command_does_all_packs_all_and_fails_if_a_step_did(command: Callable[..., Result], tmp_path: Path) -> None:
+    done = command()
+    assert done.exit_code == 1
+    assert [line.split()[:2] for line in done.output.splitlines()[:3]] == [
+        ["build", "passed"],
+        ["test", "failed"],
+        ["bench", "passed"],
+    ]
+    with tarfile.open(tmp_path / "gpu" / "cuda-test-r1-full.tar.gz") as archive:
+        assert "cuda-test/r1-full/cuda.json" in archive.getnames()
+
+
+def test_steps_one_by_one_leave_what_the_archive_packs(command: Callable[..., Result], tmp_path: Path) -> None:
+    assert command("bench").exit_code == 0
+    assert command("build").exit_code == 0
+    done = command("archive")
+    assert done.exit_code == 0
+    assert "cuda-test-r1-full.tar.gz" in done.output
+    with tarfile.open(tmp_path / "gpu" / "cuda-test-r1-full.tar.gz") as archive:
+        names = archive.getnames()
+    assert "cuda-test/r1-full/cuda.json" in names
+    assert "cuda-test/r1-full/logs/build.log" in names
+
+
+def test_a_step_that_there_is_not_is_a_sentence(command: Callable[..., Result]) -> None:
+    done = command("biuld")
+    assert done.exit_code == 2
+    assert "There is no step 'biuld'; there are build, test, bench and archive." in done.output

@@ -1,0 +1,261 @@
+"""`make merge` on small made-up archives: what arrived is in the report, and what did not is named."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("typer", reason="the command line needs typer")
+pytest.importorskip("pandas", reason="a report needs pandas")
+pytest.importorskip("jinja2", reason="a report needs jinja2")
+pytest.importorskip("matplotlib", reason="a report needs matplotlib")
+
+from typer.testing import CliRunner, Result
+
+from harness.__main__ import app
+from harness.machines import gpu, merging
+
+PASSED = (gpu.Outcome("build", "passed", 3.0), gpu.Outcome("bench", "passed", 4.0))
+
+
+def results_of(device: str) -> str:
+    """A run's JSON with one row."""
+    row = {
+        "schema": 3, "bench": "crop_and_resize", "setting": "", "run": "r1", "kind": "full", "device": device,
+        "allocator": "default", "threads": 2, "copy_gbps": 10.0, "workload": "w", "source": "made up", "series": "",
+        "size": 0, "op": "crop_and_resize", "direction": "forward", "backend": "roi_align", "title": "t",
+        "dtype": "float32", "layout": "contiguous", "cache": "warm", "clock": "c", "compared_with": "TensorFlow",
+        "block": 0, "boxes": 100, "status": "EXACT", "message": "", "compared": 7, "differing": 0, "digest": "d",
+        "peak_memory_bytes": 1_000_000, "compulsory_bytes": 2_000_000_000,
+    }  # fmt: skip
+    machine = {"roi_align": {"cpu": "a cpu", "device": device}}
+    return json.dumps({"benchmarks": [{"extra_info": row, "stats": {"data": [1.0]}}], "machine_info": machine})
+
+
+def run_of(device: str, outcomes: tuple[gpu.Outcome, ...] = PASSED) -> dict[str, str]:
+    """What a runner's archive holds: its names and their texts."""
+    steps = "".join(f"{outcome}\n" for outcome in outcomes)
+    return {f"{device}/r1-full/cuda.json": results_of(device), f"{device}/r1-full/logs/steps.txt": steps}
+
+
+def archive(folder: Path, runner: str, content: dict[str, str], more: tuple[tarfile.TarInfo, ...] = ()) -> Path:
+    """An archive where the artifact of a runner is unpacked to; `more` are members without content."""
+    path = folder / f"gpu-{runner}-12345" / "run.tar.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as packed:
+        for name, text in content.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text.encode())
+            packed.addfile(member, io.BytesIO(text.encode()))
+        for member in more:
+            packed.addfile(member)
+    return path
+
+
+@pytest.fixture
+def archives(tmp_path: Path) -> Path:
+    return tmp_path / "archives"
+
+
+@pytest.fixture
+def command(archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`python -m harness merge` with a folder of its own in the place of build/merged."""
+    monkeypatch.setattr(merging, "FOLDER", tmp_path / "merged")
+    return lambda *arguments: CliRunner().invoke(app, ["merge", str(archives), *arguments])
+
+
+def devices_in_the_report(folder: Path) -> set[str]:
+    import pandas as pd
+
+    assert "<svg" in (folder / "report.html").read_text(encoding="utf-8")
+    return set(pd.read_csv(folder / "throughput.csv").device)
+
+
+def test_all_that_arrived_is_in_one_report(archives: Path, command: Callable[..., Result], tmp_path: Path) -> None:
+    archive(archives, "h100", run_of("cuda-a"))
+    archive(archives, "h200-of-a-friend", run_of("cuda-b"))
+    done = command("--expect", "h100 h200-of-a-friend")
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[:2] == ["h100: cuda-a/r1-full", "h200-of-a-friend: cuda-b/r1-full"]
+    assert devices_in_the_report(tmp_path / "merged") == {"cuda-a", "cuda-b"}
+    assert (tmp_path / "merged/cuda-a/r1-full/logs/steps.txt").is_file()
+    # Nothing of the unpacking is left beside the runs.
+    left = {path.name for path in (tmp_path / "merged").iterdir()}
+    assert left == {"cuda-a", "cuda-b", "README.md", "report.html", "throughput.csv", "runners.md"}
+
+
+def test_a_runner_that_left_nothing_is_named_and_the_other_is_reported(
+    archives: Path, command: Callable[..., Result], tmp_path: Path
+) -> None:
+    archive(archives, "h100", run_of("cuda-a"))
+    done = command("--expect", "h100 h200")
+    assert done.exit_code == 1
+    assert "h200 left nothing" in done.output
+    assert "h100 left nothing" not in done.output
+    assert devices_in_the_report(tmp_path / "merged") == {"cuda-a"}
+    assert "- h200 left nothing" in (tmp_path / "merged/runners.md").read_text(encoding="utf-8")
+
+
+def test_a_runner_is_not_taken_for_one_whose_name_begins_alike(archives: Path, tmp_path: Path) -> None:
+    archive(archives, "h100-b", run_of("cuda-a"))
+    merged = merging.merge(archives, ("h100",), tmp_path / "merged")
+    assert [problem.partition(":")[0] for problem in merged.problems] == ["h100 left nothing"]
+    assert merged.said == ("h100-b: cuda-a/r1-full",)
+
+
+@pytest.mark.parametrize("kept", [0, 20, 200, -8])
+def test_a_broken_archive_is_named_and_the_other_is_reported(
+    archives: Path, command: Callable[..., Result], tmp_path: Path, kept: int
+) -> None:
+    archive(archives, "h100", run_of("cuda-a"))
+    broken = archive(archives, "h200", run_of("cuda-b"))
+    broken.write_bytes(broken.read_bytes()[:kept])
+    done = command("--expect", "h100 h200")
+    assert done.exit_code == 1
+    assert "h200: gpu-h200-12345/run.tar.gz was left out" in done.output
+    assert devices_in_the_report(tmp_path / "merged") == {"cuda-a"}
+    assert not (tmp_path / "merged/cuda-b").exists()
+
+
+def test_bytes_that_are_no_archive_and_bytes_changed_on_the_way_are_named(archives: Path, tmp_path: Path) -> None:
+    archive(archives, "h100", {}).write_bytes(b"no archive at all")
+    changed = archive(archives, "h200", run_of("cuda-b"))
+    content = bytearray(changed.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    changed.write_bytes(content)
+    merged = merging.merge(archives, (), tmp_path / "merged")
+    assert not merged.said
+    assert [problem.partition(" was left out: ")[0] for problem in merged.problems] == [
+        "h100: gpu-h100-12345/run.tar.gz",
+        "h200: gpu-h200-12345/run.tar.gz",
+    ]
+
+
+def link(name: str, kind: bytes, target: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "why"),
+    [
+        ({"../outside/r1-full/a.json": "{}"}, (), "would leave the folder"),
+        ({"cuda-b/r1-full/../../../outside.json": "{}"}, (), "would leave the folder"),
+        ({"cuda-b/r1-full/logs/../../../report.html": "{}"}, (), "would leave the folder"),
+        ({"/tmp/outside/a.json": "{}"}, (), "would leave the folder"),
+        ({"report.html": "<p>"}, (), "lies in no run"),
+        ({"campaigns/a.csv": ""}, (), "lies in no run"),
+        ({"cuda-c/r1-full/a.json": "{}"}, (), "it holds 2 runs in the place of one"),
+        ({}, (link("cuda-b/r1-full/a", tarfile.SYMTYPE, "../../.."),), "neither a file nor a folder"),
+        ({}, (link("cuda-b/r1-full/a", tarfile.LNKTYPE, "/etc/passwd"),), "neither a file nor a folder"),
+        ({}, (link("cuda-b/r1-full/a", tarfile.FIFOTYPE, ""),), "neither a file nor a folder"),
+    ],
+)
+def test_what_does_not_belong_into_results_is_refused_with_all_that_came_with_it(
+    archives: Path, tmp_path: Path, content: dict[str, str], more: tuple[tarfile.TarInfo, ...], why: str
+) -> None:
+    archive(archives, "h100", run_of("cuda-a"))
+    archive(archives, "h200", run_of("cuda-b") | content, more)
+    merged = merging.merge(archives, (), tmp_path / "inner" / "merged")
+    assert merged.said == ("h100: cuda-a/r1-full",)
+    (problem,) = merged.problems
+    assert problem.startswith("h200: ")
+    assert why in problem
+    left = {str(path.relative_to(tmp_path / "inner")) for path in (tmp_path / "inner").rglob("*") if path.is_file()}
+    own = {"merged/runners.md", "merged/cuda-a/r1-full/cuda.json", "merged/cuda-a/r1-full/logs/steps.txt"}
+    assert left == own
+    assert {path.name for path in tmp_path.iterdir()} == {"archives", "inner"}
+
+
+def test_an_archive_without_a_run_is_named(archives: Path, tmp_path: Path) -> None:
+    archive(archives, "h100", {})
+    (problem,) = merging.merge(archives, (), tmp_path / "merged").problems
+    assert "it holds 0 runs" in problem
+
+
+def test_two_runs_of_one_name_do_not_take_each_others_place(archives: Path, tmp_path: Path) -> None:
+    archive(archives, "one", run_of("cuda-a"))
+    archive(archives, "two", run_of("cuda-a") | {"cuda-a/r1-full/other.json": "{}"})
+    merged = merging.merge(archives, (), tmp_path / "merged")
+    (problem,) = merged.problems
+    assert problem.startswith("two: ")
+    assert "cuda-a/r1-full is there already" in problem
+    assert not (tmp_path / "merged/cuda-a/r1-full/other.json").exists()
+
+
+def test_a_step_that_did_not_pass_is_named_and_its_runners_figures_are_reported(
+    archives: Path, command: Callable[..., Result], tmp_path: Path
+) -> None:
+    late = gpu.Outcome("sanitize", "out of time", 540.0, "It was stopped.")
+    archive(archives, "h100", run_of("cuda-a", (*PASSED, gpu.Outcome("test", "failed", 1.0, "exit code 1"), late)))
+    done = command()
+    assert done.exit_code == 1
+    assert "h100: the step test did not pass; see cuda-a/r1-full/logs/test.log." in done.output
+    assert "h100: the step sanitize did not pass" in done.output
+    assert "step build" not in done.output
+    assert devices_in_the_report(tmp_path / "merged") == {"cuda-a"}
+
+
+def test_a_step_counts_as_it_was_done_last() -> None:
+    outcomes = [gpu.Outcome("test", "failed"), gpu.Outcome("bench", "passed"), gpu.Outcome("test", "passed")]
+    assert gpu.bad_steps("\n".join(map(str, outcomes))) == []
+    assert gpu.bad_steps("\n".join(map(str, reversed(outcomes)))) == ["test"]
+
+
+def test_logs_alone_are_no_results(archives: Path, command: Callable[..., Result]) -> None:
+    archive(
+        archives, "h100", {"cuda/r1-without-results/logs/build.log": "", "cuda/r1-without-results/logs/test.log": ""}
+    )
+    done = command("--expect", "h100")
+    assert done.exit_code == 2
+    assert "h100: cuda/r1-without-results holds no results, only logs." in done.output
+    assert "has no logs/steps.txt" in done.output
+    assert "There are no results under" in done.output
+
+
+def test_a_broken_file_in_a_good_archive_is_no_success(archives: Path, command: Callable[..., Result]) -> None:
+    archive(archives, "h100", run_of("cuda-a") | {"cuda-a/r1-full/broken.json": "{"})
+    done = command()
+    assert done.exit_code == 1
+    assert "broken.json was left out" in done.output
+
+
+@pytest.mark.parametrize("place", ["run.tar.gz", "h100/run.tar.gz", "deeper/gpu-h100-1/run.tar.gz"])
+def test_an_archive_of_nobody_is_named(archives: Path, tmp_path: Path, place: str) -> None:
+    moved = archives / place
+    moved.parent.mkdir(parents=True)
+    archive(tmp_path / "elsewhere", "h100", run_of("cuda-a")).rename(moved)
+    merged = merging.merge(archives, ("h100",), tmp_path / "merged")
+    assert not merged.said
+    assert f"{place} was left out" in merged.problems[0]
+    assert "h100 left nothing" in merged.problems[1]
+
+
+def test_nothing_at_all_is_a_sentence(command: Callable[..., Result]) -> None:
+    done = command()
+    assert done.exit_code == 2
+    assert "There is no archive gpu-RUNNER-RUN" in done.output
+
+
+def test_the_folder_of_its_own_is_begun_anew_and_one_that_is_given_is_added_to(
+    archives: Path, command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.measuring import run as measure
+
+    before: dict[str, Any] = {str(path): path.stat().st_mtime_ns for path in measure.FULL_RESULTS.rglob("*")}
+    packed = archive(archives, "h100", run_of("cuda-a"))
+    given = ("--output", str(tmp_path / "given"))
+    assert command().exit_code == command(*given).exit_code == 0
+    packed.unlink()
+    archive(archives, "h200", run_of("cuda-b"))
+    assert command().exit_code == command(*given).exit_code == 0
+    assert devices_in_the_report(tmp_path / "merged") == {"cuda-b"}
+    assert devices_in_the_report(tmp_path / "given") == {"cuda-a", "cuda-b"}
+    assert {str(path): path.stat().st_mtime_ns for path in measure.FULL_RESULTS.rglob("*")} == before

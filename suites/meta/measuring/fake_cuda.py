@@ -1,0 +1,152 @@
+"""A GPU that is not there: a stream on which time passes, in the place of torch.cuda's.
+
+The host and the device each have a clock. A kernel begins when it is queued or when the one before it has ended, and an
+event is reached likewise, so that what a clock reads through it is known beforehand. As a pytest plugin
+(`-p suites.meta.measuring.fake_cuda`) it puts CPU kernels behind the names of the CUDA backends, and little work in
+the place of the workloads: then a whole run of the CUDA benchmarks is made, but for the GPU.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+PROPERTIES = SimpleNamespace(
+    name="NVIDIA Fake 1", major=9, minor=0, multi_processor_count=4, L2_cache_size=1 << 20, total_memory=1 << 30
+)
+CYCLES_PER_SECOND = 1e9
+
+
+@dataclass
+class Stream:
+    """host and device: seconds, the device's the end of what has been queued; trace: what was done, in order."""
+
+    host: float = 0.0
+    device: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.trace: list[str] = []
+
+    def queue(self, what: str, seconds: float, host_seconds: float = 0.0) -> None:
+        """A kernel, and what its launch costs the host."""
+        self.trace.append(what)
+        self.host += host_seconds
+        self.device = max(self.device, self.host) + seconds
+
+    def synchronize(self) -> None:
+        self.trace.append("synchronize")
+        self.host = max(self.host, self.device)
+
+
+class Event:
+    """torch.cuda.Event on the stream that was installed last."""
+
+    stream = Stream()
+
+    def __init__(self, enable_timing: bool = False) -> None:
+        assert enable_timing
+        self.at = -1.0
+
+    def record(self) -> None:
+        self.stream.trace.append("event")
+        self.at = max(self.stream.device, self.stream.host)
+
+    def query(self) -> bool:
+        return self.stream.host >= self.at
+
+    def synchronize(self) -> None:
+        self.stream.host = max(self.stream.host, self.at)
+
+    def elapsed_time(self, later: Event) -> float:
+        return (later.at - self.at) * 1e3
+
+
+def install(patch: Any) -> Stream:
+    """Puts a new stream where cuda_device.py looks for one; patch(object, name, value) sets an attribute."""
+    import torch
+
+    from harness.measuring import cuda as cuda_device
+
+    stream = Stream()
+    patch(Event, "stream", stream)
+    patch(torch.cuda, "is_available", lambda: True)
+    patch(torch.cuda, "Event", Event)
+    patch(torch.cuda, "synchronize", stream.synchronize)
+    patch(torch.cuda, "get_device_properties", lambda: PROPERTIES)
+    patch(torch.cuda, "_sleep", lambda cycles: stream.queue("spin", cycles / CYCLES_PER_SECOND))
+    flushing = SimpleNamespace(zero_=lambda: stream.queue("flush", 50e-6))
+    patch(cuda_device, "_flushing", lambda: flushing)
+    cuda_device._cycles_per_second.cache_clear()
+    return stream
+
+
+def pytest_configure(config: Any) -> None:
+    """The plugin: every call takes a kernel of 50 µs, whatever it computes."""
+    import torch
+
+    from harness import backends
+    from harness.backends import grid_sample, roi_align_pooling, torchvision_cpu
+    from harness.backends import package as roi_align_torch
+    from harness.backends import torchvision as torchvision_pooling
+    from harness.measuring import cuda as cuda_device
+    from harness.measuring import workloads
+
+    stream = install(setattr)
+    patched = {
+        "reset_peak_memory_stats": lambda: None,
+        "memory_allocated": lambda: 1000,
+        "max_memory_allocated": lambda: 5000,
+    }
+    for name, function in patched.items():
+        setattr(torch.cuda, name, function)
+    cuda_device.copy_gbps = lambda: 3000.0
+
+    def timed(backend: Any) -> Any:
+        def prepare(inputs: Any, direction: Any) -> Any:
+            call = backend.prepare(inputs, direction)
+
+            def queued() -> Any:
+                stream.queue("call", 50e-6, 10e-6)
+                return call()
+
+            return queued
+
+        return replace(backend, prepare=prepare)
+
+    made = {
+        "roi_align_cuda": roi_align_torch.make(
+            "roi_align_cuda",
+            "fake",
+            "cpu",
+            tensorflow_bits=("forward",),
+            layout_order=("grad_boxes",),
+            unordered=("grad_image",),
+        ),
+        "roi_align_cuda_deterministic": roi_align_torch.make(
+            "roi_align_cuda_deterministic", "fake", "cpu", tensorflow_bits=("forward", "grad_image"), deterministic=True
+        ),
+        "torchvision_cuda": torchvision_cpu.make("torchvision_cuda", "cpu", ("float32",)),
+        "grid_sample_cuda": grid_sample.make("grid_sample_cuda", "fake", "cpu"),
+        "grid_sample_cuda_compiled": grid_sample.make("grid_sample_cuda_compiled", "fake", "cpu"),
+    }
+    for name, backend in made.items():
+        globals()[name] = timed(backend)
+        backends.BACKENDS["crop_and_resize"][name] = f"{__name__}:{name}"
+    poolers = {"roi_align_cuda": roi_align_pooling.backend, "torchvision_cuda": torchvision_pooling.backend}
+    for name, pooler in poolers.items():
+        globals()[f"{name}_pooling"] = timed(pooler)
+        backends.BACKENDS["roi_align"][name] = f"{__name__}:{name}_pooling"
+    workloads.WORKLOADS = (
+        replace(workloads.SMOKE, name="small"),
+        replace(workloads.SMOKE, name="line", series="boxes", size=20),
+    )
+
+
+def pytest_runtest_setup(item: Any) -> None:
+    """The run's time is up after as many rows as FAKE_CUDA_ROWS says."""
+    item.config.fake_rows = getattr(item.config, "fake_rows", 0) + 1
+    if item.config.fake_rows > float(os.environ.get("FAKE_CUDA_ROWS", "inf")):
+        time.monotonic = lambda: float("inf")

@@ -1,0 +1,103 @@
+"""What makes figures doubtful is told in words: on made-up states of a machine, each a little beyond what is quiet."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness.measuring import conditions
+
+QUIET = {"load": 0.1, "ticks": {"busy": 0, "stolen": 0, "all": 0}, "own_s": 0.0, "mhz": 3000.0, "throttled": 4}
+# Ten seconds on two cores later: one of them was busy all the time, with the process itself.
+LATER = {**QUIET, "ticks": {"busy": 1000, "stolen": 0, "all": 2000}, "own_s": 10.0}
+GPU = {"sm_mhz": 1980.0, "throttle_reasons": 0x1, "other_processes": 0}
+
+
+def ran(before: dict[str, Any] | None = None, after: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"process": 0, "before": {**QUIET, **(before or {})}, "after": {**LATER, **(after or {})}}
+
+
+def rows(*changes: dict[str, Any]) -> pd.DataFrame:
+    usual = {
+        "op": "crop_and_resize", "setting": "", "workload": "w", "direction": "forward", "backend": "roi_align",
+        "layout": "contiguous", "median_s": 1e-3, "samples": 30, "interruptions": 1.0, "spread": 0.01,
+    }  # fmt: skip
+    return pd.DataFrame([{**usual, **each} for each in changes or ({},)])
+
+
+def test_a_quiet_machine_has_no_warnings() -> None:
+    assert conditions.warnings([ran(), ran()], rows(), 2) == []
+    # What old files do not say is no warning either.
+    assert conditions.warnings([], rows({"interruptions": None, "spread": float("nan")}), 2) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        (ran(before={"load": 2.5}), "The load was 2.5 before a process began, on 2 cores"),
+        (ran(after={"ticks": {"busy": 1000, "stolen": 200, "all": 2000}}), "Other virtual machines had up to 10%"),
+        (ran(after={"ticks": {"busy": 1200, "stolen": 0, "all": 2000}}), "Other processes had up to 10%"),
+        (ran(after={"mhz": 2500.0}), "The clock of the cores was 17% lower"),
+        (ran(after={"throttled": 5}), "throttled by their temperature"),
+        (ran(before={"gpu": {**GPU, "other_processes": 2}}), "2 other processes were on the GPU"),
+        (ran(after={"gpu": {**GPU, "throttle_reasons": 0x4}}), "slowed down by its power cap or its temperature"),
+    ],
+)
+def test_what_others_did_is_told(state: dict[str, Any], says: str) -> None:
+    (warning,) = conditions.warnings([ran(), state], rows(), 2)
+    assert says in warning
+
+
+def test_a_process_on_one_of_two_cores_leaves_room_for_another() -> None:
+    state = ran(before={"load": 1.8, "cores": 2})
+    assert conditions.warnings([state], rows(), 1) == []
+    (warning,) = conditions.warnings([ran(before={"load": 2.8, "cores": 2})], rows(), 1)
+    assert "on 2 cores" in warning
+
+
+def test_processes_that_are_apart_are_told() -> None:
+    (warning,) = conditions.warnings([ran()], rows({}, {"spread": 0.2}), 2)
+    assert "In 1 of 2 rows the processes are more than 10% apart (most in crop_and_resize w forward" in warning
+
+
+def test_an_interruption_is_somebody_elses_turn_only_where_there_is_somebody() -> None:
+    often = rows({}, {"interruptions": 15.0})
+    assert conditions.warnings([ran()], often, 2) == []
+    loaded, warning = conditions.warnings([ran(before={"load": 2.5})], often, 2)
+    assert "The load was 2.5" in loaded
+    assert "In 1 of 2 rows a call in two was interrupted by other work (crop_and_resize w forward" in warning
+    assert conditions.warnings([ran(before={"load": 2.5})], rows(), 2) == [loaded]
+
+
+def test_the_state_of_this_machine_can_be_told() -> None:
+    state = conditions.state("cpu")
+    assert state["load"] >= 0
+    assert state["ticks"]["all"] >= state["ticks"]["busy"] > 0
+    assert "gpu" not in state
+
+
+@pytest.mark.parametrize("unknown", ["clocks_throttle_reasons", "clocks_event_reasons"])
+def test_a_gpus_state_is_nvidia_smis_old_and_new(monkeypatch: pytest.MonkeyPatch, unknown: str) -> None:
+    """One of the processes is this one, whatever its number is outside of a container."""
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        said = "1980, 2619, 41, [N/A], 0x0000000000000004\n" if "--query-gpu" in command[1] else "1\n4242\n77\n"
+        if unknown in command[1]:
+            raise subprocess.CalledProcessError(2, command)
+        return subprocess.CompletedProcess(command, 0, said, "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert conditions.state("cuda")["gpu"] == {
+        "sm_mhz": 1980.0, "memory_mhz": 2619.0, "temperature_c": 41.0, "throttle_reasons": 4, "other_processes": 2,
+    }  # fmt: skip
+
+
+def test_a_machine_without_nvidia_smi_says_nothing_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **options: object) -> None:
+        raise FileNotFoundError(command[0])
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert conditions.state("cuda")["gpu"] == {"other_processes": 0}

@@ -1,0 +1,158 @@
+"""A run of the CUDA benchmarks without a GPU, from the rows to the report: all but the kernels is what a GPU runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pandas", reason="reading results needs pandas")
+pytest.importorskip("jinja2", reason="a report needs jinja2")
+pytest.importorskip("matplotlib", reason="a report needs matplotlib")
+pytest.importorskip("torchvision", reason="it stands for its own CUDA kernels here")
+
+from harness.measuring import results
+from harness.measuring import run as measure
+from harness.measuring.columns import COLUMNS, rows
+from harness.measuring.workloads import SMOKE, WORKLOADS
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest-benchmark measures nothing in a process of xdist's, nor in what such a process begins."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(measure, "QUICK_RESULTS", tmp_path)
+    # Without roi_align's process: a pyramid's tensors need a GPU (test_the_rows_of_roi_align).
+    monkeypatch.setitem(measure.PROCESSES, "cuda", measure.PROCESSES["cuda"][:1])
+    monkeypatch.setenv("PYTEST_PLUGINS", "suites.meta.measuring.fake_cuda")
+
+    def run() -> Any:
+        (outcome,) = measure.run("cuda", True, 1, (), lambda allocator, event: None)
+        assert outcome.file is not None, outcome.tail
+        return outcome, results.read(tmp_path)
+
+    return run
+
+
+def test_a_run_from_its_rows_to_its_report(bench: Any, tmp_path: Path) -> None:
+    outcome, stored = bench()
+    assert outcome.code == 0, outcome.tail
+    assert outcome.file.parent.parent == tmp_path / "cuda-nvidia-fake-1"
+    assert stored.problems == ()
+    table = results.throughput(stored.blocks)
+    timed = table[table.median_s.notna()]
+    assert set(timed.backend) == {column.backend for column in COLUMNS["cuda"]}
+    assert set(timed.cache) == {"cold", "hot"}
+    # Every call has a kernel of 50 µs behind a launch of 10 µs: the first is what was timed, the second stands apart.
+    assert timed.median_s.tolist() == pytest.approx([50e-6] * len(timed))
+    assert (timed.exposed == 0).all()
+    assert (timed.peak_memory_bytes == 4000).all()
+    assert set(timed.clock) == {"CUDA events behind a spinning kernel"}
+    assert (timed.samples >= 10).all()
+
+    ours = timed[(timed.op == "crop_and_resize") & (timed.dtype == "float32") & (timed.layout == "contiguous")]
+    ours = ours[(ours.workload == "small") & (ours.cache == "cold")].set_index(["backend", "direction"])
+    for name, direction, compared in (
+        ("roi_align_cuda", "forward", True),
+        ("roi_align_cuda", "grad_image", False),  # atomics: the oracle alone can say
+        ("roi_align_cuda_deterministic", "grad_image", True),
+        ("roi_align_cuda", "grad_boxes", False),
+        ("grid_sample_cuda", "forward", False),
+    ):
+        row = ours.loc[(name, direction)]
+        assert (row.compared > 0, row.differing) == (compared, 0), (name, direction)
+        assert row.compared_with == ("this project's operator on the CPU" if compared else "")
+    assert ours.loc[("roi_align_cuda", "forward")].ratio_to_peer == pytest.approx(1)
+    # bfloat16 is not torchvision's, and has nobody to be a ratio to.
+    assert timed[(timed.dtype == "bfloat16")].ratio_to_peer.isna().all()
+    assert set(table[table.backend == "torchvision_cuda"].status) == {"OTHER_RULE", "REFUSED"}
+
+    from harness.report import summary, write
+
+    made = write(tmp_path)
+    text = made.markdown.read_text(encoding="utf-8")
+    assert "NVIDIA Fake 1, 4 multiprocessors" in text
+    assert "launch-bound" in text
+    assert made.html.read_text(encoding="utf-8").count("<svg") >= 6
+    assert summary(made)
+
+
+def test_when_the_time_is_up_the_rest_is_filed_without_a_time(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_CUDA_ROWS", "30")
+    outcome, stored = bench()
+    assert outcome.code == 0, outcome.tail
+    table = results.throughput(stored.blocks)
+    late = table[table.status == "NO_TIME"]
+    assert len(late)
+    assert late.median_s.isna().all()
+    assert "were used up" in late.message.iloc[0]
+    # What had its turn in the first block keeps its time, though the second did not come to it.
+    assert table[table.median_s.notna()].shape[0] == 30 - len(table[table.status == "REFUSED"])
+
+
+def test_every_row_of_a_full_run_comes_once_a_block_and_what_is_slow_to_make_ready_comes_last() -> None:
+    every = list(rows(COLUMNS["cuda"], ("cold", "hot"), WORKLOADS, (0, 1)))
+    assert len({str(row) for row in every}) == len(every)
+    late = [row.column.late for row in every]
+    assert late == sorted(late)
+    # A prepared call is handed from the cold cache to the hot one: they must follow each other.
+    assert all(
+        (a.column, a.workload, a.direction) == (b.column, b.workload, b.direction)
+        for a, b in zip(every[::2], every[1::2], strict=True)
+    )
+    assert [row.cache for row in every] == ["cold", "hot"] * (len(every) // 2)
+
+
+def test_the_cpus_rows_take_turns_and_go_backwards_in_the_second_block() -> None:
+    names = [
+        row.column.backend for row in rows(COLUMNS["cpu"], ("warm",), (SMOKE,), (0, 1)) if row.direction == "forward"
+    ]
+    assert names == [
+        "roi_align",
+        "roi_align",
+        "tensorflow",
+        "torchvision",
+        "torchvision",
+        "tensorflow",
+        "roi_align",
+        "roi_align",
+    ]
+
+
+def test_the_rows_of_roi_align(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> None:
+    """Both layouts and the peer, cold and hot, by the device's clock; pyramids need tensors on a GPU."""
+    environment = {
+        "BENCH_DEVICE": "cuda",
+        "BENCH_OPERATOR": "roi_align",
+        "PYTEST_PLUGINS": "suites.meta.measuring.fake_cuda",
+    }
+    file = tmp_path / "roi.json"
+    command = [sys.executable, "-m", "pytest", "suites/performance/bench_roi_align.py", "-k", "not multiscale", "-q"]
+    done = subprocess.run(
+        [*command, "--benchmark-only", f"--benchmark-json={file}"],
+        cwd=pytestconfig.rootpath,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    rows = json.loads(file.read_text(encoding="utf-8"))["benchmarks"]
+    # Settings, blocks and caches, of ours in two layouts and three directions and of the peer in two.
+    assert len(rows) == 2 * 2 * 2 * (2 * 3 + 2)
+    assert {row["extra_info"]["cache"] for row in rows} == {"cold", "hot"}
+    assert [row["stats"]["median"] for row in rows] == pytest.approx([50e-6] * len(rows))
+    assert re.search(r"small, adaptive, cold +grad_image +roi_align_cuda channels_last +0.05 ms +1.0x", done.stdout)
+    assert re.search(r"geometric mean, sampling_ratio 2, hot +forward +roi_align_cuda contiguous +1.0x", done.stdout)

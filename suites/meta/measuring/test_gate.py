@@ -1,0 +1,136 @@
+"""The gate before the clock: right results pass it, and each way of being wrong stops at it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.backends import load
+from harness.measuring import gate
+from harness.measuring.workloads import SMOKE
+from harness.operators import CROP_AND_RESIZE
+from harness.operators.arrays import DIRECTIONS, HALVES, Array, Direction
+from harness.operators.crop_and_resize.case import Inputs
+from harness.operators.implementation import Backend
+
+
+@pytest.fixture(scope="module")
+def inputs() -> Inputs:
+    return SMOKE.inputs()
+
+
+@pytest.fixture(scope="module")
+def backend() -> Backend:
+    return load("reference")
+
+
+@pytest.fixture(scope="module")
+def right(backend: Backend, inputs: Inputs) -> dict[Direction, Array]:
+    return {direction: backend.run(inputs, direction) for direction in DIRECTIONS}
+
+
+def nothing() -> None:
+    """No TensorFlow to compare with."""
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_right_result_passes_and_is_compared_in_full(
+    backend: Backend, inputs: Inputs, right: dict[Direction, Array], direction: Direction
+) -> None:
+    got = right[direction]
+    found = gate.check(backend, inputs, direction, got, lambda: got)
+    assert found.passed
+    assert found.status in ("EXACT", "WITHIN")
+    # The peer rounds the positions of its box gradient in another order: there is nothing to be equal to.
+    assert found.compared == (0 if direction == "grad_boxes" else got.size)
+    assert found.differing == 0
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_wrong_result_fails_by_the_oracle_alone(
+    backend: Backend, inputs: Inputs, right: dict[Direction, Array], direction: Direction
+) -> None:
+    found = gate.check(backend, inputs, direction, right[direction] + np.float32(1), nothing)
+    assert not found.passed
+    assert found.status == "OUT"
+    assert found.message
+
+
+@pytest.mark.parametrize("direction", ["forward", "grad_image"])
+def test_one_bit_anywhere_fails_by_the_peer(
+    backend: Backend, inputs: Inputs, right: dict[Direction, Array], direction: Direction
+) -> None:
+    got = right[direction].copy()
+    bits = got.reshape(-1).view(np.uint32)
+    bits[np.flatnonzero(got)[-1]] ^= 1
+    found = gate.check(backend, inputs, direction, got, lambda: right[direction])
+    assert (found.passed, found.status, found.differing) == (False, "DIFFERS", 1)
+
+
+@pytest.mark.parametrize("image_dtype", HALVES)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_half_images_pass_and_one_bit_anywhere_fails(
+    backend: Backend, inputs: Inputs, direction: Direction, image_dtype: str
+) -> None:
+    halves = replace(inputs, image=inputs.image.astype(image_dtype), upstream=inputs.upstream.astype(image_dtype))
+    got = backend.run(halves, direction)
+    assert gate.check(backend, halves, direction, got, lambda: got).passed
+    if direction in backend.sheet.tensorflow_bits:
+        other = got.copy()
+        other.reshape(-1).view(np.uint16)[np.flatnonzero(got)[-1]] ^= 1
+        found = gate.check(backend, halves, direction, got, lambda: other)
+        assert (found.status, found.compared, found.differing) == ("DIFFERS", got.size, 1)
+
+
+def test_a_wrong_shape_fails(backend: Backend, inputs: Inputs, right: dict[Direction, Array]) -> None:
+    turned = np.ascontiguousarray(right["grad_image"].transpose(0, 1, 3, 2))
+    assert gate.check(backend, inputs, "grad_image", turned, nothing).status == "SHAPE"
+
+
+def test_another_rule_is_marked_and_not_judged(backend: Backend, inputs: Inputs, right: dict[Direction, Array]) -> None:
+    found = gate.check(replace(backend, same_rule=False), inputs, "forward", right["forward"] + 1, nothing)
+    assert (found.passed, found.status) == (True, gate.OTHER_RULE)
+
+
+def test_an_earlier_verdict_holds_for_the_same_bits_only(
+    backend: Backend, inputs: Inputs, right: dict[Direction, Array]
+) -> None:
+    before = gate.check(backend, inputs, "forward", right["forward"], nothing)
+    marked = replace(before, message="from before")
+    assert gate.check(backend, inputs, "forward", right["forward"], nothing, marked) == marked
+    assert not gate.check(backend, inputs, "forward", right["forward"] + 1, nothing, marked).passed
+    failed = replace(marked, passed=False)
+    assert gate.check(backend, inputs, "forward", right["forward"], nothing, failed).message == ""
+
+
+def test_what_was_compared_with_what_is_said(backend: Backend, inputs: Inputs, right: dict[Direction, Array]) -> None:
+    got = right["forward"]
+    assert gate.check(backend, inputs, "forward", got, lambda: got).compared_with == "TensorFlow"
+    assert gate.check(backend, inputs, "forward", got, nothing).compared_with == ""
+    wrong = gate.check(backend, inputs, "forward", got, lambda: got + 1, None, "the CPU")
+    assert (wrong.status, wrong.compared_with) == ("DIFFERS", "the CPU")
+    assert "those of the CPU" in wrong.message
+
+
+def test_where_bits_are_not_promised_the_oracle_alone_decides(
+    backend: Backend, inputs: Inputs, right: dict[Direction, Array]
+) -> None:
+    """Atomics add up in no fixed order: other bits than the reference's are right if the oracle says so."""
+    atomics = replace(backend, sheet=replace(backend.sheet, tensorflow_bits=("forward",)))
+    got = right["grad_image"]
+    nearly = np.nextafter(got, np.float32(np.inf), where=got != 0, out=got.copy())
+    found = gate.check(atomics, inputs, "grad_image", nearly, lambda: got)
+    assert (found.passed, found.compared) == (True, 0)
+    assert gate.check(backend, inputs, "grad_image", nearly, lambda: got).status == "DIFFERS"
+
+
+def test_of_a_crop_with_more_terms_than_the_oracle_has_time_for_a_coordinate_of_each_axis_is_judged() -> None:
+    upstream = np.zeros((3, 64, 32, 32), np.float32)
+    boxes = np.zeros((3, 4), np.float32)
+    large = Inputs(np.zeros((1, 64, 4, 4), np.float32), boxes, np.zeros(3, np.int32), upstream, (32, 32))
+    places = CROP_AND_RESIZE.sample(large, "grad_boxes", boxes)
+    assert len(places) == 2
+    assert {column % 2 for _, column in places} == {0, 1}
+    assert len({row for row, _ in places}) == 1

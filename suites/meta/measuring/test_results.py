@@ -1,0 +1,240 @@
+"""The way from stored JSON to tables, on small made-up files whose every figure is known beforehand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pandas", reason="reading results needs pandas")
+
+import numpy as np
+
+from harness.measuring import results
+from suites.meta.report.made_results import BASE, external, line, measured, pooling, store
+
+
+def test_blocks_are_merged_over_their_raw_samples(tmp_path: Path) -> None:
+    # The median of the block medians would be 3.5; the median of all samples is 2.
+    store(tmp_path, "a.json", [measured([1.0, 1.0, 2.0], block=0), measured([6.0, 5.0], block=1)])
+    row = line(results.throughput(results.read(tmp_path).blocks))
+    assert row.median_s == 2.0
+    assert row.samples == 5
+    assert row.p05_s == pytest.approx(1.0)
+    assert row.p95_s == pytest.approx(5.8)
+    assert row.boxes_per_s == 50
+    assert row.gbps == 1.0
+    assert row.roof_fraction == pytest.approx(0.1)
+
+
+def test_a_rows_time_is_the_median_of_its_processes_medians(tmp_path: Path) -> None:
+    # The first process has most of the samples; each counts once all the same.
+    store(tmp_path, "a.json", [measured([1.0] * 9, interruptions=2), measured([7.0], block=1, interruptions=3)])
+    store(tmp_path, "a-2.json", [measured([4.0, 5.0, 5.0], process=1, block=1)])
+    store(tmp_path, "a-3.json", [measured([3.0], process=2, block=2, stopped="least")])
+    found = results.read(tmp_path)
+    assert results.process_medians(found.blocks) == [1.0, 5.0, 3.0]
+    row = line(results.throughput(found.blocks))
+    assert row.median_s == 3.0
+    assert row.processes == 3
+    assert row.samples == 14
+    assert row.spread == pytest.approx(4 / 3)
+    assert row.interruptions == 5
+    assert row.p95_s > 5
+
+
+def test_a_row_that_failed_in_one_process_has_no_time(tmp_path: Path) -> None:
+    store(tmp_path, "a.json", [measured([1.0])])
+    store(tmp_path, "a-2.json", [], [{**BASE, "process": 1, "block": 1, "status": "DIFFERS"}])
+    row = line(results.throughput(results.read(tmp_path).blocks))
+    assert row.status == "DIFFERS"
+    assert row.processes == 0
+    assert np.isnan(row.median_s)
+
+
+def test_the_conditions_of_all_processes_are_read(tmp_path: Path) -> None:
+    for process in (0, 1):
+        store(tmp_path, f"a-{process}.json", [measured([1.0], process=process)])
+        path = tmp_path / f"a-{process}.json"
+        stored = json.loads(path.read_text()) | {"conditions": {"process": process, "before": {}, "after": {}}}
+        path.write_text(json.dumps(stored))
+    machine = results.read(tmp_path).machines["cpu-test", "r1"]
+    assert [each["process"] for each in machine["conditions"]] == [0, 1]
+    assert machine["cpu"] == "a cpu"
+
+
+def test_files_of_the_third_schema_are_of_one_process(tmp_path: Path) -> None:
+    old = {name: value for name, value in BASE.items() if name != "process"} | {"schema": 3}
+    store(tmp_path, "a.json", [{"extra_info": old, "stats": {"data": [1.0, 3.0]}}])
+    row = line(results.throughput(results.read(tmp_path).blocks))
+    assert (row.median_s, row.processes) == (2.0, 1)
+    assert np.isnan(row.spread)
+
+
+def test_ratio_is_to_tensorflow_of_the_same_run_and_allocator(tmp_path: Path) -> None:
+    store(tmp_path, "a.json", [measured([2.0]), measured([3.0], backend="tensorflow", layout="channels_last")])
+    slow = [measured([2.0], run="r2"), measured([8.0], run="r2", backend="tensorflow", layout="channels_last")]
+    store(tmp_path, "b.json", slow)
+    store(tmp_path, "c.json", [measured([2.0], allocator="tuned")])
+    table = results.throughput(results.read(tmp_path).blocks)
+    assert line(table, run="r1", allocator="default", backend="roi_align").ratio_to_peer == 1.5
+    assert line(table, run="r2", backend="roi_align").ratio_to_peer == 4.0
+    assert np.isnan(line(table, allocator="tuned").ratio_to_peer)
+
+
+def test_roi_aligns_ratio_is_to_torchvision_of_the_same_setting(tmp_path: Path) -> None:
+    store(tmp_path, "a.json", [measured([2.0]), measured([9.0], backend="torchvision", op="roi_align")])
+    store(tmp_path, "a-roi_align.json", [pooling([2.0], "roi_align"), pooling([8.0], "torchvision")])
+    store(tmp_path, "b.json", [pooling([2.0], "roi_align", setting="sampling_ratio 2")])
+    table = results.throughput(results.read(tmp_path).blocks)
+    assert line(table, bench="roi_align", setting="adaptive", backend="roi_align").ratio_to_peer == 4.0
+    assert np.isnan(line(table, bench="roi_align", setting="sampling_ratio 2").ratio_to_peer)
+    # Beside crop_and_resize torchvision stands for scale only: nothing there is a ratio to it.
+    own = line(table, bench="crop_and_resize", backend="roi_align")
+    assert own.peer == "tensorflow"
+    assert np.isnan(own.ratio_to_peer)
+
+
+def test_files_of_the_second_schema_are_read_as_crop_and_resizes(tmp_path: Path) -> None:
+    old = {name: value for name, value in BASE.items() if name not in ("bench", "setting")} | {"schema": 2}
+    store(tmp_path, "a.json", [{"extra_info": old, "stats": {"data": [1.0]}}])
+    assert line(results.throughput(results.read(tmp_path).blocks), bench="crop_and_resize", setting="").median_s == 1.0
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", "{}", '{"benchmarks": [{"extra_info": {}}]}', json.dumps({"benchmarks": [], "machine_info": {}})],
+)
+def test_a_broken_file_is_named_and_the_others_are_read(tmp_path: Path, content: str) -> None:
+    store(tmp_path, "good.json", [measured([1.0])])
+    (tmp_path / "broken.json").write_text(content, encoding="utf-8")
+    found = results.read(tmp_path)
+    assert len(found.blocks) == 1
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith("broken.json was left out")
+
+
+def test_a_file_of_a_newer_schema_is_left_out_by_name(tmp_path: Path) -> None:
+    store(tmp_path, "newer.json", [measured([1.0], schema=results.SCHEMA + 1)])
+    found = results.read(tmp_path)
+    assert found.blocks.empty
+    assert "newer.json" in found.problems[0]
+    assert "update this checkout" in found.problems[0]
+
+
+def test_a_row_that_failed_has_a_status_and_no_time(tmp_path: Path) -> None:
+    failed = {**BASE, "status": "OUT", "message": "crops[0, 0, 0, 0] is 2.0", "backend": "tensorflow"}
+    store(tmp_path, "a.json", [measured([1.0])], [failed, {**failed, "block": 1}])
+    table = results.throughput(results.read(tmp_path).blocks)
+    row = line(table, backend="tensorflow")
+    assert row.status == "OUT"
+    assert row.samples == 0
+    assert np.isnan([row.median_s, row.p05_s, row.p95_s, row.boxes_per_s, row.gbps, row.roof_fraction]).all()
+    assert np.isnan(line(table, backend="roi_align").ratio_to_peer)
+
+
+def test_a_row_that_failed_in_one_block_has_no_time_from_another(tmp_path: Path) -> None:
+    store(tmp_path, "a.json", [measured([1.0])], [{**BASE, "block": 1, "status": "ERROR"}])
+    row = line(results.throughput(results.read(tmp_path).blocks))
+    assert row.status == "ERROR"
+    assert np.isnan(row.median_s)
+
+
+def test_the_newest_full_run_is_shown_and_a_quick_one_only_without_it(tmp_path: Path) -> None:
+    store(tmp_path, "a.json", [measured([1.0], run="r1"), measured([1.0], run="r3", kind="quick")])
+    store(tmp_path, "b.json", [measured([1.0], run="r2"), measured([1.0], run="r1", kind="quick", device="cpu-other")])
+    store(tmp_path, "c.json", [measured([1.0], run="r4", kind="part")])
+    store(tmp_path, "d.json", [measured([1.0], run=run, kind="part", device="cpu-some") for run in ("r5", "r6")])
+    shown = results.newest(results.throughput(results.read(tmp_path).blocks))
+    assert set(zip(shown.device, shown.run, shown.kind, strict=True)) == {
+        ("cpu-test", "r2", "full"),
+        ("cpu-other", "r1", "quick"),
+        ("cpu-some", "r6", "part"),
+    }
+
+
+@pytest.fixture
+def reported(tmp_path: Path) -> Path:
+    """A folder with a report made of one device, both allocators, one failed row, a series and a broken file."""
+    for package in ("jinja2", "matplotlib"):
+        pytest.importorskip(package, reason=f"a report needs {package}")
+    from harness.report import write
+
+    tensorflow = {"backend": "tensorflow", "layout": "channels_last"}
+    for allocator in ("default", "tuned"):
+        rows = [measured([2.0], allocator=allocator), measured([3.0], allocator=allocator, **tensorflow)]
+        if allocator == "default":
+            rows += [measured([float(size)], workload=f"b{size}", series="boxes", size=size) for size in (10, 100)]
+        failed = {**BASE, "workload": "<v>", "allocator": allocator, "status": "DIFFERS", "message": "3 outputs differ"}
+        store(tmp_path, f"cpu-test/{allocator}.json", rows, [failed])
+    pools = [pooling([1.0], "roi_align"), pooling([8.0], "torchvision"), pooling([16.0], "onnxruntime")]
+    pools += [pooling([5.0], "roi_align", direction="grad_boxes")]
+    detector = {"bench": "detectors", "setting": "whole", "workload": "m", "op": "detector", "direction": "inference"}
+    pools += [measured([6.0], **detector), measured([4.0, 9.0, 50.0], **detector, backend="torchvision")]
+    store(tmp_path, "cpu-test/default-roi_align.json", pools)
+    (tmp_path / "cpu-test" / "broken.json").write_text("{", encoding="utf-8")
+    write(tmp_path)
+    return tmp_path
+
+
+def test_the_report_says_what_was_measured_what_failed_and_what_was_left_out(reported: Path) -> None:
+    for name in ("README.md", "report.html"):
+        text = (reported / name).read_text(encoding="utf-8")
+        assert "2,000 ms (1.50x)" in text
+        assert "DIFFERS" in text
+        assert "3 outputs differ" in text
+        assert "broken.json was left out" in text
+    assert "<v>" not in (reported / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_report_has_roi_align_beside_torchvision_and_detectors_before_and_after(reported: Path) -> None:
+    for name in ("README.md", "report.html"):
+        text = (reported / name).read_text(encoding="utf-8")
+        assert "roi_align, adaptive. Forward" in text
+        assert "1,000 ms (8.00x)" in text
+        assert "16,000 ms (0.50x)" in text
+        assert "roi_align, adaptive. Gradient of the boxes: median time" in text
+        assert "9,000 (4,500 to 45,900; 3)" in text
+        assert "1.50x" in text
+        assert "torchvision (another rule)" not in text
+
+
+def test_the_csv_has_every_column_and_row(reported: Path) -> None:
+    import pandas as pd
+
+    table = pd.read_csv(reported / "throughput.csv")
+    assert list(table.columns) == results.COLUMNS
+    assert len(table) == 14
+    assert table[table.status == "DIFFERS"].median_s.isna().all()
+
+
+def test_the_page_asks_for_no_other_document(reported: Path) -> None:
+    page = (reported / "report.html").read_text(encoding="utf-8")
+    assert external(page) == []
+    assert external('<img src="https://example.org/a.png">')
+    assert external("@import url(//example.org/a.css)")
+
+
+def test_every_table_has_a_caption_and_headers_and_every_picture_words(reported: Path) -> None:
+    page = (reported / "report.html").read_text(encoding="utf-8")
+    assert page.count("<table>") == page.count("<caption>") == page.count("<thead>") >= 4
+    assert page.count("<svg") == page.count('role="img" aria-label="') >= 3
+    assert page.count('aria-label=""') == 0
+
+
+def test_the_same_json_gives_the_same_bytes(reported: Path) -> None:
+    from harness.report import write
+
+    names = ("throughput.csv", "README.md", "report.html")
+    before = [(reported / name).read_bytes() for name in names]
+    write(reported)
+    assert [(reported / name).read_bytes() for name in names] == before
+
+
+def test_no_results_is_a_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("jinja2", reason="a report needs jinja2")
+    from harness.report import write
+
+    with pytest.raises(FileNotFoundError, match="There are no results under"):
+        write(tmp_path)

@@ -1,0 +1,129 @@
+"""Two results that agree as promised pass, and each way of not doing so is named."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from harness.backends import load
+from harness.judging.trial import assert_no_side_effect
+from harness.operators.arrays import DIRECTIONS, Array, Direction, differing
+from harness.operators.crop_and_resize.agreement import beyond_two_bounds, unlike_tensorflow
+from harness.operators.crop_and_resize.case import Case, Inputs
+from harness.operators.implementation import Backend
+from harness.operators.roi_align import agreement as roi_agreement
+from harness.operators.roi_align.agreement import LEAST_ROUNDINGS
+from harness.operators.roi_align.call import accumulated_in
+from harness.operators.roi_align.case import RoiCase
+from harness.operators.roi_align.oracle import expected
+from harness.operators.roi_align.strategy import roi_cases
+from harness.operators.rounding import UNIT
+
+REFERENCE = load("reference")
+CASE = Case(
+    shape=(1, 2, 6, 7),
+    boxes=((0.11, 0.23, 0.83, 0.91),) * 3,
+    box_indices=(0, 0, 0),
+    crop_size=(4, 3),
+)
+
+
+def test_bits_differ_in_the_sign_of_zero_and_not_in_what_a_nan_carries() -> None:
+    one, other = np.float32([0.0, np.nan, 1, 2]), np.float32([-0.0, np.nan, 1, 2])
+    other.view(np.int32)[1] ^= 1
+    assert differing(one, other).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_two_results_may_be_two_bounds_apart_and_no_further(direction: Direction, pinned: bool) -> None:
+    inputs, got = CASE.inputs(), REFERENCE.run(CASE.inputs(), direction)
+    place = np.unravel_index(np.argmax(np.abs(got)), got.shape)
+    near, far, nothing = got.copy(), got.copy(), got.copy()
+    near[place] = np.nextafter(near[place], np.float32(0))
+    far[place] *= np.float32(1.01)
+    nothing[place] = np.nan
+    assert beyond_two_bounds(inputs, direction, near, got, pinned=pinned) is None
+    for wrong in (far, nothing):
+        said = beyond_two_bounds(inputs, direction, wrong, got, pinned=pinned)
+        assert said is not None
+        assert f"at {tuple(map(int, place))} is more than two bounds" in said
+
+
+def test_what_another_order_may_change_is_left_out_only_for_another_order() -> None:
+    """The last sample of [0, 1] from 8 to 14 pixels is one ulp past the border, or on it."""
+    case = Case(shape=(1, 1, 8, 1), boxes=((0.0, 0.0, 1.0, 0.0),), box_indices=(0,), crop_size=(14, 1))
+    got = REFERENCE.run(case.inputs(), "forward")
+    other = got.copy()
+    other[0, 0, 13, 0] = case.inputs().image[0, 0, 7, 0]
+    assert beyond_two_bounds(case.inputs(), "forward", other, got, pinned=False) is None
+    assert beyond_two_bounds(case.inputs(), "forward", other, got, pinned=True) is not None
+
+
+def test_unlike_tensorflow_by_a_bit_or_by_bounds_as_the_backend_promises() -> None:
+    inputs, got = CASE.inputs(), REFERENCE.run(CASE.inputs(), "grad_image")
+    near = got.copy()
+    near[got != 0] = np.nextafter(near[got != 0], np.float32(0))
+    promising, summing = REFERENCE, _unordered(REFERENCE, tensorflow_bits=())
+    said = unlike_tensorflow(promising.sheet, inputs, "grad_image", near, got)
+    assert said is not None
+    assert said.startswith(f"{np.count_nonzero(got)} values differ from TensorFlow's; at (0, 0, ")
+    assert unlike_tensorflow(summing.sheet, inputs, "grad_image", near, got) is None
+    assert unlike_tensorflow(summing.sheet, inputs, "grad_image", near * np.float32(1.01), got) is not None
+    said = unlike_tensorflow(promising.sheet, inputs, "grad_image", got.astype(np.float64), got)
+    assert said == "It is float64 of shape (1, 2, 6, 7), TensorFlow's float32 of shape (1, 2, 6, 7)."
+
+
+def test_an_infinity_that_both_have_is_no_distance() -> None:
+    case = RoiCase((1, 1, 1, 2), ((0, -0.25, -0.25, 0.0, 0.0), (0, 0.0, 0.0, 0.5, 0.5)), (1, 1))
+    got = np.float32([[0, np.inf, 0, -np.inf, 0], [0, 1, 0, 0, 0]])
+    assert roi_agreement.beyond_two_bounds(case.inputs(), "grad_boxes", got, got) is None
+    far = np.float32([[0, np.inf, 0, -np.inf, 0], [0, 2, 0, 0, 0]])
+    said = roi_agreement.beyond_two_bounds(case.inputs(), "grad_boxes", far, got)
+    assert said is not None
+    assert "at (1, 1) is more than two bounds" in said
+
+
+def _unordered(backend: Backend, **claims: object) -> Backend:
+    """The backend, which says that its image gradient has no fixed order."""
+    return replace(backend, sheet=replace(backend.sheet, unordered=("grad_image",), **claims))  # type: ignore[arg-type]
+
+
+def _noisy(error: float) -> Backend:
+    """The reference, each of whose calls is off by another multiple of `error`."""
+    calls = itertools.count()
+
+    def prepare(inputs: Inputs, direction: Direction) -> object:
+        def call() -> Array:
+            factor: Array = np.float32(1 + error * next(calls))
+            return REFERENCE.run(inputs, direction) * factor
+
+        return call
+
+    return replace(REFERENCE, prepare=prepare)  # type: ignore[arg-type]
+
+
+def test_sums_in_no_fixed_order_may_change_their_bits_and_nothing_more() -> None:
+    assert_no_side_effect(backend=_unordered(_noisy(2.0**-24)), case=CASE, direction="grad_image")
+    with pytest.raises(AssertionError, match="other bits the second time"):
+        assert_no_side_effect(backend=_noisy(2.0**-23), case=CASE, direction="grad_image")
+    with pytest.raises(AssertionError, match="The second time the same call is wrong: OUT"):
+        assert_no_side_effect(backend=_unordered(_noisy(0.01)), case=CASE, direction="grad_image")
+
+
+@settings(max_examples=60)
+@given(case=roi_cases(modes=["avg"], values=["normal", "wide", "dyadic"], empty=False))
+def test_what_needs_no_oracle_is_nearer_than_its_bounds(case: RoiCase) -> None:
+    """roi_agreement.py takes two results for equal that are eight roundings apart: each bound has room for as many."""
+    inputs = case.inputs()
+    directions: tuple[Direction, ...] = ("forward", "grad_image")
+    for direction in directions:
+        for place, want in expected(inputs, direction, pinned=True):
+            if math.isfinite(want.value):
+                least = LEAST_ROUNDINGS / 2 * UNIT[accumulated_in(inputs)] * abs(float(want.value))
+                assert want.bound >= least or want.value == 0, (direction, place)

@@ -1,0 +1,262 @@
+"""Every verdict is shown to arise, and a failure to say what its reader needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.backends import load
+from harness.faults.reference.crop_and_resize import FAULTS
+from harness.judging.trial import assert_no_side_effect, assert_passes, run
+from harness.operators.arrays import DIRECTIONS, HALVES, Array, Direction
+from harness.operators.crop_and_resize.case import Case, Inputs
+from harness.operators.crop_and_resize.judge import judge
+from harness.operators.implementation import Backend
+from harness.operators.sheet import Sheet
+from harness.operators.verdict import Status
+
+CASE = Case(
+    shape=(2, 2, 5, 4),
+    boxes=((0.1, 0.2, 0.8, 0.9), (-0.2, 0.1, 0.6, 1.3)),
+    box_indices=(1, 0),
+    crop_size=(3, 2),
+    extrapolation_value=0.5,
+)
+REFERENCE = load("reference")
+
+
+def reference(case: Case, direction: Direction) -> Array:
+    got = run(REFERENCE, case.inputs(), direction)
+    assert isinstance(got, np.ndarray)
+    return got
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_reference_is_within(direction: Direction) -> None:
+    verdict = judge(CASE.inputs(), direction, reference(CASE, direction), pinned=True)
+    assert verdict.status is Status.WITHIN
+    assert 0 < verdict.fraction < 1
+    assert 0 < verdict.exact < verdict.compared == reference(CASE, direction).size
+
+
+def test_copies_are_exact() -> None:
+    """Nearest rounds nothing."""
+    case = dataclasses.replace(CASE, method="nearest")
+    assert judge(case.inputs(), "forward", reference(case, "forward"), pinned=True).status is Status.EXACT
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_one_wrong_value_is_out(direction: Direction) -> None:
+    got = reference(CASE, direction)
+    place = tuple(size - 1 for size in got.shape)
+    got[place] += np.float32(1e-3)
+    verdict = judge(CASE.inputs(), direction, got, pinned=True)
+    assert verdict.status is Status.OUT
+    assert verdict.place == place
+    assert verdict.got == got[place]
+    assert verdict.fraction > 1
+    assert not verdict.passed
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_non_finite_is_out(direction: Direction, value: float) -> None:
+    got = reference(CASE, direction)
+    got.flat[0] = value
+    assert judge(CASE.inputs(), direction, got, pinned=True).status is Status.OUT
+    assert judge(CASE.inputs(), direction, got, pinned=False).status is Status.OUT
+
+
+def test_nan_is_not_inf() -> None:
+    """In the forward of order A the formula says which of the two it is."""
+    inputs = Case(shape=(1, 1, 2, 2), boxes=((0.5, 0.5, 0.5, 0.5),), box_indices=(0,), crop_size=(1, 1)).inputs()
+    inputs.image[0, 0, 1, 1] = np.inf
+    for value, status in ((np.inf, Status.EXACT), (-np.inf, Status.OUT), (np.nan, Status.OUT)):
+        assert judge(inputs, "forward", np.full((1, 1, 1, 1), value, np.float32), pinned=True).status is status
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_bound_is_a_few_roundings(direction: Direction) -> None:
+    """An error of 64 unit roundoffs of a value does not pass where nothing cancels."""
+    case = dataclasses.replace(CASE, values="ramp", shape=(1, 1, 5, 4), box_indices=(0, 0))
+    got = reference(case, direction)
+    place = np.unravel_index(np.argmax(np.abs(got)), got.shape)
+    got[place] *= np.float32(1 + 64 * 2.0**-24) if direction != "grad_boxes" else np.float32(1 + 1024 * 2.0**-24)
+    assert judge(case.inputs(), direction, got, pinned=True).status is Status.OUT
+
+
+@pytest.mark.parametrize("image_dtype", HALVES)
+@pytest.mark.parametrize("direction", ["forward", "grad_image"])
+def test_the_neighbour_of_a_half_is_out(direction: Direction, image_dtype: str) -> None:
+    """Of a half one value is right, and not all within a half's unit roundoff of it."""
+    case = dataclasses.replace(CASE, image_dtype=image_dtype)
+    right = reference(case, direction)
+    assert judge(case.inputs(), direction, right, pinned=True).passed
+    passed = []
+    for place in zip(*np.nonzero(right), strict=True):
+        for step in (-1, 1):
+            got = right.copy()
+            got.view(np.int16)[place] += step
+            verdict = judge(case.inputs(), direction, got, pinned=True)
+            assert verdict.passed or verdict.place == place
+            assert verdict.passed or "is rounded; it must be" in verdict.reason
+            passed.append(verdict.passed)
+    # A few sums lie between two halves, as near as float32 can tell.
+    assert sum(passed) <= len(passed) / 20
+
+
+def test_between_two_halves_both_are_within() -> None:
+    """1 and the half after it, and a sample midway: exactly a tie, but a float32 result may lie on either side."""
+    inputs = Case(
+        shape=(1, 1, 1, 2), boxes=((0.0, 0.5, 0.0, 0.5),), box_indices=(0,), crop_size=(1, 1), image_dtype="float16"
+    ).inputs()
+    inputs.image[...] = 1, 1 + 2.0**-10
+    for value, status in (
+        (1.0, Status.EXACT),
+        (1 + 2.0**-10, Status.WITHIN),
+        (1 - 2.0**-11, Status.OUT),
+        (1 + 2.0**-9, Status.OUT),
+    ):
+        got = np.full((1, 1, 1, 1), value, np.float16)
+        assert judge(inputs, "forward", got, pinned=True).status is status, value
+
+
+@pytest.mark.parametrize(
+    ("upstream", "right"),
+    [
+        ((60000.0, 5516.0), {65504.0}),
+        ((65504.0, 16.0), {65504.0, math.inf}),  # midway between the largest half and the one that is none
+        ((65504.0, 17.0), {math.inf}),
+        ((-65504.0, -65504.0), {-math.inf}),
+    ],
+)
+def test_a_half_overflows_where_it_is_rounded(upstream: tuple[float, float], right: set[float]) -> None:
+    """Neither too early, nor too late, nor to whatever is not finite."""
+    inputs = Case(
+        shape=(1, 1, 1, 1), boxes=((0.0,) * 4,) * 2, box_indices=(0, 0), crop_size=(1, 1), image_dtype="float16"
+    ).inputs()
+    inputs.upstream[:, 0, 0, 0] = upstream
+    for value in (65504.0, math.inf, -65504.0, -math.inf, math.nan):
+        got = np.full((1, 1, 1, 1), value, np.float16)
+        assert judge(inputs, "grad_image", got, pinned=True).passed == (value in right), value
+
+
+@pytest.mark.parametrize("image_dtype", HALVES)
+def test_the_box_gradient_of_a_half_image_is_not_rounded_to_half(image_dtype: str) -> None:
+    case = dataclasses.replace(CASE, image_dtype=image_dtype)
+    got = reference(case, "grad_boxes")
+    assert judge(case.inputs(), "grad_boxes", got, pinned=True).passed
+    rounded = got.astype(image_dtype)
+    assert judge(case.inputs(), "grad_boxes", rounded, pinned=True).status is Status.DTYPE
+    assert judge(case.inputs(), "grad_boxes", rounded.astype(np.float32), pinned=True).status is Status.OUT
+
+
+@pytest.mark.parametrize(("image_dtype", "right"), [("float16", math.inf), ("bfloat16", 999424.0)])
+def test_the_extrapolation_value_is_rounded_to_half(image_dtype: str, right: float) -> None:
+    case = dataclasses.replace(
+        CASE, boxes=((2.0,) * 4,), box_indices=(0,), extrapolation_value=1e6, image_dtype=image_dtype
+    )
+    with np.errstate(over="ignore"):
+        got = np.full((1, 2, 3, 2), 1e6).astype(image_dtype)
+    assert float(got[0, 0, 0, 0]) == right
+    assert judge(case.inputs(), "forward", got, pinned=True).status is Status.EXACT
+
+
+def test_shape() -> None:
+    got = reference(CASE, "forward").transpose(0, 1, 3, 2)
+    verdict = judge(CASE.inputs(), "forward", got, pinned=True)
+    assert verdict.status is Status.SHAPE
+    assert "(2, 2, 3, 2)" in verdict.reason
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_dtype(direction: Direction) -> None:
+    verdict = judge(CASE.inputs(), direction, reference(CASE, direction).astype(np.float64), pinned=True)
+    assert verdict.status is Status.DTYPE
+    assert "float32" in verdict.reason
+
+
+def test_error() -> None:
+    verdict = judge(CASE.inputs(), "forward", ValueError("no"), pinned=True)
+    assert verdict.status is Status.ERROR
+    assert verdict.reason == "It raised ValueError: no"
+
+
+def test_ambiguous_excuses_others_and_never_order_a() -> None:
+    """The last sample of [0, 1] from 8 to 14 pixels: one ulp past the border in order A, on it in another order."""
+    case = Case(
+        shape=(1, 1, 8, 1), boxes=((0.0, 0.0, 1.0, 0.0),), box_indices=(0,), crop_size=(14, 1), extrapolation_value=9.0
+    )
+    got = reference(case, "forward")
+    assert got[0, 0, 13, 0] == 9
+    got[0, 0, 13, 0] = case.inputs().image[0, 0, 7, 0]
+    assert judge(case.inputs(), "forward", got, pinned=True).status is Status.OUT
+    assert judge(case.inputs(), "forward", got, pinned=False).status is Status.AMBIGUOUS
+    got[0, 0, 13, 0] = (got[0, 0, 13, 0] + 9) / 2
+    assert judge(case.inputs(), "forward", got, pinned=False).status is Status.OUT, "neither branch"
+
+
+def test_ambiguous_gradients() -> None:
+    """The same sample, whose gradient may be there or not."""
+    case = Case(shape=(1, 1, 8, 1), boxes=((0.0, 0.0, 1.0, 0.0),), box_indices=(0,), crop_size=(14, 1))
+    got, upstream = reference(case, "grad_image"), case.inputs().upstream
+    got[0, 0, 7, 0] += upstream[0, 0, 13, 0]
+    assert judge(case.inputs(), "grad_image", got, pinned=True).status is Status.OUT
+    assert judge(case.inputs(), "grad_image", got, pinned=False).status is Status.AMBIGUOUS
+    got[0, 0, 7, 0] += upstream[0, 0, 13, 0]
+    assert judge(case.inputs(), "grad_image", got, pinned=False).status is Status.OUT, "twice is neither"
+
+
+def test_some_places_only() -> None:
+    got = reference(CASE, "forward")
+    got[1, 1, 2, 1] += 1
+    assert judge(CASE.inputs(), "forward", got, pinned=True, places=[(0, 0, 0, 0), (0, 1, 2, 1)]).passed
+    assert not judge(CASE.inputs(), "forward", got, pinned=True, places=[(1, 1, 2, 1)]).passed
+
+
+def test_empty_is_exact() -> None:
+    case = dataclasses.replace(CASE, boxes=(), box_indices=())
+    for direction in DIRECTIONS:
+        verdict = judge(case.inputs(), direction, reference(case, direction), pinned=True)
+        assert verdict.status is Status.EXACT
+
+
+def test_a_failure_can_be_read_and_had_again() -> None:
+    fault = next(fault for fault in FAULTS if fault.name == "ignored_extrapolation")
+    with pytest.raises(AssertionError) as failure:
+        assert_passes(backend=fault.backend, case=CASE, direction="forward")
+    message = str(failure.value)
+    assert "crops[1, 0, 0, 0] is 0.0; it must be exactly 0.5" in message
+    line = message.splitlines()[-1]
+    assert line.strip().startswith("reproduce  python -m harness judge --backend fault:ignored_extrapolation")
+    assert Case.parse(line.split('"')[1]) == CASE
+
+
+def backend_of(call: Callable[[Inputs], Any]) -> Backend:
+    sheet = Sheet(operator="crop_and_resize", index_dtypes=("int32",))
+    return Backend("made", "made for this test", sheet, lambda i, d: lambda: call(i), np.asarray)
+
+
+def test_inputs_that_are_written_to_are_seen() -> None:
+    def call(inputs: Inputs) -> Array:
+        inputs.upstream[...] *= 2
+        return np.zeros((2, 2, 3, 2), dtype=np.float32)
+
+    with pytest.raises(AssertionError, match="writes to upstream"):
+        assert_no_side_effect(backend=backend_of(call), case=CASE, direction="forward")
+
+
+def test_memory_that_is_left_over_is_seen() -> None:
+    left = [0.0]
+
+    def call(inputs: Inputs) -> Array:
+        before, left[0] = left[0], float(inputs.image.flat[0])
+        return np.full((2, 2, 3, 2), before, dtype=np.float32)
+
+    with pytest.raises(AssertionError, match="other bits the second time"):
+        assert_no_side_effect(backend=backend_of(call), case=CASE, direction="forward")

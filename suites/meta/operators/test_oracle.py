@@ -1,0 +1,140 @@
+"""The oracle against a formulation that shares nothing with it, and its bounds against the rule itself.
+
+A bound can fail two ways: too small, and honest code is called wrong; too large, and wrong code passes. The first is
+shown here on random cases, the second in test_mutants.py.
+"""
+
+from __future__ import annotations
+
+import math
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.backends import load
+from harness.judging.trial import assert_passes
+from harness.operators.arrays import DIRECTIONS, HALVES, VALUES, Direction
+from harness.operators.crop_and_resize import matrix
+from harness.operators.crop_and_resize.case import BOX_RULES, Case
+from harness.operators.crop_and_resize.oracle import expected
+from harness.operators.crop_and_resize.positions import Axis, half_away, pinned_position, sample
+from harness.operators.crop_and_resize.strategy import cases
+from harness.operators.rounding import rounder, single
+from harness.operators.verdict import Status
+from harness.repository import MissingLibrary
+
+FINITE = tuple(values for values in VALUES if values not in ("nan_pixel", "inf_pixel"))
+
+
+@pytest.mark.parametrize("image_dtypes", [("float32",), HALVES], ids=["float32", "halves"])
+@given(data=st.data())
+def test_oracle_is_the_matrix(image_dtypes: tuple[str, ...], data: st.DataObject) -> None:
+    """Both in double: what is a millionth of a float32 bound apart is the same."""
+    inputs = data.draw(cases(box_rules=BOX_RULES, image_dtypes=image_dtypes, values=FINITE)).inputs()
+    to = rounder(inputs.image.dtype.name)
+    for direction, formulation in (("forward", matrix.forward), ("grad_image", matrix.grad_image)):
+        got = formulation(inputs)
+        for place, want in expected(inputs, direction):
+            value = float(want.value)
+            assert not want.ambiguous, (direction, place, want)
+            if want.bound == 0:
+                assert to(single(got[place])) == value, (direction, place, got[place], want)
+            else:
+                assert abs(got[place] - value) <= 1e-6 * want.bound, (direction, place, got[place], want)
+
+
+@pytest.mark.parametrize(
+    "image_dtypes", [("float32", "float64", "int32", "uint8"), HALVES], ids=["not halves", "halves"]
+)
+@given(data=st.data())
+def test_reference_is_within_every_bound(image_dtypes: tuple[str, ...], data: st.DataObject) -> None:
+    reference, case = load("reference"), data.draw(cases(box_rules=BOX_RULES, image_dtypes=image_dtypes))
+    for direction in DIRECTIONS:
+        if reference.refuses(case.inputs(), direction) is None:
+            verdict = assert_passes(backend=reference, case=case, direction=direction)
+            assert verdict.status in (Status.EXACT, Status.WITHIN)
+            hypothesis.target(verdict.fraction, label=f"part of the bound used, {direction}")
+
+
+@given(cases(finite_boxes=True, empty=False))
+def test_another_rounding_order_is_within_its_bounds(case: Case) -> None:
+    try:
+        backend = load("grid_sample")
+    except MissingLibrary as missing:
+        pytest.skip(str(missing))
+    for direction in DIRECTIONS:
+        if backend.refuses(case.inputs(), direction) is None:
+            assert_passes(backend=backend, case=case, direction=direction)
+
+
+@given(cases(image_dtypes=("float32",), boxes_dtypes=("float32",), finite_boxes=True, empty=False))
+def test_order_a_does_not_need_the_benefit_of_the_doubt(case: Case) -> None:
+    """What is expected of order A is also accepted from others: the doubt only ever adds."""
+    inputs = case.inputs()
+    for direction in DIRECTIONS:
+        for (place, strict), (_, lenient) in zip(
+            expected(inputs, direction), expected(inputs, direction, pinned=False), strict=True
+        ):
+            if math.isfinite(strict.value):
+                assert lenient.bound >= strict.bound or lenient.ambiguous, (direction, place, strict, lenient)
+                assert strict.value == lenient.value, (direction, place, strict, lenient)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_places_are_had_one_by_one(direction: Direction) -> None:
+    inputs = Case(
+        shape=(2, 3, 5, 4), boxes=((0.1, 0.2, 0.9, 1.1),) * 3, box_indices=(1, 0, 1), crop_size=(3, 2)
+    ).inputs()
+    everything = dict(expected(inputs, direction))
+    some = list(everything)[::-5]
+    assert list(expected(inputs, direction, places=some)) == [(place, everything[place]) for place in some]
+
+
+def test_single_is_float32() -> None:
+    """The emulated operations against the processor's."""
+    random = np.random.default_rng(0)
+    bits = random.integers(0, 2**32, (4000, 2), dtype=np.uint32).view(np.float32)
+    with np.errstate(all="ignore"):
+        for a, b in bits[np.isfinite(bits).all(axis=1)]:
+            x, y = float(a), float(b)
+            for got, want in ((x + y, a + b), (x - y, a - b), (x * y, a * b), (x / y if y else math.nan, a / b)):
+                assert single(got) == want or math.isnan(want), (x, y)
+
+
+def test_half_away_is_roundf() -> None:
+    below_half = math.nextafter(0.5, 0)
+    assert [half_away(p) for p in (0.0, below_half, 0.5, 1.5, 2.5, 2.49)] == [0, 0, 1, 2, 3, 2]
+
+
+def test_whole_image_box_can_lose_its_last_row() -> None:
+    """8 to 14: the last sample of [0, 1] is one ulp past 7. TensorFlow's behaviour, and so the rule's."""
+    axis = Axis("normalized", 0.0, 1.0, 14, 8)
+    assert pinned_position(axis, 13, "float32") == float(np.nextafter(np.float32(7), np.float32(8)))
+    assert sample(axis, 13, "float32").position is None
+    lenient = sample(axis, 13, "float32", unit=2.0**-24)
+    assert lenient.outside
+    assert lenient.reach
+
+
+@pytest.mark.parametrize("last", [math.nan, math.inf, 1e40, -1e40])
+def test_no_position_is_an_error(last: float) -> None:
+    for rule in BOX_RULES:
+        for length in (1, 2, 9):
+            for count in (1, 2, 5):
+                axis = Axis(rule, 0.0, single(last), count, length)
+                assert all(sample(axis, i, "float32").position in (None, 0.0) for i in range(count))
+
+
+def test_unread_neighbour_does_not_leak() -> None:
+    """floor == ceil on a pixel; half a pixel further the NaN is read and must be seen."""
+    case = Case(
+        shape=(1, 1, 3, 3), boxes=((0.0, 0.0, 1.0, 1.0),), box_indices=(0,), crop_size=(3, 3), values="nan_pixel"
+    )
+    assert sum(math.isnan(want.value) for _, want in expected(case.inputs(), "forward")) == 1
+    between = Case(
+        shape=case.shape, boxes=((0.25, 0.25, 0.75, 0.75),), box_indices=(0,), crop_size=(2, 2), values="nan_pixel"
+    )
+    assert sum(math.isnan(want.value) for _, want in expected(between.inputs(), "forward")) >= 1

@@ -1,0 +1,178 @@
+"""Several devices on made-up files: side by side, ratios to one of them, means with intervals, and equal bits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pandas", reason="reading results needs pandas")
+pytest.importorskip("jinja2", reason="a report needs jinja2")
+pytest.importorskip("matplotlib", reason="a report needs matplotlib")
+
+import numpy as np
+from typer.testing import CliRunner
+
+from harness.measuring import results
+from harness.report import across, write
+from harness.verbs import measuring
+from suites.meta.report.made_results import LAUNCH, PEER, cells, cuda, cuda_rows, measured, pooling, store, table_of
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_devices_agree_if_all_digests_of_a_workload_are_one(tmp_path: Path) -> None:
+    cpu = [measured([1.0], digest="a"), measured([1.0], workload="v", digest="b")]
+    cpu.append(measured([1.0], workload="u", digest="e", inputs_digest="1"))
+    store(tmp_path, "cpu.json", cpu)
+    rows = [
+        cuda(1e-3, digest="a"),
+        cuda(1e-3, digest="a", layout="channels_last"),
+        cuda(1e-3, workload="v", digest="c"),
+        cuda(1e-3, workload="only here", digest="d"),
+        cuda(1e-3, workload="u", digest="f", inputs_digest="2"),
+        cuda(1e-3, digest="e", **{**PEER, "backend": "grid_sample_cuda"}),  # promises no bits
+    ]
+    agreement = across.agreement(table_of(tmp_path, rows))
+    assert agreement is not None
+    assert cells(agreement) == [("cpu-test, cuda-test", "Forward, float32", "1", "v", "u")]
+
+
+def test_one_device_has_nobody_to_agree_with(tmp_path: Path) -> None:
+    table = table_of(tmp_path, cuda_rows())
+    assert across.agreement(table) is None
+    assert across.side_by_side(table, "cuda-test") == []
+    assert across.geomeans(table, "cuda-test") is None
+
+
+def test_devices_stand_side_by_side_with_their_best_column(tmp_path: Path) -> None:
+    both = [measured([2.0]), measured([1.0], layout="channels_last"), measured([1.0], workload="v")]
+    store(tmp_path, "cpu.json", both)
+    table = table_of(tmp_path, cuda_rows())
+    (shown,) = across.side_by_side(table, "cpu-test")
+    assert shown.header == ("workload", "direction", "cpu-test", "cuda-test")
+    assert cells(shown) == [("w", "Forward", "1,000 ms, channels_last", "0.05 ms, NCHW (20000.00x)")]
+    (turned,) = across.side_by_side(table, "cuda-test")
+    assert turned.header == ("workload", "direction", "cuda-test", "cpu-test")
+    assert "as fast as cuda-test" in turned.caption
+    assert cells(turned) == [("w", "Forward", "0.05 ms, NCHW", "1,000 ms, channels_last (0.00x)")]
+
+
+def test_roi_align_is_side_by_side_too_each_setting_with_its_own(tmp_path: Path) -> None:
+    for device, seconds in (("cpu-a", 1.0), ("cpu-b", 4.0)):
+        pools = [pooling([seconds], "roi_align", device=device), pooling([9.0], "torchvision", device=device)]
+        pools.append(pooling([seconds * seconds], "roi_align", device=device, setting="sampling_ratio 2"))
+        store(tmp_path, f"{device}.json", pools)
+    table = results.throughput(results.read(tmp_path).blocks)
+    (shown,) = across.side_by_side(table, "cpu-a")
+    assert "roi_align, float32" in shown.caption
+    assert cells(shown) == [
+        ("w, adaptive", "Forward", "1,000 ms, NCHW", "4,000 ms, NCHW (0.25x)"),
+        ("w, sampling_ratio 2", "Forward", "1,000 ms, NCHW", "16,000 ms, NCHW (0.06x)"),
+    ]
+
+
+def of_two(folder: Path, ratios: list[float], **changes: Any) -> Any:
+    """cpu-b takes so many times as long as cpu-a on one workload each; both have the tuned allocator nowhere."""
+    for device, factors in (("cpu-a", [1.0] * len(ratios)), ("cpu-b", ratios)):
+        lines = [
+            measured([factor], device=device, workload=f"w{place}", **changes) for place, factor in enumerate(factors)
+        ]
+        store(folder, f"{device}.json", lines)
+    return results.throughput(results.read(folder).blocks)
+
+
+def test_the_geometric_mean_of_a_family_stands_within_its_interval(tmp_path: Path) -> None:
+    table = of_two(tmp_path, [1.0, 2.0, 4.0, 8.0])
+    family = across.families(table, "cpu-a").iloc[0]
+    assert (family.op, family.direction, family.device, family.workloads) == (
+        "crop_and_resize",
+        "forward",
+        "cpu-b",
+        4,
+    )
+    assert family.times_as_fast == pytest.approx(1 / 8**0.5)
+    assert 1 / 8 <= family.low < family.times_as_fast < family.high <= 1
+    # The other way round it is the other way round.
+    turned = across.families(table, "cpu-b").iloc[0]
+    assert turned.device == "cpu-a"
+    assert turned.times_as_fast == pytest.approx(8**0.5)
+    # The same each time, and nothing but a point where workloads do not differ.
+    assert across.families(table, "cpu-a").equals(across.families(table, "cpu-a"))
+
+
+def test_equal_ratios_have_an_interval_of_no_width_and_two_workloads_none(tmp_path: Path) -> None:
+    (three,) = across.families(of_two(tmp_path / "three", [2.0] * 3), "cpu-a").itertuples()
+    assert (three.low, three.times_as_fast, three.high) == pytest.approx((0.5, 0.5, 0.5))
+    two = of_two(tmp_path / "two", [2.0, 2.0])
+    (few,) = across.families(two, "cpu-a").itertuples()
+    assert few.times_as_fast == pytest.approx(0.5)
+    assert np.isnan([few.low, few.high]).all()
+    shown = across.geomeans(two, "cpu-a")
+    assert shown is not None
+    assert cells(shown) == [("crop_and_resize, forward, float32", "0.50x (too few; 2)")]
+
+
+def test_an_interval_covers_what_its_workloads_are_drawn_from() -> None:
+    """At 20 workloads the percentile bootstrap covers a little less than it says; half as much would be a mistake."""
+    drawn = np.random.default_rng(3).normal(size=(200, 20))
+    covered = [low <= 1 <= high for _, low, high in map(across._mean, drawn)]
+    assert 0.88 <= np.mean(covered) <= 1
+
+
+def test_launches_and_series_have_no_part_in_a_mean(tmp_path: Path) -> None:
+    store(tmp_path, "other.json", [cuda(1.0, device="cuda-other"), cuda(1.0, device="cuda-other", **LAUNCH)])
+    series = [cuda(1.0, workload="b10", series="boxes", size=10, device=each) for each in ("cuda-test", "cuda-other")]
+    table = table_of(tmp_path, [cuda(0.5), cuda(0.1, **LAUNCH), cuda(0.1, **PEER), *series])
+    (only,) = across.families(table, "cuda-other").itertuples()
+    assert (only.workloads, only.times_as_fast) == (1, pytest.approx(2))
+    (shown,) = across.side_by_side(table, "cuda-other")
+    assert cells(shown)[1] == (
+        "small",
+        "Forward",
+        "1,000 ms, NCHW, launch-bound",
+        "100 ms, NCHW, launch-bound (10.00x)",
+    )
+
+
+def test_the_baseline_is_the_first_device_unless_another_is_named(tmp_path: Path) -> None:
+    of_two(tmp_path, [2.0, 2.0, 2.0])
+    assert write(tmp_path).baseline == "cpu-a"
+    made = write(tmp_path, "cpu-b")
+    for text in (made.markdown.read_text(encoding="utf-8"), made.html.read_text(encoding="utf-8")):
+        assert "Times as fast as cpu-b: geometric mean" in text
+        assert "2.00x (2.00 to 2.00; 3)" in text
+        assert "Devices side by side, crop_and_resize, float32" in text
+
+
+def test_an_unknown_baseline_is_a_sentence_and_a_usage_error(tmp_path: Path) -> None:
+    of_two(tmp_path, [2.0])
+    done = CliRunner().invoke(measuring.app, ["report", str(tmp_path), "--baseline", "cpu-c"])
+    assert done.exit_code == 2
+    assert "--baseline is 'cpu-c'" in done.output
+    assert "cpu-a, cpu-b" in done.output
+    assert not (tmp_path / "report.html").exists()
+    done = CliRunner().invoke(measuring.app, ["report", str(tmp_path), "--baseline", "cpu-b"])
+    assert done.exit_code == 0
+    assert "Times as fast as cpu-b" in done.output
+
+
+def test_a_report_of_three_devices_stays_small(tmp_path: Path) -> None:
+    """Three times the newest committed run: what is mailed and archived has to stay a small file."""
+    newest = max((ROOT / "results").glob("cpu-*/*-full"), key=lambda path: path.name)
+    for name in ("cpu-a", "cpu-b", "cpu-c"):
+        for path in newest.glob("*.json"):
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            for record in [*(each["extra_info"] for each in stored["benchmarks"]), *stored.get("unmeasured", [])]:
+                compulsory = record.get("compulsory_bytes")
+                record |= {"device": name, "requested_bytes": 4 * compulsory if compulsory else None}
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / path.name).write_text(json.dumps(stored), encoding="utf-8")
+    for name in ("conformance.csv", "mutants.csv"):
+        shutil.copy(ROOT / "results" / name, tmp_path)
+    page = write(tmp_path).html
+    assert page.read_text(encoding="utf-8").count("Roofline of") >= 3
+    assert page.stat().st_size < 6e6

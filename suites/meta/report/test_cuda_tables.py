@@ -1,0 +1,157 @@
+"""The tables of a GPU and of several devices, on made-up files whose every figure is known beforehand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pandas", reason="reading results needs pandas")
+pytest.importorskip("jinja2", reason="a report needs jinja2")
+pytest.importorskip("matplotlib", reason="a report needs matplotlib")
+
+import numpy as np
+
+from harness.measuring import results
+from harness.report import cuda_tables, remarks, tables, write, write_readme
+from suites.meta.report.made_results import (
+    BASE,
+    CUDA,
+    LAUNCH,
+    PEER,
+    cells,
+    cuda,
+    cuda_rows,
+    line,
+    measured,
+    store,
+    table_of,
+)
+
+
+@pytest.fixture
+def rows() -> list[dict[str, Any]]:
+    return cuda_rows()
+
+
+def test_ratios_are_to_torchvision_in_the_same_state_of_the_cache(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    table = table_of(tmp_path, rows)
+    ours = table[(table.backend == "roi_align_cuda") & (table.dtype == "float32")]
+    assert line(ours, cache="cold", workload="w").ratio_to_peer == pytest.approx(2)
+    assert line(ours, cache="hot", workload="w").ratio_to_peer == pytest.approx(8)
+    assert np.isnan(line(table, dtype="bfloat16").ratio_to_peer)
+    assert set(table.peer) == {"torchvision_cuda"}
+
+
+def test_work_below_ten_microseconds_is_launch_bound_for_all_its_columns(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    table = table_of(tmp_path, [*rows, cuda(5e-6, **{**LAUNCH, "layout": "channels_last", "compulsory_bytes": 6e6})])
+    assert table[table.workload == "small"].launch_bound.all()
+    assert not table[table.workload == "w"].launch_bound.any()
+    # One column with more to move, and it is work for all of them.
+    rows = [cuda(5e-6, **LAUNCH), cuda(5e-6, **{**LAUNCH, "layout": "channels_last", "compulsory_bytes": 11e6})]
+    assert not table_of(tmp_path, rows).launch_bound.any()
+
+
+def test_a_cpus_rows_are_never_launch_bound(tmp_path: Path) -> None:
+    store(tmp_path, "a.json", [measured([1e-6], compulsory_bytes=1)])
+    assert not results.throughput(results.read(tmp_path).blocks).launch_bound.any()
+
+
+def test_the_means_keep_launches_apart(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    rows += [cuda(10e-6, workload="v"), cuda(80e-6, workload="v", **PEER)]
+    work, launches = cuda_tables.means(table_of(tmp_path, rows), "cuda-test")
+    assert "not launch-bound" in work.caption
+    assert work.header == ("", "Forward, cold cache", "Forward, hot cache")
+    assert cells(work) == [("roi_align, NCHW, float32", "4.00x (2.00, 8.00; 2)", "8.00x (8.00, 8.00; 1)")]
+    assert "the launch-bound workloads" in launches.caption
+    assert cells(launches) == [("roi_align, NCHW, float32", "4.00x (4.00, 4.00; 1)")]
+
+
+def test_the_roof_is_told_of_every_column(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    roof = cuda_tables.roofs(table_of(tmp_path, rows), "cuda-test")
+    assert roof is not None
+    # 20 MB in 50 µs are 400 GB/s of 1,000; in 10 µs, from the cache, twice the bandwidth of memory.
+    assert cells(roof) == [
+        ("roi_align, NCHW, float32", "40%", "200%"),
+        ("torchvision (another rule), float32", "20%", "25%"),
+        ("roi_align, NCHW, bfloat16", "25%", ""),
+    ]
+
+
+def test_a_view_is_one_type_and_one_state_of_the_cache(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    views = tables.views(table_of(tmp_path, rows))
+    first, second, third = (tables.times(view, "forward") for view in views)
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert first.caption.startswith("Forward, float32, cold cache: median time")
+    assert "torchvision" in first.caption
+    assert cells(first) == [
+        ("w", "0.05 ms (2.00x)", "0.1 ms"),
+        ("geometric mean", "2.00x", ""),
+        ("small, launch-bound", "0.005 ms (4.00x)", "0.02 ms"),
+    ]
+    assert second.caption.startswith("Forward, float32, hot cache")
+    assert third.caption.startswith("Forward, bfloat16, cold cache")
+    assert cells(third) == [("w", "0.04 ms")]
+
+
+def test_what_a_call_costs_the_host_and_what_was_not_hidden_is_told(tmp_path: Path) -> None:
+    rows = [cuda(50e-6, block=0, exposed=0), cuda(50e-6, block=1, exposed=1)]
+    rates = tables.rates(table_of(tmp_path, rows), "forward")
+    assert rates is not None
+    assert rates.header[-2:] == ("host µs", "not hidden")
+    assert rates.rows[0][-2:] == ("12", "1 of 2")
+
+
+def test_a_report_of_two_devices_has_both_and_asks_for_no_ids_twice(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    store(
+        tmp_path, "cpu-test/cpu.json", [measured([1.0]), measured([2.0], backend="tensorflow", layout="channels_last")]
+    )
+    refused = {**BASE, **CUDA, "backend": "torchvision_cuda", "dtype": "float16", "status": "REFUSED", "message": "no"}
+    store(tmp_path, "cuda-test/cuda.json", rows, [refused, {**refused, "cache": "hot"}])
+    made = write(tmp_path)
+    markdown, page = made.markdown.read_text(encoding="utf-8"), made.html.read_text(encoding="utf-8")
+    for text in (markdown, page):
+        assert "times as fast as TensorFlow in the same run" in text
+        assert "times as fast as torchvision in the same run" in text
+        assert "Devices side by side" in text
+        assert "Whether devices agree in every bit" in text
+        assert "small, launch-bound" in text
+        assert "REFUSED" in text
+    failures = remarks.failures(made.table)
+    assert failures is not None
+    assert len(failures.rows) == 1  # cold and hot fail alike
+    assert page.count("<svg") == page.count('role="img" aria-label="')
+    ids = [part.split('"')[0] for part in page.split(' id="')[1:]]
+    assert len(ids) == len(set(ids))
+    readme = tmp_path / "X.md"
+    readme.write_text("<!-- results: written by `python -m harness report` -->\n<!-- /results -->\n", encoding="utf-8")
+    write_readme(made, readme)
+    text = readme.read_text(encoding="utf-8")
+    assert "cpu-test: times as fast as TensorFlow" in text
+    assert "cuda-test: times as fast as torchvision" in text
+
+
+def test_files_of_the_first_schema_are_read_as_what_they_were(tmp_path: Path) -> None:
+    new = ("cache", "clock", "compared_with")
+    old = {name: value for name, value in {**BASE, "schema": 1}.items() if name not in new}
+    store(tmp_path, "old.json", [{"extra_info": old, "stats": {"data": [2.0]}}])
+    store(tmp_path, "new.json", [measured([3.0], backend="tensorflow", layout="channels_last")])
+    table = results.throughput(results.read(tmp_path).blocks)
+    row = line(table, backend="roi_align")
+    assert (row.cache, row.clock, row.compared_with) == ("warm", "time.perf_counter", "TensorFlow")
+    assert row.ratio_to_peer == 1.5
+
+
+def test_the_committed_results_are_read_whole() -> None:
+    found = results.read(Path(__file__).resolve().parents[3] / "results")
+    assert found.problems == ()
+    table = results.throughput(found.blocks)
+    of_cpu = table[table.device.map(results.kind) == "cpu"]
+    peers = {bench: set(rows.peer) for bench, rows in of_cpu.groupby("bench")}
+    assert peers == {"crop_and_resize": {"tensorflow"}, "roi_align": {"torchvision"}, "detectors": {"torchvision"}}
+    assert of_cpu.ratio_to_peer.notna().any()

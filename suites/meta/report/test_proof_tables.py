@@ -1,0 +1,173 @@
+"""What the report shows of what was proved, on small made-up files: the matrix, the kill matrix, the campaigns."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pandas", reason="reading results needs pandas")
+pytest.importorskip("jinja2", reason="a report needs jinja2")
+pytest.importorskip("matplotlib", reason="a report needs matplotlib")
+
+from harness.conformance import tables as conformance_rows
+from harness.report import campaign_tables, conformance_tables, kill_tables, write
+
+CELL = {
+    "operator": "crop_and_resize", "property": "adjoint", "direction": "grad_image", "backend": "roi_align",
+    "device": "cpu-test", "status": "pass", "declared": "yes", "cases": "100", "ambiguous": "0", "fraction": "0.5",
+    "counterexample": "", "reason": "", "title": "roi_align 0.1.0 (CPU)", "versions": "torch 2.11.0", "driver": "",
+}  # fmt: skip
+PEER = {"backend": "peer", "title": "Peer <9>", "versions": "peer 9"}
+KILL = {
+    "fault": "halves_lost", "kind": "reference", "operator": "crop_and_resize", "direction": "forward",
+    "check": "adjoint", "outcome": "survived", "first": "False", "cases": "50", "detail": "", "why": "rounds twice",
+}  # fmt: skip
+CAMPAIGN = {
+    "run": "20261124T1", "device": "cpu-test", "backend": "roi_align", "title": "roi_align 0.1.0 (CPU)",
+    "operator": "roi_align", "direction": "forward", "dtype": "float32", "cases": "1000000", "finds": "0",
+    "largest_fraction": "0.731", "seed": "3", "seconds": "600", "workers": "2", "versions": "torch 2.11.0",
+}  # fmt: skip
+
+
+def store(path: Path, base: dict[str, str], *changes: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, base, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**base, **change} for change in changes)
+
+
+def words(part: Any, number: int = 0) -> dict[str, tuple[str, ...]]:
+    """The words of a matrix by the names of its rows."""
+    return {row[0]: row[1:] for row in part.matrices[number].table.rows}
+
+
+def matrix(folder: Path) -> Path:
+    path = folder / "conformance.csv"
+    lost = {"status": "fail", "reason": "it is 2.0; it must be 1.0", "counterexample": "Case(shape=(1, 1, 1, 1), ...)"}
+    store(
+        path, CELL, {}, {"property": "bad boxes", "direction": "forward"}, {**PEER, **lost},
+        {**PEER, "property": "bad boxes", "direction": "forward", "status": "crash", "declared": "no"},
+        {"backend": "roi_align_cuda", "status": "missing", "reason": "there is no GPU", "declared": "no", "cases": "0"},
+        {"backend": "peer", "status": "missing", "reason": "not on that machine", "device": "cpu-other", "cases": "0"},
+        {"operator": "roi_align", "status": "ambiguous", "reason": "9 drawn cases were not asked, such as: it raises"},
+    )  # fmt: skip
+    return path
+
+
+def kills(folder: Path, *more: dict[str, str]) -> Path:
+    path = folder / "mutants.csv"
+    store(
+        path, KILL, {}, {"direction": "grad_image", "outcome": "killed"},
+        {"check": "ramp", "outcome": "killed", "first": "True", "detail": "a sample is at 2.0"},
+        {"check": "long list", "outcome": "not asked"},
+        {"fault": "weights", "outcome": "killed", "first": "True", "why": "swapped"},
+        {"fault": "no_check", "kind": "package", "operator": "roi_align", "check": "test_x.py", "outcome": "killed"},
+        *more,
+    )  # fmt: skip
+    return path
+
+
+def campaigns(folder: Path) -> list[Path]:
+    paths = [folder / "campaigns" / name for name in ("a.csv", "b.csv")]
+    store(paths[0], CAMPAIGN, {}, {"direction": "grad_image", "dtype": "float16", "largest_fraction": "0.25"})
+    store(paths[1], CAMPAIGN, {"run": "r2", "cases": "5", "finds": "2", "largest_fraction": "1.5", "seed": "4"})
+    return paths
+
+
+def test_the_columns_are_those_that_the_command_writes() -> None:
+    assert conformance_tables.COLUMNS == conformance_rows.COLUMNS
+
+
+def test_the_matrix_has_a_word_for_every_cell_and_a_line_for_every_failure(tmp_path: Path) -> None:
+    part = conformance_tables.section(matrix(tmp_path))
+    assert [each.columns for each in part.matrices] == [
+        (("roi_align 0.1.0 (CPU)", "roi_align, cpu-test"), ("Peer <9>", "peer, cpu-test")),
+        (("roi_align 0.1.0 (CPU)", "roi_align, cpu-test"),),
+    ]
+    assert words(part) == {
+        "adjoint, image gradient": ("pass", "fail"),
+        "bad boxes, forward": ("pass", "crash (undeclared)"),
+    }
+    assert words(part, 1) == {"adjoint, image gradient": ("ambiguous",)}
+    assert "on 400 cases; of the 3 cells that are declared 2 pass, 1 fail" in part.matrices[0].caption
+    kinds = [[mark.kind for mark in marks] for _, marks in part.matrices[0].rows]
+    assert kinds == [["good", "bad"], ["good", "soft"]]
+    failures, refused, versions, missing = part.tables
+    assert failures.rows[0] == (
+        "peer", "crop_and_resize", "adjoint, grad_image", "fail", "it is 2.0; it must be 1.0",
+        "Case(shape=(1, 1, 1, 1), ...)",
+    )  # fmt: skip
+    assert len(failures.rows) == 2
+    assert refused.rows == (("roi_align", "roi_align", "it raises", "1, such as adjoint, grad_image"),)
+    assert ("peer", "Peer <9>", "cpu-test", "peer 9", "none") in versions.rows
+    # What one machine lacks and another has is no news.
+    assert missing.rows == (("roi_align_cuda", "crop_and_resize", "there is no GPU"),)
+
+
+def test_the_kill_matrix_marks_the_first_and_condenses_directions(tmp_path: Path) -> None:
+    part = kill_tables.section(kills(tmp_path))
+    assert [name for name, _ in part.matrices[0].columns] == ["adjoint", "ramp", "long list"]
+    assert words(part) == {"halves_lost": ("found", "first", ""), "weights": ("first", "", "")}
+    assert part.said[0].startswith("3 faults, 3 killed: every one of them was found.")
+    assert not part.warnings
+    faults, package = part.folded
+    assert faults.rows[0][3:] == ("rounds twice", "ramp, forward", "50", "a sample is at 2.0")
+    assert package.rows == (("no_check", "roi_align", "test_x.py", "rounds twice"),)
+
+
+def test_a_survivor_is_loud(tmp_path: Path) -> None:
+    kills(tmp_path, {"fault": "lives", "why": "nobody looks"}, {"fault": "lives", "check": "ramp"})
+    part = kill_tables.section(tmp_path / "mutants.csv")
+    assert part.said[0].startswith("4 faults, 3 killed: 1 SURVIVED.")
+    assert part.warnings[0].rows == (("lives", "crop_and_resize", "in the reference", "nobody looks"),)
+    assert words(part)["lives"] == ("-", "-", "")
+    write(tmp_path)
+    for name in ("README.md", "report.html"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert text.index("SURVIVORS") < text.index("faults by 3 checks"), "they come before the matrix"
+    assert '<div class="warning bad">' in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_campaigns_are_summed_over_runs_and_the_largest_fraction_is_kept(tmp_path: Path) -> None:
+    counts, fractions = campaign_tables.section(campaigns(tmp_path)).tables
+    (row,) = counts.rows
+    assert row[:6] == ("roi_align 0.1.0 (CPU)", "roi_align", "cpu-test", "2,000,005", "2", "20261124T1, r2")
+    assert fractions.rows == (
+        ("roi_align 0.1.0 (CPU), roi_align", "float32", "150.0%", ""),
+        ("roi_align 0.1.0 (CPU), roi_align", "float16", "", "25.0%"),
+    )
+
+
+def test_the_report_of_proofs_alone_is_one_page_of_words(tmp_path: Path) -> None:
+    matrix(tmp_path), kills(tmp_path), campaigns(tmp_path)
+    made = write(tmp_path)
+    assert not made.problems
+    page = made.html.read_text(encoding="utf-8")
+    for text in (page, made.markdown.read_text(encoding="utf-8")):
+        for said in ("Which properties hold", "crash (undeclared)", "3 faults, 3 killed", "2,000,005", "150.0%"):
+            assert said in text
+    assert "<9>" not in page
+    assert page.count("<table>") == page.count("<caption>") == page.count("<thead>") == 11
+    # Every coloured cell has a word.
+    assert re.findall(r'<td class="(?:good|soft|bad)">([^<]*)</td>', page).count("") == 0
+    assert re.findall(r'(?:src|href)="(?!#)[^"]*"', page) == []
+    before = [path.read_bytes() for path in (made.csv, made.markdown, made.html)]
+    write(tmp_path)
+    assert [path.read_bytes() for path in (made.csv, made.markdown, made.html)] == before
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", '"'])
+def test_a_broken_table_is_named_and_the_others_are_shown(tmp_path: Path, content: str) -> None:
+    kills(tmp_path)
+    (tmp_path / "conformance.csv").write_text(content, encoding="utf-8")
+    made = write(tmp_path)
+    (problem,) = made.problems
+    assert problem.startswith("conformance.csv was left out: ")
+    text = made.markdown.read_text(encoding="utf-8")
+    assert "Which planted faults are found" in text
+    assert problem in text
