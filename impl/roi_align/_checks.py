@@ -2,6 +2,7 @@
 
 All that can be said of the arguments without reading the data is said here, in a sentence: what was given, what is
 accepted. What only the data can tell (an index without an image, a box that is not finite) is the operators' to say.
+The contract is docs/operators.md, "Bad input".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-// Where the samples of a crop sit, and which pixels each one reads.
+// Where the samples of a crop sit, and which pixels each one reads: docs/operators.md, "crop_and_resize", says why.
 //
 // These lines decide the bits. Equality with TensorFlow rests on one rounding order for sample positions ("order A"),
 // the same in the forward and in every gradient, on the host and on a device, so there is one copy of it, here. Every

@@ -1,4 +1,5 @@
-// Where the samples of roi_align sit, what each reads, and which level of a pyramid a box is pooled from.
+// Where the samples of roi_align sit, what each reads, and which level of a pyramid a box is pooled from:
+// docs/operators.md, "roi_align", says why.
 //
 // These lines decide the bits. Edges become positions in torchvision's order, every operation rounded on its own, in
 // the dtype of the boxes and at least in float32; so on the CPU the samples are torchvision's to the last bit, and so

@@ -75,6 +75,21 @@ def test_a_box_that_is_not_finite_is_a_value_error_if_asked_to_validate(row):
     assert torch.equal(call(input=torch.ones(2, 3, 5, 7), validate=True), call(input=torch.ones(2, 3, 5, 7)))
 
 
+def test_validate_is_asked_inside_a_vmap_and_a_compiled_graph():
+    def pooled(features, rows):
+        return roi_align(features, rows, 2, validate=True)
+
+    rows = torch.tensor([[0.0, *GOOD[1:]], [0.0, 0.0, NAN, 7.0, 5.0]])
+    for function, arguments in (
+        (torch.func.vmap(pooled), (torch.rand(2, 1, 3, 8, 8), torch.stack([rows] * 2))),
+        (torch.compile(pooled, backend="eager"), (torch.rand(1, 3, 8, 8), rows)),
+    ):
+        with pytest.raises(
+            ValueError, match=r"boxes\[1\] has an edge or leads to a sample position that is not finite"
+        ):
+            function(*arguments)
+
+
 @pytest.mark.parametrize("bad", [-1.0, 2.0, 0.5, 1e20, NAN, INF])
 def test_validate_names_an_index_without_an_image_as_the_kernels_do(bad):
     for validate in (False, True):
