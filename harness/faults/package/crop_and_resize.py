@@ -29,7 +29,7 @@ FAULTS = (
         "last_pixel_outside",
         "< L-1 for <= L-1: a sample on the last pixel is extrapolated",
         Change(_SAMPLING, "position <= static_cast<T>(length - 1)", "position < static_cast<T>(length - 1)"),
-        "crop_and_resize/against_golden.py",
+        "shared/against_golden.py",
     ),
     _fault(
         "read_past_the_edge",
@@ -42,7 +42,7 @@ FAULTS = (
         "halves_down",
         "nearest rounds a half down",
         Change(_SAMPLING, "distance >= T(0.5)", "distance > T(0.5)"),
-        "crop_and_resize/against_golden.py",
+        "shared/against_golden.py",
         ("forward", "grad_image"),
     ),
     _fault(

@@ -16,19 +16,17 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from harness.faults import FAULTS
 from harness.faults import package as package_faults
 from harness.faults.fault import Fault
 from harness.faults.package import building as faulty_package
 from harness.faults.package.building import PackageFault
-from harness.faults.reference import crop_and_resize as mutants
-from harness.faults.reference import roi_align as roi_mutants
 from harness.operators import AnyCase
 from harness.operators.arrays import DIRECTIONS, Direction
 from harness.operators.roi_align.case import Mode
 from harness.operators.sheet import OperatorName, Sheet
 from harness.properties import Property, all_properties
 
-FAULTS: tuple[Fault, ...] = (*mutants.FAULTS, *roi_mutants.FAULTS)
 # Those planted in the package are called so beside the others.
 PACKAGE = "package:"
 # Of the cases that one run of Hypothesis draws many are variations of a few, so that now and then all of them miss a
