@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from hypothesis.strategies import SearchStrategy
 
-from harness.operators import AnyCase, AnyInput
+from harness.operators import OPERATORS, AnyCase, AnyInput
 from harness.operators.arrays import Direction
 from harness.operators.drawing import UndeclaredError
 from harness.operators.implementation import Backend
@@ -65,6 +65,10 @@ class Property:
     def slug(self) -> str:
         """The name as one word, as a test is called."""
         return re.sub(r"\W+", "_", self.name).strip("_")
+
+    def examples(self, count: int, least: int = 5) -> int:
+        """Its share of so many examples, and never fewer than the least."""
+        return max(least, count // self.share)
 
     def undeclared(self, sheet: Sheet, direction: Direction) -> str | None:
         """What of it the sheet does not declare, in words, or None."""
@@ -121,14 +125,25 @@ def all_properties() -> tuple[Property, ...]:
     return tuple(each for part in parts for each in part.PROPERTIES)
 
 
+# One property in one direction: what a backend is asked about.
+Question = tuple[Property, Direction]
+
+
+def questions(*operators: OperatorName) -> tuple[Question, ...]:
+    """Every property of these operators in each of its directions, in the order of `all_properties`."""
+    return tuple(
+        (each, direction) for each in all_properties() if each.operator in operators for direction in each.directions
+    )
+
+
 def find(name: str, operator: OperatorName) -> Property:
     """The property of that name; ValueError, with the names that there are, if there is none."""
-    of = {each.name: each for each in all_properties() if each.operator == operator}
+    of = {property_.name: property_ for property_, _ in questions(operator)}
     if name not in of:
         raise ValueError(f"There is no property {name!r} of {operator}; there are {', '.join(of)}.")
     return of[name]
 
 
-def for_both(made: Callable[[OperatorName], Property]) -> tuple[Property, Property]:
-    """One property of each operator, made by the same lines."""
-    return made("crop_and_resize"), made("roi_align")
+def for_both(define: Callable[[OperatorName], Property]) -> tuple[Property, ...]:
+    """One property of each operator, defined by the same lines."""
+    return tuple(map(define, OPERATORS))
