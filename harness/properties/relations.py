@@ -32,7 +32,7 @@ def _relation(
     crops: dict[str, Any] | None = None,
     pools: dict[str, Any] | None = None,
     **both: Any,
-) -> tuple[Property, Property]:
+) -> tuple[Property, ...]:
     """The relation as a property of either operator: `both` narrows the cases of both, `crops` and `pools` of one."""
     narrowed = {"crop_and_resize": {**both, **(crops or {})}, "roi_align": {**both, **(pools or {})}}
 

@@ -61,9 +61,13 @@ def largest_fraction(verdicts: Iterable[Verdict]) -> float | None:
     return max((each.fraction for each in verdicts if each.passed and each.compared), default=None)
 
 
+class _Failed(AssertionError):
+    """For Hypothesis: this case fails."""
+
+
 # One class for each status: Hypothesis then does not turn one failure into another while it makes a case smaller.
-_FAILED: dict[Status, type[AssertionError]] = {
-    status: type(f"Failed{status.name.title()}", (AssertionError,), {}) for status in Status
+_FAILED: dict[Status, type[_Failed]] = {
+    status: type(f"_Failed{status.name.title()}", (_Failed,), {}) for status in Status
 }
 
 
@@ -128,10 +132,10 @@ def search(
     repeats = True
     try:
         run()
-    except (_Enough, *_FAILED.values()):
-        pass
     except Flaky:
         repeats = False
+    except (_Enough, _Failed):
+        pass
     # Hypothesis takes over what fails and is smaller, and asks the smallest again at the end: it is the last.
     return Finding(tuple(trials), replace(failures[-1], repeats=repeats) if failures else None)
 
