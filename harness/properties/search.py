@@ -19,7 +19,6 @@ from hypothesis.errors import Flaky
 from harness.operators import AnyCase
 from harness.operators.arrays import Direction
 from harness.operators.implementation import Backend
-from harness.operators.sheet import Sheet
 from harness.operators.verdict import Status, Verdict
 from harness.properties import Property
 
@@ -65,12 +64,6 @@ class _Failed(AssertionError):
     """For Hypothesis: this case fails."""
 
 
-# One class for each status: Hypothesis then does not turn one failure into another while it makes a case smaller.
-_FAILED: dict[Status, type[_Failed]] = {
-    status: type(f"_Failed{status.name.title()}", (_Failed,), {}) for status in Status
-}
-
-
 class _Enough(BaseException):
     """Ends a run of Hypothesis, which would go on for minutes: it lets pass what is no Exception."""
 
@@ -82,7 +75,6 @@ def search(
     settings: hypothesis.settings,
     *,
     seed: int | None = None,
-    sheet: Sheet | None = None,
     shrinks: float = math.inf,
     final: tuple[Status, ...] = (Status.HANG,),
     fails: Callable[[Verdict], bool] = lambda verdict: not verdict.passed,
@@ -92,8 +84,7 @@ def search(
 
     settings  how many cases are drawn, and in which phases; with Phase.target towards what uses most of a bound.
     seed      the same one draws the same cases; None leaves it to the settings.
-    sheet     cases are drawn within it; by default it is the backend's own.
-    shrinks   calls that may be spent on smaller cases; 0 ends the search with the first failure.
+    shrinks   calls that may be spent on smaller cases.
     final     failures that are not made smaller: each try would take as long, or start a process again.
     fails     whether a verdict is a failure.
     tell      called with the first failure at once, before it is made smaller, so that it outlives this process.
@@ -113,20 +104,21 @@ def search(
             trials.append((case, verdict))
         if verdict is None:
             return
-        if not fails(verdict):
-            if verdict.passed and verdict.compared and not failures:
-                hypothesis.target(verdict.fraction, label="fraction of the bound")
+        if not failures and verdict.passed and verdict.compared:
+            hypothesis.target(verdict.fraction, label="fraction of the bound")
+        # One failure is not turned into another while its case is made smaller.
+        if not fails(verdict) or (failures and verdict.status is not failures[0].verdict.status):
             return
         failures.append(Failure(case, verdict))
         if len(failures) == 1:
             tell(failures[0])
-        if verdict.status in final or not shrinks:
+        if verdict.status in final:
             raise _Enough
-        raise _FAILED[verdict.status]
+        raise _Failed
 
     run: Callable[[], None] = hypothesis.settings(
         settings, report_multiple_bugs=False, phases=[each for each in settings.phases if each is not Phase.explain]
-    )(hypothesis.given(case=property_.cases(sheet or backend.sheet))(ask))
+    )(hypothesis.given(case=property_.cases(backend.sheet))(ask))
     if seed is not None:
         run = hypothesis.seed(seed)(run)
     repeats = True
