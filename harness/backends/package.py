@@ -25,8 +25,8 @@ from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import MODES, RoiInputs
 from harness.operators.sheet import OperatorName, Sheet
 from harness.repository import MissingLibrary
-from roi_align import RoIAlign, crop_and_resize, library, roi_align
-from roi_align.functional import BOX_DTYPES, IMAGE_DTYPES
+from roi_align import RoIAlign, _library, crop_and_resize, roi_align
+from roi_align._checks import BOX_DTYPES, IMAGE_DTYPES
 
 
 def make_crop_and_resize(name: str, device: str, *, deterministic: bool = False) -> Backend[Inputs]:
@@ -98,8 +98,8 @@ def _pool(of: Any) -> Tensor:
 
 def _require(name: str, device: str) -> None:
     require_device(name, device)
-    if device == "cuda" and not library.HAS_CUDA:
-        raise MissingLibrary(f"{name} needs CUDA kernels, but {library.CUDA_MISSING}; see README.md, Installing.")
+    if device == "cuda" and not _library.HAS_CUDA:
+        raise MissingLibrary(f"{name} needs CUDA kernels, but {_library.CUDA_MISSING}; see README.md, Installing.")
 
 
 def _title(device: str, mode: str = "") -> str:
