@@ -18,7 +18,8 @@ from typing import Any
 from hypothesis import Phase
 
 from harness import properties
-from harness.backends import is_foreign, load
+from harness.backends import is_foreign
+from harness.faults import load
 from harness.fuzzing.finds import Find
 from harness.judging.isolation import isolated
 from harness.operators.arrays import Direction
