@@ -140,7 +140,7 @@ def write(path: Path, measurements: Measurements) -> None:
 
 
 def read(path: Path) -> Measurements:
-    """The file at a path; OSError if it cannot be opened, ValueError with a sentence if it is not one of this schema."""
+    """The file at a path; OSError if it cannot be opened, ValueError in a sentence if it is not one of this schema."""
     stored = json.loads(path.read_text(encoding="utf-8"))
     schema = _schema(stored)
     if schema is None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.measuring.columns import SCHEMA
+from harness.measuring.record import SCHEMA
 
 # Together these name one line of the tables; its processes and blocks differ only in when they ran.
 KEY = [
