@@ -79,7 +79,7 @@ def check(
     Inputs are the same in all of them, so a result of such a digest is the very one that has been judged.
     """
     own = digest(got)
-    if own in known:
+    if own in known and known[own].passed:
         return known[own]
     if not backend.same_rule:
         return Gate(OTHER_RULE, True, "It computes another rule and is timed for scale only.", digest=own)
