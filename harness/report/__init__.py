@@ -5,14 +5,10 @@ where it is there. The same files give the same bytes, on any machine and any da
 change of figures.
 Nothing here imports an operator's library: a report can be made where nothing could be measured.
 
-    across.py         devices beside each other
-    tables.py         one device's times; cuda_tables.py, pooling_tables.py: a GPU's, roi_align's and detectors'
-    pictures.py       one device's bars and curves; roofline.py, distributions.py
-    history.py        one device's runs after each other; every_row.py: all rows of the newest runs
-    remarks.py        what stands below the figures; words.py: what is said in sentences
-    *_tables.py       what was proved: conformance, kills, campaigns; matrices.py: the grids that they share
-    marks.py          what a part is about, for the page's filters (page.js)
-    markdown.py       README.md; page.html.j2: report.html
+    tables/     one device's times, several devices beside each other, one device's runs after each other
+    pictures/   bars, curves, rooflines, distributions
+    proofs/     what was proved: conformance, kills, campaigns
+    page/       report.html and its filters, README.md, and what both say in sentences
 """
 
 from __future__ import annotations
@@ -27,26 +23,19 @@ import pandas as pd
 
 from harness import repository as files
 from harness.measuring import conditions, results
-from harness.report import (
-    across,
-    campaign_tables,
-    conformance_tables,
-    cuda_tables,
-    distributions,
-    every_row,
-    history,
-    kill_tables,
-    markdown,
-    marks,
-    pictures,
-    pooling_tables,
-    remarks,
-    roofline,
-    tables,
-    words,
-)
-from harness.report.matrices import Part
-from harness.report.tables import Table
+from harness.report.page import filters as marks
+from harness.report.page import markdown, words
+from harness.report.pictures import bars as pictures
+from harness.report.pictures import distributions, roofline
+from harness.report.proofs import campaigns as campaign_tables
+from harness.report.proofs import conformance as conformance_tables
+from harness.report.proofs import kills as kill_tables
+from harness.report.proofs.matrices import Part
+from harness.report.tables import across, every_row, history, remarks
+from harness.report.tables import cuda as cuda_tables
+from harness.report.tables import roi_align as pooling_tables
+from harness.report.tables import times as tables
+from harness.report.tables.times import Table
 
 TITLE = "RoIAlign: throughput and conformance"
 _MARKS = ("<!-- results: written by `python -m harness report` -->", "<!-- /results -->")
@@ -248,7 +237,9 @@ def _made(parts: Any) -> list[Any]:
 def _html(page: dict[str, Any]) -> str:
     """results/report.html: one file that asks for no other."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters["attributes"] = marks.attributes
     return environment.get_template("page.html.j2").render(page)

@@ -23,12 +23,12 @@ from harness.backends import load
 from harness.measuring import clocks, devices
 from harness.measuring.columns import blocks, selected
 from harness.measuring.gate import Gate
-from harness.operators.roi_align.reach import reach as roi_reach
 from harness.measuring.roi_workloads import RATIOS, pyramid_inputs, roi_inputs
 from harness.measuring.traffic import Traffic, traffic
 from harness.measuring.workloads import SMOKE, WORKLOADS, Layout, Workload
 from harness.operators.arrays import Direction
 from harness.operators.roi_align.judge import judge
+from harness.operators.roi_align.reach import reach as roi_reach
 from harness.repository import MissingLibrary
 
 QUICK = os.environ.get("QUICK") == "1"

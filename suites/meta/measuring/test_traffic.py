@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from harness.operators.roi_align.reach import reach as roi_reach
 
 from harness.measuring.traffic import Traffic, touched_lines, traffic
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.crop_and_resize.reach import reach as crop_reach
 from harness.operators.roi_align.case import RoiInputs
+from harness.operators.roi_align.reach import reach as roi_reach
 
 
 def test_compulsory_bytes_of_a_call_that_can_be_counted_by_hand() -> None:

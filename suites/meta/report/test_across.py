@@ -17,7 +17,8 @@ import numpy as np
 from typer.testing import CliRunner
 
 from harness.measuring import results
-from harness.report import across, write
+from harness.report import write
+from harness.report.tables import across
 from harness.verbs import measuring
 from suites.meta.report.made_results import LAUNCH, PEER, cells, cuda, cuda_rows, measured, pooling, store, table_of
 

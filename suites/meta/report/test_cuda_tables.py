@@ -14,7 +14,10 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 import numpy as np
 
 from harness.measuring import results
-from harness.report import cuda_tables, remarks, tables, write, write_readme
+from harness.report import write, write_readme
+from harness.report.tables import cuda as cuda_tables
+from harness.report.tables import remarks
+from harness.report.tables import times as tables
 from suites.meta.report.made_results import (
     BASE,
     CUDA,

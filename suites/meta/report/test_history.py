@@ -14,8 +14,9 @@ pytest.importorskip("jinja2", reason="a report needs jinja2")
 pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 
 from harness.measuring import results
-from harness.report import history, write
-from harness.report.history import History
+from harness.report import write
+from harness.report.tables import history
+from harness.report.tables.history import History
 from suites.meta.report.made_results import BASE, external, measured
 
 MACHINE = {"cpu": "a cpu", "threads": 2, "memory_bytes": 2**30, "system": "Linux", "versions": {"torch": "2.11.0"}}

@@ -15,9 +15,9 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 
 from harness import report
 from harness.measuring import fingerprint, results
-from harness.report.distributions import distribution
-from harness.report.every_row import every_row
-from harness.report.roofline import roofline
+from harness.report.pictures.distributions import distribution
+from harness.report.pictures.roofline import roofline
+from harness.report.tables.every_row import every_row
 from suites.meta.report.made_results import BASE, measured, store
 
 # 2 GB that must be moved, at a copy bandwidth of 10 GB/s: 0.2 s are the roof.
