@@ -7,7 +7,7 @@
 #   make report   tables and report again, from results/**/*.json alone
 #   make merge    several runners' archives as one folder of results with its report, in build/merged; who left none is
 #                 named (ARCHIVES=build/archives, EXPECTED="h100 h200")
-#   make check    formatting, lint, types
+#   make check    formatting, lint, types, and the workflows of CI by actionlint and zizmor
 #   make sanitize the CPU kernels under the address, undefined-behaviour and thread sanitizers, the CUDA kernels under
 #                 compute-sanitizer where there is a GPU (CASES=1000 SEED=1: more cases of each operator, other ones)
 #   make wheel    the package as a wheel, in dist/
@@ -66,6 +66,8 @@ check: build
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/actionlint
+	$(BIN)/zizmor --quiet --offline --strict-collection --persona pedantic .github
 
 sanitize: build
 	$(BIN)/python -m harness sanitize $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED))

@@ -1,7 +1,7 @@
 """Bad input: boxes that are no numbers, indices of no image, no boxes at all. Nothing of it may end a process.
 
-The inputs are those that have ended other implementations' (SPEC, section 4). A probe is put to everybody: what does
-not declare such boxes is told to have crashed on them if it has, and nothing else is held against it.
+The inputs are those that have ended other implementations (docs/operators.md, bad input). A probe is put to everybody:
+what does not declare such boxes is told to have crashed on them if it has, and nothing else is held against it.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import numpy as np
 
 from harness.operators.arrays import (
     Array,
+    Box,
     Direction,
     Layout,
     Values,
@@ -29,7 +30,6 @@ Method = Literal["bilinear", "nearest"]
 BoxRule = Literal["normalized", "bin_centres", "corners"]
 METHODS: tuple[Method, ...] = get_args(Method)
 BOX_RULES: tuple[BoxRule, ...] = get_args(BoxRule)
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Case:
     """One call: geometry, dtypes, layout, and the values as a family and a seed.
 
     box_rule says how a box becomes sample positions: "normalized" is crop_and_resize, "bin_centres" is the seed's
-    RoIAlign, "corners" is that class with transform_fpcoor=False (SPEC, sections 1 and 2).
+    RoIAlign, "corners" is that class with transform_fpcoor=False (docs/operators.md, sample positions and classes).
     """
 
     shape: tuple[int, int, int, int]

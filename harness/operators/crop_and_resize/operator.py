@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.operators.arrays import Array, Direction
+from harness.operators.arrays import Array, Box, Direction
 from harness.operators.crop_and_resize.agreement import beyond_two_bounds
-from harness.operators.crop_and_resize.case import Box, Case, Inputs, promised
+from harness.operators.crop_and_resize.case import Case, Inputs, promised
 from harness.operators.crop_and_resize.judge import judge
 from harness.operators.crop_and_resize.reach import reach
 from harness.operators.crop_and_resize.strategy import within

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.operators.arrays import Array, Direction
-from harness.operators.crop_and_resize.case import Box, Inputs
+from harness.operators.arrays import Array, Box, Direction
 from harness.operators.expected import Place
 from harness.operators.operator import Operator
 from harness.operators.roi_align.agreement import beyond_two_bounds
@@ -70,7 +69,7 @@ def _near(inputs: RoiInputs, places: Iterable[Place]) -> Array:
     return near
 
 
-def _from_workload(inputs: Inputs, setting: str) -> RoiInputs:
+def _from_workload(inputs: Any, setting: str) -> RoiInputs:
     """The same boxes in pixels: aligned, at scale 1."""
     height, width = inputs.image.shape[2:]
     boxes = np.empty((len(inputs.boxes), 5), np.float32)

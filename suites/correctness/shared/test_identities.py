@@ -35,7 +35,7 @@ def padded_pairs(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, int, int,
 @pytest.mark.package
 @given(drawn=padded_pairs())
 def test_padded_by_an_edge_pixel_crop_and_resize_has_the_same_samples(drawn):
-    """SPEC, section 3: the s x s means of crop_and_resize at P*s on the padded map; samples at a jump apart."""
+    """docs/operators.md, roi_align: means of crop_and_resize at P*s on the padded map, samples at a jump apart."""
     features, boxes, size, ratio, aligned = drawn
     height, width = features.shape[2:]
     offset, count = (0.5 if aligned else 0.0), size * ratio

@@ -70,12 +70,12 @@ def test_unlike_tensorflow_by_a_bit_or_by_bounds_as_the_backend_promises() -> No
     near = got.copy()
     near[got != 0] = np.nextafter(near[got != 0], np.float32(0))
     promising, summing = REFERENCE, _unordered(REFERENCE, tensorflow_bits=())
-    said = unlike_tensorflow(promising, inputs, "grad_image", near, got)
+    said = unlike_tensorflow(promising.sheet, inputs, "grad_image", near, got)
     assert said is not None
     assert said.startswith(f"{np.count_nonzero(got)} values differ from TensorFlow's; at (0, 0, ")
-    assert unlike_tensorflow(summing, inputs, "grad_image", near, got) is None
-    assert unlike_tensorflow(summing, inputs, "grad_image", near * np.float32(1.01), got) is not None
-    said = unlike_tensorflow(promising, inputs, "grad_image", got.astype(np.float64), got)
+    assert unlike_tensorflow(summing.sheet, inputs, "grad_image", near, got) is None
+    assert unlike_tensorflow(summing.sheet, inputs, "grad_image", near * np.float32(1.01), got) is not None
+    said = unlike_tensorflow(promising.sheet, inputs, "grad_image", got.astype(np.float64), got)
     assert said == "It is float64 of shape (1, 2, 6, 7), TensorFlow's float32 of shape (1, 2, 6, 7)."
 
 
