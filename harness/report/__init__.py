@@ -80,7 +80,8 @@ def write(folder: Path, baseline: str | None = None) -> Report:
     ]
     page = {
         "title": TITLE,
-        "introduction": words.INTRODUCTION + (words.CUDA if "cuda" in set(shown.device.map(results.kind)) else ()),
+        "introduction": words.INTRODUCTION
+        + (words.CUDA if "cuda" in set(shown.device.map(results.device_type)) else ()),
         "filters": marks.choices(shown),
         "across": [] if base is None else _across(shown, base),
         "devices": devices,
@@ -93,7 +94,7 @@ def write(folder: Path, baseline: str | None = None) -> Report:
     made = Report(
         folder / "throughput.csv", folder / "README.md", folder / "report.html", table, base, doubts, problems
     )
-    files.replace(made.csv, table[results.COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    files.replace(made.csv, table[results.CSV_COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     files.replace(made.markdown, markdown.text(page))
     files.replace(made.html, _html(page))
     return made
@@ -161,14 +162,16 @@ def summary(made: Report) -> list[Table]:
     for device, lines in shown.groupby("device", sort=True):
         for first in tables.views(_cropping(lines))[:1]:
             printed += _made(tables.times(first, direction) for direction in tables.DIRECTIONS)
-        printed += _means(lines, str(device)) if results.kind(str(device)) == "cuda" else _pooling(lines, str(device))
+        printed += (
+            _means(lines, str(device)) if results.device_type(str(device)) == "cuda" else _pooling(lines, str(device))
+        )
     return printed + (_made([across.geomeans(shown, made.baseline)]) if made.baseline else [])
 
 
 def _means(lines: pd.DataFrame, device: str) -> list[Table]:
     """One device in few words."""
     cropping = _cropping(lines)
-    if results.kind(device) == "cuda":
+    if results.device_type(device) == "cuda":
         own = [*cuda_tables.means(cropping, device), *_made([cuda_tables.roofs(cropping, device)])]
     else:
         own = [tables.means(cropping, device)] if len(cropping) else []
@@ -201,7 +204,7 @@ def _device(device: str, lines: pd.DataFrame, machine: dict[str, Any], blocks: p
         "device": device,
         "machine": words.machine(lines, machine),
         "warnings": _warnings(machine, lines),
-        "means": _means(untuned, device) if results.kind(device) == "cuda" else [],
+        "means": _means(untuned, device) if results.device_type(device) == "cuda" else [],
         "times": _times(views[:1]),
         "other_times": _times(views[1:]),
         "rates": _made(tables.rates(view, direction) for view in views for direction in tables.DIRECTIONS),
@@ -213,7 +216,7 @@ def _device(device: str, lines: pd.DataFrame, machine: dict[str, Any], blocks: p
             distributions.distribution(view, own, direction) for view in first_views for direction in tables.DIRECTIONS
         ),
         "scaling": _made(pictures.scaling(*each) for each in series),
-        "pooling": _pooling(untuned, device) if results.kind(device) == "cpu" else [],
+        "pooling": _pooling(untuned, device) if results.device_type(device) == "cpu" else [],
         "pooling_times": _made(tables.times(*each) for each in pooling),
         "pooling_ratios": _made(pictures.ratios(*each) for each in pooling),
         "allocators": remarks.allocators(labelled[labelled.bench != "detectors"]),
