@@ -1,9 +1,10 @@
 """What a measuring process stores, typed: every writer and every reader of a row goes through here.
 
 A file is what one process measured: a header with what all its rows have in common, the machine, its state before and
-after, and a row a line. Samples and other seconds have six significant digits: no clock here is better, and a file is a
-fifth as large. What a row leaves out has the default that the class gives it. A file says itself which device and run
-it belongs to, so two machines' results merge by copying.
+after, where each workload comes from, the names of the columns, and a row a line. Samples and other seconds have six
+significant digits: no clock here is better, and a file is an eighth as large. A column that is not named has the
+default that the class gives it. A file says itself which device and run it belongs to, so two machines' results merge
+by copying.
 """
 
 from __future__ import annotations
@@ -109,12 +110,6 @@ class Record:
     stopped: str | None = None
     samples: tuple[float, ...] = ()
 
-    def as_row(self) -> dict[str, Any]:
-        """What of it is stored: fields that have their default are left out, seconds have six digits."""
-        row = {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
-        row |= {name: _six_digits(row[name]) for name in ("host_s",) if name in row}
-        return row | ({"samples": [_six_digits(each) for each in self.samples]} if self.samples else {})
-
 
 @dataclass(frozen=True)
 class Measurements:
@@ -132,10 +127,21 @@ class Measurements:
 
 def write(path: Path, measurements: Measurements) -> None:
     """Puts the file in its place, whole or not at all; folders on the way are made."""
-    top = {"header": asdict(measurements.header), "machine": measurements.machine}
-    top |= {"conditions": measurements.conditions}
+    records = measurements.records
+    columns = [
+        each.name
+        for each in fields(Record)
+        if each.name != "source" and any(getattr(record, each.name) != each.default for record in records)
+    ]
+    top = {
+        "header": asdict(measurements.header),
+        "machine": measurements.machine,
+        "conditions": measurements.conditions,
+        "sources": {record.workload: record.source for record in records},
+        "columns": columns,
+    }
     lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in top.items()]
-    rows = ",\n".join(json.dumps(each.as_row()) for each in measurements.records)
+    rows = ",\n".join(json.dumps([_stored(getattr(record, name)) for name in columns]) for record in records)
     repository.replace(path, "{" + ",\n".join([*lines, f'"rows": [\n{rows}\n]']) + "}\n")
 
 
@@ -149,7 +155,9 @@ def read(path: Path) -> Measurements:
         what = "newer; update this checkout to read it" if schema > SCHEMA else "older; the run has to be made again"
         raise ValueError(f"its schema is {schema}, and {SCHEMA} is read: it is {what}")
     try:
-        records = tuple(Record(**{**row, "samples": tuple(row.get("samples", ()))}) for row in stored["rows"])
+        records = tuple(
+            _record(dict(zip(stored["columns"], row, strict=True)), stored["sources"]) for row in stored["rows"]
+        )
         return Measurements(Header(**stored["header"]), dict(stored["machine"]), records, dict(stored["conditions"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"it is damaged: {type(error).__name__}: {error}") from None
@@ -165,5 +173,12 @@ def _schema(stored: Any) -> int | None:
         return None
 
 
-def _six_digits(seconds: float) -> float:
-    return float(f"{seconds:.6g}")
+def _stored(value: Any) -> Any:
+    """A field's value as JSON has it: seconds, which are what has a fraction, with six digits."""
+    if isinstance(value, tuple):
+        return [_stored(each) for each in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _record(row: dict[str, Any], sources: dict[str, str]) -> Record:
+    return Record(**row | {"source": sources[row["workload"]], "samples": tuple(row.get("samples", ()))})

@@ -11,7 +11,7 @@ from harness.verbs import app, console, stop, tell
 
 if TYPE_CHECKING:
     from harness.report import Report
-    from harness.report.tables import Table
+    from harness.report.tables.times import Table
 
 
 @app.command(
@@ -127,7 +127,8 @@ def merge(
 
 
 def _write(folder: Path, baseline: str | None = None) -> Report:
-    from harness.report import across, write, write_readme
+    from harness.report import write, write_readme
+    from harness.report.tables import across
     from harness.repository import RESULTS, ROOT
 
     try:
