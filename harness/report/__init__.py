@@ -5,14 +5,10 @@ where it is there. The same files give the same bytes, on any machine and any da
 change of figures.
 Nothing here imports an operator's library: a report can be made where nothing could be measured.
 
-    across.py         devices beside each other
-    tables.py         one device's times; cuda_tables.py, pooling_tables.py: a GPU's, roi_align's and detectors'
-    pictures.py       one device's bars and curves; roofline.py, distributions.py
-    history.py        one device's runs after each other; every_row.py: all rows of the newest runs
-    remarks.py        what stands below the figures; words.py: what is said in sentences
-    *_tables.py       what was proved: conformance, kills, campaigns; matrices.py: the grids that they share
-    marks.py          what a part is about, for the page's filters (page.js)
-    markdown.py       README.md; page.html.j2: report.html
+    tables/     one device's times, several devices beside each other, one device's runs after each other
+    pictures/   bars, curves, rooflines, distributions
+    proofs/     what was proved: conformance, kills, campaigns
+    page/       report.html and its filters, README.md, and what both say in sentences
 """
 
 from __future__ import annotations
@@ -27,26 +23,19 @@ import pandas as pd
 
 from harness import repository as files
 from harness.measuring import conditions, results
-from harness.report import (
-    across,
-    campaign_tables,
-    conformance_tables,
-    cuda_tables,
-    distributions,
-    every_row,
-    history,
-    kill_tables,
-    markdown,
-    marks,
-    pictures,
-    pooling_tables,
-    remarks,
-    roofline,
-    tables,
-    words,
-)
-from harness.report.matrices import Part
-from harness.report.tables import Table
+from harness.report.page import filters as marks
+from harness.report.page import markdown, words
+from harness.report.pictures import bars as pictures
+from harness.report.pictures import distributions, roofline
+from harness.report.proofs import campaigns as campaign_tables
+from harness.report.proofs import conformance as conformance_tables
+from harness.report.proofs import kills as kill_tables
+from harness.report.proofs.matrices import Part
+from harness.report.tables import across, every_row, history, remarks
+from harness.report.tables import cuda as cuda_tables
+from harness.report.tables import roi_align as pooling_tables
+from harness.report.tables import times as tables
+from harness.report.tables.times import Table
 
 TITLE = "RoIAlign: throughput and conformance"
 _MARKS = ("<!-- results: written by `python -m harness report` -->", "<!-- /results -->")
@@ -91,7 +80,8 @@ def write(folder: Path, baseline: str | None = None) -> Report:
     ]
     page = {
         "title": TITLE,
-        "introduction": words.INTRODUCTION + (words.CUDA if "cuda" in set(shown.device.map(results.kind)) else ()),
+        "introduction": words.INTRODUCTION
+        + (words.CUDA if "cuda" in set(shown.device.map(results.device_type)) else ()),
         "filters": marks.choices(shown),
         "across": [] if base is None else _across(shown, base),
         "devices": devices,
@@ -104,7 +94,7 @@ def write(folder: Path, baseline: str | None = None) -> Report:
     made = Report(
         folder / "throughput.csv", folder / "README.md", folder / "report.html", table, base, doubts, problems
     )
-    files.replace(made.csv, table[results.COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    files.replace(made.csv, table[results.CSV_COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     files.replace(made.markdown, markdown.text(page))
     files.replace(made.html, _html(page))
     return made
@@ -172,14 +162,16 @@ def summary(made: Report) -> list[Table]:
     for device, lines in shown.groupby("device", sort=True):
         for first in tables.views(_cropping(lines))[:1]:
             printed += _made(tables.times(first, direction) for direction in tables.DIRECTIONS)
-        printed += _means(lines, str(device)) if results.kind(str(device)) == "cuda" else _pooling(lines, str(device))
+        printed += (
+            _means(lines, str(device)) if results.device_type(str(device)) == "cuda" else _pooling(lines, str(device))
+        )
     return printed + (_made([across.geomeans(shown, made.baseline)]) if made.baseline else [])
 
 
 def _means(lines: pd.DataFrame, device: str) -> list[Table]:
     """One device in few words."""
     cropping = _cropping(lines)
-    if results.kind(device) == "cuda":
+    if results.device_type(device) == "cuda":
         own = [*cuda_tables.means(cropping, device), *_made([cuda_tables.roofs(cropping, device)])]
     else:
         own = [tables.means(cropping, device)] if len(cropping) else []
@@ -212,7 +204,7 @@ def _device(device: str, lines: pd.DataFrame, machine: dict[str, Any], blocks: p
         "device": device,
         "machine": words.machine(lines, machine),
         "warnings": _warnings(machine, lines),
-        "means": _means(untuned, device) if results.kind(device) == "cuda" else [],
+        "means": _means(untuned, device) if results.device_type(device) == "cuda" else [],
         "times": _times(views[:1]),
         "other_times": _times(views[1:]),
         "rates": _made(tables.rates(view, direction) for view in views for direction in tables.DIRECTIONS),
@@ -224,7 +216,7 @@ def _device(device: str, lines: pd.DataFrame, machine: dict[str, Any], blocks: p
             distributions.distribution(view, own, direction) for view in first_views for direction in tables.DIRECTIONS
         ),
         "scaling": _made(pictures.scaling(*each) for each in series),
-        "pooling": _pooling(untuned, device) if results.kind(device) == "cpu" else [],
+        "pooling": _pooling(untuned, device) if results.device_type(device) == "cpu" else [],
         "pooling_times": _made(tables.times(*each) for each in pooling),
         "pooling_ratios": _made(pictures.ratios(*each) for each in pooling),
         "allocators": remarks.allocators(labelled[labelled.bench != "detectors"]),
@@ -248,7 +240,9 @@ def _made(parts: Any) -> list[Any]:
 def _html(page: dict[str, Any]) -> str:
     """results/report.html: one file that asks for no other."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters["attributes"] = marks.attributes
     return environment.get_template("page.html.j2").render(page)

@@ -43,14 +43,13 @@ def fuzz(
 ) -> None:
     """Look for cases that an implementation fails, and store each as small as it gets; exit 1 if there are any."""
     import contextlib
-    import datetime
     import secrets
     import time
 
     from harness.fuzzing import campaign, finds, worker
     from harness.fuzzing import cluster as clusters
     from harness.fuzzing import totals as records
-    from harness.measuring.run import FULL_RESULTS
+    from harness.repository import RESULTS, stamp
 
     of = _operators(backend, operator)
     client = None
@@ -67,7 +66,7 @@ def fuzz(
     if workers.missing or not workers.sheets:
         stop(workers.missing or f"The backend {backend} has no {' and no '.join(of)}.")
     seed = secrets.randbelow(1 << 32) if seed is None else seed
-    begun = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    begun = stamp()
     origin = records.Origin(begun, workers.device, backend, workers.titles, seed, workers.versions)
     tell(f"{' and '.join(workers.sheets)} of {', '.join(dict.fromkeys(workers.titles.values()))}, --seed {seed}")
 
@@ -113,7 +112,7 @@ def fuzz(
         client.close()
     _tell_all(totals, seconds)
     if record and totals.cases:
-        tell(f"record  {records.record(totals, origin, seconds, most, FULL_RESULTS / 'campaigns')}")
+        tell(f"record  {records.record(totals, origin, seconds, most, RESULTS / 'campaigns')}")
     if end:
         tell(end)
         raise typer.Exit(130 if end.startswith("Interrupted") else 2)

@@ -14,15 +14,18 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 import numpy as np
 
 from harness.measuring import results
-from harness.report import cuda_tables, remarks, tables, write, write_readme
+from harness.report import write, write_readme
+from harness.report.tables import cuda as cuda_tables
+from harness.report.tables import remarks
+from harness.report.tables import times as tables
 from suites.meta.report.made_results import (
-    BASE,
     CUDA,
     LAUNCH,
     PEER,
     cells,
     cuda,
     cuda_rows,
+    failed,
     line,
     measured,
     store,
@@ -111,8 +114,9 @@ def test_a_report_of_two_devices_has_both_and_asks_for_no_ids_twice(tmp_path: Pa
     store(
         tmp_path, "cpu-test/cpu.json", [measured([1.0]), measured([2.0], backend="tensorflow", layout="channels_last")]
     )
-    refused = {**BASE, **CUDA, "backend": "torchvision_cuda", "dtype": "float16", "status": "REFUSED", "message": "no"}
-    store(tmp_path, "cuda-test/cuda.json", rows, [refused, {**refused, "cache": "hot"}])
+    refused = {**CUDA, "backend": "torchvision_cuda", "dtype": "float16", "message": "no"}
+    rows += [failed("REFUSED", **refused), failed("REFUSED", **{**refused, "cache": "hot"})]
+    store(tmp_path, "cuda-test/cuda.json", rows)
     made = write(tmp_path)
     markdown, page = made.markdown.read_text(encoding="utf-8"), made.html.read_text(encoding="utf-8")
     for text in (markdown, page):
@@ -136,22 +140,11 @@ def test_a_report_of_two_devices_has_both_and_asks_for_no_ids_twice(tmp_path: Pa
     assert "cuda-test: times as fast as torchvision" in text
 
 
-def test_files_of_the_first_schema_are_read_as_what_they_were(tmp_path: Path) -> None:
-    new = ("cache", "clock", "compared_with")
-    old = {name: value for name, value in {**BASE, "schema": 1}.items() if name not in new}
-    store(tmp_path, "old.json", [{"extra_info": old, "stats": {"data": [2.0]}}])
-    store(tmp_path, "new.json", [measured([3.0], backend="tensorflow", layout="channels_last")])
-    table = results.throughput(results.read(tmp_path).blocks)
-    row = line(table, backend="roi_align")
-    assert (row.cache, row.clock, row.compared_with) == ("warm", "time.perf_counter", "TensorFlow")
-    assert row.ratio_to_peer == 1.5
-
-
 def test_the_committed_results_are_read_whole() -> None:
     found = results.read(Path(__file__).resolve().parents[3] / "results")
     assert found.problems == ()
     table = results.throughput(found.blocks)
-    of_cpu = table[table.device.map(results.kind) == "cpu"]
+    of_cpu = table[table.device.map(results.device_type) == "cpu"]
     peers = {bench: set(rows.peer) for bench, rows in of_cpu.groupby("bench")}
     assert peers == {"crop_and_resize": {"tensorflow"}, "roi_align": {"torchvision"}, "detectors": {"torchvision"}}
     assert of_cpu.ratio_to_peer.notna().any()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,10 @@ pytest.importorskip("jinja2", reason="a report needs jinja2")
 pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 
 from harness.measuring import results
-from harness.report import history, write
-from harness.report.history import History
+from harness.report import write
+from harness.report.tables import history
+from harness.report.tables.history import History
+from suites.meta.report import made_results
 from suites.meta.report.made_results import BASE, external, measured
 
 MACHINE = {"cpu": "a cpu", "threads": 2, "memory_bytes": 2**30, "system": "Linux", "versions": {"torch": "2.11.0"}}
@@ -23,17 +24,8 @@ MACHINE = {"cpu": "a cpu", "threads": 2, "memory_bytes": 2**30, "system": "Linux
 
 def store(folder: Path, run: str, revision: str, rows: list[dict[str, Any]], **machine: Any) -> None:
     """One run of cpu-test, of that revision; rows without samples have no time."""
-    of = {"run": run}
-    benchmarks = [{**each, "extra_info": {**each["extra_info"], **of}} for each in rows if each["stats"]["data"]]
-    unmeasured = [{**each["extra_info"], **of} for each in rows if not each["stats"]["data"]]
-    content = {
-        "benchmarks": benchmarks,
-        "unmeasured": unmeasured,
-        "machine_info": {"roi_align": {**MACHINE, "revision": revision * 10, "dirty": False, **machine}},
-    }
-    path = folder / "cpu-test" / run / "default.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
+    of_run = {**MACHINE, "revision": revision * 10, "dirty": False, **machine}
+    made_results.store(folder / "cpu-test" / run, "default.json", [{**row, "run": run} for row in rows], of_run)
 
 
 def made(folder: Path, device: str = "cpu-test") -> History | None:

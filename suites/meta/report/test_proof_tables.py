@@ -14,7 +14,10 @@ pytest.importorskip("jinja2", reason="a report needs jinja2")
 pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 
 from harness.conformance import tables as conformance_rows
-from harness.report import campaign_tables, conformance_tables, kill_tables, write
+from harness.report import write
+from harness.report.proofs import campaigns as campaign_tables
+from harness.report.proofs import conformance as conformance_tables
+from harness.report.proofs import kills as kill_tables
 
 CELL = {
     "operator": "crop_and_resize", "property": "adjoint", "direction": "grad_image", "backend": "roi_align",

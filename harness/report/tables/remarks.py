@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.report import marks
-from harness.report.tables import BENCHES, CALLS, DIRECTIONS, Table, about, column, milliseconds
+from harness.report.page import filters as marks
+from harness.report.tables.times import BENCHES, CALLS, DIRECTIONS, Table, about, column, milliseconds
 
 
 def allocators(table: pd.DataFrame) -> Table | None:

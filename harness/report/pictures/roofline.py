@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.report import tables
-from harness.report.pictures import COLOURS, INK, STYLE, Picture, readable, svg_of
+from harness.report.pictures.bars import COLOURS, INK, STYLE, Picture, readable, svg_of
+from harness.report.tables import times as tables
 
 _MARKERS = {"forward": "o", "grad_image": "s", "grad_boxes": "^"}
 

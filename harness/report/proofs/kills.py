@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.matrices import Mark, Matrix, Part, read
-from harness.report.tables import Table
+from harness.report.proofs.matrices import Mark, Matrix, Part, read
+from harness.report.tables.times import Table
 
 COLUMNS = [
     "fault", "kind", "operator", "direction", "check", "outcome", "first", "cases", "detail", "why",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from harness.report.tables import (
+from harness.report.tables.times import (
     CACHES,
     DIRECTIONS,
     DTYPES,

@@ -12,8 +12,8 @@ import pandas as pd
 
 from harness import backends
 from harness.measuring.columns import OURS as OURS
-from harness.report import marks
-from harness.report.marks import Marks
+from harness.report.page import filters as marks
+from harness.report.page.filters import Marks
 
 DIRECTIONS = {"forward": "Forward", "grad_image": "Gradient of the image", "grad_boxes": "Gradient of the boxes"}
 # What is timed of a detector besides.
@@ -44,7 +44,7 @@ _ORDER = [*OURS, *OTHERS]
 class Table:
     """A caption, a header, and rows of cells, the first of which is the row's own header.
 
-    marks           what the whole table is about, see marks.py.
+    marks           what the whole table is about, see page/filters.py.
     column_marks    the same of each cell of the header, row_marks of each row; () if there are none.
     """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.report.tables import Table
+from harness.report.tables.times import Table
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.measuring import results
-from harness.report import tables
-from harness.report.pictures import COLOURS, INK, STYLE, Picture, readable, svg_of
+from harness.report.pictures.bars import COLOURS, INK, STYLE, Picture, readable, svg_of
+from harness.report.tables import times as tables
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
-from harness.report import tables
-from harness.report.marks import Marks
+from harness.report.page.filters import Marks
+from harness.report.tables import times as tables
 
 INK = "#010203"  # drawn in this colour, then replaced by the page's
 COLOURS = {

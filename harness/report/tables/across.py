@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from harness.report.marks import of, of_line
-from harness.report.tables import (
+from harness.report.page.filters import of, of_line
+from harness.report.tables.times import (
     BENCHES,
     CALLS,
     DIRECTIONS,

@@ -21,9 +21,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from harness.measuring import fingerprint
-from harness.report import tables
-from harness.report.pictures import COLOURS, INK, STYLE, Picture, svg_of
-from harness.report.tables import Table
+from harness.report.pictures.bars import COLOURS, INK, STYLE, Picture, svg_of
+from harness.report.tables import times as tables
+from harness.report.tables.times import Table
 
 Machines = Mapping[tuple[str, str], dict[str, Any]]
 # What rows have in common that are shown together: one table, and for the first type and cache of each a picture.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.report.matrices import Part
-from harness.report.tables import Table
+from harness.report.proofs.matrices import Part
+from harness.report.tables.times import Table
 
 
 def text(page: dict[str, Any]) -> str:

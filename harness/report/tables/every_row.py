@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report import marks
-from harness.report.tables import CALLS, Table, about, column, megabytes, milliseconds
+from harness.report.page import filters as marks
+from harness.report.tables.times import CALLS, Table, about, column, megabytes, milliseconds
 
 _HEADER = (
     "workload", "device", "operator", "setting", "direction", "column", "type", "layout", "cache", "allocator",

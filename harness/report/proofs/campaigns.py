@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.report.conformance_tables import DIRECTIONS
-from harness.report.matrices import Part, read
-from harness.report.tables import Table
+from harness.report.proofs.conformance import DIRECTIONS
+from harness.report.proofs.matrices import Part, read
+from harness.report.tables.times import Table
 
 COLUMNS = [
     "run", "device", "backend", "title", "operator", "direction", "dtype", "cases", "finds", "largest_fraction",

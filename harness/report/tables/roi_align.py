@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from harness.report import tables
-from harness.report.tables import CALLS, DIRECTIONS, Table, about, column, column_marks, milliseconds, names
+from harness.report.tables import times as tables
+from harness.report.tables.times import CALLS, DIRECTIONS, Table, about, column, column_marks, milliseconds, names
 
 # What is timed of a detector, as a reader is told.
 _PARTS = {"whole": "", "poolers": ", its poolers alone"}
