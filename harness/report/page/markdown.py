@@ -11,7 +11,7 @@ from harness.report.tables.times import Table
 def text(page: dict[str, Any]) -> str:
     """results/README.md."""
     lines = [f"# {page['title']}", ""]
-    lines += ["Made by `python -m harness report` from the files below; edit none of them. Pictures: report.html.", ""]
+    lines += ["Made by `python -m harness report` from the files below; edit none of them. Pictures: report.html, which `make report` makes.", ""]
     if page["devices"]:
         lines += [line for paragraph in page["introduction"] for line in (paragraph, "")]
     for table in page["across"]:
