@@ -18,8 +18,7 @@ import pytest
 
 from harness import backends
 from harness.judging import isolation
-from harness.measuring import devices
-from harness.measuring import run as measure
+from harness.measuring import devices, settings
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Crashed, Hung
@@ -74,15 +73,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--benchmark-only"):
         # Every benchmark body runs once, untimed, as a smoke test.
         config.option.benchmark_disable = True
-    elif not config.option.benchmark_json:
-        # Nobody said where to: into the same folders as `make bench`, one for each device.
-        device, quick = devices.chosen(), os.environ.get("QUICK") == "1"
-        missing = device.why_not()
+    elif not config.option.benchmark_json and not settings.read().output:
+        # Nobody has looked yet whether there is such a device.
+        missing = devices.chosen().why_not()
         if missing is not None:
             raise pytest.UsageError(missing)
-        config.option.benchmark_storage = f"file://{measure.results_folder(quick) / device.name()}"
-        config.option.benchmark_save = "quick" if quick else "full"
-        config.option.benchmark_save_data = True
     config.stash[TALLY] = Tally()
 
 

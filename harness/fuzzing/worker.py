@@ -57,7 +57,7 @@ def about(backend: str, operators: tuple[OperatorName, ...]) -> About:
             missing = str(error)
     kinds = {sheet.device for sheet in sheets.values()}
     kind = kinds.pop() if len(kinds) == 1 else "cpu"
-    device = devices.load(kind).name() if kind in devices.KINDS else kind
+    device = devices.load(kind).name() if kind in devices.TYPES else kind
     versions = "; ".join(f"{name} {version}" for name, version in machine.versions().items())
     return About(sources(), device, versions, sheets, titles, missing, may_begin)
 

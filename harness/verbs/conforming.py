@@ -33,10 +33,10 @@ def conformance(
 
     from harness.conformance import tables as rows
     from harness.conformance.cells import BAD, is_bad
-    from harness.measuring.run import FULL_RESULTS
     from harness.operators import OPERATORS
+    from harness.repository import RESULTS
 
-    path = table or FULL_RESULTS / "conformance.csv"
+    path = table or RESULTS / "conformance.csv"
     if fail_on not in ("", "fail"):
         stop(f'--fail-on {fail_on}: it can be "fail", which exits with 1 if anything that is declared does not hold.')
     operators = [name for name in OPERATORS if operator in ("", name)]

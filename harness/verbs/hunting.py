@@ -41,7 +41,6 @@ def fuzz(
 ) -> None:
     """Look for cases that an implementation fails, and store each as small as it gets; exit 1 if there are any."""
     import contextlib
-    import datetime
     import secrets
     import time
 
@@ -49,7 +48,7 @@ def fuzz(
     from harness.fuzzing import cluster as clusters
     from harness.fuzzing import totals as haul
     from harness.fuzzing import worker as hunter
-    from harness.measuring.run import FULL_RESULTS
+    from harness.repository import RESULTS, stamp
 
     of = _operators(backend, operator)
     client = None
@@ -66,7 +65,7 @@ def fuzz(
     if said.missing or not said.sheets:
         stop(said.missing or f"The backend {backend} has no {' and no '.join(of)}.")
     seed = secrets.randbelow(1 << 32) if seed is None else seed
-    begun = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    begun = stamp()
     origin = haul.Origin(begun, said.device, backend, said.titles, seed, said.versions)
     tell(f"{' and '.join(said.sheets)} of {', '.join(dict.fromkeys(said.titles.values()))}, --seed {seed}")
 
@@ -112,7 +111,7 @@ def fuzz(
         client.close()
     _tell_all(brought, seconds)
     if record and brought.cases:
-        tell(f"record  {haul.record(brought, origin, seconds, most, FULL_RESULTS / 'campaigns')}")
+        tell(f"record  {haul.record(brought, origin, seconds, most, RESULTS / 'campaigns')}")
     if end:
         tell(end)
         raise typer.Exit(130 if end.startswith("Interrupted") else 2)

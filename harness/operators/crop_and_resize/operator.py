@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from harness.operators.arrays import Array, Box, Direction
-from harness.operators.crop_and_resize.agreement import beyond_two_bounds
 from harness.operators.crop_and_resize.case import Case, Inputs, promised
-from harness.operators.crop_and_resize.judge import judge
+from harness.operators.crop_and_resize.oracle import expected
 from harness.operators.crop_and_resize.reach import reach
 from harness.operators.crop_and_resize.strategy import within
 from harness.operators.expected import Place
@@ -56,7 +55,7 @@ def _sample(inputs: Inputs, direction: Direction, got: Array) -> list[Place]:
     if direction == "grad_boxes":
         terms = inputs.upstream[0].size
         columns = range(4) if terms <= _TERMS else random.integers(0, 2, 2) * 2 + (0, 1)
-        rows = random.integers(0, len(got), min(_BOXES, max(1, _TERMS // terms)))
+        rows = random.integers(0, len(got), min(_BOXES, max(1, _TERMS // max(1, terms))))
         return [(int(row), int(column)) for row in rows for column in columns]
     flat = random.integers(0, got.size, _SAMPLE[direction])
     return [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
@@ -80,10 +79,9 @@ CROP_AND_RESIZE = Operator(
     arrays=("image", "boxes", "box_indices", "upstream"),
     settings=("",),
     promised=promised,
-    judge=lambda inputs, direction, got, pinned, places: judge(inputs, direction, got, pinned=pinned, places=places),
-    apart=lambda inputs, direction, got, expected, pinned: beyond_two_bounds(
-        inputs, direction, got, expected, pinned=pinned
-    ),
+    expected=lambda inputs, direction, pinned, places: expected(inputs, direction, pinned=pinned, places=places),
+    least_roundings=lambda inputs, direction: 0,
+    most_places=None,
     choices=_choices,
     extrapolation_value=lambda inputs: float(inputs.extrapolation_value),
     within=within,

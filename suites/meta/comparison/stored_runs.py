@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from harness import repository
 from harness.__main__ import app
-from harness.measuring import run as measure
 from harness.verbs import console
 from suites.meta.report.made_results import measured, store
 
@@ -62,7 +62,7 @@ class Folder:
 
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     """A folder of results without a run, which the verb takes for the project's own."""
-    monkeypatch.setattr(measure, "FULL_RESULTS", tmp_path / "results")
+    monkeypatch.setattr(repository, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(console, "width", 200)  # or names are folded
     return Folder(tmp_path / "results")
 

@@ -14,8 +14,8 @@ import pytest
 from harness.backends import load
 from harness.judging import golden
 from harness.operators.arrays import DIRECTIONS, Direction
-from harness.operators.crop_and_resize.agreement import unlike_tensorflow
 from harness.operators.implementation import Backend
+from harness.operators.judgement import unlike_tensorflow
 
 
 @pytest.fixture(scope="module")

@@ -237,9 +237,9 @@ def test_nothing_at_all_is_a_sentence(command: Callable[..., Result]) -> None:
 def test_the_folder_of_its_own_is_begun_anew_and_one_that_is_given_is_added_to(
     archives: Path, command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.measuring import run as measure
+    from harness import repository
 
-    before: dict[str, Any] = {str(path): path.stat().st_mtime_ns for path in measure.FULL_RESULTS.rglob("*")}
+    before: dict[str, Any] = {str(path): path.stat().st_mtime_ns for path in repository.RESULTS.rglob("*")}
     packed = archive(archives, "h100", run_of("cuda-a"))
     given = ("--output", str(tmp_path / "given"))
     assert command().exit_code == command(*given).exit_code == 0
@@ -248,4 +248,4 @@ def test_the_folder_of_its_own_is_begun_anew_and_one_that_is_given_is_added_to(
     assert command().exit_code == command(*given).exit_code == 0
     assert devices_in_the_report(tmp_path / "merged") == {"cuda-b"}
     assert devices_in_the_report(tmp_path / "given") == {"cuda-a", "cuda-b"}
-    assert {str(path): path.stat().st_mtime_ns for path in measure.FULL_RESULTS.rglob("*")} == before
+    assert {str(path): path.stat().st_mtime_ns for path in repository.RESULTS.rglob("*")} == before
