@@ -16,7 +16,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from harness import backends
+from harness import backends, faults
 from harness.judging import isolation
 from harness.measuring import devices, settings
 from harness.operators.implementation import Backend
@@ -113,7 +113,7 @@ def _load_chosen(config: pytest.Config) -> None:
         config.stash[CHOSEN] = dict.fromkeys(of, made)
         return
     of = backends.operators_of(name) or ("crop_and_resize",)
-    config.stash[CHOSEN] = {operator: _or_missing(backends.load, name, operator) for operator in of}
+    config.stash[CHOSEN] = {operator: _or_missing(faults.load, name, operator) for operator in of}
 
 
 def _or_missing(load: Any, name: str, operator: str) -> Backend | MissingLibrary:

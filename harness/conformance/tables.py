@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, get_args
 
-from harness import backends, properties
+from harness import backends, faults, properties
 from harness import repository as files
 from harness.backends import BACKENDS, ENTRY_POINTS, OTHER_RULE
 from harness.conformance import cells as conformance
@@ -75,7 +75,7 @@ def jobs(
             continue
         of = backends.operators_of(name)
         if not of:
-            backends.load(name)  # says which there are
+            faults.load(name)  # says which there are
         made += [Job(name, (each,), tuple(stated), examples, seed) for each in of if each in operators]
     # What computes another rule is timed beside crop_and_resize, and never judged.
     return [job for job in made if job.backend not in OTHER_RULE.get(job.operators[0], ())]
@@ -84,7 +84,7 @@ def jobs(
 def cells(job: Job) -> Iterator[Cell]:
     """The cells of a job, one after another; ValueError if the backend cannot be used at all."""
     try:
-        backend = isolated(job.backend, job.operators[0], job.limit_s)
+        backend = isolated(job.backend, job.operators[0], job.limit_s, faults.load)
     except MissingLibrary as missing:
         for each, direction in _rows(job, job.operators):
             yield without_backend(job.backend, each, direction, "missing", str(missing), False)

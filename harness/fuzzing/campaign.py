@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings, tar
 from hypothesis.errors import Flaky
 
 from harness import properties
-from harness.backends import is_foreign, load
+from harness.backends import is_foreign
+from harness.faults import load
 from harness.fuzzing.finds import Find
 from harness.judging.isolation import isolated
 from harness.operators import AnyCase

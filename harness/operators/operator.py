@@ -15,6 +15,7 @@ from hypothesis.strategies import SearchStrategy
 
 from harness.operators.arrays import Array, Direction
 from harness.operators.expected import Expected, Place
+from harness.operators.peer import Peer
 from harness.operators.reach import Reach
 from harness.operators.sheet import OperatorName, Sheet
 
@@ -25,6 +26,7 @@ class Operator:
 
     case, inputs  the classes of its cases and of their arrays.
     arrays        the arrays of its inputs by name: first the image, last the upstream gradient, between them the boxes.
+    peer          the library whose rule it is.
     settings      the ways in which a workload is asked of it, "" where there is one only.
 
     promised             (inputs, direction) -> shape and dtype of a result.
@@ -47,6 +49,7 @@ class Operator:
     case: type[Any]
     inputs: type[Any]
     arrays: tuple[str, ...]
+    peer: Peer
     settings: tuple[str, ...]
     promised: Callable[[Any, Direction], tuple[tuple[int, ...], np.dtype[np.generic]]]
     expected: Callable[[Any, Direction, bool, Iterable[Place] | None], Iterator[tuple[Place, Expected]]]

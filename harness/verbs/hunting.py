@@ -121,6 +121,7 @@ def fuzz(
 
 def _operators(backend: str, operator: str) -> tuple[OperatorName, ...]:
     """The operators to ask of a backend: the one that is named, or all that it has."""
+    import harness.faults  # noqa: F401  it registers the planted ones
     from harness.backends import is_foreign, operators_of
     from harness.operators import OPERATORS
 

@@ -21,7 +21,7 @@ def mutants(
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from harness.faults import kills
+    from harness.conformance import kills
     from harness.faults import package as package_faults
     from harness.faults.package import building as faulty_package
     from harness.repository import MissingLibrary

@@ -57,8 +57,7 @@ SELECTIONS = tuple(
         "shared/second_derivatives",
         "shared/views",
         "crop_and_resize/thresholds",
-        "crop_and_resize/against_golden",
-        "roi_align/against_golden",
+        "shared/against_golden",
         "roi_align/multiscale",
         "crop_and_resize/layouts",
         "crop_and_resize/registration",
@@ -179,7 +178,7 @@ def first_failure(folder: Path, selections: Sequence[str]) -> str | None:
 
 # In the place of isa_avx2.cpp and isa_avx512.cpp.
 _OTHER_SETS = """
-#include "isa.h"
+#include "cpu/isa.h"
 
 #if defined(__x86_64__)
 namespace roi_align {

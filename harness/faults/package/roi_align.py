@@ -15,17 +15,17 @@ _NONE: tuple[Direction, ...] = ()  # shows in what is told to torch or to the us
 
 _fault = functools.partial(fault, "roi_align")
 
-_SAMPLING, _TAPS, _TABLES = "csrc/roi_sampling.h", "csrc/roi_taps.h", "csrc/cpu/roi_tables.cpp"
-_POOLED, _GRAD_BOXES = "csrc/cpu/roi_forward.inl", "csrc/cpu/roi_grad_boxes.inl"
-_GRAD_MAPS, _PLAN = "csrc/cpu/roi_grad_maps.inl", "csrc/cpu/roi_plan.cpp"
-_MAX, _BINDING = "csrc/cpu/roi_max.cpp", "csrc/torch_roi.cpp"
+_SAMPLING, _TAPS, _TABLES = "csrc/roi_align/rule.h", "csrc/roi_align/taps.h", "csrc/roi_align/cpu/tables.cpp"
+_POOLED, _GRAD_BOXES = "csrc/roi_align/cpu/forward.inl", "csrc/roi_align/cpu/grad_boxes.inl"
+_GRAD_MAPS, _PLAN = "csrc/roi_align/cpu/grad_image.inl", "csrc/roi_align/cpu/plan.cpp"
+_LARGEST, _BINDING = "csrc/roi_align/largest.h", "csrc/roi_align/torch_cpu.cpp"
 
 FAULTS = (
     _fault(
         "roi_grid_one_too_many",
         "an adaptive grid of a whole size has a sample too many",
         Change(_SAMPLING, "whole + (bin > static_cast<T>(whole))", "whole + 1"),
-        "roi_align/against_golden.py",
+        "shared/against_golden.py",
     ),
     _fault(
         "roi_size_before_scaling",
@@ -42,19 +42,19 @@ FAULTS = (
             "const Acc samples = static_cast<Acc>(axis.grid);",
             "const Acc samples = static_cast<Acc>(span.end - span.begin);",
         ),
-        "roi_align/against_golden.py",
+        "shared/against_golden.py",
     ),
     _fault(
         "roi_no_lower_band",
         "samples in the band above and left of the map are outside",
         Change(_SAMPLING, "samples_between(axis, base, T(-1)", "samples_between(axis, base, T(0)"),
-        "roi_align/against_golden.py",
+        "shared/against_golden.py",
     ),
     _fault(
         "roi_read_past_the_edge",
         "a sample in the band behind the last pixel reads one past it",
         Change(_SAMPLING, "if (low >= length - 1) return", "if (low >= length) return"),
-        "roi_align/against_golden.py",
+        "shared/against_golden.py",
     ),
     _fault(
         "roi_stretched_edge_moves",
@@ -66,14 +66,14 @@ FAULTS = (
     _fault(
         "roi_index_n_accepted",
         "an index of N passes the check and the kernel reads behind the maps",
-        Change(_TABLES, "image >= images", "image > images"),
+        Change("csrc/roi_align/boxes.cpp", "image >= images", "image > images"),
         "roi_align/bad_input.py",
         _NONE,
     ),
     _fault(
         "roi_half_an_index",
         "an index of 0.5 is image 0",
-        Change("csrc/roi_rows.h", "return static_cast<double>(image) == index ? image : -1;", "return image;"),
+        Change("csrc/roi_align/boxes.h", "return static_cast<double>(image) == index ? image : -1;", "return image;"),
         "roi_align/bad_input.py",
         _NONE,
     ),
@@ -131,7 +131,7 @@ FAULTS = (
             "  std::fill_n(rows.plane(unit.first), unit.channels * map.size[2] * map.size[3] * job.inner, T(0));\n",
             "",
         ),
-        "roi_align/against_golden.py",
+        "shared/against_golden.py",
         _IMAGE,
     ),
     _fault(
@@ -178,7 +178,7 @@ FAULTS = (
     _fault(
         "roi_last_of_equal_samples",
         "the gradient of a maximum goes to the last of several that are equal",
-        Change(_MAX, "!(value > best.value || value != value)", "!(value >= best.value || value != value)"),
+        Change(_LARGEST, "!(other.value > best.value ||", "!(other.value >= best.value ||"),
         "shared/properties.py::test_property[roi_align-within_bound_mode_max-grad_image]",
         ("grad_image", "grad_boxes"),
     ),

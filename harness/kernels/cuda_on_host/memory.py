@@ -6,6 +6,7 @@ import ctypes
 import functools
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def described(array: Array) -> Described:
 
 
 def dense(shape: tuple[int, ...], dtype: str, fill: float, *, like: Array) -> Array:
-    """Channels innermost where they are in `like`: the operator's rule (impl/roi_align/library.py)."""
+    """Channels innermost where they are in `like`: the operator's rule (impl/roi_align/_library.py)."""
     if like.shape[1] > 1 and like.strides[1] == like.itemsize and max(like.shape[2:]) > 1:
         pixels: Array = full(tuple(shape[axis] for axis in (0, 2, 3, 1)), dtype, fill).transpose(0, 3, 1, 2)
         return pixels
@@ -71,12 +72,19 @@ def load(library: Path) -> ctypes.PyDLL:
     return ctypes.PyDLL(str(library))
 
 
-def call(library: Path, name: str, order: int, arguments: ctypes.Structure) -> None:
-    """Runs a driver's function, its threads in that order; RuntimeError with what it says if it fails."""
+def launch(
+    library: Path, name: str, order: int | None, boxes: Array, arguments: ctypes.Structure, results: Sequence[Array]
+) -> None:
+    """Runs a driver's function, its threads in that order, or in one that the boxes pick.
+
+    RuntimeError with the driver's message if it fails, or if a kernel has written beside one of its results.
+    """
     loaded = load(library)
-    loaded.set_order(order)
+    loaded.set_order(picked_order(boxes) if order is None else order)
     function = loaded[name]
     function.restype = ctypes.c_char_p
     message = function(ctypes.byref(arguments))
     if message is not None:
         raise RuntimeError(message.decode())
+    if any(written_beside(result) for result in results):
+        raise RuntimeError(f"{name} has written outside of its result.")

@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.operators.arrays import Array, Box, Direction
 from harness.operators.crop_and_resize.case import Case, Inputs, promised
+from harness.operators.crop_and_resize.golden_cases import TENSORFLOW
 from harness.operators.crop_and_resize.oracle import expected
 from harness.operators.crop_and_resize.reach import reach
 from harness.operators.crop_and_resize.strategy import within
@@ -77,6 +78,7 @@ CROP_AND_RESIZE = Operator(
     case=Case,
     inputs=Inputs,
     arrays=("image", "boxes", "box_indices", "upstream"),
+    peer=TENSORFLOW,
     settings=("",),
     promised=promised,
     expected=lambda inputs, direction, pinned, places: expected(inputs, direction, pinned=pinned, places=places),

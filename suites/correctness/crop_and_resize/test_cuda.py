@@ -15,14 +15,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.backends import load
 from harness.repository import MissingLibrary
-from roi_align import crop_and_resize, library
+from roi_align import _library, crop_and_resize
 
 pytestmark = pytest.mark.package
 
 
 def test_a_tensor_on_cuda_without_the_kernels_says_how_to_build_them(monkeypatch):
-    monkeypatch.setattr(library, "HAS_CUDA", False)
-    monkeypatch.setattr(library, "CUDA_MISSING", "roi_align was built without its CUDA kernels")
+    monkeypatch.setattr(_library, "HAS_CUDA", False)
+    monkeypatch.setattr(_library, "CUDA_MISSING", "roi_align was built without its CUDA kernels")
     with FakeTensorMode():
         image, boxes = torch.rand(1, 1, 5, 5, device="cuda"), torch.rand(2, 4, device="cuda")
         box_indices = torch.zeros(2, dtype=torch.int64, device="cuda")

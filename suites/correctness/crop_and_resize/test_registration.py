@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch.library import opcheck
 
+import roi_align
 from roi_align import RoIAlign, crop_and_resize
-from roi_align.functional import INTEGER_DTYPES
+from roi_align._checks import INTEGER_DTYPES
 
 pytestmark = pytest.mark.package
 
@@ -113,11 +116,8 @@ def test_meta_gradients_have_the_shape_and_strides_of_the_result(device, last):
 
 def test_without_its_library_the_package_says_how_to_build_it(tmp_path):
     """A checkout that was never built."""
-    package = tmp_path / "roi_align"
-    package.mkdir()
-    source = __import__("pathlib").Path(crop_and_resize.__code__.co_filename).parent
-    for module in source.glob("*.py"):
-        (package / module.name).write_text(module.read_text())
+    source = Path(roi_align.__file__).parent
+    shutil.copytree(source, tmp_path / "roi_align", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     done = subprocess.run(
         [sys.executable, "-c", "import roi_align"], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -14,7 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from harness.backends import load
 from harness.operators.roi_align.case import MODES
 from harness.repository import MissingLibrary
-from roi_align import library, multiscale_roi_align, roi_align, roi_library
+from roi_align import _library, multiscale_roi_align, roi_align
+from roi_align._pooling import operator
 
 pytestmark = pytest.mark.package
 
@@ -23,8 +24,8 @@ each_layout = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.
 
 
 def test_a_tensor_on_cuda_without_the_kernels_says_how_to_build_them(monkeypatch):
-    monkeypatch.setattr(library, "HAS_CUDA", False)
-    monkeypatch.setattr(library, "CUDA_MISSING", "roi_align was built without its CUDA kernels")
+    monkeypatch.setattr(_library, "HAS_CUDA", False)
+    monkeypatch.setattr(_library, "CUDA_MISSING", "roi_align was built without its CUDA kernels")
     with FakeTensorMode():
         features, boxes = torch.rand(1, 1, 5, 5, device="cuda"), torch.rand(2, 5, device="cuda")
         with pytest.raises(RuntimeError, match=r"input is on cuda:0, but .* without its CUDA.*ROI_ALIGN_CUDA=1 pip"):
@@ -37,14 +38,14 @@ def test_a_tensor_on_cuda_without_the_kernels_says_how_to_build_them(monkeypatch
 @each_layout
 def test_results_on_cuda_have_shapes_and_layouts_before_any_kernel_runs(monkeypatch, layout, mode):
     """torch.compile and torch.export ask no more of a device; needs no GPU."""
-    monkeypatch.setattr(library, "HAS_CUDA", True)
+    monkeypatch.setattr(_library, "HAS_CUDA", True)
     with FakeTensorMode():
         maps = [torch.empty(2, 8, 32 >> k, 24 >> k, device="cuda").to(memory_format=layout) for k in range(2)]
         boxes = torch.empty(5, 5, device="cuda")
         pooled = multiscale_roi_align(maps, boxes, (3, 2), [0.5, 0.25], 2, mode=mode)
-        rule, last = roi_library.Rule(2, False, roi_library.MODES[mode], 1), layout == torch.channels_last
-        of_maps = roi_library.grad_features(pooled, maps, boxes, [2, 32, 24, 16, 12], last, [0.5, 0.25], *rule)
-        of_boxes = roi_library.grad_boxes(pooled, maps, boxes, [0.5, 0.25], *rule)
+        rule, last = operator.Rule(2, False, operator.MODES[mode], 1), layout == torch.channels_last
+        of_maps = operator.grad_features(pooled, maps, boxes, [2, 32, 24, 16, 12], last, [0.5, 0.25], *rule)
+        of_boxes = operator.grad_boxes(pooled, maps, boxes, [0.5, 0.25], *rule)
         assert pooled.shape == (5, 8, 3, 2)
         assert [each.shape for each in of_maps] == [each.shape for each in maps]
         assert of_boxes.shape == (5, 5)

@@ -12,7 +12,7 @@ import torch
 from torch.library import opcheck
 
 from roi_align import TorchvisionRoIAlign, multiscale_roi_align, roi_align
-from roi_align.functional import INTEGER_DTYPES
+from roi_align._checks import INTEGER_DTYPES
 
 pytestmark = [pytest.mark.package, pytest.mark.cpu]
 
@@ -52,7 +52,7 @@ def test_opcheck(kind, mode):
     rows = make_rows(6 if kind["images"] else 0, kind["images"], 90.0)
     rule = (2, True, mode, 2, 60.0, 4)
     wanting = [level.detach().requires_grad_() for level in levels]
-    opcheck(OPS.roi_align.default, (wanting, rows, SCALES, 3, 4, *rule))
+    opcheck(OPS.roi_align.default, (wanting, rows, SCALES, 3, 4, *rule, False))
     grad = torch.randn(len(rows), kind["channels"], 3, 4).to(levels[0].dtype)
     sizes = [kind["images"], *(side for level in levels for side in level.shape[2:])]
     of_mode = levels if mode else []

@@ -73,7 +73,7 @@ def test_a_bad_index_in_a_vmap_names_no_image_of_its_neighbour(inputs, device, b
     box_indices = box_indices.clone()
     box_indices[1, 3] = bad
     if device == "cpu":
-        with pytest.raises(IndexError, match="an index must be at least 0"):
+        with pytest.raises(IndexError, match="an index must be a whole number, at least 0"):
             torch.func.vmap(crop)(image, boxes, box_indices)
     else:
         crops = torch.func.vmap(crop)(image, boxes, box_indices)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends import load
-from harness.faults import kills
+from harness.conformance import kills
+from harness.faults import FAULTS, load
 from harness.faults.fault import Fault
 from harness.operators import OPERATORS
 from harness.operators.arrays import SINGLE_AND_DOUBLE
@@ -22,7 +22,7 @@ REFERENCE = load("reference")
 HONEST = Fault("none", "the reference itself", ("forward",), REFERENCE)
 
 
-@pytest.mark.parametrize("fault", kills.FAULTS, ids=[fault.name for fault in kills.FAULTS])
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_fault_is_killed(fault: Fault) -> None:
     """In every direction and mode in which it shows."""
     for direction, mode in kills.asked_about(fault):
@@ -53,14 +53,14 @@ def test_the_reference_survives(operator: OperatorName) -> None:
 
 def test_a_fault_can_be_asked_for_by_name() -> None:
     """So that `pytest suites/ --backend fault:NAME` shows what the whole suite makes of it."""
-    assert all(load(fault.backend.name, fault.operator) is fault.backend for fault in kills.FAULTS)
+    assert all(load(fault.backend.name, fault.operator) is fault.backend for fault in FAULTS)
     for operator in OPERATORS:
         with pytest.raises(ValueError, match="There is no backend 'fault:nope'"):
             load("fault:nope", operator)
 
 
 def test_there_are_sixty_faults_and_each_has_its_name() -> None:
-    assert len({fault.name for fault in kills.FAULTS}) == len(kills.FAULTS) >= 60
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 60
 
 
 def test_what_nothing_finds_is_a_survivor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_what_nothing_finds_is_a_survivor(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_the_first_check_to_find_a_fault_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kills, "CASES", 10)
-    fault = next(each for each in kills.FAULTS if each.name == "swapped_axes")
+    fault = next(each for each in FAULTS if each.name == "swapped_axes")
     outcomes = kills.row(replace(fault, directions=("forward",)))
     first = [each for each in outcomes if each.first]
     assert [each.outcome for each in first] == ["killed"]
