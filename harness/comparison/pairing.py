@@ -23,7 +23,7 @@ from harness.comparison.side_by_side import SIDES, doubted
 from harness.comparison.stored import Run
 from harness.comparison.verdicts import PROCESSES, RULE, Decision, Medians
 from harness.measuring import conditions, fingerprint, results
-from harness.measuring.columns import ON_THE_CPU, OURS
+from harness.measuring.columns import ON_THE_CPU
 
 # Together these name one row; what they are on a GPU and not on a CPU, when it is compared with one.
 _IDENTITY = [
@@ -171,7 +171,7 @@ def _of_others(pairs: Pairs) -> list[str]:
 def _rows(run: Run, across: bool, workloads: Collection[str]) -> dict[tuple[Any, ...], _Side]:
     """One run's rows by what both runs call them."""
     blocks = run.blocks[run.blocks.workload.isin(workloads)]
-    own = blocks.backend.isin(OURS)
+    own = blocks.backend.isin(results.OURS)
     if across and results.device_type(run.device) == "cuda":
         blocks = blocks.replace(_AS_ON_A_CPU)
     groups = blocks.assign(own=own).groupby(_IDENTITY, sort=False, dropna=False)

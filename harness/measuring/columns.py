@@ -20,8 +20,6 @@ from harness.operators.arrays import DIRECTIONS, Direction, Layout
 from harness.operators.sheet import OperatorName
 
 _BLOCKS = 2
-# This project's backends, and what they are called in tables.
-OURS = {"roi_align": "roi_align", "roi_align_cuda": "roi_align", "roi_align_cuda_deterministic": "deterministic"}
 # The same operators on the other type of device: a GPU's backend, and the CPU's.
 ON_THE_CPU = {"roi_align_cuda": "roi_align", "torchvision_cuda": "torchvision"}
 _NO_BOXES: tuple[Direction, ...] = ("forward", "grad_image")  # torchvision has no gradient of the boxes

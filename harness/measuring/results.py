@@ -39,6 +39,19 @@ PEERS = {
     ("roi_align", "cuda"): "torchvision_cuda",
     ("detectors", "cpu"): "torchvision",
 }
+BENCHES = tuple(dict.fromkeys(bench for bench, _ in PEERS))
+# This project's backends, and what they are called in tables.
+OURS = {"roi_align": "roi_align", "roi_align_cuda": "roi_align", "roi_align_cuda_deterministic": "deterministic"}
+# What others are called, in the order in which they follow.
+OTHERS = {
+    "tensorflow": "TensorFlow",
+    "torchvision": "torchvision",
+    "torchvision_cuda": "torchvision",
+    "onnxruntime": "ONNX Runtime",
+    "grid_sample_cuda": "grid_sample",
+    "grid_sample_cuda_compiled": "grid_sample, compiled",
+}
+LAYOUTS = {"contiguous": "NCHW", "channels_last": "channels_last"}
 # Work that a GPU's memory could do in less than this takes as long as a launch does, whoever does it.
 LAUNCH_S = 10e-6
 
@@ -84,7 +97,7 @@ def device_type(device: str) -> str:
 
 
 def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
-    """One line per row with its blocks merged: CSV_COLUMNS, title, source, series and size.
+    """One line per row with its blocks merged: CSV_COLUMNS, title, source, series, size, own, subject and column.
 
     A row that did not pass has no time.
 
@@ -93,7 +106,8 @@ def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
     one; roof_fraction is gbps over the copy bandwidth of the same run, above 1 where the work stays in a cache;
     ratio_to_peer is how many times as fast as the peer on the same work in the same run; launch_bound says of a GPU's
     row that memory could do its work in less than LAUNCH_S, and is one answer for all columns of a (workload,
-    direction, type).
+    direction, type); own says whether the backend is this project's; subject is the bench, or what it times beside that
+    (a pyramid, a detector); column is what the backend with its layout is called, unique on a device.
     """
     merged = [_merged(group) for _, group in blocks.groupby(KEY, sort=False, dropna=False)]
     table: pd.DataFrame = pd.DataFrame(merged, columns=[*CSV_COLUMNS, *_DESCRIBED])
@@ -107,7 +121,17 @@ def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
     work = ["device", "run", "bench", "setting", "workload", "direction", "dtype"]
     longest = floor_s.groupby([table[name] for name in work])
     table["launch_bound"] = (types == "cuda") & (longest.transform("max") < LAUNCH_S)
+    table["own"] = table.backend.isin(OURS)
+    table["subject"] = table.op.where(~table.op.isin(BENCHES), table.bench)
+    named = zip(table.backend, table.layout, table.subject != table.op, strict=True)
+    table["column"] = [_column(*each) for each in named]
     return table
+
+
+def _column(backend: str, layout: str, another_rule: bool) -> str:
+    if backend in OURS:
+        return f"{OURS[backend]}, {LAYOUTS.get(layout, layout)}"
+    return OTHERS.get(backend, f"{backend}, {layout}") + (" (another rule)" if another_rule else "")
 
 
 def _merged(group: pd.DataFrame) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from harness.verbs import app, console, stop, tell
 
 if TYPE_CHECKING:
     from harness.report import Report
-    from harness.report.tables.times import Table
+    from harness.report.tables.table import Table
 
 
 @app.command(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from harness.report.proofs.matrices import Part
-from harness.report.tables.times import Table
+from harness.report.tables.table import Table
 
 
 def text(page: dict[str, Any]) -> str:
     """results/README.md."""
     lines = [f"# {page['title']}", ""]
-    lines += ["Made by `python -m harness report` from the files below; edit none of them. Pictures: report.html.", ""]
+    lines += ["Made by `python -m harness report` from the files below; edit none of them. It makes report.html too,"]
+    lines += ["which has the pictures and is not in the repository.", ""]
     if page["devices"]:
         lines += [line for paragraph in page["introduction"] for line in (paragraph, "")]
     for table in page["across"]:
@@ -20,8 +21,10 @@ def text(page: dict[str, Any]) -> str:
         lines += [f"## {part['device']}", "", part["machine"], ""]
         if part["warnings"]:
             lines += ["**What makes these figures doubtful**", "", *(f"- {each}" for each in part["warnings"]), ""]
-        shown = [*part["means"], *part["times"], *part["other_times"], *part["series"]]
-        shown += [*part["pooling"], *part["pooling_times"], *([part["failures"]] if part["failures"] else [])]
+        shown = list(part["means"])
+        for family in part["families"]:
+            shown += [*family["times"], *family["other_times"], *family["series"]]
+        shown += [part["failures"]] if part["failures"] else []
         for table in shown:
             lines += table_of(table)
     lines += [line for proof in page["proofs"] for line in _part(proof)]

@@ -7,7 +7,7 @@
     const told = document.getElementById("shown");
     const choices = [...form.querySelectorAll("select")];
     const selector = choices.map((choice) => `[data-${choice.name}]`).join(",");
-    const marked = [...document.querySelectorAll(selector)].filter((one) => !form.contains(one));
+    const tagged = [...document.querySelectorAll(selector)].filter((one) => !form.contains(one));
     const links = [...document.querySelectorAll("nav a")];
     // What holds nothing but hidden parts is hidden too; inner ones are asked first.
     const groups = [...document.querySelectorAll("[data-group]")].reverse().map((group) => ({
@@ -24,7 +24,7 @@
       return `${shown} of ${elements.length} ${what}`;
     };
     const apply = () => {
-      for (const one of marked) one.hidden = !matches(one);
+      for (const one of tagged) one.hidden = !matches(one);
       for (const { group, parts } of groups) {
         group.hidden = !matches(group) || (parts.length > 0 && parts.every((part) => part.closest("[hidden]")));
       }

@@ -17,12 +17,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.measuring import results
-from harness.report.pictures.bars import COLOURS, INK, STYLE, Picture, readable, svg_of
-from harness.report.tables import times as tables
+from harness.report.names import title
+from harness.report.pictures.drawing import INK, STYLE, Picture, colour, finished, readable
+from harness.report.tables.table import columns
 
 
 @dataclass(frozen=True)
-class _Row:
+class _Span:
     """A row's place, and relative to its median: least, 5 %, quartiles, 95 % and most; its processes' medians."""
 
     at: float
@@ -36,56 +37,52 @@ def distribution(view: pd.DataFrame, blocks: pd.DataFrame, direction: str) -> Pi
     if part.empty:
         return None
     of_row = dict(iter(blocks[blocks.direction == direction].groupby(results.KEY, sort=False)))
-    pairs, names = tables.columns(part), tables.names(part)
+    names = list(columns(part))
     workloads = list(dict.fromkeys(part.workload))
-    height = 0.8 / len(pairs)
-    columns: dict[tuple[str, str], list[_Row]] = {pair: [] for pair in pairs}
+    height = 0.8 / len(names)
+    spans: dict[str, list[_Span]] = {name: [] for name in names}
     for line in part.to_dict("records"):
-        pair = (line["backend"], line["layout"])
-        at = workloads.index(line["workload"]) + (pairs.index(pair) + 0.5) * height - 0.4
-        columns[pair].append(_row(at, of_row[tuple(line[name] for name in results.KEY)], line["median_s"]))
+        at = workloads.index(line["workload"]) + (names.index(line["column"]) + 0.5) * height - 0.4
+        spans[line["column"]].append(_span(at, of_row[tuple(line[name] for name in results.KEY)], line["median_s"]))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7, 0.9 + 0.14 * len(workloads) * (len(pairs) + 1.5)), layout="constrained")
+        figure = Figure(figsize=(7, 0.9 + 0.14 * len(workloads) * (len(names) + 1.5)), layout="constrained")
         axes: Axes = figure.subplots()
         axes.axvline(1, color=INK, linewidth=0.8)
-        for pair, name in zip(pairs, names, strict=True):
-            _draw(axes, columns[pair], COLOURS.get(pair), name)
+        for name in names:
+            _draw(axes, spans[name], name)
         _scale(axes, workloads)
-        figure.legend(loc="outside upper center", ncols=min(4, len(pairs)), frameon=False, fontsize=8)
-        svg = svg_of(figure)
-    caption = (
-        f"{tables.title(part, direction)}: samples relative to their row's median. Thick: a half of them; thin: from 5 "
-        "to 95 %; strokes: the least and the most; dots: the median of each process, where there were several"
-    )
-    said = [
-        f"{line.workload}, {names[pairs.index((str(line.backend), str(line.layout)))]}: "
-        f"{line.p05_s / line.median_s:.2f} to {line.p95_s / line.median_s:.2f}"
-        for line in part.itertuples()
-    ]
-    return Picture(svg, caption, f"{caption}. From 5 to 95 %: {'; '.join(said)}.", tables.about(part))
+        caption = (
+            f"{title(part, direction)}: samples relative to their row's median. Thick: a half of them; thin: from 5 to "
+            "95 %; strokes: the least and the most; dots: the median of each process, where there were several"
+        )
+        said = (
+            f"{line.workload}, {line.column}: {line.p05_s / line.median_s:.2f} to {line.p95_s / line.median_s:.2f}"
+            for line in part.itertuples()
+        )
+        return finished(figure, part, caption, ["from 5 to 95 %", *said])
 
 
-def _row(at: float, blocks: pd.DataFrame, median_s: float) -> _Row:
+def _span(at: float, blocks: pd.DataFrame, median_s: float) -> _Span:
     samples = np.concatenate([np.asarray(block, dtype=float) for block in blocks.samples])
     quantiles = np.quantile(samples, [0, 0.05, 0.25, 0.75, 0.95, 1]) / median_s
     medians = results.process_medians(blocks)
-    return _Row(at, quantiles, tuple(each / median_s for each in medians) if len(medians) > 1 else ())
+    return _Span(at, quantiles, tuple(each / median_s for each in medians) if len(medians) > 1 else ())
 
 
-def _draw(axes: Axes, rows: list[_Row], colour: str | None, name: str) -> None:
+def _draw(axes: Axes, rows: list[_Span], name: str) -> None:
     """One column of the view: a path for its halves, one for its whiskers, one for its extremes, and the dots."""
     gap = float("nan")  # where one row ends and the next begins
     for low, high, width, label in ((2, 3, 4, name), (1, 4, 1, None)):
         across = [value for row in rows for value in (row.quantiles[low], row.quantiles[high], gap)]
-        axes.plot(across, _down(rows, 0), color=colour, linewidth=width, label=label, solid_capstyle="butt")
+        axes.plot(across, _down(rows, 0), color=colour(name), linewidth=width, label=label, solid_capstyle="butt")
     extremes = [value for end in (0, 5) for row in rows for value in (row.quantiles[end], row.quantiles[end], gap)]
-    axes.plot(extremes, 2 * _down(rows, 0.08), color=colour, linewidth=0.8)
+    axes.plot(extremes, 2 * _down(rows, 0.08), color=colour(name), linewidth=0.8)
     dots = [(each, row.at) for row in rows for each in row.processes]
     if dots:
         axes.plot(*zip(*dots, strict=True), ".", color=INK, markersize=3)
 
 
-def _down(rows: list[_Row], half: float) -> list[float]:
+def _down(rows: list[_Span], half: float) -> list[float]:
     return [value for row in rows for value in (row.at - half, row.at + half, float("nan"))]
 
 

@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.report.pictures.bars import COLOURS, INK, STYLE, Picture, readable, svg_of
-from harness.report.tables import times as tables
+from harness.report.names import CACHES, DIRECTIONS, family
+from harness.report.pictures.drawing import INK, STYLE, Picture, colour, finished, readable
+from harness.report.tables.table import columns
 
-_MARKERS = {"forward": "o", "grad_image": "s", "grad_boxes": "^"}
+_SHAPES = {"forward": "o", "grad_image": "s", "grad_boxes": "^"}
 
 
 def roofline(view: pd.DataFrame) -> Picture | None:
@@ -27,9 +28,8 @@ def roofline(view: pd.DataFrame) -> Picture | None:
     part = part[(part.series == "") & np.isfinite(part.asked) & np.isfinite(part.gbps)]
     if part.empty:
         return None
-    pairs = tables.columns(part)
-    shown = [(pair, _of(part, pair)) for pair in pairs]
-    directions = [direction for direction in tables.DIRECTIONS if (part.direction == direction).any()]
+    names = columns(part)
+    directions = [direction for direction in DIRECTIONS if (part.direction == direction).any()]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7, 4.6), layout="constrained")
         axes: Axes = figure.subplots()
@@ -37,10 +37,10 @@ def roofline(view: pd.DataFrame) -> Picture | None:
         low, copy, high = (float(part.copy_gbps.quantile(at)) for at in (0, 0.5, 1))
         axes.fill_between(ends, ends * low, ends * high, color=INK, alpha=0.15, linewidth=0)
         axes.plot(ends, ends * copy, color=INK, linewidth=1)
-        for pair, lines in shown:
+        for name in names:
             for direction in directions:
-                of = lines[lines.direction == direction]
-                axes.plot(of.asked, of.gbps, _MARKERS[direction], color=COLOURS.get(pair), markersize=5, alpha=0.8)
+                of = part[(part.column == name) & (part.direction == direction)]
+                axes.plot(of.asked, of.gbps, _SHAPES[direction], color=colour(name), markersize=5, alpha=0.8)
         axes.set_xscale("log")
         axes.set_yscale("log")
         readable(axes.xaxis)
@@ -49,34 +49,24 @@ def roofline(view: pd.DataFrame) -> Picture | None:
         axes.set_ylabel("requested bytes per second, GB/s")
         axes.grid(alpha=0.3)
         keys = [Line2D([], [], color=INK, linewidth=1, label="the roof: compulsory bytes at copy bandwidth")]
+        keys += [Line2D([], [], color=colour(name), linewidth=4, label=name) for name in names]
         keys += [
-            Line2D([], [], color=COLOURS.get(pair), linewidth=4, label=name)
-            for pair, name in zip(pairs, tables.names(part), strict=True)
-        ]
-        keys += [
-            Line2D([], [], color=INK, linestyle="", marker=_MARKERS[each], label=tables.DIRECTIONS[each].lower())
+            Line2D([], [], color=INK, linestyle="", marker=_SHAPES[each], label=DIRECTIONS[each].lower())
             for each in directions
         ]
-        figure.legend(handles=keys, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
-        svg = svg_of(figure)
-    first = part.iloc[0]
-    what = ", ".join(filter(None, (str(first.bench), str(first.setting), str(first["dtype"]))))
-    caption = (
-        f"Roofline of {first.device}, {what}{tables.CACHES[first.cache]}: a mark on the line moves its compulsory "
-        "bytes at the copy bandwidth, which is the roof; far below it a call is held up by arithmetic or latency, and "
-        "above it a cache gave what memory need not"
-    )
-    said = [
-        f"{name}, {tables.DIRECTIONS[str(direction)].lower()}: {_told(of)}"
-        for (_, lines), name in zip(shown, tables.names(part), strict=True)
-        for direction, of in lines.groupby("direction", sort=False)
-    ]
-    return Picture(svg, caption, f"{caption}. {'; '.join(said)}.", tables.about(part))
-
-
-def _of(part: pd.DataFrame, pair: tuple[str, str]) -> pd.DataFrame:
-    lines: pd.DataFrame = part[(part.backend == pair[0]) & (part.layout == pair[1])]
-    return lines
+        first = part.iloc[0]
+        caption = (
+            f"Roofline of {first.device}, {family(part)}, {first['dtype']}{CACHES[first.cache]}: a mark on the line "
+            "moves its compulsory bytes at the copy bandwidth, which is the roof; far below it a call is held up by "
+            "arithmetic or latency, and above it a cache gave what memory need not"
+        )
+        said = [
+            f"{name}, {DIRECTIONS[direction].lower()}: {_told(of)}"
+            for name in names
+            for direction in directions
+            if len(of := part[(part.column == name) & (part.direction == direction)])
+        ]
+        return finished(figure, part, caption, said, keys=keys, across=3)
 
 
 def _told(lines: pd.DataFrame) -> str:

@@ -8,9 +8,9 @@ import pandas as pd
 
 from harness.report.proofs.conformance import DIRECTIONS
 from harness.report.proofs.matrices import Part, read
-from harness.report.tables.times import Table
+from harness.report.tables.table import Table
 
-COLUMNS = [
+CSV_COLUMNS = [
     "run", "device", "backend", "title", "operator", "direction", "dtype", "cases", "finds", "largest_fraction",
     "seed", "seconds", "workers", "versions",
 ]  # fmt: skip
@@ -22,7 +22,7 @@ INTRODUCTION = (
 
 def section(paths: list[Path]) -> Part:
     """What the report shows of the campaigns; ValueError if a file is none."""
-    lines = pd.concat([read(path, COLUMNS) for path in paths], ignore_index=True)
+    lines = pd.concat([read(path, CSV_COLUMNS) for path in paths], ignore_index=True)
     for name in ("cases", "finds", "largest_fraction", "seconds"):
         lines[name] = pd.to_numeric(lines[name])
     return Part("campaigns", "Fuzz campaigns", (INTRODUCTION,), tables=(_counts(lines), _fractions(lines)))

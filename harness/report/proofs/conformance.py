@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.proofs.matrices import Mark, Matrix, Part, read
-from harness.report.tables.times import Table
+from harness.report.proofs.matrices import Cell, Matrix, Part, read
+from harness.report.tables.table import Table
 
-COLUMNS = [
+CSV_COLUMNS = [
     "operator", "property", "direction", "backend", "device", "status", "declared", "cases", "ambiguous", "fraction",
     "counterexample", "reason", "title", "versions", "driver",
 ]  # fmt: skip
@@ -25,13 +25,13 @@ INTRODUCTION = (
     'A line of the table shows its failure again: python -m harness judge --backend NAME --property "PROPERTY" '
     '--direction DIRECTION "CASE".',
 )
-_KINDS = {"pass": "good", "ambiguous": "soft", "fail": "bad", "crash": "bad", "hang": "bad"}
+_TONES = {"pass": "good", "ambiguous": "soft", "fail": "bad", "crash": "bad", "hang": "bad"}
 _FAILED = ("fail", "crash", "hang")
 
 
 def section(path: Path) -> Part:
     """What the report shows of the table; ValueError if it is none."""
-    lines = read(path, COLUMNS)
+    lines = read(path, CSV_COLUMNS)
     shown = lines[lines.status != "missing"]
     # What is missing on one machine is no news where another one had it.
     missing = lines[(lines.status == "missing") & ~lines.backend.isin(set(shown.backend))]
@@ -52,8 +52,8 @@ def section(path: Path) -> Part:
 def _matrix(lines: pd.DataFrame, operator: str) -> Matrix:
     pairs = list(dict.fromkeys(zip(lines.backend, lines.device, strict=True)))
     titles = dict(zip(zip(lines.backend, lines.device, strict=True), lines.title, strict=True))
-    found = {
-        (line.property, line.direction, line.backend, line.device): _mark(line)
+    cells = {
+        (line.property, line.direction, line.backend, line.device): _cell(line)
         for line in lines.itertuples(index=False)
     }
     # In the order of the backend that has most rows: a run of one property alone says nothing of the order.
@@ -62,7 +62,7 @@ def _matrix(lines: pd.DataFrame, operator: str) -> Matrix:
     rows = tuple(
         (
             f"{stated}, {DIRECTIONS.get(direction, direction)}",
-            tuple(found.get((stated, direction, *pair), Mark("", "none")) for pair in pairs),
+            tuple(cells.get((stated, direction, *pair), Cell("", "none")) for pair in pairs),
         )
         for stated, direction in dict.fromkeys(zip(order.property, order.direction, strict=True))
     )
@@ -76,16 +76,16 @@ def _matrix(lines: pd.DataFrame, operator: str) -> Matrix:
     return Matrix(caption, "property, direction", columns, rows)
 
 
-def _mark(line: Any) -> Mark:
+def _cell(line: Any) -> Cell:
     beside = " (undeclared)" if line.status in _FAILED and line.declared == "no" else ""
-    return Mark(line.status + beside, "soft" if beside else _KINDS.get(line.status, "none"))
+    return Cell(line.status + beside, "soft" if beside else _TONES.get(line.status, "none"))
 
 
 def _failures(lines: pd.DataFrame) -> Table | None:
     failed = lines[lines.status.isin(_FAILED)]
     rows = tuple(
         (
-            line.backend, line.operator, f"{line.property}, {line.direction}", _mark(line).word, line.reason,
+            line.backend, line.operator, f"{line.property}, {line.direction}", _cell(line).word, line.reason,
             line.counterexample,
         )
         for line in failed.itertuples(index=False)

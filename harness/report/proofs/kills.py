@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.proofs.matrices import Mark, Matrix, Part, read
-from harness.report.tables.times import Table
+from harness.report.proofs.matrices import Cell, Matrix, Part, read
+from harness.report.tables.table import Table
 
-COLUMNS = [
+CSV_COLUMNS = [
     "fault", "kind", "operator", "direction", "check", "outcome", "first", "cases", "detail", "why",
 ]  # fmt: skip
 INTRODUCTION = (
@@ -23,7 +23,7 @@ _PLACES = {"reference": "in the reference", "package": "in the package", "cuda":
 
 def section(path: Path) -> Part:
     """What the report shows of the table; ValueError if it is none."""
-    lines = read(path, COLUMNS)
+    lines = read(path, CSV_COLUMNS)
     # Of the package's faults only the test that found each is listed: there is no matrix of them.
     crossed = lines[lines.kind != "package"]
     groups = dict.fromkeys(zip(crossed.operator, crossed.kind, strict=True))
@@ -72,22 +72,18 @@ def _matrix(lines: pd.DataFrame, operator: str, kind: str) -> Matrix:
     checks = list(dict.fromkeys(lines.check))
     rows = []
     for fault, of in lines.groupby("fault", sort=False):
-        marks = []
-        for check in checks:
-            mine = of[of.check == check]
-            marks.append(_mark(mine))
-        rows.append((str(fault), tuple(marks)))
+        rows.append((str(fault), tuple(_cell(of[of.check == check]) for check in checks)))
     caption = f"{operator}, faults planted {_PLACES.get(kind, kind)}: {len(rows)} faults by {len(checks)} checks"
     return Matrix(caption, "fault", tuple((check, "") for check in checks), tuple(rows), upright=True)
 
 
-def _mark(lines: pd.DataFrame) -> Mark:
+def _cell(lines: pd.DataFrame) -> Cell:
     """All directions of one check on one fault, as one."""
     killed = lines[lines.outcome == "killed"]
     if len(killed):
         first = killed["first"].isin(["True", "yes"]).any()
-        return Mark("first" if first else "found", "good")
-    return Mark("-" if (lines.outcome == "survived").any() else "", "none")
+        return Cell("first" if first else "found", "good")
+    return Cell("-" if (lines.outcome == "survived").any() else "", "none")
 
 
 def _found_by(lines: pd.DataFrame) -> Table | None:

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.report.tables.times import Table
+from harness.report.tables.table import Table
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A cell's word, and its kind for those who see colours: "good", "soft", "bad", or "none"."""
+class Cell:
+    """A cell's word, and its tone for those who see colours: "good", "soft", "bad", or "none"."""
 
     word: str
-    kind: str
+    tone: str
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """A caption, the rows' and the columns' names, with what stands small below a column's, and a Mark for each pair.
+    """A caption, the rows' and the columns' names, with what stands small below a column's, and a Cell for each pair.
 
     upright  whether there are too many columns for their names to lie.
     """
@@ -28,14 +28,14 @@ class Matrix:
     caption: str
     corner: str
     columns: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[str, tuple[Mark, ...]], ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
     upright: bool = False
 
     @property
     def table(self) -> Table:
         """The same as words alone."""
         header = (f"{name} ({below})" if below else name for name, below in self.columns)
-        rows = ((name, *(mark.word for mark in marks)) for name, marks in self.rows)
+        rows = ((name, *(cell.word for cell in cells)) for name, cells in self.rows)
         return Table(self.caption, (self.corner, *header), tuple(rows))
 
 
@@ -59,8 +59,8 @@ class Part:
 
 def read(path: Path, columns: list[str]) -> pd.DataFrame:
     """A stored table, all of it text; ValueError in a sentence if columns are missing or it is no table."""
-    found = pd.read_csv(path, dtype=str, keep_default_na=False)
-    missing = [name for name in columns if name not in found.columns]
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    missing = [name for name in columns if name not in table.columns]
     if missing:
         raise ValueError(f"it has no column {', '.join(missing)}")
-    return found
+    return table

@@ -9,18 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from harness.report.page.filters import of, of_line
-from harness.report.tables.times import (
-    BENCHES,
-    CALLS,
-    DIRECTIONS,
-    DTYPES,
-    LAUNCH_BOUND,
-    LAYOUTS,
-    OURS,
-    Table,
-    milliseconds,
-)
+from harness.measuring.results import BENCHES, LAYOUTS
+from harness.report import tags
+from harness.report.names import CALLS, DIRECTIONS, DTYPES, LAUNCH_BOUND, families, family
+from harness.report.tables.table import Table, milliseconds
 
 # Together these are one piece of work, whoever does it.
 _WORK = ["bench", "setting", "op", "workload", "direction", "dtype"]
@@ -51,12 +43,12 @@ def best(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
     times_as_fast is the baseline's best time over this one's, NaN where the baseline has none. Of a GPU only times on a
     cold cache count: those on data that has to be fetched.
     """
-    own = table[table.backend.isin(OURS) & (table.series == "") & table.median_s.notna() & (table.cache != "hot")]
-    found = own.loc[own.groupby([*_WORK, "device"], sort=False).median_s.idxmin()]
-    found = found[found.groupby(_WORK).device.transform("nunique") > 1]
-    of_baseline = found[found.device == baseline].set_index(_WORK).median_s
-    base_s = of_baseline.reindex(pd.MultiIndex.from_frame(found[_WORK])).to_numpy()
-    compared: pd.DataFrame = found.assign(times_as_fast=base_s / found.median_s)
+    own = table[table.own & (table.series == "") & table.median_s.notna() & (table.cache != "hot")]
+    least = own.loc[own.groupby([*_WORK, "device"], sort=False).median_s.idxmin()]
+    shared = least[least.groupby(_WORK).device.transform("nunique") > 1]
+    of_baseline = shared[shared.device == baseline].set_index(_WORK).median_s
+    base_s = of_baseline.reindex(pd.MultiIndex.from_frame(shared[_WORK])).to_numpy()
+    compared: pd.DataFrame = shared.assign(times_as_fast=base_s / shared.median_s)
     return compared
 
 
@@ -74,21 +66,21 @@ def side_by_side(table: pd.DataFrame, baseline: str) -> list[Table]:
 
 def _side_by_side(part: pd.DataFrame, what: str, baseline: str) -> Table:
     devices = _devices(part, baseline)
-    rows, marks = [], []
+    rows, of_rows = [], []
     for direction, name in CALLS.items():
         works = part[part.direction == direction].groupby(["workload", "setting"], sort=False)
         for (workload, setting), lines in works:
             cells = {line.device: _time(line, line.device != baseline) for line in lines.itertuples()}
             told = ", ".join(filter(None, (str(workload), str(setting))))
             rows.append((told, name, *(cells.get(device, "") for device in devices)))
-            marks.append({"direction": direction})
+            of_rows.append({"direction": direction})
     caption = (
         f"Devices side by side, {what}: roi_align's best median time, a GPU's with a cold cache, and how many times as "
         f"fast as {baseline} that is"
     )
     header = ("workload", "direction", *devices)
     columns = ({}, {}, *({"device": device} for device in devices))
-    return Table(caption, header, tuple(rows), _about(part), columns, tuple(marks))
+    return Table(caption, header, tuple(rows), _about(part), columns, tuple(of_rows))
 
 
 def _devices(part: pd.DataFrame, baseline: str) -> list[str]:
@@ -98,7 +90,7 @@ def _devices(part: pd.DataFrame, baseline: str) -> list[str]:
 
 def _about(part: pd.DataFrame) -> dict[str, str]:
     """A best column has whatever layout is best: none can be asked for."""
-    return {name: values for name, values in of(part).items() if name != "layout"}
+    return {name: values for name, values in tags.of(part).items() if name != "layout"}
 
 
 def _time(line: Any, compared: bool) -> str:
@@ -108,7 +100,7 @@ def _time(line: Any, compared: bool) -> str:
     return f"{milliseconds(line.median_s)} ms, {LAYOUTS.get(line.layout, line.layout)}{bound}{ratio}"
 
 
-def families(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
+def compared_families(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Per family and device other than the baseline the geometric mean of times_as_fast over the workloads.
 
     A family is an operator with its setting, direction and type. Columns: bench, op, setting, direction, dtype, device,
@@ -133,37 +125,36 @@ def _mean(logs: Any) -> tuple[float, float, float]:
     if len(logs) < LEAST_WORKLOADS:
         return mean, float("nan"), float("nan")
     # Percentiles stay finite where all ratios are equal.
-    found = stats.bootstrap((logs,), np.mean, method="percentile", rng=np.random.default_rng(0))
-    interval = found.confidence_interval
+    interval = stats.bootstrap((logs,), np.mean, method="percentile", rng=np.random.default_rng(0)).confidence_interval
     return mean, float(np.exp(interval.low)), float(np.exp(interval.high))
 
 
 def geomeans(table: pd.DataFrame, baseline: str) -> Table | None:
     """The families, a column for each device other than the baseline."""
-    found = families(table, baseline)
-    if found.empty:
+    every = compared_families(table, baseline)
+    if every.empty:
         return None
-    devices = _devices(found, baseline)
-    rows, marks = [], []
+    devices = _devices(every, baseline)
+    rows, of_rows = [], []
     for bench in BENCHES:
-        for key, lines in found[found.bench == bench].groupby(_FAMILY[1:], sort=False):
+        for key, lines in every[every.bench == bench].groupby(_FAMILY[1:], sort=False):
             op, setting, direction, dtype = map(str, key)
             cells = {line.device: _interval(line) for line in lines.itertuples()}
             told = ", ".join(filter(None, (op, setting, CALLS[direction].lower(), dtype)))
             rows.append((told, *(cells.get(device, "") for device in devices)))
-            marks.append(of_line(next(lines.itertuples()), "op", "direction", "dtype"))
+            of_rows.append(tags.of_line(next(lines.itertuples()), "op", "direction", "dtype"))
     caption = (
         f"Times as fast as {baseline}: geometric mean over the workloads that are not {LAUNCH_BOUND}, with what "
         "encloses 95 % of its bootstrap over those workloads (it tells how much workloads differ, not how noisy times "
         f"are; fewer than {LEAST_WORKLOADS} are too few), and their number"
     )
     columns = ({}, *({"device": device} for device in devices))
-    about = {"device": " ".join(devices), **{name: _all(marks, name) for name in ("op", "direction", "dtype")}}
-    return Table(caption, ("family", *devices), tuple(rows), about, columns, tuple(marks))
+    about = {"device": " ".join(devices), **{name: _all(of_rows, name) for name in ("op", "direction", "dtype")}}
+    return Table(caption, ("family", *devices), tuple(rows), about, columns, tuple(of_rows))
 
 
-def _all(marks: list[dict[str, str]], name: str) -> str:
-    return " ".join(dict.fromkeys(each[name] for each in marks))
+def _all(of_rows: list[dict[str, str]], name: str) -> str:
+    return " ".join(dict.fromkeys(each[name] for each in of_rows))
 
 
 def _interval(line: Any) -> str:
@@ -178,24 +169,26 @@ def agreement(table: pd.DataFrame) -> Table | None:
     Only of results whose bits are promised: those that were compared with a reference. Where the machines were given
     other inputs, as their own convolutions make them, nothing can be said.
     """
-    part = table[table.backend.isin(OURS) & (table.compared.fillna(0) > 0) & table.digest.notna()]
-    rows, marks = [], []
-    for devices in combinations(sorted(set(part.device)), 2):
-        for direction, name in DIRECTIONS.items():
-            for dtype in DTYPES:
-                lines = part[part.device.isin(devices) & (part.direction == direction) & (part.dtype == dtype)]
-                workloads = lines.groupby("workload", sort=False)
-                shared = workloads.device.nunique() == 2
-                same = shared & (workloads.inputs_digest.nunique() <= 1)  # an old file does not say
-                digests = workloads.digest.nunique()
-                if shared.any():
-                    told = (_names(same & (digests > 1)), _names(shared & ~same))
-                    equal = f"{int((same & (digests == 1)).sum())}"
-                    rows.append((", ".join(devices), f"{name}, {dtype}", equal, *told))
-                    marks.append({"device": " ".join(devices), "direction": direction, "dtype": dtype})
+    promised = table[table.own & (table.compared > 0) & table.digest.astype(bool)]
+    rows, of_rows = [], []
+    for devices in combinations(sorted(set(promised.device)), 2):
+        for part in families(promised[promised.device.isin(devices)]):
+            which = f"{family(part)}. " if part.setting.iloc[0] else ""
+            for direction, name in DIRECTIONS.items():
+                for dtype in DTYPES:
+                    lines = part[(part.direction == direction) & (part.dtype == dtype)]
+                    workloads = lines.groupby("workload", sort=False)
+                    shared = workloads.device.nunique() == 2
+                    same = shared & (workloads.inputs_digest.nunique() <= 1)  # where none is stored, nobody can say
+                    digests = workloads.digest.nunique()
+                    if shared.any():
+                        told = (_names(same & (digests > 1)), _names(shared & ~same))
+                        equal = f"{int((same & (digests == 1)).sum())}"
+                        rows.append((", ".join(devices), f"{which}{name}, {dtype}", equal, *told))
+                        of_rows.append({"device": " ".join(devices), "direction": direction, "dtype": dtype})
     header = ("devices", "result", "workloads with equal bits", "with other bits", "with other inputs")
     caption = "Whether devices agree in every bit"
-    return Table(caption, header, tuple(rows), _about(part), row_marks=tuple(marks)) if rows else None
+    return Table(caption, header, tuple(rows), _about(promised), row_tags=tuple(of_rows)) if rows else None
 
 
 def _names(chosen: pd.Series) -> str:

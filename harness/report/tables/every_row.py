@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report.page import filters as marks
-from harness.report.tables.times import CALLS, Table, about, column, megabytes, milliseconds
+from harness.report import tags
+from harness.report.names import CALLS
+from harness.report.tables.table import Table, megabytes, milliseconds
 
 _HEADER = (
     "workload", "device", "operator", "setting", "direction", "column", "type", "layout", "cache", "allocator",
@@ -18,14 +19,14 @@ _HEADER = (
 
 
 def every_row(table: pd.DataFrame) -> Table:
-    """One line per row, each with all its marks; "" stands for what was not measured or does not apply."""
+    """One line per row, each with all its tags; "" stands for what was not measured or does not apply."""
     rows = tuple(_cells(line) for line in table.itertuples())
     return Table(
         f"Every row of the newest runs: {len(rows):,}",
         _HEADER,
         rows,
-        about(table),
-        row_marks=tuple(marks.of_line(line) for line in table.itertuples()),
+        tags.of(table),
+        row_tags=tuple(tags.of_line(line) for line in table.itertuples()),
     )
 
 
@@ -33,11 +34,10 @@ def _cells(line: Any) -> tuple[str, ...]:
     return (
         str(line.workload),
         str(line.device),
-        # Beside crop_and_resize a peer may compute another operator: its column says so.
-        str(line.bench if line.bench == "crop_and_resize" else line.op),
+        str(line.subject),
         str(line.setting),
         CALLS[line.direction],
-        column(line.backend, line.layout, line.bench),
+        str(line.column),
         str(line.dtype),
         str(line.layout),
         str(line.cache),
@@ -47,7 +47,7 @@ def _cells(line: Any) -> tuple[str, ...]:
         "" if line.backend == line.peer else _finite(line.ratio_to_peer, ".2f"),
         _finite(line.roof_fraction, ".0%"),
         megabytes(line.peak_memory_bytes),
-        str(line.digest)[:8] if pd.notna(line.digest) else "",
+        line.digest[:8],
         str(line.status),
     )
 

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.report.page import filters as marks
-from harness.report.tables.times import BENCHES, CALLS, DIRECTIONS, Table, about, column, milliseconds
+from harness.measuring.results import BENCHES
+from harness.report import tags
+from harness.report.names import CALLS
+from harness.report.tables.table import Table, milliseconds
 
 
 def allocators(table: pd.DataFrame) -> Table | None:
     """What memory that is fresh for every result costs: median time under both allocators."""
     part = table[table.series == ""]
     wide = part.pivot_table(
-        index=["workload", "direction", "backend", "layout"], columns="allocator", values="median_s", sort=False
+        index=["workload", "direction", "column", "layout"], columns="allocator", values="median_s", sort=False
     )
     if not {"default", "tuned"} <= set(wide.columns):
         return None
     kept = wide[["default", "tuned"]].dropna()
     rows = tuple(
-        (workload, DIRECTIONS[direction], column(backend, layout), milliseconds(default), milliseconds(tuned))
-        for (workload, direction, backend, layout), default, tuned in kept.itertuples(name=None)
+        (workload, CALLS[direction], column, milliseconds(default), milliseconds(tuned))
+        for (workload, direction, column, _), default, tuned in kept.itertuples(name=None)
     )
     header = ("workload", "direction", "column", "default, ms", "tuned, ms")
     caption = "The default allocator, and one told to keep what it has"
     of_rows = tuple({"direction": row_direction, "layout": layout} for _, row_direction, _, layout in kept.index)
-    return Table(caption, header, rows, about(part), row_marks=of_rows) if rows else None
+    return Table(caption, header, rows, tags.of(part), row_tags=of_rows) if rows else None
 
 
 def sources(table: pd.DataFrame) -> Table:
@@ -47,12 +49,12 @@ def failures(table: pd.DataFrame) -> Table | None:
         (
             line.workload,
             CALLS[line.direction],
-            column(line.backend, line.layout) + ("" if line.dtype == "float32" else f", {line.dtype}"),
+            line.column + ("" if line.dtype == "float32" else f", {line.dtype}"),
             line.status,
             str(line.message),
         )
         for line in lines.itertuples()
     )
     header = ("workload", "direction", "column", "status", "why it has no time")
-    of_rows = tuple(marks.of_line(line) for line in lines.itertuples())
-    return Table("Rows without a time", header, rows, about(lines), row_marks=of_rows) if rows else None
+    of_rows = tuple(tags.of_line(line) for line in lines.itertuples())
+    return Table("Rows without a time", header, rows, tags.of(lines), row_tags=of_rows) if rows else None

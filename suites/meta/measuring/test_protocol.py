@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness import repository
-from harness.measuring import clocks, columns, devices, fingerprint, record, settings
+from harness.measuring import clocks, columns, devices, fingerprint, record, results, settings
 from harness.measuring import cpu as machine
 from harness.measuring import run as measure
 from harness.measuring.clocks import Budget
@@ -35,8 +35,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
         return Exit(process, file, 0, "")
 
     monkeypatch.setattr(measure, "_child", child)
-    for results in ("RESULTS", "QUICK_RESULTS"):
-        monkeypatch.setattr(repository, results, tmp_path)
+    for folder in ("RESULTS", "QUICK_RESULTS"):
+        monkeypatch.setattr(repository, folder, tmp_path)
     return told
 
 
@@ -99,7 +99,7 @@ def test_the_tuned_allocator_has_fewer_rows() -> None:
     assert set(columns.selected(Settings(quick=True), "tuned")) == {each for each in quick if not each.real}
     peers = {
         allocator: {
-            name: {each.backend for each in own} - set(columns.OURS)
+            name: {each.backend for each in own} - set(results.OURS)
             for name, own in columns.columns_of("cpu", allocator).items()
         }
         for allocator in ("default", "tuned")

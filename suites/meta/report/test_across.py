@@ -98,7 +98,7 @@ def of_two(folder: Path, ratios: list[float], **changes: Any) -> Any:
 
 def test_the_geometric_mean_of_a_family_stands_within_its_interval(tmp_path: Path) -> None:
     table = of_two(tmp_path, [1.0, 2.0, 4.0, 8.0])
-    family = across.families(table, "cpu-a").iloc[0]
+    family = across.compared_families(table, "cpu-a").iloc[0]
     assert (family.op, family.direction, family.device, family.workloads) == (
         "crop_and_resize",
         "forward",
@@ -108,18 +108,18 @@ def test_the_geometric_mean_of_a_family_stands_within_its_interval(tmp_path: Pat
     assert family.times_as_fast == pytest.approx(1 / 8**0.5)
     assert 1 / 8 <= family.low < family.times_as_fast < family.high <= 1
     # The other way round it is the other way round.
-    turned = across.families(table, "cpu-b").iloc[0]
+    turned = across.compared_families(table, "cpu-b").iloc[0]
     assert turned.device == "cpu-a"
     assert turned.times_as_fast == pytest.approx(8**0.5)
     # The same each time, and nothing but a point where workloads do not differ.
-    assert across.families(table, "cpu-a").equals(across.families(table, "cpu-a"))
+    assert across.compared_families(table, "cpu-a").equals(across.compared_families(table, "cpu-a"))
 
 
 def test_equal_ratios_have_an_interval_of_no_width_and_two_workloads_none(tmp_path: Path) -> None:
-    (three,) = across.families(of_two(tmp_path / "three", [2.0] * 3), "cpu-a").itertuples()
+    (three,) = across.compared_families(of_two(tmp_path / "three", [2.0] * 3), "cpu-a").itertuples()
     assert (three.low, three.times_as_fast, three.high) == pytest.approx((0.5, 0.5, 0.5))
     two = of_two(tmp_path / "two", [2.0, 2.0])
-    (few,) = across.families(two, "cpu-a").itertuples()
+    (few,) = across.compared_families(two, "cpu-a").itertuples()
     assert few.times_as_fast == pytest.approx(0.5)
     assert np.isnan([few.low, few.high]).all()
     shown = across.geomeans(two, "cpu-a")
@@ -138,7 +138,7 @@ def test_launches_and_series_have_no_part_in_a_mean(tmp_path: Path) -> None:
     store(tmp_path, "other.json", [cuda(1.0, device="cuda-other"), cuda(1.0, device="cuda-other", **LAUNCH)])
     series = [cuda(1.0, workload="b10", series="boxes", size=10, device=each) for each in ("cuda-test", "cuda-other")]
     table = table_of(tmp_path, [cuda(0.5), cuda(0.1, **LAUNCH), cuda(0.1, **PEER), *series])
-    (only,) = across.families(table, "cuda-other").itertuples()
+    (only,) = across.compared_families(table, "cuda-other").itertuples()
     assert (only.workloads, only.times_as_fast) == (1, pytest.approx(2))
     (shown,) = across.side_by_side(table, "cuda-other")
     assert cells(shown)[1] == (

@@ -14,10 +14,8 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 import numpy as np
 
 from harness.measuring import results
-from harness.report import write, write_readme
-from harness.report.tables import cuda as cuda_tables
-from harness.report.tables import remarks
-from harness.report.tables import times as tables
+from harness.report import names, write, write_readme
+from harness.report.tables import means, remarks, times
 from suites.meta.report.made_results import (
     CUDA,
     LAUNCH,
@@ -65,7 +63,7 @@ def test_a_cpus_rows_are_never_launch_bound(tmp_path: Path) -> None:
 
 def test_the_means_keep_launches_apart(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     rows += [cuda(10e-6, workload="v"), cuda(80e-6, workload="v", **PEER)]
-    work, launches = cuda_tables.means(table_of(tmp_path, rows), "cuda-test")
+    work, launches = means.means(table_of(tmp_path, rows), "cuda-test")
     assert "not launch-bound" in work.caption
     assert work.header == ("", "Forward, cold cache", "Forward, hot cache")
     assert cells(work) == [("roi_align, NCHW, float32", "4.00x (2.00, 8.00; 2)", "8.00x (8.00, 8.00; 1)")]
@@ -74,8 +72,7 @@ def test_the_means_keep_launches_apart(tmp_path: Path, rows: list[dict[str, Any]
 
 
 def test_the_roof_is_told_of_every_column(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    roof = cuda_tables.roofs(table_of(tmp_path, rows), "cuda-test")
-    assert roof is not None
+    (roof,) = means.roofs(table_of(tmp_path, rows), "cuda-test")
     # 20 MB in 50 µs are 400 GB/s of 1,000; in 10 µs, from the cache, twice the bandwidth of memory.
     assert cells(roof) == [
         ("roi_align, NCHW, float32", "40%", "200%"),
@@ -85,8 +82,8 @@ def test_the_roof_is_told_of_every_column(tmp_path: Path, rows: list[dict[str, A
 
 
 def test_a_view_is_one_type_and_one_state_of_the_cache(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    views = tables.views(table_of(tmp_path, rows))
-    first, second, third = (tables.times(view, "forward") for view in views)
+    views = names.views(table_of(tmp_path, rows))
+    first, second, third = (times.times(view, "forward") for view in views)
     assert first is not None
     assert second is not None
     assert third is not None
@@ -104,7 +101,7 @@ def test_a_view_is_one_type_and_one_state_of_the_cache(tmp_path: Path, rows: lis
 
 def test_what_a_call_costs_the_host_and_what_was_not_hidden_is_told(tmp_path: Path) -> None:
     rows = [cuda(50e-6, block=0, exposed=0), cuda(50e-6, block=1, exposed=1)]
-    rates = tables.rates(table_of(tmp_path, rows), "forward")
+    rates = times.rates(table_of(tmp_path, rows), "forward")
     assert rates is not None
     assert rates.header[-2:] == ("host µs", "not hidden")
     assert rates.rows[0][-2:] == ("12", "1 of 2")

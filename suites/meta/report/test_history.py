@@ -13,9 +13,10 @@ pytest.importorskip("jinja2", reason="a report needs jinja2")
 pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 
 from harness.measuring import results
-from harness.report import write
-from harness.report.tables import history
-from harness.report.tables.history import History
+from harness.report import history, write
+from harness.report.history import History
+from harness.report.pictures import drawing
+from harness.report.pictures import history as pictures
 from suites.meta.report import made_results
 from suites.meta.report.made_results import BASE, external, measured
 
@@ -46,7 +47,7 @@ def drawn(picture: Any) -> list[list[float]]:
     Lines are paths that have a colour of COLOURS and no area; the legend's, of two or three points, come last.
     """
     paths = re.findall(r'<path d="([^"]*)"[^>]*style="fill: none; stroke: (#\w+)', picture.svg)
-    lines = [path for path, colour in paths if colour in history.COLOURS.values()]
+    lines = [path for path, colour in paths if colour in drawing.COLOURS.values()]
     return [[float(height) for height in re.findall(r"[ML] \S+ (\S+)", line)] for line in lines]
 
 
@@ -195,7 +196,7 @@ def test_the_page_has_a_history_where_there_are_two_runs(tmp_path: Path, count: 
 
 @pytest.mark.parametrize(("low", "high"), [(0.97, 1.03), (0.6, 1.1), (0.5, 1.4), (0.2, 17.0), (1e-4, 1e4)])
 def test_ticks_are_few_and_one_of_them_is_the_first_run(low: float, high: float) -> None:
-    ticks = history._ticks(low, high)
+    ticks = pictures._ticks(low, high)
     assert 2 <= len(ticks) <= 9
     assert any(abs(tick - 1) < 1e-9 for tick in ticks)
     assert all(low <= tick <= high for tick in ticks)
@@ -205,6 +206,6 @@ def test_of_many_runs_only_some_are_named_below_the_picture(tmp_path: Path) -> N
     for place in range(30):
         store(tmp_path, f"202611{place:02}T", f"com{place:04}", [measured([1.0])])
     found = there(tmp_path)
-    assert len(set(re.findall(r">(com\d{4})<", found.pictures[0].svg))) <= history._NAMED
+    assert len(set(re.findall(r">(com\d{4})<", found.pictures[0].svg))) <= pictures._NAMED
     assert len(found.tables[0].header) == 31
     assert BASE["workload"] in found.pictures[0].svg

@@ -100,7 +100,7 @@ def test_the_complete_table_has_every_row_with_and_without_a_time(tmp_path: Path
         ("w", "cpu-test", "crop_and_resize", "", "Forward", "TensorFlow", "float32", "channels_last", "warm",
          "default", "", "", "", "", "", "", "1.0", "", "OUT"),
     )  # fmt: skip
-    assert table.row_marks[1] == {
+    assert table.row_tags[1] == {
         "device": "cpu-test",
         "op": "crop_and_resize",
         "dtype": "float32",
