@@ -28,14 +28,14 @@ _OF_CROPS = (
             "if ctx.needs_input_grad[1]:\n        grad_boxes",
             "if all(ctx.needs_input_grad[:2]):\n        grad_boxes",
         ),
-        "crop_and_resize/against_golden.py",
+        "shared/against_golden.py",
         _BOXES,
     ),
     _of_crops(
         "gradient_in_another_layout",
         "the layout of the image is forgotten on the way back",
         Change(_DERIVATIVES, "ctx.channels_last = channels_innermost(image)", "ctx.channels_last = False"),
-        "crop_and_resize/layouts.py::test_crops_and_gradients_keep_the_layout",
+        "shared/layouts.py::test_crops_and_gradients_keep_the_layout",
         _IMAGE,
     ),
     _of_crops(
@@ -46,14 +46,14 @@ _OF_CROPS = (
             "grad_boxes = crop_and_resize_grad_boxes(grad, image, boxes, box_indices, ctx.box_rule)",
             "grad_boxes = crop_and_resize_grad_boxes(grad, image, boxes, box_indices, ctx.box_rule)[:, [1, 0, 3, 2]]",
         ),
-        "crop_and_resize/gradients.py::test_gradcheck_of_pixel_boxes",
+        "shared/gradients.py::test_gradcheck_of_pixel_boxes",
         _BOXES,
     ),
     _of_crops(
         "image_kept_alive",
         "a backward that needs no image keeps it in memory",
         Change(_DERIVATIVES, "image if ctx.needs_input_grad[1] else None", "image"),
-        "crop_and_resize/gradients.py::test_no_gradient_is_asked_for_in_vain",
+        "shared/gradients.py::test_no_gradient_is_asked_for_in_vain",
         _NONE,
     ),
     _of_crops(
@@ -74,7 +74,7 @@ _OF_CROPS = (
         "second_derivative_extrapolates",
         "the double backward is the forward with its extrapolation, which is not linear",
         Change(_DERIVATIVES, "ctx.method, 0.0, ctx.box_rule, False", "ctx.method, 1.0, ctx.box_rule, False"),
-        "crop_and_resize/gradients.py::test_double_backward_of_the_image",
+        "shared/gradients.py::test_double_backward_of_the_image",
         _IMAGE,
     ),
     _of_crops(
@@ -85,7 +85,7 @@ _OF_CROPS = (
             "library.BOX_RULES[box_rule],\n        validate,",
             "library.BOX_RULES[box_rule],\n        False,",
         ),
-        "crop_and_resize/bad_input.py",
+        "shared/bad_input.py",
         _NONE,
     ),
     _of_crops(
@@ -96,7 +96,7 @@ _OF_CROPS = (
             "boxes.dtype in HALF_DTYPES and torch.is_autocast_enabled(boxes.device.type)",
             "boxes.dtype in HALF_DTYPES",
         ),
-        "crop_and_resize/bad_input.py",
+        "shared/bad_input.py",
         _NONE,
     ),
     _of_crops(
@@ -130,7 +130,7 @@ _OF_CROPS = (
             "box_rule: int) -> Tensor:\n    return boxes.new_empty(boxes.shape)",
             "box_rule: int) -> Tensor:\n    return grad.new_empty(boxes.shape)",
         ),
-        "crop_and_resize/registration.py::test_opcheck[float64-0-0]",
+        "shared/registration.py::test_opcheck[float64-0-0]",
         _NONE,
     ),
     _of_crops(
@@ -141,7 +141,7 @@ _OF_CROPS = (
             "image.shape[1], crop_height, crop_width), channels_innermost(image))",
             "image.shape[1], crop_height, crop_width), False)",
         ),
-        "crop_and_resize/registration.py::test_meta_tensors_have_the_shape_and_strides_of_the_result",
+        "shared/registration.py::test_meta_tensors_have_the_shape_and_strides_of_the_result",
         _NONE,
     ),
     _of_crops(
@@ -152,7 +152,7 @@ _OF_CROPS = (
             "(images, grad.shape[1], height, width), channels_last)",
             "(images, grad.shape[1], height, width), False)",
         ),
-        "crop_and_resize/registration.py::test_meta_gradients_have_the_shape_and_strides_of_the_result",
+        "shared/registration.py::test_meta_gradients_have_the_shape_and_strides_of_the_result",
         _NONE,
     ),
     _of_crops(

@@ -81,7 +81,7 @@ FAULTS = (
         "roi_channels_last_upstream",
         "a block of channels reads the upstream gradient as if there were no others",
         Change(_GRAD_MAPS, ".row * bins * job.channels + unit.first;", ".row * bins * channels + unit.first;"),
-        "roi_align/sizes.py",
+        "roi_align/band_matrices.py",
         _IMAGE,
     ),
     _fault(
@@ -138,7 +138,7 @@ FAULTS = (
         "roi_stale_index_column",
         "the index's column of the gradient keeps what was in memory",
         Change(_BINDING, "    rows[5 * row] = T(0);  // an index has no gradient\n", ""),
-        "crop_and_resize/thresholds.py::test_an_index_has_no_gradient_whatever_was_in_memory",
+        "shared/thresholds.py::test_an_index_has_no_gradient_whatever_was_in_memory",
         _BOXES,
     ),
     _fault(
@@ -156,13 +156,13 @@ FAULTS = (
         "roi_boxes_past_1024_of_image_0",
         "boxes past the 1024th are cut from the first image",
         Change(_TABLES, "box.image = key / kBands % images;", "box.image = row < 1024 ? key / kBands % images : 0;"),
-        "crop_and_resize/thresholds.py::test_many_rois_give_what_each_gives_alone",
+        "shared/thresholds.py::test_many_rois_give_what_each_gives_alone",
     ),
     _fault(
         "roi_boxes_in_16_bits",
         "a list of boxes counts to 65,535",
         Change(_TABLES, "box.row = row;", "box.row = static_cast<uint16_t>(row);"),
-        "crop_and_resize/thresholds.py::test_many_rois_give_what_each_gives_alone",
+        "shared/thresholds.py::test_many_rois_give_what_each_gives_alone",
     ),
     _fault(
         "roi_offsets_in_16_bits",
@@ -172,7 +172,7 @@ FAULTS = (
             "crops + box.row * crop + unit.first * height * line;",
             "crops + static_cast<uint16_t>(box.row * crop + unit.first * height * line);",
         ),
-        "crop_and_resize/thresholds.py::test_many_rois_give_what_each_gives_alone",
+        "shared/thresholds.py::test_many_rois_give_what_each_gives_alone",
         _FORWARD,
     ),
     _fault(
