@@ -69,7 +69,7 @@ FAULTS = (
             "+ first, image.stride[2],\n          image.stride[3]};",
             "+ first, image.size[1] * image.size[3],\n          image.stride[3]};",
         ),
-        "shared/views.py",
+        "shared/layouts.py::test_views_give_the_bits_of_their_copies",
         _FORWARD,
     ),
     _fault(

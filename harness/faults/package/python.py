@@ -35,7 +35,7 @@ _OF_CROPS = (
         "gradient_in_another_layout",
         "the layout of the image is forgotten on the way back",
         Change(_DERIVATIVES, "ctx.channels_last = channels_innermost(image)", "ctx.channels_last = False"),
-        "shared/layouts.py::test_crops_and_gradients_keep_the_layout",
+        "shared/layouts.py::test_results_and_gradients_keep_the_layout",
         _IMAGE,
     ),
     _of_crops(
@@ -60,14 +60,14 @@ _OF_CROPS = (
         "second_derivative_bilinear",
         "the double backward of the nearest method is the bilinear one",
         Change(_DERIVATIVES, "*ctx.crop_size, ctx.method, 0.0", "*ctx.crop_size, 0, 0.0"),
-        "shared/second_derivatives.py",
+        "shared/gradients.py::test_the_double_backward_is_the_forward_again",
         _IMAGE,
     ),
     _of_crops(
         "second_derivative_normalized",
         "the double backward takes pixel boxes for normalised ones",
         Change(_DERIVATIVES, "ctx.method, 0.0, ctx.box_rule, False", "ctx.method, 0.0, 0, False"),
-        "shared/second_derivatives.py",
+        "shared/gradients.py::test_the_double_backward_is_the_forward_again",
         _IMAGE,
     ),
     _of_crops(
@@ -130,7 +130,7 @@ _OF_CROPS = (
             "box_rule: int) -> Tensor:\n    return boxes.new_empty(boxes.shape)",
             "box_rule: int) -> Tensor:\n    return grad.new_empty(boxes.shape)",
         ),
-        "shared/registration.py::test_opcheck[float64-0-0]",
+        "shared/registration.py::test_opcheck[float64-crop_and_resize-0-0]",
         _NONE,
     ),
     _of_crops(
@@ -152,7 +152,7 @@ _OF_CROPS = (
             "(images, grad.shape[1], height, width), channels_last)",
             "(images, grad.shape[1], height, width), False)",
         ),
-        "shared/registration.py::test_meta_gradients_have_the_shape_and_strides_of_the_result",
+        "shared/registration.py::test_meta_tensors_have_the_shape_and_strides_of_the_result",
         _NONE,
     ),
     _of_crops(
@@ -189,20 +189,20 @@ _OF_POOLING = (
         "roi_module_without_aligned",
         "TorchvisionRoIAlign takes aligned and drops it",
         Change("roi_align/pooling_modules.py", "self.sampling_ratio, self.aligned, mode", "self.sampling_ratio, mode"),
-        "roi_align/registration.py::test_a_module_is_its_function",
+        "roi_align/modules.py::test_a_module_is_its_function",
     ),
     _of_pooling(
         "roi_validate_ignored",
         "validate=True is looked at on CUDA only",
         Change(_POOLING, "    if validate:\n", "    if validate and rows.is_cuda:\n"),
-        "roi_align/bad_input.py",
+        "shared/bad_input.py",
         _NONE,
     ),
     _of_pooling(
         "roi_list_of_image_0",
         "all tensors of a list of boxes are taken for the first image's",
         Change(_POOLING, "wide.new_full((wide.shape[0], 1), image)", "wide.new_zeros((wide.shape[0], 1))"),
-        "roi_align/bad_input.py",
+        "shared/bad_input.py",
     ),
     _of_pooling(
         "roi_boxes_alone_get_nothing",
@@ -219,7 +219,7 @@ _OF_POOLING = (
         "roi_gradient_in_another_layout",
         "the layout of the maps is forgotten on the way back",
         Change(_ROI_DERIVATIVES, "ctx.last = channels_innermost(features[0])", "ctx.last = False"),
-        "roi_align/registration.py::test_results_and_gradients_keep_the_layout",
+        "shared/layouts.py::test_results_and_gradients_keep_the_layout",
         _IMAGE,
     ),
     _of_pooling(
@@ -230,7 +230,7 @@ _OF_POOLING = (
             "    if _is_mean(ctx.rule):\n        return roi_align(",
             "    if ctx.rule:\n        return roi_align(",
         ),
-        "shared/second_derivatives.py::test_the_double_backward_of_the_maximum_takes_the_samples_that_are_largest",
+        "shared/gradients.py::test_double_backward_of_the_image[roi_align-max]",
         _IMAGE,
     ),
     _of_pooling(
@@ -253,7 +253,7 @@ _OF_POOLING = (
         "roi_vmap_mixes_boxes",
         "a vmap moves indices on by one for each call, however many images it has",
         Change("roi_align/roi_batching.py", "[:, None, None] * images", "[:, None, None]"),
-        "roi_align/registration.py::test_vmap_gives_the_bits_of_single_calls",
+        "shared/transforms.py::test_vmap_gives_the_bits_of_single_calls",
     ),
     _of_pooling(
         "roi_fake_without_layout",
@@ -263,7 +263,7 @@ _OF_POOLING = (
             "grad.shape[1], height, width), channels_last)",
             "grad.shape[1], height, width), False)",
         ),
-        "roi_align/registration.py::test_meta_gradients_have_the_shape_and_strides_of_the_result",
+        "shared/registration.py::test_meta_tensors_have_the_shape_and_strides_of_the_result",
         _NONE,
     ),
 )

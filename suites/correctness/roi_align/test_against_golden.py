@@ -19,30 +19,30 @@ def stored() -> roi_golden.RoiGolden:
 
 
 @pytest.mark.parametrize("direction", roi_golden.DIRECTIONS)
-def test_results_are_those_of_the_golden_vectors(roi_backend, stored, tally, direction):
+def test_results_are_those_of_the_golden_vectors(backend, stored, tally, direction):
     assert len(stored.vectors) >= 300
     for vector in stored.vectors:
         inputs, want = vector.case.inputs(), vector.results[direction]
-        if roi_backend.refuses(inputs, direction):
+        if backend.refuses(inputs, direction):
             continue
-        got = roi_backend.run(inputs, direction)
-        apart = beyond_two_bounds(inputs, direction, got, want, pinned=direction in roi_backend.sheet.pinned)
+        got = backend.run(inputs, direction)
+        apart = beyond_two_bounds(inputs, direction, got, want, pinned=direction in backend.sheet.pinned)
         what = f"roi_align, {direction} against torchvision {stored.torchvision}'s golden vectors"
         tally.bits(what, got.size, int(differing(got, want).sum()))
-        assert apart is None, failure(roi_backend, vector.case, direction, apart)
+        assert apart is None, failure(backend, vector.case, direction, apart)
 
 
 @pytest.mark.parametrize("direction", roi_golden.DIRECTIONS)
-def test_a_corrupted_vector_is_found(roi_backend, stored, direction):
+def test_a_corrupted_vector_is_found(backend, stored, direction):
     """By a thousandth of its largest value."""
     vector = next(each for each in stored.vectors if np.abs(each.results[direction]).max(initial=0) > 0.5)
     inputs = vector.case.inputs()
-    if roi_backend.refuses(inputs, direction):
+    if backend.refuses(inputs, direction):
         pytest.skip("it is not asked for this")
     wrong = vector.results[direction].copy()
     wrong.flat[np.argmax(np.abs(wrong))] *= 1.001
-    pinned = direction in roi_backend.sheet.pinned
-    got = roi_backend.run(inputs, direction)
+    pinned = direction in backend.sheet.pinned
+    got = backend.run(inputs, direction)
     assert beyond_two_bounds(inputs, direction, got, wrong, pinned=pinned) is not None
     assert beyond_two_bounds(inputs, direction, got, vector.results[direction], pinned=pinned) is None
 

@@ -16,13 +16,12 @@ ROWS = [
     for stated in all_properties()
     for direction in stated.directions
 ]
-FIXTURES = {"crop_and_resize": "backend", "roi_align": "roi_backend"}
 FEWEST = 10
 
 
 @pytest.mark.parametrize(("stated", "direction"), ROWS)
-def test_property(request, tally, undeclared, stated, direction):
-    backend = request.getfixturevalue(FIXTURES[stated.operator])
+def test_property(backend_of, tally, undeclared, stated, direction):
+    backend = backend_of(stated.operator)
     undeclared(f"{stated.operator}, {stated.name}, {direction}", stated.undeclared(backend.sheet, direction))
 
     @settings(max_examples=max(FEWEST, settings().max_examples // stated.share))

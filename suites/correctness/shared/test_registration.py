@@ -1,123 +1,195 @@
-"""What torch is told of the operators: schemas, fake kernels, derivatives; and that its compiler can use them."""
+"""Torch is told the truth of the operators, by schemas, fake kernels and derivatives, and its compiler takes them.
+Called past the public functions they keep memory safe.
+"""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch.library import opcheck
+from torch.utils import _pytree as pytree
 
-from roi_align import RoIAlign, crop_and_resize
+import roi_align
+from roi_align import RoIAlign, TorchvisionRoIAlign
 from roi_align.functional import INTEGER_DTYPES
+from suites.correctness.calls import AVG, BILINEAR, MAX, asked, each_call, each_layout, each_operator, eighths, equal
 
 pytestmark = pytest.mark.package
 
 OPS = torch.ops.roi_align
+SCALES = (0.25, 0.125, 0.0625)
+
+
+def registered_crops(image, boxes, indices, grad, method, box_rule):
+    images, _, height, width = image.shape
+    of_image = (grad.detach().requires_grad_(), boxes, indices, images, height, width, image.stride(1) == 1)
+    return [
+        (OPS.crop_and_resize.default, (image, boxes, indices, 4, 3, method, 0.5, box_rule, False)),
+        (OPS.crop_and_resize_grad_image.default, (*of_image, method, box_rule, False)),
+        (OPS.crop_and_resize_grad_image.default, (*of_image, method, box_rule, True)),
+        (OPS.crop_and_resize_grad_boxes.default, (grad, image.detach(), boxes, indices, box_rule)),
+    ]
+
+
+def registered_pools(image, rows, grad, mode):
+    """Of a pyramid, whose finest level the image is, with boxes on all three levels."""
+    levels = [
+        image,
+        *(image.detach()[:, :, :: 2**k, :: 2**k].clone().requires_grad_(image.requires_grad) for k in (1, 2)),
+    ]
+    maps = [level.detach() for level in levels]
+    sizes = [len(image), *(side for level in levels for side in level.shape[2:])]
+    level_rule = (2, 20.0, 4)
+    rows, rule = rows * rows.new_tensor([1.0, 4, 4, 4, 4]), (2, True, mode, *level_rule)
+    grad_features = (
+        grad.detach().requires_grad_(),
+        maps if mode else [],
+        rows,
+        sizes,
+        image.stride(1) == 1,
+        SCALES,
+        *rule,
+    )
+    calls = [
+        (OPS.roi_align.default, (levels, rows, SCALES, 4, 3, *rule)),
+        (OPS.roi_align_grad_features.default, grad_features),
+        (OPS.roi_align_grad_boxes.default, (grad, maps, rows, SCALES, *rule)),
+    ]
+    if mode:
+        calls.append((OPS.roi_align_at_largest.default, (levels, maps, rows, SCALES, 4, 3, 2, True, *level_rule)))
+    return calls
+
+
+REGISTERED = {"crop_and_resize": registered_crops, "roi_align": registered_pools}
+# The codes of a setting: method and box rule, or mode.
+CODES = [(BILINEAR, (method, box_rule)) for method in (0, 1) for box_rule in (0, 1, 2)] + [(AVG, (0,)), (AVG, (1,))]
+each_code = pytest.mark.parametrize(
+    ("call", "codes"), CODES, ids=[f"{call.operator}-{'-'.join(map(str, codes))}" for call, codes in CODES]
+)
+
+
+def registered(call, codes, image):
+    """Each operator that stands behind a call on this image, with arguments for it."""
+    boxes = call.drawn(image, 6 if len(image) else 0)
+    dtype = image.dtype if image.is_floating_point() else torch.float32
+    grad = torch.rand(len(boxes[0]), image.shape[1], 4, 3, device=image.device).to(dtype)
+    return REGISTERED[call.operator](image, *boxes, grad, *codes)
 
 
 IMAGES = {
-    "contiguous": lambda device: torch.rand(2, 3, 5, 9, device=device),
-    "float64": lambda device: torch.rand(2, 3, 5, 9, device=device, dtype=torch.float64),
-    "bfloat16": lambda device: torch.rand(2, 3, 5, 9, device=device).bfloat16(),
-    "channels_last": lambda device: torch.rand(2, 3, 5, 9, device=device).to(memory_format=torch.channels_last),
-    "one pixel": lambda device: torch.rand(2, 3, 1, 1, device=device),
-    "expanded": lambda device: torch.rand(1, 3, 5, 9, device=device).expand(2, 3, 5, 9),
-    "C=0": lambda device: torch.rand(2, 0, 5, 9, device=device),
-    "N=0": lambda device: torch.rand(0, 3, 5, 9, device=device),
+    "contiguous": lambda: torch.rand(2, 3, 5, 9),
+    "float64": lambda: torch.rand(2, 3, 5, 9, dtype=torch.float64),
+    "bfloat16": lambda: torch.rand(2, 3, 5, 9).bfloat16(),
+    "channels_last": lambda: torch.rand(2, 3, 5, 9).to(memory_format=torch.channels_last),
+    "many channels, last": lambda: torch.rand(1, 18, 5, 9).to(memory_format=torch.channels_last),
+    "one pixel": lambda: torch.rand(2, 3, 1, 1),
+    "expanded": lambda: torch.rand(1, 3, 5, 9).expand(2, 3, 5, 9),
+    "C=0": lambda: torch.rand(2, 0, 5, 9),
+    "N=0": lambda: torch.rand(0, 3, 5, 9),
 }
 
 
-@pytest.mark.parametrize("box_rule", [0, 1, 2])
-@pytest.mark.parametrize("method", [0, 1])
+@each_code
 @pytest.mark.parametrize("make", IMAGES.values(), ids=IMAGES)
-def test_opcheck(device, make, method, box_rule):
-    image = make(device)
-    n, c, height, width = image.shape
-    rows = 3 if n else 0
-    boxes, indices = torch.rand(rows, 4, device=device), torch.zeros(rows, dtype=torch.int64, device=device)
-    grad = torch.rand(rows, c, 4, 3, dtype=image.dtype, device=device)
-    last = image.stride(1) == 1
-    wants_grad = image.detach().requires_grad_()
-    opcheck(OPS.crop_and_resize.default, (wants_grad, boxes, indices, 4, 3, method, 0.5, box_rule, False))
-    wants_grad = grad.detach().requires_grad_()
-    for deterministic in (False, True):
-        opcheck(
-            OPS.crop_and_resize_grad_image.default,
-            (wants_grad, boxes, indices, n, height, width, last, method, box_rule, deterministic),
-        )
-    opcheck(OPS.crop_and_resize_grad_boxes.default, (grad, image, boxes, indices, box_rule))
+def test_opcheck(device, call, codes, make):
+    image = make().to(device).detach().requires_grad_()
+    for operator, arguments in registered(call, codes, image):
+        opcheck(operator, arguments)
 
 
-def test_compiles_whole_with_dynamic_shapes(device):
-    torch._dynamo.reset()
-    # Geometry that does not round, so that a sum of gradients is exact in any order: sides of 2^k + 1, sixteenths.
-
-    @torch.compile(fullgraph=True, dynamic=True, backend="aot_eager")
-    def compiled(image, boxes, box_indices):
-        return crop_and_resize(image * 2, boxes, box_indices, ((image.shape[2] + 1) // 2, 3), "bilinear", 1.0)
-
-    for shape, rows in (((2, 3, 9, 17), 4), ((1, 5, 5, 9), 2), ((3, 2, 17, 5), 9)):
-        image = torch.rand(shape, device=device, requires_grad=True)
-        boxes = (torch.randint(17, (rows, 4), device=device) / 16).requires_grad_()
-        box_indices = torch.arange(rows, device=device) % shape[0]
-        got = compiled(image, boxes, box_indices)
-        want = crop_and_resize(image * 2, boxes, box_indices, ((shape[2] + 1) // 2, 3), "bilinear", 1.0)
-        assert torch.equal(got, want)
-        for a, b in zip(
-            torch.autograd.grad(got.sum(), (image, boxes)),
-            torch.autograd.grad(want.sum(), (image, boxes)),
-            strict=True,
-        ):
-            assert torch.equal(a, b)
+@pytest.mark.parametrize("dtype", INTEGER_DTYPES)
+@each_operator
+def test_integer_images_enter_as_float32(device, call, dtype):
+    image = (torch.rand(2, 3, 5, 9, device=device) * 100).to(dtype).to(memory_format=torch.channels_last)
+    edges, *indices = call.drawn(image, 4)
+    edges.requires_grad_()
+    result, expected = (call(each, edges, *indices) for each in (image, image.float()))
+    assert result.dtype == torch.float32
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(result, expected)
+    assert torch.equal(*(torch.autograd.grad(each.sum(), edges)[0] for each in (result, expected)))
+    for operator, arguments in registered(call, (0, 0)[: len(indices) + 1], image):
+        opcheck(operator, arguments)
 
 
-def test_inductor_compiles_the_module_whole(device):
-    torch._dynamo.reset()
-    module = torch.compile(RoIAlign(3, 4), fullgraph=True, dynamic=True)
-    image, boxes = torch.rand(2, 3, 8, 9, device=device), torch.tensor([[1.0, 2, 6, 7], [0, 0, 4, 4]], device=device)
-    box_indices = torch.tensor([1, 0], device=device)
-    assert torch.equal(module(image, boxes, box_indices), RoIAlign(3, 4)(image, boxes, box_indices))
+@each_code
+@each_layout
+def test_meta_tensors_have_the_shape_and_strides_of_the_result(device, call, codes, layout):
+    """Of gradients too: opcheck does not look at the strides of a list of results."""
+    image = torch.rand(2, 3, 5, 9, device=device).to(memory_format=layout)
+    for operator, arguments in registered(call, codes, image):
+        meta = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), arguments)
+        results = (pytree.tree_leaves(operator(*each)) for each in (meta, arguments))
+        for fake, real in zip(*results, strict=True):
+            assert (fake.shape, fake.stride(), fake.dtype) == (real.shape, real.stride(), real.dtype)
 
 
-@pytest.mark.parametrize("validate", [pytest.param(False, marks=pytest.mark.cpu), True])
-def test_bad_input_is_refused_in_compiled_graphs_too(device, validate):
-    torch._dynamo.reset()
-    compiled = torch.compile(
-        lambda i, b, j: crop_and_resize(i, b, j, (3, 4), validate=validate), fullgraph=True, backend="aot_eager"
-    )
-    image, boxes = torch.rand(2, 3, 8, 9, device=device), torch.rand(1, 4, device=device)
-    with pytest.raises(IndexError, match="has N = 2"):
-        compiled(image, boxes, torch.tensor([2], device=device))
-
-
-def test_meta_tensors_have_the_shape_and_strides_of_the_result(device):
+@each_call
+def test_calls_with_meta_tensors_have_the_shape_and_strides_of_the_result(device, call):
     image = torch.rand(2, 3, 5, 7, device=device).to(memory_format=torch.channels_last)
-    boxes, box_indices = torch.rand(6, 4, device=device), torch.zeros(6, dtype=torch.int64, device=device)
-    real = crop_and_resize(image, boxes, box_indices, (4, 3))
-    meta = crop_and_resize(image.to("meta"), boxes.to("meta"), box_indices.to("meta"), (4, 3))
+    boxes = call.drawn(image, 6)
+    real, meta = call(image, *boxes), call(image.to("meta"), *(each.to("meta") for each in boxes))
     assert (meta.shape, meta.stride(), meta.dtype) == (real.shape, real.stride(), real.dtype)
 
 
-@pytest.mark.parametrize("last", [False, True])
-def test_meta_gradients_have_the_shape_and_strides_of_the_result(device, last):
-    grad, boxes = torch.rand(6, 3, 4, 3, device=device), torch.rand(6, 4, device=device)
-    indices = torch.zeros(6, dtype=torch.int64, device=device)
-    real, meta = (
-        OPS.crop_and_resize_grad_image(*(each.to(where) for each in (grad, boxes, indices)), 2, 5, 7, last, 0, 0, False)
-        for where in (device, "meta")
-    )
-    assert (meta.shape, meta.stride(), meta.dtype) == (real.shape, real.stride(), real.dtype)
+@asked(BILINEAR, AVG, MAX)
+def test_compiles_whole_with_dynamic_shapes(device, call):
+    torch._dynamo.reset()
+
+    def run(image, *boxes):
+        return call(image * 2, *boxes, size=((image.shape[2] + 1) // 2, 3))
+
+    compiled = torch.compile(run, fullgraph=True, dynamic=True, backend="aot_eager")
+    for shape, count in (((2, 3, 9, 17), 4), ((1, 5, 5, 9), 2), ((3, 2, 17, 5), 9)):
+        image = eighths(*shape).to(device).requires_grad_()
+        edges, *indices = call.exact(image, count)
+        edges.requires_grad_()
+        results = [function(image, edges, *indices) for function in (compiled, run)]
+        assert torch.equal(*results)
+        assert equal(*(torch.autograd.grad(each.square().sum(), (image, edges)) for each in results))
+
+
+@pytest.mark.parametrize(
+    ("call", "module"), [(BILINEAR, RoIAlign(3, 4)), (AVG, TorchvisionRoIAlign((3, 4), 1.0, 2, True))], ids=str
+)
+def test_inductor_compiles_the_module_whole(device, call, module):
+    torch._dynamo.reset()
+    image = torch.rand(2, 3, 8, 9, device=device)
+    boxes = call.drawn(image, 2)
+    assert torch.equal(torch.compile(module, fullgraph=True, dynamic=True)(image, *boxes), module(image, *boxes))
+
+
+@pytest.mark.parametrize(
+    ("call", "validate"),
+    [
+        pytest.param(BILINEAR, False, marks=pytest.mark.cpu),
+        (BILINEAR, True),
+        pytest.param(AVG, False, marks=pytest.mark.cpu),
+    ],
+    ids=str,
+)
+def test_bad_input_is_refused_in_compiled_graphs_too(device, call, validate):
+    torch._dynamo.reset()
+
+    def run(image, *boxes):
+        return call(image, *boxes, validate=validate)
+
+    image = torch.rand(2, 3, 8, 9, device=device)
+    boxes = call.drawn(image, 1)
+    call.indices(*boxes)[0] = 2
+    with pytest.raises(IndexError, match="has N = 2"):
+        torch.compile(run, fullgraph=True, backend="aot_eager")(image, *boxes)
 
 
 def test_without_its_library_the_package_says_how_to_build_it(tmp_path):
     """A checkout that was never built."""
-    package = tmp_path / "roi_align"
-    package.mkdir()
-    source = __import__("pathlib").Path(crop_and_resize.__code__.co_filename).parent
-    for module in source.glob("*.py"):
-        (package / module.name).write_text(module.read_text())
+    unbuilt = shutil.ignore_patterns("*.so", "__pycache__")
+    shutil.copytree(Path(roi_align.__file__).parent, tmp_path / "roi_align", ignore=unbuilt)
     done = subprocess.run(
         [sys.executable, "-c", "import roi_align"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -126,17 +198,71 @@ def test_without_its_library_the_package_says_how_to_build_it(tmp_path):
     assert "make build" in done.stderr
 
 
-@pytest.mark.parametrize("dtype", INTEGER_DTYPES)
-def test_integer_images_enter_as_float32(device, dtype):
-    image = (torch.rand(2, 3, 5, 9, device=device) * 100).to(dtype).to(memory_format=torch.channels_last)
-    boxes = torch.rand(4, 4, device=device, requires_grad=True)
-    indices = torch.tensor([0, 1, 1, 0], device=device)
-    crops = crop_and_resize(image, boxes, indices, (3, 4))
-    wanted = crop_and_resize(image.float(), boxes, indices, (3, 4))
-    assert crops.dtype == torch.float32
-    assert crops.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(crops, wanted)
-    gradients = [torch.autograd.grad(each.sum(), boxes)[0] for each in (crops, wanted)]
-    assert torch.equal(*gradients)
-    opcheck(OPS.crop_and_resize.default, (image, boxes, indices, 3, 4, 0, 0.0, 0, False))
-    opcheck(OPS.crop_and_resize_grad_boxes.default, (torch.rand_like(crops), image, boxes.detach(), indices, 0))
+def bad_crops(image, boxes, indices, grad):
+    return [
+        lambda: OPS.crop_and_resize(image[0], boxes, indices, 4, 4, 0, 0.0, 0, False),
+        lambda: OPS.crop_and_resize(image, boxes[:, :3], indices, 4, 4, 0, 0.0, 0, False),
+        lambda: OPS.crop_and_resize(image, boxes, indices[:1], 4, 4, 0, 0.0, 0, False),
+        lambda: OPS.crop_and_resize(image, boxes, indices, -1, 4, 0, 0.0, 0, False),
+        lambda: OPS.crop_and_resize(image, boxes, indices, 4, 4, 7, 0.0, 0, False),
+        lambda: OPS.crop_and_resize(image, boxes, indices, 4, 4, 0, 0.0, 7, False),
+        lambda: OPS.crop_and_resize(image.bool(), boxes, indices, 4, 4, 0, 0.0, 0, False),
+        lambda: OPS.crop_and_resize(image, boxes, indices.float(), 4, 4, 0, 0.0, 0, False),
+        lambda: OPS.crop_and_resize_grad_image(grad[:1], boxes, indices, 2, 5, 7, False, 0, 0, False),
+        lambda: OPS.crop_and_resize_grad_image(grad, boxes, indices, 2, 0, 7, False, 0, 0, True),
+        lambda: OPS.crop_and_resize_grad_boxes(grad[:, :2], image, boxes, indices, 0),
+        lambda: OPS.crop_and_resize_grad_boxes(grad.double(), image, boxes, indices, 0),
+    ]
+
+
+def bad_pools(x, boxes, grad):
+    rule, largest = (2, True, 0, 0, 224.0, 4), (2, True, 1, 0, 224.0, 4)
+    return [
+        lambda: OPS.roi_align([], boxes, [], 4, 4, *rule),
+        lambda: OPS.roi_align([x], boxes, [1.0, 0.5], 4, 4, *rule),
+        lambda: OPS.roi_align([x[0]], boxes, [1.0], 4, 4, *rule),
+        lambda: OPS.roi_align([x, x.double()], boxes, [1.0, 0.5], 4, 4, *rule),
+        lambda: OPS.roi_align([x, x[:1]], boxes, [1.0, 0.5], 4, 4, *rule),
+        lambda: OPS.roi_align([x], boxes[:, :4], [1.0], 4, 4, *rule),
+        lambda: OPS.roi_align([x], boxes.half(), [1.0], 4, 4, *rule),
+        lambda: OPS.roi_align([x], boxes, [1.0], 0, 4, *rule),
+        lambda: OPS.roi_align([x], boxes, [1.0], 4, 4, 2, True, 7, 0, 224.0, 4),
+        lambda: OPS.roi_align_grad_features(grad[:1], [], boxes, [2, 5, 7], False, [1.0], *rule),
+        lambda: OPS.roi_align_grad_features(grad, [], boxes, [2, 0, 7], False, [1.0], *rule),
+        lambda: OPS.roi_align_grad_features(grad, [], boxes, [2, 5], False, [1.0], *rule),
+        lambda: OPS.roi_align_grad_features(grad, [x], boxes, [2, 4, 7], False, [1.0], *largest),
+        lambda: OPS.roi_align_grad_features(grad, [], boxes, [2, 5, 7], False, [1.0], *largest),
+        lambda: OPS.roi_align_grad_boxes(grad[:, :2], [x], boxes, [1.0], *rule),
+        lambda: OPS.roi_align_grad_boxes(grad.double(), [x], boxes, [1.0], *rule),
+        lambda: OPS.roi_align_at_largest([x[:, :, 1:]], [x], boxes, [1.0], 4, 4, 2, True, 0, 224.0, 4),
+        lambda: OPS.roi_align_at_largest([x.double()], [x], boxes, [1.0], 4, 4, 2, True, 0, 224.0, 4),
+    ]
+
+
+@pytest.mark.parametrize(("call", "bad_calls"), [(BILINEAR, bad_crops), (AVG, bad_pools)], ids=str)
+def test_the_bare_operators_keep_memory_safe(device, call, bad_calls):
+    """Called past the public function, with what it would have refused."""
+    image = torch.rand(2, 3, 5, 7, device=device)
+    for bad_call in bad_calls(image, *call.drawn(image, 2), torch.rand(2, 3, 4, 4, device=device)):
+        with pytest.raises(ValueError, match=r"^roi_align: "):
+            bad_call()
+
+
+@pytest.mark.cpu
+@each_operator
+def test_the_bare_gradients_notice_an_index_without_an_image(call):
+    image, grad = torch.rand(1, 3, 5, 7), torch.rand(2, 3, 4, 4)
+    boxes, rule = call.on(image.expand(2, 3, 5, 7), torch.rand(2, 4)), (2, True, 0, 0, 224.0, 4)
+    bad_calls = {
+        "crop_and_resize": (
+            lambda: OPS.crop_and_resize_grad_image(grad, *boxes, 1, 5, 7, False, 0, 0, False),
+            lambda: OPS.crop_and_resize_grad_boxes(grad, image, *boxes, 0),
+        ),
+        "roi_align": (
+            lambda: OPS.roi_align_grad_features(grad, [], *boxes, [1, 5, 7], False, [1.0], *rule),
+            lambda: OPS.roi_align_grad_boxes(grad, [image], *boxes, [1.0], *rule),
+        ),
+    }
+    for bad_call in bad_calls[call.operator]:
+        with pytest.raises(IndexError, match="N = 1"):
+            bad_call()

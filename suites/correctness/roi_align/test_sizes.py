@@ -99,7 +99,7 @@ def _bands(inputs: RoiInputs) -> list[Bands]:
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
-def test_results_are_those_of_two_band_matrices(roi_backend, tally, size, layout):
+def test_results_are_those_of_two_band_matrices(backend, tally, size, layout):
     inputs = _inputs(size, layout == "channels_last")
     bands = _bands(inputs)
     pooled = np.stack([box.y @ inputs.image[box.part].astype(np.float64) @ box.x.T for box in bands])
@@ -107,27 +107,27 @@ def test_results_are_those_of_two_band_matrices(roi_backend, tally, size, layout
     for box, upstream in zip(bands, inputs.upstream, strict=True):
         gradient[box.part] += box.y.T @ upstream.astype(np.float64) @ box.x
     for direction, wanted in (("forward", pooled), ("grad_image", gradient)):
-        if roi_backend.refuses(inputs, direction):
+        if backend.refuses(inputs, direction):
             continue
         assert (wanted == wanted.astype(np.float32)).all(), "the case is not exact in float32"
         # A zero has no sign here: which of two zeros a sum of nothing is, is the order's affair.
-        different = int(differing(roi_backend.run(inputs, direction) + 0.0, wanted.astype(np.float32) + 0.0).sum())
+        different = int(differing(backend.run(inputs, direction) + 0.0, wanted.astype(np.float32) + 0.0).sum())
         tally.bits(f"roi_align, {direction} against band matrices, large", wanted.size, different)
         assert different == 0, direction
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
-def test_the_gradient_of_a_box_is_the_same_alone(roi_backend, size, layout):
+def test_the_gradient_of_a_box_is_the_same_alone(backend, size, layout):
     """A few boxes take another way through the map than many; and the whole is channels_last, a part is not."""
     inputs = _inputs(size, layout == "channels_last")
     rough = np.random.default_rng(1).standard_normal(inputs.image.shape, dtype=np.float32)
     inputs = replace(
         inputs, input=rough if layout == "contiguous" else rough.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
     )
-    if roi_backend.refuses(inputs, "grad_boxes"):
+    if backend.refuses(inputs, "grad_boxes"):
         pytest.skip("the backend has no gradient of the boxes")
-    whole = roi_backend.run(inputs, "grad_boxes")
+    whole = backend.run(inputs, "grad_boxes")
     for row in range(0, size.rows, 1 + size.rows // 4):
         alone = replace(
             inputs,
@@ -135,7 +135,7 @@ def test_the_gradient_of_a_box_is_the_same_alone(roi_backend, size, layout):
             boxes=inputs.boxes[row : row + 1].copy(),
             upstream=np.ascontiguousarray(inputs.upstream[row : row + 1]),
         )
-        assert not differing(roi_backend.run(alone, "grad_boxes")[0], whole[row]).any(), row
+        assert not differing(backend.run(alone, "grad_boxes")[0], whole[row]).any(), row
 
 
 @pytest.mark.package
