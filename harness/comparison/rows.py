@@ -15,7 +15,7 @@ from harness.measuring.roi_workloads import RATIOS, roi_inputs
 from harness.measuring.workloads import WORKLOADS, Layout, Workload
 from harness.operators.arrays import DIRECTIONS, Array, Direction
 from harness.operators.implementation import Backend
-from harness.operators.roi_align import judge as roi_judge
+from harness.operators.judgement import judge
 from harness.operators.sheet import OperatorName
 
 BACKEND = "roi_align"
@@ -68,7 +68,7 @@ def judged(row: Row, backend: Backend[Any], inputs: Any, got: Array) -> str:
     flat = np.random.default_rng(0).integers(0, got.size, _PLACES[row.direction])
     places = [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
     pinned = row.direction in backend.sheet.pinned
-    verdict = roi_judge.judge(inputs, row.direction, got, pinned=pinned, places=places)
+    verdict = judge(inputs, row.direction, got, pinned=pinned, places=places)
     return "" if verdict.passed else str(verdict)
 
 

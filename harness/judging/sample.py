@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.operators import operator_of
 from harness.operators.arrays import Array, Direction
+from harness.operators.judgement import judge
 from harness.operators.verdict import Verdict
 
 
@@ -26,11 +27,11 @@ def judge_sample(inputs: Any, direction: Direction, got: Array, *, pinned: bool)
     """The oracle's verdict on a sample of a result."""
     operator = operator_of(inputs)
     if got.size == 0 or got.shape != operator.promised(inputs, direction)[0]:
-        return operator.judge(inputs, direction, got, pinned, None)
+        return judge(inputs, direction, got, pinned=pinned)
     places = operator.sample(inputs, direction, got)
     if direction == "grad_image":
         rows = np.flatnonzero(operator.near(inputs, places))
-        return operator.judge(with_boxes(inputs, rows), direction, got, pinned, places)
+        return judge(with_boxes(inputs, rows), direction, got, pinned=pinned, places=places)
     rows, renumbered = np.unique([place[0] for place in places], return_inverse=True)
     moved = [(int(row), *place[1:]) for row, place in zip(renumbered, places, strict=True)]
-    return operator.judge(with_boxes(inputs, rows), direction, got[rows], pinned, moved)
+    return judge(with_boxes(inputs, rows), direction, got[rows], pinned=pinned, places=moved)

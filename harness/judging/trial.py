@@ -14,6 +14,7 @@ from harness.operators import AnyCase, operator_of
 from harness.operators.arrays import Array, Direction
 from harness.operators.expected import Place
 from harness.operators.implementation import Backend
+from harness.operators.judgement import judge
 from harness.operators.verdict import Verdict
 
 
@@ -31,7 +32,7 @@ def judged(
     """A backend's result for a case against the oracle, which is given arrays of its own: a call that wrote to its
     inputs must not be judged by what it wrote."""
     got = run(backend, case.inputs(), direction)
-    return operator_of(case).judge(case.inputs(), direction, got, direction in backend.sheet.pinned, places)
+    return judge(case.inputs(), direction, got, pinned=direction in backend.sheet.pinned, places=places)
 
 
 _OTHER_BITS = "The same call gives other bits the second time"
@@ -48,7 +49,7 @@ def side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -> s
         return found
     if direction not in backend.sheet.unordered:
         return f"{found}: it depends on what ran in between."
-    verdict = operator_of(case).judge(case.inputs(), direction, second, direction in backend.sheet.pinned, None)
+    verdict = judge(case.inputs(), direction, second, pinned=direction in backend.sheet.pinned)
     return None if verdict.passed else f"The second time the same call is wrong: {verdict}"
 
 

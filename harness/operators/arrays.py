@@ -29,6 +29,7 @@ FLOATS = SINGLE_AND_DOUBLE + HALVES
 Kind = TypeVar("Kind")
 Array = NDArray[Any]
 Random = np.random.Generator
+Box = tuple[float, float, float, float]
 
 
 def crops_dtype(image_dtype: str) -> str:

@@ -1,14 +1,78 @@
-"""From a capability sheet to the cases that it allows: nothing is drawn that would only be refused."""
+"""What both operators' strategies are made of, and how a capability sheet narrows them to what it declares.
+
+Nothing is drawn that would only be refused. To make and check a strategy costs Hypothesis more than to draw from it, so
+each is made once and kept.
+"""
 
 from __future__ import annotations
 
+import functools
+import math
+import struct
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
 
 from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, VALUES
 from harness.operators.sheet import Sheet
 
+Chosen = TypeVar("Chosen")
 _SPECIAL = ("nan_pixel", "inf_pixel")
+
+
+# The neighbours of 0 are subnormal, and whether subnormals are flushed to 0 belongs to the thread that a kernel runs in
+# and not to the rule: TensorFlow's flush, NumPy's do not. This is small enough to vanish beside 1 in float32, and its
+# square times any pixel is still a normal number.
+BESIDE_ZERO = 2.0**-30
+
+integers = functools.cache(st.integers)
+# By type too: 0 and False are different choices, though they are equal.
+_sampled_from = functools.lru_cache(maxsize=None, typed=True)(lambda *values: st.sampled_from(values))
+
+
+def one_from(*values: Chosen) -> st.SearchStrategy[Chosen]:
+    """One of the values, the first of which is the simplest."""
+    kept: st.SearchStrategy[Chosen] = _sampled_from(*values)
+    return kept
+
+
+@functools.cache
+def sides(short: int, long: int) -> st.SearchStrategy[tuple[int, int]]:
+    """Height and width of an image, one of them up to `long`."""
+    side, longer = integers(1, short), integers(1, long)
+    # One long side is enough for positions of many digits, where orders of rounding differ, and is still few pixels.
+    return st.one_of(st.tuples(side, side), st.tuples(side, longer), st.tuples(longer, side))
+
+
+@functools.cache
+def counts(most: int, empty: bool) -> st.SearchStrategy[int]:
+    """How many boxes there are. 0 is the rare case, not the simplest one: it would shrink every failure to it."""
+    return st.one_of(integers(1, most), integers(0, most)) if empty else integers(1, most)
+
+
+@functools.cache
+def depths(channels: tuple[int, ...], empty: bool) -> st.SearchStrategy[int]:
+    """How many channels there are, now and then none."""
+    return st.one_of(one_from(*channels), one_from(0, *channels)) if empty else one_from(*channels)
+
+
+def next_after(value: float, direction: int, dtype: str) -> float:
+    """The neighbour of a finite value in `dtype`; beside 0 it is BESIDE_ZERO."""
+    if value == 0:
+        return BESIDE_ZERO * direction
+    if dtype != "float32":
+        return math.nextafter(value, math.inf * direction)
+    bits = struct.unpack("<i", struct.pack("<f", value))[0]
+    step = direction if value > 0 else -direction
+    return float(struct.unpack("<f", struct.pack("<i", bits + step))[0])
+
+
+def exact(value: float, dtype: str) -> float:
+    """Rounded to `dtype` unless that would overflow, so that the printed box is the box that is used."""
+    if dtype == "float32" and abs(value) < 3.5e38:
+        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+    return value
 
 
 class UndeclaredError(Exception):

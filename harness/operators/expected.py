@@ -5,11 +5,15 @@ Plain Python: the oracles share no array library with the code that they judge. 
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
+
+from harness.operators.rounding import UNIT, cell
 
 Number = float | Fraction
 Place = tuple[int, ...]
@@ -97,3 +101,64 @@ class Sum:
         if not self.jumps:
             bound += size(max(self.high - self.value, self.value - self.low))
         return Expected(self.value, bound, branches)
+
+
+def accumulated_in(inputs: Any) -> str:
+    """The dtype that a call is interpolated and summed in: float64 for float64 images, float32 for all others."""
+    return "float64" if inputs.image.dtype.name == "float64" else "float32"
+
+
+def before_rounding(inputs: Any, dtype: str) -> Callable[[float], tuple[float, float]]:
+    """From a result of `dtype` to what can have been accumulated, from the least to the largest: the result itself or,
+    if `dtype` is the narrower type, all that is rounded to it."""
+    if UNIT[dtype] > UNIT[accumulated_in(inputs)]:
+        return functools.partial(cell, dtype=dtype)
+    return lambda value: (value, value)
+
+
+class Line(Protocol):
+    """A pixel's weight in a sample or bin on one axis: which one, its value, and the range that is as right."""
+
+    @property
+    def index(self) -> int: ...
+
+
+Weighed = TypeVar("Weighed", bound=Line)
+
+
+def gathered(
+    call: Any,
+    weights: Callable[[Any, int, int], Iterable[tuple[int, Weighed]]],
+    contribute: Callable[[Any, Sum, float, Weighed, Weighed], None],
+) -> Callable[[Place], Expected]:
+    """The expectation at a pixel (n,c,y,x) of a gradient whose samples are rows times columns; weights are looked up.
+
+    weights     (call, box, axis) -> the pixels that the box reaches on the axis, each with its weight.
+    contribute  (call, sum, upstream value, weight in y, weight in x): adds a term.
+    """
+    inputs = call.inputs
+    rows: dict[tuple[int, int], list[tuple[int, Weighed]]] = defaultdict(list)
+    columns: dict[tuple[int, int], list[Weighed]] = defaultdict(list)
+    for m in range(len(inputs.boxes)):
+        for y, weight in weights(call, m, 0):
+            rows[call.image_of(m), y].append((m, weight))
+        for x, weight in weights(call, m, 1):
+            columns[m, x].append(weight)
+    nothing = no_terms(call).expected(call)
+
+    def at(place: Place) -> Expected:
+        n, c, y, x = place
+        touching = [(m, wy, wx) for m, wy in rows.get((n, y), ()) for wx in columns.get((m, x), ())]
+        if not touching:
+            return nothing
+        total = no_terms(call)
+        for m, wy, wx in touching:
+            contribute(call, total, float(inputs.upstream.item(m, c, wy.index, wx.index)), wy, wx)
+        return total.expected(call)
+
+    return at
+
+
+def no_terms(call: Arithmetic) -> Sum:
+    """The empty sum in the numbers of a call."""
+    return Sum(call.number(0.0), call.number(0.0), call.number(0.0))

@@ -6,7 +6,7 @@ the fields of this record. crop_and_resize/operator.py and roi_align/operator.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,9 @@ import numpy as np
 from hypothesis.strategies import SearchStrategy
 
 from harness.operators.arrays import Array, Direction
-from harness.operators.expected import Place
+from harness.operators.expected import Expected, Place
 from harness.operators.reach import Reach
 from harness.operators.sheet import OperatorName, Sheet
-from harness.operators.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,9 @@ class Operator:
     settings      the ways in which a workload is asked of it, "" where there is one only.
 
     promised             (inputs, direction) -> shape and dtype of a result.
-    judge                (inputs, direction, got, pinned, places) -> the oracle's verdict on a result.
-    apart                (inputs, direction, got, expected, pinned) -> how two results are further apart than two right
-                         ones can be, or None.
+    expected             (inputs, direction, pinned, places) -> each place, all if None, with what the oracle expects.
+    least_roundings      (inputs, direction) -> how many roundings of a result each bound has room for at least.
+    most_places          at how many of the places that differ the oracle is asked, None for all.
     choices              inputs -> (name in words, value, field of the sheet that declares it), of its own arguments.
     extrapolation_value  inputs -> what a sample outside gives.
     within               (sheet, **choices) -> cases that the sheet declares; UndeclaredError if there are none.
@@ -50,8 +49,9 @@ class Operator:
     arrays: tuple[str, ...]
     settings: tuple[str, ...]
     promised: Callable[[Any, Direction], tuple[tuple[int, ...], np.dtype[np.generic]]]
-    judge: Callable[[Any, Direction, Array | BaseException, bool, Iterable[Place] | None], Verdict]
-    apart: Callable[[Any, Direction, Array, Array, bool], str | None]
+    expected: Callable[[Any, Direction, bool, Iterable[Place] | None], Iterator[tuple[Place, Expected]]]
+    least_roundings: Callable[[Any, Direction], int]
+    most_places: int | None
     choices: Callable[[Any], list[tuple[str, Any, str]]]
     extrapolation_value: Callable[[Any], float]
     within: Callable[..., SearchStrategy[Any]]

@@ -13,12 +13,11 @@ from hypothesis.strategies import SearchStrategy
 
 from harness.judging import golden
 from harness.operators.arrays import DIRECTIONS, Direction
-from harness.operators.crop_and_resize.agreement import unlike_tensorflow
 from harness.operators.crop_and_resize.case import Case, Inputs
 from harness.operators.drawing import UndeclaredError
 from harness.operators.implementation import Backend, lacks
+from harness.operators.judgement import beyond_two_bounds, unlike_tensorflow
 from harness.operators.roi_align import golden_cases as roi_golden
-from harness.operators.roi_align.agreement import beyond_two_bounds
 from harness.operators.roi_align.case import RoiCase
 from harness.operators.sheet import OperatorName, Sheet
 from harness.properties import NotAskedError, Property, ask, relation

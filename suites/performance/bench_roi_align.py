@@ -27,7 +27,7 @@ from harness.measuring.roi_workloads import RATIOS, pyramid_inputs, roi_inputs
 from harness.measuring.traffic import Traffic, traffic
 from harness.measuring.workloads import SMOKE, WORKLOADS, Layout, Workload
 from harness.operators.arrays import Direction
-from harness.operators.roi_align.judge import judge
+from harness.operators.judgement import judge
 from harness.operators.roi_align.reach import reach as roi_reach
 from harness.repository import MissingLibrary
 

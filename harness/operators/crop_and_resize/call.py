@@ -14,8 +14,8 @@ from fractions import Fraction
 from harness.operators.arrays import crops_dtype
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.crop_and_resize.positions import Axis, Sample, sample
-from harness.operators.expected import Number
-from harness.operators.rounding import LARGE, SMALLEST, UNIT, cell, rounder
+from harness.operators.expected import Number, accumulated_in
+from harness.operators.rounding import LARGE, SMALLEST, UNIT, rounder
 
 # The columns (first, last) of a box on the y axis and on the x axis.
 COLUMNS = {"normalized": ((0, 2), (1, 3)), "bin_centres": ((1, 3), (0, 2)), "corners": ((1, 3), (0, 2))}
@@ -53,19 +53,6 @@ class Call:
         """Whether nothing computed from these values can overflow or be NaN."""
         large = LARGE[self.accumulate]
         return all(abs(value) < large for value in values)
-
-
-def accumulated_in(inputs: Inputs) -> str:
-    """float64 for float64 images, float32 for all others."""
-    return "float64" if inputs.image.dtype.name == "float64" else "float32"
-
-
-def before_rounding(inputs: Inputs, dtype: str) -> Callable[[float], tuple[float, float]]:
-    """From a result of `dtype` to what can have been accumulated, from the least to the largest: the result itself or,
-    if `dtype` is the narrower type, all that is rounded to it."""
-    if UNIT[dtype] > UNIT[accumulated_in(inputs)]:
-        return functools.partial(cell, dtype=dtype)
-    return lambda value: (value, value)
 
 
 def call_of(inputs: Inputs, pinned: bool) -> Call:

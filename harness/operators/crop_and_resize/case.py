@@ -14,6 +14,7 @@ import numpy as np
 
 from harness.operators.arrays import (
     Array,
+    Box,
     Direction,
     Layout,
     Values,
@@ -29,7 +30,6 @@ Method = Literal["bilinear", "nearest"]
 BoxRule = Literal["normalized", "bin_centres", "corners"]
 METHODS: tuple[Method, ...] = get_args(Method)
 BOX_RULES: tuple[BoxRule, ...] = get_args(BoxRule)
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)

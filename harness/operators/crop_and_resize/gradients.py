@@ -8,13 +8,12 @@ then lies between the sum of their lower and the sum of their upper ends, and is
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from harness.operators.crop_and_resize.call import COLUMNS, Call
 from harness.operators.crop_and_resize.positions import Sample, taps
-from harness.operators.expected import Expected, Number, Place, Sum, size
+from harness.operators.expected import Expected, Number, Place, Sum, gathered, no_terms, size
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Weight:
     jumps   whether it is cut off: inside or outside, this pixel or that one.
     """
 
-    sample: int
+    index: int
     value: Number
     low: Number
     high: Number
@@ -36,29 +35,8 @@ class Weight:
 
 
 def grad_image(call: Call) -> Callable[[Place], Expected]:
-    """The expectation at a pixel; the taps of every box are looked up, not searched."""
-    inputs = call.inputs
-    rows: dict[tuple[int, int], list[tuple[int, Weight]]] = defaultdict(list)
-    columns: dict[tuple[int, int], list[Weight]] = defaultdict(list)
-    for m in range(inputs.boxes.shape[0]):
-        for y, weight in _weights(call, m, 0):
-            rows[call.image_of(m), y].append((m, weight))
-        for x, weight in _weights(call, m, 1):
-            columns[m, x].append(weight)
-
-    nothing = Sum(call.number(0.0), call.number(0.0), call.number(0.0)).expected(call)
-
-    def at(place: Place) -> Expected:
-        n, c, y, x = place
-        touching = [(m, wy, wx) for m, wy in rows.get((n, y), ()) for wx in columns.get((m, x), ())]
-        if not touching:
-            return nothing
-        total = Sum(call.number(0.0), call.number(0.0), call.number(0.0))
-        for m, wy, wx in touching:
-            _contribute(call, total, float(inputs.upstream.item(m, c, wy.sample, wx.sample)), wy, wx)
-        return total.expected(call)
-
-    return at
+    """The expectation at a pixel."""
+    return gathered(call, _weights, _contribute)
 
 
 def _contribute(call: Call, total: Sum, g: float, wy: Weight, wx: Weight) -> None:
@@ -95,7 +73,7 @@ def _weights(call: Call, m: int, along: int) -> Iterator[tuple[int, Weight]]:
             yield (
                 pixel,
                 Weight(
-                    sample=i,
+                    index=i,
                     value=value,
                     low=min(ends),
                     high=max(ends),
@@ -137,7 +115,7 @@ def grad_boxes(call: Call) -> Callable[[Place], Expected]:
 
 def _box_sums(call: Call, m: int) -> dict[int, Sum]:
     inputs = call.inputs
-    sums = {column: Sum(call.number(0.0), call.number(0.0), call.number(0.0)) for column in range(4)}
+    sums = {column: no_terms(call) for column in range(4)}
     height, width = inputs.crop_size
     for i in range(height):
         y = call.line(m, 0, i)

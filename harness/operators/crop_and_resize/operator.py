@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.operators.arrays import Array, Direction
-from harness.operators.crop_and_resize.agreement import beyond_two_bounds
-from harness.operators.crop_and_resize.case import Box, Case, Inputs, promised
-from harness.operators.crop_and_resize.judge import judge
+from harness.operators.arrays import Array, Box, Direction
+from harness.operators.crop_and_resize.case import Case, Inputs, promised
+from harness.operators.crop_and_resize.oracle import expected
 from harness.operators.crop_and_resize.reach import reach
 from harness.operators.crop_and_resize.strategy import within
 from harness.operators.expected import Place
@@ -80,10 +79,9 @@ CROP_AND_RESIZE = Operator(
     arrays=("image", "boxes", "box_indices", "upstream"),
     settings=("",),
     promised=promised,
-    judge=lambda inputs, direction, got, pinned, places: judge(inputs, direction, got, pinned=pinned, places=places),
-    apart=lambda inputs, direction, got, expected, pinned: beyond_two_bounds(
-        inputs, direction, got, expected, pinned=pinned
-    ),
+    expected=lambda inputs, direction, pinned, places: expected(inputs, direction, pinned=pinned, places=places),
+    least_roundings=lambda inputs, direction: 0,
+    most_places=None,
     choices=_choices,
     extrapolation_value=lambda inputs: float(inputs.extrapolation_value),
     within=within,

@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import functools
 import math
-import struct
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from hypothesis import strategies as st
 
-from harness.operators.arrays import FLOATS, LAYOUTS, VALUES, Layout, Values
-from harness.operators.crop_and_resize.case import METHODS, Box, BoxRule, Case, Method
-from harness.operators.drawing import common, declared
+from harness.operators.arrays import FLOATS, LAYOUTS, VALUES, Box, Layout, Values
+from harness.operators.crop_and_resize.case import METHODS, BoxRule, Case, Method
+from harness.operators.drawing import common, counts, declared, depths, exact, integers, next_after, one_from, sides
 from harness.operators.sheet import Sheet
 
 # A pair (first, last) of a box on one axis, by family.
 Pair = tuple[float, float]
-Chosen = TypeVar("Chosen")
 BOX_FAMILIES = (
     "interior",
     "border",
@@ -43,41 +41,7 @@ FINITE_FAMILIES = tuple(family for family in BOX_FAMILIES if family not in ("hug
 TIES = {"float16": (2049.0, 2051.0), "bfloat16": (257.0, 259.0)}
 # float32 twice: it is what is asked for most, and what most of any kernel is written for.
 IMAGE_DTYPES = ("float32", *FLOATS)
-# The neighbours of 0 are subnormal, and whether subnormals are flushed to 0 belongs to the thread that a kernel runs in
-# and not to the rule: TensorFlow's flush, NumPy's do not. This is small enough to vanish beside 1 in float32, and its
-# square times any pixel is still a normal number.
-BESIDE_ZERO = 2.0**-30
 HUGE = (1e40, 3.4e38, -3.4e38, 1e30, -1e30, 1e10)
-
-integers = functools.cache(st.integers)
-# By type too: 0 and False are different choices, though they are equal.
-_sampled_from = functools.lru_cache(maxsize=None, typed=True)(lambda *values: st.sampled_from(values))
-
-
-def one_from(*values: Chosen) -> st.SearchStrategy[Chosen]:
-    """One of the values, the first of which is the simplest."""
-    kept: st.SearchStrategy[Chosen] = _sampled_from(*values)
-    return kept
-
-
-@functools.cache
-def sides(short: int, long: int) -> st.SearchStrategy[tuple[int, int]]:
-    """Height and width of an image, one of them up to `long`."""
-    side, longer = integers(1, short), integers(1, long)
-    # One long side is enough for positions of many digits, where orders of rounding differ, and is still few pixels.
-    return st.one_of(st.tuples(side, side), st.tuples(side, longer), st.tuples(longer, side))
-
-
-@functools.cache
-def counts(most: int, empty: bool) -> st.SearchStrategy[int]:
-    """How many boxes there are. 0 is the rare case, not the simplest one: it would shrink every failure to it."""
-    return st.one_of(integers(1, most), integers(0, most)) if empty else integers(1, most)
-
-
-@functools.cache
-def depths(channels: tuple[int, ...], empty: bool) -> st.SearchStrategy[int]:
-    """How many channels there are, now and then none."""
-    return st.one_of(one_from(*channels), one_from(0, *channels)) if empty else one_from(*channels)
 
 
 @st.composite
@@ -252,24 +216,6 @@ def _beside(value: float, dtype: str) -> st.SearchStrategy[float]:
     """The value in `dtype`, and its two neighbours there."""
     here = exact(value, dtype)
     return st.sampled_from([here, next_after(here, -1, dtype), next_after(here, 1, dtype)])
-
-
-def next_after(value: float, direction: int, dtype: str) -> float:
-    """The neighbour of a finite value in `dtype`; beside 0 it is BESIDE_ZERO."""
-    if value == 0:
-        return BESIDE_ZERO * direction
-    if dtype != "float32":
-        return math.nextafter(value, math.inf * direction)
-    bits = struct.unpack("<i", struct.pack("<f", value))[0]
-    step = direction if value > 0 else -direction
-    return float(struct.unpack("<f", struct.pack("<i", bits + step))[0])
-
-
-def exact(value: float, dtype: str) -> float:
-    """Rounded to `dtype` unless that would overflow, so that the printed box is the box that is used."""
-    if dtype == "float32" and abs(value) < 3.5e38:
-        return float(struct.unpack("<f", struct.pack("<f", value))[0])
-    return value
 
 
 def _in_pixels(pair: Pair, length: int, longer: float, dtype: str) -> Pair:

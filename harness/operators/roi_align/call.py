@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from harness.operators.expected import Expected, Interval, Number
+from harness.operators.expected import Expected, Interval, Number, accumulated_in
 from harness.operators.roi_align.case import RoiInputs
 from harness.operators.roi_align.positions import BinAxis, Point, Variant, bin_axis, variants
 from harness.operators.rounding import LARGE, SMALLEST, UNIT, rounder
@@ -49,11 +49,6 @@ class RoiCall:
         """Whether nothing computed from these values can overflow or be NaN."""
         large = LARGE[self.accumulate]
         return all(abs(value) < large for value in values)
-
-
-def accumulated_in(inputs: RoiInputs) -> str:
-    """float64 for float64 maps, float32 for all others."""
-    return "float64" if inputs.image.dtype.name == "float64" else "float32"
 
 
 def call_of(inputs: RoiInputs, pinned: bool) -> RoiCall:

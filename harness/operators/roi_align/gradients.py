@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.operators.expected import Expected, Number, Place, Sum, size
+from harness.operators.expected import Expected, Number, Place, Sum, gathered, no_terms, size
 from harness.operators.roi_align.call import Hat, RoiCall
 from harness.operators.roi_align.maximum import candidates
 from harness.operators.roi_align.positions import shares
@@ -25,7 +25,7 @@ from harness.operators.roi_align.positions import shares
 class _Weight:
     """A pixel's weight in one bin on one axis, in whatever variants there are; the first is the nominal one."""
 
-    bin: int
+    index: int
     value: Number
     low: Number
     high: Number
@@ -33,31 +33,9 @@ class _Weight:
     jumps: bool
 
 
-def grad_input(call: RoiCall) -> Callable[[Place], Expected]:
-    """The expectation at a pixel of the input's gradient."""
-    if call.inputs.mode == "max":
-        return _grad_input_max(call)
-    rows: dict[tuple[int, int], list[tuple[int, _Weight]]] = defaultdict(list)
-    columns: dict[tuple[int, int], list[_Weight]] = defaultdict(list)
-    for m in range(len(call.inputs.boxes)):
-        for y, weight in _weights(call, m, 0):
-            rows[call.image_of(m), y].append((m, weight))
-        for x, weight in _weights(call, m, 1):
-            columns[m, x].append(weight)
-
-    nothing = Sum(call.number(0.0), call.number(0.0), call.number(0.0)).expected(call)
-
-    def at(place: Place) -> Expected:
-        n, c, y, x = place
-        touching = [(m, wy, wx) for m, wy in rows.get((n, y), ()) for wx in columns.get((m, x), ())]
-        if not touching:
-            return nothing
-        total = Sum(call.number(0.0), call.number(0.0), call.number(0.0))
-        for m, wy, wx in touching:
-            _contribute(call, total, float(call.inputs.upstream.item(m, c, wy.bin, wx.bin)), wy, wx)
-        return total.expected(call)
-
-    return at
+def grad_image(call: RoiCall) -> Callable[[Place], Expected]:
+    """The expectation at a pixel."""
+    return _grad_image_max(call) if call.inputs.mode == "max" else gathered(call, _weights, _contribute)
 
 
 def _weights(call: RoiCall, m: int, along: int) -> list[tuple[int, _Weight]]:
@@ -88,7 +66,7 @@ def _contribute(call: RoiCall, total: Sum, g: float, wy: _Weight, wx: _Weight) -
     total.jumps |= wy.jumps or wx.jumps
 
 
-def _grad_input_max(call: RoiCall) -> Callable[[Place], Expected]:
+def _grad_image_max(call: RoiCall) -> Callable[[Place], Expected]:
     """Each bin gives its upstream value to what its largest sample reads; where several may be it, a range."""
     terms: dict[Place, list[tuple[float, list[float]]]] = defaultdict(list)
     inputs = call.inputs
@@ -102,7 +80,7 @@ def _grad_input_max(call: RoiCall) -> Callable[[Place], Expected]:
                         terms[call.image_of(m), c, y, x].append((g, read))
 
     def at(place: Place) -> Expected:
-        total = Sum(call.number(0.0), call.number(0.0), call.number(0.0))
+        total = no_terms(call)
         for g, read in terms.get(place, ()):
             ends = [call.number(g) * call.number(min(read)), call.number(g) * call.number(max(read))]
             reached = abs(g) * max(read)
@@ -130,7 +108,7 @@ def grad_boxes(call: RoiCall) -> Callable[[Place], Expected]:
 
 
 def _fresh(call: RoiCall) -> list[Sum]:
-    return [Sum(call.number(0.0), call.number(0.0), call.number(0.0)) for _ in range(5)]
+    return [no_terms(call) for _ in range(5)]
 
 
 # The columns (first, last) of a box on the y axis and on the x axis.

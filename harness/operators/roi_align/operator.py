@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.operators.arrays import Array, Direction
-from harness.operators.crop_and_resize.case import Box, Inputs
+from harness.operators.arrays import Array, Box, Direction
 from harness.operators.expected import Place
 from harness.operators.operator import Operator
-from harness.operators.roi_align.agreement import beyond_two_bounds
 from harness.operators.roi_align.case import RoiCase, RoiInputs, promised
-from harness.operators.roi_align.judge import judge
+from harness.operators.roi_align.oracle import expected
 from harness.operators.roi_align.reach import reach
 from harness.operators.roi_align.strategy import within
 from harness.operators.sheet import Sheet
@@ -51,6 +49,11 @@ def _twice_on_one_image(case: RoiCase) -> RoiCase:
     return replace(case, shape=(1, *case.shape[1:]), boxes=((0, *case.boxes[0][1:]),) * 2)
 
 
+def _least_roundings(inputs: RoiInputs, direction: Direction) -> int:
+    """A mean and a gradient of a map are products and sums of at least eight roundings."""
+    return 8 if direction != "grad_boxes" and inputs.mode == "avg" else 0
+
+
 def _sample(inputs: RoiInputs, direction: Direction, got: Array) -> list[Place]:
     flat = np.random.default_rng(0).integers(0, got.size, _SAMPLE[direction])
     return [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
@@ -70,7 +73,7 @@ def _near(inputs: RoiInputs, places: Iterable[Place]) -> Array:
     return near
 
 
-def _from_workload(inputs: Inputs, setting: str) -> RoiInputs:
+def _from_workload(inputs: Any, setting: str) -> RoiInputs:
     """The same boxes in pixels: aligned, at scale 1."""
     height, width = inputs.image.shape[2:]
     boxes = np.empty((len(inputs.boxes), 5), np.float32)
@@ -87,10 +90,9 @@ ROI_ALIGN = Operator(
     arrays=("image", "boxes", "upstream"),
     settings=tuple(RATIOS),
     promised=promised,
-    judge=lambda inputs, direction, got, pinned, places: judge(inputs, direction, got, pinned=pinned, places=places),
-    apart=lambda inputs, direction, got, expected, pinned: beyond_two_bounds(
-        inputs, direction, got, expected, pinned=pinned
-    ),
+    expected=lambda inputs, direction, pinned, places: expected(inputs, direction, pinned=pinned, places=places),
+    least_roundings=_least_roundings,
+    most_places=8,
     choices=_choices,
     extrapolation_value=lambda inputs: 0.0,
     within=within,

@@ -25,7 +25,7 @@ from harness.operators.arrays import Direction
 from harness.operators.expected import SECOND_ORDER, Expected, Number, Place, size
 from harness.operators.roi_align.call import RoiCall, Weights, call_of, chosen
 from harness.operators.roi_align.case import RoiInputs, promised
-from harness.operators.roi_align.gradients import grad_boxes, grad_input
+from harness.operators.roi_align.gradients import grad_boxes, grad_image
 from harness.operators.roi_align.maximum import forward_max
 
 
@@ -43,7 +43,7 @@ def expected(
     if direction == "forward":
         at = functools.partial(forward_max if inputs.mode == "max" else _forward, call)
     else:
-        at = grad_input(call) if direction == "grad_image" else grad_boxes(call)
+        at = grad_image(call) if direction == "grad_image" else grad_boxes(call)
     shape = promised(inputs, direction)[0]
     for place in itertools.product(*map(range, shape)) if places is None else places:
         yield place, at(place)

@@ -15,8 +15,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from harness.operators.arrays import FLOATS, LAYOUTS, VALUES, Layout, Values
-from harness.operators.crop_and_resize.strategy import counts, depths, exact, integers, next_after, one_from, sides
-from harness.operators.drawing import common, declared
+from harness.operators.drawing import common, counts, declared, depths, exact, integers, next_after, one_from, sides
 from harness.operators.roi_align.case import MODES, Mode, RoiCase, Row
 from harness.operators.sheet import Sheet
 

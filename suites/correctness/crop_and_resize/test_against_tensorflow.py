@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from harness.judging.trial import failure
 from harness.operators.arrays import differing
 from harness.operators.crop_and_resize import strategy as strategies
-from harness.operators.crop_and_resize.agreement import unlike_tensorflow
 from harness.operators.crop_and_resize.case import Case
+from harness.operators.judgement import unlike_tensorflow
 
 # TensorFlow computes float32, and may end the process on a box that is not finite.
 FLOAT32 = {"image_dtypes": ["float32"], "boxes_dtypes": ["float32"], "finite_boxes": True}

@@ -38,8 +38,8 @@ from harness.detectors.agreement import (
 )
 from harness.detectors.models import BRANCHES
 from harness.measuring import cpu as machine
+from harness.operators.judgement import judge
 from harness.operators.roi_align.case import RoiInputs
-from harness.operators.roi_align.judge import judge
 from roi_align import TorchvisionMultiScaleRoIAlign, roi_align
 
 pytestmark = [pytest.mark.package, pytest.mark.cpu]

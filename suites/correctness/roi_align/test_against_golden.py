@@ -9,8 +9,8 @@ import pytest
 
 from harness.judging.trial import failure
 from harness.operators.arrays import differing
+from harness.operators.judgement import beyond_two_bounds
 from harness.operators.roi_align import golden_cases as roi_golden
-from harness.operators.roi_align.agreement import beyond_two_bounds
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from harness import backends
 from harness.judging.trial import failure, run
 from harness.operators.implementation import Backend
+from harness.operators.judgement import beyond_two_bounds, judge
 from harness.operators.roi_align import reference as rule
-from harness.operators.roi_align.agreement import beyond_two_bounds
-from harness.operators.roi_align.judge import judge
 from harness.operators.roi_align.strategy import roi_cases
 from harness.repository import MissingLibrary
 

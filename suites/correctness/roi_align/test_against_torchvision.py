@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 
 from harness.judging.trial import failure
 from harness.operators.arrays import differing
-from harness.operators.crop_and_resize.strategy import exact
-from harness.operators.roi_align.agreement import beyond_two_bounds
+from harness.operators.drawing import exact
+from harness.operators.judgement import beyond_two_bounds
 from harness.operators.roi_align.case import RoiCase, Row
 from harness.operators.roi_align.strategy import roi_cases
 

@@ -10,7 +10,7 @@ from harness.backends import load
 from harness.judging.trial import failure
 from harness.operators.arrays import FLOATS, differing
 from harness.operators.implementation import Backend
-from harness.operators.roi_align.agreement import beyond_two_bounds
+from harness.operators.judgement import beyond_two_bounds
 from harness.operators.roi_align.case import MODES
 from harness.operators.roi_align.strategy import roi_cases
 from harness.repository import MissingLibrary

@@ -10,7 +10,7 @@ import pytest
 from harness.judging import golden
 from harness.judging.trial import failure
 from harness.operators.arrays import DIRECTIONS, differing
-from harness.operators.crop_and_resize.agreement import unlike_tensorflow
+from harness.operators.judgement import unlike_tensorflow
 
 
 @pytest.fixture(scope="module")

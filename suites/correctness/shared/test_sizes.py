@@ -15,7 +15,7 @@ from harness.judging.trial import run
 from harness.measuring import gate
 from harness.operators.arrays import HALVES, differing
 from harness.operators.crop_and_resize.case import Inputs
-from harness.operators.crop_and_resize.judge import judge
+from harness.operators.judgement import judge
 
 
 def _inputs(shape, rows, crop_size, method="bilinear", seed=0) -> Inputs:

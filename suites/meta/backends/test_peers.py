@@ -13,7 +13,7 @@ pytest.importorskip("torchvision", reason="it is one of the peers")
 from harness.backends import grid_sample, load, torchvision_cpu
 from harness.measuring.workloads import SMOKE
 from harness.operators.crop_and_resize.case import Inputs
-from harness.operators.crop_and_resize.judge import judge
+from harness.operators.judgement import judge
 from harness.repository import MissingLibrary
 
 

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import properties
+from harness import operators, properties
 from harness.backends import load
 from harness.conformance import cells as conformance
 from harness.conformance import tables as conformance_rows
 from harness.conformance.cells import Cell, cell, is_bad
 from harness.conformance.tables import Done, Job
-from harness.operators import operator as operators
 from harness.operators.arrays import Direction
 from harness.operators.implementation import Backend
 from harness.operators.verdict import Crashed, Hung, Status, Verdict

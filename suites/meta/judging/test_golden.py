@@ -14,8 +14,8 @@ import pytest
 from harness.backends import load
 from harness.judging import golden
 from harness.operators.arrays import DIRECTIONS, Direction
-from harness.operators.crop_and_resize.agreement import unlike_tensorflow
 from harness.operators.implementation import Backend
+from harness.operators.judgement import unlike_tensorflow
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_a_corrupted_vector_is_found(stored: golden.Golden, tmp_path: Path, dire
     for path, said in ((golden.PATH, None), (tmp_path / "wrong.npz", "TensorFlow's")):
         vector = golden.read(path).vectors[number if path == golden.PATH else 0]
         got = reference.run(vector.inputs(), direction)
-        unlike = unlike_tensorflow(reference, vector.inputs(), direction, got, vector.results[direction])
+        unlike = unlike_tensorflow(reference.sheet, vector.inputs(), direction, got, vector.results[direction])
         assert unlike is None if said is None else unlike is not None and said in unlike
 
 

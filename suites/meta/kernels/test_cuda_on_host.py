@@ -24,8 +24,8 @@ from harness.kernels.cuda_on_host import kernel_library
 from harness.operators.arrays import DIRECTIONS, FLOATS
 from harness.operators.crop_and_resize import strategy as strategies
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
-from harness.operators.crop_and_resize.judge import judge
 from harness.operators.implementation import Backend
+from harness.operators.judgement import judge
 from harness.repository import MissingLibrary
 
 try:

@@ -10,6 +10,7 @@ import pytest
 from harness.backends import load
 from harness.measuring import gate
 from harness.measuring.workloads import SMOKE
+from harness.operators import CROP_AND_RESIZE
 from harness.operators.arrays import DIRECTIONS, HALVES, Array, Direction
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.implementation import Backend
@@ -129,7 +130,7 @@ def test_of_a_crop_with_more_terms_than_the_oracle_has_time_for_a_coordinate_of_
     upstream = np.zeros((3, 64, 32, 32), np.float32)
     boxes = np.zeros((3, 4), np.float32)
     large = Inputs(np.zeros((1, 64, 4, 4), np.float32), boxes, np.zeros(3, np.int32), upstream, (32, 32))
-    places = gate._places(large, "grad_boxes", boxes)
+    places = CROP_AND_RESIZE.sample(large, "grad_boxes", boxes)
     assert len(places) == 2
     assert {column % 2 for _, column in places} == {0, 1}
     assert len({row for row, _ in places}) == 1

@@ -12,13 +12,12 @@ from hypothesis import given, settings
 
 from harness.backends import load
 from harness.judging.trial import assert_no_side_effect
+from harness.operators import ROI_ALIGN
 from harness.operators.arrays import DIRECTIONS, Array, Direction, differing
-from harness.operators.crop_and_resize.agreement import beyond_two_bounds, unlike_tensorflow
 from harness.operators.crop_and_resize.case import Case, Inputs
+from harness.operators.expected import accumulated_in
 from harness.operators.implementation import Backend
-from harness.operators.roi_align import agreement as roi_agreement
-from harness.operators.roi_align.agreement import LEAST_ROUNDINGS
-from harness.operators.roi_align.call import accumulated_in
+from harness.operators.judgement import beyond_two_bounds, unlike_tensorflow
 from harness.operators.roi_align.case import RoiCase
 from harness.operators.roi_align.oracle import expected
 from harness.operators.roi_align.strategy import roi_cases
@@ -70,21 +69,23 @@ def test_unlike_tensorflow_by_a_bit_or_by_bounds_as_the_backend_promises() -> No
     near = got.copy()
     near[got != 0] = np.nextafter(near[got != 0], np.float32(0))
     promising, summing = REFERENCE, _unordered(REFERENCE, tensorflow_bits=())
-    said = unlike_tensorflow(promising, inputs, "grad_image", near, got)
+    said = unlike_tensorflow(promising.sheet, inputs, "grad_image", near, got)
     assert said is not None
     assert said.startswith(f"{np.count_nonzero(got)} values differ from TensorFlow's; at (0, 0, ")
-    assert unlike_tensorflow(summing, inputs, "grad_image", near, got) is None
-    assert unlike_tensorflow(summing, inputs, "grad_image", near * np.float32(1.01), got) is not None
-    said = unlike_tensorflow(promising, inputs, "grad_image", got.astype(np.float64), got)
-    assert said == "It is float64 of shape (1, 2, 6, 7), TensorFlow's float32 of shape (1, 2, 6, 7)."
+    assert unlike_tensorflow(summing.sheet, inputs, "grad_image", near, got) is None
+    assert unlike_tensorflow(summing.sheet, inputs, "grad_image", near * np.float32(1.01), got) is not None
+    said = unlike_tensorflow(promising.sheet, inputs, "grad_image", got.astype(np.float64), got)
+    assert (
+        said == "It is float64 of shape (1, 2, 6, 7), the other float32 of shape (1, 2, 6, 7), which is TensorFlow's."
+    )
 
 
 def test_an_infinity_that_both_have_is_no_distance() -> None:
     case = RoiCase((1, 1, 1, 2), ((0, -0.25, -0.25, 0.0, 0.0), (0, 0.0, 0.0, 0.5, 0.5)), (1, 1))
     got = np.float32([[0, np.inf, 0, -np.inf, 0], [0, 1, 0, 0, 0]])
-    assert roi_agreement.beyond_two_bounds(case.inputs(), "grad_boxes", got, got) is None
+    assert beyond_two_bounds(case.inputs(), "grad_boxes", got, got) is None
     far = np.float32([[0, np.inf, 0, -np.inf, 0], [0, 2, 0, 0, 0]])
-    said = roi_agreement.beyond_two_bounds(case.inputs(), "grad_boxes", far, got)
+    said = beyond_two_bounds(case.inputs(), "grad_boxes", far, got)
     assert said is not None
     assert "at (1, 1) is more than two bounds" in said
 
@@ -119,11 +120,12 @@ def test_sums_in_no_fixed_order_may_change_their_bits_and_nothing_more() -> None
 @settings(max_examples=60)
 @given(case=roi_cases(modes=["avg"], values=["normal", "wide", "dyadic"], empty=False))
 def test_what_needs_no_oracle_is_nearer_than_its_bounds(case: RoiCase) -> None:
-    """roi_agreement.py takes two results for equal that are eight roundings apart: each bound has room for as many."""
+    """judgement.py takes two results for equal that are eight roundings apart: each bound has room for as many."""
     inputs = case.inputs()
     directions: tuple[Direction, ...] = ("forward", "grad_image")
     for direction in directions:
         for place, want in expected(inputs, direction, pinned=True):
             if math.isfinite(want.value):
-                least = LEAST_ROUNDINGS / 2 * UNIT[accumulated_in(inputs)] * abs(float(want.value))
+                roundings = ROI_ALIGN.least_roundings(inputs, direction) / 2
+                least = roundings * UNIT[accumulated_in(inputs)] * abs(float(want.value))
                 assert want.bound >= least or want.value == 0, (direction, place)

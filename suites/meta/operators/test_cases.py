@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from harness.operators.arrays import FLOATS, HALVES, LAYOUTS, VALUES, Values
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
-from harness.operators.crop_and_resize.strategy import BESIDE_ZERO, BOX_FAMILIES, cases, next_after
+from harness.operators.crop_and_resize.strategy import BOX_FAMILIES, cases
+from harness.operators.drawing import BESIDE_ZERO, next_after
 
 
 def drawn(strategy: st.SearchStrategy[Case], count: int) -> list[Case]:

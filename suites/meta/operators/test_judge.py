@@ -15,8 +15,8 @@ from harness.faults.reference.crop_and_resize import FAULTS
 from harness.judging.trial import assert_no_side_effect, assert_passes, run
 from harness.operators.arrays import DIRECTIONS, HALVES, Array, Direction
 from harness.operators.crop_and_resize.case import Case, Inputs
-from harness.operators.crop_and_resize.judge import judge
 from harness.operators.implementation import Backend
+from harness.operators.judgement import judge
 from harness.operators.sheet import Sheet
 from harness.operators.verdict import Status
 

@@ -1,0 +1,89 @@
+"""A result against the oracle, or against another result: how a right one is told from a wrong one, for both operators.
+
+judge holds a result against the oracle. beyond_two_bounds holds it against another implementation's, or against its own
+from another layout or another run: two right results may lie on both sides of what is exact, two bounds apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from harness.operators import operator_of
+from harness.operators.arrays import Array, Direction, differing
+from harness.operators.expected import Place, accumulated_in, before_rounding
+from harness.operators.rounding import UNIT
+from harness.operators.sheet import Sheet
+from harness.operators.verdict import Verdict, verdict_on
+
+
+def judge(
+    inputs: Any,
+    direction: Direction,
+    got: Array | BaseException,
+    *,
+    pinned: bool,
+    places: Iterable[Place] | None = None,
+) -> Verdict:
+    """`got`, the result or the exception that was raised instead, against the oracle, at all places or the given ones.
+
+    pinned: whether the implementation rounds its positions in the pinned order. Then no ambiguity excuses it.
+    """
+    operator = operator_of(inputs)
+    shape, dtype = operator.promised(inputs, direction)
+    values = operator.expected(inputs, direction, pinned, places)
+    return verdict_on(got, direction, shape, dtype, before_rounding(inputs, dtype.name), values)
+
+
+def beyond_two_bounds(
+    inputs: Any, direction: Direction, got: Array, other: Array, *, pinned: bool = True
+) -> str | None:
+    """A value that is further from its counterpart than twice the oracle's bound for it, in words, or None.
+
+    The furthest are looked at first. pinned: whether both round positions in the pinned order; if not, what another
+    order of rounding may change is left out, and so is what is not finite: the judge has its say on those.
+    """
+    if got.shape != other.shape or got.dtype != other.dtype:
+        return f"It is {got.dtype} of shape {got.shape}, the other {other.dtype} of shape {other.shape}."
+    operator = operator_of(inputs)
+    one, two = got.astype(np.float64), other.astype(np.float64)
+    unit = operator.least_roundings(inputs, direction) * UNIT[accumulated_in(inputs)]
+    with np.errstate(invalid="ignore"):  # an infinity that both have is no distance
+        distances = np.where(differing(got, other), np.abs(one - two), -1.0)
+        # What is as near as a result's own roundings lies within its bound, and needs no oracle.
+        near = distances <= unit * np.minimum(np.abs(one), np.abs(two))
+    distances = np.where(near, -1.0, np.where(np.isnan(distances), np.inf, distances))
+    furthest = np.argsort(distances, axis=None)[::-1][: operator.most_places]
+    places = [tuple(int(axis) for axis in np.unravel_index(flat, got.shape)) for flat in furthest]
+    places = [place for place in places if distances[place] >= 0]
+    if not places:
+        return None  # before the oracle weighs anything
+    unrounded = before_rounding(inputs, got.dtype.name)
+    for place, value in operator.expected(inputs, direction, pinned, places):
+        if value.ambiguous or not np.isfinite(float(value.value)):
+            continue
+        low, high = unrounded(float(got[place])), unrounded(float(other[place]))
+        distance = max(low[0] - high[1], high[0] - low[1], 0.0)
+        if not distance <= 2 * value.bound:  # a NaN is not <= either
+            return f"{got[place]!r} at {place} is more than two bounds of {value.bound:.3g} from {other[place]!r}."
+    return None
+
+
+def unlike_tensorflow(sheet: Sheet, inputs: Any, direction: Direction, got: Array, tensorflows: Array) -> str | None:
+    """What of an implementation's result is not as TensorFlow's is, in words, or None.
+
+    A differing bit where its sheet promises TensorFlow's bits; else a value that is more than two bounds away.
+    """
+    if got.shape == tensorflows.shape and got.dtype == tensorflows.dtype and direction in sheet.tensorflow_bits:
+        different = differing(got, tensorflows)
+        if not different.any():
+            return None
+        place = tuple(int(axis[0]) for axis in np.nonzero(different))
+        count = f"{int(different.sum())} values differ from TensorFlow's"
+        return f"{count}; at {place} {got[place]!r}, not {tensorflows[place]!r}."
+    # The positions of TensorFlow's own box gradient are not in the pinned order.
+    pinned = direction in sheet.pinned and direction != "grad_boxes"
+    message = beyond_two_bounds(inputs, direction, got, tensorflows, pinned=pinned)
+    return message and f"{message[:-1]}, which is TensorFlow's."
