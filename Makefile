@@ -7,7 +7,7 @@
 #   make report   tables and report again, from results/**/*.json alone
 #   make merge    several runners' archives as one folder of results with its report, in build/merged; who left none is
 #                 named (ARCHIVES=build/archives, EXPECTED="h100 h200")
-#   make check    formatting, lint, types, and the workflows of CI by actionlint and zizmor
+#   make check    formatting (C++ too), lint, types, and the workflows of CI by actionlint and zizmor
 #   make sanitize the CPU kernels under the address, undefined-behaviour and thread sanitizers, the CUDA kernels under
 #                 compute-sanitizer where there is a GPU (CASES=1000 SEED=1: more cases of each operator, other ones)
 #   make wheel    the package as a wheel, in dist/
@@ -38,7 +38,7 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 	touch $@
 
 # The build sees the environment's own torch: no isolation, no second torch.
-SOURCES := setup.py $(wildcard impl/csrc/*.* impl/csrc/*/*.*)
+SOURCES := setup.py $(wildcard impl/csrc/*/*.* impl/csrc/*/*/*.*)
 
 build: $(VENV)/.built
 
@@ -62,8 +62,11 @@ report: build
 merge: env
 	$(BIN)/python -m harness merge "$(ARCHIVES)" $(if $(EXPECTED),--expect "$(EXPECTED)")
 
+CPP = $(shell find impl/csrc harness suites -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name '*.cu')
+
 check: build
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/actionlint

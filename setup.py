@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from setuptools import setup
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent
+KERNELS = ROOT / "impl" / "csrc"  # includes are written as from here
 # Every generation from A100 on, and PTX for those to come.
 ARCHITECTURES = "8.0;8.6;8.9;9.0;10.0+PTX"
 
@@ -63,7 +64,7 @@ def builds_cuda(toolkit: str | None) -> bool:
 
 
 def sources(*patterns: str) -> list[str]:
-    return sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(f"impl/csrc/{pattern}"))
+    return sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in KERNELS.glob(pattern))
 
 
 toolkit = cuda_toolkit()
@@ -75,11 +76,12 @@ if with_cuda:
 # Imported only now: it looks for the toolkit when it is imported.
 from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension  # noqa: E402
 
-headers = sources("*.h", "*/*.h", "*/*.inl")
+headers = sources("**/*.h", "**/*.inl")
 extensions = [
     CppExtension(
         "roi_align._C",
-        sources("torch_binding.cpp", "torch_roi.cpp", "boxes.cpp", "cpu/*.cpp"),
+        sources("*/torch_cpu.cpp", "*/boxes.cpp", "**/cpu/*.cpp"),
+        include_dirs=[str(KERNELS)],
         depends=headers,
         extra_compile_args=FLAGS,
         py_limited_api=True,
@@ -89,7 +91,8 @@ if with_cuda:
     extensions.append(
         CUDAExtension(
             "roi_align._C_cuda",
-            sources("torch_cuda.cpp", "torch_roi_cuda.cpp", "boxes.cpp", "cuda/*.cu"),
+            sources("*/torch_cuda.cpp", "*/boxes.cpp", "**/cuda/*.cu"),
+            include_dirs=[str(KERNELS)],
             depends=headers,
             extra_compile_args={"cxx": [*FLAGS, "-DUSE_CUDA"], "nvcc": DEVICE_FLAGS},
             py_limited_api=True,

@@ -16,7 +16,7 @@ from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
 from harness.operators.implementation import Backend
 from harness.operators.sheet import Sheet
 from roi_align import RoIAlign, crop_and_resize
-from roi_align.functional import BOX_DTYPES, IMAGE_DTYPES
+from roi_align._checks import BOX_DTYPES, IMAGE_DTYPES
 
 # In bytes: the largest unit in which a kernel loads, and what torch's allocator of device memory aligns to.
 _VECTOR, _ALIGNED = 16, 512

@@ -13,12 +13,12 @@ import torch
 
 from harness.backends.package import make
 from harness.repository import MissingLibrary
-from roi_align import library
+from roi_align import _library
 
 if not torch.cuda.is_available():
     raise MissingLibrary("roi_align_cuda needs a GPU, and torch.cuda.is_available() is False on this machine.")
-if not library.HAS_CUDA:
-    raise MissingLibrary(f"roi_align_cuda needs CUDA kernels, but {library.CUDA_MISSING}; see README.md, Installing.")
+if not _library.HAS_CUDA:
+    raise MissingLibrary(f"roi_align_cuda needs CUDA kernels, but {_library.CUDA_MISSING}; see README.md, Installing.")
 
 _TITLE = f"roi_align {version('roi-align')} (CUDA"
 

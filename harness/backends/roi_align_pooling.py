@@ -14,7 +14,7 @@ from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import MODES, RoiInputs
 from harness.operators.sheet import Sheet
 from roi_align import roi_align
-from roi_align.functional import BOX_DTYPES, IMAGE_DTYPES
+from roi_align._checks import BOX_DTYPES, IMAGE_DTYPES
 
 
 def make(name: str, title: str, device: str) -> Backend[RoiInputs]:

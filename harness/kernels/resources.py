@@ -22,7 +22,7 @@ from pathlib import Path
 
 from harness.repository import ROOT
 
-KERNELS = ROOT / "impl" / "csrc" / "cuda"
+KERNELS = ROOT / "impl" / "csrc"
 KEPT = ROOT / "build" / "cuda_resources"
 
 
@@ -67,7 +67,7 @@ def compile_all(sources: Sequence[Path] | None = None) -> list[Usage]:
     """
     if shutil.which("nvcc") is None:
         raise FileNotFoundError("There is no nvcc on the path; it comes with the CUDA toolkit.")
-    paths = sorted(KERNELS.glob("*.cu")) if sources is None else list(sources)
+    paths = sorted(KERNELS.glob("*/cuda/*.cu")) if sources is None else list(sources)
     jobs = [(path, architecture) for path in paths for architecture in architectures()]
     KEPT.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -96,7 +96,7 @@ def _compile(source: Path, architecture: str) -> list[Usage]:
 
 def _digest(command: Sequence[str], source: Path) -> str:
     """Of the compiler, the command, the source and every header that it may include."""
-    headers = sorted(KERNELS.parent.rglob("*.h"))
+    headers = sorted(KERNELS.rglob("*.h"))
     made = hashlib.sha256("\0".join([_version(), *command]).encode())
     for content in (path.read_bytes() for path in (*headers, source)):
         made.update(b"%d:" % len(content) + content)

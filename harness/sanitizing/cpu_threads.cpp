@@ -1,8 +1,9 @@
-// crop_and_resize's CPU kernels under std::thread, in its three directions, each as impl/csrc/torch_binding.cpp calls it.
+// crop_and_resize's CPU kernels under std::thread, in its three directions, each as
+// impl/csrc/crop_and_resize/torch_cpu.cpp calls it.
 
 #include "cpu_threads.h"
 
-#include "cpu/box_table.h"
+#include "crop_and_resize/cpu/tables.h"
 
 namespace {
 
@@ -53,10 +54,11 @@ std::vector<Array> results(const Problem& p, int64_t threads, bool race) {
     const View view = view_of<View>(grad_pixels);
     const Plan plan = plan_grad_image(upstream, view, threads);
     const BoxTable table = table_of(p, boxes, p.method, plan, threads);
-    share(plan.units, threads, race,
-          [&](Units* units) { grad_image(upstream, table, p.method, view, plan, units); });
+    share(plan.units, threads, race, [&](Units* units) { grad_image(upstream, table, p.method, view, plan, units); });
   }
-  Array edges{p.boxes.dtype, p.boxes.size, {4, 1},
+  Array edges{p.boxes.dtype,
+              p.boxes.size,
+              {4, 1},
               std::vector<unsigned char>(static_cast<size_t>(4 * boxes.count) * bytes_of(p.boxes.dtype), 0)};
   if (!p.upstream.empty()) {
     const Plan plan = plan_grad_boxes(upstream, image, threads);

@@ -1,11 +1,11 @@
-// Runs CPU kernels under std::thread, for the sanitizers: GCC's OpenMP, which torch uses, makes the thread sanitizer report
-// races that are none. The kernels' sources are the package's own; only who hands out the units is another.
+// Runs CPU kernels under std::thread, for the sanitizers: GCC's OpenMP, which torch uses, makes the thread sanitizer
+// report races that are none. The kernels' sources are the package's own; only who hands out the units is another.
 //
 //   driver [race] < PROBLEMS > RESULTS
 //
-// Both are numbers and arrays as harness/sanitizing/packing.py has them: how many problems, then those, one after another, as each
-// driver reads them; for each how many arrays its results are, then those, of one thread. Exit 1 if 2, 4 or 7 threads
-// give other bits. `race` plants a fault: every unit is given to several threads at once.
+// Both are numbers and arrays as harness/sanitizing/packing.py has them: how many problems, then those, one after
+// another, as each driver reads them; for each how many arrays its results are, then those, of one thread. Exit 1 if 2,
+// 4 or 7 threads give other bits. `race` plants a fault: every unit is given to several threads at once.
 
 #pragma once
 
@@ -17,7 +17,7 @@
 #include <thread>
 #include <vector>
 
-#include "kernels.h"
+#include "crop_and_resize/kernels.h"
 
 namespace {
 
@@ -111,9 +111,8 @@ inline void share(int64_t units, int64_t threads, bool race, const std::function
 
 // Gives each thread a part of `count`; `race` gives all of it to every thread.
 inline void in_parts(int64_t count, int64_t threads, bool race, const std::function<void(int64_t, int64_t)>& work) {
-  in_threads(threads, [&](int64_t t) {
-    work(race ? 0 : count * t / threads, race ? count : count * (t + 1) / threads);
-  });
+  in_threads(threads,
+             [&](int64_t t) { work(race ? 0 : count * t / threads, race ? count : count * (t + 1) / threads); });
 }
 
 // What a driver does: `read` reads a problem, `results` solves it with so many threads.

@@ -213,7 +213,7 @@ def _widened(array: Array) -> Array:
 
 
 def _channels_innermost(array: Array) -> bool:
-    """The operator's rule (impl/csrc/kernels.h)."""
+    """The operator's rule (impl/csrc/common/view.h)."""
     return array.shape[1] > 1 and array.strides[1] == array.itemsize and max(array.shape[2:]) > 1
 
 

@@ -1,8 +1,9 @@
 """Numbers and arrays as the drivers of the CPU kernels read and write them (harness/sanitizing/cpu_threads.h).
 
 A number is eight bytes in the machine's own order, an int64 or a float64. An array is the number of its dtype
-(impl/csrc/kernels.h), its rank, its sizes, its strides in elements, and then the memory from its first element to its
-last, with what lies between its elements and nothing else; of an array without elements there is no memory.
+(impl/csrc/common/view.h), its rank, its sizes, its strides in elements, and then the memory from its first
+element to its last, with what lies between its elements and nothing else; of an array without elements there is no
+memory.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from harness.operators.arrays import Array
 
-# In the order of impl/csrc/kernels.h: what the CPU kernels take.
+# In the order of impl/csrc/common/view.h: what the CPU kernels take.
 DTYPES = ("float32", "float64", "int32", "int64")
 
 

@@ -1,9 +1,9 @@
 // roi_align's CPU kernels under std::thread: the mean or the maximum over a pyramid, in their three directions, each as
-// impl/csrc/torch_roi.cpp calls it.
+// impl/csrc/roi_align/torch_cpu.cpp calls it.
 
 #include "cpu_threads.h"
 
-#include "cpu/roi_jobs.h"
+#include "roi_align/cpu/jobs.h"
 
 namespace {
 
@@ -53,7 +53,8 @@ struct Call {
     rois = {p.boxes.size[0], p.boxes.memory.data(), p.boxes.dtype, {p.boxes.stride[0], p.boxes.stride[1]}};
     const int64_t channels = values[0].size[1];
     const bool last = channels_innermost(values[0]), pixels = last && channels >= kBlockOfPixels;
-    job = {values[0].dtype, &tables, &levels, p.rule, values[0].size[0], channels, pixels, last && !pixels ? channels : 1};
+    job = {values[0].dtype,   &tables,  &levels, p.rule,
+           values[0].size[0], channels, pixels,  last && !pixels ? channels : 1};
   }
 
   bool largest() const { return p.pooling == Pooling::kMaximum; }
@@ -77,9 +78,8 @@ struct Call {
     make_tables(false);
     if (largest()) {
       const View view = view_of<View>(crops);
-      in_parts(rois.count, threads, race, [&](int64_t begin, int64_t end) {
-        roi_max_forward(job, rois, p.level, values, view, begin, end);
-      });
+      in_parts(rois.count, threads, race,
+               [&](int64_t begin, int64_t end) { roi_max_forward(job, rois, p.level, values, view, begin, end); });
       return crops;
     }
     const RoiUnits work = cut_roi_forward(job, threads);
@@ -98,9 +98,8 @@ struct Call {
     if (largest()) {
       const int64_t planes = static_cast<int64_t>(levels.size()) * job.images * job.channels;
       const ConstView upstream = view_of<ConstView>(p.upstream);
-      in_parts(planes, threads, race, [&](int64_t begin, int64_t end) {
-        roi_max_grad_maps(job, rois, p.level, upstream, views, begin, end);
-      });
+      in_parts(planes, threads, race,
+               [&](int64_t begin, int64_t end) { roi_max_grad_maps(job, rois, p.level, upstream, views, begin, end); });
       return gradients;
     }
     const RoiUnits work = cut_roi_grad_maps(job, threads);
@@ -145,7 +144,8 @@ struct Call {
 };
 
 std::vector<Array> results(const Problem& p, int64_t threads, bool race) {
-  return p.maps[0].dtype == DType::kFloat64 ? Call<double>(p, threads, race).all() : Call<float>(p, threads, race).all();
+  return p.maps[0].dtype == DType::kFloat64 ? Call<double>(p, threads, race).all()
+                                            : Call<float>(p, threads, race).all();
 }
 
 }  // namespace

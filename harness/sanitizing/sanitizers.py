@@ -74,7 +74,7 @@ def driver(operator: str, sanitizer: str, kernels: str, *changes: Change) -> Pat
     """
     flags = [*FLAGS, f"-fsanitize={SANITIZERS[sanitizer]}", "-fno-sanitize-recover=all"]
     root = kernel_sources(changes, BUILD)
-    sources = [DRIVERS[operator], root / "boxes.cpp", *sorted(root.glob("cpu/*.cpp"))]
+    sources = [DRIVERS[operator], *sorted(root.glob("*/boxes.cpp")), *sorted(root.glob("**/cpu/*.cpp"))]
     left_out = [name for name in INSTRUCTION_SETS if name != kernels]
     kept = [path for path in sources if path.stem not in [f"isa_{name}" for name in left_out]]
     parts = objects(kept, flags, [root], BUILD)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,6 +133,40 @@ BIN_CENTRES, CORNERS = _pixel_crops("bin_centres", True), _pixel_crops("corners"
 AVG, MAX = _pooling("avg"), _pooling("max", mode="max")
 LEGACY = _pooling("legacy", aligned=False, spatial_scale=0.75)
 ADAPTIVE = _pooling("adaptive", sampling_ratio=-1, spatial_scale=0.75)
+
+
+# What is asked on CUDA: the calls, and whether torch is told to be deterministic, which roi_align always is.
+ON_CUDA = {
+    "crop_and_resize-atomics": (BILINEAR, False),
+    "crop_and_resize-deterministic": (BILINEAR, True),
+    "roi_align-avg": (AVG, False),
+    "roi_align-max": (MAX, False),
+}
+
+
+@contextmanager
+def deterministic_algorithms(switch: bool) -> Iterator[None]:
+    """torch's own switch, put back to where it is by default."""
+    torch.use_deterministic_algorithms(switch)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+# torch's allocator gives memory in units of half a kilobyte; this much is nobody's copy.
+ALLOCATION_UNITS = 2**16
+
+
+def most_allocated(run: Callable[[], Any]) -> int:
+    """The most bytes that a call held on CUDA at once, beside those that were held before."""
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    kept = run()
+    torch.cuda.synchronize()
+    del kept
+    return torch.cuda.max_memory_allocated() - before
 
 
 def asked(*calls: Call) -> pytest.MarkDecorator:

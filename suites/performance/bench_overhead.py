@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.cpp_extension import include_paths, library_paths
 
-from roi_align import crop_and_resize, library
+from roi_align import crop_and_resize
+from roi_align._cropping import operator
 
 SOURCE = Path(__file__).resolve().parents[2] / "harness/kernels/bare_operator.cpp"
 REST = (1, 1, 0, 0.0, 0, False)  # crop height and width, bilinear, nothing to extrapolate, normalised, not validated
@@ -67,7 +68,7 @@ def bench_without_gradient(benchmark, bare, call):
     arguments = _arguments(differentiated=False)
     calls: dict[str, Callable[[], Tensor]] = {
         "bare operator": lambda: bare(*arguments, *REST),
-        "operator": lambda: library.crop_and_resize(*arguments, *REST),
+        "operator": lambda: operator.crop_and_resize(*arguments, *REST),
         "crop_and_resize": lambda: crop_and_resize(*arguments, (1, 1)),
     }
     assert benchmark(calls[call]).shape == (1, 1, 1, 1)
@@ -79,7 +80,7 @@ def bench_with_gradient(benchmark, bare, call):
     arguments = _arguments(differentiated=True)
     calls: dict[str, Callable[[], Tensor]] = {
         "bare operator": lambda: bare(*arguments, *REST),
-        "operator": lambda: library.crop_and_resize(*arguments, *REST),
+        "operator": lambda: operator.crop_and_resize(*arguments, *REST),
         "crop_and_resize": lambda: crop_and_resize(*arguments, (1, 1)),
     }
     assert benchmark(calls[call]).requires_grad

@@ -176,7 +176,7 @@ def first_failure(folder: Path, selections: Sequence[str]) -> str | None:
 
 # In the place of isa_avx2.cpp and isa_avx512.cpp.
 _OTHER_SETS = """
-#include "isa.h"
+#include "cpu/isa.h"
 
 #if defined(__x86_64__)
 namespace roi_align {

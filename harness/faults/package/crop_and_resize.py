@@ -18,9 +18,11 @@ _NONE: tuple[Direction, ...] = ()  # shows in what is told to torch or to the us
 
 _fault = functools.partial(fault, "crop_and_resize")
 
-_SAMPLING, _BINDING = "csrc/sampling.h", "csrc/torch_binding.cpp"
-_TABLE, _PLAN = "csrc/cpu/box_table.cpp", "csrc/cpu/plan.cpp"
-_CROPS, _GRAD_IMAGE, _GRAD_BOXES = "csrc/cpu/forward.inl", "csrc/cpu/grad_image.inl", "csrc/cpu/grad_boxes.inl"
+_SAMPLING, _BINDING = "csrc/crop_and_resize/rule.h", "csrc/crop_and_resize/torch_cpu.cpp"
+_TABLE, _PLAN = "csrc/crop_and_resize/cpu/tables.cpp", "csrc/crop_and_resize/cpu/plan.cpp"
+_CROPS, _GRAD_IMAGE = "csrc/crop_and_resize/cpu/forward.inl", "csrc/crop_and_resize/cpu/grad_image.inl"
+_TILE, _SCATTER = "csrc/crop_and_resize/cpu/tile.inl", "csrc/crop_and_resize/cpu/scatter.inl"
+_SLOPES = "csrc/crop_and_resize/cpu/slopes.inl"
 
 FAULTS = (
     _fault(
@@ -46,7 +48,7 @@ FAULTS = (
     _fault(
         "index_n_accepted",
         "an index of N passes the check and the kernel reads behind the image",
-        Change("csrc/boxes.cpp", "index >= images", "index > images"),
+        Change("csrc/crop_and_resize/boxes.cpp", "index >= images", "index > images"),
         "shared/bad_input.py",
         _NONE,
     ),
@@ -54,7 +56,7 @@ FAULTS = (
         "index_in_32_bits",
         "an int64 index is truncated: 2^32 is image 0",
         Change(
-            "csrc/boxes.h",
+            "csrc/crop_and_resize/boxes.h",
             "? static_cast<const int64_t*>(boxes.indices)[at]",
             "? static_cast<int32_t>(static_cast<const int64_t*>(boxes.indices)[at])",
         ),
@@ -66,8 +68,8 @@ FAULTS = (
         "rows of a channels_last image are taken for dense: wrong in a view of a larger one",
         Change(
             _CROPS,
-            "+ first, image.stride[2],\n          image.stride[3]};",
-            "+ first, image.size[1] * image.size[3],\n          image.stride[3]};",
+            "+ first,\n                                   image.stride[2], image.stride[3]};",
+            "+ first,\n                                   image.size[1] * image.size[3], image.stride[3]};",
         ),
         "shared/layouts.py::test_views_give_the_bits_of_their_copies",
         _FORWARD,
@@ -95,7 +97,7 @@ FAULTS = (
     _fault(
         "channels_last_gradient",
         "a block of channels of the gradient is written as if there were no others",
-        Change(_GRAD_IMAGE, "stride, base + i * image.size[1], large)", "stride, base + i * stride, large)"),
+        Change(_TILE, "stride, base + i * image.size[1], large)", "stride, base + i * stride, large)"),
         "shared/thresholds.py::test_a_wide_image_has_one_gradient_in_both_layouts",
         _IMAGE,
     ),
@@ -103,7 +105,7 @@ FAULTS = (
         "rounded_twice",
         "a half result passes through bfloat16 on its way",
         Change(
-            "csrc/torch_cpu.h",
+            "csrc/cpu/torch_cpu.h",
             "torch::stable::to(result, like.scalar_type())",
             "torch::stable::to(torch::stable::to(result, ScalarType::BFloat16), like.scalar_type())",
         ),
@@ -120,16 +122,14 @@ FAULTS = (
     _fault(
         "slopes_in_float",
         "the slopes of float64 images are summed by way of float32",
-        Change(
-            _GRAD_BOXES, "static_cast<double>(values[lane])", "static_cast<double>(static_cast<float>(values[lane]))"
-        ),
+        Change(_SLOPES, "static_cast<double>(values[lane])", "static_cast<double>(static_cast<float>(values[lane]))"),
         "shared/properties.py::test_property[crop_and_resize-within_bound_normalized_boxes-grad_boxes]",
         _BOXES,
     ),
     _fault(
         "edges_of_pixel_boxes",
         "the gradient of a pixel box comes as (y1, x1, y2, x2)",
-        Change(_GRAD_BOXES, "const int y = rule == BoxRule::kNormalized ? 0 : 1, x", "const int y = 0, x"),
+        Change(_SLOPES, "const int y = rule == BoxRule::kNormalized ? 0 : 1, x", "const int y = 0, x"),
         "shared/gradients.py::test_gradcheck_of_pixel_boxes",
         _BOXES,
     ),
@@ -182,7 +182,7 @@ FAULTS = (
     _fault(
         "lost_between_bands",
         "a sample between the rows of two units of work adds to the upper unit's alone",
-        Change(_GRAD_IMAGE, "if (has_bottom) scatter_channels(", "if (has_bottom && has_top) scatter_channels("),
+        Change(_SCATTER, "if (has_bottom) scatter_channels(", "if (has_bottom && has_top) scatter_channels("),
         "shared/properties.py::test_property[crop_and_resize-adjoint-grad_image]",
         _IMAGE,
     ),
@@ -197,7 +197,7 @@ FAULTS = (
         "order_by_arrival",
         "boxes are listed in the order in which threads finish them, by an atomic counter: other bits in every run",
         (
-            Change("csrc/cpu/box_table.h", "order_, image_begin_;", "order_, image_begin_, arrived_;"),
+            Change("csrc/crop_and_resize/cpu/tables.h", "order_, image_begin_;", "order_, image_begin_, arrived_;"),
             Change(_TABLE, "#include <algorithm>", "#include <algorithm>\n#include <atomic>"),
             Change(
                 _TABLE,
@@ -211,8 +211,8 @@ FAULTS = (
             ),
             Change(
                 _TABLE,
-                "fill_as<float, float>(begin, end);\n  }\n",
-                "fill_as<float, float>(begin, end);\n  }\n  int64_t at = arrivals.fetch_add(end - begin);\n"
+                "decltype(edge)>(begin, end); });\n  });\n",
+                "decltype(edge)>(begin, end); });\n  });\n  int64_t at = arrivals.fetch_add(end - begin);\n"
                 "  for (int64_t row = begin; row < end; ++row) arrived_[static_cast<size_t>(at++)] = row;\n",
             ),
             Change(
@@ -228,7 +228,7 @@ FAULTS = (
         "boxes_past_1024_dropped",
         "a list of the boxes that reach a band has room for 1024",
         Change(
-            _GRAD_IMAGE,
+            _TILE,
             "if (tile.meets(boxes.span(row))) rows",
             "if (tile.meets(boxes.span(row)) && rows->size() < 1024) rows",
         ),
@@ -262,7 +262,7 @@ FAULTS = (
         "image_offsets_in_16_bits",
         "offsets into the image's gradient wrap at 2^16 elements, standing in for 2^32",
         Change(
-            _GRAD_IMAGE,
+            _TILE,
             "static_cast<T*>(image.data) + tile.n * image.stride[0] + tile.row_begin * image.stride[2] +\n"
             "                  tile.channel_begin * image.stride[1];",
             "static_cast<T*>(image.data) + static_cast<uint16_t>(tile.n * image.stride[0] +\n"

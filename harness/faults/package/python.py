@@ -16,8 +16,8 @@ _NONE: tuple[Direction, ...] = ()  # shows in what is told to torch or to the us
 _of_crops = functools.partial(fault, "crop_and_resize")
 _of_pooling = functools.partial(fault, "roi_align")
 
-_DERIVATIVES, _BATCHING = "roi_align/derivatives.py", "roi_align/batching.py"
-_ROI_DERIVATIVES, _POOLING = "roi_align/roi_derivatives.py", "roi_align/pooling.py"
+_DERIVATIVES, _BATCHING = "roi_align/_cropping/derivatives.py", "roi_align/_batching.py"
+_ROI_DERIVATIVES, _POOLING = "roi_align/_pooling/derivatives.py", "roi_align/_pooling/functional.py"
 
 _OF_CROPS = (
     _of_crops(
@@ -81,9 +81,9 @@ _OF_CROPS = (
         "validate_ignored",
         "validate=True is not passed on",
         Change(
-            "roi_align/functional.py",
-            "library.BOX_RULES[box_rule],\n        validate,",
-            "library.BOX_RULES[box_rule],\n        False,",
+            "roi_align/_cropping/functional.py",
+            "BOX_RULES[box_rule],\n        validate,",
+            "BOX_RULES[box_rule],\n        False,",
         ),
         "shared/bad_input.py",
         _NONE,
@@ -92,7 +92,7 @@ _OF_CROPS = (
         "half_boxes_accepted",
         "boxes of a half type are widened without autocast too, after their positions were lost",
         Change(
-            "roi_align/functional.py",
+            "roi_align/_cropping/functional.py",
             "boxes.dtype in HALF_DTYPES and torch.is_autocast_enabled(boxes.device.type)",
             "boxes.dtype in HALF_DTYPES",
         ),
@@ -126,7 +126,7 @@ _OF_CROPS = (
         "fake_of_another_dtype",
         "a compiled graph is told that the boxes' gradient has the image's dtype",
         Change(
-            "roi_align/library.py",
+            "roi_align/_cropping/operator.py",
             "box_rule: int) -> Tensor:\n    return boxes.new_empty(boxes.shape)",
             "box_rule: int) -> Tensor:\n    return grad.new_empty(boxes.shape)",
         ),
@@ -137,7 +137,7 @@ _OF_CROPS = (
         "fake_without_layout",
         "a compiled graph is told that crops are contiguous",
         Change(
-            "roi_align/library.py",
+            "roi_align/_cropping/operator.py",
             "image.shape[1], crop_height, crop_width), channels_innermost(image))",
             "image.shape[1], crop_height, crop_width), False)",
         ),
@@ -148,7 +148,7 @@ _OF_CROPS = (
         "fake_gradient_without_layout",
         "a compiled graph is told that the image's gradient is contiguous",
         Change(
-            "roi_align/library.py",
+            "roi_align/_cropping/operator.py",
             "(images, grad.shape[1], height, width), channels_last)",
             "(images, grad.shape[1], height, width), False)",
         ),
@@ -159,7 +159,7 @@ _OF_CROPS = (
         "function_without_extrapolation",
         "CropAndResizeFunction takes an extrapolation_value and drops it",
         Change(
-            "roi_align/modules.py",
+            "roi_align/_cropping/modules.py",
             '(crop_height, crop_width), "bilinear", extrapolation_value)',
             '(crop_height, crop_width), "bilinear")',
         ),
@@ -169,7 +169,7 @@ _OF_CROPS = (
     _of_crops(
         "transform_inverted",
         "transform_fpcoor=True gives corners",
-        Change("roi_align/modules.py", '"bin_centres" if self', '"bin_centres" if not self'),
+        Change("roi_align/_cropping/modules.py", '"bin_centres" if self', '"bin_centres" if not self'),
         "crop_and_resize/modules.py",
     ),
 )
@@ -188,13 +188,13 @@ _OF_POOLING = (
     _of_pooling(
         "roi_module_without_aligned",
         "TorchvisionRoIAlign takes aligned and drops it",
-        Change("roi_align/pooling_modules.py", "self.sampling_ratio, self.aligned, mode", "self.sampling_ratio, mode"),
+        Change("roi_align/_pooling/modules.py", "self.sampling_ratio, self.aligned, mode", "self.sampling_ratio, mode"),
         "roi_align/modules.py::test_a_module_is_its_function",
     ),
     _of_pooling(
         "roi_validate_ignored",
-        "validate=True is looked at on CUDA only",
-        Change(_POOLING, "    if validate:\n", "    if validate and rows.is_cuda:\n"),
+        "validate=True is not passed on",
+        Change(_POOLING, "height, width, rule, validate)", "height, width, rule, False)"),
         "shared/bad_input.py",
         _NONE,
     ),
@@ -243,7 +243,7 @@ _OF_POOLING = (
         "roi_module_without_canonical_level",
         "TorchvisionMultiScaleRoIAlign takes canonical_level and drops it",
         Change(
-            "roi_align/pooling_modules.py",
+            "roi_align/_pooling/modules.py",
             "            canonical_scale=self.canonical_scale,\n            canonical_level=self.canonical_level,\n",
             "            canonical_scale=self.canonical_scale,\n",
         ),
@@ -251,15 +251,19 @@ _OF_POOLING = (
     ),
     _of_pooling(
         "roi_vmap_mixes_boxes",
-        "a vmap moves indices on by one for each call, however many images it has",
-        Change("roi_align/roi_batching.py", "[:, None, None] * images", "[:, None, None]"),
+        "a vmap pools the boxes of every call from the first call's images",
+        Change(
+            "roi_align/_pooling/batching.py",
+            "moved_on(boxes[..., 0], images)",
+            "moved_on(boxes[..., 0], images) % images",
+        ),
         "shared/transforms.py::test_vmap_gives_the_bits_of_single_calls",
     ),
     _of_pooling(
         "roi_fake_without_layout",
         "a compiled graph is told that gradients are contiguous",
         Change(
-            "roi_align/roi_library.py",
+            "roi_align/_pooling/operator.py",
             "grad.shape[1], height, width), channels_last)",
             "grad.shape[1], height, width), False)",
         ),

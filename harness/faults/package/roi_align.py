@@ -15,10 +15,10 @@ _NONE: tuple[Direction, ...] = ()  # shows in what is told to torch or to the us
 
 _fault = functools.partial(fault, "roi_align")
 
-_SAMPLING, _TAPS, _TABLES = "csrc/roi_sampling.h", "csrc/roi_taps.h", "csrc/cpu/roi_tables.cpp"
-_POOLED, _GRAD_BOXES = "csrc/cpu/roi_forward.inl", "csrc/cpu/roi_grad_boxes.inl"
-_GRAD_MAPS, _PLAN = "csrc/cpu/roi_grad_maps.inl", "csrc/cpu/roi_plan.cpp"
-_MAX, _BINDING = "csrc/cpu/roi_max.cpp", "csrc/torch_roi.cpp"
+_SAMPLING, _TAPS, _TABLES = "csrc/roi_align/rule.h", "csrc/roi_align/taps.h", "csrc/roi_align/cpu/tables.cpp"
+_POOLED, _GRAD_BOXES = "csrc/roi_align/cpu/forward.inl", "csrc/roi_align/cpu/grad_boxes.inl"
+_GRAD_MAPS, _PLAN = "csrc/roi_align/cpu/grad_image.inl", "csrc/roi_align/cpu/plan.cpp"
+_LARGEST, _BINDING = "csrc/roi_align/largest.h", "csrc/roi_align/torch_cpu.cpp"
 
 FAULTS = (
     _fault(
@@ -66,14 +66,14 @@ FAULTS = (
     _fault(
         "roi_index_n_accepted",
         "an index of N passes the check and the kernel reads behind the maps",
-        Change(_TABLES, "image >= images", "image > images"),
+        Change("csrc/roi_align/boxes.cpp", "image >= images", "image > images"),
         "shared/bad_input.py",
         _NONE,
     ),
     _fault(
         "roi_half_an_index",
         "an index of 0.5 is image 0",
-        Change("csrc/roi_rows.h", "return static_cast<double>(image) == index ? image : -1;", "return image;"),
+        Change("csrc/roi_align/boxes.h", "return static_cast<double>(image) == index ? image : -1;", "return image;"),
         "shared/bad_input.py",
         _NONE,
     ),
@@ -178,7 +178,7 @@ FAULTS = (
     _fault(
         "roi_last_of_equal_samples",
         "the gradient of a maximum goes to the last of several that are equal",
-        Change(_MAX, "!(value > best.value || value != value)", "!(value >= best.value || value != value)"),
+        Change(_LARGEST, "!(other.value > best.value ||", "!(other.value >= best.value ||"),
         "shared/properties.py::test_property[roi_align-within_bound_mode_max-grad_image]",
         ("grad_image", "grad_boxes"),
     ),

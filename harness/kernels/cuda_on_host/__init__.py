@@ -33,7 +33,7 @@ SANITIZED = ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-
 def kernel_library(*changes: Change, sanitize: bool = False) -> Path:
     """The library of this project's CUDA kernels, of their sources as they are or of a copy with changes."""
     root = kernel_sources(changes, BUILD)
-    sources = [*sorted((root / "cuda").glob("*.cu")), *DRIVERS]
+    sources = [*sorted(root.glob("*/cuda/*.cu")), *DRIVERS]
     return library(sources, include=root, sanitize=sanitize)
 
 

@@ -2,7 +2,7 @@
 
 #include "driver.h"
 
-#include "cuda/cuda_kernels.h"
+#include "crop_and_resize/cuda/kernels.h"
 
 using namespace roi_align;
 
@@ -27,8 +27,8 @@ namespace {
 
 BoxList boxes_of(const Call& call) {
   const Array &boxes = call.boxes, &indices = call.box_indices;
-  return {boxes.size[0],    boxes.data,         dtype_of(boxes),    {boxes.stride[0], boxes.stride[1]},
-          indices.data,     dtype_of(indices),  indices.stride[0],  static_cast<BoxRule>(call.box_rule)};
+  return {boxes.size[0], boxes.data,        dtype_of(boxes),   {boxes.stride[0], boxes.stride[1]},
+          indices.data,  dtype_of(indices), indices.stride[0], static_cast<BoxRule>(call.box_rule)};
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels.h"
+#include "crop_and_resize/kernels.h"
 
 // Up to four dimensions; strides in elements. memory.py has the same fields.
 struct Array {

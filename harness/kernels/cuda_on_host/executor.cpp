@@ -58,9 +58,7 @@ bool shared_memory_is_intact(size_t) { return true; }  // else the sanitizer has
 
 constexpr unsigned char kCanary = 0xA5;
 
-void guard_shared_memory(size_t bytes) {
-  std::memset(shared_memory + bytes, kCanary, sizeof(shared_memory) - bytes);
-}
+void guard_shared_memory(size_t bytes) { std::memset(shared_memory + bytes, kCanary, sizeof(shared_memory) - bytes); }
 bool shared_memory_is_intact(size_t bytes) {
   const unsigned char* const behind = shared_memory + bytes;
   const size_t rest = sizeof(shared_memory) - bytes;

@@ -34,7 +34,7 @@ def described(array: Array) -> Described:
 
 
 def dense(shape: tuple[int, ...], dtype: str, fill: float, *, like: Array) -> Array:
-    """Channels innermost where they are in `like`: the operator's rule (impl/roi_align/library.py)."""
+    """Channels innermost where they are in `like`: the operator's rule (impl/roi_align/_library.py)."""
     if like.shape[1] > 1 and like.strides[1] == like.itemsize and max(like.shape[2:]) > 1:
         pixels: Array = full(tuple(shape[axis] for axis in (0, 2, 3, 1)), dtype, fill).transpose(0, 3, 1, 2)
         return pixels

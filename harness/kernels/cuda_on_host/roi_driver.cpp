@@ -2,14 +2,14 @@
 
 #include "driver.h"
 
-#include "cuda/roi_cuda_kernels.h"
+#include "roi_align/cuda/kernels.h"
 
 using namespace roi_align;
 
 extern "C" {
 
-// What a call in any direction is about; harness/backends/cuda_on_host_pooling.py has the same fields. The forward writes
-// crops, the gradient of the maps those in grad_maps, that of the boxes box_gradient; the others are read.
+// What a call in any direction is about; harness/backends/cuda_on_host_pooling.py has the same fields. The forward
+// writes crops, the gradient of the maps those in grad_maps, that of the boxes box_gradient; the others are read.
 struct RoiCall {
   int64_t levels;
   Array maps[cuda::kMostLevels];

@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "isa.h"
+#include "cpu/isa.h"
 
 namespace roi_align {
 namespace {

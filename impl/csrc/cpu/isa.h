@@ -14,13 +14,13 @@
 #include <utility>
 #include <vector>
 
-#include "../kernels.h"
-#include "box_table.h"
-#include "roi_jobs.h"
+#include "crop_and_resize/cpu/tables.h"
+#include "crop_and_resize/kernels.h"
+#include "roi_align/cpu/jobs.h"
 
 namespace roi_align {
 
-// The kernels of one instruction set; what each does stands in kernels.h and roi_jobs.h.
+// The kernels of one instruction set; what each does stands in crop_and_resize/kernels.h and roi_align/cpu/jobs.h.
 struct Kernels {
   const char* name;
   decltype(&roi_align::forward) forward;
@@ -30,6 +30,9 @@ struct Kernels {
   decltype(&roi_align::roi_grad_maps) roi_grad_maps;
   decltype(&roi_align::roi_grad_boxes) roi_grad_boxes;
 };
+
+// The instruction set whose kernels this process uses; std::invalid_argument if ROI_ALIGN_CPU asks for one it lacks.
+const char* cpu_kernels();
 
 namespace portable {
 extern const Kernels kKernels;

@@ -1,9 +1,9 @@
 // One vector of channels, and the turn between planes and pixels.
 //
 // A sample reads four pixels, and all channels of a pixel share its weights: that is a vector operation wherever
-// channels lie next to each other. In planes (NCHW) they do not, and a vector would be as many scattered loads as it has
-// lanes. So a block of planes is turned into pixels of kBlock channels, worked on as if channels were innermost, and
-// turned back. A turn is shared by all boxes and costs less than one sample a pixel.
+// channels lie next to each other. In planes (NCHW) they do not, and a vector would be as many scattered loads as it
+// has lanes. So a block of planes is turned into pixels of kBlock channels, worked on as if channels were innermost,
+// and turned back. A turn is shared by all boxes and costs less than one sample a pixel.
 //
 // Vectors are the compiler's own extension: no intrinsics, one source for every instruction set.
 
@@ -83,8 +83,8 @@ void transpose(typename Lanes<T>::Vector* rows) {
   }
 }
 
-// block[i][c] = planes[c][i] for `count` pixels and up to kBlock channels; a channel that is missing reads as 0. A pixel
-// of the block has `block_stride` channels: a stride that is known is worth a quarter of a turn.
+// block[i][c] = planes[c][i] for `count` pixels and up to kBlock channels; a channel that is missing reads as 0. A
+// pixel of the block has `block_stride` channels: a stride that is known is worth a quarter of a turn.
 template <int64_t block_stride, typename T>
 void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_t channels, int64_t count, T* block) {
   constexpr int64_t kCount = Lanes<T>::kCount;
@@ -132,9 +132,9 @@ void turn_rows_in(const T* planes, int64_t plane_stride, int64_t row_stride, int
   }
 }
 
-// Asks for a block of planes of a crop that will be turned soon, in the order in which they lie: a turn takes sixteen of
-// them at a time, and what is not yet in a cache then arrives more slowly than as one run. It is asked for while the box
-// before is worked on. (A prefetch reads nothing, so it may go past the end of a view.)
+// Asks for a block of planes of a crop that will be turned soon, in the order in which they lie: a turn takes sixteen
+// of them at a time, and what is not yet in a cache then arrives more slowly than as one run. It is asked for while the
+// box before is worked on. (A prefetch reads nothing, so it may go past the end of a view.)
 template <typename T>
 void expect(const T* planes, int64_t values) {
   constexpr int64_t kMostBytes = 64 << 10;
@@ -148,7 +148,8 @@ template <typename T>
 void expect_pieces(const T* pixels, int64_t pixel_stride, int64_t count, int64_t channels) {
   for (int64_t i = 0; i < count; ++i) {
     const char* const piece = reinterpret_cast<const char*>(pixels + i * pixel_stride);
-    for (int64_t at = 0; at < channels * static_cast<int64_t>(sizeof(T)); at += 64) __builtin_prefetch(piece + at, 0, 2);
+    for (int64_t at = 0; at < channels * static_cast<int64_t>(sizeof(T)); at += 64)
+      __builtin_prefetch(piece + at, 0, 2);
   }
 }
 
@@ -176,7 +177,8 @@ ROI_ALIGN_INLINE void turn_out_by(const T* block, int64_t block_stride, int64_t 
 
 // One block of planes. Not inlined: a turn wants all registers for itself.
 template <typename T>
-__attribute__((noinline)) void turn_out(const T* block, int64_t count, T* planes, int64_t plane_stride, int64_t channels) {
+__attribute__((noinline)) void turn_out(const T* block, int64_t count, T* planes, int64_t plane_stride,
+                                        int64_t channels) {
   turn_out_by<false>(block, kBlock, count, planes, plane_stride, channels);
 }
 
@@ -204,14 +206,6 @@ inline void stream_fence() {
 #if defined(__x86_64__)
   __builtin_ia32_sfence();
 #endif
-}
-
-// One of `parts` parts of begin <= i < end.
-struct Part {
-  int64_t begin, end;
-};
-inline Part part_of(int64_t begin, int64_t end, int64_t part, int64_t parts) {
-  return {begin + part * (end - begin) / parts, begin + (part + 1) * (end - begin) / parts};
 }
 
 // Rows of a crop that fit in a tile that stays in the first-level cache while it is filled and turned.

@@ -11,8 +11,9 @@
 #include <stdexcept>
 #include <string>
 
-#include "../half.h"
-#include "../kernels.h"
+#include "common/half.h"
+#include "common/units.h"
+#include "common/view.h"
 
 namespace roi_align {
 namespace cuda {
@@ -20,8 +21,8 @@ namespace cuda {
 constexpr int64_t kMostBlocks = 2147483647;
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
-
-inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+// Threads of a block, where nothing else decides.
+constexpr int kThreads = 256;
 
 inline void succeed(cudaError_t status) {
   if (status == cudaSuccess) return;
@@ -37,6 +38,12 @@ void launch(void (*kernel)(Parameters...), int64_t units, int threads, int64_t s
   config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
   config.stream = stream;
   succeed(cudaLaunchKernelEx(&config, kernel, arguments...));
+}
+
+// 64-bit division is a subroutine on a device; nearly always 32 bits do.
+__device__ __forceinline__ int64_t divide(int64_t a, int64_t b) {
+  if (static_cast<uint64_t>(a | b) >> 32 == 0) return static_cast<uint32_t>(a) / static_cast<uint32_t>(b);
+  return a / b;
 }
 
 // Calls work(T()) with the type that images of this dtype are stored in.

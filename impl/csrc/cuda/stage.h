@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "walk.h"
+#include "cuda/launch.h"
 
 namespace roi_align {
 namespace cuda {

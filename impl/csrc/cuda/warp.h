@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "launch.h"
+#include "cuda/launch.h"
 
 namespace roi_align {
 namespace cuda {

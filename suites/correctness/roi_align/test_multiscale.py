@@ -10,8 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from roi_align import TorchvisionMultiScaleRoIAlign, multiscale_roi_align, roi_align
+from roi_align import TorchvisionMultiScaleRoIAlign, _library, multiscale_roi_align, roi_align
 from suites.correctness.calls import on_every_instruction_set
 
 pytestmark = [pytest.mark.package, pytest.mark.cpu]
@@ -210,6 +211,13 @@ WRONG = {
         {"boxes": torch.tensor([[0.0, 0.5, 1, 5, 4], [2.0, 0.5, 1, 5, 4]]), "validate": True}, IndexError,
         r"boxes\[1\] has the index 2"),
 }  # fmt: skip
+
+
+def test_levels_on_cuda_without_the_kernels_are_refused_by_name(monkeypatch):
+    """Needs no GPU."""
+    monkeypatch.setattr(_library, "HAS_CUDA", False)
+    with FakeTensorMode(), pytest.raises(RuntimeError, match=r"features\[0\] is on cuda:0, but"):
+        multiscale_roi_align([torch.rand(1, 1, 5, 5, device="cuda")], torch.rand(2, 5, device="cuda"), 2, [1.0])
 
 
 @pytest.mark.parametrize(("changes", "error", "words"), WRONG.values(), ids=WRONG)

@@ -11,13 +11,15 @@ import math
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from roi_align import roi_align
+from roi_align import _library
 from suites.correctness.calls import AVG, BILINEAR, MAX, NEAREST, asked, each_call, each_operator
 
 pytestmark = pytest.mark.package
 
 NAN, INF, MOST = math.nan, math.inf, 3.4e38
+NO_NUMBER = r"boxes\[1\] has an edge or leads to a sample position that is not finite"
 # The CPU always notices an index without an image, CUDA where it is told to look.
 noticed = pytest.mark.parametrize(
     "validate", [pytest.param(False, marks=pytest.mark.cpu), True], ids=["", "validate=True"]
@@ -128,8 +130,21 @@ def test_what_is_outside_gets_no_gradient(device, call, row):
 )
 def test_validate_names_the_first_bad_row(device, call, name):
     boxes = boxes_of(call, GOOD[call.operator], ANY_NUMBERS[call.operator][name][0], [NAN] * 4)
-    with pytest.raises(ValueError, match=r"boxes\[1\] has an edge or .* not finite"):
+    with pytest.raises(ValueError, match=NO_NUMBER):
         good_call_but_for(call, device, boxes, validate=True)
+
+
+@each_operator
+def test_validate_is_asked_inside_a_vmap_and_a_compiled_graph(device, call):
+    def run(image, *boxes):
+        return call(image, *boxes, validate=True)
+
+    image = torch.rand(2, 1, 3, 8, 8, device=device)
+    boxes = boxes_of(call, GOOD[call.operator], [NAN] * 4, device=device)
+    with pytest.raises(ValueError, match=NO_NUMBER):
+        torch.func.vmap(run)(image, *(torch.stack([each] * 2) for each in boxes))
+    with pytest.raises(ValueError, match=NO_NUMBER):
+        torch.compile(run, backend="eager")(image[0], *boxes)
 
 
 @each_call
@@ -154,12 +169,11 @@ BAD_INDICES = [
 ]
 
 
-def no_image(call, row, index, images=2):
-    """What an IndexError says, as a pattern."""
-    return {
-        "crop_and_resize": rf"box_indices\[{row}\] is {index}, but the image has N = {images}",
-        "roi_align": rf"boxes\[{row}\] has the index .*, but the input has N = {images}: .* whole number",
-    }[call.operator]
+# What an IndexError says of a row, as a pattern.
+NO_IMAGE = {
+    "crop_and_resize": r"box_indices\[{row}\] is {index}, but the image has N = {images}: .* whole number",
+    "roi_align": r"boxes\[{row}\] has the index .*, but the input has N = {images}: .* whole number",
+}
 
 
 @noticed
@@ -171,14 +185,14 @@ def test_an_index_without_an_image_is_an_index_error(device, call, dtype, bad, v
     boxes = list(call.on(torch.empty(2, 3, 5, 7), torch.rand(2, 4)))
     boxes[-1] = boxes[-1].to(dtype)
     call.indices(*boxes)[1] = bad
-    with pytest.raises(IndexError, match=no_image(call, 1, bad)):
+    with pytest.raises(IndexError, match=NO_IMAGE[call.operator].format(row=1, index=bad, images=2)):
         good_call_but_for(call, device, boxes, validate=validate)
 
 
 @noticed
 @each_operator
 def test_boxes_without_any_image_are_an_index_error(device, call, validate):
-    with pytest.raises(IndexError, match=no_image(call, 0, 0, images=0)):
+    with pytest.raises(IndexError, match=NO_IMAGE[call.operator].format(row=0, index=0, images=0)):
         good_call_but_for(call, device, validate=validate, **{call.names[0]: torch.rand(0, 3, 5, 7)})
 
 
@@ -228,7 +242,8 @@ WRONG = {
     },
     AVG: {
         "boxes of four columns": ({"boxes": torch.rand(2, 4)}, ValueError, r"five columns \(index.*\(2, 4\)"),
-        "a list of five columns": ({"boxes": [torch.rand(2, 5)] * 2}, ValueError, r"boxes\[0\] must have four columns"),
+        "a list of five columns": (
+            {"boxes": [torch.rand(2, 5)] * 2}, ValueError, r"boxes\[0\] must have .*four columns"),
         "an empty list": ({"boxes": []}, ValueError, "one tensor .* for each image, not none"),
         "a list of lists": ({"boxes": [[0, 0, 1, 1]]}, TypeError, r"boxes\[0\] must be a torch.Tensor, not list"),
         "boxes as a number": ({"boxes": 3}, TypeError, r"a tensor \(K, 5\) or a sequence .*not int"),
@@ -258,10 +273,16 @@ def test_wrong_arguments_are_refused_in_a_sentence(device, call, changes, error,
         good_call_but_for(call, device, **changes)
 
 
-@pytest.mark.cpu
-def test_more_tensors_of_boxes_than_images_are_an_index_error():
-    with pytest.raises(IndexError, match=no_image(AVG, 2, 2)):
-        roi_align(torch.rand(2, 3, 5, 7), [torch.rand(1, 4)] * 3, 3)
+@each_operator
+def test_a_tensor_on_cuda_without_the_kernels_says_how_to_build_them(monkeypatch, call):
+    """Needs no GPU."""
+    monkeypatch.setattr(_library, "HAS_CUDA", False)
+    monkeypatch.setattr(_library, "CUDA_MISSING", "roi_align was built without its CUDA kernels")
+    advice = ".* without its CUDA kernels.*ROI_ALIGN_CUDA=1 pip install"
+    with FakeTensorMode():
+        image = torch.rand(1, 1, 5, 5, device="cuda")
+        with pytest.raises(RuntimeError, match=f"{call.names[0]} is on cuda:0, but{advice}"):
+            call(image, *call.boxes(image, torch.rand(2, 4, device="cuda"), torch.ones(2, device="cuda").long()))
 
 
 @pytest.mark.parametrize(

@@ -1,267 +1,274 @@
-"""What only CUDA does: its own streams and graphs, no waiting, a NaN crop for an index without an image.
+"""What only CUDA does is right: its own streams and graphs, no waiting, a NaN crop for an index without an image.
 
-Everything but the first test is skipped without a GPU. Where an image gradient is compared by bits although atomics add
-it up in no fixed order, its geometry and values do not round: sides of 2^k + 1, edges in sixteenths, values in eighths.
+Skipped without a GPU. roi_align pools from a pyramid here. Where an image gradient is
+compared by bits although atomics add it up in no fixed order, its geometry and values do not round (Call.exact).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch import Tensor
 
 from harness.backends import load
 from harness.repository import MissingLibrary
-from roi_align import crop_and_resize, library
+from roi_align import multiscale_roi_align
+from suites.correctness.calls import (
+    ALLOCATION_UNITS,
+    BILINEAR,
+    LAYOUTS,
+    ON_CUDA,
+    Call,
+    deterministic_algorithms,
+    each_layout,
+    eighths,
+    equal,
+    most_allocated,
+)
 
 pytestmark = pytest.mark.package
-
-
-def test_a_tensor_on_cuda_without_the_kernels_says_how_to_build_them(monkeypatch):
-    monkeypatch.setattr(library, "HAS_CUDA", False)
-    monkeypatch.setattr(library, "CUDA_MISSING", "roi_align was built without its CUDA kernels")
-    with FakeTensorMode():
-        image, boxes = torch.rand(1, 1, 5, 5, device="cuda"), torch.rand(2, 4, device="cuda")
-        box_indices = torch.zeros(2, dtype=torch.int64, device="cuda")
-        with pytest.raises(
-            RuntimeError, match=r"on cuda:0, but .* without its CUDA kernels.*ROI_ALIGN_CUDA=1 pip install"
-        ):
-            crop_and_resize(image, boxes, box_indices, (2, 2))
 
 
 @pytest.fixture
 def cuda() -> str:
     try:
-        load("roi_align_cuda")
+        load("roi_align_cuda", "crop_and_resize")
     except MissingLibrary as missing:
         pytest.skip(str(missing))
     return "cuda"
 
 
-@pytest.fixture(params=[False, True], ids=["atomics", "deterministic"])
-def mode(request, cuda) -> Iterator[bool]:
-    """Each way of adding up the image gradient."""
-    torch.use_deterministic_algorithms(request.param)
-    yield request.param
-    torch.use_deterministic_algorithms(False)
+@pytest.fixture(params=ON_CUDA.values(), ids=ON_CUDA)
+def call(request, cuda) -> Iterator[Call]:
+    """Each call, under each way of adding up its image gradient."""
+    call, deterministic = request.param
+    with deterministic_algorithms(deterministic):
+        yield call
 
 
-CROP = (5, 9)
+@dataclass(frozen=True)
+class Tensors:
+    """What a call is given: its image or the levels of its pyramid, boxes as the operator takes them, and upstream."""
+
+    images: list[Tensor]
+    boxes: list[Tensor]
+    upstream: Tensor
+
+    def flat(self) -> list[Tensor]:
+        return [*self.images, *self.boxes, self.upstream]
+
+    def rows(self, rows: list[int]) -> Tensors:
+        """The same call with these of its boxes."""
+        return Tensors(self.images, [each[rows] for each in self.boxes], self.upstream[rows])
 
 
-def exact_inputs(device, seed=0, dtype=torch.float32):
-    """(image, boxes, box_indices, upstream) that do not round."""
+CROP, BIN, SCALES = (5, 9), (5, 3), [1 / 4, 1 / 8, 1 / 16]
+
+
+def crop_tensors(seed: int) -> Tensors:
+    image = eighths(2, 3, 9, 17, seed=seed)
+    return Tensors([image], [*BILINEAR.exact(image, 6, seed)], eighths(6, 3, *CROP, seed=seed + 1))
+
+
+def pyramid_tensors(seed: int) -> Tensors:
+    """Boxes of every level, of two images."""
     random = torch.Generator().manual_seed(seed)
-
-    def eighths(*shape):
-        return (torch.randint(-64, 65, shape, generator=random) / 8).to(device, dtype)
-
-    boxes = torch.randint(-2, 19, (6, 4), generator=random) / 16
-    box_indices = torch.randint(2, (6,), generator=random)
-    return eighths(2, 3, 9, 17), boxes.to(device), box_indices.to(device), eighths(6, 3, *CROP)
+    levels = [torch.randn(2, 8, 40 >> k, 56 >> k, generator=random) for k in range(3)]
+    corner, side = torch.rand(6, 2, generator=random) * 120, 2.0 ** (3 + 4 * torch.rand(6, 2, generator=random))
+    boxes = torch.cat([torch.arange(6)[:, None] % 2, corner, corner + side], dim=1)
+    return Tensors(levels, [boxes], torch.randn(6, 8, *BIN, generator=random))
 
 
-def results(image, boxes, box_indices, upstream):
-    """Crops, and the gradients of image and boxes."""
-    image, boxes = image.detach().requires_grad_(), boxes.detach().requires_grad_()
-    crops = crop_and_resize(image, boxes, box_indices, CROP, extrapolation_value=-2.0)
-    return (crops.detach(), *torch.autograd.grad(crops, (image, boxes), upstream))
+def pooled(call: Call, levels: list[Tensor], boxes: Tensor) -> Tensor:
+    return multiscale_roi_align(levels, boxes, BIN, SCALES, 2, mode=call.setting, canonical_scale=32, canonical_level=3)
 
 
-def assert_equal(got, want):
-    """By bits, but for the gradient of the boxes, which is added up in another order on another device."""
-    assert torch.equal(got[0].cpu(), want[0].cpu())
-    assert torch.equal(got[1].cpu(), want[1].cpu())
-    if got[2].device == want[2].device:
-        assert torch.equal(got[2], want[2])
-    else:
-        torch.testing.assert_close(got[2].cpu(), want[2].cpu())
+MAKE = {"crop_and_resize": crop_tensors, "roi_align": pyramid_tensors}
+RUN = {
+    "crop_and_resize": lambda call, images, *boxes: call(*images, *boxes, size=CROP),
+    "roi_align": pooled,
+}
+# How many of the results have the CPU's bits: the others are added up in another order there.
+SAME_BITS = {"crop_and_resize": 2, "roi_align": 1}
 
 
-def test_the_inputs_are_not_written_to(mode):
-    inputs, untouched = exact_inputs("cuda"), exact_inputs("cuda")
-    results(*inputs)
-    assert all(torch.equal(tensor, before) for tensor, before in zip(inputs, untouched, strict=True))
+def tensors_on(call, device, seed=0, dtype=torch.float32, layout=torch.contiguous_format) -> Tensors:
+    tensors = MAKE[call.operator](seed)
+    images, upstream = (
+        [each.to(device, dtype, memory_format=layout) for each in of] for of in (tensors.images, [tensors.upstream])
+    )
+    return Tensors(images, [each.to(device) for each in tensors.boxes], *upstream)
 
 
-def test_on_the_second_gpu_while_the_first_is_current(mode):
+def results(call, tensors: Tensors) -> list[Tensor]:
+    """The result, and the gradients of images and boxes."""
+    images = [each.detach().requires_grad_() for each in tensors.images]
+    edges = tensors.boxes[0].detach().requires_grad_()
+    result = RUN[call.operator](call, images, edges, *tensors.boxes[1:])
+    return [result.detach(), *torch.autograd.grad(result, (*images, edges), tensors.upstream)]
+
+
+@each_layout
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_results_are_the_cpus(cuda, call, dtype, layout):
+    """The judge looks at gradients of single images, and here only that the levels are not mixed up."""
+    got = results(call, tensors_on(call, cuda, dtype=dtype, layout=layout))
+    expected = results(call, tensors_on(call, "cpu", dtype=dtype, layout=layout))
+    same = SAME_BITS[call.operator]
+    assert equal([each.cpu() for each in got[:same]], expected[:same])
+    for mine, other in zip(got, expected, strict=True):
+        assert mine.stride() == other.stride()
+        torch.testing.assert_close(mine.cpu(), other)
+
+
+def test_the_inputs_are_not_written_to(cuda, call):
+    tensors, untouched = tensors_on(call, cuda), tensors_on(call, cuda)
+    results(call, tensors)
+    assert equal(tensors.flat(), untouched.flat())
+
+
+def test_on_the_second_gpu_while_the_first_is_current(call):
     if torch.cuda.device_count() < 2:
         pytest.skip("there is one GPU")
     torch.cuda.set_device(0)
-    got = results(*exact_inputs("cuda:1"))
+    got = results(call, tensors_on(call, "cuda:1"))
     assert {tensor.device for tensor in got} == {torch.device("cuda:1")}
     assert torch.cuda.current_device() == 0
-    assert_equal(got, results(*exact_inputs("cpu")))
+    assert equal([each.cpu() for each in got], [each.cpu() for each in results(call, tensors_on(call, "cuda:0"))])
 
 
 # Long enough for everything that a test does after it, in clock cycles of the GPU: a quarter of a second or so.
 _SLEEP = 400_000_000
 
 
-def test_work_goes_to_the_current_stream(mode):
-    """Whoever launches on the default stream reads zeros: the inputs arrive late, on this one."""
-    late = exact_inputs("cuda")
-    inputs = tuple(torch.zeros_like(tensor) for tensor in late)
-    want, stream = results(*late), torch.cuda.Stream()
+def test_work_goes_to_the_current_stream(cuda, call):
+    """A launch on the default stream reads zeros: the inputs arrive late, on this one."""
+    late, tensors = tensors_on(call, cuda), tensors_on(call, cuda)
+    for tensor in tensors.flat():
+        tensor.zero_()
+    expected, stream = results(call, late), torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         torch.cuda._sleep(_SLEEP)
-        for tensor, value in zip(inputs, late, strict=True):
+        for tensor, value in zip(tensors.flat(), late.flat(), strict=True):
             tensor.copy_(value)
-        got = results(*inputs)
+        got = results(call, tensors)
     stream.synchronize()
-    assert_equal(got, want)
+    assert equal(got, expected)
 
 
-def test_nothing_waits_for_the_device(mode):
-    inputs = exact_inputs("cuda")
-    want = results(*inputs)  # what is loaded at the first call is loaded
+def test_nothing_waits_for_the_device(cuda, call):
+    tensors = tensors_on(call, cuda)
+    expected = results(call, tensors)  # what is loaded at the first call is loaded
     torch.cuda.synchronize()
     slept = torch.cuda.Event()
     torch.cuda._sleep(_SLEEP)
     slept.record()
-    got = results(*inputs)
+    got = results(call, tensors)
     assert not slept.query(), "the call came back after the device was done"
     torch.cuda.synchronize()
-    assert_equal(got, want)
+    assert equal(got, expected)
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
-def test_torch_sees_no_synchronisation_unless_asked_to_validate(mode):
-    inputs = exact_inputs("cuda")
-    results(*inputs)
+def test_torch_sees_no_synchronisation_unless_asked_to_validate(cuda, call):
+    tensors = tensors_on(call, cuda)
+    results(call, tensors)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        results(*inputs)
+        results(call, tensors)
         with pytest.raises(RuntimeError, match="synchronizing CUDA operation"):
-            inputs[0].sum().item()
+            tensors.upstream.sum().item()
         with pytest.raises(RuntimeError):
-            crop_and_resize(*inputs[:3], CROP, validate=True)
+            call(tensors.images[0], *tensors.boxes, validate=True)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
-BAD = [-1, 2, 1000, -(2**31), 2**31 - 1, 2**32, -(2**40)]
+BAD = {
+    "crop_and_resize": [-1, 2, 1000, -(2**31), 2**31 - 1, 2**32, -(2**40)],
+    "roi_align": [-1.0, 2.0, 1000.0, 0.5, 3e38, math.nan, math.inf, -math.inf],
+}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("bad", BAD)
-def test_an_index_without_an_image_makes_that_crop_nan_and_adds_no_gradient(mode, bad, dtype):
-    image, boxes, box_indices, upstream = exact_inputs("cuda", dtype=dtype)
-    box_indices[2] = bad
-    if abs(bad) < 2**31:
-        box_indices = box_indices.int()
-    others = [0, 1, 3, 4, 5]
-    crops, image_gradient, box_gradient = results(image, boxes, box_indices, upstream)
-    want = results(image, boxes[others], box_indices[others], upstream[others])
-    assert crops[2].isnan().all()
-    assert (box_gradient[2] == 0).all()
-    assert_equal((crops[others], image_gradient, box_gradient[others]), want)
+@pytest.mark.parametrize(
+    ("call", "bad"),
+    [pytest.param(asked, bad, id=f"{name}-{bad}") for name, asked in ON_CUDA.items() for bad in BAD[asked[0].operator]],
+    indirect=["call"],
+)
+def test_an_index_without_an_image_gives_nan_and_no_gradient(cuda, call, bad, dtype):
+    tensors, others = tensors_on(call, cuda, dtype=dtype), [0, 1, 3, 4, 5]
+    call.indices(*tensors.boxes)[2] = bad
+    if isinstance(bad, int) and abs(bad) < 2**31:
+        tensors.boxes[-1] = tensors.boxes[-1].int()
+    result, *of_images, of_boxes = results(call, tensors)
+    assert result[2].isnan().all()
+    assert (of_boxes[2] == 0).all()
+    assert equal([result[others], *of_images, of_boxes[others]], results(call, tensors.rows(others)))
 
 
 @pytest.mark.parametrize("images", [0, 2])
-def test_no_crop_has_an_image(mode, images):
-    image, boxes, _, upstream = exact_inputs("cuda")
-    crops, image_gradient, box_gradient = results(image[:images], boxes, torch.full((6,), 2, device="cuda"), upstream)
-    assert crops.isnan().all()
-    assert image_gradient.shape[0] == images
-    assert not image_gradient.any()
-    assert not box_gradient.any()
+def test_no_crop_has_an_image(cuda, call, images):
+    tensors = tensors_on(call, cuda)
+    call.indices(*tensors.boxes)[:] = 2
+    result, *gradients = results(
+        call, Tensors([each[:images] for each in tensors.images], tensors.boxes, tensors.upstream)
+    )
+    assert result.isnan().all()
+    assert all(len(of_image) == images for of_image in gradients[:-1])
+    assert not any(gradient.any() for gradient in gradients)
 
 
-@pytest.mark.parametrize(("shape", "rows"), [((2, 3, 5, 7), 0), ((0, 3, 5, 7), 0), ((2, 0, 5, 7), 2)])
-def test_empty_inputs(mode, shape, rows):
-    indices, upstream = torch.zeros(rows, dtype=torch.int64), torch.rand(rows, shape[1], *CROP)
-    inputs = (torch.rand(shape), torch.rand(rows, 4), indices, upstream)
-    got = results(*(tensor.cuda() for tensor in inputs))
-    assert_equal(got, results(*inputs))
-
-
-def test_a_graph_captures_forward_and_backward_and_replays_them_on_other_inputs(mode):
-    static = exact_inputs("cuda")
+def test_a_graph_captures_forward_and_backward_and_replays_them_on_other_inputs(cuda, call):
+    static = tensors_on(call, cuda)
     warm_up = torch.cuda.Stream()
     warm_up.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(warm_up):
-        results(*static)
+        results(call, static)
     torch.cuda.current_stream().wait_stream(warm_up)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        got = results(*static)
+        got = results(call, static)
     for seed in (1, 2, 3):
-        inputs = exact_inputs("cuda", seed)
+        tensors = tensors_on(call, cuda, seed)
         if seed == 3:  # a replay asks nobody: an index without an image is met in there
-            inputs[2][4], inputs[1][1, 2] = 7, math.nan
-        for tensor, value in zip(static, inputs, strict=True):
+            call.indices(*tensors.boxes)[4], tensors.boxes[0][1, 2] = 7, math.nan
+        for tensor, value in zip(static.flat(), tensors.flat(), strict=True):
             tensor.copy_(value)
         graph.replay()
-        want = results(*inputs)
-        assert_equal([tensor.nan_to_num(99.0) for tensor in got], [tensor.nan_to_num(99.0) for tensor in want])
+        expected = results(call, tensors)
+        assert equal(*([tensor.nan_to_num(99.0) for tensor in of] for of in (got, expected)))
         assert bool(got[0][4].isnan().all()) == (seed == 3)
 
 
-def _allocated_beyond_the_inputs(call) -> int:
-    """The most bytes that a call held on the device at once."""
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    kept = call()
-    torch.cuda.synchronize()
-    del kept
-    return torch.cuda.max_memory_allocated() - before
+# Bytes for each box: for each sample a place in a list, or what is known of a box.
+SCRATCH = {"crop_and_resize": 64 * 49, "roi_align": 128}
 
 
-# torch's allocator gives memory in units of half a kilobyte; this much is nobody's copy.
-_UNITS = 2**16
-
-
-def test_an_image_in_channels_last_is_not_copied(mode):
-    layout = {"memory_format": torch.channels_last}
-    image = torch.rand(2, 64, 128, 256, device="cuda").to(**layout).requires_grad_()
-    boxes, box_indices = torch.rand(100, 4, device="cuda"), torch.arange(100, device="cuda") % 2
-    upstream = torch.rand(100, 64, 7, 7, device="cuda").to(**layout)
-
-    def crop():
-        return crop_and_resize(image, boxes, box_indices, (7, 7))
-
-    crops = crop()
-    assert crops.is_contiguous(**layout)
-    assert _allocated_beyond_the_inputs(crop) <= crops.nbytes + _UNITS
-    peak = _allocated_beyond_the_inputs(lambda: torch.autograd.grad(crops, image, upstream))
-    assert image.nbytes <= peak <= image.nbytes + 64 * 100 * 49 + _UNITS
-
-
-@pytest.mark.parametrize("mode", [True], indirect=True, ids=["deterministic"])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_deterministic_gradient_of_overlapping_boxes_is_the_cpus_twenty_times(mode, layout):
-    random = torch.Generator().manual_seed(0)
-    image = torch.randn(2, 16, 40, 50, generator=random).to(memory_format=layout)
-    boxes = torch.rand(5000, 4, generator=random) * 1.2 - 0.1
-    box_indices = torch.randint(2, (5000,), generator=random)
-    upstream = torch.randn(5000, 16, 7, 7, generator=random).to(memory_format=layout)
-    want = _image_gradient(image, boxes, box_indices, upstream)
-    on_device = image.cuda(), boxes.cuda(), box_indices.cuda(), upstream.cuda()
-    for _ in range(20):
-        assert torch.equal(_image_gradient(*on_device).cpu(), want)
-    crops = crop_and_resize(on_device[0].requires_grad_(), *on_device[1:3], (7, 7))
-    peak = _allocated_beyond_the_inputs(lambda: torch.autograd.grad(crops, on_device[0], on_device[3]))
-    # The gradient, and for each sample of each box a place in a list: no copy of the image for each box or thread.
-    assert peak <= image.nbytes + 16 * 5000 * 49 + _UNITS
-
-
-def _image_gradient(image, boxes, box_indices, upstream):
-    image = image.detach().requires_grad_()
-    return torch.autograd.grad(crop_and_resize(image, boxes, box_indices, (7, 7)), image, upstream)[0]
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_box_gradient_is_the_same_twenty_times(cuda, layout):
-    random = torch.Generator().manual_seed(0)
-    image = torch.randn(2, 35, 40, 50, generator=random).to(cuda, memory_format=layout)
-    boxes = torch.rand(300, 4, generator=random).to(cuda).requires_grad_()
-    crops = crop_and_resize(image, boxes, torch.arange(300, device=cuda) % 2, (14, 14))
-    upstream = torch.randn(300, 35, 14, 14, generator=random).to(cuda, memory_format=layout)
-    first, *again = (torch.autograd.grad(crops, boxes, upstream, retain_graph=True)[0] for _ in range(20))
-    assert all(torch.equal(first, gradient) for gradient in again)
+@pytest.mark.parametrize(
+    ("call", "layout"),
+    [
+        pytest.param(ON_CUDA[name], LAYOUTS[layout], id=f"{name}-{layout}")
+        for name, layout in (
+            ("crop_and_resize-atomics", "channels_last"),
+            ("crop_and_resize-deterministic", "channels_last"),
+            ("roi_align-avg", "contiguous"),
+            ("roi_align-avg", "channels_last"),
+        )
+    ],
+    indirect=["call"],
+)
+def test_no_image_is_copied_and_nothing_grows_with_images_or_channels(cuda, call, layout):
+    image = torch.rand(2, 64, 128, 256, device=cuda).to(memory_format=layout).requires_grad_()
+    boxes = call.drawn(image, 100)
+    upstream = torch.rand(100, 64, 7, 7, device=cuda).to(memory_format=layout)
+    result = call(image, *boxes, size=(7, 7))
+    assert result.is_contiguous(memory_format=layout)
+    assert most_allocated(lambda: call(image, *boxes, size=(7, 7))) <= result.nbytes + ALLOCATION_UNITS
+    peak = most_allocated(lambda: torch.autograd.grad(result, image, upstream))
+    assert image.nbytes <= peak <= image.nbytes + SCRATCH[call.operator] * 100 + ALLOCATION_UNITS

@@ -61,13 +61,13 @@ def test_a_warning_is_an_error(tmp_path):
 
 def test_a_kept_report_is_of_the_very_sources(tmp_path, monkeypatch):
     """One that was kept for another header, flag or source is not that of this one."""
-    kernels = tmp_path / "csrc" / "cuda"
-    kernels.mkdir(parents=True)
+    kernels = tmp_path / "csrc"
+    kernels.mkdir()
     monkeypatch.setattr(cuda_resources, "KERNELS", kernels)
     monkeypatch.setattr(cuda_resources, "KEPT", tmp_path / "kept")
     monkeypatch.setattr(cuda_resources, "architectures", lambda: ["sm_80"])
-    source, header = kernels / "planted.cu", kernels.parent / "name.h"
-    source.write_text('#include "../name.h"\n__global__ void NAME(float* data) { data[0] = 1; }')
+    source, header = kernels / "planted.cu", kernels / "name.h"
+    source.write_text('#include "name.h"\n__global__ void NAME(float* data) { data[0] = 1; }')
 
     def names() -> list[str]:
         return [usage.kernel for usage in compile_all([source])]

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.library import opcheck
 from torch.utils import _pytree as pytree
 
 import roi_align
-from roi_align import RoIAlign, TorchvisionRoIAlign
-from roi_align.functional import INTEGER_DTYPES
+from roi_align import RoIAlign, TorchvisionRoIAlign, _library
+from roi_align._checks import INTEGER_DTYPES
 from suites.correctness.calls import AVG, BILINEAR, MAX, asked, each_call, each_layout, each_operator, eighths, equal
 
 pytestmark = pytest.mark.package
@@ -56,7 +57,7 @@ def registered_pools(image, rows, grad, mode):
         *rule,
     )
     calls = [
-        (OPS.roi_align.default, (levels, rows, SCALES, 4, 3, *rule)),
+        (OPS.roi_align.default, (levels, rows, SCALES, 4, 3, *rule, False)),
         (OPS.roi_align_grad_features.default, grad_features),
         (OPS.roi_align_grad_boxes.default, (grad, maps, rows, SCALES, *rule)),
     ]
@@ -129,6 +130,21 @@ def test_meta_tensors_have_the_shape_and_strides_of_the_result(device, call, cod
             assert (fake.shape, fake.stride(), fake.dtype) == (real.shape, real.stride(), real.dtype)
 
 
+@each_code
+@each_layout
+def test_results_on_cuda_have_shapes_and_layouts_before_any_kernel_runs(monkeypatch, call, codes, layout):
+    """torch.compile and torch.export ask no more of a device; needs no GPU."""
+    monkeypatch.setattr(_library, "HAS_CUDA", True)
+    image = torch.rand(2, 3, 5, 9).to(memory_format=layout)
+    for operator, arguments in registered(call, codes, image):
+        real = pytree.tree_leaves(operator(*arguments))
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            on_cuda = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to("cuda"), arguments)
+            results = pytree.tree_leaves(operator(*on_cuda))
+        for fake, like in zip(results, real, strict=True):
+            assert (fake.device.type, fake.shape, fake.stride()) == ("cuda", like.shape, like.stride())
+
+
 @each_call
 def test_calls_with_meta_tensors_have_the_shape_and_strides_of_the_result(device, call):
     image = torch.rand(2, 3, 5, 7, device=device).to(memory_format=torch.channels_last)
@@ -164,15 +180,8 @@ def test_inductor_compiles_the_module_whole(device, call, module):
     assert torch.equal(torch.compile(module, fullgraph=True, dynamic=True)(image, *boxes), module(image, *boxes))
 
 
-@pytest.mark.parametrize(
-    ("call", "validate"),
-    [
-        pytest.param(BILINEAR, False, marks=pytest.mark.cpu),
-        (BILINEAR, True),
-        pytest.param(AVG, False, marks=pytest.mark.cpu),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("validate", [pytest.param(False, marks=pytest.mark.cpu), True])
+@each_operator
 def test_bad_input_is_refused_in_compiled_graphs_too(device, call, validate):
     torch._dynamo.reset()
 
@@ -218,15 +227,15 @@ def bad_crops(image, boxes, indices, grad):
 def bad_pools(x, boxes, grad):
     rule, largest = (2, True, 0, 0, 224.0, 4), (2, True, 1, 0, 224.0, 4)
     return [
-        lambda: OPS.roi_align([], boxes, [], 4, 4, *rule),
-        lambda: OPS.roi_align([x], boxes, [1.0, 0.5], 4, 4, *rule),
-        lambda: OPS.roi_align([x[0]], boxes, [1.0], 4, 4, *rule),
-        lambda: OPS.roi_align([x, x.double()], boxes, [1.0, 0.5], 4, 4, *rule),
-        lambda: OPS.roi_align([x, x[:1]], boxes, [1.0, 0.5], 4, 4, *rule),
-        lambda: OPS.roi_align([x], boxes[:, :4], [1.0], 4, 4, *rule),
-        lambda: OPS.roi_align([x], boxes.half(), [1.0], 4, 4, *rule),
-        lambda: OPS.roi_align([x], boxes, [1.0], 0, 4, *rule),
-        lambda: OPS.roi_align([x], boxes, [1.0], 4, 4, 2, True, 7, 0, 224.0, 4),
+        lambda: OPS.roi_align([], boxes, [], 4, 4, *rule, False),
+        lambda: OPS.roi_align([x], boxes, [1.0, 0.5], 4, 4, *rule, False),
+        lambda: OPS.roi_align([x[0]], boxes, [1.0], 4, 4, *rule, False),
+        lambda: OPS.roi_align([x, x.double()], boxes, [1.0, 0.5], 4, 4, *rule, False),
+        lambda: OPS.roi_align([x, x[:1]], boxes, [1.0, 0.5], 4, 4, *rule, False),
+        lambda: OPS.roi_align([x], boxes[:, :4], [1.0], 4, 4, *rule, False),
+        lambda: OPS.roi_align([x], boxes.half(), [1.0], 4, 4, *rule, False),
+        lambda: OPS.roi_align([x], boxes, [1.0], 0, 4, *rule, False),
+        lambda: OPS.roi_align([x], boxes, [1.0], 4, 4, 2, True, 7, 0, 224.0, 4, False),
         lambda: OPS.roi_align_grad_features(grad[:1], [], boxes, [2, 5, 7], False, [1.0], *rule),
         lambda: OPS.roi_align_grad_features(grad, [], boxes, [2, 0, 7], False, [1.0], *rule),
         lambda: OPS.roi_align_grad_features(grad, [], boxes, [2, 5], False, [1.0], *rule),

@@ -65,29 +65,33 @@ def test_a_race_is_found(operator):
 
 def test_a_read_behind_a_map_is_found():
     change = Change(
-        "cpu/roi_max.cpp", "return plane.at(ty.low, x);", "return plane.at(ty.low, x) + 0 * plane.at(ty.low + 1, x);"
+        "roi_align/largest.h",
+        "return plane.at(ty.low, x);",
+        "return plane.at(ty.low, x) + 0 * plane.at(ty.low + 1, x);",
     )
     said = found("roi_align", "address", change)
     assert "ERROR: AddressSanitizer: heap-buffer-overflow" in said
-    assert re.search(r"cpu/roi_max\.cpp:\d+", said)
+    assert re.search(r"roi_align/cpu/maximum\.cpp:\d+", said)
     assert "\nat: Pyramid(case=RoiCase(" in said
 
 
 def test_a_cast_of_a_position_that_is_nowhere_is_found():
     """What is tested is the integer, as in many a kernel."""
     test = "begin < crop && !inside(axis.position(begin), length)"
-    change = Change("cpu/box_table.cpp", test, "begin < crop && static_cast<int64_t>(axis.position(begin)) < 0")
+    change = Change(
+        "crop_and_resize/cpu/tables.cpp", test, "begin < crop && static_cast<int64_t>(axis.position(begin)) < 0"
+    )
     said = found("crop_and_resize", "address", change)
     assert "is outside the range of representable values of type 'long int'" in said
 
 
 def test_a_result_that_depends_on_the_threads_is_found():
     """A unit is forgotten where there are more of them than one thread asks for."""
-    change = Change("cpu/plan.cpp", "outer * blocks * parts,", "outer * blocks * parts - (parts > 4),")
+    change = Change("crop_and_resize/cpu/plan.cpp", "outer * blocks * parts,", "outer * blocks * parts - (parts > 4),")
     assert "threads give other bits than one" in found("crop_and_resize", "address", change)
 
 
 def test_a_result_that_is_not_the_operators_is_found():
     """The same bits on any number of threads, and no sanitizer minds."""
-    change = Change("cpu/finish_grad_boxes.cpp", "double sum = 0;", "double sum = 1;")
+    change = Change("crop_and_resize/cpu/finish_grad_boxes.cpp", "double sum = 0;", "double sum = 1;")
     assert found("crop_and_resize", "address", change).startswith("grad_boxes: ")

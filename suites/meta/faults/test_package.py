@@ -50,7 +50,9 @@ def test_the_package_that_is_built_is_the_one_that_is_imported():
 
 
 def test_a_change_of_cpp_is_what_runs():
-    folder = build(Change("csrc/torch_binding.cpp", "the gradient has the dtype of the crops", "this is the change"))
+    folder = build(
+        Change("csrc/crop_and_resize/torch_cpu.cpp", "the gradient has the dtype of the crops", "this is the change")
+    )
     program = """
 import torch, roi_align
 image, grad = torch.rand(1, 1, 2, 2), torch.rand(1, 1, 2, 2).double()
@@ -61,7 +63,11 @@ torch.ops.roi_align.crop_and_resize_grad_boxes(grad, image, torch.rand(1, 4), to
 
 @pytest.mark.parametrize(
     "change",
-    [Change("roi_align/modules.py", "nowhere", ""), Change("csrc/boxes.cpp", "return", ""), Change("none.py", "a", "")],
+    [
+        Change("roi_align/_cropping/modules.py", "nowhere", ""),
+        Change("csrc/crop_and_resize/boxes.cpp", "return", ""),
+        Change("none.py", "a", ""),
+    ],
     ids=["not there", "there twice", "no such file"],
 )
 def test_a_change_that_does_not_apply_is_an_error(change):
@@ -79,14 +85,14 @@ def test_every_change_applies_and_every_selection_is_there():
 
 
 def test_what_does_not_compile_is_no_kill():
-    broken = Change("csrc/boxes.cpp", "int64_t first_bad_index(", "int64_t first_bad_index(((")
+    broken = Change("csrc/crop_and_resize/boxes.cpp", "int64_t first_bad_index(", "int64_t first_bad_index(((")
     fault = replace(FAULTS[0], changes=(broken,))
     with pytest.raises(RuntimeError, match="does not compile"):
         killed_by(fault)
 
 
 def test_tests_that_do_not_run_are_no_kill():
-    broken = Change("roi_align/modules.py", "from torch import Tensor, nn", "from torch import Tensor, none")
+    broken = Change("roi_align/_cropping/modules.py", "from torch import Tensor, nn", "from torch import Tensor, none")
     with pytest.raises(RuntimeError, match="ended with"):
         killed_by(replace(FAULTS[0], changes=(broken,), suites=(MODULES,)))
     with pytest.raises(RuntimeError, match="ended with"):
@@ -95,7 +101,7 @@ def test_tests_that_do_not_run_are_no_kill():
 
 def test_a_crash_is_named_after_the_test_that_was_running():
     words = '"""`roi_align.crop_and_resize` under its older name; see there for shapes, dtypes and errors."""'
-    change = Change("roi_align/modules.py", words, "import os; os.abort()")
+    change = Change("roi_align/_cropping/modules.py", words, "import os; os.abort()")
     assert killed_by(replace(FAULTS[0], changes=(change,), suites=(MODULES,))) == (
         f"crash: signal SIGABRT in {MODULES}::test_crop_and_resize_under_its_three_names"
     )

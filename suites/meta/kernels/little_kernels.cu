@@ -19,9 +19,7 @@ __global__ void nothing(int*, int) {}
 __global__ void nothing_allowed(int*, int) {}
 
 // In which order threads come by.
-__global__ void ticket(int* out, int) {
-  out[blockIdx.x * blockDim.x + threadIdx.x] = atomicAdd(out + 1023, 1) + 9;
-}
+__global__ void ticket(int* out, int) { out[blockIdx.x * blockDim.x + threadIdx.x] = atomicAdd(out + 1023, 1) + 9; }
 
 __global__ void place(int* out, int) {
   const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
@@ -155,11 +153,19 @@ __global__ void read(int* out, int at) {
 
 #define NAMED(kernel) {#kernel, kernel}
 const std::map<std::string, void (*)(int*, int)> kKernels = {
-    NAMED(nothing),      NAMED(nothing_allowed), NAMED(ticket),       NAMED(place),            NAMED(neighbour),
-    NAMED(shfl),         NAMED(up),              NAMED(down),         NAMED(exclusive),        NAMED(votes),
-    NAMED(atomics),      NAMED(turns),           NAMED(some_wait),    NAMED(wait_apart),       NAMED(not_itself),
-    NAMED(from_outside), NAMED(returned),        NAMED(at_barrier),   NAMED(other_place),      NAMED(other_mask),
-    NAMED(odd_width),    NAMED(sum),             NAMED(past_the_end), NAMED(vector_in_shared), NAMED(read),
+    NAMED(nothing),      NAMED(nothing_allowed),
+    NAMED(ticket),       NAMED(place),
+    NAMED(neighbour),    NAMED(shfl),
+    NAMED(up),           NAMED(down),
+    NAMED(exclusive),    NAMED(votes),
+    NAMED(atomics),      NAMED(turns),
+    NAMED(some_wait),    NAMED(wait_apart),
+    NAMED(not_itself),   NAMED(from_outside),
+    NAMED(returned),     NAMED(at_barrier),
+    NAMED(other_place),  NAMED(other_mask),
+    NAMED(odd_width),    NAMED(sum),
+    NAMED(past_the_end), NAMED(vector_in_shared),
+    NAMED(read),
 };
 
 }  // namespace

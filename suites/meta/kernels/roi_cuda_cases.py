@@ -20,14 +20,14 @@ ORDERS = {"forward": 0, "backward": 1, "random": 2}
 ONE_BLOCK = Change("cuda/launch.h", "kMostBlocks = 2147483647", "kMostBlocks = 1")
 # Memory so small that every box is pooled in chunks of a bin or two, and few rows at a time.
 SMALL_CHUNKS = (
-    Change("cuda/roi_bins.h", "kWantedSlots = 512", "kWantedSlots = 1"),
-    Change("cuda/roi_forward_planes.cu", "kWeighedBytes = 24 * 1024", "kWeighedBytes = 64"),
-    Change("cuda/roi_grad_maps.cu", "sizeof(Acc) == 8 ? 8 : 16", "sizeof(Acc) == 8 ? 1 : 2"),
+    Change("roi_align/cuda/bins.h", "kWantedSlots = 512", "kWantedSlots = 1"),
+    Change("roi_align/cuda/forward_planes.cu", "kWeighedBytes = 24 * 1024", "kWeighedBytes = 64"),
+    Change("roi_align/cuda/grad_image_gather.cu", "sizeof(Acc) == 8 ? 8 : 16", "sizeof(Acc) == 8 ? 1 : 2"),
 )
 # No shared memory for taps: all that is pooled has them in scratch, of which there is some for two blocks.
 TAPS_IN_SCRATCH = (
-    Change("cuda/roi_bins.h", "kSharedBytes = 48 * 1024", "kSharedBytes = 1024"),
-    Change("cuda/roi_bins.h", "kScratchBlocks = 512", "kScratchBlocks = 2"),
+    Change("roi_align/cuda/bins.h", "kSharedBytes = 48 * 1024", "kSharedBytes = 1024"),
+    Change("roi_align/cuda/bins.h", "kScratchBlocks = 512", "kScratchBlocks = 2"),
 )
 BUILDS = {
     "as they are": (),

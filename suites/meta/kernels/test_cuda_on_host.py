@@ -208,7 +208,9 @@ def test_the_sanitizers_find_nothing():
 
 
 def test_the_sanitizer_finds_an_index_that_is_off_by_one():
-    done = sanitized(Change("cuda/grad_boxes.cu", "c < channels; c += step", "c <= channels; c += step"))
+    done = sanitized(
+        Change("crop_and_resize/cuda/grad_boxes.cu", "c < channels; c += step", "c <= channels; c += step")
+    )
     assert re.search(r"SUMMARY: AddressSanitizer: heap-buffer-overflow .*cuda/\w+\.(cu|h):\d+ in ", done.stderr)
 
 
@@ -228,7 +230,9 @@ def found(direction: str, order: str, *changes: Change) -> list[str]:
 
 def test_what_is_written_outside_of_the_result_is_seen():
     change = Change(
-        "cuda/forward.cu", "store(crop + c * crop_stride, result)", "store(crop + c * crop_stride - 8, result)"
+        "crop_and_resize/cuda/forward.cu",
+        "store(crop + c * crop_stride, result)",
+        "store(crop + c * crop_stride - 8, result)",
     )
     assert any("forward has written outside of its result." in what for what in found("forward", "forward", change))
 

@@ -64,8 +64,8 @@ def test_the_sanitizers_find_nothing(build):
     assert done.returncode == 0, done.stderr
 
 
-PLANES, PIXELS = "cuda/roi_forward_planes.cu", "cuda/roi_forward_pixels.cu"
-MEAN, SLOPES = "cuda/roi_grad_maps.cu", "cuda/roi_grad_boxes.cu"
+PLANES, PIXELS = "roi_align/cuda/forward_planes.cu", "roi_align/cuda/forward_pixels.cu"
+MEAN, SLOPES = "roi_align/cuda/grad_image_gather.cu", "roi_align/cuda/grad_boxes.cu"
 _BARRIER = "__syncthreads();"
 
 
@@ -74,7 +74,7 @@ def without_barrier(file: str, before: str, after: str = "") -> Change:
     return Change(file, before + _BARRIER + after, before + after)
 
 
-_FOLLOWED = Change("cuda/roi_box.h", "image < images ?", "image <= images ?")
+_FOLLOWED = Change("roi_align/cuda/box.h", "image < images ?", "image <= images ?")
 _ONE_ROW_MORE = Change(MEAN, "row < rows; ++row) {\n    const T*", "row <= rows; ++row) {\n    const T*")
 
 
@@ -116,7 +116,7 @@ def found(direction: Direction, order: str, *changes: Change) -> str:
 BARRIERS: dict[str, tuple[Direction, Change]] = {
     "taps are made before they are read": (
         "forward",
-        without_barrier("cuda/roi_bins.h", "is_y ? &tables.y : &tables.x);\n  }\n  "),
+        without_barrier("roi_align/cuda/bins.h", "is_y ? &tables.y : &tables.x);\n  }\n  "),
     ),
     "rows are weighed before columns": ("forward", without_barrier(PLANES, "rows, weighed);\n            ")),
     "a box is read before it is pooled": ("grad_boxes", without_barrier(SLOPES, "part.row);\n    ")),
@@ -143,7 +143,7 @@ LATER_BARRIERS: dict[str, Change] = {
         PLANES, "            ", "  // what was weighed before has been written\n"
     ),
     "a box is pooled before the next is read": without_barrier(
-        "cuda/roi_forward.h", "  ", "\n  if (threadIdx.x == 0) tables.box"
+        "roi_align/cuda/forward.h", "  ", "\n  if (threadIdx.x == 0) tables.box"
     ),
 }
 
@@ -184,7 +184,7 @@ def test_a_wrong_kernel_is_found(direction, change):
 _TAP = "tap.weight * line[columns.column(k, tap.at)];"
 OTHER_BITS = {
     "another rounding": Change(PLANES, _TAP, "line[columns.column(k, tap.at)] / (1 / tap.weight);"),
-    "another weight": Change("roi_taps.h", "(k)].weight /= samples", "(k)].weight *= Acc(1) / samples"),
+    "another weight": Change("roi_align/taps.h", "(k)].weight /= samples", "(k)].weight *= Acc(1) / samples"),
     "another zero": Change(PIXELS, "sums.lane[c] = tap == begin ? product :", "sums.lane[c] ="),
 }
 

@@ -146,7 +146,7 @@ def test_what_is_found_is_told_and_exits_with_1(monkeypatch):
 
     from harness.__main__ import app
 
-    fault = Change("cpu/finish_grad_boxes.cpp", "double sum = 0;", "double sum = 1;")
+    fault = Change("crop_and_resize/cpu/finish_grad_boxes.cpp", "double sum = 0;", "double sum = 1;")
     sound = sanitizers.driver
     monkeypatch.setattr(sanitizers, "driver", lambda *arguments: sound(*arguments, fault))
     monkeypatch.setattr(sanitizers, "SANITIZERS", {"thread": "thread"})

@@ -1,0 +1,9 @@
+// What host and device both compile is marked with this; whoever compiles for the host alone sees nothing of it.
+
+#pragma once
+
+#if defined(__CUDACC__)
+#define ROI_ALIGN_HOST_DEVICE __host__ __device__
+#else
+#define ROI_ALIGN_HOST_DEVICE
+#endif

@@ -1,0 +1,159 @@
+// Between torch's tensors and the kernels' plain structs: what the bindings of both devices have in common.
+//
+// Built on the LibTorch stable ABI, so that one binary serves many releases of torch. Users are told of bad arguments
+// by impl/roi_align/_checks.py, in full sentences and on every device. What is checked here keeps memory safe when
+// somebody calls torch.ops.roi_align directly, or can be told from the data alone.
+
+#pragma once
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <algorithm>
+#include <array>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "common/view.h"
+
+namespace roi_align {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using Shape = std::array<int64_t, 4>;
+
+// A std::bad_alloc that says what was asked for; it arrives in Python as a MemoryError.
+class CannotAllocate : public std::bad_alloc {
+ public:
+  explicit CannotAllocate(std::string message) : message_(std::move(message)) {}
+  const char* what() const noexcept override { return message_.c_str(); }
+
+ private:
+  std::string message_;
+};
+
+inline void check(bool holds, const char* message) {
+  if (!holds) throw std::invalid_argument(std::string("roi_align: ") + message);
+}
+
+inline DType dtype_of(const Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Float:
+      return DType::kFloat32;
+    case ScalarType::Double:
+      return DType::kFloat64;
+    case ScalarType::Int:
+      return DType::kInt32;
+    case ScalarType::Long:
+      return DType::kInt64;
+    case ScalarType::Half:
+      return DType::kFloat16;
+    case ScalarType::BFloat16:
+      return DType::kBFloat16;
+    default:
+      throw std::invalid_argument("roi_align: a tensor has a dtype that no kernel takes");
+  }
+}
+
+inline bool is_index(DType dtype) { return dtype == DType::kInt32 || dtype == DType::kInt64; }
+
+inline bool is_half(const Tensor& tensor) {
+  return tensor.scalar_type() == ScalarType::Half || tensor.scalar_type() == ScalarType::BFloat16;
+}
+
+// The types of images that hold integers: their pixels enter as float32, as in TensorFlow, and so do their crops leave.
+inline bool is_integer(const Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Byte:
+    case ScalarType::Char:
+    case ScalarType::UInt16:
+    case ScalarType::Short:
+    case ScalarType::Int:
+    case ScalarType::Long:
+      return true;
+    default:
+      return false;
+  }
+}
+
+inline bool channels_innermost(const Tensor& image) {
+  check(image.dim() == 4, "images and crops have four dimensions");
+  return image.size(1) > 1 && image.stride(1) == 1 && (image.size(2) > 1 || image.size(3) > 1);
+}
+
+template <typename AnyView>
+AnyView view_of(const Tensor& tensor, decltype(AnyView::data) data) {
+  check(tensor.dim() == 4, "images and crops have four dimensions");
+  AnyView view{data, dtype_of(tensor), {}, {}};
+  for (int64_t d = 0; d < 4; ++d) {
+    view.size[d] = tensor.size(d);
+    view.stride[d] = tensor.stride(d);
+  }
+  check(!is_index(view.dtype), "images and crops hold no integers here");
+  return view;
+}
+
+inline ConstView input_view(const Tensor& tensor) { return view_of<ConstView>(tensor, tensor.const_data_ptr()); }
+inline View output_view(const Tensor& tensor) { return view_of<View>(tensor, tensor.mutable_data_ptr()); }
+
+// IndexError for the first row whose image there is not: `index` is where it stands, "box_indices[3] is 7", of
+// `images`.
+[[noreturn]] inline void throw_bad_index(const std::string& index, const char* input, int64_t images) {
+  throw std::out_of_range(index + ", but the " + input + " has N = " + std::to_string(images) +
+                          ": an index must be a whole number, at least 0 and less than N.");
+}
+
+// ValueError for the first box that is not finite, or leads to a sample position that is not.
+[[noreturn]] inline void throw_not_finite(int64_t row) {
+  throw std::invalid_argument("boxes[" + std::to_string(row) +
+                              "] has an edge or leads to a sample position that is not finite; without "
+                              "validate=True its samples count as outside of the image.");
+}
+
+inline std::string text(const Shape& shape) {
+  std::string joined;
+  for (int64_t size : shape) joined += (joined.empty() ? "(" : ", ") + std::to_string(size);
+  return joined + ")";
+}
+
+inline int32_t torch_dtype(const Tensor& tensor) {
+  int32_t dtype = 0;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(tensor.get(), &dtype));
+  return dtype;
+}
+
+// An uninitialised tensor beside `like`, dense, with channels innermost if wanted, of torch's code for a dtype.
+inline Tensor new_tensor(const Tensor& like, const Shape& shape, bool channels_last, int32_t dtype, int64_t bytes) {
+  bool overflows = false;
+  for (int64_t size : shape) overflows |= __builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes);
+  AtenTensorHandle handle = nullptr;
+  if (!overflows) {
+    const int64_t c = std::max<int64_t>(shape[1], 1), h = std::max<int64_t>(shape[2], 1),
+                  w = std::max<int64_t>(shape[3], 1);
+    const Shape strides = channels_last ? Shape{h * w * c, 1, w * c, c} : Shape{c * h * w, h * w, w, 1};
+    int32_t device_type = 0, device_index = 0;
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
+    aoti_torch_empty_strided(4, shape.data(), strides.data(), dtype, device_type, device_index, &handle);
+  }
+  if (handle == nullptr) {
+    throw CannotAllocate(
+        "A result of shape " + text(shape) + " cannot be allocated" +
+        (overflows ? ": its size in bytes does not fit 64 bits." : "; it needs " + std::to_string(bytes) + " bytes.") +
+        " Ask for fewer boxes or a smaller crop_size.");
+  }
+  return Tensor(handle);
+}
+
+// The same in the dtype of `like`.
+inline Tensor new_tensor(const Tensor& like, const Shape& shape, bool channels_last) {
+  return new_tensor(like, shape, channels_last, torch_dtype(like), static_cast<int64_t>(like.element_size()));
+}
+
+}  // namespace
+}  // namespace roi_align

@@ -1,0 +1,28 @@
+// The kernels of one instruction set, which the file that includes this has chosen: ROI_ALIGN_ISA names it and the
+// namespace of its kernels.
+
+#define ROI_ALIGN_TEXT_OF(name) #name
+#define ROI_ALIGN_TEXT(name) ROI_ALIGN_TEXT_OF(name)
+
+namespace roi_align {
+namespace ROI_ALIGN_ISA {
+
+// clang-format off: each uses what stands before it
+#include "cpu/lanes.inl"
+#include "crop_and_resize/cpu/forward.inl"
+#include "crop_and_resize/cpu/tile.inl"
+#include "crop_and_resize/cpu/scatter.inl"
+#include "crop_and_resize/cpu/grad_image.inl"
+#include "crop_and_resize/cpu/slopes.inl"
+#include "crop_and_resize/cpu/grad_boxes.inl"
+#include "roi_align/cpu/pixels.inl"
+#include "roi_align/cpu/forward.inl"
+#include "roi_align/cpu/grad_image.inl"
+#include "roi_align/cpu/grad_boxes.inl"
+// clang-format on
+
+extern const Kernels kKernels{
+    ROI_ALIGN_TEXT(ROI_ALIGN_ISA), &forward, &grad_image, &grad_boxes, &roi_forward, &roi_grad_maps, &roi_grad_boxes};
+
+}  // namespace ROI_ALIGN_ISA
+}  // namespace roi_align

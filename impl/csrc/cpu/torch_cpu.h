@@ -1,0 +1,69 @@
+// What the bindings of the CPU kernels have in common: where results come from, how half types and integers enter and
+// leave, and how units of work are given to torch's threads.
+
+#pragma once
+
+#include "common/torch_tensors.h"
+#include "cpu/isa.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace roi_align {
+namespace {
+
+// A large result is fresh memory, and the kernel of the operating system hands it out page by page as it is first
+// written: with pages of 4 KiB that takes longer than computing what goes in. Large pages are asked for where the
+// system leaves that to the program; it may refuse, and nothing depends on its answer.
+inline void advise_large_pages(const Tensor& tensor) {
+#if defined(__linux__)
+  constexpr uintptr_t kPage = uintptr_t{2} << 20;
+  const uintptr_t data = reinterpret_cast<uintptr_t>(tensor.data_ptr());
+  const uintptr_t begin = (data + kPage - 1) / kPage * kPage;
+  const uintptr_t end = (data + static_cast<uintptr_t>(tensor.numel()) * tensor.element_size()) / kPage * kPage;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)tensor;
+#endif
+}
+
+// A fresh result, on large pages where that helps.
+inline Tensor new_result(const Tensor& like, const Shape& shape, bool channels_last) {
+  const Tensor result = new_tensor(like, shape, channels_last);
+  advise_large_pages(result);
+  return result;
+}
+
+// The kernels interpolate and sum in float32: images and crops of a half type are widened first, which is exact, and
+// the result is rounded once.
+inline Tensor widened(const Tensor& tensor) {
+  return is_half(tensor) || is_integer(tensor) ? torch::stable::to(tensor, ScalarType::Float) : tensor;
+}
+
+inline Tensor rounded(const Tensor& result, const Tensor& like) {
+  return is_half(like) ? torch::stable::to(result, like.scalar_type()) : result;
+}
+
+// Enough elements that handing them to another thread costs less than working on them here.
+constexpr int64_t kElementsPerTask = 16384;
+
+// Runs `work` on as many threads as the elements are worth, with the units for all of them to share.
+template <typename Work>
+void share(int64_t units, int64_t elements, const Work& work) {
+  cpu_kernels();  // a refusal is raised here, not from a thread
+  Units shared{units};
+  const int64_t worth = divide_up(elements, kElementsPerTask);
+  const int64_t threads = std::min({int64_t{torch::stable::get_num_threads()}, worth, units});
+  torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) { work(&shared); });
+}
+
+template <typename Work>
+void run(int64_t units, int64_t elements, const Work& work) {
+  cpu_kernels();  // a refusal is raised here, not from a thread
+  const int64_t per_unit = std::max<int64_t>(1, elements / units);
+  torch::stable::parallel_for(0, units, std::max<int64_t>(1, kElementsPerTask / per_unit), work);
+}
+
+}  // namespace
+}  // namespace roi_align

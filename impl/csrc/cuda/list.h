@@ -1,0 +1,42 @@
+// Which boxes reach what a block works on, listed by its threads in their order.
+
+#pragma once
+
+#include "cuda/launch.h"
+
+namespace roi_align {
+namespace cuda {
+
+// Lists, in their order and counted from `begin`, the items from there up to `count` of which reaches(item) is true;
+// how many there are. Every one of `threads` looks at `looks` items; an item's place is the number found before it, of
+// which `found` has room for one of each look of each of `most_warps`. The first barrier also keeps the list before
+// this one until every warp is through with it.
+template <int looks, int most_warps, typename Reaches>
+__device__ __forceinline__ int list_in_order(int32_t* listed, int32_t* found, int threads, int64_t begin, int64_t count,
+                                             const Reaches& reaches) {
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp;
+  unsigned hits[looks];
+#pragma unroll
+  for (int look = 0; look < looks; ++look) {
+    const int64_t item = begin + look * threads + thread;
+    hits[look] = __ballot_sync(kAllLanes, item < count && reaches(item));
+    if (lane == 0) found[look * most_warps + warp] = __popc(hits[look]);
+  }
+  __syncthreads();
+  int total = 0;
+#pragma unroll
+  for (int look = 0; look < looks; ++look) {
+    for (int other = 0; other < threads / kWarp; ++other) {
+      if (other == warp && hits[look] >> lane & 1u) {
+        const int before = __popc(hits[look] & ((1u << lane) - 1u));
+        listed[total + before] = static_cast<int32_t>(look * threads + thread);
+      }
+      total += found[look * most_warps + other];
+    }
+  }
+  __syncthreads();
+  return total;
+}
+
+}  // namespace cuda
+}  // namespace roi_align

@@ -1,0 +1,35 @@
+// What is asked of boxes before any kernel runs: that each names an image there is and, if wanted, is finite.
+
+#include "roi_align/boxes.h"
+
+#include <cmath>
+
+namespace roi_align {
+
+int64_t first_bad_roi(const RoiList& rois, int64_t images) {
+  for (int64_t row = 0; row < rois.count; ++row) {
+    const int64_t image = roi_image(rois, row);
+    if (image < 0 || image >= images) return row;
+  }
+  return -1;
+}
+
+namespace {
+
+template <typename T>
+bool finite(const RoiList& rois, int64_t row) {
+  // An edge that is not finite makes no finite side.
+  return std::isfinite(roi_value<T>(rois, row, 3) - roi_value<T>(rois, row, 1)) &&
+         std::isfinite(roi_value<T>(rois, row, 4) - roi_value<T>(rois, row, 2));
+}
+
+}  // namespace
+
+int64_t first_roi_not_finite(const RoiList& rois) {
+  for (int64_t row = 0; row < rois.count; ++row) {
+    if (!(rois.dtype == DType::kFloat64 ? finite<double>(rois, row) : finite<float>(rois, row))) return row;
+  }
+  return -1;
+}
+
+}  // namespace roi_align

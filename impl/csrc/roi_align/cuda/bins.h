@@ -1,0 +1,188 @@
+// The band matrices of one box, made by the block that pools it: as many bins of an axis at a time as a warp has lanes,
+// each lane the taps of its own.
+//
+// How many taps a bin has is known only when its samples have been looked at, and the host, which gives the memory,
+// never sees a box. But there are at most two for a sample, and at most one for a pixel between the first and the last
+// that are read: `bound` below, at most 2 * sampling_ratio and never more than the map is long. The bins whose bounds
+// fit together are a chunk; a chunk always has a bin, because the memory holds the largest that there can be.
+
+#pragma once
+
+#include "cuda/warp.h"
+#include "roi_align/cuda/box.h"
+#include "roi_align/taps.h"
+
+namespace roi_align {
+namespace cuda {
+
+// A list (roi_align/taps.h) in memory that has room for it.
+template <typename Entry>
+struct Slots {
+  Entry* data;
+  int32_t count;
+
+  __device__ __forceinline__ size_t size() const { return static_cast<size_t>(count); }
+  __device__ __forceinline__ Entry& operator[](size_t k) const { return data[k]; }
+  __device__ __forceinline__ void push_back(const Entry& entry) { data[count++] = entry; }
+};
+
+// Some bins of one axis: the taps of bin k are taps[begin[k]] up to taps[end[k]], its slopes likewise up to
+// slope_end[k]. Slots between the bins are free: what has no tap has -1 for its pixel.
+struct BinChunk {
+  int32_t count;            // of the bins
+  int32_t slots;            // that their taps lie in
+  int32_t lowest, highest;  // pixel that is read, if one is
+  int32_t begin[kWarp], end[kWarp], slope_end[kWarp];
+};
+
+// What a bin's taps lie in: `bound` slots for pixels lowest to highest.
+struct BinReach {
+  int64_t lowest, highest;
+  int64_t bound;
+};
+
+template <typename T>
+__device__ __forceinline__ BinReach reach_of(const BinAxis<T>& axis, int64_t bin, int64_t length) {
+  const T base = axis.base(bin);
+  const SampleSpan span = samples_in_reach(axis, base, length);
+  if (span.begin >= span.end) return {INT32_MAX, -1, 0};
+  const Tap<T> first = edge_tap<T>(axis.position(base, span.begin), length);
+  const Tap<T> last = edge_tap<T>(axis.position(base, span.end - 1), length);
+  const int64_t lowest = first.low < last.low ? first.low : last.low;
+  const int64_t highest = first.high > last.high ? first.high : last.high;
+  const int64_t pixels = highest - lowest + 1, most = 2 * (span.end - span.begin);
+  return {lowest, highest, pixels < most ? pixels : most};
+}
+
+// The memory of both axes, y before x: taps, and slopes if they are wanted, of `capacity` slots an axis.
+template <typename Acc>
+struct AxisMemory {
+  BinTap<Acc>* taps;
+  BinSlope* slopes;
+  int32_t capacity;
+
+  __device__ __forceinline__ const BinTap<Acc>* y() const { return taps; }
+  __device__ __forceinline__ const BinTap<Acc>* x() const { return taps + capacity; }
+};
+
+// Makes the chunk that begins with bin `first`; a whole warp calls.
+template <typename Acc>
+__device__ __forceinline__ void make_chunk(const BinAxis<double>& kept, bool wide, double scale, int64_t length,
+                                           int64_t bins, int64_t first, BinTap<Acc>* all_taps, BinSlope* all_slopes,
+                                           int32_t capacity, BinChunk* chunk) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int64_t bin = first + lane;
+  BinReach reach = {INT32_MAX, -1, 0};
+  if (bin < bins) reach = on_axis(kept, wide, [&](const auto& axis) { return reach_of(axis, bin, length); });
+  int64_t end = reach.bound;
+#pragma unroll
+  for (int distance = 1; distance < kWarp; distance *= 2) {
+    const int64_t before = __shfl_up_sync(kAllLanes, end, static_cast<unsigned>(distance));
+    if (lane >= distance) end += before;
+  }
+  const bool fits = bin < bins && end <= capacity;
+  const int count = __popc(__ballot_sync(kAllLanes, fits));
+  const int32_t lowest = least_of_warp(fits ? static_cast<int32_t>(reach.lowest) : INT32_MAX);
+  const int32_t highest = -least_of_warp(fits ? -static_cast<int32_t>(reach.highest) : 1);
+  if (fits) {
+    const int32_t begin = static_cast<int32_t>(end - reach.bound);
+    Slots<BinTap<Acc>> taps = {all_taps + begin, 0};
+    Slots<BinSlope> slopes = {all_slopes == nullptr ? nullptr : all_slopes + begin, 0};
+    on_axis(kept, wide, [&](const auto& axis) {
+      using T = decltype(axis.start + axis.bin);
+      add_taps<Acc>(axis, bin, length, taps);
+      if (all_slopes != nullptr) add_slopes(axis, static_cast<T>(scale), bin, bins, length, slopes);
+      return 0;
+    });
+    chunk->begin[lane] = begin;
+    chunk->end[lane] = begin + taps.count;
+    chunk->slope_end[lane] = begin + slopes.count;
+    for (int64_t slot = begin + taps.count; slot < end; ++slot) all_taps[slot].at = -1;
+    if (lane == count - 1) chunk->slots = static_cast<int32_t>(end);
+  }
+  if (lane == 0) {
+    chunk->count = count;
+    chunk->lowest = lowest;
+    chunk->highest = highest;
+  }
+}
+
+// What a block keeps of the box that it works on, and room for its sums.
+struct BoxTables {
+  RoiBox box;
+  BinChunk y, x;
+  Edges of_warp[kThreads / kWarp];
+};
+
+// Makes the chunks from bins (i, j) on, each axis by a warp if there are two. Between two barriers: the first keeps
+// what other threads still read of the chunks before.
+template <typename Acc>
+__device__ __forceinline__ void make_chunks(BoxTables& tables, const Pools& pools, const ConstView& map, int64_t i,
+                                            int64_t j, const AxisMemory<Acc>& memory) {
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
+  const double scale = pools.scale[tables.box.level];
+  __syncthreads();
+#pragma unroll 1
+  for (int axis = warp; axis < 2; axis += warps) {
+    const bool is_y = axis == 0;
+    const int64_t before = is_y ? 0 : memory.capacity;
+    make_chunk(is_y ? tables.box.y : tables.box.x, is_wide(pools), scale, is_y ? map.size[2] : map.size[3],
+               is_y ? pools.rule.height : pools.rule.width, is_y ? i : j, memory.taps + before,
+               memory.slopes == nullptr ? nullptr : memory.slopes + before, memory.capacity,
+               is_y ? &tables.y : &tables.x);
+  }
+  __syncthreads();
+}
+
+// Where a kernel keeps taps: in shared memory behind its BoxTables or, where they are too many, in scratch, of which
+// each block has a part.
+struct TapMemory {
+  int32_t capacity;  // slots of an axis
+  int64_t rest;      // bytes for what else a kernel keeps there
+  int64_t bytes;     // of a block
+  int64_t blocks;    // that there is scratch for; 0 where shared memory does
+  unsigned char* scratch;
+
+  __device__ __forceinline__ unsigned char* at(unsigned char* shared_memory) const {
+    return blocks == 0 ? shared_memory + kHead : scratch + blockIdx.x * bytes;
+  }
+  int64_t shared_bytes() const { return kHead + (blocks == 0 ? bytes : 0); }
+  int64_t scratch_bytes() const { return blocks * bytes; }
+  int64_t blocks_for(int64_t units) const { return blocks == 0 || units < blocks ? units : blocks; }
+
+  static constexpr int64_t kHead = (static_cast<int64_t>(sizeof(BoxTables)) + 15) / 16 * 16;
+};
+
+// What a block may have of shared memory without asking for it.
+constexpr int64_t kSharedBytes = 48 * 1024;
+// Slots beyond those that one bin may need, so that a chunk has many bins.
+constexpr int64_t kWantedSlots = 512;
+constexpr int64_t kScratchBytes = int64_t{256} << 20;
+constexpr int64_t kScratchBlocks = 512;
+
+// `slot_bytes` are for a slot of one axis, `rest` for what the kernel keeps beside the taps, given the slots of an
+// axis.
+template <typename Rest>
+TapMemory plan_taps(const ConstMaps& maps, const Pools& pools, int64_t slot_bytes, const Rest& rest) {
+  int64_t longest = 1;
+  for (int64_t level = 0; level < maps.levels; ++level) {
+    for (const int axis : {2, 3}) longest = maps.map[level].size[axis] > longest ? maps.map[level].size[axis] : longest;
+  }
+  const int64_t ratio = pools.rule.sampling_ratio;
+  const int64_t least = ratio > 0 && ratio < longest / 2 ? 2 * ratio : longest;
+  const int64_t bins = pools.rule.height > pools.rule.width ? pools.rule.height : pools.rule.width;
+  // Bins side by side share hardly a pixel, so an axis of any bins has few more taps than the map is long.
+  const int64_t together = (bins < kWarp ? bins : kWarp) * least;
+  const int64_t wanted = together < kWantedSlots ? together : kWantedSlots;
+  const int64_t capacity = wanted > least ? wanted : least;
+  TapMemory memory = {static_cast<int32_t>(capacity), rest(capacity), 0, 0, nullptr};
+  memory.bytes = (2 * capacity * slot_bytes + memory.rest + 15) / 16 * 16;
+  if (memory.shared_bytes() > kSharedBytes) {
+    const int64_t blocks = kScratchBytes / memory.bytes;
+    memory.blocks = blocks < 1 ? 1 : blocks < kScratchBlocks ? blocks : kScratchBlocks;
+  }
+  return memory;
+}
+
+}  // namespace cuda
+}  // namespace roi_align

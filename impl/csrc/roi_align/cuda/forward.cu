@@ -1,0 +1,22 @@
+// roi_align's mean, forward, on CUDA: rows are weighed once, then columns, in the CPU's order and so to its bits.
+//
+// A block takes a box and makes its taps itself (roi_align/cuda/bins.h), so that all levels of a pyramid are one launch
+// and nothing is known of a box before. Which of two kernels it is, the layout says: of the first level, if levels
+// differ, as any kernel takes any strides.
+
+#include "roi_align/cuda/forward.h"
+
+namespace roi_align {
+namespace cuda {
+
+int64_t roi_forward_scratch(const ConstMaps& maps, const Pools& pools) {
+  return channels_innermost(maps.map[0]) ? forward_pixels_scratch(maps, pools) : forward_planes_scratch(maps, pools);
+}
+
+void roi_forward(const ConstMaps& maps, const Pools& pools, const View& crops, void* scratch, cudaStream_t stream) {
+  const auto forward = channels_innermost(maps.map[0]) ? forward_pixels : forward_planes;
+  forward(maps, pools, crops, scratch, stream);
+}
+
+}  // namespace cuda
+}  // namespace roi_align

@@ -1,0 +1,89 @@
+// What a bin of roi_align reads on one axis: its pixels, each with the mean of its weights over the bin's samples, and
+// how those weights change when an edge moves. Host and device share these lines, as they share roi_align/rule.h:
+// weights that were merged in another order would have other bits.
+//
+// A list is what grows by push_back and is read by its index: a vector, or a device's own in memory that it was given.
+
+#pragma once
+
+#include "roi_align/rule.h"
+
+namespace roi_align {
+
+// A pixel's weight in a bin; `at` is a row of the map, or a column as numbered within the box.
+template <typename Acc>
+struct BinTap {
+  int32_t at;
+  Acc weight;
+};
+
+// How that weight changes when an edge moves by one unit.
+struct BinSlope {
+  int32_t at;
+  double first;
+  double second;
+};
+
+// The entry of a pixel among those from `begin` on, or one more for it. Neighbouring samples share pixels: positions
+// are monotonic, so a pixel that was met before is one of the last three.
+template <typename Entry, typename List>
+ROI_ALIGN_HOST_DEVICE Entry* entry_of(List& list, int64_t begin, int64_t pixel, const Entry& fresh) {
+  const int32_t at = static_cast<int32_t>(pixel);
+  const int64_t end = static_cast<int64_t>(list.size());
+  for (int64_t k = end; k > begin && k > end - 3; --k) {
+    if (list[static_cast<size_t>(k - 1)].at == at) return &list[static_cast<size_t>(k - 1)];
+  }
+  list.push_back(fresh);
+  return nullptr;
+}
+
+template <typename Acc, typename List>
+ROI_ALIGN_HOST_DEVICE void add_weight(List& list, int64_t begin, int64_t pixel, Acc weight) {
+  if (BinTap<Acc>* const met = entry_of(list, begin, pixel, BinTap<Acc>{static_cast<int32_t>(pixel), weight})) {
+    met->weight += weight;
+  }
+}
+
+// The taps of one bin, added to a list; without samples in reach there are none.
+template <typename Acc, typename T, typename List>
+ROI_ALIGN_HOST_DEVICE void add_taps(const BinAxis<T>& axis, int64_t bin, int64_t length, List& list) {
+  const T base = axis.base(bin);
+  const SampleSpan span = samples_in_reach(axis, base, length);
+  const int64_t begin = static_cast<int64_t>(list.size());
+  for (int64_t i = span.begin; i < span.end; ++i) {
+    const Tap<Acc> tap = edge_tap<Acc>(axis.position(base, i), length);
+    add_weight<Acc>(list, begin, tap.low, tap.high == tap.low ? Acc(1) : Acc(1) - tap.weight);
+    if (tap.high != tap.low) add_weight<Acc>(list, begin, tap.high, tap.weight);
+  }
+  const Acc samples = static_cast<Acc>(axis.grid);
+  for (int64_t k = begin; k < static_cast<int64_t>(list.size()); ++k) list[static_cast<size_t>(k)].weight /= samples;
+}
+
+template <typename List>
+ROI_ALIGN_HOST_DEVICE void add_slope(List& list, int64_t begin, int64_t pixel, double first, double second) {
+  if (BinSlope* const met = entry_of(list, begin, pixel, BinSlope{static_cast<int32_t>(pixel), first, second})) {
+    met->first += first;
+    met->second += second;
+  }
+}
+
+// The slopes of one bin. Only a sample between two pixels moves with an edge: on a pixel, in the bands beside the image
+// and beyond, the slope is 0 on this axis.
+template <typename T, typename List>
+ROI_ALIGN_HOST_DEVICE void add_slopes(const BinAxis<T>& axis, T scale, int64_t bin, int64_t bins, int64_t length,
+                                      List& list) {
+  const T base = axis.base(bin);
+  const SampleSpan span = samples_in_reach(axis, base, length);
+  const int64_t begin = static_cast<int64_t>(list.size());
+  for (int64_t i = span.begin; i < span.end; ++i) {
+    const Tap<T> tap = edge_tap<T>(axis.position(base, i), length);
+    if (tap.high == tap.low) continue;
+    EdgeSlopes slopes = bin_slopes(axis, scale, bin, i, bins);
+    slopes.a1 /= static_cast<double>(axis.grid);
+    slopes.a2 /= static_cast<double>(axis.grid);
+    add_slope(list, begin, tap.low, -slopes.a1, -slopes.a2);
+    add_slope(list, begin, tap.high, slopes.a1, slopes.a2);
+  }
+}
+
+}  // namespace roi_align

@@ -1,0 +1,32 @@
+"""How operators are mapped over a batch (torch.func.vmap): folded into one call, not looped.
+
+A batch of images becomes more images, a batch of box lists one long list whose indices are moved on by as many images
+as stand before theirs. An index that names no image must not come to name one of the next: it becomes -1, which is as
+bad.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def batched(tensor: Tensor, dim: int | None, size: int) -> Tensor:
+    """The tensor with the batch as its first dimension, expanded if it has none."""
+    return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+
+def folded(tensor: Tensor) -> Tensor:
+    """The batch folded into the dimension after it."""
+    return tensor.flatten(0, 1)
+
+
+def unfolded(tensor: Tensor, size: int) -> Tensor:
+    return tensor.reshape(size, tensor.shape[0] // size if size else 0, *tensor.shape[1:])
+
+
+def moved_on(box_indices: Tensor, images: int) -> Tensor:
+    """Indices (B, M) into N images each as indices into all B * N; a bad one stays out of range."""
+    before = torch.arange(len(box_indices), device=box_indices.device, dtype=box_indices.dtype)[:, None] * images
+    known = (box_indices >= 0) & (box_indices < images)
+    return torch.where(known, box_indices + before, torch.full_like(box_indices, -1))

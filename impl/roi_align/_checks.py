@@ -1,0 +1,84 @@
+"""What both operators ask of their arguments before any kernel, in the same words on every device.
+
+All that can be said of the arguments without reading the data is said here, in a sentence: what was given, what is
+accepted. What only the data can tell (an index without an image, a box that is not finite) is the operators' to say.
+The contract is docs/operators.md, "Bad input".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import index
+
+import torch
+from torch import Tensor
+
+from roi_align import _library
+
+HALF_DTYPES = (torch.float16, torch.bfloat16)
+INTEGER_DTYPES = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int32, torch.int64)
+IMAGE_DTYPES = (torch.float32, torch.float64, *HALF_DTYPES, *INTEGER_DTYPES)
+BOX_DTYPES = (torch.float32, torch.float64)
+INDEX_DTYPES = (torch.int32, torch.int64)
+
+
+def check_dtype(name: str, tensor: object, dtypes: Sequence[torch.dtype]) -> None:
+    """Raise TypeError unless this is a tensor of one of these dtypes."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__name__}.")
+    if tensor.dtype not in dtypes:
+        accepted = " or ".join(str(dtype) for dtype in dtypes)
+        raise TypeError(f"{name} must be {accepted}, not {tensor.dtype}; convert it with .to(dtype).")
+
+
+def check_box_shape(name: str, boxes: Tensor, count: str, columns: int, meaning: str) -> None:
+    """Raise ValueError unless boxes are so many columns; `count` is the letter of their number."""
+    if boxes.dim() != 2 or boxes.shape[1] != columns:
+        raise ValueError(f"{name} must have shape ({count}, {columns}), {meaning}, not {tuple(boxes.shape)}.")
+
+
+def check_image_shape(name: str, image: Tensor) -> None:
+    """Raise ValueError unless this is (N, C, H, W) with at least one pixel a channel."""
+    if image.dim() != 4:
+        raise ValueError(f"{name} must have shape (N, C, H, W), not {tuple(image.shape)}.")
+    if image.shape[2] == 0 or image.shape[3] == 0:
+        raise ValueError(f"{name} must have at least one row and one column, not shape {tuple(image.shape)}.")
+
+
+def check_one_device(**tensors: Tensor) -> None:
+    """Raise ValueError unless all are on one device."""
+    devices = [tensor.device for tensor in tensors.values()]
+    if any(device != devices[0] for device in devices):
+        raise ValueError(
+            f"{_joined(tensors)} must be on one device, not on {_joined(devices)}; move them with .to(device)."
+        )
+
+
+def check_kernels(name: str, tensor: Tensor) -> None:
+    """Raise RuntimeError if a tensor is on a device that the package was built without."""
+    if tensor.is_cuda and not _library.HAS_CUDA:
+        raise RuntimeError(
+            f"{name} is on {tensor.device}, but {_library.CUDA_MISSING}. Where nvcc and a torch with CUDA are "
+            "installed, `ROI_ALIGN_CUDA=1 pip install --no-build-isolation --force-reinstall --no-deps .` in a "
+            "checkout builds them."
+        )
+
+
+def check_size(name: str, size: int | Sequence[int], *, or_one: bool = False) -> tuple[int, int]:
+    """Height and width, both positive; `or_one`: a single number is both. TypeError or ValueError for anything else."""
+    accepted = f"{'an integer or two' if or_one else 'two integers'}, (height, width)"
+    pair = (size, size) if or_one and not isinstance(size, Sequence) else size
+    try:
+        sides = [index(side) for side in pair]  # type: ignore[union-attr]
+    except TypeError as error:
+        raise TypeError(f"{name} must be {accepted}, not {size!r}.") from error
+    if len(sides) != 2:
+        raise ValueError(f"{name} must be {accepted}, not {size!r}.")
+    if sides[0] <= 0 or sides[1] <= 0:
+        raise ValueError(f"{name} must be positive in both height and width, not {tuple(sides)}.")
+    return sides[0], sides[1]
+
+
+def _joined(things: Iterable[object]) -> str:
+    *most, last = [str(thing) for thing in things]
+    return f"{', '.join(most)} and {last}"

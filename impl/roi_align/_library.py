@@ -1,0 +1,64 @@
+"""What both operators share: the compiled libraries, loaded once, and the layout that results have.
+
+CUDA's library is one of its own, so that the package works without; HAS_CUDA says whether it is there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def _find(name: str) -> Path | None:
+    """The compiled library of that name beside this file; its suffix depends on how it was built."""
+    return next(iter(sorted(Path(__file__).parent.glob(f"{name}.*so"))), None)
+
+
+def _load(library: Path) -> None:
+    torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
+
+
+def _load_cpu() -> None:
+    library = _find("_C")
+    if library is None:
+        raise ImportError(
+            f"roi_align has no compiled library in {Path(__file__).parent}; build it with `make build` in a checkout, "
+            "or install the package with pip."
+        )
+    _load(library)
+
+
+def _load_cuda() -> str:
+    """Why there are no CUDA kernels in this process, or "" if there are: they need a torch with CUDA."""
+    library = _find("_C_cuda")
+    if torch.version.cuda is None:
+        return f"this torch ({torch.__version__}) is built without CUDA"
+    if library is None:
+        return "roi_align was built without its CUDA kernels"
+    try:
+        _load(library)
+    except OSError as error:  # built for another major version of CUDA, say
+        return f"roi_align's CUDA kernels could not be loaded ({error})"
+    return ""
+
+
+_load_cpu()
+CUDA_MISSING = _load_cuda()
+HAS_CUDA = not CUDA_MISSING
+
+
+def channels_innermost(image: Tensor) -> bool:
+    """Whether channels lie next to each other, the rule by which crops and gradients keep the image's layout.
+
+    The same rule as `channels_innermost` in impl/csrc/common/view.h.
+    """
+    return image.shape[1] > 1 and image.stride(1) == 1 and (image.shape[2] > 1 or image.shape[3] > 1)
+
+
+def dense(like: Tensor, shape: tuple[int, int, int, int], channels_last: bool) -> Tensor:
+    """An empty result of a fake kernel, in the dtype that the operators give."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    dtype = like.dtype if like.is_floating_point() else torch.float32
+    return torch.empty(shape, dtype=dtype, device=like.device, memory_format=layout)
