@@ -16,10 +16,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from harness import backends
+from harness import backends, faults
 from harness.judging import isolation
-from harness.measuring import devices
-from harness.measuring import run as measure
+from harness.measuring import devices, settings
 from harness.operators import OPERATORS
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
@@ -75,15 +74,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--benchmark-only"):
         # Every benchmark body runs once, untimed, as a smoke test.
         config.option.benchmark_disable = True
-    elif not config.option.benchmark_json:
-        # Nobody said where to: into the same folders as `make bench`, one for each device.
-        device, quick = devices.chosen(), os.environ.get("QUICK") == "1"
-        missing = device.why_not()
+    elif not config.option.benchmark_json and not settings.read().output:
+        # Nobody has looked yet whether there is such a device.
+        missing = devices.chosen().why_not()
         if missing is not None:
             raise pytest.UsageError(missing)
-        config.option.benchmark_storage = f"file://{measure.results_folder(quick) / device.name()}"
-        config.option.benchmark_save = "quick" if quick else "full"
-        config.option.benchmark_save_data = True
     config.stash[TALLY] = Tally()
 
 
@@ -119,7 +114,7 @@ def _load_chosen(config: pytest.Config) -> None:
         config.stash[CHOSEN] = dict.fromkeys(of, made)
         return
     of = backends.operators_of(name) or ("crop_and_resize",)
-    config.stash[CHOSEN] = {operator: _or_missing(backends.load, name, operator) for operator in of}
+    config.stash[CHOSEN] = {operator: _or_missing(faults.load, name, operator) for operator in of}
 
 
 def _or_missing(load: Any, name: str, operator: str) -> Backend | MissingLibrary:

@@ -14,19 +14,22 @@ roi_align         f(input, boxes (K,5), output_size, spatial_scale, sampling_rat
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from harness.backends.package import device_tensor
-from harness.backends.torch_arrays import to_numpy
+from harness.backends import imported
+from harness.backends.torch_arrays import device_tensor, prepared, require_device, to_numpy
 from harness.operators import sheet as sheets
 from harness.operators.arrays import Direction
 from harness.operators.implementation import Backend
-from harness.operators.sheet import Sheet
-from harness.repository import MissingLibrary
+from harness.operators.sheet import OperatorName, Sheet
+
+Function = Callable[..., Tensor]
+Call = Callable[[Any], Tensor]
 
 
 def load(name: str, place: str) -> Backend[Any]:
@@ -37,80 +40,59 @@ def load(name: str, place: str) -> Backend[Any]:
     """
     module_name, _, object_name = place.partition(":")
     try:
-        found = importlib.import_module(module_name)
+        named = imported(name, module_name)
     except ModuleNotFoundError as error:
-        if error.name is not None and module_name.startswith(error.name):
-            raise ValueError(
-                f"There is no module {error.name!r} for the backend {name!r}; is it on PYTHONPATH?"
-            ) from None
-        raise MissingLibrary(f"Backend {name!r} needs the module {error.name!r}, which is not installed.") from error
+        raise ValueError(f"There is no module {error.name!r} for the backend {name!r}; is it on PYTHONPATH?") from None
     for part in object_name.split("."):
-        if not hasattr(found, part):
+        if not hasattr(named, part):
             raise ValueError(f"{module_name} has no {object_name!r}; the backend {name!r} is given as module:function.")
-        found = getattr(found, part)
-    if isinstance(found, Backend):
-        return found
-    if not callable(found):
-        raise ValueError(f"{place} is a {type(found).__name__}; a backend is a function with a sheet, or a Backend.")
-    if not hasattr(found, "sheet"):
+        named = getattr(named, part)
+    if isinstance(named, Backend):
+        return named
+    if not callable(named):
+        raise ValueError(f"{place} is a {type(named).__name__}; a backend is a function with a sheet, or a Backend.")
+    if not hasattr(named, "sheet"):
         raise ValueError(
             f"{place} has no capability sheet. Give it one, such as {object_name}.sheet = "
             '{"operator": "roi_align", "directions": ["forward"]}; docs/judging.md lists what a sheet can say.'
         )
-    return of_function(name, found, sheets.read(found.sheet, place))
+    return of_function(name, named, sheets.read(named.sheet, place))
 
 
-def of_function(name: str, function: Callable[..., Any], sheet: Sheet) -> Backend[Any]:
+def of_function(name: str, function: Function, sheet: Sheet) -> Backend[Any]:
     """A function as a backend on the device of its sheet; MissingLibrary if torch has no such device here."""
-    device = sheet.device
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise MissingLibrary(f"{name} declares the device {device!r}, and torch has none here: {error}") from None
-    call = _crop_and_resize if sheet.operator == "crop_and_resize" else _roi_align
+    require_device(name, sheet.device)
+    call = _CALLS[sheet.operator](function, sheet)
 
-    def prepare(inputs: Any, direction: Direction) -> Callable[[], torch.Tensor]:
-        forward, leaves = call(function, sheet, inputs, device)
-        if direction == "forward":
-            return forward
-        wanted = leaves[direction].requires_grad_()
-        result, upstream = forward(), device_tensor(inputs.upstream, device)
+    def prepare(inputs: Any, direction: Direction) -> Callable[[], Tensor]:
+        return prepared(call, inputs, direction, partial(device_tensor, device=sheet.device))
 
-        def gradient() -> torch.Tensor:
-            if not result.requires_grad:
-                raise RuntimeError(f"{direction} is declared, but the result has no gradient: it requires none.")
-            return torch.autograd.grad(result, wanted, upstream, retain_graph=True)[0]
-
-        return gradient
-
-    return Backend(
-        name=name, title=f"{name}, torch {torch.__version__} ({device.upper()})", sheet=sheet, prepare=prepare,
-        to_numpy=to_numpy,
-    )  # fmt: skip
+    title = f"{name}, torch {torch.__version__} ({sheet.device.upper()})"
+    return Backend(name, title, sheet, prepare, to_numpy)
 
 
-Leaves = dict[Direction, torch.Tensor]
+def _crop_and_resize(function: Function, sheet: Sheet) -> Call:
+    def call(of: Any) -> Tensor:
+        keywords: dict[str, Any] = {}
+        if sheet.border == "rule":
+            keywords["extrapolation_value"] = of.extrapolation_value
+        if sheet.methods != ("bilinear",):
+            keywords["method"] = of.method
+        return function(of.image, of.boxes, of.box_indices, of.crop_size, **keywords)
+
+    return call
 
 
-def _crop_and_resize(
-    function: Callable[..., Any], sheet: Sheet, inputs: Any, device: str
-) -> tuple[Callable[[], torch.Tensor], Leaves]:
-    image, boxes = device_tensor(inputs.image, device), device_tensor(inputs.boxes, device)
-    box_indices = device_tensor(inputs.box_indices, device)
-    keywords: dict[str, Any] = {}
-    if sheet.border == "rule":
-        keywords["extrapolation_value"] = inputs.extrapolation_value
-    if sheet.methods != ("bilinear",):
-        keywords["method"] = inputs.method
-    leaves: Leaves = {"grad_image": image, "grad_boxes": boxes}
-    return lambda: function(image, boxes, box_indices, inputs.crop_size, **keywords), leaves
+def _roi_align(function: Function, sheet: Sheet) -> Call:
+    def call(of: Any) -> Tensor:
+        keywords = {} if sheet.modes == ("avg",) else {"mode": of.mode}
+        rule = (of.output_size, of.spatial_scale, of.sampling_ratio, of.aligned)
+        return function(of.image, of.boxes, *rule, **keywords)
+
+    return call
 
 
-def _roi_align(
-    function: Callable[..., Any], sheet: Sheet, inputs: Any, device: str
-) -> tuple[Callable[[], torch.Tensor], Leaves]:
-    features, boxes = device_tensor(inputs.image, device), device_tensor(inputs.boxes, device)
-    keywords = {} if sheet.modes == ("avg",) else {"mode": inputs.mode}
-    rule = (inputs.output_size, inputs.spatial_scale, inputs.sampling_ratio, inputs.aligned)
-    leaves: Leaves = {"grad_image": features, "grad_boxes": boxes}
-    return lambda: function(features, boxes, *rule, **keywords), leaves
+_CALLS: dict[OperatorName, Callable[[Function, Sheet], Call]] = {
+    "crop_and_resize": _crop_and_resize,
+    "roi_align": _roi_align,
+}

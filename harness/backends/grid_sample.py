@@ -2,14 +2,14 @@
 
 Positions go through [-1, 1] and back, so they are rounded in another order than A, and a grid must be of the image's
 dtype: the judge grants what that can change. A half image is therefore sampled as float32, and its crops are rounded.
-Its nearest mode rounds halves to even, which is another rule. `make` makes it for any device, as it is or through
-torch.compile.
+Its nearest mode rounds halves to even, which is another rule. It runs on any device, as it is or through torch.compile.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,66 @@ from torch import Tensor
 from torch._functorch import config as functorch_config
 from torch.nn import functional
 
-from harness.backends.torch_arrays import host_tensor, to_numpy
+from harness.backends import Makers
+from harness.backends.torch_arrays import host_tensor, prepared, require_device, to_numpy
 from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.implementation import Backend
 from harness.operators.sheet import Sheet
+
+
+def make_crop_and_resize(name: str, device: str, *, compiled: bool = False) -> Backend[Inputs]:
+    """grid_sample on a device as a backend; MissingLibrary if that is not here.
+
+    compiled: through torch.compile, for the very shapes of each call.
+    """
+    require_device(name, device)
+
+    def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Tensor]:
+        # Detectors keep a list of boxes for each image; finding them here would make a GPU's host wait in every call.
+        rows = {int(n): np.flatnonzero(inputs.box_indices == n) for n in np.unique(inputs.box_indices)}
+        groups = tuple((n, _tensor(mine, device)) for n, mine in rows.items())
+        back = _tensor(np.argsort(np.concatenate(list(rows.values()))), device)
+        function = _compile() if compiled else crop_and_resize
+
+        def crop(of: Any) -> Tensor:
+            return function(of.image, of.boxes, groups, back, of.crop_size, of.extrapolation_value)
+
+        if not compiled:
+            return prepared(crop, inputs, direction, partial(_tensor, device=device))
+        with warnings.catch_warnings():  # what the compiler advises is for others
+            warnings.simplefilter("ignore")
+            asked = prepared(crop, inputs, direction, partial(_tensor, device=device))
+            asked()  # compiling is no part of what is timed
+        return asked
+
+    return Backend(
+        name=name,
+        title=f"grid_sample, torch {torch.__version__} ({device.upper()}{', compiled' if compiled else ''})",
+        sheet=Sheet(
+            operator="crop_and_resize",
+            directions=DIRECTIONS,
+            device=device,
+            image_dtypes=FLOATS,
+            boxes_dtypes=SINGLE_AND_DOUBLE,
+            index_dtypes=("int32", "int64"),
+            layouts=LAYOUTS,
+            special_values=True,
+            layout_order=("grad_boxes",),
+            unordered=("grad_image",) if device == "cuda" else (),
+        ),
+        prepare=prepare,
+        to_numpy=to_numpy,
+        avoids=avoids,
+    )
+
+
+BACKENDS: Makers = {
+    ("crop_and_resize", "grid_sample"): partial(make_crop_and_resize, device="cpu"),
+    ("crop_and_resize", "grid_sample_compiled"): partial(make_crop_and_resize, device="cpu", compiled=True),
+    ("crop_and_resize", "grid_sample_cuda"): partial(make_crop_and_resize, device="cuda"),
+    ("crop_and_resize", "grid_sample_cuda_compiled"): partial(make_crop_and_resize, device="cuda", compiled=True),
+}
 
 
 def axis_positions(first: Tensor, last: Tensor, count: int, length: int) -> Tensor:
@@ -73,54 +128,6 @@ def avoids(inputs: Inputs, direction: Direction) -> str | None:
     return None
 
 
-def make(name: str, title: str, device: str, *, compiled: bool = False) -> Backend[Inputs]:
-    """grid_sample on a device as a backend; compiled: through torch.compile, for the very shapes of each call."""
-
-    def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
-        image, boxes, upstream = (_tensor(array, device) for array in (inputs.image, inputs.boxes, inputs.upstream))
-        # Detectors keep a list of boxes for each image; finding them here would make a GPU's host wait in every call.
-        rows = {int(n): np.flatnonzero(inputs.box_indices == n) for n in np.unique(inputs.box_indices)}
-        groups = tuple((n, _tensor(mine, device)) for n, mine in rows.items())
-        back = _tensor(np.argsort(np.concatenate(list(rows.values()))), device)
-        function = _compile() if compiled else crop_and_resize
-
-        def forward() -> Tensor:
-            return function(image, boxes, groups, back, inputs.crop_size, inputs.extrapolation_value)
-
-        if direction == "forward":
-            return _called_once(forward) if compiled else forward
-        wanted = image if direction == "grad_image" else boxes
-        wanted.requires_grad_()
-        # The graph is built here and kept: what is called is the gradient alone, as of every other backend.
-        crops = _called_once(forward)() if compiled else forward()
-
-        def gradient() -> Tensor:
-            return torch.autograd.grad(crops, wanted, upstream, retain_graph=True)[0]
-
-        return _called_once(gradient) if compiled else gradient
-
-    return Backend(
-        name=name,
-        title=title,
-        # Its nearest mode rounds halves to even, which is another rule.
-        sheet=Sheet(
-            operator="crop_and_resize",
-            directions=DIRECTIONS,
-            device=device,
-            image_dtypes=FLOATS,
-            boxes_dtypes=SINGLE_AND_DOUBLE,
-            index_dtypes=("int32", "int64"),
-            layouts=LAYOUTS,
-            special_values=True,
-            layout_order=("grad_boxes",),
-            unordered=("grad_image",) if device == "cuda" else (),
-        ),
-        prepare=prepare,
-        to_numpy=to_numpy,
-        avoids=avoids,
-    )
-
-
 def _compile() -> Callable[..., Tensor]:
     """The function for torch to compile when it is first called."""
     torch._dynamo.reset()  # it keeps eight shapes of a function and refuses the ninth
@@ -128,20 +135,8 @@ def _compile() -> Callable[..., Tensor]:
     return torch.compile(crop_and_resize, fullgraph=True, dynamic=False)
 
 
-def _called_once(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """The call, made once: compiling is no part of what is timed, and what the compiler advises is for others."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        call()
-    return call
-
-
 def _tensor(array: Array, device: str) -> Tensor:
     """A tensor with the array's strides; a copy where the array may not be written or overlaps itself."""
     if not array.flags.writeable or 0 in array.strides:
         array = array.copy()
     return host_tensor(array).to(device)
-
-
-backend = make("grid_sample", f"grid_sample, torch {torch.__version__} (CPU)", "cpu")
-compiled = make("grid_sample_compiled", f"grid_sample, torch {torch.__version__} (CPU, compiled)", "cpu", compiled=True)

@@ -1,42 +1,103 @@
-"""ONNX Runtime's RoiAlign on the CPU. Its mean is this rule; its maximum is another, over pixels times weights.
+"""ONNX Runtime on the CPU, forward only: a model of one node, RoiAlign or com.microsoft.CropAndResize.
 
-So only the mean is judged; `run_max` gives the other for the test that tells the two apart. Its sampling ratio of 0 is
-an adaptive grid, and it takes indices apart from boxes.
+RoiAlign's mean is this project's rule; its maximum is another, over pixels times weights, so that only the mean is
+judged, and `run_max` gives the other for the test that tells the two apart. Its sampling ratio of 0 is an adaptive
+grid, and it takes indices apart from boxes. CropAndResize is TensorFlow's operator in NCHW, float32 only; it rounds
+positions in an order of its own, so it has TensorFlow's values within bounds and not in every bit.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped, unused-ignore]
 from onnx import TensorProto, helper
 
-from harness.backends.onnxruntime_session import session_of
+from harness.backends import Makers
 from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
+from harness.operators.crop_and_resize.case import METHODS, Inputs
 from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import RoiInputs
 from harness.operators.sheet import Sheet
 
+_TITLE = f"ONNX Runtime {onnxruntime.__version__} (CPU)"
 _TYPES = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 _MOST = 1e4
 
 
+def make_roi_align(name: str) -> Backend[RoiInputs]:
+    # Its maximum is over weighted pixels, another rule; pixels are multiplied by weights of 0, so that NaN leaks.
+    sheet = Sheet(
+        operator="roi_align",
+        image_dtypes=SINGLE_AND_DOUBLE,
+        boxes_dtypes=SINGLE_AND_DOUBLE,
+        layouts=LAYOUTS,
+        same_dtype=True,
+        grids=("fixed", "adaptive"),
+    )
+    return Backend(name, _TITLE, sheet, lambda inputs, direction: _pool(inputs, "avg"), np.asarray, avoids)
+
+
+def make_crop_and_resize(name: str) -> Backend[Inputs]:
+    sheet = Sheet(
+        operator="crop_and_resize",
+        index_dtypes=("int32", "int64"),
+        layouts=LAYOUTS,
+        special_values=True,
+        methods=METHODS,
+    )
+    return Backend(name, _TITLE, sheet, _crop, np.asarray)
+
+
+BACKENDS: Makers = {
+    ("crop_and_resize", "onnxruntime"): make_crop_and_resize,
+    ("roi_align", "onnxruntime"): make_roi_align,
+}
+
+
 def avoids(inputs: RoiInputs, direction: Direction) -> str | None:
-    if not (np.abs(inputs.boxes[:, 1:].astype(np.float64)) < _MOST).all():
+    edges = inputs.boxes[:, 1:].astype(np.float64)
+    if not (np.abs(edges) < _MOST).all():
         return f"ONNX Runtime's RoiAlign is given finite boxes below {_MOST:.0f} pixels."
     if float(np.float32(inputs.spatial_scale)) != inputs.spatial_scale and inputs.image.dtype.name == "float64":
         return "ONNX Runtime keeps the scale in float32."
-    edges = inputs.boxes[:, 1:].astype(np.float64)
     if inputs.aligned and inputs.sampling_ratio <= 0 and (edges[:, 2:] <= edges[:, :2]).any():
         return "ONNX Runtime's RoiAlign counts samples of an inverted box below 0."
     return None
 
 
+def run_max(inputs: RoiInputs) -> Array:
+    """RoiAlign's own maximum of the same call, whatever mode the inputs ask for."""
+    return _pool(inputs, "max")()
+
+
+def _pool(inputs: RoiInputs, mode: str) -> Callable[[], Array]:
+    name = inputs.image.dtype.name
+    session = _roi_align(inputs.output_size, inputs.spatial_scale, inputs.sampling_ratio, inputs.aligned, mode, name)
+    feed = {
+        "X": np.ascontiguousarray(inputs.image),
+        "rois": np.ascontiguousarray(inputs.boxes[:, 1:]),
+        "index": inputs.boxes[:, 0].astype(np.int64),
+    }
+    return lambda: np.asarray(session.run(None, feed)[0])
+
+
+def _crop(inputs: Inputs, direction: Direction) -> Callable[[], Array]:
+    session = _crop_and_resize(inputs.method, inputs.extrapolation_value)
+    feed = {
+        "image": np.ascontiguousarray(inputs.image),
+        "boxes": np.ascontiguousarray(inputs.boxes),
+        "indices": inputs.box_indices.astype(np.int32),
+        "size": np.array(inputs.crop_size, np.int32),
+    }
+    return lambda: np.asarray(session.run(None, feed)[0])
+
+
 @functools.lru_cache(maxsize=256)
-def _session(output_size: tuple[int, int], scale: float, ratio: int, aligned: bool, mode: str, dtype: str) -> Any:
+def _roi_align(output_size: tuple[int, int], scale: float, ratio: int, aligned: bool, mode: str, dtype: str) -> Any:
     node = helper.make_node(
         "RoiAlign",
         ["X", "rois", "index"],
@@ -54,38 +115,34 @@ def _session(output_size: tuple[int, int], scale: float, ratio: int, aligned: bo
         helper.make_tensor_value_info("rois", of, [None, 4]),
         helper.make_tensor_value_info("index", TensorProto.INT64, [None]),
     ]
-    return session_of(node, arguments, helper.make_tensor_value_info("Y", of, [None] * 4))
+    return _session(node, arguments, helper.make_tensor_value_info("Y", of, [None] * 4))
 
 
-def _call(inputs: RoiInputs, mode: str) -> Callable[[], Array]:
-    name = inputs.image.dtype.name
-    session = _session(inputs.output_size, inputs.spatial_scale, inputs.sampling_ratio, inputs.aligned, mode, name)
-    feed = {
-        "X": np.ascontiguousarray(inputs.image),
-        "rois": np.ascontiguousarray(inputs.boxes[:, 1:]),
-        "index": inputs.boxes[:, 0].astype(np.int64),
-    }
-    return lambda: np.asarray(session.run(None, feed)[0])
+@functools.lru_cache(maxsize=256)
+def _crop_and_resize(method: str, extrapolation_value: float) -> Any:
+    node = helper.make_node(
+        "CropAndResize",
+        ["image", "boxes", "indices", "size"],
+        ["crops"],
+        domain="com.microsoft",
+        mode=method,
+        extrapolation_value=extrapolation_value,
+    )
+    floats, integers = TensorProto.FLOAT, TensorProto.INT32
+    arguments = [
+        helper.make_tensor_value_info("image", floats, [None] * 4),
+        helper.make_tensor_value_info("boxes", floats, [None, 4]),
+        helper.make_tensor_value_info("indices", integers, [None]),
+        helper.make_tensor_value_info("size", integers, [2]),
+    ]
+    return _session(node, arguments, helper.make_tensor_value_info("crops", floats, [None] * 4))
 
 
-def run_max(inputs: RoiInputs) -> Array:
-    """Its own maximum of the same call, whatever mode the inputs ask for."""
-    return _call(inputs, "max")()
-
-
-backend = Backend(
-    name="onnxruntime",
-    title=f"ONNX Runtime {onnxruntime.__version__} (CPU)",
-    # Its maximum is over weighted pixels, another rule; pixels are multiplied by weights of 0, so that NaN leaks.
-    sheet=Sheet(
-        operator="roi_align",
-        image_dtypes=SINGLE_AND_DOUBLE,
-        boxes_dtypes=SINGLE_AND_DOUBLE,
-        layouts=LAYOUTS,
-        same_dtype=True,
-        grids=("fixed", "adaptive"),
-    ),
-    avoids=avoids,
-    prepare=lambda inputs, direction: _call(inputs, "avg"),
-    to_numpy=np.asarray,
-)
+def _session(node: Any, arguments: Sequence[Any], result: Any) -> Any:
+    """A session of the node, its arguments and its result described by onnx.helper."""
+    graph = helper.make_graph([node], "one_node", list(arguments), [result])
+    domains = [helper.make_opsetid("", 16), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=domains, ir_version=9)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -1,49 +1,78 @@
-"""This project's operator on any device that torch has, asked through what users call, gradients through autograd.
+"""This project's operators on any device that torch has, asked through what users call, gradients through autograd.
 
-The layout of the inputs is passed on as it is: whether the operator keeps it is part of what is judged.
+The layout of the inputs is passed on as it is: whether the operator keeps it is part of what is judged. On CUDA the
+forward has the CPU's bits. There crop_and_resize's image gradient is added up by atomics, in no fixed order, or, under
+torch.use_deterministic_algorithms(True), gathered in the CPU's order; roi_align's is always gathered. The gradient of
+the boxes is the same each time, in an order of its own for each layout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import version
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from harness.backends.torch_arrays import host_tensor, to_numpy
-from harness.operators.arrays import DIRECTIONS, LAYOUTS, Array, Direction
+from harness.backends import Makers
+from harness.backends.torch_arrays import device_tensor, prepared, require_device, to_numpy
+from harness.operators.arrays import DIRECTIONS, LAYOUTS, Direction
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
 from harness.operators.implementation import Backend
-from harness.operators.sheet import Sheet
-from roi_align import RoIAlign, crop_and_resize
+from harness.operators.roi_align.case import MODES, RoiInputs
+from harness.operators.sheet import OperatorName, Sheet
+from harness.repository import MissingLibrary
+from roi_align import RoIAlign, _library, crop_and_resize, roi_align
 from roi_align._checks import BOX_DTYPES, IMAGE_DTYPES
 
-# In bytes: the largest unit in which a kernel loads, and what torch's allocator of device memory aligns to.
-_VECTOR, _ALIGNED = 16, 512
 
+def make_crop_and_resize(name: str, device: str, *, deterministic: bool = False) -> Backend[Inputs]:
+    """crop_and_resize on a device as a backend; MissingLibrary if that is not here.
 
-def device_tensor(array: Array, device: str) -> torch.Tensor:
-    """The array on the device under its own strides, as far from an aligned address as it is on the host.
-
-    It lies inside memory that is not its own, NaN where its values can be: before it, behind it, and all that lies
-    between its elements on the host too.
+    deterministic: gradients are asked for under torch.use_deterministic_algorithms(True).
     """
-    host = host_tensor(array)
-    if device == "cpu":
-        return host
-    span = 1 + sum((size - 1) * stride for size, stride in zip(host.shape, host.stride(), strict=True))
-    if not host.numel():
-        return torch.empty_strided(host.shape, host.stride(), dtype=host.dtype, device=device)
-    start = (_ALIGNED + host.data_ptr() % _VECTOR) // host.element_size()
-    filling = torch.nan if host.is_floating_point() else 0
-    memory = torch.full((start + span + _VECTOR,), filling, dtype=host.dtype, device=device)
-    memory[start : start + span] = host.as_strided((span,), (1,)).to(device)
-    return memory.as_strided(host.shape, host.stride(), start)
+    _require(name, device)
+    atomics = device == "cuda" and not deterministic
+
+    def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Tensor]:
+        asked = prepared(_crop, inputs, direction, partial(device_tensor, device=device))
+        return _deterministically(asked) if deterministic and direction != "forward" else asked
+
+    sheet = _sheet(
+        "crop_and_resize",
+        device,
+        index_dtypes=("int32", "int64"),
+        methods=METHODS,
+        box_rules=BOX_RULES,
+        tensorflow_bits=("forward",) if atomics else ("forward", "grad_image"),
+        unordered=("grad_image",) if atomics else (),
+    )
+    return Backend(name, _title(device, ", deterministic" if deterministic else ""), sheet, prepare, to_numpy, avoids)
 
 
-def names(dtypes: Iterable[torch.dtype]) -> tuple[str, ...]:
-    """NumPy's names of torch's dtypes."""
-    return tuple(str(dtype).removeprefix("torch.") for dtype in dtypes)
+def make_roi_align(name: str, device: str) -> Backend[RoiInputs]:
+    """roi_align on a device as a backend; MissingLibrary if that is not here."""
+    _require(name, device)
+
+    def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Tensor]:
+        return prepared(_pool, inputs, direction, partial(device_tensor, device=device))
+
+    sheet = _sheet("roi_align", device, modes=MODES, grids=("fixed", "adaptive"))
+    return Backend(name, _title(device), sheet, prepare, to_numpy)
+
+
+BACKENDS: Makers = {
+    ("crop_and_resize", "roi_align"): partial(make_crop_and_resize, device="cpu"),
+    ("crop_and_resize", "roi_align_cuda"): partial(make_crop_and_resize, device="cuda"),
+    ("crop_and_resize", "roi_align_cuda_deterministic"): partial(
+        make_crop_and_resize, device="cuda", deterministic=True
+    ),
+    ("roi_align", "roi_align"): partial(make_roi_align, device="cpu"),
+    ("roi_align", "roi_align_cuda"): partial(make_roi_align, device="cuda"),
+}
 
 
 def avoids(inputs: Inputs, direction: Direction) -> str | None:
@@ -52,75 +81,60 @@ def avoids(inputs: Inputs, direction: Direction) -> str | None:
     return None
 
 
-def make(
-    name: str,
-    title: str,
-    device: str,
-    *,
-    tensorflow_bits: tuple[Direction, ...],
-    layout_order: tuple[Direction, ...] = (),
-    unordered: tuple[Direction, ...] = (),
-    deterministic: bool = False,
-) -> Backend[Inputs]:
-    """The operator on a device as a backend.
+def _crop(of: Any) -> Tensor:
+    """What users call with these inputs, whose arrays are tensors."""
+    if of.box_rule == "normalized":
+        return crop_and_resize(of.image, of.boxes, of.box_indices, of.crop_size, of.method, of.extrapolation_value)
+    height, width = of.crop_size
+    align = RoIAlign(height, width, of.extrapolation_value, of.box_rule == "bin_centres")
+    crops: Tensor = align(of.image, of.boxes, of.box_indices)
+    return crops
 
-    deterministic: gradients are asked for under torch.use_deterministic_algorithms(True).
-    """
 
-    def prepare(inputs: Inputs, direction: Direction) -> Callable[[], torch.Tensor]:
-        image, boxes = device_tensor(inputs.image, device), device_tensor(inputs.boxes, device)
-        box_indices = device_tensor(inputs.box_indices, device)
+def _pool(of: Any) -> Tensor:
+    rule = (of.output_size, of.spatial_scale, of.sampling_ratio, of.aligned)
+    return roi_align(of.image, of.boxes, *rule, mode=of.mode)
 
-        def crop() -> torch.Tensor:
-            if inputs.box_rule == "normalized":
-                return crop_and_resize(
-                    image, boxes, box_indices, inputs.crop_size, inputs.method, inputs.extrapolation_value
-                )
-            align = RoIAlign(*inputs.crop_size, inputs.extrapolation_value, inputs.box_rule == "bin_centres")
-            crops: torch.Tensor = align(image, boxes, box_indices)
-            return crops
 
-        if direction == "forward":
-            return crop
-        wanted = image if direction == "grad_image" else boxes
-        wanted.requires_grad_()
-        crops = crop()
-        upstream = device_tensor(inputs.upstream, device)
+def _require(name: str, device: str) -> None:
+    require_device(name, device)
+    if device == "cuda" and not _library.HAS_CUDA:
+        raise MissingLibrary(f"{name} needs CUDA kernels, but {_library.CUDA_MISSING}; see README.md, Installing.")
 
-        def gradient() -> torch.Tensor:
-            return torch.autograd.grad(crops, wanted, upstream, retain_graph=True)[0]
 
-        def deterministic_gradient() -> torch.Tensor:
-            with _deterministic_algorithms():
-                return gradient()
+def _title(device: str, mode: str = "") -> str:
+    return f"roi_align {version('roi-align')} ({device.upper()}{mode})"
 
-        return deterministic_gradient if deterministic else gradient
 
-    return Backend(
-        name=name,
-        title=title,
-        sheet=Sheet(
-            operator="crop_and_resize",
-            directions=DIRECTIONS,
-            device=device,
-            image_dtypes=names(IMAGE_DTYPES),
-            boxes_dtypes=names(BOX_DTYPES),
-            index_dtypes=("int32", "int64"),
-            layouts=LAYOUTS,
-            bad_input=("boxes", "indices"),
-            empty=True,
-            special_values=True,
-            methods=METHODS,
-            box_rules=BOX_RULES,
-            pinned=DIRECTIONS,
-            tensorflow_bits=tensorflow_bits,
-            layout_order=layout_order,
-            unordered=unordered,
-        ),
-        prepare=prepare,
-        to_numpy=to_numpy,
-        avoids=avoids,
+def _sheet(operator: OperatorName, device: str, **declared: Any) -> Sheet:
+    """What both operators declare, and what one declares beside it."""
+    return Sheet(
+        operator=operator,
+        directions=DIRECTIONS,
+        device=device,
+        image_dtypes=_names(IMAGE_DTYPES),
+        boxes_dtypes=_names(BOX_DTYPES),
+        layouts=LAYOUTS,
+        bad_input=("boxes", "indices"),
+        empty=True,
+        special_values=True,
+        pinned=DIRECTIONS,
+        layout_order=("grad_boxes",) if device == "cuda" else (),
+        **declared,
     )
+
+
+def _names(dtypes: Iterable[torch.dtype]) -> tuple[str, ...]:
+    """NumPy's names of torch's dtypes."""
+    return tuple(str(dtype).removeprefix("torch.") for dtype in dtypes)
+
+
+def _deterministically(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    def deterministic() -> Tensor:
+        with _deterministic_algorithms():
+            return call()
+
+    return deterministic
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.backends import Makers
 from harness.operators.arrays import DIRECTIONS, LAYOUTS, Array, Direction
 from harness.operators.crop_and_resize.case import METHODS, Inputs
 from harness.operators.implementation import Backend
@@ -32,6 +33,34 @@ tf.config.experimental.enable_op_determinism()
 tf.random.set_seed(0)
 
 _IMAGE_DTYPES = ("uint8", "uint16", "int8", "int16", "int32", "int64", "float16", "float32")
+
+
+def make_crop_and_resize(name: str) -> Backend[Inputs]:
+    return Backend(
+        name=name,
+        title=f"TensorFlow {tf.__version__} (CPU)",
+        # It takes float64 images, and computes them in float32: another rule. It casts positions to integers before
+        # it looks whether they are inside, in the gradients too, and dies of what does not fit: [3.4e38, 0, -3.4e38,
+        # 1] ends the process.
+        sheet=Sheet(
+            operator="crop_and_resize",
+            directions=DIRECTIONS,
+            image_dtypes=_IMAGE_DTYPES,
+            index_dtypes=("int32", "int64"),
+            layouts=LAYOUTS,
+            empty=True,
+            special_values=True,
+            methods=METHODS,
+            pinned=("forward", "grad_image"),
+            tensorflow_bits=("forward", "grad_image"),
+        ),
+        prepare=prepare,
+        to_numpy=to_numpy,
+        avoids=avoids,
+    )
+
+
+BACKENDS: Makers = {("crop_and_resize", "tensorflow"): make_crop_and_resize}
 
 
 def avoids(inputs: Inputs, direction: Direction) -> str | None:
@@ -82,27 +111,3 @@ def to_numpy(result: Any) -> Array:
 def _channels_last(array: Array) -> Array:
     """A contiguous NHWC copy of an array in NCHW index order."""
     return np.array(array.transpose(0, 2, 3, 1), order="C")
-
-
-backend = Backend(
-    name="tensorflow",
-    title=f"TensorFlow {tf.__version__} (CPU)",
-    # It takes float64 images, and computes them in float32: another rule. It casts positions to integers before it
-    # looks whether they are inside, in the gradients too, and dies of what does not fit: [3.4e38, 0, -3.4e38, 1] ends
-    # the process.
-    sheet=Sheet(
-        operator="crop_and_resize",
-        directions=DIRECTIONS,
-        image_dtypes=_IMAGE_DTYPES,
-        index_dtypes=("int32", "int64"),
-        layouts=LAYOUTS,
-        empty=True,
-        special_values=True,
-        methods=METHODS,
-        pinned=("forward", "grad_image"),
-        tensorflow_bits=("forward", "grad_image"),
-    ),
-    prepare=prepare,
-    to_numpy=to_numpy,
-    avoids=avoids,
-)

@@ -1,27 +1,84 @@
-"""torchvision's roi_align: the operator whose rule this is. `backend` is the CPU's, `make` makes it for any device.
+"""torchvision's roi_align on any device: the operator whose rule that is, and for crop_and_resize a peer in time.
 
-It wants boxes of the map's own type, float32 or float64, has no maximum and no gradient of the boxes, and ends the
-process or raises where an index or a grid makes no sense.
+It takes boxes of the image's own type, copies of any layout to NCHW, and no gradient of the boxes. On CUDA its gradient
+is added up by atomics, and its positions are fused multiply-adds: no order of rounding is pinned.
+
+As roi_align it has no maximum, and ends the process or raises where an index or a grid makes no sense.
+
+As crop_and_resize it computes another rule: pixel boxes, and an edge pixel where crop_and_resize extrapolates. It is
+given the pixel boxes whose bins have their centres at crop_and_resize's samples, one sample a bin, so that it reads the
+same taps and does the same amount of work; its values are never compared (`same_rule` is False).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision  # type: ignore[import-untyped, unused-ignore]
+from torch import Tensor
 from torchvision.ops import roi_align  # type: ignore[import-untyped, unused-ignore]
 
-from harness.backends.torch_arrays import to_numpy
-from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, Direction
+from harness.backends import Makers
+from harness.backends.torch_arrays import prepared, require_device, to_numpy
+from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
+from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import RoiInputs
-from harness.operators.sheet import Sheet
+from harness.operators.sheet import OperatorName, Sheet
 
 # A box is asked for up to this many pixels: an adaptive grid allocates as many samples as it has.
 _MOST = 1e4
+_TITLE = f"torchvision {torchvision.__version__.partition('+')[0]}"
+
+
+def make_roi_align(name: str, device: str) -> Backend[RoiInputs]:
+    """The operator on a device as a backend; MissingLibrary if that is not here."""
+    require_device(name, device)
+
+    def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Tensor]:
+        return prepared(_pool, inputs, direction, partial(_tensor, device=device))
+
+    # Pixels are multiplied by weights of 0, so that NaN and infinity leak.
+    sheet = _sheet(
+        "roi_align",
+        device,
+        same_dtype=True,
+        grids=("fixed", "adaptive"),
+        pinned=("forward", "grad_image") if device == "cpu" else (),
+        unordered=("grad_image",) if device == "cuda" else (),
+    )
+    return Backend(name, f"{_TITLE} ({device.upper()})", sheet, prepare, to_numpy, avoids)
+
+
+def make_crop_and_resize(name: str, device: str, image_dtypes: tuple[str, ...] = SINGLE_AND_DOUBLE) -> Backend[Inputs]:
+    """The operator on a device as a peer of crop_and_resize, for images of these types; MissingLibrary likewise."""
+    require_device(name, device)
+
+    def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Tensor]:
+        # Of the image's own type: in a half type their coordinates are rounded.
+        in_pixels = replace(inputs, boxes=_pixel_rois(inputs).astype(inputs.image.dtype))
+        return prepared(_pool_crops, in_pixels, direction, partial(_tensor, device=device))
+
+    sheet = _sheet(
+        "crop_and_resize", device, image_dtypes=image_dtypes, index_dtypes=("int32", "int64"), special_values=True
+    )
+    return Backend(name, f"{_TITLE} roi_align (another rule)", sheet, prepare, to_numpy, same_rule=False)
+
+
+BACKENDS: Makers = {
+    ("crop_and_resize", "torchvision"): partial(make_crop_and_resize, device="cpu"),
+    # It has kernels for float16, and none for bfloat16.
+    ("crop_and_resize", "torchvision_cuda"): partial(
+        make_crop_and_resize, device="cuda", image_dtypes=("float16", *SINGLE_AND_DOUBLE)
+    ),
+    ("roi_align", "torchvision"): partial(make_roi_align, device="cpu"),
+    ("roi_align", "torchvision_cuda"): partial(make_roi_align, device="cuda"),
+}
 
 
 def avoids(inputs: RoiInputs, direction: Direction) -> str | None:
@@ -34,45 +91,51 @@ def avoids(inputs: RoiInputs, direction: Direction) -> str | None:
     return None
 
 
-def make(name: str, device: str, pinned: tuple[Direction, ...], unordered: tuple[Direction, ...]) -> Backend[RoiInputs]:
-    """The operator on a device as a backend, on NCHW copies: it has no kernels for another layout."""
+def _pool(of: Any) -> Any:
+    return roi_align(of.image, of.boxes, of.output_size, of.spatial_scale, of.sampling_ratio, of.aligned)
 
-    def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Any]:
-        features = torch.from_numpy(np.array(inputs.image, order="C")).to(device)
-        boxes = torch.from_numpy(np.array(inputs.boxes)).to(device)
 
-        def pool() -> Any:
-            return roi_align(
-                features, boxes, inputs.output_size, inputs.spatial_scale, inputs.sampling_ratio, inputs.aligned
-            )
+def _pool_crops(of: Any) -> Any:
+    return roi_align(of.image, of.boxes, of.crop_size, spatial_scale=1.0, sampling_ratio=1, aligned=True)
 
-        if direction == "forward":
-            return pool
-        features.requires_grad_()
-        pooled, upstream = pool(), torch.from_numpy(np.array(inputs.upstream, order="C")).to(device)
-        return lambda: torch.autograd.grad(pooled, features, upstream, retain_graph=True)[0]
 
-    return Backend(
-        name=name,
-        title=f"torchvision {torchvision.__version__.partition('+')[0]} ({device.upper()})",
-        # Pixels are multiplied by weights of 0, so that NaN and infinity leak.
-        sheet=Sheet(
-            operator="roi_align",
-            directions=("forward", "grad_image"),
-            device=device,
-            image_dtypes=SINGLE_AND_DOUBLE,
-            boxes_dtypes=SINGLE_AND_DOUBLE,
-            layouts=LAYOUTS,
-            same_dtype=True,
-            empty=True,
-            grids=("fixed", "adaptive"),
-            pinned=pinned,
-            unordered=unordered,
-        ),
-        prepare=prepare,
-        to_numpy=to_numpy,
-        avoids=avoids,
+def _tensor(array: Array, device: str) -> Tensor:
+    """An NCHW copy: it has no kernels for another layout."""
+    return torch.from_numpy(np.array(array, order="C")).to(device)
+
+
+def _sheet(operator: OperatorName, device: str, **declared: Any) -> Sheet:
+    return Sheet(
+        **{
+            "operator": operator,
+            "directions": ("forward", "grad_image"),
+            "device": device,
+            "image_dtypes": SINGLE_AND_DOUBLE,
+            "boxes_dtypes": SINGLE_AND_DOUBLE,
+            "layouts": LAYOUTS,
+            "empty": True,
+            **declared,
+        }
     )
 
 
-backend = make("torchvision", "cpu", pinned=("forward", "grad_image"), unordered=())
+def _pixel_rois(inputs: Inputs) -> Array:
+    """(M,5) float64 rows (index, x1, y1, x2, y2) whose bin centres are crop_and_resize's sample positions.
+
+    With `aligned` torchvision samples at start + (i + 0.5) * size / n - 0.5, start and size in pixels. The first
+    sample is to be a1 * (L - 1) and the step (a2 - a1) * (L - 1) / (n - 1); a crop of one sample has a unit step.
+    """
+    boxes = inputs.boxes.astype(np.float64)
+    _, _, height, width = inputs.image.shape
+    rois = np.empty((len(boxes), 5))
+    rois[:, 0] = inputs.box_indices
+    for axis, (length, count) in enumerate(zip((height, width), inputs.crop_size, strict=True)):
+        first, last = boxes[:, axis] * (length - 1), boxes[:, axis + 2] * (length - 1)
+        if count == 1:
+            first, step = (first + last) / 2, np.ones(len(boxes))
+        else:
+            step = (last - first) / (count - 1)
+        start = first - step / 2 + 0.5
+        rois[:, 2 - axis] = start
+        rois[:, 4 - axis] = start + step * count
+    return rois

@@ -1,4 +1,4 @@
-"""TensorFlow's results for a few hundred cases, in one file: what a machine without TensorFlow is compared with.
+"""A peer's results for a few hundred cases, in one file: what a machine without the peer is compared with.
 
 A GPU runner has one environment and no room for a second framework. The cases are stored as the lines that make their
 inputs, with a digest of those inputs, so that other inputs (another NumPy may draw other numbers) are told apart from
@@ -7,115 +7,107 @@ other results. Reading needs NumPy alone.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
 from hypothesis.strategies import SearchStrategy
 
 from harness.backends import load
-from harness.operators.arrays import DIRECTIONS, Array, Direction
-from harness.operators.crop_and_resize import strategy as strategies
-from harness.operators.crop_and_resize.case import Case, Inputs, promised
+from harness.operators import OPERATORS, AnyCase, AnyInput, Operator, operator_of
+from harness.operators.arrays import Array, Direction
+from harness.operators.sheet import OperatorName
 from harness.repository import ROOT
 
-PATH = ROOT / "suites" / "golden" / "tensorflow.npz"
+FOLDER = ROOT / "suites" / "golden"
 SCHEMA = 1
-
-CROPS = ((1, 1), (1, 61), (61, 1), (40, 44))
-COPIES = 12
-
-
-def _groups() -> Iterator[tuple[int, SearchStrategy[Case]]]:
-    """How many cases of which kind, under the rule that TensorFlow knows and with boxes that do not end its process."""
-    tensorflows = functools.partial(
-        strategies.cases, image_dtypes=["float32"], boxes_dtypes=["float32"], finite_boxes=True
-    )
-    yield 160, tensorflows()
-    yield 80, tensorflows(box_families=["border", "on_pixel", "pixel_grid"], longest_side=70, empty=False)
-    yield 40, tensorflows(channels=(4, 8, 15, 16, 17, 40, 67), most_outputs=6000, longest_side=12, empty=False)
-    # Many samples a pixel, of values whose sum depends on its order.
-    overlapping = tensorflows(box_families=["interior"], values=["normal", "wide"], longest_side=4, empty=False)
-    yield (
-        60,
-        overlapping.map(lambda case: replace(case, boxes=case.boxes * COPIES, box_indices=case.box_indices * COPIES)),
-    )
-    for crop in CROPS:
-        yield 15, tensorflows(empty=False).map(functools.partial(replace, crop_size=crop))
 
 
 @dataclass(frozen=True)
 class Vector:
-    """One case, TensorFlow's result for it in each direction, and the digest of the inputs that it was made from."""
+    """One case, the peer's result for it in each direction that it has, and the digest of the inputs that it got."""
 
-    case: Case
+    case: AnyCase
     results: dict[Direction, Array]
     digest: bytes
 
-    def inputs(self) -> Inputs:
-        """The inputs of the case; ValueError if this machine makes others than those that TensorFlow was given."""
+    def inputs(self) -> AnyInput:
+        """The inputs of the case; ValueError if this machine makes others than those that the peer got."""
         inputs = self.case.inputs()
         if _digest(inputs) != self.digest:
+            operator = operator_of(self.case)
             raise ValueError(
                 f"NumPy {np.__version__} makes other inputs for {self.case!r} than those of the golden vectors; "
-                "`python -m harness golden` makes vectors for this NumPy, where TensorFlow is installed."
+                f"`{_remake(operator)}` makes vectors for this NumPy, where {operator.peer.title} is installed."
             )
         return inputs
 
 
 @dataclass(frozen=True)
 class Golden:
-    """All vectors, and the version of the TensorFlow that made them."""
+    """All vectors of an operator, and the version of the peer that made them."""
 
-    tensorflow: str
+    operator: OperatorName
+    version: str
     vectors: tuple[Vector, ...]
+
+    @property
+    def peer(self) -> str:
+        """What made them, with its version."""
+        return f"{OPERATORS[self.operator].peer.title} {self.version}"
 
     def __str__(self) -> str:
         values = sum(result.size for vector in self.vectors for result in vector.results.values())
-        return f"TensorFlow {self.tensorflow}, {len(self.vectors):,} cases, {values:,} values"
+        return f"{self.peer}, {len(self.vectors):,} cases, {values:,} values"
 
 
-def make() -> Golden:
-    """The vectors, from the installed TensorFlow; MissingLibrary if there is none."""
-    tensorflow = load("tensorflow")
+def path_of(operator: OperatorName) -> Path:
+    """Where the suite's own vectors of an operator lie."""
+    return FOLDER / f"{OPERATORS[operator].peer.name}.npz"
+
+
+def make(operator: OperatorName) -> Golden:
+    """The vectors, from the installed peer; MissingLibrary if there is none."""
+    peer = OPERATORS[operator].peer
+    backend = load(peer.name, operator)
     vectors = []
-    for case in _cases():
+    for case in _cases(OPERATORS[operator]):
         inputs = case.inputs()
-        results = {direction: tensorflow.run(inputs, direction) for direction in DIRECTIONS}
-        vectors.append(Vector(case, results, _digest(inputs)))
-    return Golden(version("tensorflow"), tuple(vectors))
+        if backend.refuses(inputs, "forward") is None:
+            results = {direction: backend.run(inputs, direction) for direction in peer.directions}
+            vectors.append(Vector(case, results, _digest(inputs)))
+    return Golden(operator, version(peer.name).partition("+")[0], tuple(vectors))
 
 
 def write(golden: Golden, path: Path) -> None:
     """One compressed file; the same vectors give the same bytes, for NumPy dates no member of it."""
-    about = {"schema": SCHEMA, "tensorflow": golden.tensorflow, "cases": [repr(each.case) for each in golden.vectors]}
-
-    def joined(direction: Direction) -> Array:
-        return np.concatenate([each.results[direction].ravel() for each in golden.vectors])
-
+    peer = OPERATORS[golden.operator].peer
+    about = {"schema": SCHEMA, peer.name: golden.version, "cases": [repr(each.case) for each in golden.vectors]}
+    arrays: dict[str, Any] = {
+        direction: np.concatenate([each.results[direction].ravel() for each in golden.vectors])
+        for direction in peer.directions
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         np.savez_compressed(
             file,
             about=np.frombuffer(json.dumps(about).encode(), np.uint8),
             digests=np.frombuffer(b"".join(each.digest for each in golden.vectors), np.uint8),
-            forward=joined("forward"),
-            grad_image=joined("grad_image"),
-            grad_boxes=joined("grad_boxes"),
+            **arrays,
         )
 
 
-def read(path: Path = PATH) -> Golden:
-    """The vectors in a file; ValueError, in a sentence, if it cannot be used."""
-    remake = "`python -m harness golden` makes it, where TensorFlow is installed."
+def read(operator: OperatorName, path: Path | None = None) -> Golden:
+    """The vectors in a file, by default the suite's own; ValueError, in a sentence, if it cannot be used."""
+    path, peer = path or path_of(operator), OPERATORS[operator].peer
+    remake = f"`{_remake(OPERATORS[operator])}` makes it, where {peer.title} is installed."
     try:
         with path.open("rb") as file, np.load(file) as stored:
             arrays = {name: stored[name] for name in stored.files}
@@ -126,32 +118,36 @@ def read(path: Path = PATH) -> Golden:
     about = json.loads(arrays["about"].tobytes()) if "about" in arrays else {}
     if about.get("schema") != SCHEMA:
         raise ValueError(f"{path} has the schema {about.get('schema')}, not {SCHEMA}; {remake}")
-    cases = [Case.parse(line) for line in about["cases"]]
+    cases = [OPERATORS[operator].case.parse(line) for line in about["cases"]]
     digests = arrays["digests"].tobytes()
     size = len(digests) // max(len(cases), 1)
-    vectors, start = [], dict.fromkeys(DIRECTIONS, 0)
+    vectors, start = [], dict.fromkeys(peer.directions, 0)
     for number, case in enumerate(cases):
         results: dict[Direction, Array] = {}
         inputs = case.inputs()
-        for direction in DIRECTIONS:
-            shape, _ = promised(inputs, direction)
+        for direction in peer.directions:
+            shape, _ = OPERATORS[operator].promised(inputs, direction)
             end = start[direction] + int(np.prod(shape))
             results[direction] = arrays[direction][start[direction] : end].reshape(shape)
             start[direction] = end
         vectors.append(Vector(case, results, digests[number * size : (number + 1) * size]))
-    return Golden(about["tensorflow"], tuple(vectors))
+    return Golden(operator, about[peer.name], tuple(vectors))
 
 
-def _cases() -> list[Case]:
-    """The same cases each time, none of them twice."""
-    found: dict[Case, None] = {}
-    for count, strategy in _groups():
-        found |= dict.fromkeys(_drawn(count, strategy))
-    return list(found)
+def _remake(operator: Operator) -> str:
+    return f"python -m harness golden --operator {operator.name}"
 
 
-def _drawn(count: int, strategy: SearchStrategy[Case]) -> list[Case]:
-    found: list[Case] = []
+def _cases(operator: Operator) -> list[Any]:
+    """The same cases each time on one revision, none of them twice."""
+    drawn: dict[Any, None] = {}
+    for count, strategy in operator.peer.groups():
+        drawn |= dict.fromkeys(_drawn(count, strategy))
+    return list(drawn)
+
+
+def _drawn(count: int, strategy: SearchStrategy[Any]) -> list[Any]:
+    drawn: list[Any] = []
 
     @hypothesis.settings(
         max_examples=count,
@@ -162,15 +158,15 @@ def _drawn(count: int, strategy: SearchStrategy[Case]) -> list[Case]:
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     @hypothesis.given(strategy)
-    def draw(case: Case) -> None:
-        found.append(case)
+    def draw(case: Any) -> None:
+        drawn.append(case)
 
     draw()
-    return found
+    return drawn
 
 
-def _digest(inputs: Inputs) -> bytes:
+def _digest(inputs: AnyInput) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
-    for array in (inputs.image, inputs.boxes, inputs.box_indices, inputs.upstream):
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for name in operator_of(inputs).arrays:
+        digest.update(np.ascontiguousarray(getattr(inputs, name)).tobytes())
     return digest.digest()

@@ -31,6 +31,7 @@ from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Crashed, Hung
 from harness.repository import MissingLibrary
 
+Load = Callable[[str, OperatorName], Backend[Any]]
 # A first call may compile a kernel.
 LIMIT_S = 120.0
 # What a GPU's driver says once, and from then on of every call.
@@ -72,7 +73,7 @@ def _arrays(inputs: Any, change: Callable[[Any], Any], kind: type) -> Any:
     return replace(inputs, **{name: change(value) for name, value in values.items() if isinstance(value, kind)})
 
 
-def _serve(connection: Connection, name: str, operator: OperatorName, log: str) -> None:
+def _serve(connection: Connection, load: Load, name: str, operator: OperatorName, log: str) -> None:
     """The worker: answers what it is asked until nobody asks."""
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)
@@ -113,8 +114,8 @@ def _written(inputs: Any, sent: Any) -> dict[str, Array]:
 class Worker:
     """One backend's process, begun when it is first asked and again after each crash."""
 
-    def __init__(self, name: str, operator: OperatorName, limit_s: float = LIMIT_S) -> None:
-        self.name, self.operator, self.limit_s = name, operator, limit_s
+    def __init__(self, name: str, operator: OperatorName, limit_s: float = LIMIT_S, load: Load = load) -> None:
+        self.name, self.operator, self.limit_s, self.load = name, operator, limit_s, load
         self._context = multiprocessing.get_context("forkserver")
         # They take seconds to import; a forked worker has them at once. Importing starts no threads and no GPU. What is
         # not installed is passed over.
@@ -166,7 +167,7 @@ class Worker:
         if self._connection is None:
             self._log.write_bytes(b"")
             self._connection, theirs = self._context.Pipe()
-            arguments = (theirs, self.name, self.operator, str(self._log))
+            arguments = (theirs, self.load, self.name, self.operator, str(self._log))
             self._process = self._context.Process(target=_serve, args=arguments, daemon=True)
             self._process.start()
             theirs.close()
@@ -198,9 +199,12 @@ class Worker:
         raise RuntimeError(f"{kind}: {message}")
 
 
-def isolated(name: str, operator: OperatorName, limit_s: float = LIMIT_S) -> Backend[Any]:
-    """The backend of that name behind a Worker; the errors of harness.backends.load, and Crashed if loading ends it."""
-    worker = Worker(name, operator, limit_s)
+def isolated(name: str, operator: OperatorName, limit_s: float = LIMIT_S, load: Load = load) -> Backend[Any]:
+    """The backend of that name behind a Worker; the errors of harness.backends.load, and Crashed if loading ends it.
+
+    load: what loads it there, such as harness.faults.load; found by its module and name, which the worker imports.
+    """
+    worker = Worker(name, operator, limit_s, load)
     title, sheet, same_rule = worker.ask("about")
     return Backend(
         name=name,

@@ -71,19 +71,19 @@ def beyond_two_bounds(
     return None
 
 
-def unlike_tensorflow(sheet: Sheet, inputs: Any, direction: Direction, got: Array, tensorflows: Array) -> str | None:
-    """What of an implementation's result is not as TensorFlow's is, in words, or None.
+def unlike_peer(sheet: Sheet, inputs: Any, direction: Direction, got: Array, theirs: Array) -> str | None:
+    """What of an implementation's result is not as the result of its operator's peer is, in words, or None.
 
     A differing bit where its sheet promises TensorFlow's bits; else a value that is more than two bounds away.
     """
-    if got.shape == tensorflows.shape and got.dtype == tensorflows.dtype and direction in sheet.tensorflow_bits:
-        different = differing(got, tensorflows)
+    peer = operator_of(inputs).peer
+    if got.shape == theirs.shape and got.dtype == theirs.dtype and direction in sheet.tensorflow_bits:
+        different = differing(got, theirs)
         if not different.any():
             return None
         place = tuple(int(axis[0]) for axis in np.nonzero(different))
-        count = f"{int(different.sum())} values differ from TensorFlow's"
-        return f"{count}; at {place} {got[place]!r}, not {tensorflows[place]!r}."
-    # The positions of TensorFlow's own box gradient are not in the pinned order.
-    pinned = direction in sheet.pinned and direction != "grad_boxes"
-    message = beyond_two_bounds(inputs, direction, got, tensorflows, pinned=pinned)
-    return message and f"{message[:-1]}, which is TensorFlow's."
+        count = f"{int(different.sum())} values differ from {peer.title}'s"
+        return f"{count}; at {place} {got[place]!r}, not {theirs[place]!r}."
+    pinned = direction in sheet.pinned and direction in peer.pinned
+    message = beyond_two_bounds(inputs, direction, got, theirs, pinned=pinned)
+    return message and f"{message[:-1]}, which is {peer.title}'s."

@@ -15,6 +15,7 @@ from hypothesis.strategies import SearchStrategy
 
 from harness.operators.arrays import Array, Direction
 from harness.operators.expected import Expected, Place
+from harness.operators.peer import Peer
 from harness.operators.reach import Reach
 from harness.operators.sheet import OperatorName, Sheet
 
@@ -25,6 +26,7 @@ class Operator:
 
     case, inputs  the classes of its cases and of their arrays.
     arrays        the arrays of its inputs by name: first the image, last the upstream gradient, between them the boxes.
+    peer          the library whose rule it is.
     settings      the ways in which a workload is asked of it, "" where there is one only.
 
     promised             (inputs, direction) -> shape and dtype of a result.
@@ -33,6 +35,7 @@ class Operator:
     most_places          at how many of the places that differ the oracle is asked, None for all.
     choices              inputs -> (name in words, value, field of the sheet that declares it), of its own arguments.
     extrapolation_value  inputs -> what a sample outside gives.
+    nothing_outside      inputs -> the call with 0 for what a sample outside gives: it is linear in the image then.
     within               (sheet, **choices) -> cases that the sheet declares; UndeclaredError if there are none.
     bad_row              (sheet, box, seed) -> a case with a box of these four numbers beside a good one.
     with_index           (inputs, index) -> the same call, its first box of an image that there may not be.
@@ -47,6 +50,7 @@ class Operator:
     case: type[Any]
     inputs: type[Any]
     arrays: tuple[str, ...]
+    peer: Peer
     settings: tuple[str, ...]
     promised: Callable[[Any, Direction], tuple[tuple[int, ...], np.dtype[np.generic]]]
     expected: Callable[[Any, Direction, bool, Iterable[Place] | None], Iterator[tuple[Place, Expected]]]
@@ -54,6 +58,7 @@ class Operator:
     most_places: int | None
     choices: Callable[[Any], list[tuple[str, Any, str]]]
     extrapolation_value: Callable[[Any], float]
+    nothing_outside: Callable[[Any], Any]
     within: Callable[..., SearchStrategy[Any]]
     bad_row: Callable[[Sheet, Any, int], Any]
     with_index: Callable[[Any, int], Any]

@@ -1,6 +1,6 @@
 """Against stored results of the libraries whose rules these are: by bits where a sheet promises them, else by bounds.
 
-The vectors lie in suites/golden, so that a machine without TensorFlow or torchvision compares too (golden.py).
+The vectors lie in suites/golden, so that a machine without TensorFlow or torchvision compares too (judging/golden.py).
 """
 
 from __future__ import annotations
@@ -12,40 +12,27 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from harness.judging import golden
-from harness.operators.arrays import DIRECTIONS, Direction
-from harness.operators.crop_and_resize.case import Case, Inputs
+from harness.operators import OPERATORS, AnyCase, operator_of
+from harness.operators.arrays import Direction
 from harness.operators.drawing import UndeclaredError
 from harness.operators.implementation import Backend, lacks
-from harness.operators.judgement import beyond_two_bounds, unlike_tensorflow
-from harness.operators.roi_align import golden_cases as roi_golden
-from harness.operators.roi_align.case import RoiCase
+from harness.operators.judgement import unlike_peer
 from harness.operators.sheet import OperatorName, Sheet
-from harness.properties import NotAskedError, Property, ask, relation
+from harness.properties import NotAskedError, Property, ask, for_both, relation
 
 
 @functools.cache
-def _vectors(operator: OperatorName) -> dict[Any, Any]:
-    stored: Any = golden.read() if operator == "crop_and_resize" else roi_golden.read()
-    return {vector.case: vector for vector in stored.vectors}
+def _vectors(operator: OperatorName) -> dict[AnyCase, golden.Vector]:
+    return {vector.case: vector for vector in golden.read(operator).vectors}
 
 
-def _vector(operator: OperatorName, case: Any) -> Any:
-    """The stored results for a case; NotAskedError for one that is not, or no longer, stored."""
-    if case not in _vectors(operator):
+def as_stored(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
+    """NotAskedError for a case of which no results are stored, or are no longer."""
+    vector = _vectors(operator_of(case).name).get(case)
+    if vector is None:
         raise NotAskedError("no results are stored for this case")
-    return _vectors(operator)[case]
-
-
-def as_tensorflow(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
-    vector = _vector("crop_and_resize", case)
     got = ask(backend, vector.inputs(), direction)
-    return unlike_tensorflow(backend.sheet, vector.inputs(), direction, got, vector.results[direction])
-
-
-def as_torchvision(backend: Backend[Any], case: RoiCase, direction: Direction) -> str | None:
-    inputs, want = case.inputs(), _vector("roi_align", case).results[direction]
-    got = ask(backend, inputs, direction)
-    return beyond_two_bounds(inputs, direction, got, want, pinned=direction in backend.sheet.pinned)
+    return unlike_peer(backend.sheet, vector.inputs(), direction, got, vector.results[direction])
 
 
 def _stored(sheet: Sheet) -> SearchStrategy[Any]:
@@ -56,21 +43,16 @@ def _stored(sheet: Sheet) -> SearchStrategy[Any]:
     return st.sampled_from(cases)
 
 
-PROPERTIES = (
-    Property(
-        "as TensorFlow's stored results",
-        "every bit of forward and image gradient is TensorFlow's where the sheet says so; else within two bounds",
-        "crop_and_resize",
-        DIRECTIONS,
+def _as_stored(operator: OperatorName) -> Property:
+    peer = OPERATORS[operator].peer
+    return Property(
+        f"as {peer.title}'s stored results",
+        f"every bit is {peer.title}'s in the directions of which the sheet promises it; else within two bounds",
+        operator,
+        peer.directions,
         _stored,
-        relation(as_tensorflow),
-    ),
-    Property(
-        "as torchvision's stored results",
-        "within two bounds of torchvision's",
-        "roi_align",
-        roi_golden.DIRECTIONS,
-        _stored,
-        relation(as_torchvision),
-    ),
-)
+        relation(as_stored),
+    )
+
+
+PROPERTIES = for_both(_as_stored)

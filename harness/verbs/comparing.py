@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.comparison.revisions import Revision
-    from harness.comparison.rows import Row
     from harness.comparison.side_by_side import Round
     from harness.comparison.stored import Run
     from harness.comparison.verdicts import Decision
@@ -46,14 +45,14 @@ def compare(
 
     Two revisions are built and timed side by side here. Stored runs are read: what they measured is compared.
     """
+    from harness import repository
     from harness.comparison import stored
     from harness.comparison.verdicts import PROCESSES
-    from harness.measuring.run import FULL_RESULTS
 
     if fail_on not in ("", "slow"):
         stop(f"--fail-on is {fail_on!r}; it takes slow, and nothing else.")
     try:
-        runs = [stored.find(name, FULL_RESULTS) for name in (base, new)]
+        runs = [stored.find(name, repository.RESULTS) for name in (base, new)]
     except stored.UnusableRun as error:
         stop(str(error))
     one, other = runs
@@ -82,7 +81,7 @@ def _revisions(base: str, new: str, processes: int, workloads: Sequence[str]) ->
     from harness.repository import MissingLibrary
 
     try:
-        chosen = rows.rows(workloads or rows.USUAL)
+        chosen = list(rows.rows(workloads or rows.USUAL))
     except ValueError as unknown:
         stop(str(unknown))
     try:
@@ -163,7 +162,7 @@ def _named(rows: Sequence[str]) -> str:
 
 
 def _measured(
-    sides: Sequence[Revision], chosen: Sequence[Row], processes: int
+    sides: Sequence[Revision], chosen: Sequence[str], processes: int
 ) -> tuple[Round, Round | None, list[Decision]]:
     """The round, its rerun if there was one, and what they say, under a progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -174,12 +173,12 @@ def _measured(
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
 
-        def measure(what: str, rows: Sequence[Row]) -> Round:
+        def measure(what: str, rows: Sequence[str]) -> Round:
             task = progress.add_task(f"{what}, {len(rows)} rows", total=2 * processes)
             return side_by_side.measure(paths, rows, processes, lambda side: progress.advance(task))
 
         def again(slow: Sequence[str]) -> Round:
-            return measure("what is slow, again", [row for row in chosen if str(row) in slow])
+            return measure("what is slow, again", [row for row in chosen if row in slow])
 
         first = measure("processes", chosen)
         decisions, rerun = side_by_side.decide(first, again)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.verbs import app, console, direction_of, stop, tell
+from harness.verbs import app, direction_of, stop, tell
 
 
 @app.command(
@@ -24,7 +24,8 @@ def judge(
 ) -> None:
     """Run one case on one backend and judge its result against the oracle; exit 1 if it does not pass."""
     from harness import properties
-    from harness.backends import is_foreign, load
+    from harness.backends import is_foreign
+    from harness.faults import load
     from harness.judging import trial
     from harness.judging.isolation import isolated
     from harness.operators import operator_of, parse
@@ -58,27 +59,20 @@ def judge(
 @app.command(epilog="Example: python -m harness golden")
 def golden(
     path: Annotated[Path | None, typer.Argument(help="The file to write; by default the suite's own.")] = None,
-    operator: Annotated[str, typer.Option(help="crop_and_resize, by TensorFlow; or roi_align, by torchvision.")] = (
-        "crop_and_resize"
-    ),
+    operator: Annotated[str, typer.Option(help="Of which operator: its peer is asked.")] = "crop_and_resize",
 ) -> None:
     """Remake the golden vectors: a peer's results for a few hundred cases, for machines that do not have it."""
     from harness.judging import golden as vectors
-    from harness.operators.roi_align import golden_cases as roi_golden
+    from harness.operators import OPERATORS
     from harness.repository import MissingLibrary
 
-    if operator == "roi_align":
-        try:
-            pooled = roi_golden.make()
-        except MissingLibrary as missing:
-            stop(str(missing))
-        roi_golden.write(pooled, path or roi_golden.PATH)
-        console.print(f"torchvision {pooled.torchvision}, {len(pooled.vectors):,} cases", highlight=False)
-        return
-    target = path or vectors.PATH
+    named = next((each for each in OPERATORS if each == operator), None)
+    if named is None:
+        stop(f"There is no operator {operator!r}; there are {', '.join(OPERATORS)}.")
+    target = path or vectors.path_of(named)
     try:
-        made = vectors.make()
+        remade = vectors.make(named)
     except MissingLibrary as missing:
         stop(str(missing))
-    vectors.write(made, target)
-    console.print(f"{made}, {target.stat().st_size:,} bytes: {target}", markup=False, highlight=False, soft_wrap=True)
+    vectors.write(remade, target)
+    tell(f"{remade}, {target.stat().st_size:,} bytes: {target}")

@@ -56,7 +56,6 @@ SELECTIONS = tuple(
         "shared/gradients",
         "shared/thresholds",
         "shared/against_golden",
-        "roi_align/against_golden",
         "roi_align/multiscale",
         "shared/layouts",
         "shared/registration",

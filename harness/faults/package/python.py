@@ -183,7 +183,7 @@ _OF_POOLING = (
             "Rule(index(sampling_ratio), bool(aligned), _code(mode)),",
             "Rule(index(sampling_ratio), not aligned, _code(mode)),",
         ),
-        "roi_align/against_golden.py",
+        "shared/against_golden.py",
     ),
     _of_pooling(
         "roi_module_without_aligned",

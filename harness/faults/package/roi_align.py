@@ -25,7 +25,7 @@ FAULTS = (
         "roi_grid_one_too_many",
         "an adaptive grid of a whole size has a sample too many",
         Change(_SAMPLING, "whole + (bin > static_cast<T>(whole))", "whole + 1"),
-        "roi_align/against_golden.py",
+        "shared/against_golden.py",
     ),
     _fault(
         "roi_size_before_scaling",
@@ -42,19 +42,19 @@ FAULTS = (
             "const Acc samples = static_cast<Acc>(axis.grid);",
             "const Acc samples = static_cast<Acc>(span.end - span.begin);",
         ),
-        "roi_align/against_golden.py",
+        "shared/against_golden.py",
     ),
     _fault(
         "roi_no_lower_band",
         "samples in the band above and left of the map are outside",
         Change(_SAMPLING, "samples_between(axis, base, T(-1)", "samples_between(axis, base, T(0)"),
-        "roi_align/against_golden.py",
+        "shared/against_golden.py",
     ),
     _fault(
         "roi_read_past_the_edge",
         "a sample in the band behind the last pixel reads one past it",
         Change(_SAMPLING, "if (low >= length - 1) return", "if (low >= length) return"),
-        "roi_align/against_golden.py",
+        "shared/against_golden.py",
     ),
     _fault(
         "roi_stretched_edge_moves",
@@ -131,7 +131,7 @@ FAULTS = (
             "  std::fill_n(rows.plane(unit.first), unit.channels * map.size[2] * map.size[3] * job.inner, T(0));\n",
             "",
         ),
-        "roi_align/against_golden.py",
+        "shared/against_golden.py",
         _IMAGE,
     ),
     _fault(

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from harness.faults.fault import BOXES, FORWARD, GRADIENTS, IMAGE, Fault, around, step
-from harness.faults.reference import halves as half_mutants
-from harness.faults.reference import memory as memory_mutants
+from harness.faults.fault import BOXES, CROP_AND_RESIZE, FORWARD, GRADIENTS, IMAGE, Fault
+from harness.faults.reference import halves, memory
 from harness.operators.arrays import DIRECTIONS, Array
 from harness.operators.crop_and_resize import reference as rule
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.crop_and_resize.reference import Scalar
+
+step, around = CROP_AND_RESIZE.step, CROP_AND_RESIZE.around
 
 
 def _fused(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
@@ -199,6 +200,7 @@ FAULTS: tuple[Fault, ...] = (
     around("image_written_to", "the image is used as scratch", DIRECTIONS, _writes_to_image),
     around("stale_memory", "the gradient starts from what was left", GRADIENTS, _never_zeroed()),
     around("shared_output", "two results share memory", DIRECTIONS, _one_output()),
-    *half_mutants.FAULTS,
-    *(fault for fault in memory_mutants.FAULTS if fault.operator == "crop_and_resize"),
+    *halves.FAULTS,
+    *memory.of_both(CROP_AND_RESIZE),
+    *memory.FAULTS,
 )

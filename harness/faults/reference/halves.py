@@ -11,24 +11,26 @@ from typing import Any
 
 import numpy as np
 
-from harness.faults.fault import FORWARD, GRADIENTS, IMAGE, Fault, Half, in_halves
+from harness.faults.fault import CROP_AND_RESIZE, FORWARD, GRADIENTS, IMAGE, Fault, Half, Steps
 from harness.operators.arrays import DIRECTIONS, HALVES, Array
 from harness.operators.crop_and_resize import reference as rule
 from harness.operators.crop_and_resize.reference import Scalar
 
+in_halves = CROP_AND_RESIZE.in_halves
 
-def _sum_in_half(half: Half) -> dict[str, Callable[..., Any]]:
+
+def _sum_in_half(half: Half) -> Steps:
     def add(total: Array, place: tuple[int, ...], term: Scalar) -> None:
         total[place] = half(total[place] + term)
 
     return {"add": add}
 
 
-def _interpolate_in_half(half: Half) -> dict[str, Callable[..., Any]]:
+def _interpolate_in_half(half: Half) -> Steps:
     return {"interpolate": lambda *arguments: rule.interpolate(*map(half, arguments))}
 
 
-def _rows_in_half(half: Half) -> dict[str, Callable[..., Any]]:
+def _rows_in_half(half: Half) -> Steps:
     def interpolate(tl: Scalar, tr: Scalar, bl: Scalar, br: Scalar, lx: Scalar, ly: Scalar) -> Scalar:
         to = type(lx)
         top, bottom = to(half(tl + (tr - tl) * lx)), to(half(bl + (br - bl) * lx))
@@ -43,7 +45,7 @@ def ten_bits(value: Scalar) -> Scalar:
     return ((bits + np.uint32(0xFFF) + (bits >> 13 & 1)) & ~np.uint32(0x1FFF)).view(np.float32)
 
 
-def _finishing(change: Callable[[Array, Array], None]) -> Callable[[Half], dict[str, Callable[..., Any]]]:
+def finishing(change: Callable[[Array, Array], None]) -> Callable[[Array, np.dtype[Any]], Array]:
     """The last step, after which `change(rounded, total)` spoils what was rounded to a half."""
 
     def finish(total: Array, dtype: np.dtype[Any]) -> Array:
@@ -52,10 +54,14 @@ def _finishing(change: Callable[[Array, Array], None]) -> Callable[[Half], dict[
             change(rounded, total)
         return rounded
 
-    return lambda half: {"finish": finish}
+    return finish
 
 
-def _towards_zero(rounded: Array, total: Array) -> None:
+def _finishing(change: Callable[[Array, Array], None]) -> Callable[[Half], Steps]:
+    return lambda half: {"finish": finishing(change)}
+
+
+def towards_zero(rounded: Array, total: Array) -> None:
     """The upper bits of a float32, which is how a bfloat16 is had in one shift."""
     rounded.view(np.uint16)[...] -= np.abs(rounded.astype(total.dtype)) > np.abs(total)
 
@@ -114,7 +120,7 @@ FAULTS: tuple[Fault, ...] = (
         DIRECTIONS,
         lambda half: {"position": lambda *axis: type(axis[0])(half(rule.position(*axis)))},
     ),
-    in_halves("cut_to_half", "a half is the upper bits", IMAGE, _finishing(_towards_zero)),
+    in_halves("cut_to_half", "a half is the upper bits", IMAGE, _finishing(towards_zero)),
     in_halves("half_ties_away", "ties between two halves go up", FORWARD, _finishing(_ties_away)),
     in_halves("flushed_halves", "subnormal halves are 0", IMAGE, _finishing(_flushed), ("float16",)),
     in_halves("saturated_halves", "what is too large is the largest half", IMAGE, _finishing(_saturated), ("float16",)),

@@ -14,48 +14,28 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import load
-from harness.faults.fault import FORWARD, IMAGE, Fault, around, step
+from harness.faults.fault import CROP_AND_RESIZE, FORWARD, IMAGE, Fault, Rule
 from harness.faults.reference.halves import ten_bits
-from harness.operators import OPERATORS, operator_of
+from harness.judging.sample import with_boxes
+from harness.operators import operator_of
 from harness.operators.arrays import DIRECTIONS, Array, Direction
 from harness.operators.crop_and_resize import reference as rule
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.crop_and_resize.reference import Scalar
 from harness.operators.implementation import Backend
-from harness.operators.sheet import INTEGERS, OperatorName
+from harness.operators.sheet import INTEGERS
 
 Wrap = Callable[[Backend[Any], Any, Direction], Array]
-
-
-def instead(name: str, why: str, directions: tuple[Direction, ...], wrap: Wrap, operator: OperatorName) -> Fault:
-    """A backend that returns `wrap(honest backend, inputs, direction)`."""
-    prefix = "roi_" if operator == "roi_align" else ""
-
-    def prepare(inputs: Any, direction: Direction) -> Callable[[], Any]:
-        return lambda: wrap(load("roi_align", operator), inputs, direction)
-
-    # The sheet is the reference's: a fault is loaded by whoever lists them, and must not cost an import of torch.
-    sheet = load("reference", operator).sheet
-    backend = Backend(f"fault:{prefix}{name}", f"fault: {name}", sheet, prepare, np.asarray)
-    return Fault(f"{prefix}{name}", why, directions, backend)
-
-
-def _of_both(name: str, why: str, directions: tuple[Direction, ...], wrap: Wrap) -> tuple[Fault, ...]:
-    return tuple(instead(name, why, directions, wrap, operator) for operator in OPERATORS)
-
-
-def _image_name(inputs: Any) -> str:
-    return operator_of(inputs).arrays[0]
+step, around = CROP_AND_RESIZE.step, CROP_AND_RESIZE.around
 
 
 def _run_on(backend: Backend[Any], inputs: Any, direction: Direction, image: Array) -> Array:
-    return backend.run(dataclasses.replace(inputs, **{_image_name(inputs): image}), direction)
+    return backend.run(dataclasses.replace(inputs, image=image), direction)
 
 
 def _taken_for_contiguous(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
     """Pixels that lie channel by channel are read as if they lay row by row."""
-    image = getattr(inputs, _image_name(inputs))
+    image = inputs.image
     if image.size and image.strides[1] == image.itemsize and image.shape[1] > 1:
         memory = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
         image = memory.reshape(image.shape)
@@ -64,16 +44,11 @@ def _taken_for_contiguous(backend: Backend[Any], inputs: Any, direction: Directi
 
 def _offset_forgotten(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
     """A view is read from the beginning of the memory that it lies in."""
-    image = getattr(inputs, _image_name(inputs))
+    image = inputs.image
     parent = image.base
     if image.size and isinstance(parent, np.ndarray) and parent.ndim == 4 and parent.shape[2] > image.shape[2]:
         image = parent[:, :, : image.shape[2], : image.shape[3]].copy()
     return _run_on(backend, inputs, direction, image)
-
-
-def _rows(inputs: Any, rows: Any) -> Any:
-    names = operator_of(inputs).arrays[1:]
-    return dataclasses.replace(inputs, **{name: getattr(inputs, name)[rows] for name in names})
 
 
 def _first_boxes(count: int) -> Wrap:
@@ -82,7 +57,7 @@ def _first_boxes(count: int) -> Wrap:
     def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
         if len(inputs.boxes) <= count:
             return backend.run(inputs, direction)
-        some = backend.run(_rows(inputs, slice(0, count)), direction)
+        some = backend.run(with_boxes(inputs, slice(0, count)), direction)
         if direction == "grad_image":
             return some
         shape, dtype = operator_of(inputs).promised(inputs, direction)
@@ -95,7 +70,7 @@ def _first_boxes(count: int) -> Wrap:
 
 def _sixteen_bits(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
     """A box's number is kept in 16 bits: the one after 65,535 is taken for the first."""
-    return backend.run(_rows(inputs, np.arange(len(inputs.boxes)) % 65536), direction)
+    return backend.run(with_boxes(inputs, np.arange(len(inputs.boxes)) % 65536), direction)
 
 
 def _other_order_each_time() -> Wrap:
@@ -103,7 +78,7 @@ def _other_order_each_time() -> Wrap:
     calls = np.random.default_rng(0)
 
     def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
-        return backend.run(_rows(inputs, calls.permutation(len(inputs.boxes))), direction)
+        return backend.run(with_boxes(inputs, calls.permutation(len(inputs.boxes))), direction)
 
     return wrap
 
@@ -111,7 +86,9 @@ def _other_order_each_time() -> Wrap:
 def _lost_update(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
     """Two threads have half of the boxes each: where both add to a pixel, the second writes over the first."""
     middle = len(inputs.boxes) // 2
-    first, second = (backend.run(_rows(inputs, part), direction) for part in (slice(0, middle), slice(middle, None)))
+    first, second = (
+        backend.run(with_boxes(inputs, part), direction) for part in (slice(0, middle), slice(middle, None))
+    )
     return np.where(second != 0, second, first)
 
 
@@ -155,13 +132,21 @@ def _weighing_all(tl: Scalar, tr: Scalar, bl: Scalar, br: Scalar, lx: Scalar, ly
 _READS: tuple[Direction, ...] = ("forward", "grad_boxes")
 _SUMS: tuple[Direction, ...] = ("grad_image",)
 
+
+def of_both(rule: Rule) -> tuple[Fault, ...]:
+    """Those that either operator can have, around this project's own."""
+    return (
+        rule.instead("channels_last_as_rows", "the memory format is not looked at", _READS, _taken_for_contiguous),
+        rule.instead("view_from_its_parent", "the storage offset is not looked at", _READS, _offset_forgotten),
+        rule.instead("first_1024_boxes", "one block of threads for all boxes", DIRECTIONS, _first_boxes(1024)),
+        rule.instead("sixteen_bit_boxes", "boxes are counted in grid.y, or in 16 bits", DIRECTIONS, _sixteen_bits),
+        rule.instead("order_of_arrival", "sums in no fixed order, undeclared", _SUMS, _other_order_each_time()),
+        rule.instead("lost_update", "two threads add to a pixel without an atomic", _SUMS, _lost_update),
+    )
+
+
+# Those that are planted in crop_and_resize alone.
 FAULTS: tuple[Fault, ...] = (
-    *_of_both("channels_last_as_rows", "the memory format is not looked at", _READS, _taken_for_contiguous),
-    *_of_both("view_from_its_parent", "the storage offset is not looked at", _READS, _offset_forgotten),
-    *_of_both("first_1024_boxes", "one block of threads for all boxes", DIRECTIONS, _first_boxes(1024)),
-    *_of_both("sixteen_bit_boxes", "boxes are counted in grid.y, or in 16 bits", DIRECTIONS, _sixteen_bits),
-    *_of_both("order_of_arrival", "sums in no fixed order, undeclared", _SUMS, _other_order_each_time()),
-    *_of_both("lost_update", "two threads add to a pixel without an atomic", _SUMS, _lost_update),
     around("unwritten_outside", "nothing is written where a sample is outside", FORWARD, _unwritten_outside()),
     step("twelve_bit_offsets", "offsets too narrow: 12 bits stand for 32", _READS, read=_narrow_offset),
     step(

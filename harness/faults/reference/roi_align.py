@@ -1,51 +1,21 @@
-"""Planted faults in roi_align, each the reference with one step replaced: mutants.py says what they are for."""
+"""Planted faults in roi_align, each the reference with one step replaced: crop_and_resize.py says what they are for."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from harness.faults.fault import Fault
-from harness.faults.reference import memory as memory_mutants
-from harness.faults.reference.halves import ten_bits
-from harness.operators.arrays import DIRECTIONS, FLOATS, HALVES, Array, Direction
+from harness.faults.fault import BOXES, FORWARD, IMAGE, ROI_ALIGN, Fault
+from harness.faults.reference import memory
+from harness.faults.reference.halves import finishing, ten_bits, towards_zero
+from harness.operators.arrays import DIRECTIONS
 from harness.operators.roi_align import reference as rule
-from harness.operators.roi_align.case import MODES, Mode, RoiInputs
-from harness.operators.roi_align.reference import STEPS, RoiAxis, Scalar, Steps, Tap
+from harness.operators.roi_align.case import Mode
+from harness.operators.roi_align.reference import RoiAxis, Scalar, Tap
 
-# All that the rule is asked for.
-ROI_DTYPES = (*FLOATS, "uint8", "int16")
-
-
-def step(
-    name: str,
-    why: str,
-    directions: tuple[Direction, ...] = DIRECTIONS,
-    modes: tuple[Mode, ...] = MODES,
-    dtypes: tuple[str, ...] = ROI_DTYPES,
-    **replaced: Callable[..., Any],
-) -> Fault:
-    """The reference with these steps replaced."""
-    steps: Steps = dataclasses.replace(STEPS, **replaced)
-    return Fault(
-        f"roi_{name}", why, directions, rule.build(steps, f"fault:roi_{name}", f"fault: {name}"), dtypes, modes
-    )
-
-
-def around(
-    name: str, why: str, directions: tuple[Direction, ...], change: Callable[[Array, RoiInputs], Array]
-) -> Fault:
-    """The reference, its result changed."""
-    honest = rule.build(STEPS, f"fault:roi_{name}", f"fault: {name}")
-
-    def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Any]:
-        call = honest.prepare(inputs, direction)
-        return lambda: change(call(), inputs)
-
-    return Fault(f"roi_{name}", why, directions, dataclasses.replace(honest, prepare=prepare), ROI_DTYPES, MODES)
+step, around = ROI_ALIGN.step, ROI_ALIGN.around
 
 
 def _swapped_scale(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
@@ -144,18 +114,8 @@ def _uncut(axis: RoiAxis, scale: float, index: int, i: int, count: int) -> tuple
     return rule.moves(dataclasses.replace(axis, stretched=False), scale, index, i, count)
 
 
-def _floored(total: Array, dtype: np.dtype[Any]) -> Array:
-    """A half cut off instead of rounded."""
-    rounded = total.astype(dtype)
-    if dtype.name in HALVES:
-        rounded.view(np.uint16)[...] -= np.abs(rounded.astype(total.dtype)) > np.abs(total)
-    return rounded
-
-
 _AVG: tuple[Mode, ...] = ("avg",)
 _MAX: tuple[Mode, ...] = ("max",)
-_FORWARD: tuple[Direction, ...] = ("forward",)
-_BOXES: tuple[Direction, ...] = ("grad_boxes",)
 
 FAULTS: tuple[Fault, ...] = (
     step(
@@ -192,33 +152,29 @@ FAULTS: tuple[Fault, ...] = (
     step("at_sample_starts", "samples at their cells' starts", position=_at_sample_starts),
     step("share_first", "another order of rounding", position=_step_first),
     step("no_bands", "0 from the last pixel on, as crop_and_resize", inside=_no_bands),
-    step(
-        "open_lower_end", "> -1 for >= -1", ("forward", "grad_image"), inside=lambda p, length: bool(-1 < p <= length)
-    ),
+    step("open_lower_end", "> -1 for >= -1", IMAGE, inside=lambda p, length: bool(-1 < p <= length)),
     step("open_upper_end", "< L for <= L", inside=lambda p, length: bool(-1 <= p < length)),
     step("no_outside", "the edge pixel everywhere", inside=lambda p, length: bool(np.isfinite(p))),
     step("narrow_lower_band", "half a band", inside=lambda p, length: bool(-0.5 <= p <= length)),
-    step("neighbour_read", "a pixel of weight 0 is read", _FORWARD, tap=_next_pixel, interpolate=_weighing_all),
+    step("neighbour_read", "a pixel of weight 0 is read", FORWARD, tap=_next_pixel, interpolate=_weighing_all),
     step(
-        "cast_neighbour_read", "a pixel of a weight that is 0 once cast is read", _FORWARD, interpolate=_weighing_whole
+        "cast_neighbour_read", "a pixel of a weight that is 0 once cast is read", FORWARD, interpolate=_weighing_whole
     ),
     step("nearest_below", "floor for interpolation", tap=_cut_position),
-    step("transposed_pixels", "TR for BL", _FORWARD, interpolate=_transposed),
-    step("half_samples", "samples in half precision", _FORWARD, interpolate=_half),
+    step("transposed_pixels", "TR for BL", FORWARD, interpolate=_transposed),
+    step("half_samples", "samples in half precision", FORWARD, interpolate=_half),
     step(
         "ten_bit_weights",
         "weights as a tensor core takes them",
-        dtypes=("float32",),
+        image_dtypes=("float32",),
         tap=lambda p, length: (*(found := rule.tap(p, length))[:2], ten_bits(found[2])),
     ),
-    step(
-        "mean_in_half", "samples are added up in half precision", ("forward",), ("avg",), ("float32",), mean=_half_mean
-    ),
+    step("mean_in_half", "samples are added up in half precision", FORWARD, ("avg",), ("float32",), mean=_half_mean),
     step(
         "double_in_single",
         "float64 maps are interpolated in float32",
-        ("forward",),
-        dtypes=("float64",),
+        FORWARD,
+        image_dtypes=("float64",),
         interpolate=lambda *arguments: np.float64(rule.interpolate(*map(np.float32, arguments))),
     ),
     step("sum_for_mean", "not divided", modes=_AVG, mean=lambda total, samples: total),
@@ -229,22 +185,20 @@ FAULTS: tuple[Fault, ...] = (
         mean=lambda total, samples: total / type(total)(max(samples, 1) ** 0.5),
     ),
     step("minimum", "the smallest sample", modes=_MAX, better=lambda value, best: bool(value < best)),
-    step("last_of_equals", "the last of equal samples wins", ("grad_boxes",), _MAX, better=lambda v, b: bool(v >= b)),
-    step("nan_ignored", "a NaN loses", _FORWARD, _MAX, better=lambda value, best: bool(value > best)),
+    step("last_of_equals", "the last of equal samples wins", BOXES, _MAX, better=lambda v, b: bool(v >= b)),
+    step("nan_ignored", "a NaN loses", FORWARD, _MAX, better=lambda value, best: bool(value > best)),
     step("wrong_image", "every box from image 0", image_of=lambda index: 0),
-    step("edge_sign", "the second edge has the wrong sign", _BOXES, moves=_moved(lambda first, last: (first, -last))),
-    step("edges_swapped", "d first for d last", _BOXES, moves=_moved(lambda first, last: (last, first))),
-    step("still_second_edge", "the first edge takes it all", _BOXES, moves=_moved(lambda a, b: (a + b, 0.0))),
-    step("stretched_slope", "a box taken as one pixel moves with both edges", _BOXES, moves=_uncut),
+    step("edge_sign", "the second edge has the wrong sign", BOXES, moves=_moved(lambda first, last: (first, -last))),
+    step("edges_swapped", "d first for d last", BOXES, moves=_moved(lambda first, last: (last, first))),
+    step("still_second_edge", "the first edge takes it all", BOXES, moves=_moved(lambda a, b: (a + b, 0.0))),
+    step("stretched_slope", "a box taken as one pixel moves with both edges", BOXES, moves=_uncut),
     step(
         "unscaled_slope",
         "the gradient in pixels of the map",
-        _BOXES,
+        BOXES,
         moves=lambda axis, scale, *rest: rule.moves(axis, 1.0, *rest),
     ),
-    step("cut_to_half", "a half is the upper bits", ("forward", "grad_image"), finish=_floored),
-    around(
-        "double_result", "the result is of another type", DIRECTIONS, lambda result, _: result.astype(np.longdouble)
-    ),
-    *(fault for fault in memory_mutants.FAULTS if fault.operator == "roi_align"),
+    step("cut_to_half", "a half is the upper bits", IMAGE, finish=finishing(towards_zero)),
+    around("double_result", "the result is of another type", DIRECTIONS, lambda call, _: call().astype(np.longdouble)),
+    *memory.of_both(ROI_ALIGN),
 )

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,12 +72,19 @@ def load(library: Path) -> ctypes.PyDLL:
     return ctypes.PyDLL(str(library))
 
 
-def call(library: Path, name: str, order: int, arguments: ctypes.Structure) -> None:
-    """Runs a driver's function, its threads in that order; RuntimeError with what it says if it fails."""
+def launch(
+    library: Path, name: str, order: int | None, boxes: Array, arguments: ctypes.Structure, results: Sequence[Array]
+) -> None:
+    """Runs a driver's function, its threads in that order, or in one that the boxes pick.
+
+    RuntimeError with the driver's message if it fails, or if a kernel has written beside one of its results.
+    """
     loaded = load(library)
-    loaded.set_order(order)
+    loaded.set_order(picked_order(boxes) if order is None else order)
     function = loaded[name]
     function.restype = ctypes.c_char_p
     message = function(ctypes.byref(arguments))
     if message is not None:
         raise RuntimeError(message.decode())
+    if any(written_beside(result) for result in results):
+        raise RuntimeError(f"{name} has written outside of its result.")

@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.operators.arrays import Array, Box, Direction
 from harness.operators.crop_and_resize.case import Case, Inputs, promised
+from harness.operators.crop_and_resize.golden_cases import TENSORFLOW
 from harness.operators.crop_and_resize.oracle import expected
 from harness.operators.crop_and_resize.reach import reach
 from harness.operators.crop_and_resize.strategy import within
@@ -55,7 +56,7 @@ def _sample(inputs: Inputs, direction: Direction, got: Array) -> list[Place]:
     if direction == "grad_boxes":
         terms = inputs.upstream[0].size
         columns = range(4) if terms <= _TERMS else random.integers(0, 2, 2) * 2 + (0, 1)
-        rows = random.integers(0, len(got), min(_BOXES, max(1, _TERMS // terms)))
+        rows = random.integers(0, len(got), min(_BOXES, max(1, _TERMS // max(1, terms))))
         return [(int(row), int(column)) for row in rows for column in columns]
     flat = random.integers(0, got.size, _SAMPLE[direction])
     return [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
@@ -77,6 +78,7 @@ CROP_AND_RESIZE = Operator(
     case=Case,
     inputs=Inputs,
     arrays=("image", "boxes", "box_indices", "upstream"),
+    peer=TENSORFLOW,
     settings=("",),
     promised=promised,
     expected=lambda inputs, direction, pinned, places: expected(inputs, direction, pinned=pinned, places=places),
@@ -84,6 +86,7 @@ CROP_AND_RESIZE = Operator(
     most_places=None,
     choices=_choices,
     extrapolation_value=lambda inputs: float(inputs.extrapolation_value),
+    nothing_outside=lambda inputs: replace(inputs, extrapolation_value=0.0),
     within=within,
     bad_row=_bad_row,
     with_index=_with_index,

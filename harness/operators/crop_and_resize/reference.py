@@ -301,6 +301,3 @@ def build(
         return call
 
     return Backend(name, title, SHEET, prepare, np.asarray, avoids)
-
-
-backend = build(STEPS)

@@ -12,6 +12,7 @@ from harness.operators.arrays import Array, Box, Direction
 from harness.operators.expected import Place
 from harness.operators.operator import Operator
 from harness.operators.roi_align.case import RoiCase, RoiInputs, promised
+from harness.operators.roi_align.golden_cases import TORCHVISION
 from harness.operators.roi_align.oracle import expected
 from harness.operators.roi_align.reach import reach
 from harness.operators.roi_align.strategy import within
@@ -88,6 +89,7 @@ ROI_ALIGN = Operator(
     case=RoiCase,
     inputs=RoiInputs,
     arrays=("image", "boxes", "upstream"),
+    peer=TORCHVISION,
     settings=tuple(RATIOS),
     promised=promised,
     expected=lambda inputs, direction, pinned, places: expected(inputs, direction, pinned=pinned, places=places),
@@ -95,6 +97,7 @@ ROI_ALIGN = Operator(
     most_places=8,
     choices=_choices,
     extrapolation_value=lambda inputs: 0.0,
+    nothing_outside=lambda inputs: inputs,
     within=within,
     bad_row=_bad_row,
     with_index=_with_index,

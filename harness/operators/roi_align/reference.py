@@ -297,4 +297,3 @@ def build(steps: Steps, name: str = "reference", title: str = "NumPy, sample by 
 
 
 STEPS = Steps()
-backend = build(STEPS)

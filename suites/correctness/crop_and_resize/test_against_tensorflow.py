@@ -20,7 +20,7 @@ from harness.judging.trial import failure
 from harness.operators.arrays import differing
 from harness.operators.crop_and_resize import strategy as strategies
 from harness.operators.crop_and_resize.case import Case
-from harness.operators.judgement import unlike_tensorflow
+from harness.operators.judgement import unlike_peer
 from suites.correctness import sizes
 
 # TensorFlow computes float32, and may end the process on a box that is not finite.
@@ -41,7 +41,7 @@ def _assert_same(backend, tensorflow, case, direction, tally) -> None:
         if each.refuses(inputs, direction):
             return
     got, want = backend.run(inputs, direction), tensorflow.run(inputs, direction)
-    unlike = unlike_tensorflow(backend.sheet, inputs, direction, got, want)
+    unlike = unlike_peer(backend.sheet, inputs, direction, got, want)
     if got.shape == want.shape:
         of = "" if case.image_dtype == "float32" else f" of {case.image_dtype} images"
         tally.bits(f"{direction}{of} against TensorFlow", got.size, int(differing(got, want).sum()))
@@ -95,7 +95,7 @@ def test_box_gradient_is_tensorflows_within_two_bounds(backend, tensorflow, case
         if each.refuses(inputs, "grad_boxes"):
             return
     got, want = backend.run(inputs, "grad_boxes"), tensorflow.run(inputs, "grad_boxes")
-    unlike = unlike_tensorflow(backend.sheet, inputs, "grad_boxes", got, want)
+    unlike = unlike_peer(backend.sheet, inputs, "grad_boxes", got, want)
     assert unlike is None, failure(backend, case, "grad_boxes", unlike)
 
 

@@ -1,34 +1,53 @@
-"""Against TensorFlow's golden vectors: what a machine without TensorFlow has in its place.
+"""Results are those of the golden vectors of TensorFlow and torchvision, which machines without these have.
 
 A few hundred cases of every kind, from a file: the same comparison as with the library itself, and many fewer of them.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from harness.judging import golden
 from harness.judging.trial import failure
-from harness.operators.arrays import DIRECTIONS, differing
-from harness.operators.judgement import unlike_tensorflow
+from harness.operators import OPERATORS
+from harness.operators.arrays import differing
+from harness.operators.judgement import unlike_peer
+
+ROWS = [(operator, direction) for operator in OPERATORS for direction in OPERATORS[operator].peer.directions]
+each_row = pytest.mark.parametrize(("operator", "direction"), ROWS, ids=["-".join(row) for row in ROWS])
 
 
-@pytest.fixture(scope="module")
-def stored() -> golden.Golden:
-    return golden.read()
-
-
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_results_are_those_of_the_golden_vectors(backend, stored, tally, direction):
-    what = f"{direction} against TensorFlow {stored.tensorflow}'s golden vectors"
+@each_row
+def test_results_are_those_of_the_golden_vectors(backend, operator, tally, direction):
+    stored = golden.read(operator)
+    what = f"{operator}, {direction} against {stored.peer}'s golden vectors"
     if direction not in backend.sheet.tensorflow_bits:
         what += ", by bounds"
     for vector in stored.vectors:
-        inputs, want = vector.inputs(), vector.results[direction]
+        inputs, theirs = vector.inputs(), vector.results[direction]
         if backend.refuses(inputs, direction):
             continue
         got = backend.run(inputs, direction)
-        unlike = unlike_tensorflow(backend.sheet, inputs, direction, got, want)
-        if got.shape == want.shape:
-            tally.bits(what, got.size, int(differing(got, want).sum()))
+        unlike = unlike_peer(backend.sheet, inputs, direction, got, theirs)
+        if got.shape == theirs.shape:
+            tally.bits(what, got.size, int(differing(got, theirs).sum()))
         assert unlike is None, failure(backend, vector.case, direction, unlike)
+
+
+@each_row
+def test_a_corrupted_vector_is_found(backend, operator, direction):
+    """By a thousandth of its largest value."""
+    vectors = golden.read(operator).vectors
+    vector = next(
+        each
+        for each in vectors
+        if each.case.values == "normal" and np.abs(each.results[direction]).max(initial=0) > 0.5
+    )
+    if backend.refuses(vector.inputs(), direction):
+        pytest.skip("it is not asked for this")
+    corrupt = vector.results[direction].copy()
+    corrupt.flat[np.argmax(np.abs(corrupt))] *= 1.001
+    got = backend.run(vector.inputs(), direction)
+    assert unlike_peer(backend.sheet, vector.inputs(), direction, got, corrupt) is not None
+    assert unlike_peer(backend.sheet, vector.inputs(), direction, got, vector.results[direction]) is None

@@ -24,12 +24,12 @@ if FOUND:
     @pytest.mark.parametrize("find", FOUND, ids=[find.file_name().removesuffix(".json") for find in FOUND])
     def test_find(backend_of, undeclared, find):
         backend = backend_of(find.operator)
-        stated = find.stated()
+        property_ = find.definition()
         undeclared(
-            f"{find.operator}, {find.property}, {find.direction}", stated.undeclared(backend.sheet, find.direction)
+            f"{find.operator}, {find.property}, {find.direction}", property_.undeclared(backend.sheet, find.direction)
         )
-        verdict = stated.holds(backend, find.parsed(), find.direction)
+        verdict = property_.holds(backend, find.parsed(), find.direction)
         if verdict is None:
             pytest.skip(f"undeclared: {backend.title} is not asked for this")
-        of = "" if stated.is_oracles else stated.name
+        of = "" if property_.is_oracles else property_.name
         assert verdict.passed, failure(backend, find.parsed(), find.direction, str(verdict), of)

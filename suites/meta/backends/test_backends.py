@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from harness.backends import BACKENDS, load
-from harness.backends.package import device_tensor, make
+from harness import backends
+from harness.backends import BACKENDS, imported, load, operators_of, register
+from harness.backends.package import make_crop_and_resize
+from harness.backends.torch_arrays import device_tensor
 from harness.operators.arrays import LAYOUTS, Layout
 from harness.operators.crop_and_resize.case import Case
 from harness.operators.sheet import OperatorName
@@ -28,6 +32,32 @@ def test_each_has_its_name_or_says_what_is_missing(operator: OperatorName, name:
         pytest.skip(str(missing))
     assert backend.name == name
     assert backend.sheet.operator == operator
+
+
+@pytest.mark.parametrize("file", sorted({file for table in BACKENDS.values() for file in table.values()}))
+def test_each_file_makes_those_that_the_table_names_it_for(file: str) -> None:
+    try:
+        makers = imported(file, f"harness.backends.{file}").BACKENDS
+    except MissingLibrary as missing:
+        pytest.skip(str(missing))
+    assert set(makers) == {
+        (operator, name) for operator in BACKENDS for name, of in BACKENDS[operator].items() if of == file
+    }
+
+
+def test_each_is_made_once() -> None:
+    assert load("reference") is load("reference")
+    assert load("reference") is not load("reference", "roi_align")
+
+
+def test_one_that_is_made_elsewhere_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a name of its own, or in the place of one that there is."""
+    monkeypatch.setattr(backends, "_registered", {})
+    for name in ("made", "roi_align_cuda"):
+        register("crop_and_resize", name, lambda name: replace(load("reference"), name=name))
+        assert load(name).name == name
+        assert "crop_and_resize" in operators_of(name)
+    assert operators_of("made") == ("crop_and_resize",)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
@@ -60,7 +90,7 @@ def test_empty_inputs_reach_a_device() -> None:
 def test_the_deterministic_gradient_alone_is_asked_for_so_and_the_switch_is_put_back(
     monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
-    backend = make("made", "made for this test", "cpu", tensorflow_bits=(), deterministic=True)
+    backend = make_crop_and_resize("made", "cpu", deterministic=True)
     seen = []
     ordinary = torch.autograd.grad
 

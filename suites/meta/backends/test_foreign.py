@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from harness import backends
-from harness.backends import foreign as functions
-from harness.backends import load
+from harness.backends import foreign, load
 from harness.operators.crop_and_resize.case import Case
 from harness.operators.roi_align.case import RoiCase
 from harness.operators.sheet import Sheet, read
@@ -20,6 +19,7 @@ from harness.repository import MissingLibrary
 MODULE = """
 import torch
 from torchvision.ops import roi_align as theirs
+from harness.backends import load
 
 def pool(input, boxes, output_size, spatial_scale, sampling_ratio, aligned):
     return theirs(input, boxes, output_size, spatial_scale, sampling_ratio, aligned)
@@ -33,6 +33,8 @@ def crop(image, boxes, box_indices, crop_size):
     return image.new_zeros(len(boxes), image.shape[1], *crop_size)
 
 crop.sheet = {"operator": "crop_and_resize", "directions": ["forward", "grad_image"], "border": "zero"}
+
+reference = load("reference")
 
 class Kernels:
     pool = staticmethod(pool)
@@ -69,7 +71,8 @@ def test_a_gradient_that_is_declared_and_not_there_is_an_error() -> None:
 
 
 def test_a_backend_may_be_given_as_one() -> None:
-    assert load("harness.operators.crop_and_resize.reference:backend") is load("reference")
+    pytest.importorskip("torchvision")
+    assert load("their_kernels:reference") is load("reference")
 
 
 @pytest.mark.parametrize(
@@ -92,8 +95,8 @@ def test_a_module_or_a_device_that_is_missing_is_a_reason_to_skip() -> None:
     with pytest.raises(MissingLibrary, match="needs the module 'nowhere_to_be_found', which is not installed"):
         load("their_import:pool")
     nowhere = "cuda:77" if torch.cuda.is_available() else "cuda"
-    with pytest.raises(MissingLibrary, match=f"declares the device '{nowhere}', and torch has none here"):
-        functions.of_function("theirs", print, Sheet("roi_align", device=nowhere))
+    with pytest.raises(MissingLibrary, match=f"theirs needs the device '{nowhere}', and torch has none here: "):
+        foreign.of_function("theirs", print, Sheet("roi_align", device=nowhere))
 
 
 @pytest.mark.parametrize(

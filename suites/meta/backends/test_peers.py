@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("torchvision", reason="it is one of the peers")
 
-from harness.backends import grid_sample, load, torchvision_cpu
+from harness.backends import grid_sample, load, torchvision
 from harness.measuring.workloads import SMOKE
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.judgement import judge
@@ -20,7 +20,7 @@ from harness.repository import MissingLibrary
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about a machine without a GPU")
 @pytest.mark.parametrize("name", ["torchvision_cuda", "grid_sample_cuda", "grid_sample_cuda_compiled"])
 def test_without_a_gpu_its_backends_say_so(name: str) -> None:
-    with pytest.raises(MissingLibrary, match="needs a GPU"):
+    with pytest.raises(MissingLibrary, match=f"{name} needs the device 'cuda', and torch has none here: "):
         load(name)
 
 
@@ -32,7 +32,7 @@ def some_rows(count: int) -> Inputs:
 
 
 def test_compiled_grid_sample_is_right_for_one_shape_after_another_and_keeps_its_graph() -> None:
-    compiled = grid_sample.make("compiled", "compiled", "cpu", compiled=True)
+    compiled = grid_sample.make_crop_and_resize("compiled", "cpu", compiled=True)
     for inputs in (SMOKE.inputs(), some_rows(7)):
         call = compiled.prepare(inputs, "grad_image")
         first, second = compiled.to_numpy(call()), compiled.to_numpy(call())
@@ -52,7 +52,7 @@ def test_grid_sample_takes_boxes_of_several_images_in_any_order_and_images_witho
 
 
 def test_torchvision_takes_the_types_that_it_is_made_for() -> None:
-    backend = torchvision_cpu.make("made", "cpu", ("float16", "float32"))
+    backend = torchvision.make_crop_and_resize("made", "cpu", ("float16", "float32"))
     bfloat16 = SMOKE.inputs(dtype="bfloat16")
     assert "images 'bfloat16': not declared, only 'float16', 'float32'" in str(backend.refuses(bfloat16, "forward"))
     assert backend.refuses(SMOKE.inputs(dtype="float16"), "forward") is None

@@ -1,4 +1,4 @@
-"""The golden vectors: they are TensorFlow's, a wrong one is found, and a file that cannot be used says why."""
+"""The golden vectors: they are the peer's, a wrong one is found, and a file that cannot be used says why."""
 
 from __future__ import annotations
 
@@ -7,34 +7,57 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from harness.backends import load
 from harness.judging import golden
-from harness.operators.arrays import DIRECTIONS, Direction
-from harness.operators.implementation import Backend
-from harness.operators.judgement import unlike_tensorflow
+from harness.operators import OPERATORS
+from harness.operators.arrays import Direction
+from harness.operators.crop_and_resize.golden_cases import COPIES, CROPS
+from harness.operators.judgement import unlike_peer
+from harness.operators.sheet import OperatorName
+from harness.repository import MissingLibrary
+
+ROWS = [(operator, direction) for operator in OPERATORS for direction in OPERATORS[operator].peer.directions]
 
 
-@pytest.fixture(scope="module")
-def stored() -> golden.Golden:
-    return golden.read()
+@pytest.fixture(scope="module", params=OPERATORS)
+def stored(request: pytest.FixtureRequest) -> golden.Golden:
+    return golden.read(request.param)
 
 
-def test_a_few_are_what_tensorflow_gives_today(tensorflow: Backend, stored: golden.Golden) -> None:
+def test_a_few_are_what_the_peer_gives_today(stored: golden.Golden) -> None:
+    peer = OPERATORS[stored.operator].peer
+    try:
+        backend = load(peer.name, stored.operator)
+    except MissingLibrary as missing:
+        pytest.skip(str(missing))
     for vector in stored.vectors[::20]:
-        for direction in DIRECTIONS:
-            assert tensorflow.run(vector.inputs(), direction).tobytes() == vector.results[direction].tobytes(), vector
+        for direction in peer.directions:
+            assert backend.run(vector.inputs(), direction).tobytes() == vector.results[direction].tobytes(), vector
 
 
 def test_there_are_some_of_every_kind(stored: golden.Golden) -> None:
-    cases = [vector.case for vector in stored.vectors]
+    cases: list[Any] = [vector.case for vector in stored.vectors]
     assert len(set(cases)) == len(cases) >= 300
-    assert {case.method for case in cases} == {"bilinear", "nearest"}
-    assert set(golden.CROPS) <= {case.crop_size for case in cases}
-    assert max(len(case.boxes) for case in cases) >= 2 * golden.COPIES
+    for name, _, field in OPERATORS[stored.operator].choices(cases[0].inputs()):
+        if field not in ("box_rules", "modes"):  # of these a peer has one
+            values = {
+                value
+                for case in cases
+                for of, value, _ in OPERATORS[stored.operator].choices(case.inputs())
+                if of == name
+            }
+            assert len(values) == 2, name
+
+
+def test_those_of_tensorflow_have_long_crops_many_boxes_and_many_channels() -> None:
+    cases: list[Any] = [vector.case for vector in golden.read("crop_and_resize").vectors]
+    assert set(CROPS) <= {case.crop_size for case in cases}
+    assert max(len(case.boxes) for case in cases) >= 2 * COPIES
     assert max(case.shape[1] for case in cases) >= 40
 
 
@@ -43,69 +66,72 @@ def test_the_same_vectors_are_the_same_bytes_whatever_the_date(
 ) -> None:
     golden.write(stored, tmp_path / "today.npz")
     monkeypatch.setattr(time, "localtime", lambda *_: time.gmtime(2_000_000_000))
-    golden.write(golden.read(tmp_path / "today.npz"), tmp_path / "later.npz")
-    assert (tmp_path / "today.npz").read_bytes() == (tmp_path / "later.npz").read_bytes()
+    golden.write(golden.read(stored.operator, tmp_path / "today.npz"), tmp_path / "later.npz")
+    suites_own = golden.path_of(stored.operator).read_bytes()
+    assert (tmp_path / "today.npz").read_bytes() == (tmp_path / "later.npz").read_bytes() == suites_own
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_a_corrupted_vector_is_found(stored: golden.Golden, tmp_path: Path, direction: Direction) -> None:
+@pytest.mark.parametrize(("operator", "direction"), ROWS)
+def test_a_corrupted_vector_is_found(operator: OperatorName, direction: Direction, tmp_path: Path) -> None:
     """By the comparison that the suite makes, with an implementation that is right."""
+    vectors = golden.read(operator).vectors
     number = next(
         number
-        for number, vector in enumerate(stored.vectors)
-        if vector.case.values == "normal" and vector.results["grad_boxes"].all() and vector.results["forward"].size
+        for number, vector in enumerate(vectors)
+        if vector.case.values == "normal" and all(np.abs(each).max(initial=0) > 0.5 for each in vector.results.values())
     )
-    wrong = stored.vectors[number].results[direction].copy()
-    flat = wrong.reshape(-1)
+    corrupt = vectors[number].results[direction].copy()
+    flat = corrupt.reshape(-1)
+    reference, title = load("reference", operator), OPERATORS[operator].peer.title
     # Where bits are promised the last one; where bounds are, as much as is more than two of them.
-    where = int(np.argmax(np.abs(flat)))
-    flat[where] = np.nextafter(flat[where], np.float32(0)) if direction != "grad_boxes" else flat[where] * 1.01
-    results = {**stored.vectors[number].results, direction: wrong}
-    golden.write(golden.Golden("x", (replace(stored.vectors[number], results=results),)), tmp_path / "wrong.npz")
-    reference = load("reference")
-    for path, said in ((golden.PATH, None), (tmp_path / "wrong.npz", "TensorFlow's")):
-        vector = golden.read(path).vectors[number if path == golden.PATH else 0]
+    where, bits = int(np.argmax(np.abs(flat))), direction in reference.sheet.tensorflow_bits
+    flat[where] = np.nextafter(flat[where], np.float32(0)) if bits else flat[where] * 1.001
+    results = {**vectors[number].results, direction: corrupt}
+    golden.write(golden.Golden(operator, "x", (replace(vectors[number], results=results),)), tmp_path / "corrupt.npz")
+    (read,) = golden.read(operator, tmp_path / "corrupt.npz").vectors
+    for vector, message in ((vectors[number], None), (read, f"{title}'s")):
         got = reference.run(vector.inputs(), direction)
-        unlike = unlike_tensorflow(reference.sheet, vector.inputs(), direction, got, vector.results[direction])
-        assert unlike is None if said is None else unlike is not None and said in unlike
+        unlike = unlike_peer(reference.sheet, vector.inputs(), direction, got, vector.results[direction])
+        assert unlike is None if message is None else unlike is not None and message in unlike
 
 
 def test_a_file_that_cannot_be_used_says_why(
     stored: golden.Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "vectors.npz"
-    with pytest.raises(ValueError, match=r"There are no golden vectors at .*vectors.npz; `python -m harness golden`"):
-        golden.read(path)
-    whole = golden.PATH.read_bytes()
+    operator, path = stored.operator, tmp_path / "vectors.npz"
+    remake = f"`python -m harness golden --operator {operator}`"
+    with pytest.raises(ValueError, match=rf"There are no golden vectors at .*vectors.npz; {remake}"):
+        golden.read(operator, path)
+    whole = golden.path_of(operator).read_bytes()
     for damaged in (whole[: len(whole) // 2], whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:], b"no vectors"):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"vectors.npz is damaged .*; `python -m harness golden`"):
-            golden.read(path)
+        with pytest.raises(ValueError, match=rf"vectors.npz is damaged .*; {remake}"):
+            golden.read(operator, path)
     monkeypatch.setattr(golden, "SCHEMA", 2)
     golden.write(stored, path)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"vectors.npz has the schema 2, not 1; `python -m harness golden`"):
-        golden.read(path)
+    with pytest.raises(ValueError, match=rf"vectors.npz has the schema 2, not 1; {remake}"):
+        golden.read(operator, path)
     np.savez(path, other=np.zeros(3))
     with pytest.raises(ValueError, match="has the schema None, not 1"):
-        golden.read(path)
+        golden.read(operator, path)
 
 
 def test_other_inputs_are_told_apart_from_other_results(stored: golden.Golden) -> None:
     """As from a NumPy that draws other numbers."""
     vector = stored.vectors[0]
     other = replace(vector, case=replace(vector.case, seed=vector.case.seed + 1))
-    with pytest.raises(ValueError, match=r"makes other inputs for Case\(.* than those of the golden vectors"):
+    with pytest.raises(ValueError, match=r"makes other inputs for (Roi)?Case\(.* than those of the golden vectors"):
         other.inputs()
 
 
-def test_reading_needs_no_tensorflow() -> None:
+def test_reading_needs_no_peer(stored: golden.Golden) -> None:
     program = (
-        "import sys; sys.modules['tensorflow'] = None\n"
+        f"import sys; sys.modules['{OPERATORS[stored.operator].peer.name}'] = None\n"
         "from harness.judging import golden\n"
-        "golden.read().vectors[0].inputs()\n"
-        "print(golden.read())"
+        f"golden.read('{stored.operator}').vectors[0].inputs()\n"
+        f"print(golden.read('{stored.operator}'))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("TensorFlow 2.")
+    assert done.stdout == f"{stored}\n"

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from harness.backends import load
+from harness.backends.cuda_on_host import make_crop_and_resize
 from harness.judging.trial import assert_no_side_effect, assert_passes, run
 from harness.kernels import cuda_on_host
 from harness.kernels.compiling import ROOT, Change
@@ -29,8 +30,7 @@ from harness.operators.judgement import judge
 from harness.repository import MissingLibrary
 
 try:
-    from harness.backends.cuda_on_host import backend as atomic
-    from harness.backends.cuda_on_host import gather, make
+    atomic, gather = load("cuda_on_host"), load("cuda_on_host_gather")
 except MissingLibrary as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
@@ -153,7 +153,7 @@ def test_large_cases(name):
 @pytest.mark.parametrize("order", ORDERS)
 def test_neither_the_order_of_threads_nor_the_number_of_blocks_changes_a_bit(order, blocks):
     library = functools.partial(kernel_library, *([FEW_BLOCKS] if blocks == "few blocks" else []))
-    other = make(atomics=False, library=library, order=ORDERS[order])
+    other = make_crop_and_resize("other", atomics=False, library=library, order=ORDERS[order])
     for case in drawn(40):
         for direction in DIRECTIONS:
             got = other.run(case.inputs(), direction)
@@ -177,9 +177,12 @@ def test_a_box_of_no_image_gives_nan_and_no_gradient(backend, direction):
 _RUN = """
 import sys
 from pathlib import Path
-from harness.backends.cuda_on_host import make
-from harness.operators.crop_and_resize.case import DIRECTIONS, Case
-atomic, gather = (make(atomics=atomics, library=lambda: Path(sys.argv[1])) for atomics in (True, False))
+from harness.backends.cuda_on_host import make_crop_and_resize
+from harness.operators.arrays import DIRECTIONS
+from harness.operators.crop_and_resize.case import Case
+atomic, gather = (
+    make_crop_and_resize("sanitized", atomics=atomics, library=lambda: Path(sys.argv[1])) for atomics in (True, False)
+)
 for line in sys.stdin:
     for direction in DIRECTIONS:
         atomic.run(Case.parse(line).inputs(), direction)
@@ -222,7 +225,9 @@ _MASK = Change("cuda/warp.h", "value += __shfl_xor_sync(kAllLanes,", "value += _
 def found(direction: str, order: str, *changes: Change) -> list[str]:
     """What the judge says of changed sources where they do not pass."""
     kernel_library(*changes)  # a change that does not apply or compile is no finding
-    faulty = make(atomics=False, library=functools.partial(kernel_library, *changes), order=ORDERS[order])
+    faulty = make_crop_and_resize(
+        "faulty", atomics=False, library=functools.partial(kernel_library, *changes), order=ORDERS[order]
+    )
     results = [(case.inputs(), run(faulty, case.inputs(), direction)) for case in drawn(40)]
     verdicts = [judge(inputs, direction, got, pinned=True) for inputs, got in results]
     return [str(verdict) for verdict in verdicts if not verdict.passed]

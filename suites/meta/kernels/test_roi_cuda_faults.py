@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.kernels import cuda_on_host
+from harness.backends.cuda_on_host import make_roi_align
+from harness.kernels import compiling, cuda_on_host
 from harness.kernels.compiling import ROOT, Change
 from harness.kernels.cuda_on_host import kernel_library
 from harness.operators.arrays import DIRECTIONS, Direction, differing
@@ -22,7 +23,7 @@ from harness.repository import MissingLibrary
 from suites.meta.kernels.roi_cuda_cases import BUILDS, LARGE, ONE_BLOCK, ORDERS, PLAIN, SMALL_CHUNKS, cpu, drawn
 
 try:
-    from harness.backends.cuda_on_host_pooling import make
+    compiling.compiler()
 except MissingLibrary as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
@@ -31,10 +32,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from harness.backends.cuda_on_host_pooling import make
-from harness.operators.crop_and_resize.case import DIRECTIONS
-from harness.operators.roi_align.case import MODES, RoiCase
-backend = make(library=lambda: Path(sys.argv[1]))
+from harness.backends.cuda_on_host import make_roi_align
+from harness.operators.arrays import DIRECTIONS
+from harness.operators.roi_align.case import RoiCase
+backend = make_roi_align("changed", library=lambda: Path(sys.argv[1]))
 for line in sys.stdin:
     inputs = RoiCase.parse(line).inputs()
     nowhere = inputs.boxes.copy()
@@ -87,11 +88,11 @@ def test_the_sanitizer_finds_a_stray_access(change):
 _JUDGE = """
 import sys
 from pathlib import Path
-from harness.backends.cuda_on_host_pooling import make
+from harness.backends.cuda_on_host import make_roi_align
 from harness.operators.roi_align.case import RoiCase
 from harness.operators.roi_align.judge import judge
 from harness.judging.trial import run
-backend = make(library=lambda: Path(sys.argv[1]), order=int(sys.argv[2]))
+backend = make_roi_align("changed", library=lambda: Path(sys.argv[1]), order=int(sys.argv[2]))
 for line in sys.stdin:
     inputs = RoiCase.parse(line).inputs()
     verdict = judge(inputs, sys.argv[3], run(backend, inputs, sys.argv[3]), pinned=True)
@@ -192,7 +193,7 @@ OTHER_BITS = {
 @pytest.mark.parametrize("change", OTHER_BITS.values(), ids=OTHER_BITS)
 def test_other_bits_are_found(change):
     """Each is within the oracle's bound: only the comparison of bits tells it from the CPU."""
-    other = make(library=functools.partial(kernel_library, change))
+    other = make_roi_align("other", library=functools.partial(kernel_library, change))
     usual = [case.inputs() for case in PLAIN]
     zeros = [replace(inputs, input=-0.0 * np.abs(inputs.image)) for inputs in usual]
     both = [(other.run(inputs, "forward"), cpu().run(inputs, "forward")) for inputs in (*usual, *zeros)]

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 
 from harness import properties
+from harness.backends import load
+from harness.backends.cuda_on_host import PyramidCall, RoiKernels, make_roi_align, of_one_level
 from harness.judging.trial import assert_passes, side_effect
 from harness.kernels.cuda_on_host import kernel_library
 from harness.operators.arrays import DIRECTIONS, FLOATS, Array, differing
@@ -21,7 +23,7 @@ from harness.repository import MissingLibrary
 from suites.meta.kernels.roi_cuda_cases import BUILDS, LARGE, ORDERS, cpu, drawn, small_cases, spread_boxes
 
 try:
-    from harness.backends.cuda_on_host_pooling import Kernels, PyramidCall, backend, make, of_one_level
+    backend = load("cuda_on_host", "roi_align")
 except MissingLibrary as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
@@ -84,7 +86,7 @@ def test_large_cases(name):
 def test_neither_the_order_of_threads_nor_the_cut_changes_the_forward_or_repeats_otherwise(order, build):
     """The forward has one order of sums whatever the cut; the gradients one for each cut, whatever the threads do."""
     changed = functools.partial(kernel_library, *BUILDS[build])
-    other, usual = make(library=changed, order=ORDERS[order]), make(library=changed, order=0)
+    other, usual = (make_roi_align("changed", library=changed, order=each) for each in (ORDERS[order], 0))
     for case in drawn(40):
         for direction in DIRECTIONS:
             reference = backend if direction == "forward" else usual
@@ -95,7 +97,7 @@ def test_neither_the_order_of_threads_nor_the_cut_changes_the_forward_or_repeats
 @pytest.mark.parametrize("build", [name for name in BUILDS if BUILDS[name]])
 @each_direction
 def test_every_cut_is_within_the_oracles_bound(direction, build):
-    other = make(library=functools.partial(kernel_library, *BUILDS[build]))
+    other = make_roi_align("other", library=functools.partial(kernel_library, *BUILDS[build]))
     for case in drawn(60):
         assert_passes(backend=other, case=case, direction=direction)
 
@@ -171,7 +173,7 @@ def _pyramid(dtype: str, layout: str, mode: str) -> tuple[PyramidCall, list[int]
 def test_a_pyramid_is_each_level_with_its_ownspread_boxes(dtype, layout, mode):
     """By bits, in every direction: a launch for all levels gives what a launch for each gives."""
     pyramid, level_of = _pyramid(dtype, layout, mode)
-    kernels = Kernels()
+    kernels = RoiKernels()
     (crops,), (of_boxes,) = kernels.run(pyramid, "forward"), kernels.run(pyramid, "grad_boxes")
     of_maps = kernels.run(pyramid, "grad_image")
     nowhere = [row for row, level in enumerate(level_of) if level < 0]
@@ -199,8 +201,8 @@ def test_other_values_are_pooled_where_the_maps_are_largest(layout):
     )
     of = of_one_level(case.inputs())
     twice: Array = 2 * case.inputs().input
-    (got,) = Kernels().run(replace(of, values=[twice]), "forward")
-    assert np.array_equal(got, Kernels().run(replace(of, maps=[twice]), "forward")[0])
+    (got,) = RoiKernels().run(replace(of, values=[twice]), "forward")
+    assert np.array_equal(got, RoiKernels().run(replace(of, maps=[twice]), "forward")[0])
     negated: Array = -case.inputs().input
-    (got,) = Kernels().run(replace(of, values=[negated]), "forward")
-    assert np.array_equal(-got, Kernels().run(of, "forward")[0])
+    (got,) = RoiKernels().run(replace(of, values=[negated]), "forward")
+    assert np.array_equal(-got, RoiKernels().run(of, "forward")[0])

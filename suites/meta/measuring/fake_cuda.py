@@ -65,7 +65,7 @@ class Event:
 
 
 def install(patch: Any) -> Stream:
-    """Puts a new stream where cuda_device.py looks for one; patch(object, name, value) sets an attribute."""
+    """Puts a new stream where measuring/cuda.py looks for one; patch(object, name, value) sets an attribute."""
     import torch
 
     from harness.measuring import cuda as cuda_device
@@ -88,9 +88,7 @@ def pytest_configure(config: Any) -> None:
     import torch
 
     from harness import backends
-    from harness.backends import grid_sample, roi_align_pooling, torchvision_cpu
-    from harness.backends import package as roi_align_torch
-    from harness.backends import torchvision as torchvision_pooling
+    from harness.backends import grid_sample, package, torchvision
     from harness.measuring import cuda as cuda_device
     from harness.measuring import workloads
 
@@ -116,29 +114,24 @@ def pytest_configure(config: Any) -> None:
 
         return replace(backend, prepare=prepare)
 
-    made = {
-        "roi_align_cuda": roi_align_torch.make(
-            "roi_align_cuda",
-            "fake",
-            "cpu",
-            tensorflow_bits=("forward",),
-            layout_order=("grad_boxes",),
-            unordered=("grad_image",),
+    atomics: Any = {"tensorflow_bits": ("forward",), "layout_order": ("grad_boxes",), "unordered": ("grad_image",)}
+    ours = package.make_crop_and_resize("roi_align_cuda", "cpu")
+    fakes = {
+        "crop_and_resize": (
+            replace(ours, sheet=replace(ours.sheet, **atomics)),
+            package.make_crop_and_resize("roi_align_cuda_deterministic", "cpu", deterministic=True),
+            torchvision.make_crop_and_resize("torchvision_cuda", "cpu", ("float32",)),
+            grid_sample.make_crop_and_resize("grid_sample_cuda", "cpu"),
+            grid_sample.make_crop_and_resize("grid_sample_cuda_compiled", "cpu"),
         ),
-        "roi_align_cuda_deterministic": roi_align_torch.make(
-            "roi_align_cuda_deterministic", "fake", "cpu", tensorflow_bits=("forward", "grad_image"), deterministic=True
+        "roi_align": (
+            package.make_roi_align("roi_align_cuda", "cpu"),
+            torchvision.make_roi_align("torchvision_cuda", "cpu"),
         ),
-        "torchvision_cuda": torchvision_cpu.make("torchvision_cuda", "cpu", ("float32",)),
-        "grid_sample_cuda": grid_sample.make("grid_sample_cuda", "fake", "cpu"),
-        "grid_sample_cuda_compiled": grid_sample.make("grid_sample_cuda_compiled", "fake", "cpu"),
     }
-    for name, backend in made.items():
-        globals()[name] = timed(backend)
-        backends.BACKENDS["crop_and_resize"][name] = f"{__name__}:{name}"
-    poolers = {"roi_align_cuda": roi_align_pooling.backend, "torchvision_cuda": torchvision_pooling.backend}
-    for name, pooler in poolers.items():
-        globals()[f"{name}_pooling"] = timed(pooler)
-        backends.BACKENDS["roi_align"][name] = f"{__name__}:{name}_pooling"
+    for operator, those in fakes.items():
+        for name, fake in {each.name: timed(each) for each in those}.items():
+            backends.register(operator, name, lambda _, fake=fake: fake)
     workloads.WORKLOADS = (
         replace(workloads.SMOKE, name="small"),
         replace(workloads.SMOKE, name="line", series="boxes", size=20),

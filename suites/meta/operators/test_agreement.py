@@ -17,7 +17,7 @@ from harness.operators.arrays import DIRECTIONS, Array, Direction, differing
 from harness.operators.crop_and_resize.case import Case, Inputs
 from harness.operators.expected import accumulated_in
 from harness.operators.implementation import Backend
-from harness.operators.judgement import beyond_two_bounds, unlike_tensorflow
+from harness.operators.judgement import beyond_two_bounds, unlike_peer
 from harness.operators.roi_align.case import RoiCase
 from harness.operators.roi_align.oracle import expected
 from harness.operators.roi_align.strategy import roi_cases
@@ -69,12 +69,12 @@ def test_unlike_tensorflow_by_a_bit_or_by_bounds_as_the_backend_promises() -> No
     near = got.copy()
     near[got != 0] = np.nextafter(near[got != 0], np.float32(0))
     promising, summing = REFERENCE, _unordered(REFERENCE, tensorflow_bits=())
-    said = unlike_tensorflow(promising.sheet, inputs, "grad_image", near, got)
+    said = unlike_peer(promising.sheet, inputs, "grad_image", near, got)
     assert said is not None
     assert said.startswith(f"{np.count_nonzero(got)} values differ from TensorFlow's; at (0, 0, ")
-    assert unlike_tensorflow(summing.sheet, inputs, "grad_image", near, got) is None
-    assert unlike_tensorflow(summing.sheet, inputs, "grad_image", near * np.float32(1.01), got) is not None
-    said = unlike_tensorflow(promising.sheet, inputs, "grad_image", got.astype(np.float64), got)
+    assert unlike_peer(summing.sheet, inputs, "grad_image", near, got) is None
+    assert unlike_peer(summing.sheet, inputs, "grad_image", near * np.float32(1.01), got) is not None
+    said = unlike_peer(promising.sheet, inputs, "grad_image", got.astype(np.float64), got)
     assert (
         said == "It is float64 of shape (1, 2, 6, 7), the other float32 of shape (1, 2, 6, 7), which is TensorFlow's."
     )

@@ -1,0 +1,12 @@
+"""The rules step by step in NumPy, which operators/*/reference.py hold: slow, and shares nothing with the oracles."""
+
+from __future__ import annotations
+
+from harness.backends import Makers
+from harness.operators.crop_and_resize import reference as cropping
+from harness.operators.roi_align import reference as pooling
+
+BACKENDS: Makers = {
+    ("crop_and_resize", "reference"): lambda name: cropping.build(cropping.STEPS, name=name),
+    ("roi_align", "reference"): lambda name: pooling.build(pooling.STEPS, name=name),
+}
