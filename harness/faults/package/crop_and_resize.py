@@ -49,7 +49,7 @@ FAULTS = (
         "index_n_accepted",
         "an index of N passes the check and the kernel reads behind the image",
         Change("csrc/crop_and_resize/boxes.cpp", "index >= images", "index > images"),
-        "crop_and_resize/bad_input.py",
+        "shared/bad_input.py",
         _NONE,
     ),
     _fault(
@@ -60,7 +60,7 @@ FAULTS = (
             "? static_cast<const int64_t*>(boxes.indices)[at]",
             "? static_cast<int32_t>(static_cast<const int64_t*>(boxes.indices)[at])",
         ),
-        "crop_and_resize/bad_input.py",
+        "shared/bad_input.py",
         _NONE,
     ),
     _fault(
@@ -71,7 +71,7 @@ FAULTS = (
             "+ first,\n                                   image.stride[2], image.stride[3]};",
             "+ first,\n                                   image.size[1] * image.size[3], image.stride[3]};",
         ),
-        "shared/views.py",
+        "shared/layouts.py::test_views_give_the_bits_of_their_copies",
         _FORWARD,
     ),
     _fault(
@@ -98,7 +98,7 @@ FAULTS = (
         "channels_last_gradient",
         "a block of channels of the gradient is written as if there were no others",
         Change(_TILE, "stride, base + i * image.size[1], large)", "stride, base + i * stride, large)"),
-        "crop_and_resize/thresholds.py::test_a_wide_image_has_one_gradient_in_both_layouts",
+        "shared/thresholds.py::test_a_wide_image_has_one_gradient_in_both_layouts",
         _IMAGE,
     ),
     _fault(
@@ -109,7 +109,7 @@ FAULTS = (
             "torch::stable::to(result, like.scalar_type())",
             "torch::stable::to(torch::stable::to(result, ScalarType::BFloat16), like.scalar_type())",
         ),
-        "crop_and_resize/gradients.py::test_a_long_sum_is_rounded_once",
+        "shared/gradients.py::test_a_long_sum_is_rounded_once",
         ("forward", "grad_image"),
     ),
     _fault(
@@ -130,7 +130,7 @@ FAULTS = (
         "edges_of_pixel_boxes",
         "the gradient of a pixel box comes as (y1, x1, y2, x2)",
         Change(_SLOPES, "const int y = rule == BoxRule::kNormalized ? 0 : 1, x", "const int y = 0, x"),
-        "crop_and_resize/gradients.py::test_gradcheck_of_pixel_boxes",
+        "shared/gradients.py::test_gradcheck_of_pixel_boxes",
         _BOXES,
     ),
     _fault(
@@ -144,7 +144,7 @@ FAULTS = (
         "stale_rows",
         "rows of a crop that are outside keep what was in memory",
         Change(_CROPS, "std::fill(out, out + width, extrapolation);\n      continue;", "continue;"),
-        "crop_and_resize/bad_input.py",
+        "shared/bad_input.py",
         _FORWARD,
     ),
     _fault(
@@ -156,7 +156,7 @@ FAULTS = (
             "    scratch.assign(static_cast<size_t>(tile.rows() * width",
             "continue;\n    }\n    scratch.assign(static_cast<size_t>(tile.rows() * width",
         ),
-        "crop_and_resize/thresholds.py::test_what_no_box_reaches_is_zero_whatever_was_in_memory",
+        "shared/thresholds.py::test_what_no_box_reaches_is_zero_whatever_was_in_memory",
         _IMAGE,
     ),
     _fault(
@@ -176,7 +176,7 @@ FAULTS = (
         Change(
             _GRAD_IMAGE, "std::vector<T> scratch, turned;", "static std::vector<T> scratch;\n  std::vector<T> turned;"
         ),
-        "crop_and_resize/thresholds.py::test_many_boxes_give_the_same_bits_in_every_run",
+        "shared/thresholds.py::test_many_boxes_give_the_same_bits_in_every_run",
         _IMAGE,
     ),
     _fault(
@@ -190,7 +190,7 @@ FAULTS = (
         "order_by_threads",
         "boxes are arranged for as many bands as there are threads, and with them the order of the sums",
         Change(_PLAN, "std::min(wanted, 2 * bands)), 1);", "std::min(wanted, 2 * bands)), std::min(threads, height));"),
-        "crop_and_resize/layouts.py::test_threads_that_share_one_image_row_by_row_give_the_same_bits",
+        "shared/layouts.py::test_threads_that_share_one_image_row_by_row_give_the_same_bits",
         _IMAGE,
     ),
     _fault(
@@ -221,7 +221,7 @@ FAULTS = (
                 "for (const int64_t row : arrived_) {\n    order_",
             ),
         ),
-        "crop_and_resize/thresholds.py::test_many_boxes_give_the_same_bits_in_every_run",
+        "shared/thresholds.py::test_many_boxes_give_the_same_bits_in_every_run",
         _IMAGE,
     ),
     _fault(
@@ -232,20 +232,20 @@ FAULTS = (
             "if (tile.meets(boxes.span(row))) rows",
             "if (tile.meets(boxes.span(row)) && rows->size() < 1024) rows",
         ),
-        "crop_and_resize/gradients.py::test_a_long_sum_is_rounded_once",
+        "shared/gradients.py::test_a_long_sum_is_rounded_once",
         _IMAGE,
     ),
     _fault(
         "indices_past_1024_wrap",
         "indices are read in blocks of 1024, and only the first block is ever loaded",
         Change(_TABLE, "image_index(boxes_, row);", "image_index(boxes_, row % 1024);"),
-        "crop_and_resize/thresholds.py::test_many_boxes_give_what_each_gives_alone",
+        "shared/thresholds.py::test_many_boxes_give_what_each_gives_alone",
     ),
     _fault(
         "boxes_in_16_bits",
         "a list of boxes counts to 65,535",
         Change(_TABLE, "++)] = row;", "++)] = static_cast<uint16_t>(row);"),
-        "crop_and_resize/thresholds.py::test_many_boxes_give_what_each_gives_alone",
+        "shared/thresholds.py::test_many_boxes_give_what_each_gives_alone",
     ),
     _fault(
         "crop_offsets_in_16_bits",
@@ -255,7 +255,7 @@ FAULTS = (
             "+ row * crops.stride[0] + c * crops.stride[1];",
             "+ static_cast<uint16_t>(row * crops.stride[0] + c * crops.stride[1]);",
         ),
-        "crop_and_resize/thresholds.py::test_many_boxes_give_what_each_gives_alone",
+        "shared/thresholds.py::test_many_boxes_give_what_each_gives_alone",
         _FORWARD,
     ),
     _fault(
@@ -268,7 +268,7 @@ FAULTS = (
             "static_cast<T*>(image.data) + static_cast<uint16_t>(tile.n * image.stride[0] +\n"
             "                  tile.row_begin * image.stride[2] + tile.channel_begin * image.stride[1]);",
         ),
-        "crop_and_resize/thresholds.py::test_rows_of_a_large_image_are_copied_and_given_back",
+        "shared/thresholds.py::test_rows_of_a_large_image_are_copied_and_given_back",
         _IMAGE,
     ),
 )

@@ -67,14 +67,14 @@ FAULTS = (
         "roi_index_n_accepted",
         "an index of N passes the check and the kernel reads behind the maps",
         Change("csrc/roi_align/boxes.cpp", "image >= images", "image > images"),
-        "roi_align/bad_input.py",
+        "shared/bad_input.py",
         _NONE,
     ),
     _fault(
         "roi_half_an_index",
         "an index of 0.5 is image 0",
         Change("csrc/roi_align/boxes.h", "return static_cast<double>(image) == index ? image : -1;", "return image;"),
-        "roi_align/bad_input.py",
+        "shared/bad_input.py",
         _NONE,
     ),
     _fault(
@@ -99,7 +99,7 @@ FAULTS = (
         "roi_columns_taken_for_dense",
         "a view of every second column is read as if it were all of them",
         Change(_BINDING, ": pixel == 1 || map.size(3) == 1;", ": pixel >= 1;"),
-        "shared/views.py",
+        "shared/layouts.py::test_views_give_the_bits_of_their_copies",
     ),
     _fault(
         "roi_slopes_in_float",
@@ -138,7 +138,7 @@ FAULTS = (
         "roi_stale_index_column",
         "the index's column of the gradient keeps what was in memory",
         Change(_BINDING, "    rows[5 * row] = T(0);  // an index has no gradient\n", ""),
-        "crop_and_resize/thresholds.py::test_an_index_has_no_gradient_whatever_was_in_memory",
+        "shared/thresholds.py::test_an_index_has_no_gradient_whatever_was_in_memory",
         _BOXES,
     ),
     _fault(
@@ -149,20 +149,20 @@ FAULTS = (
             "cut_map(maps, map, channels, block, 1, &work);",
             "cut_map(maps, map, channels, block, threads, &work);",
         ),
-        "roi_align/registration.py::test_threads_and_instruction_sets_give_the_same_bits",
+        "roi_align/multiscale.py::test_threads_and_instruction_sets_give_the_same_bits",
         _IMAGE,
     ),
     _fault(
         "roi_boxes_past_1024_of_image_0",
         "boxes past the 1024th are cut from the first image",
         Change(_TABLES, "box.image = key / kBands % images;", "box.image = row < 1024 ? key / kBands % images : 0;"),
-        "crop_and_resize/thresholds.py::test_many_rois_give_what_each_gives_alone",
+        "shared/thresholds.py::test_many_boxes_give_what_each_gives_alone",
     ),
     _fault(
         "roi_boxes_in_16_bits",
         "a list of boxes counts to 65,535",
         Change(_TABLES, "box.row = row;", "box.row = static_cast<uint16_t>(row);"),
-        "crop_and_resize/thresholds.py::test_many_rois_give_what_each_gives_alone",
+        "shared/thresholds.py::test_many_boxes_give_what_each_gives_alone",
     ),
     _fault(
         "roi_offsets_in_16_bits",
@@ -172,7 +172,7 @@ FAULTS = (
             "crops + box.row * crop + unit.first * height * line;",
             "crops + static_cast<uint16_t>(box.row * crop + unit.first * height * line);",
         ),
-        "crop_and_resize/thresholds.py::test_many_rois_give_what_each_gives_alone",
+        "shared/thresholds.py::test_many_boxes_give_what_each_gives_alone",
         _FORWARD,
     ),
     _fault(
