@@ -15,7 +15,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from harness import repository as files
+from harness import repository
 from harness.machines import gpu
 from harness.repository import ROOT
 
@@ -31,11 +31,11 @@ _CHUNK_BYTES = 2**20
 class Merged:
     """What became of the archives.
 
-    said      of each archive that was unpacked: whose it is, and which run it holds.
-    problems  who left nothing, what was left out, and which steps did not pass, each as a sentence.
+    runs      of each archive that was unpacked: its runner, and the run that it holds.
+    problems  runners that left nothing, what was left out, and steps that did not pass, each as a sentence.
     """
 
-    said: tuple[str, ...]
+    runs: tuple[str, ...]
     problems: tuple[str, ...]
 
 
@@ -46,7 +46,7 @@ def merge(archives: Path, expected: tuple[str, ...], output: Path) -> Merged:
     output    a folder of results; the runs in it stay as they are. SUMMARY there says what this function returns.
     """
     output.mkdir(parents=True, exist_ok=True)
-    said: list[str] = []
+    runs: list[str] = []
     problems: list[str] = []
     arrived: set[str] = set()
     for file in sorted(archives.rglob("*.tar.gz")):
@@ -62,15 +62,16 @@ def merge(archives: Path, expected: tuple[str, ...], output: Path) -> Merged:
         except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
             problems.append(f"{runner}: {name} was left out: {str(error).rstrip('.') or type(error).__name__}.")
             continue
-        said.append(f"{runner}: {run}")
+        runs.append(f"{runner}: {run}")
         problems += [f"{runner}: {sentence}" for sentence in _shortcomings(output, run)]
     for runner in expected:
         if runner not in arrived:
             problems.append(f"{runner} left nothing: there is no archive gpu-{runner}-RUN/*.tar.gz under {archives}.")
     if not expected and not arrived:
         problems.append(f"There is no archive gpu-RUNNER-RUN/*.tar.gz under {archives}; `make gpu` makes some.")
-    files.replace(output / SUMMARY, "\n".join(["# Runners", "", *(f"- {line}" for line in (*said, *problems)), ""]))
-    return Merged(tuple(said), tuple(problems))
+    lines = ["# Runners", "", *(f"- {line}" for line in (*runs, *problems)), ""]
+    repository.replace(output / SUMMARY, "\n".join(lines))
+    return Merged(tuple(runs), tuple(problems))
 
 
 def _unpack(file: Path, output: Path) -> Path:
@@ -112,13 +113,13 @@ def _run_of(member: tarfile.TarInfo) -> Path | None:
 
 def _shortcomings(output: Path, run: Path) -> list[str]:
     """What an unpacked run lacks, as sentences."""
-    found = []
+    sentences = []
     steps = output / run / "logs" / "steps.txt"
     if not steps.is_file():
-        found.append(f"{run} has no logs/steps.txt, and nothing says which of its steps passed.")
+        sentences.append(f"{run} has no logs/steps.txt, and nothing says which of its steps passed.")
     else:
         names = gpu.bad_steps(steps.read_text(encoding="utf-8", errors="replace"))
-        found += [f"the step {name} did not pass; see {run}/logs/{name}.log." for name in names]
+        sentences += [f"the step {name} did not pass; see {run}/logs/{name}.log." for name in names]
     if not any((output / run).glob("*.json")):
-        found.append(f"{run} holds no results, only logs.")
-    return found
+        sentences.append(f"{run} holds no results, only logs.")
+    return sentences
