@@ -47,35 +47,15 @@ BUILD = ROOT / "build" / "mutants"
 OBJECTS = BUILD / "objects"
 
 
-def _place(name: str) -> str:
-    """A test of the suites as pytest takes it, from "folder/name.py::test" without what all have."""
-    folder, _, file = name.partition("/")
-    return f"suites/correctness/{folder}/test_{file}"
-
-
 # The suites' tests of the package on the CPU, those that are quick and see much first. Those that need TensorFlow or
 # torchvision beside it come last: where one is missing they are skipped.
-SELECTIONS = tuple(
-    _place(f"{name}.py")
-    for name in (
-        "crop_and_resize/modules",
-        "roi_align/modules",
-        "shared/bad_input",
-        "shared/transforms",
-        "shared/gradients",
-        "shared/thresholds",
-        "shared/against_golden",
-        "roi_align/multiscale",
-        "shared/layouts",
-        "shared/registration",
-        "roi_align/sizes",
-        "roi_align/identities",
-        "shared/properties",
-        "roi_align/against_torchvision",
-        "shared/sizes",
-        "crop_and_resize/against_tensorflow",
-    )
+_FIRST_TO_LAST = (
+    "crop_and_resize/modules roi_align/modules shared/bad_input shared/transforms shared/gradients "
+    "shared/thresholds shared/against_golden roi_align/multiscale shared/layouts shared/registration "
+    "roi_align/sizes roi_align/identities shared/properties roi_align/against_torchvision shared/sizes "
+    "crop_and_resize/against_tensorflow"
 )
+SELECTIONS = tuple("suites/correctness/{}/test_{}.py".format(*each.split("/")) for each in _FIRST_TO_LAST.split())
 
 
 @dataclass(frozen=True)
