@@ -121,7 +121,7 @@ def _status(backend: Backend[Any], direction: Direction, finding: Finding) -> tu
     """The status of a declared property and the reason for it."""
     if finding.failure is not None:
         verdict = finding.failure.verdict
-        return DEADLY.get(verdict.status, "fail"), verdict.reason
+        return DEADLY.get(verdict.status, "fail"), verdict.reason + finding.failure.remark
     reasons = [reason for case in finding.refused if (reason := backend.refuses(case.inputs(), direction))]
     refusal = reasons[-1] if reasons else "The check had no use for the case."
     if not finding.asked:

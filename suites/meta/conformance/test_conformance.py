@@ -111,6 +111,7 @@ def test_a_failure_that_cannot_be_seen_twice_is_told_as_it_was_seen() -> None:
 
     found = asked(changed("forward", once), "within bound, normalized boxes")
     assert found.status == "fail"
+    assert found.reason.endswith("(Asked again it did not fail in this way: not every call shows it.)")
     assert operators.parse(found.counterexample)
 
 
