@@ -1,11 +1,39 @@
-"""Where the checkout is, and how a file is written: whole or not at all, so that no reader sees half a result."""
+"""Where the checkout and its results are, and what every room does with files alike.
+
+A file is written whole or not at all, so that no reader sees half a result; runs are named by one kind of stamp, and
+contents are recognised by one kind of digest.
+"""
 
 from __future__ import annotations
 
+import datetime
+import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+# A quick run says that the way works; what is committed under results/ stays what a longer one measured.
+QUICK_RESULTS = ROOT / "build" / "quick-results"
+
+
+def results_folder(quick: bool) -> Path:
+    """Where a run's files and the tables made of them go."""
+    return QUICK_RESULTS if quick else RESULTS
+
+
+def stamp() -> str:
+    """The moment as the name of a run, in UTC: 20261128T091500Z. Names sort as the runs were made."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+
+
+def digest(*parts: Any, size: int = 16) -> str:
+    """BLAKE2b of these bytes, one after the other, as 2 * size hexadecimal digits; a part is a C-contiguous buffer."""
+    made = hashlib.blake2b(digest_size=size)
+    for part in parts:
+        made.update(part)
+    return made.hexdigest()
 
 
 def replace(path: Path, text: str) -> None:

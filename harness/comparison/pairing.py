@@ -23,7 +23,7 @@ from harness.comparison.side_by_side import SIDES, doubted
 from harness.comparison.stored import Run
 from harness.comparison.verdicts import PROCESSES, RULE, Decision, Medians
 from harness.measuring import conditions, fingerprint, results
-from harness.measuring.columns import ON_THE_CPU, OURS
+from harness.measuring.columns import ON_THE_CPU
 
 # Together these name one row; what they are on a GPU and not on a CPU, when it is compared with one.
 _IDENTITY = [
@@ -88,7 +88,7 @@ def pair(base: Run, new: Run, workloads: Collection[str] = ()) -> Pairs:
     for name in workloads:
         if name not in known:
             raise ValueError(f"Neither run has a workload {name!r}; there are {', '.join(sorted(known))}.")
-    across = results.kind(base.device) != results.kind(new.device)
+    across = results.device_type(base.device) != results.device_type(new.device)
     of_base, of_new = (_rows(each, across, workloads or known) for each in (base, new))
     crowded = [conditions.crowded(run.machine["conditions"], int(run.machine.get("cores", 1))) for run in (base, new)]
     both = [(of_base[row], of_new[row]) for row in of_base if row in of_new]
@@ -171,8 +171,8 @@ def _of_others(pairs: Pairs) -> list[str]:
 def _rows(run: Run, across: bool, workloads: Collection[str]) -> dict[tuple[Any, ...], _Side]:
     """One run's rows by what both runs call them."""
     blocks = run.blocks[run.blocks.workload.isin(workloads)]
-    own = blocks.backend.isin(OURS)
-    if across and results.kind(run.device) == "cuda":
+    own = blocks.backend.isin(results.OURS)
+    if across and results.device_type(run.device) == "cuda":
         blocks = blocks.replace(_AS_ON_A_CPU)
     groups = blocks.assign(own=own).groupby(_IDENTITY, sort=False, dropna=False)
     return {identity: _side(group) for identity, group in groups}

@@ -7,7 +7,6 @@ of each side against the oracle, the others by the first one's digests.
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import subprocess
@@ -23,15 +22,16 @@ import numpy as np
 from harness import repository as files
 from harness.comparison import verdicts
 from harness.comparison.revisions import BUILD, Revision
-from harness.comparison.rows import Row
-from harness.comparison.timing import Order, Timed
+from harness.comparison.rows import name_of
+from harness.comparison.timing import Order
 from harness.comparison.verdicts import Decision
-from harness.measuring import conditions
+from harness.measuring import conditions, gate
 from harness.measuring import cpu as machine
+from harness.measuring.record import Record
 from harness.repository import ROOT
 
 SIDES = ("base", "new")
-SCHEMA = 2  # which has the state of the machine in the place of its load
+SCHEMA = 3  # whose answers are rows of measuring/record.py
 
 
 class FailedProcess(Exception):
@@ -42,13 +42,13 @@ class FailedProcess(Exception):
 class Round:
     """One round of processes.
 
-    answers  of each side, what each of its processes found, process by process.
+    answers  of each side the rows of each of its processes, process by process.
     order    the sides in the order in which their processes ran.
     conditions  the machine's states: [{"before", "after"}], see harness/measuring/conditions.py.
     copy_gbps  what a copy of this machine reads and writes, for the record: dividing by it would add its own noise.
     """
 
-    answers: dict[str, list[list[Timed]]]
+    answers: dict[str, list[list[Record]]]
     order: list[str]
     conditions: list[dict[str, Any]]
     copy_gbps: float
@@ -63,13 +63,13 @@ class Round:
         """Why a row has no time, by row and side; the first process's reason."""
         found: dict[tuple[str, str], str] = {}
         for side in SIDES:
-            for each in (one for answer in self.answers[side] for one in answer if one.problem):
-                found.setdefault((each.row, side), each.problem)
+            for each in (one for answer in self.answers[side] for one in answer if not one.samples):
+                found.setdefault((name_of(each), side), each.message or each.status)
         return found
 
     def other_bits(self) -> list[str]:
         """The rows whose results passed on both sides, but are not the same to the bit."""
-        base, new = ({each.row: each.digest for each in self.answers[side][0]} for side in SIDES)
+        base, new = ({name_of(each): each.digest for each in self.answers[side][0]} for side in SIDES)
         return [row for row in self.medians() if base[row] != new[row]]
 
     def interrupted(self) -> list[str]:
@@ -82,9 +82,9 @@ class Round:
             return found
         for row in self.medians():
             for side in SIDES:
-                of_row = [each for answer in self.answers[side] for each in answer if each.row == row]
-                calls = sum(len(each.seconds) for each in of_row)
-                if 2 * sum(each.interruptions for each in of_row) >= calls and row not in found:
+                of_row = [each for answer in self.answers[side] for each in answer if name_of(each) == row]
+                calls = sum(len(each.samples) for each in of_row)
+                if 2 * sum(each.interruptions or 0 for each in of_row) >= calls and row not in found:
                     found.append(row)
         return found
 
@@ -101,8 +101,8 @@ class Round:
 
     def _by_row(self, side: str) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {}
-        for each in (one for answer in self.answers[side] for one in answer if one.seconds):
-            found.setdefault(each.row, []).append(float(np.median(each.seconds)))
+        for each in (one for answer in self.answers[side] for one in answer if one.samples):
+            found.setdefault(name_of(each), []).append(float(np.median(each.samples)))
         return found
 
 
@@ -115,13 +115,13 @@ def sides_in_order(processes: int) -> list[str]:
     return [side for pair in range(processes) for side in (SIDES if pair % 2 == 0 else SIDES[::-1])]
 
 
-def measure(paths: dict[str, Path], rows: Sequence[Row], processes: int, tell: Callable[[str], None]) -> Round:
+def measure(paths: dict[str, Path], rows: Sequence[str], processes: int, tell: Callable[[str], None]) -> Round:
     """One round; `tell(side)` is called when a process of that side is done. FailedProcess if one has no answer.
 
     paths: for each side the folder that its package lies in. KeyboardInterrupt ends the process that runs.
     """
-    answers: dict[str, list[list[Timed]]] = {side: [] for side in SIDES}
-    passed: dict[str, dict[str, str]] = {side: {} for side in SIDES}
+    answers: dict[str, list[list[Record]]] = {side: [] for side in SIDES}
+    passed: dict[str, dict[str, Any]] = {side: {} for side in SIDES}
     order = sides_in_order(processes)
     before = conditions.state("cpu")
     with tempfile.TemporaryDirectory() as scratch, machine.pinned():
@@ -129,7 +129,8 @@ def measure(paths: dict[str, Path], rows: Sequence[Row], processes: int, tell: C
             asked = Order(list(rows), passed[side], str(paths[side]), str(Path(scratch) / "answer.json"))
             answer = _answer(asked, Path(scratch))
             answers[side].append(answer)
-            passed[side] = passed[side] or {each.row: each.digest for each in answer if not each.problem}
+            right = {name_of(each): asdict(gate.stored_in(each)) for each in answer if each.samples}
+            passed[side] = passed[side] or right
             tell(side)
     states = [{"before": before, "after": conditions.state("cpu")}]
     return Round(answers, order, states, machine.copy_gbps())
@@ -161,7 +162,7 @@ def doubted(decisions: Sequence[Decision], interrupted: Sequence[str]) -> list[D
 
 def store(base: Revision, new: Revision, rounds: Sequence[Round], decisions: Sequence[Decision]) -> Path:
     """Writes all that was measured and decided, raw samples included, under build/compare/runs."""
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    now = files.stamp()
     record = {
         "schema": SCHEMA,
         "run": now,
@@ -178,7 +179,7 @@ def store(base: Revision, new: Revision, rounds: Sequence[Round], decisions: Seq
     return path
 
 
-def _answer(asked: Order, scratch: Path) -> list[Timed]:
+def _answer(asked: Order, scratch: Path) -> list[Record]:
     """What one process says."""
     path, output = scratch / "order.json", Path(asked.output)
     files.replace(path, json.dumps(asdict(asked)))
@@ -201,4 +202,6 @@ def _answer(asked: Order, scratch: Path) -> list[Timed]:
         raise FailedProcess(
             f"A process that timed {asked.origin} ended with {child.returncode}. Its last lines:\n{tail}"
         )
-    return [Timed(**each) for each in json.loads(output.read_text(encoding="utf-8"))]
+    return [
+        Record(**{**row, "samples": tuple(row["samples"])}) for row in json.loads(output.read_text(encoding="utf-8"))
+    ]

@@ -2,28 +2,30 @@
 
     python -m harness.comparison.timing ORDER.json
 
-ORDER.json is an `Order`; the answer, a list of `Timed`, goes to the file that it names. The side that is not timed here
-is never imported: two packages in one process would share an allocator, a heap and the names of torch's operators.
+ORDER.json is an `Order`; the answer, the rows of a `Record` each, goes to the file that it names. The side that is not
+timed here is never imported: two packages in one process would share an allocator, a heap and the names of torch's
+operators.
 """
 
 from __future__ import annotations
 
 import gc
-import hashlib
 import importlib.util
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from harness import repository as files
+from harness.backends import load
 from harness.comparison import rows
-from harness.comparison.rows import Row
-from harness.measuring import clocks, devices
-from harness.measuring import cpu as machine
+from harness.measuring import clocks, devices, gate
+from harness.measuring.columns import Turn
+from harness.measuring.gate import Gate
+from harness.measuring.record import Record
+from harness.measuring.workloads import WORKLOADS
 
 BUDGET = clocks.PROCESS
 
@@ -32,51 +34,44 @@ BUDGET = clocks.PROCESS
 class Order:
     """What a process is asked for.
 
-    rows     what to time, in this order.
-    passed   the digests of results that an earlier process of the same side had judged, by row: the same bits are not
-             judged again, and other bits are no result of this side.
+    rows     what to time, by name, in this order.
+    passed   what the gate found of results that an earlier process of the same side had judged, by row, as the fields
+             of a Gate: the same bits are not judged again, and other bits are no result of this side.
     origin   the folder that `roi_align` has to come from.
     output   the file for the answer.
     """
 
-    rows: list[Row]
-    passed: dict[str, str]
+    rows: list[str]
+    passed: dict[str, dict[str, Any]]
     origin: str
     output: str
 
 
-@dataclass(frozen=True)
-class Timed:
-    """What a process found of one row: seconds of each call in the order they were made, or a problem and no times.
+def timed(turn: Turn, passed: Gate | None) -> Record:
+    """A row, judged first; whatever it raises is its problem and not the process's end.
 
-    interruptions  how often the system took a core from this process during these calls, to give it to other work. On
-                   a full machine a thread that waits for its neighbour waits for the scheduler: every call of 1 ms
-                   then takes 8 ms, whatever the kernel does, and times look steady.
+    interruptions tell a full machine: a thread that waits for its neighbour there waits for the scheduler, every call
+    of 1 ms then takes 8 ms, whatever the kernel does, and times look steady.
     """
-
-    row: str
-    digest: str = ""
-    problem: str = ""
-    threads: int = 0
-    interruptions: int = 0
-    seconds: list[float] = field(default_factory=list)
-
-
-def timed(row: Row, passed: str) -> Timed:
-    """A row, judged first; whatever it raises is its problem and not the process's end."""
+    record = turn.record()
     try:
-        backend, inputs, call = rows.prepared(row)
+        backend = load(turn.column.backend, turn.operator.name)
+        inputs = turn.inputs()
+        call = backend.prepare(inputs, turn.direction)
         got = backend.to_numpy(call())
+        if passed is None:
+            verdict = gate.check(backend, inputs, turn.direction, got, lambda: None)
+        elif gate.digest(got) == passed.digest:
+            verdict = passed
+        else:
+            message = "Its bits are not those of the first process of this revision."
+            verdict = Gate("DIFFERS", False, message, digest=gate.digest(got))
     except Exception as error:
-        return Timed(str(row), problem=f"{type(error).__name__}: {error}")
-    digest = hashlib.blake2b(np.ascontiguousarray(got).tobytes(), digest_size=16).hexdigest()
-    if not passed:
-        problem = rows.judged(row, backend, inputs, got)
-    else:
-        problem = "" if digest == passed else "Its bits are not those of the first process of this revision."
+        return replace(record, status="ERROR", message=f"{type(error).__name__}: {error}")
     del got
-    if problem:
-        return Timed(str(row), digest, problem)
+    record = replace(record, **verdict.stored())
+    if not verdict.passed:
+        return record
     rounds = BUDGET.rounds(devices.load("cpu").settle(call, 0.0))
     seconds = []
     gc.collect()
@@ -89,17 +84,18 @@ def timed(row: Row, passed: str) -> Timed:
         del result  # freed before the next call, outside the timed part
     interruptions = clocks.interruptions() - before
     gc.enable()
-    return Timed(str(row), digest, "", machine.threads(), interruptions, seconds)
+    return replace(record, stopped=rounds.stopped, interruptions=interruptions, samples=tuple(seconds))
 
 
 def main(path: Path) -> None:
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    order = Order(**{**stored, "rows": [Row(**row) for row in stored["rows"]]})
+    order = Order(**json.loads(path.read_text(encoding="utf-8")))
     # Found and not imported: only a backend imports it.
     found = importlib.util.find_spec("roi_align")
     if found is None or found.origin != str(Path(order.origin) / "roi_align" / "__init__.py"):
         raise SystemExit(f"The package under the clock is {found and found.origin}, not the one in {order.origin}.")
-    answer = [asdict(timed(row, order.passed.get(str(row), ""))) for row in order.rows]
+    every = rows.rows(workload.name for workload in WORKLOADS)
+    passed = {name: Gate(**of) for name, of in order.passed.items()}
+    answer = [asdict(timed(every[name], passed.get(name))) for name in order.rows]
     files.replace(Path(order.output), json.dumps(answer))
 
 

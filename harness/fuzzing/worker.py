@@ -55,9 +55,9 @@ def about(backend: str, operators: tuple[OperatorName, ...]) -> About:
                     sheets[operator], titles[operator] = loaded.sheet, loaded.title
         except (ValueError, MissingLibrary, Crashed, Hung) as error:
             missing = str(error)
-    of_sheets = {sheet.device for sheet in sheets.values()}
-    torchs = of_sheets.pop() if len(of_sheets) == 1 else "cpu"
-    device = devices.load(torchs).name() if torchs in devices.KINDS else torchs
+    types = {sheet.device for sheet in sheets.values()}
+    type_ = types.pop() if len(types) == 1 else "cpu"
+    device = devices.load(type_).name() if type_ in devices.TYPES else type_
     versions = "; ".join(f"{name} {version}" for name, version in machine.versions().items())
     return About(sources(), device, versions, sheets, titles, missing, may_begin)
 

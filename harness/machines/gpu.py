@@ -7,7 +7,6 @@ that unpacks into results/ of any checkout. Nothing is fetched: the machine's ow
 
 from __future__ import annotations
 
-import datetime
 import os
 import shutil
 import signal
@@ -20,8 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from harness.measuring.run import FULL_RESULTS
-from harness.repository import ROOT
+from harness.repository import RESULTS, ROOT, stamp
 
 FOLDER = ROOT / "build" / "gpu"
 # Below the ten minutes after which a lent machine's call is ended, whatever it is doing.
@@ -117,7 +115,7 @@ def steps(logs: Path, python: str = sys.executable) -> tuple[Step, ...]:
             environment=lambda: {"HYPOTHESIS_PROFILE": "sanitize", "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
             why_not=lambda: why_no_sanitizer(python),
         ),
-        Step("bench", ((python, "-m", "harness", "bench", "--device", "cuda"),), makes=FULL_RESULTS),
+        Step("bench", ((python, "-m", "harness", "bench", "--device", "cuda"),), makes=RESULTS),
     )
 
 
@@ -252,7 +250,7 @@ def archive(parts: Path, folder: Path) -> Path:
     if not (parts / "logs").is_dir():
         raise FileNotFoundError(f"There is nothing to pack under {parts}; `make gpu` does all steps, and packs.")
     kept = sorted(_runs(parts / "runs"))
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    now = stamp()
     place = kept[-1] if kept else Path("cuda", f"{now}-without-results")
     target = folder / f"{'-'.join(place.parts)}.tar.gz"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How a call is timed on the CPU, and for how long on any device. How CUDA's clock works stands in cuda_device.py.
+"""How a call is timed on the CPU, and for how long on any device. How CUDA's clock works stands in cuda.py.
 
 Inside the timed part: one call on prepared inputs, and the allocation of its result, because that is what a caller
 waits for. Outside it: copies and changes of layout (a backend's `prepare`), the first calls, and freeing a result,
@@ -50,9 +50,9 @@ class Rounds:
     stopped: Stopped
 
 
-# A row of half a millisecond gets thirty samples a block, one of a second a single one.
-FULL = Budget(seconds=0.3, least=1, most=30)
-QUICK = Budget(seconds=0.1, least=1, most=15)
+# A row of half a millisecond gets thirty samples a block, one of a second two: a slow peer's stand for a ratio too.
+FULL = Budget(seconds=0.3, least=2, most=30)
+QUICK = Budget(seconds=0.1, least=2, most=15)
 # One of the many processes of a comparison is worth one median: it shall not be that of a few milliseconds.
 PROCESS = Budget(seconds=0.25, least=3, most=300)
 # A GPU's calls are shorter and steadier, and each round costs a flush of the cache and a spin besides.
@@ -77,21 +77,3 @@ def warm_up(call: Callable[[], Any], calls: int = 3) -> float:
 def interruptions() -> int:
     """How often the system has taken a core from this process so far, to give it to other work."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-
-
-def timed(benchmark: Any, call: Callable[[], Any], rounds: Rounds, get_ready: Callable[[], None] | None = None) -> None:
-    """Times a call with pytest-benchmark and stores beside its samples why there are no more, and interruptions.
-
-    get_ready: before each call, untimed. A result is freed before the next call, so that every call finds the memory of
-    the one before it given back.
-    """
-    result: list[Any] = []
-
-    def between() -> None:
-        result.clear()
-        if get_ready is not None:
-            get_ready()
-
-    before = interruptions()
-    benchmark.pedantic(lambda: result.append(call()), setup=between, rounds=rounds.count)
-    benchmark.extra_info |= {"stopped": rounds.stopped, "interruptions": interruptions() - before}

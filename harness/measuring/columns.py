@@ -1,27 +1,26 @@
-"""Which columns are measured on which device, and the rows of a run in their order.
+"""Which columns are measured on which device, and the turns of a process in their order.
 
 Blocks are the outermost loop and run through all rows, so that a slow minute of the machine hits every backend; within
-a block the backends of one (workload, type, direction) follow each other, in odd blocks in reverse: ABBA. A run of one
-process has two blocks in it; one of many has a block in each.
+a block the backends of one (operator, workload, setting, type, direction) follow each other, in odd blocks in reverse:
+ABBA. A run of one process has two blocks in it; one of many has a block in each.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
 
-from harness.measuring.workloads import WORKLOADS, Layout, Workload
-from harness.operators.arrays import DIRECTIONS, Direction
+from harness.measuring.record import Record
+from harness.measuring.settings import Settings
+from harness.measuring.workloads import WORKLOADS, Workload
+from harness.operators import OPERATORS, Operator
+from harness.operators.arrays import DIRECTIONS, Direction, Layout
+from harness.operators.sheet import OperatorName
 
-# What a stored row is made of; 2 has the clock, the cache, and what was compared with what; 3 whose benchmark it is,
-# and in which setting; 4 the process, why there are no more samples, interruptions and requested bytes, and the file
-# the state of the machine before and after.
-SCHEMA = 4
 _BLOCKS = 2
-# This project's backends, and what they are called in tables.
-OURS = {"roi_align": "roi_align", "roi_align_cuda": "roi_align", "roi_align_cuda_deterministic": "deterministic"}
-# The same operators on the other kind of device: a GPU's backend, and the CPU's.
+# The same operators on the other type of device: a GPU's backend, and the CPU's.
 ON_THE_CPU = {"roi_align_cuda": "roi_align", "torchvision_cuda": "torchvision"}
 _NO_BOXES: tuple[Direction, ...] = ("forward", "grad_image")  # torchvision has no gradient of the boxes
 
@@ -32,6 +31,7 @@ class Column:
 
     directions  those that it is timed in.
     series      whether it is timed on the scaling series too.
+    tuned       whether it is timed under the tuned allocator too.
     late        whether it is timed on the quick workloads only, once, when all others are done: making it ready takes
                 longer than timing it.
     """
@@ -41,94 +41,155 @@ class Column:
     dtype: str = "float32"
     directions: tuple[Direction, ...] = DIRECTIONS
     series: bool = True
+    tuned: bool = True
     late: bool = False
 
 
-COLUMNS: dict[str, tuple[Column, ...]] = {
-    "cpu": (
-        Column("roi_align", "contiguous"),
-        Column("roi_align", "channels_last"),
-        Column("tensorflow", "channels_last"),
-        Column("torchvision", "contiguous", directions=_NO_BOXES),
-    ),
-    "cuda": (
-        Column("roi_align_cuda", "contiguous"),
-        Column("roi_align_cuda", "channels_last"),
-        Column("roi_align_cuda_deterministic", "contiguous", directions=("grad_image",)),
-        Column("roi_align_cuda_deterministic", "channels_last", directions=("grad_image",)),
-        Column("torchvision_cuda", "contiguous", directions=_NO_BOXES),
-        Column("grid_sample_cuda", "contiguous", directions=_NO_BOXES, series=False),
-        Column("roi_align_cuda", "contiguous", "bfloat16", series=False),
-        Column("roi_align_cuda", "channels_last", "bfloat16", series=False),
-        Column("roi_align_cuda", "contiguous", "float16", series=False),
-        Column("roi_align_cuda", "channels_last", "float16", series=False),
-        Column("torchvision_cuda", "contiguous", "float16", directions=_NO_BOXES, series=False),
-        Column("grid_sample_cuda_compiled", "contiguous", directions=_NO_BOXES, series=False, late=True),
-    ),
+# By type of device and operator. The series are crop_and_resize's. torchvision's and ONNX Runtime's roi_align stand in
+# NCHW alone: the one makes anything else contiguous first, the other knows nothing else; and as they are slow, under
+# the default allocator alone, which is what users have.
+COLUMNS: dict[str, dict[OperatorName, tuple[Column, ...]]] = {
+    "cpu": {
+        "crop_and_resize": (
+            Column("roi_align", "contiguous"),
+            Column("roi_align", "channels_last"),
+            Column("tensorflow", "channels_last"),
+            Column("torchvision", "contiguous", directions=_NO_BOXES),
+        ),
+        "roi_align": (
+            Column("roi_align", "contiguous", series=False),
+            Column("roi_align", "channels_last", series=False),
+            Column("torchvision", "contiguous", directions=_NO_BOXES, series=False, tuned=False),
+            Column("onnxruntime", "contiguous", directions=("forward",), series=False, tuned=False),
+        ),
+    },
+    "cuda": {
+        "crop_and_resize": (
+            Column("roi_align_cuda", "contiguous"),
+            Column("roi_align_cuda", "channels_last"),
+            Column("roi_align_cuda_deterministic", "contiguous", directions=("grad_image",)),
+            Column("roi_align_cuda_deterministic", "channels_last", directions=("grad_image",)),
+            Column("torchvision_cuda", "contiguous", directions=_NO_BOXES),
+            Column("grid_sample_cuda", "contiguous", directions=_NO_BOXES, series=False),
+            Column("roi_align_cuda", "contiguous", "bfloat16", series=False),
+            Column("roi_align_cuda", "channels_last", "bfloat16", series=False),
+            Column("roi_align_cuda", "contiguous", "float16", series=False),
+            Column("roi_align_cuda", "channels_last", "float16", series=False),
+            Column("torchvision_cuda", "contiguous", "float16", directions=_NO_BOXES, series=False),
+            Column("grid_sample_cuda_compiled", "contiguous", directions=_NO_BOXES, series=False, late=True),
+        ),
+        "roi_align": (
+            Column("roi_align_cuda", "contiguous", series=False),
+            Column("roi_align_cuda", "channels_last", series=False),
+            Column("torchvision_cuda", "contiguous", directions=_NO_BOXES, series=False),
+        ),
+    },
 }
 
 
 @dataclass(frozen=True)
-class Row:
-    """One column of one line of the table, in one state of the cache, in one block."""
+class Turn:
+    """What is timed at a time: one column of one line of the table, in one state of the cache, in one block."""
 
-    block: int
+    operator: Operator
     workload: Workload
+    setting: str
     direction: Direction
     column: Column
     cache: str
+    block: int
+
+    @property
+    def call(self) -> Turn:
+        """The same for all blocks, and for all states of the cache."""
+        return replace(self, block=0, cache="")
+
+    def record(self) -> Record:
+        """Its row, before anything is known of the result."""
+        workload, column = self.workload, self.column
+        return Record(
+            bench=self.operator.name, setting=self.setting, workload=workload.name, source=workload.source,
+            series=workload.series, size=workload.size, op=self.operator.name, direction=self.direction,
+            backend=column.backend, title=column.backend, dtype=column.dtype, layout=column.layout, cache=self.cache,
+            block=self.block,
+        )  # fmt: skip
+
+    def inputs(self) -> Any:
+        """What the backend is given; nobody may write to its arrays."""
+        workload = self.workload.inputs(self.column.layout, self.column.dtype)
+        return self.operator.from_workload(workload, self.setting)
 
     def __str__(self) -> str:
         column = self.column
-        return (
-            f"{self.workload.name}-{self.direction}-{column.backend}-{column.layout}-{column.dtype}-{self.cache}-"
-            f"{self.block}"
-        )
+        call = (self.operator.name, self.workload.name, self.setting, self.direction)
+        words = (*call, column.backend, column.layout, column.dtype, self.cache, str(self.block))
+        return "-".join(word for word in words if word)
 
 
-def process() -> int:
-    """Which of the run's processes of its kind this one is, from 0 on, as BENCH_PROCESS says."""
-    return int(os.environ.get("BENCH_PROCESS", "0"))
+def columns_of(device: str, allocator: str) -> dict[OperatorName, tuple[Column, ...]]:
+    """Each operator's columns on a type of device, under an allocator."""
+    return {
+        name: tuple(column for column in columns if column.tuned or allocator != "tuned")
+        for name, columns in COLUMNS[device].items()
+    }
 
 
-def blocks(measuring: bool) -> Sequence[int]:
-    """The blocks of this process: one of its own number where a run has several (BENCH_PROCESSES); one for a smoke
-    test."""
-    if int(os.environ.get("BENCH_PROCESSES", "1")) > 1:
-        return (process(),)
+def blocks(settings: Settings, measuring: bool) -> Sequence[int]:
+    """The blocks of this process: one of its own number where a run has several; one for a smoke test."""
+    if settings.processes > 1:
+        return (settings.process,)
     return range(_BLOCKS if measuring else 1)
 
 
 def kind(quick: bool, named: bool) -> str:
-    """What a run is called: "quick", not for the record; "part", of workloads that somebody named; or "full"."""
+    """What a run is called: "quick", not for the record; "part", of what somebody named; or "full"."""
     return "quick" if quick else "part" if named else "full"
 
 
-def selected(usual: Iterable[Workload]) -> tuple[Workload, ...]:
-    """The workloads that this process measures: those named in BENCH_WORKLOADS, or else the usual ones."""
-    names = os.environ.get("BENCH_WORKLOADS", "").split()
-    return tuple(each for each in WORKLOADS if each.name in names) if names else tuple(usual)
+def named(names: Iterable[str]) -> tuple[Workload, ...]:
+    """The workloads of these names, in the usual order; ValueError for a name that none has."""
+    known = {workload.name: workload for workload in WORKLOADS}
+    asked = set(names)
+    unknown = sorted(asked - set(known))
+    if unknown:
+        raise ValueError(f"There is no workload {unknown[0]!r}; there are {', '.join(known)}.")
+    return tuple(workload for name, workload in known.items() if name in asked)
 
 
-def rows(
-    columns: tuple[Column, ...], caches: tuple[str, ...], workloads: Iterable[Workload], blocks: Sequence[int]
-) -> Iterator[Row]:
-    """All rows in the order in which they run."""
+def selected(settings: Settings, allocator: str) -> tuple[Workload, ...]:
+    """The workloads that this process measures: those that are named, or else the usual ones.
+
+    The tuned allocator answers one question, what fresh memory costs: the scaling series and, in a quick run, the real
+    input (whose making takes longest) run under the default one only.
+    """
+    tuned = allocator == "tuned"
+    usual = (each for each in WORKLOADS if not settings.quick or (each.quick and not (tuned and each.real)))
+    chosen = named(settings.workloads) or tuple(usual)
+    return tuple(each for each in chosen if not (tuned and each.series))
+
+
+def turns(
+    columns: dict[OperatorName, tuple[Column, ...]],
+    caches: tuple[str, ...],
+    workloads: Iterable[Workload],
+    blocks: Sequence[int],
+    every_setting: bool = True,
+) -> Iterator[Turn]:
+    """All turns in the order in which they run; of each operator's settings the first alone, or every one."""
     workloads = tuple(workloads)
-    usual = tuple(column for column in columns if not column.late)
-    for block in blocks:
-        yield from _block(block, usual if block % 2 == 0 else usual[::-1], caches, workloads)
-    quick = tuple(workload for workload in workloads if workload.quick)
-    yield from _block(blocks[0], tuple(column for column in columns if column.late), caches, quick)
 
-
-def _block(
-    block: int, columns: tuple[Column, ...], caches: tuple[str, ...], workloads: tuple[Workload, ...]
-) -> Iterator[Row]:
-    for workload in workloads:
-        for dtype in sorted({column.dtype for column in columns}, reverse=True):  # float32 first
-            for direction in DIRECTIONS:
-                for column in columns:
+    def block_of(block: int, late: bool, workloads: tuple[Workload, ...]) -> Iterator[Turn]:
+        for name, all_columns in columns.items():
+            operator = OPERATORS[name]
+            settings = operator.settings if every_setting else operator.settings[:1]
+            own = tuple(column for column in all_columns if column.late == late)[:: 1 if block % 2 == 0 else -1]
+            dtypes = sorted({column.dtype for column in own}, reverse=True)  # float32 first
+            for workload, setting, dtype, direction in product(workloads, settings, dtypes, DIRECTIONS):
+                for column, cache in product(own, caches):
                     timed = column.dtype == dtype and direction in column.directions
                     if timed and (column.series or not workload.series):
-                        yield from (Row(block, workload, direction, column, cache) for cache in caches)
+                        yield Turn(operator, workload, setting, direction, column, cache, block)
+
+    for block in blocks:
+        yield from block_of(block, False, workloads)
+    yield from block_of(blocks[0], True, tuple(workload for workload in workloads if workload.quick))

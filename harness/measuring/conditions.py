@@ -39,10 +39,10 @@ _REASONS = ("event", "throttle")
 _SLOWED = 0x4 | 0x8 | 0x20 | 0x40 | 0x80
 
 
-def state(kind: str) -> dict[str, Any]:
+def state(device: str) -> dict[str, Any]:
     """What can be told of a machine now, for JSON; what cannot be told is left out.
 
-    kind: "cpu" or "cuda", whose own part is under "gpu".
+    device: its type, "cpu" or "cuda", whose own part is under "gpu".
     """
     found: dict[str, Any] = {"load": os.getloadavg()[0], "cores": os.cpu_count()}
     found |= {"ticks": _ticks(), "own_s": sum(os.times()[:4])}
@@ -55,7 +55,7 @@ def state(kind: str) -> dict[str, Any]:
     throttled = [_text(path) for path in sorted(_CPU.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))]
     if throttled:
         found["throttled"] = sum(int(each or 0) for each in throttled)
-    if kind == "cuda":
+    if device == "cuda":
         found["gpu"] = _gpu()
     return found
 

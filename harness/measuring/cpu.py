@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.measuring import settings
 from harness.repository import ROOT
 
 _LIBRARIES = ("torch", "torchvision", "tensorflow", "numpy", "pytest-benchmark")
@@ -108,7 +109,7 @@ def versions(libraries: Sequence[str] = _LIBRARIES) -> dict[str, str]:
 def revision() -> dict[str, object]:
     """The git revision of the checkout and whether it was changed since.
 
-    A GPU machine often gets the files without their history: there ROI_ALIGN_REVISION may say it, or nothing is known.
+    A GPU machine often gets the files without their history: there settings.REVISION may say it, or nothing is known.
     """
 
     def git(*arguments: str) -> str:
@@ -123,7 +124,7 @@ def revision() -> dict[str, object]:
             "dirty": bool(git("status", "--porcelain", "--", ".", ":!results")),
         }
     except (OSError, subprocess.SubprocessError):
-        said = os.environ.get("ROI_ALIGN_REVISION")
+        said = os.environ.get(settings.REVISION)
         return {"revision": said} if said else {}
 
 

@@ -1,6 +1,6 @@
 """What a run of the benchmarks asks of the device that it measures: one record for the CPU, one for CUDA.
 
-A process measures one device, named in BENCH_DEVICE ("cpu" where it is not set).
+A process measures one device, whose type settings.py reads.
 """
 
 from __future__ import annotations
@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from harness.measuring import clocks
+from harness.measuring import clocks, settings
 from harness.measuring import cpu as machine
+from harness.measuring.record import Record
 
 
 @dataclass(frozen=True)
 class Device:
-    """One kind of device.
+    """One type of device, in torch's word for it.
 
+    type        "cpu" or "cuda".
     why_not     why it cannot be measured on this machine, or None if it can.
     name        what its results are filed under.
     describe    what is known of it, as it is stored beside the figures.
@@ -36,7 +38,7 @@ class Device:
     exposed     how many timed calls so far were not hidden from the host's own pace, None likewise.
     """
 
-    kind: str
+    type: str
     why_not: Callable[[], str | None]
     name: Callable[[], str]
     describe: Callable[[], dict[str, object]]
@@ -57,14 +59,14 @@ class Device:
 
 def chosen() -> Device:
     """The device that this process measures; ValueError if BENCH_DEVICE names none."""
-    return load(os.environ.get("BENCH_DEVICE", "cpu"))
+    return load(os.environ.get(settings.DEVICE, "cpu"))
 
 
-def load(kind: str) -> Device:
-    """The device of this kind."""
-    if kind not in KINDS:
-        raise ValueError(f"There is no device {kind!r} to measure; there are {', '.join(KINDS)}.")
-    return KINDS[kind]()
+def load(name: str) -> Device:
+    """The device of this type."""
+    if name not in TYPES:
+        raise ValueError(f"There is no device {name!r} to measure; there are {', '.join(TYPES)}.")
+    return TYPES[name]()
 
 
 def _cpu() -> Device:
@@ -73,7 +75,7 @@ def _cpu() -> Device:
         return seconds if seconds > clocks.LONG else clocks.warm_up(call)
 
     return Device(
-        kind="cpu",
+        type="cpu",
         why_not=lambda: None,
         name=machine.device,
         describe=machine.describe,
@@ -102,7 +104,7 @@ def _cuda() -> Device:
         cuda_device.get_ready(cold=cache == "cold", host_seconds=host_seconds)
 
     return Device(
-        kind="cuda",
+        type="cuda",
         why_not=cuda_device.why_not,
         name=cuda_device.name,
         describe=cuda_device.describe,
@@ -123,4 +125,29 @@ def _cuda() -> Device:
     )
 
 
-KINDS: dict[str, Callable[[], Device]] = {"cpu": _cpu, "cuda": _cuda}
+TYPES: dict[str, Callable[[], Device]] = {"cpu": _cpu, "cuda": _cuda}
+
+
+def timed(device: Device, benchmark: Any, record: Record, call: Callable[[], Any], rounds: clocks.Rounds) -> Record:
+    """Times a call with pytest-benchmark: the row with its samples, why there are no more, and what was counted.
+
+    A result is freed before the next call, so that every call finds the memory of the one before it given back.
+    pytest-benchmark's own JSON has the row too, under extra_info. Where it only tries a body out there are no samples.
+    """
+    result: list[Any] = []
+
+    def between() -> None:
+        result.clear()
+        device.get_ready(record.cache, record.host_s or 0.0)
+
+    exposed, interrupted = device.exposed(), clocks.interruptions()
+    benchmark.pedantic(lambda: result.append(call()), setup=between, rounds=rounds.count)
+    row = replace(
+        record,
+        stopped=rounds.stopped,
+        interruptions=clocks.interruptions() - interrupted,
+        exposed=None if exposed is None else (device.exposed() or 0) - exposed,
+        samples=() if benchmark.disabled else tuple(benchmark.stats.stats.data),
+    )
+    benchmark.extra_info |= {name: value for name, value in asdict(row).items() if name != "samples"}
+    return row

@@ -7,9 +7,10 @@ that is what is compared.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
+
+from harness.repository import digest
 
 _FACTS = (
     "cpu", "cores", "threads", "memory_bytes", "system", "gpu", "driver", "capability", "multiprocessors", "l2_bytes",
@@ -26,7 +27,7 @@ def facts(machine: dict[str, Any]) -> dict[str, str]:
 def fingerprint(machine: dict[str, Any]) -> str:
     """Eight hexadecimal digits that are the same for the same facts."""
     text = json.dumps(facts(machine), sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return digest(text.encode(), size=4)
 
 
 def revision(machine: dict[str, Any]) -> str:

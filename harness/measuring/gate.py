@@ -8,16 +8,17 @@ the boxes it needs and no others), so that a hundred thousand boxes cost no more
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from harness.judging.sample import judge_sample
+from harness.measuring.record import Record
 from harness.operators.arrays import Array, Direction, differing
-from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.implementation import Backend
+from harness.repository import digest as digest_of
 
 OTHER_RULE = "OTHER_RULE"
 
@@ -42,37 +43,56 @@ class Gate:
     digest: str = ""
     compared_with: str = ""
 
+    def stored(self) -> dict[str, Any]:
+        """Its fields of a Record: one that has samples has passed."""
+        return {name: value for name, value in asdict(self).items() if name != "passed"}
+
+
+def stored_in(record: Record) -> Gate:
+    """What the gate found of a row that has samples."""
+    return Gate(
+        passed=True, **{each.name: getattr(record, each.name) for each in fields(Gate) if each.name != "passed"}
+    )
+
+
+def digest(got: Array) -> str:
+    """A result's digest: the same for the same values in any layout."""
+    return digest_of(np.ascontiguousarray(got).tobytes())
+
+
+_NOTHING: Mapping[str, Gate] = {}
+
 
 def check(
-    backend: Backend[Inputs],
-    inputs: Inputs,
+    backend: Backend[Any],
+    inputs: Any,
     direction: Direction,
     got: Array,
     reference: Callable[[], Array | None],
-    before: Gate | None = None,
+    known: Mapping[str, Gate] = _NOTHING,
     reference_title: str = "TensorFlow",
 ) -> Gate:
     """Judge what a backend returned.
 
     reference: the result for the same inputs of what has TensorFlow's bits; None if there is none.
-    before: what an earlier process of this run found for the same row. Inputs are the same in every process, so a
-    result of the same digest is the very one that has been judged.
+    known: results of the same call that have passed, by digest: of another layout, or an earlier process of this run.
+    Inputs are the same in all of them, so a result of such a digest is the very one that has been judged.
     """
-    digest = hashlib.blake2b(np.ascontiguousarray(got).tobytes(), digest_size=16).hexdigest()
-    if before is not None and before.passed and before.digest == digest:
-        return before
+    own = digest(got)
+    if own in known and known[own].passed:
+        return known[own]
     if not backend.same_rule:
-        return Gate(OTHER_RULE, True, "It computes another rule and is timed for scale only.", digest=digest)
+        return Gate(OTHER_RULE, True, "It computes another rule and is timed for scale only.", digest=own)
     verdict = judge_sample(inputs, direction, got, pinned=direction in backend.sheet.pinned)
     status = verdict.status.name
     if not verdict.passed:
-        return Gate(status, False, str(verdict), digest=digest)
+        return Gate(status, False, str(verdict), digest=own)
     # Where TensorFlow's bits are not promised (nobody's box gradient has them) only the oracle can say.
     want = reference() if direction in backend.sheet.tensorflow_bits and backend.name != "tensorflow" else None
     if want is None:
-        return Gate(status, True, digest=digest)
+        return Gate(status, True, digest=own)
     different = int(np.count_nonzero(differing(got, want)))
     if different:
         message = f"{different} of {got.size} outputs differ from those of {reference_title}, where no bit should."
-        return Gate("DIFFERS", False, message, got.size, different, digest, reference_title)
-    return Gate(status, True, "", got.size, 0, digest, reference_title)
+        return Gate("DIFFERS", False, message, got.size, different, own, reference_title)
+    return Gate(status, True, "", got.size, 0, own, reference_title)

@@ -1,7 +1,7 @@
 """A pytest plugin that tells another process how far a run is.
 
 `python -m harness bench` loads it into its child (`-p harness.measuring.progress`) and reads a line of JSON per event
-from the pipe whose number is in BENCH_PROGRESS_FD. Parsing what pytest prints for people would break with its next
+from the pipe that the child's settings name. Parsing what pytest prints for people would break with its next
 release.
 """
 
@@ -12,7 +12,7 @@ import os
 
 import pytest
 
-DESCRIPTOR = "BENCH_PROGRESS_FD"
+from harness.measuring import settings
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -28,4 +28,6 @@ def pytest_runtest_logfinish(nodeid: str) -> None:
 
 
 def _tell(event: dict[str, object]) -> None:
-    os.write(int(os.environ[DESCRIPTOR]), (json.dumps(event) + "\n").encode())
+    pipe = settings.read().progress
+    if pipe is not None:
+        os.write(pipe, (json.dumps(event) + "\n").encode())

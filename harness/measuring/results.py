@@ -1,49 +1,37 @@
 """What was measured, as data frames.
 
-The JSON files under results/ are the source of truth, written by pytest-benchmark and never by hand. A file says
-itself which device and run it belongs to, so two machines' folders merge by copying. A file that cannot be read is
+The JSON files under results/ (record.py) are the source of truth, never written by hand. A file that cannot be read is
 named and left out: one broken upload must not hide nine good ones.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harness.measuring.columns import SCHEMA
+from harness.measuring import record
 
 # Together these name one line of the tables; its processes and blocks differ only in when they ran.
 KEY = [
     "device", "run", "kind", "allocator", "bench", "setting", "workload", "op", "direction", "backend", "dtype",
     "layout", "cache",
 ]  # fmt: skip
-# What else a row carries, the same in all its blocks.
-CARRIED = [
-    "title", "source", "series", "size", "boxes", "threads", "clock", "compulsory_bytes", "requested_bytes",
-    "copy_gbps", "host_s", "peak_memory_bytes", "inputs_digest", "digest", "compared", "compared_with", "differing",
-    "status", "message",
-]  # fmt: skip
 # What was counted while a block ran.
-COUNTED = ["exposed", "interruptions"]
+_COUNTED = ["exposed", "interruptions"]
 # throughput.csv's columns, in order. Times in seconds, rates per second, gbps in 10^9 bytes per second.
-COLUMNS = [
-    *KEY, "median_s", "p05_s", "p95_s", "samples", "processes", "spread", "stopped", *COUNTED, "boxes", "boxes_per_s",
+CSV_COLUMNS = [
+    *KEY, "median_s", "p05_s", "p95_s", "samples", "processes", "spread", "stopped", *_COUNTED, "boxes", "boxes_per_s",
     "compulsory_bytes", "requested_bytes", "gbps", "copy_gbps", "roof_fraction", "launch_bound", "peer",
     "ratio_to_peer", "host_s", "peak_memory_bytes", "inputs_digest", "digest", "compared", "compared_with", "differing",
     "clock", "threads", "status", "message",
 ]  # fmt: skip
-# What a file of the first schema did not say, because there was one clock.
-_SCHEMA_1 = {"cache": "warm", "clock": "time.perf_counter"}
-# What a file of the second schema did not say, because there was one benchmark.
-_SCHEMA_2 = {"bench": "crop_and_resize", "setting": ""}
-# What a file of the third schema did not say, because a run was one process.
-_SCHEMA_3 = {"process": 0}
-# Whose times in the same run ratios are to, by benchmark and kind of device.
+# What tables say of a row besides.
+_DESCRIBED = ["title", "source", "series", "size"]
+# The backend that ratios are to, by benchmark and type of device: its time in the same run.
 PEERS = {
     ("crop_and_resize", "cpu"): "tensorflow",
     ("crop_and_resize", "cuda"): "torchvision_cuda",
@@ -51,6 +39,19 @@ PEERS = {
     ("roi_align", "cuda"): "torchvision_cuda",
     ("detectors", "cpu"): "torchvision",
 }
+BENCHES = tuple(dict.fromkeys(bench for bench, _ in PEERS))
+# This project's backends, and what they are called in tables.
+OURS = {"roi_align": "roi_align", "roi_align_cuda": "roi_align", "roi_align_cuda_deterministic": "deterministic"}
+# What others are called, in the order in which they follow.
+OTHERS = {
+    "tensorflow": "TensorFlow",
+    "torchvision": "torchvision",
+    "torchvision_cuda": "torchvision",
+    "onnxruntime": "ONNX Runtime",
+    "grid_sample_cuda": "grid_sample",
+    "grid_sample_cuda_compiled": "grid_sample, compiled",
+}
+LAYOUTS = {"contiguous": "NCHW", "channels_last": "channels_last"}
 # Work that a GPU's memory could do in less than this takes as long as a launch does, whoever does it.
 LAUNCH_S = 10e-6
 
@@ -59,12 +60,9 @@ LAUNCH_S = 10e-6
 class Results:
     """The stored rows and what is known of where they come from.
 
-    blocks     one line per row, process and block: KEY, CARRIED, `process`, `block`, `samples`, the raw seconds ([] if
-               not measured), `stopped`, why there are no more of them (None in old files), and COUNTED: how many of
-               them were not hidden from the host's own pace (NaN on a CPU), and how often the system interrupted the
-               process meanwhile (NaN in old files).
-    machines   (device, run) -> what the machine said of itself, and under "conditions" the state that each process
-               found and left it in: [{"process", "before", "after"}], see conditions.py.
+    blocks     one line per row, process and block: the fields of record.Header and record.Record.
+    machines   (device, run) -> what the machine said of itself, and under "conditions" its state before and after each
+               process: [{"process", "before", "after"}], see conditions.py.
     problems   files that were left out, each as a sentence.
     """
 
@@ -80,56 +78,41 @@ def read(folder: Path) -> Results:
     problems: list[str] = []
     for path in sorted(folder.rglob("*.json")):
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            found = [_line(each["extra_info"], each["stats"]["data"]) for each in stored["benchmarks"]]
-            found += [_line(each, []) for each in stored.get("unmeasured", [])]
-            machine = dict(stored["machine_info"]["roi_align"])
-            conditions = stored.get("conditions")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            problems.append(f"{path.relative_to(folder)} was left out: {type(error).__name__}: {error}.")
+            stored = record.read(path)
+        except (OSError, ValueError) as error:
+            problems.append(f"{path.relative_to(folder)} was left out: {error}.")
             continue
-        lines += found
-        for place in {(line["device"], line["run"]) for line in found}:
-            earlier = machines.get(place, {}).get("conditions", [])
-            machines[place] = {**machine, "conditions": [*earlier, *([conditions] if conditions else [])]}
-    columns = [*KEY, *CARRIED, "process", "block", "stopped", *COUNTED, "samples"]
+        lines += [{**vars(stored.header), **vars(each)} for each in stored.records]
+        place = (stored.header.device, stored.header.run)
+        state = [{"process": stored.header.process, **stored.conditions}] if stored.conditions else []
+        earlier = machines.get(place, {}).get("conditions", [])
+        machines[place] = {**stored.machine, "conditions": [*earlier, *state]}
+    columns = [each.name for of in (record.Header, record.Record) for each in fields(of)]
     return Results(pd.DataFrame(lines, columns=columns), machines, tuple(problems))
 
 
-def _line(record: dict[str, Any], samples: list[float]) -> dict[str, Any]:
-    """One row of one block; ValueError if a newer version of this project wrote it."""
-    if record["schema"] > SCHEMA:
-        raise ValueError(f"its schema is {record['schema']}, newer than {SCHEMA}; update this checkout to read it")
-    if record["schema"] == 1:
-        record = {**record, **_SCHEMA_1, "compared_with": "TensorFlow" if record.get("compared") else ""}
-    if record["schema"] <= 2:
-        record = {**record, **_SCHEMA_2}
-    if record["schema"] <= 3:
-        record = {**record, **_SCHEMA_3}
-    known = {name: record[name] for name in [*KEY, "process", "block"]}
-    carried = {name: record.get(name) for name in [*CARRIED, "stopped", *COUNTED]}
-    return known | carried | {"samples": list(samples)}
-
-
-def kind(device: str) -> str:
-    """The kind of a device by its name: "cpu" or "cuda"."""
+def device_type(device: str) -> str:
+    """The type of a device by its name: "cpu" or "cuda"."""
     return device.partition("-")[0]
 
 
 def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
-    """One line per row with its blocks merged: COLUMNS and the rest of CARRIED. A row that did not pass has no time.
+    """One line per row with its blocks merged: CSV_COLUMNS, title, source, series, size, own, subject and column.
+
+    A row that did not pass has no time.
 
     median_s is the median of the processes' medians, each over the raw samples of all its blocks; p05_s and p95_s are
     over all raw samples; spread is how far the processes' medians are apart, as a part of median_s, NaN for a single
-    one; roof_fraction is gbps over the copy bandwidth of
-    the same run, above 1 where the work stays in a cache; ratio_to_peer is how many times as fast as the peer on the
-    same work in the same run; launch_bound says of a GPU's row that memory could do its work in less than LAUNCH_S, and
-    is one answer for all columns of a (workload, direction, type).
+    one; roof_fraction is gbps over the copy bandwidth of the same run, above 1 where the work stays in a cache;
+    ratio_to_peer is how many times as fast as the peer on the same work in the same run; launch_bound says of a GPU's
+    row that memory could do its work in less than LAUNCH_S, and is one answer for all columns of a (workload,
+    direction, type); own says whether the backend is this project's; subject is the bench, or what it times beside that
+    (a pyramid, a detector); column is what the backend with its layout is called, unique on a device.
     """
     merged = [_merged(group) for _, group in blocks.groupby(KEY, sort=False, dropna=False)]
-    table: pd.DataFrame = pd.DataFrame(merged, columns=[*COLUMNS, *(name for name in CARRIED if name not in COLUMNS)])
-    kinds = table.device.map(kind)
-    table["peer"] = [PEERS.get(of) for of in zip(table.bench, kinds, strict=True)]
+    table: pd.DataFrame = pd.DataFrame(merged, columns=[*CSV_COLUMNS, *_DESCRIBED])
+    types = table.device.map(device_type)
+    table["peer"] = [PEERS.get(of) for of in zip(table.bench, types, strict=True)]
     same_work = ["device", "run", "allocator", "bench", "setting", "cache", "workload", "direction", "dtype"]
     peer = table[table.backend == table.peer].drop_duplicates(same_work).set_index(same_work).median_s
     of_peer = table[same_work].apply(lambda row: peer.get(tuple(row), float("nan")), axis=1) if len(table) else []
@@ -137,15 +120,26 @@ def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
     floor_s = table.compulsory_bytes.astype(float) / (table.copy_gbps.astype(float) * 1e9)
     work = ["device", "run", "bench", "setting", "workload", "direction", "dtype"]
     longest = floor_s.groupby([table[name] for name in work])
-    table["launch_bound"] = (kinds == "cuda") & (longest.transform("max") < LAUNCH_S)
+    table["launch_bound"] = (types == "cuda") & (longest.transform("max") < LAUNCH_S)
+    table["own"] = table.backend.isin(OURS)
+    table["subject"] = table.op.where(~table.op.isin(BENCHES), table.bench)
+    named = zip(table.backend, table.layout, table.subject != table.op, strict=True)
+    table["column"] = [_column(*each) for each in named]
     return table
+
+
+def _column(backend: str, layout: str, another_rule: bool) -> str:
+    if backend in OURS:
+        return f"{OURS[backend]}, {LAYOUTS.get(layout, layout)}"
+    return OTHERS.get(backend, f"{backend}, {layout}") + (" (another rule)" if another_rule else "")
 
 
 def _merged(group: pd.DataFrame) -> dict[str, Any]:
     """The processes and blocks of one row as one."""
     failed = group[group.samples.map(len) == 0]
-    line: dict[str, Any] = (group if failed.empty else failed).iloc[0].drop(["process", "block", "samples"]).to_dict()
-    line |= {name: group[name].astype(float).sum(min_count=1) for name in COUNTED}
+    first = (group if failed.empty else failed).iloc[0]
+    line: dict[str, Any] = {str(name): value for name, value in first.items()}
+    line |= {name: group[name].astype(float).sum(min_count=1) for name in _COUNTED}
     samples = pd.Series([each for block in group.samples for each in block], dtype=float)
     line["samples"] = len(samples) if failed.empty else 0
     line["processes"] = group.process.nunique() if failed.empty else 0

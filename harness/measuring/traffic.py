@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.measuring.workloads import Layout
-from harness.operators.arrays import Array, Direction
+from harness.operators.arrays import Array, Direction, Layout
 from harness.operators.reach import Reach
 
 

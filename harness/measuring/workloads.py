@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from harness.operators.arrays import Array
+from harness.operators.arrays import Array, Layout
 from harness.operators.crop_and_resize.case import Inputs
 
-Layout = Literal["contiguous", "channels_last"]
 # Photographs that lie inside scikit-image's own package; others of its gallery would be downloaded.
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 _CANVAS = (512, 640)  # they share one batch, zero-padded at the bottom right to a multiple of 32 as detectors do
@@ -29,7 +28,7 @@ class Workload:
 
     source   where the shape comes from, for the reader of a table.
     make     makes the inputs; float32, contiguous NCHW, the same values on every machine. Half types round them.
-    quick    whether QUICK=1 measures it.
+    quick    whether a quick run measures it.
     real     whether images and boxes are real and not random.
     series   "boxes" or "pixels" if it is a point of a scaling series, else "".
     size     what that series varies: the number of boxes, or of pixels in a plane.
@@ -177,6 +176,16 @@ def _segments_on(level: str) -> Callable[[], Inputs]:
         return _inputs(pyramid()[level], boxes, indices, 7, 3)
 
     return make
+
+
+@lru_cache(maxsize=1)
+def pyramid_inputs() -> tuple[dict[str, Array], list[Array], list[tuple[int, int]]]:
+    """The levels P2 to P5 of the photographs, the boxes (K_i, 4) of each one's segments in pixels, and their sizes."""
+    batch, boxes, indices = photographs()
+    height, width = batch.shape[2:]
+    pixels = (boxes[:, [1, 0, 3, 2]] * [width - 1, height - 1, width - 1, height - 1]).astype(np.float32)
+    of_image = [np.ascontiguousarray(pixels[indices == image]) for image in range(len(batch))]
+    return pyramid(), of_image, [(height, width)] * len(batch)
 
 
 _SERIES_MAP = (1, 16, 200, 272)

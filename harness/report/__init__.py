@@ -5,51 +5,37 @@ where it is there. The same files give the same bytes, on any machine and any da
 change of figures.
 Nothing here imports an operator's library: a report can be made where nothing could be measured.
 
-    across.py         devices beside each other
-    tables.py         one device's times; cuda_tables.py, pooling_tables.py: a GPU's, roi_align's and detectors'
-    pictures.py       one device's bars and curves; roofline.py, distributions.py
-    history.py        one device's runs after each other; every_row.py: all rows of the newest runs
-    remarks.py        what stands below the figures; words.py: what is said in sentences
-    *_tables.py       what was proved: conformance, kills, campaigns; matrices.py: the grids that they share
-    marks.py          what a part is about, for the page's filters (page.js)
-    markdown.py       README.md; page.html.j2: report.html
+    names.py    what rows, directions, types and the like are called; tags.py: what a part is about, for the filters
+    tables/     of one view, of one family, of several devices beside each other, of a device's runs
+    pictures/   bars, curves, rooflines, distributions, a device's runs
+    history.py  a device's runs one after the other: both of them
+    proofs/     what was proved: conformance, kills, campaigns
+    page/       report.html and its filters, README.md, and what both say in sentences
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import jinja2
 import pandas as pd
 
 from harness import repository as files
 from harness.measuring import conditions, results
-from harness.report import (
-    across,
-    campaign_tables,
-    conformance_tables,
-    cuda_tables,
-    distributions,
-    every_row,
-    history,
-    kill_tables,
-    markdown,
-    marks,
-    pictures,
-    pooling_tables,
-    remarks,
-    roofline,
-    tables,
-    words,
-)
-from harness.report.matrices import Part
-from harness.report.tables import Table
+from harness.report import history, names, tags
+from harness.report.page import html, markdown, words
+from harness.report.pictures import bars, distributions, roofline
+from harness.report.proofs import campaigns, conformance, kills
+from harness.report.proofs.matrices import Part
+from harness.report.tables import across, before_after, every_row, means, remarks, times
+from harness.report.tables.table import Table
 
 TITLE = "RoIAlign: throughput and conformance"
-_MARKS = ("<!-- results: written by `python -m harness report` -->", "<!-- /results -->")
+_BEGIN, _END = "<!-- results: written by `python -m harness report` -->", "<!-- /results -->"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -91,8 +77,9 @@ def write(folder: Path, baseline: str | None = None) -> Report:
     ]
     page = {
         "title": TITLE,
-        "introduction": words.INTRODUCTION + (words.CUDA if "cuda" in set(shown.device.map(results.kind)) else ()),
-        "filters": marks.choices(shown),
+        "introduction": words.INTRODUCTION
+        + (words.CUDA if "cuda" in set(shown.device.map(results.device_type)) else ()),
+        "filters": tags.choices(shown),
         "across": [] if base is None else _across(shown, base),
         "devices": devices,
         "proofs": proofs,
@@ -104,25 +91,28 @@ def write(folder: Path, baseline: str | None = None) -> Report:
     made = Report(
         folder / "throughput.csv", folder / "README.md", folder / "report.html", table, base, doubts, problems
     )
-    files.replace(made.csv, table[results.COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    files.replace(made.csv, table[results.CSV_COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     files.replace(made.markdown, markdown.text(page))
-    files.replace(made.html, _html(page))
+    files.replace(made.html, html.text(page))
     return made
 
 
 def _across(shown: pd.DataFrame, baseline: str) -> list[Table]:
     """Means first, then every workload, then bits."""
     untuned = _untuned(shown)
-    bits = across.agreement(_cropping(shown))
-    return [*_made([across.geomeans(untuned, baseline)]), *across.side_by_side(untuned, baseline), *_made([bits])]
+    return [
+        *_there([across.geomeans(untuned, baseline)]),
+        *across.side_by_side(untuned, baseline),
+        *_there([across.agreement(shown)]),
+    ]
 
 
 def _proofs(folder: Path) -> tuple[list[Part], list[str]]:
     """What was proved, as far as it is stored, and what could not be read."""
     sources: tuple[tuple[list[Path], Callable[[list[Path]], Part]], ...] = (
-        ([folder / "conformance.csv"], lambda paths: conformance_tables.section(paths[0])),
-        ([folder / "mutants.csv"], lambda paths: kill_tables.section(paths[0])),
-        (sorted((folder / "campaigns").glob("*.csv")), campaign_tables.section),
+        ([folder / "conformance.csv"], lambda paths: conformance.section(paths[0])),
+        ([folder / "mutants.csv"], lambda paths: kills.section(paths[0])),
+        (sorted((folder / "campaigns").glob("*.csv")), campaigns.section),
     )
     made, problems = [], []
     for paths, section in sources:
@@ -141,114 +131,77 @@ def _untuned(lines: pd.DataFrame) -> pd.DataFrame:
     return default
 
 
-def _cropping(lines: pd.DataFrame) -> pd.DataFrame:
-    """The rows of crop_and_resize."""
-    own: pd.DataFrame = lines[lines.bench == "crop_and_resize"]
-    return own
-
-
 def write_readme(made: Report, readme: Path) -> None:
-    """Puts the newest run's geometric means between the two marks of the project's README, if it has them."""
+    """Puts the newest run's geometric means between the two comments of the project's README, if it has them."""
     text = readme.read_text(encoding="utf-8")
-    before, found, rest = text.partition(_MARKS[0])
-    _, closed, after = rest.partition(_MARKS[1])
-    if not (found and closed):
+    before, begun, rest = text.partition(_BEGIN)
+    _, closed, after = rest.partition(_END)
+    if not (begun and closed):
         return
     shown = results.newest(made.table)
     lines = ["", ""]
     for device, part in _untuned(shown).groupby("device", sort=True):
-        for table in _means(part, str(device)):
+        for table in _in_few_words(part, str(device)):
             lines += markdown.table_of(table)
-    files.replace(readme, before + found + "\n".join(lines) + "\n" + closed + after)
+    files.replace(readme, before + begun + "\n".join(lines) + "\n" + closed + after)
 
 
 def summary(made: Report) -> list[Table]:
-    """The tables to print at the end of a run.
-
-    Of each device the first view of the newest run, and of a GPU means; then how several devices compare.
-    """
+    """The tables to print at the end of a run: of each device the newest run's first view and the means; then how
+    several devices compare."""
     shown = _untuned(results.newest(made.table))
     printed: list[Table] = []
     for device, lines in shown.groupby("device", sort=True):
-        for first in tables.views(_cropping(lines))[:1]:
-            printed += _made(tables.times(first, direction) for direction in tables.DIRECTIONS)
-        printed += _means(lines, str(device)) if results.kind(str(device)) == "cuda" else _pooling(lines, str(device))
-    return printed + (_made([across.geomeans(shown, made.baseline)]) if made.baseline else [])
+        for family in names.families(lines)[:1]:
+            printed += _times(names.views(family)[:1])
+        printed += _in_few_words(lines, str(device))
+    return printed + (_there([across.geomeans(shown, made.baseline)]) if made.baseline else [])
 
 
-def _means(lines: pd.DataFrame, device: str) -> list[Table]:
-    """One device in few words."""
-    cropping = _cropping(lines)
-    if results.kind(device) == "cuda":
-        own = [*cuda_tables.means(cropping, device), *_made([cuda_tables.roofs(cropping, device)])]
-    else:
-        own = [tables.means(cropping, device)] if len(cropping) else []
-    return own + _pooling(lines, device)
-
-
-def _pooling(lines: pd.DataFrame, device: str) -> list[Table]:
-    """roi_align in few words: means, pyramids, detectors."""
-    made = (pooling_tables.means, pooling_tables.pyramids, pooling_tables.detectors)
-    return _made(table(lines, device) for table in made)
+def _in_few_words(lines: pd.DataFrame, device: str) -> list[Table]:
+    return [*means.means(lines, device), *before_after.before_after(lines, device)]
 
 
 def _device(device: str, lines: pd.DataFrame, machine: dict[str, Any], blocks: pd.DataFrame) -> dict[str, Any]:
-    """What one device's part of the page shows: pictures of the first view, tables of all, then those of roi_align.
+    """What one device's part of the page shows.
 
     blocks  `Results.blocks`, of all devices and runs.
     """
-    untuned, cropping = _untuned(lines), _cropping(lines)
-    views = tables.views(_untuned(cropping))
-    settings = pooling_tables.settings(untuned)
-    pooling = [(view, direction) for part in settings for view in tables.views(part) for direction in tables.DIRECTIONS]
-    series = [
-        (view, kind, direction) for view in views[:1] for kind in tables.SERIES for direction in tables.DIRECTIONS
-    ]
-    firsts = [(view, direction) for view in views[:1] for direction in tables.DIRECTIONS]
-    labelled = pooling_tables.labelled(lines)
+    untuned, labelled = _untuned(lines), names.labelled(lines)
     own = blocks[(blocks.device == device) & (blocks.run == lines.run.iloc[0])]
-    first_views = [*views[:1], *(view for part in settings for view in tables.views(part)[:1])]
     return {
         "device": device,
         "machine": words.machine(lines, machine),
-        "warnings": _warnings(machine, lines),
-        "means": _means(untuned, device) if results.kind(device) == "cuda" else [],
-        "times": _times(views[:1]),
-        "other_times": _times(views[1:]),
-        "rates": _made(tables.rates(view, direction) for view in views for direction in tables.DIRECTIONS),
-        "series": _made(tables.series(*each) for each in series),
-        "ratios": _made(pictures.ratios(*each) for each in firsts),
-        "roofs": _made(pictures.roof(*each) for each in firsts),
-        "rooflines": _made(roofline.roofline(view) for view in first_views),
-        "distributions": _made(
-            distributions.distribution(view, own, direction) for view in first_views for direction in tables.DIRECTIONS
-        ),
-        "scaling": _made(pictures.scaling(*each) for each in series),
-        "pooling": _pooling(untuned, device) if results.kind(device) == "cpu" else [],
-        "pooling_times": _made(tables.times(*each) for each in pooling),
-        "pooling_ratios": _made(pictures.ratios(*each) for each in pooling),
-        "allocators": remarks.allocators(labelled[labelled.bench != "detectors"]),
+        "warnings": conditions.warnings(machine["conditions"], lines, int(machine.get("cores", 1))),
+        "means": [*_in_few_words(untuned, device), *means.roofs(untuned, device)],
+        "families": [_family(family, own) for family in names.families(untuned)],
+        "allocators": remarks.allocators(labelled),
         "failures": remarks.failures(labelled),
     }
 
 
-def _warnings(machine: dict[str, Any], lines: pd.DataFrame) -> list[str]:
-    """What makes a device's figures doubtful, in sentences."""
-    return conditions.warnings(machine["conditions"], lines, int(machine.get("cores", 1)))
+def _family(family: pd.DataFrame, blocks: pd.DataFrame) -> dict[str, Any]:
+    """An operator in one of its settings: pictures of the first view, tables of all."""
+    views = names.views(family)
+    first = views[0]
+    series = list(product(names.SERIES, names.DIRECTIONS))
+    return {
+        "name": names.family(family),
+        "ratios": _there(bars.ratios(first, direction) for direction in names.DIRECTIONS),
+        "times": _times(views[:1]),
+        "other_times": _times(views[1:]),
+        "rooflines": _there([roofline.roofline(first)]),
+        "roofs": _there(bars.roof(first, direction) for direction in names.DIRECTIONS),
+        "scaling": _there(bars.scaling(first, *each) for each in series),
+        "series": _there(times.series(first, *each) for each in series),
+        "distributions": _there(distributions.distribution(first, blocks, direction) for direction in names.DIRECTIONS),
+        "rates": _there(times.rates(view, direction) for view, direction in product(views, names.DIRECTIONS)),
+    }
 
 
 def _times(views: list[pd.DataFrame]) -> list[Table]:
-    return _made(tables.times(view, direction) for view in views for direction in tables.DIRECTIONS)
+    return _there(times.times(view, direction) for view, direction in product(views, names.DIRECTIONS))
 
 
-def _made(parts: Any) -> list[Any]:
+def _there(parts: Iterable[_T | None]) -> list[_T]:
     return [part for part in parts if part is not None]
-
-
-def _html(page: dict[str, Any]) -> str:
-    """results/report.html: one file that asks for no other."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["attributes"] = marks.attributes
-    return environment.get_template("page.html.j2").render(page)

@@ -11,7 +11,7 @@ from harness.verbs import app, console, stop, tell
 
 if TYPE_CHECKING:
     from harness.report import Report
-    from harness.report.tables import Table
+    from harness.report.tables.table import Table
 
 
 @app.command(
@@ -34,10 +34,11 @@ def bench(
     from harness.measuring import cpu as machine
     from harness.measuring import devices
     from harness.measuring import run as measure
+    from harness.repository import results_folder
 
     try:
         missing = devices.load(device).why_not()
-        kinds = measure.processes_of(device, workload or ())
+        sorts = measure.processes_of(device, workload or ())
     except ValueError as unknown:
         stop(str(unknown))
     if missing is not None:
@@ -52,7 +53,7 @@ def bench(
         TextColumn("{task.fields[row]}"),
         console=console,
     ) as progress:
-        tasks = {process.name: progress.add_task(process.name, total=None, start=False, row="") for process in kinds}
+        tasks = {process.name: progress.add_task(process.name, total=None, start=False, row="") for process in sorts}
 
         def tell(name: str, event: dict[str, object]) -> None:
             if "total" in event:
@@ -62,17 +63,17 @@ def bench(
             progress.update(tasks[name], advance=float("done" in event), row=str(event.get("begins", "")))
 
         try:
-            outcomes = measure.run(device, quick, processes, workload or (), tell)
+            exits = measure.run(device, quick, processes, workload or (), tell)
         except KeyboardInterrupt:
             progress.stop()
             console.print("Interrupted: the measuring process was stopped and its partial files were removed.")
             raise typer.Exit(130) from None
-    failed = [outcome for outcome in outcomes if outcome.code != 0 or outcome.file is None]
-    for outcome in failed:
-        console.print(f"[bold red]A process of {outcome.process.name} did not pass.[/] Its last lines:")
-        console.print(outcome.tail, markup=False, highlight=False)
-    if any(outcome.file is not None for outcome in outcomes):
-        _finish(_write(measure.results_folder(quick)))
+    failed = [each for each in exits if each.code != 0 or each.file is None]
+    for each in failed:
+        console.print(f"[bold red]A process of {each.process.name} did not pass.[/] Its last lines:")
+        console.print(each.tail, markup=False, highlight=False)
+    if any(each.file is not None for each in exits):
+        _finish(_write(results_folder(quick)))
     if failed:
         raise typer.Exit(1)
 
@@ -126,13 +127,13 @@ def merge(
 
 
 def _write(folder: Path, baseline: str | None = None) -> Report:
-    from harness.measuring.run import FULL_RESULTS
-    from harness.report import across, write, write_readme
-    from harness.repository import ROOT
+    from harness.report import write, write_readme
+    from harness.report.tables import across
+    from harness.repository import RESULTS, ROOT
 
     try:
         made = write(folder, baseline)
-        if folder.resolve() == FULL_RESULTS:
+        if folder.resolve() == RESULTS:
             write_readme(made, ROOT / "README.md")
         return made
     except (FileNotFoundError, across.UnknownDevice) as error:

@@ -1,6 +1,6 @@
 """torchvision's detectors from photograph to detections, and a training step, with its poolers and with this project's.
 
-`python -m harness bench` measures it, in a process of its own; BENCH_OPERATOR=detectors tells a process that it is one.
+`python -m harness bench` measures it in a process of its own, and of the devices the CPU alone.
 Both models have the same weights and are given the same photograph; they take turns, in odd blocks in reverse. Their
 pooled features are compared within the oracle's bound before either is timed. The poolers alone, on what the model gave
 them, tell how much of the whole is theirs.
@@ -9,9 +9,8 @@ them, tell how much of the whole is theirs.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -24,13 +23,14 @@ import torch
 
 from harness.detectors import agreement as detector_agreement
 from harness.detectors import models as detectors
-from harness.measuring import clocks
+from harness.measuring import clocks, devices, settings
 from harness.measuring import cpu as machine
 from harness.measuring.columns import blocks
 from harness.measuring.gate import Gate
+from harness.measuring.record import Record
 
-QUICK = os.environ.get("QUICK") == "1"
-MEASURING = os.environ.get("BENCH_OPERATOR") == "detectors"
+TOLD = settings.read()
+DEVICE = devices.load("cpu")
 FULL_SIZE, SMALL = ("maskrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn"), ("small Mask R-CNN",)
 PHOTOGRAPHS = ("coffee",)
 # What is timed: "whole" is the call that a user makes, "poolers" what they take of it.
@@ -39,7 +39,7 @@ DIRECTIONS = ("inference", "training")
 # Timed calls a block: the first one of a model, which is not timed, has warmed it up.
 WHOLE = clocks.Rounds(2, "least")
 POOLERS = replace(clocks.QUICK, least=WHOLE.count)
-SIZE = "a small one of this project's for tests" if QUICK else "at its default sizes"
+SIZE = "a small one of this project's for tests" if TOLD.quick else "at its default sizes"
 SOURCE = (
     f"torchvision's model, {SIZE}, random weights, on scikit-image's photograph {' and '.join(PHOTOGRAPHS)}; a "
     "training step ends with the gradients, and its targets are the photograph's largest segments"
@@ -62,14 +62,14 @@ class DetectorRow:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     measuring = metafunc.config.getoption("benchmark_only")
-    models = SMALL if QUICK or not measuring else FULL_SIZE
+    models = SMALL if TOLD.quick or not measuring else FULL_SIZE
     rows = [
         DetectorRow(block, model, direction, part, backend)
-        for block in blocks(measuring)
+        for block in blocks(TOLD, measuring)
         for model, direction, part in product(models, DIRECTIONS, PARTS)
         for backend in (("torchvision", "roi_align") if block % 2 == 0 else ("roi_align", "torchvision"))
     ]
-    metafunc.parametrize("detector_row", rows if MEASURING or not measuring else [], ids=str)
+    metafunc.parametrize("detector_row", rows if devices.chosen().type == "cpu" or not measuring else [], ids=str)
 
 
 @functools.lru_cache(maxsize=2)  # the two of one kind
@@ -134,21 +134,19 @@ def _poolers(row: DetectorRow) -> Callable[[], Any]:
 
 
 @pytest.mark.benchmark(disable_gc=True)
-def bench_detector(detector_row: DetectorRow, benchmark: Any, run: Any, unmeasured: list[dict[str, Any]]) -> None:
-    row = detector_row
-    record = {
-        **run.record, "cache": "warm", "bench": "detectors", "setting": row.part, "workload": row.model,
-        "source": SOURCE, "series": "", "size": 0, "op": "detector", "direction": row.direction,
-        "backend": row.backend, "title": row.backend, "dtype": "float32", "layout": "contiguous", "block": row.block,
-        "boxes": sum(len(each) for each in theirs(row.model).branches["box"].boxes), **asdict(gate_of(row.model)),
-    }  # fmt: skip
-    if not gate_of(row.model).passed:
-        unmeasured.append(record)
-        pytest.fail(f"{row} may not be timed: {record['message']}", pytrace=False)
+def bench_detector(detector_row: DetectorRow, benchmark: Any, ledger: Any) -> None:
+    row, verdict = detector_row, gate_of(detector_row.model)
+    record = Record(
+        bench="detectors", setting=row.part, workload=row.model, source=SOURCE, op="detector", direction=row.direction,
+        backend=row.backend, title=row.backend, layout="contiguous", cache=DEVICE.caches[0], block=row.block,
+        boxes=sum(len(each) for each in theirs(row.model).branches["box"].boxes), **verdict.stored(),
+    )  # fmt: skip
+    if not verdict.passed:
+        ledger.records.append(record)
+        pytest.fail(f"{row} may not be timed: {verdict.message}", pytrace=False)
     call = _whole(row) if row.part == "whole" else _poolers(row)
     machine.give_back_memory()
     rounds = POOLERS.rounds(clocks.warm_up(call)) if row.part == "poolers" else WHOLE
-    if row.part == "whole" and row.block == blocks(True)[0] and not benchmark.disabled:
+    if row.part == "whole" and row.block == blocks(TOLD, True)[0] and not benchmark.disabled:
         call()
-    benchmark.extra_info.update(record)
-    clocks.timed(benchmark, call, rounds)
+    ledger.records.append(devices.timed(DEVICE, benchmark, record, call, rounds))

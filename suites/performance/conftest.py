@@ -1,141 +1,110 @@
-"""What the benchmarks share: the run they belong to, and the rows that got no time."""
+"""What the benchmarks share: the process that they measure in, its rows, and the file that these become."""
 
 from __future__ import annotations
 
-import datetime
-import json
-import os
 import time
 from collections import defaultdict
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from harness.measuring import conditions, devices
+from harness import repository
+from harness.measuring import conditions, devices, gate, ratios, settings
 from harness.measuring import cpu as machine
-from harness.measuring.columns import SCHEMA, kind, process
-from harness.measuring.gate import Gate
-
-_UNMEASURED = pytest.StashKey[list[dict[str, Any]]]()
-_TIMES = pytest.StashKey[dict[tuple[str, str, str], list[float]]]()
-# The state of the machine before the first row.
-_BEFORE = pytest.StashKey[dict[str, Any]]()
+from harness.measuring.columns import kind
+from harness.measuring.record import Header, Measurements, Record, read, write
+from harness.measuring.settings import Settings
 
 
 @dataclass(frozen=True)
-class Run:
-    """One pytest process: every row of it carries its record.
+class Ledger:
+    """What one pytest process has measured.
 
-    record   what all rows have in common.
-    limit_s  after how many seconds no other row is begun; infinite if nobody set BENCH_SECONDS.
+    header   what its rows have in common.
+    told     how it was asked to measure.
+    before   the state of the machine before the first row.
     began    when the process began to measure, on the monotonic clock.
+    records  its rows so far: those with samples, and those that got no time.
     """
 
-    record: dict[str, Any]
-    limit_s: float
+    header: Header
+    told: Settings
+    before: dict[str, Any]
     began: float
-
-    def is_over(self) -> bool:
-        return time.monotonic() - self.began > self.limit_s
+    records: list[Record] = field(default_factory=list)
 
     @property
     def over(self) -> str:
-        return f"The {self.limit_s:.0f} seconds of the run were used up before this row's turn."
+        """Why no other row may be begun, "" if one may."""
+        limit = self.told.seconds
+        if limit is None or time.monotonic() - self.began <= limit:
+            return ""
+        return f"The {limit:.0f} seconds of the run were used up before this row's turn."
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_UNMEASURED] = []
-    config.stash[_TIMES] = {}
+_LEDGER = pytest.StashKey[Ledger]()
+_STORED = pytest.StashKey[Path]()
 
 
 @pytest.fixture(scope="session")
-def run(request: pytest.FixtureRequest) -> Run:
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    measuring = request.config.getoption("benchmark_only")
-    device = devices.chosen()
+def ledger(pytestconfig: pytest.Config) -> Ledger:
+    measuring = pytestconfig.getoption("benchmark_only")
+    device, told = devices.chosen(), settings.read()
     missing = device.why_not()
     if missing is not None:
         pytest.skip(missing)
     bandwidth = device.copy_gbps() if measuring else float("nan")
-    # After a copy: an idle machine has lowered its clocks.
-    request.config.stash[_BEFORE] = conditions.state(device.kind)
-    return Run(
-        record={
-            "schema": SCHEMA,
-            "process": process(),
-            "run": os.environ.get("BENCH_RUN", now),
-            "kind": kind(os.environ.get("QUICK") == "1", "BENCH_WORKLOADS" in os.environ),
-            "device": device.name(),
-            "allocator": device.allocator(),
-            "threads": machine.threads(),
-            "copy_gbps": bandwidth,
-            "clock": device.clock,
-        },
-        limit_s=float(os.environ.get("BENCH_SECONDS", "inf")),
-        began=time.monotonic(),
+    header = Header(
+        run=told.run or repository.stamp(),
+        kind=kind(told.quick, bool(told.workloads or pytestconfig.getoption("keyword"))),
+        device=device.name(),
+        allocator=device.allocator(),
+        process=told.process,
+        threads=machine.threads(),
+        clock=device.clock,
+        copy_gbps=bandwidth,
     )
+    # The state after a copy: an idle machine has lowered its clocks.
+    made = Ledger(header, told, conditions.state(device.type), time.monotonic())
+    if measuring:
+        pytestconfig.stash[_LEDGER] = made
+    return made
 
 
 @pytest.fixture(scope="session")
-def judged() -> dict[tuple[str, ...], Gate]:
-    """What an earlier process of the same run found, by workload, setting, direction, backend and layout."""
-    path = os.environ.get("BENCH_JUDGED")
-    if path is None:
-        return {}
-    names = [each.name for each in fields(Gate)]
-    rows = [each["extra_info"] for each in json.loads(Path(path).read_text(encoding="utf-8"))["benchmarks"]]
-    return {
-        tuple(row[name] for name in ("workload", "setting", "direction", "backend", "layout")): Gate(
-            **{name: row[name] for name in names}
-        )
-        for row in rows
-    }
+def judged() -> dict[tuple[str, ...], dict[str, gate.Gate]]:
+    """Results that have passed, by call and digest: to begin with, those of an earlier process of the same run."""
+    known: dict[tuple[str, ...], dict[str, gate.Gate]] = defaultdict(dict)
+    path = settings.read().judged
+    for row in read(Path(path)).records if path else ():
+        if row.samples:
+            call = (row.bench, row.workload, row.setting, row.direction, row.backend, row.dtype)
+            known[call][row.digest] = gate.stored_in(row)
+    return known
 
 
-@pytest.fixture(scope="session")
-def unmeasured(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
-    """Rows that failed the gate or could not be asked for; they go into the JSON with a status and no time."""
-    return request.config.stash[_UNMEASURED]
-
-
-@pytest.fixture(scope="session")
-def times(request: pytest.FixtureRequest) -> dict[tuple[str, str, str], list[float]]:
-    """Seconds of bench_roi_align.py by (workload and setting, direction, column)."""
-    return request.config.stash[_TIMES]
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """The rows become a file; those of a process that was interrupted, or told to leave them to pytest-benchmark, do
+    not."""
+    config = session.config
+    ledger = config.stash.get(_LEDGER, None)
+    if ledger is None or not ledger.records or exitstatus == pytest.ExitCode.INTERRUPTED:
+        return
+    if config.getoption("benchmark_json") and not ledger.told.output:
+        return
+    header, device = ledger.header, devices.chosen()
+    folder = repository.results_folder(ledger.told.quick) / header.device / f"{header.run}-{header.kind}"
+    path = Path(ledger.told.output or folder / f"{header.allocator}.json")
+    states = {"before": ledger.before, "after": conditions.state(device.type)}
+    write(path, Measurements(header, device.describe(), tuple(ledger.records), states))
+    config.stash[_STORED] = path
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """How many times as fast as torchvision, on each workload and as the geometric mean of a setting's."""
-    found, ratios = config.stash[_TIMES], defaultdict(list)
-    for (work, direction, column), seconds in found.items():
-        same = [each for each in found if each[:2] == (work, direction) and each[2].startswith("torchvision")]
-        peer = found[same[0]] if same else []
-        if not peer or not seconds or column.startswith("torchvision"):
-            continue
-        ratio = float(np.median(peer) / np.median(seconds))
-        ratios[work.partition(", ")[2] or work, direction, column].append(ratio)
-        milliseconds = f"{np.median(seconds) * 1e3:9.2f} ms"
-        terminalreporter.line(f"{work:34} {direction:11} {column:24} {milliseconds} {ratio:7.1f}x")
-    for (setting, direction, column), each in ratios.items():
-        mean, spread = float(np.exp(np.mean(np.log(each)))), f"({min(each):.1f}, {max(each):.1f})"
-        terminalreporter.line(f"geometric mean, {setting:18} {direction:11} {column:24} {mean:19.1f}x {spread}")
-
-
-def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    machine_info["roi_align"] = devices.chosen().describe()
-    machine_info.pop("node", None)  # a host's name is nobody's business in a committed file
-
-
-def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    output_json["unmeasured"] = config.stash[_UNMEASURED]
-    if _BEFORE in config.stash:
-        output_json["conditions"] = {
-            "process": process(),
-            "before": config.stash[_BEFORE],
-            "after": conditions.state(devices.chosen().kind),
-        }
-    for benchmark in output_json["benchmarks"]:
-        benchmark["params"] = {"row": benchmark["param"]}  # else the repr of an object, addresses included
+    if _LEDGER in config.stash:
+        for line in ratios.table(config.stash[_LEDGER].records, devices.chosen()):
+            terminalreporter.line(line)
+    if _STORED in config.stash:
+        terminalreporter.line(f"samples {config.stash[_STORED]}")

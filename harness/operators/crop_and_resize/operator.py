@@ -56,7 +56,7 @@ def _sample(inputs: Inputs, direction: Direction, got: Array) -> list[Place]:
     if direction == "grad_boxes":
         terms = inputs.upstream[0].size
         columns = range(4) if terms <= _TERMS else random.integers(0, 2, 2) * 2 + (0, 1)
-        rows = random.integers(0, len(got), min(_BOXES, max(1, _TERMS // terms)))
+        rows = random.integers(0, len(got), min(_BOXES, max(1, _TERMS // max(1, terms))))
         return [(int(row), int(column)) for row in rows for column in columns]
     flat = random.integers(0, got.size, _SAMPLE[direction])
     return [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]

@@ -11,7 +11,6 @@ from harness.fuzzing import finds
 from harness.judging.trial import failure
 
 FOUND, PROBLEMS = finds.read()
-FIXTURES = {"crop_and_resize": "backend", "roi_align": "roi_backend"}
 
 
 def test_every_file_is_a_find():
@@ -23,8 +22,8 @@ def test_every_file_is_a_find():
 if FOUND:
 
     @pytest.mark.parametrize("find", FOUND, ids=[find.file_name().removesuffix(".json") for find in FOUND])
-    def test_find(request, undeclared, find):
-        backend = request.getfixturevalue(FIXTURES[find.operator])
+    def test_find(backend_of, undeclared, find):
+        backend = backend_of(find.operator)
         property_ = find.definition()
         undeclared(
             f"{find.operator}, {find.property}, {find.direction}", property_.undeclared(backend.sheet, find.direction)

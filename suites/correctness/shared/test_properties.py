@@ -17,13 +17,12 @@ ROWS = [
     pytest.param(property_, direction, id=f"{property_.operator}-{property_.slug}-{direction}")
     for property_, direction in questions(*OPERATORS)
 ]
-FIXTURES = {"crop_and_resize": "backend", "roi_align": "roi_backend"}
 FEWEST = 10
 
 
 @pytest.mark.parametrize(("property_", "direction"), ROWS)
-def test_property(request, tally, undeclared, property_, direction):
-    backend = request.getfixturevalue(FIXTURES[property_.operator])
+def test_property(backend_of, tally, undeclared, property_, direction):
+    backend = backend_of(property_.operator)
     what = f"{property_.operator}, {property_.name}, {direction}"
     undeclared(what, property_.undeclared(backend.sheet, direction))
     examples = property_.examples(settings().max_examples, FEWEST)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from harness import repository
 from harness.__main__ import app
-from harness.measuring import results
-from harness.measuring import run as measure
 from harness.verbs import console
-from suites.meta.report.made_results import BASE
+from suites.meta.report.made_results import measured, store
 
 CPU = {
     "cpu": "a cpu", "threads": 2, "versions": {"torch": "2.11.0"}, "revision": "0123456789abcdef", "dirty": False,
@@ -25,16 +23,12 @@ ROW = "crop_and_resize w forward roi_align contiguous"
 
 def row(medians: Sequence[float], **changes: Any) -> list[dict[str, Any]]:
     """A row of as many processes as there are medians, three equal samples each."""
-    record = {**BASE, "schema": results.SCHEMA, "inputs_digest": "i", **changes}
-    return [
-        {"extra_info": {**record, "process": place}, "stats": {"data": [median] * 3}}
-        for place, median in enumerate(medians)
-    ]
+    own = {"inputs_digest": "i", **changes}
+    return [measured([median] * 3, **{**own, "process": place}) for place, median in enumerate(medians)]
 
 
 def failed(status: str = "OUT", **changes: Any) -> dict[str, Any]:
-    record = {**BASE, "schema": results.SCHEMA, "inputs_digest": "i", "process": 0}
-    return {**record, "status": status, "message": "crops[0] is 2", **changes}
+    return measured((), **{"status": status, "inputs_digest": "i", "message": "crops[0] is 2", **changes})
 
 
 class Folder:
@@ -47,24 +41,16 @@ class Folder:
         self,
         run: str,
         *rows: list[dict[str, Any]],
-        unmeasured: Sequence[dict[str, Any]] = (),
         machine: dict[str, Any] = CPU,
         device: str = "cpu-test",
         kind: str = "full",
         load: float = 0.0,
     ) -> str:
         """Stores a run as a file for each process, and returns the name of its folder."""
-        place = self.path / device / f"{run}-{kind}"
-        place.mkdir(parents=True, exist_ok=True)
         of = {"run": run, "device": device, "kind": kind}
-        benchmarks = [{**each, "extra_info": {**each["extra_info"], **of}} for lines in rows for each in lines]
-        content = {
-            "benchmarks": benchmarks,
-            "unmeasured": [{**each, **of} for each in unmeasured],
-            "machine_info": {"roi_align": machine},
-            "conditions": {"process": 0, "before": {"load": load}, "after": {}},
-        }
-        (place / "default.json").write_text(json.dumps(content), encoding="utf-8")
+        every = [{**each, **of} for lines in rows for each in lines]
+        state = {"before": {"load": load}, "after": {}}
+        store(self.path / device / f"{run}-{kind}", "default.json", every, machine, state)
         return f"{device}/{run}-{kind}"
 
     def compare(self, *arguments: str) -> tuple[int, str]:
@@ -76,7 +62,7 @@ class Folder:
 
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     """A folder of results without a run, which the verb takes for the project's own."""
-    monkeypatch.setattr(measure, "FULL_RESULTS", tmp_path / "results")
+    monkeypatch.setattr(repository, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(console, "width", 200)  # or names are folded
     return Folder(tmp_path / "results")
 

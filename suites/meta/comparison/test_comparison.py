@@ -17,18 +17,34 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.__main__ import app
+from harness.backends import load
 from harness.comparison import revisions, rows, side_by_side, timing
 from harness.comparison.revisions import UnusableRevision
 from harness.comparison.side_by_side import Round
-from harness.comparison.timing import Timed
+from harness.measuring import gate
+from harness.measuring.record import Record
 from suites.meta.comparison.quiet_medians import AGAIN, QUIET
 
 
-def answered(row: str, medians: Sequence[float], **of: object) -> list[list[Timed]]:
-    return [[replace(Timed(row, "bits", "", 1, 0, [median] * 3), **of)] for median in medians]
+def named(workload: str) -> str:
+    """What a table calls the row of `answered`."""
+    return f"crop_and_resize {workload} forward contiguous"
 
 
-def a_round(base: list[list[Timed]], new: list[list[Timed]], load: float = 0.0) -> Round:
+def row_of(workload: str, median: float, **of: object) -> Record:
+    usual = Record(
+        bench="crop_and_resize", setting="", workload=workload, source="made up", op="crop_and_resize",
+        direction="forward", backend="roi_align", title="t", layout="contiguous", cache="warm", block=0,
+        status="EXACT", digest="bits", interruptions=0, samples=(median,) * 3,
+    )  # fmt: skip
+    return replace(usual, **of)
+
+
+def answered(workload: str, medians: Sequence[float], **of: object) -> list[list[Record]]:
+    return [[row_of(workload, median, **of)] for median in medians]
+
+
+def a_round(base: list[list[Record]], new: list[list[Record]], load: float = 0.0) -> Round:
     states = [{"before": {"load": load}, "after": {}}]
     return Round({"base": base, "new": new}, side_by_side.sides_in_order(len(base)), states, 1.0)
 
@@ -38,16 +54,17 @@ def test_sides_take_turns_in_abba_order():
 
 
 def test_a_row_that_is_wrong_on_one_side_has_no_time():
-    wrong = a_round(answered("a", QUIET), answered("a", AGAIN, problem="OUT", seconds=[]))
+    wrong = a_round(answered("a", QUIET), answered("a", AGAIN, status="OUT", samples=()))
     assert wrong.medians() == {}
-    assert wrong.problems() == {("a", "new"): "OUT"}
+    assert wrong.problems() == {(named("a"), "new"): "OUT"}
     later = answered("a", AGAIN)
-    later[7] = [Timed("a", "others", "Its bits are not those of the first process.")]
+    others = "Its bits are not those of the first process."
+    later[7] = [row_of("a", 0.0, digest="others", status="DIFFERS", message=others, samples=())]
     assert a_round(answered("a", QUIET), later).medians() == {}
 
 
 def test_other_bits_are_told():
-    assert a_round(answered("a", QUIET), answered("a", AGAIN, digest="others")).other_bits() == ["a"]
+    assert a_round(answered("a", QUIET), answered("a", AGAIN, digest="others")).other_bits() == [named("a")]
     assert a_round(answered("a", QUIET), answered("a", AGAIN)).other_bits() == []
 
 
@@ -90,7 +107,7 @@ def test_only_slow_rows_run_again():
     ]
     base = [[one[0], other[0]] for one, other in zip(answered("a", QUIET), answered("b", QUIET), strict=True)]
     decisions, rerun = side_by_side.decide(a_round(base, both), again)
-    assert asked == [["a"]]
+    assert asked == [[named("a")]]
     assert rerun is not None
     assert [each.verdict for each in decisions] == ["AMBIGUOUS", "FAST"]
 
@@ -98,25 +115,44 @@ def test_only_slow_rows_run_again():
 # One process.
 
 
-ROW = rows.Row("crop_and_resize", "seed_test", "forward", "contiguous")
+TURN = rows.rows(["seed_test"])["crop_and_resize seed_test forward contiguous"]
 
 
 def test_a_process_times_what_is_right():
-    found = timing.timed(ROW, "")
-    assert found.problem == ""
-    assert found.threads >= 1
-    assert len(found.seconds) >= timing.BUDGET.least
-    assert timing.timed(ROW, found.digest).problem == ""
+    first = timing.timed(TURN, None)
+    assert first.status in ("EXACT", "WITHIN")
+    assert first.message == ""
+    assert len(first.samples) >= timing.BUDGET.least
+    assert timing.timed(TURN, gate.stored_in(first)).samples
 
 
 def test_a_process_does_not_time_what_is_wrong(monkeypatch):
-    assert "not those of the first process" in timing.timed(ROW, "other bits").problem
-    made = rows.prepared(ROW)
-    wrong = replace(made[0], to_numpy=lambda crops: made[0].to_numpy(crops) + np.float32(1))
-    monkeypatch.setattr(rows, "prepared", lambda row: (wrong, *made[1:]))
-    found = timing.timed(ROW, "")
-    assert found.problem
-    assert found.seconds == []
+    other = timing.timed(TURN, gate.Gate("EXACT", True, digest="other bits"))
+    assert (other.status, other.samples) == ("DIFFERS", ())
+    assert "not those of the first process" in other.message
+    backend = load("roi_align")
+    wrong = replace(backend, to_numpy=lambda crops: backend.to_numpy(crops) + np.float32(1))
+    monkeypatch.setattr(timing, "load", lambda name, operator: wrong)
+    first = timing.timed(TURN, None)
+    assert (first.status, first.samples) == ("OUT", ())
+    assert first.message
+
+
+def test_an_error_is_a_rows_problem_and_not_the_processs_end(monkeypatch):
+    def broken(name: str, operator: str) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(timing, "load", broken)
+    row = timing.timed(TURN, None)
+    assert (row.status, row.message, row.samples) == ("ERROR", "RuntimeError: no such kernel", ())
+
+
+def test_both_operators_are_compared_in_both_layouts_and_every_direction():
+    names = list(rows.rows(["seed_test"]))
+    assert len(names) == len(set(names)) == 2 * 2 * 3
+    assert "roi_align seed_test grad_boxes channels_last" in names
+    # A revision is timed with this very process's code, which finds each row by its name.
+    assert [rows.name_of(turn.record()) for turn in rows.rows(["seed_test"]).values()] == names
 
 
 def test_a_process_that_would_time_another_package_ends(tmp_path):
@@ -189,6 +225,15 @@ def test_the_verb_refuses_in_sentences(arguments, says):
     assert says in done.output
 
 
+def of_all(names: Sequence[str], seconds: float) -> list[Record]:
+    """What a process answers that has timed all of these rows once."""
+    turns = rows.rows(["seed_test"])
+    return [
+        replace(turns[name].record(), status="EXACT", digest="bits", interruptions=0, samples=(seconds,))
+        for name in names
+    ]
+
+
 def verb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, measure: object, *arguments: str) -> tuple[int, str]:
     """The verb's exit code and what it prints, with made-up processes."""
     monkeypatch.setattr(revisions, "build", lambda revision: revision.path)
@@ -201,8 +246,8 @@ def verb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, measure: object, *argu
 @pytest.mark.parametrize(("factor", "options", "code"), [(1.0, ["slow"], 0), (1.15, ["slow"], 1), (1.15, [], 0)])
 def test_a_confirmed_slow_row_fails_where_it_is_asked_to(monkeypatch, tmp_path, factor, options, code):
     def measure(paths, chosen, processes, tell):
-        base = [[Timed(str(row), "bits", "", 1, 0, [median]) for row in chosen] for median in QUIET]
-        new = [[Timed(str(row), "bits", "", 1, 0, [median * factor]) for row in chosen] for median in AGAIN]
+        base = [of_all(chosen, median) for median in QUIET]
+        new = [of_all(chosen, median * factor) for median in AGAIN]
         return a_round(base, new)
 
     found, output = verb(monkeypatch, tmp_path, measure, *(f"--fail-on={each}" for each in options))
@@ -210,13 +255,13 @@ def test_a_confirmed_slow_row_fails_where_it_is_asked_to(monkeypatch, tmp_path, 
     assert ("Confirmed by the rerun" in output) == (factor > 1)
     stored = json.loads(next((tmp_path / "runs").glob("*.json")).read_text())
     assert len(stored["rounds"]) == (2 if factor > 1 else 1)
-    assert stored["rounds"][0]["answers"]["new"][0][0]["seconds"] == [AGAIN[0] * factor]
+    assert stored["rounds"][0]["answers"]["new"][0][0]["samples"] == [AGAIN[0] * factor]
 
 
 def test_a_row_that_is_wrong_fails_too(monkeypatch, tmp_path):
     def measure(paths, chosen, processes, tell):
-        base = [[Timed(str(row), "bits", "", 1, 0, [median]) for row in chosen] for median in QUIET]
-        new = [[*each[:-1], Timed(str(chosen[-1]), "others", "OUT: wrong")] for each in base]
+        base = [of_all(chosen, median) for median in QUIET]
+        new = [[*each[:-1], replace(each[-1], status="OUT", message="OUT: wrong", samples=())] for each in base]
         return a_round(base, new)
 
     code, output = verb(monkeypatch, tmp_path, measure, "--fail-on=slow")

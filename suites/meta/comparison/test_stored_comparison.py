@@ -55,9 +55,9 @@ def test_one_process_a_side_is_no_answer_and_says_how_to_have_one(folder):
 def test_a_process_is_worth_one_number_whatever_its_samples(folder):
     """A thousand samples of one process are one observation of the run."""
     many = row([1.0])
-    many[0]["stats"]["data"] = [1.0 + place * 1e-6 for place in range(1000)]
+    many[0]["samples"] = tuple(1.0 + place * 1e-6 for place in range(1000))
     slow = row([2.0])
-    slow[0]["stats"]["data"] = [2.0 + place * 1e-6 for place in range(1000)]
+    slow[0]["samples"] = tuple(2.0 + place * 1e-6 for place in range(1000))
     _, output = folder.compare(folder.store("r1", many), folder.store("r2", slow))
     assert verdict(output)[1] == "AMBIGUOUS"
 
@@ -95,14 +95,14 @@ def test_rows_that_one_side_lacks_are_counted_and_named(folder):
 def test_a_row_without_a_time_is_named_and_fails_if_its_result_was_wrong(folder, status, backend, code):
     other = {"workload": "v", "backend": backend}
     base = folder.store("r1", row(QUIET), row(QUIET, **other))
-    new = folder.store("r2", row(AGAIN), unmeasured=[failed(status, **other)])
+    new = folder.store("r2", row(AGAIN), [failed(status, **other)])
     found, output = folder.compare(base, new, "--fail-on", "slow")
     assert found == code
     assert f"no time   crop_and_resize v forward {backend} contiguous: new: {status}: crops[0] is 2" in output
 
 
 def test_a_row_that_failed_in_one_process_has_no_time_of_the_others(folder):
-    base, new = folder.store("r1", row(QUIET)), folder.store("r2", row(AGAIN * 0.5), unmeasured=[failed()])
+    base, new = folder.store("r1", row(QUIET)), folder.store("r2", row(AGAIN * 0.5), [failed()])
     code, output = folder.compare(base, new, "--fail-on", "slow")
     assert code == 2
     assert f"no time   {ROW}: new: OUT" in output

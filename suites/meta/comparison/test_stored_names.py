@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,10 @@ from typer.testing import CliRunner
 
 from harness.__main__ import app
 from harness.comparison import stored
-from harness.measuring import results
+from harness.measuring import record
 from suites.meta.comparison.quiet_medians import AGAIN, QUIET
-from suites.meta.comparison.stored_runs import CPU, GPU, ROW, Folder, made, row, verdict
+from suites.meta.comparison.stored_runs import GPU, ROW, Folder, made, row, verdict
+from suites.meta.report.made_results import store
 
 
 @pytest.fixture
@@ -117,15 +117,15 @@ def test_only_the_workloads_that_are_asked_for(folder):
 def test_broken_and_newer_files_are_named_and_the_others_compared(folder):
     base, new = folder.store("r1", row(QUIET)), folder.store("r2", row(AGAIN))
     (folder.path / new / "broken.json").write_text("{", encoding="utf-8")
-    newer = {"benchmarks": row([1.0], schema=results.SCHEMA + 1), "machine_info": {"roi_align": CPU}}
-    (folder.path / base / "newer.json").write_text(json.dumps(newer), encoding="utf-8")
+    store(folder.path / base, "newer.json", row([1.0], schema=record.SCHEMA + 1))
     code, output = folder.compare(base, new)
     assert code == 0
     assert verdict(output)[1] == "SAME"
     assert "left out  broken.json was left out" in output
     assert "left out  newer.json was left out" in output
     for name in (base, new):
-        (folder.path / name / "default.json").unlink()
+        for path in (folder.path / name).glob("default*.json"):
+            path.unlink()
     code, output = folder.compare(base, new)
     assert code == 2
     assert "can be read as a run's. newer.json was left out" in output

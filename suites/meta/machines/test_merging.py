@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,28 +20,18 @@ from typer.testing import CliRunner, Result
 
 from harness.__main__ import app
 from harness.machines import gpu, merging
+from suites.meta.report.made_results import measured, store
 
 PASSED = (gpu.Outcome("build", "passed", 3.0), gpu.Outcome("bench", "passed", 4.0))
-
-
-def results_of(device: str) -> str:
-    """A run's JSON with one row."""
-    row = {
-        "schema": 3, "bench": "crop_and_resize", "setting": "", "run": "r1", "kind": "full", "device": device,
-        "allocator": "default", "threads": 2, "copy_gbps": 10.0, "workload": "w", "source": "made up", "series": "",
-        "size": 0, "op": "crop_and_resize", "direction": "forward", "backend": "roi_align", "title": "t",
-        "dtype": "float32", "layout": "contiguous", "cache": "warm", "clock": "c", "compared_with": "TensorFlow",
-        "block": 0, "boxes": 100, "status": "EXACT", "message": "", "compared": 7, "differing": 0, "digest": "d",
-        "peak_memory_bytes": 1_000_000, "compulsory_bytes": 2_000_000_000,
-    }  # fmt: skip
-    machine = {"roi_align": {"cpu": "a cpu", "device": device}}
-    return json.dumps({"benchmarks": [{"extra_info": row, "stats": {"data": [1.0]}}], "machine_info": machine})
 
 
 def run_of(device: str, outcomes: tuple[gpu.Outcome, ...] = PASSED) -> dict[str, str]:
     """What a runner's archive holds: its names and their texts."""
     steps = "".join(f"{outcome}\n" for outcome in outcomes)
-    return {f"{device}/r1-full/cuda.json": results_of(device), f"{device}/r1-full/logs/steps.txt": steps}
+    with tempfile.TemporaryDirectory() as folder:
+        store(Path(folder), "cuda.json", [measured([1.0], device=device)])
+        results = (Path(folder) / "cuda.json").read_text(encoding="utf-8")
+    return {f"{device}/r1-full/cuda.json": results, f"{device}/r1-full/logs/steps.txt": steps}
 
 
 def archive(folder: Path, runner: str, content: dict[str, str], more: tuple[tarfile.TarInfo, ...] = ()) -> Path:
@@ -247,9 +237,9 @@ def test_nothing_at_all_is_a_sentence(command: Callable[..., Result]) -> None:
 def test_the_folder_of_its_own_is_begun_anew_and_one_that_is_given_is_added_to(
     archives: Path, command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.measuring import run as measure
+    from harness import repository
 
-    before: dict[str, Any] = {str(path): path.stat().st_mtime_ns for path in measure.FULL_RESULTS.rglob("*")}
+    before: dict[str, Any] = {str(path): path.stat().st_mtime_ns for path in repository.RESULTS.rglob("*")}
     packed = archive(archives, "h100", run_of("cuda-a"))
     given = ("--output", str(tmp_path / "given"))
     assert command().exit_code == command(*given).exit_code == 0
@@ -258,4 +248,4 @@ def test_the_folder_of_its_own_is_begun_anew_and_one_that_is_given_is_added_to(
     assert command().exit_code == command(*given).exit_code == 0
     assert devices_in_the_report(tmp_path / "merged") == {"cuda-b"}
     assert devices_in_the_report(tmp_path / "given") == {"cuda-a", "cuda-b"}
-    assert {str(path): path.stat().st_mtime_ns for path in measure.FULL_RESULTS.rglob("*")} == before
+    assert {str(path): path.stat().st_mtime_ns for path in repository.RESULTS.rglob("*")} == before

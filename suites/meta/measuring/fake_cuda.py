@@ -65,7 +65,7 @@ class Event:
 
 
 def install(patch: Any) -> Stream:
-    """Puts a new stream where cuda_device.py looks for one; patch(object, name, value) sets an attribute."""
+    """Puts a new stream where measuring/cuda.py looks for one; patch(object, name, value) sets an attribute."""
     import torch
 
     from harness.measuring import cuda as cuda_device

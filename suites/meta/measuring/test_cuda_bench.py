@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ pytest.importorskip("jinja2", reason="a report needs jinja2")
 pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 pytest.importorskip("torchvision", reason="it stands for its own CUDA kernels here")
 
-from harness.measuring import results
+from harness import repository
+from harness.measuring import record, results, settings
 from harness.measuring import run as measure
-from harness.measuring.columns import COLUMNS, rows
+from harness.measuring.columns import COLUMNS, turns
+from harness.measuring.settings import Settings
 from harness.measuring.workloads import SMOKE, WORKLOADS
 
 
@@ -31,27 +33,29 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(measure, "QUICK_RESULTS", tmp_path)
-    # Without roi_align's process: a pyramid's tensors need a GPU (test_the_rows_of_roi_align).
-    monkeypatch.setitem(measure.PROCESSES, "cuda", measure.PROCESSES["cuda"][:1])
+    monkeypatch.setattr(repository, "QUICK_RESULTS", tmp_path)
+    # Without the pyramids, whose tensors need a GPU.
+    (process,) = measure.PROCESSES["cuda"]
+    monkeypatch.setitem(measure.PROCESSES, "cuda", (replace(process, benches=("operators",)),))
     monkeypatch.setenv("PYTEST_PLUGINS", "suites.meta.measuring.fake_cuda")
 
     def run() -> Any:
-        (outcome,) = measure.run("cuda", True, 1, (), lambda allocator, event: None)
-        assert outcome.file is not None, outcome.tail
-        return outcome, results.read(tmp_path)
+        (done,) = measure.run("cuda", True, 1, (), lambda allocator, event: None)
+        assert done.file is not None, done.tail
+        return done, results.read(tmp_path)
 
     return run
 
 
 def test_a_run_from_its_rows_to_its_report(bench: Any, tmp_path: Path) -> None:
-    outcome, stored = bench()
-    assert outcome.code == 0, outcome.tail
-    assert outcome.file.parent.parent == tmp_path / "cuda-nvidia-fake-1"
+    done, stored = bench()
+    assert done.code == 0, done.tail
+    assert done.file.parent.parent == tmp_path / "cuda-nvidia-fake-1"
     assert stored.problems == ()
     table = results.throughput(stored.blocks)
     timed = table[table.median_s.notna()]
-    assert set(timed.backend) == {column.backend for column in COLUMNS["cuda"]}
+    for bench, columns in COLUMNS["cuda"].items():
+        assert set(timed[timed.bench == bench].backend) == {column.backend for column in columns}
     assert set(timed.cache) == {"cold", "hot"}
     # Every call has a kernel of 50 µs behind a launch of 10 µs: the first is what was timed, the second stands apart.
     assert timed.median_s.tolist() == pytest.approx([50e-6] * len(timed))
@@ -60,6 +64,7 @@ def test_a_run_from_its_rows_to_its_report(bench: Any, tmp_path: Path) -> None:
     assert set(timed.clock) == {"CUDA events behind a spinning kernel"}
     assert (timed.samples >= 10).all()
 
+    assert (timed.host_s == timed.host_s).all()
     ours = timed[(timed.op == "crop_and_resize") & (timed.dtype == "float32") & (timed.layout == "contiguous")]
     ours = ours[(ours.workload == "small") & (ours.cache == "cold")].set_index(["backend", "direction"])
     for name, direction, compared in (
@@ -75,7 +80,9 @@ def test_a_run_from_its_rows_to_its_report(bench: Any, tmp_path: Path) -> None:
     assert ours.loc[("roi_align_cuda", "forward")].ratio_to_peer == pytest.approx(1)
     # bfloat16 is not torchvision's, and has nobody to be a ratio to.
     assert timed[(timed.dtype == "bfloat16")].ratio_to_peer.isna().all()
-    assert set(table[table.backend == "torchvision_cuda"].status) == {"OTHER_RULE", "REFUSED"}
+    crops = table[table.bench == "crop_and_resize"]
+    assert set(crops[crops.backend == "torchvision_cuda"].status) == {"OTHER_RULE", "REFUSED"}
+    assert set(table[table.bench == "roi_align"].status) <= {"EXACT", "WITHIN"}
 
     from harness.report import summary, write
 
@@ -91,8 +98,8 @@ def test_when_the_time_is_up_the_rest_is_filed_without_a_time(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_CUDA_ROWS", "30")
-    outcome, stored = bench()
-    assert outcome.code == 0, outcome.tail
+    done, stored = bench()
+    assert done.code == 0, done.tail
     table = results.throughput(stored.blocks)
     late = table[table.status == "NO_TIME"]
     assert len(late)
@@ -103,21 +110,20 @@ def test_when_the_time_is_up_the_rest_is_filed_without_a_time(
 
 
 def test_every_row_of_a_full_run_comes_once_a_block_and_what_is_slow_to_make_ready_comes_last() -> None:
-    every = list(rows(COLUMNS["cuda"], ("cold", "hot"), WORKLOADS, (0, 1)))
-    assert len({str(row) for row in every}) == len(every)
-    late = [row.column.late for row in every]
+    every = list(turns(COLUMNS["cuda"], ("cold", "hot"), WORKLOADS, (0, 1)))
+    assert len({str(turn) for turn in every}) == len(every)
+    late = [turn.column.late for turn in every]
     assert late == sorted(late)
     # A prepared call is handed from the cold cache to the hot one: they must follow each other.
-    assert all(
-        (a.column, a.workload, a.direction) == (b.column, b.workload, b.direction)
-        for a, b in zip(every[::2], every[1::2], strict=True)
-    )
-    assert [row.cache for row in every] == ["cold", "hot"] * (len(every) // 2)
+    assert all(a.call == b.call for a, b in zip(every[::2], every[1::2], strict=True))
+    assert [turn.cache for turn in every] == ["cold", "hot"] * (len(every) // 2)
 
 
 def test_the_cpus_rows_take_turns_and_go_backwards_in_the_second_block() -> None:
     names = [
-        row.column.backend for row in rows(COLUMNS["cpu"], ("warm",), (SMOKE,), (0, 1)) if row.direction == "forward"
+        turn.column.backend
+        for turn in turns(COLUMNS["cpu"], ("warm",), (SMOKE,), (0, 1))
+        if (turn.operator.name, turn.direction) == ("crop_and_resize", "forward")
     ]
     assert names == [
         "roi_align",
@@ -132,16 +138,13 @@ def test_the_cpus_rows_take_turns_and_go_backwards_in_the_second_block() -> None
 
 
 def test_the_rows_of_roi_align(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> None:
-    """Both layouts and the peer, cold and hot, by the device's clock; pyramids need tensors on a GPU."""
-    environment = {
-        "BENCH_DEVICE": "cuda",
-        "BENCH_OPERATOR": "roi_align",
-        "PYTEST_PLUGINS": "suites.meta.measuring.fake_cuda",
-    }
-    file = tmp_path / "roi.json"
-    command = [sys.executable, "-m", "pytest", "suites/performance/bench_roi_align.py", "-k", "not multiscale", "-q"]
+    """Both layouts and the peer, cold and hot, by the device's clock, in every setting, as in a full run."""
+    file = tmp_path / "file.json"
+    environment = settings.environment("cuda", Settings(output=str(file)))
+    environment["PYTEST_PLUGINS"] = "suites.meta.measuring.fake_cuda"
+    command = [sys.executable, "-m", "pytest", "suites/performance/bench_operators.py", "-k", "roi_align-small", "-q"]
     done = subprocess.run(
-        [*command, "--benchmark-only", f"--benchmark-json={file}"],
+        [*command, "--benchmark-only"],
         cwd=pytestconfig.rootpath,
         env={**os.environ, **environment},
         capture_output=True,
@@ -149,10 +152,15 @@ def test_the_rows_of_roi_align(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    rows = json.loads(file.read_text(encoding="utf-8"))["benchmarks"]
+    stored = record.read(file)
+    assert stored.header.kind == "part"  # for it is not all that a run has
+    rows = stored.records
     # Settings, blocks and caches, of ours in two layouts and three directions and of the peer in two.
     assert len(rows) == 2 * 2 * 2 * (2 * 3 + 2)
-    assert {row["extra_info"]["cache"] for row in rows} == {"cold", "hot"}
-    assert [row["stats"]["median"] for row in rows] == pytest.approx([50e-6] * len(rows))
+    assert {row.cache for row in rows} == {"cold", "hot"}
+    assert [each for row in rows for each in row.samples] == pytest.approx(
+        [50e-6] * sum(len(row.samples) for row in rows)
+    )
+    assert all(len(row.samples) >= 5 for row in rows)
     assert re.search(r"small, adaptive, cold +grad_image +roi_align_cuda channels_last +0.05 ms +1.0x", done.stdout)
     assert re.search(r"geometric mean, sampling_ratio 2, hot +forward +roi_align_cuda contiguous +1.0x", done.stdout)

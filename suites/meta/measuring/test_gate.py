@@ -99,9 +99,10 @@ def test_an_earlier_verdict_holds_for_the_same_bits_only(
 ) -> None:
     before = gate.check(backend, inputs, "forward", right["forward"], nothing)
     marked = replace(before, message="from before")
-    assert gate.check(backend, inputs, "forward", right["forward"], nothing, marked) == marked
-    assert not gate.check(backend, inputs, "forward", right["forward"] + 1, nothing, marked).passed
-    failed = replace(marked, passed=False)
+    known = {marked.digest: marked}
+    assert gate.check(backend, inputs, "forward", right["forward"], nothing, known) == marked
+    assert not gate.check(backend, inputs, "forward", right["forward"] + 1, nothing, known).passed
+    failed = {marked.digest: replace(marked, passed=False)}
     assert gate.check(backend, inputs, "forward", right["forward"], nothing, failed).message == ""
 
 
@@ -109,7 +110,7 @@ def test_what_was_compared_with_what_is_said(backend: Backend, inputs: Inputs, r
     got = right["forward"]
     assert gate.check(backend, inputs, "forward", got, lambda: got).compared_with == "TensorFlow"
     assert gate.check(backend, inputs, "forward", got, nothing).compared_with == ""
-    wrong = gate.check(backend, inputs, "forward", got, lambda: got + 1, None, "the CPU")
+    wrong = gate.check(backend, inputs, "forward", got, lambda: got + 1, {}, "the CPU")
     assert (wrong.status, wrong.compared_with) == ("DIFFERS", "the CPU")
     assert "those of the CPU" in wrong.message
 

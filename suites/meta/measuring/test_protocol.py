@@ -2,75 +2,141 @@
 
 from __future__ import annotations
 
-import json
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from harness.measuring import clocks, columns, devices, fingerprint
+from harness import repository
+from harness.measuring import clocks, columns, devices, fingerprint, record, results, settings
 from harness.measuring import cpu as machine
 from harness.measuring import run as measure
 from harness.measuring.clocks import Budget
-from harness.measuring.run import Outcome, Process
+from harness.measuring.record import Header, Measurements, Record
+from harness.measuring.run import Exit, Process
+from harness.measuring.settings import Settings
 from harness.measuring.workloads import WORKLOADS
+from harness.operators import OPERATORS
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, str]]:
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
     """What measure.run asks of each process; they leave a file at once, and results lie under tmp_path."""
-    found: list[dict[str, str]] = []
+    told: list[dict[str, Any]] = []
 
-    def child(process: Process, replicate: int, settings: dict[str, str], scratch: Path, *rest: Any) -> Outcome:
-        file = scratch / process.file(replicate)
-        file.write_text(json.dumps({"machine_info": {"roi_align": {"device": "cpu-made-up"}}}))
+    def child(process: Process, device: str, of: Settings, tell: Any) -> Exit:
+        file = Path(of.output)
+        record.write(file, Measurements(Header("r", "full", "cpu-made-up", "default", 0, 2, "c", 1.0), {}, ()))
         cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-        found.append({"name": process.name, "cores": cores, "judged": str(rest[0] and rest[0].name), **settings})
-        return Outcome(process, file, 0, "")
+        told.append({"name": process.name, "device": device, "cores": cores, **asdict(of)})
+        return Exit(process, file, 0, "")
 
     monkeypatch.setattr(measure, "_child", child)
-    for results in ("FULL_RESULTS", "QUICK_RESULTS"):
-        monkeypatch.setattr(measure, results, tmp_path)
-    return found
+    for folder in ("RESULTS", "QUICK_RESULTS"):
+        monkeypatch.setattr(repository, folder, tmp_path)
+    return told
 
 
-def test_processes_take_turns_there_and_back(asked: list[dict[str, str]], tmp_path: Path) -> None:
-    outcomes = measure.run("cpu", False, 3, ("seed_test",), lambda name, event: None)
-    kinds = ["default", "tuned", "default-roi_align", "tuned-roi_align"]
-    assert [each["name"] for each in asked] == [*kinds, *kinds[::-1], *kinds]
-    assert [each["BENCH_PROCESS"] for each in asked] == ["0"] * 4 + ["1"] * 4 + ["2"] * 4
-    assert {each["BENCH_PROCESSES"] for each in asked} == {"3"}
-    assert {each["BENCH_WORKLOADS"] for each in asked} == {"seed_test"}
-    # Judged once by the oracle, in the first process of an operator; the others have its bits to give.
-    assert [each["judged"] for each in asked[:5]] == ["None", "default.json", "None", *["default-roi_align.json"] * 2]
+def test_processes_take_turns_there_and_back(asked: list[dict[str, Any]], tmp_path: Path) -> None:
+    exits = measure.run("cpu", False, 3, ("seed_test",), lambda name, event: None)
+    sorts = ["default", "tuned"]
+    assert [each["name"] for each in asked] == [*sorts, *sorts[::-1], *sorts]
+    assert {each["device"] for each in asked} == {"cpu"}
+    assert [each["process"] for each in asked] == [0] * 2 + [1] * 2 + [2] * 2
+    assert {each["processes"] for each in asked} == {3}
+    assert {each["workloads"] for each in asked} == {("seed_test",)}
+    assert len({each["run"] for each in asked}) == 1
+    # Judged once by the oracle, in the first process; the others have its bits to give.
+    assert [Path(each["judged"]).name for each in asked] == ["", *["default.json"] * 5]
     (run,) = (tmp_path / "cpu-made-up").iterdir()
     assert run.name.endswith("-part")
     assert {file.name for file in run.iterdir()} == {
-        f"{kind}{turn}.json" for kind in kinds for turn in ("", "-2", "-3")
+        f"{sort}{turn}.json" for sort in sorts for turn in ("", "-2", "-3")
     }
-    assert all(outcome.file and outcome.file.parent == run for outcome in outcomes)
+    assert all(each.file and each.file.parent == run for each in exits)
 
 
-def test_a_block_of_its_own_in_each_process_and_two_in_a_single_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(columns.blocks(True)) == [0, 1]
-    assert list(columns.blocks(False)) == [0]
-    monkeypatch.setenv("BENCH_PROCESSES", "4")
-    monkeypatch.setenv("BENCH_PROCESS", "3")
-    assert list(columns.blocks(True)) == [3]
+def test_the_detectors_are_judged_in_a_process_of_their_own(asked: list[dict[str, Any]]) -> None:
+    measure.run("cpu", True, 2, (), lambda name, event: None)
+    judged = [(each["name"], Path(each["judged"]).name) for each in asked]
+    assert judged == [
+        *[("default", ""), ("tuned", "default.json"), ("default-detectors", "")],
+        *[("default-detectors", "default-detectors.json"), ("tuned", "default.json"), ("default", "default.json")],
+    ]
+
+
+def test_a_block_of_its_own_in_each_process_and_two_in_a_single_one() -> None:
+    assert list(columns.blocks(Settings(), True)) == [0, 1]
+    assert list(columns.blocks(Settings(), False)) == [0]
+    assert list(columns.blocks(Settings(process=3, processes=4), True)) == [3]
     cpu = columns.COLUMNS["cpu"]
 
-    def order(block: int) -> list[str]:
-        rows = columns.rows(cpu, ("warm",), WORKLOADS[:1], (block,))
-        return [f"{row.column.backend} {row.column.layout}" for row in rows if row.direction == "forward"]
+    def order(block: int, operator: str, setting: str) -> list[str]:
+        turns = columns.turns(cpu, ("warm",), WORKLOADS[:1], (block,))
+        own = [each for each in turns if (each.operator.name, each.setting) == (operator, setting)]
+        return [f"{each.column.backend} {each.column.layout}" for each in own if each.direction == "forward"]
 
-    assert order(3) == order(2)[::-1]  # odd blocks in reverse: with processes as blocks, ABBA
+    for each in OPERATORS.values():
+        for setting in each.settings:  # odd blocks in reverse: with processes as blocks, ABBA
+            assert order(3, each.name, setting) == order(2, each.name, setting)[::-1]
+            assert len(order(2, each.name, setting)) == 4
 
 
-def test_only_named_workloads_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert columns.selected(WORKLOADS[2:4]) == WORKLOADS[2:4]
-    monkeypatch.setenv("BENCH_WORKLOADS", f"{WORKLOADS[5].name} {WORKLOADS[0].name}")
-    assert columns.selected(WORKLOADS[2:4]) == (WORKLOADS[0], WORKLOADS[5])
+def test_only_named_workloads_are_measured() -> None:
+    assert columns.selected(Settings(), "default") == WORKLOADS
+    asked = Settings(workloads=(WORKLOADS[5].name, WORKLOADS[0].name))
+    assert columns.selected(asked, "default") == (WORKLOADS[0], WORKLOADS[5])
+
+
+def test_the_tuned_allocator_has_fewer_rows() -> None:
+    """It answers what fresh memory costs: no series, in a quick run no real input, no slow peer of roi_align."""
+    assert set(columns.selected(Settings(), "tuned")) == {each for each in WORKLOADS if not each.series}
+    quick = {each for each in WORKLOADS if each.quick}
+    assert set(columns.selected(Settings(quick=True), "default")) == quick
+    assert set(columns.selected(Settings(quick=True), "tuned")) == {each for each in quick if not each.real}
+    peers = {
+        allocator: {
+            name: {each.backend for each in own} - set(results.OURS)
+            for name, own in columns.columns_of("cpu", allocator).items()
+        }
+        for allocator in ("default", "tuned")
+    }
+    everywhere = {"tensorflow", "torchvision"}
+    assert peers["default"] == {"crop_and_resize": everywhere, "roi_align": {"torchvision", "onnxruntime"}}
+    assert peers["tuned"] == {"crop_and_resize": everywhere, "roi_align": set()}
+
+
+def test_the_scaling_series_are_crop_and_resizes() -> None:
+    series = [workload for workload in WORKLOADS if workload.series]
+    for device, of_device in columns.COLUMNS.items():
+        turns = columns.turns(of_device, ("warm",), series, (0,))
+        assert {each.operator.name for each in turns} == {"crop_and_resize"}, device
+
+
+def test_a_quick_run_has_the_first_setting_of_each_operator() -> None:
+    def settings_of(every: bool) -> list[tuple[str, str]]:
+        turns = columns.turns(columns.COLUMNS["cpu"], ("warm",), WORKLOADS[:1], (0,), every)
+        return list(dict.fromkeys((each.operator.name, each.setting) for each in turns))
+
+    first = [("crop_and_resize", ""), ("roi_align", "sampling_ratio 2")]
+    assert settings_of(False) == first
+    assert settings_of(True) == [*first, ("roi_align", "adaptive")]
+
+
+def test_a_process_is_told_in_one_variable_what_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.read() == Settings()
+    of = Settings("r1", 2, 3, ("seed_test",), True, 270.0, "/judged", "/output", 7)
+    for name, value in settings.environment("cuda", of).items():
+        monkeypatch.setenv(name, value)
+    assert settings.read() == of
+    assert os.environ[settings.DEVICE] == "cuda"
+    for wrong in ("{", "[]", '{"colour": "red"}'):
+        monkeypatch.setenv(settings.SETTINGS, wrong)
+        with pytest.raises(ValueError, match="it is a JSON object with some of run, process"):
+            settings.read()
 
 
 def test_a_run_of_some_workloads_is_no_full_one() -> None:
@@ -83,15 +149,17 @@ def test_processes_without_work_are_left_out() -> None:
     series = next(workload.name for workload in WORKLOADS if workload.series)
     assert measure.processes_of("cpu", ()) == measure.PROCESSES["cpu"]
     named = [process.name for process in measure.processes_of("cpu", ("seed_test",))]
-    assert named == ["default", "tuned", "default-roi_align", "tuned-roi_align"]
+    assert named == ["default", "tuned"]
+    # A pyramid is no workload that can be named.
+    assert {process.benches for process in measure.processes_of("cpu", ("seed_test",))} == {("operators",)}
     assert [process.name for process in measure.processes_of("cpu", (series,))] == ["default"]
-    assert [process.name for process in measure.processes_of("cuda", ("seed_test",))] == ["cuda", "cuda-roi_align"]
+    assert [process.name for process in measure.processes_of("cuda", ("seed_test",))] == ["cuda"]
     with pytest.raises(ValueError, match="There is no workload 'nope'; there are seed_test"):
         measure.processes_of("cpu", ("nope",))
 
 
 def test_processes_are_kept_on_as_many_cores_as_they_have_threads(
-    asked: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = os.sched_getaffinity(0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -121,8 +189,11 @@ def test_interruptions_and_the_reason_are_stored_beside_the_samples(monkeypatch:
     monkeypatch.setattr(clocks, "interruptions", lambda: next(counts))
 
     class Benchmark:
+        disabled = False
+        stats = SimpleNamespace(stats=SimpleNamespace(data=[1.0, 2.0, 3.0]))
+
         def __init__(self) -> None:
-            self.extra_info: dict[str, object] = {"workload": "w"}
+            self.extra_info: dict[str, object] = {}
 
         def pedantic(self, call: Any, setup: Any, rounds: int) -> None:
             for _ in range(rounds):
@@ -133,11 +204,20 @@ def test_interruptions_and_the_reason_are_stored_beside_the_samples(monkeypatch:
         def __del__(self) -> None:
             freed.append(len(ready))
 
-    ready: list[int] = []
-    benchmark = Benchmark()
-    clocks.timed(benchmark, Result, clocks.Rounds(3, "most"), lambda: ready.append(1))
-    assert benchmark.extra_info == {"workload": "w", "stopped": "most", "interruptions": 7}
-    assert len(ready) == 3
+    ready: list[tuple[str, float]] = []
+    exposures = iter([3, 5])
+    device = replace(
+        devices.load("cpu"),
+        get_ready=lambda cache, host_s: ready.append((cache, host_s)),
+        exposed=lambda: next(exposures),
+    )
+    turn = next(columns.turns(columns.COLUMNS["cpu"], ("warm",), WORKLOADS[:1], (0,)))
+    before, benchmark = replace(turn.record(), host_s=0.5), Benchmark()
+    row = devices.timed(device, benchmark, before, Result, clocks.Rounds(3, "most"))
+    assert row == replace(before, stopped="most", interruptions=7, exposed=2, samples=(1.0, 2.0, 3.0))
+    # pytest-benchmark's own file has the row beside its own samples.
+    assert Record(**benchmark.extra_info, samples=row.samples) == row
+    assert ready == [("warm", 0.5)] * 3
     assert freed[:2] == [1, 2]  # each before the next call is made ready
 
 

@@ -11,8 +11,8 @@ pytest.importorskip("pandas", reason="reading results needs pandas")
 
 import numpy as np
 
-from harness.measuring import results
-from suites.meta.report.made_results import BASE, external, line, measured, pooling, store
+from harness.measuring import record, results
+from suites.meta.report.made_results import external, failed, line, measured, roi_align, store
 
 
 def test_blocks_are_merged_over_their_raw_samples(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_rows_time_is_the_median_of_its_processes_medians(tmp_path: Path) -> N
 
 def test_a_row_that_failed_in_one_process_has_no_time(tmp_path: Path) -> None:
     store(tmp_path, "a.json", [measured([1.0])])
-    store(tmp_path, "a-2.json", [], [{**BASE, "process": 1, "block": 1, "status": "DIFFERS"}])
+    store(tmp_path, "a-2.json", [failed("DIFFERS", process=1, block=1)])
     row = line(results.throughput(results.read(tmp_path).blocks))
     assert row.status == "DIFFERS"
     assert row.processes == 0
@@ -55,21 +55,11 @@ def test_a_row_that_failed_in_one_process_has_no_time(tmp_path: Path) -> None:
 
 def test_the_conditions_of_all_processes_are_read(tmp_path: Path) -> None:
     for process in (0, 1):
-        store(tmp_path, f"a-{process}.json", [measured([1.0], process=process)])
-        path = tmp_path / f"a-{process}.json"
-        stored = json.loads(path.read_text()) | {"conditions": {"process": process, "before": {}, "after": {}}}
-        path.write_text(json.dumps(stored))
+        rows = [measured([1.0], process=process)]
+        store(tmp_path, f"a-{process}.json", rows, conditions={"before": {}, "after": {}})
     machine = results.read(tmp_path).machines["cpu-test", "r1"]
     assert [each["process"] for each in machine["conditions"]] == [0, 1]
     assert machine["cpu"] == "a cpu"
-
-
-def test_files_of_the_third_schema_are_of_one_process(tmp_path: Path) -> None:
-    old = {name: value for name, value in BASE.items() if name != "process"} | {"schema": 3}
-    store(tmp_path, "a.json", [{"extra_info": old, "stats": {"data": [1.0, 3.0]}}])
-    row = line(results.throughput(results.read(tmp_path).blocks))
-    assert (row.median_s, row.processes) == (2.0, 1)
-    assert np.isnan(row.spread)
 
 
 def test_ratio_is_to_tensorflow_of_the_same_run_and_allocator(tmp_path: Path) -> None:
@@ -85,8 +75,8 @@ def test_ratio_is_to_tensorflow_of_the_same_run_and_allocator(tmp_path: Path) ->
 
 def test_roi_aligns_ratio_is_to_torchvision_of_the_same_setting(tmp_path: Path) -> None:
     store(tmp_path, "a.json", [measured([2.0]), measured([9.0], backend="torchvision", op="roi_align")])
-    store(tmp_path, "a-roi_align.json", [pooling([2.0], "roi_align"), pooling([8.0], "torchvision")])
-    store(tmp_path, "b.json", [pooling([2.0], "roi_align", setting="sampling_ratio 2")])
+    store(tmp_path, "a-roi_align.json", [roi_align([2.0], "roi_align"), roi_align([8.0], "torchvision")])
+    store(tmp_path, "b.json", [roi_align([2.0], "roi_align", setting="sampling_ratio 2")])
     table = results.throughput(results.read(tmp_path).blocks)
     assert line(table, bench="roi_align", setting="adaptive", backend="roi_align").ratio_to_peer == 4.0
     assert np.isnan(line(table, bench="roi_align", setting="sampling_ratio 2").ratio_to_peer)
@@ -96,15 +86,33 @@ def test_roi_aligns_ratio_is_to_torchvision_of_the_same_setting(tmp_path: Path) 
     assert np.isnan(own.ratio_to_peer)
 
 
-def test_files_of_the_second_schema_are_read_as_crop_and_resizes(tmp_path: Path) -> None:
-    old = {name: value for name, value in BASE.items() if name not in ("bench", "setting")} | {"schema": 2}
-    store(tmp_path, "a.json", [{"extra_info": old, "stats": {"data": [1.0]}}])
-    assert line(results.throughput(results.read(tmp_path).blocks), bench="crop_and_resize", setting="").median_s == 1.0
+def broken(**changes: object) -> str:
+    """A file of one row, with these changes of its top level; None takes a name away."""
+    header = {"run": "r1", "kind": "full", "device": "cpu-test", "allocator": "default", "process": 0, "threads": 2}
+    header |= {"clock": "c", "copy_gbps": 10.0, "schema": record.SCHEMA}
+    row = {"bench": "b", "setting": "", "workload": "w", "op": "o", "direction": "forward", "backend": "roi_align"}
+    row |= {"title": "t", "layout": "contiguous", "cache": "warm", "block": 0, "samples": [1.0]}
+    content: dict[str, object] = {"header": header, "machine": {}, "conditions": {}, "sources": {"w": "made up"}}
+    content |= {"columns": list(row), "rows": [list(row.values())], **changes}
+    return json.dumps({name: value for name, value in content.items() if value is not None})
+
+
+def test_a_file_that_is_whole_is_read(tmp_path: Path) -> None:
+    """Or a broken one would be left out for nothing that is broken in it."""
+    (tmp_path / "whole.json").write_text(broken(), encoding="utf-8")
+    found = results.read(tmp_path)
+    assert found.problems == ()
+    assert found.blocks.samples.tolist() == [(1.0,)]
 
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", "{}", '{"benchmarks": [{"extra_info": {}}]}', json.dumps({"benchmarks": [], "machine_info": {}})],
+    [
+        *("{", "[]", "{}", broken()[:-1]),
+        *(broken(header={"schema": record.SCHEMA}), broken(machine=None), broken(conditions=None), broken(rows=None)),
+        *(broken(columns=["bench"]), broken(columns=None), broken(rows=[[1, 2]]), broken(rows=[7])),
+        *(broken(sources={}), broken(columns=["colour"], rows=[["red"]])),
+    ],
 )
 def test_a_broken_file_is_named_and_the_others_are_read(tmp_path: Path, content: str) -> None:
     store(tmp_path, "good.json", [measured([1.0])])
@@ -116,16 +124,27 @@ def test_a_broken_file_is_named_and_the_others_are_read(tmp_path: Path, content:
 
 
 def test_a_file_of_a_newer_schema_is_left_out_by_name(tmp_path: Path) -> None:
-    store(tmp_path, "newer.json", [measured([1.0], schema=results.SCHEMA + 1)])
+    store(tmp_path, "newer.json", [measured([1.0], schema=record.SCHEMA + 1)])
     found = results.read(tmp_path)
     assert found.blocks.empty
     assert "newer.json" in found.problems[0]
     assert "update this checkout" in found.problems[0]
 
 
+@pytest.mark.parametrize("schema", [1, 2, 3, 4])
+def test_a_file_of_an_older_schema_is_left_out_by_name(tmp_path: Path, schema: int) -> None:
+    """Up to the fourth a file was pytest-benchmark's own."""
+    row = {"extra_info": {"schema": schema}, "stats": {"data": [1.0]}}
+    (tmp_path / "older.json").write_text(json.dumps({"benchmarks": [row]}), encoding="utf-8")
+    found = results.read(tmp_path)
+    assert found.blocks.empty
+    (problem,) = found.problems
+    assert problem.startswith(f"older.json was left out: its schema is {schema}, and {record.SCHEMA} is read")
+
+
 def test_a_row_that_failed_has_a_status_and_no_time(tmp_path: Path) -> None:
-    failed = {**BASE, "status": "OUT", "message": "crops[0, 0, 0, 0] is 2.0", "backend": "tensorflow"}
-    store(tmp_path, "a.json", [measured([1.0])], [failed, {**failed, "block": 1}])
+    out = {"message": "crops[0, 0, 0, 0] is 2.0", "backend": "tensorflow"}
+    store(tmp_path, "a.json", [measured([1.0]), failed("OUT", **out), failed("OUT", **out, block=1)])
     table = results.throughput(results.read(tmp_path).blocks)
     row = line(table, backend="tensorflow")
     assert row.status == "OUT"
@@ -135,7 +154,7 @@ def test_a_row_that_failed_has_a_status_and_no_time(tmp_path: Path) -> None:
 
 
 def test_a_row_that_failed_in_one_block_has_no_time_from_another(tmp_path: Path) -> None:
-    store(tmp_path, "a.json", [measured([1.0])], [{**BASE, "block": 1, "status": "ERROR"}])
+    store(tmp_path, "a.json", [measured([1.0]), failed("ERROR", block=1)])
     row = line(results.throughput(results.read(tmp_path).blocks))
     assert row.status == "ERROR"
     assert np.isnan(row.median_s)
@@ -166,10 +185,10 @@ def reported(tmp_path: Path) -> Path:
         rows = [measured([2.0], allocator=allocator), measured([3.0], allocator=allocator, **tensorflow)]
         if allocator == "default":
             rows += [measured([float(size)], workload=f"b{size}", series="boxes", size=size) for size in (10, 100)]
-        failed = {**BASE, "workload": "<v>", "allocator": allocator, "status": "DIFFERS", "message": "3 outputs differ"}
-        store(tmp_path, f"cpu-test/{allocator}.json", rows, [failed])
-    pools = [pooling([1.0], "roi_align"), pooling([8.0], "torchvision"), pooling([16.0], "onnxruntime")]
-    pools += [pooling([5.0], "roi_align", direction="grad_boxes")]
+        rows.append(failed("DIFFERS", workload="<v>", allocator=allocator, message="3 outputs differ"))
+        store(tmp_path, f"cpu-test/{allocator}.json", rows)
+    pools = [roi_align([1.0], "roi_align"), roi_align([8.0], "torchvision"), roi_align([16.0], "onnxruntime")]
+    pools += [roi_align([5.0], "roi_align", direction="grad_boxes")]
     detector = {"bench": "detectors", "setting": "whole", "workload": "m", "op": "detector", "direction": "inference"}
     pools += [measured([6.0], **detector), measured([4.0, 9.0, 50.0], **detector, backend="torchvision")]
     store(tmp_path, "cpu-test/default-roi_align.json", pools)
@@ -204,7 +223,7 @@ def test_the_csv_has_every_column_and_row(reported: Path) -> None:
     import pandas as pd
 
     table = pd.read_csv(reported / "throughput.csv")
-    assert list(table.columns) == results.COLUMNS
+    assert list(table.columns) == results.CSV_COLUMNS
     assert len(table) == 14
     assert table[table.status == "DIFFERS"].median_s.isna().all()
 

@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from harness.measuring import results
+from harness.measuring import record, results
 
+# The fields of a header and of a row together; store() parts them.
 BASE = {
-    "schema": 4, "process": 0, "bench": "crop_and_resize", "setting": "",
-    "run": "r1", "kind": "full", "device": "cpu-test", "allocator": "default", "threads": 2,
-    "copy_gbps": 10.0, "workload": "w", "source": "made up", "series": "", "size": 0, "op": "crop_and_resize",
+    "run": "r1", "kind": "full", "device": "cpu-test", "allocator": "default", "process": 0, "threads": 2,
+    "clock": "time.perf_counter", "copy_gbps": 10.0,
+    "bench": "crop_and_resize", "setting": "", "workload": "w", "source": "made up", "op": "crop_and_resize",
     "direction": "forward", "backend": "roi_align", "title": "t", "dtype": "float32", "layout": "contiguous",
-    "cache": "warm", "clock": "time.perf_counter", "compared_with": "TensorFlow",
-    "block": 0, "boxes": 100, "status": "EXACT", "message": "", "compared": 7, "differing": 0, "digest": "d",
-    "peak_memory_bytes": 1_000_000, "compulsory_bytes": 2_000_000_000,
+    "cache": "warm", "block": 0, "boxes": 100, "status": "EXACT", "compared": 7, "differing": 0,
+    "compared_with": "TensorFlow", "digest": "d", "compulsory_bytes": 2_000_000_000, "peak_memory_bytes": 1_000_000,
 }  # fmt: skip
+MACHINE = {"cpu": "a cpu"}
 
 
-def measured(samples: list[float], **changes: Any) -> dict[str, Any]:
-    return {"extra_info": {**BASE, **changes}, "stats": {"data": samples}}
+def measured(samples: Iterable[float], **changes: Any) -> dict[str, Any]:
+    """A row with these samples, as BASE but for the changes."""
+    return {**BASE, **changes, "samples": tuple(samples)}
 
 
-def store(folder: Path, name: str, benchmarks: list[dict[str, Any]], unmeasured: list[dict[str, Any]] = []) -> None:  # noqa: B006
+def failed(status: str, **changes: Any) -> dict[str, Any]:
+    """A row without a time."""
+    return measured((), status=status, **changes)
+
+
+def store(
+    folder: Path,
+    name: str,
+    rows: Iterable[Mapping[str, Any]],
+    machine: Mapping[str, Any] = MACHINE,
+    conditions: Mapping[str, Any] = {},
+) -> None:
+    """Writes folder/name, and name_1 and so on for rows that another process, run or device measured."""
+    of_header = {each.name for each in fields(record.Header)}
+    files: dict[record.Header, list[record.Record]] = {}
+    for row in rows:
+        header = record.Header(**{key: value for key, value in row.items() if key in of_header})
+        own = {key: value for key, value in row.items() if key not in of_header}
+        files.setdefault(header, []).append(record.Record(**own))
     path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"benchmarks": benchmarks, "unmeasured": unmeasured, "machine_info": {"roi_align": {"cpu": "a cpu"}}}
-    path.write_text(json.dumps(content), encoding="utf-8")
+    for place, (header, records) in enumerate(files.items()):
+        file = path.with_name(f"{path.stem}_{place}.json") if place else path
+        record.write(file, record.Measurements(header, dict(machine), tuple(records), dict(conditions)))
 
 
 def line(table: Any, **chosen: str) -> Any:
@@ -38,7 +59,7 @@ def line(table: Any, **chosen: str) -> Any:
     return table.iloc[0]
 
 
-def pooling(seconds: list[float], backend: str, **changes: Any) -> dict[str, Any]:
+def roi_align(seconds: list[float], backend: str, **changes: Any) -> dict[str, Any]:
     """A row of roi_align, whose compulsory bytes nobody counts."""
     own = {"bench": "roi_align", "setting": "adaptive", "op": "roi_align", "backend": backend, "compulsory_bytes": None}
     return measured(seconds, **(own | changes))

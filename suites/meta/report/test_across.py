@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,21 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 import numpy as np
 from typer.testing import CliRunner
 
-from harness.measuring import results
-from harness.report import across, write
+from harness.measuring import record, results
+from harness.report import write
+from harness.report.tables import across
 from harness.verbs import measuring
-from suites.meta.report.made_results import LAUNCH, PEER, cells, cuda, cuda_rows, measured, pooling, store, table_of
+from suites.meta.report.made_results import (
+    LAUNCH,
+    PEER,
+    cells,
+    cuda,
+    cuda_rows,
+    measured,
+    roi_align,
+    store,
+    table_of,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -63,8 +74,8 @@ def test_devices_stand_side_by_side_with_their_best_column(tmp_path: Path) -> No
 
 def test_roi_align_is_side_by_side_too_each_setting_with_its_own(tmp_path: Path) -> None:
     for device, seconds in (("cpu-a", 1.0), ("cpu-b", 4.0)):
-        pools = [pooling([seconds], "roi_align", device=device), pooling([9.0], "torchvision", device=device)]
-        pools.append(pooling([seconds * seconds], "roi_align", device=device, setting="sampling_ratio 2"))
+        pools = [roi_align([seconds], "roi_align", device=device), roi_align([9.0], "torchvision", device=device)]
+        pools.append(roi_align([seconds * seconds], "roi_align", device=device, setting="sampling_ratio 2"))
         store(tmp_path, f"{device}.json", pools)
     table = results.throughput(results.read(tmp_path).blocks)
     (shown,) = across.side_by_side(table, "cpu-a")
@@ -87,7 +98,7 @@ def of_two(folder: Path, ratios: list[float], **changes: Any) -> Any:
 
 def test_the_geometric_mean_of_a_family_stands_within_its_interval(tmp_path: Path) -> None:
     table = of_two(tmp_path, [1.0, 2.0, 4.0, 8.0])
-    family = across.families(table, "cpu-a").iloc[0]
+    family = across.compared_families(table, "cpu-a").iloc[0]
     assert (family.op, family.direction, family.device, family.workloads) == (
         "crop_and_resize",
         "forward",
@@ -97,18 +108,18 @@ def test_the_geometric_mean_of_a_family_stands_within_its_interval(tmp_path: Pat
     assert family.times_as_fast == pytest.approx(1 / 8**0.5)
     assert 1 / 8 <= family.low < family.times_as_fast < family.high <= 1
     # The other way round it is the other way round.
-    turned = across.families(table, "cpu-b").iloc[0]
+    turned = across.compared_families(table, "cpu-b").iloc[0]
     assert turned.device == "cpu-a"
     assert turned.times_as_fast == pytest.approx(8**0.5)
     # The same each time, and nothing but a point where workloads do not differ.
-    assert across.families(table, "cpu-a").equals(across.families(table, "cpu-a"))
+    assert across.compared_families(table, "cpu-a").equals(across.compared_families(table, "cpu-a"))
 
 
 def test_equal_ratios_have_an_interval_of_no_width_and_two_workloads_none(tmp_path: Path) -> None:
-    (three,) = across.families(of_two(tmp_path / "three", [2.0] * 3), "cpu-a").itertuples()
+    (three,) = across.compared_families(of_two(tmp_path / "three", [2.0] * 3), "cpu-a").itertuples()
     assert (three.low, three.times_as_fast, three.high) == pytest.approx((0.5, 0.5, 0.5))
     two = of_two(tmp_path / "two", [2.0, 2.0])
-    (few,) = across.families(two, "cpu-a").itertuples()
+    (few,) = across.compared_families(two, "cpu-a").itertuples()
     assert few.times_as_fast == pytest.approx(0.5)
     assert np.isnan([few.low, few.high]).all()
     shown = across.geomeans(two, "cpu-a")
@@ -127,7 +138,7 @@ def test_launches_and_series_have_no_part_in_a_mean(tmp_path: Path) -> None:
     store(tmp_path, "other.json", [cuda(1.0, device="cuda-other"), cuda(1.0, device="cuda-other", **LAUNCH)])
     series = [cuda(1.0, workload="b10", series="boxes", size=10, device=each) for each in ("cuda-test", "cuda-other")]
     table = table_of(tmp_path, [cuda(0.5), cuda(0.1, **LAUNCH), cuda(0.1, **PEER), *series])
-    (only,) = across.families(table, "cuda-other").itertuples()
+    (only,) = across.compared_families(table, "cuda-other").itertuples()
     assert (only.workloads, only.times_as_fast) == (1, pytest.approx(2))
     (shown,) = across.side_by_side(table, "cuda-other")
     assert cells(shown)[1] == (
@@ -165,12 +176,14 @@ def test_a_report_of_three_devices_stays_small(tmp_path: Path) -> None:
     newest = max((ROOT / "results").glob("cpu-*/*-full"), key=lambda path: path.name)
     for name in ("cpu-a", "cpu-b", "cpu-c"):
         for path in newest.glob("*.json"):
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            for record in [*(each["extra_info"] for each in stored["benchmarks"]), *stored.get("unmeasured", [])]:
-                compulsory = record.get("compulsory_bytes")
-                record |= {"device": name, "requested_bytes": 4 * compulsory if compulsory else None}
-            (tmp_path / name).mkdir(exist_ok=True)
-            (tmp_path / name / path.name).write_text(json.dumps(stored), encoding="utf-8")
+            stored = record.read(path)
+            # A roofline is drawn of what asked for bytes.
+            asked = tuple(
+                replace(row, requested_bytes=4 * row.compulsory_bytes if row.compulsory_bytes else None)
+                for row in stored.records
+            )
+            of_device = replace(stored, header=replace(stored.header, device=name), records=asked)
+            record.write(tmp_path / name / path.name, of_device)
     for name in ("conformance.csv", "mutants.csv"):
         shutil.copy(ROOT / "results" / name, tmp_path)
     page = write(tmp_path).html

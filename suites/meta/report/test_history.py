@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,9 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 from harness.measuring import results
 from harness.report import history, write
 from harness.report.history import History
+from harness.report.pictures import drawing
+from harness.report.pictures import history as pictures
+from suites.meta.report import made_results
 from suites.meta.report.made_results import BASE, external, measured
 
 MACHINE = {"cpu": "a cpu", "threads": 2, "memory_bytes": 2**30, "system": "Linux", "versions": {"torch": "2.11.0"}}
@@ -23,17 +25,8 @@ MACHINE = {"cpu": "a cpu", "threads": 2, "memory_bytes": 2**30, "system": "Linux
 
 def store(folder: Path, run: str, revision: str, rows: list[dict[str, Any]], **machine: Any) -> None:
     """One run of cpu-test, of that revision; rows without samples have no time."""
-    of = {"run": run}
-    benchmarks = [{**each, "extra_info": {**each["extra_info"], **of}} for each in rows if each["stats"]["data"]]
-    unmeasured = [{**each["extra_info"], **of} for each in rows if not each["stats"]["data"]]
-    content = {
-        "benchmarks": benchmarks,
-        "unmeasured": unmeasured,
-        "machine_info": {"roi_align": {**MACHINE, "revision": revision * 10, "dirty": False, **machine}},
-    }
-    path = folder / "cpu-test" / run / "default.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
+    of_run = {**MACHINE, "revision": revision * 10, "dirty": False, **machine}
+    made_results.store(folder / "cpu-test" / run, "default.json", [{**row, "run": run} for row in rows], of_run)
 
 
 def made(folder: Path, device: str = "cpu-test") -> History | None:
@@ -54,7 +47,7 @@ def drawn(picture: Any) -> list[list[float]]:
     Lines are paths that have a colour of COLOURS and no area; the legend's, of two or three points, come last.
     """
     paths = re.findall(r'<path d="([^"]*)"[^>]*style="fill: none; stroke: (#\w+)', picture.svg)
-    lines = [path for path, colour in paths if colour in history.COLOURS.values()]
+    lines = [path for path, colour in paths if colour in drawing.COLOURS.values()]
     return [[float(height) for height in re.findall(r"[ML] \S+ (\S+)", line)] for line in lines]
 
 
@@ -203,7 +196,7 @@ def test_the_page_has_a_history_where_there_are_two_runs(tmp_path: Path, count: 
 
 @pytest.mark.parametrize(("low", "high"), [(0.97, 1.03), (0.6, 1.1), (0.5, 1.4), (0.2, 17.0), (1e-4, 1e4)])
 def test_ticks_are_few_and_one_of_them_is_the_first_run(low: float, high: float) -> None:
-    ticks = history._ticks(low, high)
+    ticks = pictures._ticks(low, high)
     assert 2 <= len(ticks) <= 9
     assert any(abs(tick - 1) < 1e-9 for tick in ticks)
     assert all(low <= tick <= high for tick in ticks)
@@ -213,6 +206,6 @@ def test_of_many_runs_only_some_are_named_below_the_picture(tmp_path: Path) -> N
     for place in range(30):
         store(tmp_path, f"202611{place:02}T", f"com{place:04}", [measured([1.0])])
     found = there(tmp_path)
-    assert len(set(re.findall(r">(com\d{4})<", found.pictures[0].svg))) <= history._NAMED
+    assert len(set(re.findall(r">(com\d{4})<", found.pictures[0].svg))) <= pictures._NAMED
     assert len(found.tables[0].header) == 31
     assert BASE["workload"] in found.pictures[0].svg

@@ -20,7 +20,7 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 from matplotlib.image import imread
 
 from harness.report import write
-from suites.meta.report.made_results import PEER, cuda, external, measured, pooling, store
+from suites.meta.report.made_results import PEER, cuda, external, measured, roi_align, store
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="looking at the page needs chromium or google-chrome")
@@ -31,7 +31,7 @@ WIDTHS = {"desktop": 1280, "phone": 390}
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of a CPU and a GPU: two operators, three directions, two layouts, two types."""
     folder = tmp_path_factory.mktemp("report")
-    asked = {"requested_bytes": 8_000_000_000, "schema": 4}
+    asked = {"requested_bytes": 8_000_000_000}
     tensorflow = {"backend": "tensorflow", "layout": "channels_last"}
     rows = []
     for direction in ("forward", "grad_image", "grad_boxes"):
@@ -40,7 +40,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows += [measured([1.0, 1.2, 0.9 + process], **of), measured([3.0, 3.5], **of, **tensorflow)]
             rows.append(measured([0.8, 0.7], layout="channels_last", **of))
     store(folder, "cpu-test/default.json", rows)
-    store(folder, "cpu-test/pooling.json", [pooling([1.0], "roi_align"), pooling([8.0], "torchvision")])
+    store(folder, "cpu-test/roi_align.json", [roi_align([1.0], "roi_align"), roi_align([8.0], "torchvision")])
     gpu = [cuda(50e-6 * half, dtype=dtype) for dtype, half in (("float32", 1), ("float16", 0.5))]
     gpu += [cuda(60e-6, dtype="float16", layout="channels_last"), cuda(99e-6, **PEER)]
     store(folder, "cuda-test/cuda.json", gpu)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 
 from harness import report
 from harness.measuring import fingerprint, results
-from harness.report.distributions import distribution
-from harness.report.every_row import every_row
-from harness.report.roofline import roofline
-from suites.meta.report.made_results import BASE, measured, store
+from harness.report.pictures.distributions import distribution
+from harness.report.pictures.roofline import roofline
+from harness.report.tables.every_row import every_row
+from suites.meta.report.made_results import BASE, failed, measured, store
 
 # 2 GB that must be moved, at a copy bandwidth of 10 GB/s: 0.2 s are the roof.
 ROOF_S = 0.2
@@ -33,7 +32,7 @@ def read(folder: Path, *rows: dict[str, Any]) -> tuple[Any, Any]:
 
 def asked(seconds: float, times: float, **changes: Any) -> dict[str, Any]:
     """A row that asks for so many times its compulsory bytes."""
-    return measured([seconds], schema=4, process=0, requested_bytes=int(times * BASE["compulsory_bytes"]), **changes)
+    return measured([seconds], requested_bytes=int(times * BASE["compulsory_bytes"]), **changes)
 
 
 def test_what_moves_its_compulsory_bytes_at_copy_bandwidth_lies_on_the_roof(tmp_path: Path) -> None:
@@ -57,8 +56,7 @@ def test_what_moves_its_compulsory_bytes_at_copy_bandwidth_lies_on_the_roof(tmp_
 
 
 def test_there_is_no_roofline_where_nobody_counted_what_was_asked_for(tmp_path: Path) -> None:
-    old = {name: value for name, value in BASE.items() if name not in ("cache", "clock", "compared_with")}
-    table, blocks = read(tmp_path, {"extra_info": {**old, "schema": 1}, "stats": {"data": [1.0, 2.0]}})
+    table, blocks = read(tmp_path, measured([1.0, 2.0]))
     assert roofline(table) is None
     assert distribution(table, blocks, "forward") is not None
 
@@ -69,7 +67,7 @@ def test_a_distribution_has_quantiles_and_a_dot_for_each_of_several_processes(tm
     picture = distribution(one, blocks, "forward")
     assert picture is not None
     assert "w, roi_align, NCHW: 0.60 to 2.60" in picture.alternative
-    several, parts = read(tmp_path / "several", *(measured(few, schema=4, process=each) for each in (0, 1, 2)))
+    several, parts = read(tmp_path / "several", *(measured(few, process=each) for each in (0, 1, 2)))
     dotted = distribution(several, parts, "forward")
     assert dotted is not None
     assert dotted.svg.count("<use") == picture.svg.count("<use") + 3
@@ -92,9 +90,9 @@ def test_the_least_and_the_most_sample_are_drawn(tmp_path: Path) -> None:
 
 
 def test_the_complete_table_has_every_row_with_and_without_a_time(tmp_path: Path) -> None:
-    processes = [measured([each], schema=4, process=place) for place, each in enumerate((0.9, 1.0, 1.2))]
-    failed = {**BASE, "backend": "tensorflow", "layout": "channels_last", "status": "OUT", "digest": None}
-    store(tmp_path, "a.json", processes, [failed])
+    rows = [measured([each], process=place) for place, each in enumerate((0.9, 1.0, 1.2))]
+    rows.append(failed("OUT", backend="tensorflow", layout="channels_last", digest=""))
+    store(tmp_path, "a.json", rows)
     table = every_row(results.throughput(results.read(tmp_path).blocks))
     assert table.rows == (
         ("w", "cpu-test", "crop_and_resize", "", "Forward", "roi_align, NCHW", "float32", "contiguous", "warm",
@@ -102,7 +100,7 @@ def test_the_complete_table_has_every_row_with_and_without_a_time(tmp_path: Path
         ("w", "cpu-test", "crop_and_resize", "", "Forward", "TensorFlow", "float32", "channels_last", "warm",
          "default", "", "", "", "", "", "", "1.0", "", "OUT"),
     )  # fmt: skip
-    assert table.row_marks[1] == {
+    assert table.row_tags[1] == {
         "device": "cpu-test",
         "op": "crop_and_resize",
         "dtype": "float32",
@@ -120,9 +118,7 @@ def test_a_device_has_its_fingerprint_and_what_makes_its_figures_doubtful(tmp_pa
         text = path.read_text(encoding="utf-8")
         assert said not in text
         assert fingerprint.fingerprint({"cpu": "a cpu"}) in text
-    busy = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
-    busy["conditions"] = {"process": 0, "before": {"load": 9.0}, "after": {}}
-    (tmp_path / "a.json").write_text(json.dumps(busy), encoding="utf-8")
+    store(tmp_path, "a.json", [measured([1.0])], conditions={"before": {"load": 9.0}, "after": {}})
     made = report.write(tmp_path)
     assert [doubt.partition(" before")[0] for doubt in made.doubts] == ["cpu-test: The load was 9.0"]
     assert f"<strong>{said}</strong></p><ul><li>The load was 9.0" in made.html.read_text(encoding="utf-8")

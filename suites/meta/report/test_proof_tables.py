@@ -14,7 +14,8 @@ pytest.importorskip("jinja2", reason="a report needs jinja2")
 pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 
 from harness.conformance import tables as conformance_rows
-from harness.report import campaign_tables, conformance_tables, kill_tables, write
+from harness.report import write
+from harness.report.proofs import campaigns, conformance, kills
 
 CELL = {
     "operator": "crop_and_resize", "property": "adjoint", "direction": "grad_image", "backend": "roi_align",
@@ -59,7 +60,7 @@ def matrix(folder: Path) -> Path:
     return path
 
 
-def kills(folder: Path, *more: dict[str, str]) -> Path:
+def store_kills(folder: Path, *more: dict[str, str]) -> Path:
     path = folder / "mutants.csv"
     store(
         path, KILL, {}, {"direction": "grad_image", "outcome": "killed"},
@@ -72,7 +73,7 @@ def kills(folder: Path, *more: dict[str, str]) -> Path:
     return path
 
 
-def campaigns(folder: Path) -> list[Path]:
+def store_campaigns(folder: Path) -> list[Path]:
     paths = [folder / "campaigns" / name for name in ("a.csv", "b.csv")]
     store(paths[0], CAMPAIGN, {}, {"direction": "grad_image", "dtype": "float16", "largest_fraction": "0.25"})
     store(paths[1], CAMPAIGN, {"run": "r2", "cases": "5", "finds": "2", "largest_fraction": "1.5", "seed": "4"})
@@ -80,11 +81,11 @@ def campaigns(folder: Path) -> list[Path]:
 
 
 def test_the_columns_are_those_that_the_command_writes() -> None:
-    assert conformance_tables.COLUMNS == conformance_rows.COLUMNS
+    assert conformance.CSV_COLUMNS == conformance_rows.COLUMNS
 
 
 def test_the_matrix_has_a_word_for_every_cell_and_a_line_for_every_failure(tmp_path: Path) -> None:
-    part = conformance_tables.section(matrix(tmp_path))
+    part = conformance.section(matrix(tmp_path))
     assert [each.columns for each in part.matrices] == [
         (("roi_align 0.1.0 (CPU)", "roi_align, cpu-test"), ("Peer <9>", "peer, cpu-test")),
         (("roi_align 0.1.0 (CPU)", "roi_align, cpu-test"),),
@@ -95,8 +96,8 @@ def test_the_matrix_has_a_word_for_every_cell_and_a_line_for_every_failure(tmp_p
     }
     assert words(part, 1) == {"adjoint, image gradient": ("ambiguous",)}
     assert "on 400 cases; of the 3 cells that are declared 2 pass, 1 fail" in part.matrices[0].caption
-    kinds = [[mark.kind for mark in marks] for _, marks in part.matrices[0].rows]
-    assert kinds == [["good", "bad"], ["good", "soft"]]
+    tones = [[cell.tone for cell in cells] for _, cells in part.matrices[0].rows]
+    assert tones == [["good", "bad"], ["good", "soft"]]
     failures, refused, versions, missing = part.tables
     assert failures.rows[0] == (
         "peer", "crop_and_resize", "adjoint, grad_image", "fail", "it is 2.0; it must be 1.0",
@@ -110,7 +111,7 @@ def test_the_matrix_has_a_word_for_every_cell_and_a_line_for_every_failure(tmp_p
 
 
 def test_the_kill_matrix_marks_the_first_and_condenses_directions(tmp_path: Path) -> None:
-    part = kill_tables.section(kills(tmp_path))
+    part = kills.section(store_kills(tmp_path))
     assert [name for name, _ in part.matrices[0].columns] == ["adjoint", "ramp", "long list"]
     assert words(part) == {"halves_lost": ("found", "first", ""), "weights": ("first", "", "")}
     assert part.said[0].startswith("3 faults, 3 killed: every one of them was found.")
@@ -121,8 +122,8 @@ def test_the_kill_matrix_marks_the_first_and_condenses_directions(tmp_path: Path
 
 
 def test_a_survivor_is_loud(tmp_path: Path) -> None:
-    kills(tmp_path, {"fault": "lives", "why": "nobody looks"}, {"fault": "lives", "check": "ramp"})
-    part = kill_tables.section(tmp_path / "mutants.csv")
+    store_kills(tmp_path, {"fault": "lives", "why": "nobody looks"}, {"fault": "lives", "check": "ramp"})
+    part = kills.section(tmp_path / "mutants.csv")
     assert part.said[0].startswith("4 faults, 3 killed: 1 SURVIVED.")
     assert part.warnings[0].rows == (("lives", "crop_and_resize", "in the reference", "nobody looks"),)
     assert words(part)["lives"] == ("-", "-", "")
@@ -134,7 +135,7 @@ def test_a_survivor_is_loud(tmp_path: Path) -> None:
 
 
 def test_campaigns_are_summed_over_runs_and_the_largest_fraction_is_kept(tmp_path: Path) -> None:
-    counts, fractions = campaign_tables.section(campaigns(tmp_path)).tables
+    counts, fractions = campaigns.section(store_campaigns(tmp_path)).tables
     (row,) = counts.rows
     assert row[:6] == ("roi_align 0.1.0 (CPU)", "roi_align", "cpu-test", "2,000,005", "2", "20261124T1, r2")
     assert fractions.rows == (
@@ -144,7 +145,7 @@ def test_campaigns_are_summed_over_runs_and_the_largest_fraction_is_kept(tmp_pat
 
 
 def test_the_report_of_proofs_alone_is_one_page_of_words(tmp_path: Path) -> None:
-    matrix(tmp_path), kills(tmp_path), campaigns(tmp_path)
+    matrix(tmp_path), store_kills(tmp_path), store_campaigns(tmp_path)
     made = write(tmp_path)
     assert not made.problems
     page = made.html.read_text(encoding="utf-8")
@@ -163,7 +164,7 @@ def test_the_report_of_proofs_alone_is_one_page_of_words(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", '"'])
 def test_a_broken_table_is_named_and_the_others_are_shown(tmp_path: Path, content: str) -> None:
-    kills(tmp_path)
+    store_kills(tmp_path)
     (tmp_path / "conformance.csv").write_text(content, encoding="utf-8")
     made = write(tmp_path)
     (problem,) = made.problems

@@ -1,0 +1,1 @@
+"""The page that shows it all, as HTML with filters and as Markdown."""

@@ -1,0 +1,1 @@
+"""Pictures as SVG that lies inside the page."""

@@ -1,0 +1,88 @@
+"""A view's bars, which are ratios and parts of the roof, and its curves over the size of a series."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.report.names import LAUNCH_BOUND, SERIES, peer, title
+from harness.report.pictures.drawing import INK, STYLE, Picture, colour, finished, readable
+from harness.report.tables.table import columns, milliseconds
+
+
+def ratios(view: pd.DataFrame, direction: str) -> Picture | None:
+    """Bars: how many times as fast as the peer, on a logarithmic axis."""
+    part = view[(view.direction == direction) & (view.series == "") & (view.backend != view.peer)]
+    if part.empty:
+        return None
+    label = f"times as fast as {peer(part)}"
+    caption = f"{title(part, direction)}: {label} (right of the line is faster)"
+    return _bars(part, "ratio_to_peer", caption, label, logarithmic=True)
+
+
+def roof(view: pd.DataFrame, direction: str) -> Picture | None:
+    """Bars: compulsory bytes per second over the copy bandwidth measured in the same run."""
+    part = view[(view.direction == direction) & (view.series == "")]
+    if part.empty:
+        return None
+    caption = f"{title(part, direction)}: compulsory bytes per second, as a part of the device's copy bandwidth"
+    return _bars(part, "roof_fraction", caption, "part of the copy bandwidth", logarithmic=False)
+
+
+def _bars(part: pd.DataFrame, value: str, caption: str, label: str, *, logarithmic: bool) -> Picture | None:
+    """Horizontal bars, one group per workload; the line is at 1."""
+    part = part[np.isfinite(part[value])]
+    if part.empty:
+        return None
+    part = part.sort_values("launch_bound", kind="stable")
+    names = columns(part)
+    bound = dict(zip(part.workload, part.launch_bound, strict=True))
+    workloads = list(bound)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7, 0.6 + 0.22 * len(workloads) * (len(names) + 0.8)), layout="constrained")
+        axes: Axes = figure.subplots()
+        height = 0.8 / len(names)
+        for place, name in enumerate(names):
+            lines = part[part.column == name].set_index("workload")[value]
+            where = [workloads.index(workload) + (place + 0.5) * height - 0.4 for workload in lines.index]
+            bars = axes.barh(where, lines, height * 0.9, color=colour(name), label=name)
+            axes.bar_label(bars, [f" {each:.2f}" for each in lines], fontsize=7)
+        axes.axvline(1, color=INK, linewidth=0.8)
+        if logarithmic:
+            axes.set_xscale("log")
+            readable(axes.xaxis)
+        shown = [f"{name}, {LAUNCH_BOUND}" if bound[name] else name for name in workloads]
+        axes.set_yticks(range(len(workloads)), shown)
+        axes.invert_yaxis()
+        axes.set_xlabel(label)
+        said = [f"{line.workload}, {line.column}: {getattr(line, value):.2f}" for line in part.itertuples()]
+        return finished(figure, part, caption, said)
+
+
+def scaling(view: pd.DataFrame, varied: str, direction: str) -> Picture | None:
+    """Curves: time over the size of a series, both axes logarithmic."""
+    part = view[(view.direction == direction) & (view.series == varied) & np.isfinite(view.median_s)]
+    if part.empty:
+        return None
+    caption = f"{title(part, direction)}: time over the number of {SERIES[varied]}"
+    said = []
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7, 3.4), layout="constrained")
+        axes: Axes = figure.subplots()
+        for name in columns(part):
+            lines = part[part.column == name].sort_values("size")
+            axes.loglog(lines["size"], lines.median_s * 1e3, marker="o", color=colour(name), label=name)
+            ends = (
+                f"{milliseconds(line.median_s)} ms at {int(line['size']):,}"
+                for _, line in lines.iloc[[0, -1]].iterrows()
+            )
+            said.append(f"{name}: from {' to '.join(ends)}")
+        axes.set_xlabel(f"number of {SERIES[varied]}")
+        axes.set_ylabel("median time, ms")
+        readable(axes.xaxis)
+        readable(axes.yaxis)
+        axes.grid(alpha=0.3)
+        return finished(figure, part, caption, said)

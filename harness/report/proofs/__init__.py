@@ -1,0 +1,1 @@
+"""What was proved: properties that hold, faults that are caught, fuzz campaigns."""

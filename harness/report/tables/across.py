@@ -1,0 +1,195 @@
+"""What several devices say of the same workloads: their times, ratios to one of them, and whether the bits agree."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from harness.measuring.results import BENCHES, LAYOUTS
+from harness.report import tags
+from harness.report.names import CALLS, DIRECTIONS, DTYPES, LAUNCH_BOUND, families, family
+from harness.report.tables.table import Table, milliseconds
+
+# Together these are one piece of work, whoever does it.
+_WORK = ["bench", "setting", "op", "workload", "direction", "dtype"]
+# Over the workloads of one of these a mean is taken.
+_FAMILY = ["bench", "op", "setting", "direction", "dtype"]
+# Fewer workloads than this say nothing of how others of their kind would do.
+LEAST_WORKLOADS = 3
+
+
+class UnknownDevice(ValueError):
+    """A device was asked for of which there are no results; the sentence says which there are."""
+
+
+def chosen(table: pd.DataFrame, baseline: str | None) -> str | None:
+    """The device that ratios are to, by default the first one by name; UnknownDevice if it has no results."""
+    devices = sorted(set(map(str, table.device)))
+    if baseline is not None and baseline not in devices:
+        there = ", ".join(devices) or "none"
+        raise UnknownDevice(
+            f"--baseline is {baseline!r}, and there are no results of such a device; there are results of {there}."
+        )
+    return baseline if baseline is not None else next(iter(devices), None)
+
+
+def best(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Per work and device the row of this project with the least median time, where several devices have one.
+
+    times_as_fast is the baseline's best time over this one's, NaN where the baseline has none. Of a GPU only times on a
+    cold cache count: those on data that has to be fetched.
+    """
+    own = table[table.own & (table.series == "") & table.median_s.notna() & (table.cache != "hot")]
+    least = own.loc[own.groupby([*_WORK, "device"], sort=False).median_s.idxmin()]
+    shared = least[least.groupby(_WORK).device.transform("nunique") > 1]
+    of_baseline = shared[shared.device == baseline].set_index(_WORK).median_s
+    base_s = of_baseline.reindex(pd.MultiIndex.from_frame(shared[_WORK])).to_numpy()
+    compared: pd.DataFrame = shared.assign(times_as_fast=base_s / shared.median_s)
+    return compared
+
+
+def side_by_side(table: pd.DataFrame, baseline: str) -> list[Table]:
+    """Per benchmark and type: each device's best time of every workload, and how many times as fast that is."""
+    every = best(table, baseline)
+    made = []
+    for bench in BENCHES:
+        for dtype in DTYPES:
+            part = every[(every.bench == bench) & (every.dtype == dtype)]
+            if len(part):
+                made.append(_side_by_side(part, f"{bench}, {dtype}", baseline))
+    return made
+
+
+def _side_by_side(part: pd.DataFrame, what: str, baseline: str) -> Table:
+    devices = _devices(part, baseline)
+    rows, of_rows = [], []
+    for direction, name in CALLS.items():
+        works = part[part.direction == direction].groupby(["workload", "setting"], sort=False)
+        for (workload, setting), lines in works:
+            cells = {line.device: _time(line, line.device != baseline) for line in lines.itertuples()}
+            told = ", ".join(filter(None, (str(workload), str(setting))))
+            rows.append((told, name, *(cells.get(device, "") for device in devices)))
+            of_rows.append({"direction": direction})
+    caption = (
+        f"Devices side by side, {what}: roi_align's best median time, a GPU's with a cold cache, and how many times as "
+        f"fast as {baseline} that is"
+    )
+    header = ("workload", "direction", *devices)
+    columns = ({}, {}, *({"device": device} for device in devices))
+    return Table(caption, header, tuple(rows), _about(part), columns, tuple(of_rows))
+
+
+def _devices(part: pd.DataFrame, baseline: str) -> list[str]:
+    """The baseline first."""
+    return sorted(set(part.device), key=lambda device: (device != baseline, device))
+
+
+def _about(part: pd.DataFrame) -> dict[str, str]:
+    """A best column has whatever layout is best: none can be asked for."""
+    return {name: values for name, values in tags.of(part).items() if name != "layout"}
+
+
+def _time(line: Any, compared: bool) -> str:
+    """As in "12.3 ms, NCHW (1.45x)"."""
+    bound = f", {LAUNCH_BOUND}" if line.launch_bound else ""
+    ratio = f" ({line.times_as_fast:.2f}x)" if compared and np.isfinite(line.times_as_fast) else ""
+    return f"{milliseconds(line.median_s)} ms, {LAYOUTS.get(line.layout, line.layout)}{bound}{ratio}"
+
+
+def compared_families(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Per family and device other than the baseline the geometric mean of times_as_fast over the workloads.
+
+    A family is an operator with its setting, direction and type. Columns: bench, op, setting, direction, dtype, device,
+    workloads, times_as_fast, low, high. low and high enclose 95 % of the bootstrapped means over the workloads, NaN for
+    fewer than LEAST_WORKLOADS. Work that is a mere launch on either device has no part.
+    """
+    every = best(table, baseline)
+    launches = every[every.launch_bound].set_index(_WORK).index
+    work = pd.MultiIndex.from_frame(every[_WORK])
+    part = every[~work.isin(launches) & (every.device != baseline) & every.times_as_fast.notna()]
+    rows = [
+        (*key, len(lines), *_mean(np.log(lines.times_as_fast.to_numpy(dtype=float))))
+        for key, lines in part.groupby([*_FAMILY, "device"], sort=False)
+    ]
+    made: pd.DataFrame = pd.DataFrame(rows, columns=[*_FAMILY, "device", "workloads", "times_as_fast", "low", "high"])
+    return made
+
+
+def _mean(logs: Any) -> tuple[float, float, float]:
+    """The geometric mean and its interval, the same ones each time."""
+    mean = float(np.exp(logs.mean()))
+    if len(logs) < LEAST_WORKLOADS:
+        return mean, float("nan"), float("nan")
+    # Percentiles stay finite where all ratios are equal.
+    interval = stats.bootstrap((logs,), np.mean, method="percentile", rng=np.random.default_rng(0)).confidence_interval
+    return mean, float(np.exp(interval.low)), float(np.exp(interval.high))
+
+
+def geomeans(table: pd.DataFrame, baseline: str) -> Table | None:
+    """The families, a column for each device other than the baseline."""
+    every = compared_families(table, baseline)
+    if every.empty:
+        return None
+    devices = _devices(every, baseline)
+    rows, of_rows = [], []
+    for bench in BENCHES:
+        for key, lines in every[every.bench == bench].groupby(_FAMILY[1:], sort=False):
+            op, setting, direction, dtype = map(str, key)
+            cells = {line.device: _interval(line) for line in lines.itertuples()}
+            told = ", ".join(filter(None, (op, setting, CALLS[direction].lower(), dtype)))
+            rows.append((told, *(cells.get(device, "") for device in devices)))
+            of_rows.append(tags.of_line(next(lines.itertuples()), "op", "direction", "dtype"))
+    caption = (
+        f"Times as fast as {baseline}: geometric mean over the workloads that are not {LAUNCH_BOUND}, with what "
+        "encloses 95 % of its bootstrap over those workloads (it tells how much workloads differ, not how noisy times "
+        f"are; fewer than {LEAST_WORKLOADS} are too few), and their number"
+    )
+    columns = ({}, *({"device": device} for device in devices))
+    about = {"device": " ".join(devices), **{name: _all(of_rows, name) for name in ("op", "direction", "dtype")}}
+    return Table(caption, ("family", *devices), tuple(rows), about, columns, tuple(of_rows))
+
+
+def _all(of_rows: list[dict[str, str]], name: str) -> str:
+    return " ".join(dict.fromkeys(each[name] for each in of_rows))
+
+
+def _interval(line: Any) -> str:
+    if not np.isfinite(line.low):
+        return f"{line.times_as_fast:.2f}x (too few; {line.workloads})"
+    return f"{line.times_as_fast:.2f}x ({line.low:.2f} to {line.high:.2f}; {line.workloads})"
+
+
+def agreement(table: pd.DataFrame) -> Table | None:
+    """Per pair of devices, direction and type on how many workloads all digests of this project's results are equal.
+
+    Only of results whose bits are promised: those that were compared with a reference. Where the machines were given
+    other inputs, as their own convolutions make them, nothing can be said.
+    """
+    promised = table[table.own & (table.compared > 0) & table.digest.astype(bool)]
+    rows, of_rows = [], []
+    for devices in combinations(sorted(set(promised.device)), 2):
+        for part in families(promised[promised.device.isin(devices)]):
+            which = f"{family(part)}. " if part.setting.iloc[0] else ""
+            for direction, name in DIRECTIONS.items():
+                for dtype in DTYPES:
+                    lines = part[(part.direction == direction) & (part.dtype == dtype)]
+                    workloads = lines.groupby("workload", sort=False)
+                    shared = workloads.device.nunique() == 2
+                    same = shared & (workloads.inputs_digest.nunique() <= 1)  # where none is stored, nobody can say
+                    digests = workloads.digest.nunique()
+                    if shared.any():
+                        told = (_names(same & (digests > 1)), _names(shared & ~same))
+                        equal = f"{int((same & (digests == 1)).sum())}"
+                        rows.append((", ".join(devices), f"{which}{name}, {dtype}", equal, *told))
+                        of_rows.append({"device": " ".join(devices), "direction": direction, "dtype": dtype})
+    header = ("devices", "result", "workloads with equal bits", "with other bits", "with other inputs")
+    caption = "Whether devices agree in every bit"
+    return Table(caption, header, tuple(rows), _about(promised), row_tags=tuple(of_rows)) if rows else None
+
+
+def _names(chosen: pd.Series) -> str:
+    return ", ".join(str(name) for name in chosen.index[chosen]) or "none"

@@ -1,0 +1,130 @@
+"""A device's runs one after the other, as tables: a cell for each run, and what changed between two of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from harness.measuring import fingerprint
+from harness.report import tags
+from harness.report.names import CACHES, CALLS, family
+from harness.report.tables.table import Table, columns, milliseconds
+
+Machines = Mapping[tuple[str, str], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, in the order of time.
+
+    label   its revision in seven digits, with a + if files were changed.
+    changes what of machine and software was not the same in the run before.
+    number  a number for them, as in "[1]", or "" if there are none.
+    """
+
+    name: str
+    label: str
+    changes: tuple[str, ...]
+    number: str
+
+    @property
+    def header(self) -> str:
+        """What stands above its column."""
+        return f"{self.label}, {self.name[:8]}" + (f" ({self.told})" if self.changes else "")
+
+    @property
+    def told(self) -> str:
+        return f"{self.number} {', '.join(self.changes)}"
+
+
+def runs_of(lines: pd.DataFrame, machines: Machines) -> list[Run]:
+    """The runs that have any of these rows, in the order of time: their names begin with it."""
+    made: list[Run] = []
+    before = None
+    for device, name in sorted(set(zip(lines.device, lines.run, strict=True))):
+        machine = machines[device, name]
+        changes = () if before is None else tuple(fingerprint.changes(before, machine))
+        number = f"[{1 + sum(bool(run.changes) for run in made)}]" if changes else ""
+        made.append(Run(name, fingerprint.revision(machine), changes, number))
+        before = machine
+    return made
+
+
+@dataclass(frozen=True)
+class Point:
+    """One row in one run: `place` of the run, seconds or NaN with the status in place of them.
+
+    since   where times on the same inputs begin: those before are not compared with this one.
+    """
+
+    place: int
+    seconds: float
+    status: str
+    since: int
+
+
+def points_of(lines: pd.DataFrame, runs: Sequence[Run]) -> list[Point]:
+    """A row's points, of those runs that have it."""
+    of_run = {str(line.run): line for line in lines.itertuples()}
+    made: list[Point] = []
+    inputs: object = None
+    since = 0
+    for place, run in enumerate(runs):
+        line: Any = of_run.get(run.name)
+        if line is None:
+            continue
+        # Old files do not say what their inputs were.
+        if pd.notna(line.inputs_digest) and line.inputs_digest:
+            since = place if inputs is not None and inputs != line.inputs_digest else since
+            inputs = line.inputs_digest
+        made.append(Point(place, float(line.median_s), str(line.status), since))
+    return made
+
+
+def rows_of(part: pd.DataFrame, runs: Sequence[Run]) -> Iterator[tuple[str, str, list[Point]]]:
+    """(workload, column, points), workloads in the order of the runs, columns in that of all tables."""
+    for workload, of_workload in part.groupby("workload", sort=False):
+        for column in columns(part):
+            lines = of_workload[of_workload.column == column]
+            if len(lines):
+                yield str(workload), column, points_of(lines, runs)
+
+
+def table_of(part: pd.DataFrame, runs: Sequence[Run]) -> Table:
+    """A line for each workload and column, a cell for each run."""
+    rows, of_columns = list(rows_of(part, runs)), columns(part)
+    return Table(
+        f"{title_of(part)}, run by run: median time, and how much longer than in the run before",
+        ("workload and column", *(run.header for run in runs)),
+        tuple((f"{name}, {column}", *_cells(points, len(runs))) for name, column, points in rows),
+        tags.of(part),
+        row_tags=tuple(of_columns[column] for _, column, _ in rows),
+    )
+
+
+def _cells(points: Sequence[Point], count: int) -> list[str]:
+    cells = [""] * count
+    before: Point | None = None
+    for point in points:
+        if not math.isfinite(point.seconds):
+            cells[point.place] = point.status
+            continue
+        cells[point.place] = f"{milliseconds(point.seconds)} ms"
+        if before is not None and before.since == point.since:
+            cells[point.place] += f" ({point.seconds / before.seconds - 1:+.0%})"
+        elif before is not None:
+            cells[point.place] += " (other inputs)"
+        before = point
+    return cells
+
+
+def title_of(part: pd.DataFrame) -> str:
+    """What a caption begins with."""
+    first = part.iloc[0]
+    dtype = str(first["dtype"])  # a Series has a dtype of its own
+    of_dtype = "" if first.cache == "warm" and dtype == "float32" else f", {dtype}"
+    return f"{family(part)}. {CALLS[first.direction]}{of_dtype}{CACHES[first.cache]}"

@@ -1,0 +1,60 @@
+"""What stands below a device's figures: what fresh memory costs, which rows have no time, where shapes come from."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from harness.measuring.results import BENCHES
+from harness.report import tags
+from harness.report.names import CALLS
+from harness.report.tables.table import Table, milliseconds
+
+
+def allocators(table: pd.DataFrame) -> Table | None:
+    """What memory that is fresh for every result costs: median time under both allocators."""
+    part = table[table.series == ""]
+    wide = part.pivot_table(
+        index=["workload", "direction", "column", "layout"], columns="allocator", values="median_s", sort=False
+    )
+    if not {"default", "tuned"} <= set(wide.columns):
+        return None
+    kept = wide[["default", "tuned"]].dropna()
+    rows = tuple(
+        (workload, CALLS[direction], column, milliseconds(default), milliseconds(tuned))
+        for (workload, direction, column, _), default, tuned in kept.itertuples(name=None)
+    )
+    header = ("workload", "direction", "column", "default, ms", "tuned, ms")
+    caption = "The default allocator, and one told to keep what it has"
+    of_rows = tuple({"direction": row_direction, "layout": layout} for _, row_direction, _, layout in kept.index)
+    return Table(caption, header, rows, tags.of(part), row_tags=of_rows) if rows else None
+
+
+def sources(table: pd.DataFrame) -> Table:
+    """Where each workload's shape comes from."""
+    lines = table.drop_duplicates("workload")
+    lines = pd.concat([lines[lines.bench == bench] for bench in BENCHES])
+    return Table(
+        "The workloads",
+        ("workload", "where its shape comes from"),
+        tuple(zip(lines.workload, lines.source, strict=True)),
+    )
+
+
+def failures(table: pd.DataFrame) -> Table | None:
+    """Rows without a time, and why."""
+    lines = table[table.median_s.isna()]
+    # A GPU's states of the cache share what failed.
+    lines = lines.drop_duplicates(["workload", "direction", "backend", "layout", "dtype", "allocator", "status"])
+    rows = tuple(
+        (
+            line.workload,
+            CALLS[line.direction],
+            line.column + ("" if line.dtype == "float32" else f", {line.dtype}"),
+            line.status,
+            str(line.message),
+        )
+        for line in lines.itertuples()
+    )
+    header = ("workload", "direction", "column", "status", "why it has no time")
+    of_rows = tuple(tags.of_line(line) for line in lines.itertuples())
+    return Table("Rows without a time", header, rows, tags.of(lines), row_tags=of_rows) if rows else None

@@ -1,0 +1,92 @@
+"""A sample of a result, judged with the boxes that it needs, has the verdict that it has with all boxes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.backends import load
+from harness.judging import sample
+from harness.operators import OPERATORS
+from harness.operators.arrays import DIRECTIONS, Direction
+from harness.operators.crop_and_resize.case import Case
+from harness.operators.roi_align.case import RoiCase
+from harness.operators.sheet import OperatorName
+from harness.operators.verdict import Status
+
+# What the oracle looks at of a maximum is not a sum over boxes near a place.
+NARROWED: dict[OperatorName, dict[str, Any]] = {"crop_and_resize": {}, "roi_align": {"modes": ["avg"]}}
+# Nine small boxes in a row on a map of 40 pixels, on two images in turn.
+FAR = {
+    "crop_and_resize": Case(
+        (2, 1, 40, 40),
+        tuple((3 * k / 39, 4 * k / 39, (3 * k + 4) / 39, (4 * k + 5) / 39) for k in range(9)),
+        tuple(k % 2 for k in range(9)),
+        (2, 3),
+    ),
+    "roi_align": RoiCase(
+        (2, 1, 40, 40), tuple((k % 2, 4.0 * k, 3.0 * k, 4.0 * k + 5, 3.0 * k + 4) for k in range(9)), (2, 3)
+    ),
+}
+
+
+def judged(inputs: Any, direction: Direction, got: Any) -> tuple[Any, Any, Any]:
+    """The call that the oracle is given, the places, and the verdict."""
+    asked: list[Any] = []
+    judge = sample.judge
+
+    def noting(inputs: Any, direction: Direction, got: Any, *, pinned: bool, places: Any = None) -> Any:
+        asked.append((inputs, places))
+        return judge(inputs, direction, got, pinned=pinned, places=places)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sample, "judge", noting)
+        verdict = sample.judge_sample(inputs, direction, got, pinned=True)
+    ((cut, places),) = asked
+    return cut, places, verdict
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("name", OPERATORS)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_the_boxes_that_are_left_out_change_no_verdict(
+    data: st.DataObject, name: OperatorName, direction: Direction
+) -> None:
+    backend = load("reference", name)
+    # A huge box would have an adaptive grid of billions of samples.
+    chosen = {"image_dtypes": ["float32"], "values": ["normal", "wide"], **NARROWED[name]}
+    inputs = data.draw(OPERATORS[name].within(backend.sheet, finite_boxes=True, **chosen)).inputs()
+    got = backend.run(inputs, direction)
+    cut, places, verdict = judged(inputs, direction, got)
+    if places is None:  # there is nothing
+        assert got.size == 0
+    elif direction == "grad_image":
+        assert verdict == sample.judge(inputs, direction, got, pinned=True, places=places)
+    else:
+        kept = [row for row in range(len(inputs.boxes)) if (inputs.boxes[row] == cut.boxes).all(axis=1).any()]
+        assert len(cut.boxes) <= len(kept)
+        assert verdict.passed
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("name", OPERATORS)
+def test_what_is_wrong_at_a_place_is_seen_and_most_boxes_are_left_out(name: OperatorName, direction: Direction) -> None:
+    inputs = FAR[name].inputs()
+    got = load("reference", name).run(inputs, direction).copy()
+    cut, places, verdict = judged(inputs, direction, got)
+    assert verdict.passed
+    if direction == "grad_image":
+        assert 0 < len(cut.boxes) < len(inputs.boxes)
+        first = places[0]
+    else:
+        # 48 places of a forward result are in all boxes.
+        assert len(cut.boxes) < len(inputs.boxes) or direction == "forward"
+        rows = {tuple(box): row for row, box in enumerate(inputs.boxes.tolist())}
+        first = (rows[tuple(cut.boxes[places[0][0]].tolist())], *places[0][1:])
+    got[first] += np.float32(0.01)
+    assert judged(inputs, direction, got)[2].status is Status.OUT

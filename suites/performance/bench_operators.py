@@ -1,0 +1,182 @@
+"""How fast both operators are, for what was judged right on the very same input.
+
+The columns and their order are in measuring/columns.py. BENCH_DEVICE and BENCH_SETTINGS (measuring/settings.py) say of
+which device, and how; `python -m harness bench` sets them. Without `--benchmark-only` each body runs once on a small
+workload.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.backends import load
+from harness.measuring import devices, gate, settings
+from harness.measuring.columns import Turn, blocks, columns_of, selected, turns
+from harness.measuring.record import Record
+from harness.measuring.traffic import Traffic, traffic
+from harness.measuring.workloads import SMOKE, Workload
+from harness.operators import OPERATORS, Operator
+from harness.operators.arrays import Array, Direction
+from harness.operators.implementation import Backend
+from harness.repository import MissingLibrary, digest
+
+TOLD = settings.read()
+DEVICE = devices.chosen()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "turn" in metafunc.fixturenames:
+        measuring = metafunc.config.getoption("benchmark_only")
+        allocator = DEVICE.allocator()
+        workloads = selected(TOLD, allocator) if measuring else (SMOKE,)
+        every_setting = not (measuring and TOLD.quick)
+        columns = columns_of(DEVICE.type, allocator)
+        made = turns(columns, DEVICE.caches, workloads, blocks(TOLD, measuring), every_setting)
+        metafunc.parametrize("turn", list(made), ids=str)
+
+
+@lru_cache(maxsize=len(OPERATORS))
+def _inputs_digest(operator: Operator, workload: Workload) -> str:
+    """Tells whether two machines were given the same: the pyramid, for one, is made by convolutions of their own."""
+    inputs = operator.from_workload(workload.inputs(), operator.settings[0])
+    return digest(*(np.ascontiguousarray(getattr(inputs, name)) for name in operator.arrays))
+
+
+@lru_cache(maxsize=1)  # the columns of a (workload, direction, type) follow each other
+def _reference(operator: Operator, workload: Workload, setting: str, direction: Direction, dtype: str) -> Array | None:
+    """What those are compared with that promise its bits; None if it is not installed or cannot do it."""
+    try:
+        backend = load(DEVICE.reference[0], operator.name)
+    except MissingLibrary:
+        return None
+    inputs = operator.from_workload(workload.inputs(dtype=dtype), setting)
+    return None if backend.refuses(inputs, direction) else backend.run(inputs, direction)
+
+
+_NOTHING = Traffic(0, 0)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is learned of a call once, in its first block.
+
+    seconds  that a call took.
+    """
+
+    gate: gate.Gate
+    traffic: Traffic = _NOTHING
+    peak_memory_bytes: int | None = None
+    host_s: float | None = None
+    seconds: float = 0.0
+
+
+def _measure(
+    turn: Turn, backend: Backend[Any], inputs: Any, call: Callable[[], Any], known: dict[str, gate.Gate]
+) -> Measured:
+    """What is measured once of a call; what a backend raises is the status ERROR."""
+
+    def reference() -> Array | None:
+        return _reference(turn.operator, turn.workload, turn.setting, turn.direction, turn.column.dtype)
+
+    try:
+        got = backend.to_numpy(call())
+        verdict = gate.check(backend, inputs, turn.direction, got, reference, known, DEVICE.reference[1])
+        if not verdict.passed:
+            return Measured(verdict)
+        known[verdict.digest] = verdict
+        begin = time.perf_counter()
+        peak = DEVICE.peak_memory_bytes(call)
+        seconds = time.perf_counter() - begin
+        host = DEVICE.host_seconds(call)
+    except Exception as error:  # a row that breaks must not take the others with it
+        return Measured(gate.Gate("ERROR", False, f"{type(error).__name__}: {error}"))
+    moved = traffic(turn.operator.reach(inputs), turn.direction, turn.column.layout, DEVICE.line_bytes)
+    return Measured(verdict, moved, peak, host, seconds)
+
+
+@pytest.fixture(scope="session")
+def measured() -> dict[Turn, Measured]:
+    """What the first block has learned of a call, for the blocks after it."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def held() -> dict[Turn, Callable[[], Any]]:
+    """The call that the next row takes too, in another state of the cache; at most one."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A row that may be timed: the call, how long one took, and its record without samples."""
+
+    call: Callable[[], Any]
+    seconds: float
+    record: Record
+
+
+@pytest.fixture
+def prepared(
+    turn: Turn,
+    ledger: Any,
+    judged: dict[tuple[str, ...], dict[str, gate.Gate]],
+    measured: dict[Turn, Measured],
+    held: dict[Turn, Callable[[], Any]],
+) -> Prepared:
+    """The row's call, gate passed. Otherwise the row is filed with its status and the test is skipped or fails."""
+    operator, workload, column, record = turn.operator, turn.workload, turn.column, turn.record()
+
+    def without_a_time(status: str, message: str) -> str:
+        ledger.records.append(replace(record, status=status, message=message))
+        return message
+
+    if ledger.over:
+        # Past the first block it has the samples of an earlier block or process.
+        pytest.skip(without_a_time("NO_TIME", ledger.over) if turn.block == 0 else ledger.over)
+    try:
+        inputs = turn.inputs()
+    except ModuleNotFoundError as missing:
+        pytest.skip(f"Workload {workload.name} needs {missing.name}, which is not installed; `make env` installs it.")
+    record = replace(record, boxes=len(inputs.boxes), inputs_digest=_inputs_digest(operator, workload))
+    try:
+        backend: Backend[Any] = load(column.backend, operator.name)
+    except MissingLibrary as missing:
+        pytest.skip(without_a_time("MISSING", str(missing)))
+    # The other rule that is timed for scale is roi_align's.
+    record = replace(record, title=backend.title, op=operator.name if backend.same_rule else "roi_align")
+    refusal = backend.refuses(inputs, turn.direction)
+    if refusal is not None:
+        pytest.skip(without_a_time("REFUSED", refusal))
+    try:
+        call = held.pop(turn.call, None) or backend.prepare(inputs, turn.direction)
+    except Exception as error:  # torchvision's graph, for one, is built here
+        without_a_time("ERROR", f"{type(error).__name__}: {error}")
+        raise
+    held.clear()
+    if turn.cache != DEVICE.caches[-1]:
+        held[turn.call] = call
+    if turn.call not in measured:
+        key = (operator.name, workload.name, turn.setting, turn.direction, column.backend, column.dtype)
+        measured[turn.call] = _measure(turn, backend, inputs, call, judged[key])
+    of = measured[turn.call]
+    record = replace(
+        record, **of.gate.stored(), peak_memory_bytes=of.peak_memory_bytes, compulsory_bytes=of.traffic.compulsory,
+        requested_bytes=of.traffic.requested, host_s=of.host_s,
+    )  # fmt: skip
+    if not of.gate.passed:
+        ledger.records.append(record)
+        pytest.fail(f"{turn} may not be timed: {of.gate.status}. {of.gate.message}", pytrace=False)
+    return Prepared(call, of.seconds, record)
+
+
+@pytest.mark.benchmark(disable_gc=True, timer=DEVICE.timer)
+def bench_operators(prepared: Prepared, benchmark: Any, ledger: Any) -> None:
+    rounds = DEVICE.budget[TOLD.quick].rounds(DEVICE.settle(prepared.call, prepared.seconds))
+    ledger.records.append(devices.timed(DEVICE, benchmark, prepared.record, prepared.call, rounds))
