@@ -91,8 +91,8 @@ def pytest_configure(config: Any) -> None:
     from harness.backends import grid_sample, roi_align_pooling, torchvision_cpu
     from harness.backends import package as roi_align_torch
     from harness.backends import torchvision as torchvision_pooling
+    from harness.measuring import columns, workloads
     from harness.measuring import cuda as cuda_device
-    from harness.measuring import workloads
 
     stream = install(setattr)
     patched = {
@@ -139,7 +139,7 @@ def pytest_configure(config: Any) -> None:
     for name, pooler in poolers.items():
         globals()[f"{name}_pooling"] = timed(pooler)
         backends.BACKENDS["roi_align"][name] = f"{__name__}:{name}_pooling"
-    workloads.WORKLOADS = (
+    columns.WORKLOADS = (
         replace(workloads.SMOKE, name="small"),
         replace(workloads.SMOKE, name="line", series="boxes", size=20),
     )
