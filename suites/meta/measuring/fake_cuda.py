@@ -89,8 +89,8 @@ def pytest_configure(config: Any) -> None:
 
     from harness import backends
     from harness.backends import grid_sample, package, torchvision
+    from harness.measuring import columns, workloads
     from harness.measuring import cuda as cuda_device
-    from harness.measuring import workloads
 
     stream = install(setattr)
     patched = {
@@ -132,7 +132,7 @@ def pytest_configure(config: Any) -> None:
     for operator, those in fakes.items():
         for name, fake in {each.name: timed(each) for each in those}.items():
             backends.register(operator, name, lambda _, fake=fake: fake)
-    workloads.WORKLOADS = (
+    columns.WORKLOADS = (
         replace(workloads.SMOKE, name="small"),
         replace(workloads.SMOKE, name="line", series="boxes", size=20),
     )
