@@ -19,6 +19,7 @@ import pytest
 from harness import backends, faults
 from harness.judging import isolation
 from harness.measuring import devices, settings
+from harness.operators import OPERATORS
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Crashed, Hung
@@ -170,10 +171,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # nobody calls it without pytest-xdist
 def pytest_testnodedown(node: Any) -> None:
-    said = getattr(node, "workeroutput", {})
-    if "tally" in said:  # a worker that crashed, which fails the run, has left nothing
-        node.config.stash[TALLY].add(**said["tally"])
-        node.config.stash[UNDECLARED].update(said["undeclared"])
+    sent = getattr(node, "workeroutput", {})
+    if "tally" in sent:  # a worker that crashed, which fails the run, has left nothing
+        node.config.stash[TALLY].add(**sent["tally"])
+        node.config.stash[UNDECLARED].update(sent["undeclared"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -211,34 +212,53 @@ def tally(pytestconfig: pytest.Config) -> Tally:
     return pytestconfig.stash[TALLY]
 
 
-def _load(name: str, operator: OperatorName = "crop_and_resize") -> Backend:
+@pytest.fixture(scope="session")
+def backend_of(pytestconfig: pytest.Config) -> Callable[[OperatorName], Backend]:
+    """The implementation of an operator that this run judges, or a skip if the chosen backend has none."""
+    return lambda operator: _chosen(pytestconfig, operator)
+
+
+@pytest.fixture(params=OPERATORS)
+def operator(request: pytest.FixtureRequest) -> OperatorName:
+    """Each operator in turn; in a folder for one operator's tests a conftest.py says which."""
+    name: OperatorName = request.param
+    return name
+
+
+@pytest.fixture
+def backend(backend_of: Callable[[OperatorName], Backend], operator: OperatorName) -> Backend:
+    """The implementation of the test's operator that this run judges."""
+    return backend_of(operator)
+
+
+@pytest.fixture
+def repeats(backend_of: Callable[[OperatorName], Backend]) -> Callable[[OperatorName], float]:
+    """How far gradients of two runs in float64 may be apart, for gradcheck: not at all, or by the order of a sum."""
+    return lambda operator: 1e-12 if "grad_image" in backend_of(operator).sheet.unordered else 0.0
+
+
+def _chosen(config: pytest.Config, operator: OperatorName) -> Backend:
+    backend = config.stash[CHOSEN].get(operator)
+    if backend is None:
+        pytest.skip(f"the backend {config.getoption('--backend')} has no {operator}")
+    if isinstance(backend, MissingLibrary):
+        pytest.skip(str(backend))
+    if not backend.same_rule:
+        pytest.skip(f"{backend.title} computes another rule; it can be timed beside ours, not judged")
+    return backend
+
+
+def _load(name: str, operator: OperatorName) -> Backend:
     try:
         return backends.load(name, operator)
     except MissingLibrary as missing:
         pytest.skip(str(missing))
 
 
-def _chosen(config: pytest.Config, operator: str) -> Backend:
-    found = config.stash[CHOSEN].get(operator)
-    if found is None:
-        pytest.skip(f"the backend {config.getoption('--backend')} has no {operator}")
-    if isinstance(found, MissingLibrary):
-        pytest.skip(str(found))
-    if not found.same_rule:
-        pytest.skip(f"{found.title} computes another rule; it can be timed beside ours, not judged")
-    return found
-
-
 @pytest.fixture(scope="session")
-def backend(pytestconfig: pytest.Config) -> Backend:
-    """The implementation of crop_and_resize that this run judges, if the chosen backend has one."""
-    return _chosen(pytestconfig, "crop_and_resize")
-
-
-@pytest.fixture(scope="session")
-def roi_backend(pytestconfig: pytest.Config) -> Backend:
-    """The implementation of roi_align that this run judges, if the chosen backend has one."""
-    return _chosen(pytestconfig, "roi_align")
+def tensorflow() -> Backend:
+    """TensorFlow's crop_and_resize, or a skip that says it is missing."""
+    return _load("tensorflow", "crop_and_resize")
 
 
 @pytest.fixture(scope="session")
@@ -252,7 +272,7 @@ def device(pytestconfig: pytest.Config) -> Iterator[str]:
     """Where the package's own tests make their tensors, and in which mode: torch's, as the chosen backend has it."""
     chosen = pytestconfig.getoption("--backend")
     if chosen in PACKAGE:
-        _load(chosen)
+        _load(chosen, "crop_and_resize")
     if chosen != DETERMINISTIC:
         yield PACKAGE.get(chosen, "cpu")
         return
@@ -263,15 +283,3 @@ def device(pytestconfig: pytest.Config) -> Iterator[str]:
         yield PACKAGE[chosen]
     finally:
         torch.use_deterministic_algorithms(False)
-
-
-@pytest.fixture
-def repeats(backend: Backend) -> float:
-    """How far gradients of two runs in float64 may be apart, for gradcheck: not at all, or by the order of a sum."""
-    return 1e-12 if "grad_image" in backend.sheet.unordered else 0.0
-
-
-@pytest.fixture(scope="session")
-def tensorflow() -> Backend:
-    """TensorFlow, or a skip that says it is missing."""
-    return _load("tensorflow")

@@ -12,31 +12,30 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import hypothesis
-from hypothesis import HealthCheck, Phase, Verbosity
+from hypothesis import Phase
 from hypothesis.errors import Unsatisfiable
 
 from harness.measuring import cpu as machine
 from harness.measuring import devices
-from harness.operators import AnyCase
 from harness.operators.arrays import Direction
+from harness.operators.drawing import effort
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Status, Verdict
 from harness.properties import Property
+from harness.properties.search import NOTHING, Finding, largest_fraction, search
 
-Outcome = Literal["pass", "fail", "ambiguous", "crash", "hang", "undeclared", "missing", "not asked"]
+CellStatus = Literal["pass", "fail", "ambiguous", "crash", "hang", "undeclared", "missing", "not asked"]
 # These are held against whoever declares the property.
-BAD: tuple[Outcome, ...] = ("fail", "crash", "hang")
+BAD: tuple[CellStatus, ...] = ("fail", "crash", "hang")
 EXAMPLES = 100
-FEWEST = 5
 # So often a failing case is tried smaller. A call may take a second, and a case need not be the smallest that there is.
 SHRINKS = 400
 LIBRARIES = ("numpy", "torch", "torchvision", "tensorflow", "onnxruntime", "hypothesis")
-_DEADLY = {Status.CRASH: "crash", Status.HANG: "hang"}
+DEADLY: dict[Status, CellStatus] = {Status.CRASH: "crash", Status.HANG: "hang"}
 # What a library writes to its log before what it has to say: when, which thread, and of which file.
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: |[IWEF]\d{4} [\d:.]+ +\d+ |\b0x[0-9a-f]+\b")
 
@@ -62,7 +61,7 @@ class Cell:
     direction: Direction
     backend: str
     device: str
-    status: Outcome
+    status: CellStatus
     declared: bool
     cases: int
     ambiguous: int
@@ -80,139 +79,76 @@ def is_bad(each: Cell) -> bool:
 
 
 def cell(
-    backend: Backend[Any], stated: Property, direction: Direction, examples: int = EXAMPLES, seed: int = 0
+    backend: Backend[Any], property_: Property, direction: Direction, examples: int = EXAMPLES, seed: int = 0
 ) -> Cell:
     """The cell of a backend, which should be isolated, on so many cases divided by the property's share."""
-    count = max(FEWEST, examples // stated.share)
-    undeclared = stated.undeclared(backend.sheet, direction)
+
+    def searched(fails: Callable[[Verdict], bool]) -> Finding:
+        """A crash or hang is taken as it came: to try a smaller one is to start a library again each time."""
+        settings = effort(property_.examples(examples), Phase.generate, Phase.shrink)
+        return search(
+            property_, backend, direction, settings, seed=seed, shrinks=SHRINKS, final=tuple(DEADLY), fails=fails
+        )
+
+    undeclared = property_.undeclared(backend.sheet, direction)
     if undeclared is None:
-        found = _searched(backend, stated, direction, count, seed, lambda verdict: not verdict.passed)
-        return made(backend, stated, direction, *_told(found), True, found)
-    if stated.can_be_probed(backend.sheet, direction):
-        found = _searched(backend, stated, direction, count, seed, lambda verdict: verdict.status in _DEADLY)
-        if found.case is not None and found.verdict is not None:
-            reason = f"Undeclared ({undeclared}), and so undefined behaviour. {found.verdict.reason}"
-            return made(backend, stated, direction, _DEADLY[found.verdict.status], reason, False, found)
-    return made(backend, stated, direction, "undeclared", undeclared, False)
+        try:
+            finding = searched(lambda verdict: not verdict.passed)
+        except Unsatisfiable as nothing:
+            return _of_backend(backend, property_, direction, "not asked", str(nothing), True)
+        status, reason = _status(backend, direction, finding)
+        return _of_backend(backend, property_, direction, status, reason, True, finding)
+    if property_.can_be_probed(backend.sheet, direction):
+        finding = searched(lambda verdict: verdict.status in DEADLY)
+        if finding.failure is not None:
+            verdict = finding.failure.verdict
+            reason = f"Undeclared ({undeclared}), and so undefined behaviour. {verdict.reason}"
+            return _of_backend(backend, property_, direction, DEADLY[verdict.status], reason, False, finding)
+    return _of_backend(backend, property_, direction, "undeclared", undeclared, False)
 
 
 def without_backend(
-    name: str, stated: Property, direction: Direction, status: Outcome, reason: str, declared: bool
+    name: str, property_: Property, direction: Direction, status: CellStatus, reason: str, declared: bool
 ) -> Cell:
     """The cell of a backend that could not be loaded: nothing more is known of it than its name."""
     return Cell(
-        stated.operator, stated.name, direction, name, machine.device(), status, declared, 0, 0, None, "",
+        property_.operator, property_.name, direction, name, machine.device(), status, declared, 0, 0, None, "",
         _in_one_line(reason), name, versions(), "",
     )  # fmt: skip
 
 
-@dataclass
-class _Found:
-    """What a search has seen: of the cases until the first failure, and the failing case that it ended with."""
-
-    cases: int = 0
-    ambiguous: int = 0
-    fraction: float | None = None
-    refused: int = 0
-    refusal: str = ""
-    case: AnyCase | None = None
-    verdict: Verdict | None = None
-    failed: dict[str, Verdict] = field(default_factory=dict)
-    shrinks: int = 0
-
-
-class _Fails(Exception):
-    """For Hypothesis: this case is one."""
-
-
-def _searched(
-    backend: Backend[Any],
-    stated: Property,
-    direction: Direction,
-    count: int,
-    seed: int,
-    matters: Callable[[Verdict], bool],
-) -> _Found:
-    """Draws cases until a verdict on one matters, and then smaller ones.
-
-    A crash or hang is taken as it came: to try a smaller one is to start a library again each time.
-    """
-    found = _Found()
-
-    def verdict_on(case: AnyCase) -> Verdict | None:
-        line = repr(case)
-        if line in found.failed:  # as it was seen, whether or not it would fail again
-            return found.failed[line]
-        deadly = any(verdict.status in _DEADLY for verdict in found.failed.values())
-        if deadly or found.shrinks >= SHRINKS:
-            return None
-        verdict = stated.holds(backend, case, direction)
-        if found.failed:
-            found.shrinks += 1
-        elif verdict is None:
-            refusal = backend.refuses(case.inputs(), direction)
-            found.refused += refusal is not None
-            found.refusal = refusal or found.refusal or "The check had no use for the case."
-        else:
-            found.cases += 1
-            found.ambiguous += verdict.status is Status.AMBIGUOUS
-            if verdict.passed and verdict.compared:
-                found.fraction = max(found.fraction or 0.0, verdict.fraction)
-        if verdict is None or not matters(verdict):
-            return None
-        found.failed[line] = verdict
-        return verdict
-
-    @hypothesis.seed(seed)
-    @hypothesis.settings(
-        max_examples=count, database=None, deadline=None, derandomize=False, phases=(Phase.generate, Phase.shrink),
-        report_multiple_bugs=False, print_blob=False, verbosity=Verbosity.quiet,
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
-    @hypothesis.given(case=stated.cases(backend.sheet))
-    def search(case: AnyCase) -> None:
-        verdict = verdict_on(case)
-        if verdict is not None:
-            found.case, found.verdict = case, verdict  # the last that Hypothesis runs is the smallest
-            raise _Fails
-
-    try:
-        search()
-    except _Fails:
-        pass
-    except Unsatisfiable as nothing:
-        found.refusal = str(nothing)
-    return found
-
-
-def _told(found: _Found) -> tuple[Outcome, str]:
-    """The status of a declared property and why it is that."""
-    if found.verdict is not None:
-        status: Any = _DEADLY.get(found.verdict.status, "fail")
-        return status, found.verdict.reason
-    if not found.cases:
-        return "not asked", found.refusal
+def _status(backend: Backend[Any], direction: Direction, finding: Finding) -> tuple[CellStatus, str]:
+    """The status of a declared property and the reason for it."""
+    if finding.failure is not None:
+        verdict = finding.failure.verdict
+        return DEADLY.get(verdict.status, "fail"), verdict.reason
+    reasons = [reason for case in finding.refused if (reason := backend.refuses(case.inputs(), direction))]
+    refusal = reasons[-1] if reasons else "The check had no use for the case."
+    if not finding.asked:
+        return "not asked", refusal
     # What is refused is no pass: a reader shall see how much of it there was.
-    refused = f"{found.refused} drawn cases were not asked, such as: {found.refusal}" if found.refused else ""
-    return ("ambiguous" if found.ambiguous else "pass"), refused
+    refused = f"{len(reasons)} drawn cases were not asked, such as: {refusal}" if reasons else ""
+    ambiguous = any(verdict.status is Status.AMBIGUOUS for _, verdict in finding.asked)
+    return ("ambiguous" if ambiguous else "pass"), refused
 
 
-def made(
+def _of_backend(
     backend: Backend[Any],
-    stated: Property,
+    property_: Property,
     direction: Direction,
-    status: Any,
+    status: CellStatus,
     reason: str,
     declared: bool,
-    found: _Found | None = None,
+    finding: Finding = NOTHING,
 ) -> Cell:
     """A cell of a backend that is here."""
     device, driver = _place(backend.sheet.device)
-    seen = found or _Found()
+    verdicts = [verdict for _, verdict in finding.asked]
+    ambiguous = sum(verdict.status is Status.AMBIGUOUS for verdict in verdicts)
+    counterexample = "" if finding.failure is None else repr(finding.failure.case)
     return Cell(
-        stated.operator, stated.name, direction, backend.name, device, status, declared, seen.cases, seen.ambiguous,
-        seen.fraction, repr(seen.case) if seen.case is not None else "", _in_one_line(reason), backend.title,
-        versions(), driver,
+        property_.operator, property_.name, direction, backend.name, device, status, declared, len(verdicts), ambiguous,
+        largest_fraction(verdicts), counterexample, _in_one_line(reason), backend.title, versions(), driver,
     )  # fmt: skip
 
 

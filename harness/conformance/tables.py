@@ -19,13 +19,12 @@ from typing import Any, get_args
 from harness import backends, faults, properties
 from harness import repository as files
 from harness.backends import BACKENDS, ENTRY_POINTS, OTHER_RULE
-from harness.conformance import cells as conformance
-from harness.conformance.cells import Cell, without_backend
+from harness.conformance.cells import DEADLY, EXAMPLES, Cell, CellStatus, cell, without_backend
 from harness.judging.isolation import LIMIT_S, isolated
 from harness.operators.arrays import DIRECTIONS
 from harness.operators.sheet import OperatorName
-from harness.operators.verdict import Crashed, Hung
-from harness.properties import Property
+from harness.operators.verdict import Crashed, Hung, without_result
+from harness.properties import Question
 from harness.repository import MissingLibrary
 
 COLUMNS = [each.name for each in fields(Cell)]
@@ -36,12 +35,12 @@ _SLOW = "cuda_on_host"
 @dataclass(frozen=True)
 class Job:
     """One backend and what is asked of it. operators: those that its rows are of; somebody else's has one of them.
-    stated: the names of the properties, () for all of them."""
+    property_names: the properties, () for all of them."""
 
     backend: str
     operators: tuple[OperatorName, ...]
-    stated: tuple[str, ...] = ()
-    examples: int = conformance.EXAMPLES
+    property_names: tuple[str, ...] = ()
+    examples: int = EXAMPLES
     seed: int = 0
     limit_s: float = LIMIT_S
 
@@ -62,53 +61,52 @@ def everybody() -> list[str]:
 
 
 def jobs(
-    names: Sequence[str], operators: Sequence[OperatorName], stated: Sequence[str], examples: int, seed: int
+    names: Sequence[str], operators: Sequence[OperatorName], property_names: Sequence[str], examples: int, seed: int
 ) -> list[Job]:
-    """A job for each backend and operator; ValueError for a name that nobody has, or a property that there is not."""
-    known = dict.fromkeys(each.name for each in properties.all_properties() if each.operator in operators)
-    for unknown in (name for name in stated if name not in known):
+    """A job for each backend and operator; ValueError for a name that no backend, or no property, has."""
+    known = dict.fromkeys(property_.name for property_, _ in properties.questions(*operators))
+    for unknown in (name for name in property_names if name not in known):
         raise ValueError(f"There is no property {unknown!r} of {' or '.join(operators)}; there are {', '.join(known)}.")
-    made = []
+    all_jobs = []
     for name in names:
         if backends.is_foreign(name):
-            made.append(Job(name, tuple(operators), tuple(stated), examples, seed))
+            all_jobs.append(Job(name, tuple(operators), tuple(property_names), examples, seed))
             continue
         of = backends.operators_of(name)
         if not of:
             faults.load(name)  # says which there are
-        made += [Job(name, (each,), tuple(stated), examples, seed) for each in of if each in operators]
+        all_jobs += [Job(name, (each,), tuple(property_names), examples, seed) for each in of if each in operators]
     # What computes another rule is timed beside crop_and_resize, and never judged.
-    return [job for job in made if job.backend not in OTHER_RULE.get(job.operators[0], ())]
+    return [job for job in all_jobs if job.backend not in OTHER_RULE.get(job.operators[0], ())]
 
 
 def cells(job: Job) -> Iterator[Cell]:
     """The cells of a job, one after another; ValueError if the backend cannot be used at all."""
     try:
         backend = isolated(job.backend, job.operators[0], job.limit_s, faults.load)
-    except MissingLibrary as missing:
-        for each, direction in _rows(job, job.operators):
-            yield without_backend(job.backend, each, direction, "missing", str(missing), False)
-        return
-    except (Crashed, Hung) as ended:
-        for each, direction in _rows(job, job.operators):
-            status: Any = "crash" if isinstance(ended, Crashed) else "hang"
-            yield without_backend(job.backend, each, direction, status, f"Loading it: {ended}", True)
+    except (MissingLibrary, Crashed, Hung) as error:
+        status, reason, declared = _unloaded(error)
+        for property_, direction in _questions(job, job.operators):
+            yield without_backend(job.backend, property_, direction, status, reason, declared)
         return
     if not backend.same_rule:
         raise ValueError(f"{backend.title} computes another rule than the oracle; it can be timed, not judged.")
     if backend.sheet.operator not in job.operators:
         raise ValueError(f"{job.backend} is a {backend.sheet.operator}, not a {' or '.join(job.operators)}.")
-    for each, direction in _rows(job, (backend.sheet.operator,)):
-        yield conformance.cell(backend, each, direction, job.examples, job.seed)
+    for property_, direction in _questions(job, (backend.sheet.operator,)):
+        yield cell(backend, property_, direction, job.examples, job.seed)
 
 
-def _rows(job: Job, operators: Sequence[OperatorName]) -> list[tuple[Property, Any]]:
-    return [
-        (each, direction)
-        for each in properties.all_properties()
-        if each.operator in operators and (not job.stated or each.name in job.stated)
-        for direction in each.directions
-    ]
+def _unloaded(error: MissingLibrary | Crashed | Hung) -> tuple[CellStatus, str, bool]:
+    """The status of a backend that could not be loaded, the reason, and whether it is held against it."""
+    if isinstance(error, MissingLibrary):
+        return "missing", str(error), False
+    return DEADLY[without_result(error).status], f"Loading it: {error}", True
+
+
+def _questions(job: Job, operators: Sequence[OperatorName]) -> list[Question]:
+    asked = properties.questions(*operators)
+    return [each for each in asked if not job.property_names or each[0].name in job.property_names]
 
 
 def run(chosen: Sequence[Job], tell: Callable[[Job, int, Cell | None], None], side_by_side: int = 2) -> list[Done]:
@@ -135,22 +133,22 @@ def _run(job: Job, tell: Callable[[Job, int, Cell | None], None], running: list[
     process.start()
     running.append(process)
     theirs.close()
-    came: list[Cell] = []
-    count = len(_rows(job, job.operators[:1]))
+    done: list[Cell] = []
+    count = len(_questions(job, job.operators[:1]))
     tell(job, count, None)
     problem: str | None = None
     try:
         while (message := ours.recv()) is not None:
             if isinstance(message, str):
                 raise ValueError(message)
-            came.append(message)
+            done.append(message)
             tell(job, count, message)
     except EOFError:
         process.join()
-        problem = f"The process that asked {job.backend} ended with code {process.exitcode} after {len(came)} cells."
+        problem = f"The process that asked {job.backend} ended with code {process.exitcode} after {len(done)} cells."
     process.join()
     running.remove(process)
-    return Done(job, tuple(came), problem or "")
+    return Done(job, tuple(done), problem or "")
 
 
 def _send(connection: Connection, job: Job) -> None:
@@ -192,14 +190,14 @@ def merged(old: Iterable[Cell], done: Sequence[Done]) -> list[Cell]:
     """
     new = [each for one in done for each in one.cells]
     names = {(each.operator, each.name) for each in properties.all_properties()}
-    asked = {(each.operator, each.backend): one.job.stated for one in done for each in one.cells}
+    asked = {(each.operator, each.backend): one.job.property_names for one in done for each in one.cells}
     places = {(each.operator, each.backend, each.device) for each in new}
 
     def goes(each: Cell) -> bool:
         if (each.operator, each.property) not in names:
             return True
-        stated = asked.get((each.operator, each.backend))
-        if stated is None or (stated and each.property not in stated):
+        asked_for = asked.get((each.operator, each.backend))
+        if asked_for is None or (asked_for and each.property not in asked_for):
             return False
         return each.status == "missing" or (each.operator, each.backend, each.device) in places
 
@@ -207,13 +205,13 @@ def merged(old: Iterable[Cell], done: Sequence[Done]) -> list[Cell]:
 
 
 def _order(each: Cell) -> tuple[Any, ...]:
-    """operators, then backends, devices, properties and directions as this project lists them; who is not listed last,
+    """operators, then backends, devices, properties and directions as this project lists them; what is not listed last,
     by name."""
 
     def place(value: str, among: Sequence[str]) -> int:
         return among.index(value) if value in among else len(among)
 
-    listed = [stated.name for stated in properties.all_properties() if stated.operator == each.operator]
+    listed = [property_.name for property_, _ in properties.questions(each.operator)]
     return (
         place(each.operator, get_args(OperatorName)), place(each.backend, list(BACKENDS[each.operator])), each.backend,
         each.device, place(each.property, listed), place(each.direction, DIRECTIONS),

@@ -1,7 +1,7 @@
 """A fuzz campaign: small tasks, each of which draws cases of one property and looks for one that fails.
 
 A task is plain data with a seed of its own, so that any process can have it, and have it again: here, or on a worker of
-a cluster (cluster.py). What came of it is plain data too; haul.py keeps it. (Hypothesis also draws constants of the
+a cluster (cluster.py). Its result is plain data too; totals.py keeps it. (Hypothesis also draws constants of the
 modules that are loaded: the same seed gives the same cases to the same command on the same revision.)
 """
 
@@ -15,24 +15,24 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings, target
-from hypothesis.errors import Flaky
+from hypothesis import Phase
 
 from harness import properties
 from harness.backends import is_foreign
 from harness.faults import load
 from harness.fuzzing.finds import Find
 from harness.judging.isolation import isolated
-from harness.operators import AnyCase
 from harness.operators.arrays import Direction
+from harness.operators.drawing import effort
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName, Sheet
-from harness.operators.verdict import Status, Verdict
-from harness.properties import Property
+from harness.operators.verdict import Verdict
+from harness.properties import Question
+from harness.properties.search import Failure, largest_fraction, search
 
 # Cases that one task draws: enough for target() to climb, few enough for a task to take a second or two. Many short
 # runs of Hypothesis see more than one long one, in which most cases are variations of a few.
-EXAMPLES, FEWEST = 40, 5
+EXAMPLES = 40
 # Calls that may be spent on making a failing case smaller.
 SHRINKS = 300
 # The oracle's properties come this many times as often as others: they compare every value.
@@ -63,8 +63,8 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Row:
-    """What a task has asked of images of one dtype; fraction is the largest part of a bound used, None without one."""
+class Count:
+    """The cases that a task has asked of images of one dtype; fraction is the largest part of a bound used, or None."""
 
     dtype: str
     cases: int
@@ -73,31 +73,28 @@ class Row:
 
 @dataclass(frozen=True)
 class Catch:
-    """What came of a task: the cases asked, those that the backend was not asked for, and the failing case, if any."""
+    """A task's result: the cases asked, those that the backend was not asked for, and the failing case, if any."""
 
     task: Task
-    rows: tuple[Row, ...]
+    counts: tuple[Count, ...]
     refused: int
     find: Find | None
 
     @property
     def cases(self) -> int:
-        return sum(row.cases for row in self.rows)
+        return sum(each.cases for each in self.counts)
 
 
 @dataclass(frozen=True)
 class Lost:
-    """A task of which nothing came, and why, in a sentence."""
+    """A task without a result, and why, in a sentence."""
 
     task: Task
     reason: str
 
 
-_Turn = tuple[Property, Direction]
-
-
 @functools.cache
-def kept(name: str, operator: OperatorName) -> Backend[Any]:
+def backend_of(name: str, operator: OperatorName) -> Backend[Any]:
     """The backend of that name for all of this process's tasks, in a process of its own unless it cannot end one.
 
     ValueError, MissingLibrary, Crashed or Hung as harness.judging.isolation.isolated.
@@ -110,103 +107,41 @@ def in_process(name: str) -> bool:
     return not is_foreign(name) and (name == "reference" or name.startswith("fault:"))
 
 
-# One class for each kind of failure: Hypothesis then does not turn one into another while it makes a case smaller.
-_FAILED: dict[Status, type[AssertionError]] = {
-    status: type(f"Failed{status.name.title()}", (AssertionError,), {}) for status in Status
-}
-
-
-class _SmallEnough(BaseException):
-    """Ends a run of Hypothesis, which would go on for minutes: it lets pass what is no Exception."""
-
-
-def hunt(task: Task, told: Callable[[Find], None]) -> Catch:
+def hunt(task: Task, tell: Callable[[Find], None]) -> Catch:
     """Draws the task's cases, asks for each, and makes the first that fails as small as it gets.
 
-    told: called with that first one at once, before it is made smaller, so that it outlives whoever hunts.
+    tell: called with that first one at once, before it is made smaller, so that it outlives this process.
     """
-    backend, stated = kept(task.backend, task.operator), properties.find(task.property, task.operator)
-    asked: Counter[str] = Counter()
-    fractions: dict[str, float] = {}
-    failed: dict[str, Verdict] = {}
-    refused, shrinks, smallest = 0, 0, ""
+    backend, property_ = backend_of(task.backend, task.operator), properties.find(task.property, task.operator)
 
-    def find(line: str, more: str = "") -> Find:
-        verdict = failed[line]
+    def find(failure: Failure) -> Find:
+        sometimes = "" if failure.repeats else " (Asked again it did not fail in this way: not every call shows it.)"
+        status, reason = failure.verdict.status.value, failure.verdict.reason + sometimes
+        line = repr(failure.case)
         return Find(
-            task.operator,
-            task.property,
-            task.direction,
-            line,
-            verdict.status.value,
-            verdict.reason + more,
-            task.backend,
-            backend.title,
-        )
+            task.operator, task.property, task.direction, line, status, reason, task.backend, backend.title
+        )  # fmt: skip
 
-    def passed(line: str, verdict: Verdict) -> None:
-        nonlocal smallest
-        if not verdict.passed:
-            smallest, failed[line] = line, verdict
-            if verdict.status is Status.HANG:
-                raise _SmallEnough  # each try to make it smaller would take as long again
-            raise _FAILED[verdict.status]()
-
-    @seed(task.seed)
-    @settings(
-        max_examples=task.examples,
-        phases=[Phase.generate, Phase.target, Phase.shrink],
-        database=None,
-        deadline=None,
-        derandomize=False,
-        report_multiple_bugs=False,
-        print_blob=False,
-        verbosity=Verbosity.quiet,
-        suppress_health_check=list(HealthCheck),
+    finding = search(
+        property_,
+        backend,
+        task.direction,
+        effort(task.examples, Phase.generate, Phase.target, Phase.shrink),
+        seed=task.seed,
+        shrinks=SHRINKS,
+        tell=lambda failure: tell(find(failure)),
     )
-    @given(case=stated.cases(backend.sheet))
-    def holds(case: AnyCase) -> None:
-        nonlocal refused, shrinks
-        line = repr(case)
-        if not failed:
-            verdict = stated.holds(backend, case, task.direction)
-            if verdict is None:
-                refused += 1
-                return
-            dtype = case.image_dtype
-            asked[dtype] += 1
-            if verdict.passed and verdict.compared:
-                fractions[dtype] = max(fractions.get(dtype, 0.0), verdict.fraction)
-                target(verdict.fraction, label="fraction of the bound")
-            if not verdict.passed:
-                failed[line] = verdict
-                told(find(line))
-            passed(line, verdict)
-        elif shrinks == SHRINKS:
-            raise _SmallEnough
-        else:
-            shrinks += 1
-            verdict = stated.holds(backend, case, task.direction)
-            if verdict is not None:
-                passed(line, verdict)
-
-    sometimes = ""
-    try:
-        holds()
-    except _SmallEnough:
-        pass
-    except tuple(_FAILED.values()):
-        pass
-    except Flaky:
-        sometimes = " (Asked again it did not fail in this way: not every call shows it.)"
-    rows = tuple(Row(dtype, asked[dtype], fractions.get(dtype)) for dtype in sorted(asked))
-    return Catch(task, rows, refused, find(smallest, sometimes) if smallest else None)
+    verdicts: dict[str, list[Verdict]] = defaultdict(list)
+    for case, verdict in finding.asked:
+        verdicts[case.image_dtype].append(verdict)
+    counts = tuple(Count(dtype, len(of), largest_fraction(of)) for dtype, of in sorted(verdicts.items()))
+    return Catch(task, counts, len(finding.refused), None if finding.failure is None else find(finding.failure))
 
 
-def catches(schedule: Schedule, told: Callable[[int, Find], None]) -> Generator[Catch | Lost]:
-    """What comes of the schedule's tasks, hunted in this process; told as in cluster.catches."""
+def catches(schedule: Schedule, tell: Callable[[int, Find], None]) -> Generator[Catch | Lost]:
+    """The result of each of the schedule's tasks, hunted in this process; tell as in cluster.catches."""
     while (task := schedule.next()) is not None:
-        catch = hunt(task, functools.partial(told, task.number))
+        catch = hunt(task, functools.partial(tell, task.number))
         schedule.returned(catch)
         yield catch
 
@@ -232,38 +167,38 @@ class Schedule:
         self.done: Counter[OperatorName] = Counter()
         self.planned: Counter[OperatorName] = Counter()
         # Of each property and direction the names of its finds and of the tasks that were lost.
-        self.ways: dict[_Turn, set[str]] = defaultdict(set)
-        self.silent: set[_Turn] = set()
+        self.ways: dict[Question, set[str]] = defaultdict(set)
+        self.silent: set[Question] = set()
         self.last = ""
 
     def next(self) -> Task | None:
         """The next task; None if there is none, for now or for good: what is under way may leave room for more."""
-        wanting = [operator for operator in self.turns if self._wants(operator)]
-        if self.is_over() or not wanting:
+        unfinished = [operator for operator in self.turns if self._wants(operator)]
+        if self.is_over() or not unfinished:
             return None
         # In the order of the table, after the one that had the last turn.
         operators = list(self.turns)
         after = operators.index(self.last) + 1 if self.last in operators else 0
-        operator = next(each for each in (*operators[after:], *operators[:after]) if each in wanting)
+        operator = next(each for each in (*operators[after:], *operators[:after]) if each in unfinished)
         self.last = operator
-        stated, direction = next(turn for turn in self.turns[operator][1] if not self._is_enough(turn))
+        property_, direction = next(turn for turn in self.turns[operator][1] if not self._is_enough(turn))
         number = next(self.numbers)
-        examples = max(FEWEST, EXAMPLES // stated.share)
+        examples = property_.examples(EXAMPLES)
         self.planned[operator] += examples
-        return Task(number, self.backend, operator, stated.name, direction, _seed(self.seed, number), examples)
+        return Task(number, self.backend, operator, property_.name, direction, _seed(self.seed, number), examples)
 
-    def returned(self, what: Catch | Lost) -> None:
-        """To be told when a task is done."""
-        task = what.task
+    def returned(self, result: Catch | Lost) -> None:
+        """Takes account of a task that is done."""
+        task = result.task
         turn = properties.find(task.property, task.operator), task.direction
         self.planned[task.operator] -= task.examples
-        if isinstance(what, Lost):
+        if isinstance(result, Lost):
             self.ways[turn].add(str(task))
             return
-        self.done[task.operator] += what.cases
-        if what.find is not None:
-            self.ways[turn].add(what.find.file_name())
-        if not what.cases:
+        self.done[task.operator] += result.cases
+        if result.find is not None:
+            self.ways[turn].add(result.find.file_name())
+        if not result.cases:
             self.silent.add(turn)  # the backend avoids it
 
     def _wants(self, operator: OperatorName) -> bool:
@@ -271,18 +206,16 @@ class Schedule:
             return False
         return self.cases is None or self.done[operator] + self.planned[operator] < self.cases
 
-    def _is_enough(self, turn: _Turn) -> bool:
+    def _is_enough(self, turn: Question) -> bool:
         return turn in self.silent or len(self.ways[turn]) >= ENOUGH
 
 
-def _turns(sheet: Sheet) -> tuple[list[_Turn], Iterator[_Turn]]:
+def _turns(sheet: Sheet) -> tuple[list[Question], Iterator[Question]]:
     """What the sheet declares, and the endless order in which it is asked for."""
     turns = [
-        (stated, direction)
-        for stated in properties.all_properties()
-        if stated.operator == sheet.operator
-        for direction in stated.directions
-        if stated.undeclared(sheet, direction) is None
+        (property_, direction)
+        for property_, direction in properties.questions(sheet.operator)
+        if property_.undeclared(sheet, direction) is None
     ]
     oracles = [turn for turn in turns if turn[0].is_oracles]
     return turns, itertools.cycle([*turns, *oracles * (ORACLES_TURNS - 1)])

@@ -55,7 +55,7 @@ def connect(address: str) -> Any:
 
 
 def ready(client: Any, backend: str, operators: tuple[OperatorName, ...]) -> About:
-    """What the workers say of themselves, one for all; UnusableCluster if they are not fit for a campaign."""
+    """The workers' answer, one for all; UnusableCluster if they are not fit for a campaign."""
     workers = client.scheduler_info(n_workers=-1)["workers"]
     if not workers:
         raise UnusableCluster("The cluster has no workers; one is begun with `dask worker ADDRESS --nthreads 1`.")
@@ -84,17 +84,17 @@ def ready(client: Any, backend: str, operators: tuple[OperatorName, ...]) -> Abo
     for worker in with_gpu or answers:
         if answers[worker].missing:
             raise UnusableCluster(f"The worker {worker}: {answers[worker].missing}")
-    said: About = answers[(with_gpu or list(answers))[0]]
-    if _resources(said) and not with_gpu:
+    one_for_all: About = answers[(with_gpu or list(answers))[0]]
+    if _resources(one_for_all) and not with_gpu:
         raise UnusableCluster(
             f"The backend {backend} runs on CUDA, and no worker has a GPU to give; begin those that have one with "
             '`dask worker ADDRESS --nthreads 1 --resources "GPU=1"`.'
         )
-    return said
+    return one_for_all
 
 
-def _resources(said: About) -> dict[str, float] | None:
-    return {"GPU": 1} if any(sheet.device == "cuda" for sheet in said.sheets.values()) else None
+def _resources(workers: About) -> dict[str, float] | None:
+    return {"GPU": 1} if any(sheet.device == "cuda" for sheet in workers.sheets.values()) else None
 
 
 # A process hunts one task at a time, however many threads its worker has: a backend's calls share one worker process,
@@ -119,14 +119,15 @@ def _hunt_here(task: Task, harness: str) -> Catch:
 
 def catches(
     client: Any,
-    said: About,
+    workers: About,
     schedule: Schedule,
-    told: Callable[[int, Find], None],
+    tell: Callable[[int, Find], None],
     look: Callable[[int, int], None],
 ) -> Generator[Catch | Lost]:
-    """What comes of the schedule's tasks, as they are done; UnusableCluster if the cluster becomes so.
+    """The result of each of the schedule's tasks, as they are done; UnusableCluster if the cluster becomes so.
 
-    told  called with a task's number and a find as soon as it is heard of, before its task is done.
+    workers  their answer, of `ready`.
+    tell  called with a task's number and a find as soon as it is heard of, before its task is done.
     look  called with the number of tasks under way and of workers, twice a second.
     """
     from distributed import wait
@@ -137,15 +138,15 @@ def catches(
     alone_since = over_since = None
     try:
         while True:
-            workers = len(client.scheduler_info(n_workers=-1)["workers"])
-            while len(flying) < AHEAD * max(workers, 1) and (task := schedule.next()) is not None:
-                future = client.submit(_hunt_here, task, sources(), pure=False, resources=_resources(said))
+            count = len(client.scheduler_info(n_workers=-1)["workers"])
+            while len(flying) < AHEAD * max(count, 1) and (task := schedule.next()) is not None:
+                future = client.submit(_hunt_here, task, sources(), pure=False, resources=_resources(workers))
                 flying[future] = task
-            look(len(flying), workers)
+            look(len(flying), count)
             if not flying:
                 return
             now = time.monotonic()
-            alone_since = None if workers else alone_since or now
+            alone_since = None if count else alone_since or now
             over_since = over_since or now if schedule.is_over() else None
             if alone_since and now - alone_since > GRACE_S:
                 raise UnusableCluster(f"The cluster has had no workers for {GRACE_S:g} s.")
@@ -157,20 +158,20 @@ def catches(
                 done = wait(list(flying), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
             except TimeoutError:
                 done = set()
-            _tell(events, told)
+            _pass_on(events, tell)
             for future in done:
                 task = flying.pop(future)
-                what = came_of(task, future)
-                schedule.returned(what)
-                yield what
+                result = result_of(task, future)
+                schedule.returned(result)
+                yield result
     finally:
         client.cancel(list(flying))
         client.unsubscribe_topic(TOPIC)
-        _tell(events, told)
+        _pass_on(events, tell)
 
 
-def came_of(task: Task, future: Any) -> Catch | Lost:
-    """What came of a task that is done; whatever it raised that is no news of the backend is raised here."""
+def result_of(task: Task, future: Any) -> Catch | Lost:
+    """The result of a task that is done; whatever it raised that is no news of the backend is raised here."""
     from distributed import KilledWorker
 
     error = future.exception()
@@ -184,7 +185,7 @@ def came_of(task: Task, future: Any) -> Catch | Lost:
     return catch
 
 
-def _tell(events: queue.SimpleQueue[dict[str, Any]], told: Callable[[int, Find], None]) -> None:
+def _pass_on(events: queue.SimpleQueue[dict[str, Any]], tell: Callable[[int, Find], None]) -> None:
     while not events.empty():
         event = events.get()
-        told(event["task"], Find(**event["find"]))
+        tell(event["task"], Find(**event["find"]))

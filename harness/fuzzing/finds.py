@@ -48,7 +48,8 @@ class Find:
         asked = "\n".join((self.operator, self.property, self.direction, self.case))
         return f"{hashlib.sha256(asked.encode()).hexdigest()[:20]}.json"
 
-    def stated(self) -> Property:
+    def definition(self) -> Property:
+        """The property, which lists what is asked and of whom; ValueError if there is none of its name."""
         return properties.find(self.property, self.operator)
 
     def parsed(self) -> AnyCase:
@@ -78,36 +79,36 @@ def store(find: Find, folder: Path = FOLDER) -> tuple[Path, bool]:
 
 def read(folder: Path = FOLDER) -> tuple[list[Find], list[str]]:
     """All finds of a folder, by name of their files, and a sentence about each file that holds none."""
-    found: list[Find] = []
+    all_finds: list[Find] = []
     problems: list[str] = []
     for path in sorted(folder.glob("*.json")):
         try:
-            found.append(_read(path))
+            all_finds.append(_read(path))
         except ValueError as broken:
             problems.append(
                 f"{path} holds no find: {broken} Copy it again from where it was made, or delete it with the property "
                 "that it was of."
             )
-    return found, problems
+    return all_finds, problems
 
 
 def _read(path: Path) -> Find:
     """The find in a file; ValueError with a sentence if there is none."""
     try:
-        said: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"it cannot be read as JSON ({error}).") from None
     names = [field.name for field in fields(Find)]
     if (
-        not isinstance(said, dict)
-        or sorted(said) != sorted(names)
-        or not all(isinstance(v, str) for v in said.values())
+        not isinstance(content, dict)
+        or sorted(content) != sorted(names)
+        or not all(isinstance(v, str) for v in content.values())
     ):
         raise ValueError(f"it must be an object of texts named {', '.join(names)}.")
-    find = Find(**said)
+    find = Find(**content)
     if find.operator not in OPERATORS or find.direction not in DIRECTIONS:
         raise ValueError(f"there is no {find.direction!r} of {find.operator!r}.")
-    find.stated()
+    find.definition()
     if operator_of(find.parsed()).name != find.operator:
         raise ValueError(f"its case is not one of {find.operator}.")
     if find.file_name() != path.name:

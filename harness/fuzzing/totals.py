@@ -1,7 +1,7 @@
-"""What a campaign has brought so far: its counts, its finds as files, and the rows that are kept of it.
+"""The totals of a campaign so far: its counts, its finds as files, and the rows that are kept of it.
 
-A find is stored when it is first heard of, as it failed, and again when it was made smaller; then the first file goes.
-So whatever is killed in between, hunter, worker or campaign, the find is there.
+A find is stored when it is first heard of, as it failed, and again once it is smaller; then the first file goes.
+So whatever is killed in between, worker or campaign, the find is there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Origin:
     versions: str
 
 
-class Haul:
+class Totals:
     """The counts and finds of one campaign; its finds are stored in a folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -56,34 +56,34 @@ class Haul:
         self._final: set[Path] = set()
         self._smaller: dict[int, Find] = {}
 
-    def told(self, number: int, find: Find) -> None:
-        """A find of a task that is still at it."""
+    def hear(self, number: int, find: Find) -> None:
+        """Takes in a find of a task that is under way."""
         if number in self._smaller and self._smaller[number].status == find.status:
-            return  # another hunter has done the task since
+            return  # another process has done the task since
         path, is_new = self._store(find)
         if is_new:
             self._raw[number].append(path)
 
-    def add(self, what: Catch | Lost) -> str:
-        """What came of a task; the answer is what is new about it, in words, or ""."""
-        if isinstance(what, Lost):
-            self.lost.append(what)
-            return f"lost    {what.task}: {what.reason}"
-        task = what.task
-        self.refused[task.operator] += what.refused
-        for row in what.rows:
-            place = (task.operator, task.direction, row.dtype)
-            self.cases[place] += row.cases
-            if row.fraction is not None:
-                self.fractions[place] = max(self.fractions.get(place, 0.0), row.fraction)
-        if what.find is None:
+    def add(self, result: Catch | Lost) -> str:
+        """Takes in the result of a task; returns what is new about it, in words, or ""."""
+        if isinstance(result, Lost):
+            self.lost.append(result)
+            return f"lost    {result.task}: {result.reason}"
+        task, find = result.task, result.find
+        self.refused[task.operator] += result.refused
+        for count in result.counts:
+            place = (task.operator, task.direction, count.dtype)
+            self.cases[place] += count.cases
+            if count.fraction is not None:
+                self.fractions[place] = max(self.fractions.get(place, 0.0), count.fraction)
+        if find is None:
             return ""
-        smaller, is_new = self._store(what.find)
+        smaller, is_new = self._store(find)
         self._final.add(smaller)
-        self._smaller[task.number] = what.find
+        self._smaller[task.number] = find
         raw = self._raw.pop(task.number, [])
         for path in raw:
-            if path not in self._final and self.stored[path].status == what.find.status:
+            if path not in self._final and self.stored[path].status == find.status:
                 path.unlink()
                 del self.stored[path]
         return (
@@ -102,17 +102,17 @@ class Haul:
 
     def rows(self) -> list[dict[str, object]]:
         """A row for each operator, direction and image dtype: cases, finds, largest fraction of a bound used or ""."""
-        found = Counter((find.operator, find.direction, find.parsed().image_dtype) for find in self.stored.values())
+        finds_of = Counter((find.operator, find.direction, find.parsed().image_dtype) for find in self.stored.values())
         return [
             {
                 "operator": operator,
                 "direction": direction,
                 "dtype": dtype,
                 "cases": self.cases[place],
-                "finds": found[place],
+                "finds": finds_of[place],
                 "largest_fraction": self.fractions.get(place, ""),
             }
-            for place in sorted({*self.cases, *found})
+            for place in sorted({*self.cases, *finds_of})
             for operator, direction, dtype in [place]
         ]
 
@@ -122,12 +122,12 @@ class Haul:
             finds.store(find, self.folder)
 
     def _store(self, find: Find) -> tuple[Path, bool]:
-        # Noted before it is written: an interrupt between the two must not leave a file that nobody is told of.
+        # Noted before it is written: an interrupt between the two must not leave a file that no report names.
         self.stored[self.folder / find.file_name()] = find
         return finds.store(find, self.folder)
 
 
-def record(haul: Haul, origin: Origin, seconds: float, workers: int, folder: Path) -> Path:
+def record(totals: Totals, origin: Origin, seconds: float, workers: int, folder: Path) -> Path:
     """The campaign's rows as DEVICE-RUN.csv in a folder, so that files of many machines merge by copying."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{origin.device}-{origin.run}.csv"
@@ -145,6 +145,6 @@ def record(haul: Haul, origin: Origin, seconds: float, workers: int, folder: Pat
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for operator, title in origin.title.items():
-            writer.writerows({**of_all, "title": title, **row} for row in haul.rows() if row["operator"] == operator)
+            writer.writerows({**of_all, "title": title, **row} for row in totals.rows() if row["operator"] == operator)
     part.replace(path)
     return path

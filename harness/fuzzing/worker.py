@@ -10,7 +10,7 @@ import hashlib
 import multiprocessing
 from dataclasses import dataclass
 
-from harness.fuzzing.campaign import in_process, kept
+from harness.fuzzing.campaign import backend_of, in_process
 from harness.measuring import cpu as machine
 from harness.measuring import devices
 from harness.operators.sheet import OperatorName, Sheet
@@ -38,7 +38,7 @@ class About:
 
 
 def about(backend: str, operators: tuple[OperatorName, ...]) -> About:
-    """What this process says of itself, for a campaign of that backend."""
+    """This process's answer, for a campaign of that backend."""
     may_begin = not multiprocessing.current_process().daemon
     sheets: dict[OperatorName, Sheet] = {}
     titles: dict[OperatorName, str] = {}
@@ -46,18 +46,18 @@ def about(backend: str, operators: tuple[OperatorName, ...]) -> About:
     if may_begin or in_process(backend):
         try:
             for operator in operators:
-                made = kept(backend, operator)
-                if not made.same_rule:
+                loaded = backend_of(backend, operator)
+                if not loaded.same_rule:
                     raise ValueError(
-                        f"{made.title} computes another rule than the oracle; it can be timed, not judged."
+                        f"{loaded.title} computes another rule than the oracle; it can be timed, not judged."
                     )
-                if made.sheet.operator == operator:  # somebody else's has one, whichever is asked for
-                    sheets[operator], titles[operator] = made.sheet, made.title
+                if loaded.sheet.operator == operator:  # somebody else's has one, whichever is asked for
+                    sheets[operator], titles[operator] = loaded.sheet, loaded.title
         except (ValueError, MissingLibrary, Crashed, Hung) as error:
             missing = str(error)
-    kinds = {sheet.device for sheet in sheets.values()}
-    kind = kinds.pop() if len(kinds) == 1 else "cpu"
-    device = devices.load(kind).name() if kind in devices.TYPES else kind
+    types = {sheet.device for sheet in sheets.values()}
+    type_ = types.pop() if len(types) == 1 else "cpu"
+    device = devices.load(type_).name() if type_ in devices.TYPES else type_
     versions = "; ".join(f"{name} {version}" for name, version in machine.versions().items())
     return About(sources(), device, versions, sheets, titles, missing, may_begin)
 

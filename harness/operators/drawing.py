@@ -1,4 +1,4 @@
-"""What both operators' strategies are made of, and how a capability sheet narrows them to what it declares.
+"""What both operators' strategies are made of, how a capability sheet narrows them, and what a seed draws of them.
 
 Nothing is drawn that would only be refused. To make and check a strategy costs Hypothesis more than to draw from it, so
 each is made once and kept.
@@ -12,12 +12,17 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
+import hypothesis
+from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, VALUES
 from harness.operators.sheet import Sheet
 
 Chosen = TypeVar("Chosen")
+Drawn = TypeVar("Drawn")
+
 _SPECIAL = ("nan_pixel", "inf_pixel")
 
 
@@ -102,3 +107,25 @@ def common(sheet: Sheet, asked: dict[str, Any], image_dtypes: Sequence[str]) -> 
         choices["image_dtypes"] = declared("image dtypes", choices["image_dtypes"], SINGLE_AND_DOUBLE)
         choices["same_dtype"] = True
     return choices
+
+
+def effort(examples: int, *phases: Phase) -> hypothesis.settings:
+    """Settings of a run of Hypothesis in which the seed alone decides, and nothing is stored or printed."""
+    return hypothesis.settings(
+        max_examples=examples, phases=phases, database=None, deadline=None, derandomize=False, print_blob=False,
+        verbosity=Verbosity.quiet, suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+
+
+def drawn(strategy: SearchStrategy[Drawn], count: int, seed: int) -> list[Drawn]:
+    """So many cases, the same ones for the same seed."""
+    cases: list[Drawn] = []
+
+    @hypothesis.seed(seed)
+    @effort(count, Phase.generate)
+    @hypothesis.given(strategy)
+    def draw(case: Drawn) -> None:
+        cases.append(case)
+
+    draw()
+    return cases

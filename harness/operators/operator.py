@@ -35,6 +35,7 @@ class Operator:
     most_places          at how many of the places that differ the oracle is asked, None for all.
     choices              inputs -> (name in words, value, field of the sheet that declares it), of its own arguments.
     extrapolation_value  inputs -> what a sample outside gives.
+    nothing_outside      inputs -> the call with 0 for what a sample outside gives: it is linear in the image then.
     within               (sheet, **choices) -> cases that the sheet declares; UndeclaredError if there are none.
     bad_row              (sheet, box, seed) -> a case with a box of these four numbers beside a good one.
     with_index           (inputs, index) -> the same call, its first box of an image that there may not be.
@@ -57,6 +58,7 @@ class Operator:
     most_places: int | None
     choices: Callable[[Any], list[tuple[str, Any, str]]]
     extrapolation_value: Callable[[Any], float]
+    nothing_outside: Callable[[Any], Any]
     within: Callable[..., SearchStrategy[Any]]
     bad_row: Callable[[Sheet, Any, int], Any]
     with_index: Callable[[Any, int], Any]

@@ -6,15 +6,40 @@ reproduce:
 
     python -m harness judge --backend NAME --property NAME --direction forward "Case(...)"
 
-    bounds.py      every output within the oracle's bound; nothing beside the result
-    relations.py   what ties one call to another, without an oracle, of both operators: checks in lists.py and images.py
-    geometry.py    likewise, where only one operator's geometry gives it
-    peers.py       stored results of TensorFlow and torchvision
-    probes.py      bad input, and what has ended other implementations' processes
+This table leads from each property to the file of its check; "..." ends a family of names:
+
+    within bound ...                 bounds.py
+    no side effect                   bounds.py
+    as TensorFlow's stored results   peers.py
+    as torchvision's stored results  peers.py
+    permuted boxes                   lists.py
+    split list                       lists.py
+    box given twice                  lists.py
+    long list                        lists.py
+    permuted channels                images.py
+    halves are rounded once          images.py
+    power of two                     images.py
+    every layout                     images.py
+    expanded image                   images.py
+    adjoint                          images.py
+    inverted box                     geometry.py
+    mirrored image                   geometry.py
+    shifted image                    geometry.py
+    constant image                   geometry.py
+    ramp                             geometry.py
+    unread pixels                    geometry.py
+    two band matrices                geometry.py
+    one sample                       geometry.py
+    bad boxes                        probes.py
+    index of no image                probes.py
+
+relations.py makes properties of both operators of what lists.py and images.py check; calls.py compares two results; and
+search.py looks for a case in which a backend does not have a property.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +48,7 @@ from typing import Any
 import numpy as np
 from hypothesis.strategies import SearchStrategy
 
-from harness.operators import AnyCase, AnyInput
+from harness.operators import OPERATORS, AnyCase, AnyInput
 from harness.operators.arrays import Direction
 from harness.operators.drawing import UndeclaredError
 from harness.operators.implementation import Backend
@@ -46,8 +71,8 @@ class Property:
                 whatever the backend raises.
     is_oracles  whether the check is the oracle's judgement of one call and nothing else.
     share       a suite draws its number of examples divided by this: for what is dear.
-    probe       the kind of bad input that it is about. Who does not declare it may still be probed: that it crashes is
-                worth knowing, that it fails is not held against it.
+    probe       the bad input that it is about. A backend that does not declare it may still be probed: that it crashes
+                is worth knowing, that it fails is not held against it.
     """
 
     name: str
@@ -65,6 +90,10 @@ class Property:
     def slug(self) -> str:
         """The name as one word, as a test is called."""
         return re.sub(r"\W+", "_", self.name).strip("_")
+
+    def examples(self, count: int, least: int = 5) -> int:
+        """Its share of so many examples, and never fewer than the least."""
+        return max(least, count // self.share)
 
     def undeclared(self, sheet: Sheet, direction: Direction) -> str | None:
         """What of it the sheet does not declare, in words, or None."""
@@ -102,12 +131,13 @@ def ask(backend: Backend[Any], inputs: AnyInput, direction: Direction) -> np.nda
 
 
 def relation(
-    stands: Callable[[Backend[Any], Any, Direction], str | None],
+    compare: Callable[[Backend[Any], Any, Direction], str | None],
 ) -> Callable[[Backend[Any], Any, Direction], Verdict]:
-    """A check of a function that says how two calls fail to stand to each other, or None."""
+    """The check of a function that says in what two calls are not as they must be to each other, or None."""
 
+    @functools.wraps(compare)
     def check(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
-        broken = stands(backend, case, direction)
+        broken = compare(backend, case, direction)
         return Verdict(Status.EXACT) if broken is None else Verdict(Status.BROKEN, reason=broken)
 
     return check
@@ -121,14 +151,25 @@ def all_properties() -> tuple[Property, ...]:
     return tuple(each for part in parts for each in part.PROPERTIES)
 
 
+# One property in one direction: what a backend is asked about.
+Question = tuple[Property, Direction]
+
+
+def questions(*operators: OperatorName) -> tuple[Question, ...]:
+    """Every property of these operators in each of its directions, in the order of `all_properties`."""
+    return tuple(
+        (each, direction) for each in all_properties() if each.operator in operators for direction in each.directions
+    )
+
+
 def find(name: str, operator: OperatorName) -> Property:
     """The property of that name; ValueError, with the names that there are, if there is none."""
-    of = {each.name: each for each in all_properties() if each.operator == operator}
+    of = {property_.name: property_ for property_, _ in questions(operator)}
     if name not in of:
         raise ValueError(f"There is no property {name!r} of {operator}; there are {', '.join(of)}.")
     return of[name]
 
 
-def for_both(made: Callable[[OperatorName], Property]) -> tuple[Property, Property]:
-    """One property of each operator, made by the same lines."""
-    return made("crop_and_resize"), made("roi_align")
+def for_both(define: Callable[[OperatorName], Property]) -> tuple[Property, ...]:
+    """One property of each operator, defined by the same lines."""
+    return tuple(map(define, OPERATORS))

@@ -52,9 +52,9 @@ def _not_refused(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
         raise NotAskedError(refusal)
 
 
-def _bound(operator: OperatorName, name: str, says: str, share: int = 1, **wanted: Any) -> Property:
+def _bound(operator: OperatorName, name: str, says: str, share: int = 1, **choices: Any) -> Property:
     def cases(sheet: Sheet) -> SearchStrategy[Any]:
-        return within(sheet, **wanted)
+        return within(sheet, **choices)
 
     return Property(name, says, operator, DIRECTIONS, cases, within_bound, share=share, is_oracles=True)
 
@@ -179,14 +179,14 @@ _HOLED: dict[str, Any] = {
 }
 
 
-def _unread(operator: OperatorName, **wanted: Any) -> Property:
+def _unread(operator: OperatorName, **choices: Any) -> Property:
     return _bound(
         operator,
         "within bound, samples on pixels",
         "beside a sample that lies on a pixel a NaN or an infinity is not read, though it would be weighed with 0",
         box_families=["on_pixel", "border"],
         **_HOLED,
-        **wanted,
+        **choices,
     )
 
 

@@ -102,7 +102,7 @@ def constant_image(backend: Backend[Inputs], case: Case, direction: Direction) -
     inputs, level = case.inputs(), (1.0, -7.25, 1e20)[case.seed % 3]
     constant = replace(inputs, image=np.full(inputs.image.shape, level, np.float32))
     crops = ask(backend, constant, direction)
-    # Whoever sums four weighted pixels rounds four times; the pinned order adds differences, and those are exactly 0.
+    # A sum of four weighted pixels is rounded four times; the pinned order adds differences, and those are exactly 0.
     slack = 0.0 if direction in backend.sheet.pinned else abs(level) * 2.0**-21
     blank = np.float32(inputs.extrapolation_value)
     wrong = ~(np.isclose(crops, level, rtol=0, atol=slack) | (crops == blank))
@@ -123,12 +123,12 @@ def ramp_tells_positions(backend: Backend[Inputs], case: Case, direction: Direct
         step = (last - first) * extent / np.float32(n - 1)
         positions = (first * extent)[:, None] + np.arange(n, dtype=np.float32) * step[:, None]
     along = (slice(None), None, slice(None), None) if axis == 0 else (slice(None), None, None, slice(None))
-    wanted = np.broadcast_to(positions[along], crops.shape)
-    inside, outside = ~np.isnan(crops), (wanted < 0) | (wanted > extent)
-    wrong = (inside & (crops != wanted)) | (inside & outside)
+    expected = np.broadcast_to(positions[along], crops.shape)
+    inside, outside = ~np.isnan(crops), (expected < 0) | (expected > extent)
+    wrong = (inside & (crops != expected)) | (inside & outside)
     if not wrong.any():
         return None
-    return f"A sample on axis {axis} is at {float(crops[wrong][0])!r}; it must be at {float(wanted[wrong][0])!r}."
+    return f"A sample on axis {axis} is at {float(crops[wrong][0])!r}; it must be at {float(expected[wrong][0])!r}."
 
 
 def unread_pixels(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
@@ -158,12 +158,12 @@ def two_band_matrices(backend: Backend[Any], case: RoiCase, direction: Direction
     ones = ask(backend, replace(inputs, image=np.ones_like(inputs.image[:, :1])), direction)[:, 0]
     for k, image in enumerate(inputs.boxes[:, 0].astype(int)):
         for i, j in np.ndindex(*inputs.output_size):
-            wanted = np.zeros(inputs.image.shape[1])
+            expected = np.zeros(inputs.image.shape[1])
             if ones[k, i, j] != 0:
                 # ones = wy * wx, rows = Wy * wx and columns = Wx * wy: their product is Wy Wx' times ones.
-                wanted = np.einsum("y,cyx,x->c", rows[k, i, j], inputs.image[image], columns[k, i, j]) / ones[k, i, j]
-            if not np.allclose(whole[k, :, i, j], wanted, rtol=0, atol=1e-13 * np.abs(inputs.image).max()):
-                return f"Bin ({k}, {i}, {j}) is {whole[k, :, i, j]}; its rows and columns alone give {wanted}."
+                expected = np.einsum("y,cyx,x->c", rows[k, i, j], inputs.image[image], columns[k, i, j]) / ones[k, i, j]
+            if not np.allclose(whole[k, :, i, j], expected, rtol=0, atol=1e-13 * np.abs(inputs.image).max()):
+                return f"Bin ({k}, {i}, {j}) is {whole[k, :, i, j]}; its rows and columns alone give {expected}."
     return None
 
 
@@ -192,19 +192,19 @@ _FLOAT64 = {
 BESIDE_THE_MAP = ["interior", "tiny", "covering", "lower_band", "upper_band"]
 
 
-def _float32(pinned: bool = False, **wanted: Any) -> Callable[[Sheet], SearchStrategy[Any]]:
+def _float32(pinned: bool = False, **choices: Any) -> Callable[[Sheet], SearchStrategy[Any]]:
     def cases(sheet: Sheet) -> SearchStrategy[Any]:
         if pinned and "forward" not in sheet.pinned:
             raise UndeclaredError("positions in the pinned order are not declared")
         if pinned and sheet.border != "rule":
             raise UndeclaredError("an extrapolation value is not declared")
-        return within(sheet, **_FLOAT32, **wanted)
+        return within(sheet, **_FLOAT32, **choices)
 
     return cases
 
 
-def _float64(**wanted: Any) -> Callable[[Sheet], SearchStrategy[Any]]:
-    return lambda sheet: within(sheet, **{**_FLOAT64, **wanted})
+def _float64(**choices: Any) -> Callable[[Sheet], SearchStrategy[Any]]:
+    return lambda sheet: within(sheet, **{**_FLOAT64, **choices})
 
 
 def _both_modes(sheet: Sheet) -> SearchStrategy[Any]:
@@ -214,9 +214,9 @@ def _both_modes(sheet: Sheet) -> SearchStrategy[Any]:
 
 
 def _crop(
-    name: str, says: str, stands: Any, cases: Callable[[Sheet], SearchStrategy[Any]], needs: tuple[Direction, ...] = ()
+    name: str, says: str, compare: Any, cases: Callable[[Sheet], SearchStrategy[Any]], needs: tuple[Direction, ...] = ()
 ) -> Property:
-    return Property(name, says, "crop_and_resize", _FORWARD, cases, relation(stands), needs)
+    return Property(name, says, "crop_and_resize", _FORWARD, cases, relation(compare), needs)
 
 
 PROPERTIES = (

@@ -8,18 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.operators import AnyCase, AnyInput, operator_of
+from harness.operators import AnyCase, operator_of
 from harness.operators.arrays import Direction
 from harness.operators.implementation import Backend
-from harness.operators.roi_align.case import RoiInputs
 from harness.operators.rounding import UNIT
 from harness.properties import ask
-from harness.properties.calls import said, same
-
-
-def _nothing_outside(inputs: AnyInput) -> AnyInput:
-    """The call with 0 for the extrapolation value, as roi_align has it: then the result is linear in the image."""
-    return inputs if isinstance(inputs, RoiInputs) else replace(inputs, extrapolation_value=0.0)
+from harness.properties.calls import same, sentence
 
 
 def permuted_channels(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
@@ -29,7 +23,7 @@ def permuted_channels(backend: Backend[Any], case: AnyCase, direction: Direction
     random.Random(case.seed).shuffle(order)
     permuted = replace(inputs, image=image[:, order].copy(), upstream=inputs.upstream[:, order].copy())
     got, want = ask(backend, permuted, direction), ask(backend, inputs, direction)[:, order]
-    return said(
+    return sentence(
         f"With the channels in the order {order} the result is not in that order",
         same(backend, permuted, direction, got, want),
     )
@@ -41,11 +35,13 @@ def half_is_rounded_once(backend: Backend[Any], case: AnyCase, direction: Direct
     with np.errstate(over="ignore"):
         want = ask(backend, wide, direction).astype(operator_of(case).promised(inputs, direction)[1])
     got = ask(backend, inputs, direction)
-    return said("It is not the float32 result, rounded once", same(backend, inputs, direction, got, want, layouts=True))
+    return sentence(
+        "It is not the float32 result, rounded once", same(backend, inputs, direction, got, want, layouts=True)
+    )
 
 
 def power_of_two(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
-    inputs = _nothing_outside(case.inputs())
+    inputs = operator_of(case).nothing_outside(case.inputs())
     power = case.seed % 41 - 20
     factor = np.float32(2.0**power)
     if direction == "forward":
@@ -53,16 +49,16 @@ def power_of_two(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
     else:
         scaled = replace(inputs, upstream=inputs.upstream * factor)
     got, want = ask(backend, scaled, direction), ask(backend, inputs, direction) * factor
-    return said(f"Scaling by 2**{power} does not scale the result", same(backend, scaled, direction, got, want))
+    return sentence(f"Scaling by 2**{power} does not scale the result", same(backend, scaled, direction, got, want))
 
 
 def every_layout(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
-    wanted = ask(backend, case.inputs(), direction)
+    want = ask(backend, case.inputs(), direction)
     for layout in backend.sheet.layouts:
         if layout in ("contiguous", "expanded"):  # expanded: other values by nature, see below
             continue
         got = ask(backend, replace(case, layout=layout).inputs(), direction)
-        broken = same(backend, case.inputs(), direction, got, wanted, layouts=True)
+        broken = same(backend, case.inputs(), direction, got, want, layouts=True)
         if broken:
             return f"The layout {layout} does not give what contiguous gives: {broken}."
     return None
@@ -71,10 +67,10 @@ def every_layout(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
 def expanded_is_its_copy(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
     inputs = case.inputs()
     copied = replace(inputs, image=np.ascontiguousarray(inputs.image))
-    got, wanted = ask(backend, inputs, direction), ask(backend, copied, direction)
-    return said(
+    got, want = ask(backend, inputs, direction), ask(backend, copied, direction)
+    return sentence(
         "An expanded image does not give what its copy gives",
-        same(backend, inputs, direction, got, wanted, layouts=True),
+        same(backend, inputs, direction, got, want, layouts=True),
     )
 
 
@@ -84,7 +80,7 @@ def adjoint(backend: Backend[Any], case: AnyCase, direction: Direction) -> str |
     Each product rests on at most a few dozen roundings of its own dtype, and on as many more as there are terms in a
     sum.
     """
-    inputs = _nothing_outside(case.inputs())
+    inputs = operator_of(case).nothing_outside(case.inputs())
     image = inputs.image
     crops, gradient = ask(backend, inputs, "forward"), ask(backend, inputs, "grad_image")
     left = (crops.astype(np.float64) * inputs.upstream).sum()

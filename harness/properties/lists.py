@@ -12,7 +12,7 @@ from harness.operators import AnyCase
 from harness.operators.arrays import Array, Direction, differing
 from harness.operators.implementation import Backend
 from harness.properties import NotAskedError, ask
-from harness.properties.calls import said, same
+from harness.properties.calls import same, sentence
 
 # More boxes than a block of threads, and than 16 bits count.
 LONG_LISTS = (1100, 65_600)
@@ -24,7 +24,7 @@ def permuted_boxes(backend: Backend[Any], case: AnyCase, direction: Direction) -
     random.Random(case.seed).shuffle(order)
     whole = ask(backend, inputs, direction)
     got = ask(backend, with_boxes(inputs, order), direction)
-    return said(
+    return sentence(
         f"With the boxes in the order {order} the result is not in that order",
         same(backend, inputs, direction, got, whole[order]),
     )
@@ -41,7 +41,7 @@ def split_boxes(backend: Backend[Any], case: AnyCase, direction: Direction) -> s
     parts = [with_boxes(inputs, slice(None, cut)), with_boxes(inputs, slice(cut, None))]
     joined = np.concatenate([ask(backend, part, direction) for part in parts])
     whole = ask(backend, inputs, direction)
-    return said(
+    return sentence(
         f"Cut before box {cut}, the list does not give the parts of the whole",
         same(backend, inputs, direction, joined, whole),
     )
@@ -51,8 +51,8 @@ def box_twice(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
     inputs = case.inputs()
     crops = ask(backend, with_boxes(inputs, [*range(len(inputs.boxes)), 0]), direction)
     whole = ask(backend, inputs, direction)
-    wanted = np.concatenate([whole, whole[:1]])
-    return said("A box given twice does not give its crop twice", same(backend, inputs, direction, crops, wanted))
+    want = np.concatenate([whole, whole[:1]])
+    return sentence("A box given twice does not give its crop twice", same(backend, inputs, direction, crops, want))
 
 
 def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
@@ -70,7 +70,7 @@ def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
         # A sum that began with other zeros may end in a zero of another sign.
         got, want = (np.where(each == 0, np.zeros_like(each), each) for each in _both(backend, long, inputs, direction))
         broken = same(backend, inputs, direction, got, want, layouts=True)
-        return said(f"The last of {count} boxes give another gradient than alone", broken)
+        return sentence(f"The last of {count} boxes give another gradient than alone", broken)
     got, want = _both(backend, long, inputs, direction)
     if got.shape != (count, *want.shape[1:]):
         return f"The result for {count} boxes has the shape {got.shape}."

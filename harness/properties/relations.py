@@ -25,35 +25,35 @@ def _relation(
     name: str,
     says: str,
     directions: tuple[Direction, ...],
-    stands: Callable[[Backend[Any], Any, Direction], str | None],
+    compare: Callable[[Backend[Any], Any, Direction], str | None],
     *,
     share: int = 1,
     needs: tuple[Direction, ...] = (),
     crops: dict[str, Any] | None = None,
     pools: dict[str, Any] | None = None,
     **both: Any,
-) -> tuple[Property, Property]:
+) -> tuple[Property, ...]:
     """The relation as a property of either operator: `both` narrows the cases of both, `crops` and `pools` of one."""
     narrowed = {"crop_and_resize": {**both, **(crops or {})}, "roi_align": {**both, **(pools or {})}}
 
-    def made(operator: OperatorName) -> Property:
+    def define(operator: OperatorName) -> Property:
         def cases(sheet: Sheet) -> SearchStrategy[Any]:
             return within(sheet, **narrowed[operator])
 
-        return Property(name, says, operator, directions, cases, relation(stands), needs, share)
+        return Property(name, says, operator, directions, cases, relation(compare), needs, share)
 
-    return for_both(made)
+    return for_both(define)
 
 
-def _of_layouts(made: Property) -> Property:
-    """The property, undeclared of whom has one layout."""
+def _of_layouts(property_: Property) -> Property:
+    """The property, undeclared where a sheet has one layout only."""
 
     def cases(sheet: Sheet) -> SearchStrategy[Any]:
         if set(sheet.layouts) <= {"contiguous", "expanded"}:
             raise UndeclaredError("layouts: none but contiguous is declared")
-        return made.cases(sheet)
+        return property_.cases(sheet)
 
-    return replace(made, cases=cases)
+    return replace(property_, cases=cases)
 
 
 _FORWARD: tuple[Direction, ...] = ("forward",)

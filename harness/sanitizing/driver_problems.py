@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
-import hypothesis
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -20,6 +19,7 @@ from harness import backends
 from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, differing
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
 from harness.operators.crop_and_resize.strategy import cases
+from harness.operators.drawing import drawn
 from harness.operators.roi_align.case import MODES, RoiCase, RoiInputs
 from harness.operators.roi_align.strategy import roi_cases
 from harness.sanitizing.packing import packed
@@ -39,8 +39,6 @@ _LARGER: dict[str, Any] = {
     "longest_side": 14,
     "most_outputs": 2000,
 }
-
-Drawn = TypeVar("Drawn")
 
 
 @dataclass(frozen=True)
@@ -71,27 +69,6 @@ class Problem:
     case: Case | Pyramid
     data: bytes
     wrong: Callable[[list[Array]], str | None]
-
-
-def drawn(strategy: SearchStrategy[Drawn], count: int, seed: int) -> list[Drawn]:
-    """So many cases, the same ones for the same seed."""
-    found: list[Drawn] = []
-
-    @hypothesis.seed(seed)
-    @hypothesis.settings(
-        max_examples=count,
-        derandomize=False,
-        database=None,
-        deadline=None,
-        phases=[hypothesis.Phase.generate],
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
-    @hypothesis.given(strategy)
-    def draw(case: Drawn) -> None:
-        found.append(case)
-
-    draw()
-    return found
 
 
 def crop_cases(count: int, seed: int) -> list[Case]:

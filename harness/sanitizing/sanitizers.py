@@ -80,15 +80,15 @@ def driver(operator: str, sanitizer: str, kernels: str, *changes: Change) -> Pat
     parts = objects(kept, flags, [root], BUILD)
     for name in left_out:
         parts += objects([HERE / "left_out_kernels.cpp"], [*flags, f"-DROI_ALIGN_ISA={name}"], [root], BUILD)
-    made = BUILD / f"{operator}-{digest([path.name for path in parts])}"
+    target = BUILD / f"{operator}-{digest(*(path.name for path in parts))}"
     try:
-        make(made, [*flags, *map(str, parts), "-pthread"])
+        make(target, [*flags, *map(str, parts), "-pthread"])
     except RuntimeError as error:
         missing = next((line for line in str(error).splitlines() if "cannot find" in line), None)
         if missing is None:
             raise
         raise MissingLibrary(f"g++ is here without the library of the {sanitizer} sanitizer: {missing}") from error
-    return made
+    return target
 
 
 def examine(

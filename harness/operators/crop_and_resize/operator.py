@@ -86,6 +86,7 @@ CROP_AND_RESIZE = Operator(
     most_places=None,
     choices=_choices,
     extrapolation_value=lambda inputs: float(inputs.extrapolation_value),
+    nothing_outside=lambda inputs: replace(inputs, extrapolation_value=0.0),
     within=within,
     bad_row=_bad_row,
     with_index=_with_index,

@@ -97,6 +97,7 @@ ROI_ALIGN = Operator(
     most_places=8,
     choices=_choices,
     extrapolation_value=lambda inputs: 0.0,
+    nothing_outside=lambda inputs: inputs,
     within=within,
     bad_row=_bad_row,
     with_index=_with_index,

@@ -10,14 +10,18 @@ which nobody should equal, and bfloat16 it does not take.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 
+from harness.judging.sample import judge_sample
 from harness.judging.trial import failure
 from harness.operators.arrays import differing
 from harness.operators.crop_and_resize import strategy as strategies
 from harness.operators.crop_and_resize.case import Case
 from harness.operators.judgement import unlike_peer
+from suites.correctness import sizes
 
 # TensorFlow computes float32, and may end the process on a box that is not finite.
 FLOAT32 = {"image_dtypes": ["float32"], "boxes_dtypes": ["float32"], "finite_boxes": True}
@@ -93,6 +97,24 @@ def test_box_gradient_is_tensorflows_within_two_bounds(backend, tensorflow, case
     got, want = backend.run(inputs, "grad_boxes"), tensorflow.run(inputs, "grad_boxes")
     unlike = unlike_peer(backend.sheet, inputs, "grad_boxes", got, want)
     assert unlike is None, failure(backend, case, "grad_boxes", unlike)
+
+
+@sizes.of("crop_and_resize")
+@pytest.mark.parametrize("method", ["bilinear", "nearest"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_bits_do_not_depend_on_the_size(backend, tensorflow, tally, size, method, layout):
+    inputs = replace(sizes.inputs_of("crop_and_resize", size, layout), method=method)
+    for direction in ("forward", "grad_image"):
+        if backend.refuses(inputs, direction) or direction not in backend.sheet.pinned:
+            continue
+        result = backend.run(inputs, direction)
+        if direction not in backend.sheet.tensorflow_bits:
+            verdict = judge_sample(inputs, direction, result, pinned=True)
+            assert verdict.passed, str(verdict)
+            continue
+        different = int(differing(result, tensorflow.run(inputs, direction)).sum())
+        tally.bits(f"{direction} against TensorFlow, large", result.size, different)
+        assert different == 0, direction
 
 
 def test_whole_image_box_drops_the_last_row_as_tensorflow_does(backend, tensorflow):

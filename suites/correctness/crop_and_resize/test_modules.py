@@ -29,9 +29,9 @@ def test_the_original_readme_example(device, dtype, index_dtype):
         [36.75, 37.625, 38.5, 39.375],
         [0, 0, 0, 0],
     ]
-    wanted = torch.tensor([[first], [second]], dtype=dtype, device=device)
+    expected = torch.tensor([[first], [second]], dtype=dtype, device=device)
     assert crops.shape == (2, 1, 4, 4)
-    assert torch.allclose(crops, wanted, rtol=0, atol=5e-5)  # "at four decimals": the original gives 36.750004
+    assert torch.allclose(crops, expected, rtol=0, atol=5e-5)  # "at four decimals": the original gives 36.750004
 
 
 def test_without_the_transform_samples_run_from_edge_to_edge(device):
@@ -45,9 +45,9 @@ def test_crop_and_resize_under_its_three_names(device):
     image = torch.rand(2, 3, 5, 7, device=device)
     boxes = torch.tensor([[0.1, 0.2, 0.8, 1.7], [0, 0, 1, 1]], device=device)
     box_ind = torch.tensor([1, 0], dtype=torch.int32, device=device)
-    wanted = crop_and_resize(image, boxes, box_ind, (4, 3), extrapolation_value=2.5)
-    assert torch.equal(CropAndResize(4, 3, 2.5)(image, boxes, box_ind), wanted)
-    assert torch.equal(CropAndResizeFunction.apply(image, boxes, box_ind, 4, 3, 2.5), wanted)
+    expected = crop_and_resize(image, boxes, box_ind, (4, 3), extrapolation_value=2.5)
+    assert torch.equal(CropAndResize(4, 3, 2.5)(image, boxes, box_ind), expected)
+    assert torch.equal(CropAndResizeFunction.apply(image, boxes, box_ind, 4, 3, 2.5), expected)
     assert torch.equal(
         CropAndResizeFunction.apply(image, boxes, box_ind, 4, 3), crop_and_resize(image, boxes, box_ind, (4, 3))
     )
@@ -76,6 +76,14 @@ def test_modules_pickle_copy_and_say_what_they_are():
     for twin in (pickle.loads(pickle.dumps(module)), copy.deepcopy(module)):
         assert repr(twin) == repr(module) == "RoIAlign(7, 5, extrapolation_value=1.5, transform_fpcoor=False)"
     assert repr(CropAndResize(7, 5)) == "CropAndResize(7, 5, extrapolation_value=0)"
+
+
+def test_the_modules_refuse_in_the_functions_words(device):
+    image, boxes, indices = torch.rand(1, 1, 5, 5), torch.rand(1, 4), torch.tensor([0])
+    with pytest.raises(ValueError, match="crop_size must be positive"):
+        RoIAlign(0, 3)(image.to(device), boxes.to(device), indices.to(device))
+    with pytest.raises(IndexError, match="has N = 1"):
+        RoIAlign(2, 3)(image, boxes, indices + 1)  # on the CPU, whatever the backend: CUDA does not wait to tell
 
 
 def test_the_public_names_are_the_documented_ones():

@@ -36,15 +36,15 @@ def onnxruntime() -> Backend:
 
 @settings(max_examples=max(400, settings().max_examples), suppress_health_check=list(HealthCheck))
 @given(case=roi_cases(**CASES, modes=["avg"]))
-def test_its_mean_is_this_rule(roi_backend, onnxruntime, tally, case):
+def test_its_mean_is_this_rule(backend, onnxruntime, tally, case):
     inputs = case.inputs()
-    assume(not onnxruntime.refuses(inputs, "forward") and not roi_backend.refuses(inputs, "forward"))
+    assume(not onnxruntime.refuses(inputs, "forward") and not backend.refuses(inputs, "forward"))
     theirs = run(onnxruntime, inputs, "forward")
     verdict = judge(case.inputs(), "forward", theirs, pinned=False)
     assert verdict.passed, failure(onnxruntime, case, "forward", str(verdict))
     tally.bound("ONNX Runtime's mean, another order of rounding", verdict.fraction)
-    apart = beyond_two_bounds(inputs, "forward", roi_backend.run(inputs, "forward"), theirs, pinned=False)
-    assert apart is None, failure(roi_backend, case, "forward", apart)
+    apart = beyond_two_bounds(inputs, "forward", backend.run(inputs, "forward"), theirs, pinned=False)
+    assert apart is None, failure(backend, case, "forward", apart)
 
 
 def _largest_tap(inputs) -> np.ndarray:
@@ -67,7 +67,7 @@ def _largest_tap(inputs) -> np.ndarray:
     return pooled
 
 
-def test_its_maximum_is_over_weighted_pixels_and_ours_over_samples(roi_backend, onnxruntime):
+def test_its_maximum_is_over_weighted_pixels_and_ours_over_samples(backend, onnxruntime):
     """On a map of ones the largest sample is 1, and the largest weight of a pixel is not."""
     from harness.backends.onnxruntime import run_max
     from harness.operators.roi_align.case import RoiCase
@@ -76,9 +76,9 @@ def test_its_maximum_is_over_weighted_pixels_and_ours_over_samples(roi_backend, 
         shape=(1, 2, 9, 11), boxes=((0, 1.3, 0.9, 7.2, 6.4),), output_size=(3, 2), sampling_ratio=2, mode="max", seed=3
     )
     inputs = case.inputs()
-    theirs, ours = run_max(inputs), roi_backend.run(inputs, "forward")
+    theirs, ours = run_max(inputs), backend.run(inputs, "forward")
     assert np.allclose(theirs, _largest_tap(inputs), atol=1e-5)
     assert not np.allclose(theirs, ours, atol=1e-2)
     inputs.image[...] = 1
-    assert np.allclose(roi_backend.run(inputs, "forward"), 1)
+    assert np.allclose(backend.run(inputs, "forward"), 1)
     assert run_max(inputs).max() < 0.97

@@ -61,8 +61,8 @@ def _turned_round(row: Row) -> Row:
     return index, min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
-def test_results_are_torchvisions(roi_backend, torchvision, tally):
-    if roi_backend.name == "torchvision":
+def test_results_are_torchvisions(backend, torchvision, tally):
+    if backend.name == "torchvision":
         pytest.skip("it is torchvision itself")
     counted: Counter[str] = Counter()
 
@@ -73,14 +73,14 @@ def test_results_are_torchvisions(roi_backend, torchvision, tally):
             asked = in_setting(case, aligned, adaptive)
             inputs = asked.inputs()
             for direction in ("forward", "grad_image"):
-                if roi_backend.refuses(inputs, direction) or torchvision.refuses(inputs, direction):
+                if backend.refuses(inputs, direction) or torchvision.refuses(inputs, direction):
                     continue
-                got, want = roi_backend.run(inputs, direction), torchvision.run(inputs, direction)
-                pinned = direction in roi_backend.sheet.pinned
+                got, want = backend.run(inputs, direction), torchvision.run(inputs, direction)
+                pinned = direction in backend.sheet.pinned
                 apart = beyond_two_bounds(inputs, direction, got, want, pinned=pinned)
                 what = f"roi_align, {direction} against torchvision, {setting}"
                 tally.bits(what, got.size, int(differing(got, want).sum()))
-                assert apart is None, failure(roi_backend, asked, direction, f"{apart} The other is torchvision's.")
+                assert apart is None, failure(backend, asked, direction, f"{apart} The other is torchvision's.")
                 counted[what] += 1
 
     holds()

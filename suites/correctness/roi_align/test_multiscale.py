@@ -1,4 +1,7 @@
-"""multiscale_roi_align: each box as roi_align pools it from its own level, and the level as torchvision assigns it."""
+"""multiscale_roi_align pools each box as roi_align does from its own level, and the level is torchvision's.
+
+Levels that do not fit each other are refused in a sentence; neither threads nor instruction sets change a bit.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from roi_align import TorchvisionMultiScaleRoIAlign, multiscale_roi_align, roi_align
+from roi_align import TorchvisionMultiScaleRoIAlign, _library, multiscale_roi_align, roi_align
+from suites.correctness.calls import on_every_instruction_set
 
 pytestmark = [pytest.mark.package, pytest.mark.cpu]
 
@@ -146,3 +151,83 @@ def test_the_module_says_what_it_lacks():
     with pytest.raises(ValueError, match="image_shapes must hold"):
         module({"a": torch.rand(1, 1, 4, 4)}, [torch.rand(1, 4)], [])
     assert "output_size=(3, 3)" in repr(module)
+
+
+def test_a_pyramid_and_a_list_of_boxes_compile_whole():
+    torch._dynamo.reset()
+
+    def pool(levels, boxes):
+        return multiscale_roi_align(levels, boxes, 3, SCALES, 2, canonical_scale=60)
+
+    levels = [level.requires_grad_() for level in make_levels()]
+    boxes = [torch.rand(count, 2, 2).sort(dim=1).values.reshape(count, 4) * 90 for count in (4, 5)]
+    assert torch.equal(torch.compile(pool, fullgraph=True, dynamic=True)(levels, boxes), pool(levels, boxes))
+
+
+_DIGEST = """
+import hashlib, torch
+from roi_align import multiscale_roi_align
+generator, digest = torch.Generator().manual_seed(0), hashlib.sha256()
+for channels, last in ((3, False), (3, True), (35, False), (35, True)):
+    for mode in ("avg", "max"):
+        layout = torch.channels_last if last else torch.contiguous_format
+        levels = [torch.randn(2, channels, 40 >> k, 56 >> k, generator=generator) for k in range(3)]
+        corners = torch.rand(2, 60, 2, 2, generator=generator).sort(dim=2).values.reshape(2, 60, 4) * 200 - 8
+        boxes = [each.clone().requires_grad_() for each in corners]
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            maps = [level.to(memory_format=layout).requires_grad_() for level in levels]
+            pooled = multiscale_roi_align(maps, boxes, (5, 4), (0.25, 0.125, 0.0625), mode=mode, canonical_scale=80)
+            results = [pooled, *torch.autograd.grad(pooled.square().sum(), [*maps, *boxes])]
+            bits = b"".join(each.detach().contiguous().numpy().tobytes() for each in results)
+            assert threads == 1 or bits == before, (channels, last, mode)
+            before = bits
+        digest.update(bits)
+print(torch.ops.roi_align.cpu_kernels(), digest.hexdigest())
+"""
+
+
+def test_threads_and_instruction_sets_give_the_same_bits():
+    """The same digest from every set of kernels, each with one and with three threads."""
+    digests = on_every_instruction_set(_DIGEST)
+    assert len(set(digests.values())) == 1, digests
+
+
+WRONG = {
+    "a tensor": ({"features": torch.rand(3, 2, 3, 4)}, TypeError, "a sequence of tensors, one for each level"),
+    "none": ({"features": []}, ValueError, "at least one level, not none"),
+    "other channels": (
+        {"features": [torch.rand(2, 3, 4, 4), torch.rand(2, 4, 2, 2)], "spatial_scales": [1, 0.5]}, ValueError,
+        r"features\[1\] must have the N, C, dtype and device of features\[0\], \(2, 3\)"),
+    "other dtypes": (
+        {"features": [torch.rand(2, 3, 4, 4), torch.rand(2, 3, 2, 2).double()], "spatial_scales": [1, 0.5]},
+        ValueError, "torch.float32 and cpu, not .* torch.float64"),
+    "two scales": ({"spatial_scales": [0.25, 0.125]}, ValueError, "one scale for each of the 3 levels, not 2"),
+    "scales that grow": ({"spatial_scales": [0.25, 0.5, 1]}, ValueError, "must halve from level to level"),
+    "a scale of a third": ({"spatial_scales": [1 / 3, 1 / 6, 1 / 12]}, ValueError, "must be powers of two"),
+    "a negative scale": ({"spatial_scales": [-1, -0.5, -0.25]}, ValueError, "must be powers of two"),
+    "no canonical scale": ({"canonical_scale": 0}, ValueError, "canonical_scale must be positive, not 0"),
+    "an index without an image": (
+        {"boxes": torch.tensor([[0.0, 0.5, 1, 5, 4], [2.0, 0.5, 1, 5, 4]]), "validate": True}, IndexError,
+        r"boxes\[1\] has the index 2"),
+}  # fmt: skip
+
+
+def test_levels_on_cuda_without_the_kernels_are_refused_by_name(monkeypatch):
+    """Needs no GPU."""
+    monkeypatch.setattr(_library, "HAS_CUDA", False)
+    with FakeTensorMode(), pytest.raises(RuntimeError, match=r"features\[0\] is on cuda:0, but"):
+        multiscale_roi_align([torch.rand(1, 1, 5, 5, device="cuda")], torch.rand(2, 5, device="cuda"), 2, [1.0])
+
+
+@pytest.mark.parametrize(("changes", "error", "words"), WRONG.values(), ids=WRONG)
+def test_wrong_levels_are_refused_in_a_sentence(changes, error, words):
+    arguments = {
+        "features": [torch.rand(2, 3, 16 >> k, 16 >> k) for k in range(3)],
+        "boxes": torch.tensor([[0.0, 0.5, 1, 5, 4]]),
+        "output_size": 3,
+        "spatial_scales": [0.25, 0.125, 0.0625],
+        **changes,
+    }
+    with pytest.raises(error, match=words):
+        multiscale_roi_align(**arguments)

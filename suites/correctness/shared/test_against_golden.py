@@ -1,4 +1,4 @@
-"""Against the golden vectors of TensorFlow and torchvision: what a machine without them has in their place.
+"""Results are those of the golden vectors of TensorFlow and torchvision, which machines without these have.
 
 A few hundred cases of every kind, from a file: the same comparison as with the library itself, and many fewer of them.
 """
@@ -14,35 +14,29 @@ from harness.operators import OPERATORS
 from harness.operators.arrays import differing
 from harness.operators.judgement import unlike_peer
 
-FIXTURES = {"crop_and_resize": "backend", "roi_align": "roi_backend"}
 ROWS = [(operator, direction) for operator in OPERATORS for direction in OPERATORS[operator].peer.directions]
 each_row = pytest.mark.parametrize(("operator", "direction"), ROWS, ids=["-".join(row) for row in ROWS])
 
 
-@pytest.fixture
-def judged(request, operator):
-    return request.getfixturevalue(FIXTURES[operator])
-
-
 @each_row
-def test_results_are_those_of_the_golden_vectors(operator, judged, tally, direction):
+def test_results_are_those_of_the_golden_vectors(backend, operator, tally, direction):
     stored = golden.read(operator)
     what = f"{operator}, {direction} against {stored.peer}'s golden vectors"
-    if direction not in judged.sheet.tensorflow_bits:
+    if direction not in backend.sheet.tensorflow_bits:
         what += ", by bounds"
     for vector in stored.vectors:
         inputs, theirs = vector.inputs(), vector.results[direction]
-        if judged.refuses(inputs, direction):
+        if backend.refuses(inputs, direction):
             continue
-        got = judged.run(inputs, direction)
-        unlike = unlike_peer(judged.sheet, inputs, direction, got, theirs)
+        got = backend.run(inputs, direction)
+        unlike = unlike_peer(backend.sheet, inputs, direction, got, theirs)
         if got.shape == theirs.shape:
             tally.bits(what, got.size, int(differing(got, theirs).sum()))
-        assert unlike is None, failure(judged, vector.case, direction, unlike)
+        assert unlike is None, failure(backend, vector.case, direction, unlike)
 
 
 @each_row
-def test_a_corrupted_vector_is_found(operator, judged, direction):
+def test_a_corrupted_vector_is_found(backend, operator, direction):
     """By a thousandth of its largest value."""
     vectors = golden.read(operator).vectors
     vector = next(
@@ -50,10 +44,10 @@ def test_a_corrupted_vector_is_found(operator, judged, direction):
         for each in vectors
         if each.case.values == "normal" and np.abs(each.results[direction]).max(initial=0) > 0.5
     )
-    if judged.refuses(vector.inputs(), direction):
+    if backend.refuses(vector.inputs(), direction):
         pytest.skip("it is not asked for this")
     corrupt = vector.results[direction].copy()
     corrupt.flat[np.argmax(np.abs(corrupt))] *= 1.001
-    got = judged.run(vector.inputs(), direction)
-    assert unlike_peer(judged.sheet, vector.inputs(), direction, got, corrupt) is not None
-    assert unlike_peer(judged.sheet, vector.inputs(), direction, got, vector.results[direction]) is None
+    got = backend.run(vector.inputs(), direction)
+    assert unlike_peer(backend.sheet, vector.inputs(), direction, got, corrupt) is not None
+    assert unlike_peer(backend.sheet, vector.inputs(), direction, got, vector.results[direction]) is None

@@ -11,7 +11,6 @@ from harness.fuzzing import finds
 from harness.judging.trial import failure
 
 FOUND, PROBLEMS = finds.read()
-FIXTURES = {"crop_and_resize": "backend", "roi_align": "roi_backend"}
 
 
 def test_every_file_is_a_find():
@@ -23,14 +22,14 @@ def test_every_file_is_a_find():
 if FOUND:
 
     @pytest.mark.parametrize("find", FOUND, ids=[find.file_name().removesuffix(".json") for find in FOUND])
-    def test_find(request, undeclared, find):
-        backend = request.getfixturevalue(FIXTURES[find.operator])
-        stated = find.stated()
+    def test_find(backend_of, undeclared, find):
+        backend = backend_of(find.operator)
+        property_ = find.definition()
         undeclared(
-            f"{find.operator}, {find.property}, {find.direction}", stated.undeclared(backend.sheet, find.direction)
+            f"{find.operator}, {find.property}, {find.direction}", property_.undeclared(backend.sheet, find.direction)
         )
-        verdict = stated.holds(backend, find.parsed(), find.direction)
+        verdict = property_.holds(backend, find.parsed(), find.direction)
         if verdict is None:
             pytest.skip(f"undeclared: {backend.title} is not asked for this")
-        of = "" if stated.is_oracles else stated.name
+        of = "" if property_.is_oracles else property_.name
         assert verdict.passed, failure(backend, find.parsed(), find.direction, str(verdict), of)

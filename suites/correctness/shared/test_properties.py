@@ -6,37 +6,33 @@ What the backend's sheet does not declare is skipped and listed at the end of th
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, note, settings, target
+from hypothesis import settings
 
 from harness.judging.trial import failure
-from harness.properties import all_properties
+from harness.operators import OPERATORS
+from harness.properties import questions
+from harness.properties.search import search
 
 ROWS = [
-    pytest.param(stated, direction, id=f"{stated.operator}-{stated.slug}-{direction}")
-    for stated in all_properties()
-    for direction in stated.directions
+    pytest.param(property_, direction, id=f"{property_.operator}-{property_.slug}-{direction}")
+    for property_, direction in questions(*OPERATORS)
 ]
-FIXTURES = {"crop_and_resize": "backend", "roi_align": "roi_backend"}
 FEWEST = 10
 
 
-@pytest.mark.parametrize(("stated", "direction"), ROWS)
-def test_property(request, tally, undeclared, stated, direction):
-    backend = request.getfixturevalue(FIXTURES[stated.operator])
-    undeclared(f"{stated.operator}, {stated.name}, {direction}", stated.undeclared(backend.sheet, direction))
-
-    @settings(max_examples=max(FEWEST, settings().max_examples // stated.share))
-    @given(case=stated.cases(backend.sheet))
-    def holds(case):
-        verdict = stated.holds(backend, case, direction)
-        if verdict is None:
-            note("it was not asked")
-            return
-        if not verdict.passed:
-            of = "" if stated.is_oracles else stated.name
-            raise AssertionError(failure(backend, case, direction, str(verdict), of))
-        if verdict.compared:
-            target(verdict.fraction, label="fraction of the bound")
-            tally.bound(f"{stated.operator}, {direction}, {stated.name}", verdict.fraction)
-
-    holds()
+@pytest.mark.parametrize(("property_", "direction"), ROWS)
+def test_property(backend_of, tally, undeclared, property_, direction):
+    backend = backend_of(property_.operator)
+    what = f"{property_.operator}, {property_.name}, {direction}"
+    undeclared(what, property_.undeclared(backend.sheet, direction))
+    examples = property_.examples(settings().max_examples, FEWEST)
+    finding = search(property_, backend, direction, settings(max_examples=examples))
+    for _, verdict in finding.asked:
+        if verdict.passed and verdict.compared:
+            tally.bound(f"{property_.operator}, {direction}, {property_.name}", verdict.fraction)
+    if finding.failure is not None:
+        case, message = finding.failure.case, str(finding.failure.verdict)
+        if not finding.failure.repeats:
+            message += " Asked again it did not fail in this way: not every call shows it."
+        of = "" if property_.is_oracles else property_.name
+        raise AssertionError(failure(backend, case, direction, message, of))

@@ -25,13 +25,13 @@ HONEST = Fault("none", "the reference itself", ("forward",), REFERENCE)
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_fault_is_killed(fault: Fault) -> None:
     """In every direction and mode in which it shows."""
-    for direction, mode in kills.asked_about(fault):
-        found = kills.first_killer(fault, direction, mode)
-        assert found is not None, (
-            f"{fault.name} ({fault.why}) survives all checks in {direction}, mode {mode}: a check is missing, or the "
-            "strategies no longer draw what shows it."
+    for showing in kills.showings(fault):
+        killer = kills.first_killer(fault, showing)
+        assert killer is not None, (
+            f"{fault.name} ({fault.why}) survives all checks in {showing.name}: a check is missing, or the strategies "
+            "no longer draw what shows it."
         )
-        print(f"{fault.name:24} {found.direction:16} {found.check}, case {found.cases}: {found.detail[:80]}")
+        print(f"{fault.name:24} {killer.direction:16} {killer.check}, case {killer.cases}: {killer.detail[:80]}")
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -40,15 +40,16 @@ def test_the_reference_survives(operator: OperatorName) -> None:
     reference = load("reference", operator)
     for direction in reference.sheet.directions:
         plain = Fault("none", "the reference itself", (direction,), reference, SINGLE_AND_DOUBLE, ("avg",))
-        for of, sheet in kills.checks(plain, direction, None):
-            if of.slug in (
+        (showing,) = kills.showings(plain)
+        for check in showing.checks():
+            if check.slug in (
                 "within_bound_normalized_boxes",
                 "within_bound_mode_avg",
                 "no_side_effect",
                 "permuted_boxes",
             ):
-                outcome = kills.judged(plain, direction, None, of, sheet, 0)
-                assert outcome.outcome == "survived", outcome
+                attempt = kills.attempt(plain, showing, check, 0)
+                assert attempt.outcome == "survived", attempt
 
 
 def test_a_fault_can_be_asked_for_by_name() -> None:
@@ -67,21 +68,21 @@ def test_what_nothing_finds_is_a_survivor(monkeypatch: pytest.MonkeyPatch, tmp_p
     """A fault that changes nothing is found by nothing, and said so: a check that kills it would be broken."""
     monkeypatch.setattr(kills, "CASES", 4)
     monkeypatch.setattr(kills, "TURNS", 1)
-    outcomes = kills.row(replace(HONEST, name="equivalent"))
-    assert kills.survivors(outcomes) == [("equivalent", "forward")]
-    assert {each.outcome for each in outcomes} <= {"survived", "not asked"}
-    kills.write(outcomes, tmp_path / "mutants.csv")
+    attempts = kills.row(replace(HONEST, name="equivalent"))
+    assert kills.survivors(attempts) == [("equivalent", "forward")]
+    assert {each.outcome for each in attempts} <= {"survived", "not asked"}
+    kills.write(attempts, tmp_path / "mutants.csv")
     with (tmp_path / "mutants.csv").open() as file:
         lines = list(csv.DictReader(file))
-    assert [line["check"] for line in lines] == [each.check for each in outcomes]
+    assert [line["check"] for line in lines] == [each.check for each in attempts]
     assert {line["first"] for line in lines} == {"False"}
 
 
 def test_the_first_check_to_find_a_fault_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kills, "CASES", 10)
     fault = next(each for each in FAULTS if each.name == "swapped_axes")
-    outcomes = kills.row(replace(fault, directions=("forward",)))
-    first = [each for each in outcomes if each.first]
+    attempts = kills.row(replace(fault, directions=("forward",)))
+    first = [each for each in attempts if each.first]
     assert [each.outcome for each in first] == ["killed"]
-    assert sum(each.outcome == "killed" for each in outcomes) > 3
-    assert kills.survivors(outcomes) == []
+    assert sum(each.outcome == "killed" for each in attempts) > 3
+    assert kills.survivors(attempts) == []

@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 
 from harness.backends import load
-from harness.fuzzing import campaign, finds
-from harness.fuzzing import totals as haul
-from harness.fuzzing import worker as hunter
-from harness.fuzzing.campaign import Catch, Lost, Row, Schedule, Task
+from harness.fuzzing import campaign, finds, worker
+from harness.fuzzing import totals as fuzz_totals
+from harness.fuzzing.campaign import Catch, Count, Lost, Schedule, Task
 from harness.fuzzing.finds import Find
-from harness.fuzzing.totals import Haul
+from harness.fuzzing.totals import Totals
 from harness.operators.verdict import Status, Verdict
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,27 +24,27 @@ TASK = Task(3, "roi_align", "crop_and_resize", "within bound, normalized boxes",
 FIND = Find(TASK.operator, TASK.property, TASK.direction, "Case()", "out", "It is wrong.", "roi_align", "ours")
 
 
-def hunted(name: str, folder: Path, cases: int, seed: int = 1) -> Haul:
+def hunted(name: str, folder: Path, cases: int, seed: int = 1) -> Totals:
     """A campaign in this process."""
-    said = hunter.about(name, ("roi_align",) if name.startswith("fault:roi_") else ("crop_and_resize",))
-    assert not said.missing
-    brought = Haul(folder)
-    for what in campaign.catches(Schedule(name, said.sheets, seed, cases), brought.told):
-        brought.add(what)
-    return brought
+    answer = worker.about(name, ("roi_align",) if name.startswith("fault:roi_") else ("crop_and_resize",))
+    assert not answer.missing
+    totals = Totals(folder)
+    for result in campaign.catches(Schedule(name, answer.sheets, seed, cases), totals.hear):
+        totals.add(result)
+    return totals
 
 
 @pytest.mark.parametrize(("fault", "cases"), [("box_gradient_sign", 110), ("roi_edge_sign", 120)])
 def test_a_planted_fault_is_found_made_small_and_replayed(tmp_path: Path, fault: str, cases: int) -> None:
-    brought = hunted(f"fault:{fault}", tmp_path, cases)
+    totals = hunted(f"fault:{fault}", tmp_path, cases)
     stored, problems = finds.read(tmp_path)
     assert stored
     assert not problems
     # What was stored as it failed has gone: only what was made smaller is left.
-    assert sorted(brought.stored.values(), key=Find.file_name) == stored
+    assert sorted(totals.stored.values(), key=Find.file_name) == stored
     for find in stored:
         fails, passes = (
-            find.stated().holds(load(name, find.operator), find.parsed(), find.direction)
+            find.definition().holds(load(name, find.operator), find.parsed(), find.direction)
             for name in (find.backend, "roi_align")
         )
         assert fails is not None
@@ -67,11 +66,11 @@ def test_the_same_seed_gives_the_same_campaign(tmp_path: Path) -> None:
 
 
 def test_the_reference_has_no_finds(tmp_path: Path) -> None:
-    brought = hunted("reference", tmp_path, 90)
-    assert brought.is_empty()
+    totals = hunted("reference", tmp_path, 90)
+    assert totals.is_empty()
     assert not list(tmp_path.iterdir())
-    assert brought.cases.total() >= 90
-    assert 0 < brought.largest() <= 1
+    assert totals.cases.total() >= 90
+    assert 0 < totals.largest() <= 1
 
 
 def test_a_failure_that_does_not_show_each_time_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,8 +81,8 @@ def test_a_failure_that_does_not_show_each_time_is_a_find(tmp_path: Path, monkey
         return Verdict(Status.OUT, reason="It raced.") if len(calls) == 5 else Verdict(Status.EXACT)
 
     monkeypatch.setattr("harness.properties.Property.holds", holds)
-    brought = hunted("reference", tmp_path, 40)
-    (find,) = brought.stored.values()
+    totals = hunted("reference", tmp_path, 40)
+    (find,) = totals.stored.values()
     assert find.reason.startswith("It raced. (Asked again it did not fail in this way")
 
 
@@ -95,11 +94,11 @@ def test_a_hang_is_not_made_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return Verdict(Status.HANG, reason="It did not return.") if len(calls) >= 7 else Verdict(Status.EXACT)
 
     monkeypatch.setattr("harness.properties.Property.holds", holds)
-    said = hunter.about("reference", ("crop_and_resize",))
-    schedule = Schedule("reference", said.sheets, 1, 1)
-    brought = Haul(tmp_path)
-    brought.add(next(campaign.catches(schedule, brought.told)))
-    assert [find.status for find in brought.stored.values()] == ["hang"]
+    answer = worker.about("reference", ("crop_and_resize",))
+    schedule = Schedule("reference", answer.sheets, 1, 1)
+    totals = Totals(tmp_path)
+    totals.add(next(campaign.catches(schedule, totals.hear)))
+    assert [find.status for find in totals.stored.values()] == ["hang"]
     assert len(calls) == 7
 
 
@@ -112,7 +111,7 @@ def test_what_failed_often_enough_and_what_is_avoided_is_asked_no_more() -> None
         case = f"Case({asked})"
         silent = task.property == "no side effect"
         find = None if silent else Find(task.operator, task.property, task.direction, case, "out", "", "", "")
-        schedule.returned(Catch(task, () if silent else (Row("float32", 1, None),), 0, find))
+        schedule.returned(Catch(task, () if silent else (Count("float32", 1, None),), 0, find))
     turns = schedule.turns["crop_and_resize"][0]
     silent_turns = [turn for turn in turns if turn[0].name == "no side effect"]
     assert len(silent_turns) == 3
@@ -129,52 +128,52 @@ def test_operators_take_turns_and_each_gets_its_cases() -> None:
     assert len({task.seed for task in tasks}) == len(tasks)
     for name in sheets:
         assert sum(task.examples for task in tasks if task.operator == name) >= 200
-    schedule.returned(Catch(tasks[0], (Row("float32", 1, None),), 39, None))  # few were asked: there is room for more
+    schedule.returned(Catch(tasks[0], (Count("float32", 1, None),), 39, None))  # few were asked: there is room for more
     following = schedule.next()
     assert following is not None
     assert following.operator == tasks[0].operator
 
 
 def test_a_find_is_there_before_it_is_made_smaller_and_after_its_hunter_has_died(tmp_path: Path) -> None:
-    brought = Haul(tmp_path)
-    brought.told(3, FIND)
+    totals = Totals(tmp_path)
+    totals.hear(3, FIND)
     assert len(list(tmp_path.iterdir())) == 1
-    assert brought.add(Lost(TASK, "Its workers ended.")).startswith("lost    task 3 (crop_and_resize, within bound")
-    assert list(brought.stored.values()) == [FIND]
-    assert not brought.is_empty()
+    assert totals.add(Lost(TASK, "Its workers ended.")).startswith("lost    task 3 (crop_and_resize, within bound")
+    assert list(totals.stored.values()) == [FIND]
+    assert not totals.is_empty()
 
 
 def test_only_what_was_made_smaller_of_the_same_kind_replaces_a_find(tmp_path: Path) -> None:
     smaller = Find(*{**vars(FIND), "case": "Case(1)"}.values())
     for status, left in (("out", {"Case(1)"}), ("broken", {"Case()", "Case(1)"})):
-        brought = Haul(tmp_path / status)
-        brought.told(3, FIND)
-        brought.add(Catch(TASK, (), 0, Find(*{**vars(smaller), "status": status}.values())))
-        assert {find.case for find in brought.stored.values()} == left
+        totals = Totals(tmp_path / status)
+        totals.hear(3, FIND)
+        totals.add(Catch(TASK, (), 0, Find(*{**vars(smaller), "status": status}.values())))
+        assert {find.case for find in totals.stored.values()} == left
         assert len(list((tmp_path / status).iterdir())) == len(left)
     # What an earlier campaign has stored is never taken away.
     finds.store(FIND, tmp_path)
-    brought = Haul(tmp_path)
-    brought.told(3, FIND)
-    brought.add(Catch(TASK, (), 0, smaller))
+    totals = Totals(tmp_path)
+    totals.hear(3, FIND)
+    totals.add(Catch(TASK, (), 0, smaller))
     assert (tmp_path / FIND.file_name()).exists()
 
 
 def test_each_new_find_is_told_once(tmp_path: Path) -> None:
     """Also one that could not be made smaller, and not one that was there before."""
-    brought = Haul(tmp_path)
-    brought.told(3, FIND)
-    assert FIND.file_name() in brought.add(Catch(TASK, (), 0, FIND))
-    assert brought.add(Catch(TASK, (), 0, FIND)) == ""
-    assert Haul(tmp_path).add(Catch(TASK, (), 0, FIND)) == ""
+    totals = Totals(tmp_path)
+    totals.hear(3, FIND)
+    assert FIND.file_name() in totals.add(Catch(TASK, (), 0, FIND))
+    assert totals.add(Catch(TASK, (), 0, FIND)) == ""
+    assert Totals(tmp_path).add(Catch(TASK, (), 0, FIND)) == ""
 
 
 def test_a_record_has_a_row_for_each_dtype(tmp_path: Path) -> None:
-    brought = Haul(tmp_path / "finds")
-    brought.add(Catch(TASK, (Row("float16", 4, 0.5), Row("uint8", 3, None)), 2, None))
-    brought.add(Catch(TASK, (Row("float16", 6, 0.25),), 0, None))
-    origin = haul.Origin("20261125T000000Z", "cpu-x", "roi_align", {"crop_and_resize": "ours 1"}, 7, "numpy 2")
-    path = haul.record(brought, origin, 1.26, 1, tmp_path / "campaigns")
+    totals = Totals(tmp_path / "finds")
+    totals.add(Catch(TASK, (Count("float16", 4, 0.5), Count("uint8", 3, None)), 2, None))
+    totals.add(Catch(TASK, (Count("float16", 6, 0.25),), 0, None))
+    origin = fuzz_totals.Origin("20261125T000000Z", "cpu-x", "roi_align", {"crop_and_resize": "ours 1"}, 7, "numpy 2")
+    path = fuzz_totals.record(totals, origin, 1.26, 1, tmp_path / "campaigns")
     assert [each.name for each in path.parent.iterdir()] == ["cpu-x-20261125T000000Z.csv"]
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -182,7 +181,7 @@ def test_a_record_has_a_row_for_each_dtype(tmp_path: Path) -> None:
         ("float16", "10", "0.5", "ours 1", "1.3"),
         ("uint8", "3", "", "ours 1", "1.3"),
     ]
-    assert brought.refused["crop_and_resize"] == 2
+    assert totals.refused["crop_and_resize"] == 2
 
 
 def test_an_interrupt_ends_a_campaign_in_order(tmp_path: Path) -> None:
@@ -196,17 +195,17 @@ def test_an_interrupt_ends_a_campaign_in_order(tmp_path: Path) -> None:
             assert process.poll() is None
             os.sched_yield()
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=120)
     finally:
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert "Interrupted; what was found until then is stored." in said
-    assert "python -m harness judge --backend fault:open_upper_border" in said
+    assert "Interrupted; what was found until then is stored." in output
+    assert "python -m harness judge --backend fault:open_upper_border" in output
     stored, problems = finds.read(tmp_path)
     assert stored
     assert not problems
-    assert all(find.file_name() in said for find in stored)
+    assert all(find.file_name() in output for find in stored)
 
 
 def test_a_crash_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,15 +217,15 @@ def test_a_crash_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         'pool.sheet = {"operator": "roi_align"}\n'
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    said = hunter.about("crashing_fuzzed:pool", ("roi_align",))
-    assert list(said.sheets) == ["roi_align"]
-    schedule = Schedule("crashing_fuzzed:pool", said.sheets, 1, 1)
+    answer = worker.about("crashing_fuzzed:pool", ("roi_align",))
+    assert list(answer.sheets) == ["roi_align"]
+    schedule = Schedule("crashing_fuzzed:pool", answer.sheets, 1, 1)
     monkeypatch.setattr(campaign, "SHRINKS", 20)
-    brought = Haul(tmp_path / "finds")
-    for what in campaign.catches(schedule, brought.told):
-        brought.add(what)
-    assert {find.status for find in brought.stored.values()} == {"crash"}
-    assert all("SIGABRT" in find.reason for find in brought.stored.values())
+    totals = Totals(tmp_path / "finds")
+    for result in campaign.catches(schedule, totals.hear):
+        totals.add(result)
+    assert {find.status for find in totals.stored.values()} == {"crash"}
+    assert all("SIGABRT" in find.reason for find in totals.stored.values())
 
 
 @pytest.mark.parametrize("written", [True, False])
@@ -234,7 +233,7 @@ def test_a_find_is_told_and_stored_whenever_an_interrupt_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
 ) -> None:
     """Between the file and the note of it there is a moment, too."""
-    brought = Haul(tmp_path)
+    totals = Totals(tmp_path)
     with monkeypatch.context() as patched:
         store = finds.store
 
@@ -245,7 +244,7 @@ def test_a_find_is_told_and_stored_whenever_an_interrupt_comes(
 
         patched.setattr(finds, "store", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            brought.told(TASK.number, FIND)
-    brought.settle()
-    assert [each.name for each in brought.stored] == [FIND.file_name()]
+            totals.hear(TASK.number, FIND)
+    totals.settle()
+    assert [each.name for each in totals.stored] == [FIND.file_name()]
     assert [each.name for each in tmp_path.iterdir()] == [FIND.file_name()]

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from harness.fuzzing import cluster, finds
-from harness.fuzzing import worker as hunter
+from harness.fuzzing import cluster, finds, worker
 from harness.fuzzing.campaign import Schedule
 from harness.fuzzing.finds import Find
-from harness.fuzzing.totals import Haul
+from harness.fuzzing.totals import Totals
 
 distributed = pytest.importorskip("distributed", reason="distributed is not installed; `make env` installs it")
 NAME, OPERATOR = "fault:box_gradient_sign", "crop_and_resize"
@@ -32,47 +31,47 @@ def local() -> Iterator[Any]:
         dashboard_address="127.0.0.1:0",
         host="127.0.0.1",
         silence_logs=50,
-    ) as made:
-        yield made
+    ) as two:
+        yield two
 
 
 @pytest.fixture
 def client(local: Any) -> Iterator[Any]:
-    made = cluster.connect(local.scheduler_address)
-    made.wait_for_workers(2)
-    yield made
-    made.close()
+    connected = cluster.connect(local.scheduler_address)
+    connected.wait_for_workers(2)
+    yield connected
+    connected.close()
 
 
-def hunted(client: Any, folder: Path, cases: int, killed: str) -> tuple[Haul, list[Find], Schedule]:
-    """A campaign during which, when its first find is told, one worker is killed or all are: and what was told."""
-    said = cluster.ready(client, NAME, (OPERATOR,))
-    schedule, brought, heard = Schedule(NAME, said.sheets, 1, cases), Haul(folder), []
+def hunted(client: Any, folder: Path, cases: int, killed: str) -> tuple[Totals, list[Find], Schedule]:
+    """A campaign during which, when its first find is told, one worker is killed or all are: and what was heard."""
+    answer = cluster.ready(client, NAME, (OPERATOR,))
+    schedule, totals, heard = Schedule(NAME, answer.sheets, 1, cases), Totals(folder), []
     pids = list(client.run(os.getpid).values())
 
-    def told(number: int, find: Find) -> None:
-        brought.told(number, find)
+    def hear(number: int, find: Find) -> None:
+        totals.hear(number, find)
         if not heard:
             for pid in pids if killed == "all" else pids[:1]:
                 os.kill(pid, signal.SIGKILL)
         heard.append(find)
 
-    for what in cluster.catches(client, said, schedule, told, lambda flying, workers: None):
-        brought.add(what)
+    for result in cluster.catches(client, answer, schedule, hear, lambda flying, workers: None):
+        totals.add(result)
     assert not schedule.planned.total()  # every task is accounted for
-    return brought, heard, schedule
+    return totals, heard, schedule
 
 
 def test_a_killed_worker_loses_no_find(client: Any, tmp_path: Path) -> None:
-    brought, heard, schedule = hunted(client, tmp_path, 130, "one")
+    totals, heard, schedule = hunted(client, tmp_path, 130, "one")
     assert schedule.done[OPERATOR] >= 130
     assert heard
-    assert not brought.lost
+    assert not totals.lost
     stored, problems = finds.read(tmp_path)
     assert not problems
     assert {(find.property, find.direction) for find in stored} == {(find.property, find.direction) for find in heard}
     assert {find.direction for find in stored} == {"grad_boxes"}
-    # And what is left of each is what it was made smaller to, by whoever was left.
+    # And what is left of each is what it was made smaller to, by the worker that was left.
     assert {find.file_name() for find in stored} == set().union(*schedule.ways.values())
 
 
@@ -83,11 +82,11 @@ def test_a_task_that_ends_its_workers_is_told_and_its_find_is_kept(local: Any, c
     """
     local.scheduler.allowed_failures = 0
     try:
-        brought, heard, _ = hunted(client, tmp_path, 300, "all")
+        totals, heard, _ = hunted(client, tmp_path, 300, "all")
     finally:
         local.scheduler.allowed_failures = 3
-    assert brought.lost
-    assert all("each of these workers ended under it" in lost.reason for lost in brought.lost)
+    assert totals.lost
+    assert all("each of these workers ended under it" in lost.reason for lost in totals.lost)
     stored, _ = finds.read(tmp_path)
     assert {(find.property, find.direction) for find in stored} >= {(find.property, find.direction) for find in heard}
 
@@ -107,17 +106,17 @@ class Stub:
 
 
 @pytest.fixture(scope="module")
-def fit() -> hunter.About:
-    return hunter.about("reference", ("roi_align",))
+def fit() -> worker.About:
+    return worker.about("reference", ("roi_align",))
 
 
-def test_workers_that_are_fit_say_what_they_have(fit: hunter.About) -> None:
+def test_workers_that_are_fit_say_what_they_have(fit: worker.About) -> None:
     assert cluster.ready(Stub(fit, fit), "reference", ("roi_align",)) is fit
     on_gpu = replace(fit, sheets={"roi_align": replace(fit.sheets["roi_align"], device="cuda")})
     assert cluster.ready(Stub(on_gpu, gpu=1), "roi_align_cuda", ("roi_align",)) is on_gpu
 
 
-def test_each_thing_that_is_amiss_is_told(fit: hunter.About) -> None:
+def test_each_thing_that_is_amiss_is_told(fit: worker.About) -> None:
     on_gpu = replace(fit, sheets={"roi_align": replace(fit.sheets["roi_align"], device="cuda")})
     for stub, name, says in (
         (Stub(), "reference", "The cluster has no workers"),
@@ -151,8 +150,8 @@ def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_worker_of_another_revision_hunts_nothing(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that joins later was never asked what it runs."""
-    said = cluster.ready(client, NAME, (OPERATOR,))
+    answer = cluster.ready(client, NAME, (OPERATOR,))
     monkeypatch.setattr(cluster, "sources", lambda: "another")
-    schedule = Schedule(NAME, said.sheets, 1, 10)
+    schedule = Schedule(NAME, answer.sheets, 1, 10)
     with pytest.raises(cluster.UnusableCluster, match="Another revision of the harness is on tcp://"):
-        list(cluster.catches(client, said, schedule, lambda *_: None, lambda *_: None))
+        list(cluster.catches(client, answer, schedule, lambda *_: None, lambda *_: None))

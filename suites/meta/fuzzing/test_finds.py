@@ -32,12 +32,12 @@ def test_a_stored_find_is_read_again_and_shows_the_fault(tmp_path: Path) -> None
     assert is_new
     assert finds.read(tmp_path) == ([FIND], [])
     assert [each.name for each in tmp_path.iterdir()] == [path.name]  # no part of a file is left
-    (found,), _ = finds.read(tmp_path)
+    (find,), _ = finds.read(tmp_path)
     for name, passes in (("fault:box_gradient_sign", False), ("roi_align", True)):
-        verdict = found.stated().holds(load(name), found.parsed(), found.direction)
+        verdict = find.definition().holds(load(name), find.parsed(), find.direction)
         assert verdict is not None
         assert verdict.passed is passes
-    assert found.reproduction().startswith("python -m harness judge --backend fault:box_gradient_sign --direction")
+    assert find.reproduction().startswith("python -m harness judge --backend fault:box_gradient_sign --direction")
 
 
 def test_the_same_find_again_changes_nothing(tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_two_folders_merge_by_copying(tmp_path: Path) -> None:
     for find in (replace(FIND, title="another"), second):
         finds.store(find, tmp_path / "two")
     shutil.copytree(tmp_path / "one", tmp_path / "two", dirs_exist_ok=True)
-    found, problems = finds.read(tmp_path / "two")
+    stored, problems = finds.read(tmp_path / "two")
     assert not problems
-    assert {each.case for each in found} == {FIND.case, second.case}
+    assert {each.case for each in stored} == {FIND.case, second.case}
 
 
 BROKEN = {
@@ -95,7 +95,7 @@ def test_a_broken_file_is_named_and_the_others_are_read(tmp_path: Path, kind: st
     finds.store(FIND, tmp_path)
     text, says = BROKEN[kind]
     (tmp_path / "broken.json").write_text(text, encoding="utf-8", errors="surrogateescape")
-    found, (problem,) = finds.read(tmp_path)
-    assert found == [FIND]
+    stored, (problem,) = finds.read(tmp_path)
+    assert stored == [FIND]
     assert str(tmp_path / "broken.json") in problem
     assert says in problem

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import faults
 from harness.judging import isolation
 from harness.judging.trial import judged, run, side_effect
 from harness.operators.arrays import LAYOUTS, Layout
@@ -134,3 +135,10 @@ def test_what_cannot_be_loaded_is_told_before_anything_is_asked(
         isolation.isolated("deadly:backend", "crop_and_resize")
     with pytest.raises(ValueError, match="There is no backend 'nope'"):
         isolation.isolated("nope", "crop_and_resize")
+
+
+def test_one_that_is_registered_elsewhere_is_loaded_by_what_registers_it() -> None:
+    fault = isolation.isolated("fault:fma_position", "crop_and_resize", load=faults.load)
+    assert fault.title == "fault: fma_position"
+    with pytest.raises(ValueError, match="There is no backend 'fault:fma_position'"):
+        isolation.isolated("fault:fma_position", "crop_and_resize")

@@ -12,7 +12,7 @@ from harness.verbs import app, console, stop, tell
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from harness.fuzzing.totals import Haul
+    from harness.fuzzing.totals import Totals
     from harness.operators.sheet import OperatorName
 
 
@@ -26,7 +26,9 @@ def fuzz(
     cases: Annotated[
         int | None, typer.Option(min=1, help="Instead of --minutes: how many cases to ask of each operator.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="Whose faults to look for: a name, or module:function.")] = "roi_align",
+    backend: Annotated[
+        str, typer.Option(help="The backend whose faults to look for: a name, or module:function.")
+    ] = "roi_align",
     operator: Annotated[str, typer.Option(help="crop_and_resize or roi_align; by default all that it has.")] = "",
     seed: Annotated[
         int | None, typer.Option(help="The campaign's seed, to have one again; by default a new one, which is printed.")
@@ -44,10 +46,9 @@ def fuzz(
     import secrets
     import time
 
-    from harness.fuzzing import campaign, finds
+    from harness.fuzzing import campaign, finds, worker
     from harness.fuzzing import cluster as clusters
-    from harness.fuzzing import totals as haul
-    from harness.fuzzing import worker as hunter
+    from harness.fuzzing import totals as records
     from harness.repository import RESULTS, stamp
 
     of = _operators(backend, operator)
@@ -55,67 +56,67 @@ def fuzz(
     try:
         if cluster:
             client = clusters.connect(cluster)
-            said = clusters.ready(client, backend, of)
+            workers = clusters.ready(client, backend, of)
         else:
-            said = hunter.about(backend, of)
+            workers = worker.about(backend, of)
     except clusters.UnusableCluster as unusable:
         if client is not None:
             client.close()
         stop(str(unusable))
-    if said.missing or not said.sheets:
-        stop(said.missing or f"The backend {backend} has no {' and no '.join(of)}.")
+    if workers.missing or not workers.sheets:
+        stop(workers.missing or f"The backend {backend} has no {' and no '.join(of)}.")
     seed = secrets.randbelow(1 << 32) if seed is None else seed
     begun = stamp()
-    origin = haul.Origin(begun, said.device, backend, said.titles, seed, said.versions)
-    tell(f"{' and '.join(said.sheets)} of {', '.join(dict.fromkeys(said.titles.values()))}, --seed {seed}")
+    origin = records.Origin(begun, workers.device, backend, workers.titles, seed, workers.versions)
+    tell(f"{' and '.join(workers.sheets)} of {', '.join(dict.fromkeys(workers.titles.values()))}, --seed {seed}")
 
     start = time.monotonic()
     schedule = campaign.Schedule(
-        backend, said.sheets, seed, cases, lambda: cases is None and time.monotonic() - start >= 60 * minutes
+        backend, workers.sheets, seed, cases, lambda: cases is None and time.monotonic() - start >= 60 * minutes
     )
-    brought = haul.Haul(folder or finds.FOLDER)
-    whole = 60 * minutes if cases is None else float(cases * len(said.sheets))
+    totals = records.Totals(folder or finds.FOLDER)
+    whole = 60 * minutes if cases is None else float(cases * len(workers.sheets))
     most, end = 1, ""
     with _progress() as progress:
         shown = progress.add_task("", total=whole, says="")
 
-        def look(flying: int, workers: int) -> None:
+        def look(flying: int, count: int) -> None:
             nonlocal most
-            most = max(most, workers)
+            most = max(most, count)
             seconds = time.monotonic() - start
             so_far = seconds if cases is None else float(schedule.done.total())
-            says = _says(brought, seconds, flying, workers)
+            says = _says(totals, seconds, flying, count)
             progress.update(shown, completed=min(so_far, whole), says=says)
 
         source = (
-            campaign.catches(schedule, brought.told)
+            campaign.catches(schedule, totals.hear)
             if client is None
-            else clusters.catches(client, said, schedule, brought.told, look)
+            else clusters.catches(client, workers, schedule, totals.hear, look)
         )
         try:
             with contextlib.closing(source):
                 look(1, 1)
-                for what in source:
-                    told = brought.add(what)
-                    if told:
-                        tell(told)
+                for result in source:
+                    news = totals.add(result)
+                    if news:
+                        tell(news)
                     if client is None:
                         look(1, 1)
         except KeyboardInterrupt:
-            brought.settle()
+            totals.settle()
             end = "Interrupted; what was found until then is stored."
         except clusters.UnusableCluster as unusable:
             end = str(unusable)
     seconds = time.monotonic() - start
     if client is not None:
         client.close()
-    _tell_all(brought, seconds)
-    if record and brought.cases:
-        tell(f"record  {haul.record(brought, origin, seconds, most, RESULTS / 'campaigns')}")
+    _tell_all(totals, seconds)
+    if record and totals.cases:
+        tell(f"record  {records.record(totals, origin, seconds, most, RESULTS / 'campaigns')}")
     if end:
         tell(end)
         raise typer.Exit(130 if end.startswith("Interrupted") else 2)
-    if not brought.is_empty():
+    if not totals.is_empty():
         raise typer.Exit(1)
 
 
@@ -147,34 +148,34 @@ def _progress() -> Progress:
     )
 
 
-def _says(brought: Haul, seconds: float, flying: int, workers: int) -> str:
-    cases = brought.cases.total()
+def _says(totals: Totals, seconds: float, flying: int, workers: int) -> str:
+    cases = totals.cases.total()
     return (
         f"{cases:,} cases, {cases / max(seconds, 1e-9):,.0f}/s, {flying} tasks on {workers} "
-        f"worker{'' if workers == 1 else 's'}, {len(brought.stored)} finds, {brought.largest():.1%} of a bound"
+        f"worker{'' if workers == 1 else 's'}, {len(totals.stored)} finds, {totals.largest():.1%} of a bound"
     )
 
 
-def _tell_all(brought: Haul, seconds: float) -> None:
+def _tell_all(totals: Totals, seconds: float) -> None:
     """The campaign's table, and each find with its file and the command that shows it again."""
     from rich.table import Table
 
     table = Table(title=f"Asked in {seconds:,.0f} s", title_justify="left")
     for number, name in enumerate(("operator", "direction", "images", "cases", "finds", "largest part of a bound")):
         table.add_column(name, justify="right" if number > 2 else "left")
-    for row in brought.rows():
+    for row in totals.rows():
         largest = row["largest_fraction"]
         used = f"{largest:.1%}" if isinstance(largest, float) else "nothing rounded was judged"
         table.add_row(
             str(row["operator"]), str(row["direction"]), str(row["dtype"]), f"{row['cases']:,}", str(row["finds"]), used
         )
     console.print(table)
-    for operator in sorted({place[0] for place in brought.cases}):
-        refused = brought.refused[operator]
-        tell(f"{operator}: {brought.cases_of(operator):,} cases" + (f", {refused:,} not asked for" if refused else ""))
-    for path, find in sorted(brought.stored.items()):
+    for operator in sorted({place[0] for place in totals.cases}):
+        refused = totals.refused[operator]
+        tell(f"{operator}: {totals.cases_of(operator):,} cases" + (f", {refused:,} not asked for" if refused else ""))
+    for path, find in sorted(totals.stored.items()):
         tell(f"find    {path}\n  {find.status.upper()}: {find.reason}\n  {find.reproduction()}")
-    for lost in brought.lost:
+    for lost in totals.lost:
         tell(f"lost    {lost.task}: {lost.reason}")
-    if brought.is_empty():
+    if totals.is_empty():
         tell("no finds")

@@ -38,29 +38,29 @@ def mutants(
         stop(f"Faults of the package cannot be planted here: {error}")
     if failing is not None:
         stop(f"{failing} fails on the package without a fault, so that it would kill anything.")
-    found: dict[str, list[kills.Outcome]] = {}
+    attempts_on: dict[str, list[kills.Attempt]] = {}
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
     try:
         with Progress(*columns, console=console) as progress, ProcessPoolExecutor(processes) as pool:
             task = progress.add_task("faults", total=len(chosen))
             waiting = {pool.submit(kills.row_of, name): name for name in chosen}
             for done in as_completed(waiting):
-                found[waiting[done]] = done.result()
+                attempts_on[waiting[done]] = done.result()
                 progress.advance(task)
     except KeyboardInterrupt:
         tell("Interrupted: nothing was stored.")
         raise typer.Exit(130) from None
-    outcomes = [each for name in chosen for each in found[name]]
-    for each in outcomes:
+    attempts = [each for name in chosen for each in attempts_on[name]]
+    for each in attempts:
         if each.first:
-            said = f"case {each.cases}: {each.detail}" if each.cases else ""
-            tell(f"{each.fault:40} {each.direction:16} {each.check}  {said}"[:200])
-    alive = kills.survivors(outcomes)
+            case = f"case {each.cases}: {each.detail}" if each.cases else ""
+            tell(f"{each.fault:40} {each.direction:16} {each.check}  {case}"[:200])
+    alive = kills.survivors(attempts)
     for name, direction in alive:
         tell(f"{name:40} {direction:16} SURVIVES every check")
     tell(f"{len(chosen)} faults, {len(chosen) - len({name for name, _ in alive})} killed")
     if not fault:
-        kills.write(outcomes, path)
+        kills.write(attempts, path)
         tell(f"matrix  {path.resolve()}")
     if alive:
         raise typer.Exit(1)

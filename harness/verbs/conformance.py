@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 @app.command(epilog="Example: python -m harness conformance --backend mypkg.mymodule:my_roi_align --fail-on fail")
 def conformance(
     backend: Annotated[
-        list[str] | None, typer.Option(help="Whom to ask: a name, or module:function; may be repeated.")
+        list[str] | None, typer.Option(help="The backend to ask: a name, or module:function; may be repeated.")
     ] = None,
     operator: Annotated[str, typer.Option(help="crop_and_resize or roi_align; by default both.")] = "",
-    stated: Annotated[
+    property_names: Annotated[
         list[str] | None, typer.Option("--property", help="The properties to ask for; by default all of them.")
     ] = None,
     examples: Annotated[int, typer.Option(min=1, help="Cases of a property, fewer of those that are dear.")] = 100,
@@ -44,21 +44,21 @@ def conformance(
         stop(f"There is no operator {operator!r}; there are {', '.join(OPERATORS)}.")
     try:
         old = rows.read(path)
-        jobs = rows.jobs(backend or rows.everybody(), operators, stated or (), examples, seed)
+        jobs = rows.jobs(backend or rows.everybody(), operators, property_names or (), examples, seed)
     except ValueError as error:
         stop(str(error))
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[row]}"), console=console) as progress:
         tasks: dict[Job, Any] = {}
 
-        def told(job: Job, count: int, done: Cell | None) -> None:
+        def show(job: Job, count: int, done: Cell | None) -> None:
             if done is None:
                 tasks[job] = progress.add_task(f"{job.backend}, {' or '.join(job.operators)}", total=count, row="")
             else:
                 progress.update(tasks[job], advance=1, row=f"{done.property}, {done.direction}: {done.status}")
 
         try:
-            ended = rows.run(jobs, told)
+            ended = rows.run(jobs, show)
         except ValueError as error:
             progress.stop()
             stop(str(error))
@@ -95,10 +95,10 @@ def _show(cells: list[Cell], operator: str) -> None:
     shown.add_column("property, direction", min_width=30)
     for name in backends:
         shown.add_column(name, overflow="fold")
-    found = {(each.property, each.direction, each.backend): each for each in cells}
+    by_place = {(each.property, each.direction, each.backend): each for each in cells}
     styles = {"fail": "bold red", "crash": "bold red", "hang": "bold red", "ambiguous": "yellow", "pass": "green"}
-    for stated, direction in dict.fromkeys((each.property, each.direction) for each in cells):
-        words = [found.get((stated, direction, name)) for name in backends]
+    for property_, direction in dict.fromkeys((each.property, each.direction) for each in cells):
+        words = [by_place.get((property_, direction, name)) for name in backends]
         marks = ["" if each is None else f"[{styles.get(each.status, 'dim')}]{each.status}[/]" for each in words]
-        shown.add_row(f"{stated}, {direction}", *marks)
+        shown.add_row(f"{property_}, {direction}", *marks)
     console.print(shown)

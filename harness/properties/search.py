@@ -1,0 +1,143 @@
+"""One search: Hypothesis draws cases of a property until a backend fails one, and then makes that one smaller.
+
+The suite, the matrix, the fuzzer and the kill runs ask for more or less of it, and mean the same by it: what counts as
+a failure, which case is reported, and that neither a crash nor a hang nor a failure that does not show each time stops
+whoever asks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import hypothesis
+from hypothesis import Phase
+from hypothesis.errors import Flaky
+
+from harness.operators import AnyCase
+from harness.operators.arrays import Direction
+from harness.operators.implementation import Backend
+from harness.operators.verdict import Status, Verdict
+from harness.properties import Property
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case that failed; repeats: whether it failed in the same way when it was asked again."""
+
+    case: AnyCase
+    verdict: Verdict
+    repeats: bool = True
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of a search; NOTHING is that of none.
+
+    trials   the drawn cases up to the first that fails, each with its verdict, None where the backend was not asked.
+    failure  the smallest failing case, None if no case failed.
+    """
+
+    trials: tuple[tuple[AnyCase, Verdict | None], ...]
+    failure: Failure | None
+
+    @property
+    def asked(self) -> list[tuple[AnyCase, Verdict]]:
+        return [(case, verdict) for case, verdict in self.trials if verdict is not None]
+
+    @property
+    def refused(self) -> list[AnyCase]:
+        return [case for case, verdict in self.trials if verdict is None]
+
+
+NOTHING = Finding((), None)
+
+
+def largest_fraction(verdicts: Iterable[Verdict]) -> float | None:
+    """The largest part of a bound that a passing result used, None if nothing was judged by a bound."""
+    return max((each.fraction for each in verdicts if each.passed and each.compared), default=None)
+
+
+class _Failed(AssertionError):
+    """For Hypothesis: this case fails."""
+
+
+class _Enough(BaseException):
+    """Ends a run of Hypothesis, which would go on for minutes: it lets pass what is no Exception."""
+
+
+def search(
+    property_: Property,
+    backend: Backend[Any],
+    direction: Direction,
+    settings: hypothesis.settings,
+    *,
+    seed: int | None = None,
+    shrinks: float = math.inf,
+    final: tuple[Status, ...] = (Status.HANG,),
+    fails: Callable[[Verdict], bool] = lambda verdict: not verdict.passed,
+    tell: Callable[[Failure], None] = lambda failure: None,
+) -> Finding:
+    """Asks a backend for a property in one direction; hypothesis.errors.Unsatisfiable if there are no cases.
+
+    settings  how many cases are drawn, and in which phases; with Phase.target towards what uses most of a bound.
+    seed      the same one draws the same cases; None leaves it to the settings.
+    shrinks   calls that may be spent on smaller cases.
+    final     failures that are not made smaller: each try would take as long, or start a process again.
+    fails     whether a verdict is a failure.
+    tell      called with the first failure at once, before it is made smaller, so that it outlives this process.
+    """
+    trials: list[tuple[AnyCase, Verdict | None]] = []
+    failures: list[Failure] = []
+    left = shrinks
+
+    def ask(case: AnyCase) -> None:
+        nonlocal left
+        if failures:
+            if left <= 0:
+                raise _Enough
+            left -= 1
+        verdict = property_.holds(backend, case, direction)
+        if not failures:
+            trials.append((case, verdict))
+        if verdict is None:
+            return
+        if not failures and verdict.passed and verdict.compared:
+            hypothesis.target(verdict.fraction, label="fraction of the bound")
+        # One failure is not turned into another while its case is made smaller.
+        if not fails(verdict) or (failures and verdict.status is not failures[0].verdict.status):
+            return
+        failures.append(Failure(case, verdict))
+        if len(failures) == 1:
+            tell(failures[0])
+        if verdict.status in final:
+            raise _Enough
+        raise _Failed
+
+    run: Callable[[], None] = hypothesis.settings(
+        settings, report_multiple_bugs=False, phases=[each for each in settings.phases if each is not Phase.explain]
+    )(hypothesis.given(case=property_.cases(backend.sheet))(ask))
+    if seed is not None:
+        run = hypothesis.seed(seed)(run)
+    repeats = True
+    try:
+        run()
+    except Flaky:
+        repeats = False
+    except (_Enough, _Failed):
+        pass
+    # Hypothesis takes over what fails and is smaller, and asks the smallest again at the end: it is the last.
+    return Finding(tuple(trials), replace(failures[-1], repeats=repeats) if failures else None)
+
+
+def among(cases: Iterable[AnyCase], property_: Property, backend: Backend[Any], direction: Direction) -> Finding:
+    """The same on cases that are drawn already, for many backends in turn; the first failure ends it."""
+    trials: list[tuple[AnyCase, Verdict | None]] = []
+    for case in cases:
+        verdict = property_.holds(backend, case, direction)
+        trials.append((case, verdict))
+        if verdict is not None and not verdict.passed:
+            return Finding(tuple(trials), Failure(case, verdict))
+    return Finding(tuple(trials), None)

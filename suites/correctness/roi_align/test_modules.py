@@ -1,0 +1,35 @@
+"""The classes of torchvision's names pool as the functions do; boxes may be a list, with a tensor for each image."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from roi_align import TorchvisionRoIAlign, roi_align
+from suites.correctness.calls import AVG
+
+pytestmark = pytest.mark.package
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("aligned", [False, True])
+def test_a_module_is_its_function(device, aligned, mode):
+    features = torch.rand(2, 3, 8, 9, device=device)
+    (rows,) = AVG.drawn(features, 5)
+    module = TorchvisionRoIAlign(3, 0.5, 2, aligned, mode=mode)
+    assert torch.equal(module(features, rows), roi_align(features, rows, 3, 0.5, 2, aligned, mode=mode))
+    assert repr(module).startswith("TorchvisionRoIAlign(output_size=")
+
+
+def test_a_list_of_boxes_is_their_rows(device):
+    features = torch.rand(2, 3, 8, 9, device=device)
+    (rows,) = AVG.drawn(features, 5)
+    boxes = [rows[rows[:, 0] == image, 1:] for image in (0, 1)]
+    in_order = torch.cat([rows[rows[:, 0] == image] for image in (0, 1)])
+    assert torch.equal(roi_align(features, boxes, 3), roi_align(features, in_order, 3))
+
+
+@pytest.mark.cpu
+def test_more_tensors_of_boxes_than_images_are_an_index_error():
+    with pytest.raises(IndexError, match=r"boxes\[2\] has the index 2, but the input has N = 2"):
+        roi_align(torch.rand(2, 3, 5, 7), [torch.rand(1, 4)] * 3, 3)

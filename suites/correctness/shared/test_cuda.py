@@ -1,0 +1,274 @@
+"""What only CUDA does is right: its own streams and graphs, no waiting, a NaN crop for an index without an image.
+
+Skipped without a GPU. roi_align pools from a pyramid here. Where an image gradient is
+compared by bits although atomics add it up in no fixed order, its geometry and values do not round (Call.exact).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.backends import load
+from harness.repository import MissingLibrary
+from roi_align import multiscale_roi_align
+from suites.correctness.calls import (
+    ALLOCATION_UNITS,
+    BILINEAR,
+    LAYOUTS,
+    ON_CUDA,
+    Call,
+    deterministic_algorithms,
+    each_layout,
+    eighths,
+    equal,
+    most_allocated,
+)
+
+pytestmark = pytest.mark.package
+
+
+@pytest.fixture
+def cuda() -> str:
+    try:
+        load("roi_align_cuda", "crop_and_resize")
+    except MissingLibrary as missing:
+        pytest.skip(str(missing))
+    return "cuda"
+
+
+@pytest.fixture(params=ON_CUDA.values(), ids=ON_CUDA)
+def call(request, cuda) -> Iterator[Call]:
+    """Each call, under each way of adding up its image gradient."""
+    call, deterministic = request.param
+    with deterministic_algorithms(deterministic):
+        yield call
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """What a call is given: its image or the levels of its pyramid, boxes as the operator takes them, and upstream."""
+
+    images: list[Tensor]
+    boxes: list[Tensor]
+    upstream: Tensor
+
+    def flat(self) -> list[Tensor]:
+        return [*self.images, *self.boxes, self.upstream]
+
+    def rows(self, rows: list[int]) -> Tensors:
+        """The same call with these of its boxes."""
+        return Tensors(self.images, [each[rows] for each in self.boxes], self.upstream[rows])
+
+
+CROP, BIN, SCALES = (5, 9), (5, 3), [1 / 4, 1 / 8, 1 / 16]
+
+
+def crop_tensors(seed: int) -> Tensors:
+    image = eighths(2, 3, 9, 17, seed=seed)
+    return Tensors([image], [*BILINEAR.exact(image, 6, seed)], eighths(6, 3, *CROP, seed=seed + 1))
+
+
+def pyramid_tensors(seed: int) -> Tensors:
+    """Boxes of every level, of two images."""
+    random = torch.Generator().manual_seed(seed)
+    levels = [torch.randn(2, 8, 40 >> k, 56 >> k, generator=random) for k in range(3)]
+    corner, side = torch.rand(6, 2, generator=random) * 120, 2.0 ** (3 + 4 * torch.rand(6, 2, generator=random))
+    boxes = torch.cat([torch.arange(6)[:, None] % 2, corner, corner + side], dim=1)
+    return Tensors(levels, [boxes], torch.randn(6, 8, *BIN, generator=random))
+
+
+def pooled(call: Call, levels: list[Tensor], boxes: Tensor) -> Tensor:
+    return multiscale_roi_align(levels, boxes, BIN, SCALES, 2, mode=call.setting, canonical_scale=32, canonical_level=3)
+
+
+MAKE = {"crop_and_resize": crop_tensors, "roi_align": pyramid_tensors}
+RUN = {
+    "crop_and_resize": lambda call, images, *boxes: call(*images, *boxes, size=CROP),
+    "roi_align": pooled,
+}
+# How many of the results have the CPU's bits: the others are added up in another order there.
+SAME_BITS = {"crop_and_resize": 2, "roi_align": 1}
+
+
+def tensors_on(call, device, seed=0, dtype=torch.float32, layout=torch.contiguous_format) -> Tensors:
+    tensors = MAKE[call.operator](seed)
+    images, upstream = (
+        [each.to(device, dtype, memory_format=layout) for each in of] for of in (tensors.images, [tensors.upstream])
+    )
+    return Tensors(images, [each.to(device) for each in tensors.boxes], *upstream)
+
+
+def results(call, tensors: Tensors) -> list[Tensor]:
+    """The result, and the gradients of images and boxes."""
+    images = [each.detach().requires_grad_() for each in tensors.images]
+    edges = tensors.boxes[0].detach().requires_grad_()
+    result = RUN[call.operator](call, images, edges, *tensors.boxes[1:])
+    return [result.detach(), *torch.autograd.grad(result, (*images, edges), tensors.upstream)]
+
+
+@each_layout
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_results_are_the_cpus(cuda, call, dtype, layout):
+    """The judge looks at gradients of single images, and here only that the levels are not mixed up."""
+    got = results(call, tensors_on(call, cuda, dtype=dtype, layout=layout))
+    expected = results(call, tensors_on(call, "cpu", dtype=dtype, layout=layout))
+    same = SAME_BITS[call.operator]
+    assert equal([each.cpu() for each in got[:same]], expected[:same])
+    for mine, other in zip(got, expected, strict=True):
+        assert mine.stride() == other.stride()
+        torch.testing.assert_close(mine.cpu(), other)
+
+
+def test_the_inputs_are_not_written_to(cuda, call):
+    tensors, untouched = tensors_on(call, cuda), tensors_on(call, cuda)
+    results(call, tensors)
+    assert equal(tensors.flat(), untouched.flat())
+
+
+def test_on_the_second_gpu_while_the_first_is_current(call):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("there is one GPU")
+    torch.cuda.set_device(0)
+    got = results(call, tensors_on(call, "cuda:1"))
+    assert {tensor.device for tensor in got} == {torch.device("cuda:1")}
+    assert torch.cuda.current_device() == 0
+    assert equal([each.cpu() for each in got], [each.cpu() for each in results(call, tensors_on(call, "cuda:0"))])
+
+
+# Long enough for everything that a test does after it, in clock cycles of the GPU: a quarter of a second or so.
+_SLEEP = 400_000_000
+
+
+def test_work_goes_to_the_current_stream(cuda, call):
+    """A launch on the default stream reads zeros: the inputs arrive late, on this one."""
+    late, tensors = tensors_on(call, cuda), tensors_on(call, cuda)
+    for tensor in tensors.flat():
+        tensor.zero_()
+    expected, stream = results(call, late), torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(_SLEEP)
+        for tensor, value in zip(tensors.flat(), late.flat(), strict=True):
+            tensor.copy_(value)
+        got = results(call, tensors)
+    stream.synchronize()
+    assert equal(got, expected)
+
+
+def test_nothing_waits_for_the_device(cuda, call):
+    tensors = tensors_on(call, cuda)
+    expected = results(call, tensors)  # what is loaded at the first call is loaded
+    torch.cuda.synchronize()
+    slept = torch.cuda.Event()
+    torch.cuda._sleep(_SLEEP)
+    slept.record()
+    got = results(call, tensors)
+    assert not slept.query(), "the call came back after the device was done"
+    torch.cuda.synchronize()
+    assert equal(got, expected)
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
+def test_torch_sees_no_synchronisation_unless_asked_to_validate(cuda, call):
+    tensors = tensors_on(call, cuda)
+    results(call, tensors)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        results(call, tensors)
+        with pytest.raises(RuntimeError, match="synchronizing CUDA operation"):
+            tensors.upstream.sum().item()
+        with pytest.raises(RuntimeError):
+            call(tensors.images[0], *tensors.boxes, validate=True)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+BAD = {
+    "crop_and_resize": [-1, 2, 1000, -(2**31), 2**31 - 1, 2**32, -(2**40)],
+    "roi_align": [-1.0, 2.0, 1000.0, 0.5, 3e38, math.nan, math.inf, -math.inf],
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("call", "bad"),
+    [pytest.param(asked, bad, id=f"{name}-{bad}") for name, asked in ON_CUDA.items() for bad in BAD[asked[0].operator]],
+    indirect=["call"],
+)
+def test_an_index_without_an_image_gives_nan_and_no_gradient(cuda, call, bad, dtype):
+    tensors, others = tensors_on(call, cuda, dtype=dtype), [0, 1, 3, 4, 5]
+    call.indices(*tensors.boxes)[2] = bad
+    if isinstance(bad, int) and abs(bad) < 2**31:
+        tensors.boxes[-1] = tensors.boxes[-1].int()
+    result, *of_images, of_boxes = results(call, tensors)
+    assert result[2].isnan().all()
+    assert (of_boxes[2] == 0).all()
+    assert equal([result[others], *of_images, of_boxes[others]], results(call, tensors.rows(others)))
+
+
+@pytest.mark.parametrize("images", [0, 2])
+def test_no_crop_has_an_image(cuda, call, images):
+    tensors = tensors_on(call, cuda)
+    call.indices(*tensors.boxes)[:] = 2
+    result, *gradients = results(
+        call, Tensors([each[:images] for each in tensors.images], tensors.boxes, tensors.upstream)
+    )
+    assert result.isnan().all()
+    assert all(len(of_image) == images for of_image in gradients[:-1])
+    assert not any(gradient.any() for gradient in gradients)
+
+
+def test_a_graph_captures_forward_and_backward_and_replays_them_on_other_inputs(cuda, call):
+    static = tensors_on(call, cuda)
+    warm_up = torch.cuda.Stream()
+    warm_up.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(warm_up):
+        results(call, static)
+    torch.cuda.current_stream().wait_stream(warm_up)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        got = results(call, static)
+    for seed in (1, 2, 3):
+        tensors = tensors_on(call, cuda, seed)
+        if seed == 3:  # a replay asks nobody: an index without an image is met in there
+            call.indices(*tensors.boxes)[4], tensors.boxes[0][1, 2] = 7, math.nan
+        for tensor, value in zip(static.flat(), tensors.flat(), strict=True):
+            tensor.copy_(value)
+        graph.replay()
+        expected = results(call, tensors)
+        assert equal(*([tensor.nan_to_num(99.0) for tensor in of] for of in (got, expected)))
+        assert bool(got[0][4].isnan().all()) == (seed == 3)
+
+
+# Bytes for each box: for each sample a place in a list, or what is known of a box.
+SCRATCH = {"crop_and_resize": 64 * 49, "roi_align": 128}
+
+
+@pytest.mark.parametrize(
+    ("call", "layout"),
+    [
+        pytest.param(ON_CUDA[name], LAYOUTS[layout], id=f"{name}-{layout}")
+        for name, layout in (
+            ("crop_and_resize-atomics", "channels_last"),
+            ("crop_and_resize-deterministic", "channels_last"),
+            ("roi_align-avg", "contiguous"),
+            ("roi_align-avg", "channels_last"),
+        )
+    ],
+    indirect=["call"],
+)
+def test_no_image_is_copied_and_nothing_grows_with_images_or_channels(cuda, call, layout):
+    image = torch.rand(2, 64, 128, 256, device=cuda).to(memory_format=layout).requires_grad_()
+    boxes = call.drawn(image, 100)
+    upstream = torch.rand(100, 64, 7, 7, device=cuda).to(memory_format=layout)
+    result = call(image, *boxes, size=(7, 7))
+    assert result.is_contiguous(memory_format=layout)
+    assert most_allocated(lambda: call(image, *boxes, size=(7, 7))) <= result.nbytes + ALLOCATION_UNITS
+    peak = most_allocated(lambda: torch.autograd.grad(result, image, upstream))
+    assert image.nbytes <= peak <= image.nbytes + SCRATCH[call.operator] * 100 + ALLOCATION_UNITS

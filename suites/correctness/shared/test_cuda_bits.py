@@ -1,0 +1,250 @@
+"""CUDA gives the CPU's bits: over random cases of every dtype, with very many boxes, in very large tensors.
+
+The CPU's bits are TensorFlow's, and compared with them elsewhere. Where CUDA sums in another order its results are the
+CPU's within two bounds, and the same every time, but for crop_and_resize's atomics. Skipped without a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+
+from harness.backends import load
+from harness.judging.sample import judge_sample
+from harness.judging.trial import failure
+from harness.operators import within
+from harness.operators.arrays import FLOATS, differing
+from harness.operators.crop_and_resize.case import BOX_RULES
+from harness.operators.implementation import Backend
+from harness.operators.judgement import beyond_two_bounds
+from harness.operators.roi_align.case import MODES
+from harness.repository import MissingLibrary
+from suites.correctness.calls import (
+    ALLOCATION_UNITS,
+    ON_CUDA,
+    Call,
+    deterministic_algorithms,
+    each_layout,
+    equal,
+    most_allocated,
+)
+from suites.correctness.sizes import Size, inputs_of
+
+pytestmark = pytest.mark.package
+
+CHANNELS = (1, 2, 3, 8, 35)
+# The settings whose bits are compared: the fields of a case that say which.
+SETTINGS = [
+    *(pytest.param("crop_and_resize", {"box_rules": [rule]}, id=f"crop_and_resize-{rule}") for rule in BOX_RULES),
+    *(pytest.param("roi_align", {"modes": [mode]}, id=f"roi_align-{mode}") for mode in MODES),
+]
+
+
+def _load(name: str, operator: str) -> Backend:
+    try:
+        return load(name, operator)
+    except MissingLibrary as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def on_cuda(operator) -> Backend:
+    return _load("roi_align_cuda", operator)
+
+
+@pytest.fixture
+def cpu(operator) -> Backend:
+    return _load("roi_align", operator)
+
+
+@pytest.fixture
+def deterministic() -> Backend:
+    """Of crop_and_resize: roi_align adds up in one order anyway."""
+    return _load("roi_align_cuda_deterministic", "crop_and_resize")
+
+
+def _assert_same_bits(backend, cpu, case, direction, tally) -> None:
+    inputs = case.inputs()
+    if cpu.refuses(inputs, direction):
+        return
+    result, expected = backend.run(inputs, direction), cpu.run(case.inputs(), direction)
+    assert (result.shape, result.dtype) == (expected.shape, expected.dtype), case
+    different = int(differing(result, expected).sum())
+    what = f"{cpu.sheet.operator}, {direction} on CUDA against the CPU, {case.image_dtype} images"
+    tally.bits(what, result.size, different)
+    assert not different, failure(backend, case, direction, f"{different} values differ from the CPU's.")
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(("operator", "setting"), SETTINGS)
+def test_the_forward_has_the_cpus_bits_in_every_dtype(on_cuda, cpu, tally, dtype, setting):
+    @given(case=within(cpu.sheet, image_dtypes=[dtype], channels=CHANNELS, **setting))
+    def holds(case):
+        _assert_same_bits(on_cuda, cpu, case, "forward", tally)
+
+    holds()
+
+
+@pytest.mark.parametrize(("operator", "setting"), SETTINGS[: len(BOX_RULES)])
+def test_the_deterministic_image_gradient_has_the_cpus_bits_in_float32(deterministic, cpu, tally, setting):
+    @given(case=within(cpu.sheet, image_dtypes=["float32"], channels=CHANNELS, **setting))
+    def holds(case):
+        _assert_same_bits(deterministic, cpu, case, "grad_image", tally)
+
+    holds()
+
+
+@pytest.mark.parametrize("direction", ["grad_image", "grad_boxes"])
+@pytest.mark.parametrize(("operator", "setting"), SETTINGS)
+def test_gradients_are_the_cpus_within_two_bounds(on_cuda, cpu, direction, setting):
+    choices = {"image_dtypes": ["float32", "float64"], "channels": (1, 3, 8, 35), "values": ["normal", "ramp"]}
+
+    @given(case=within(cpu.sheet, **choices, **setting))
+    def holds(case):
+        result, expected = (backend.run(case.inputs(), direction) for backend in (on_cuda, cpu))
+        apart = beyond_two_bounds(case.inputs(), direction, result, expected)
+        assert apart is None, failure(on_cuda, case, direction, apart)
+
+    holds()
+
+
+def hundred_thousand(operator):
+    """A call with so many boxes, each of a few pixels: the oracle looks at those near a pixel."""
+    inputs = inputs_of(operator, Size((3, 4, 90, 130), 100_000, (3, 5)))
+    boxes, share = inputs.boxes.copy(), {"crop_and_resize": 0.05, "roi_align": 1.0}[operator]
+    boxes[:, -2:] = boxes[:, -4:-2] + (boxes[:, -2:] - boxes[:, -4:-2]) * np.float32(share)
+    return replace(inputs, boxes=boxes)
+
+
+def test_a_hundred_thousand_boxes_in_one_call(operator, on_cuda, cpu):
+    inputs = hundred_thousand(operator)
+    assert not differing(on_cuda.run(inputs, "forward"), cpu.run(inputs, "forward")).any()
+    for direction in ("grad_image", "grad_boxes"):
+        verdict = judge_sample(inputs, direction, on_cuda.run(inputs, direction), pinned=True)
+        assert verdict.passed, str(verdict)
+
+
+@pytest.mark.parametrize("operator", ["crop_and_resize"])
+def test_the_deterministic_gradient_of_a_hundred_thousand_boxes_is_the_cpus(deterministic, cpu):
+    inputs = hundred_thousand("crop_and_resize")
+    assert not differing(deterministic.run(inputs, "grad_image"), cpu.run(inputs, "grad_image")).any()
+
+
+@pytest.fixture(params=ON_CUDA.values(), ids=ON_CUDA)
+def call(request) -> Iterator[Call]:
+    """Each call, under each way of adding up its image gradient."""
+    call, switch = request.param
+    _load("roi_align_cuda", call.operator)
+    with deterministic_algorithms(switch):
+        yield call
+
+
+crops_alone = pytest.mark.parametrize(
+    "call",
+    [pytest.param(of, id=name) for name, of in ON_CUDA.items() if of[0].operator == "crop_and_resize"],
+    indirect=True,
+)
+
+
+def _gradients(call, image, boxes, upstream):
+    return call.results(image, *boxes, size=(7, 7), upstream=upstream)[1:]
+
+
+@each_layout
+def test_gradients_of_overlapping_boxes_are_the_same_twenty_times(call, layout):
+    random = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 35, 40, 50, generator=random).to("cuda", memory_format=layout)
+    boxes = call.drawn(image, 1000)
+    upstream = torch.randn(1000, 35, 7, 7, generator=random).to("cuda", memory_format=layout)
+    unordered = _load("roi_align_cuda", call.operator).sheet.unordered  # the image's gradient, by atomics, or nothing
+    ordered = slice(0 if torch.are_deterministic_algorithms_enabled() else len(unordered), None)
+    first, *again = (_gradients(call, image, boxes, upstream)[ordered] for _ in range(20))
+    assert all(equal(gradients, first) for gradients in again)
+
+
+@pytest.mark.parametrize("call", [ON_CUDA["crop_and_resize-deterministic"]], indirect=True, ids=["deterministic"])
+@each_layout
+def test_the_deterministic_gradient_of_overlapping_boxes_is_the_cpus_twenty_times(call, layout):
+    random = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 16, 40, 50, generator=random).to(memory_format=layout)
+    boxes = call.drawn(image, 5000)
+    upstream = torch.randn(5000, 16, 7, 7, generator=random).to(memory_format=layout)
+    expected = _gradients(call, image, boxes, upstream)[0]
+    on_device = image.cuda(), [each.cuda() for each in boxes], upstream.cuda()
+    assert all(torch.equal(_gradients(call, *on_device)[0].cpu(), expected) for _ in range(20))
+    result = call(on_device[0].requires_grad_(), *on_device[1], size=(7, 7))
+    peak = most_allocated(lambda: torch.autograd.grad(result, on_device[0], on_device[2]))
+    # The gradient, and for each sample of each box a place in a list: no copy of the image for each box or thread.
+    assert peak <= image.nbytes + 16 * 5000 * 49 + ALLOCATION_UNITS
+
+
+SIDE = 2**15 + 1
+# Whatever lies beyond 2^31 elements lies in the last image here and among the last rows there.
+LARGE = {
+    "contiguous": ((3, 1, SIDE, SIDE), torch.contiguous_format),
+    "channels_last": ((1, 3, SIDE, SIDE), torch.channels_last),
+}
+# How far inside of a piece of 17 pixels its box begins and ends, and to what size it is made.
+PIECES = {"crop_and_resize": (0, (33, 33)), "roi_align": (1, (7, 7))}
+
+
+def _needs(gigabytes: int) -> None:
+    """Skip where a test needs more memory than the GPU has free."""
+    torch.cuda.empty_cache()
+    free = torch.cuda.mem_get_info()[0]
+    if free < gigabytes * 2**30:
+        pytest.skip(f"it needs {gigabytes} GB of the GPU's memory, of which {free / 2**30:.0f} are free")
+
+
+@pytest.mark.parametrize(("shape", "layout"), LARGE.values(), ids=LARGE)
+def test_an_image_of_more_than_2_to_the_31_elements(call, shape, layout):
+    """Samples lie on halves, which do not round: small pieces of the image tell the results."""
+    _needs(40)
+    image = torch.empty(shape, dtype=torch.bfloat16, device="cuda", memory_format=layout)
+    image.normal_(generator=torch.Generator("cuda").manual_seed(0))
+    last, (inset, size) = shape[0] - 1, PIECES[call.operator]
+    corners = [(0, 0), (SIDE - 17, SIDE - 17), (SIDE - 17, 0), (SIDE // 2, SIDE - 17), (SIDE - 300, 77)]
+    places, indices = torch.tensor(corners, device="cuda"), torch.tensor([last, last, last, last, 0], device="cuda")
+    edges = torch.cat([places + inset, places + 16 - inset], dim=1) / (SIDE - 1)
+    upstream = (torch.randint(-8, 9, (5, shape[1], *size)) / 8).bfloat16()
+    result = call(image.requires_grad_(), *call.boxes(image, edges, indices), size=size)
+    (gradient,) = torch.autograd.grad(result, image, upstream.cuda())
+    assert gradient.is_contiguous(memory_format=layout)
+    for row, ((y, x), n) in enumerate(zip(corners, indices.tolist(), strict=True)):
+        place = (slice(n, n + 1), slice(None), slice(y, y + 17), slice(x, x + 17))
+        piece = image.detach()[place].cpu()
+        box = call.on(piece, torch.tensor([[inset, inset, 16 - inset, 16 - inset]]) / 16)
+        alone, of_piece, _ = call.results(piece, *box, size=size, upstream=upstream[row : row + 1])
+        assert torch.equal(result[row].cpu(), alone[0]), row
+        assert torch.equal(gradient[place].cpu(), of_piece), row
+        gradient[place] = 0
+    assert not gradient.any(), "a gradient has gone where no sample is"
+
+
+@crops_alone
+@each_layout
+def test_a_result_of_more_than_2_to_the_31_elements(call, layout):
+    """The same boxes over and over: the last ones give the crops and the gradients that they give alone."""
+    _needs(30)
+    random = torch.Generator().manual_seed(0)
+    few, times = 1000, 117
+    image = (torch.randint(-64, 65, (2, 64, 33, 33), generator=random) / 8).bfloat16()
+    image = image.cuda().to(memory_format=layout).requires_grad_()
+    boxes = torch.randint(-2, 35, (few, 4), generator=random).cuda() / 32
+    box_indices = torch.randint(2, (few,), generator=random).cuda()
+    repeated = boxes.repeat(times, 1).requires_grad_()
+    some = call(image, boxes.requires_grad_(), box_indices, size=(17, 17))
+    crops = call(image, repeated, box_indices.repeat(times), size=(17, 17))
+    assert crops.numel() > 2**31
+    assert all(torch.equal(part, some) for part in crops.detach().split(few))
+    upstream = torch.zeros_like(crops)
+    upstream[-few:] = (torch.randint(-8, 9, some.shape, generator=random) / 8).cuda()
+    of_image, of_boxes = torch.autograd.grad(crops, (image, repeated), upstream)
+    expected = torch.autograd.grad(some, (image, boxes), upstream[-few:])
+    assert equal([of_image, of_boxes[-few:]], expected)
+    assert not of_boxes[:-few].any()

@@ -1,0 +1,168 @@
+"""Neither strides nor instruction sets nor threads change a bit, and gradients keep the layout of what they belong to.
+
+The cases of the properties have four layouts; users slice. What lies between and around the values of a view is NaN,
+which nobody may read.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+
+from harness.backends import load
+from harness.operators import OPERATORS, within
+from harness.operators.arrays import DIRECTIONS
+from suites.correctness.calls import (
+    each_call,
+    each_layout,
+    each_operator,
+    eighths,
+    equal,
+    on_every_instruction_set,
+    with_threads,
+)
+
+
+@pytest.mark.package
+@each_layout
+@pytest.mark.parametrize("channels", [3, 18])
+@each_call
+def test_results_and_gradients_keep_the_layout(device, call, channels, layout):
+    image = torch.rand(2, channels, 5, 9, device=device).to(memory_format=layout).requires_grad_()
+    result = call(image, *call.exact(image, 3), size=(5, 3))
+    assert result.is_contiguous(memory_format=layout)
+    # An upstream gradient in the other layout, or an expanded one as sum() makes it, changes nothing about that.
+    for upstream in (eighths(*result.shape).to(device), torch.ones((), device=device).expand(result.shape)):
+        (gradient,) = torch.autograd.grad(result, image, upstream, retain_graph=True)
+        assert gradient.is_contiguous(memory_format=layout)
+        (same,) = torch.autograd.grad(result, image, upstream.contiguous(memory_format=layout), retain_graph=True)
+        assert torch.equal(gradient, same)
+
+
+@pytest.mark.package
+@each_operator
+def test_strided_boxes_and_indices_are_read_where_they_are(device, call):
+    image = torch.rand(3, 2, 6, 5, device=device)
+    boxes = call.drawn(image, 8)
+    strided = [torch.stack([each, each], dim=-1).repeat_interleave(2, dim=0)[::2, ..., 0] for each in boxes]
+    assert not any(each.is_contiguous() for each in strided)
+    assert torch.equal(call(image, *strided), call(image, *boxes))
+
+
+_DIGESTS = """
+import hashlib, sys
+import torch
+from harness.backends import load
+from harness.operators import operator_of, parse
+from harness.operators.arrays import DIRECTIONS
+digest = hashlib.sha256()
+for line in sys.stdin:
+    case = parse(line)
+    for direction in DIRECTIONS:
+        digest.update(load("roi_align", operator_of(case).name).run(case.inputs(), direction).tobytes())
+print(torch.ops.roi_align.cpu_kernels(), digest.hexdigest())
+"""
+
+
+@pytest.mark.cpu
+def test_every_instruction_set_gives_the_same_bits():
+    """The kernels are compiled once for each; ROI_ALIGN_CPU picks one, and by default the machine's best is taken."""
+    lines: list[str] = []
+    for operator in OPERATORS:
+
+        @settings(max_examples=300, derandomize=True, database=None)
+        @given(case=within(load("roi_align", operator).sheet, channels=(1, 3, 8, 16, 35), most_outputs=5000))
+        def collect(case):
+            lines.append(repr(case))
+
+        collect()
+    digests = on_every_instruction_set(_DIGESTS, "\n".join(lines))
+    assert len(set(digests.values())) == 1, digests
+
+
+@pytest.mark.cpu
+def test_an_unknown_instruction_set_is_refused_in_a_sentence():
+    done = subprocess.run(
+        [sys.executable, "-c", "import torch, roi_align; torch.ops.roi_align.cpu_kernels()"],
+        env={**os.environ, "ROI_ALIGN_CPU": "sse9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ValueError: ROI_ALIGN_CPU is 'sse9', but this machine runs portable" in done.stderr
+
+
+@pytest.mark.cpu
+def test_one_and_more_threads_give_the_same_bits(backend, operator):
+    """Enough copies of the boxes that the work is really split."""
+
+    @settings(max_examples=max(20, settings().max_examples // 5))
+    @given(case=within(backend.sheet, empty=False, channels=(1, 2, 3, 16, 35)))
+    def holds(case):
+        lists = OPERATORS[operator].arrays[1:-1]
+        case = replace(case, **{name: getattr(case, name) * 40 for name in lists})
+        results = with_threads(
+            (1, 1, 2, 2, 4, 4),
+            lambda: [backend.run(case.inputs(), direction).tobytes() for direction in DIRECTIONS],
+        )
+        assert all(each == results[0] for each in results), case
+
+    holds()
+
+
+@pytest.mark.package
+@pytest.mark.cpu
+@each_layout
+@pytest.mark.parametrize("channels", [3, 16])
+@each_call
+def test_threads_that_share_one_image_row_by_row_give_the_same_bits(call, channels, layout):
+    """One image of one block of channels: threads can only be given bands of rows, which samples straddle."""
+    image = torch.randn(1, channels, 37, 41).to(memory_format=layout)
+    boxes, upstream = call.drawn(image, 200), torch.randn(200, channels, 7, 9)
+    first, *others = with_threads((1, 2, 3, 7), lambda: call.results(image, *boxes, size=(7, 9), upstream=upstream))
+    assert all(equal(results, first) for results in others)
+
+
+def cut_out(values: torch.Tensor) -> torch.Tensor:
+    """The inside of a larger channels_last tensor."""
+    n, c, h, w = values.shape
+    parent = torch.full((n, h + 3, w + 2, c), torch.nan, dtype=values.dtype).permute(0, 3, 1, 2)
+    return parent[:, :, 1 : 1 + h, 1 : 1 + w].copy_(values)
+
+
+def of_more_channels(values: torch.Tensor) -> torch.Tensor:
+    """A part of the channels of a channels_last tensor."""
+    n, c, h, w = values.shape
+    parent = torch.full((n, h, w, c + 5), torch.nan, dtype=values.dtype).permute(0, 3, 1, 2)
+    return parent[:, 2 : 2 + c].copy_(values)
+
+
+def thinned_out(values: torch.Tensor) -> torch.Tensor:
+    """Every second image, channel, row and column of a tensor."""
+    parent = torch.full([2 * size for size in values.shape], torch.nan, dtype=values.dtype)
+    return parent[::2, ::2, ::2, 1::2].copy_(values)
+
+
+def turned(values: torch.Tensor) -> torch.Tensor:
+    """Columns are outside and rows inside."""
+    return values.transpose(2, 3).contiguous().transpose(2, 3)
+
+
+@pytest.mark.package
+@pytest.mark.cpu
+@pytest.mark.parametrize("count", [2, 60], ids=["few boxes", "many boxes"])
+@pytest.mark.parametrize("channels", [1, 3, 16, 35])
+@pytest.mark.parametrize("view", [cut_out, of_more_channels, thinned_out, turned])
+@each_call
+def test_views_give_the_bits_of_their_copies(call, view, channels, count):
+    """The image and the upstream gradient, both under these strides."""
+    image, upstream = torch.randn(2, channels, 19, 23), torch.randn(count, channels, 5, 4)
+    boxes = call.drawn(image, count)
+    expected = call.results(image, *boxes, size=(5, 4), upstream=upstream)
+    assert equal(call.results(view(image), *boxes, size=(5, 4), upstream=view(upstream)), expected)

@@ -1,0 +1,144 @@
+"""Nothing changes beyond a number: of boxes, of elements, of what was in memory before.
+
+Counters of 16 bits, lists with room for a block of threads, offsets that wrap: each needs a call that is large enough,
+and no other library to compare it with. Coordinates are dyadic and values small integers, so that sums are exact in
+any order: a large call must give what its parts give, to the last bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from harness.judging.sample import with_boxes
+from harness.operators.arrays import DIRECTIONS, differing
+from harness.operators.crop_and_resize.case import Inputs
+from harness.operators.roi_align.case import RoiInputs
+from roi_align import roi_align
+from suites.correctness.calls import ADAPTIVE, AVG, BILINEAR, MAX, asked, each_layout, each_operator, with_threads
+
+MANY, PIECE = 70_000, 1000  # more than 2^16 boxes, in pieces of less than 2^10
+
+
+def many_crops(random, image) -> Inputs:
+    return Inputs(
+        image=image,
+        boxes=(random.integers(-1, 18, (MANY, 4)) / 16).astype(np.float32),
+        box_indices=random.integers(0, 3, MANY).astype(np.int32),
+        upstream=random.integers(-1, 2, (MANY, image.shape[1], 2, 3)).astype(np.float32),
+        crop_size=(2, 3),
+    )
+
+
+def many_pools(random, image) -> RoiInputs:
+    corners = random.integers(-8, 60, (MANY, 2)) / 4
+    rows = np.concatenate([random.integers(0, 3, (MANY, 1)), corners, corners + random.choice([2, 4], (MANY, 2))], 1)
+    upstream = random.integers(-1, 2, (MANY, image.shape[1], 2, 2)).astype(np.float32)
+    return RoiInputs(image, rows.astype(np.float32), upstream, (2, 2), sampling_ratio=2, aligned=True)
+
+
+@pytest.mark.parametrize("channels", [2, 16])
+def test_many_boxes_give_what_each_gives_alone(backend, operator, channels):
+    random = np.random.default_rng(0)
+    image = random.integers(-8, 9, (3, channels, 9, 17)).astype(np.float32)
+    inputs = {"crop_and_resize": many_crops, "roi_align": many_pools}[operator](random, image)
+    pieces = [with_boxes(inputs, slice(first, first + PIECE)) for first in range(0, MANY, PIECE)]
+    for direction in DIRECTIONS:
+        if backend.refuses(inputs, direction):
+            continue
+        whole = backend.run(inputs, direction)
+        parts = [backend.run(piece, direction) for piece in pieces]
+        expected = np.sum(parts, axis=0) if direction == "grad_image" else np.concatenate(parts)
+        # A zero has no sign here: which of two a sum of nothing is, is the order's affair.
+        assert not differing(whole + 0.0, expected + 0.0).any(), direction
+
+
+# How much further than to its last sample a box reaches whose samples are whole pixels, in pixels.
+BEYOND = {"crop_and_resize": (0, {}), "roi_align": (1, {"sampling_ratio": 1})}
+
+
+@pytest.mark.package
+@each_layout
+@each_operator
+def test_rows_of_a_large_image_are_copied_and_given_back(device, call, layout):
+    """Whole rows, pixel by pixel, of an image of 400,000 elements."""
+    n, channels, height, width, rows = 3, 16, 129, 65, 33
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(n, channels, height, width, generator=generator).to(device, memory_format=layout)
+    tops = torch.arange(0, height - rows + 1, 32).repeat_interleave(n)
+    beyond, options = BEYOND[call.operator]
+    pixels = torch.stack([tops, 0 * tops, tops + rows - 1 + beyond, 0 * tops + width - 1 + beyond], dim=1)
+    boxes = call.on(image, pixels / torch.tensor([height - 1, width - 1] * 2))
+    upstream = torch.randint(-8, 9, (len(tops), channels, rows, width), generator=generator).float().to(device)
+    result, gradient, _ = call.results(image, *boxes, size=(rows, width), upstream=upstream, **options)
+    expected = torch.zeros_like(gradient)
+    for row, (top, index) in enumerate(zip(tops.tolist(), call.indices(*boxes).int().tolist(), strict=True)):
+        assert torch.equal(result[row], image[index, :, top : top + rows])
+        expected[index, :, top : top + rows] += upstream[row]
+    assert torch.equal(gradient, expected)
+
+
+def _leave_behind(*shapes: tuple[int, ...]) -> None:
+    """NaN in memory that is free again: what a fresh result of one of these shapes is likely to lie in."""
+    for shape in shapes:
+        left = [torch.full(shape, torch.nan) for _ in range(8)]
+        del left
+
+
+@pytest.mark.package
+@pytest.mark.cpu
+@pytest.mark.parametrize("count", [0, 1, 300], ids=["no box", "one box", "many boxes"])
+@each_operator
+def test_a_wide_image_has_one_gradient_in_both_layouts(call, count):
+    """So wide that the sums of a row of all channels are too much for a cache, and blocks of channels are summed."""
+    image, upstream = torch.randn(2, 40, 3, 6000), torch.randn(count, 40, 2, 30)
+    boxes, gradients = call.drawn(image[:1], count), []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        of = image.to(memory_format=layout).requires_grad_()
+        result = call(of, *boxes, size=(2, 30))
+        _leave_behind(tuple(image.shape))
+        gradients += torch.autograd.grad(result, of, upstream)
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.package
+@pytest.mark.cpu
+@each_operator
+def test_many_boxes_give_the_same_bits_in_every_run(call):
+    """Of a sum over more boxes than one thread is given to prepare, so long that threads are at it at the same time."""
+    image, upstream = torch.randn(1, 16, 33, 31, requires_grad=True), torch.randn(15_000, 16, 6, 6)
+    boxes = call.drawn(image.detach(), len(upstream))
+    first, *others = with_threads(
+        (1, 4, 4, 4, 7, 7, 2, 2),
+        lambda: torch.autograd.grad(call(image, *boxes, size=(6, 6)), image, upstream)[0],
+    )
+    assert all(torch.equal(gradient, first) for gradient in others)
+
+
+@pytest.mark.package
+@pytest.mark.cpu
+@pytest.mark.parametrize("channels", [3, 16, 35])
+@each_layout
+@asked(BILINEAR, AVG, ADAPTIVE, MAX)
+def test_what_no_box_reaches_is_zero_whatever_was_in_memory(call, channels, layout):
+    shape = (2, channels, 64, 24)
+    image = torch.randn(shape).to(memory_format=layout).requires_grad_()
+    for count in (1, 40):  # in the upper rows of the first image
+        boxes = call.on(image[:1], torch.rand(count, 4) * torch.tensor([0.2, 1.0, 0.2, 1.0]))
+        result = call(image, *boxes, size=(7, 5))
+        _leave_behind(shape)
+        (gradient,) = torch.autograd.grad(result.sum(), image)
+        assert (gradient[1] == 0).all()
+        assert (gradient[0, :, 20:] == 0).all()
+        assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.package
+@pytest.mark.cpu
+def test_an_index_has_no_gradient_whatever_was_in_memory():
+    rows = torch.tensor([[0.0, 1, 1, 5, 4], [1.0, 0, 0, 7, 5]]).repeat(40, 1).requires_grad_()
+    pooled = roi_align(torch.rand(2, 3, 5, 7), rows, 3)
+    _leave_behind(tuple(rows.shape))
+    (gradient,) = torch.autograd.grad(pooled.sum(), rows)
+    assert (gradient[:, 0] == 0).all()

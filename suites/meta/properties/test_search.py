@@ -1,0 +1,163 @@
+"""The one search: what it counts, which failing case it reports, and when it ends.
+
+Its properties here are of whole numbers: a number is a case, and what is smaller needs no explanation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import Phase
+from hypothesis import strategies as st
+from hypothesis.database import InMemoryExampleDatabase
+
+from harness.backends import load
+from harness.operators.drawing import drawn, effort
+from harness.operators.sheet import Sheet
+from harness.operators.verdict import Status, Verdict
+from harness.properties import Property
+from harness.properties.search import Failure, among, largest_fraction, search
+
+REFERENCE = load("reference")
+SHRINKING = effort(100, Phase.generate, Phase.shrink)
+
+
+class Asked:
+    """A property of numbers below a limit, and every number that it was asked about."""
+
+    def __init__(self, verdict_on: Callable[[int], Verdict | None], below: int = 10_000) -> None:
+        self.numbers: list[int] = []
+
+        def cases(sheet: Sheet) -> st.SearchStrategy[int]:
+            return st.integers(0, below - 1)
+
+        def check(_: object, number: int, direction: object) -> Verdict | None:
+            self.numbers.append(number)
+            return verdict_on(number)
+
+        self.property = Property("numbers", "they are small", "crop_and_resize", ("forward",), cases, check)
+
+    def search(self, settings: hypothesis.settings = SHRINKING, **options: Any) -> Any:
+        return search(self.property, REFERENCE, "forward", settings, **{"seed": 0, **options})
+
+
+def wrong_from(least: int, status: Status = Status.OUT) -> Callable[[int], Verdict]:
+    """Right below a number and wrong from there on."""
+    return lambda number: Verdict(status, reason=f"{number} is large") if number >= least else Verdict(Status.EXACT)
+
+
+def test_every_drawn_case_is_asked_and_counted_with_its_verdict() -> None:
+    asked = Asked(lambda number: None if number % 3 == 0 else Verdict(Status.WITHIN, number / 10_000, compared=1))
+    finding = asked.search()
+    assert finding.failure is None
+    assert [case for case, _ in finding.trials] == asked.numbers
+    assert len(asked.numbers) == 100
+    assert finding.refused == [number for number in asked.numbers if number % 3 == 0]
+    assert [case for case, _ in finding.asked] == [number for number in asked.numbers if number % 3]
+    assert largest_fraction(verdict for _, verdict in finding.asked) == max(n for n in asked.numbers if n % 3) / 10_000
+
+
+def test_a_fraction_is_of_what_passed_and_was_judged_by_a_bound() -> None:
+    exact, out = Verdict(Status.EXACT), Verdict(Status.OUT, 9.0, compared=1)
+    assert largest_fraction([exact, out]) is None
+    assert largest_fraction([exact, out, Verdict(Status.WITHIN, 0.25, compared=1)]) == 0.25
+
+
+def test_the_smallest_failing_case_is_reported_and_trials_end_with_the_first() -> None:
+    finding = Asked(wrong_from(777)).search()
+    assert (finding.failure.case, finding.failure.verdict.reason) == (777, "777 is large")
+    *before, (first, verdict) = finding.trials
+    assert all(number < 777 for number, _ in before)
+    assert first >= 777
+    assert verdict is not None
+    assert not verdict.passed
+
+
+def test_a_failure_is_not_turned_into_another_one() -> None:
+    """Between 50 and 776 it fails in another way, and in smaller cases."""
+    asked = Asked(lambda number: wrong_from(777)(number) if number >= 777 else wrong_from(50, Status.ERROR)(number))
+    failures: list[Failure] = []
+    failure = asked.search(tell=failures.append).failure
+    assert failure.verdict.status is failures[0].verdict.status
+    assert failure.case == {Status.OUT: 777, Status.ERROR: 50}[failure.verdict.status]
+
+
+@pytest.mark.parametrize("calls", [0, 1, 5])
+def test_so_many_calls_are_spent_on_smaller_cases_and_no_more(calls: int) -> None:
+    asked = Asked(wrong_from(777))
+    finding = asked.search(shrinks=calls)
+    assert len(asked.numbers) == len(finding.trials) + calls
+    assert finding.failure.case in asked.numbers[len(finding.trials) - 1 :]
+
+
+def test_a_final_failure_is_taken_as_it_came() -> None:
+    both: dict[str, Any] = {"final": (Status.CRASH, Status.HANG)}
+    for status, options, is_final in ((Status.HANG, {}, True), (Status.CRASH, {}, False), (Status.CRASH, both, True)):
+        asked = Asked(wrong_from(777, status))
+        finding = asked.search(**options)
+        assert (len(asked.numbers) == len(finding.trials)) == is_final
+        assert finding.failure.case == (asked.numbers[-1] if is_final else 777)
+        assert finding.failure.verdict.status is status
+
+
+def test_the_first_failure_is_told_before_anything_else_is_asked() -> None:
+    asked = Asked(wrong_from(777))
+    heard: list[tuple[Any, int]] = []
+    finding = asked.search(tell=lambda failure: heard.append((failure.case, len(asked.numbers))))
+    assert heard == [(finding.trials[-1][0], len(finding.trials))]
+
+
+def test_only_what_counts_as_a_failure_is_one() -> None:
+    finding = Asked(wrong_from(50)).search(fails=lambda verdict: verdict.status is Status.CRASH)
+    assert finding.failure is None
+    assert len(finding.trials) == 100
+
+
+def test_a_failure_that_is_not_seen_again_is_reported_as_such() -> None:
+    calls: list[int] = []
+
+    def races(number: int) -> Verdict:
+        calls.append(number)
+        return Verdict(Status.OUT, reason="It raced.") if len(calls) == 4 else Verdict(Status.EXACT)
+
+    finding = Asked(races).search()
+    failure = finding.failure
+    assert (failure.case, failure.verdict.reason, failure.repeats) == (calls[3], "It raced.", False)
+    assert Asked(wrong_from(777)).search().failure.repeats
+
+
+def test_the_seed_decides_what_is_drawn() -> None:
+    passing = [Asked(lambda number: Verdict(Status.EXACT)) for _ in range(3)]
+    for asked, seed in zip(passing, (7, 7, 8), strict=True):
+        asked.search(seed=seed)
+    assert passing[0].numbers == passing[1].numbers != passing[2].numbers
+
+
+def test_what_has_failed_is_asked_first_where_the_settings_have_a_database() -> None:
+    settings = hypothesis.settings(max_examples=100, database=InMemoryExampleDatabase(), derandomize=False)
+    first, again = (Asked(wrong_from(777)).search(settings, seed=None) for _ in range(2))
+    assert again.failure.case == first.failure.case == 777
+    assert len(again.trials) == 1
+
+
+def test_a_search_climbs_towards_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets: list[float] = []
+    monkeypatch.setattr(hypothesis, "target", lambda value, label: targets.append(value))
+    asked = Asked(lambda number: Verdict(Status.WITHIN, number / 10_000, compared=number % 2))
+    asked.search()
+    assert targets == [number / 10_000 for number in asked.numbers if number % 2]
+
+
+def test_cases_that_are_drawn_once_are_asked_in_their_order_up_to_the_first_that_fails() -> None:
+    cases: list[Any] = drawn(st.integers(0, 9999), 60, 3)
+    assert cases == drawn(st.integers(0, 9999), 60, 3) != drawn(st.integers(0, 9999), 60, 4)
+    assert len(cases) == 60
+    asked = Asked(wrong_from(777))
+    finding: Any = among(cases, asked.property, REFERENCE, "forward")
+    first = next(at for at, number in enumerate(cases) if number >= 777)
+    assert asked.numbers == cases[: first + 1]
+    assert finding.failure.case == cases[first]
+    assert among(cases[:first], asked.property, REFERENCE, "forward").failure is None

@@ -1,0 +1,30 @@
+"""The table in harness/properties leads from every property to the file of its check, and from nothing else."""
+
+from __future__ import annotations
+
+import re
+
+from harness import properties
+from harness.properties import Property, all_properties
+
+ROWS = re.findall(r"^    (\S.*?)  +(\w+)\.py$", properties.__doc__ or "", re.MULTILINE)
+
+
+def rows_of(property_: Property) -> list[str]:
+    """The files that the table names for a property."""
+    return [
+        file
+        for name, file in ROWS
+        if property_.name == name or (name.endswith("...") and property_.name.startswith(name.removesuffix(" ...")))
+    ]
+
+
+def test_every_property_is_in_the_table_with_the_file_of_its_check() -> None:
+    for property_ in all_properties():
+        assert rows_of(property_) == [property_.check.__module__.rpartition(".")[2]], property_.name
+
+
+def test_no_row_is_left_of_a_property_that_is_gone() -> None:
+    names = [property_.name for property_ in all_properties()]
+    for name, _ in ROWS:
+        assert any(each.startswith(name.removesuffix(" ...")) for each in names), name
