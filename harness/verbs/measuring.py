@@ -107,8 +107,8 @@ def merge(
 ) -> None:
     """Unpack several runners' archives into one folder and make its report.
 
-    Who left nothing, something broken or a failed step is named; the report of the others is made all the same, and the
-    exit code is 1, or 2 if there is nothing to report.
+    A runner that left nothing, something broken or a failed step is named; the report of the others is made all the
+    same, and the exit code is 1, or 2 if there is nothing to report.
     """
     import shutil
 
@@ -118,7 +118,7 @@ def merge(
         shutil.rmtree(merging.FOLDER, ignore_errors=True)
     folder = merging.FOLDER if output is None else output
     merged = merging.merge(archives, tuple(expect.split()), folder)
-    for line in (*merged.said, *merged.problems):
+    for line in (*merged.runs, *merged.problems):
         tell(line)
     made = _write(folder)
     _finish(made)

@@ -114,7 +114,7 @@ def test_the_kill_matrix_marks_the_first_and_condenses_directions(tmp_path: Path
     part = kills.section(store_kills(tmp_path))
     assert [name for name, _ in part.matrices[0].columns] == ["adjoint", "ramp", "long list"]
     assert words(part) == {"halves_lost": ("found", "first", ""), "weights": ("first", "", "")}
-    assert part.said[0].startswith("3 faults, 3 killed: every one of them was found.")
+    assert part.paragraphs[0].startswith("3 faults, 3 killed: every one of them was found.")
     assert not part.warnings
     faults, package = part.folded
     assert faults.rows[0][3:] == ("rounds twice", "ramp, forward", "50", "a sample is at 2.0")
@@ -124,7 +124,7 @@ def test_the_kill_matrix_marks_the_first_and_condenses_directions(tmp_path: Path
 def test_a_survivor_is_loud(tmp_path: Path) -> None:
     store_kills(tmp_path, {"fault": "lives", "why": "nobody looks"}, {"fault": "lives", "check": "ramp"})
     part = kills.section(tmp_path / "mutants.csv")
-    assert part.said[0].startswith("4 faults, 3 killed: 1 SURVIVED.")
+    assert part.paragraphs[0].startswith("4 faults, 3 killed: 1 SURVIVED.")
     assert part.warnings[0].rows == (("lives", "crop_and_resize", "in the reference", "nobody looks"),)
     assert words(part)["lives"] == ("-", "-", "")
     write(tmp_path)
