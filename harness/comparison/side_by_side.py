@@ -26,7 +26,7 @@ from harness.comparison.rows import name_of
 from harness.comparison.timing import Order
 from harness.comparison.verdicts import Decision
 from harness.measuring import conditions, gate
-from harness.measuring import cpu as machine
+from harness.measuring.devices import cpu as machine
 from harness.measuring.record import Record
 from harness.repository import ROOT
 

@@ -18,8 +18,8 @@ from typing import Any, Literal
 from hypothesis import Phase
 from hypothesis.errors import Unsatisfiable
 
-from harness.measuring import cpu as machine
 from harness.measuring import devices
+from harness.measuring.devices import cpu as machine
 from harness.operators.arrays import Direction
 from harness.operators.drawing import effort
 from harness.operators.implementation import Backend
@@ -44,7 +44,7 @@ _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: |[IWEF]\d{4} [\d:.]+
 class Cell:
     """One backend, one property, one direction.
 
-    device          where it ran, as results are filed: harness.measuring.cpu.device(), or a GPU's name.
+    device          where it ran, as results are filed: harness.measuring.devices.cpu.device(), or a GPU's name.
     status          "ambiguous": it passed, but some value only because another order of rounding may take another
                     branch. "undeclared": its sheet leaves it out. "missing": its library or device is not here. "not
                     asked": every drawn case was refused.
@@ -163,7 +163,9 @@ def _place(device: str) -> tuple[str, str]:
     """What results of a device of torch's are filed under, and its driver."""
     if device.partition(":")[0] != "cuda":
         return devices.load("cpu").name(), ""
-    from harness.measuring import cuda as cuda_device  # it imports torch, and what runs on a CPU needs none here
+    from harness.measuring.devices import (
+        cuda as cuda_device,  # it imports torch, and what runs on a CPU needs none here
+    )
 
     return cuda_device.name(), cuda_device.driver()
 

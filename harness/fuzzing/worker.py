@@ -11,8 +11,8 @@ import multiprocessing
 from dataclasses import dataclass
 
 from harness.fuzzing.campaign import backend_of, in_process
-from harness.measuring import cpu as machine
 from harness.measuring import devices
+from harness.measuring.devices import cpu as machine
 from harness.operators.sheet import OperatorName, Sheet
 from harness.operators.verdict import Crashed, Hung
 from harness.repository import ROOT, MissingLibrary

@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import repository
-from harness.measuring import cpu as machine
 from harness.measuring import record, settings
 from harness.measuring.columns import kind, named
+from harness.measuring.devices import cpu as machine
 from harness.measuring.settings import Settings
 
 

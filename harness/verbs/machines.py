@@ -19,7 +19,7 @@ def gpu(
     import shutil
 
     from harness.machines import gpu as orchestra
-    from harness.measuring import cuda as cuda_device
+    from harness.measuring.devices import cuda as cuda_device
 
     parts = orchestra.FOLDER / "parts"
     known = {step.name: step for step in orchestra.steps(parts / "logs")}
@@ -54,7 +54,7 @@ def sanitize(
 ) -> None:
     """Run the kernels under the sanitizers of their device; exit 1 if anything is found, 2 without a compiler."""
     from harness.kernels import compiling
-    from harness.measuring import cuda as cuda_device
+    from harness.measuring.devices import cuda as cuda_device
     from harness.repository import MissingLibrary
     from harness.sanitizing import sanitizers
 

@@ -31,9 +31,9 @@ def bench(
     """Measure all columns on all workloads, each result judged first, and make the tables and the report."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from harness.measuring import cpu as machine
     from harness.measuring import devices
     from harness.measuring import run as measure
+    from harness.measuring.devices import cpu as machine
     from harness.repository import results_folder
 
     try:

@@ -24,8 +24,8 @@ import torch
 from harness.detectors import agreement as detector_agreement
 from harness.detectors import models as detectors
 from harness.measuring import clocks, devices, settings
-from harness.measuring import cpu as machine
 from harness.measuring.columns import blocks
+from harness.measuring.devices import cpu as machine
 from harness.measuring.gate import Gate
 from harness.measuring.record import Record
 

@@ -12,8 +12,8 @@ import pytest
 
 from harness import repository
 from harness.measuring import conditions, devices, gate, ratios, settings
-from harness.measuring import cpu as machine
 from harness.measuring.columns import kind
+from harness.measuring.devices import cpu as machine
 from harness.measuring.record import Header, Measurements, Record, read, write
 from harness.measuring.settings import Settings
 

@@ -37,7 +37,7 @@ from harness.detectors.agreement import (
     training_used,
 )
 from harness.detectors.models import BRANCHES
-from harness.measuring import cpu as machine
+from harness.measuring.devices import cpu as machine
 from harness.operators.judgement import judge
 from harness.operators.roi_align.case import RoiInputs
 from roi_align import TorchvisionMultiScaleRoIAlign, roi_align

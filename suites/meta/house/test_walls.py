@@ -61,7 +61,7 @@ WALLS = {
 }
 # Beside the backends, these use a library for something else: torchvision's model makes the real workload's pyramid,
 # CUDA's clock is torch's events, a detector is a client of the operators.
-USERS = ("backends/", "measuring/workloads.py", "measuring/cuda.py", "detectors/")
+USERS = ("backends/", "measuring/workloads.py", "measuring/devices/cuda.py", "detectors/")
 
 
 def imports(path: Path) -> set[str]:

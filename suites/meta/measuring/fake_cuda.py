@@ -65,10 +65,10 @@ class Event:
 
 
 def install(patch: Any) -> Stream:
-    """Puts a new stream where measuring/cuda.py looks for one; patch(object, name, value) sets an attribute."""
+    """Puts a new stream where measuring/devices/cuda.py looks for one; patch(object, name, value) sets an attribute."""
     import torch
 
-    from harness.measuring import cuda as cuda_device
+    from harness.measuring.devices import cuda as cuda_device
 
     stream = Stream()
     patch(Event, "stream", stream)
@@ -90,7 +90,7 @@ def pytest_configure(config: Any) -> None:
     from harness import backends
     from harness.backends import grid_sample, package, torchvision
     from harness.measuring import columns, workloads
-    from harness.measuring import cuda as cuda_device
+    from harness.measuring.devices import cuda as cuda_device
 
     stream = install(setattr)
     patched = {

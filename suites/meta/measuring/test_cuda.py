@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from harness.measuring import cuda as cuda_device
 from harness.measuring import devices
+from harness.measuring.devices import cuda as cuda_device
 from suites.meta.measuring import fake_cuda
 
 

@@ -20,7 +20,7 @@ from functools import lru_cache
 
 import torch
 
-from harness.measuring import cpu as machine
+from harness.measuring.devices import cpu as machine
 
 CLOCK = "CUDA events behind a spinning kernel"
 # What must hide behind the spin beside the call itself: two events, and pytest-benchmark's own steps.

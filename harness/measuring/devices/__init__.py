@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from harness.measuring import clocks, settings
-from harness.measuring import cpu as machine
+from harness.measuring.devices import cpu as machine
 from harness.measuring.record import Record
 
 
@@ -96,7 +96,7 @@ def _cpu() -> Device:
 
 
 def _cuda() -> Device:
-    from harness.measuring import cuda as cuda_device
+    from harness.measuring.devices import cuda as cuda_device
 
     clock = cuda_device.Clock()
 
