@@ -19,7 +19,7 @@ from hypothesis import Phase
 from hypothesis.errors import Unsatisfiable
 
 from harness.measuring import devices
-from harness.measuring.devices import cpu as machine
+from harness.measuring.devices import cpu
 from harness.operators.arrays import Direction
 from harness.operators.drawing import effort
 from harness.operators.implementation import Backend
@@ -112,7 +112,7 @@ def without_backend(
 ) -> Cell:
     """The cell of a backend that could not be loaded: nothing more is known of it than its name."""
     return Cell(
-        property_.operator, property_.name, direction, name, machine.device(), status, declared, 0, 0, None, "",
+        property_.operator, property_.name, direction, name, cpu.device(), status, declared, 0, 0, None, "",
         _in_one_line(reason), name, versions(), "",
     )  # fmt: skip
 
@@ -155,7 +155,7 @@ def _of_backend(
 @functools.cache
 def versions() -> str:
     """The libraries here and their versions, in one line."""
-    return ", ".join(f"{name} {version}" for name, version in machine.versions(LIBRARIES).items())
+    return ", ".join(f"{name} {version}" for name, version in cpu.versions(LIBRARIES).items())
 
 
 @functools.cache
@@ -164,10 +164,10 @@ def _place(device: str) -> tuple[str, str]:
     if device.partition(":")[0] != "cuda":
         return devices.load("cpu").name(), ""
     from harness.measuring.devices import (
-        cuda as cuda_device,  # it imports torch, and what runs on a CPU needs none here
+        cuda,  # it imports torch, and what runs on a CPU needs none here
     )
 
-    return cuda_device.name(), cuda_device.driver()
+    return cuda.name(), cuda.driver()
 
 
 def _in_one_line(text: str) -> str:

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from harness import repository as files
+from harness import repository
 from harness.measuring import conditions, results
 from harness.report import history, names, tags
 from harness.report.page import html, markdown, words
@@ -91,9 +91,11 @@ def write(folder: Path, baseline: str | None = None) -> Report:
     report = Report(
         folder / "throughput.csv", folder / "README.md", folder / "report.html", table, base, doubts, problems
     )
-    files.replace(report.csv, table[results.CSV_COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    files.replace(report.markdown, markdown.text(page))
-    files.replace(report.html, html.text(page))
+    repository.replace(
+        report.csv, table[results.CSV_COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    )
+    repository.replace(report.markdown, markdown.text(page))
+    repository.replace(report.html, html.text(page))
     return report
 
 
@@ -143,7 +145,7 @@ def write_readme(report: Report, readme: Path) -> None:
     for device, part in _untuned(newest).groupby("device", sort=True):
         for table in _in_few_words(part, str(device)):
             lines += markdown.table_of(table)
-    files.replace(readme, before + begun + "\n".join(lines) + "\n" + closed + after)
+    repository.replace(readme, before + begun + "\n".join(lines) + "\n" + closed + after)
 
 
 def summary(report: Report) -> list[Table]:

@@ -13,7 +13,7 @@ pytest.importorskip("pandas", reason="reading results needs pandas")
 pytest.importorskip("jinja2", reason="a report needs jinja2")
 pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 
-from harness.conformance import tables as conformance_rows
+from harness.conformance import tables
 from harness.report import write
 from harness.report.proofs import campaigns, conformance, kills
 
@@ -81,7 +81,7 @@ def store_campaigns(folder: Path) -> list[Path]:
 
 
 def test_the_columns_are_those_that_the_command_writes() -> None:
-    assert conformance.CSV_COLUMNS == conformance_rows.COLUMNS
+    assert conformance.CSV_COLUMNS == tables.COLUMNS
 
 
 def test_the_matrix_has_a_word_for_every_cell_and_a_line_for_every_failure(tmp_path: Path) -> None:
