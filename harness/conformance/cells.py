@@ -163,9 +163,7 @@ def _place(device: str) -> tuple[str, str]:
     """What results of a device of torch's are filed under, and its driver."""
     if device.partition(":")[0] != "cuda":
         return devices.load("cpu").name(), ""
-    from harness.measuring.devices import (
-        cuda,  # it imports torch, and what runs on a CPU needs none here
-    )
+    from harness.measuring.devices import cuda  # it imports torch, which a run on a CPU does not need here
 
     return cuda.name(), cuda.driver()
 
