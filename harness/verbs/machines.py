@@ -19,7 +19,7 @@ def gpu(
     import shutil
 
     from harness.machines.gpu import FOLDER, archive, run, steps
-    from harness.measuring import cuda
+    from harness.measuring.devices import cuda
 
     parts = FOLDER / "parts"
     by_name = {step.name: step for step in steps(parts / "logs")}
@@ -47,7 +47,7 @@ def sanitize(
 ) -> None:
     """Run the kernels under the sanitizers of their device; exit 1 if anything is found, 2 without a compiler."""
     from harness.kernels import compiling
-    from harness.measuring import cuda
+    from harness.measuring.devices import cuda
     from harness.repository import MissingLibrary
     from harness.sanitizing import sanitizers
 

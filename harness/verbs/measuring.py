@@ -28,7 +28,8 @@ def bench(
     workload: Annotated[list[str] | None, typer.Option(help="Only these workloads; by default all of them.")] = None,
 ) -> None:
     """Measure all columns on all workloads, each result judged first, and make the tables and the report."""
-    from harness.measuring import cpu, devices
+    from harness.measuring import devices
+    from harness.measuring.devices import cpu
     from harness.measuring.run import processes_of, run
     from harness.repository import results_folder
 
@@ -89,8 +90,8 @@ def merge(
 ) -> None:
     """Unpack several runners' archives into one folder and make its report.
 
-    Who left nothing, something broken or a failed step is named; the report of the others is made all the same, and the
-    exit code is 1, or 2 if there is nothing to report.
+    A runner that left nothing, something broken or a failed step is named; the report of the others is made all the
+    same, and the exit code is 1, or 2 if there is nothing to report.
     """
     import shutil
 

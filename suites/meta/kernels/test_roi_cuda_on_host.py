@@ -1,6 +1,6 @@
 """roi_align's CUDA kernels without a GPU: their own sources on the host, judged, and beside the CPU by bits.
 
-As test_cuda_on_host.py is for crop_and_resize's; faults planted in them are in test_roi_cuda_faults.py.
+As test_cuda_on_host.py is for crop_and_resize's; faults planted in them are in test_cuda_faults.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.kernels.cuda_on_host import kernel_library
 from harness.operators.arrays import DIRECTIONS, FLOATS, Array, differing
 from harness.operators.roi_align.case import MODES, RoiCase
 from harness.repository import MissingLibrary
-from suites.meta.kernels.roi_cuda_cases import BUILDS, LARGE, ORDERS, cpu, drawn, small_cases, spread_boxes
+from suites.meta.kernels.cuda_cases import BUILDS, LARGE, ORDERS, cpu, drawn, small_cases, spread_boxes
 
 try:
     backend = load("cuda_on_host", "roi_align")

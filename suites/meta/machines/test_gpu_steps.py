@@ -219,7 +219,7 @@ def test_what_is_sanitized_is_there(pytestconfig: pytest.Config) -> None:
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`python -m harness gpu` with a good step, one that fails, and one that leaves a run."""
-    from harness.measuring import cuda
+    from harness.measuring.devices import cuda
 
     small = (
         Step("build", (python("print('built')"),)),

@@ -20,7 +20,7 @@ from harness.kernels.cuda_on_host import kernel_library
 from harness.operators.arrays import DIRECTIONS, Direction, differing
 from harness.operators.roi_align.case import RoiCase
 from harness.repository import MissingLibrary
-from suites.meta.kernels.roi_cuda_cases import BUILDS, LARGE, ONE_BLOCK, ORDERS, PLAIN, SMALL_CHUNKS, cpu, drawn
+from suites.meta.kernels.cuda_cases import BUILDS, LARGE, ONE_BLOCK, ORDERS, PLAIN, SMALL_CHUNKS, cpu, drawn
 
 try:
     compiling.compiler()

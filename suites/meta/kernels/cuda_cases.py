@@ -1,4 +1,4 @@
-"""What test_roi_cuda_on_host.py and test_roi_cuda_faults.py run: the cases, and builds that cut them otherwise."""
+"""What test_roi_cuda_on_host.py and test_cuda_faults.py run: the cases, and builds that cut them otherwise."""
 
 from __future__ import annotations
 
