@@ -1,11 +1,11 @@
-"""The command line: `python -m harness VERB`; the verbs stand in harness/verbs."""
+"""The command line: `python -m harness VERB`; the verbs are in harness/verbs."""
 
 from __future__ import annotations
 
-from harness.verbs import app, comparing, conforming, hunting, judging, machines, measuring, mutating
+from harness.verbs import app, comparison, conformance, faults, fuzzing, judging, machines, measuring
 
 # Importing them is what gives the app its verbs.
-__all__ = ["comparing", "conforming", "hunting", "judging", "machines", "measuring", "mutating"]
+__all__ = ["comparison", "conformance", "faults", "fuzzing", "judging", "machines", "measuring"]
 
 if __name__ == "__main__":
     app()

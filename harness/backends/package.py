@@ -8,7 +8,7 @@ the boxes is the same each time, in an order of its own for each layout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -19,14 +19,13 @@ from torch import Tensor
 
 from harness.backends import Makers
 from harness.backends.torch_arrays import device_tensor, prepared, require_device, to_numpy
-from harness.operators.arrays import DIRECTIONS, LAYOUTS, Direction
+from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Direction
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
 from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import MODES, RoiInputs
-from harness.operators.sheet import OperatorName, Sheet
+from harness.operators.sheet import INTEGERS, OperatorName, Sheet
 from harness.repository import MissingLibrary
-from roi_align import RoIAlign, _library, crop_and_resize, roi_align
-from roi_align._checks import BOX_DTYPES, IMAGE_DTYPES
+from roi_align import RoIAlign, crop_and_resize, roi_align
 
 
 def make_crop_and_resize(name: str, device: str, *, deterministic: bool = False) -> Backend[Inputs]:
@@ -98,8 +97,12 @@ def _pool(of: Any) -> Tensor:
 
 def _require(name: str, device: str) -> None:
     require_device(name, device)
-    if device == "cuda" and not _library.HAS_CUDA:
-        raise MissingLibrary(f"{name} needs CUDA kernels, but {_library.CUDA_MISSING}; see README.md, Installing.")
+    if device == "cuda":
+        # Only here: `compare` runs other revisions of the package, which agree in what is public.
+        from roi_align import _library
+
+        if not _library.HAS_CUDA:
+            raise MissingLibrary(f"{name} needs CUDA kernels, but {_library.CUDA_MISSING}; see README.md, Installing.")
 
 
 def _title(device: str, mode: str = "") -> str:
@@ -112,8 +115,8 @@ def _sheet(operator: OperatorName, device: str, **declared: Any) -> Sheet:
         operator=operator,
         directions=DIRECTIONS,
         device=device,
-        image_dtypes=_names(IMAGE_DTYPES),
-        boxes_dtypes=_names(BOX_DTYPES),
+        image_dtypes=(*FLOATS, *INTEGERS),
+        boxes_dtypes=SINGLE_AND_DOUBLE,
         layouts=LAYOUTS,
         bad_input=("boxes", "indices"),
         empty=True,
@@ -122,11 +125,6 @@ def _sheet(operator: OperatorName, device: str, **declared: Any) -> Sheet:
         layout_order=("grad_boxes",) if device == "cuda" else (),
         **declared,
     )
-
-
-def _names(dtypes: Iterable[torch.dtype]) -> tuple[str, ...]:
-    """NumPy's names of torch's dtypes."""
-    return tuple(str(dtype).removeprefix("torch.") for dtype in dtypes)
 
 
 def _deterministically(call: Callable[[], Tensor]) -> Callable[[], Tensor]:

@@ -51,7 +51,7 @@ class Revision:
     def folder(self) -> Path:
         """Where it is built: named after its sources and what they are built with."""
         tools = (compiling.version(), importlib.metadata.version("torch"))
-        return BUILD / "packages" / compiling.digest([*tools, *self.texts], *(t.encode() for t in self.texts.values()))
+        return compiling.folder_of(self.texts, BUILD / "packages", *tools)
 
     @property
     def path(self) -> Path:
@@ -64,15 +64,15 @@ def find(name: str, repository: Path = ROOT) -> Revision:
     if name == WORKING_TREE:
         places = {str(path.relative_to(repository)): path for path in repository.glob("impl/**/*")}
         places |= {file: repository / file for file in _FILES}
-        wanted = {file: path for file, path in places.items() if _belongs(file) and path.is_file()}
-        return _checked(name, "", {file: path.read_text(encoding="utf-8") for file, path in wanted.items()})
-    asked = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-    commit = _git(repository, f"There is no revision {name!r} here", *asked).decode().strip()
+        files = {file: path for file, path in places.items() if _belongs(file) and path.is_file()}
+        return _checked(name, "", {file: path.read_text(encoding="utf-8") for file, path in files.items()})
+    arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    commit = _git(repository, f"There is no revision {name!r} here", *arguments).decode().strip()
     archive = _git(repository, f"The files of {name} cannot be read", "archive", commit)
     texts = {}
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        for each in files:
-            content = files.extractfile(each) if _belongs(each.name) else None
+    with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+        for each in members:
+            content = members.extractfile(each) if _belongs(each.name) else None
             if content is not None:
                 texts[each.name] = content.read().decode()
     return _checked(name, commit, texts)
@@ -80,21 +80,21 @@ def find(name: str, repository: Path = ROOT) -> Revision:
 
 def build(revision: Revision) -> Path:
     """`revision.path` with the package built in it; UnusableRevision with what the build said if that fails."""
-    folder = revision.folder
-    done = folder / "built"
-    if not done.exists():
-        compiling.write(revision.texts, folder)
-        built = subprocess.run(
+    built = revision.folder / "built"
+    if not built.exists():
+        compiling.write(revision.texts, revision.folder)
+        done = subprocess.run(
             [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"],
-            cwd=folder,
+            cwd=revision.folder,
             env={**os.environ, "ROI_ALIGN_CUDA": "0"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        if built.returncode != 0:
-            raise UnusableRevision(f"{revision} does not build; the last lines of its setup.py:\n{_tail(built.stdout)}")
-        done.touch()
+        if done.returncode != 0:
+            last = "\n".join(done.stdout.rstrip().splitlines()[-30:])
+            raise UnusableRevision(f"{revision} does not build; the last lines of its setup.py:\n{last}")
+        built.touch()
     return revision.path
 
 
@@ -103,23 +103,19 @@ def _belongs(file: str) -> bool:
 
 
 def _checked(name: str, commit: str, texts: dict[str, str]) -> Revision:
-    made = Revision(name, commit, dict(sorted(texts.items())))
+    revision = Revision(name, commit, dict(sorted(texts.items())))
     missing = [file for file in _NEEDED if file not in texts]
     if missing:
-        raise UnusableRevision(f"{made} has no {missing[0]}, so no package comes of it; name a later revision.")
-    return made
+        raise UnusableRevision(f"{revision} has no {missing[0]}, so no package comes of it; name a later revision.")
+    return revision
 
 
 def _git(repository: Path, failure: str, *arguments: str) -> bytes:
     done = subprocess.run(["git", *arguments], cwd=repository, capture_output=True)
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip()
+        words = done.stderr.decode(errors="replace").strip()
         raise UnusableRevision(
-            f"{failure}{f': {said}' if said else ''}. A commit, a branch, a tag, {WORKING_TREE} for the files as they "
-            "are, or a run or device under results can be compared; `git fetch` brings others' revisions."
+            f"{failure}{f': {words}' if words else ''}. A commit, a branch, a tag, {WORKING_TREE} for the files as "
+            "they are, or a run or device under results can be compared; `git fetch` brings others' revisions."
         )
     return done.stdout
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.rstrip().splitlines()[-30:])

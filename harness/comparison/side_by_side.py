@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from harness import repository as files
+from harness import repository
 from harness.comparison import verdicts
 from harness.comparison.revisions import BUILD, Revision
 from harness.comparison.rows import name_of
 from harness.comparison.timing import Order
 from harness.comparison.verdicts import Decision
 from harness.measuring import conditions, gate
-from harness.measuring import cpu as machine
+from harness.measuring.devices import cpu
 from harness.measuring.record import Record
 from harness.repository import ROOT
 
@@ -124,7 +124,7 @@ def measure(paths: dict[str, Path], rows: Sequence[str], processes: int, tell: C
     passed: dict[str, dict[str, Any]] = {side: {} for side in SIDES}
     order = sides_in_order(processes)
     before = conditions.state("cpu")
-    with tempfile.TemporaryDirectory() as scratch, machine.pinned():
+    with tempfile.TemporaryDirectory() as scratch, cpu.pinned():
         for side in order:
             asked = Order(list(rows), passed[side], str(paths[side]), str(Path(scratch) / "answer.json"))
             answer = _answer(asked, Path(scratch))
@@ -133,7 +133,7 @@ def measure(paths: dict[str, Path], rows: Sequence[str], processes: int, tell: C
             passed[side] = passed[side] or right
             tell(side)
     states = [{"before": before, "after": conditions.state("cpu")}]
-    return Round(answers, order, states, machine.copy_gbps())
+    return Round(answers, order, states, cpu.copy_gbps())
 
 
 def decide(first: Round, again: Callable[[list[str]], Round]) -> tuple[list[Decision], Round | None]:
@@ -162,11 +162,11 @@ def doubted(decisions: Sequence[Decision], interrupted: Sequence[str]) -> list[D
 
 def store(base: Revision, new: Revision, rounds: Sequence[Round], decisions: Sequence[Decision]) -> Path:
     """Writes all that was measured and decided, raw samples included, under build/compare/runs."""
-    now = files.stamp()
+    now = repository.stamp()
     record = {
         "schema": SCHEMA,
         "run": now,
-        "machine": machine.describe(),
+        "machine": cpu.describe(),
         "revisions": {
             side: {"name": of.name, "commit": of.commit, "package": of.folder.name}
             for side, of in zip(SIDES, (base, new), strict=True)
@@ -175,18 +175,18 @@ def store(base: Revision, new: Revision, rounds: Sequence[Round], decisions: Seq
         "decisions": [asdict(each) for each in decisions],
     }
     path = BUILD / "runs" / f"{now}.json"
-    files.replace(path, json.dumps(record, indent=1))
+    repository.replace(path, json.dumps(record, indent=1))
     return path
 
 
 def _answer(asked: Order, scratch: Path) -> list[Record]:
     """What one process says."""
     path, output = scratch / "order.json", Path(asked.output)
-    files.replace(path, json.dumps(asdict(asked)))
+    repository.replace(path, json.dumps(asdict(asked)))
     output.unlink(missing_ok=True)
     # The allocator is every user's own default, and as many threads as this machine is said to have.
-    environment = {key: value for key, value in os.environ.items() if key not in machine.TUNED_ALLOCATOR}
-    environment |= {"OMP_NUM_THREADS": str(machine.threads()), "PYTHONPATH": asked.origin}
+    environment = {key: value for key, value in os.environ.items() if key not in cpu.TUNED_ALLOCATOR}
+    environment |= {"OMP_NUM_THREADS": str(cpu.threads()), "PYTHONPATH": asked.origin}
     command = [sys.executable, "-m", "harness.comparison.timing", str(path)]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import repository as files
+from harness import repository
 from harness.backends import load
 from harness.comparison import rows
 from harness.measuring import clocks, devices, gate
@@ -96,7 +96,7 @@ def main(path: Path) -> None:
     every = rows.rows(workload.name for workload in WORKLOADS)
     passed = {name: Gate(**of) for name, of in order.passed.items()}
     answer = [asdict(timed(every[name], passed.get(name))) for name in order.rows]
-    files.replace(Path(order.output), json.dumps(answer))
+    repository.replace(Path(order.output), json.dumps(answer))
 
 
 if __name__ == "__main__":

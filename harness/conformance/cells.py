@@ -18,8 +18,8 @@ from typing import Any, Literal
 from hypothesis import Phase
 from hypothesis.errors import Unsatisfiable
 
-from harness.measuring import cpu as machine
 from harness.measuring import devices
+from harness.measuring.devices import cpu
 from harness.operators.arrays import Direction
 from harness.operators.drawing import effort
 from harness.operators.implementation import Backend
@@ -44,7 +44,7 @@ _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: |[IWEF]\d{4} [\d:.]+
 class Cell:
     """One backend, one property, one direction.
 
-    device          where it ran, as results are filed: harness.measuring.cpu.device(), or a GPU's name.
+    device          where it ran, as results are filed: harness.measuring.devices.cpu.device(), or a GPU's name.
     status          "ambiguous": it passed, but some value only because another order of rounding may take another
                     branch. "undeclared": its sheet leaves it out. "missing": its library or device is not here. "not
                     asked": every drawn case was refused.
@@ -112,7 +112,7 @@ def without_backend(
 ) -> Cell:
     """The cell of a backend that could not be loaded: nothing more is known of it than its name."""
     return Cell(
-        property_.operator, property_.name, direction, name, machine.device(), status, declared, 0, 0, None, "",
+        property_.operator, property_.name, direction, name, cpu.device(), status, declared, 0, 0, None, "",
         _in_one_line(reason), name, versions(), "",
     )  # fmt: skip
 
@@ -121,7 +121,7 @@ def _status(backend: Backend[Any], direction: Direction, finding: Finding) -> tu
     """The status of a declared property and the reason for it."""
     if finding.failure is not None:
         verdict = finding.failure.verdict
-        return DEADLY.get(verdict.status, "fail"), verdict.reason
+        return DEADLY.get(verdict.status, "fail"), verdict.reason + finding.failure.remark
     reasons = [reason for case in finding.refused if (reason := backend.refuses(case.inputs(), direction))]
     refusal = reasons[-1] if reasons else "The check had no use for the case."
     if not finding.asked:
@@ -155,7 +155,7 @@ def _of_backend(
 @functools.cache
 def versions() -> str:
     """The libraries here and their versions, in one line."""
-    return ", ".join(f"{name} {version}" for name, version in machine.versions(LIBRARIES).items())
+    return ", ".join(f"{name} {version}" for name, version in cpu.versions(LIBRARIES).items())
 
 
 @functools.cache
@@ -163,9 +163,9 @@ def _place(device: str) -> tuple[str, str]:
     """What results of a device of torch's are filed under, and its driver."""
     if device.partition(":")[0] != "cuda":
         return devices.load("cpu").name(), ""
-    from harness.measuring import cuda as cuda_device  # it imports torch, and what runs on a CPU needs none here
+    from harness.measuring.devices import cuda  # it imports torch, which a run on a CPU does not need here
 
-    return cuda_device.name(), cuda_device.driver()
+    return cuda.name(), cuda.driver()
 
 
 def _in_one_line(text: str) -> str:

@@ -13,11 +13,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from harness import repository as files
-from harness.faults import FAULTS
-from harness.faults import package as package_faults
+from harness import repository
+from harness.faults import FAULTS, package
 from harness.faults.fault import Fault
-from harness.faults.package import building as faulty_package
+from harness.faults.package import building
 from harness.faults.package.building import PackageFault
 from harness.operators import AnyCase, drawing
 from harness.operators.arrays import DIRECTIONS, Direction
@@ -129,19 +128,19 @@ def row(fault: Fault) -> list[Attempt]:
 
 def names() -> list[str]:
     """All faults: those of the rule, then those of the package."""
-    return [fault.name for fault in FAULTS] + [PACKAGE + fault.name for fault in package_faults.FAULTS]
+    return [fault.name for fault in FAULTS] + [PACKAGE + fault.name for fault in package.FAULTS]
 
 
 def row_of(name: str) -> list[Attempt]:
     """The row of the fault of that name."""
     if name.startswith(PACKAGE):
-        return [of_package(next(fault for fault in package_faults.FAULTS if PACKAGE + fault.name == name))]
+        return [of_package(next(fault for fault in package.FAULTS if PACKAGE + fault.name == name))]
     return row(next(fault for fault in FAULTS if fault.name == name))
 
 
 def of_package(fault: PackageFault) -> Attempt:
     """What finds a fault of the package: the first of the suites' own tests that fails on it."""
-    test = faulty_package.killed_by(fault)
+    test = building.killed_by(fault)
     return Attempt(
         fault=PACKAGE + fault.name,
         kind="package",
@@ -172,4 +171,4 @@ def write(attempts: Iterable[Attempt], path: Path) -> None:
     writer.writeheader()
     for each in attempts:
         writer.writerow({**asdict(each), "detail": each.detail.splitlines()[0][:200] if each.detail else ""})
-    files.replace(path, text.getvalue())
+    repository.replace(path, text.getvalue())

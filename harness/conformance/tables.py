@@ -16,8 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, get_args
 
-from harness import backends, faults, properties
-from harness import repository as files
+from harness import backends, faults, properties, repository
 from harness.backends import BACKENDS, ENTRY_POINTS, OTHER_RULE
 from harness.conformance.cells import DEADLY, EXAMPLES, Cell, CellStatus, cell, without_backend
 from harness.judging.isolation import LIMIT_S, isolated
@@ -226,4 +225,4 @@ def write(path: Path, table: Iterable[Cell]) -> None:
     for each in table:
         fraction = "" if each.fraction is None else f"{each.fraction:.3g}"
         writer.writerow({**asdict(each), "declared": "yes" if each.declared else "no", "fraction": fraction})
-    files.replace(path, text.getvalue())
+    repository.replace(path, text.getvalue())

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.detectors import bounds as detector_bounds
-from harness.detectors import models as detectors
+from harness.detectors import bounds, models
 from harness.detectors.models import BRANCHES, Branch, Target
 
 # The losses of each branch, and how many random combinations of a box's outputs are compared.
@@ -23,7 +22,7 @@ COMBINATIONS = 2
 
 @dataclass(frozen=True)
 class Call:
-    """A model, the photographs it was given, and what came of it: see detectors.run.
+    """A model, the photographs it was given, and what came of it: see models.run.
 
     gradients: of its parameters by name, if it was a training step.
     """
@@ -37,7 +36,7 @@ class Call:
 
 def call(model: Any, photographs: list[Tensor], wanted: list[Target] | None = None) -> Call:
     """Inference, or with targets a training step."""
-    result, branches = detectors.run(model, photographs, wanted)
+    result, branches = models.run(model, photographs, wanted)
     parameters = dict(model.named_parameters()) if wanted else {}
     found = torch.autograd.grad(sum(result.values()), list(parameters.values()), retain_graph=True) if wanted else ()
     return Call(model, photographs, result, branches, dict(zip(parameters, found, strict=True)))
@@ -58,7 +57,7 @@ def pooled_used(theirs: Call, ours: dict[str, Branch], dtype: torch.dtype = torc
     """Each element of what was pooled, in this type."""
     return {
         f"{name}, pooled features": part_of_bound(
-            ours[name].pooled, branch.pooled, detector_bounds.of_pooled(branch, pooler(theirs.model, name), dtype)
+            ours[name].pooled, branch.pooled, bounds.of_pooled(branch, pooler(theirs.model, name), dtype)
         )
         for name, branch in theirs.branches.items()
     }
@@ -79,14 +78,14 @@ def combinations(theirs: Call) -> list[Combination]:
     """Of class logits, of box deltas, of mask logits."""
     found = []
     for name, branch in theirs.branches.items():
-        errors = detector_bounds.of_pooled(branch, pooler(theirs.model, name))
+        errors = bounds.of_pooled(branch, pooler(theirs.model, name))
         _, head, predictor = (getattr(theirs.model.roi_heads, part) for part in BRANCHES[name])
         pooled = branch.pooled.detach().requires_grad_()
         made = predictor(head(pooled))
         for place, output in enumerate(made if name == "box" else (made,)):
             own = output.flatten(1)
             for seed in range(COMBINATIONS):
-                (weights,) = detector_bounds.directions([own[0]], seed)
+                (weights,) = bounds.directions([own[0]], seed)
                 # Boxes are independent: the gradient of the sum over them holds each one's own.
                 (slopes,) = torch.autograd.grad((own @ weights).sum(), pooled, retain_graph=True)
                 bound = (slopes.abs() * errors).flatten(1).sum(1)
@@ -106,9 +105,7 @@ def outputs_used(wanted: list[Combination], ours: dict[str, Branch]) -> dict[str
 
 def changed_signs(theirs: Call, ours: Call, name: str) -> int:
     """How many units of the heads' ReLUs are on in one model and off in the other."""
-    one, other = (
-        detector_bounds.signs(theirs.model, name, side.branches[name].pooled.detach()) for side in (theirs, ours)
-    )
+    one, other = (bounds.signs(theirs.model, name, side.branches[name].pooled.detach()) for side in (theirs, ours))
     changed = int((one != other).sum())
     assert changed <= 1e-5 * len(one), f"{changed} units of the {name} branch changed their sign."
     return changed
@@ -117,11 +114,9 @@ def changed_signs(theirs: Call, ours: Call, name: str) -> int:
 def losses_and_heads_used(theirs: Call, ours: Call, name: str) -> dict[str, float]:
     """A branch's losses, and the gradients of its parameters along a random direction."""
     loss, branch = sum(theirs.result.values()), theirs.branches[name]
-    errors = detector_bounds.of_pooled(branch, pooler(theirs.model, name))
+    errors = bounds.of_pooled(branch, pooler(theirs.model, name))
     used = {
-        what: part_of_bound(
-            ours.result[what], theirs.result[what], detector_bounds.change(theirs.result[what], branch, errors)
-        )
+        what: part_of_bound(ours.result[what], theirs.result[what], bounds.change(theirs.result[what], branch, errors))
         for what in LOSSES[name]
     }
     if changed_signs(theirs, ours, name):
@@ -131,15 +126,20 @@ def losses_and_heads_used(theirs: Call, ours: Call, name: str) -> dict[str, floa
     gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True)
     directions = [
         along / gradient.detach().norm()  # so that each tensor has a like part in it
-        for along, gradient in zip(detector_bounds.directions(gradients, 0), gradients, strict=True)
+        for along, gradient in zip(bounds.directions(gradients, 0), gradients, strict=True)
     ]
     projected = sum((each * along).sum() for each, along in zip(gradients, directions, strict=True))
+    bound = bounds.change(torch.as_tensor(projected), branch, errors)
+    return used | {f"{name}, gradients of the heads": _along_used(theirs, ours, list(parameters), directions, bound)}
+
+
+def _along_used(theirs: Call, ours: Call, paths: list[str], directions: list[Tensor], bound: float) -> float:
+    """The gradients of these parameters, projected on these directions together."""
     apart = sum(
         ((ours.gradients[path] - theirs.gradients[path]) * along).sum()
-        for path, along in zip(parameters, directions, strict=True)
+        for path, along in zip(paths, directions, strict=True)
     )
-    bound = detector_bounds.change(torch.as_tensor(projected), branch, errors)
-    return used | {f"{name}, gradients of the heads": part_of_bound(torch.as_tensor(apart), torch.zeros(()), bound)}
+    return part_of_bound(torch.as_tensor(apart), torch.zeros(()), bound)
 
 
 def sent_back(side: Call, name: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -156,8 +156,8 @@ def maps_used(theirs: Call, ours: Call, name: str) -> dict[str, float]:
     branch, (upstream, sent) = theirs.branches[name], sent_back(ours, name)
     maps = list(branch.maps.values())
     same = torch.autograd.grad(branch.pooled, maps, upstream, retain_graph=True, materialize_grads=True)
-    bounds = detector_bounds.of_maps(branch, pooler(theirs.model, name), upstream)
-    used = (part_of_bound(sent[level], each, bounds[level]) for level, each in zip(branch.maps, same, strict=True))
+    allowed = bounds.of_maps(branch, pooler(theirs.model, name), upstream)
+    used = (part_of_bound(sent[level], each, allowed[level]) for level, each in zip(branch.maps, same, strict=True))
     return {f"{name}, gradients of the maps": max(used)}
 
 
@@ -168,10 +168,10 @@ def behind_used(theirs: Call, ours: Call) -> dict[str, float]:
     roundings of J' are left out, which makes it no easier.
     """
     paths = [path for path in theirs.gradients if path.startswith("backbone.")]
-    directions = detector_bounds.directions([theirs.gradients[path] for path in paths], 1)
+    directions = bounds.directions([theirs.gradients[path] for path in paths], 1)
     batch, _ = theirs.model.transform(theirs.photographs)
     moved = {path.removeprefix("backbone."): each for path, each in zip(paths, directions, strict=True)}
-    tangents = detector_bounds.along(theirs.model, batch.tensors, moved)
+    tangents = bounds.along(theirs.model, batch.tensors, moved)
     bound = 0.0
     for name, branch in theirs.branches.items():
         if changed_signs(theirs, ours, name):
@@ -180,15 +180,11 @@ def behind_used(theirs: Call, ours: Call) -> dict[str, float]:
         (upstream,) = torch.autograd.grad(sum(theirs.result.values()), branch.pooled, create_graph=True)
         with torch.no_grad():
             seen = pool({level: tangents[level] for level in branch.maps}, branch.boxes, branch.shapes)
-        errors = detector_bounds.of_pooled(branch, pool)
-        bound += detector_bounds.change((upstream * seen).sum(), branch, errors)
-        of_maps = detector_bounds.of_maps(branch, pool, upstream.detach())
+        errors = bounds.of_pooled(branch, pool)
+        bound += bounds.change((upstream * seen).sum(), branch, errors)
+        of_maps = bounds.of_maps(branch, pool, upstream.detach())
         bound += sum(float((error * tangents[level].abs()).sum()) for level, error in of_maps.items())
-    apart = sum(
-        ((ours.gradients[path] - theirs.gradients[path]) * each).sum()
-        for path, each in zip(paths, directions, strict=True)
-    )
-    return {"gradients of backbone and pyramid": part_of_bound(torch.as_tensor(apart), torch.zeros(()), bound)}
+    return {"gradients of backbone and pyramid": _along_used(theirs, ours, paths, directions, bound)}
 
 
 def training_used(theirs: Call, ours: Call) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 fault.py      what a fault of a step-by-step reference is
 reference/    those that are planted so
-package/      the package built with a fault of its own sources; first_failure is the plugin that runs in it
+package/      the package built with a fault of its own sources, read from texts; first_failure is the plugin that runs
+              in it
 
 Importing this module registers those of the references with harness.backends: "fault:NAME" is then a backend's name.
 Which check finds which fault is told by harness/conformance/kills.py.

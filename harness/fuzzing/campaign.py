@@ -115,8 +115,7 @@ def hunt(task: Task, tell: Callable[[Find], None]) -> Catch:
     backend, property_ = backend_of(task.backend, task.operator), properties.find(task.property, task.operator)
 
     def find(failure: Failure) -> Find:
-        sometimes = "" if failure.repeats else " (Asked again it did not fail in this way: not every call shows it.)"
-        status, reason = failure.verdict.status.value, failure.verdict.reason + sometimes
+        status, reason = failure.verdict.status.value, failure.verdict.reason + failure.remark
         line = repr(failure.case)
         return Find(
             task.operator, task.property, task.direction, line, status, reason, task.backend, backend.title

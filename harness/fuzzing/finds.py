@@ -49,7 +49,7 @@ class Find:
         return f"{hashlib.sha256(asked.encode()).hexdigest()[:20]}.json"
 
     def definition(self) -> Property:
-        """The property, which lists what is asked and of whom; ValueError if there is none of its name."""
+        """The property of its name; ValueError if there is none."""
         return properties.find(self.property, self.operator)
 
     def parsed(self) -> AnyCase:

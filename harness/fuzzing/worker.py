@@ -11,8 +11,8 @@ import multiprocessing
 from dataclasses import dataclass
 
 from harness.fuzzing.campaign import backend_of, in_process
-from harness.measuring import cpu as machine
 from harness.measuring import devices
+from harness.measuring.devices import cpu
 from harness.operators.sheet import OperatorName, Sheet
 from harness.operators.verdict import Crashed, Hung
 from harness.repository import ROOT, MissingLibrary
@@ -58,7 +58,7 @@ def about(backend: str, operators: tuple[OperatorName, ...]) -> About:
     types = {sheet.device for sheet in sheets.values()}
     type_ = types.pop() if len(types) == 1 else "cpu"
     device = devices.load(type_).name() if type_ in devices.TYPES else type_
-    versions = "; ".join(f"{name} {version}" for name, version in machine.versions().items())
+    versions = "; ".join(f"{name} {version}" for name, version in cpu.versions().items())
     return About(sources(), device, versions, sheets, titles, missing, may_begin)
 
 

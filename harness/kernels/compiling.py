@@ -35,10 +35,10 @@ class Change:
 @functools.cache
 def compiler() -> str:
     """The compiler, or MissingLibrary."""
-    found = shutil.which("g++")
-    if found is None:
+    path = shutil.which("g++")
+    if path is None:
         raise MissingLibrary("Kernels are compiled for tests only where g++ is installed, and there is none in PATH.")
-    return found
+    return path
 
 
 def texts_in(root: Path, pattern: str = "*.*") -> dict[str, str]:
@@ -48,13 +48,18 @@ def texts_in(root: Path, pattern: str = "*.*") -> dict[str, str]:
 
 def changed(texts: Mapping[str, str], changes: Sequence[Change]) -> dict[str, str]:
     """The same sources with the changes; ValueError if one does not stand in its file exactly once."""
-    made = dict(texts)
+    result = dict(texts)
     for change in changes:
-        found = made.get(change.file, "").count(change.before)
-        if found != 1:
-            raise ValueError(f"{change.file} is to be changed in one place, but has {found} of: {change.before}")
-        made[change.file] = made[change.file].replace(change.before, change.after)
-    return made
+        count = result.get(change.file, "").count(change.before)
+        if count != 1:
+            raise ValueError(f"{change.file} is to be changed in one place, but has {count} of: {change.before}")
+        result[change.file] = result[change.file].replace(change.before, change.after)
+    return result
+
+
+def folder_of(texts: Mapping[str, str], build: Path, *tools: str) -> Path:
+    """The folder below `build` for these sources: named after them, and after the tools that they are built with."""
+    return build / digest(*tools, *texts, *texts.values())
 
 
 def write(texts: Mapping[str, str], root: Path) -> None:
@@ -68,27 +73,24 @@ def kernel_sources(changes: Sequence[Change], build: Path) -> Path:
     if not changes:
         return KERNELS
     texts = changed(texts_in(KERNELS), changes)
-    root = build / f"changed-{digest(list(texts), *(text.encode() for text in texts.values()))}"
+    root = folder_of(texts, build)
     write(texts, root)
     return root
 
 
-def objects(
-    sources: Sequence[Path], flags: Sequence[str], include: Sequence[Path], build: Path, prefix: str = ""
-) -> list[Path]:
+def objects(sources: Sequence[Path], flags: Sequence[str], include: Sequence[Path], build: Path) -> list[Path]:
     """The sources as objects under `build`, in their order.
 
     include  the folders that headers are looked for in. What a source includes of them is part of its hash.
-    prefix   of the objects' names, which are otherwise the sources'.
     RuntimeError with what the compiler says if one does not compile.
     """
     folders = [f"-I{short(folder)}" for folder in include]
 
     def compiled(source: Path) -> Path:
         texts = [path.read_bytes() for path in _read(source, include)]
-        made = build / f"{prefix}{source.stem}-{digest([version(), *flags], *texts)}.o"
-        make(made, ["-x", "c++", *flags, *folders, "-c", short(source)])
-        return made
+        target = build / f"{source.stem}-{digest(version(), *flags, *texts)}.o"
+        make(target, ["-x", "c++", *flags, *folders, "-c", short(source)])
+        return target
 
     build.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -106,11 +108,13 @@ def make(target: Path, arguments: Sequence[str]) -> None:
     partial.replace(target)
 
 
-def digest(names: Sequence[str], *contents: bytes) -> str:
-    made = hashlib.sha256("\0".join(names).encode())
-    for content in contents:
-        made.update(b"%d:" % len(content) + content)
-    return made.hexdigest()[:16]
+def digest(*parts: str | bytes) -> str:
+    """What names a file or folder that is made of these parts, in this order."""
+    whole = hashlib.sha256()
+    for part in parts:
+        content = part.encode() if isinstance(part, str) else part
+        whole.update(b"%d:" % len(content) + content)
+    return whole.hexdigest()[:16]
 
 
 def short(path: Path) -> str:
@@ -119,21 +123,21 @@ def short(path: Path) -> str:
 
 
 @functools.cache
-def version() -> str:
-    """What the compiler says that it is; a part of every hash."""
-    return subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=True).stdout
+def version(program: str = "") -> str:
+    """What a compiler, by default g++, says that it is; a part of every hash."""
+    return subprocess.run([program or compiler(), "--version"], capture_output=True, text=True, check=True).stdout
 
 
 def _read(source: Path, include: Sequence[Path]) -> list[Path]:
     """The files that a source is made of: itself, and what it includes of the given folders and its own."""
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     waiting = [source]
     while waiting:
         path = waiting.pop()
-        if path in found:
+        if path in files:
             continue
-        found[path] = None
+        files[path] = None
         for name in _INCLUDED.findall(path.read_bytes()):
             places = [(folder / name.decode()).resolve() for folder in (path.parent, *include)]
             waiting += [place for place in places if place.is_file()]
-    return list(found)
+    return list(files)

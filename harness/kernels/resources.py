@@ -8,8 +8,7 @@ of them takes minutes, so each report is kept in build/ under a hash of all that
 from __future__ import annotations
 
 import ast
-import functools
-import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -20,9 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import repository
+from harness.kernels.compiling import KERNELS, digest, version
 from harness.repository import ROOT
 
-KERNELS = ROOT / "impl" / "csrc"
 KEPT = ROOT / "build" / "cuda_resources"
 
 
@@ -71,8 +71,7 @@ def compile_all(sources: Sequence[Path] | None = None) -> list[Usage]:
     jobs = [(path, architecture) for path in paths for architecture in architectures()]
     KEPT.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        found = pool.map(lambda job: _compile(*job), jobs)
-    return [usage for usages in found for usage in usages]
+        return list(itertools.chain.from_iterable(pool.map(lambda job: _compile(*job), jobs)))
 
 
 def _compile(source: Path, architecture: str) -> list[Usage]:
@@ -80,32 +79,17 @@ def _compile(source: Path, architecture: str) -> list[Usage]:
         *("nvcc", *build_setting("DEVICE_FLAGS"), f"-I{KERNELS}", f"-arch={architecture}", "-cubin"),
         *("-Werror=all-warnings", "-Xptxas=--verbose,--warning-as-error"),
     )
-    kept = KEPT / f"{source.stem}-{architecture}-{_digest(command, source)}.txt"
+    headers = [path.read_bytes() for path in sorted(KERNELS.rglob("*.h"))]  # any of which it may include
+    kept = KEPT / f"{source.stem}-{architecture}-{digest(version('nvcc'), *command, *headers, source.read_bytes())}.txt"
     if not kept.exists():
         with tempfile.TemporaryDirectory(dir=KEPT) as folder:
             arguments = [*command, str(source), "-o", f"{folder}/cubin"]
             done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-            said = done.stdout + done.stderr
+            output = done.stdout + done.stderr
             if done.returncode != 0:
-                raise DoesNotCompile(f"{source.name} for {architecture}:\n{said}")
-            report = Path(folder) / "report"
-            report.write_text(said, encoding="utf-8")
-            report.replace(kept)
+                raise DoesNotCompile(f"{source.name} for {architecture}:\n{output}")
+            repository.replace(kept, output)
     return list(_read(_demangled(kept.read_text(encoding="utf-8"))))
-
-
-def _digest(command: Sequence[str], source: Path) -> str:
-    """Of the compiler, the command, the source and every header that it may include."""
-    headers = sorted(KERNELS.rglob("*.h"))
-    made = hashlib.sha256("\0".join([_version(), *command]).encode())
-    for content in (path.read_bytes() for path in (*headers, source)):
-        made.update(b"%d:" % len(content) + content)
-    return made.hexdigest()[:16]
-
-
-@functools.cache
-def _version() -> str:
-    return subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True).stdout
 
 
 def _demangled(text: str) -> str:

@@ -53,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a step: "passed", "failed", "skipped" or "out of time", and a sentence where it did not pass."""
+    """The end of a step: "passed", "failed", "skipped" or "out of time", and a sentence where it did not pass."""
 
     step: str
     status: str
@@ -89,7 +89,7 @@ def steps(logs: Path, python: str = sys.executable) -> tuple[Step, ...]:
             *("-k", tests, "--backend", backend, "-q"),
         )
 
-    told = ("-rs", "--durations=25")
+    verbose = ("-rs", "--durations=25")
     every, gathered = "within_bound or every_layout", "grad_image and (within_bound or every_layout)"
     pip = (python, "-m", "pip", "install", "-v", "--no-index", "--no-build-isolation", "--no-deps", "--editable", ".")
     return (
@@ -98,9 +98,11 @@ def steps(logs: Path, python: str = sys.executable) -> tuple[Step, ...]:
             "test",
             # All of suites/, in the order of what only a GPU can say: the harness's own tests have run elsewhere.
             (
-                pytest("test", "suites/correctness", "suites/performance", "--backend", "roi_align_cuda", *told),
-                pytest("test-deterministic", "suites/correctness", "--backend", "roi_align_cuda_deterministic", *told),
-                pytest("test-meta", "suites/meta", "--backend", "roi_align_cuda", *told),
+                pytest("test", "suites/correctness", "suites/performance", "--backend", "roi_align_cuda", *verbose),
+                pytest(
+                    "test-deterministic", "suites/correctness", "--backend", "roi_align_cuda_deterministic", *verbose
+                ),
+                pytest("test-meta", "suites/meta", "--backend", "roi_align_cuda", *verbose),
             ),
             environment=lambda: {"BENCH_DEVICE": "cuda"},
         ),
@@ -111,7 +113,7 @@ def steps(logs: Path, python: str = sys.executable) -> tuple[Step, ...]:
                 for backend, tests in (("roi_align_cuda", every), ("roi_align_cuda_deterministic", gathered))
                 for tool in ("memcheck", "racecheck")
             ),
-            # Torch's cache would hand out parts of large blocks, whose ends nobody can see being passed.
+            # Torch's cache hands out parts of large blocks: an access past the end of one would not be seen.
             environment=lambda: {"HYPOTHESIS_PROFILE": "sanitize", "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
             why_not=lambda: why_no_sanitizer(python),
         ),
@@ -144,12 +146,12 @@ def why_no_sanitizer(python: str) -> str | None:
         return f"{_SANITIZER} had not watched a sum of torch's to its end after {_PROBE_S:.0f} seconds."
     if done.returncode == 0:
         return None
-    said = [line.strip("= ") for line in done.stdout.splitlines() if line.startswith("=========") and line.strip("= ")]
-    return f"{_SANITIZER} cannot watch a sum of torch's here; it says: {'; '.join(said[1:4]) or done.stdout[-200:]}"
+    lines = [line.strip("= ") for line in done.stdout.splitlines() if line.startswith("=========") and line.strip("= ")]
+    return f"{_SANITIZER} cannot watch a sum of torch's here; it says: {'; '.join(lines[1:4]) or done.stdout[-200:]}"
 
 
 def run(chosen: tuple[Step, ...], parts: Path, tell: Callable[[Outcome], None]) -> list[Outcome]:
-    """Does the steps in their order, whatever comes of each; `tell` hears of each outcome."""
+    """Does the steps in their order, all of them; `tell` hears of each outcome."""
     logs = parts / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     outcomes = []

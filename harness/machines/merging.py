@@ -1,8 +1,8 @@
 """Several runners' archives as one folder of results: what `make merge` does before it makes the report.
 
 A runner that broke must not cost the figures of those that did not, and must not go unnoticed either. So what has
-arrived is merged, and whoever left nothing, something broken or a failed step is named in a sentence. Archives come
-from other machines: one that holds anything but one run, as it is to lie in results/, is left out whole.
+arrived is merged, and a runner that left nothing, something broken or a failed step is named in a sentence. Archives
+come from other machines: one that holds anything but one run, as it is to lie in results/, is left out whole.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from harness import repository as files
+from harness import repository
 from harness.machines import gpu
 from harness.repository import ROOT
 
 FOLDER = ROOT / "build" / "merged"
-# What was merged and what was not, beside the report: whoever reads the one shall see the other.
+# What was merged and what was not, beside the report: a reader of the one is to see the other.
 SUMMARY = "runners.md"
 # How .github/workflows/gpu.yml names its artifacts: gpu-RUNNER-RUN, and a run's own name has no dash.
 _ARTIFACT = re.compile(r"gpu-(?P<runner>.+)-[^-]+")
@@ -29,26 +29,26 @@ _CHUNK_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Merged:
-    """What became of the archives.
+    """The outcome of merging.
 
-    said      of each archive that was unpacked: whose it is, and which run it holds.
-    problems  who left nothing, what was left out, and which steps did not pass, each as a sentence.
+    runs      of each archive that was unpacked: its runner, and the run that it holds.
+    problems  runners that left nothing, what was left out, and steps that did not pass, each as a sentence.
     """
 
-    said: tuple[str, ...]
+    runs: tuple[str, ...]
     problems: tuple[str, ...]
 
 
 def merge(archives: Path, expected: tuple[str, ...], output: Path) -> Merged:
     """Unpacks the archives under a folder, archives/gpu-RUNNER-RUN/*.tar.gz, into output/DEVICE/RUN.
 
-    expected  the runners that should have left an archive; one that nobody expected is merged too.
+    expected  the runners that should have left an archive; any other is merged too.
     output    a folder of results; the runs in it stay as they are. SUMMARY there says what this function returns.
     """
     output.mkdir(parents=True, exist_ok=True)
-    said: list[str] = []
+    runs: list[str] = []
     problems: list[str] = []
-    arrived: set[str] = set()
+    runners: set[str] = set()
     for file in sorted(archives.rglob("*.tar.gz")):
         name = str(file.relative_to(archives))
         artifact = _ARTIFACT.fullmatch(file.parent.name)
@@ -56,26 +56,27 @@ def merge(archives: Path, expected: tuple[str, ...], output: Path) -> Merged:
             problems.append(f"{name} was left out: an archive is looked for in a folder gpu-RUNNER-RUN of its runner.")
             continue
         runner = artifact["runner"]
-        arrived.add(runner)
+        runners.add(runner)
         try:
             run = _unpack(file, output)
         except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
             problems.append(f"{runner}: {name} was left out: {str(error).rstrip('.') or type(error).__name__}.")
             continue
-        said.append(f"{runner}: {run}")
+        runs.append(f"{runner}: {run}")
         problems += [f"{runner}: {sentence}" for sentence in _shortcomings(output, run)]
     for runner in expected:
-        if runner not in arrived:
+        if runner not in runners:
             problems.append(f"{runner} left nothing: there is no archive gpu-{runner}-RUN/*.tar.gz under {archives}.")
-    if not expected and not arrived:
+    if not expected and not runners:
         problems.append(f"There is no archive gpu-RUNNER-RUN/*.tar.gz under {archives}; `make gpu` makes some.")
-    files.replace(output / SUMMARY, "\n".join(["# Runners", "", *(f"- {line}" for line in (*said, *problems)), ""]))
-    return Merged(tuple(said), tuple(problems))
+    lines = ["# Runners", "", *(f"- {line}" for line in (*runs, *problems)), ""]
+    repository.replace(output / SUMMARY, "\n".join(lines))
+    return Merged(tuple(runs), tuple(problems))
 
 
 def _unpack(file: Path, output: Path) -> Path:
     """Puts the one run of an archive in its place and returns that, DEVICE/RUN; ValueError if it is not fit to be."""
-    # To its end, where its checksum stands: tarfile stops before, and would pass on bytes that changed on the way.
+    # To its end, where its checksum is: tarfile stops before, and would pass on bytes that changed on the way.
     with gzip.open(file) as stream:
         while stream.read(_CHUNK_BYTES):
             pass
@@ -112,13 +113,13 @@ def _run_of(member: tarfile.TarInfo) -> Path | None:
 
 def _shortcomings(output: Path, run: Path) -> list[str]:
     """What an unpacked run lacks, as sentences."""
-    found = []
+    sentences = []
     steps = output / run / "logs" / "steps.txt"
     if not steps.is_file():
-        found.append(f"{run} has no logs/steps.txt, and nothing says which of its steps passed.")
+        sentences.append(f"{run} has no logs/steps.txt, and nothing says which of its steps passed.")
     else:
         names = gpu.bad_steps(steps.read_text(encoding="utf-8", errors="replace"))
-        found += [f"the step {name} did not pass; see {run}/logs/{name}.log." for name in names]
+        sentences += [f"the step {name} did not pass; see {run}/logs/{name}.log." for name in names]
     if not any((output / run).glob("*.json")):
-        found.append(f"{run} holds no results, only logs.")
-    return found
+        sentences.append(f"{run} holds no results, only logs.")
+    return sentences

@@ -52,7 +52,7 @@ OTHERS = {
     "grid_sample_cuda_compiled": "grid_sample, compiled",
 }
 LAYOUTS = {"contiguous": "NCHW", "channels_last": "channels_last"}
-# Work that a GPU's memory could do in less than this takes as long as a launch does, whoever does it.
+# Work that a GPU's memory could do in less than this takes as long as a launch does, on any backend.
 LAUNCH_S = 10e-6
 
 
@@ -123,8 +123,8 @@ def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
     table["launch_bound"] = (types == "cuda") & (longest.transform("max") < LAUNCH_S)
     table["own"] = table.backend.isin(OURS)
     table["subject"] = table.op.where(~table.op.isin(BENCHES), table.bench)
-    named = zip(table.backend, table.layout, table.subject != table.op, strict=True)
-    table["column"] = [_column(*each) for each in named]
+    columns = zip(table.backend, table.layout, table.subject != table.op, strict=True)
+    table["column"] = [_column(*each) for each in columns]
     return table
 
 

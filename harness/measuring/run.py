@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import repository
-from harness.measuring import cpu as machine
 from harness.measuring import record, settings
 from harness.measuring.columns import kind, named
+from harness.measuring.devices import cpu
 from harness.measuring.settings import Settings
 
 
@@ -51,7 +51,7 @@ class Process:
 PROCESSES: dict[str, tuple[Process, ...]] = {
     "cpu": (
         Process("default", ("operators", "multiscale"), {}),
-        Process("tuned", ("operators",), machine.TUNED_ALLOCATOR),
+        Process("tuned", ("operators",), cpu.TUNED_ALLOCATOR),
         Process("default-detectors", ("detectors",), {}),
     ),
     "cuda": (Process("cuda", ("operators", "multiscale"), {}, seconds=430),),
@@ -97,7 +97,7 @@ def run(
     """
     name = repository.stamp()
     exits: list[Exit] = []
-    with _scratch() as scratch, machine.pinned():
+    with _scratch() as scratch, cpu.pinned():
         for replicate in range(processes):
             # There and back, as the columns within them: ABBA.
             for process in processes_of(device, workloads)[:: 1 if replicate % 2 == 0 else -1]:
@@ -135,7 +135,7 @@ def _child(process: Process, device: str, told: Settings, tell: Callable[[str, d
     file = Path(told.output)
     log = file.with_suffix(".log")
     reading, writing = os.pipe()
-    environment = {key: value for key, value in os.environ.items() if key not in machine.TUNED_ALLOCATOR}
+    environment = {key: value for key, value in os.environ.items() if key not in cpu.TUNED_ALLOCATOR}
     environment |= process.allocator | settings.environment(device, replace(told, progress=writing))
     command = [
         *(sys.executable, "-m", "pytest", *(f"suites/performance/bench_{bench}.py" for bench in process.benches)),

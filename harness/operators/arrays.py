@@ -135,6 +135,11 @@ def laid_out(values: Array, layout: Layout) -> Array:
     return np.ascontiguousarray(values)
 
 
+def channels_innermost(array: Array) -> bool:
+    """Whether channels lie next to each other: the rule by which results keep a layout (impl/csrc/common/view.h)."""
+    return array.shape[1] > 1 and array.strides[1] == array.itemsize and max(array.shape[2:]) > 1
+
+
 def differing(got: Array, expected: Array) -> Array:
     """Where two arrays of one shape and dtype differ in a bit; any NaN equals any other: no payload is promised."""
     bits = f"i{got.dtype.itemsize}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from hypothesis.strategies import SearchStrategy
 
-from harness.operators.arrays import Array, Direction
+from harness.operators.arrays import Array, Direction, crops_dtype
 from harness.operators.expected import Expected, Place
 from harness.operators.peer import Peer
 from harness.operators.reach import Reach
@@ -26,10 +26,10 @@ class Operator:
 
     case, inputs  the classes of its cases and of their arrays.
     arrays        the arrays of its inputs by name: first the image, last the upstream gradient, between them the boxes.
+    size          the field of its inputs that is (height, width) of a result.
     peer          the library whose rule it is.
     settings      the ways in which a workload is asked of it, "" where there is one only.
 
-    promised             (inputs, direction) -> shape and dtype of a result.
     expected             (inputs, direction, pinned, places) -> each place, all if None, with what the oracle expects.
     least_roundings      (inputs, direction) -> how many roundings of a result each bound has room for at least.
     most_places          at how many of the places that differ the oracle is asked, None for all.
@@ -50,9 +50,9 @@ class Operator:
     case: type[Any]
     inputs: type[Any]
     arrays: tuple[str, ...]
+    size: str
     peer: Peer
     settings: tuple[str, ...]
-    promised: Callable[[Any, Direction], tuple[tuple[int, ...], np.dtype[np.generic]]]
     expected: Callable[[Any, Direction, bool, Iterable[Place] | None], Iterator[tuple[Place, Expected]]]
     least_roundings: Callable[[Any, Direction], int]
     most_places: int | None
@@ -67,3 +67,11 @@ class Operator:
     near: Callable[[Any, Iterable[Place]], Array]
     from_workload: Callable[[Any, str], Any]
     reach: Callable[[Any], Reach]
+
+    def promised(self, inputs: Any, direction: Direction) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+        """The shape and dtype of a result."""
+        if direction == "forward":
+            shape = (len(inputs.boxes), inputs.image.shape[1], *getattr(inputs, self.size))
+            return shape, np.dtype(crops_dtype(inputs.image.dtype.name))
+        like = inputs.image if direction == "grad_image" else inputs.boxes
+        return like.shape, like.dtype

@@ -16,7 +16,7 @@ from harness.operators import AnyCase, within
 from harness.operators.arrays import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction
 from harness.operators.crop_and_resize.case import BOX_RULES
 from harness.operators.implementation import Backend
-from harness.operators.roi_align import strategy as roi_strategies
+from harness.operators.roi_align import strategy
 from harness.operators.roi_align.case import MODES
 from harness.operators.sheet import INTEGERS, OperatorName, Sheet
 from harness.operators.verdict import Status, Verdict
@@ -166,7 +166,7 @@ _POOLS = (
         channels=(8, 15, 16, 19, 33, 70),
         longest_side=8,
         most_outputs=700,
-        box_families=roi_strategies.SMOOTH_FAMILIES,
+        box_families=strategy.SMOOTH_FAMILIES,
     ),
 )
 
@@ -199,7 +199,7 @@ def _unread_once_cast() -> Property:
         scales=[1.0],
         ratios=[1],
         boxes_dtypes=["float64"],
-        **{**_HOLED, "image_dtypes": ["float32"], "box_families": [roi_strategies.BELOW_PIXEL]},
+        **{**_HOLED, "image_dtypes": ["float32"], "box_families": [strategy.BELOW_PIXEL]},
     )
 
 

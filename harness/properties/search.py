@@ -31,6 +31,11 @@ class Failure:
     verdict: Verdict
     repeats: bool = True
 
+    @property
+    def remark(self) -> str:
+        """What a reader of the verdict has to know of a failure that does not show each time, or ""."""
+        return "" if self.repeats else " (Asked again it did not fail in this way: not every call shows it.)"
+
 
 @dataclass(frozen=True)
 class Finding:

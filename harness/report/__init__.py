@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from harness import repository as files
+from harness import repository
 from harness.measuring import conditions, results
 from harness.report import history, names, tags
 from harness.report.page import html, markdown, words
@@ -40,9 +40,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Report:
-    """Where the three files are, the tidy table behind them, whom devices are compared with, what could not be read.
+    """Where the three files are, the tidy table behind them, and what a reader is warned of.
 
-    baseline  a device, or None if nothing was measured.
+    baseline  the device that others are compared with, or None if nothing was measured.
     doubts    what makes the newest runs' figures doubtful, each as a sentence that begins with its device.
     """
 
@@ -68,42 +68,44 @@ def write(folder: Path, baseline: str | None = None) -> Report:
         left_out = " ".join(problems)
         raise FileNotFoundError(f"There are no results under {folder}; `make bench` makes some. {left_out}".strip())
     table = results.throughput(stored.blocks)
-    shown = results.newest(table)
-    base = across.chosen(shown, baseline)
+    newest = results.newest(table)
+    base = across.baseline_of(newest, baseline)
     devices = [
         _device(str(device), lines, stored.machines[str(device), str(lines.run.iloc[0])], stored.blocks)
         | {"history": history.history(str(device), table, stored.machines)}
-        for device, lines in shown.groupby("device", sort=True)
+        for device, lines in newest.groupby("device", sort=True)
     ]
     page = {
         "title": TITLE,
         "introduction": words.INTRODUCTION
-        + (words.CUDA if "cuda" in set(shown.device.map(results.device_type)) else ()),
-        "filters": tags.choices(shown),
-        "across": [] if base is None else _across(shown, base),
+        + (words.CUDA if "cuda" in set(newest.device.map(results.device_type)) else ()),
+        "filters": tags.choices(newest),
+        "across": [] if base is None else _across(newest, base),
         "devices": devices,
         "proofs": proofs,
-        "every_row": every_row.every_row(shown) if devices else None,
-        "sources": remarks.sources(shown) if devices else None,
+        "every_row": every_row.every_row(newest) if devices else None,
+        "sources": remarks.sources(newest) if devices else None,
         "problems": problems,
     }
-    doubts = tuple(f"{part['device']}: {said}" for part in devices for said in part["warnings"])
-    made = Report(
+    doubts = tuple(f"{part['device']}: {warning}" for part in devices for warning in part["warnings"])
+    report = Report(
         folder / "throughput.csv", folder / "README.md", folder / "report.html", table, base, doubts, problems
     )
-    files.replace(made.csv, table[results.CSV_COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    files.replace(made.markdown, markdown.text(page))
-    files.replace(made.html, html.text(page))
-    return made
+    repository.replace(
+        report.csv, table[results.CSV_COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    )
+    repository.replace(report.markdown, markdown.text(page))
+    repository.replace(report.html, html.text(page))
+    return report
 
 
-def _across(shown: pd.DataFrame, baseline: str) -> list[Table]:
+def _across(newest: pd.DataFrame, baseline: str) -> list[Table]:
     """Means first, then every workload, then bits."""
-    untuned = _untuned(shown)
+    untuned = _untuned(newest)
     return [
         *_there([across.geomeans(untuned, baseline)]),
         *across.side_by_side(untuned, baseline),
-        *_there([across.agreement(shown)]),
+        *_there([across.agreement(newest)]),
     ]
 
 
@@ -114,48 +116,50 @@ def _proofs(folder: Path) -> tuple[list[Part], list[str]]:
         ([folder / "mutants.csv"], lambda paths: kills.section(paths[0])),
         (sorted((folder / "campaigns").glob("*.csv")), campaigns.section),
     )
-    made, problems = [], []
+    parts, problems = [], []
     for paths, section in sources:
         there = [path for path in paths if path.exists()]
         try:
-            made += [section(there)] if there else []
+            parts += [section(there)] if there else []
         except (OSError, ValueError, KeyError) as error:
-            named = ", ".join(str(path.relative_to(folder)) for path in there)
-            problems.append(f"{named} was left out: {error}.")
-    return made, problems
+            places = ", ".join(str(path.relative_to(folder)) for path in there)
+            problems.append(f"{places} was left out: {error}.")
+    return parts, problems
 
 
 def _untuned(lines: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the allocator that users have: what the tuned one says stands in a table of its own."""
+    """The rows with the allocator that users have: what the tuned one says has a table of its own."""
     default: pd.DataFrame = lines[lines.allocator != "tuned"]
     return default
 
 
-def write_readme(made: Report, readme: Path) -> None:
+def write_readme(report: Report, readme: Path) -> None:
     """Puts the newest run's geometric means between the two comments of the project's README, if it has them."""
     text = readme.read_text(encoding="utf-8")
     before, begun, rest = text.partition(_BEGIN)
     _, closed, after = rest.partition(_END)
     if not (begun and closed):
         return
-    shown = results.newest(made.table)
+    newest = results.newest(report.table)
     lines = ["", ""]
-    for device, part in _untuned(shown).groupby("device", sort=True):
+    for device, part in _untuned(newest).groupby("device", sort=True):
         for table in _in_few_words(part, str(device)):
             lines += markdown.table_of(table)
-    files.replace(readme, before + begun + "\n".join(lines) + "\n" + closed + after)
+    repository.replace(readme, before + begun + "\n".join(lines) + "\n" + closed + after)
 
 
-def summary(made: Report) -> list[Table]:
-    """The tables to print at the end of a run: of each device the newest run's first view and the means; then how
-    several devices compare."""
-    shown = _untuned(results.newest(made.table))
+def summary(report: Report) -> list[Table]:
+    """The tables to print at the end of a run.
+
+    Of each device the newest run's first view, and means; then how several devices compare.
+    """
+    newest = _untuned(results.newest(report.table))
     printed: list[Table] = []
-    for device, lines in shown.groupby("device", sort=True):
+    for device, lines in newest.groupby("device", sort=True):
         for family in names.families(lines)[:1]:
             printed += _times(names.views(family)[:1])
         printed += _in_few_words(lines, str(device))
-    return printed + (_there([across.geomeans(shown, made.baseline)]) if made.baseline else [])
+    return printed + (_there([across.geomeans(newest, report.baseline)]) if report.baseline else [])
 
 
 def _in_few_words(lines: pd.DataFrame, device: str) -> list[Table]:

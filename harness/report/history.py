@@ -2,7 +2,7 @@
 
 A machine that got slower, a new driver or a newer library changes times as a new kernel does. So the peers of each run
 are shown beside this project's columns, since they would have slowed down too, and between two runs whose fingerprints
-(measuring/fingerprint.py) are not the same stands a mark, with what changed. Where a row's inputs changed, its times
+(measuring/fingerprint.py) are not the same there is a mark, with what changed. Where a row's inputs changed, its times
 before and after are not compared.
 """
 
@@ -27,7 +27,7 @@ _GROUP = ["bench", "setting", "direction", "dtype", "cache"]
 class History:
     """Pictures and tables, and what a reader should know of both."""
 
-    said: tuple[str, ...]
+    paragraphs: tuple[str, ...]
     pictures: tuple[Picture, ...]
     tables: tuple[Table, ...]
 
@@ -44,10 +44,10 @@ def history(device: str, table: pd.DataFrame, machines: Machines) -> History | N
     firsts: dict[tuple[str, ...], pd.DataFrame] = {}
     for part in parts:
         firsts.setdefault(tuple(part.iloc[0][["bench", "setting", "direction"]]), part)
-    drawn = (picture_of(part[part.series == ""], runs_of(part, machines)) for part in firsts.values())
+    pictures = (picture_of(part[part.series == ""], runs_of(part, machines)) for part in firsts.values())
     runs = runs_of(lines, machines)
     return History(
-        said=(
+        paragraphs=(
             f"{len(runs)} runs with the default allocator, oldest first, each by the revision that it is of; a + "
             "says that files were changed since. The peers are other people's code in the same runs: where they became "
             "slower too, the machine did.",
@@ -57,13 +57,13 @@ def history(device: str, table: pd.DataFrame, machines: Machines) -> History | N
             else "Nothing that is known of the machine and its software changed between these runs; but they were "
             "measured one after the other, and not in turns.",
         ),
-        pictures=tuple(picture for picture in drawn if picture is not None),
+        pictures=tuple(picture for picture in pictures if picture is not None),
         tables=tuple(table_of(part, runs_of(part, machines)) for part in parts),
     )
 
 
 def _rank(part: pd.DataFrame) -> tuple[tuple[int, str], ...]:
-    """Where a part stands: by benchmark and setting, then float32 before others, cold before hot, forward first."""
+    """The place of a part: by benchmark and setting, then float32 before others, cold before hot, forward first."""
     first = part.iloc[0]
     known = (("bench", BENCHES), ("setting", ()), ("dtype", DTYPES), ("cache", CACHES))
     places = ((list(names), str(first[column])) for column, names in (*known, ("direction", CALLS)))

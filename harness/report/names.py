@@ -1,4 +1,4 @@
-"""What directions, types, states of the cache and the like are called, in the order in which they stand everywhere."""
+"""What directions, types, states of the cache and the like are called, in the order that they have everywhere."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def peer(table: pd.DataFrame) -> str:
 def labelled(table: pd.DataFrame) -> pd.DataFrame:
     """The rows with their setting in the workload's name, for tables that show all settings."""
     settings = [f", {setting}" if setting else "" for setting in table.setting]
-    named: pd.DataFrame = table.assign(workload=table.workload + settings)
-    return named
+    renamed: pd.DataFrame = table.assign(workload=table.workload + settings)
+    return renamed

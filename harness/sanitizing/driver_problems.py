@@ -16,10 +16,20 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from harness import backends
-from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, differing
+from harness.operators.arrays import (
+    DIRECTIONS,
+    FLOATS,
+    LAYOUTS,
+    SINGLE_AND_DOUBLE,
+    Array,
+    channels_innermost,
+    differing,
+    laid_out,
+)
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
 from harness.operators.crop_and_resize.strategy import cases
 from harness.operators.drawing import drawn
+from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import MODES, RoiCase, RoiInputs
 from harness.operators.roi_align.strategy import roi_cases
 from harness.sanitizing.packing import packed
@@ -34,11 +44,7 @@ COPIES, LONGER_IMAGE, LONGER_CROP = 12, 3, 2
 # The side of a box that belongs to the second level of a pyramid.
 CANONICAL_SCALE = 12.0
 # What is asked of the strategies for these.
-_LARGER: dict[str, Any] = {
-    "image_dtypes": SINGLE_AND_DOUBLE,
-    "longest_side": 14,
-    "most_outputs": 2000,
-}
+_LARGER: dict[str, Any] = {"image_dtypes": SINGLE_AND_DOUBLE, "longest_side": 14, "most_outputs": 2000}
 
 
 @dataclass(frozen=True)
@@ -51,15 +57,13 @@ class Pyramid:
     def inputs(self) -> list[RoiInputs]:
         """The inputs of each level, all with the upstream gradient of the first."""
         n, c, h, w = self.case.shape
-        made = [
-            replace(
-                self.case,
-                shape=(n, c, max(1, h >> k), max(1, w >> k)),
-                spatial_scale=self.case.spatial_scale / 2**k,
-            ).inputs()
-            for k in range(self.levels)
+        shapes = [(n, c, max(1, h >> k), max(1, w >> k)) for k in range(self.levels)]
+        scales = [self.case.spatial_scale / 2**k for k in range(self.levels)]
+        levels = [
+            replace(self.case, shape=shape, spatial_scale=scale).inputs()
+            for shape, scale in zip(shapes, scales, strict=True)
         ]
-        return [replace(level, upstream=made[0].upstream) for level in made]
+        return [replace(level, upstream=levels[0].upstream) for level in levels]
 
 
 @dataclass(frozen=True)
@@ -136,16 +140,7 @@ def _crop_problem(case: Case) -> Problem:
     data = packed(_widened(inputs.image), inputs.boxes, inputs.box_indices, _widened(inputs.upstream))
     data += packed(METHODS.index(case.method), BOX_RULES.index(case.box_rule), float(case.extrapolation_value))
 
-    def wrong(results: list[Array]) -> str | None:
-        operator = backends.load("roi_align")
-        for direction, got in zip(DIRECTIONS, results, strict=True):
-            if operator.refuses(inputs, direction) is None:
-                unlike = _unlike(got, operator.run(inputs, direction))
-                if unlike:
-                    return f"{direction}: {unlike}"
-        return None
-
-    return Problem(case, data, wrong)
+    return Problem(case, data, lambda results: _first_unlike(backends.load("roi_align"), inputs, results))
 
 
 def _roi_problem(pyramid: Pyramid) -> Problem:
@@ -153,7 +148,7 @@ def _roi_problem(pyramid: Pyramid) -> Problem:
     canonical scale and its level."""
     case, levels = pyramid.case, pyramid.inputs()
     maps = [_widened(level.image) for level in levels]
-    upstream = _dense(_widened(levels[0].upstream), _channels_innermost(maps[0]))
+    upstream = _laid_out(_widened(levels[0].upstream), channels_innermost(maps[0]))
     data = packed(len(levels))
     for level, values in zip(levels, maps, strict=True):
         data += packed(values, float(level.spatial_scale))
@@ -164,16 +159,12 @@ def _roi_problem(pyramid: Pyramid) -> Problem:
         operator = backends.load("roi_align", "roi_align")
         crops, *gradients, sums = results
         edges = np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)  # an index has no gradient
-        own = [(operator.run(level, "forward"), operator.run(level, "grad_boxes")) for level in levels]
         if len(levels) == 1:
-            compared = [("forward", crops, own[0][0]), ("grad_boxes", edges, own[0][1])]
-            if operator.refuses(levels[0], "grad_image") is None:
-                compared.append(("grad_image", gradients[0], operator.run(levels[0], "grad_image")))
-            said = ((direction, _unlike(got, want)) for direction, got, want in compared)
-            return next((f"{direction}: {unlike}" for direction, unlike in said if unlike), None)
+            return _first_unlike(operator, levels[0], [crops, gradients[0], edges])
+        own = [(operator.run(level, "forward"), operator.run(level, "grad_boxes")) for level in levels]
         # Each box is pooled from one of the levels, or from none, and then its row is 0.
         for row in range(len(crops)):
-            choices = [(want[0][row], want[1][row]) for want in own]
+            choices = [(expected[0][row], expected[1][row]) for expected in own]
             choices.append((np.zeros_like(own[0][0][row]), np.zeros_like(own[0][1][row])))
             if all(_unlike(crops[row], pooled) or _unlike(edges[row], moved) for pooled, moved in choices):
                 return f"forward and grad_boxes: box {row} is pooled as it is on none of the levels."
@@ -186,29 +177,30 @@ def _widened(array: Array) -> Array:
     """As the operator's kernels take it."""
     if array.dtype.name in SINGLE_AND_DOUBLE:
         return array
-    return _dense(array.astype("float32"), _channels_innermost(array))
+    return _laid_out(array.astype("float32"), channels_innermost(array))
 
 
-def _channels_innermost(array: Array) -> bool:
-    """The operator's rule (impl/csrc/common/view.h)."""
-    return array.shape[1] > 1 and array.strides[1] == array.itemsize and max(array.shape[2:]) > 1
+def _laid_out(array: Array, channels_last: bool) -> Array:
+    return laid_out(array, "channels_last" if channels_last else "contiguous")
 
 
-def _dense(array: Array, channels_last: bool) -> Array:
-    if not channels_last:
-        return np.ascontiguousarray(array)
-    dense: Array = np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    return dense
+def _first_unlike(operator: Backend[Any], inputs: Any, results: list[Array]) -> str | None:
+    """The first direction whose result is not as the operator's is, and how it differs, in words; or None."""
+    for direction, got in zip(DIRECTIONS, results, strict=True):
+        unlike = None if operator.refuses(inputs, direction) else _unlike(got, operator.run(inputs, direction))
+        if unlike:
+            return f"{direction}: {unlike}"
+    return None
 
 
-def _unlike(got: Array, want: Array) -> str | None:
-    """What of a result is not as the operator's is, in words, or None."""
-    if got.shape != want.shape:
-        return f"the result has shape {got.shape}, the operator's {want.shape}."
+def _unlike(got: Array, expected: Array) -> str | None:
+    """How a result differs from the operator's, in words, or None."""
+    if got.shape != expected.shape:
+        return f"the result has shape {got.shape}, the operator's {expected.shape}."
     with np.errstate(over="ignore"):  # a half may be infinite where its float32 is not
-        rounded = got.astype(want.dtype)
-    different = differing(rounded, want)
+        rounded = got.astype(expected.dtype)
+    different = differing(rounded, expected)
     if not different.any():
         return None
-    place = tuple(int(axis[0]) for axis in np.nonzero(different))
-    return f"{int(different.sum())} values are not the operator's; at {place} {rounded[place]!r}, not {want[place]!r}."
+    at = tuple(int(axis[0]) for axis in np.nonzero(different))
+    return f"{int(different.sum())} values are not the operator's; at {at} {rounded[at]!r}, not {expected[at]!r}."

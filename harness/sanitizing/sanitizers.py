@@ -8,6 +8,7 @@ std::thread. It is compiled with a sanitizer and one instruction set's kernels, 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -35,22 +36,23 @@ THREAD_COUNTS = (1, 2, 4, 7)
 FLAGS = ("-std=c++17", "-O0", "-g1", "-ffp-contract=off", "-Wall", "-fno-omit-frame-pointer")
 # How many problems a driver is given at once.
 _BATCH = 20
+_OPTIONS = {"TSAN_OPTIONS": "halt_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, in words, and the case at which: None if it was no case's."""
+    """A sentence or a sanitizer's report, and the case at which it came: None if it was no case's."""
 
-    said: str
+    message: str
     case: Case | Pyramid | None
 
     def __str__(self) -> str:
-        return f"{self.said}\nat: {self.case!r}" if self.case else self.said
+        return f"{self.message}\nat: {self.case!r}" if self.case else self.message
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one driver on its cases. `status` is "clean", "found" or "skipped"; the last says why."""
+    """The outcome of one driver on its cases. `status` is "clean", "found" or "skipped"; the last says why."""
 
     sanitizer: str
     operator: str
@@ -76,19 +78,19 @@ def driver(operator: str, sanitizer: str, kernels: str, *changes: Change) -> Pat
     root = kernel_sources(changes, BUILD)
     sources = [DRIVERS[operator], *sorted(root.glob("*/boxes.cpp")), *sorted(root.glob("**/cpu/*.cpp"))]
     left_out = [name for name in INSTRUCTION_SETS if name != kernels]
-    kept = [path for path in sources if path.stem not in [f"isa_{name}" for name in left_out]]
+    kept = [path for path in sources if path.stem.removeprefix("isa_") not in left_out]
     parts = objects(kept, flags, [root], BUILD)
     for name in left_out:
         parts += objects([HERE / "left_out_kernels.cpp"], [*flags, f"-DROI_ALIGN_ISA={name}"], [root], BUILD)
-    made = BUILD / f"{operator}-{digest([path.name for path in parts])}"
+    target = BUILD / f"{operator}-{digest(*(path.name for path in parts))}"
     try:
-        make(made, [*flags, *map(str, parts), "-pthread"])
+        make(target, [*flags, *map(str, parts), "-pthread"])
     except RuntimeError as error:
         missing = next((line for line in str(error).splitlines() if "cannot find" in line), None)
         if missing is None:
             raise
         raise MissingLibrary(f"g++ is here without the library of the {sanitizer} sanitizer: {missing}") from error
-    return made
+    return target
 
 
 def examine(
@@ -106,9 +108,9 @@ def examine(
     """
     for start in range(0, len(cases), _BATCH):
         problems = [problem_of(case) for case in cases[start : start + _BATCH]]
-        found = _examine(program, kernels, problems, race)
-        if found is not None:
-            return found
+        finding = _examine(program, kernels, problems, race)
+        if finding is not None:
+            return finding
         tell(start + len(problems))
     return None
 
@@ -117,23 +119,18 @@ def _examine(program: Path, kernels: str, problems: Sequence[Problem], race: boo
     done = subprocess.run(
         [str(program), *(["race"] if race else [])],
         input=packed(len(problems)) + b"".join(problem.data for problem in problems),
-        env={
-            **os.environ,
-            "ROI_ALIGN_CPU": kernels,
-            "TSAN_OPTIONS": "halt_on_error=1",
-            "UBSAN_OPTIONS": "print_stacktrace=1",
-        },
+        env={**os.environ, "ROI_ALIGN_CPU": kernels, **_OPTIONS},
         capture_output=True,
         check=False,
         cwd=ROOT,
     )
-    said = done.stderr.decode(errors="replace").strip()
-    if "but this machine runs" in said:
+    report = done.stderr.decode(errors="replace").strip()
+    if "but this machine runs" in report:
         raise MissingLibrary(f"This machine has no {kernels}.")
     results = unpacked(done.stdout)
     if done.returncode != 0 or len(results) != len(problems):
         at = problems[len(results)].case if len(results) < len(problems) else None
-        return Finding(said or f"the driver ended with exit code {done.returncode} and said nothing", at)
+        return Finding(report or f"the driver ended with exit code {done.returncode} and said nothing", at)
     for problem, arrays in zip(problems, results, strict=False):
         wrong = problem.wrong(arrays)
         if wrong is not None:
@@ -149,20 +146,19 @@ def outcomes(count: int, seed: int, tell: Callable[[str], None]) -> Iterator[Out
     for operator, draw in CASES.items():
         tell(f"{operator}: {count} cases are drawn")
         cases = draw(count, seed)
-        for sanitizer in SANITIZERS:
-            for kernels in INSTRUCTION_SETS:
-                yield _outcome(sanitizer, operator, kernels, cases, tell)
+        for sanitizer, kernels in itertools.product(SANITIZERS, INSTRUCTION_SETS):
+            yield _outcome(sanitizer, operator, kernels, cases, tell)
 
 
 def _outcome(
     sanitizer: str, operator: str, kernels: str, cases: Sequence[Case | Pyramid], tell: Callable[[str], None]
 ) -> Outcome:
     about = f"{sanitizer}, {operator}, {kernels}"
-    made = functools.partial(Outcome, sanitizer, operator, kernels, len(cases))
+    outcome = functools.partial(Outcome, sanitizer, operator, kernels, len(cases))
     try:
         tell(f"{about}: compiling")
         program = driver(operator, sanitizer, kernels)
-        found = examine(program, kernels, cases, tell=lambda done: tell(f"{about}: {done:,} of {len(cases):,} cases"))
+        finding = examine(program, kernels, cases, tell=lambda done: tell(f"{about}: {done:,} of {len(cases):,} cases"))
     except MissingLibrary as missing:
-        return made("skipped", str(missing))
-    return made("clean") if found is None else made("found", str(found))
+        return outcome("skipped", str(missing))
+    return outcome("clean") if finding is None else outcome("found", str(finding))

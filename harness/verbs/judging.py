@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.verbs import app, direction_of, stop, tell
+from harness.verbs import app, known, stop, stop_at, tell
 
 
 @app.command(
@@ -29,29 +29,28 @@ def judge(
     from harness.judging import trial
     from harness.judging.isolation import isolated
     from harness.operators import operator_of, parse
+    from harness.operators.arrays import DIRECTIONS
     from harness.operators.verdict import Crashed, Hung
     from harness.repository import MissingLibrary
 
-    wanted = direction_of(direction)
-    try:
-        asked = parse(case)
-        operator = operator_of(asked).name
+    way = known("direction", direction, DIRECTIONS)
+    with stop_at(ValueError, MissingLibrary, Crashed, Hung):
+        parsed = parse(case)
+        operator = operator_of(parsed).name
         stated = properties.find(of, operator) if of else None
-        chosen = (isolated if is_foreign(backend) else load)(backend, operator)
-    except (ValueError, MissingLibrary, Crashed, Hung) as error:
-        stop(str(error))
-    if not chosen.same_rule:
-        stop(f"{chosen.title} computes another rule than the oracle; it can be timed, not judged.")
+        judged = (isolated if is_foreign(backend) else load)(backend, operator)
+    if not judged.same_rule:
+        stop(f"{judged.title} computes another rule than the oracle; it can be timed, not judged.")
     if stated is not None:
-        verdict = stated.holds(chosen, asked, wanted)
+        verdict = stated.holds(judged, parsed, way)
         if verdict is None:
-            stop(f"{chosen.title} is not asked for this.")
+            stop(f"{judged.title} is not asked for this.")
     else:
-        refusal = chosen.refuses(asked.inputs(), wanted)
+        refusal = judged.refuses(parsed.inputs(), way)
         if refusal is not None:
             stop(refusal)
-        verdict = trial.judged(chosen, asked, wanted)
-    tell(f"{chosen.title}, {direction}: {verdict}")
+        verdict = trial.judged(judged, parsed, way)
+    tell(f"{judged.title}, {way}: {verdict}")
     if not verdict.passed:
         raise typer.Exit(1)
 
@@ -66,13 +65,9 @@ def golden(
     from harness.operators import OPERATORS
     from harness.repository import MissingLibrary
 
-    named = next((each for each in OPERATORS if each == operator), None)
-    if named is None:
-        stop(f"There is no operator {operator!r}; there are {', '.join(OPERATORS)}.")
-    target = path or vectors.path_of(named)
-    try:
-        remade = vectors.make(named)
-    except MissingLibrary as missing:
-        stop(str(missing))
+    name = known("operator", operator, OPERATORS)
+    target = path or vectors.path_of(name)
+    with stop_at(MissingLibrary):
+        remade = vectors.make(name)
     vectors.write(remade, target)
     tell(f"{remade}, {target.stat().st_size:,} bytes: {target}")

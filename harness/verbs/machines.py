@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness.verbs import app, console, stop, tell
+from harness.verbs import app, console, interruptible, stop, stop_at, tell
 
 
 @app.command(epilog="Example: python -m harness gpu build test")
@@ -18,31 +18,24 @@ def gpu(
     """Do all that needs a GPU, step by step, and pack logs, JUnit files and results into one archive."""
     import shutil
 
-    from harness.machines import gpu as orchestra
-    from harness.measuring import cuda as cuda_device
+    from harness.machines.gpu import FOLDER, archive, run, steps
+    from harness.measuring.devices import cuda
 
-    parts = orchestra.FOLDER / "parts"
-    known = {step.name: step for step in orchestra.steps(parts / "logs")}
-    unknown = [name for name in names or () if name not in (*known, "archive")]
+    parts = FOLDER / "parts"
+    by_name = {step.name: step for step in steps(parts / "logs")}
+    unknown = [name for name in names or () if name not in (*by_name, "archive")]
     if unknown:
-        stop(f"There is no step {unknown[0]!r}; there are {', '.join(known)} and archive.")
-    missing = cuda_device.why_not()
+        stop(f"There is no step {unknown[0]!r}; there are {', '.join(by_name)} and archive.")
+    missing = cuda.why_not()
     if missing is not None:
         stop(missing)
     if not names:
         shutil.rmtree(parts, ignore_errors=True)
-    chosen = tuple(step for name, step in known.items() if not names or name in names)
-
-    try:
-        outcomes = orchestra.run(chosen, parts, tell)
+    chosen = tuple(step for name, step in by_name.items() if not names or name in names)
+    with interruptible("the step's processes were stopped."), stop_at(FileNotFoundError):
+        outcomes = run(chosen, parts, tell)
         if not names or "archive" in names:
-            packed = orchestra.archive(parts, orchestra.FOLDER)
-            console.print(f"archive   {packed}", markup=False, highlight=False, soft_wrap=True)
-    except KeyboardInterrupt:
-        console.print("Interrupted: the step's processes were stopped.")
-        raise typer.Exit(130) from None
-    except FileNotFoundError as error:
-        stop(str(error))
+            tell(f"archive   {archive(parts, FOLDER)}")
     if any(outcome.bad for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -54,20 +47,18 @@ def sanitize(
 ) -> None:
     """Run the kernels under the sanitizers of their device; exit 1 if anything is found, 2 without a compiler."""
     from harness.kernels import compiling
-    from harness.measuring import cuda as cuda_device
+    from harness.measuring.devices import cuda
     from harness.repository import MissingLibrary
     from harness.sanitizing import sanitizers
 
-    try:
+    with stop_at(MissingLibrary):
         compiling.compiler()
-    except MissingLibrary as missing:
-        stop(str(missing))
     found = False
     with console.status("") as status:
         for outcome in sanitizers.outcomes(cases, seed, status.update):
             tell(outcome)
             found |= outcome.status == "found"
-    no_gpu = cuda_device.why_not()
+    no_gpu = cuda.why_not()
     if no_gpu is None:
         gpu(["sanitize"])
     else:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.verbs import app, console, stop, tell
+from harness.verbs import app, bars, console, interruptible, show, stop, stop_at, tell
 
 if TYPE_CHECKING:
     from harness.report import Report
-    from harness.report.tables.table import Table
 
 
 @app.command(
@@ -29,49 +28,33 @@ def bench(
     workload: Annotated[list[str] | None, typer.Option(help="Only these workloads; by default all of them.")] = None,
 ) -> None:
     """Measure all columns on all workloads, each result judged first, and make the tables and the report."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    from harness.measuring import cpu as machine
     from harness.measuring import devices
-    from harness.measuring import run as measure
+    from harness.measuring.devices import cpu
+    from harness.measuring.run import processes_of, run
     from harness.repository import results_folder
 
-    try:
+    with stop_at(ValueError):
         missing = devices.load(device).why_not()
-        sorts = measure.processes_of(device, workload or ())
-    except ValueError as unknown:
-        stop(str(unknown))
+        sorts = processes_of(device, workload or ())
     if missing is not None:
         stop(missing)
-    console.print(f"[bold]{device}[/], on {machine.cpu_model()}, {machine.threads()} threads")
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[row]}"),
-        console=console,
-    ) as progress:
+    console.print(f"[bold]{device}[/], on {cpu.cpu_model()}, {cpu.threads()} threads")
+    interrupted = "the measuring process was stopped and its partial files were removed."
+    with interruptible(interrupted), bars("row") as progress:
         tasks = {process.name: progress.add_task(process.name, total=None, start=False, row="") for process in sorts}
 
-        def tell(name: str, event: dict[str, object]) -> None:
+        def follow(name: str, event: dict[str, object]) -> None:
             if "total" in event:
                 progress.start_task(tasks[name])
                 # As many in each of its turns.
                 progress.update(tasks[name], total=processes * float(str(event["total"])))
             progress.update(tasks[name], advance=float("done" in event), row=str(event.get("begins", "")))
 
-        try:
-            exits = measure.run(device, quick, processes, workload or (), tell)
-        except KeyboardInterrupt:
-            progress.stop()
-            console.print("Interrupted: the measuring process was stopped and its partial files were removed.")
-            raise typer.Exit(130) from None
+        exits = run(device, quick, processes, workload or (), follow)
     failed = [each for each in exits if each.code != 0 or each.file is None]
     for each in failed:
         console.print(f"[bold red]A process of {each.process.name} did not pass.[/] Its last lines:")
-        console.print(each.tail, markup=False, highlight=False)
+        tell(each.tail)
     if any(each.file is not None for each in exits):
         _finish(_write(results_folder(quick)))
     if failed:
@@ -107,8 +90,8 @@ def merge(
 ) -> None:
     """Unpack several runners' archives into one folder and make its report.
 
-    Who left nothing, something broken or a failed step is named; the report of the others is made all the same, and the
-    exit code is 1, or 2 if there is nothing to report.
+    A runner that left nothing, something broken or a failed step is named; the report of the others is made all the
+    same, and the exit code is 1, or 2 if there is nothing to report.
     """
     import shutil
 
@@ -118,11 +101,11 @@ def merge(
         shutil.rmtree(merging.FOLDER, ignore_errors=True)
     folder = merging.FOLDER if output is None else output
     merged = merging.merge(archives, tuple(expect.split()), folder)
-    for line in (*merged.said, *merged.problems):
+    for line in (*merged.runs, *merged.problems):
         tell(line)
-    made = _write(folder)
-    _finish(made)
-    if merged.problems or made.problems:
+    written = _write(folder)
+    _finish(written)
+    if merged.problems or written.problems:
         raise typer.Exit(1)
 
 
@@ -131,34 +114,20 @@ def _write(folder: Path, baseline: str | None = None) -> Report:
     from harness.report.tables import across
     from harness.repository import RESULTS, ROOT
 
-    try:
-        made = write(folder, baseline)
+    with stop_at(FileNotFoundError, across.UnknownDevice):
+        written = write(folder, baseline)
         if folder.resolve() == RESULTS:
-            write_readme(made, ROOT / "README.md")
-        return made
-    except (FileNotFoundError, across.UnknownDevice) as error:
-        console.print(str(error), markup=False, soft_wrap=True)
-        raise typer.Exit(2) from None
+            write_readme(written, ROOT / "README.md")
+    return written
 
 
-def _finish(made: Report) -> None:
+def _finish(written: Report) -> None:
     """Print the tables and where the files lie."""
     from harness.report import summary
 
-    for table in summary(made):
-        console.print(_rich(table))
-    for problem in (*made.doubts, *made.problems):
-        console.print(problem, markup=False, soft_wrap=True)
-    for name, path in (("table", made.csv), ("summary", made.markdown), ("report", made.html)):
-        console.print(f"{name:8}{path.resolve()}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _rich(table: Table) -> object:
-    from rich.table import Table as RichTable
-
-    shown = RichTable(title=table.caption, title_justify="left")
-    for place, name in enumerate(table.header):
-        shown.add_column(name, justify="right" if place else "left")
-    for row in table.rows:
-        shown.add_row(*row)
-    return shown
+    for table in summary(written):
+        show(table.caption, table.header, table.rows)
+    for problem in (*written.doubts, *written.problems):
+        tell(problem)
+    for name, path in (("table", written.csv), ("summary", written.markdown), ("report", written.html)):
+        tell(f"{name:8}{path.resolve()}")

@@ -40,6 +40,18 @@ def refuse_second_derivative(operator: str, image: str) -> Callable[..., Any]:
     return backward
 
 
+def differentiable(
+    name: str, operator: str, call: Callable[..., Any], save: Callable[..., None], derive: Callable[..., Any]
+) -> Any:
+    """A torch.autograd.Function of that name, without forward mode; the transforms of torch.func see into it.
+
+    call: of a short signature, because torch looks at it every time, and of no lists, in which torch sees no tensor.
+    """
+    methods = {"forward": call, "setup_context": save, "backward": derive, "jvp": no_forward_mode(operator)}
+    members = {each: staticmethod(method) for each, method in methods.items()}
+    return type(name, (torch.autograd.Function,), {"generate_vmap_rule": True, **members})
+
+
 def save_nothing(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     """There is nothing to derive further."""
 

@@ -21,11 +21,11 @@ pytest.importorskip("skimage", reason="the photographs are scikit-image's")
 
 import torch
 
-from harness.detectors import agreement as detector_agreement
+from harness.detectors import agreement
 from harness.detectors import models as detectors
 from harness.measuring import clocks, devices, settings
-from harness.measuring import cpu as machine
 from harness.measuring.columns import blocks
+from harness.measuring.devices import cpu
 from harness.measuring.gate import Gate
 from harness.measuring.record import Record
 
@@ -79,9 +79,9 @@ def model_of(name: str, backend: str) -> Any:
 
 
 @functools.lru_cache(maxsize=1)
-def theirs(name: str) -> detector_agreement.Call:
+def theirs(name: str) -> agreement.Call:
     """Inference by torchvision's model: what its poolers were given, and what they made of it."""
-    return detector_agreement.call(model_of(name, "torchvision"), detectors.images(PHOTOGRAPHS))
+    return agreement.call(model_of(name, "torchvision"), detectors.images(PHOTOGRAPHS))
 
 
 @functools.cache
@@ -89,7 +89,7 @@ def gate_of(name: str) -> Gate:
     """Whether both models pool the same, as far as two right poolers do; and how far apart their outputs are."""
     call, ours = theirs(name), model_of(name, "roi_align")
     branches = {part: detectors.again(ours, part, branch) for part, branch in call.branches.items()}
-    used = max(detector_agreement.pooled_used(call, branches).values())
+    used = max(agreement.pooled_used(call, branches).values())
     apart = max(
         float((mine - own).abs().max() / own.abs().max())
         for part, branch in call.branches.items()
@@ -124,7 +124,7 @@ def _poolers(row: DetectorRow) -> Callable[[], Any]:
         made = []
         for name, branch in branches.items():
             maps = {level: each.detach().requires_grad_(training) for level, each in branch.maps.items()}
-            pooled = detector_agreement.pooler(model, name)(maps, branch.boxes, branch.shapes)
+            pooled = agreement.pooler(model, name)(maps, branch.boxes, branch.shapes)
             if training:
                 pooled.backward(torch.ones_like(pooled))
             made.append(pooled)
@@ -145,7 +145,7 @@ def bench_detector(detector_row: DetectorRow, benchmark: Any, ledger: Any) -> No
         ledger.records.append(record)
         pytest.fail(f"{row} may not be timed: {verdict.message}", pytrace=False)
     call = _whole(row) if row.part == "whole" else _poolers(row)
-    machine.give_back_memory()
+    cpu.give_back_memory()
     rounds = POOLERS.rounds(clocks.warm_up(call)) if row.part == "poolers" else WHOLE
     if row.part == "whole" and row.block == blocks(TOLD, True)[0] and not benchmark.disabled:
         call()

@@ -12,8 +12,8 @@ import pytest
 
 from harness import repository
 from harness.measuring import conditions, devices, gate, ratios, settings
-from harness.measuring import cpu as machine
 from harness.measuring.columns import kind
+from harness.measuring.devices import cpu
 from harness.measuring.record import Header, Measurements, Record, read, write
 from harness.measuring.settings import Settings
 
@@ -62,7 +62,7 @@ def ledger(pytestconfig: pytest.Config) -> Ledger:
         device=device.name(),
         allocator=device.allocator(),
         process=told.process,
-        threads=machine.threads(),
+        threads=cpu.threads(),
         clock=device.clock,
         copy_gbps=bandwidth,
     )

@@ -11,7 +11,6 @@ apart by it.
 
 from __future__ import annotations
 
-import ast
 import functools
 import importlib.metadata
 import importlib.util
@@ -25,48 +24,38 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from harness.kernels.compiling import Change, changed, digest, make, objects, short, texts_in, version, write
-from harness.operators.arrays import DIRECTIONS, Direction
+from harness.kernels.compiling import (
+    Change,
+    changed,
+    digest,
+    folder_of,
+    make,
+    objects,
+    short,
+    texts_in,
+    version,
+    write,
+)
+from harness.kernels.resources import build_setting
+from harness.operators.arrays import Direction
+from harness.operators.sheet import OperatorName
 from harness.repository import ROOT
 
 PACKAGE = ROOT / "impl"
 BUILD = ROOT / "build" / "mutants"
 OBJECTS = BUILD / "objects"
 
-Operator = Literal["crop_and_resize", "roi_align"]
-
-
-def _place(name: str) -> str:
-    """A test of the suites as pytest takes it, from "folder/name.py::test" without what all have."""
-    folder, _, file = name.partition("/")
-    return f"suites/correctness/{folder}/test_{file}"
-
 
 # The suites' tests of the package on the CPU, those that are quick and see much first. Those that need TensorFlow or
 # torchvision beside it come last: where one is missing they are skipped.
-SELECTIONS = tuple(
-    _place(f"{name}.py")
-    for name in (
-        "crop_and_resize/modules",
-        "roi_align/modules",
-        "shared/bad_input",
-        "shared/transforms",
-        "shared/gradients",
-        "shared/thresholds",
-        "shared/against_golden",
-        "roi_align/multiscale",
-        "shared/layouts",
-        "shared/registration",
-        "roi_align/sizes",
-        "roi_align/identities",
-        "shared/properties",
-        "roi_align/against_torchvision",
-        "shared/sizes",
-        "crop_and_resize/against_tensorflow",
-    )
+_FIRST_TO_LAST = (
+    "crop_and_resize/modules roi_align/modules shared/bad_input shared/transforms shared/gradients "
+    "shared/thresholds shared/against_golden roi_align/multiscale shared/layouts shared/registration "
+    "roi_align/sizes roi_align/identities shared/properties roi_align/against_torchvision shared/sizes "
+    "crop_and_resize/against_tensorflow"
 )
+SELECTIONS = tuple("suites/correctness/{}/test_{}.py".format(*each.split("/")) for each in _FIRST_TO_LAST.split())
 
 
 @dataclass(frozen=True)
@@ -78,23 +67,10 @@ class PackageFault:
 
     name: str
     why: str
-    operator: Operator
+    operator: OperatorName
     changes: tuple[Change, ...]
-    suites: tuple[str, ...] = ()
-    directions: tuple[Direction, ...] = DIRECTIONS
-
-
-def fault(
-    operator: Operator,
-    name: str,
-    why: str,
-    changes: Change | tuple[Change, ...],
-    suites: str,
-    directions: tuple[Direction, ...] = DIRECTIONS,
-) -> PackageFault:
-    """A PackageFault; `suites` as pytest takes them, without the folder and the prefix that all have."""
-    places = tuple(map(_place, suites.split()))
-    return PackageFault(name, why, operator, changes if isinstance(changes, tuple) else (changes,), places, directions)
+    suites: tuple[str, ...]
+    directions: tuple[Direction, ...]
 
 
 def changed_package(*changes: Change) -> dict[str, str]:
@@ -109,15 +85,14 @@ def build(*changes: Change) -> Path:
     that do not compile.
     """
     texts = changed_package(*changes)
-    made = BUILD / digest(list(texts), *(text.encode() for text in texts.values()), *(t.encode() for t in _toolchain()))
-    package = made / "roi_align"
-    if not (package / "_C.abi3.so").exists():
-        write(texts, made)
-        library = _library(texts, made)
-        partial = package / f"_C.{os.getpid()}"
-        shutil.copyfile(library, partial)
-        partial.replace(package / "_C.abi3.so")
-    return made
+    folder = folder_of(texts, BUILD, version(), importlib.metadata.version("torch"), *_flags())
+    library = folder / "roi_align" / "_C.abi3.so"
+    if not library.exists():
+        write(texts, folder)
+        partial = library.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(_library(texts, folder), partial)
+        partial.replace(library)
+    return folder
 
 
 def killed_by(fault: PackageFault) -> str | None:
@@ -127,9 +102,8 @@ def killed_by(fault: PackageFault) -> str | None:
     RuntimeError as in `build`: none of them is a kill.
     """
     folder = build(*fault.changes)
-    found = first_failure(folder, fault.suites) if fault.suites else None
     rest = [each for each in SELECTIONS if each not in fault.suites]
-    return found or first_failure(folder, rest)
+    return (fault.suites and first_failure(folder, fault.suites)) or first_failure(folder, rest)
 
 
 def control(faults: Iterable[PackageFault]) -> str | None:
@@ -142,13 +116,8 @@ def first_failure(folder: Path, selections: Sequence[str]) -> str | None:
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "log"
         options = (
-            "-x",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "harness.faults.package.first_failure",
-            f"--first-failure-log={log}",
+            *("-x", "-q", "-p", "no:cacheprovider"),
+            *("-p", "harness.faults.package.first_failure", f"--first-failure-log={log}"),
         )
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *selections],
@@ -199,39 +168,32 @@ extern const Kernels kKernels = under("avx512");
 
 def _sources() -> dict[str, str]:
     """The C++ of the CPU library, by its path from impl/."""
-    found = {f"csrc/{name}": text for name, text in texts_in(PACKAGE / "csrc").items() if "cuda" not in name}
-    del found["csrc/cpu/isa_avx2.cpp"], found["csrc/cpu/isa_avx512.cpp"]
-    return {**found, "csrc/cpu/isa_others.cpp": _OTHER_SETS}
+    texts = {f"csrc/{name}": text for name, text in texts_in(PACKAGE / "csrc").items() if "cuda" not in name}
+    del texts["csrc/cpu/isa_avx2.cpp"], texts["csrc/cpu/isa_avx512.cpp"]
+    return {**texts, "csrc/cpu/isa_others.cpp": _OTHER_SETS}
 
 
 @functools.cache
-def _toolchain() -> tuple[str, ...]:
-    """The compiler, torch's release and the flags: setup.py's own, but for how much is optimised."""
-    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
-    flags = next(
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "FLAGS"
-    )
-    flags = ["-O1" if flag == "-O3" else flag for flag in flags]
-    return (version(), importlib.metadata.version("torch"), "-fPIC", *flags)
-
-
 def _torch() -> Path:
     """torch's folder; the harness itself does not import torch."""
-    found = importlib.util.find_spec("torch")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
         raise RuntimeError("The package is built against torch, which is not installed.")
-    return Path(found.origin).parent
+    return Path(spec.origin).parent
+
+
+@functools.cache
+def _flags() -> tuple[str, ...]:
+    """setup.py's own flags, but for how much is optimised, and where torch's headers are."""
+    include = _torch() / "include"
+    own = ["-O1" if flag == "-O3" else flag for flag in build_setting("FLAGS")]
+    return ("-fPIC", *own, f"-I{include}", f"-I{include}/torch/csrc/api/include")
 
 
 def _library(texts: Mapping[str, str], root: Path) -> Path:
     """The compiled operators of sources that are written below `root`."""
-    include, flags = _torch() / "include", _toolchain()[2:]
-    paths = (f"-I{include}", f"-I{include}/torch/csrc/api/include")
     sources = [root / name for name in texts if name.endswith(".cpp")]
-    parts = objects(sources, [*flags, *paths], [root / "csrc"], OBJECTS)
-    made = OBJECTS / f"_C-{digest([part.name for part in parts])}.so"
-    libraries = (f"-L{_torch() / 'lib'}", "-lc10", "-ltorch", "-ltorch_cpu")
-    make(made, ["-shared", *map(short, parts), *libraries])
-    return made
+    parts = objects(sources, _flags(), [root / "csrc"], OBJECTS)
+    target = OBJECTS / f"_C-{digest(*(part.name for part in parts))}.so"
+    make(target, ["-shared", *map(short, parts), f"-L{_torch() / 'lib'}", "-lc10", "-ltorch", "-ltorch_cpu"])
+    return target

@@ -41,13 +41,13 @@ def library(sources: Sequence[Path], *, include: Path, sanitize: bool = False) -
     """A shared library of these sources and the executor. `include` holds the headers that they use."""
     flags = [*FLAGS, *(SANITIZED if sanitize else ())]
     parts = objects([*sources, *EXECUTOR], flags, (HERE, include), BUILD)
-    made = BUILD / f"kernels-{digest([path.name for path in parts])}.so"
-    make(made, ["-shared", "-Wl,--no-undefined", *flags, *map(str, parts)])
-    return made
+    target = BUILD / f"kernels-{digest(*(path.name for path in parts))}.so"
+    make(target, ["-shared", "-Wl,--no-undefined", *flags, *map(str, parts)])
+    return target
 
 
 def sanitizer_environment() -> dict[str, str]:
     """What a process that is to load a sanitised library needs: the sanitizer comes before everything else."""
-    found = subprocess.run([compiler(), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    asked = subprocess.run([compiler(), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     # Python does not free all it has when it ends.
-    return {"LD_PRELOAD": found.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
+    return {"LD_PRELOAD": asked.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}

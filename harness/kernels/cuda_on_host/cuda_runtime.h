@@ -24,12 +24,6 @@
 // to that declaration; to a __shared__ array of fixed size, which would silently be a local one, the compiler objects.
 #define __shared__ __attribute__((visibility("default")))
 
-struct int2 {
-  int x, y;
-};
-struct uint2 {
-  unsigned x, y;
-};
 struct uint3 {
   unsigned x, y, z;
 };
@@ -39,18 +33,8 @@ struct alignas(8) float2 {
 struct alignas(16) float4 {
   float x, y, z, w;
 };
-struct alignas(16) int4 {
-  int x, y, z, w;
-};
-struct alignas(16) uint4 {
-  unsigned x, y, z, w;
-};
-inline int2 make_int2(int x, int y) { return {x, y}; }
-inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
-inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
 struct dim3 {
   unsigned x, y, z;
@@ -73,7 +57,6 @@ enum cudaError_t {
   cudaErrorLaunchFailure = 719,
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
 using cudaStream_t = struct CUstream_st*;
 struct cudaLaunchAttribute;
 
@@ -116,21 +99,6 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
 template <typename Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute, int bytes) {
   return executor::allow_shared_memory(reinterpret_cast<const void*>(kernel), static_cast<size_t>(bytes));
-}
-
-inline cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t = nullptr) {
-  if (bytes) std::memset(memory, value, bytes);
-  return cudaSuccess;
-}
-
-inline cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
-  return cudaSuccess;
-}
-
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = 4;  // few, so that loops over what one wave of blocks leaves are taken
-  return cudaSuccess;
 }
 
 // Threads that wait for each other. The place of the call is part of the operation: two threads that wait at different
@@ -249,11 +217,6 @@ inline int atomicMax(int* address, int value) {
 }
 
 #undef EXECUTOR_HERE
-
-template <typename T>
-T __ldg(const T* address) {
-  return *address;
-}
 
 inline int __popc(unsigned value) { return __builtin_popcount(value); }
 inline int __ffs(int value) { return __builtin_ffs(value); }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.operators.arrays import Array
+from harness.operators.arrays import Array, channels_innermost
 
 FORWARD, BACKWARD = 0, 1
 _ALIGNED, _MARGIN = 512, 0xA5
@@ -35,8 +35,8 @@ def described(array: Array) -> Described:
 
 
 def dense(shape: tuple[int, ...], dtype: str, fill: float, *, like: Array) -> Array:
-    """Channels innermost where they are in `like`: the operator's rule (impl/roi_align/_library.py)."""
-    if like.shape[1] > 1 and like.strides[1] == like.itemsize and max(like.shape[2:]) > 1:
+    """A result in the layout of `like`."""
+    if channels_innermost(like):
         pixels: Array = full(tuple(shape[axis] for axis in (0, 2, 3, 1)), dtype, fill).transpose(0, 3, 1, 2)
         return pixels
     return full(shape, dtype, fill)

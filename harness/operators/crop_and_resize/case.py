@@ -15,11 +15,9 @@ import numpy as np
 from harness.operators.arrays import (
     Array,
     Box,
-    Direction,
     Layout,
     Values,
     boxes_of,
-    crops_dtype,
     image_of,
     in_one_line,
     read_line,
@@ -96,13 +94,3 @@ class Case:
             extrapolation_value=self.extrapolation_value,
             box_rule=self.box_rule,
         )
-
-
-def promised(inputs: Inputs, direction: Direction) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    """The shape and dtype of a result."""
-    if direction == "grad_image":
-        return inputs.image.shape, inputs.image.dtype
-    if direction == "grad_boxes":
-        return inputs.boxes.shape, inputs.boxes.dtype
-    shape = (len(inputs.boxes), inputs.image.shape[1], *inputs.crop_size)
-    return shape, np.dtype(crops_dtype(inputs.image.dtype.name))

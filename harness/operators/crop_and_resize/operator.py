@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.operators.arrays import Array, Box, Direction
-from harness.operators.crop_and_resize.case import Case, Inputs, promised
+from harness.operators.crop_and_resize.case import Case, Inputs
 from harness.operators.crop_and_resize.golden_cases import TENSORFLOW
 from harness.operators.crop_and_resize.oracle import expected
 from harness.operators.crop_and_resize.reach import reach
@@ -78,9 +78,9 @@ CROP_AND_RESIZE = Operator(
     case=Case,
     inputs=Inputs,
     arrays=("image", "boxes", "box_indices", "upstream"),
+    size="crop_size",
     peer=TENSORFLOW,
     settings=("",),
-    promised=promised,
     expected=lambda inputs, direction, pinned, places: expected(inputs, direction, pinned=pinned, places=places),
     least_roundings=lambda inputs, direction: 0,
     most_places=None,

@@ -13,11 +13,9 @@ import numpy as np
 
 from harness.operators.arrays import (
     Array,
-    Direction,
     Layout,
     Values,
     boxes_of,
-    crops_dtype,
     image_of,
     in_one_line,
     read_line,
@@ -88,13 +86,3 @@ class RoiCase:
             aligned=self.aligned,
             mode=self.mode,
         )
-
-
-def promised(inputs: RoiInputs, direction: Direction) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    """The shape and dtype of a result; a box gradient has a column for the index too, which is 0."""
-    if direction == "grad_image":
-        return inputs.image.shape, inputs.image.dtype
-    if direction == "grad_boxes":
-        return inputs.boxes.shape, inputs.boxes.dtype
-    shape = (len(inputs.boxes), inputs.image.shape[1], *inputs.output_size)
-    return shape, np.dtype(crops_dtype(inputs.image.dtype.name))

@@ -11,7 +11,7 @@ import numpy as np
 from harness.operators.arrays import Array, Box, Direction
 from harness.operators.expected import Place
 from harness.operators.operator import Operator
-from harness.operators.roi_align.case import RoiCase, RoiInputs, promised
+from harness.operators.roi_align.case import RoiCase, RoiInputs
 from harness.operators.roi_align.golden_cases import TORCHVISION
 from harness.operators.roi_align.oracle import expected
 from harness.operators.roi_align.reach import reach
@@ -89,9 +89,9 @@ ROI_ALIGN = Operator(
     case=RoiCase,
     inputs=RoiInputs,
     arrays=("image", "boxes", "upstream"),
+    size="output_size",
     peer=TORCHVISION,
     settings=tuple(RATIOS),
-    promised=promised,
     expected=lambda inputs, direction, pinned, places: expected(inputs, direction, pinned=pinned, places=places),
     least_roundings=_least_roundings,
     most_places=8,

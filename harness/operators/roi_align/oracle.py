@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from harness.operators.arrays import Direction
 from harness.operators.expected import SECOND_ORDER, Expected, Number, Place, size
 from harness.operators.roi_align.call import RoiCall, Weights, call_of, chosen
-from harness.operators.roi_align.case import RoiInputs, promised
+from harness.operators.roi_align.case import RoiInputs
 from harness.operators.roi_align.gradients import grad_boxes, grad_image
 from harness.operators.roi_align.maximum import forward_max
 
@@ -42,9 +42,11 @@ def expected(
     at: Callable[[Place], Expected]
     if direction == "forward":
         at = functools.partial(forward_max if inputs.mode == "max" else _forward, call)
+        shape = (*inputs.boxes.shape[:1], inputs.image.shape[1], *inputs.output_size)
+    elif direction == "grad_image":
+        at, shape = grad_image(call), inputs.image.shape
     else:
-        at = grad_image(call) if direction == "grad_image" else grad_boxes(call)
-    shape = promised(inputs, direction)[0]
+        at, shape = grad_boxes(call), inputs.boxes.shape
     for place in itertools.product(*map(range, shape)) if places is None else places:
         yield place, at(place)
 

@@ -21,11 +21,11 @@ def text(page: dict[str, Any]) -> str:
         lines += [f"## {part['device']}", "", part["machine"], ""]
         if part["warnings"]:
             lines += ["**What makes these figures doubtful**", "", *(f"- {each}" for each in part["warnings"]), ""]
-        shown = list(part["means"])
+        tables = list(part["means"])
         for family in part["families"]:
-            shown += [*family["times"], *family["other_times"], *family["series"]]
-        shown += [part["failures"]] if part["failures"] else []
-        for table in shown:
+            tables += [*family["times"], *family["other_times"], *family["series"]]
+        tables += [part["failures"]] if part["failures"] else []
+        for table in tables:
             lines += table_of(table)
     lines += [line for proof in page["proofs"] for line in _part(proof)]
     if page["sources"]:
@@ -36,7 +36,7 @@ def text(page: dict[str, Any]) -> str:
 
 
 def _part(part: Part) -> list[str]:
-    lines = [f"## {part.heading}", "", *(line for each in part.said for line in (each, ""))]
+    lines = [f"## {part.heading}", "", *(line for each in part.paragraphs for line in (each, ""))]
     for table in (*part.warnings, *(matrix.table for matrix in part.matrices), *part.tables, *part.folded):
         lines += table_of(table)
     return lines

@@ -1,10 +1,10 @@
 "use strict";
-// Filters: whatever carries data-device, data-op and so on, and none of the chosen names, is hidden. The choice stands
+// Filters: whatever carries data-device, data-op and so on, and none of the chosen names, is hidden. The choice is
 // in the address after "#", so that a filtered page can be linked. Without this script everything is shown.
 (() => {
   const form = document.getElementById("filters");
   if (form) {
-    const told = document.getElementById("shown");
+    const output = document.getElementById("shown");
     const choices = [...form.querySelectorAll("select")];
     const selector = choices.map((choice) => `[data-${choice.name}]`).join(",");
     const tagged = [...document.querySelectorAll(selector)].filter((one) => !form.contains(one));
@@ -20,8 +20,8 @@
       return value === "" || shows === null || shows.split(" ").includes(value);
     });
     const counted = (what, elements) => {
-      const shown = elements.filter((one) => !one.closest("[hidden]")).length;
-      return `${shown} of ${elements.length} ${what}`;
+      const visible = elements.filter((one) => !one.closest("[hidden]")).length;
+      return `${visible} of ${elements.length} ${what}`;
     };
     const apply = () => {
       for (const one of tagged) one.hidden = !matches(one);
@@ -30,25 +30,25 @@
       }
       for (const link of links) link.hidden = document.getElementById(link.hash.slice(1)).closest("[hidden]") !== null;
       const all = (what) => [...document.querySelectorAll(what)];
-      told.textContent = `Shown: ${counted("tables", all("table"))}, ${counted("pictures", all("figure"))}, ` +
+      output.textContent = `Shown: ${counted("tables", all("table"))}, ${counted("pictures", all("figure"))}, ` +
         `${counted("rows of the complete table", all("#every-row tbody tr"))}.`;
     };
     // The address may name what this page does not have: that is said, and nothing is hidden for it.
     const read = () => {
-      const asked = new URLSearchParams(location.hash.slice(1));
+      const address = new URLSearchParams(location.hash.slice(1));
       const unknown = [];
       for (const choice of choices) {
-        const value = asked.get(choice.name) ?? "";
+        const value = address.get(choice.name) ?? "";
         const known = [...choice.options].some((option) => option.value === value);
         if (!known) unknown.push(value);
         choice.value = known ? value : "";
       }
       apply();
-      if (unknown.length) told.textContent = `This page has no ${unknown.join(", ")}. ${told.textContent}`;
+      if (unknown.length) output.textContent = `This page has no ${unknown.join(", ")}. ${output.textContent}`;
     };
     const write = () => {
-      const asked = choices.filter(({ value }) => value).map(({ name, value }) => [name, value]);
-      history.replaceState(null, "", `#${new URLSearchParams(asked)}`);
+      const address = choices.filter(({ value }) => value).map(({ name, value }) => [name, value]);
+      history.replaceState(null, "", `#${new URLSearchParams(address)}`);
       apply();
     };
 

@@ -18,7 +18,7 @@ INTRODUCTION = (
     "oracle, and every output of the forward and of the image gradient against TensorFlow's, bit by bit; on a GPU, "
     "whose machine has no TensorFlow, against this project's operator on the CPU, unless atomics add it up. "
     "Beside crop_and_resize torchvision's roi_align computes another rule (an edge pixel where crop_and_resize "
-    "extrapolates); it does the same amount of work and stands there for scale only. It has no gradient of the boxes.",
+    "extrapolates); it does the same amount of work and is there for scale only. It has no gradient of the boxes.",
     "This project's roi_align has torchvision's rule, and torchvision is its peer: its rows passed the oracle too. "
     "Two settings: two samples a bin and axis, as Mask R-CNN has it, and an adaptive grid. The detectors are "
     "torchvision's own, timed as they are and with both poolers replaced, in turns in one process.",
@@ -28,9 +28,9 @@ INTRODUCTION = (
 )
 CUDA = (
     "On CUDA a time lies between two events behind a kernel that spins while the host queues the call, so that it is "
-    "the device's alone; what a call costs the host stands apart. Before a call with a cold cache four times the "
-    "second-level cache is overwritten; a hot one is as the call before left it. Work that memory could do in less "
-    "than 10 µs is launch-bound: everybody's time is then a launch, and it has no part in a mean of the rest.",
+    "the device's alone; what a call costs the host is a figure of its own. Before a call with a cold cache four times "
+    "the second-level cache is overwritten; a hot one is as the call before left it. Work that memory could do in less "
+    "than 10 µs is launch-bound: every backend's time is then a launch, and it has no part in a mean of the rest.",
 )
 
 

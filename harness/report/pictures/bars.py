@@ -54,12 +54,12 @@ def _bars(part: pd.DataFrame, value: str, caption: str, label: str, *, logarithm
         if logarithmic:
             axes.set_xscale("log")
             readable(axes.xaxis)
-        shown = [f"{name}, {LAUNCH_BOUND}" if bound[name] else name for name in workloads]
-        axes.set_yticks(range(len(workloads)), shown)
+        labels = [f"{name}, {LAUNCH_BOUND}" if bound[name] else name for name in workloads]
+        axes.set_yticks(range(len(workloads)), labels)
         axes.invert_yaxis()
         axes.set_xlabel(label)
-        said = [f"{line.workload}, {line.column}: {getattr(line, value):.2f}" for line in part.itertuples()]
-        return finished(figure, part, caption, said)
+        readings = [f"{line.workload}, {line.column}: {getattr(line, value):.2f}" for line in part.itertuples()]
+        return finished(figure, part, caption, readings)
 
 
 def scaling(view: pd.DataFrame, varied: str, direction: str) -> Picture | None:
@@ -68,7 +68,7 @@ def scaling(view: pd.DataFrame, varied: str, direction: str) -> Picture | None:
     if part.empty:
         return None
     caption = f"{title(part, direction)}: time over the number of {SERIES[varied]}"
-    said = []
+    readings = []
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7, 3.4), layout="constrained")
         axes: Axes = figure.subplots()
@@ -79,10 +79,10 @@ def scaling(view: pd.DataFrame, varied: str, direction: str) -> Picture | None:
                 f"{milliseconds(line.median_s)} ms at {int(line['size']):,}"
                 for _, line in lines.iloc[[0, -1]].iterrows()
             )
-            said.append(f"{name}: from {' to '.join(ends)}")
+            readings.append(f"{name}: from {' to '.join(ends)}")
         axes.set_xlabel(f"number of {SERIES[varied]}")
         axes.set_ylabel("median time, ms")
         readable(axes.xaxis)
         readable(axes.yaxis)
         axes.grid(alpha=0.3)
-        return finished(figure, part, caption, said)
+        return finished(figure, part, caption, readings)

@@ -1,4 +1,4 @@
-"""How the samples of each row lie, and how far apart its processes are, for who does not believe a median.
+"""How the samples of each row lie, and how far apart its processes are, beside the median.
 
 Every row is drawn relative to its own median, so that a row of microseconds and one of seconds can be compared. A
 row's quartiles, percentiles and extremes are each a piece of one path for the whole column: a report has thousands of
@@ -55,11 +55,11 @@ def distribution(view: pd.DataFrame, blocks: pd.DataFrame, direction: str) -> Pi
             f"{title(part, direction)}: samples relative to their row's median. Thick: a half of them; thin: from 5 to "
             "95 %; strokes: the least and the most; dots: the median of each process, where there were several"
         )
-        said = (
+        readings = (
             f"{line.workload}, {line.column}: {line.p05_s / line.median_s:.2f} to {line.p95_s / line.median_s:.2f}"
             for line in part.itertuples()
         )
-        return finished(figure, part, caption, ["from 5 to 95 %", *said])
+        return finished(figure, part, caption, ["from 5 to 95 %", *readings])
 
 
 def _span(at: float, blocks: pd.DataFrame, median_s: float) -> _Span:

@@ -64,12 +64,14 @@ def colour(column: str) -> str | None:
 
 
 def finished(
-    figure: Figure, part: pd.DataFrame, caption: str, said: Iterable[str], *, keys: Any = None, across: int = 4
+    figure: Figure, part: pd.DataFrame, caption: str, readings: Iterable[str], *, keys: Any = None, across: int = 4
 ) -> Picture:
     """The picture of these rows, with its legend above it: of the keys, or of all that has a label."""
-    drawn = keys if keys is not None else figure.axes[0].get_legend_handles_labels()[0]
-    figure.legend(handles=drawn, loc="outside upper center", ncols=min(across, len(drawn)), frameon=False, fontsize=8)
-    return Picture(_svg(figure), caption, f"{caption}. {'; '.join(said)}.", tags.of(part))
+    handles = keys if keys is not None else figure.axes[0].get_legend_handles_labels()[0]
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=min(across, len(handles)), frameon=False, fontsize=8
+    )
+    return Picture(_svg(figure), caption, f"{caption}. {'; '.join(readings)}.", tags.of(part))
 
 
 def readable(axis: Axis) -> None:

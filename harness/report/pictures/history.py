@@ -32,7 +32,7 @@ def picture_of(part: pd.DataFrame, runs: Sequence[Run]) -> Picture | None:
         return None
     names = [name for name in columns(part) if any(name == row[1] for row in rows)]
     across, down = min(_ACROSS, len(workloads)), math.ceil(len(workloads) / _ACROSS)
-    said: list[str] = []
+    readings: list[str] = []
     with matplotlib.rc_context({**STYLE, "font.size": 7}):
         figure = Figure(figsize=(7, 0.9 + 1.25 * down), layout="constrained")
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
@@ -41,7 +41,7 @@ def picture_of(part: pd.DataFrame, runs: Sequence[Run]) -> Picture | None:
             for _, name, points in (row for row in rows if row[0] == workload):
                 for segment in _segments(points):
                     axes.plot(*zip(*segment, strict=True), "o-", color=colour(name), markersize=2, linewidth=1)
-                said += [f"{workload}, {name}: {_told(points, runs)}"]
+                readings += [f"{workload}, {name}: {_told(points, runs)}"]
         # The axes share one scale.
         low, high = grid.flat[0].get_ylim()
         high *= (high / low) ** 0.15  # for the numbers of what changed
@@ -57,11 +57,11 @@ def picture_of(part: pd.DataFrame, runs: Sequence[Run]) -> Picture | None:
             last.tick_params(labelbottom=True)
         figure.supylabel("time, first run = 1", fontsize=8)
         keys = [Line2D([], [], color=colour(name), marker="o", markersize=3, label=name) for name in names]
-        return finished(figure, part, _caption(part, runs, rows), said, keys=keys)
+        return finished(figure, part, _caption(part, runs, rows), readings, keys=keys)
 
 
 def _caption(part: pd.DataFrame, runs: Sequence[Run], rows: Sequence[tuple[str, str, list[Point]]]) -> str:
-    changes = "; ".join(run.told for run in runs if run.changes)
+    changes = "; ".join(run.note for run in runs if run.changes)
     anew = any(point.since for _, _, points in rows for point in points)
     return (
         f"{title_of(part)}, run by run: median time relative to the first run, above 1 is slower. Peers of the same "
@@ -72,13 +72,13 @@ def _caption(part: pd.DataFrame, runs: Sequence[Run], rows: Sequence[tuple[str, 
 
 
 def _frame(axes: Axes, workload: str, runs: Sequence[Run]) -> None:
-    """What stands around the lines of one workload."""
+    """What is around the lines of one workload."""
     axes.set_title(workload, fontsize=7, pad=3)
     axes.set_yscale("log")
     axes.axhline(1, color=INK, linewidth=0.5, alpha=0.5)
     step = math.ceil(len(runs) / _NAMED)
-    named = range(0, len(runs), step)
-    axes.set_xticks(named, [runs[place].label for place in named], rotation=90)
+    places = range(0, len(runs), step)
+    axes.set_xticks(places, [runs[place].label for place in places], rotation=90)
     for place, run in enumerate(runs):
         if run.changes:
             axes.axvline(place - 0.5, color=INK, linewidth=0.8, linestyle="--")
@@ -97,20 +97,20 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _segments(points: Sequence[Point]) -> list[list[tuple[int, float]]]:
     """(place, time over the first one on the same inputs): each list is a line, which ends where a run has no time."""
-    made: list[list[tuple[int, float]]] = []
+    segments: list[list[tuple[int, float]]] = []
     timed = [point for point in points if math.isfinite(point.seconds)]
     before: Point | None = None
     for point in timed:
         first = next(each for each in timed if each.since == point.since)
         if before is None or before.since != point.since or before.place + 1 != point.place:
-            made.append([])
-        made[-1].append((point.place, point.seconds / first.seconds))
+            segments.append([])
+        segments[-1].append((point.place, point.seconds / first.seconds))
         before = point
-    return made
+    return segments
 
 
 def _told(points: Sequence[Point], runs: Sequence[Run]) -> str:
-    """From where to where, for who does not see the picture; the table has every run."""
+    """From where to where, for a reader who cannot see the picture; the table has every run."""
     timed = [point for point in points if math.isfinite(point.seconds)]
     ends = (f"{milliseconds(point.seconds)} ms at {runs[point.place].label}" for point in (timed[0], timed[-1]))
     return f"from {' to '.join(ends)}"

@@ -24,8 +24,8 @@ _SHAPES = {"forward": "o", "grad_image": "s", "grad_boxes": "^"}
 def roofline(view: pd.DataFrame) -> Picture | None:
     """Requested bytes per second over requested per compulsory byte, both logarithmic; None where none were counted."""
     requested, compulsory = (view[name].astype(float) for name in ("requested_bytes", "compulsory_bytes"))
-    part = view.assign(asked=requested / compulsory, gbps=requested / view.median_s / 1e9)
-    part = part[(part.series == "") & np.isfinite(part.asked) & np.isfinite(part.gbps)]
+    part = view.assign(intensity=requested / compulsory, gbps=requested / view.median_s / 1e9)
+    part = part[(part.series == "") & np.isfinite(part.intensity) & np.isfinite(part.gbps)]
     if part.empty:
         return None
     names = columns(part)
@@ -33,14 +33,14 @@ def roofline(view: pd.DataFrame) -> Picture | None:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7, 4.6), layout="constrained")
         axes: Axes = figure.subplots()
-        ends = np.array([part.asked.min() / 1.3, part.asked.max() * 1.3])
+        ends = np.array([part.intensity.min() / 1.3, part.intensity.max() * 1.3])
         low, copy, high = (float(part.copy_gbps.quantile(at)) for at in (0, 0.5, 1))
         axes.fill_between(ends, ends * low, ends * high, color=INK, alpha=0.15, linewidth=0)
         axes.plot(ends, ends * copy, color=INK, linewidth=1)
         for name in names:
             for direction in directions:
                 of = part[(part.column == name) & (part.direction == direction)]
-                axes.plot(of.asked, of.gbps, _SHAPES[direction], color=colour(name), markersize=5, alpha=0.8)
+                axes.plot(of.intensity, of.gbps, _SHAPES[direction], color=colour(name), markersize=5, alpha=0.8)
         axes.set_xscale("log")
         axes.set_yscale("log")
         readable(axes.xaxis)
@@ -60,15 +60,15 @@ def roofline(view: pd.DataFrame) -> Picture | None:
             "moves its compulsory bytes at the copy bandwidth, which is the roof; far below it a call is held up by "
             "arithmetic or latency, and above it a cache gave what memory need not"
         )
-        said = [
+        readings = [
             f"{name}, {DIRECTIONS[direction].lower()}: {_told(of)}"
             for name in names
             for direction in directions
             if len(of := part[(part.column == name) & (part.direction == direction)])
         ]
-        return finished(figure, part, caption, said, keys=keys, across=3)
+        return finished(figure, part, caption, readings, keys=keys, across=3)
 
 
 def _told(lines: pd.DataFrame) -> str:
-    part = lines.gbps / (lines.asked * lines.copy_gbps)
+    part = lines.gbps / (lines.intensity * lines.copy_gbps)
     return f"{part.min():.0%} to {part.max():.0%} of the roof on {len(lines)} workloads"

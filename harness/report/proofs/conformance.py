@@ -19,7 +19,7 @@ INTRODUCTION = (
     "Each cell is one property, asked of one implementation in a process of its own over cases that Hypothesis draws "
     "within what it declares. pass: it held in every case. ambiguous: it held, but some value only because another "
     "order of rounding may take another branch at a jump of the rule. fail, crash, hang: it did not, and the smallest "
-    "case that was found stands below. undeclared: the implementation does not claim it. not asked: every drawn case "
+    "case that was found is below. undeclared: the implementation does not claim it. not asked: every drawn case "
     "was refused. A crash on bad input that is not declared is shown as it was seen, crash (undeclared): it is "
     "undefined behaviour, another build may answer, and nothing is held against anybody.",
     'A line of the table shows its failure again: python -m harness judge --backend NAME --property "PROPERTY" '
@@ -95,11 +95,11 @@ def _failures(lines: pd.DataFrame) -> Table | None:
 
 
 def _refused(lines: pd.DataFrame) -> Table | None:
-    """What was drawn and not asked: known deviations that an implementation's own file excuses stand here."""
-    told = lines[lines.status.isin(["pass", "ambiguous", "not asked"]) & (lines.reason != "")]
+    """What was drawn and not asked: known deviations that an implementation's own file excuses are here."""
+    reasons = lines[lines.status.isin(["pass", "ambiguous", "not asked"]) & (lines.reason != "")]
     rows = []
-    for (name, operator, why), of in told.groupby(
-        ["backend", "operator", told.reason.str.replace(r"^\d+ drawn cases.*?: ", "", regex=True)], sort=False
+    for (name, operator, why), of in reasons.groupby(
+        ["backend", "operator", reasons.reason.str.replace(r"^\d+ drawn cases.*?: ", "", regex=True)], sort=False
     ):
         first = of.iloc[0]
         cells = f"{len(of)}, such as {first.property}, {first.direction}"

@@ -25,8 +25,8 @@ def section(path: Path) -> Part:
     """What the report shows of the table; ValueError if it is none."""
     lines = read(path, CSV_COLUMNS)
     # Of the package's faults only the test that found each is listed: there is no matrix of them.
-    crossed = lines[lines.kind != "package"]
-    groups = dict.fromkeys(zip(crossed.operator, crossed.kind, strict=True))
+    others = lines[lines.kind != "package"]
+    groups = dict.fromkeys(zip(others.operator, others.kind, strict=True))
     survivors, found_by = _survivors(lines), _found_by(lines[lines.kind == "package"])
     return Part(
         "kills",
@@ -34,7 +34,7 @@ def section(path: Path) -> Part:
         (_summary(lines), INTRODUCTION),
         warnings=() if survivors is None else (survivors,),
         matrices=tuple(
-            _matrix(crossed[(crossed.operator == operator) & (crossed.kind == kind)], operator, kind)
+            _matrix(others[(others.operator == operator) & (others.kind == kind)], operator, kind)
             for operator, kind in groups
         ),
         folded=(_faults(lines), *(() if found_by is None else (found_by,))),

@@ -12,7 +12,7 @@ from harness.report.tables.table import Table
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell's word, and its tone for those who see colours: "good", "soft", "bad", or "none"."""
+    """A cell's word, and its tone for readers who see colours: "good", "soft", "bad", or "none"."""
 
     word: str
     tone: str
@@ -20,7 +20,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A caption, the rows' and the columns' names, with what stands small below a column's, and a Cell for each pair.
+    """A caption, the rows' and the columns' names, with the small print below a column's, and a Cell for each pair.
 
     upright  whether there are too many columns for their names to lie.
     """
@@ -44,13 +44,13 @@ class Part:
     """One part of the report.
 
     name      of the place in the page.
-    said      paragraphs; warnings: tables that must not be overlooked.
-    folded    tables for who asks for more.
+    warnings  tables that must not be overlooked.
+    folded    tables that a reader unfolds.
     """
 
     name: str
     heading: str
-    said: tuple[str, ...]
+    paragraphs: tuple[str, ...]
     warnings: tuple[Table, ...] = ()
     matrices: tuple[Matrix, ...] = ()
     tables: tuple[Table, ...] = ()

@@ -14,7 +14,7 @@ from harness.report import tags
 from harness.report.names import CALLS, DIRECTIONS, DTYPES, LAUNCH_BOUND, families, family
 from harness.report.tables.table import Table, milliseconds
 
-# Together these are one piece of work, whoever does it.
+# Together these are one piece of work, on whatever device.
 _WORK = ["bench", "setting", "op", "workload", "direction", "dtype"]
 # Over the workloads of one of these a mean is taken.
 _FAMILY = ["bench", "op", "setting", "direction", "dtype"]
@@ -26,7 +26,7 @@ class UnknownDevice(ValueError):
     """A device was asked for of which there are no results; the sentence says which there are."""
 
 
-def chosen(table: pd.DataFrame, baseline: str | None) -> str | None:
+def baseline_of(table: pd.DataFrame, baseline: str | None) -> str | None:
     """The device that ratios are to, by default the first one by name; UnknownDevice if it has no results."""
     devices = sorted(set(map(str, table.device)))
     if baseline is not None and baseline not in devices:
@@ -55,13 +55,13 @@ def best(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
 def side_by_side(table: pd.DataFrame, baseline: str) -> list[Table]:
     """Per benchmark and type: each device's best time of every workload, and how many times as fast that is."""
     every = best(table, baseline)
-    made = []
+    tables = []
     for bench in BENCHES:
         for dtype in DTYPES:
             part = every[(every.bench == bench) & (every.dtype == dtype)]
             if len(part):
-                made.append(_side_by_side(part, f"{bench}, {dtype}", baseline))
-    return made
+                tables.append(_side_by_side(part, f"{bench}, {dtype}", baseline))
+    return tables
 
 
 def _side_by_side(part: pd.DataFrame, what: str, baseline: str) -> Table:
@@ -71,8 +71,8 @@ def _side_by_side(part: pd.DataFrame, what: str, baseline: str) -> Table:
         works = part[part.direction == direction].groupby(["workload", "setting"], sort=False)
         for (workload, setting), lines in works:
             cells = {line.device: _time(line, line.device != baseline) for line in lines.itertuples()}
-            told = ", ".join(filter(None, (str(workload), str(setting))))
-            rows.append((told, name, *(cells.get(device, "") for device in devices)))
+            call = ", ".join(filter(None, (str(workload), str(setting))))
+            rows.append((call, name, *(cells.get(device, "") for device in devices)))
             of_rows.append({"direction": direction})
     caption = (
         f"Devices side by side, {what}: roi_align's best median time, a GPU's with a cold cache, and how many times as "
@@ -115,8 +115,8 @@ def compared_families(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
         (*key, len(lines), *_mean(np.log(lines.times_as_fast.to_numpy(dtype=float))))
         for key, lines in part.groupby([*_FAMILY, "device"], sort=False)
     ]
-    made: pd.DataFrame = pd.DataFrame(rows, columns=[*_FAMILY, "device", "workloads", "times_as_fast", "low", "high"])
-    return made
+    means: pd.DataFrame = pd.DataFrame(rows, columns=[*_FAMILY, "device", "workloads", "times_as_fast", "low", "high"])
+    return means
 
 
 def _mean(logs: Any) -> tuple[float, float, float]:
@@ -140,8 +140,8 @@ def geomeans(table: pd.DataFrame, baseline: str) -> Table | None:
         for key, lines in every[every.bench == bench].groupby(_FAMILY[1:], sort=False):
             op, setting, direction, dtype = map(str, key)
             cells = {line.device: _interval(line) for line in lines.itertuples()}
-            told = ", ".join(filter(None, (op, setting, CALLS[direction].lower(), dtype)))
-            rows.append((told, *(cells.get(device, "") for device in devices)))
+            name = ", ".join(filter(None, (op, setting, CALLS[direction].lower(), dtype)))
+            rows.append((name, *(cells.get(device, "") for device in devices)))
             of_rows.append(tags.of_line(next(lines.itertuples()), "op", "direction", "dtype"))
     caption = (
         f"Times as fast as {baseline}: geometric mean over the workloads that are not {LAUNCH_BOUND}, with what "
@@ -167,7 +167,7 @@ def agreement(table: pd.DataFrame) -> Table | None:
     """Per pair of devices, direction and type on how many workloads all digests of this project's results are equal.
 
     Only of results whose bits are promised: those that were compared with a reference. Where the machines were given
-    other inputs, as their own convolutions make them, nothing can be said.
+    other inputs, as their own convolutions make them, there is no answer.
     """
     promised = table[table.own & (table.compared > 0) & table.digest.astype(bool)]
     rows, of_rows = [], []
@@ -179,17 +179,17 @@ def agreement(table: pd.DataFrame) -> Table | None:
                     lines = part[(part.direction == direction) & (part.dtype == dtype)]
                     workloads = lines.groupby("workload", sort=False)
                     shared = workloads.device.nunique() == 2
-                    same = shared & (workloads.inputs_digest.nunique() <= 1)  # where none is stored, nobody can say
+                    same = shared & (workloads.inputs_digest.nunique() <= 1)  # a row without a digest does not say
                     digests = workloads.digest.nunique()
                     if shared.any():
-                        told = (_names(same & (digests > 1)), _names(shared & ~same))
+                        others = (_names(same & (digests > 1)), _names(shared & ~same))
                         equal = f"{int((same & (digests == 1)).sum())}"
-                        rows.append((", ".join(devices), f"{which}{name}, {dtype}", equal, *told))
+                        rows.append((", ".join(devices), f"{which}{name}, {dtype}", equal, *others))
                         of_rows.append({"device": " ".join(devices), "direction": direction, "dtype": dtype})
     header = ("devices", "result", "workloads with equal bits", "with other bits", "with other inputs")
     caption = "Whether devices agree in every bit"
     return Table(caption, header, tuple(rows), _about(promised), row_tags=tuple(of_rows)) if rows else None
 
 
-def _names(chosen: pd.Series) -> str:
-    return ", ".join(str(name) for name in chosen.index[chosen]) or "none"
+def _names(which: pd.Series) -> str:
+    return ", ".join(str(name) for name in which.index[which]) or "none"

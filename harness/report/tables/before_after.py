@@ -14,19 +14,21 @@ _CAPTIONS = {
     "multiscale_roi_align": "a pyramid's boxes in one call",
     "detector": "torchvision's detectors with its own poolers, and with this project's in their place",
 }
-# What is timed of a detector, as a reader is told.
+# A detector's settings in words.
 _PARTS = {"whole": "", "poolers": ", its poolers alone"}
 
 
 def before_after(table: pd.DataFrame, device: str) -> list[Table]:
     """For each subject that is no operator: per call the peer's time and ours, and how many times as fast ours is."""
     of_subject = {str(name): part for name, part in table.groupby("subject", sort=False)}
-    made = (_table(of_subject[name], f"{device}: {said}") for name, said in _CAPTIONS.items() if name in of_subject)
-    return [each for each in made if each is not None]
+    tables = (
+        _table(of_subject[name], f"{device}: {caption}") for name, caption in _CAPTIONS.items() if name in of_subject
+    )
+    return [each for each in tables if each is not None]
 
 
 def _table(part: pd.DataFrame, caption: str) -> Table | None:
-    rows, of_rows, told = [], [], []
+    rows, of_rows, messages = [], [], []
     for (workload, setting, direction, cache), lines in part.groupby(
         ["workload", "setting", "direction", "cache"], sort=False
     ):
@@ -39,11 +41,11 @@ def _table(part: pd.DataFrame, caption: str) -> Table | None:
             rows.append((call, _spread(before.iloc[0]), _spread(after), f"{after.ratio_to_peer:.2f}x"))
             of_rows.append({"direction": str(direction)})
             if after.message:
-                told.append(f" {workload}: {after.message}.")
+                messages.append(f" {workload}: {after.message}.")
     if not rows:
         return None
     header = ("", *(f"{name}, ms (p05 to p95; calls)" for name in (peer(part), OURS["roi_align"])), "times as fast")
-    compared = f". Compared before:{''.join(dict.fromkeys(told))}" if told else ""
+    compared = f". Compared before:{''.join(dict.fromkeys(messages))}" if messages else ""
     return Table(f"{caption}: median times{compared}", header, tuple(rows), tags.of(part), row_tags=tuple(of_rows))
 
 

@@ -1,4 +1,4 @@
-"""Every row of the newest runs in one table, for who filters and searches rather than reads."""
+"""Every row of the newest runs in one table, to be filtered and searched rather than read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEADER = (
 
 
 def every_row(table: pd.DataFrame) -> Table:
-    """One line per row, each with all its tags; "" stands for what was not measured or does not apply."""
+    """One line per row, each with all its tags; "" is what was not measured or does not apply."""
     rows = tuple(_cells(line) for line in table.itertuples())
     return Table(
         f"Every row of the newest runs: {len(rows):,}",

@@ -33,25 +33,26 @@ class Run:
 
     @property
     def header(self) -> str:
-        """What stands above its column."""
-        return f"{self.label}, {self.name[:8]}" + (f" ({self.told})" if self.changes else "")
+        """What is above its column."""
+        return f"{self.label}, {self.name[:8]}" + (f" ({self.note})" if self.changes else "")
 
     @property
-    def told(self) -> str:
+    def note(self) -> str:
+        """The number and the changes, as below a picture and in a header."""
         return f"{self.number} {', '.join(self.changes)}"
 
 
 def runs_of(lines: pd.DataFrame, machines: Machines) -> list[Run]:
     """The runs that have any of these rows, in the order of time: their names begin with it."""
-    made: list[Run] = []
+    runs: list[Run] = []
     before = None
     for device, name in sorted(set(zip(lines.device, lines.run, strict=True))):
         machine = machines[device, name]
         changes = () if before is None else tuple(fingerprint.changes(before, machine))
-        number = f"[{1 + sum(bool(run.changes) for run in made)}]" if changes else ""
-        made.append(Run(name, fingerprint.revision(machine), changes, number))
+        number = f"[{1 + sum(bool(run.changes) for run in runs)}]" if changes else ""
+        runs.append(Run(name, fingerprint.revision(machine), changes, number))
         before = machine
-    return made
+    return runs
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Point:
 def points_of(lines: pd.DataFrame, runs: Sequence[Run]) -> list[Point]:
     """A row's points, of those runs that have it."""
     of_run = {str(line.run): line for line in lines.itertuples()}
-    made: list[Point] = []
+    points: list[Point] = []
     inputs: object = None
     since = 0
     for place, run in enumerate(runs):
@@ -81,8 +82,8 @@ def points_of(lines: pd.DataFrame, runs: Sequence[Run]) -> list[Point]:
         if pd.notna(line.inputs_digest) and line.inputs_digest:
             since = place if inputs is not None and inputs != line.inputs_digest else since
             inputs = line.inputs_digest
-        made.append(Point(place, float(line.median_s), str(line.status), since))
-    return made
+        points.append(Point(place, float(line.median_s), str(line.status), since))
+    return points
 
 
 def rows_of(part: pd.DataFrame, runs: Sequence[Run]) -> Iterator[tuple[str, str, list[Point]]]:

@@ -1,7 +1,7 @@
 """The tables that put all columns of a family together: every layout and type, every state of the cache.
 
 There is no ratio where the peer has no time: torchvision, for one, has no bfloat16 and no gradient of the boxes.
-Launch-bound work has a table of its own: there everybody's time is a launch.
+Launch-bound work has a table of its own: every backend's time there is a launch.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from harness.report.tables.table import Table, columns, geomean
 
 def means(table: pd.DataFrame, device: str) -> list[Table]:
     """Per column, direction and state of the cache how many times as fast as the peer: work first, launches apart."""
-    made = []
+    tables = []
     for part in families(table):
         others = part[(part.series == "") & part.ratio_to_peer.notna() & (part.backend != part.peer)]
         for bound in (False, True):
-            shown = others[others.launch_bound == bound]
-            if shown.empty:
+            rows = others[others.launch_bound == bound]
+            if rows.empty:
                 continue
             which = f"the {LAUNCH_BOUND} workloads" if bound else _work(others)
             caption = (
-                f"{device}: times as fast as {peer(shown)} in the same run, {family(shown)}: geometric mean of "
+                f"{device}: times as fast as {peer(rows)} in the same run, {family(rows)}: geometric mean of "
                 f"{which} (least, most; how many)"
             )
-            made.append(_by_column(shown, caption, _mean))
-    return made
+            tables.append(_by_column(rows, caption, _mean))
+    return tables
 
 
 def _mean(lines: pd.DataFrame) -> str:
@@ -41,17 +41,17 @@ def _mean(lines: pd.DataFrame) -> str:
 
 def roofs(table: pd.DataFrame, device: str) -> list[Table]:
     """Per column, direction and state of the cache at what part of the copy bandwidth compulsory bytes are moved."""
-    made = []
+    tables = []
     for part in families(table):
-        shown = part[(part.series == "") & ~part.launch_bound & part.roof_fraction.notna()]
-        if shown.empty:
+        rows = part[(part.series == "") & ~part.launch_bound & part.roof_fraction.notna()]
+        if rows.empty:
             continue
         caption = (
-            f"{device}: compulsory bytes per second as a part of the copy bandwidth, {family(shown)}: geometric mean "
+            f"{device}: compulsory bytes per second as a part of the copy bandwidth, {family(rows)}: geometric mean "
             f"of {_work(part)}"
         )
-        made.append(_by_column(shown, caption, _roof))
-    return made
+        tables.append(_by_column(rows, caption, _roof))
+    return tables
 
 
 def _work(lines: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""What stands below a device's figures: what fresh memory costs, which rows have no time, where shapes come from."""
+"""What follows a device's figures: what fresh memory costs, which rows have no time, where shapes come from."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def allocators(table: pd.DataFrame) -> Table | None:
     )
     if not {"default", "tuned"} <= set(wide.columns):
         return None
-    kept = wide[["default", "tuned"]].dropna()
+    pairs = wide[["default", "tuned"]].dropna()
     rows = tuple(
         (workload, CALLS[direction], column, milliseconds(default), milliseconds(tuned))
-        for (workload, direction, column, _), default, tuned in kept.itertuples(name=None)
+        for (workload, direction, column, _), default, tuned in pairs.itertuples(name=None)
     )
     header = ("workload", "direction", "column", "default, ms", "tuned, ms")
     caption = "The default allocator, and one told to keep what it has"
-    of_rows = tuple({"direction": row_direction, "layout": layout} for _, row_direction, _, layout in kept.index)
+    of_rows = tuple({"direction": direction, "layout": layout} for _, direction, _, layout in pairs.index)
     return Table(caption, header, rows, tags.of(part), row_tags=of_rows) if rows else None
 
 

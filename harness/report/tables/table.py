@@ -42,8 +42,8 @@ def _rank(backend: str) -> int:
 
 def milliseconds(seconds: float) -> str:
     """Three digits of a time in milliseconds, never with an exponent."""
-    shown = float(f"{seconds * 1e3:.3g}")
-    return f"{shown:,.0f}" if shown >= 100 else f"{shown:g}"
+    value = float(f"{seconds * 1e3:.3g}")
+    return f"{value:,.0f}" if value >= 100 else f"{value:g}"
 
 
 def megabytes(count: float | None) -> str:

@@ -15,8 +15,7 @@
 #include "common/units.h"
 #include "common/view.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 constexpr int64_t kMostBlocks = 2147483647;
 constexpr int kWarp = 32;
@@ -61,5 +60,4 @@ void with_image_type(DType dtype, const Work& work) {
   }
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

@@ -4,8 +4,7 @@
 
 #include "cuda/launch.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 // Lists, in their order and counted from `begin`, the items from there up to `count` of which reaches(item) is true;
 // how many there are. Every one of `threads` looks at `looks` items; an item's place is the number found before it, of
@@ -38,5 +37,4 @@ __device__ __forceinline__ int list_in_order(int32_t* listed, int32_t* found, in
   return total;
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

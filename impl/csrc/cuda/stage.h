@@ -4,8 +4,7 @@
 
 #include "cuda/launch.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 // One more than there are lanes, so that neither channels nor pixels fall into one bank.
 constexpr int kPitch = kWarp + 1;
@@ -39,5 +38,4 @@ __device__ __forceinline__ void stage(const T* first, const ConstView& grad_crop
   __syncwarp();
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

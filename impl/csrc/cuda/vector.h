@@ -4,8 +4,7 @@
 
 #include "cuda/launch.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 // Neighbouring channels, read and written at once.
 template <typename T, int count>
@@ -31,5 +30,4 @@ bool takes_vectors(const AnyView& view, int64_t vector, int64_t element_bytes) {
          reinterpret_cast<uintptr_t>(view.data) % static_cast<uintptr_t>(vector * element_bytes) == 0;
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

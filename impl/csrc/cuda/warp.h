@@ -4,8 +4,7 @@
 
 #include "cuda/launch.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 __device__ __forceinline__ double sum_of_warp(double value) {
 #pragma unroll
@@ -44,5 +43,4 @@ __device__ __forceinline__ double sum_of_block(Edges edges, Edges* of_warp) {
   return sum;
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from roi_align._cropping import operator
 from roi_align._derivatives import (
+    differentiable,
     is_differentiated,
     no_forward_mode,
     no_second_derivative,
@@ -33,19 +34,19 @@ def crop_and_resize(*arguments: Any) -> Tensor:
     if not is_differentiated(arguments[:2]):
         return operator.crop_and_resize(*arguments)  # type: ignore[no-any-return]
     call = _CropAndResize if torch._C._are_functorch_transforms_active() else _EagerCropAndResize
-    return call.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+    return call.apply(*arguments)  # type: ignore[no-any-return]
 
 
 def crop_and_resize_grad_image(*arguments: Any) -> Tensor:
     """The operator `roi_align::crop_and_resize_grad_image`, differentiable in the upstream gradient."""
     call = _GradImage.apply if is_differentiated(arguments[:2]) else operator.crop_and_resize_grad_image
-    return call(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+    return call(*arguments)  # type: ignore[no-any-return]
 
 
 def crop_and_resize_grad_boxes(*arguments: Any) -> Tensor:
     """The operator `roi_align::crop_and_resize_grad_boxes`, not differentiable any further."""
     call = _GradBoxes.apply if is_differentiated(arguments[:3]) else operator.crop_and_resize_grad_boxes
-    return call(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+    return call(*arguments)  # type: ignore[no-any-return]
 
 
 def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -85,21 +86,14 @@ def _backward_grad_image(ctx: Any, grad_grad: Tensor) -> tuple[Tensor | None, ..
     return again, None, None, None, None, None, None, None, None, None
 
 
-def _plain(operator: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The operator as a function of a short signature: torch looks at it in every call, and an operator's is long."""
-
-    def forward(*arguments: Any) -> Tensor:
-        return operator(*arguments)
-
-    return forward
+def _function(name: str, call: Callable[..., Tensor], save: Callable[..., None], derive: Callable[..., Any]) -> Any:
+    return differentiable(name, "crop_and_resize", lambda *arguments: call(*arguments), save, derive)
 
 
-class _CropAndResize(torch.autograd.Function):
-    generate_vmap_rule = True
-    forward = staticmethod(_plain(operator.crop_and_resize))
-    setup_context = staticmethod(_save_forward)
-    backward = staticmethod(_backward_forward)
-    jvp = staticmethod(no_forward_mode("crop_and_resize"))
+_refuse = refuse_second_derivative("crop_and_resize", "image")
+_CropAndResize = _function("CropAndResize", operator.crop_and_resize, _save_forward, _backward_forward)
+_GradImage = _function("GradImage", operator.crop_and_resize_grad_image, _save_grad_image, _backward_grad_image)
+_GradBoxes = _function("GradBoxes", operator.crop_and_resize_grad_boxes, save_nothing, _refuse)
 
 
 class _EagerCropAndResize(torch.autograd.Function):
@@ -117,28 +111,9 @@ class _EagerCropAndResize(torch.autograd.Function):
     jvp = staticmethod(no_forward_mode("crop_and_resize"))
 
 
-class _GradImage(torch.autograd.Function):
-    generate_vmap_rule = True
-    forward = staticmethod(_plain(operator.crop_and_resize_grad_image))
-    setup_context = staticmethod(_save_grad_image)
-    backward = staticmethod(_backward_grad_image)
-    jvp = staticmethod(no_forward_mode("crop_and_resize"))
-
-
-class _GradBoxes(torch.autograd.Function):
-    generate_vmap_rule = True
-    forward = staticmethod(_plain(operator.crop_and_resize_grad_boxes))
-    setup_context = staticmethod(save_nothing)
-    backward = staticmethod(refuse_second_derivative("crop_and_resize", "image"))
-    jvp = staticmethod(no_forward_mode("crop_and_resize"))
-
-
-torch.library.register_autograd("roi_align::crop_and_resize", _backward_forward, setup_context=_save_forward)
-torch.library.register_autograd(
-    "roi_align::crop_and_resize_grad_image", _backward_grad_image, setup_context=_save_grad_image
-)
-torch.library.register_autograd(
-    "roi_align::crop_and_resize_grad_boxes",
-    refuse_second_derivative("crop_and_resize", "image"),
-    setup_context=save_nothing,
-)
+for _name, _derive, _save in (
+    ("crop_and_resize", _backward_forward, _save_forward),
+    ("crop_and_resize_grad_image", _backward_grad_image, _save_grad_image),
+    ("crop_and_resize_grad_boxes", _refuse, save_nothing),
+):
+    torch.library.register_autograd(f"roi_align::{_name}", _derive, setup_context=_save)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from roi_align._derivatives import (
+    differentiable,
     is_differentiated,
-    no_forward_mode,
     no_second_derivative,
     refuse_second_derivative,
     save_nothing,
@@ -38,7 +38,7 @@ def roi_align(
 ) -> Tensor:
     """The operator `roi_align::roi_align`, differentiable in features and boxes."""
     if is_differentiated((boxes, *features)):
-        return _RoIAlign.apply(scales, height, width, rule, validate, boxes, *features)  # type: ignore[no-any-return, no-untyped-call]
+        return _RoIAlign.apply(scales, height, width, rule, validate, boxes, *features)  # type: ignore[no-any-return]
     return operator.forward(list(features), boxes, scales, height, width, *rule, validate)  # type: ignore[no-any-return]
 
 
@@ -53,7 +53,7 @@ def _at_largest(
 ) -> Tensor:
     """The operator `roi_align::roi_align_at_largest`, differentiable in the values."""
     if is_differentiated((boxes, *values, *features)):
-        return _AtLargest.apply(scales, height, width, rule, boxes, *values, *features)  # type: ignore[no-any-return, no-untyped-call]
+        return _AtLargest.apply(scales, height, width, rule, boxes, *values, *features)  # type: ignore[no-any-return]
     arguments = (list(values), list(features), boxes, scales, height, width, *rule.without_mode())
     return operator.at_largest(*arguments)  # type: ignore[no-any-return]
 
@@ -69,14 +69,14 @@ def _grad_features(
 ) -> Sequence[Tensor]:
     """The operator `roi_align::roi_align_grad_features`, differentiable in the upstream gradient."""
     if is_differentiated((grad, boxes, *features)):
-        return _GradFeatures.apply(sizes, last, scales, rule, grad, boxes, *features)  # type: ignore[no-any-return, no-untyped-call]
+        return _GradFeatures.apply(sizes, last, scales, rule, grad, boxes, *features)  # type: ignore[no-any-return]
     return operator.grad_features(grad, list(features), boxes, sizes, last, scales, *rule)  # type: ignore[no-any-return]
 
 
 def _grad_boxes(grad: Tensor, features: Sequence[Tensor], boxes: Tensor, scales: Scales, rule: Rule) -> Tensor:
     """The operator `roi_align::roi_align_grad_boxes`, not differentiable any further."""
     if is_differentiated((grad, boxes, *features)):
-        return _GradBoxes.apply(scales, rule, grad, boxes, *features)  # type: ignore[no-any-return, no-untyped-call]
+        return _GradBoxes.apply(scales, rule, grad, boxes, *features)  # type: ignore[no-any-return]
     return operator.grad_boxes(grad, list(features), boxes, scales, *rule)  # type: ignore[no-any-return]
 
 
@@ -103,6 +103,13 @@ def _gradients(
     return of_maps, _grad_boxes(grad, features, boxes, ctx.scales, ctx.rule) if of_boxes else None
 
 
+def _gradients_of_values(ctx: Any, grad: Tensor, of_boxes: bool) -> Sequence[Tensor | None]:
+    """The derivative of what is pooled at the largest samples: linear in the values."""
+    if of_boxes:
+        raise no_second_derivative("roi_align", "features")
+    return _gradients(ctx, grad, True, False)[0]
+
+
 def _second(ctx: Any, grad_grads: Sequence[Tensor], of_boxes: bool) -> Tensor:
     """The derivative of the features' gradient in the upstream one."""
     if of_boxes:
@@ -114,85 +121,72 @@ def _second(ctx: Any, grad_grads: Sequence[Tensor], of_boxes: bool) -> Tensor:
     return _at_largest(grad_grads, features, boxes, ctx.scales, height, width, ctx.rule)
 
 
-class _RoIAlign(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        scales: Scales, height: int, width: int, rule: Rule, validate: bool, boxes: Tensor, *features: Tensor
-    ) -> Tensor:
-        return operator.forward(list(features), boxes, scales, height, width, *rule, validate)  # type: ignore[no-any-return]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        scales, _, _, rule, _, boxes, *features = inputs
-        _keep(ctx, features, boxes, scales, rule, ctx.needs_input_grad[5])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        of_maps, of_boxes = _gradients(ctx, grad, any(ctx.needs_input_grad[6:]), ctx.needs_input_grad[5])
-        return *[None] * 5, of_boxes, *of_maps
-
-    jvp = staticmethod(no_forward_mode("roi_align"))
+# Each operator as torch.autograd.Function takes it, tensors last and in no list.
 
 
-class _GradFeatures(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        sizes: Sequence[int], last: bool, scales: Scales, rule: Rule, grad: Tensor, boxes: Tensor, *features: Tensor
-    ) -> tuple[Tensor, ...]:
-        return tuple(operator.grad_features(grad, list(features), boxes, sizes, last, scales, *rule))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, _, ctx.scales, ctx.rule, grad, boxes, *features = inputs
-        ctx.count, ctx.output_size = len(features), grad.shape[2:]
-        ctx.save_for_backward(boxes, *features)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_grads: Tensor) -> Any:
-        again = _second(ctx, grad_grads, ctx.needs_input_grad[5])
-        return None, None, None, None, again, None, *[None] * ctx.count
-
-    jvp = staticmethod(no_forward_mode("roi_align"))
+def _call_forward(
+    scales: Scales, height: int, width: int, rule: Rule, validate: bool, boxes: Tensor, *features: Tensor
+) -> Any:
+    return operator.forward(list(features), boxes, scales, height, width, *rule, validate)
 
 
-class _GradBoxes(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(scales: Scales, rule: Rule, grad: Tensor, boxes: Tensor, *features: Tensor) -> Tensor:
-        return operator.grad_boxes(grad, list(features), boxes, scales, *rule)  # type: ignore[no-any-return]
-
-    setup_context = staticmethod(save_nothing)
-    backward = staticmethod(refuse_second_derivative("roi_align", "features"))
-    jvp = staticmethod(no_forward_mode("roi_align"))
+def _save_call_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    scales, _, _, rule, _, boxes, *features = inputs
+    _keep(ctx, features, boxes, scales, rule, ctx.needs_input_grad[5])
 
 
-class _AtLargest(torch.autograd.Function):
-    generate_vmap_rule = True
+def _derive_call_forward(ctx: Any, grad: Tensor) -> Any:
+    of_maps, of_boxes = _gradients(ctx, grad, any(ctx.needs_input_grad[6:]), ctx.needs_input_grad[5])
+    return *[None] * 5, of_boxes, *of_maps
 
-    @staticmethod
-    def forward(scales: Scales, height: int, width: int, rule: Rule, boxes: Tensor, *both: Tensor) -> Tensor:
-        values, features = both[: len(scales)], both[len(scales) :]
-        arguments = (list(values), list(features), boxes, scales, height, width, *rule.without_mode())
-        return operator.at_largest(*arguments)  # type: ignore[no-any-return]
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        scales, _, _, rule, boxes, *both = inputs
-        _keep(ctx, both[len(scales) :], boxes, scales, rule, False)
+def _call_grad_features(
+    sizes: Sequence[int], last: bool, scales: Scales, rule: Rule, grad: Tensor, boxes: Tensor, *features: Tensor
+) -> Any:
+    return tuple(operator.grad_features(grad, list(features), boxes, sizes, last, scales, *rule))
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        if ctx.needs_input_grad[4]:
-            raise no_second_derivative("roi_align", "features")
-        of_maps, _ = _gradients(ctx, grad, True, False)
-        return None, None, None, None, None, *of_maps, *[None] * ctx.count
 
-    jvp = staticmethod(no_forward_mode("roi_align"))
+def _save_call_grad_features(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, _, ctx.scales, ctx.rule, grad, boxes, *features = inputs
+    ctx.count, ctx.output_size = len(features), grad.shape[2:]
+    ctx.save_for_backward(boxes, *features)
+
+
+def _derive_call_grad_features(ctx: Any, *grad_grads: Tensor) -> Any:
+    return *[None] * 4, _second(ctx, grad_grads, ctx.needs_input_grad[5]), None, *[None] * ctx.count
+
+
+def _call_grad_boxes(scales: Scales, rule: Rule, grad: Tensor, boxes: Tensor, *features: Tensor) -> Any:
+    return operator.grad_boxes(grad, list(features), boxes, scales, *rule)
+
+
+def _call_at_largest(scales: Scales, height: int, width: int, rule: Rule, boxes: Tensor, *both: Tensor) -> Any:
+    values, features = both[: len(scales)], both[len(scales) :]
+    return operator.at_largest(list(values), list(features), boxes, scales, height, width, *rule.without_mode())
+
+
+def _save_call_at_largest(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    scales, _, _, rule, boxes, *both = inputs
+    _keep(ctx, both[len(scales) :], boxes, scales, rule, False)
+
+
+def _derive_call_at_largest(ctx: Any, grad: Tensor) -> Any:
+    return *[None] * 5, *_gradients_of_values(ctx, grad, ctx.needs_input_grad[4]), *[None] * ctx.count
+
+
+_refuse = refuse_second_derivative("roi_align", "features")
+_RoIAlign, _GradFeatures, _GradBoxes, _AtLargest = (
+    differentiable(name, "roi_align", call, save, derive)
+    for name, call, save, derive in (
+        ("RoIAlign", _call_forward, _save_call_forward, _derive_call_forward),
+        ("GradFeatures", _call_grad_features, _save_call_grad_features, _derive_call_grad_features),
+        ("GradBoxes", _call_grad_boxes, save_nothing, _refuse),
+        ("AtLargest", _call_at_largest, _save_call_at_largest, _derive_call_at_largest),
+    )
+)
+
+
+# Each operator as torch.library sees it.
 
 
 def _setup_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -221,19 +215,13 @@ def _setup_at_largest(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None
 
 
 def _backward_at_largest(ctx: Any, grad: Tensor) -> Any:
-    if ctx.needs_input_grad[2]:
-        raise no_second_derivative("roi_align", "features")
-    of_maps, _ = _gradients(ctx, grad, True, False)
-    return list(of_maps), [None] * ctx.count, *[None] * 9
+    return list(_gradients_of_values(ctx, grad, ctx.needs_input_grad[2])), [None] * ctx.count, *[None] * 9
 
 
-torch.library.register_autograd("roi_align::roi_align", _backward_forward, setup_context=_setup_forward)
-torch.library.register_autograd(
-    "roi_align::roi_align_grad_features", _backward_grad_features, setup_context=_setup_grad_features
-)
-torch.library.register_autograd(
-    "roi_align::roi_align_at_largest", _backward_at_largest, setup_context=_setup_at_largest
-)
-torch.library.register_autograd(
-    "roi_align::roi_align_grad_boxes", refuse_second_derivative("roi_align", "features"), setup_context=save_nothing
-)
+for _name, _derive, _save in (
+    ("roi_align", _backward_forward, _setup_forward),
+    ("roi_align_grad_features", _backward_grad_features, _setup_grad_features),
+    ("roi_align_at_largest", _backward_at_largest, _setup_at_largest),
+    ("roi_align_grad_boxes", _refuse, save_nothing),
+):
+    torch.library.register_autograd(f"roi_align::{_name}", _derive, setup_context=_save)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from harness.judging.sample import judge_sample
 from harness.judging.trial import failure
 from harness.operators.arrays import differing
-from harness.operators.crop_and_resize import strategy as strategies
+from harness.operators.crop_and_resize import strategy
 from harness.operators.crop_and_resize.case import Case
 from harness.operators.judgement import unlike_peer
 from suites.correctness import sizes
@@ -49,27 +49,27 @@ def _assert_same(backend, tensorflow, case, direction, tally) -> None:
 
 
 @MANY
-@given(case=strategies.cases(**FLOAT32))
+@given(case=strategy.cases(**FLOAT32))
 def test_forward_and_image_gradient_have_tensorflows_bits(backend, tensorflow, tally, case):
     _assert_same(backend, tensorflow, case, "forward", tally)
     _assert_same(backend, tensorflow, case, "grad_image", tally)
 
 
 @MANY
-@given(case=strategies.cases(**FLOAT32, box_families=["border", "on_pixel"], longest_side=70, layouts=["contiguous"]))
+@given(case=strategy.cases(**FLOAT32, box_families=["border", "on_pixel"], longest_side=70, layouts=["contiguous"]))
 def test_touching_boxes_have_tensorflows_bits(backend, tensorflow, tally, case):
     _assert_same(backend, tensorflow, case, "forward", tally)
     _assert_same(backend, tensorflow, case, "grad_image", tally)
 
 
 @settings(max_examples=max(600, settings().max_examples))
-@given(case=strategies.cases(**INTEGERS, channels=(1, 3, 16)))
+@given(case=strategy.cases(**INTEGERS, channels=(1, 3, 16)))
 def test_crops_of_integer_images_have_tensorflows_bits(backend, tensorflow, tally, case):
     """Each pixel is cast to float32 first: an int64 beyond 2^24 is rounded there, and nowhere else."""
     _assert_same(backend, tensorflow, case, "forward", tally)
 
 
-@given(case=strategies.cases(**FLOAT32, channels=MANY_CHANNELS, most_outputs=20_000, longest_side=20))
+@given(case=strategy.cases(**FLOAT32, channels=MANY_CHANNELS, most_outputs=20_000, longest_side=20))
 def test_many_channels_have_tensorflows_bits(backend, tensorflow, tally, case):
     """Enough channels and samples that vectors are filled, half filled, and planes are worked on in blocks."""
     _assert_same(backend, tensorflow, case, "forward", tally)
@@ -77,18 +77,18 @@ def test_many_channels_have_tensorflows_bits(backend, tensorflow, tally, case):
 
 
 @settings(max_examples=max(500, settings().max_examples))
-@given(case=strategies.cases(**FLOAT16, channels=(1, 2, 3, *MANY_CHANNELS), most_outputs=2000))
+@given(case=strategy.cases(**FLOAT16, channels=(1, 2, 3, *MANY_CHANNELS), most_outputs=2000))
 def test_half_forward_has_tensorflows_bits_after_one_rounding(backend, tensorflow, tally, case):
     _assert_same(backend, tensorflow, case, "forward", tally)
 
 
-@given(case=strategies.cases(**FLOAT32, box_families=["interior"], longest_side=4, empty=False))
+@given(case=strategy.cases(**FLOAT32, box_families=["interior"], longest_side=4, empty=False))
 def test_overlapping_boxes_have_tensorflows_bits(backend, tensorflow, tally, case):
     """Many samples a pixel: the order in which they are added is part of the bits."""
     _assert_same(backend, tensorflow, case, "grad_image", tally)
 
 
-@given(case=strategies.cases(**FLOATS, box_families=["interior", "inverted", "outside"], empty=False))
+@given(case=strategy.cases(**FLOATS, box_families=["interior", "inverted", "outside"], empty=False))
 def test_box_gradient_is_tensorflows_within_two_bounds(backend, tensorflow, case):
     inputs = case.inputs()
     for each in (backend, tensorflow):

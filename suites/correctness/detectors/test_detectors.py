@@ -24,9 +24,7 @@ from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
-from harness.detectors import agreement as detector_agreement
-from harness.detectors import bounds as detector_bounds
-from harness.detectors import models as detectors
+from harness.detectors import agreement, bounds, models
 from harness.detectors.agreement import (
     Call,
     Combination,
@@ -37,7 +35,7 @@ from harness.detectors.agreement import (
     training_used,
 )
 from harness.detectors.models import BRANCHES
-from harness.measuring import cpu as machine
+from harness.measuring.devices import cpu
 from harness.operators.judgement import judge
 from harness.operators.roi_align.case import RoiInputs
 from roi_align import TorchvisionMultiScaleRoIAlign, roi_align
@@ -53,25 +51,25 @@ PLACES = {"forward": 400, "grad_image": 40}
 
 
 def called(model: Any, floats: str, training: bool) -> Call:
-    model = detector_bounds.around_single(model) if floats == "single" else model
+    model = bounds.around_single(model) if floats == "single" else model
     dtype = FLOATS[floats]
-    wanted = detectors.targets(PHOTOGRAPHS, dtype) if training else None
-    return detector_agreement.call(model, detectors.images(PHOTOGRAPHS, dtype), wanted)
+    wanted = models.targets(PHOTOGRAPHS, dtype) if training else None
+    return agreement.call(model, models.images(PHOTOGRAPHS, dtype), wanted)
 
 
 @functools.cache
 def unmodified(name: str, floats: str, training: bool = False) -> Call:
-    return called(detectors.detector(name, FLOATS[floats]), floats, training)
+    return called(models.detector(name, FLOATS[floats]), floats, training)
 
 
 @functools.cache
 def modified(name: str, floats: str, training: bool = False) -> Call:
-    return called(detectors.with_roi_align(detectors.detector(name, FLOATS[floats])), floats, training)
+    return called(models.with_roi_align(models.detector(name, FLOATS[floats])), floats, training)
 
 
 @functools.cache
 def combinations(name: str) -> list[Combination]:
-    return detector_agreement.combinations(unmodified(name, "single"))
+    return agreement.combinations(unmodified(name, "single"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,13 +79,13 @@ def _nothing_is_kept():
     for kept in (unmodified, modified, combinations):
         kept.cache_clear()
     gc.collect()
-    machine.give_back_memory()
+    cpu.give_back_memory()
 
 
 def test_the_line_that_readers_are_shown_is_the_one_that_is_run():
-    model = detectors.detector(NAMES[0])
+    model = models.detector(NAMES[0])
     assert isinstance(model.roi_heads.box_roi_pool, MultiScaleRoIAlign)
-    assert isinstance(detectors.with_roi_align(model).roi_heads.box_roi_pool, TorchvisionMultiScaleRoIAlign)
+    assert isinstance(models.with_roi_align(model).roi_heads.box_roi_pool, TorchvisionMultiScaleRoIAlign)
 
 
 def told(tally: Any, call: str, used: dict[str, float]) -> None:
@@ -106,7 +104,7 @@ def test_inference_is_torchvisions_up_to_suppression(tally, name, floats):
     assert all(torch.equal(*pair) for pair in zip(box[0].boxes, box[1].boxes, strict=True))
     # After suppression detections may be others: the mask branch is asked about theirs.
     branches = {
-        part: ours.branches[part] if part == "box" else detectors.again(ours.model, part, branch)
+        part: ours.branches[part] if part == "box" else models.again(ours.model, part, branch)
         for part, branch in theirs.branches.items()
     }
     used = pooled_used(theirs, branches, torch.float64 if floats == "float64" else torch.float32)
@@ -177,8 +175,8 @@ class Faulty(torch.nn.Module):
 def faulty(theirs: Call, make: Callable[..., Tensor]) -> Any:
     """The same model with this pooler, in float32, in both branches."""
     model = copy.deepcopy(theirs.model)
-    model.roi_heads.box_roi_pool = detector_bounds.InSingle(Faulty(7, make))
-    model.roi_heads.mask_roi_pool = detector_bounds.InSingle(Faulty(14, make))
+    model.roi_heads.box_roi_pool = bounds.InSingle(Faulty(7, make))
+    model.roi_heads.mask_roi_pool = bounds.InSingle(Faulty(14, make))
     return model
 
 
@@ -227,7 +225,7 @@ def test_a_faulty_pooler_is_found(fault):
     """In whatever is compared: pooled features, logits and deltas of both branches."""
     theirs = unmodified(NAMES[0], "single")
     wrong = faulty(theirs, FAULTS[fault])
-    branches = {name: detectors.again(wrong, name, branch) for name, branch in theirs.branches.items()}
+    branches = {name: models.again(wrong, name, branch) for name, branch in theirs.branches.items()}
     used = pooled_used(theirs, branches) | outputs_used(combinations(NAMES[0]), branches)
     print(f"{fault}: {', '.join(f'{what} {part:.3g}' for what, part in used.items())}")
     assert min(used.values()) > 1, used

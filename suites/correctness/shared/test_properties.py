@@ -31,8 +31,6 @@ def test_property(backend_of, tally, undeclared, property_, direction):
         if verdict.passed and verdict.compared:
             tally.bound(f"{property_.operator}, {direction}, {property_.name}", verdict.fraction)
     if finding.failure is not None:
-        case, message = finding.failure.case, str(finding.failure.verdict)
-        if not finding.failure.repeats:
-            message += " Asked again it did not fail in this way: not every call shows it."
+        message = f"{finding.failure.verdict}{finding.failure.remark}"
         of = "" if property_.is_oracles else property_.name
-        raise AssertionError(failure(backend, case, direction, message, of))
+        raise AssertionError(failure(backend, finding.failure.case, direction, message, of))

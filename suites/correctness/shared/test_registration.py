@@ -248,7 +248,7 @@ def bad_pools(x, boxes, grad):
     ]
 
 
-@pytest.mark.parametrize(("call", "bad_calls"), [(BILINEAR, bad_crops), (AVG, bad_pools)], ids=str)
+@pytest.mark.parametrize(("call", "bad_calls"), [(BILINEAR, bad_crops), (AVG, bad_pools)], ids=["crops", "pools"])
 def test_the_bare_operators_keep_memory_safe(device, call, bad_calls):
     """Called past the public function, with what it would have refused."""
     image = torch.rand(2, 3, 5, 7, device=device)

@@ -13,8 +13,7 @@ import pytest
 
 from harness import operators, properties
 from harness.backends import load
-from harness.conformance import cells as conformance
-from harness.conformance import tables as conformance_rows
+from harness.conformance import cells, tables
 from harness.conformance.cells import Cell, cell, is_bad
 from harness.conformance.tables import Done, Job
 from harness.operators.arrays import Direction
@@ -68,7 +67,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]
     def run(name: str, *stated: str, **options: Any) -> Done:
         job = Job(name, ("crop_and_resize", "roi_align"), stated, examples=5, **options)
         seen: list[Cell | None] = []
-        (done,) = conformance_rows.run([job], lambda _, count, each: seen.append(each))
+        (done,) = tables.run([job], lambda _, count, each: seen.append(each))
         assert seen == [None, *done.cells]
         assert not done.problem
         return done
@@ -111,11 +110,12 @@ def test_a_failure_that_cannot_be_seen_twice_is_told_as_it_was_seen() -> None:
 
     found = asked(changed("forward", once), "within bound, normalized boxes")
     assert found.status == "fail"
+    assert found.reason.endswith("(Asked again it did not fail in this way: not every call shows it.)")
     assert operators.parse(found.counterexample)
 
 
 def test_shrinking_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conformance, "SHRINKS", 3)
+    monkeypatch.setattr(cells, "SHRINKS", 3)
     calls = []
 
     def wrong(crops: Any) -> Any:
@@ -200,8 +200,8 @@ def test_who_cannot_be_loaded_has_a_row_for_each_property(
     def isolated(*_: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(conformance_rows, "isolated", isolated)
-    found = list(conformance_rows.cells(Job("gone", ("roi_align",))))
+    monkeypatch.setattr(tables, "isolated", isolated)
+    found = list(tables.cells(Job("gone", ("roi_align",))))
     stated = [each for each in properties.all_properties() if each.operator == "roi_align"]
     assert len(found) == sum(len(each.directions) for each in stated)
     assert {(each.status, each.declared, each.operator) for each in found} == {(status, declared, "roi_align")}
@@ -223,14 +223,14 @@ def test_rows_are_merged_and_those_that_were_not_run_stay(tmp_path: Path) -> Non
         made("torchvision"), made("reference"), made("reference", of=other), made("roi_align", device="cpu-there"),
         made("torchvision_cuda", "missing"), made("torchvision", of="no property has this name"),
     ]  # fmt: skip
-    conformance_rows.write(path, old)
+    tables.write(path, old)
     done = [
         Done(Job("reference", ("roi_align",), (PLAIN,)), (made("reference", "fail", reason="it, is \"so\""),)),
         Done(Job("roi_align", ("roi_align",)), (made("roi_align"),)),
         Done(Job("torchvision_cuda", ("roi_align",)), (made("torchvision_cuda", device="cuda-x", fraction=0.25),)),
     ]  # fmt: skip
-    conformance_rows.write(path, conformance_rows.merged(conformance_rows.read(path), done))
-    found = conformance_rows.read(path)
+    tables.write(path, tables.merged(tables.read(path), done))
+    found = tables.read(path)
     assert [(each.backend, each.device, each.property, each.status) for each in found] == [
         ("roi_align", "cpu-here", PLAIN, "pass"),
         ("roi_align", "cpu-there", PLAIN, "pass"),
@@ -242,7 +242,7 @@ def test_rows_are_merged_and_those_that_were_not_run_stay(tmp_path: Path) -> Non
     assert found[3].reason == 'it, is "so"'
     assert found[-1].fraction == 0.25
     before = path.read_bytes()
-    conformance_rows.write(path, found)
+    tables.write(path, found)
     assert path.read_bytes() == before
 
 
@@ -250,26 +250,23 @@ def test_a_table_of_other_columns_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "conformance.csv"
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(ValueError, match="remove it to make it anew"):
-        conformance_rows.read(path)
+        tables.read(path)
 
 
 def test_everybody_is_asked_but_the_slow_and_who_computes_another_rule() -> None:
-    names = conformance_rows.everybody()
+    names = tables.everybody()
     assert {"roi_align", "reference", "tensorflow", "torchvision", "onnxruntime"} <= set(names)
     assert not any(name.startswith("cuda_on_host") for name in names)
-    of = {
-        (job.backend, *job.operators)
-        for job in conformance_rows.jobs(names, ["crop_and_resize", "roi_align"], (), 9, 0)
-    }
+    of = {(job.backend, *job.operators) for job in tables.jobs(names, ["crop_and_resize", "roi_align"], (), 9, 0)}
     assert ("torchvision", "roi_align") in of
     assert ("torchvision", "crop_and_resize") not in of
     assert ("tensorflow", "roi_align") not in of
-    slow = conformance_rows.jobs(["cuda_on_host"], ["roi_align"], ("bad boxes",), 9, 3)
+    slow = tables.jobs(["cuda_on_host"], ["roi_align"], ("bad boxes",), 9, 3)
     assert slow == [Job("cuda_on_host", ("roi_align",), ("bad boxes",), 9, 3)]
     with pytest.raises(ValueError, match="There is no backend 'nobody'"):
-        conformance_rows.jobs(["nobody"], ["roi_align"], (), 9, 0)
+        tables.jobs(["nobody"], ["roi_align"], (), 9, 0)
     with pytest.raises(ValueError, match="There is no property 'nothing' of roi_align; there are within bound"):
-        conformance_rows.jobs(["reference"], ["roi_align"], ("nothing",), 9, 0)
+        tables.jobs(["reference"], ["roi_align"], ("nothing",), 9, 0)
 
 
 @pytest.mark.parametrize(
@@ -284,12 +281,12 @@ def test_the_command_reports_and_fails_only_if_it_is_asked_to(
     from harness.__main__ import app
 
     found = made("roi_align", status, declared=declared, counterexample="RoiCase(...)", reason="as planted")
-    monkeypatch.setattr(conformance_rows, "run", lambda jobs, tell: [Done(jobs[0], (found,))])
+    monkeypatch.setattr(tables, "run", lambda jobs, tell: [Done(jobs[0], (found,))])
     arguments = ["conformance", "--backend", "roi_align", "--operator", "roi_align", "--table", str(tmp_path / "t.csv")]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     shown = CliRunner().invoke(app, [*arguments, "--fail-on", "fail"])
     assert shown.exit_code == code
     assert status in shown.output
     assert ("as planted" in shown.output) == (status != "ambiguous")
-    assert conformance_rows.read(tmp_path / "t.csv") == [found]
+    assert tables.read(tmp_path / "t.csv") == [found]
     assert CliRunner().invoke(app, [*arguments, "--fail-on", "anything"]).exit_code == 2

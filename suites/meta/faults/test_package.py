@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.faults.package import FAULTS
+from harness.faults.package import FAULTS, read
 from harness.faults.package.building import SELECTIONS, build, changed_package, control, first_failure, killed_by
 from harness.kernels import compiling
 from harness.kernels.compiling import Change
@@ -82,6 +82,35 @@ def test_every_change_applies_and_every_selection_is_there():
         assert fault.suites
         assert all((compiling.ROOT / place.partition("::")[0]).exists() for place in (*fault.suites, *SELECTIONS))
     assert len(BY_NAME) == len(FAULTS) >= 60
+
+
+PARAGRAPH = """a_fault (grad_image): it is wrong
+killed by shared/test_views.py
+in csrc/one.h
+- a
++ b
+"""
+
+
+def test_a_fault_is_read_as_it_is_written():
+    (fault,) = read("roi_align", PARAGRAPH)
+    assert (fault.name, fault.why, fault.directions) == ("a_fault", "it is wrong", ("grad_image",))
+    assert fault.suites == ("suites/correctness/shared/test_views.py",)
+    assert fault.changes == (Change("csrc/one.h", "a", "b"),)
+    (fault,) = read("roi_align", PARAGRAPH.replace("grad_image", "no result").replace("- a\n+ b", "-   a\n-\n- b"))
+    assert (fault.directions, fault.changes) == ((), (Change("csrc/one.h", "  a\n\nb", ""),))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        *(("grad_image", "grad_images"), (": it", " it"), ("killed by", "killed")),
+        *(("killed by shared/test_views.py\n", ""), ("in csrc/one.h\n", ""), ("in csrc", "of csrc"), ("- a", "-a")),
+    ],
+)
+def test_a_fault_that_is_written_otherwise_is_an_error(right, wrong):
+    with pytest.raises(ValueError, match="fault"):
+        read("roi_align", PARAGRAPH.replace(right, wrong))
 
 
 def test_what_does_not_compile_is_no_kill():

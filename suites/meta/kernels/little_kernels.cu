@@ -7,8 +7,7 @@
 #include <map>
 #include <string>
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 namespace {
 
 constexpr unsigned kAll = 0xffffffffu;
@@ -152,25 +151,18 @@ __global__ void read(int* out, int at) {
 }
 
 #define NAMED(kernel) {#kernel, kernel}
+// clang-format off
 const std::map<std::string, void (*)(int*, int)> kKernels = {
-    NAMED(nothing),      NAMED(nothing_allowed),
-    NAMED(ticket),       NAMED(place),
-    NAMED(neighbour),    NAMED(shfl),
-    NAMED(up),           NAMED(down),
-    NAMED(exclusive),    NAMED(votes),
-    NAMED(atomics),      NAMED(turns),
-    NAMED(some_wait),    NAMED(wait_apart),
-    NAMED(not_itself),   NAMED(from_outside),
-    NAMED(returned),     NAMED(at_barrier),
-    NAMED(other_place),  NAMED(other_mask),
-    NAMED(odd_width),    NAMED(sum),
-    NAMED(past_the_end), NAMED(vector_in_shared),
-    NAMED(read),
+    NAMED(nothing), NAMED(nothing_allowed), NAMED(ticket), NAMED(place), NAMED(neighbour),
+    NAMED(shfl), NAMED(up), NAMED(down), NAMED(exclusive), NAMED(votes),
+    NAMED(atomics), NAMED(turns), NAMED(some_wait), NAMED(wait_apart), NAMED(not_itself),
+    NAMED(from_outside), NAMED(returned), NAMED(at_barrier), NAMED(other_place), NAMED(other_mask),
+    NAMED(odd_width), NAMED(sum), NAMED(past_the_end), NAMED(vector_in_shared), NAMED(read),
 };
+// clang-format on
 
 }  // namespace
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda
 
 // `dims` is the grid, then the block; `out` has 1024 places.
 extern "C" const char* launch(const char* name, const unsigned* dims, int shared, int allowed, int* out, int argument) {

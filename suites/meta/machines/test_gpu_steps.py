@@ -219,14 +219,14 @@ def test_what_is_sanitized_is_there(pytestconfig: pytest.Config) -> None:
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`python -m harness gpu` with a good step, one that fails, and one that leaves a run."""
-    from harness.measuring import cuda as cuda_device
+    from harness.measuring.devices import cuda
 
     small = (
         Step("build", (python("print('built')"),)),
         Step("test", (python("raise SystemExit(1)"),)),
         make_run(tmp_path / "results", "r1-full"),
     )
-    monkeypatch.setattr(cuda_device, "why_not", lambda: None)
+    monkeypatch.setattr(cuda, "why_not", lambda: None)
     monkeypatch.setattr(gpu, "steps", lambda logs: small)
     monkeypatch.setattr(gpu, "FOLDER", tmp_path / "gpu")
     return lambda *names: CliRunner().invoke(app, ["gpu", *names])

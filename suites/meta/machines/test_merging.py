@@ -96,7 +96,7 @@ def test_a_runner_is_not_taken_for_one_whose_name_begins_alike(archives: Path, t
     archive(archives, "h100-b", run_of("cuda-a"))
     merged = merging.merge(archives, ("h100",), tmp_path / "merged")
     assert [problem.partition(":")[0] for problem in merged.problems] == ["h100 left nothing"]
-    assert merged.said == ("h100-b: cuda-a/r1-full",)
+    assert merged.runs == ("h100-b: cuda-a/r1-full",)
 
 
 @pytest.mark.parametrize("kept", [0, 20, 200, -8])
@@ -120,7 +120,7 @@ def test_bytes_that_are_no_archive_and_bytes_changed_on_the_way_are_named(archiv
     content[len(content) // 2] ^= 0xFF
     changed.write_bytes(content)
     merged = merging.merge(archives, (), tmp_path / "merged")
-    assert not merged.said
+    assert not merged.runs
     assert [problem.partition(" was left out: ")[0] for problem in merged.problems] == [
         "h100: gpu-h100-12345/run.tar.gz",
         "h200: gpu-h200-12345/run.tar.gz",
@@ -154,7 +154,7 @@ def test_what_does_not_belong_into_results_is_refused_with_all_that_came_with_it
     archive(archives, "h100", run_of("cuda-a"))
     archive(archives, "h200", run_of("cuda-b") | content, more)
     merged = merging.merge(archives, (), tmp_path / "inner" / "merged")
-    assert merged.said == ("h100: cuda-a/r1-full",)
+    assert merged.runs == ("h100: cuda-a/r1-full",)
     (problem,) = merged.problems
     assert problem.startswith("h200: ")
     assert why in problem
@@ -223,7 +223,7 @@ def test_an_archive_of_nobody_is_named(archives: Path, tmp_path: Path, place: st
     moved.parent.mkdir(parents=True)
     archive(tmp_path / "elsewhere", "h100", run_of("cuda-a")).rename(moved)
     merged = merging.merge(archives, ("h100",), tmp_path / "merged")
-    assert not merged.said
+    assert not merged.runs
     assert f"{place} was left out" in merged.problems[0]
     assert "h100 left nothing" in merged.problems[1]
 

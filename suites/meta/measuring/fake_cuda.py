@@ -65,10 +65,10 @@ class Event:
 
 
 def install(patch: Any) -> Stream:
-    """Puts a new stream where measuring/cuda.py looks for one; patch(object, name, value) sets an attribute."""
+    """Puts a new stream where measuring/devices/cuda.py looks for one; patch(object, name, value) sets an attribute."""
     import torch
 
-    from harness.measuring import cuda as cuda_device
+    from harness.measuring.devices import cuda
 
     stream = Stream()
     patch(Event, "stream", stream)
@@ -78,8 +78,8 @@ def install(patch: Any) -> Stream:
     patch(torch.cuda, "get_device_properties", lambda: PROPERTIES)
     patch(torch.cuda, "_sleep", lambda cycles: stream.queue("spin", cycles / CYCLES_PER_SECOND))
     flushing = SimpleNamespace(zero_=lambda: stream.queue("flush", 50e-6))
-    patch(cuda_device, "_flushing", lambda: flushing)
-    cuda_device._cycles_per_second.cache_clear()
+    patch(cuda, "_flushing", lambda: flushing)
+    cuda._cycles_per_second.cache_clear()
     return stream
 
 
@@ -89,8 +89,8 @@ def pytest_configure(config: Any) -> None:
 
     from harness import backends
     from harness.backends import grid_sample, package, torchvision
-    from harness.measuring import cuda as cuda_device
-    from harness.measuring import workloads
+    from harness.measuring import columns, workloads
+    from harness.measuring.devices import cuda
 
     stream = install(setattr)
     patched = {
@@ -100,7 +100,7 @@ def pytest_configure(config: Any) -> None:
     }
     for name, function in patched.items():
         setattr(torch.cuda, name, function)
-    cuda_device.copy_gbps = lambda: 3000.0
+    cuda.copy_gbps = lambda: 3000.0
 
     def timed(backend: Any) -> Any:
         def prepare(inputs: Any, direction: Any) -> Any:
@@ -132,7 +132,7 @@ def pytest_configure(config: Any) -> None:
     for operator, those in fakes.items():
         for name, fake in {each.name: timed(each) for each in those}.items():
             backends.register(operator, name, lambda _, fake=fake: fake)
-    workloads.WORKLOADS = (
+    columns.WORKLOADS = (
         replace(workloads.SMOKE, name="small"),
         replace(workloads.SMOKE, name="line", series="boxes", size=20),
     )

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from harness.measuring import cuda as cuda_device
 from harness.measuring import devices
+from harness.measuring.devices import cuda
 from suites.meta.measuring import fake_cuda
 
 
 @pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> Any:
     made = fake_cuda.install(monkeypatch.setattr)
-    monkeypatch.setattr(cuda_device.time, "perf_counter", lambda: made.host)
+    monkeypatch.setattr(cuda.time, "perf_counter", lambda: made.host)
     yield made
-    cuda_device._cycles_per_second.cache_clear()
+    cuda._cycles_per_second.cache_clear()
 
 
 def kernel(stream: Any, seconds: float, host_seconds: float) -> Callable[[], None]:
@@ -33,8 +33,8 @@ def time_of(clock: Any, call: Callable[[], None]) -> float:
 
 
 def test_behind_the_spin_a_time_is_the_devices_alone(stream: Any) -> None:
-    clock, call = cuda_device.Clock(), kernel(stream, 5e-6, host_seconds=30e-6)
-    cuda_device.get_ready(cold=False, host_seconds=30e-6)
+    clock, call = cuda.Clock(), kernel(stream, 5e-6, host_seconds=30e-6)
+    cuda.get_ready(cold=False, host_seconds=30e-6)
     assert time_of(clock, call) == pytest.approx(5e-6)
     assert clock.exposed == 0
     # Without it the launch is counted too, and that is noticed.
@@ -44,62 +44,62 @@ def test_behind_the_spin_a_time_is_the_devices_alone(stream: Any) -> None:
 
 
 def test_a_call_that_waits_for_the_device_is_counted_as_not_hidden(stream: Any) -> None:
-    clock = cuda_device.Clock()
+    clock = cuda.Clock()
 
     def waits() -> None:
         stream.queue("call", 5e-6, 30e-6)
         stream.synchronize()
         stream.queue("call", 5e-6, 30e-6)
 
-    cuda_device.get_ready(cold=False, host_seconds=60e-6)
+    cuda.get_ready(cold=False, host_seconds=60e-6)
     assert time_of(clock, waits) == pytest.approx(40e-6)
     assert clock.exposed == 1
 
 
 def test_the_cache_is_flushed_before_the_spin_and_only_if_it_is_to_be_cold(stream: Any) -> None:
-    cuda_device._cycles_per_second()
+    cuda._cycles_per_second()
     for cold, wanted in ((True, ["flush", "spin"]), (False, ["spin"])):
         stream.trace.clear()
-        cuda_device.get_ready(cold=cold, host_seconds=0.0)
+        cuda.get_ready(cold=cold, host_seconds=0.0)
         assert stream.trace == wanted
 
 
 def test_the_spin_lasts_longer_than_the_host_needs(stream: Any) -> None:
-    cuda_device._cycles_per_second()
+    cuda._cycles_per_second()
     stream.synchronize()
     before = stream.device
-    cuda_device.get_ready(cold=False, host_seconds=1e-3)
+    cuda.get_ready(cold=False, host_seconds=1e-3)
     assert stream.device - before > 2e-3
 
 
 def test_the_spins_rate_is_that_of_raised_clocks(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = iter([2e8] * 5 + [2e9] * 5)
     monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: stream.queue("spin", cycles / next(rates)))
-    assert cuda_device._cycles_per_second() == pytest.approx(2e9)
+    assert cuda._cycles_per_second() == pytest.approx(2e9)
 
 
 def test_what_is_flushed_is_larger_than_twice_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: fake_cuda.PROPERTIES)
     monkeypatch.setattr(torch, "empty", lambda size, dtype, device: (size, dtype, device))
-    cuda_device._flushing.cache_clear()
-    size, dtype, device = cuda_device._flushing()
-    cuda_device._flushing.cache_clear()
+    cuda._flushing.cache_clear()
+    size, dtype, device = cuda._flushing()
+    cuda._flushing.cache_clear()
     assert (dtype, device) == (torch.uint8, "cuda")
     assert size > 2 * fake_cuda.PROPERTIES.L2_cache_size
 
 
 def test_what_a_call_costs_the_host_has_no_kernel_and_no_wait_in_it(stream: Any) -> None:
-    assert cuda_device.host_seconds(kernel(stream, 1e-3, host_seconds=30e-6)) == pytest.approx(30e-6)
+    assert cuda.host_seconds(kernel(stream, 1e-3, host_seconds=30e-6)) == pytest.approx(30e-6)
     assert stream.trace == ["synchronize", "call"] * 15 + ["synchronize"]
 
 
 def test_two_events_with_nothing_between_them_read_nothing_here(stream: Any) -> None:
-    assert cuda_device.event_pair_seconds() == 0
+    assert cuda.event_pair_seconds() == 0
 
 
 def test_the_rounds_are_chosen_by_the_warm_time(stream: Any) -> None:
     first = iter([9e-3])
-    seconds = cuda_device.seconds_per_call(lambda: stream.queue("call", next(first, 1e-3), 0.0))
+    seconds = cuda.seconds_per_call(lambda: stream.queue("call", next(first, 1e-3), 0.0))
     assert seconds == pytest.approx(1e-3)
 
 
@@ -110,7 +110,7 @@ def test_copy_bandwidth_counts_what_is_read_and_what_is_written(stream: Any, mon
 
     monkeypatch.setattr(torch, "ones", tensor)
     monkeypatch.setattr(torch, "zeros_like", lambda other: tensor(other.nbytes // 4))
-    assert cuda_device.copy_gbps() == pytest.approx(3000)
+    assert cuda.copy_gbps() == pytest.approx(3000)
 
 
 def test_peak_memory_is_what_a_call_held_beyond_what_was_held(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,12 +122,12 @@ def test_peak_memory_is_what_a_call_held_beyond_what_was_held(stream: Any, monke
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: setattr(held, "most", held.now))
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: held.now)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: held.most)
-    assert cuda_device.peak_memory_bytes(call) == 300
+    assert cuda.peak_memory_bytes(call) == 300
 
 
 def test_a_device_is_named_by_what_it_is(stream: Any) -> None:
-    assert cuda_device.name() == "cuda-nvidia-fake-1"
-    described = cuda_device.describe()
+    assert cuda.name() == "cuda-nvidia-fake-1"
+    described = cuda.describe()
     assert described["device"] == "cuda-nvidia-fake-1"
     assert described["multiprocessors"] == 4
     assert described["l2_bytes"] == 1 << 20

@@ -12,9 +12,9 @@ import pytest
 
 from harness import repository
 from harness.measuring import clocks, columns, devices, fingerprint, record, results, settings
-from harness.measuring import cpu as machine
 from harness.measuring import run as measure
 from harness.measuring.clocks import Budget
+from harness.measuring.devices import cpu as machine
 from harness.measuring.record import Header, Measurements, Record
 from harness.measuring.run import Exit, Process
 from harness.measuring.settings import Settings

@@ -15,7 +15,9 @@ import numpy as np
 
 from harness.measuring import results
 from harness.report import names, write, write_readme
-from harness.report.tables import means, remarks, times
+from harness.report.pictures import drawing
+from harness.report.tables import before_after, means, remarks, times
+from harness.report.tables.table import columns
 from suites.meta.report.made_results import (
     CUDA,
     LAUNCH,
@@ -26,6 +28,7 @@ from suites.meta.report.made_results import (
     failed,
     line,
     measured,
+    roi_align,
     store,
     table_of,
 )
@@ -79,6 +82,47 @@ def test_the_roof_is_told_of_every_column(tmp_path: Path, rows: list[dict[str, A
         ("torchvision (another rule), float32", "20%", "25%"),
         ("roi_align, NCHW, bfloat16", "25%", ""),
     ]
+
+
+def test_every_operator_in_each_of_its_settings_has_its_own_means(tmp_path: Path) -> None:
+    both = [measured([1.0]), measured([2.0], backend="tensorflow", layout="channels_last")]
+    for setting, seconds in (("two", 1.0), ("adaptive", 2.0)):
+        both += [roi_align([seconds], "roi_align", setting=setting), roi_align([8.0], "torchvision", setting=setting)]
+    # Neither a pyramid nor a detector is an operator.
+    both.append(roi_align([1.0], "roi_align", setting="two", op="multiscale_roi_align", workload="pyramid"))
+    both.append(measured([1.0], bench="detectors", op="detector", direction="inference"))
+    store(tmp_path, "a.json", both)
+    table = results.throughput(results.read(tmp_path).blocks)
+    assert [names.family(part) for part in names.families(table)] == [
+        "crop_and_resize", "roi_align, two", "roi_align, adaptive",
+    ]  # fmt: skip
+    assert [cells(each) for each in means.means(table, "cpu-test")] == [
+        [("roi_align, NCHW, float32", "2.00x (2.00, 2.00; 1)")],
+        [("roi_align, NCHW, float32", "8.00x (8.00, 8.00; 1)")],
+        [("roi_align, NCHW, float32", "4.00x (4.00, 4.00; 1)")],
+    ]
+
+
+def test_a_pyramid_is_compared_in_the_same_state_of_the_cache(tmp_path: Path) -> None:
+    pyramid = {"bench": "roi_align", "op": "multiscale_roi_align", "setting": "two", "workload": "pyramid"}
+    rows = [cuda(1e-3, **pyramid), cuda(2e-3, **pyramid, cache="hot")]
+    peer = {**pyramid, "backend": "torchvision_cuda"}
+    rows += [cuda(8e-3, **peer, cache="hot"), cuda(9e-3, **peer)]
+    (table,) = before_after.before_after(table_of(tmp_path, rows), "cuda-test")
+    assert cells(table) == [
+        ("pyramid, two, forward, cold cache", "9 (9 to 9; 1)", "1 (1 to 1; 1)", "9.00x"),
+        ("pyramid, two, forward, hot cache", "8 (8 to 8; 1)", "2 (2 to 2; 1)", "4.00x"),
+    ]
+
+
+def test_only_this_projects_columns_have_a_layout_and_every_column_has_a_colour(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    first = names.views(table_of(tmp_path, rows))[0]
+    assert columns(first) == {"roi_align, NCHW": {"layout": "contiguous"}, "torchvision (another rule)": {}}
+    ours = [f"{name}, {layout}" for name in results.OURS.values() for layout in results.LAYOUTS.values()]
+    assert all(drawing.colour(name) for name in (*ours, *results.OTHERS.values()))
+    assert drawing.colour("torchvision (another rule)") == drawing.colour("torchvision")
 
 
 def test_a_view_is_one_type_and_one_state_of_the_cache(tmp_path: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""The history of a device, on made-up runs: what stands where, and what is marked."""
+"""The history of a device, on made-up runs: what is where, and what is marked."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_new_driver_is_not_read_as_a_new_kernel(tmp_path: Path) -> None:
     assert "changed: [1] torch 2.11.0 -> 2.12.0; [2] system Linux -> Linux 7" in picture.caption
     assert len(re.findall("stroke-dasharray", picture.svg)) == 2
     assert all(re.search(rf">{re.escape(mark)}<", picture.svg) for mark in ("[1]", "[2]"))
-    assert "At a dashed line" in found.said[1]
+    assert "At a dashed line" in found.paragraphs[1]
 
 
 def test_another_revision_alone_is_no_mark(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_another_revision_alone_is_no_mark(tmp_path: Path) -> None:
     found = there(tmp_path)
     assert "stroke-dasharray" not in found.pictures[0].svg
     assert "[1]" not in "".join(found.tables[0].header)
-    assert "Nothing that is known of the machine" in found.said[1]
+    assert "Nothing that is known of the machine" in found.paragraphs[1]
 
 
 def test_a_change_in_a_run_that_lacks_the_rows_is_marked_at_the_next(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ SHOWN = """(() => {
     links: told("nav a"),
     captions: told("caption, figcaption"),
     empty: seen("table").filter((one) => one.querySelector("tbody tr:not([hidden])") === null).length,
-    told: document.getElementById("shown").textContent,
+    output: document.getElementById("shown").textContent,
   };
 })()"""
 
@@ -104,7 +104,7 @@ def test_a_page_that_is_not_filtered_shows_all_without_an_error(page: Path) -> N
     assert {row["dtype"] for row in seen.answer["rows"]} == {"float32", "float16"}
     assert seen.answer["sections"] == ["cpu-test", "cuda-test"]
     assert seen.answer["empty"] == 0
-    tables, pictures, rows = re.findall(r"(\d+) of \1 ", seen.answer["told"])
+    tables, pictures, rows = re.findall(r"(\d+) of \1 ", seen.answer["output"])
     assert int(tables) > 8
     assert int(pictures) > 8
     assert int(rows) == len(seen.answer["rows"])
@@ -119,7 +119,7 @@ def test_a_type_that_the_address_asks_for_hides_all_others(page: Path) -> None:
     assert seen.answer["sections"] == ["cuda-test"]  # the CPU has none of this type
     assert "cpu-test" not in seen.answer["links"]
     assert not any("float32" in caption for caption in seen.answer["captions"])
-    assert f"{len(seen.answer['rows'])} of " in seen.answer["told"]
+    assert f"{len(seen.answer['rows'])} of " in seen.answer["output"]
     assert seen.answer["empty"] == 0
 
 
@@ -137,7 +137,7 @@ def test_several_choices_hold_together(page: Path) -> None:
 
 def test_what_the_page_does_not_have_is_said_and_hides_nothing(page: Path) -> None:
     seen = see(page, SHOWN, "#dtype=int8")
-    assert seen.answer["told"].startswith("This page has no int8. Shown: ")
+    assert seen.answer["output"].startswith("This page has no int8. Shown: ")
     assert seen.answer["sections"] == ["cpu-test", "cuda-test"]
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("pandas", reason="reading results needs pandas")
 pytest.importorskip("jinja2", reason="a report needs jinja2")
 pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 
-from harness.conformance import tables as conformance_rows
+from harness.conformance import tables
 from harness.report import write
 from harness.report.proofs import campaigns, conformance, kills
 
@@ -81,7 +81,7 @@ def store_campaigns(folder: Path) -> list[Path]:
 
 
 def test_the_columns_are_those_that_the_command_writes() -> None:
-    assert conformance.CSV_COLUMNS == conformance_rows.COLUMNS
+    assert conformance.CSV_COLUMNS == tables.COLUMNS
 
 
 def test_the_matrix_has_a_word_for_every_cell_and_a_line_for_every_failure(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_the_kill_matrix_marks_the_first_and_condenses_directions(tmp_path: Path
     part = kills.section(store_kills(tmp_path))
     assert [name for name, _ in part.matrices[0].columns] == ["adjoint", "ramp", "long list"]
     assert words(part) == {"halves_lost": ("found", "first", ""), "weights": ("first", "", "")}
-    assert part.said[0].startswith("3 faults, 3 killed: every one of them was found.")
+    assert part.paragraphs[0].startswith("3 faults, 3 killed: every one of them was found.")
     assert not part.warnings
     faults, package = part.folded
     assert faults.rows[0][3:] == ("rounds twice", "ramp, forward", "50", "a sample is at 2.0")
@@ -124,7 +124,7 @@ def test_the_kill_matrix_marks_the_first_and_condenses_directions(tmp_path: Path
 def test_a_survivor_is_loud(tmp_path: Path) -> None:
     store_kills(tmp_path, {"fault": "lives", "why": "nobody looks"}, {"fault": "lives", "check": "ramp"})
     part = kills.section(tmp_path / "mutants.csv")
-    assert part.said[0].startswith("4 faults, 3 killed: 1 SURVIVED.")
+    assert part.paragraphs[0].startswith("4 faults, 3 killed: 1 SURVIVED.")
     assert part.warnings[0].rows == (("lives", "crop_and_resize", "in the reference", "nobody looks"),)
     assert words(part)["lives"] == ("-", "-", "")
     write(tmp_path)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from harness.kernels.compiling import ROOT, Change
 from harness.operators.arrays import LAYOUTS, laid_out
 from harness.operators.crop_and_resize.strategy import cases
+from harness.operators.roi_align.case import RoiCase
 from harness.sanitizing import sanitizers
 from harness.sanitizing.driver_problems import CHANNELS, Pyramid, crop_cases, problem_of, roi_align_cases
 from harness.sanitizing.packing import DTYPES, packed, unpacked
@@ -80,7 +81,9 @@ def test_larger_cases_have_every_number_of_channels_in_every_layout():
 
 def test_results_that_are_not_the_operators_are_seen():
     """By the bit, of a single map and of a pyramid, where a box may be of any level."""
-    for case in (crop_cases(40, 0)[-3], next(each for each in reversed(roi_align_cases(40, 0)) if each.levels == 2)):
+    boxes = ((0, 0.5, 1.0, 7.5, 6.0), (0, 0.0, 0.0, 40.0, 40.0))  # of the first level, and of the second
+    roi_case = RoiCase(shape=(1, 3, 40, 40), boxes=boxes, output_size=(2, 3), sampling_ratio=2)
+    for case in (crop_cases(40, 0)[-3], Pyramid(roi_case, 2)):
         results, problem = _results(case), problem_of(case)
         assert problem.wrong(results) is None
         crops = results[0].copy()

@@ -8,8 +8,7 @@
 #include "crop_and_resize/cuda/kernels.h"
 #include "crop_and_resize/cuda/walk.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 namespace {
 
 template <typename T, int count>
@@ -82,5 +81,4 @@ void forward(const ConstView& image, const BoxList& boxes, Method method, double
   });
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

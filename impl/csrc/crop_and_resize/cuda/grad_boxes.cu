@@ -7,8 +7,7 @@
 #include "crop_and_resize/cuda/walk.h"
 #include "cuda/warp.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 namespace {
 
 // As many samples as a block takes in eight rounds; a part more for a larger crop.
@@ -138,5 +137,4 @@ void grad_boxes(const ConstView& grad_crops, const ConstView& image, const BoxLi
   });
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

@@ -6,8 +6,7 @@
 #include "crop_and_resize/cuda/kernels.h"
 #include "crop_and_resize/cuda/walk.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 namespace {
 
 template <typename Acc>
@@ -98,5 +97,4 @@ void grad_image_atomic(const ConstView& grad_crops, const BoxList& boxes, Method
   });
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

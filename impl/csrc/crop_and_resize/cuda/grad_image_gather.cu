@@ -11,8 +11,7 @@
 #include "cuda/list.h"
 #include "cuda/stage.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 namespace {
 
 // Boxes that each thread looks at before the block goes through those that were found.
@@ -231,5 +230,4 @@ void grad_image_gather(const ConstView& grad_crops, const BoxList& boxes, Method
   });
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

@@ -12,8 +12,7 @@
 
 #include "crop_and_resize/kernels.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 // Crops (M,C,h,w); the bits are the CPU's.
 void forward(const ConstView& image, const BoxList& boxes, Method method, double extrapolation_value, const View& crops,
@@ -36,5 +35,4 @@ int64_t grad_boxes_scratch(const ConstView& grad_crops);
 void grad_boxes(const ConstView& grad_crops, const ConstView& image, const BoxList& boxes, void* scratch,
                 void* grad_boxes, cudaStream_t stream);
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

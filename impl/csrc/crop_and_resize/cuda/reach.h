@@ -7,8 +7,7 @@
 #include "crop_and_resize/cuda/walk.h"
 #include "cuda/warp.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 constexpr int kWarps = 4;
 constexpr int kGatherThreads = kWarps * kWarp;
@@ -93,5 +92,4 @@ static __global__ void __launch_bounds__(kGatherThreads)
   }
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

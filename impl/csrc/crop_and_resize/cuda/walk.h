@@ -10,8 +10,7 @@
 #include "crop_and_resize/boxes.h"
 #include "cuda/vector.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 // Channels (or vectors of them) that a thread walks over at most before another block takes the rest.
 constexpr int kSteps = 16;
@@ -127,5 +126,4 @@ __device__ __forceinline__ T* crop_at(const Crops& crops, const Site<Acc>& site)
   return static_cast<T*>(crops.data) + site.row * crops.stride[0] + site.y * crops.stride[2] + site.x * crops.stride[3];
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

@@ -12,8 +12,7 @@
 #include "roi_align/cuda/box.h"
 #include "roi_align/taps.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 // A list (roi_align/taps.h) in memory that has room for it.
 template <typename Entry>
@@ -184,5 +183,4 @@ TapMemory plan_taps(const ConstMaps& maps, const Pools& pools, int64_t slot_byte
   return memory;
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

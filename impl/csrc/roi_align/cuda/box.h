@@ -6,8 +6,7 @@
 #include "roi_align/boxes.h"
 #include "roi_align/cuda/kernels.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 // A box with its bins, as worked out in the dtype of the boxes, which a double holds exactly.
 struct RoiBox {
@@ -91,5 +90,4 @@ struct Digits {
   }
 };
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

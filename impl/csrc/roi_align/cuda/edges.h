@@ -5,8 +5,7 @@
 #include "cuda/warp.h"
 #include "roi_align/cuda/box.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 // Channels that a block sums over; what its parts come to, x1, y1, x2, y2, is added up afterwards.
 constexpr int64_t kSummedChannels = 64;
@@ -52,5 +51,4 @@ inline void add_parts(const Edges* partial, const BoxParts& parts, const RoiList
   });
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

@@ -6,8 +6,7 @@
 
 #include "roi_align/cuda/forward.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 int64_t roi_forward_scratch(const ConstMaps& maps, const Pools& pools) {
   return channels_innermost(maps.map[0]) ? forward_pixels_scratch(maps, pools) : forward_planes_scratch(maps, pools);
@@ -18,5 +17,4 @@ void roi_forward(const ConstMaps& maps, const Pools& pools, const View& crops, v
   forward(maps, pools, crops, scratch, stream);
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

@@ -7,8 +7,7 @@
 
 #include "roi_align/cuda/bins.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 int64_t forward_planes_scratch(const ConstMaps& maps, const Pools& pools);
 void forward_planes(const ConstMaps& maps, const Pools& pools, const View& crops, void* scratch, cudaStream_t stream);
@@ -45,5 +44,4 @@ __device__ __forceinline__ bool begin_box(BoxTables& tables, const ConstMaps& ma
   return false;
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

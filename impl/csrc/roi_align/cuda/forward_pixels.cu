@@ -6,8 +6,7 @@
 #include "cuda/vector.h"
 #include "roi_align/cuda/forward.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 namespace {
 
 // The rows of one bin of y, weighed at one column, for the channels of a thread; 0 if the bin has no taps.
@@ -140,5 +139,4 @@ void forward_pixels(const ConstMaps& maps, const Pools& pools, const View& crops
   });
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

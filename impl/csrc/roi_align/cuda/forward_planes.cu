@@ -5,8 +5,7 @@
 
 #include "roi_align/cuda/forward.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 namespace {
 
 // Channels that a thread weighs together: as many loads are under way at once, for one reading of a tap.
@@ -172,5 +171,4 @@ void forward_planes(const ConstMaps& maps, const Pools& pools, const View& crops
   });
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

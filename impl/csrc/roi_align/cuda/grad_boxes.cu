@@ -7,8 +7,7 @@
 #include "roi_align/cuda/bins.h"
 #include "roi_align/cuda/edges.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 namespace {
 
 // The sum over the taps of one axis at a pixel of the other: a line of pixels, `stride` apart.
@@ -102,5 +101,4 @@ void roi_grad_boxes(const ConstView& grad_crops, const ConstMaps& maps, const Po
   add_parts(partial, parts, pools.rois, grad_boxes, stream);
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

@@ -7,8 +7,7 @@
 
 #include "roi_align/cuda/tiles.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 namespace {
 
 // Bins of an axis that are weighed at a time, as many as shared memory has room for; more seldom reach a tile.
@@ -222,5 +221,4 @@ void roi_grad_maps(const ConstView& grad_crops, const Pools& pools, const Maps& 
   });
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

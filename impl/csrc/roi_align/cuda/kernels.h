@@ -10,8 +10,7 @@
 
 #include "roi_align/kernels.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 // Kernels' parameters end at 4 KB. Levels halve, so that more of them would begin with a map of 2^16 pixels a side.
 constexpr int64_t kMostLevels = 16;
@@ -59,5 +58,4 @@ int64_t roi_max_grad_boxes_scratch(const ConstMaps& maps, const Pools& pools);
 void roi_max_grad_boxes(const ConstView& grad_crops, const ConstMaps& maps, const Pools& pools, void* scratch,
                         void* grad_boxes, cudaStream_t stream);
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

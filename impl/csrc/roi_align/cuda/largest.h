@@ -5,8 +5,7 @@
 #include "roi_align/cuda/box.h"
 #include "roi_align/largest.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 // The samples of a bin on one axis.
 template <typename T>
@@ -58,5 +57,4 @@ __device__ __forceinline__ void on_samples(const RoiBox& box, bool wide, int64_t
   });
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

@@ -9,8 +9,7 @@
 #include "roi_align/cuda/edges.h"
 #include "roi_align/cuda/largest.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 namespace {
 
 // Channels that a block works on.
@@ -141,5 +140,4 @@ void roi_max_grad_boxes(const ConstView& grad_crops, const ConstMaps& maps, cons
   add_parts(partial, parts, pools.rois, grad_boxes, stream);
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

@@ -6,8 +6,7 @@
 #include "roi_align/cuda/largest.h"
 #include "roi_align/cuda/tiles.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 namespace {
 
 template <typename Acc>
@@ -112,5 +111,4 @@ void roi_max_grad_maps(const ConstView& grad_crops, const ConstMaps& maps, const
   });
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

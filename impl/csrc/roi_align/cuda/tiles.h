@@ -9,8 +9,7 @@
 #include "cuda/stage.h"
 #include "roi_align/cuda/bins.h"
 
-namespace roi_align {
-namespace cuda {
+namespace roi_align::cuda {
 
 constexpr int kTileColumns = 8;
 // Sums are kept in registers: half as many where they are doubles.
@@ -215,5 +214,4 @@ __device__ __forceinline__ void find_bins(Listed& listed, const RoiScratch& scra
   __syncthreads();
 }
 
-}  // namespace cuda
-}  // namespace roi_align
+}  // namespace roi_align::cuda

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.verbs import app, console, stop, tell
+from harness.verbs import app, bars, show, stop, tell
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from harness.fuzzing.totals import Totals
     from harness.operators.sheet import OperatorName
 
@@ -66,8 +64,7 @@ def fuzz(
     if workers.missing or not workers.sheets:
         stop(workers.missing or f"The backend {backend} has no {' and no '.join(of)}.")
     seed = secrets.randbelow(1 << 32) if seed is None else seed
-    begun = stamp()
-    origin = records.Origin(begun, workers.device, backend, workers.titles, seed, workers.versions)
+    origin = records.Origin(stamp(), workers.device, backend, workers.titles, seed, workers.versions)
     tell(f"{' and '.join(workers.sheets)} of {', '.join(dict.fromkeys(workers.titles.values()))}, --seed {seed}")
 
     start = time.monotonic()
@@ -77,16 +74,15 @@ def fuzz(
     totals = records.Totals(folder or finds.FOLDER)
     whole = 60 * minutes if cases is None else float(cases * len(workers.sheets))
     most, end = 1, ""
-    with _progress() as progress:
-        shown = progress.add_task("", total=whole, says="")
+    with bars("says") as progress:
+        task = progress.add_task("", total=whole, says="")
 
         def look(flying: int, count: int) -> None:
             nonlocal most
             most = max(most, count)
             seconds = time.monotonic() - start
             so_far = seconds if cases is None else float(schedule.done.total())
-            says = _says(totals, seconds, flying, count)
-            progress.update(shown, completed=min(so_far, whole), says=says)
+            progress.update(task, completed=min(so_far, whole), says=_says(totals, seconds, flying, count))
 
         source = (
             campaign.catches(schedule, totals.hear)
@@ -136,18 +132,6 @@ def _operators(backend: str, operator: str) -> tuple[OperatorName, ...]:
     return named
 
 
-def _progress() -> Progress:
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    return Progress(
-        SpinnerColumn(),
-        BarColumn(bar_width=20),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[says]}"),
-        console=console,
-    )
-
-
 def _says(totals: Totals, seconds: float, flying: int, workers: int) -> str:
     cases = totals.cases.total()
     return (
@@ -158,18 +142,14 @@ def _says(totals: Totals, seconds: float, flying: int, workers: int) -> str:
 
 def _tell_all(totals: Totals, seconds: float) -> None:
     """The campaign's table, and each find with its file and the command that shows it again."""
-    from rich.table import Table
-
-    table = Table(title=f"Asked in {seconds:,.0f} s", title_justify="left")
-    for number, name in enumerate(("operator", "direction", "images", "cases", "finds", "largest part of a bound")):
-        table.add_column(name, justify="right" if number > 2 else "left")
+    rows = []
     for row in totals.rows():
         largest = row["largest_fraction"]
         used = f"{largest:.1%}" if isinstance(largest, float) else "nothing rounded was judged"
-        table.add_row(
-            str(row["operator"]), str(row["direction"]), str(row["dtype"]), f"{row['cases']:,}", str(row["finds"]), used
-        )
-    console.print(table)
+        words = (str(row[column]) for column in ("operator", "direction", "dtype"))
+        rows.append((*words, f"{row['cases']:,}", str(row["finds"]), used))
+    header = ("operator", "direction", "images", "cases", "finds", "largest part of a bound")
+    show(f"Asked in {seconds:,.0f} s", header, rows, words=3)
     for operator in sorted({place[0] for place in totals.cases}):
         refused = totals.refused[operator]
         tell(f"{operator}: {totals.cases_of(operator):,} cases" + (f", {refused:,} not asked for" if refused else ""))

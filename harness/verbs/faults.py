@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.verbs import app, console, stop, tell
+from harness.verbs import app, bars, interruptible, known, stop, tell
 
 
 @app.command(epilog="Example: python -m harness mutants --fault swapped_axes")
@@ -19,37 +19,28 @@ def mutants(
     """Say which check finds each planted fault first, and store the whole matrix; exit 1 if a fault survives."""
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from harness.conformance import kills
-    from harness.faults import package as package_faults
-    from harness.faults.package import building as faulty_package
+    from harness.faults import package
+    from harness.faults.package import building
     from harness.repository import MissingLibrary
 
-    known = kills.names()
-    unknown = [name for name in fault or () if name not in known]
-    if unknown:
-        stop(f"There is no fault {unknown[0]!r}; there are {', '.join(known)}.")
-    chosen = [each for each in known if not fault or each in fault]
-    of_package = [each for each in package_faults.FAULTS if kills.PACKAGE + each.name in chosen]
+    names = kills.names()
+    asked = [known("fault", name, names) for name in fault or names]
+    chosen = [each for each in names if each in asked]
+    of_package = [each for each in package.FAULTS if kills.PACKAGE + each.name in chosen]
     try:
-        failing = faulty_package.control(of_package) if of_package else None
+        failing = building.control(of_package) if of_package else None
     except (MissingLibrary, RuntimeError) as error:
         stop(f"Faults of the package cannot be planted here: {error}")
     if failing is not None:
         stop(f"{failing} fails on the package without a fault, so that it would kill anything.")
     attempts_on: dict[str, list[kills.Attempt]] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
-    try:
-        with Progress(*columns, console=console) as progress, ProcessPoolExecutor(processes) as pool:
-            task = progress.add_task("faults", total=len(chosen))
-            waiting = {pool.submit(kills.row_of, name): name for name in chosen}
-            for done in as_completed(waiting):
-                attempts_on[waiting[done]] = done.result()
-                progress.advance(task)
-    except KeyboardInterrupt:
-        tell("Interrupted: nothing was stored.")
-        raise typer.Exit(130) from None
+    with interruptible("nothing was stored."), bars() as progress, ProcessPoolExecutor(processes) as pool:
+        task = progress.add_task("faults", total=len(chosen))
+        waiting = {pool.submit(kills.row_of, name): name for name in chosen}
+        for done in as_completed(waiting):
+            attempts_on[waiting[done]] = done.result()
+            progress.advance(task)
     attempts = [each for name in chosen for each in attempts_on[name]]
     for each in attempts:
         if each.first:

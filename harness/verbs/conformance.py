@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.verbs import app, console, stop, tell
+from harness.verbs import app, bars, console, interruptible, known, stop, stop_at, tell
 
 if TYPE_CHECKING:
     from harness.conformance.cells import Cell
@@ -29,8 +29,6 @@ def conformance(
     table: Annotated[Path | None, typer.Option(help="The CSV to merge the rows into.")] = None,
 ) -> None:
     """Ask every backend for every property, and write which holds, which fails and how to results/conformance.csv."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from harness.conformance import tables as rows
     from harness.conformance.cells import BAD, is_bad
     from harness.operators import OPERATORS
@@ -39,16 +37,11 @@ def conformance(
     path = table or RESULTS / "conformance.csv"
     if fail_on not in ("", "fail"):
         stop(f'--fail-on {fail_on}: it can be "fail", which exits with 1 if anything that is declared does not hold.')
-    operators = [name for name in OPERATORS if operator in ("", name)]
-    if not operators:
-        stop(f"There is no operator {operator!r}; there are {', '.join(OPERATORS)}.")
-    try:
+    operators = [known("operator", operator, OPERATORS)] if operator else list(OPERATORS)
+    with stop_at(ValueError):
         old = rows.read(path)
         jobs = rows.jobs(backend or rows.everybody(), operators, property_names or (), examples, seed)
-    except ValueError as error:
-        stop(str(error))
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[row]}"), console=console) as progress:
+    with stop_at(ValueError), interruptible("nothing was written."), bars("row") as progress:
         tasks: dict[Job, Any] = {}
 
         def show(job: Job, count: int, done: Cell | None) -> None:
@@ -57,15 +50,7 @@ def conformance(
             else:
                 progress.update(tasks[job], advance=1, row=f"{done.property}, {done.direction}: {done.status}")
 
-        try:
-            ended = rows.run(jobs, show)
-        except ValueError as error:
-            progress.stop()
-            stop(str(error))
-        except KeyboardInterrupt:
-            progress.stop()
-            console.print("Interrupted: nothing was written.")
-            raise typer.Exit(130) from None
+        ended = rows.run(jobs, show)
     rows.write(path, rows.merged(old, ended))
     cells = [each for one in ended for each in one.cells]
     for name in operators:

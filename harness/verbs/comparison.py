@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.verbs import app, console, stop, tell
+from harness.verbs import app, bars, console, interruptible, show, stop, stop_at, tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from rich.table import Table
 
     from harness.comparison.revisions import Revision
     from harness.comparison.side_by_side import Round
@@ -51,11 +49,8 @@ def compare(
 
     if fail_on not in ("", "slow"):
         stop(f"--fail-on is {fail_on!r}; it takes slow, and nothing else.")
-    try:
-        runs = [stored.find(name, repository.RESULTS) for name in (base, new)]
-    except stored.UnusableRun as error:
-        stop(str(error))
-    one, other = runs
+    with stop_at(stored.UnusableRun):
+        one, other = (stored.find(name, repository.RESULTS) for name in (base, new))
     if one is None and other is None:
         worse = _revisions(base, new, processes or PROCESSES, workload or [])
     elif one is None or other is None:
@@ -80,25 +75,21 @@ def _revisions(base: str, new: str, processes: int, workloads: Sequence[str]) ->
     from harness.comparison import revisions, rows, side_by_side
     from harness.repository import MissingLibrary
 
-    try:
+    with stop_at(ValueError):
         chosen = list(rows.rows(workloads or rows.USUAL))
-    except ValueError as unknown:
-        stop(str(unknown))
-    try:
+    with (
+        stop_at(MissingLibrary, revisions.UnusableRevision, side_by_side.FailedProcess),
+        interruptible("the process that was at work was stopped, and nothing was stored."),
+    ):
         sides = [revisions.find(name) for name in (base, new)]
         with console.status("") as status:
             for side in sides:
                 status.update(f"building {side}")
                 revisions.build(side)
         first, rerun, decisions = _measured(sides, chosen, processes)
-    except (MissingLibrary, revisions.UnusableRevision, side_by_side.FailedProcess) as error:
-        stop(str(error))
-    except KeyboardInterrupt:
-        tell("Interrupted: the process that was at work was stopped, and nothing was stored.")
-        raise typer.Exit(130) from None
     rounds = [first] if rerun is None else [first, rerun]
     path = side_by_side.store(sides[0], sides[1], rounds, decisions)
-    console.print(_table(decisions, f"{sides[1]} against {sides[0]}, {processes} processes a side"))
+    _show(decisions, f"{sides[1]} against {sides[0]}, {processes} processes a side")
     _tell_doubts(decisions, first.problems(), first.other_bits())
     for warning in dict.fromkeys(warning for each in rounds for warning in each.warnings()):
         tell(f"warning   {warning}")
@@ -115,15 +106,13 @@ def _stored(base: Run, new: Run, workloads: Sequence[str]) -> bool:
 
     if (base.device, base.run) == (new.device, new.run):
         stop(f"Both are {new}; a run is compared with another one.")
-    try:
+    with stop_at(ValueError):
         pairs = pairing.pair(base, new, workloads)
-    except ValueError as unknown:
-        stop(str(unknown))
     changes = pairing.changes(base, new)
     if changes:
         tell(f"changed   {', '.join(changes)}")
     decisions = pairing.decide(pairs)
-    console.print(_table(decisions, f"{new} against {base}"))
+    _show(decisions, f"{new} against {base}")
     _tell_doubts(decisions, pairs.untimed, pairs.other_bits)
     if pairs.other_inputs:
         tell(f"inputs    {_named(pairs.other_inputs)}: not the same on both sides, so there is no verdict.")
@@ -165,13 +154,10 @@ def _measured(
     sides: Sequence[Revision], chosen: Sequence[str], processes: int
 ) -> tuple[Round, Round | None, list[Decision]]:
     """The round, its rerun if there was one, and what they say, under a progress bar."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     from harness.comparison import side_by_side
 
     paths = {side: of.path for side, of in zip(side_by_side.SIDES, sides, strict=True)}
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+    with bars() as progress:
 
         def measure(what: str, rows: Sequence[str]) -> Round:
             task = progress.add_task(f"{what}, {len(rows)} rows", total=2 * processes)
@@ -185,15 +171,11 @@ def _measured(
     return first, rerun, decisions
 
 
-def _table(decisions: Sequence[Decision], title: str) -> Table:
+def _show(decisions: Sequence[Decision], title: str) -> None:
     import math
 
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for place, name in enumerate(("row", "verdict", "ratio", "95 % interval")):
-        table.add_column(name, justify="right" if place > 1 else "left", no_wrap=place > 0)
+    rows = []
     for each in decisions:
         limits = "-" if math.isnan(each.interval[0]) else f"{each.interval[0]:.3f} to {each.interval[1]:.3f}"
-        table.add_row(each.row, each.verdict, f"{each.ratio:.3f}", limits)
-    return table
+        rows.append((each.row, each.verdict, f"{each.ratio:.3f}", limits))
+    show(title, ("row", "verdict", "ratio", "95 % interval"), rows, words=2)

@@ -20,7 +20,7 @@ from functools import lru_cache
 
 import torch
 
-from harness.measuring import cpu as machine
+from harness.measuring.devices import cpu
 
 CLOCK = "CUDA events behind a spinning kernel"
 # What must hide behind the spin beside the call itself: two events, and pytest-benchmark's own steps.
@@ -46,7 +46,7 @@ def name() -> str:
 def describe() -> dict[str, object]:
     """The device and its host, as they are stored beside the figures."""
     properties = torch.cuda.get_device_properties()
-    host = machine.describe()
+    host = cpu.describe()
     return {
         **host,
         "device": name(),

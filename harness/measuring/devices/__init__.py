@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from harness.measuring import clocks, settings
-from harness.measuring import cpu as machine
+from harness.measuring.devices import cpu
 from harness.measuring.record import Record
 
 
@@ -71,17 +71,17 @@ def load(name: str) -> Device:
 
 def _cpu() -> Device:
     def settle(call: Callable[[], object], seconds: float) -> float:
-        machine.give_back_memory()
+        cpu.give_back_memory()
         return seconds if seconds > clocks.LONG else clocks.warm_up(call)
 
     return Device(
         type="cpu",
         why_not=lambda: None,
-        name=machine.device,
-        describe=machine.describe,
-        allocator=machine.allocator,
-        copy_gbps=machine.copy_gbps,
-        peak_memory_bytes=machine.peak_memory_bytes,
+        name=cpu.device,
+        describe=cpu.describe,
+        allocator=cpu.allocator,
+        copy_gbps=cpu.copy_gbps,
+        peak_memory_bytes=cpu.peak_memory_bytes,
         line_bytes=64,
         reference=("tensorflow", "TensorFlow"),
         clock="time.perf_counter",
@@ -96,31 +96,31 @@ def _cpu() -> Device:
 
 
 def _cuda() -> Device:
-    from harness.measuring import cuda as cuda_device
+    from harness.measuring.devices import cuda
 
-    clock = cuda_device.Clock()
+    clock = cuda.Clock()
 
     def get_ready(cache: str, host_seconds: float) -> None:
-        cuda_device.get_ready(cold=cache == "cold", host_seconds=host_seconds)
+        cuda.get_ready(cold=cache == "cold", host_seconds=host_seconds)
 
     return Device(
         type="cuda",
-        why_not=cuda_device.why_not,
-        name=cuda_device.name,
-        describe=cuda_device.describe,
+        why_not=cuda.why_not,
+        name=cuda.name,
+        describe=cuda.describe,
         allocator=lambda: "cuda",
-        copy_gbps=cuda_device.copy_gbps,
-        peak_memory_bytes=cuda_device.peak_memory_bytes,
+        copy_gbps=cuda.copy_gbps,
+        peak_memory_bytes=cuda.peak_memory_bytes,
         line_bytes=32,
         # A GPU machine has no TensorFlow. What has TensorFlow's bits on the CPU has them to give.
         reference=("roi_align", "this project's operator on the CPU"),
-        clock=cuda_device.CLOCK,
+        clock=cuda.CLOCK,
         timer=clock,
         caches=("cold", "hot"),
         budget=(clocks.FULL_CUDA, clocks.QUICK_CUDA),
-        settle=lambda call, seconds: cuda_device.seconds_per_call(call),
+        settle=lambda call, seconds: cuda.seconds_per_call(call),
         get_ready=get_ready,
-        host_seconds=cuda_device.host_seconds,
+        host_seconds=cuda.host_seconds,
         exposed=lambda: clock.exposed,
     )
 
