@@ -1,23 +1,32 @@
-"""What test_roi_cuda_on_host.py and test_cuda_faults.py run: the cases, and builds that cut them otherwise."""
+"""What the tests of the CUDA kernels on the host run: the kernels of both operators, cases, and builds that cut them
+otherwise.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pytest
-from hypothesis import HealthCheck, Phase, given, settings
 
 from harness.backends import load
+from harness.backends.cuda_on_host import make_crop_and_resize, make_roi_align
 from harness.kernels.compiling import Change
-from harness.operators.arrays import FLOATS
+from harness.kernels.cuda_on_host import kernel_library
+from harness.operators import AnyCase, drawing, within
+from harness.operators.arrays import DIRECTIONS, FLOATS, Array, Direction
+from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
 from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import MODES, RoiCase
-from harness.operators.roi_align.strategy import roi_cases
-from harness.repository import MissingLibrary
+from harness.operators.sheet import OperatorName
 
 ORDERS = {"forward": 0, "backward": 1, "random": 2}
-ONE_BLOCK = Change("cuda/launch.h", "kMostBlocks = 2147483647", "kMostBlocks = 1")
+# So few that they take one unit of work after another, which a GPU of two billion blocks hardly ever has to.
+ONE_BLOCK, FEW_BLOCKS = (
+    Change("cuda/launch.h", "kMostBlocks = 2147483647", f"kMostBlocks = {most}") for most in (1, 3)
+)
 # Memory so small that every box is pooled in chunks of a bin or two, and few rows at a time.
 SMALL_CHUNKS = (
     Change("roi_align/cuda/bins.h", "kWantedSlots = 512", "kWantedSlots = 1"),
@@ -29,38 +38,63 @@ TAPS_IN_SCRATCH = (
     Change("roi_align/cuda/bins.h", "kSharedBytes = 48 * 1024", "kSharedBytes = 1024"),
     Change("roi_align/cuda/bins.h", "kScratchBlocks = 512", "kScratchBlocks = 2"),
 )
-BUILDS = {
-    "as they are": (),
-    "one block": (ONE_BLOCK,),
-    "small chunks": SMALL_CHUNKS,
-    "taps in scratch": TAPS_IN_SCRATCH,
+BUILDS: dict[OperatorName, dict[str, tuple[Change, ...]]] = {
+    "crop_and_resize": {"as they are": (), "few blocks": (FEW_BLOCKS,)},
+    "roi_align": {
+        "as they are": (),
+        "one block": (ONE_BLOCK,),
+        "small chunks": SMALL_CHUNKS,
+        "taps in scratch": TAPS_IN_SCRATCH,
+    },
+}
+# The kernels whose sums have one order, made of a library and with threads in an order.
+MAKE: dict[OperatorName, Callable[..., Backend[Any]]] = {
+    "crop_and_resize": functools.partial(make_crop_and_resize, "gather", atomics=False),
+    "roi_align": functools.partial(make_roi_align, "kernels"),
 }
 
 
-def small_cases(**choices):
+def kernels(
+    operator: OperatorName, library: Callable[[], Path] = kernel_library
+) -> list[tuple[Backend[Any], Direction]]:
+    """Each set of kernels of an operator once: those of crop_and_resize's image gradient are two, with atomics too."""
+    sets: list[tuple[Backend[Any], Direction]] = [(MAKE[operator](library=library), each) for each in DIRECTIONS]
+    if operator == "crop_and_resize":
+        sets.append((make_crop_and_resize("atomic", atomics=True, library=library), "grad_image"))
+    return sets
+
+
+def cases(operator: OperatorName, **choices: Any) -> Any:
     """As many channels as vectors have, a few more or fewer, and more than one warp has lanes."""
-    return roi_cases(**{"image_dtypes": FLOATS, "channels": (1, 2, 3, 4, 8, 9, 16, 40), "most_outputs": 600, **choices})
+    rules = {"crop_and_resize": {"box_rules": BOX_RULES}, "roi_align": {}}[operator]
+    usual = {"image_dtypes": FLOATS, "channels": (1, 2, 3, 4, 8, 9, 16, 40), "most_outputs": 600, **rules}
+    return within(MAKE[operator]().sheet, **{**usual, **choices})
 
 
 @functools.cache
-def drawn(count: int) -> tuple[RoiCase, ...]:
+def drawn(operator: OperatorName, count: int) -> tuple[AnyCase, ...]:
     """The same cases in every run, as the strategies draw them."""
-    found: list[RoiCase] = []
+    return tuple(drawing.drawn(cases(operator, empty=False), count, 0))
 
-    @settings(
-        max_examples=count,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(small_cases(empty=False))
-    def draw(case: RoiCase) -> None:
-        found.append(case)
 
-    draw()
-    return tuple(found)
+@functools.cache
+def cpu(operator: OperatorName) -> Backend[Any]:
+    return load("roi_align", operator)
+
+
+# The image of each box, within an operator's inputs.
+INDICES: dict[OperatorName, Callable[[Any], Array]] = {
+    "crop_and_resize": lambda inputs: inputs.box_indices,
+    "roi_align": lambda inputs: inputs.boxes[:, 0],
+}
+
+
+def crop_boxes(count: int) -> dict[str, tuple]:
+    """Boxes all over an image and a little beyond, most of them small, of two images in turn."""
+    random = np.random.Generator(np.random.PCG64(0))
+    corner, size = random.uniform(-0.1, 1, (count, 2)), random.uniform(-0.1, 0.4, (count, 2)) ** 3
+    corners = np.concatenate([corner, corner + size], axis=1).astype(np.float32)
+    return {"boxes": tuple(map(tuple, corners.tolist())), "box_indices": tuple(k % 2 for k in range(count))}
 
 
 def spread_boxes(count: int, height: int, width: int, images: int = 2, *, large: float = 0.4) -> dict[str, tuple]:
@@ -72,49 +106,71 @@ def spread_boxes(count: int, height: int, width: int, images: int = 2, *, large:
 
 
 # Boxes that overlap, in both layouts, with weights that round: what most faults show in, whatever is drawn.
-PLAIN = tuple(
-    RoiCase(shape=(2, 4, 19, 30), output_size=(3, 2), sampling_ratio=3, layout=layout, **spread_boxes(6, 19, 30))
-    for layout in ("contiguous", "channels_last")
-)
-# What the strategies, which draw small cases, do not reach.
-LARGE = {
-    "more boxes than are listed at once": RoiCase(
-        shape=(2, 3, 20, 17), output_size=(2, 1), **spread_boxes(530, 20, 17)
-    ),
-    "more bins than a warp has lanes": RoiCase(shape=(2, 2, 9, 41), output_size=(35, 67), **spread_boxes(3, 9, 41)),
-    "more bins than a tile's weights have room for": RoiCase(
-        shape=(1, 33, 9, 9), output_size=(40, 21), sampling_ratio=2, **spread_boxes(3, 9, 9, 1)
-    ),
-    "an adaptive grid of many pixels": RoiCase(
-        shape=(1, 2, 700, 300), output_size=(1, 2), **spread_boxes(4, 700, 300, 1, large=1.1)
-    ),
-    "a thousand samples in a bin": RoiCase(
-        shape=(1, 2, 6, 7), output_size=(2, 2), sampling_ratio=1000, aligned=True, **spread_boxes(3, 6, 7, 1)
-    ),
-    "channels for more than a block": RoiCase(shape=(2, 150, 9, 10), output_size=(3, 2), **spread_boxes(5, 9, 10)),
-    "channels in vectors for more than a warp": RoiCase(
-        shape=(2, 260, 3, 4), output_size=(3, 2), layout="channels_last", **spread_boxes(3, 3, 4)
-    ),
-    **{
-        f"{dtype}, {layout}, {mode}": RoiCase(
-            shape=(2, 72, 19, 30),
-            output_size=(3, 2),
-            layout=layout,
-            image_dtype=dtype,
-            mode=mode,
-            sampling_ratio=2,
-            **spread_boxes(8, 19, 30),
-        )
-        for dtype in FLOATS
+PLAIN: dict[OperatorName, tuple[AnyCase, ...]] = {
+    "crop_and_resize": (),
+    "roi_align": tuple(
+        RoiCase(shape=(2, 4, 19, 30), output_size=(3, 2), sampling_ratio=3, layout=layout, **spread_boxes(6, 19, 30))
         for layout in ("contiguous", "channels_last")
-        for mode in MODES
+    ),
+}
+# What the strategies, which draw small cases, do not reach.
+LARGE: dict[OperatorName, dict[str, AnyCase]] = {
+    "crop_and_resize": {
+        "more boxes than are listed at once": Case(shape=(2, 3, 20, 17), crop_size=(2, 1), **crop_boxes(520)),
+        "crops wider than a warp": Case(shape=(2, 2, 9, 41), crop_size=(35, 67), **crop_boxes(3)),
+        "crops in more than one part": Case(
+            shape=(2, 35, 40, 30), crop_size=(48, 50), layout="channels_last", **crop_boxes(2)
+        ),
+        "channels for four warps": Case(shape=(2, 150, 9, 10), crop_size=(3, 2), **crop_boxes(5)),
+        "channels in vectors for a whole warp": Case(
+            shape=(2, 2060, 3, 4), crop_size=(1, 2), layout="channels_last", **crop_boxes(3)
+        ),
+        **{
+            f"{dtype}, {layout}, {method}": Case(
+                shape=(2, 72, 9, 10),
+                crop_size=(3, 2),
+                layout=layout,
+                image_dtype=dtype,
+                method=method,
+                extrapolation_value=2.5,
+                **crop_boxes(8),
+            )
+            for dtype in FLOATS
+            for layout in ("contiguous", "channels_last")
+            for method in METHODS
+        },
+    },
+    "roi_align": {
+        "more boxes than are listed at once": RoiCase(
+            shape=(2, 3, 20, 17), output_size=(2, 1), **spread_boxes(530, 20, 17)
+        ),
+        "more bins than a warp has lanes": RoiCase(shape=(2, 2, 9, 41), output_size=(35, 67), **spread_boxes(3, 9, 41)),
+        "more bins than a tile's weights have room for": RoiCase(
+            shape=(1, 33, 9, 9), output_size=(40, 21), sampling_ratio=2, **spread_boxes(3, 9, 9, 1)
+        ),
+        "an adaptive grid of many pixels": RoiCase(
+            shape=(1, 2, 700, 300), output_size=(1, 2), **spread_boxes(4, 700, 300, 1, large=1.1)
+        ),
+        "a thousand samples in a bin": RoiCase(
+            shape=(1, 2, 6, 7), output_size=(2, 2), sampling_ratio=1000, aligned=True, **spread_boxes(3, 6, 7, 1)
+        ),
+        "channels for more than a block": RoiCase(shape=(2, 150, 9, 10), output_size=(3, 2), **spread_boxes(5, 9, 10)),
+        "channels in vectors for more than a warp": RoiCase(
+            shape=(2, 260, 3, 4), output_size=(3, 2), layout="channels_last", **spread_boxes(3, 3, 4)
+        ),
+        **{
+            f"{dtype}, {layout}, {mode}": RoiCase(
+                shape=(2, 72, 19, 30),
+                output_size=(3, 2),
+                layout=layout,
+                image_dtype=dtype,
+                mode=mode,
+                sampling_ratio=2,
+                **spread_boxes(8, 19, 30),
+            )
+            for dtype in FLOATS
+            for layout in ("contiguous", "channels_last")
+            for mode in MODES
+        },
     },
 }
-
-
-@functools.cache
-def cpu() -> Backend:
-    try:
-        return load("roi_align", "roi_align")
-    except MissingLibrary as missing:
-        pytest.skip(str(missing))

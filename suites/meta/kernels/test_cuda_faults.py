@@ -1,4 +1,4 @@
-"""Faults in roi_align's CUDA kernels are found without a GPU: by judge and bits, in every order, under sanitizers."""
+"""Faults in the CUDA kernels are found without a GPU: by judge and bits, in every order, and by the sanitizers."""
 
 from __future__ import annotations
 
@@ -7,179 +7,236 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from harness.backends.cuda_on_host import make_roi_align
 from harness.kernels import compiling, cuda_on_host
 from harness.kernels.compiling import ROOT, Change
 from harness.kernels.cuda_on_host import kernel_library
+from harness.operators import AnyCase
 from harness.operators.arrays import DIRECTIONS, Direction, differing
-from harness.operators.roi_align.case import RoiCase
+from harness.operators.sheet import OperatorName
 from harness.repository import MissingLibrary
-from suites.meta.kernels.cuda_cases import BUILDS, LARGE, ONE_BLOCK, ORDERS, PLAIN, SMALL_CHUNKS, cpu, drawn
+from suites.meta.kernels.cuda_cases import (
+    BUILDS,
+    FEW_BLOCKS,
+    LARGE,
+    MAKE,
+    ONE_BLOCK,
+    ORDERS,
+    PLAIN,
+    SMALL_CHUNKS,
+    cpu,
+    drawn,
+)
 
 try:
     compiling.compiler()
 except MissingLibrary as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
-_RUN = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-import numpy as np
-from harness.backends.cuda_on_host import make_roi_align
-from harness.operators.arrays import DIRECTIONS
-from harness.operators.roi_align.case import RoiCase
-backend = make_roi_align("changed", library=lambda: Path(sys.argv[1]))
-for line in sys.stdin:
-    inputs = RoiCase.parse(line).inputs()
-    nowhere = inputs.boxes.copy()
-    nowhere[:, 0] = np.resize([-1, inputs.image.shape[0], 0.5, np.nan], len(nowhere))
-    for direction in DIRECTIONS:
-        backend.run(inputs, direction)
-        backend.run(replace(inputs, boxes=nowhere), direction)
-"""
 
-
-def sanitized(*changes: Change, cases: Sequence[RoiCase] = ()) -> subprocess.CompletedProcess[str]:
-    """Runs cases under the sanitizers, each again with indices of no image, which must not be followed."""
-    environment = {**os.environ, **cuda_on_host.sanitizer_environment(), "PYTHONPATH": str(ROOT)}
+def run(
+    program: str, *arguments: str, cases: Iterable[AnyCase], **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program over cases, a line for each."""
     return subprocess.run(
-        [sys.executable, "-c", _RUN, str(kernel_library(*changes, sanitize=True))],
-        input="\n".join(map(repr, cases or (*drawn(40), *LARGE.values()))),
-        env=environment,
+        [sys.executable, "-c", program, *arguments],
+        input="\n".join(map(repr, cases)),
+        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join([*sys.path, str(ROOT)])},
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-@pytest.mark.parametrize("build", ["as they are", "small chunks", "taps in scratch"])
-def test_the_sanitizers_find_nothing(build):
-    done = sanitized(*BUILDS[build], cases=() if build == "as they are" else drawn(40))
+_RUN = """
+import sys
+from pathlib import Path
+import numpy as np
+from harness.operators import operator_of, parse
+from suites.meta.kernels.cuda_cases import INDICES, kernels
+for line in sys.stdin:
+    case = parse(line)
+    operator = operator_of(case).name
+    for nowhere in (False, True):
+        inputs = case.inputs()
+        if nowhere:
+            indices = INDICES[operator](inputs)
+            bad = [-1, case.shape[0]] + [0.5, np.nan] * (indices.dtype.kind == "f")
+            indices[:] = np.resize(bad, len(indices))
+        for backend, direction in kernels(operator, library=lambda: Path(sys.argv[1])):
+            backend.run(inputs, direction)
+"""
+
+
+def sanitized(*changes: Change, cases: Iterable[AnyCase]) -> subprocess.CompletedProcess[str]:
+    """Runs cases under the sanitizers, each again with indices of no image, which must not be followed."""
+    library = str(kernel_library(*changes, sanitize=True))
+    return run(_RUN, library, cases=cases, **cuda_on_host.sanitizer_environment())
+
+
+@pytest.mark.parametrize(
+    ("operator", "build"),
+    [
+        ("crop_and_resize", "as they are"),
+        *(("roi_align", build) for build in ("as they are", "small chunks", "taps in scratch")),
+    ],
+)
+def test_the_sanitizers_find_nothing(operator, build):
+    large = () if BUILDS[operator][build] else LARGE[operator].values()
+    done = sanitized(*BUILDS[operator][build], cases=(*drawn(operator, 40), *large))
     assert done.returncode == 0, done.stderr
 
 
 PLANES, PIXELS = "roi_align/cuda/forward_planes.cu", "roi_align/cuda/forward_pixels.cu"
 MEAN, SLOPES = "roi_align/cuda/grad_image_gather.cu", "roi_align/cuda/grad_boxes.cu"
-_BARRIER = "__syncthreads();"
+STRAY = {
+    "a channel too many": (
+        "crop_and_resize",
+        Change("crop_and_resize/cuda/grad_boxes.cu", "c < channels; c += step", "c <= channels; c += step"),
+    ),
+    "index followed": ("roi_align", Change("roi_align/cuda/box.h", "image < images ?", "image <= images ?")),
+    "one row too many": (
+        "roi_align",
+        Change(MEAN, "row < rows; ++row) {\n    const T*", "row <= rows; ++row) {\n    const T*"),
+    ),
+}
 
 
-def without_barrier(file: str, before: str, after: str = "") -> Change:
-    """The sources without the barrier that stands between these texts."""
-    return Change(file, before + _BARRIER + after, before + after)
-
-
-_FOLLOWED = Change("roi_align/cuda/box.h", "image < images ?", "image <= images ?")
-_ONE_ROW_MORE = Change(MEAN, "row < rows; ++row) {\n    const T*", "row <= rows; ++row) {\n    const T*")
-
-
-@pytest.mark.parametrize("change", [_FOLLOWED, _ONE_ROW_MORE], ids=["index followed", "one row too many"])
-def test_the_sanitizer_finds_a_stray_access(change):
-    done = sanitized(change, cases=drawn(40))
+@pytest.mark.parametrize(("operator", "change"), STRAY.values(), ids=STRAY)
+def test_the_sanitizer_finds_a_stray_access(operator, change):
+    done = sanitized(change, cases=drawn(operator, 40))
     assert re.search(r"SUMMARY: AddressSanitizer: \S+ .*\w+\.(cu|h):\d+ in ", done.stderr), done.stderr
 
 
 _JUDGE = """
-import sys
+import re, sys
 from pathlib import Path
-from harness.backends.cuda_on_host import make_roi_align
-from harness.operators.roi_align.case import RoiCase
-from harness.operators.roi_align.judge import judge
 from harness.judging.trial import run
-backend = make_roi_align("changed", library=lambda: Path(sys.argv[1]), order=int(sys.argv[2]))
+from harness.operators import operator_of, parse
+from harness.operators.judgement import judge
+from suites.meta.kernels.cuda_cases import MAKE
+library, order, direction, words = sys.argv[1:]
 for line in sys.stdin:
-    inputs = RoiCase.parse(line).inputs()
-    verdict = judge(inputs, sys.argv[3], run(backend, inputs, sys.argv[3]), pinned=True)
-    if not verdict.passed:
+    case = parse(line)
+    backend = MAKE[operator_of(case).name](library=lambda: Path(library), order=int(order))
+    verdict = judge(case.inputs(), direction, run(backend, case.inputs(), direction), pinned=True)
+    if not verdict.passed and re.search(words, str(verdict)):
         sys.exit(str(verdict))
 """
 
 
-def found(direction: Direction, order: str, *changes: Change) -> str:
-    """What the judge says of changed sources, "" if they pass, in a process that they may end."""
-    done = subprocess.run(
-        [sys.executable, "-c", _JUDGE, str(kernel_library(*changes)), str(ORDERS[order]), direction],
-        input="\n".join(map(repr, (*PLAIN, *drawn(60)))),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def finding(operator: OperatorName, direction: Direction, order: str, *changes: Change, words: str = "") -> str:
+    """What the judge says of changed sources, in these words, "" if nothing, in a process that they may end."""
+    arguments = (str(kernel_library(*changes)), str(ORDERS[order]), direction, words)
+    done = run(_JUDGE, *arguments, cases=(*PLAIN[operator], *drawn(operator, 60)))
     return "" if done.returncode == 0 else done.stderr or f"It ended with {done.returncode}."
 
 
-BARRIERS: dict[str, tuple[Direction, Change]] = {
-    "taps are made before they are read": (
+def without_barrier(file: str, before: str, after: str = "") -> Change:
+    """The sources without the barrier that stands between these texts."""
+    return Change(file, before + "__syncthreads();" + after, before + after)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Changed sources, the direction in which that shows, in one at least of these orders of threads, and the words."""
+
+    operator: OperatorName
+    direction: Direction
+    changes: tuple[Change, ...]
+    orders: tuple[str, ...] = tuple(ORDERS)
+    words: str = ""
+
+
+CROPS, ROIS = functools.partial(Fault, "crop_and_resize"), functools.partial(Fault, "roi_align")
+_FIRST = without_barrier("cuda/warp.h", "edges;\n  ")
+# Where only the next piece of work needs a barrier a warp has to be that far ahead.
+_LITTLE_AT_ONCE = (ONE_BLOCK, *SMALL_CHUNKS[:2])
+FAULTS = {
+    **{f"an edge is read before it is written, {order}": CROPS("grad_boxes", (_FIRST,), (order,)) for order in ORDERS},
+    "an edge is written before the last one is read": CROPS(
+        "grad_boxes", (without_barrier("cuda/warp.h", "  ", "\n  return sum;"), FEW_BLOCKS), ("backward",)
+    ),
+    "a shuffle with the wrong mask": CROPS(
+        "grad_boxes",
+        (Change("cuda/warp.h", "value += __shfl_xor_sync(kAllLanes,", "value += __shfl_xor_sync(0x0000ffffu,"),),
+        ("forward",),
+        r"__shfl_xor_sync \(.*warp.h:\d+\): the mask 0x0000ffff of thread .* does not name",
+    ),
+    "written outside of the crops": CROPS(
         "forward",
-        without_barrier("roi_align/cuda/bins.h", "is_y ? &tables.y : &tables.x);\n  }\n  "),
+        (
+            Change(
+                "crop_and_resize/cuda/forward.cu",
+                "store(crop + c * crop_stride, result)",
+                "store(crop + c * crop_stride - 8, result)",
+            ),
+        ),
+        ("forward",),
+        "forward has written outside of its result.",
     ),
-    "rows are weighed before columns": ("forward", without_barrier(PLANES, "rows, weighed);\n            ")),
-    "a box is read before it is pooled": ("grad_boxes", without_barrier(SLOPES, "part.row);\n    ")),
-    "weights are made before they are used": (
-        "grad_image",
-        without_barrier(MEAN, "      return 0;\n    });\n  }\n  "),
+    "taps are read before they are made": ROIS(
+        "forward", (without_barrier("roi_align/cuda/bins.h", "is_y ? &tables.y : &tables.x);\n  }\n  "),)
     ),
-}
-
-
-def test_sources_as_they_are_are_found_nothing_in():
-    assert not any(found(direction, order) for direction in DIRECTIONS for order in ORDERS)
-
-
-@pytest.mark.parametrize(("direction", "change"), BARRIERS.values(), ids=BARRIERS)
-def test_a_missing_barrier_is_found(direction, change):
-    """In one order or another: a thread has to be ahead of the one that it depends on."""
-    assert any(found(direction, order, change) for order in ORDERS)
-
-
-# Barriers that only the next piece of work needs: a warp has to be that far ahead.
-LATER_BARRIERS: dict[str, Change] = {
-    "what was weighed is written before more is": without_barrier(
-        PLANES, "            ", "  // what was weighed before has been written\n"
+    "columns are weighed before rows": ROIS("forward", (without_barrier(PLANES, "rows, weighed);\n            "),)),
+    "a box is pooled before it is read": ROIS("grad_boxes", (without_barrier(SLOPES, "part.row);\n    "),)),
+    "weights are used before they are made": ROIS(
+        "grad_image", (without_barrier(MEAN, "      return 0;\n    });\n  }\n  "),)
     ),
-    "a box is pooled before the next is read": without_barrier(
-        "roi_align/cuda/forward.h", "  ", "\n  if (threadIdx.x == 0) tables.box"
-    ),
-}
-
-
-@pytest.mark.parametrize("change", LATER_BARRIERS.values(), ids=LATER_BARRIERS)
-def test_a_missing_barrier_is_found_though_only_the_next_piece_of_work_needs_it(change):
-    assert any(found("forward", order, change, ONE_BLOCK, *SMALL_CHUNKS[:2]) for order in ORDERS)
-
-
-WRONG: dict[str, tuple[Direction, Change]] = {
-    "a tap too many": ("grad_boxes", Change(SLOPES, "tap < end; ++tap) sum +=", "tap <= end; ++tap) sum +=")),
-    "a weight on the wrong pixel": (
-        "grad_image",
-        Change(MEAN, "weights[high] += tap.weight", "weights[low] += tap.weight"),
-    ),
-    "the last box of a batch left out": (
-        "grad_image",
-        Change(
-            MEAN, "which < count; ++which) {\n              const", "which + 1 < count; ++which) {\n              const"
+    "more is weighed before the last is written": ROIS(
+        "forward",
+        (
+            without_barrier(PLANES, "            ", "  // what was weighed before has been written\n"),
+            *_LITTLE_AT_ONCE,
         ),
     ),
-    "an edge's slope twice": (
-        "grad_boxes",
-        Change(SLOPES, "second += slope->second * here", "second += slope->first * here"),
+    "the next box is read before the last is pooled": ROIS(
+        "forward",
+        (without_barrier("roi_align/cuda/forward.h", "  ", "\n  if (threadIdx.x == 0) tables.box"), *_LITTLE_AT_ONCE),
     ),
-    "written outside of the result": (
+    "a tap too many": ROIS(
+        "grad_boxes", (Change(SLOPES, "tap < end; ++tap) sum +=", "tap <= end; ++tap) sum +="),), ("forward",)
+    ),
+    "a weight on the wrong pixel": ROIS(
+        "grad_image", (Change(MEAN, "weights[high] += tap.weight", "weights[low] += tap.weight"),), ("forward",)
+    ),
+    "the last box of a batch left out": ROIS(
         "grad_image",
-        Change(MEAN, "base[lane + y * map.stride[2]", "base[lane - 8 + y * map.stride[2]"),
+        (
+            Change(
+                MEAN,
+                "which < count; ++which) {\n              const",
+                "which + 1 < count; ++which) {\n              const",
+            ),
+        ),
+        ("forward",),
+    ),
+    "an edge's slope twice": ROIS(
+        "grad_boxes", (Change(SLOPES, "second += slope->second * here", "second += slope->first * here"),), ("forward",)
+    ),
+    "written outside of the gradient": ROIS(
+        "grad_image",
+        (Change(MEAN, "base[lane + y * map.stride[2]", "base[lane - 8 + y * map.stride[2]"),),
+        ("forward",),
     ),
 }
 
 
-@pytest.mark.parametrize(("direction", "change"), WRONG.values(), ids=WRONG)
-def test_a_wrong_kernel_is_found(direction, change):
-    assert found(direction, "forward", change)
+def test_nothing_is_found_in_the_sources_as_they_are(operator):
+    assert not any(finding(operator, direction, order) for direction in DIRECTIONS for order in ORDERS)
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_found(fault):
+    """A missing barrier in one order or another: a thread has to be ahead of the one that it depends on."""
+    assert any(
+        finding(fault.operator, fault.direction, order, *fault.changes, words=fault.words) for order in fault.orders
+    )
 
 
 _TAP = "tap.weight * line[columns.column(k, tap.at)];"
@@ -193,8 +250,13 @@ OTHER_BITS = {
 @pytest.mark.parametrize("change", OTHER_BITS.values(), ids=OTHER_BITS)
 def test_other_bits_are_found(change):
     """Each is within the oracle's bound: only the comparison of bits tells it from the CPU."""
-    other = make_roi_align("other", library=functools.partial(kernel_library, change))
-    usual = [case.inputs() for case in PLAIN]
-    zeros = [replace(inputs, input=-0.0 * np.abs(inputs.image)) for inputs in usual]
-    both = [(other.run(inputs, "forward"), cpu().run(inputs, "forward")) for inputs in (*usual, *zeros)]
-    assert any(differing(got, wanted).any() for got, wanted in both)
+    other = MAKE["roi_align"](library=functools.partial(kernel_library, change))
+    usual = [case.inputs() for case in PLAIN["roi_align"]]
+    zeros = [replace(inputs, image=-0.0 * np.abs(inputs.image)) for inputs in usual]
+    both = [(other.run(inputs, "forward"), cpu("roi_align").run(inputs, "forward")) for inputs in (*usual, *zeros)]
+    assert any(differing(result, expected).any() for result, expected in both)
+
+
+def test_a_change_has_one_place():
+    with pytest.raises(ValueError, match="is to be changed in one place, but has 0 of: nowhere"):
+        kernel_library(Change("cuda/launch.h", "nowhere", ""))

@@ -1,262 +1,267 @@
-"""The CUDA kernels without a GPU: their own sources on the host, judged, sanitised, and with faults planted in them.
+"""The CUDA kernels without a GPU: their own sources on the host, judged, and beside the CPU by bits.
 
-What the executor itself can see is shown in test_cuda_executor.py.
+What the executor itself can see is shown in test_cuda_executor.py; faults are planted in test_cuda_faults.py.
 """
 
 from __future__ import annotations
 
 import functools
-import os
-import re
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import example, given, settings
 
-from harness.backends import load
-from harness.backends.cuda_on_host import make_crop_and_resize
-from harness.judging.trial import assert_no_side_effect, assert_passes, run
-from harness.kernels import cuda_on_host
-from harness.kernels.compiling import ROOT, Change
+from harness import properties
+from harness.backends.cuda_on_host import PyramidCall, RoiKernels, of_one_level
+from harness.judging.sample import with_boxes
+from harness.judging.trial import assert_no_side_effect, assert_passes
+from harness.kernels import compiling
 from harness.kernels.cuda_on_host import kernel_library
-from harness.operators.arrays import DIRECTIONS, FLOATS
-from harness.operators.crop_and_resize import strategy as strategies
-from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
-from harness.operators.implementation import Backend
-from harness.operators.judgement import judge
+from harness.operators import OPERATORS, AnyCase
+from harness.operators.arrays import DIRECTIONS, FLOATS, Array
+from harness.operators.crop_and_resize.case import Case
+from harness.operators.roi_align.case import MODES, RoiCase
 from harness.repository import MissingLibrary
+from suites.meta.kernels.cuda_cases import (
+    BUILDS,
+    INDICES,
+    LARGE,
+    MAKE,
+    ORDERS,
+    cases,
+    cpu,
+    crop_boxes,
+    drawn,
+    kernels,
+    spread_boxes,
+)
 
 try:
-    atomic, gather = load("cuda_on_host"), load("cuda_on_host_gather")
+    compiling.compiler()
 except MissingLibrary as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
-# Each set of kernels once: the two backends differ in the gradient of the image alone.
-KERNELS = [(atomic, direction) for direction in DIRECTIONS] + [(gather, "grad_image")]
-each_kernel = pytest.mark.parametrize(
-    ("backend", "direction"), KERNELS, ids=["-".join((b.name, d)) for b, d in KERNELS]
-)
-ORDERS = {"forward": 0, "backward": 1, "random": 2}
-# So few that they take one unit of work after another, which a GPU of two billion blocks hardly ever has to.
-FEW_BLOCKS = Change("cuda/launch.h", "kMostBlocks = 2147483647", "kMostBlocks = 3")
+KERNELS = [each for operator in OPERATORS for each in kernels(operator)]
+ids = ["-".join((backend.sheet.operator, backend.name, direction)) for backend, direction in KERNELS]
+each_kernel = pytest.mark.parametrize(("backend", "direction"), KERNELS, ids=ids)
+each_direction = pytest.mark.parametrize("direction", DIRECTIONS)
+each_mode = pytest.mark.parametrize("mode", MODES)
+roi = MAKE["roi_align"]()
+# What a case is asked with, whatever is drawn.
+SETTINGS = {"crop_and_resize": [{}], "roi_align": [{"mode": mode} for mode in MODES]}
+# At how many places the oracle looks at the image gradient of a large case: it takes longer for roi_align's.
+PLACES = {"crop_and_resize": 50, "roi_align": 12}
+# The directions that have the CPU's bits, and those whose bits no cut of the work changes: of roi_align's gradients
+# each cut has its own order of sums.
+CPUS_BITS = {"crop_and_resize": ("forward", "grad_image"), "roi_align": ("forward",)}
+ONE_ORDER = {"crop_and_resize": DIRECTIONS, "roi_align": ("forward",)}
 
 
-def _cases(**choices):
-    """As many channels as vectors have, a few more or fewer, and more than one warp has lanes."""
-    return strategies.cases(
-        **{"image_dtypes": FLOATS, "channels": (1, 2, 3, 4, 8, 9, 16, 40), "most_outputs": 600, **choices}
-    )
+def each_build(*operators_builds):
+    names = [f"{operator}-{build}" for operator, build in operators_builds]
+    return pytest.mark.parametrize(("operator", "build"), operators_builds, ids=names)
 
 
-@functools.cache
-def drawn(count: int) -> tuple[Case, ...]:
-    """The same cases in every run, as the strategies draw them."""
-    found: list[Case] = []
-
-    @settings(
-        max_examples=count,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(_cases(box_rules=BOX_RULES, empty=False))
-    def draw(case: Case) -> None:
-        found.append(case)
-
-    draw()
-    return tuple(found)
-
-
-def _boxes(count: int) -> dict[str, tuple]:
-    """Boxes all over an image and a little beyond, most of them small, of two images in turn."""
-    random = np.random.Generator(np.random.PCG64(0))
-    corner, size = random.uniform(-0.1, 1, (count, 2)), random.uniform(-0.1, 0.4, (count, 2)) ** 3
-    corners = np.concatenate([corner, corner + size], axis=1).astype(np.float32)
-    return {"boxes": tuple(map(tuple, corners.tolist())), "box_indices": tuple(k % 2 for k in range(count))}
-
-
-# What the strategies, which draw small cases, do not reach.
-LARGE = {
-    "more boxes than are listed at once": Case(shape=(2, 3, 20, 17), crop_size=(2, 1), **_boxes(520)),
-    "crops wider than a warp": Case(shape=(2, 2, 9, 41), crop_size=(35, 67), **_boxes(3)),
-    "crops in more than one part": Case(shape=(2, 35, 40, 30), crop_size=(48, 50), layout="channels_last", **_boxes(2)),
-    "channels for four warps": Case(shape=(2, 150, 9, 10), crop_size=(3, 2), **_boxes(5)),
-    "channels in vectors for a whole warp": Case(
-        shape=(2, 2060, 3, 4), crop_size=(1, 2), layout="channels_last", **_boxes(3)
-    ),
-    **{
-        f"{dtype}, {layout}, {method}": Case(
-            shape=(2, 72, 9, 10),
-            crop_size=(3, 2),
-            layout=layout,
-            image_dtype=dtype,
-            method=method,
-            extrapolation_value=2.5,
-            **_boxes(8),
-        )
-        for dtype in FLOATS
-        for layout in ("contiguous", "channels_last")
-        for method in METHODS
-    },
-}
+ALL_BUILDS = [(operator, build) for operator, builds in BUILDS.items() for build in builds]
 
 
 @each_kernel
-@settings(max_examples=60)
-@given(case=_cases(box_rules=BOX_RULES))
-def test_within_the_oracles_bound(backend, direction, case):
-    assert_passes(backend=backend, case=case, direction=direction)
+def test_within_the_oracles_bound(backend, direction):
+    for setting in SETTINGS[backend.sheet.operator]:
+
+        @settings(max_examples=60)
+        @given(case=cases(backend.sheet.operator))
+        def holds(case, setting=setting):
+            assert_passes(backend=backend, case=replace(case, **setting), direction=direction)
+
+        holds()
 
 
 @each_kernel
 def test_calls_have_no_side_effect(backend, direction):
-    for case in drawn(30):
+    for case in drawn(backend.sheet.operator, 30):
         assert_no_side_effect(backend=backend, case=case, direction=direction)
 
 
-@functools.cache
-def cpu() -> Backend:
-    try:
-        return load("roi_align")
-    except MissingLibrary as missing:
-        pytest.skip(str(missing))
+EVERY_LAYOUT = properties.find("every layout", "roi_align")
 
 
-def assert_bits_of_the_cpu(case: Case, message: str) -> None:
-    """The forward and the deterministic image gradient promise them; boxes are summed in another order."""
-    for direction in ("forward", "grad_image"):
-        if not cpu().refuses(case.inputs(), direction):
-            wanted, got = (backend.run(case.inputs(), direction) for backend in (cpu(), gather))
-            assert got.tobytes() == wanted.tobytes(), f"{direction}, {message}"
+@each_direction
+@settings(max_examples=40)
+@given(case=EVERY_LAYOUT.cases(roi.sheet))
+@example(case=RoiCase((1, 3, 1, 2), ((0, -0.5, -0.25, 1.5, 0.0),), (1, 2), sampling_ratio=2, boxes_dtype="float64"))
+@example(case=RoiCase((1, 1, 1, 2), ((0, -0.25, -0.25, 0.0, 0.0),), (1, 1), values="inf_pixel"))
+def test_layouts_are_summed_as_the_sheet_says(direction, case):
+    """In the order of the layout, where the gradient of a box runs over the channels."""
+    verdict = EVERY_LAYOUT.holds(roi, case, direction)
+    assert verdict is None or verdict.passed, str(verdict)
 
 
-def test_the_bits_are_the_cpus():
-    for case in drawn(120):
-        assert_bits_of_the_cpu(case, repr(case))
+def assert_bits_of_the_cpu(operator: str, case: AnyCase, message: str) -> None:
+    for direction in CPUS_BITS[operator]:
+        if not cpu(operator).refuses(case.inputs(), direction):
+            expected, result = (each.run(case.inputs(), direction) for each in (cpu(operator), MAKE[operator]()))
+            assert result.dtype == expected.dtype
+            assert result.tobytes() == expected.tobytes(), f"{direction}, {message}"
 
 
-@pytest.mark.parametrize("name", LARGE)
-def test_large_cases(name):
-    case = LARGE[name]
-    assert_bits_of_the_cpu(case, name)
-    some = np.random.Generator(np.random.PCG64(1)).integers(case.shape, size=(50, 4)).tolist()
-    assert_passes(backend=atomic, case=case, direction="grad_image", places=[tuple(place) for place in some])
-    assert_passes(backend=atomic, case=case, direction="grad_boxes", places=[(0, 0), (0, 1), (1, 2), (1, 3)])
+def test_the_bits_are_the_cpus(operator):
+    for case in drawn(operator, 200):
+        for setting in SETTINGS[operator]:
+            assert_bits_of_the_cpu(operator, replace(case, **setting), repr(case))
 
 
-@pytest.mark.parametrize("blocks", ["many blocks", "few blocks"])
-@pytest.mark.parametrize("order", ORDERS)
-def test_neither_the_order_of_threads_nor_the_number_of_blocks_changes_a_bit(order, blocks):
-    library = functools.partial(kernel_library, *([FEW_BLOCKS] if blocks == "few blocks" else []))
-    other = make_crop_and_resize("other", atomics=False, library=library, order=ORDERS[order])
-    for case in drawn(40):
-        for direction in DIRECTIONS:
-            got = other.run(case.inputs(), direction)
-            assert got.tobytes() == gather.run(case.inputs(), direction).tobytes(), f"{direction}: {case!r}"
-
-
-@each_kernel
-def test_a_box_of_no_image_gives_nan_and_no_gradient(backend, direction):
-    good = Case(shape=(2, 3, 5, 6), crop_size=(2, 3), layout="offset", **_boxes(4)).inputs()
-    got = backend.run(replace(good, box_indices=np.array([0, -1, 2, 1], np.int32)), direction)
-    kept = [0, 3]
-    less = replace(good, boxes=good.boxes[kept], box_indices=good.box_indices[kept], upstream=good.upstream[kept])
-    wanted = backend.run(less, direction)
-    if direction == "grad_image":
-        assert np.array_equal(got, wanted)
-    else:
-        assert np.array_equal(got[kept], wanted)
-        assert np.isnan(got[1:3]).all() if direction == "forward" else not got[1:3].any()
-
-
-_RUN = """
-import sys
-from pathlib import Path
-from harness.backends.cuda_on_host import make_crop_and_resize
-from harness.operators.arrays import DIRECTIONS
-from harness.operators.crop_and_resize.case import Case
-atomic, gather = (
-    make_crop_and_resize("sanitized", atomics=atomics, library=lambda: Path(sys.argv[1])) for atomics in (True, False)
+@pytest.mark.parametrize(
+    ("operator", "name"), [pytest.param(of, name, id=f"{of}-{name}") for of in OPERATORS for name in LARGE[of]]
 )
-for line in sys.stdin:
-    for direction in DIRECTIONS:
-        atomic.run(Case.parse(line).inputs(), direction)
-    gather.run(Case.parse(line).inputs(), "grad_image")
-"""
+def test_large_cases(operator, name):
+    case = LARGE[operator][name]
+    assert_bits_of_the_cpu(operator, case, name)
+    some = np.random.Generator(np.random.PCG64(1)).integers(case.shape, size=(PLACES[operator], 4)).tolist()
+    first = len(case.boxes[0]) - 4  # the index is no edge
+    edges = [(0, first), (0, first + 1), (1, first + 2), (1, first + 3)]
+    places = {"grad_image": [tuple(place) for place in some], "grad_boxes": edges}
+    for backend, direction in kernels(operator):
+        if direction in places:
+            assert_passes(backend=backend, case=case, direction=direction, places=places[direction])
 
 
-def sanitized(*changes: Change) -> subprocess.CompletedProcess[str]:
-    """Runs cases under the sanitizers, and some again with indices of no image, which must not be followed."""
-    nowhere = [tuple((-1, case.shape[0])[k % 2] for k in range(len(case.boxes))) for case in drawn(20)]
-    no_image = [replace(case, box_indices=indices) for case, indices in zip(drawn(20), nowhere, strict=True)]
-    environment = {**os.environ, **cuda_on_host.sanitizer_environment(), "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-c", _RUN, str(kernel_library(*changes, sanitize=True))],
-        input="\n".join(map(repr, (*drawn(40), *no_image, *LARGE.values()))),
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_the_sanitizers_find_nothing():
-    done = sanitized()
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_sanitizer_finds_an_index_that_is_off_by_one():
-    done = sanitized(
-        Change("crop_and_resize/cuda/grad_boxes.cu", "c < channels; c += step", "c <= channels; c += step")
-    )
-    assert re.search(r"SUMMARY: AddressSanitizer: heap-buffer-overflow .*cuda/\w+\.(cu|h):\d+ in ", done.stderr)
-
-
-_FIRST_BARRIER = Change("cuda/warp.h", "edges;\n  __syncthreads();", "edges;")
-_LAST_BARRIER = Change("cuda/warp.h", "  __syncthreads();\n  return sum;", "  return sum;")
-_MASK = Change("cuda/warp.h", "value += __shfl_xor_sync(kAllLanes,", "value += __shfl_xor_sync(0x0000ffffu,")
-
-
-def found(direction: str, order: str, *changes: Change) -> list[str]:
-    """What the judge says of changed sources where they do not pass."""
-    kernel_library(*changes)  # a change that does not apply or compile is no finding
-    faulty = make_crop_and_resize(
-        "faulty", atomics=False, library=functools.partial(kernel_library, *changes), order=ORDERS[order]
-    )
-    results = [(case.inputs(), run(faulty, case.inputs(), direction)) for case in drawn(40)]
-    verdicts = [judge(inputs, direction, got, pinned=True) for inputs, got in results]
-    return [str(verdict) for verdict in verdicts if not verdict.passed]
-
-
-def test_what_is_written_outside_of_the_result_is_seen():
-    change = Change(
-        "crop_and_resize/cuda/forward.cu",
-        "store(crop + c * crop_stride, result)",
-        "store(crop + c * crop_stride - 8, result)",
-    )
-    assert any("forward has written outside of its result." in what for what in found("forward", "forward", change))
-
-
+@each_build(*ALL_BUILDS)
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_missing_barrier_is_found(order):
-    assert found("grad_boxes", order, _FIRST_BARRIER)
+def test_neither_the_order_of_threads_nor_the_cut_changes_a_bit(operator, build, order):
+    library = functools.partial(kernel_library, *BUILDS[operator][build])
+    other, usual = (MAKE[operator](library=library, order=each) for each in (ORDERS[order], 0))
+    for case in drawn(operator, 40):
+        for direction in DIRECTIONS:
+            reference = MAKE[operator]() if direction in ONE_ORDER[operator] else usual
+            result = other.run(case.inputs(), direction)
+            assert result.tobytes() == reference.run(case.inputs(), direction).tobytes(), f"{direction}: {case!r}"
 
 
-def test_a_missing_barrier_is_found_though_only_the_next_unit_of_work_needs_it():
-    """A warp has to be a whole unit ahead of another: the last ones are, backwards."""
-    assert found("grad_boxes", "backward", _LAST_BARRIER, FEW_BLOCKS)
+@each_build(*((operator, build) for operator, build in ALL_BUILDS if BUILDS[operator][build]))
+@each_direction
+def test_every_cut_is_within_the_oracles_bound(operator, direction, build):
+    other = MAKE[operator](library=functools.partial(kernel_library, *BUILDS[operator][build]))
+    for case in drawn(operator, 60):
+        assert_passes(backend=other, case=case, direction=direction)
 
 
-def test_a_shuffle_with_the_wrong_mask_is_found():
-    first, *_ = found("grad_boxes", "forward", _MASK)
-    assert re.search(r"__shfl_xor_sync \(.*warp.h:\d+\): the mask 0x0000ffff of thread .* does not name", first)
+FOUR_BOXES = {
+    "crop_and_resize": [Case(shape=(2, 3, 5, 6), crop_size=(2, 3), layout="offset", **crop_boxes(4))],
+    "roi_align": [
+        RoiCase(shape=(2, 3, 5, 6), output_size=(2, 3), layout="offset", mode=mode, **spread_boxes(4, 5, 6))
+        for mode in MODES
+    ],
+}
+NO_IMAGE = {"crop_and_resize": (-1, 2), "roi_align": (-1.0, 2.0, 0.5, 3e38, np.nan, np.inf, -np.inf)}
 
 
-def test_a_change_has_one_place():
-    with pytest.raises(ValueError, match="is to be changed in one place, but has 0 of: nowhere"):
-        kernel_library(Change("cuda/launch.h", "nowhere", ""))
+@pytest.mark.parametrize(
+    ("backend", "direction", "bad"),
+    [
+        pytest.param(*each, bad, id=f"{name}-{bad}")
+        for each, name in zip(KERNELS, ids, strict=True)
+        for bad in NO_IMAGE[each[0].sheet.operator]
+    ],
+)
+def test_a_box_of_no_image_gives_nan_and_no_gradient(backend, direction, bad):
+    operator, kept = backend.sheet.operator, [0, 3]
+    for case in FOUR_BOXES[operator]:
+        inputs = case.inputs()
+        INDICES[operator](inputs)[1:3] = bad
+        result, expected = (backend.run(each, direction) for each in (inputs, with_boxes(inputs, kept)))
+        if direction == "grad_image":
+            assert np.array_equal(result, expected)
+        else:
+            assert np.array_equal(result[kept], expected)
+            assert np.isnan(result[1:3]).all() if direction == "forward" else not result[1:3].any()
+
+
+@each_mode
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_an_infinite_gradient_reaches_no_pixel_that_is_not_read(layout, mode):
+    inputs = RoiCase(
+        shape=(1, 3, 20, 20), boxes=((0, 2.0, 2.0, 17.0, 17.0),), output_size=(2, 2), sampling_ratio=1, layout=layout,
+        aligned=True, mode=mode,
+    ).inputs()  # fmt: skip
+    upstream = np.full_like(inputs.upstream, np.inf)
+    got = roi.run(replace(inputs, upstream=upstream), "grad_image")
+    reached = roi.run(replace(inputs, upstream=np.ones_like(upstream)), "grad_image") != 0
+    assert np.array_equal(np.isinf(got), reached)
+    assert not got[~reached].any()
+
+
+# Levels of a pyramid: boxes of a side of 24 belong to the second.
+SCALES, CANONICAL, FIRST = (0.5, 0.25, 0.125), (24.0, 2), 1
+
+
+def _pyramid(dtype: str, layout: str, mode: str) -> tuple[PyramidCall, list[int]]:
+    """A pyramid and boxes of all its levels in turn, one of them of none, and each one's level by how it was made."""
+    levels = [
+        RoiCase(shape=(2, 9, 64 >> k, 48 >> k), boxes=(), output_size=(1, 1), layout=layout, image_dtype=dtype, seed=k)
+        for k in range(3)
+    ]
+    random = np.random.Generator(np.random.PCG64(3))
+    rows, level_of = [], []
+    for k in range(12):
+        level = k % 4 - 1  # -1 has one side inverted
+        side = 12.0 * 2 ** max(level, 0) * random.uniform(1.05, 1.9)
+        x, y = random.uniform(0, 60, 2)
+        rows.append((k % 2, x, y, x - side if level < 0 else x + side, y + side))
+        level_of.append(level)
+    like = RoiCase(shape=(2, 9, 4, 4), boxes=tuple(rows), output_size=(3, 2), layout=layout, image_dtype=dtype).inputs()
+    return PyramidCall(
+        maps=[level.inputs().image for level in levels],
+        boxes=like.boxes,
+        upstream=like.upstream,
+        output_size=(3, 2),
+        scales=SCALES,
+        sampling_ratio=2,
+        aligned=False,
+        mode=mode,
+        first_level=FIRST,
+        canonical_scale=CANONICAL[0],
+        canonical_level=CANONICAL[1],
+    ), level_of
+
+
+@each_mode
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_pyramid_is_each_level_with_its_own_boxes(dtype, layout, mode):
+    """By bits, in every direction: a launch for all levels gives what a launch for each gives."""
+    pyramid, level_of = _pyramid(dtype, layout, mode)
+    kernels = RoiKernels()
+    (crops,), (of_boxes,) = kernels.run(pyramid, "forward"), kernels.run(pyramid, "grad_boxes")
+    of_maps = kernels.run(pyramid, "grad_image")
+    nowhere = [row for row, level in enumerate(level_of) if level < 0]
+    assert not crops[nowhere].any()
+    assert not of_boxes[nowhere].any()
+    for level, scale in enumerate(SCALES):
+        own = [row for row, at in enumerate(level_of) if at == level]
+        alone = replace(
+            pyramid,
+            maps=[pyramid.maps[level]],
+            boxes=pyramid.boxes[own],
+            upstream=np.ascontiguousarray(pyramid.upstream[own]) if layout == "contiguous" else pyramid.upstream[own],
+            scales=[scale],
+        )
+        assert np.array_equal(crops[own], kernels.run(alone, "forward")[0])
+        assert np.array_equal(of_maps[level], kernels.run(alone, "grad_image")[0])
+        assert np.array_equal(of_boxes[own], kernels.run(alone, "grad_boxes")[0])
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_other_values_are_pooled_where_the_maps_are_largest(layout):
+    """What the maximum's double backward takes. Twice and minus the maps round nowhere, and show what was taken."""
+    case = RoiCase(
+        shape=(2, 9, 9, 10), output_size=(3, 2), layout=layout, mode="max", sampling_ratio=2, **spread_boxes(5, 9, 10)
+    )
+    of = of_one_level(case.inputs())
+    twice: Array = 2 * case.inputs().image
+    (got,) = RoiKernels().run(replace(of, values=[twice]), "forward")
+    assert np.array_equal(got, RoiKernels().run(replace(of, maps=[twice]), "forward")[0])
+    negated: Array = -case.inputs().image
+    (got,) = RoiKernels().run(replace(of, values=[negated]), "forward")
+    assert np.array_equal(-got, RoiKernels().run(of, "forward")[0])
