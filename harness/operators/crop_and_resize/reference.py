@@ -256,13 +256,7 @@ def taps(
     return ((t, left), (t, right), (b, left), (b, right)), lx, ly
 
 
-FUNCTIONS: dict[Direction, Callable[[Steps, Inputs], Array]] = {
-    "forward": forward,
-    "grad_image": grad_image,
-    "grad_boxes": grad_boxes,
-}
-
-
+FUNCTIONS = {"forward": forward, "grad_image": grad_image, "grad_boxes": grad_boxes}
 # It takes about ten microseconds an output: what takes longer than a second is better asked of somebody else.
 _MOST_OUTPUTS = 100_000
 SHEET = Sheet(
