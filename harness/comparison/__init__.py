@@ -6,7 +6,7 @@
     side_by_side.py  all the processes, in ABBA order, and what the machine was doing meanwhile
     stored.py        a run that is stored already, by its folder or its device
     pairing.py       two stored runs row by row, and what is known to have changed between them
-    verdicts.py      from the medians of processes to SAME, FAST, SLOW or AMBIGUOUS; plain statistics, no clock
+    verdicts.py      from the medians of processes to SAME, FAST, SLOW or UNCLEAR; plain statistics, no clock
     simulation.py    what those verdicts are worth: how often they are wrong, on noise of a known size
 
 The harness of the checkout times both revisions, so that a change of the harness is no change of the kernels.

@@ -21,7 +21,7 @@ import pandas as pd
 from harness.comparison import verdicts
 from harness.comparison.side_by_side import SIDES, doubted
 from harness.comparison.stored import Run
-from harness.comparison.verdicts import PROCESSES, RULE, Decision, Medians
+from harness.comparison.verdicts import LIMITS, PROCESSES, Decision, Medians
 from harness.measuring import conditions, fingerprint, results
 from harness.measuring.columns import ON_THE_CPU
 
@@ -125,7 +125,7 @@ def decide(pairs: Pairs) -> list[Decision]:
     """What may be said of each row: advice fits stored runs, and a SLOW says that nothing has confirmed it."""
     needed = max(PROCESSES, verdicts.least_processes(max(1, len(pairs.medians))))
     advice = f" A run of more processes is `python -m harness bench --processes {needed}`; --workload has fewer rows."
-    added = {"AMBIGUOUS": advice, "SLOW": " No rerun has confirmed it."}
+    added = {"UNCLEAR": advice, "SLOW": " No rerun has confirmed it."}
     found = doubted(verdicts.decide(pairs.medians), pairs.interrupted)
     return [replace(each, reason=each.reason + added.get(each.verdict, "")) for each in found]
 
@@ -160,7 +160,7 @@ def _of_others(pairs: Pairs) -> list[str]:
     if not others:
         return []
     ratio = math.exp(float(np.mean([np.log(np.median(new) / np.median(base)) for base, new in others])))
-    if not verdicts.beyond(ratio, RULE.effect):
+    if not verdicts.beyond(ratio, LIMITS.effect):
         return []
     return [
         f"Others' backends, which no change of this project's code touches, took {ratio:.3f} times as long (geometric "

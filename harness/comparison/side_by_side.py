@@ -153,9 +153,7 @@ def doubted(decisions: Sequence[Decision], interrupted: Sequence[str]) -> list[D
         f"The median call was interrupted by other work, which takes as long on both sides: {conditions.FEWER_THREADS}"
     )
     return [
-        replace(each, verdict="AMBIGUOUS", reason=reason)
-        if each.verdict == "SAME" and each.row in interrupted
-        else each
+        replace(each, verdict="UNCLEAR", reason=reason) if each.verdict == "SAME" and each.row in interrupted else each
         for each in decisions
     ]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.comparison.verdicts import PROCESSES, RULE, Rule, alarms
+from harness.comparison.verdicts import LIMITS, PROCESSES, Thresholds, alarms
 from harness.operators.arrays import Array
 
 
@@ -36,7 +36,7 @@ class Figures:
     found: float
 
 
-def simulate(setting: Setting, step: float, comparisons: int, seed: int, rule: Rule = RULE) -> Figures:
+def simulate(setting: Setting, step: float, comparisons: int, seed: int, rule: Thresholds = LIMITS) -> Figures:
     """The figures of so many unchanged comparisons, and of as many with one row slower by `step` (0.03 is 3 %)."""
     random = np.random.default_rng(seed)
 
@@ -55,5 +55,7 @@ def simulate(setting: Setting, step: float, comparisons: int, seed: int, rule: R
 
 if __name__ == "__main__":
     quiet = Setting()
-    print(f"{quiet.rows} rows, {quiet.processes} processes a side, noise {quiet.noise:.0%}, a step of {RULE.step:.0%}")
-    print(simulate(quiet, RULE.step, 4000, seed=0))
+    print(
+        f"{quiet.rows} rows, {quiet.processes} processes a side, noise {quiet.noise:.0%}, a step of {LIMITS.step:.0%}"
+    )
+    print(simulate(quiet, LIMITS.step, 4000, seed=0))

@@ -1,4 +1,4 @@
-"""SAME, FAST, SLOW or AMBIGUOUS, decided on the medians of processes.
+"""SAME, FAST, SLOW or UNCLEAR, decided on the medians of processes.
 
 Samples within one process share its memory layout and its minute of the machine: a thousand of them are one
 observation of the revision, not a thousand. So a process is worth one number a row, its median, and processes of both
@@ -9,7 +9,7 @@ sides are ranked together. An alarm needs three things at once:
     a minimum effect: what is certain and small is of no use to anybody
 
 and SAME needs more than the lack of an alarm: an interval that leaves no room for the difference that is looked for.
-What is neither is AMBIGUOUS, and says what to do. `simulation.py` tells how often all this is wrong.
+What is neither is UNCLEAR, and says what to do. `simulation.py` tells how often all this is wrong.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from scipy import stats
 
 from harness.operators.arrays import Array
 
-Verdict = Literal["SAME", "FAST", "SLOW", "AMBIGUOUS"]
+Conclusion = Literal["SAME", "FAST", "SLOW", "UNCLEAR"]
 # One row: seconds of the base's processes and of the new one's, one median each.
 Medians = tuple[Sequence[float], Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Rule:
+class Thresholds:
     """What is asked for an alarm; the defaults are those that `simulation.py` gives figures for.
 
     level    the chance that any row of an unchanged comparison passes the rank tests, whatever the noise.
@@ -43,7 +43,7 @@ class Rule:
     step: float = 0.03
 
 
-RULE = Rule()
+LIMITS = Thresholds()
 # A side's processes where nobody asks for others: those that `simulation.py` gives figures for.
 PROCESSES = 10
 # Of the interval that is told. It decides no alarm, so that nothing is corrected for the number of rows.
@@ -62,7 +62,7 @@ class Decision:
     """
 
     row: str
-    verdict: Verdict
+    verdict: Conclusion
     ratio: float
     interval: tuple[float, float]
     p_slow: float
@@ -71,7 +71,7 @@ class Decision:
     reason: str
 
 
-def decide(rows: Mapping[str, Medians], rule: Rule = RULE) -> list[Decision]:
+def decide(rows: Mapping[str, Medians], rule: Thresholds = LIMITS) -> list[Decision]:
     """A decision for each row, in their order; all of them are one comparison, whose rows Holm counts.
 
     ValueError for a median that is not above 0: logarithms are taken, and a clock has no other.
@@ -91,20 +91,20 @@ def decide(rows: Mapping[str, Medians], rule: Rule = RULE) -> list[Decision]:
 
 
 def confirmed(first: Decision, again: Decision | None) -> Decision:
-    """A SLOW after its rerun, which new processes made: the rerun's, if it is SLOW too, else AMBIGUOUS.
+    """A SLOW after its rerun, which new processes made: the rerun's, if it is SLOW too, else UNCLEAR.
 
     again: None if the rerun has no times of the row.
     """
     if again is None:
         reason = f"SLOW at first ({first.ratio:.3f}), but its rerun has no times: its result was not right again."
-        return replace(first, verdict="AMBIGUOUS", reason=reason)
+        return replace(first, verdict="UNCLEAR", reason=reason)
     if again.verdict == "SLOW":
         return replace(again, reason=f"{again.reason} Confirmed by the rerun; at first it was {first.ratio:.3f}.")
     reason = (
         f"SLOW at first ({first.ratio:.3f}), but the rerun says {again.verdict} ({again.ratio:.3f}): the machine "
         "changed between the two. Compare again when it is quiet."
     )
-    return replace(again, verdict="AMBIGUOUS", reason=reason)
+    return replace(again, verdict="UNCLEAR", reason=reason)
 
 
 def rank_tests(base: Array, new: Array) -> Array:
@@ -134,7 +134,7 @@ def beyond(ratio: Array | float, effect: float) -> Array:
     return found
 
 
-def alarms(base: Array, new: Array, rule: Rule = RULE) -> Array:
+def alarms(base: Array, new: Array, rule: Thresholds = LIMITS) -> Array:
     """What `decide` raises for whole comparisons at once: 1 for SLOW, -1 for FAST, else 0, (..., rows).
 
     base, new: medians (..., rows, processes).
@@ -147,7 +147,7 @@ def alarms(base: Array, new: Array, rule: Rule = RULE) -> Array:
     return found
 
 
-def least_processes(rows: int, rule: Rule = RULE) -> int:
+def least_processes(rows: int, rule: Thresholds = LIMITS) -> int:
     """How many processes a side the rank test needs to be able to raise any alarm among so many rows."""
     count = 1
     while 2 * rows / math.comb(2 * count, count) > rule.level:
@@ -168,7 +168,7 @@ def interval(base: Sequence[float], new: Sequence[float]) -> tuple[float, float]
     return math.exp(found.low), math.exp(found.high)
 
 
-def _decision(row: str, sides: Medians, p_values: Array, corrected: Array, rows: int, rule: Rule) -> Decision:
+def _decision(row: str, sides: Medians, p_values: Array, corrected: Array, rows: int, rule: Thresholds) -> Decision:
     base, new = sides
     fewest, needed = min(len(base), len(new)), least_processes(rows, rule)
     ratio = float(np.median(new) / np.median(base)) if fewest else math.nan
@@ -176,7 +176,7 @@ def _decision(row: str, sides: Medians, p_values: Array, corrected: Array, rows:
     side = int(beyond(ratio, rule.effect)) if fewest else 0
     smallest = float(np.min(corrected))
     p_side = float(corrected[0] if side > 0 else corrected[1])
-    verdict: Verdict = "AMBIGUOUS"
+    verdict: Conclusion = "UNCLEAR"
     if fewest < needed:
         count = f"{fewest} process{'' if fewest == 1 else 'es'} a side"
         reason = f"{count} cannot be told from luck among {rows} rows: have {needed} or more, or fewer rows."

@@ -26,7 +26,7 @@ from harness.operators.verdict import Crashed, Hung, without_result
 from harness.properties import Question
 from harness.repository import MissingLibrary
 
-COLUMNS = [each.name for each in fields(Cell)]
+CSV_COLUMNS = [each.name for each in fields(Cell)]
 # The CUDA kernels on the CPU take a hundred times as long as any other: they run if they are asked for.
 _SLOW = "cuda_on_host"
 
@@ -166,8 +166,10 @@ def read(path: Path) -> list[Cell]:
         return []
     with path.open(encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
-        if reader.fieldnames != COLUMNS:
-            raise ValueError(f"{path} has the columns {reader.fieldnames}, not {COLUMNS}; remove it to make it anew.")
+        if reader.fieldnames != CSV_COLUMNS:
+            raise ValueError(
+                f"{path} has the columns {reader.fieldnames}, not {CSV_COLUMNS}; remove it to make it anew."
+            )
         return [_cell(line) for line in reader]
 
 
@@ -220,7 +222,7 @@ def _order(each: Cell) -> tuple[Any, ...]:
 def write(path: Path, table: Iterable[Cell]) -> None:
     """The table as a file: written whole or not at all."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for each in table:
         fraction = "" if each.fraction is None else f"{each.fraction:.3g}"

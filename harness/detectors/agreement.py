@@ -21,7 +21,7 @@ COMBINATIONS = 2
 
 
 @dataclass(frozen=True)
-class Call:
+class DetectorCall:
     """A model, the photographs it was given, and what came of it: see models.run.
 
     gradients: of its parameters by name, if it was a training step.
@@ -34,12 +34,12 @@ class Call:
     gradients: dict[str, Tensor]
 
 
-def call(model: Any, photographs: list[Tensor], wanted: list[Target] | None = None) -> Call:
+def call(model: Any, photographs: list[Tensor], wanted: list[Target] | None = None) -> DetectorCall:
     """Inference, or with targets a training step."""
     result, branches = models.run(model, photographs, wanted)
     parameters = dict(model.named_parameters()) if wanted else {}
     found = torch.autograd.grad(sum(result.values()), list(parameters.values()), retain_graph=True) if wanted else ()
-    return Call(model, photographs, result, branches, dict(zip(parameters, found, strict=True)))
+    return DetectorCall(model, photographs, result, branches, dict(zip(parameters, found, strict=True)))
 
 
 def pooler(model: Any, name: str) -> Any:
@@ -53,7 +53,7 @@ def part_of_bound(ours: Tensor, theirs: Tensor, bound: Tensor | float) -> float:
     return float(used.nan_to_num(nan=torch.inf).max())
 
 
-def pooled_used(theirs: Call, ours: dict[str, Branch], dtype: torch.dtype = torch.float32) -> dict[str, float]:
+def pooled_used(theirs: DetectorCall, ours: dict[str, Branch], dtype: torch.dtype = torch.float32) -> dict[str, float]:
     """Each element of what was pooled, in this type."""
     return {
         f"{name}, pooled features": part_of_bound(
@@ -74,7 +74,7 @@ class Combination:
     bound: Tensor
 
 
-def combinations(theirs: Call) -> list[Combination]:
+def combinations(theirs: DetectorCall) -> list[Combination]:
     """Of class logits, of box deltas, of mask logits."""
     found = []
     for name, branch in theirs.branches.items():
@@ -103,7 +103,7 @@ def outputs_used(wanted: list[Combination], ours: dict[str, Branch]) -> dict[str
     return used
 
 
-def changed_signs(theirs: Call, ours: Call, name: str) -> int:
+def changed_signs(theirs: DetectorCall, ours: DetectorCall, name: str) -> int:
     """How many units of the heads' ReLUs are on in one model and off in the other."""
     one, other = (bounds.signs(theirs.model, name, side.branches[name].pooled.detach()) for side in (theirs, ours))
     changed = int((one != other).sum())
@@ -111,7 +111,7 @@ def changed_signs(theirs: Call, ours: Call, name: str) -> int:
     return changed
 
 
-def losses_and_heads_used(theirs: Call, ours: Call, name: str) -> dict[str, float]:
+def losses_and_heads_used(theirs: DetectorCall, ours: DetectorCall, name: str) -> dict[str, float]:
     """A branch's losses, and the gradients of its parameters along a random direction."""
     loss, branch = sum(theirs.result.values()), theirs.branches[name]
     errors = bounds.of_pooled(branch, pooler(theirs.model, name))
@@ -133,7 +133,9 @@ def losses_and_heads_used(theirs: Call, ours: Call, name: str) -> dict[str, floa
     return used | {f"{name}, gradients of the heads": _along_used(theirs, ours, list(parameters), directions, bound)}
 
 
-def _along_used(theirs: Call, ours: Call, paths: list[str], directions: list[Tensor], bound: float) -> float:
+def _along_used(
+    theirs: DetectorCall, ours: DetectorCall, paths: list[str], directions: list[Tensor], bound: float
+) -> float:
     """The gradients of these parameters, projected on these directions together."""
     apart = sum(
         ((ours.gradients[path] - theirs.gradients[path]) * along).sum()
@@ -142,7 +144,7 @@ def _along_used(theirs: Call, ours: Call, paths: list[str], directions: list[Ten
     return part_of_bound(torch.as_tensor(apart), torch.zeros(()), bound)
 
 
-def sent_back(side: Call, name: str) -> tuple[Tensor, dict[str, Tensor]]:
+def sent_back(side: DetectorCall, name: str) -> tuple[Tensor, dict[str, Tensor]]:
     """The gradient of a branch's pooled features, and those that its pooler makes of it for the maps."""
     branch = side.branches[name]
     found = torch.autograd.grad(
@@ -151,7 +153,7 @@ def sent_back(side: Call, name: str) -> tuple[Tensor, dict[str, Tensor]]:
     return found[0], dict(zip(branch.maps, found[1:], strict=True))
 
 
-def maps_used(theirs: Call, ours: Call, name: str) -> dict[str, float]:
+def maps_used(theirs: DetectorCall, ours: DetectorCall, name: str) -> dict[str, float]:
     """Each element of what our pooler sends back to the maps, beside theirs given the same gradient."""
     branch, (upstream, sent) = theirs.branches[name], sent_back(ours, name)
     maps = list(branch.maps.values())
@@ -161,7 +163,7 @@ def maps_used(theirs: Call, ours: Call, name: str) -> dict[str, float]:
     return {f"{name}, gradients of the maps": max(used)}
 
 
-def behind_used(theirs: Call, ours: Call) -> dict[str, float]:
+def behind_used(theirs: DetectorCall, ours: DetectorCall) -> dict[str, float]:
     """All parameters of backbone and pyramid along a random direction v: J' g v = g J v for the maps' gradients g.
 
     g differs by what our pooler makes of the same gradient, and by what it makes of the gradient's own difference. The
@@ -187,7 +189,7 @@ def behind_used(theirs: Call, ours: Call) -> dict[str, float]:
     return {"gradients of backbone and pyramid": _along_used(theirs, ours, paths, directions, bound)}
 
 
-def training_used(theirs: Call, ours: Call) -> dict[str, float]:
+def training_used(theirs: DetectorCall, ours: DetectorCall) -> dict[str, float]:
     """Everything of a training step."""
     used = pooled_used(theirs, ours.branches) | behind_used(theirs, ours)
     for name in theirs.branches:

@@ -17,7 +17,7 @@ from harness.fuzzing.finds import Find
 from harness.operators.arrays import Direction
 from harness.operators.sheet import OperatorName
 
-COLUMNS = (
+CSV_COLUMNS = (
     "run", "device", "backend", "title", "operator", "direction", "dtype", "cases", "finds", "largest_fraction", "seed",
     "seconds", "workers", "versions",
 )  # fmt: skip
@@ -142,7 +142,7 @@ def record(totals: Totals, origin: Origin, seconds: float, workers: int, folder:
     }
     part = path.with_suffix(".part")
     with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, CSV_COLUMNS, lineterminator="\n")
         writer.writeheader()
         for operator, title in origin.title.items():
             writer.writerows({**of_all, "title": title, **row} for row in totals.rows() if row["operator"] == operator)

@@ -52,7 +52,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepResult:
     """The end of a step: "passed", "failed", "skipped" or "out of time", and a sentence where it did not pass."""
 
     step: str
@@ -150,7 +150,7 @@ def why_no_sanitizer(python: str) -> str | None:
     return f"{_SANITIZER} cannot watch a sum of torch's here; it says: {'; '.join(lines[1:4]) or done.stdout[-200:]}"
 
 
-def run(chosen: tuple[Step, ...], parts: Path, tell: Callable[[Outcome], None]) -> list[Outcome]:
+def run(chosen: tuple[Step, ...], parts: Path, tell: Callable[[StepResult], None]) -> list[StepResult]:
     """Does the steps in their order, all of them; `tell` hears of each outcome."""
     logs = parts / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ def run(chosen: tuple[Step, ...], parts: Path, tell: Callable[[Outcome], None]) 
         try:
             outcome = _do(step, logs / f"{step.name}.log")
         except (OSError, subprocess.SubprocessError) as error:
-            outcome = Outcome(step.name, "failed", message=f"{type(error).__name__}: {error}")
+            outcome = StepResult(step.name, "failed", message=f"{type(error).__name__}: {error}")
         if step.makes is not None:
             _keep(step.makes, _runs(step.makes) - before, parts / "runs")
         with (logs / "steps.txt").open("a", encoding="utf-8") as file:
@@ -170,12 +170,12 @@ def run(chosen: tuple[Step, ...], parts: Path, tell: Callable[[Outcome], None]) 
     return outcomes
 
 
-def _do(step: Step, log: Path) -> Outcome:
+def _do(step: Step, log: Path) -> StepResult:
     """One step, from its start to its end or its limit."""
     reason = step.why_not()
     if reason is not None:
         log.write_text(f"skipped: {reason}\n", encoding="utf-8")
-        return Outcome(step.name, "skipped", message=reason)
+        return StepResult(step.name, "skipped", message=reason)
     begin = time.monotonic()
     environment = {**os.environ, **step.environment()}
     failed = []
@@ -186,13 +186,13 @@ def _do(step: Step, log: Path) -> Outcome:
             code = _child(command, environment, output, begin + step.limit_s - time.monotonic())
             if code is None:
                 message = f"It was stopped after its {step.limit_s:.0f} seconds; {log} ends with what it did last."
-                return Outcome(step.name, "out of time", time.monotonic() - begin, message)
+                return StepResult(step.name, "out of time", time.monotonic() - begin, message)
             if code:
                 failed.append(f"exit code {code} of: {' '.join(command)}")
     seconds = time.monotonic() - begin
     if failed:
-        return Outcome(step.name, "failed", seconds, f"{'; '.join(failed)}. Its log is {log}.")
-    return Outcome(step.name, "passed", seconds)
+        return StepResult(step.name, "failed", seconds, f"{'; '.join(failed)}. Its log is {log}.")
+    return StepResult(step.name, "passed", seconds)
 
 
 def _child(command: tuple[str, ...], environment: dict[str, str], output: IO[bytes], seconds: float) -> int | None:

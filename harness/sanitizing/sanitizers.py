@@ -40,7 +40,7 @@ _OPTIONS = {"TSAN_OPTIONS": "halt_on_error=1", "UBSAN_OPTIONS": "print_stacktrac
 
 
 @dataclass(frozen=True)
-class Finding:
+class SanitizerReport:
     """A sentence or a sanitizer's report, and the case at which it came: None if it was no case's."""
 
     message: str
@@ -100,7 +100,7 @@ def examine(
     *,
     race: bool = False,
     tell: Callable[[int], None] = lambda done: None,
-) -> Finding | None:
+) -> SanitizerReport | None:
     """Runs a driver on cases and says what was found first, or None; `tell` hears how many cases are done.
 
     race: plants the fault that all threads work on every unit.
@@ -115,7 +115,7 @@ def examine(
     return None
 
 
-def _examine(program: Path, kernels: str, problems: Sequence[Problem], race: bool) -> Finding | None:
+def _examine(program: Path, kernels: str, problems: Sequence[Problem], race: bool) -> SanitizerReport | None:
     done = subprocess.run(
         [str(program), *(["race"] if race else [])],
         input=packed(len(problems)) + b"".join(problem.data for problem in problems),
@@ -130,11 +130,11 @@ def _examine(program: Path, kernels: str, problems: Sequence[Problem], race: boo
     results = unpacked(done.stdout)
     if done.returncode != 0 or len(results) != len(problems):
         at = problems[len(results)].case if len(results) < len(problems) else None
-        return Finding(report or f"the driver ended with exit code {done.returncode} and said nothing", at)
+        return SanitizerReport(report or f"the driver ended with exit code {done.returncode} and said nothing", at)
     for problem, arrays in zip(problems, results, strict=False):
         wrong = problem.wrong(arrays)
         if wrong is not None:
-            return Finding(wrong, problem.case)
+            return SanitizerReport(wrong, problem.case)
     return None
 
 

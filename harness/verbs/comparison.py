@@ -39,7 +39,7 @@ def compare(
         str, typer.Option(help="slow: exit 1 if a row of this project is SLOW, for revisions confirmed by a rerun.")
     ] = "",
 ) -> None:
-    """Say of each row of two revisions, stored runs or devices SAME, FAST, SLOW or AMBIGUOUS.
+    """Say of each row of two revisions, stored runs or devices SAME, FAST, SLOW or UNCLEAR.
 
     Two revisions are built and timed side by side here. Stored runs are read: what they measured is compared.
     """

@@ -79,7 +79,7 @@ def model_of(name: str, backend: str) -> Any:
 
 
 @functools.lru_cache(maxsize=1)
-def theirs(name: str) -> agreement.Call:
+def theirs(name: str) -> agreement.DetectorCall:
     """Inference by torchvision's model: what its poolers were given, and what they made of it."""
     return agreement.call(model_of(name, "torchvision"), detectors.images(PHOTOGRAPHS))
 

@@ -18,7 +18,7 @@ from harness.operators.expected import Number, accumulated_in
 from harness.operators.rounding import LARGE, SMALLEST, UNIT, rounder
 
 # The columns (first, last) of a box on the y axis and on the x axis.
-COLUMNS = {"normalized": ((0, 2), (1, 3)), "bin_centres": ((1, 3), (0, 2)), "corners": ((1, 3), (0, 2))}
+BOX_COLUMNS = {"normalized": ((0, 2), (1, 3)), "bin_centres": ((1, 3), (0, 2)), "corners": ((1, 3), (0, 2))}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def call_of(inputs: Inputs, pinned: bool) -> Call:
 
     @functools.cache
     def axis(m: int, along: int) -> Axis:
-        first, last = (float(inputs.boxes.item(m, column)) for column in COLUMNS[inputs.box_rule][along])
+        first, last = (float(inputs.boxes.item(m, column)) for column in BOX_COLUMNS[inputs.box_rule][along])
         return Axis(inputs.box_rule, first, last, inputs.crop_size[along], int(inputs.image.shape[2 + along]))
 
     @functools.cache

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from harness.operators.crop_and_resize.call import COLUMNS, Call
+from harness.operators.crop_and_resize.call import BOX_COLUMNS, Call
 from harness.operators.crop_and_resize.positions import Sample, taps
 from harness.operators.expected import Expected, Number, Place, Sum, gathered, no_terms, size
 
@@ -128,7 +128,9 @@ def _box_sums(call: Call, m: int) -> dict[int, Sum]:
                 g = float(inputs.upstream.item(m, c, i, j))
                 for along, (of, across) in enumerate(((y, x), (x, y))):
                     slope = _slope(call, call.image_of(m), c, along, of, across)
-                    for column, coefficient in zip(COLUMNS[inputs.box_rule][along], coefficients[along], strict=True):
+                    for column, coefficient in zip(
+                        BOX_COLUMNS[inputs.box_rule][along], coefficients[along], strict=True
+                    ):
                         _add_slope(call, sums[column], g, slope, *coefficient)
     return sums
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from harness.report.pictures.drawing import INK, STYLE, Picture, colour, finished
-from harness.report.tables.history import Point, Run, rows_of, title_of
+from harness.report.tables.history import HistoryPoint, HistoryRun, rows_of, title_of
 from harness.report.tables.table import columns, milliseconds
 
 _ACROSS = 4
@@ -24,7 +24,7 @@ _FACTORS = (2, 4, 10)
 _NAMED = 8
 
 
-def picture_of(part: pd.DataFrame, runs: Sequence[Run]) -> Picture | None:
+def picture_of(part: pd.DataFrame, runs: Sequence[HistoryRun]) -> Picture | None:
     """A small picture for each workload: time relative to the first run, a line for each column."""
     rows = [row for row in rows_of(part, runs) if any(math.isfinite(point.seconds) for point in row[2])]
     workloads = list(dict.fromkeys(workload for workload, _, _ in rows))
@@ -60,7 +60,9 @@ def picture_of(part: pd.DataFrame, runs: Sequence[Run]) -> Picture | None:
         return finished(figure, part, _caption(part, runs, rows), readings, keys=keys)
 
 
-def _caption(part: pd.DataFrame, runs: Sequence[Run], rows: Sequence[tuple[str, str, list[Point]]]) -> str:
+def _caption(
+    part: pd.DataFrame, runs: Sequence[HistoryRun], rows: Sequence[tuple[str, str, list[HistoryPoint]]]
+) -> str:
     changes = "; ".join(run.note for run in runs if run.changes)
     anew = any(point.since for _, _, points in rows for point in points)
     return (
@@ -71,7 +73,7 @@ def _caption(part: pd.DataFrame, runs: Sequence[Run], rows: Sequence[tuple[str, 
     )
 
 
-def _frame(axes: Axes, workload: str, runs: Sequence[Run]) -> None:
+def _frame(axes: Axes, workload: str, runs: Sequence[HistoryRun]) -> None:
     """What is around the lines of one workload."""
     axes.set_title(workload, fontsize=7, pad=3)
     axes.set_yscale("log")
@@ -95,11 +97,11 @@ def _ticks(low: float, high: float) -> list[float]:
     return [float(factor) ** power for power in powers]
 
 
-def _segments(points: Sequence[Point]) -> list[list[tuple[int, float]]]:
+def _segments(points: Sequence[HistoryPoint]) -> list[list[tuple[int, float]]]:
     """(place, time over the first one on the same inputs): each list is a line, which ends where a run has no time."""
     segments: list[list[tuple[int, float]]] = []
     timed = [point for point in points if math.isfinite(point.seconds)]
-    before: Point | None = None
+    before: HistoryPoint | None = None
     for point in timed:
         first = next(each for each in timed if each.since == point.since)
         if before is None or before.since != point.since or before.place + 1 != point.place:
@@ -109,7 +111,7 @@ def _segments(points: Sequence[Point]) -> list[list[tuple[int, float]]]:
     return segments
 
 
-def _told(points: Sequence[Point], runs: Sequence[Run]) -> str:
+def _told(points: Sequence[HistoryPoint], runs: Sequence[HistoryRun]) -> str:
     """From where to where, for a reader who cannot see the picture; the table has every run."""
     timed = [point for point in points if math.isfinite(point.seconds)]
     ends = (f"{milliseconds(point.seconds)} ms at {runs[point.place].label}" for point in (timed[0], timed[-1]))

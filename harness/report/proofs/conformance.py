@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.proofs.matrices import Cell, Matrix, Part, read
+from harness.report.proofs.matrices import Matrix, MatrixCell, Part, read
 from harness.report.tables.table import Table
 
 CSV_COLUMNS = [
@@ -62,7 +62,7 @@ def _matrix(lines: pd.DataFrame, operator: str) -> Matrix:
     rows = tuple(
         (
             f"{stated}, {DIRECTIONS.get(direction, direction)}",
-            tuple(cells.get((stated, direction, *pair), Cell("", "none")) for pair in pairs),
+            tuple(cells.get((stated, direction, *pair), MatrixCell("", "none")) for pair in pairs),
         )
         for stated, direction in dict.fromkeys(zip(order.property, order.direction, strict=True))
     )
@@ -76,9 +76,9 @@ def _matrix(lines: pd.DataFrame, operator: str) -> Matrix:
     return Matrix(caption, "property, direction", columns, rows)
 
 
-def _cell(line: Any) -> Cell:
+def _cell(line: Any) -> MatrixCell:
     beside = " (undeclared)" if line.status in _FAILED and line.declared == "no" else ""
-    return Cell(line.status + beside, "soft" if beside else _TONES.get(line.status, "none"))
+    return MatrixCell(line.status + beside, "soft" if beside else _TONES.get(line.status, "none"))
 
 
 def _failures(lines: pd.DataFrame) -> Table | None:

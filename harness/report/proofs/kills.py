@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.proofs.matrices import Cell, Matrix, Part, read
+from harness.report.proofs.matrices import Matrix, MatrixCell, Part, read
 from harness.report.tables.table import Table
 
 CSV_COLUMNS = [
@@ -77,13 +77,13 @@ def _matrix(lines: pd.DataFrame, operator: str, kind: str) -> Matrix:
     return Matrix(caption, "fault", tuple((check, "") for check in checks), tuple(rows), upright=True)
 
 
-def _cell(lines: pd.DataFrame) -> Cell:
+def _cell(lines: pd.DataFrame) -> MatrixCell:
     """All directions of one check on one fault, as one."""
     killed = lines[lines.outcome == "killed"]
     if len(killed):
         first = killed["first"].isin(["True", "yes"]).any()
-        return Cell("first" if first else "found", "good")
-    return Cell("-" if (lines.outcome == "survived").any() else "", "none")
+        return MatrixCell("first" if first else "found", "good")
+    return MatrixCell("-" if (lines.outcome == "survived").any() else "", "none")
 
 
 def _found_by(lines: pd.DataFrame) -> Table | None:

@@ -11,7 +11,7 @@ from harness.report.tables.table import Table
 
 
 @dataclass(frozen=True)
-class Cell:
+class MatrixCell:
     """A cell's word, and its tone for readers who see colours: "good", "soft", "bad", or "none"."""
 
     word: str
@@ -20,7 +20,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A caption, the rows' and the columns' names, with the small print below a column's, and a Cell for each pair.
+    """A caption, the rows' and the columns' names, the small print below a column's, and a MatrixCell for each pair.
 
     upright  whether there are too many columns for their names to lie.
     """
@@ -28,7 +28,7 @@ class Matrix:
     caption: str
     corner: str
     columns: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    rows: tuple[tuple[str, tuple[MatrixCell, ...]], ...]
     upright: bool = False
 
     @property

@@ -18,7 +18,7 @@ Machines = Mapping[tuple[str, str], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Run:
+class HistoryRun:
     """One run, in the order of time.
 
     label   its revision in seven digits, with a + if files were changed.
@@ -42,21 +42,21 @@ class Run:
         return f"{self.number} {', '.join(self.changes)}"
 
 
-def runs_of(lines: pd.DataFrame, machines: Machines) -> list[Run]:
+def runs_of(lines: pd.DataFrame, machines: Machines) -> list[HistoryRun]:
     """The runs that have any of these rows, in the order of time: their names begin with it."""
-    runs: list[Run] = []
+    runs: list[HistoryRun] = []
     before = None
     for device, name in sorted(set(zip(lines.device, lines.run, strict=True))):
         machine = machines[device, name]
         changes = () if before is None else tuple(fingerprint.changes(before, machine))
         number = f"[{1 + sum(bool(run.changes) for run in runs)}]" if changes else ""
-        runs.append(Run(name, fingerprint.revision(machine), changes, number))
+        runs.append(HistoryRun(name, fingerprint.revision(machine), changes, number))
         before = machine
     return runs
 
 
 @dataclass(frozen=True)
-class Point:
+class HistoryPoint:
     """One row in one run: `place` of the run, seconds or NaN with the status in place of them.
 
     since   where times on the same inputs begin: those before are not compared with this one.
@@ -68,10 +68,10 @@ class Point:
     since: int
 
 
-def points_of(lines: pd.DataFrame, runs: Sequence[Run]) -> list[Point]:
+def points_of(lines: pd.DataFrame, runs: Sequence[HistoryRun]) -> list[HistoryPoint]:
     """A row's points, of those runs that have it."""
     of_run = {str(line.run): line for line in lines.itertuples()}
-    points: list[Point] = []
+    points: list[HistoryPoint] = []
     inputs: object = None
     since = 0
     for place, run in enumerate(runs):
@@ -82,11 +82,11 @@ def points_of(lines: pd.DataFrame, runs: Sequence[Run]) -> list[Point]:
         if pd.notna(line.inputs_digest) and line.inputs_digest:
             since = place if inputs is not None and inputs != line.inputs_digest else since
             inputs = line.inputs_digest
-        points.append(Point(place, float(line.median_s), str(line.status), since))
+        points.append(HistoryPoint(place, float(line.median_s), str(line.status), since))
     return points
 
 
-def rows_of(part: pd.DataFrame, runs: Sequence[Run]) -> Iterator[tuple[str, str, list[Point]]]:
+def rows_of(part: pd.DataFrame, runs: Sequence[HistoryRun]) -> Iterator[tuple[str, str, list[HistoryPoint]]]:
     """(workload, column, points), workloads in the order of the runs, columns in that of all tables."""
     for workload, of_workload in part.groupby("workload", sort=False):
         for column in columns(part):
@@ -95,7 +95,7 @@ def rows_of(part: pd.DataFrame, runs: Sequence[Run]) -> Iterator[tuple[str, str,
                 yield str(workload), column, points_of(lines, runs)
 
 
-def table_of(part: pd.DataFrame, runs: Sequence[Run]) -> Table:
+def table_of(part: pd.DataFrame, runs: Sequence[HistoryRun]) -> Table:
     """A line for each workload and column, a cell for each run."""
     rows, of_columns = list(rows_of(part, runs)), columns(part)
     return Table(
@@ -107,9 +107,9 @@ def table_of(part: pd.DataFrame, runs: Sequence[Run]) -> Table:
     )
 
 
-def _cells(points: Sequence[Point], count: int) -> list[str]:
+def _cells(points: Sequence[HistoryPoint], count: int) -> list[str]:
     cells = [""] * count
-    before: Point | None = None
+    before: HistoryPoint | None = None
     for point in points:
         if not math.isfinite(point.seconds):
             cells[point.place] = point.status

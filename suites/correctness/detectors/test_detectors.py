@@ -26,8 +26,8 @@ from torchvision.ops.poolers import initLevelMapper
 
 from harness.detectors import agreement, bounds, models
 from harness.detectors.agreement import (
-    Call,
     Combination,
+    DetectorCall,
     behind_used,
     maps_used,
     outputs_used,
@@ -50,7 +50,7 @@ FLOATS = {"float32": torch.float32, "float64": torch.float64, "single": torch.fl
 PLACES = {"forward": 400, "grad_image": 40}
 
 
-def called(model: Any, floats: str, training: bool) -> Call:
+def called(model: Any, floats: str, training: bool) -> DetectorCall:
     model = bounds.around_single(model) if floats == "single" else model
     dtype = FLOATS[floats]
     wanted = models.targets(PHOTOGRAPHS, dtype) if training else None
@@ -58,12 +58,12 @@ def called(model: Any, floats: str, training: bool) -> Call:
 
 
 @functools.cache
-def unmodified(name: str, floats: str, training: bool = False) -> Call:
+def unmodified(name: str, floats: str, training: bool = False) -> DetectorCall:
     return called(models.detector(name, FLOATS[floats]), floats, training)
 
 
 @functools.cache
-def modified(name: str, floats: str, training: bool = False) -> Call:
+def modified(name: str, floats: str, training: bool = False) -> DetectorCall:
     return called(models.with_roi_align(models.detector(name, FLOATS[floats])), floats, training)
 
 
@@ -172,7 +172,7 @@ class Faulty(torch.nn.Module):
         return self.make(self.honest, x, boxes, image_shapes)
 
 
-def faulty(theirs: Call, make: Callable[..., Tensor]) -> Any:
+def faulty(theirs: DetectorCall, make: Callable[..., Tensor]) -> Any:
     """The same model with this pooler, in float32, in both branches."""
     model = copy.deepcopy(theirs.model)
     model.roi_heads.box_roi_pool = bounds.InSingle(Faulty(7, make))
@@ -243,7 +243,7 @@ class Rescaled(torch.autograd.Function):
         return gradient * 1.01
 
 
-def with_gradient(change: Callable[[Tensor], Tensor]) -> Call:
+def with_gradient(change: Callable[[Tensor], Tensor]) -> DetectorCall:
     """A training step whose poolers let the gradient of the finest level through this."""
 
     def make(pool: Any, x: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:

@@ -15,7 +15,7 @@ import pytest
 from harness.kernels.compiling import Change, compiler
 from harness.repository import MissingLibrary
 from harness.sanitizing import sanitizers
-from harness.sanitizing.sanitizers import CASES, SANITIZERS, Finding, examine
+from harness.sanitizing.sanitizers import CASES, SANITIZERS, SanitizerReport, examine
 
 KERNELS = "portable"
 
@@ -42,7 +42,7 @@ def driver(operator: str, sanitizer: str, *changes: Change) -> Path:
 def found(operator: str, sanitizer: str, *changes: Change, race: bool = False) -> str:
     """What is said of kernels that have a fault."""
     finding = examine(driver(operator, sanitizer, *changes), KERNELS, drawn(operator), race=race)
-    assert isinstance(finding, Finding)
+    assert isinstance(finding, SanitizerReport)
     return str(finding)
 
 

@@ -87,7 +87,7 @@ def test_what_the_scheduler_has_timed_is_not_the_same():
     sliced = a_round(answered("a", QUIET), answered("a", AGAIN, interruptions=3), load=1000.0)
     decisions, rerun = side_by_side.decide(sliced, never)
     assert rerun is None
-    assert decisions[0].verdict == "AMBIGUOUS"
+    assert decisions[0].verdict == "UNCLEAR"
     assert "OMP_NUM_THREADS" in decisions[0].reason
     assert any("interrupted" in warning for warning in sliced.warnings())
     # Where nobody else is there a process interrupts itself.
@@ -109,7 +109,7 @@ def test_only_slow_rows_run_again():
     decisions, rerun = side_by_side.decide(a_round(base, both), again)
     assert asked == [[named("a")]]
     assert rerun is not None
-    assert [each.verdict for each in decisions] == ["AMBIGUOUS", "FAST"]
+    assert [each.verdict for each in decisions] == ["UNCLEAR", "FAST"]
 
 
 # One process.

@@ -47,7 +47,7 @@ def test_one_process_a_side_is_no_answer_and_says_how_to_have_one(folder):
     base, new = folder.store("r1", row([1.0])), folder.store("r2", row([2.0]))
     code, output = folder.compare(base, new, "--fail-on", "slow")
     assert code == 0
-    assert verdict(output)[1:] == ["AMBIGUOUS", "2.000", "-"]
+    assert verdict(output)[1:] == ["UNCLEAR", "2.000", "-"]
     assert "1 process a side cannot be told from luck" in output
     assert "python -m harness bench --processes 10" in output
 
@@ -59,14 +59,14 @@ def test_a_process_is_worth_one_number_whatever_its_samples(folder):
     slow = row([2.0])
     slow[0]["samples"] = tuple(2.0 + place * 1e-6 for place in range(1000))
     _, output = folder.compare(folder.store("r1", many), folder.store("r2", slow))
-    assert verdict(output)[1] == "AMBIGUOUS"
+    assert verdict(output)[1] == "UNCLEAR"
 
 
 def test_what_the_scheduler_has_timed_is_not_the_same(folder):
     often = row(AGAIN, interruptions=2)
     base, new = folder.store("r1", row(QUIET)), folder.store("r2", often, load=1000.0)
     _, output = folder.compare(base, new)
-    assert verdict(output)[1] == "AMBIGUOUS"
+    assert verdict(output)[1] == "UNCLEAR"
     assert "new: In 1 of 1 rows a call in two was interrupted" in output
     # Where nobody else is there a process interrupts itself.
     _, output = folder.compare(base, folder.store("r3", often))

@@ -13,7 +13,7 @@ import pytest
 
 from harness.comparison import verdicts
 from harness.comparison.simulation import Setting, simulate
-from harness.comparison.verdicts import Decision, Rule
+from harness.comparison.verdicts import Decision, Thresholds
 from suites.meta.comparison.quiet_medians import AGAIN, QUIET
 
 
@@ -49,24 +49,24 @@ def test_what_is_certain_and_small_is_the_same():
 def test_an_effect_that_may_be_luck_is_ambiguous():
     noisy = 1e-3 * np.exp(10 * np.log(QUIET / 1e-3))
     found = decided(noisy * 1.03, noisy)
-    assert found.verdict == "AMBIGUOUS"
+    assert found.verdict == "UNCLEAR"
     assert "more processes" in found.reason
 
 
 def test_noise_that_could_hide_the_step_is_not_the_same():
     noisy = 1e-3 * np.exp(10 * np.log(QUIET / 1e-3))
     found = decided(noisy * 1.0001, noisy)
-    assert found.verdict == "AMBIGUOUS"
+    assert found.verdict == "UNCLEAR"
     assert "leaves room" in found.reason
 
 
 def test_too_few_processes_are_told_how_many_it_takes():
     found = decided(AGAIN[:3] * 2, QUIET[:3])
-    assert found.verdict == "AMBIGUOUS"
+    assert found.verdict == "UNCLEAR"
     assert "3 processes a side" in found.reason
     assert "have 4 or more" in found.reason
     assert verdicts.least_processes(1) == 4
-    assert verdicts.decide({"row": ([1.0], [])})[0].verdict == "AMBIGUOUS"
+    assert verdicts.decide({"row": ([1.0], [])})[0].verdict == "UNCLEAR"
     # With as many as it says an alarm can be raised, and with one fewer none can.
     for rows_of, raised in ((verdicts.least_processes(60), True), (verdicts.least_processes(60) - 1, False)):
         slow = np.stack([np.linspace(2, 2.01, rows_of)] + [np.linspace(1, 1.01, rows_of) + 1e-5] * 59)
@@ -98,8 +98,8 @@ def test_alarms_are_the_decisions():
 def test_a_slow_row_is_only_slow_if_its_rerun_is():
     slow, same = decided(AGAIN * 1.05), decided(AGAIN)
     assert verdicts.confirmed(slow, slow).verdict == "SLOW"
-    assert verdicts.confirmed(slow, same).verdict == "AMBIGUOUS"
-    assert verdicts.confirmed(slow, None).verdict == "AMBIGUOUS"
+    assert verdicts.confirmed(slow, same).verdict == "UNCLEAR"
+    assert verdicts.confirmed(slow, None).verdict == "UNCLEAR"
 
 
 def test_verdicts_on_quiet_machines_are_worth_what_is_promised():
@@ -111,7 +111,7 @@ def test_verdicts_on_quiet_machines_are_worth_what_is_promised():
 def test_the_simulation_sees_a_rule_that_is_too_loose(monkeypatch):
     setting = Setting(rows=60, processes=10, noise=0.01)
     monkeypatch.setattr(verdicts, "holm", lambda p_values: p_values)
-    assert simulate(setting, 0.03, 200, 1, Rule(effect=0.0)).false > 0.9
+    assert simulate(setting, 0.03, 200, 1, Thresholds(effect=0.0)).false > 0.9
 
 
 def test_the_simulation_sees_too_few_processes():

@@ -26,8 +26,8 @@ def python(program: str) -> tuple[str, ...]:
     return (sys.executable, "-c", program)
 
 
-def run(parts: Path, *steps: Step) -> list[gpu.Outcome]:
-    told: list[gpu.Outcome] = []
+def run(parts: Path, *steps: Step) -> list[gpu.StepResult]:
+    told: list[gpu.StepResult] = []
     outcomes = gpu.run(steps, parts, told.append)
     assert told == outcomes
     return outcomes

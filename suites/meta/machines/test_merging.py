@@ -22,10 +22,10 @@ from harness.__main__ import app
 from harness.machines import gpu, merging
 from suites.meta.report.made_results import measured, store
 
-PASSED = (gpu.Outcome("build", "passed", 3.0), gpu.Outcome("bench", "passed", 4.0))
+PASSED = (gpu.StepResult("build", "passed", 3.0), gpu.StepResult("bench", "passed", 4.0))
 
 
-def run_of(device: str, outcomes: tuple[gpu.Outcome, ...] = PASSED) -> dict[str, str]:
+def run_of(device: str, outcomes: tuple[gpu.StepResult, ...] = PASSED) -> dict[str, str]:
     """What a runner's archive holds: its names and their texts."""
     steps = "".join(f"{outcome}\n" for outcome in outcomes)
     with tempfile.TemporaryDirectory() as folder:
@@ -183,8 +183,8 @@ def test_two_runs_of_one_name_do_not_take_each_others_place(archives: Path, tmp_
 def test_a_step_that_did_not_pass_is_named_and_its_runners_figures_are_reported(
     archives: Path, command: Callable[..., Result], tmp_path: Path
 ) -> None:
-    late = gpu.Outcome("sanitize", "out of time", 540.0, "It was stopped.")
-    archive(archives, "h100", run_of("cuda-a", (*PASSED, gpu.Outcome("test", "failed", 1.0, "exit code 1"), late)))
+    late = gpu.StepResult("sanitize", "out of time", 540.0, "It was stopped.")
+    archive(archives, "h100", run_of("cuda-a", (*PASSED, gpu.StepResult("test", "failed", 1.0, "exit code 1"), late)))
     done = command()
     assert done.exit_code == 1
     assert "h100: the step test did not pass; see cuda-a/r1-full/logs/test.log." in done.output
@@ -194,7 +194,7 @@ def test_a_step_that_did_not_pass_is_named_and_its_runners_figures_are_reported(
 
 
 def test_a_step_counts_as_it_was_done_last() -> None:
-    outcomes = [gpu.Outcome("test", "failed"), gpu.Outcome("bench", "passed"), gpu.Outcome("test", "passed")]
+    outcomes = [gpu.StepResult("test", "failed"), gpu.StepResult("bench", "passed"), gpu.StepResult("test", "passed")]
     assert gpu.bad_steps("\n".join(map(str, outcomes))) == []
     assert gpu.bad_steps("\n".join(map(str, reversed(outcomes)))) == ["test"]
 

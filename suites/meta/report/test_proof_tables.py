@@ -81,7 +81,7 @@ def store_campaigns(folder: Path) -> list[Path]:
 
 
 def test_the_columns_are_those_that_the_command_writes() -> None:
-    assert conformance.CSV_COLUMNS == tables.COLUMNS
+    assert conformance.CSV_COLUMNS == tables.CSV_COLUMNS
 
 
 def test_the_matrix_has_a_word_for_every_cell_and_a_line_for_every_failure(tmp_path: Path) -> None:
