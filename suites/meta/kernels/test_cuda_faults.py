@@ -97,13 +97,13 @@ MEAN, SLOPES = "roi_align/cuda/grad_image_gather.cu", "roi_align/cuda/grad_boxes
 STRAY = {
     "a channel too many": (
         "crop_and_resize",
-        "heap-buffer-overflow",
+        r"heap-buffer-overflow .*cuda/",
         Change("crop_and_resize/cuda/grad_boxes.cu", "c < channels; c += step", "c <= channels; c += step"),
     ),
-    "index followed": ("roi_align", r"\S+", Change("roi_align/cuda/box.h", "image < images ?", "image <= images ?")),
+    "index followed": ("roi_align", r"\S+ .*", Change("roi_align/cuda/box.h", "image < images ?", "image <= images ?")),
     "one row too many": (
         "roi_align",
-        r"\S+",
+        r"\S+ .*",
         Change(MEAN, "row < rows; ++row) {\n    const T*", "row <= rows; ++row) {\n    const T*"),
     ),
 }
@@ -112,7 +112,7 @@ STRAY = {
 @pytest.mark.parametrize(("operator", "kind", "change"), STRAY.values(), ids=STRAY)
 def test_the_sanitizer_finds_a_stray_access(operator, kind, change):
     done = sanitized(change, cases=drawn(operator, 40))
-    assert re.search(rf"SUMMARY: AddressSanitizer: {kind} .*cuda/\w+\.(cu|h):\d+ in ", done.stderr), done.stderr
+    assert re.search(rf"SUMMARY: AddressSanitizer: {kind}\w+\.(cu|h):\d+ in ", done.stderr), done.stderr
 
 
 _JUDGE = """
