@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from harness import properties
 from harness.backends.cuda_on_host import PyramidCall, RoiKernels, of_one_level
@@ -67,15 +68,12 @@ ALL_BUILDS = [(operator, build) for operator, builds in BUILDS.items() for build
 
 
 @each_kernel
-def test_within_the_oracles_bound(backend, direction):
+@settings(max_examples=60)
+@given(data=st.data())
+def test_within_the_oracles_bound(backend, direction, data):
+    case = data.draw(cases(backend.sheet.operator))
     for setting in SETTINGS[backend.sheet.operator]:
-
-        @settings(max_examples=60)
-        @given(case=cases(backend.sheet.operator))
-        def holds(case, setting=setting):
-            assert_passes(backend=backend, case=replace(case, **setting), direction=direction)
-
-        holds()
+        assert_passes(backend=backend, case=replace(case, **setting), direction=direction)
 
 
 @each_kernel
