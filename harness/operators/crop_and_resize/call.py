@@ -1,7 +1,7 @@
 """One call as the oracle sees it: its samples, its pixels, the arithmetic that is exact enough, and what it answers.
 
 The forward and the gradients ask the same things of the inputs, each once per box and sample; they are kept here, so
-that oracle.py and oracle_gradients.py hold only formulas and bounds.
+that oracle.py and gradients.py hold only formulas and bounds.
 """
 
 from __future__ import annotations

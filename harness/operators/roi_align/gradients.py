@@ -1,4 +1,4 @@
-"""What both gradients of roi_align must be; the sums, their ranges and their bounds are oracle_gradients.py's.
+"""What both gradients of roi_align must be; the sums, their ranges and their bounds are expected.py's.
 
 An upstream value times the weights of a pixel on two axes: a weight of n samples is n roundings and a division, or the
 product of two and of 1-l for each sample; with the products that is n_y + n_x + 6 for a term that stands for n_y * n_x

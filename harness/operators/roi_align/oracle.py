@@ -1,7 +1,7 @@
 """What every output of roi_align must be, and how far an honest implementation may be from it.
 
 Plain Python, one output at a time, as oracle.py is for crop_and_resize: positions are the pinned order's to the bit
-(roi_positions.py), what comes after is in double for float32 results and in exact fractions for float64 ones. A mean is
+(positions.py), what comes after is in double for float32 results and in exact fractions for float64 ones. A mean is
 taken as the weights of pixels on the two axes, each the mean over the samples of the bin.
 
 Bounds hold for the two sane formulations. Sample by sample: 1-ly, 1-lx, their product, the product with the pixel and

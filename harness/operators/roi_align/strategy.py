@@ -1,6 +1,6 @@
 """RoiCases for Hypothesis: boxes in pixels, grids of every kind, and the places where the rule jumps.
 
-As in strategies.py each side is drawn by itself and each axis of a box comes from a family of its own. What is this
+Each side is drawn by itself and each axis of a box comes from a family of its own. What is this
 operator's alone: the bands between -1 and 0 and between L-1 and L, samples on their ends and one ulp beside them, sizes
 that are a whole number of pixels a bin, boxes shorter than a pixel, and scales that round and scales that do not.
 """
@@ -43,7 +43,7 @@ BELOW_PIXEL = "below_pixel"
 SMOOTH_FAMILIES = ("interior", "tiny", "inverted", "covering", "outside")
 SCALES = (1.0, 0.5, 0.25, 0.0625, 0.3, 1.7)
 HUGE = (1e40, 3.4e38, -3.4e38, 1e30, 1e10, -1e10)
-# Made once, as in strategies.py.
+# Made once, as drawing.py says.
 _SMALL = st.sampled_from([0.25, 0.5, 0.75, 1.0])
 _BELOW_ONE = st.floats(0, 1, width=16)
 _LARGE = st.sampled_from(HUGE)
