@@ -125,7 +125,7 @@ def laid_out(values: Array, layout: Layout) -> Array:
         channels_last: Array = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
         return channels_last
     if layout == "offset":
-        # An inner view of a larger array that is all NaN: whoever reads past a row or forgets the offset shows it.
+        # An inner view of a larger array that is all NaN: a read past a row, or without the offset, shows.
         n, c, h, w = values.shape
         fill = np.nan if values.dtype.name in FLOATS else 0
         parent = np.full((n, c, h + 2, w + 3), fill, dtype=values.dtype)

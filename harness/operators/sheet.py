@@ -38,7 +38,7 @@ class Sheet:
     same_dtype    whether boxes must be of the image's own dtype.
     empty         whether no boxes, no channels and no images are taken.
     methods, box_rules, index_dtypes   crop_and_resize's; modes, grids and aligned are roi_align's.
-    special_values   whether a pixel that has no weight may be NaN or infinite: whoever multiplies it by 0 shows it.
+    special_values   whether a pixel that has no weight may be NaN or infinite: multiplied by 0 it would show.
     pinned        the directions whose sample positions are rounded in the pinned order: no ambiguity is excused there.
     tensorflow_bits  the directions whose results are TensorFlow's in every bit, for float32 images and boxes.
     layout_order  the directions that are summed in another order in another layout or image dtype: there these agree

@@ -1,8 +1,7 @@
 """One search: Hypothesis draws cases of a property until a backend fails one, and then makes that one smaller.
 
 The suite, the matrix, the fuzzer and the kill runs ask for more or less of it, and mean the same by it: what counts as
-a failure, which case is reported, and that neither a crash nor a hang nor a failure that does not show each time stops
-whoever asks.
+a failure and which case is reported. No crash, hang or failure that does not show each time ends the caller.
 """
 
 from __future__ import annotations
