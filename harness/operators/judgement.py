@@ -33,7 +33,7 @@ def judge(
     """
     operator = operator_of(inputs)
     shape, dtype = operator.promised(inputs, direction)
-    values = operator.expected(inputs, direction, pinned, places)
+    values = operator.expected(inputs, direction, pinned=pinned, places=places)
     return verdict_on(got, direction, shape, dtype, before_rounding(inputs, dtype.name), values)
 
 
@@ -61,7 +61,7 @@ def beyond_two_bounds(
     if not places:
         return None  # before the oracle weighs anything
     unrounded = before_rounding(inputs, got.dtype.name)
-    for place, value in operator.expected(inputs, direction, pinned, places):
+    for place, value in operator.expected(inputs, direction, pinned=pinned, places=places):
         if value.ambiguous or not np.isfinite(float(value.value)):
             continue
         low, high = unrounded(float(got[place])), unrounded(float(other[place]))

@@ -30,7 +30,7 @@ class Operator:
     peer          the library whose rule it is.
     settings      the ways in which a workload is asked of it, "" where there is one only.
 
-    expected             (inputs, direction, pinned, places) -> each place, all if None, with what the oracle expects.
+    expected             (inputs, direction, *, pinned, places) -> each place, all if None, and what the oracle expects.
     least_roundings      (inputs, direction) -> how many roundings of a result each bound has room for at least.
     most_places          at how many of the places that differ the oracle is asked, None for all.
     choices              inputs -> (name in words, value, field of the sheet that declares it), of its own arguments.
@@ -53,7 +53,7 @@ class Operator:
     size: str
     peer: Peer
     settings: tuple[str, ...]
-    expected: Callable[[Any, Direction, bool, Iterable[Place] | None], Iterator[tuple[Place, Expected]]]
+    expected: Callable[..., Iterator[tuple[Place, Expected]]]
     least_roundings: Callable[[Any, Direction], int]
     most_places: int | None
     choices: Callable[[Any], list[tuple[str, Any, str]]]

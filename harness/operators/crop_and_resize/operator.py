@@ -81,7 +81,7 @@ CROP_AND_RESIZE = Operator(
     size="crop_size",
     peer=TENSORFLOW,
     settings=("",),
-    expected=lambda inputs, direction, pinned, places: expected(inputs, direction, pinned=pinned, places=places),
+    expected=expected,
     least_roundings=lambda inputs, direction: 0,
     most_places=None,
     choices=_choices,

@@ -92,7 +92,7 @@ ROI_ALIGN = Operator(
     size="output_size",
     peer=TORCHVISION,
     settings=tuple(RATIOS),
-    expected=lambda inputs, direction, pinned, places: expected(inputs, direction, pinned=pinned, places=places),
+    expected=expected,
     least_roundings=_least_roundings,
     most_places=8,
     choices=_choices,
