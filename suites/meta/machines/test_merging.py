@@ -22,6 +22,7 @@ from harness.__main__ import app
 from harness.machines import gpu, merging
 from suites.meta.report.made_results import measured, store
 
+Command = Callable[..., Result]
 PASSED = (gpu.StepResult("build", "passed", 3.0), gpu.StepResult("bench", "passed", 4.0))
 
 
@@ -54,7 +55,7 @@ def archives(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def command(archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`python -m harness merge` with a folder of its own in the place of build/merged."""
     monkeypatch.setattr(merging, "FOLDER", tmp_path / "merged")
     return lambda *arguments: CliRunner().invoke(app, ["merge", str(archives), *arguments])
@@ -67,7 +68,7 @@ def devices_in_the_report(folder: Path) -> set[str]:
     return set(pd.read_csv(folder / "throughput.csv").device)
 
 
-def test_all_that_arrived_is_in_one_report(archives: Path, command: Callable[..., Result], tmp_path: Path) -> None:
+def test_all_that_arrived_is_in_one_report(archives: Path, command: Command, tmp_path: Path) -> None:
     archive(archives, "h100", run_of("cuda-a"))
     archive(archives, "h200-of-a-friend", run_of("cuda-b"))
     done = command("--expect", "h100 h200-of-a-friend")
@@ -81,7 +82,7 @@ def test_all_that_arrived_is_in_one_report(archives: Path, command: Callable[...
 
 
 def test_a_runner_that_left_nothing_is_named_and_the_other_is_reported(
-    archives: Path, command: Callable[..., Result], tmp_path: Path
+    archives: Path, command: Command, tmp_path: Path
 ) -> None:
     archive(archives, "h100", run_of("cuda-a"))
     done = command("--expect", "h100 h200")
@@ -101,7 +102,7 @@ def test_a_runner_is_not_taken_for_one_whose_name_begins_alike(archives: Path, t
 
 @pytest.mark.parametrize("kept", [0, 20, 200, -8])
 def test_a_broken_archive_is_named_and_the_other_is_reported(
-    archives: Path, command: Callable[..., Result], tmp_path: Path, kept: int
+    archives: Path, command: Command, tmp_path: Path, kept: int
 ) -> None:
     archive(archives, "h100", run_of("cuda-a"))
     broken = archive(archives, "h200", run_of("cuda-b"))
@@ -121,38 +122,32 @@ def test_bytes_that_are_no_archive_and_bytes_changed_on_the_way_are_named(archiv
     changed.write_bytes(content)
     merged = merging.merge(archives, (), tmp_path / "merged")
     assert not merged.runs
-    assert [problem.partition(" was left out: ")[0] for problem in merged.problems] == [
-        "h100: gpu-h100-12345/run.tar.gz",
-        "h200: gpu-h200-12345/run.tar.gz",
-    ]
-
-
-def link(name: str, kind: bytes, target: str) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname = kind, target
-    return member
+    of = [problem.partition(" was left out: ")[0] for problem in merged.problems]
+    assert of == [f"{runner}: gpu-{runner}-12345/run.tar.gz" for runner in ("h100", "h200")]
 
 
 @pytest.mark.parametrize(
-    ("content", "more", "why"),
+    ("name", "kind", "target", "why"),
     [
-        ({"../outside/r1-full/a.json": "{}"}, (), "would leave the folder"),
-        ({"cuda-b/r1-full/../../../outside.json": "{}"}, (), "would leave the folder"),
-        ({"cuda-b/r1-full/logs/../../../report.html": "{}"}, (), "would leave the folder"),
-        ({"/tmp/outside/a.json": "{}"}, (), "would leave the folder"),
-        ({"report.html": "<p>"}, (), "lies in no run"),
-        ({"campaigns/a.csv": ""}, (), "lies in no run"),
-        ({"cuda-c/r1-full/a.json": "{}"}, (), "it holds 2 runs in the place of one"),
-        ({}, (link("cuda-b/r1-full/a", tarfile.SYMTYPE, "../../.."),), "neither a file nor a folder"),
-        ({}, (link("cuda-b/r1-full/a", tarfile.LNKTYPE, "/etc/passwd"),), "neither a file nor a folder"),
-        ({}, (link("cuda-b/r1-full/a", tarfile.FIFOTYPE, ""),), "neither a file nor a folder"),
+        ("../outside/r1-full/a.json", tarfile.REGTYPE, "", "would leave the folder"),
+        ("cuda-b/r1-full/../../../outside.json", tarfile.REGTYPE, "", "would leave the folder"),
+        ("cuda-b/r1-full/logs/../../../report.html", tarfile.REGTYPE, "", "would leave the folder"),
+        ("/tmp/outside/a.json", tarfile.REGTYPE, "", "would leave the folder"),
+        ("report.html", tarfile.REGTYPE, "", "lies in no run"),
+        ("campaigns/a.csv", tarfile.REGTYPE, "", "lies in no run"),
+        ("cuda-c/r1-full/a.json", tarfile.REGTYPE, "", "it holds 2 runs in the place of one"),
+        ("cuda-b/r1-full/a", tarfile.SYMTYPE, "../../..", "neither a file nor a folder"),
+        ("cuda-b/r1-full/a", tarfile.LNKTYPE, "/etc/passwd", "neither a file nor a folder"),
+        ("cuda-b/r1-full/a", tarfile.FIFOTYPE, "", "neither a file nor a folder"),
     ],
 )
 def test_what_does_not_belong_into_results_is_refused_with_all_that_came_with_it(
-    archives: Path, tmp_path: Path, content: dict[str, str], more: tuple[tarfile.TarInfo, ...], why: str
+    archives: Path, tmp_path: Path, name: str, kind: bytes, target: str, why: str
 ) -> None:
     archive(archives, "h100", run_of("cuda-a"))
-    archive(archives, "h200", run_of("cuda-b") | content, more)
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    archive(archives, "h200", run_of("cuda-b"), (member,))
     merged = merging.merge(archives, (), tmp_path / "inner" / "merged")
     assert merged.runs == ("h100: cuda-a/r1-full",)
     (problem,) = merged.problems
@@ -181,7 +176,7 @@ def test_two_runs_of_one_name_do_not_take_each_others_place(archives: Path, tmp_
 
 
 def test_a_step_that_did_not_pass_is_named_and_its_runners_figures_are_reported(
-    archives: Path, command: Callable[..., Result], tmp_path: Path
+    archives: Path, command: Command, tmp_path: Path
 ) -> None:
     late = gpu.StepResult("sanitize", "out of time", 540.0, "It was stopped.")
     archive(archives, "h100", run_of("cuda-a", (*PASSED, gpu.StepResult("test", "failed", 1.0, "exit code 1"), late)))
@@ -199,18 +194,17 @@ def test_a_step_counts_as_it_was_done_last() -> None:
     assert gpu.bad_steps("\n".join(map(str, reversed(outcomes)))) == ["test"]
 
 
-def test_logs_alone_are_no_results(archives: Path, command: Callable[..., Result]) -> None:
-    archive(
-        archives, "h100", {"cuda/r1-without-results/logs/build.log": "", "cuda/r1-without-results/logs/test.log": ""}
-    )
+def test_logs_alone_are_no_results(archives: Path, command: Command) -> None:
+    logs = "cuda/r1-without-results/logs"
+    archive(archives, "h100", {f"{logs}/build.log": "", f"{logs}/test.log": ""})
     done = command("--expect", "h100")
     assert done.exit_code == 2
-    assert "h100: cuda/r1-without-results holds no results, only logs." in done.output
-    assert "has no logs/steps.txt" in done.output
+    for words in ("holds no results, only logs.", "has no logs/steps.txt"):
+        assert f"h100: cuda/r1-without-results {words}" in done.output
     assert "There are no results under" in done.output
 
 
-def test_a_broken_file_in_a_good_archive_is_no_success(archives: Path, command: Callable[..., Result]) -> None:
+def test_a_broken_file_in_a_good_archive_is_no_success(archives: Path, command: Command) -> None:
     archive(archives, "h100", run_of("cuda-a") | {"cuda-a/r1-full/broken.json": "{"})
     done = command()
     assert done.exit_code == 1
@@ -228,14 +222,14 @@ def test_an_archive_of_nobody_is_named(archives: Path, tmp_path: Path, place: st
     assert "h100 left nothing" in merged.problems[1]
 
 
-def test_nothing_at_all_is_a_sentence(command: Callable[..., Result]) -> None:
+def test_nothing_at_all_is_a_sentence(command: Command) -> None:
     done = command()
     assert done.exit_code == 2
     assert "There is no archive gpu-RUNNER-RUN" in done.output
 
 
 def test_the_folder_of_its_own_is_begun_anew_and_one_that_is_given_is_added_to(
-    archives: Path, command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archives: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from harness import repository
 
