@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,13 +29,8 @@ from suites.meta.report.made_results import (
 )
 
 
-@pytest.fixture
-def rows() -> list[dict[str, Any]]:
-    return cuda_rows()
-
-
-def test_ratios_are_to_torchvision_in_the_same_state_of_the_cache(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    table = table_of(tmp_path, rows)
+def test_ratios_are_to_torchvision_in_the_same_state_of_the_cache(tmp_path: Path) -> None:
+    table = table_of(tmp_path, cuda_rows())
     ours = table[(table.backend == "roi_align_cuda") & (table.dtype == "float32")]
     assert line(ours, cache="cold", workload="w").ratio_to_peer == pytest.approx(2)
     assert line(ours, cache="hot", workload="w").ratio_to_peer == pytest.approx(8)
@@ -44,14 +38,13 @@ def test_ratios_are_to_torchvision_in_the_same_state_of_the_cache(tmp_path: Path
     assert set(table.peer) == {"torchvision_cuda"}
 
 
-def test_work_below_ten_microseconds_is_launch_bound_for_all_its_columns(
-    tmp_path: Path, rows: list[dict[str, Any]]
-) -> None:
-    table = table_of(tmp_path, [*rows, cuda(5e-6, **{**LAUNCH, "layout": "channels_last", "compulsory_bytes": 6e6})])
+def test_work_below_ten_microseconds_is_launch_bound_for_all_its_columns(tmp_path: Path) -> None:
+    other = {**LAUNCH, "layout": "channels_last"}
+    table = table_of(tmp_path, [*cuda_rows(), cuda(5e-6, **{**other, "compulsory_bytes": 6e6})])
     assert table[table.workload == "small"].launch_bound.all()
     assert not table[table.workload == "w"].launch_bound.any()
     # One column with more to move, and it is work for all of them.
-    rows = [cuda(5e-6, **LAUNCH), cuda(5e-6, **{**LAUNCH, "layout": "channels_last", "compulsory_bytes": 11e6})]
+    rows = [cuda(5e-6, **LAUNCH), cuda(5e-6, **{**other, "compulsory_bytes": 11e6})]
     assert not table_of(tmp_path, rows).launch_bound.any()
 
 
@@ -59,8 +52,8 @@ def test_a_cpus_rows_are_never_launch_bound(tmp_path: Path) -> None:
     assert not table_of(tmp_path, [measured([1e-6], compulsory_bytes=1)]).launch_bound.any()
 
 
-def test_the_means_keep_launches_apart(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    rows += [cuda(10e-6, workload="v"), cuda(80e-6, workload="v", **PEER)]
+def test_the_means_keep_launches_apart(tmp_path: Path) -> None:
+    rows = [*cuda_rows(), cuda(10e-6, workload="v"), cuda(80e-6, workload="v", **PEER)]
     work, launches = means.means(table_of(tmp_path, rows), "cuda-test")
     assert "not launch-bound" in work.caption
     assert work.header == ("", "Forward, cold cache", "Forward, hot cache")
@@ -69,8 +62,8 @@ def test_the_means_keep_launches_apart(tmp_path: Path, rows: list[dict[str, Any]
     assert cells(launches) == [("roi_align, NCHW, float32", "4.00x (4.00, 4.00; 1)")]
 
 
-def test_the_roof_is_told_of_every_column(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    (roof,) = means.roofs(table_of(tmp_path, rows), "cuda-test")
+def test_the_roof_is_told_of_every_column(tmp_path: Path) -> None:
+    (roof,) = means.roofs(table_of(tmp_path, cuda_rows()), "cuda-test")
     # 20 MB in 50 µs are 400 GB/s of 1,000; in 10 µs, from the cache, twice the bandwidth of memory.
     assert cells(roof) == [
         ("roi_align, NCHW, float32", "40%", "200%"),
@@ -108,18 +101,16 @@ def test_a_pyramid_is_compared_in_the_same_state_of_the_cache(tmp_path: Path) ->
     ]
 
 
-def test_only_this_projects_columns_have_a_layout_and_every_column_has_a_colour(
-    tmp_path: Path, rows: list[dict[str, Any]]
-) -> None:
-    first = names.views(table_of(tmp_path, rows))[0]
+def test_only_this_projects_columns_have_a_layout_and_every_column_has_a_colour(tmp_path: Path) -> None:
+    first = names.views(table_of(tmp_path, cuda_rows()))[0]
     assert columns(first) == {"roi_align, NCHW": {"layout": "contiguous"}, "torchvision (another rule)": {}}
     ours = [f"{name}, {layout}" for name in results.OURS.values() for layout in results.LAYOUTS.values()]
     assert all(drawing.colour(name) for name in (*ours, *results.OTHERS.values()))
     assert drawing.colour("torchvision (another rule)") == drawing.colour("torchvision")
 
 
-def test_a_view_is_one_type_and_one_state_of_the_cache(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    views = names.views(table_of(tmp_path, rows))
+def test_a_view_is_one_type_and_one_state_of_the_cache(tmp_path: Path) -> None:
+    views = names.views(table_of(tmp_path, cuda_rows()))
     first, second, third = (times.times(view, "forward") for view in views)
     assert first.caption.startswith("Forward, float32, cold cache: median time")
     assert "torchvision" in first.caption
@@ -140,11 +131,11 @@ def test_what_a_call_costs_the_host_and_what_was_not_hidden_is_told(tmp_path: Pa
     assert rates.rows[0][-2:] == ("12", "1 of 2")
 
 
-def test_a_report_of_two_devices_has_both_and_asks_for_no_ids_twice(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_a_report_of_two_devices_has_both_and_asks_for_no_ids_twice(tmp_path: Path) -> None:
     peer = {"backend": "tensorflow", "layout": "channels_last"}
     store(tmp_path, "cpu-test/cpu.json", [measured([1.0]), measured([2.0], **peer)])
     refused = {**CUDA, "backend": "torchvision_cuda", "dtype": "float16", "message": "no"}
-    rows += [failed("REFUSED", **refused), failed("REFUSED", **{**refused, "cache": "hot"})]
+    rows = [*cuda_rows(), failed("REFUSED", **refused), failed("REFUSED", **{**refused, "cache": "hot"})]
     store(tmp_path, "cuda-test/cuda.json", rows)
     made = write(tmp_path)
     page, markdown = texts_of(made)
