@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from harness.conformance import tables
@@ -33,10 +33,7 @@ CAMPAIGN = {
 
 def store(path: Path, base: dict[str, str], *changes: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, base, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**base, **change} for change in changes)
+    pd.DataFrame([{**base, **change} for change in changes]).to_csv(path, index=False)
 
 
 def words(part: Any, number: int = 0) -> dict[str, tuple[str, ...]]:
