@@ -15,7 +15,7 @@ from harness.operators.implementation import Backend
 from harness.operators.judgement import beyond_two_bounds, judge
 from harness.operators.roi_align import reference as rule
 from harness.operators.roi_align.strategy import roi_cases
-from harness.repository import MissingLibrary
+from suites.missing import skip_if_missing
 
 CASES = {
     "image_dtypes": ["float32", "float64"],
@@ -28,10 +28,8 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def onnxruntime() -> Backend:
-    try:
+    with skip_if_missing():
         return backends.load("onnxruntime", "roi_align")
-    except MissingLibrary as missing:
-        pytest.skip(str(missing))
 
 
 @settings(max_examples=max(400, settings().max_examples), suppress_health_check=list(HealthCheck))
@@ -72,9 +70,7 @@ def test_its_maximum_is_over_weighted_pixels_and_ours_over_samples(backend, onnx
     from harness.backends.onnxruntime import run_max
     from harness.operators.roi_align.case import RoiCase
 
-    case = RoiCase(
-        shape=(1, 2, 9, 11), boxes=((0, 1.3, 0.9, 7.2, 6.4),), output_size=(3, 2), sampling_ratio=2, mode="max", seed=3
-    )
+    case = RoiCase((1, 2, 9, 11), ((0, 1.3, 0.9, 7.2, 6.4),), (3, 2), sampling_ratio=2, mode="max", seed=3)
     inputs = case.inputs()
     theirs, ours = run_max(inputs), backend.run(inputs, "forward")
     assert np.allclose(theirs, _largest_tap(inputs), atol=1e-5)
