@@ -60,14 +60,8 @@ SIZES: dict[OperatorName, dict[str, Size]] = {
 
 def of(*operators: OperatorName) -> pytest.MarkDecorator:
     """A test for each size of these operators: `operator`, `size`."""
-    return pytest.mark.parametrize(
-        ("operator", "size"),
-        [
-            pytest.param(operator, size, id=f"{operator}-{name}")
-            for operator in operators
-            for name, size in SIZES[operator].items()
-        ],
-    )
+    rows = {f"{operator}-{name}": (operator, size) for operator in operators for name, size in SIZES[operator].items()}
+    return pytest.mark.parametrize(("operator", "size"), rows.values(), ids=rows)
 
 
 def _crops(size: Size, random: np.random.Generator, integers: bool, **arrays: Array) -> Inputs:

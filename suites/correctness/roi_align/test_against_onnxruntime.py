@@ -50,18 +50,17 @@ def _largest_tap(inputs) -> np.ndarray:
     pooled = np.zeros((len(inputs.boxes), inputs.image.shape[1], *inputs.output_size))
     maps = inputs.image.astype(np.float64)
     for box in rule.boxes_of(rule.STEPS, inputs):
+        planes = maps[box.image]
         for i, j in np.ndindex(*inputs.output_size):
-            for c in range(maps.shape[1]):
-                found = []
-                for sample in rule.samples_of(box, i, j, np.float64):
-                    if sample is None:
-                        found.append(0.0)
-                        continue
-                    _, (top, bottom, ly), _, (left, right, lx) = sample
-                    plane = maps[box.image, c]
-                    found += [(1 - ly) * (1 - lx) * plane[top, left], (1 - ly) * lx * plane[top, right]]
-                    found += [ly * (1 - lx) * plane[bottom, left], ly * lx * plane[bottom, right]]
-                pooled[box.row, c, i, j] = max(found, default=0.0)
+            taps = []
+            for sample in rule.samples_of(box, i, j, np.float64):
+                if sample is None:
+                    taps.append(np.zeros(len(planes)))
+                    continue
+                _, (top, bottom, ly), _, (left, right, lx) = sample
+                taps += [(1 - ly) * (1 - lx) * planes[:, top, left], (1 - ly) * lx * planes[:, top, right]]
+                taps += [ly * (1 - lx) * planes[:, bottom, left], ly * lx * planes[:, bottom, right]]
+            pooled[box.row, :, i, j] = np.max(taps, axis=0)
     return pooled
 
 
