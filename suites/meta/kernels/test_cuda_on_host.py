@@ -86,9 +86,8 @@ def test_layouts_are_summed_as_the_sheet_says(direction, case):
 def assert_bits_of_the_cpu(operator: str, case: AnyCase, message: str) -> None:
     for direction in CPUS_BITS[operator]:
         if not cuda_cases.cpu(operator).refuses(case.inputs(), direction):
-            expected, result = (
-                each.run(case.inputs(), direction) for each in (cuda_cases.cpu(operator), cuda_cases.MAKE[operator]())
-            )
+            both = (cuda_cases.cpu(operator), cuda_cases.MAKE[operator]())
+            expected, result = (each.run(case.inputs(), direction) for each in both)
             assert result.dtype == expected.dtype
             assert result.tobytes() == expected.tobytes(), f"{direction}, {message}"
 
@@ -99,13 +98,12 @@ def test_the_bits_are_the_cpus(operator):
             assert_bits_of_the_cpu(operator, replace(case, **setting), repr(case))
 
 
-@pytest.mark.parametrize(
-    ("operator", "name"),
-    [pytest.param(of, name, id=f"{of}-{name}") for of in OPERATORS for name in cuda_cases.LARGE[of]],
-)
-def test_large_cases(operator, name):
-    case = cuda_cases.LARGE[operator][name]
-    assert_bits_of_the_cpu(operator, case, name)
+LARGE = {f"{of}-{name}": (of, case) for of in OPERATORS for name, case in cuda_cases.LARGE[of].items()}
+
+
+@pytest.mark.parametrize(("operator", "case"), LARGE.values(), ids=LARGE)
+def test_large_cases(operator, case):
+    assert_bits_of_the_cpu(operator, case, "of a large case")
     some = np.random.Generator(np.random.PCG64(1)).integers(case.shape, size=(PLACES[operator], 4)).tolist()
     first = len(case.boxes[0]) - 4  # the index is no edge
     edges = [(0, first), (0, first + 1), (1, first + 2), (1, first + 3)]
@@ -142,14 +140,14 @@ FOUR_BOXES = {
 NO_IMAGE = {"crop_and_resize": (-1, 2), "roi_align": (-1.0, 2.0, 0.5, 3e38, np.nan, np.inf, -np.inf)}
 
 
-@pytest.mark.parametrize(
-    ("backend", "direction", "bad"),
-    [
-        pytest.param(*each, bad, id=f"{name}-{bad}")
-        for each, name in zip(KERNELS, ids, strict=True)
-        for bad in NO_IMAGE[each[0].sheet.operator]
-    ],
-)
+OF_NO_IMAGE = {
+    f"{name}-{bad}": (*each, bad)
+    for each, name in zip(KERNELS, ids, strict=True)
+    for bad in NO_IMAGE[each[0].sheet.operator]
+}
+
+
+@pytest.mark.parametrize(("backend", "direction", "bad"), OF_NO_IMAGE.values(), ids=OF_NO_IMAGE)
 def test_a_box_of_no_image_gives_nan_and_no_gradient(backend, direction, bad):
     operator, kept = backend.sheet.operator, [0, 3]
     for case in FOUR_BOXES[operator]:
