@@ -33,7 +33,7 @@ from harness.operators.arrays import (
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
 from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import MODES, Mode, RoiInputs
-from harness.operators.sheet import OperatorName, Sheet
+from harness.operators.sheet import EMPTY, OperatorName, Sheet
 
 Library = Callable[[], Path]
 
@@ -88,10 +88,11 @@ def _sheet(operator: OperatorName, **declared: Any) -> Sheet:
         boxes_dtypes=SINGLE_AND_DOUBLE,
         layouts=LAYOUTS,
         bad_input=("boxes",),
-        empty=True,
-        special_values=True,
+        empty=EMPTY,
+        special_values=DIRECTIONS,
         pinned=DIRECTIONS,
-        layout_order=("grad_boxes",),
+        layout_bits=("forward", "grad_image"),
+        list_bits=DIRECTIONS,
         **declared,
     )
 

@@ -17,7 +17,7 @@ import onnxruntime  # type: ignore[import-untyped, unused-ignore]
 from onnx import TensorProto, helper
 
 from harness.backends import Makers
-from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
+from harness.operators.arrays import DIRECTIONS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.crop_and_resize.case import METHODS, Inputs
 from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import RoiInputs
@@ -25,6 +25,7 @@ from harness.operators.sheet import Sheet
 
 _TITLE = f"ONNX Runtime {onnxruntime.__version__} (CPU)"
 _TYPES = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
+# An adaptive grid has as many samples as a box has pixels.
 _MOST = 1e4
 
 
@@ -37,8 +38,13 @@ def make_roi_align(name: str) -> Backend[RoiInputs]:
         layouts=LAYOUTS,
         same_dtype=True,
         grids=("fixed", "adaptive"),
+        extent="positive where adaptive",  # it counts the samples of an inverted box below 0
+        scale_dtype="float32",
+        largest=_MOST,
+        layout_bits=DIRECTIONS,
+        list_bits=DIRECTIONS,
     )
-    return Backend(name, _TITLE, sheet, lambda inputs, direction: _pool(inputs, "avg"), np.asarray, avoids)
+    return Backend(name, _TITLE, sheet, lambda inputs, direction: _pool(inputs, "avg"), np.asarray)
 
 
 def make_crop_and_resize(name: str) -> Backend[Inputs]:
@@ -46,8 +52,10 @@ def make_crop_and_resize(name: str) -> Backend[Inputs]:
         operator="crop_and_resize",
         index_dtypes=("int32", "int64"),
         layouts=LAYOUTS,
-        special_values=True,
+        special_values=DIRECTIONS,
         methods=METHODS,
+        layout_bits=DIRECTIONS,
+        list_bits=DIRECTIONS,
     )
     return Backend(name, _TITLE, sheet, _crop, np.asarray)
 
@@ -56,17 +64,6 @@ BACKENDS: Makers = {
     ("crop_and_resize", "onnxruntime"): make_crop_and_resize,
     ("roi_align", "onnxruntime"): make_roi_align,
 }
-
-
-def avoids(inputs: RoiInputs, direction: Direction) -> str | None:
-    edges = inputs.boxes[:, 1:].astype(np.float64)
-    if not (np.abs(edges) < _MOST).all():
-        return f"ONNX Runtime's RoiAlign is given finite boxes below {_MOST:.0f} pixels."
-    if float(np.float32(inputs.spatial_scale)) != inputs.spatial_scale and inputs.image.dtype.name == "float64":
-        return "ONNX Runtime keeps the scale in float32."
-    if inputs.aligned and inputs.sampling_ratio <= 0 and (edges[:, 2:] <= edges[:, :2]).any():
-        return "ONNX Runtime's RoiAlign counts samples of an inverted box below 0."
-    return None
 
 
 def run_max(inputs: RoiInputs) -> Array:

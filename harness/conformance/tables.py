@@ -19,7 +19,7 @@ from typing import Any, get_args
 from harness import backends, faults, properties, repository
 from harness.backends import BACKENDS, ENTRY_POINTS, OTHER_RULE
 from harness.conformance.cells import DEADLY, EXAMPLES, Cell, CellStatus, cell, without_backend
-from harness.judging.isolation import LIMIT_S, isolated
+from harness.judging.isolation import isolated
 from harness.operators.arrays import DIRECTIONS
 from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Crashed, Hung, without_result
@@ -41,7 +41,7 @@ class Job:
     property_names: tuple[str, ...] = ()
     examples: int = EXAMPLES
     seed: int = 0
-    limit_s: float = LIMIT_S
+    limit_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class Operator:
     bad_row              (sheet, box, seed) -> a case with a box of these four numbers beside a good one.
     with_index           (inputs, index) -> the same call, its first box of an image that there may not be.
     twice_on_one_image   case -> the case with its first box twice, on its only image.
+    elsewhere            inputs -> the same call with every box half as far from the origin, and of the next image.
     sample               (inputs, direction, got) -> the places at which a large result is judged: the oracle is slow.
     near                 (inputs, places) -> which boxes may have a part in these places (n,c,y,x) of an image gradient.
     from_workload        (crop_and_resize's inputs, setting) -> the call of this operator on the same image and boxes.
@@ -63,10 +64,15 @@ class Operator:
     bad_row: Callable[[Sheet, Any, int], Any]
     with_index: Callable[[Any, int], Any]
     twice_on_one_image: Callable[[Any], Any]
+    elsewhere: Callable[[Any], Any]
     sample: Callable[[Any, Direction, Array], list[Place]]
     near: Callable[[Any, Iterable[Place]], Array]
     from_workload: Callable[[Any, str], Any]
     reach: Callable[[Any], Reach]
+
+    def read(self, direction: Direction) -> tuple[str, ...]:
+        """The arrays that a direction reads: the upstream gradient is no part of a forward."""
+        return self.arrays[:-1] if direction == "forward" else self.arrays
 
     def promised(self, inputs: Any, direction: Direction) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
         """The shape and dtype of a result."""

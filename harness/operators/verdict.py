@@ -22,7 +22,8 @@ class Status(Enum):
     """EXACT: every value is the oracle's, rounded once. WITHIN: every value is within its bound. AMBIGUOUS: some value
     is right only because another order of rounding may take another branch. OUT: some value is wrong. SHAPE and DTYPE:
     the result is of another shape or type than promised. ERROR: there was no result, but an exception. CRASH and HANG:
-    the call ended its process, or did not end. BROKEN: two calls do not stand to each other as they must."""
+    the call ended its process, or did not end. HOLDS and BROKEN: several calls are, or are not, to each other as they
+    must be."""
 
     EXACT = "exact"
     WITHIN = "within"
@@ -33,6 +34,7 @@ class Status(Enum):
     ERROR = "error"
     CRASH = "crash"
     HANG = "hang"
+    HOLDS = "holds"
     BROKEN = "broken"
 
 
@@ -58,11 +60,15 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        return self.status in (Status.EXACT, Status.WITHIN, Status.AMBIGUOUS)
+        return self.status in (Status.EXACT, Status.WITHIN, Status.AMBIGUOUS, Status.HOLDS)
 
     def __str__(self) -> str:
         if not self.passed:
             return f"{self.status.name}: {self.reason}"
+        if self.status is Status.HOLDS:
+            return "HOLDS: the calls of this property are to each other as they must be."
+        if not self.compared:
+            return f"{self.status.name}: the result is empty, as it must be; there is no value to judge."
         return (
             f"{self.status.name}: {self.exact} of {self.compared} values exact, {self.ambiguous} ambiguous, "
             f"at most {self.fraction:.1%} of a bound used"

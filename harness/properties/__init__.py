@@ -138,7 +138,7 @@ def relation(
     @functools.wraps(compare)
     def check(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
         broken = compare(backend, case, direction)
-        return Verdict(Status.EXACT) if broken is None else Verdict(Status.BROKEN, reason=broken)
+        return Verdict(Status.HOLDS) if broken is None else Verdict(Status.BROKEN, reason=broken)
 
     return check
 

@@ -43,7 +43,7 @@ def reached_within_bound(backend: Backend[Any], case: AnyCase, direction: Direct
 def no_side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
     _not_refused(backend, case, direction)
     effect = side_effect(backend, case, direction)
-    return Verdict(Status.EXACT) if effect is None else Verdict(Status.BROKEN, reason=effect)
+    return Verdict(Status.HOLDS) if effect is None else Verdict(Status.BROKEN, reason=effect)
 
 
 def _not_refused(backend: Backend[Any], case: AnyCase, direction: Direction) -> None:
@@ -83,7 +83,7 @@ _CROPS = (
             image_dtypes=[half],
             values=ROUNDED,
             finite_boxes=True,
-            empty=False,
+            empty=(),
         )
         for half in HALVES
     ),
@@ -132,7 +132,7 @@ _POOLS = (
         image_dtypes=["float32"],
         boxes_dtypes=["float32"],
         values=["normal"],
-        empty=False,
+        empty=(),
     ),
     *(
         _bound(
@@ -142,7 +142,7 @@ _POOLS = (
             share=2,
             image_dtypes=[half],
             values=ROUNDED,
-            empty=False,
+            empty=(),
         )
         for half in HALVES
     ),
@@ -175,7 +175,7 @@ _HOLED: dict[str, Any] = {
     "image_dtypes": SINGLE_AND_DOUBLE,
     "values": ["nan_pixel", "inf_pixel"],
     "longest_side": 4,
-    "empty": False,
+    "empty": (),
 }
 
 

@@ -137,7 +137,7 @@ def unread_pixels(backend: Backend[Inputs], case: Case, direction: Direction) ->
     weights = ask(backend, replace(inputs, upstream=np.ones_like(inputs.upstream)), "grad_image")
     poisoned = np.where(weights == 0, np.float32(np.nan), inputs.image)
     got, want = ask(backend, replace(inputs, image=poisoned), direction), ask(backend, inputs, direction)
-    broken = same(backend, inputs, direction, got, want)
+    broken = same(backend, inputs, direction, got, want, backend.sheet.layout_bits)
     return broken and f"A pixel that has no gradient is read all the same: {broken}."
 
 
@@ -180,13 +180,13 @@ _FLOAT32 = {
     "image_dtypes": ["float32"],
     "boxes_dtypes": ["float32"],
     "finite_boxes": True,
-    "empty": False,
+    "empty": (),
 }
 _FLOAT64 = {
     "image_dtypes": ["float64"],
     "boxes_dtypes": ["float64"],
     "finite_boxes": True,
-    "empty": False,
+    "empty": (),
     "values": ["normal"],
 }
 BESIDE_THE_MAP = ["interior", "tiny", "covering", "lower_band", "upper_band"]

@@ -51,6 +51,11 @@ def _twice_on_one_image(case: Case) -> Case:
     return replace(case, shape=(1, *case.shape[1:]), boxes=case.boxes[:1] * 2, box_indices=(0, 0))
 
 
+def _elsewhere(inputs: Inputs) -> Inputs:
+    images = max(1, inputs.image.shape[0])
+    return replace(inputs, boxes=inputs.boxes / 2, box_indices=(inputs.box_indices + 1) % images)
+
+
 def _sample(inputs: Inputs, direction: Direction, got: Array) -> list[Place]:
     random = np.random.default_rng(0)
     if direction == "grad_boxes":
@@ -91,6 +96,7 @@ CROP_AND_RESIZE = Operator(
     bad_row=_bad_row,
     with_index=_with_index,
     twice_on_one_image=_twice_on_one_image,
+    elsewhere=_elsewhere,
     sample=_sample,
     near=_near,
     from_workload=lambda inputs, setting: inputs,

@@ -22,7 +22,7 @@ CASES = {
     "same_dtype": True,
     "values": ["normal", "ramp", "dyadic"],
     "box_families": ["interior", "lower_band", "upper_band", "border", "on_pixel", "whole_bins", "tiny", "covering"],
-    "empty": False,
+    "empty": (),
 }
 
 
