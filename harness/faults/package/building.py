@@ -25,18 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.kernels.compiling import (
-    Change,
-    changed,
-    digest,
-    folder_of,
-    make,
-    objects,
-    short,
-    texts_in,
-    version,
-    write,
-)
+from harness.kernels.compiling import Change, changed, digest, folder_of, make, objects, short, texts_in, version, write
 from harness.kernels.resources import build_setting
 from harness.operators.arrays import Direction
 from harness.operators.sheet import OperatorName

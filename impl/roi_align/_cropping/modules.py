@@ -15,12 +15,7 @@ class CropAndResizeFunction:
 
     @staticmethod
     def apply(
-        image: Tensor,
-        boxes: Tensor,
-        box_ind: Tensor,
-        crop_height: int,
-        crop_width: int,
-        extrapolation_value: float = 0,
+        image: Tensor, boxes: Tensor, box_ind: Tensor, crop_height: int, crop_width: int, extrapolation_value: float = 0
     ) -> Tensor:
         """`roi_align.crop_and_resize` under its older name; see there for shapes, dtypes and errors."""
         return crop_and_resize(image, boxes, box_ind, (crop_height, crop_width), "bilinear", extrapolation_value)

@@ -50,13 +50,7 @@ def _at_largest(
 
 
 def _grad_features(
-    info: Any,
-    in_dims: Any,
-    grad: Tensor,
-    features: Sequence[Tensor],
-    boxes: Tensor,
-    sizes: Sequence[int],
-    *rest: Any,
+    info: Any, in_dims: Any, grad: Tensor, features: Sequence[Tensor], boxes: Tensor, sizes: Sequence[int], *rest: Any
 ) -> tuple[list[Tensor], list[int]]:
     size = info.batch_size
     grad, boxes = folded(batched(grad, in_dims[0], size)), batched(boxes, in_dims[2], size)

@@ -156,12 +156,7 @@ def _code(mode: str) -> int:
 
 
 def _pool(
-    maps: list[Tensor],
-    boxes: Boxes,
-    output_size: int | Sequence[int],
-    scales: list[float],
-    rule: Rule,
-    validate: bool,
+    maps: list[Tensor], boxes: Boxes, output_size: int | Sequence[int], scales: list[float], rule: Rule, validate: bool
 ) -> Tensor:
     rows = _rows(boxes)
     _checks.check_one_device(input=maps[0], boxes=rows)
