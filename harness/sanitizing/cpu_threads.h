@@ -43,8 +43,7 @@ inline Array fresh(DType dtype, const std::vector<int64_t>& size, bool channels_
   return made;
 }
 
-template <typename AnyView, typename AnyArray>
-AnyView view_of(AnyArray& array) {
+template <typename AnyView, typename AnyArray> AnyView view_of(AnyArray& array) {
   AnyView view{array.memory.data(), array.dtype, {}, {}};
   for (size_t d = 0; d < 4; ++d) {
     view.size[d] = array.size[d];
@@ -59,8 +58,7 @@ inline void read_into(void* to, size_t bytes) {
   std::exit(2);
 }
 
-template <typename T>
-T read_number() {
+template <typename T> T read_number() {
   static_assert(sizeof(T) == 8, "numbers are int64_t or double");
   T number;
   read_into(&number, sizeof number);

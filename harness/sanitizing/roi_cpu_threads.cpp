@@ -34,8 +34,7 @@ Problem read() {
 }
 
 // One problem, solved by as many threads, with all that its kernels are given.
-template <typename Acc>
-struct Call {
+template <typename Acc> struct Call {
   const Problem& p;
   int64_t threads;
   bool race;

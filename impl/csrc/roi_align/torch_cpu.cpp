@@ -209,8 +209,7 @@ std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vecto
   return finished;
 }
 
-template <typename T>
-void write_grad_boxes(const std::vector<double>& sums, T* rows) {
+template <typename T> void write_grad_boxes(const std::vector<double>& sums, T* rows) {
   for (size_t row = 0; row < sums.size() / 4; ++row) {
     rows[5 * row] = T(0);  // an index has no gradient
     for (size_t column = 0; column < 4; ++column) rows[5 * row + 1 + column] = static_cast<T>(sums[4 * row + column]);
