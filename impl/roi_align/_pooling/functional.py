@@ -77,13 +77,9 @@ def roi_align(
     """
     _check_maps([input], ["input"])
     return _pool(
-        [input],
-        boxes,
-        output_size,
-        [float(spatial_scale)],
-        Rule(index(sampling_ratio), bool(aligned), _code(mode)),
+        [input], boxes, output_size, [float(spatial_scale)], Rule(index(sampling_ratio), bool(aligned), _code(mode)),
         validate,
-    )
+    )  # fmt: skip
 
 
 def multiscale_roi_align(
