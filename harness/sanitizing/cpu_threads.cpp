@@ -3,7 +3,7 @@
 
 #include "cpu_threads.h"
 
-#include "crop_and_resize/cpu/tables.h"
+#include "cpu/isa.h"
 
 namespace {
 
@@ -47,14 +47,15 @@ std::vector<Array> results(const Problem& p, int64_t threads, bool race) {
     const Plan plan = plan_forward(image, view, threads);
     const BoxTable table = table_of(p, boxes, p.method, plan, threads);
     share(plan.units, threads, race,
-          [&](Units* units) { forward(image, table, p.method, p.extrapolation_value, view, plan, units); });
+          [&](Units* units) { kernels().forward(image, table, p.method, p.extrapolation_value, view, plan, units); });
   }
   Array grad_pixels = fresh(image.dtype, p.image.size, channels_last);
   if (!grad_pixels.empty()) {
     const View view = view_of<View>(grad_pixels);
     const Plan plan = plan_grad_image(upstream, view, threads);
     const BoxTable table = table_of(p, boxes, p.method, plan, threads);
-    share(plan.units, threads, race, [&](Units* units) { grad_image(upstream, table, p.method, view, plan, units); });
+    share(plan.units, threads, race,
+          [&](Units* units) { kernels().grad_image(upstream, table, p.method, view, plan, units); });
   }
   Array edges{p.boxes.dtype,
               p.boxes.size,
@@ -65,7 +66,7 @@ std::vector<Array> results(const Problem& p, int64_t threads, bool race) {
     const BoxTable table = table_of(p, boxes, Method::kBilinear, plan, threads);
     std::vector<double> partial(static_cast<size_t>(plan.channel_blocks * boxes.count * 4), 0.0);
     share(plan.units, threads, race,
-          [&](Units* units) { grad_boxes(upstream, image, table, partial.data(), plan, units); });
+          [&](Units* units) { kernels().grad_boxes(upstream, image, table, partial.data(), plan, units); });
     finish_grad_boxes(partial.data(), boxes, plan, edges.memory.data());
   }
   return {crops, grad_pixels, edges};

@@ -3,7 +3,7 @@
 
 #include "cpu_threads.h"
 
-#include "roi_align/cpu/jobs.h"
+#include "cpu/isa.h"
 
 namespace {
 
@@ -83,7 +83,7 @@ template <typename Acc> struct Call {
     }
     const RoiUnits work = cut_roi_forward(job, threads);
     share(static_cast<int64_t>(work.size()), threads, race,
-          [&](Units* units) { roi_forward(job, crops.memory.data(), work, units); });
+          [&](Units* units) { kernels().roi_forward(job, crops.memory.data(), work, units); });
     return crops;
   }
 
@@ -103,7 +103,7 @@ template <typename Acc> struct Call {
     }
     const RoiUnits work = cut_roi_grad_maps(job, threads);
     share(static_cast<int64_t>(work.size()), threads, race,
-          [&](Units* units) { roi_grad_maps(job, p.upstream.memory.data(), views, work, units); });
+          [&](Units* units) { kernels().roi_grad_maps(job, p.upstream.memory.data(), views, work, units); });
     return gradients;
   }
 
@@ -128,7 +128,7 @@ template <typename Acc> struct Call {
     std::vector<double> partial(static_cast<size_t>(roi_grad_boxes_blocks(job)) * sums->size(), 0.0);
     const RoiUnits work = cut_roi_grad_boxes(job, threads);
     share(static_cast<int64_t>(work.size()), threads, race,
-          [&](Units* units) { roi_grad_boxes(job, p.upstream.memory.data(), partial.data(), work, units); });
+          [&](Units* units) { kernels().roi_grad_boxes(job, p.upstream.memory.data(), partial.data(), work, units); });
     for (size_t i = 0; i < partial.size(); ++i) (*sums)[i % sums->size()] += partial[i];  // block by block
   }
 

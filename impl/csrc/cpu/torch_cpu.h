@@ -50,7 +50,7 @@ constexpr int64_t kElementsPerTask = 16384;
 
 // Runs `work` on as many threads as the elements are worth, with the units for all of them to share.
 template <typename Work> void share(int64_t units, int64_t elements, const Work& work) {
-  cpu_kernels();  // a refusal is raised here, not from a thread
+  kernels();  // a refusal is raised here, not from a thread
   Units shared{units};
   const int64_t worth = divide_up(elements, kElementsPerTask);
   const int64_t threads = std::min({int64_t{torch::stable::get_num_threads()}, worth, units});
@@ -58,7 +58,7 @@ template <typename Work> void share(int64_t units, int64_t elements, const Work&
 }
 
 template <typename Work> void run(int64_t units, int64_t elements, const Work& work) {
-  cpu_kernels();  // a refusal is raised here, not from a thread
+  kernels();  // a refusal is raised here, not from a thread
   const int64_t per_unit = std::max<int64_t>(1, elements / units);
   torch::stable::parallel_for(0, units, std::max<int64_t>(1, kElementsPerTask / per_unit), work);
 }

@@ -40,7 +40,7 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
   const BoxTable table =
       table_of(list, how, image_view.size, crop_height, crop_width, image_view.dtype, plan.order_bands);
   share(plan.units, crops.numel(),
-        [&](Units* units) { forward(image_view, table, how, extrapolation_value, crops_view, plan, units); });
+        [&](Units* units) { kernels().forward(image_view, table, how, extrapolation_value, crops_view, plan, units); });
   return rounded(crops, image);
 }
 
@@ -62,7 +62,7 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
   const BoxTable table =
       table_of(list, how, result_view.size, grad_view.size[2], grad_view.size[3], grad_view.dtype, plan.order_bands);
   share(plan.units, grad.numel() + result.numel(),
-        [&](Units* units) { grad_image(grad_view, table, how, result_view, plan, units); });
+        [&](Units* units) { kernels().grad_image(grad_view, table, how, result_view, plan, units); });
   return rounded(result, grad);
 }
 
@@ -82,13 +82,13 @@ Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const
   const BoxTable table = table_of(list, Method::kBilinear, image_view.size, grad_view.size[2], grad_view.size[3],
                                   image_view.dtype, plan.order_bands);
   share(plan.units, grad.numel(),
-        [&](Units* units) { grad_boxes(grad_view, image_view, table, partial.data(), plan, units); });
+        [&](Units* units) { kernels().grad_boxes(grad_view, image_view, table, partial.data(), plan, units); });
   finish_grad_boxes(partial.data(), list, plan, result.mutable_data_ptr());
   return result;
 }
 
 // Which instruction set the kernels on the CPU are compiled for: "portable", "avx2" or "avx512".
-std::string used_cpu_kernels() { return cpu_kernels(); }
+std::string used_cpu_kernels() { return kernels().name; }
 
 }  // namespace
 

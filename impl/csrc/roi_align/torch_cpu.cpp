@@ -122,7 +122,7 @@ Tensor roi_align(const std::vector<Tensor>& given, const Tensor& boxes, const st
   with_tables(rois, rule, false, job, [&](const RoiJob& made) {
     const RoiUnits work = cut_roi_forward(made, torch::stable::get_num_threads());
     share(static_cast<int64_t>(work.size()), 4 * crops.numel(),
-          [&](Units* units) { roi_forward(made, out, work, units); });
+          [&](Units* units) { kernels().roi_forward(made, out, work, units); });
   });
   return rounded(crops, given[0]);
 }
@@ -202,7 +202,7 @@ std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vecto
       }
       const RoiUnits work = cut_roi_grad_maps(made, torch::stable::get_num_threads());
       share(static_cast<int64_t>(work.size()), 4 * dense.numel() + pixels,
-            [&](Units* units) { roi_grad_maps(made, grad_view.data, views, work, units); });
+            [&](Units* units) { kernels().roi_grad_maps(made, grad_view.data, views, work, units); });
     });
   }
   for (const Tensor& result : results) finished.push_back(rounded(result, grad));
@@ -246,7 +246,7 @@ Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& given
       std::vector<double> partial(static_cast<size_t>(blocks) * sums.size(), 0.0);
       const RoiUnits work = cut_roi_grad_boxes(made, torch::stable::get_num_threads());
       share(static_cast<int64_t>(work.size()), 16 * dense.numel(),
-            [&](Units* units) { roi_grad_boxes(made, grad_view.data, partial.data(), work, units); });
+            [&](Units* units) { kernels().roi_grad_boxes(made, grad_view.data, partial.data(), work, units); });
       for (size_t i = 0; i < partial.size(); ++i) sums[i % sums.size()] += partial[i];  // block by block
     });
   }
