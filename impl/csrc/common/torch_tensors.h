@@ -72,6 +72,11 @@ inline bool is_integer(const Tensor& tensor) {
   }
 }
 
+// The dtype of what is made of an image.
+inline ScalarType output_type(const Tensor& image) {
+  return is_integer(image) ? ScalarType::Float : image.scalar_type();
+}
+
 inline bool channels_innermost(const Tensor& image) {
   check(image.dim() == 4, "images and crops have four dimensions");
   return image.size(1) > 1 && image.stride(1) == 1 && (image.size(2) > 1 || image.size(3) > 1);

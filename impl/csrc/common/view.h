@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace roi_align {
@@ -23,6 +24,10 @@ using ConstView = BasicView<const void>;
 // kernels that are compiled once for each instruction set (cpu/isa.h): what is defined here is not compiled for theirs.
 template <typename Work> auto with_float(DType dtype, const Work& work) {
   return dtype == DType::kFloat64 ? work(double()) : work(float());
+}
+
+template <typename A, typename B> bool same_size(const BasicView<A>& a, const BasicView<B>& b) {
+  return std::equal(a.size, a.size + 4, b.size);
 }
 
 // Channels lie next to each other.

@@ -69,8 +69,7 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
 Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const Tensor& boxes,
                                   const Tensor& box_indices, int64_t box_rule) {
   const BoxList list = box_list(boxes, box_indices, box_rule);
-  check(grad.scalar_type() == (is_integer(image) ? ScalarType::Float : image.scalar_type()),
-        "the gradient has the dtype of the crops");
+  check(grad.scalar_type() == output_type(image), "the gradient has the dtype of the crops");
   const Tensor wide_grad = widened(grad), wide_image = widened(image);
   const ConstView grad_view = input_view(wide_grad), image_view = input_view(wide_image);
   check_crops_and_image(grad_view, image_view, list);

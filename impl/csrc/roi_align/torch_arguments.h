@@ -57,6 +57,7 @@ inline void check_map(int64_t height, int64_t width) {
 }
 
 inline void check_levels(const std::vector<Tensor>& given, const std::vector<double>& scales) {
+  check(!given.empty(), "there is at least one level");
   check(given.size() == scales.size(), "there is a scale for each level");
   for (const Tensor& level : given) {
     check(level.dim() == 4, "a level has four dimensions");
@@ -64,6 +65,12 @@ inline void check_levels(const std::vector<Tensor>& given, const std::vector<dou
     check(level.size(0) == given[0].size(0) && level.size(1) == given[0].size(1), "all levels have the same N and C");
     check_map(level.size(2), level.size(3));
   }
+}
+
+// What the gradient of a maximum needs of the features that it is of.
+inline void check_features(const ConstView& feature, const View& gradient) {
+  check(same_size(feature, gradient) && feature.dtype == gradient.dtype,
+        "the features have the sizes and the dtype of the gradient");
 }
 
 inline void check_grad(const Tensor& grad, const Rule& rule, const RoiList& rois, int64_t channels) {
