@@ -30,6 +30,10 @@ template <typename A, typename B> bool same_size(const BasicView<A>& a, const Ba
   return std::equal(a.size, a.size + 4, b.size);
 }
 
+template <typename Void> int64_t elements(const BasicView<Void>& view) {
+  return view.size[0] * view.size[1] * view.size[2] * view.size[3];
+}
+
 // Channels lie next to each other.
 template <typename Void> bool channels_innermost(const BasicView<Void>& view) {
   return view.size[1] > 1 && view.stride[1] == 1 && (view.size[2] > 1 || view.size[3] > 1);

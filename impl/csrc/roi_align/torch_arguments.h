@@ -11,12 +11,6 @@
 namespace roi_align {
 namespace {
 
-struct Rule {
-  PoolRule pool;
-  LevelRule level;
-  Pooling pooling;
-};
-
 inline Rule rule_of(const std::vector<double>& scales, int64_t height, int64_t width, int64_t sampling_ratio,
                     bool aligned, int64_t mode, int64_t first_level, double canonical_scale, int64_t canonical_level) {
   check(height > 0 && width > 0, "the output size is positive");

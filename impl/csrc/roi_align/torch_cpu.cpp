@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cpu/torch_cpu.h"
-#include "roi_align/cpu/jobs.h"
+#include "roi_align/cpu/call.h"
 #include "roi_align/torch_arguments.h"
 
 namespace roi_align {
@@ -22,6 +22,11 @@ struct Features {
   std::vector<Level> levels;
   bool channels_last;
 };
+
+RoiCall<TorchThreads> call_of(const RoiList& rois, const Rule& rule, const Features& features) {
+  static constexpr TorchThreads kThreads;
+  return {kThreads, rois, rule, features.levels, features.channels_last};
+}
 
 Tensor laid_out(const Tensor& map, bool channels_last) {
   const int64_t channels = map.size(1), pixel = map.stride(3);
@@ -54,59 +59,16 @@ Tensor dense_grad(const Tensor& grad, const Rule& rule, const RoiList& rois, int
                                    channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
 }
 
-RoiJob job_of(const std::vector<Level>& levels, const Rule& rule, bool channels_last) {
-  const ConstView& first = levels[0].map;
-  const int64_t channels = first.size[1];
-  const bool pixels = channels_last && channels >= kBlockOfPixels;
-  return {first.dtype,   nullptr,  &levels, rule.pool,
-          first.size[0], channels, pixels,  channels_last && !pixels ? channels : 1};
-}
-
-template <typename Acc>
-void make_tables(const RoiList& rois, const Rule& rule, bool slopes, RoiJob* job, RoiTables<Acc>* tables) {
-  order_boxes(rois, rule.level, *job->levels, job->images, tables);
-  tables->paths = roi_paths(*job, tables->buckets);
-  job->tables = tables;
-  if (rois.count == 0 || rule.pooling == Pooling::kMaximum) return;  // a maximum takes its samples one by one
-  const int64_t chunks = static_cast<int64_t>(tables->chunks.size());
-  const int64_t bins = rois.count * (rule.pool.height + rule.pool.width);
-  run(chunks, 16 * bins, [&](int64_t begin, int64_t end) {
-    for (int64_t chunk = begin; chunk < end; ++chunk) {
-      fill_chunk(rois, rule.level, *job->levels, rule.pool, slopes, chunk, tables);
-    }
-  });
-  measure_tables(tables);
-}
-
-// Calls `work(job)` with the tables for the type that is summed in.
-template <typename Work>
-void with_tables(const RoiList& rois, const Rule& rule, bool slopes, RoiJob job, const Work& work) {
-  with_float(job.dtype, [&](auto type) {
-    RoiTables<decltype(type)> tables;
-    make_tables(rois, rule, slopes, &job, &tables);
-    work(job);
-  });
-}
-
 // Pools `values`, which are the features themselves, or for the maximum what is taken at the features' largest samples.
 Tensor pool(const Features& values, const Features& features, const RoiList& rois, const Rule& rule,
             const Tensor& like) {
   const Tensor crops = new_result(
       values.maps[0], {rois.count, values.maps[0].size(1), rule.pool.height, rule.pool.width}, features.channels_last);
-  if (crops.numel() == 0) return rounded(crops, like);
-  const View crops_view = output_view(crops);
-  std::vector<ConstView> pooled;
-  for (const Level& level : values.levels) pooled.push_back(level.map);
-  with_tables(rois, rule, false, job_of(features.levels, rule, features.channels_last), [&](const RoiJob& job) {
-    if (rule.pooling == Pooling::kMaximum) {
-      run(rois.count, 16 * crops.numel(),
-          [&](int64_t begin, int64_t end) { roi_max_forward(job, rois, rule.level, pooled, crops_view, begin, end); });
-      return;
-    }
-    const RoiUnits work = cut_roi_forward(job, torch::stable::get_num_threads());
-    share(static_cast<int64_t>(work.size()), 4 * crops.numel(),
-          [&](Units* units) { kernels().roi_forward(job, crops_view.data, work, units); });
-  });
+  if (crops.numel() > 0) {
+    std::vector<ConstView> pooled;
+    for (const Level& level : values.levels) pooled.push_back(level.map);
+    call_of(rois, rule, features).pool(pooled, output_view(crops));
+  }
   return rounded(crops, like);
 }
 
@@ -153,37 +115,21 @@ std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vecto
   check(images >= 0, "N is not negative");
   check_boxes(rois, images);
   const Tensor dense = dense_grad(grad, rule, rois, channels, channels_last);
-  const ConstView grad_view = input_view(dense);
   const bool maximum = rule.pooling == Pooling::kMaximum;
-  Features features = maximum ? features_of(given, scales, channels_last) : Features{};
+  Features features = maximum ? features_of(given, scales, channels_last) : Features{{}, {}, channels_last};
   std::vector<Tensor> results, finished;
   std::vector<View> views;
-  int64_t pixels = 0;
   for (size_t k = 0; k < scales.size(); ++k) {
     check_map(sizes[2 * k + 1], sizes[2 * k + 2]);
     results.push_back(new_result(dense, {images, channels, sizes[2 * k + 1], sizes[2 * k + 2]}, channels_last));
     views.push_back(output_view(results.back()));
-    pixels += results.back().numel();
     if (maximum) {
       check_features(features.levels[k].map, views[k]);
     } else {
       features.levels.push_back({input_view(results.back()), scales[k]});  // for its sizes
     }
   }
-  if (pixels > 0) {
-    with_tables(rois, rule, false, job_of(features.levels, rule, channels_last), [&](const RoiJob& job) {
-      if (maximum) {
-        const int64_t planes = static_cast<int64_t>(scales.size()) * images * channels;
-        run(planes, 16 * dense.numel() + pixels, [&](int64_t begin, int64_t end) {
-          roi_max_grad_maps(job, rois, rule.level, grad_view, views, begin, end);
-        });
-        return;
-      }
-      const RoiUnits work = cut_roi_grad_maps(job, torch::stable::get_num_threads());
-      share(static_cast<int64_t>(work.size()), 4 * dense.numel() + pixels,
-            [&](Units* units) { kernels().roi_grad_maps(job, grad_view.data, views, work, units); });
-    });
-  }
+  if (results[0].numel() > 0) call_of(rois, rule, features).grad_maps(input_view(dense), views);
   for (const Tensor& result : results) finished.push_back(rounded(result, grad));
   return finished;
 }
@@ -207,24 +153,8 @@ Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& given
   check_boxes(rois, features.maps[0].size(0));
   const Tensor dense = dense_grad(grad, rule, rois, features.maps[0].size(1), features.channels_last);
   Tensor result = torch::stable::new_empty(boxes, {rois.count, 5});
-  std::vector<double> sums(static_cast<size_t>(4 * rois.count), 0.0);
-  if (dense.numel() > 0) {
-    const ConstView grad_view = input_view(dense);
-    with_tables(rois, rule, true, job_of(features.levels, rule, features.channels_last), [&](const RoiJob& job) {
-      if (rule.pooling == Pooling::kMaximum) {
-        run(rois.count, 16 * dense.numel(), [&](int64_t begin, int64_t end) {
-          roi_max_grad_boxes(job, rois, rule.level, grad_view, sums.data(), begin, end);
-        });
-        return;
-      }
-      const int64_t blocks = roi_grad_boxes_blocks(job);
-      std::vector<double> partial(static_cast<size_t>(blocks) * sums.size(), 0.0);
-      const RoiUnits work = cut_roi_grad_boxes(job, torch::stable::get_num_threads());
-      share(static_cast<int64_t>(work.size()), 16 * dense.numel(),
-            [&](Units* units) { kernels().roi_grad_boxes(job, grad_view.data, partial.data(), work, units); });
-      for (size_t i = 0; i < partial.size(); ++i) sums[i % sums.size()] += partial[i];  // block by block
-    });
-  }
+  const std::vector<double> sums = dense.numel() > 0 ? call_of(rois, rule, features).grad_boxes(input_view(dense))
+                                                     : std::vector<double>(static_cast<size_t>(4 * rois.count), 0.0);
   with_float(rois.dtype,
              [&](auto type) { write_grad_boxes(sums, static_cast<decltype(type)*>(result.mutable_data_ptr())); });
   return result;
