@@ -66,13 +66,13 @@ def differentiable(
         flat = _flat(arguments[:tensors])
         if not _is_differentiated(flat):
             return overload(*arguments)
-        lengths = tuple(None if isinstance(each, Tensor) else len(each) for each in arguments[:tensors])
         chosen = transformed if torch._C._are_functorch_transforms_active() else eager
-        output = chosen.apply(lengths, arguments[tensors:], *flat)
+        output = chosen.apply(_lengths(arguments[:tensors]), arguments[tensors:], *flat)
         return list(output) if isinstance(output, tuple) else output
 
     def library_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.needs, ctx.others = ctx.needs_input_grad[:tensors], len(inputs) - tensors
+        # Here torch says so of every tensor of a list, one after the other.
+        ctx.needs, ctx.others = _nested(_lengths(inputs[:tensors]), ctx.needs_input_grad), len(inputs) - tensors
         save(ctx, inputs, output)
 
     def library_backward(ctx: Any, grad: Any) -> Any:
@@ -95,6 +95,11 @@ def _flat(arguments: Iterable[Any]) -> list[Any]:
     for each in arguments:
         flat += each if isinstance(each, (list, tuple)) else [each]
     return flat
+
+
+def _lengths(arguments: Iterable[Any]) -> Lengths:
+    """Of those that are lists; None for a tensor."""
+    return tuple(len(each) if isinstance(each, (list, tuple)) else None for each in arguments)
 
 
 def _nested(lengths: Lengths, flat: Sequence[Any]) -> list[Any]:

@@ -111,7 +111,7 @@ FAULTS: tuple[Fault, ...] = (
     step("size_scaled_late", "(a2 - a1) * scale, rounded elsewhere", axis=_swapped_scale),
     step("stretched_when_aligned", "a short aligned box is taken as one pixel", axis=_always_stretched),
     step("never_stretched", "a short box stays short", axis=_never_stretched),
-    step("ratio_ignored", "always an adaptive grid", axis=lambda *arguments: rule.axis(*arguments[:-1], -1)),
+    step("ratio_ignored", "always an adaptive grid", axis=lambda a, b, s, of, n, _: rule.axis(a, b, s, of, n, -1)),
     step("one_sample", "always one sample", axis=_grid(lambda made, ratio: min(made.grid, 1))),
     step("rounded_grid", "round for ceil in an adaptive grid", axis=_grid(_rounded_grid)),
     step(

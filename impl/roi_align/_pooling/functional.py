@@ -157,7 +157,7 @@ def _pool(
     rows = _rows(boxes)
     _checks.check_one_device(input=maps[0], boxes=rows)
     height, width = _checks.check_size("output_size", output_size, or_one=True)
-    return derivatives.roi_align(maps, rows, scales, height, width, *rule, validate)
+    return derivatives.roi_align(maps, rows, scales, height, width, *rule, validate)  # type: ignore[no-any-return]
 
 
 def _rows(boxes: Boxes) -> Tensor:
