@@ -263,8 +263,7 @@ SHEET = Sheet(
     operator="crop_and_resize", directions=DIRECTIONS, image_dtypes=(*FLOATS, *INTEGERS),
     boxes_dtypes=SINGLE_AND_DOUBLE, index_dtypes=("int32", "int64"), layouts=LAYOUTS, bad_input=("boxes",), empty=EMPTY,
     special_values=DIRECTIONS, methods=METHODS, box_rules=BOX_RULES, pinned=DIRECTIONS,
-    layout_bits=DIRECTIONS, list_bits=DIRECTIONS,
-    tensorflow_bits=("forward", "grad_image"),
+    layout_bits=DIRECTIONS, list_bits=DIRECTIONS, tensorflow_bits=("forward", "grad_image"),
 )  # fmt: skip
 
 

@@ -257,9 +257,8 @@ _MOST_SAMPLES = 100
 
 SHEET = Sheet(
     operator="roi_align", directions=DIRECTIONS, image_dtypes=(*FLOATS, *INTEGERS), boxes_dtypes=SINGLE_AND_DOUBLE,
-    layouts=LAYOUTS, bad_input=("boxes",), empty=EMPTY, special_values=DIRECTIONS, modes=MODES, grids=("fixed", "adaptive"),
-    pinned=DIRECTIONS,
-    layout_bits=DIRECTIONS, list_bits=DIRECTIONS,
+    layouts=LAYOUTS, bad_input=("boxes",), empty=EMPTY, special_values=DIRECTIONS, modes=MODES,
+    grids=("fixed", "adaptive"), pinned=DIRECTIONS, layout_bits=DIRECTIONS, list_bits=DIRECTIONS,
 )  # fmt: skip
 
 
