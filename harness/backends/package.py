@@ -22,7 +22,7 @@ from harness.backends.torch_arrays import device_tensor, prepared, require_devic
 from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Direction
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
 from harness.operators.implementation import Backend
-from harness.operators.roi_align.case import MODES, RoiInputs
+from harness.operators.roi_align.case import SAMPLED, RoiInputs
 from harness.operators.sheet import INTEGERS, OperatorName, Sheet
 from harness.repository import MissingLibrary
 from roi_align import RoIAlign, crop_and_resize, roi_align
@@ -59,7 +59,7 @@ def make_roi_align(name: str, device: str) -> Backend[RoiInputs]:
     def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Tensor]:
         return prepared(_pool, inputs, direction, partial(device_tensor, device=device))
 
-    sheet = _sheet("roi_align", device, modes=MODES, grids=("fixed", "adaptive"))
+    sheet = _sheet("roi_align", device, modes=SAMPLED, grids=("fixed", "adaptive"))
     return Backend(name, _title(device), sheet, prepare, to_numpy)
 
 

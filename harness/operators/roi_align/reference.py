@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, crops_dtype
 from harness.operators.implementation import Backend
-from harness.operators.roi_align.case import MODES, RoiInputs
+from harness.operators.roi_align.case import SAMPLED, RoiInputs
 from harness.operators.sheet import INTEGERS, Sheet
 
 Scalar = Any  # a NumPy scalar, which rounds to its own type after every operation
@@ -264,7 +264,7 @@ SHEET = Sheet(
     bad_input=("boxes",),
     empty=True,
     special_values=True,
-    modes=MODES,
+    modes=SAMPLED,
     grids=("fixed", "adaptive"),
     pinned=DIRECTIONS,
 )

@@ -19,7 +19,7 @@ from harness.operators import AnyCase, drawing, within
 from harness.operators.arrays import DIRECTIONS, FLOATS, Array, Direction
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
 from harness.operators.implementation import Backend
-from harness.operators.roi_align.case import MODES, RoiCase
+from harness.operators.roi_align.case import SAMPLED, RoiCase
 from harness.operators.sheet import OperatorName
 
 ORDERS = {"forward": 0, "backward": 1, "random": 2}
@@ -170,7 +170,7 @@ LARGE: dict[OperatorName, dict[str, AnyCase]] = {
             )
             for dtype in FLOATS
             for layout in ("contiguous", "channels_last")
-            for mode in MODES
+            for mode in SAMPLED
         },
     },
 }

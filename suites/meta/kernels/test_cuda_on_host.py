@@ -22,7 +22,7 @@ from harness.kernels.cuda_on_host import kernel_library
 from harness.operators import OPERATORS, AnyCase
 from harness.operators.arrays import DIRECTIONS, FLOATS, Array
 from harness.operators.crop_and_resize.case import Case
-from harness.operators.roi_align.case import MODES, RoiCase
+from harness.operators.roi_align.case import SAMPLED, RoiCase
 from harness.repository import MissingLibrary
 from suites.meta.kernels.cuda_cases import (
     BUILDS,
@@ -47,10 +47,10 @@ KERNELS = [each for operator in OPERATORS for each in kernels(operator)]
 ids = ["-".join((backend.sheet.operator, backend.name, direction)) for backend, direction in KERNELS]
 each_kernel = pytest.mark.parametrize(("backend", "direction"), KERNELS, ids=ids)
 each_direction = pytest.mark.parametrize("direction", DIRECTIONS)
-each_mode = pytest.mark.parametrize("mode", MODES)
+each_mode = pytest.mark.parametrize("mode", SAMPLED)
 roi = MAKE["roi_align"]()
 # What a case is asked with, whatever is drawn.
-SETTINGS = {"crop_and_resize": [{}], "roi_align": [{"mode": mode} for mode in MODES]}
+SETTINGS = {"crop_and_resize": [{}], "roi_align": [{"mode": mode} for mode in SAMPLED]}
 # At how many places the oracle looks at the image gradient of a large case: it takes longer for roi_align's.
 PLACES = {"crop_and_resize": 50, "roi_align": 12}
 # The directions that have the CPU's bits, and those whose bits no cut of the work changes: of roi_align's gradients
@@ -149,7 +149,7 @@ FOUR_BOXES = {
     "crop_and_resize": [Case(shape=(2, 3, 5, 6), crop_size=(2, 3), layout="offset", **crop_boxes(4))],
     "roi_align": [
         RoiCase(shape=(2, 3, 5, 6), output_size=(2, 3), layout="offset", mode=mode, **spread_boxes(4, 5, 6))
-        for mode in MODES
+        for mode in SAMPLED
     ],
 }
 NO_IMAGE = {"crop_and_resize": (-1, 2), "roi_align": (-1.0, 2.0, 0.5, 3e38, np.nan, np.inf, -np.inf)}
