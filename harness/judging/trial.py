@@ -15,7 +15,7 @@ from harness.operators.arrays import Array, Direction
 from harness.operators.expected import Place
 from harness.operators.implementation import Backend
 from harness.operators.judgement import judge
-from harness.operators.verdict import Verdict
+from harness.operators.verdict import JudgeFailed, Status, Verdict
 
 
 def run(backend: Backend[Any], inputs: Any, direction: Direction) -> Array | BaseException:
@@ -50,6 +50,8 @@ def side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -> s
     if direction not in backend.sheet.unordered:
         return f"{found}: it depends on what ran in between."
     verdict = judge(case.inputs(), direction, second, pinned=direction in backend.sheet.pinned)
+    if verdict.status is Status.JUDGE:
+        raise JudgeFailed(verdict)
     return None if verdict.passed else f"The second time the same call is wrong: {verdict}"
 
 

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.operators.expected import Expected, Number, Place, Sum, gathered, no_terms, one_of, size
+from harness.operators.expected import Expected, Number, Place, Sum, gathered, no_terms, one_of
 from harness.operators.roi_align.call import Hat, RoiCall, may_be_anywhere
 from harness.operators.roi_align.maximum import Candidate, candidates
 from harness.operators.roi_align.positions import shares

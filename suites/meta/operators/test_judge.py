@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness import properties
 from harness.backends import load
 from harness.faults.reference.crop_and_resize import FAULTS
 from harness.judging.trial import assert_no_side_effect, assert_passes, run
+from harness.operators import CROP_AND_RESIZE
 from harness.operators.arrays import DIRECTIONS, HALVES, Array, Direction
 from harness.operators.crop_and_resize.case import Case, Inputs
 from harness.operators.implementation import Backend
@@ -185,6 +187,54 @@ def test_error() -> None:
     verdict = judge(CASE.inputs(), "forward", ValueError("no"), pinned=True)
     assert verdict.status is Status.ERROR
     assert verdict.reason == "It raised ValueError: no"
+
+
+def _broken_oracle(*_: object, **__: object) -> Any:
+    raise ZeroDivisionError("a grid of no samples")
+
+
+@pytest.mark.parametrize("name", ["within bound, normalized boxes", "no side effect"])
+def test_what_the_judge_raises_is_not_held_against_the_implementation(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(9))
+    sheet = dataclasses.replace(REFERENCE.sheet, unordered=DIRECTIONS)
+    other_bits = dataclasses.replace(REFERENCE, sheet=sheet, to_numpy=lambda got: got + np.float32(next(calls)))
+    broken = dataclasses.replace(CROP_AND_RESIZE, expected=_broken_oracle)
+    monkeypatch.setattr("harness.operators.judgement.operator_of", lambda inputs: broken)
+    verdict = properties.find(name, "crop_and_resize").holds(other_bits, CASE, "forward")
+    assert verdict is not None
+    assert (verdict.status, verdict.passed) == (Status.JUDGE, False)
+    assert "please report it with this case: ZeroDivisionError: a grid of no samples (suites/meta/" in str(verdict)
+    # What a check raises by itself is the judge's as well.
+    stated = dataclasses.replace(properties.find(name, "crop_and_resize"), check=_broken_oracle)
+    verdict = stated.holds(REFERENCE, CASE, "forward")
+    assert verdict is not None
+    assert verdict.status is Status.JUDGE
+
+
+@pytest.mark.parametrize("name", ["within bound, normalized boxes", "permuted boxes", "split list"])
+@pytest.mark.parametrize("where", ["prepare", "to_numpy", "avoids"])
+def test_what_the_implementation_raises_is_its_own_error(
+    name: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the oracle does."""
+
+    def raising(*_: object) -> Any:
+        raise ZeroDivisionError("of the implementation")
+
+    broken = dataclasses.replace(CROP_AND_RESIZE, expected=_broken_oracle)
+    monkeypatch.setattr("harness.operators.judgement.operator_of", lambda inputs: broken)
+    backend = dataclasses.replace(REFERENCE, **{where: raising})
+    verdict = properties.find(name, "crop_and_resize").holds(backend, CASE, "forward")
+    assert verdict is not None
+    assert verdict.status is Status.ERROR
+    assert verdict.reason == "It raised ZeroDivisionError: of the implementation"
+
+
+def test_what_is_no_array_is_an_error_of_the_implementation() -> None:
+    verdict = judge(CASE.inputs(), "forward", None, pinned=True)  # type: ignore[arg-type]
+    assert (verdict.status, verdict.reason) == (Status.ERROR, "It returned a NoneType; an array is expected.")
 
 
 def test_ambiguous_excuses_others_and_never_order_a() -> None:

@@ -1,0 +1,162 @@
+"""Right implementations that round positions in orders of their own, each judged as one that does not promise the
+pinned order: none is ever called wrong, in any direction, and wrong ones still are.
+
+The orders are the step-by-step references with their positions had in another way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.faults.reference import crop_and_resize as crop_faults
+from harness.judging.trial import failure, run
+from harness.operators import drawing, within
+from harness.operators.arrays import DIRECTIONS, Direction
+from harness.operators.crop_and_resize import reference as cropping
+from harness.operators.implementation import Backend
+from harness.operators.judgement import judge
+from harness.operators.roi_align import reference as pooling
+from harness.operators.roi_align.reference import RoiAxis, Scalar
+from harness.operators.verdict import Status
+
+CASES = 60
+
+
+def _wide(value: Scalar) -> np.float64:
+    return np.float64(value)
+
+
+def _axis(start: Scalar, size: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
+    """The axis of bins from `start` on, of a box that is `size` long."""
+    length, stretched = pooling.extent(size, aligned)
+    per_bin = length / type(size)(count)
+    return RoiAxis(start, per_bin, ratio if ratio > 0 else pooling.adaptive(per_bin), stretched)
+
+
+def _size_scaled_late(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
+    start = first * scale - type(first)(0.5 if aligned else 0)
+    return _axis(start, (last - first) * scale, aligned, count, ratio)
+
+
+def _offset_first(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
+    offset = type(first)(0.5 if aligned else 0) / scale
+    start, end = (first - offset) * scale, (last - offset) * scale
+    return _axis(start, end - start, aligned, count, ratio)
+
+
+def _in_double(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
+    return pooling.axis(_wide(first), _wide(last), _wide(scale), aligned, count, ratio)
+
+
+def _in_double_rounded(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
+    wide = _in_double(first, last, scale, aligned, count, ratio)
+    return dataclasses.replace(wide, start=type(first)(wide.start), size=type(first)(wide.size))
+
+
+def _fused_axis(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
+    """A product and a difference with one rounding: the product of two float32 is exact in double."""
+    to = type(first)
+    start, end = (to(_wide(each) * _wide(scale) - (0.5 if aligned else 0)) for each in (first, last))
+    return _axis(start, end - start, aligned, count, ratio)
+
+
+def _in_the_bin_first(axis: RoiAxis, index: int, i: int) -> Scalar:
+    to = type(axis.start)
+    return axis.start + (to(index) * axis.size + (to(i) + to(0.5)) * axis.size / to(axis.grid))
+
+
+def _by_step(axis: RoiAxis, index: int, i: int) -> Scalar:
+    """In steps from sample to sample, and a product with a reciprocal."""
+    to = type(axis.start)
+    step = axis.size * (to(1) / to(axis.grid))
+    return axis.start + (to(index * axis.grid + i) + to(0.5)) * step
+
+
+def _share_first(axis: RoiAxis, index: int, i: int) -> Scalar:
+    to = type(axis.start)
+    return axis.start + (to(index) + (to(i) + to(0.5)) / to(axis.grid)) * axis.size
+
+
+def _fused(axis: RoiAxis, index: int, i: int) -> Scalar:
+    to = type(axis.start)
+    base = to(_wide(index) * _wide(axis.size) + _wide(axis.start))
+    return to((_wide(i) + 0.5) * _wide(axis.size / to(axis.grid)) + _wide(base))
+
+
+def _rounded_once(axis: RoiAxis, index: int, i: int) -> Scalar:
+    wide = dataclasses.replace(axis, start=_wide(axis.start), size=_wide(axis.size))
+    return type(axis.start)(pooling.position(wide, index, i))
+
+
+def _from_pixel_edges(axis: RoiAxis, index: int, i: int) -> Scalar:
+    """With half a pixel added and taken off again."""
+    half = type(axis.start)(0.5)
+    return pooling.position(dataclasses.replace(axis, start=axis.start + half), index, i) - half
+
+
+ROI_ORDERS: dict[str, dict[str, Callable[..., Any]]] = {
+    "size_scaled_late": {"axis": _size_scaled_late},
+    "offset_first": {"axis": _offset_first},
+    "fused": {"axis": _fused_axis, "position": _fused},
+    "in_double": {"axis": _in_double},
+    "in_double_rounded": {"axis": _in_double_rounded, "position": _rounded_once},
+    "in_the_bin_first": {"position": _in_the_bin_first},
+    "by_step": {"axis": _offset_first, "position": _by_step},
+    "share_first": {"axis": _size_scaled_late, "position": _share_first},
+    "from_pixel_edges": {"position": _from_pixel_edges},
+}
+
+
+def _multiplied(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
+    """A product with the reciprocal, and between the two ends."""
+    to = type(first)
+    share = to(0.5) if count == 1 else to(i) * (to(1) / to(count - 1))
+    return ((to(1) - share) * first + share * last) * to(length - 1)
+
+
+CROP_ORDERS: dict[str, dict[str, Callable[..., Any]]] = {
+    "fused": {"position": crop_faults._fused},
+    "in_double": {"position": crop_faults._in_double},
+    "ratio_first": {"position": crop_faults._ratio_first},
+    "multiplied": {"position": _multiplied},
+}
+
+
+def roi_order(name: str) -> Backend[Any]:
+    return pooling.build(dataclasses.replace(pooling.STEPS, **ROI_ORDERS[name]), name="reference", title=name)
+
+
+def crop_order(name: str) -> Backend[Any]:
+    return cropping.build(dataclasses.replace(cropping.STEPS, **CROP_ORDERS[name]), name="reference", title=name)
+
+
+def _passes(backend: Backend[Any], direction: Direction, count: int, seed: int, **choices: Any) -> set[Status]:
+    """The statuses of so many drawn cases, none of which may fail."""
+    statuses = set()
+    for case in drawing.drawn(within(backend.sheet, **choices), count, seed):
+        if backend.refuses(case.inputs(), direction) is None:
+            verdict = judge(case.inputs(), direction, run(backend, case.inputs(), direction), pinned=False)
+            assert verdict.passed, failure(backend, case, direction, str(verdict))
+            statuses.add(verdict.status)
+    return statuses
+
+
+_FINITE: dict[str, Any] = {"finite_boxes": True, "empty": False, "longest_side": 24}
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("name", ROI_ORDERS)
+def test_an_order_of_roi_align_is_never_wrong(name: str, direction: Direction, mode: str) -> None:
+    assert Status.WITHIN in _passes(roi_order(name), direction, CASES, 5, modes=[mode], most_outputs=60, **_FINITE)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("name", CROP_ORDERS)
+def test_an_order_of_crop_and_resize_is_never_wrong(name: str, direction: Direction) -> None:
+    assert Status.WITHIN in _passes(crop_order(name), direction, CASES, 5, most_outputs=120, **_FINITE)
