@@ -62,6 +62,9 @@ def lacks(sheet: Sheet, inputs: Any, direction: Direction) -> str | None:
     for name, value, declared in choices:
         if value not in declared:
             return f"{name} {value!r}: not declared, only {', '.join(map(repr, declared))}"
+    undefined = operator_of(inputs).undefined(inputs, direction)
+    if undefined is not None:
+        return undefined
     if direction == "grad_image" and image.dtype.name not in FLOATS:
         return f"images of {image.dtype} have no gradient"
     if sheet.same_dtype and boxes.dtype != image.dtype:

@@ -126,4 +126,9 @@ def read(declared: Any, of: str) -> Sheet:
         if isinstance(example, bool) and not isinstance(value, bool):
             raise ValueError(f"{of} declares {name} = {value!r}; it is True or False.")
         made[name] = tuple(value) if many else value
+    if {"max", "weighted_max"} <= set(made.get("modes", ())):
+        raise ValueError(
+            f'{of} declares both "max" and "weighted_max" under modes: the maximum of samples and that of weighted '
+            'pixels. A function has one of them, and is called with mode="max" for either.'
+        )
     return Sheet(**made)

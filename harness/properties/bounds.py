@@ -46,11 +46,18 @@ def no_side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -
     return Verdict(Status.EXACT) if effect is None else Verdict(Status.BROKEN, reason=effect)
 
 
-def _bound(operator: OperatorName, name: str, says: str, share: int = 1, **choices: Any) -> Property:
+def _bound(
+    operator: OperatorName,
+    name: str,
+    says: str,
+    share: int = 1,
+    directions: tuple[Direction, ...] = DIRECTIONS,
+    **choices: Any,
+) -> Property:
     def cases(sheet: Sheet) -> SearchStrategy[Any]:
         return within(sheet, **choices)
 
-    return Property(name, says, operator, DIRECTIONS, cases, within_bound, share=share, is_oracles=True)
+    return Property(name, says, operator, directions, cases, within_bound, share=share, is_oracles=True)
 
 
 _MANY = "as many channels as vectors and blocks have, and a few more or fewer"
@@ -113,6 +120,7 @@ _POOLS = (
             "roi_align",
             f"within bound, mode {mode}",
             f"every output lies within the oracle's bound, in mode {mode}",
+            directions=("forward",) if mode == "weighted_max" else DIRECTIONS,
             modes=[mode],
             image_dtypes=SINGLE_AND_DOUBLE,
         )

@@ -16,11 +16,12 @@ import pytest
 from harness.faults.reference import crop_and_resize as crop_faults
 from harness.judging.trial import failure, run
 from harness.operators import drawing, within
-from harness.operators.arrays import DIRECTIONS, Direction
+from harness.operators.arrays import DIRECTIONS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.crop_and_resize import reference as cropping
-from harness.operators.implementation import Backend
+from harness.operators.implementation import Backend, lacks
 from harness.operators.judgement import judge
 from harness.operators.roi_align import reference as pooling
+from harness.operators.roi_align.case import RoiInputs
 from harness.operators.roi_align.reference import RoiAxis, Scalar
 from harness.operators.verdict import Status
 
@@ -160,3 +161,77 @@ def test_an_order_of_roi_align_is_never_wrong(name: str, direction: Direction, m
 @pytest.mark.parametrize("name", CROP_ORDERS)
 def test_an_order_of_crop_and_resize_is_never_wrong(name: str, direction: Direction) -> None:
     assert Status.WITHIN in _passes(crop_order(name), direction, CASES, 5, most_outputs=120, **_FINITE)
+
+
+def _weighted_maximum(steps: pooling.Steps, inputs: RoiInputs, of_sample: Callable[..., list[Scalar]]) -> Array:
+    """ONNX's maximum, with what it takes of each sample."""
+    to = np.float64 if inputs.image.dtype.name == "float64" else np.float32
+    maps = inputs.image.astype(to)
+    pooled = np.zeros((len(inputs.boxes), maps.shape[1], *inputs.output_size), to)
+    for box in pooling.boxes_of(steps, inputs):
+        for i, j in np.ndindex(*inputs.output_size):
+            samples = pooling.samples_of(box, i, j, to)
+            for c in range(maps.shape[1]):
+                found = [each for sample in samples for each in of_sample(maps[box.image, c], sample)]
+                pooled[box.row, c, i, j] = max(found, default=to(0))
+    return pooled
+
+
+def _products(plane: Array, sample: Any) -> list[Scalar]:
+    one = plane.dtype.type(1)
+    if sample is None:
+        return [one * 0]
+    _, (top, bottom, ly), _, (left, right, lx) = sample
+    return [
+        wy * wx * plane[y, x] for y, wy in ((top, one - ly), (bottom, ly)) for x, wx in ((left, one - lx), (right, lx))
+    ]
+
+
+WRONG_PRODUCTS: dict[str, Callable[..., list[Scalar]]] = {
+    "of_samples": lambda plane, sample: [sum(_products(plane, sample))],
+    "without_zeros": lambda plane, sample: [each for each in _products(plane, sample) if each],
+    "unweighted": lambda plane, sample: [plane[y, x] for y in sample[1][:2] for x in sample[3][:2]] if sample else [],
+    "least": lambda plane, sample: [min(_products(plane, sample))],
+    "three_pixels": lambda plane, sample: _products(plane, sample)[:3],
+}
+_WEIGHTED = within(
+    dataclasses.replace(pooling.SHEET, modes=("weighted_max",)),
+    values=["normal", "wide", "ramp", "dyadic", "negative_zero"],
+    image_dtypes=SINGLE_AND_DOUBLE,
+    most_outputs=60,
+    **_FINITE,
+)
+
+
+@pytest.mark.parametrize("name", ["pinned", *ROI_ORDERS])
+def test_the_maximum_of_weighted_pixels_in_any_order(name: str) -> None:
+    steps = dataclasses.replace(pooling.STEPS, **ROI_ORDERS.get(name, {}))
+    for case in drawing.drawn(_WEIGHTED, CASES, 5):
+        got = _weighted_maximum(steps, case.inputs(), _products)
+        verdicts = [judge(case.inputs(), "forward", got, pinned=pinned) for pinned in {False, name == "pinned"}]
+        assert all(verdict.passed for verdict in verdicts), (verdicts, case)
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+@pytest.mark.parametrize("name", WRONG_PRODUCTS)
+def test_a_wrong_maximum_of_weighted_pixels_is_out(name: str, pinned: bool) -> None:
+    assert any(
+        judge(
+            case.inputs(),
+            "forward",
+            _weighted_maximum(pooling.STEPS, case.inputs(), WRONG_PRODUCTS[name]),
+            pinned=pinned,
+        ).status
+        is Status.OUT
+        for case in drawing.drawn(_WEIGHTED, CASES, 5)
+    )
+
+
+@pytest.mark.parametrize("direction", ["grad_image", "grad_boxes"])
+def test_gradients_of_weighted_maxima_are_not_asked_for(direction: Direction) -> None:
+    sheet = dataclasses.replace(pooling.SHEET, modes=("weighted_max",))
+    inputs = drawing.drawn(_WEIGHTED, 1, 0)[0].inputs()
+    assert lacks(sheet, inputs, "forward") is None
+    assert lacks(sheet, inputs, direction) == (
+        "gradients of weighted maxima are not judged: ONNX, whose rule they are, defines none"
+    )
