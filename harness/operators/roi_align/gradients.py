@@ -73,31 +73,29 @@ def _contribute(call: RoiCall, total: Sum, g: float, wy: _Weight, wx: _Weight) -
 def _grad_image_max(call: RoiCall) -> Callable[[Place], Expected]:
     """Each bin gives its upstream value to what its largest sample reads; where several may be it, a range."""
     terms: dict[Place, list[tuple[float, list[_Weight]]]] = defaultdict(list)
-    inputs = call.inputs
+    inputs, zero, one = call.inputs, call.number(0.0), call.number(1.0)
+    unread, anywhere = _Weight(0, zero, zero, zero, 0, False), _Weight(0, zero, zero, one, 1, True)
     for m, c, i, j in itertools.product(*map(range, inputs.upstream.shape)):
         g, n = float(inputs.upstream.item(m, c, i, j)), call.image_of(m)
         if may_be_anywhere(call, m, i, j):
             for y, x in itertools.product(*map(range, inputs.image.shape[2:])):
-                terms[n, c, y, x].append((g, [_ANYWHERE]))
+                terms[n, c, y, x].append((g, [anywhere]))
             continue
         read = [_read_by(call, each) for each in candidates(call, m, c, i, j)]
-        for place in {place for each in read for place in each}:
-            terms[(n, c, *place)].append((g, [each.get(place, _UNREAD) for each in read]))
+        for y, x in {(y, x) for each in read for y, x in each}:
+            terms[n, c, y, x].append((g, [each.get((y, x), unread) for each in read]))
 
     def at(place: Place) -> Expected:
         total = no_terms(call)
         for g, read in terms.get(place, ()):
             lows, highs = min(each.low for each in read), max(each.high for each in read)
             upstream, reached = call.number(g), abs(g) * float(highs)
-            ends = upstream * call.number(lows), upstream * call.number(highs)
-            total.add(upstream * call.number(read[0].value), min(ends), max(ends), reached, 6 * reached)
+            ends = upstream * lows, upstream * highs
+            total.add(upstream * read[0].value, min(ends), max(ends), reached, 6 * reached)
             total.jumps |= any(each.jumps for each in read) or len({each.value for each in read}) > 1
         return total.expected(call)
 
     return at
-
-
-_UNREAD, _ANYWHERE = _Weight(0, 0.0, 0.0, 0.0, 0, False), _Weight(0, 0.0, 0.0, 1.0, 1, True)
 
 
 def _read_by(call: RoiCall, sample: Candidate) -> dict[Place, _Weight]:

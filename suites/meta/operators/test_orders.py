@@ -7,6 +7,7 @@ The orders are the step-by-step references with their positions had in another w
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,14 +16,16 @@ import pytest
 
 from harness.faults.reference import crop_and_resize as crop_faults
 from harness.judging.trial import failure, run
-from harness.operators import drawing, within
-from harness.operators.arrays import DIRECTIONS, SINGLE_AND_DOUBLE, Array, Direction
+from harness.operators import ROI_ALIGN, drawing, within
+from harness.operators.arrays import DIRECTIONS, FLOATS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.crop_and_resize import reference as cropping
 from harness.operators.implementation import Backend, lacks
 from harness.operators.judgement import judge
 from harness.operators.roi_align import reference as pooling
-from harness.operators.roi_align.case import RoiInputs
+from harness.operators.roi_align.case import MODES, Mode, RoiCase, RoiInputs, Row
 from harness.operators.roi_align.reference import RoiAxis, Scalar
+from harness.operators.roi_align.strategy import BOX_FAMILIES as POOL_FAMILIES
+from harness.operators.roi_align.strategy import roi_cases
 from harness.operators.verdict import Status
 
 CASES = 60
@@ -235,3 +238,80 @@ def test_gradients_of_weighted_maxima_are_not_asked_for(direction: Direction) ->
     assert lacks(sheet, inputs, direction) == (
         "gradients of weighted maxima are not judged: ONNX, whose rule they are, defines none"
     )
+
+
+EMPTY_BOXES = (
+    (0, 1.5, 0.5, 1.5, 3.0),  # without extent on x, on y, on both, and inverted
+    (0, 0.5, 2.25, 3.0, 2.25),
+    (0, 1.25, 1.25, 1.25, 1.25),
+    (0, 3.0, 3.0, 1.0, 0.5),
+)
+
+
+@pytest.mark.parametrize("box", EMPTY_BOXES)
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_an_adaptive_grid_of_no_samples_may_have_one(direction: Direction, mode: Mode, box: Row) -> None:
+    """In another order a box without extent may have some, and then a grid of one sample."""
+    case = RoiCase((1, 1, 5, 6), (box,), (2, 2), 1.0, -1, True, mode, seed=3)
+    got = run(pooling.build(pooling.STEPS), case.inputs(), direction)
+    assert isinstance(got, np.ndarray)
+    assert not got.any()
+    for pinned in (True, False):
+        assert judge(case.inputs(), direction, got, pinned=pinned).passed
+
+    def axis(*arguments: Any) -> RoiAxis:
+        made = pooling.axis(*arguments)
+        return dataclasses.replace(made, grid=max(made.grid, 1))
+
+    one_sample = dataclasses.replace(pooling.STEPS, axis=axis)
+    other = run(pooling.build(one_sample), case.inputs(), direction)
+    assert judge(case.inputs(), direction, other, pinned=False).passed == (box is not EMPTY_BOXES[3])
+    assert not judge(case.inputs(), direction, other, pinned=True).passed
+
+
+@pytest.mark.parametrize("family", [*POOL_FAMILIES, "below_pixel"])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_oracle_of_roi_align_raises_nothing(mode: Mode, family: str) -> None:
+    """Of no box of any family, pinned or not, in any direction; boxes that are huge cost no more than others."""
+    drawn = roi_cases(
+        modes=[mode], box_families=[family], image_dtypes=(*FLOATS, "uint8"), ratios=(-1, 1, 3, 5), most_outputs=8,
+        longest_side=9,
+    )  # fmt: skip
+    for case in drawing.drawn(drawn, 12, 1):
+        for direction, pinned in itertools.product(
+            ("forward",) if mode == "weighted_max" else DIRECTIONS, (True, False)
+        ):
+            for _, want in ROI_ALIGN.expected(case.inputs(), direction, pinned=pinned):
+                assert want.bound >= 0
+                assert pinned or not want.ambiguous or all(low <= high or low != low for low, high in want.others)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("mode", ["avg", "max"])
+def test_away_from_every_jump_another_order_costs_a_few_ulps(mode: Mode, direction: Direction) -> None:
+    """Of the numbers that the positions are made of, times the steepness of the map."""
+    case = RoiCase((1, 2, 6, 7), ((0, 1.03, 0.61, 5.12, 4.43),), (2, 2), 1.0, 2, True, mode, values="ramp", seed=1)
+    for (place, strict), (_, lenient) in zip(
+        ROI_ALIGN.expected(case.inputs(), direction),
+        ROI_ALIGN.expected(case.inputs(), direction, pinned=False),
+        strict=True,
+    ):
+        assert strict.value == lenient.value
+        assert not lenient.ambiguous
+        assert strict.bound <= lenient.bound <= 2e-3, place
+    for factor, passes in ((1.0, True), (1 + 2.0**-8, False)):
+        got = run(pooling.build(pooling.STEPS), case.inputs(), direction)
+        assert judge(case.inputs(), direction, got * np.float32(factor), pinned=False).passed == passes
+
+
+def test_near_a_pixel_the_slope_is_that_of_either_cell_or_nothing() -> None:
+    case = RoiCase((1, 1, 1, 5), ((0, 1.5, 0.0, 2.5, 0.0),), (1, 1), 1.0, 1)
+    inputs = case.inputs()
+    inputs.image[...] = [0, 1, 3, 10, 11]
+    inputs.upstream[...] = 4
+    for slope, right in ((2, True), (7, True), (0, True), (9, False), (-2, False)):
+        got = np.array([[0, 2.0 * slope, 0, 2.0 * slope, 0]], np.float32)
+        assert judge(inputs, "grad_boxes", got, pinned=True).passed == (slope == 0)
+        verdict = judge(inputs, "grad_boxes", got, pinned=False)
+        assert verdict.passed == right, (slope, verdict)
