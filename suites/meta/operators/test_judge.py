@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from harness import properties
 from harness.backends import load
@@ -21,6 +22,7 @@ from harness.operators.implementation import Backend
 from harness.operators.judgement import judge
 from harness.operators.sheet import Sheet
 from harness.operators.verdict import Status
+from harness.verbs import judging as verbs
 
 CASE = Case(
     shape=(2, 2, 5, 4),
@@ -211,6 +213,16 @@ def test_what_the_judge_raises_is_not_held_against_the_implementation(
     verdict = stated.holds(REFERENCE, CASE, "forward")
     assert verdict is not None
     assert verdict.status is Status.JUDGE
+
+
+def test_judge_exits_3_where_the_judge_itself_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = dataclasses.replace(CROP_AND_RESIZE, expected=_broken_oracle)
+    asked = ["judge", "--backend", "reference", repr(CASE)]
+    assert CliRunner().invoke(verbs.app, asked).exit_code == 0
+    monkeypatch.setattr("harness.operators.judgement.operator_of", lambda inputs: broken)
+    done = CliRunner().invoke(verbs.app, asked)
+    assert done.exit_code == 3
+    assert "JUDGE: The judge itself failed, which is not held against the implementation; please report" in done.output
 
 
 @pytest.mark.parametrize("name", ["within bound, normalized boxes", "permuted boxes", "split list"])
