@@ -9,7 +9,7 @@ plain data, so that a package that declares one needs nothing of this project.
 crop_and_resize   f(image, boxes, box_indices, crop_size), and by keyword `extrapolation_value` if the border is "rule",
                   and `method` if more than "bilinear" is declared. Box rules other than "normalized" are not asked for.
 roi_align         f(input, boxes (K,5), output_size, spatial_scale, sampling_ratio, aligned), torchvision's order, and
-                  by keyword `mode` if more than "avg" is declared.
+                  by keyword `mode` if more than "avg" is declared: "avg" or "max", whichever maximum is declared.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _crop_and_resize(function: Function, sheet: Sheet) -> Call:
 
 def _roi_align(function: Function, sheet: Sheet) -> Call:
     def call(of: Any) -> Tensor:
-        keywords = {} if sheet.modes == ("avg",) else {"mode": of.mode}
+        keywords = {} if sheet.modes == ("avg",) else {"mode": "avg" if of.mode == "avg" else "max"}
         rule = (of.output_size, of.spatial_scale, of.sampling_ratio, of.aligned)
         return function(of.image, of.boxes, *rule, **keywords)
 

@@ -1,9 +1,8 @@
 """ONNX Runtime on the CPU, forward only: a model of one node, RoiAlign or com.microsoft.CropAndResize.
 
-RoiAlign's mean is this project's rule; its maximum is another, over pixels times weights, so that only the mean is
-judged, and `run_max` gives the other for the test that tells the two apart. Its sampling ratio of 0 is an adaptive
-grid, and it takes indices apart from boxes. CropAndResize is TensorFlow's operator in NCHW, float32 only; it rounds
-positions in an order of its own, so it has TensorFlow's values within bounds and not in every bit.
+RoiAlign's mean is this project's rule, and its maximum the one of weighted pixels. Its sampling ratio of 0 is an
+adaptive grid, and it takes indices apart from boxes. CropAndResize is TensorFlow's operator in NCHW, float32 only; it
+rounds positions in an order of its own, so it has TensorFlow's values within bounds and not in every bit.
 """
 
 from __future__ import annotations
@@ -30,13 +29,14 @@ _MOST = 1e4
 
 
 def make_roi_align(name: str) -> Backend[RoiInputs]:
-    # Its maximum is over weighted pixels, another rule; pixels are multiplied by weights of 0, so that NaN leaks.
+    # Pixels are multiplied by weights of 0, so that NaN leaks.
     sheet = Sheet(
         operator="roi_align",
         image_dtypes=SINGLE_AND_DOUBLE,
         boxes_dtypes=SINGLE_AND_DOUBLE,
         layouts=LAYOUTS,
         same_dtype=True,
+        modes=("avg", "weighted_max"),
         grids=("fixed", "adaptive"),
         extent="positive where adaptive",  # it counts the samples of an inverted box below 0
         scale_dtype="float32",
@@ -44,7 +44,7 @@ def make_roi_align(name: str) -> Backend[RoiInputs]:
         layout_bits=DIRECTIONS,
         list_bits=DIRECTIONS,
     )
-    return Backend(name, _TITLE, sheet, lambda inputs, direction: _pool(inputs, "avg"), np.asarray)
+    return Backend(name, _TITLE, sheet, lambda inputs, direction: _pool(inputs), np.asarray)
 
 
 def make_crop_and_resize(name: str) -> Backend[Inputs]:
@@ -66,12 +66,8 @@ BACKENDS: Makers = {
 }
 
 
-def run_max(inputs: RoiInputs) -> Array:
-    """RoiAlign's own maximum of the same call, whatever mode the inputs ask for."""
-    return _pool(inputs, "max")()
-
-
-def _pool(inputs: RoiInputs, mode: str) -> Callable[[], Array]:
+def _pool(inputs: RoiInputs) -> Callable[[], Array]:
+    mode = "avg" if inputs.mode == "avg" else "max"
     name = inputs.image.dtype.name
     session = _roi_align(inputs.output_size, inputs.spatial_scale, inputs.sampling_ratio, inputs.aligned, mode, name)
     feed = {

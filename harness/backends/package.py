@@ -22,7 +22,7 @@ from harness.backends.torch_arrays import device_tensor, require_device, torch_b
 from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Direction
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
 from harness.operators.implementation import Backend
-from harness.operators.roi_align.case import MODES, RoiInputs
+from harness.operators.roi_align.case import SAMPLED, RoiInputs
 from harness.operators.sheet import EMPTY, INTEGERS, OperatorName, Sheet
 from harness.repository import MissingLibrary
 from roi_align import RoIAlign, crop_and_resize, roi_align
@@ -56,7 +56,7 @@ def make_roi_align(name: str, device: str) -> Backend[RoiInputs]:
     """roi_align on a device as a backend; MissingLibrary if that is not here."""
     _require(name, device)
 
-    sheet = _sheet("roi_align", device, modes=MODES, grids=("fixed", "adaptive"))
+    sheet = _sheet("roi_align", device, modes=SAMPLED, grids=("fixed", "adaptive"))
     return torch_backend(name, _title(device), sheet, _pool, partial(device_tensor, device=device))
 
 

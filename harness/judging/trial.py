@@ -14,7 +14,7 @@ from harness.operators.arrays import Array, Direction
 from harness.operators.expected import Place
 from harness.operators.implementation import Backend
 from harness.operators.judgement import judge
-from harness.operators.verdict import Verdict
+from harness.operators.verdict import JudgeFailed, Status, Verdict, theirs
 
 
 def run(backend: Backend[Any], inputs: Any, direction: Direction) -> Array | BaseException:
@@ -46,24 +46,31 @@ def side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -> s
     names, series = ["", *operator.read(direction)], [inputs]
     for name in names[1:]:
         series.append(replace(series[-1], **{name: getattr(other, name)}))
-    asked = [(name, each) for name, each in zip(names, series, strict=True) if not backend.refuses(each, direction)]
-    # The arrays of the first are the ones that are overwritten.
-    observed = backend.observe([case.inputs(), *(each for _, each in asked[1:]), inputs], direction)
+    with theirs():
+        asked = [(name, each) for name, each in zip(names, series, strict=True) if not backend.refuses(each, direction)]
+        # The arrays of the first are the ones that are overwritten.
+        observed = backend.observe([case.inputs(), *(each for _, each in asked[1:]), inputs], direction)
     if observed.effect is not None:
         return observed.effect
-    pinned = direction in backend.sheet.pinned
+
+    def verdict_on(inputs: Any, result: Array | Exception) -> Verdict:
+        verdict = judge(inputs, direction, result, pinned=direction in backend.sheet.pinned)
+        if verdict.status is Status.JUDGE:
+            raise JudgeFailed(verdict)
+        return verdict
+
     first, *later = observed.results
     # What is wrong from the beginning is no side effect: other properties are about it.
-    if judge(inputs, direction, first, pinned=pinned).passed:
+    if verdict_on(inputs, first).passed:
         for (name, each), result in zip(asked[1:], later, strict=False):
-            verdict = judge(each, direction, result, pinned=pinned)
+            verdict = verdict_on(each, result)
             if not verdict.passed:
                 return f"After {name} is overwritten in place the result is wrong: {verdict}"
     again = observed.results[-1]
     if isinstance(first, Exception):
         return None
     if isinstance(again, Exception) or direction in backend.sheet.unordered:
-        verdict = judge(inputs, direction, again, pinned=pinned)
+        verdict = verdict_on(inputs, again)
         return None if verdict.passed else f"The second time the same call is wrong: {verdict}"
     if again.tobytes() != first.tobytes():
         return "The same call gives other bits the second time: it depends on what ran in between."

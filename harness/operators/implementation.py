@@ -132,6 +132,9 @@ def lacks(sheet: Sheet, inputs: Any, direction: Direction) -> str | None:
     for name, value, declared in choices:
         if value not in declared:
             return f"{name} {value!r}: not declared, only {', '.join(map(repr, declared))}"
+    undefined = operator_of(inputs).undefined(inputs, direction)
+    if undefined is not None:
+        return undefined
     if direction == "grad_image":
         with_gradient = sheet.gradient_dtypes or FLOATS
         if image.dtype.name not in with_gradient:

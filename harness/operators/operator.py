@@ -34,6 +34,7 @@ class Operator:
     least_roundings      (inputs, direction) -> how many roundings of a result each bound has room for at least.
     most_places          at how many of the places that differ the oracle is asked, None for all.
     choices              inputs -> (name in words, value, field of the sheet that declares it), of its own arguments.
+    undefined            (inputs, direction) -> why the rule has no such result, in words, or None.
     extrapolation_value  inputs -> what a sample outside gives.
     nothing_outside      inputs -> the call with 0 for what a sample outside gives: it is linear in the image then.
     within               (sheet, **choices) -> cases that the sheet declares; UndeclaredError if there are none.
@@ -58,6 +59,7 @@ class Operator:
     least_roundings: Callable[[Any, Direction], int]
     most_places: int | None
     choices: Callable[[Any], list[tuple[str, Any, str]]]
+    undefined: Callable[[Any, Direction], str | None]
     extrapolation_value: Callable[[Any], float]
     nothing_outside: Callable[[Any], Any]
     within: Callable[..., SearchStrategy[Any]]

@@ -175,4 +175,9 @@ def read(declared: Any, of: str) -> Sheet:
         if isinstance(example, str) and not isinstance(value, str):
             raise ValueError(f"{of} declares {name} = {value!r}; it is a string.")
         made[name] = tuple(value) if many else value
+    if {"max", "weighted_max"} <= set(made.get("modes", ())):
+        raise ValueError(
+            f'{of} declares both "max" and "weighted_max" under modes: the maximum of samples and that of weighted '
+            'pixels. A function has one of them, and is called with mode="max" for either.'
+        )
     return Sheet(**made)

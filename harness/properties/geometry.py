@@ -18,7 +18,7 @@ from harness.operators.arrays import DIRECTIONS, Array, Direction
 from harness.operators.crop_and_resize.case import Case, Inputs
 from harness.operators.drawing import UndeclaredError
 from harness.operators.implementation import Backend
-from harness.operators.roi_align.case import MODES, RoiCase
+from harness.operators.roi_align.case import SAMPLED, RoiCase
 from harness.operators.sheet import Sheet
 from harness.properties import Property, ask, relation
 from harness.properties.calls import same
@@ -169,7 +169,7 @@ def two_band_matrices(backend: Backend[Any], case: RoiCase, direction: Direction
 
 def one_sample_is_both(backend: Backend[Any], case: RoiCase, direction: Direction) -> str | None:
     inputs = case.inputs()
-    mean, largest = (ask(backend, replace(inputs, mode=mode), direction) for mode in MODES)
+    mean, largest = (ask(backend, replace(inputs, mode=mode), direction) for mode in SAMPLED)
     if np.allclose(mean, largest, rtol=0, atol=1e-12):
         return None
     return f"Of one sample a bin the mean and the maximum are {np.abs(mean - largest).max():.3g} apart."
@@ -208,7 +208,7 @@ def _float64(**choices: Any) -> Callable[[Sheet], SearchStrategy[Any]]:
 
 
 def _both_modes(sheet: Sheet) -> SearchStrategy[Any]:
-    if not set(MODES) <= set(sheet.modes):
+    if not set(SAMPLED) <= set(sheet.modes):
         raise UndeclaredError("modes: one of them is not declared")
     return within(sheet, **{**_FLOAT64, "ratios": (1,), "box_families": ["interior", "tiny"]})
 

@@ -45,7 +45,11 @@ def _bad_rows(sheet: Sheet) -> SearchStrategy[Any]:
 def bad_boxes_are_outside(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
     """Asked of everybody, whatever the backend would rather avoid."""
     verdict = judged(backend, case, direction)
-    if verdict.passed or verdict.status in (Status.CRASH, Status.HANG) or "boxes" in backend.sheet.bad_input:
+    if (
+        verdict.passed
+        or verdict.status in (Status.CRASH, Status.HANG, Status.JUDGE)
+        or "boxes" in backend.sheet.bad_input
+    ):
         return verdict
     raise NotAskedError("boxes that are not finite are not declared")
 

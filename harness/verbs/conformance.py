@@ -30,7 +30,7 @@ def conformance(
 ) -> None:
     """Ask every backend for every property, and write which holds, which fails and how to results/conformance.csv."""
     from harness.conformance import tables as rows
-    from harness.conformance.cells import BAD, is_bad
+    from harness.conformance.cells import BAD, OURS, is_bad
     from harness.operators import OPERATORS
     from harness.repository import RESULTS
 
@@ -55,7 +55,7 @@ def conformance(
     cells = [each for one in ended for each in one.cells]
     for name in operators:
         _show([each for each in cells if each.operator == name], name)
-    for each in (each for each in cells if each.status in BAD):
+    for each in (each for each in cells if each.status in (*BAD, OURS)):
         tell(f"{each.backend}, {each.property}, {each.direction}: {each.status}: {each.reason}")
         tell(f"  {each.counterexample}")
     for one in ended:
@@ -81,7 +81,14 @@ def _show(cells: list[Cell], operator: str) -> None:
     for name in backends:
         shown.add_column(name, overflow="fold")
     by_place = {(each.property, each.direction, each.backend): each for each in cells}
-    styles = {"fail": "bold red", "crash": "bold red", "hang": "bold red", "ambiguous": "yellow", "pass": "green"}
+    styles = {
+        "fail": "bold red",
+        "judge": "bold magenta",
+        "crash": "bold red",
+        "hang": "bold red",
+        "ambiguous": "yellow",
+        "pass": "green",
+    }
     for property_, direction in dict.fromkeys((each.property, each.direction) for each in cells):
         words = [by_place.get((property_, direction, name)) for name in backends]
         marks = ["" if each is None else f"[{styles.get(each.status, 'dim')}]{each.status}[/]" for each in words]

@@ -32,7 +32,8 @@ def judge(
         float | None, typer.Option(help="Seconds that a call on a small case may take; by default what the sheet says.")
     ] = None,
 ) -> None:
-    """Run one case on one backend and judge its result against the oracle; exit 1 if it does not pass."""
+    """Run one case on one backend and judge its result against the oracle; exit 1 if it does not pass, 3 if the judge
+    itself failed, which is not held against the backend."""
     from harness import properties
     from harness.backends import is_foreign
     from harness.faults import load
@@ -40,7 +41,7 @@ def judge(
     from harness.judging.isolation import isolated
     from harness.operators import operator_of, parse
     from harness.operators.arrays import DIRECTIONS
-    from harness.operators.verdict import Crashed, Hung
+    from harness.operators.verdict import Crashed, Hung, Status
     from harness.repository import MissingLibrary
 
     way = known("direction", direction, DIRECTIONS)
@@ -65,7 +66,7 @@ def judge(
         stop(f"{judged.title} is not asked for this.")
     tell(f"{judged.title}, {way}: {verdict}")
     if not verdict.passed:
-        raise typer.Exit(1)
+        raise typer.Exit(3 if verdict.status is Status.JUDGE else 1)
 
 
 @app.command(epilog="Example: python -m harness golden")

@@ -90,6 +90,7 @@ CROP_AND_RESIZE = Operator(
     least_roundings=lambda inputs, direction: 0,
     most_places=None,
     choices=_choices,
+    undefined=lambda inputs, direction: None,
     extrapolation_value=lambda inputs: float(inputs.extrapolation_value),
     nothing_outside=lambda inputs: replace(inputs, extrapolation_value=0.0),
     within=within,

@@ -24,8 +24,11 @@ from harness.operators.arrays import (
     upstream_of,
 )
 
-Mode = Literal["avg", "max"]
+# "max" is the maximum of the samples, "weighted_max" that of the pixels times their weights, ONNX's (operators.md).
+Mode = Literal["avg", "max", "weighted_max"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+# Those of torchvision's rule and its siblings, which this project has.
+SAMPLED: tuple[Mode, ...] = ("avg", "max")
 # (index, x1, y1, x2, y2)
 Row = tuple[int, float, float, float, float]
 

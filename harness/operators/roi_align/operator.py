@@ -39,6 +39,12 @@ def _scale_dtype(inputs: RoiInputs) -> str:
     return "float64" if needed else "float32"
 
 
+def _undefined(inputs: RoiInputs, direction: Direction) -> str | None:
+    if inputs.mode == "weighted_max" and direction != "forward":
+        return "gradients of weighted maxima are not judged: ONNX, whose rule they are, defines none"
+    return None
+
+
 def _bad_row(sheet: Sheet, box: Box, seed: int) -> RoiCase:
     good = (0, 0.5, 0.25, 3.5, 2.75)
     return RoiCase(
@@ -109,6 +115,7 @@ ROI_ALIGN = Operator(
     least_roundings=_least_roundings,
     most_places=8,
     choices=_choices,
+    undefined=_undefined,
     extrapolation_value=lambda inputs: 0.0,
     nothing_outside=lambda inputs: inputs,
     within=within,

@@ -28,7 +28,7 @@ from harness.operators.drawing import (
     sides,
     upright,
 )
-from harness.operators.roi_align.case import MODES, Mode, RoiCase, Row
+from harness.operators.roi_align.case import MODES, SAMPLED, Mode, RoiCase, Row
 from harness.operators.sheet import EMPTY, Empty, Extent, Sheet
 
 Pair = tuple[float, float]
@@ -68,7 +68,7 @@ _BAD_PAIRS = st.one_of(st.tuples(_BAD, st.just(1.0)), st.tuples(st.just(0.5), _B
 def roi_cases(
     draw: st.DrawFn,
     *,
-    modes: Sequence[Mode] = MODES,
+    modes: Sequence[Mode] = SAMPLED,
     aligned: Sequence[bool] = (False, True),
     ratios: Sequence[int] = (-1, 0, 1, 2, 3),
     scales: Sequence[float] = SCALES,

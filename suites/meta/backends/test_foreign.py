@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from harness import backends
 from harness.backends import foreign, load
 from harness.operators.crop_and_resize.case import Case
-from harness.operators.roi_align.case import RoiCase
+from harness.operators.roi_align.case import Mode, RoiCase
 from harness.operators.sheet import Sheet, read
 from harness.repository import MissingLibrary
 
@@ -126,6 +127,10 @@ def test_a_module_or_a_device_that_is_missing_is_a_reason_to_skip() -> None:
         ({"operator": "roi_pool"}, "x declares 'roi_pool' under operator; it can be 'crop_and_resize', 'roi_align'."),
         ({"operator": "roi_align", "dtypes": []}, "x declares 'dtypes', which no sheet has; there are operator, "),
         ({"operator": "roi_align", "modes": "max"}, "x declares modes = 'max'; it is a list, such as ['avg']."),
+        (
+            {"operator": "roi_align", "modes": ["avg", "max", "weighted_max"]},
+            'x declares both "max" and "weighted_max" under modes: ',
+        ),
         ({"operator": "roi_align", "layouts": ["NHWC"]}, "x declares 'NHWC' under layouts; it can be 'contiguous', "),
         ({"operator": "roi_align", "empty": "yes"}, "x declares empty = 'yes'; it is a list, such as ['boxes']."),
         ({"operator": "roi_align", "one_box": 1}, "x declares one_box = 1; it is True or False."),
@@ -138,6 +143,20 @@ def test_what_no_sheet_can_say_is_said_in_a_sentence(declared: object, sentence:
     with pytest.raises(ValueError) as said:  # noqa: PT011  the sentence is looked at below
         read(declared, "x")
     assert str(said.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("maximum", ["max", "weighted_max"])
+def test_a_function_is_asked_for_its_own_maximum_by_onnxs_name(maximum: Mode) -> None:
+    modes = []
+
+    def pool(input: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int], *rest: object, mode: str) -> torch.Tensor:
+        modes.append(mode)
+        return input.new_zeros(len(boxes), input.shape[1], *size)
+
+    backend = foreign.of_function("theirs", pool, read({"operator": "roi_align", "modes": ["avg", maximum]}, "x"))
+    for mode in ("avg", maximum):
+        backend.run(replace(CASE.inputs(), mode=mode), "forward")
+    assert modes == ["avg", "max"]
 
 
 def test_a_package_registers_its_kernel_under_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
