@@ -110,7 +110,9 @@ FIELDS: list[tuple[dict[str, Any], Any, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("declared", "function", "passes"), FIELDS, ids=lambda each: str(each)[:40])
+@pytest.mark.parametrize(
+    ("declared", "function", "passes"), FIELDS, ids=[f"{declared} {passes}" for declared, _, passes in FIELDS]
+)
 def test_a_field_decides_what_is_asked(declared: dict[str, Any], function: Any, passes: bool) -> None:
     failure = first_failure(strangers.backend_of(function, **declared), 60)
     assert (failure is None) == passes, failure and f"{failure.verdict} {failure.case!r}"

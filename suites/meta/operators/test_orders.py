@@ -150,7 +150,7 @@ def _passes(backend: Backend[Any], direction: Direction, count: int, seed: int, 
     return statuses
 
 
-_FINITE: dict[str, Any] = {"finite_boxes": True, "empty": False, "longest_side": 24}
+_FINITE: dict[str, Any] = {"finite_boxes": True, "empty": (), "longest_side": 24}
 
 
 @pytest.mark.parametrize("mode", ["avg", "max"])
