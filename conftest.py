@@ -67,7 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=float,
         metavar="SECONDS",
         help="how long a call of somebody else's function may take on a small case before it counts as one that never "
-        "ends; larger cases are granted more (default: what its sheet says)",
+        "ends; larger cases are granted more (default: what its sheet says, and a process's first call more)",
     )
 
 

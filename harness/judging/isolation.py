@@ -141,7 +141,7 @@ class Worker:
         self._context.set_forkserver_preload(["harness.judging.isolation", "torch", "torchvision"])
         self._process: Any = None
         self._connection: Connection | None = None
-        self._has_run, self._first_s = False, FIRST_S
+        self._has_run, self._first_s = False, FIRST_S if limit_s is None else 0.0
         # A file without a name: however this process ends, nothing is left of it.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  it is open as long as this object lives
         weakref.finalize(self, self._log.close)
@@ -240,7 +240,7 @@ def _work(inputs: Any) -> float:
 def isolated(name: str, operator: OperatorName, limit_s: float | None = None, load: Load = load) -> Backend[Any]:
     """The backend of that name behind a Worker; the errors of harness.backends.load, and Crashed if loading ends it.
 
-    limit_s: seconds that a call on a small case may take, by default what its sheet says.
+    limit_s: seconds that a call on a small case may take, a process's first call too; by default what its sheet says.
     load: what loads it there, such as harness.faults.load; found by its module and name, which the worker imports.
     """
     worker = Worker(name, operator, limit_s, load)

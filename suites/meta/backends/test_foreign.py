@@ -136,7 +136,10 @@ def test_a_module_or_a_device_that_is_missing_is_a_reason_to_skip() -> None:
         ({"operator": "roi_align", "one_box": 1}, "x declares one_box = 1; it is True or False."),
         ({"operator": "roi_align", "limit": 0}, "x declares limit = 0; it is a number above 0, such as 30."),
         ({"operator": "roi_align", "title": 1}, "x declares title = 1; it is a string."),
-        ({"operator": "roi_align", "modes": []}, "x declares nothing under modes; it can be 'avg', 'max'."),
+        (
+            {"operator": "roi_align", "modes": []},
+            "x declares nothing under modes; it can be 'avg', 'max', 'weighted_max'.",
+        ),
     ],
 )
 def test_what_no_sheet_can_say_is_said_in_a_sentence(declared: object, sentence: str) -> None:

@@ -190,7 +190,11 @@ def test_what_the_judge_raises_is_not_held_against_the_implementation(
 ) -> None:
     calls = iter(range(9))
     sheet = replace(REFERENCE.sheet, unordered=DIRECTIONS)
-    other_bits = replace(REFERENCE, sheet=sheet, to_numpy=lambda got: got + np.float32(next(calls)))
+
+    def noisy(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
+        return lambda: REFERENCE.prepare(inputs, direction)() + np.float32(next(calls))
+
+    other_bits = replace(REFERENCE, sheet=sheet, prepare=noisy)
     broken = replace(CROP_AND_RESIZE, expected=_broken_oracle)
     monkeypatch.setattr("harness.operators.judgement.operator_of", lambda inputs: broken)
     verdict = properties.find(name, "crop_and_resize").holds(other_bits, CASE, "forward")
