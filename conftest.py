@@ -23,6 +23,7 @@ from harness.operators import OPERATORS
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Crashed, Hung
+from harness.plain import plainly
 from harness.repository import MissingLibrary
 
 # The same examples on every run, for a pull request; new ones every night, remembered; few while developing.
@@ -63,6 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    plainly()
     config.addinivalue_line("markers", "package: about the roi_align package itself, on the device of its backend")
     config.addinivalue_line("markers", "cpu: about the package's CPU kernels, which its CUDA backends do not run")
     config.stash[CHOSEN] = {}
@@ -85,8 +87,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     chosen = config.getoption("--backend")
     if backends.is_foreign(chosen):
-        # The harness's own tests and this project's benchmarks say nothing about somebody else's operator.
-        ours = [item for item in items if item.path.relative_to(config.rootpath).parts[1] in ("meta", "performance")]
+        # The harness's own tests and this project's benchmarks say nothing about somebody else's operator; one of
+        # these times it beside the usual columns.
+        timed = ("performance", "bench_operators.py") if config.getoption("--benchmark-only") else ()
+        places = {item: item.path.relative_to(config.rootpath).parts[1:] for item in items}
+        ours = [item for item, place in places.items() if place[0] in ("meta", "performance") and place != timed]
         config.hook.pytest_deselected(items=ours)
         items[:] = [item for item in items if item not in set(ours)]
     skipped = {}
