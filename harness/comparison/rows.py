@@ -12,7 +12,7 @@ from harness.operators import OPERATORS
 
 # The quick ones; but real input is made by skimage or a network, which each of many processes would do again.
 USUAL = tuple(workload.name for workload in WORKLOADS if workload.quick and not workload.real)
-_OURS = (Column("roi_align", "contiguous"), Column("roi_align", "channels_last"))
+_OURS: tuple[Column, ...] = (Column("roi_align", "contiguous"), Column("roi_align", "channels_last"))
 
 
 def rows(workloads: Iterable[str], function: str = "") -> dict[str, Turn]:
@@ -22,7 +22,8 @@ def rows(workloads: Iterable[str], function: str = "") -> dict[str, Turn]:
               errors of foreign.apart.
     ValueError for a name that no workload has.
     """
-    columns, caches = dict.fromkeys(OPERATORS, _OURS), ("warm",)
+    columns = dict.fromkeys(OPERATORS, _OURS)
+    caches: tuple[str, ...] = ("warm",)
     if function:
         sheet = foreign.apart(function).sheet
         caches = devices.load(sheet.device.partition(":")[0]).caches[:1]

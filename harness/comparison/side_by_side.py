@@ -217,7 +217,8 @@ def _answer(asked: Order, scratch: Path) -> list[Record]:
     if child.returncode != 0 or not output.exists():
         tail = "\n".join(said.splitlines()[-15:])
         raise FailedProcess(
-            f"A process that timed {asked.function or asked.origin} ended with {child.returncode}. Its last lines:\n{tail}"
+            f"A process that timed {asked.function or asked.origin} ended with {child.returncode}. "
+            f"Its last lines:\n{tail}"
         )
     return [
         Record(**{**row, "samples": tuple(row["samples"])}) for row in json.loads(output.read_text(encoding="utf-8"))
