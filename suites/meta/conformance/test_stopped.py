@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import multiprocessing
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ def test_an_interrupt_ends_the_processes_and_what_they_did_is_kept() -> None:
     ended: list[Done] = []
 
     def tell(job: Job, count: int, each: Cell | None) -> None:
-        if each is not None:
-            _thread.interrupt_main()
+        if each is not None and not ended:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     jobs = [Job(name, ("roi_align",), examples=200) for name in ("reference", "torchvision")]
     done = tables.run(jobs, tell, ended.append, side_by_side=1)

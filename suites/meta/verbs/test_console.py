@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001  the characters are meant
 """What the verbs print and exit with: on a console that is not UTF-8, and where a file was left out."""
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def test_tables_are_printed_in_plain_characters(tmp_path: Path, pytestconfig: py
 
 def test_what_pytest_prints_is_in_plain_characters(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     test = tmp_path / "test_plain.py"
-    test.write_text("def test(): assert False, '10×7 µs'\n", encoding="utf-8")
+    test.write_text("def test_it(): assert False, '10×7 µs'\n", encoding="utf-8")
     _, shown = on_a_plain_console(
         pytestconfig.rootpath, *("pytest", "-p", "conftest", "-p", "no:cacheprovider", "-q", f"--rootdir={tmp_path}"),
         *("-c", str(pytestconfig.rootpath / "pyproject.toml"), str(test)),
