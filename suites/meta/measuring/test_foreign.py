@@ -42,9 +42,18 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.setenv("PYTEST_PLUGINS", "suites.meta.measuring.small_work")
     monkeypatch.setitem(measure.PROCESSES, "cpu", measure.PROCESSES["cpu"][:1])
-    for name in ("RESULTS", "QUICK_RESULTS", "FOREIGN_RESULTS"):
-        monkeypatch.setattr(repository, name, tmp_path / name)
+    monkeypatch.setattr(
+        repository, "results_folder", lambda quick, foreign=False: tmp_path / ("foreign" if foreign else "own")
+    )
     return tmp_path
+
+
+def test_a_run_with_somebody_elses_function_is_no_part_of_this_projects_history() -> None:
+    folders = [repository.results_folder(*each) for each in ((False,), (True,), (False, True), (True, True))]
+    assert folders == [
+        repository.RESULTS, repository.QUICK_RESULTS, repository.FOREIGN_RESULTS, repository.FOREIGN_RESULTS,
+    ]  # fmt: skip
+    assert not repository.FOREIGN_RESULTS.is_relative_to(repository.RESULTS)
 
 
 def test_a_run_from_the_command_to_the_report(small: Path) -> None:
@@ -53,8 +62,8 @@ def test_a_run_from_the_command_to_the_report(small: Path) -> None:
     ]
     done = CliRunner().invoke(app, ["bench", *(f"--backend={each}" for each in names)])
     assert done.exit_code == 1, done.output  # not all of them are right
-    (folder,) = (small / "FOREIGN_RESULTS").glob("*/*-full")
-    assert not (small / "RESULTS").exists()  # no part of this project's history
+    (folder,) = (small / "foreign").glob("*/*-full")
+    assert not (small / "own").exists()
     with (folder / "throughput.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["bench"] for row in rows} == {"roi_align"}
@@ -97,12 +106,12 @@ def test_an_interrupted_run_keeps_the_rows_that_are_finished(small: Path, monkey
     done = CliRunner().invoke(app, ["bench"])
     assert done.exit_code == 130, done.output
     assert "Interrupted: the rows that were finished are in " in done.output
-    (file,) = (small / "RESULTS").glob("*/*-part/default.json")
+    (file,) = (small / "own").glob("*/*-part/default.json")
     stored = record.read(file)
     assert stored.header.kind == "part"
     assert 3 <= len(stored.records) < 10
     assert all(row.samples for row in stored.records)
-    assert (small / "RESULTS" / "report.html").exists()
+    assert (small / "own" / "report.html").exists()
 
 
 def test_pytest_alone_times_the_function_that_it_judges(
