@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from typing import Any
 
 from torchvision.ops import roi_align  # type: ignore[import-untyped, unused-ignore]
+
+from harness.backends.torchvision import make_roi_align
 
 _KEPT: dict[Any, Any] = {}
 
@@ -44,6 +47,10 @@ def writes(image: Any, boxes: Any, *rule: Any) -> Any:
 def ends(*arguments: Any) -> None:
     ctypes.string_at(0)
 
+
+_ON_THE_CPU = make_roi_align("on_cuda", "cpu")
+# A whole Backend, which says that it runs on a GPU (fake_cuda.py).
+on_cuda = replace(_ON_THE_CPU, sheet=replace(_ON_THE_CPU.sheet, device="cuda", image_dtypes=("float32",)))
 
 for each in (right, wrong, keeps, keeps_boxes, keeps_image, writes, ends):
     each.sheet = {"operator": "roi_align"}  # type: ignore[attr-defined]
