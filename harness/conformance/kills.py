@@ -142,17 +142,12 @@ def of_package(fault: PackageFault) -> Attempt:
     """What finds a fault of the package: the first of the suites' own tests that fails on it."""
     test = building.killed_by(fault)
     return Attempt(
-        fault=PACKAGE + fault.name,
-        kind="package",
-        operator=fault.operator,
+        fault=PACKAGE + fault.name, kind="package", operator=fault.operator,
         direction="all" if fault.directions == DIRECTIONS else ", ".join(fault.directions),
         check="every test of the package" if test is None else test.rpartition("/")[2],
-        outcome="survived" if test is None else "killed",
-        first=test is not None,
-        cases=0,
-        detail=test or "",
+        outcome="survived" if test is None else "killed", first=test is not None, cases=0, detail=test or "",
         why=fault.why,
-    )
+    )  # fmt: skip
 
 
 def survivors(attempts: Iterable[Attempt]) -> list[tuple[str, str]]:

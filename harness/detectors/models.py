@@ -41,16 +41,9 @@ def _small(model: Any) -> Callable[[], nn.Module]:
         levels = {f"layer{1 + level}": str(level) for level in range(4)}
         backbone = BackboneWithFPN(trunk, levels, [64, 128, 256, 512], 64)
         made: nn.Module = model(
-            backbone,
-            num_classes=_CLASSES,
-            min_size=192,
-            max_size=288,
-            rpn_post_nms_top_n_train=100,
-            rpn_post_nms_top_n_test=100,
-            box_batch_size_per_image=24,
-            box_score_thresh=0.0,
-            box_detections_per_img=8,
-        )
+            backbone, num_classes=_CLASSES, min_size=192, max_size=288, rpn_post_nms_top_n_train=100,
+            rpn_post_nms_top_n_test=100, box_batch_size_per_image=24, box_score_thresh=0.0, box_detections_per_img=8,
+        )  # fmt: skip
         return made
 
     return make

@@ -122,14 +122,9 @@ def hunt(task: Task, tell: Callable[[Find], None]) -> Catch:
         )  # fmt: skip
 
     finding = search(
-        property_,
-        backend,
-        task.direction,
-        effort(task.examples, Phase.generate, Phase.target, Phase.shrink),
-        seed=task.seed,
-        shrinks=SHRINKS,
-        tell=lambda failure: tell(find(failure)),
-    )
+        property_, backend, task.direction, effort(task.examples, Phase.generate, Phase.target, Phase.shrink),
+        seed=task.seed, shrinks=SHRINKS, tell=lambda failure: tell(find(failure)),
+    )  # fmt: skip
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
     for case, verdict in finding.asked:
         verdicts[case.image_dtype].append(verdict)

@@ -118,11 +118,7 @@ def _hunt_here(task: Task, harness: str) -> Catch:
 
 
 def catches(
-    client: Any,
-    workers: About,
-    schedule: Schedule,
-    tell: Callable[[int, Find], None],
-    look: Callable[[int, int], None],
+    client: Any, workers: About, schedule: Schedule, tell: Callable[[int, Find], None], look: Callable[[int, int], None]
 ) -> Generator[Catch | Lost]:
     """The result of each of the schedule's tasks, as they are done; UnusableCluster if the cluster becomes so.
 

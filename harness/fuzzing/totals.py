@@ -132,14 +132,9 @@ def record(totals: Totals, origin: Origin, seconds: float, workers: int, folder:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{origin.device}-{origin.run}.csv"
     of_all = {
-        "run": origin.run,
-        "device": origin.device,
-        "backend": origin.backend,
-        "seed": origin.seed,
-        "seconds": round(seconds, 1),
-        "workers": workers,
-        "versions": origin.versions,
-    }
+        "run": origin.run, "device": origin.device, "backend": origin.backend, "seed": origin.seed,
+        "seconds": round(seconds, 1), "workers": workers, "versions": origin.versions,
+    }  # fmt: skip
     part = path.with_suffix(".part")
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, CSV_COLUMNS, lineterminator="\n")

@@ -135,13 +135,9 @@ def why_no_sanitizer(python: str) -> str | None:
     program = "import torch; torch.ones(1, device='cuda').sum().item()"
     try:
         done = subprocess.run(
-            [_SANITIZER, "--report-api-errors", "no", python, "-c", program],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=_PROBE_S,
-        )
+            [_SANITIZER, "--report-api-errors", "no", python, "-c", program], stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, check=False, timeout=_PROBE_S,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"{_SANITIZER} had not watched a sum of torch's to its end after {_PROBE_S:.0f} seconds."
     if done.returncode == 0:
@@ -199,14 +195,9 @@ def _child(command: tuple[str, ...], environment: dict[str, str], output: IO[byt
     """A process's exit code, None if it was stopped after these seconds, with all processes that it started."""
     try:
         child = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True,
-        )
+        )  # fmt: skip
     except OSError as error:
         output.write(f"{error}\n".encode())
         return 127

@@ -1,9 +1,8 @@
-// crop_and_resize's CPU kernels under std::thread, in its three directions, each as
-// impl/csrc/crop_and_resize/torch_cpu.cpp calls it.
+// crop_and_resize's CPU kernels under std::thread, in its three directions.
 
 #include "cpu_threads.h"
 
-#include "crop_and_resize/cpu/tables.h"
+#include "crop_and_resize/cpu/call.h"
 
 namespace {
 
@@ -27,47 +26,21 @@ BoxList boxes_of(const Problem& p) {
           p.indices.memory.data(), p.indices.dtype,       p.indices.stride[0], p.rule};
 }
 
-// The boxes of a call, filled by as many threads.
-BoxTable table_of(const Problem& p, const BoxList& boxes, Method method, const Plan& plan, int64_t threads) {
-  const ConstView image = view_of<ConstView>(p.image);
-  BoxTable table(boxes, method, image.size, p.upstream.size[2], p.upstream.size[3], image.dtype);
-  in_parts(boxes.count, threads, false, [&](int64_t begin, int64_t end) { table.fill(begin, end); });
-  table.arrange(plan.order_bands);
-  return table;
-}
-
 // The crops, the gradient of the image, and that of the boxes.
-std::vector<Array> results(const Problem& p, int64_t threads, bool race) {
+std::vector<Array> results(const Problem& p, const StdThreads& threads) {
   const BoxList boxes = boxes_of(p);
+  const CropCall<StdThreads> call = {threads, boxes};
   const ConstView image = view_of<ConstView>(p.image), upstream = view_of<ConstView>(p.upstream);
   const bool channels_last = channels_innermost(image);
   Array crops = fresh(image.dtype, p.upstream.size, channels_last);
-  if (!crops.empty()) {
-    const View view = view_of<View>(crops);
-    const Plan plan = plan_forward(image, view, threads);
-    const BoxTable table = table_of(p, boxes, p.method, plan, threads);
-    share(plan.units, threads, race,
-          [&](Units* units) { forward(image, table, p.method, p.extrapolation_value, view, plan, units); });
-  }
+  if (!crops.empty()) call.forward(image, p.method, p.extrapolation_value, view_of<View>(crops));
   Array grad_pixels = fresh(image.dtype, p.image.size, channels_last);
-  if (!grad_pixels.empty()) {
-    const View view = view_of<View>(grad_pixels);
-    const Plan plan = plan_grad_image(upstream, view, threads);
-    const BoxTable table = table_of(p, boxes, p.method, plan, threads);
-    share(plan.units, threads, race, [&](Units* units) { grad_image(upstream, table, p.method, view, plan, units); });
-  }
+  if (!grad_pixels.empty()) call.grad_image(upstream, p.method, view_of<View>(grad_pixels));
   Array edges{p.boxes.dtype,
               p.boxes.size,
               {4, 1},
               std::vector<unsigned char>(static_cast<size_t>(4 * boxes.count) * bytes_of(p.boxes.dtype), 0)};
-  if (!p.upstream.empty()) {
-    const Plan plan = plan_grad_boxes(upstream, image, threads);
-    const BoxTable table = table_of(p, boxes, Method::kBilinear, plan, threads);
-    std::vector<double> partial(static_cast<size_t>(plan.channel_blocks * boxes.count * 4), 0.0);
-    share(plan.units, threads, race,
-          [&](Units* units) { grad_boxes(upstream, image, table, partial.data(), plan, units); });
-    finish_grad_boxes(partial.data(), boxes, plan, edges.memory.data());
-  }
+  if (!p.upstream.empty()) call.grad_boxes(upstream, image, edges.memory.data());
   return {crops, grad_pixels, edges};
 }
 

@@ -17,7 +17,7 @@
 #include <thread>
 #include <vector>
 
-#include "crop_and_resize/kernels.h"
+#include "cpu/isa.h"
 
 namespace {
 
@@ -43,8 +43,7 @@ inline Array fresh(DType dtype, const std::vector<int64_t>& size, bool channels_
   return made;
 }
 
-template <typename AnyView, typename AnyArray>
-AnyView view_of(AnyArray& array) {
+template <typename AnyView, typename AnyArray> AnyView view_of(AnyArray& array) {
   AnyView view{array.memory.data(), array.dtype, {}, {}};
   for (size_t d = 0; d < 4; ++d) {
     view.size[d] = array.size[d];
@@ -59,8 +58,7 @@ inline void read_into(void* to, size_t bytes) {
   std::exit(2);
 }
 
-template <typename T>
-T read_number() {
+template <typename T> T read_number() {
   static_assert(sizeof(T) == 8, "numbers are int64_t or double");
   T number;
   read_into(&number, sizeof number);
@@ -100,31 +98,42 @@ inline void in_threads(int64_t threads, const std::function<void(int64_t)>& work
   for (std::thread& thread : pool) thread.join();
 }
 
-// Gives units to threads; `race` gives all of them to every thread.
-inline void share(int64_t units, int64_t threads, bool race, const std::function<void(Units*)>& work) {
-  Units shared{units};
-  in_threads(threads, [&](int64_t) {
-    Units own{units};
-    work(race ? &own : &shared);
-  });
-}
+// Threads as a call of the kernels wants them (impl/csrc/roi_align/cpu/call.h): so many, whatever the work is worth.
+struct StdThreads {
+  int64_t threads;
+  bool race;  // every thread is given all units, or all of the range
 
-// Gives each thread a part of `count`; `race` gives all of it to every thread.
-inline void in_parts(int64_t count, int64_t threads, bool race, const std::function<void(int64_t, int64_t)>& work) {
-  in_threads(threads,
-             [&](int64_t t) { work(race ? 0 : count * t / threads, race ? count : count * (t + 1) / threads); });
-}
+  int64_t count() const { return threads; }
 
-// What a driver does: `read` reads a problem, `results` solves it with so many threads.
+  void share(int64_t units, int64_t, const std::function<void(Units*)>& work) const {
+    Units shared{units};
+    in_threads(threads, [&](int64_t) {
+      Units own{units};
+      work(race ? &own : &shared);
+    });
+  }
+
+  void run(int64_t count, int64_t, const std::function<void(int64_t, int64_t)>& work) const {
+    in_threads(threads,
+               [&](int64_t t) { work(race ? 0 : count * t / threads, race ? count : count * (t + 1) / threads); });
+  }
+
+  // What the kernels read is always made without a race.
+  void prepare(int64_t count, int64_t elements, const std::function<void(int64_t, int64_t)>& work) const {
+    StdThreads{threads, false}.run(count, elements, work);
+  }
+};
+
+// What a driver does: `read` reads a problem, `results` solves it on these threads.
 template <typename Problem>
 int compare_threads(int argc, char** argv, Problem (*read)(),
-                    std::vector<Array> (*results)(const Problem&, int64_t threads, bool race)) {
+                    std::vector<Array> (*results)(const Problem&, const StdThreads&)) {
   const bool race = argc > 1 && std::string(argv[1]) == "race";
   for (int64_t left = read_number<int64_t>(); left > 0; --left) {
     const Problem problem = read();
-    const std::vector<Array> alone = results(problem, 1, false);
+    const std::vector<Array> alone = results(problem, {1, false});
     for (const int64_t threads : {2, 4, 7}) {
-      const std::vector<Array> together = results(problem, threads, race);
+      const std::vector<Array> together = results(problem, {threads, race});
       for (size_t k = 0; k < alone.size(); ++k) {
         if (together[k].memory == alone[k].memory) continue;
         std::fprintf(stderr, "result %d: %d threads give other bits than one\n", static_cast<int>(k),

@@ -119,11 +119,8 @@ def _examine(program: Path, kernels: str, problems: Sequence[Problem], race: boo
     done = subprocess.run(
         [str(program), *(["race"] if race else [])],
         input=packed(len(problems)) + b"".join(problem.data for problem in problems),
-        env={**os.environ, "ROI_ALIGN_CPU": kernels, **_OPTIONS},
-        capture_output=True,
-        check=False,
-        cwd=ROOT,
-    )
+        env={**os.environ, "ROI_ALIGN_CPU": kernels, **_OPTIONS}, capture_output=True, check=False, cwd=ROOT,
+    )  # fmt: skip
     report = done.stderr.decode(errors="replace").strip()
     if "but this machine runs" in report:
         raise MissingLibrary(f"This machine has no {kernels}.")

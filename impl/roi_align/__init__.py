@@ -6,12 +6,6 @@ from roi_align._pooling.functional import multiscale_roi_align, roi_align
 from roi_align._pooling.modules import TorchvisionMultiScaleRoIAlign, TorchvisionRoIAlign
 
 __all__ = [
-    "CropAndResize",
-    "CropAndResizeFunction",
-    "RoIAlign",
-    "TorchvisionMultiScaleRoIAlign",
-    "TorchvisionRoIAlign",
-    "crop_and_resize",
-    "multiscale_roi_align",
-    "roi_align",
-]
+    "CropAndResize", "CropAndResizeFunction", "RoIAlign", "TorchvisionMultiScaleRoIAlign", "TorchvisionRoIAlign",
+    "crop_and_resize", "multiscale_roi_align", "roi_align",
+]  # fmt: skip

@@ -7,6 +7,8 @@ bad.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -25,8 +27,22 @@ def unfolded(tensor: Tensor, size: int) -> Tensor:
     return tensor.reshape(size, tensor.shape[0] // size if size else 0, *tensor.shape[1:])
 
 
-def moved_on(box_indices: Tensor, images: int) -> Tensor:
-    """Indices (B, M) into N images each as indices into all B * N; a bad one stays out of range."""
+def every(maps: Sequence[Tensor], dims: Sequence[int | None], size: int) -> list[Tensor]:
+    """The images of all batches, for each of these maps; one that has no batch is the same for all."""
+    return [folded(batched(each, dim, size)) for each, dim in zip(maps, dims, strict=True)]
+
+
+def own(maps: Sequence[Tensor], dims: Sequence[int | None], size: int) -> tuple[int | None, list[Tensor]]:
+    """How many images each batch has of its own, None if all share the same ones, and those of all batches."""
+    if all(dim is None for dim in dims):
+        return None, list(maps)
+    return batched(maps[0], dims[0], size).shape[1], every(maps, dims, size)
+
+
+def moved_on(box_indices: Tensor, images: int | None) -> Tensor:
+    """Indices (B, M) into N images each as indices into all B * N; a bad one stays out of range. None: as they are."""
+    if images is None:
+        return box_indices
     before = torch.arange(len(box_indices), device=box_indices.device, dtype=box_indices.dtype)[:, None] * images
     known = (box_indices >= 0) & (box_indices < images)
     return torch.where(known, box_indices + before, torch.full_like(box_indices, -1))

@@ -6,9 +6,6 @@ A Call turns them into its operator's own tensors and runs the operator in one s
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +17,7 @@ from torch import Tensor
 
 from harness.operators.sheet import OperatorName
 from roi_align import RoIAlign, crop_and_resize, roi_align
+from suites.programs import python
 
 Size = tuple[int, int]
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -170,8 +168,8 @@ def most_allocated(run: Callable[[], Any]) -> int:
 
 
 def asked(*calls: Call) -> pytest.MarkDecorator:
-    """A test for each of these calls."""
-    return pytest.mark.parametrize("call", calls, ids=str)
+    """A test for each of these calls, which is about the package itself."""
+    return pytest.mark.parametrize("call", [pytest.param(call, marks=pytest.mark.package) for call in calls], ids=str)
 
 
 each_operator = asked(BILINEAR, AVG)
@@ -193,14 +191,7 @@ def on_every_instruction_set(program: str, text: str = "") -> dict[str, str]:
     """The digest that a program prints behind the name of its kernels, under each set that ROI_ALIGN_CPU picks here."""
     digests = {}
     for name in ("portable", "avx2", "avx512", ""):
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            input=text,
-            env={**os.environ, "ROI_ALIGN_CPU": name, "PYTHONPATH": os.pathsep.join([".", *sys.path])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = python("-c", program, text=text, ROI_ALIGN_CPU=name)
         if "but this machine runs" in done.stderr:
             continue
         assert done.returncode == 0, done.stderr

@@ -60,19 +60,16 @@ SIZES: dict[OperatorName, dict[str, Size]] = {
 
 def of(*operators: OperatorName) -> pytest.MarkDecorator:
     """A test for each size of these operators: `operator`, `size`."""
-    return pytest.mark.parametrize(
-        ("operator", "size"),
-        [
-            pytest.param(operator, size, id=f"{operator}-{name}")
-            for operator in operators
-            for name, size in SIZES[operator].items()
-        ],
-    )
+    rows = {f"{operator}-{name}": (operator, size) for operator in operators for name, size in SIZES[operator].items()}
+    return pytest.mark.parametrize(("operator", "size"), rows.values(), ids=rows)
 
 
-def _crops(size: Size, random: np.random.Generator, **arrays: Array) -> Inputs:
+def _crops(size: Size, random: np.random.Generator, integers: bool, **arrays: Array) -> Inputs:
+    """Boxes with integers for values lie on multiples of a sixteenth: see Call.exact in calls.py."""
+    shape = (size.rows, 4)
+    boxes = random.integers(-1, 18, shape) / 16 if integers else random.uniform(-0.1, 1.1, shape)
     return Inputs(
-        boxes=random.uniform(-0.1, 1.1, (size.rows, 4)).astype(np.float32),
+        boxes=boxes.astype(np.float32),
         box_indices=random.integers(0, size.shape[0], size.rows).astype(np.int32),
         crop_size=size.crop_size,
         extrapolation_value=-1.5,
@@ -80,7 +77,7 @@ def _crops(size: Size, random: np.random.Generator, **arrays: Array) -> Inputs:
     )
 
 
-def _pools(size: Size, random: np.random.Generator, **arrays: Array) -> RoiInputs:
+def _pools(size: Size, random: np.random.Generator, _: bool, **arrays: Array) -> RoiInputs:
     """Boxes, bins and samples lie on multiples of an eighth."""
     boxes = np.zeros((size.rows, 5), np.float32)
     boxes[:, 0] = random.integers(0, size.shape[0], size.rows)
@@ -102,4 +99,4 @@ def inputs_of(operator: OperatorName, size: Size, layout: str = "contiguous", *,
         for name, shape, most in (("image", size.shape, 8), ("upstream", upstream, 2))
     }
     arrays = {name: laid_out(each.astype(np.float32), layout) for name, each in values.items()}
-    return _MAKE[operator](size, random, **arrays)
+    return _MAKE[operator](size, random, integers, **arrays)

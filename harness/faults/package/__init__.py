@@ -54,13 +54,10 @@ def _fault(operator: OperatorName, first: str, *lines: str) -> PackageFault:
         raise ValueError(f"A fault is `name: what is wrong`, what it is killed by, and its changes, not: {first}")
     places = head["places"] or ", ".join(DIRECTIONS)
     return PackageFault(
-        name=head["name"],
-        why=head["why"],
-        operator=operator,
+        name=head["name"], why=head["why"], operator=operator,
         changes=tuple(Change(file, "\n".join(texts["-"]), "\n".join(texts["+"])) for file, texts in changes),
-        suites=tuple(tests),
-        directions=tuple(each for each in DIRECTIONS if each in places),
-    )
+        suites=tuple(tests), directions=tuple(each for each in DIRECTIONS if each in places),
+    )  # fmt: skip
 
 
 FAULTS = tuple(

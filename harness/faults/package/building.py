@@ -25,18 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.kernels.compiling import (
-    Change,
-    changed,
-    digest,
-    folder_of,
-    make,
-    objects,
-    short,
-    texts_in,
-    version,
-    write,
-)
+from harness.kernels.compiling import Change, changed, digest, folder_of, make, objects, short, texts_in, version, write
 from harness.kernels.resources import build_setting
 from harness.operators.arrays import Direction
 from harness.operators.sheet import OperatorName
@@ -120,13 +109,10 @@ def first_failure(folder: Path, selections: Sequence[str]) -> str | None:
             *("-p", "harness.faults.package.first_failure", f"--first-failure-log={log}"),
         )
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", *options, *selections],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+            [sys.executable, "-m", "pytest", *options, *selections], cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
         events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
     begun = [event["begins"] for event in events if "begins" in event]
     failed = [event["fails"] for event in events if "fails" in event]

@@ -7,7 +7,6 @@ one keystroke away from being one. A fault that changes no result is not listed:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -30,10 +29,6 @@ def _fused(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scal
     return to(np.float64(to(i)) * np.float64(scale) + np.float64(first * to(length - 1)))
 
 
-def _in_double(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
-    return type(first)(rule.position(np.float64(first), np.float64(last), i, count, length))
-
-
 def _ratio_first(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
     to = type(first)
     if count == 1:
@@ -46,25 +41,13 @@ def _over_count(first: Scalar, last: Scalar, i: int, count: int, length: int) ->
     return first * to(length - 1) + to(i) * ((last - first) * to(length - 1) / to(count))
 
 
-def _over_length(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
-    return rule.position(first, last, i, count, length + 1)
-
-
 def _from_the_start(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
     return first * type(first)(length - 1) if count == 1 else rule.position(first, last, i, count, length)
-
-
-def _half_pixel_off(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
-    return rule.position(first, last, i, count, length) - type(first)(0.5)
 
 
 def _clamped(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
     to = type(first)
     return np.clip(rule.position(first, last, i, count, length), to(0), to(length - 1))
-
-
-def _upright(box_rule: str, first: Scalar, last: Scalar, count: int, length: int) -> rule.Pair:
-    return rule.normalize(box_rule, min(first, last), max(first, last), count, length)
 
 
 def _no_half(box_rule: str, first: Scalar, last: Scalar, count: int, length: int) -> rule.Pair:
@@ -94,16 +77,6 @@ def _add_in_half(total: Array, place: tuple[int, ...], term: Scalar) -> None:
     total[place] = np.float16(total[place]) + np.float16(term)
 
 
-def _opposed_shares(box_rule: str, i: int, count: int, length: int, to: Callable[[Any], Scalar]) -> rule.Pair:
-    first, last = rule.shares(box_rule, i, count, length, to)
-    return first, -last
-
-
-def _swapped_shares(box_rule: str, i: int, count: int, length: int, to: Callable[[Any], Scalar]) -> rule.Pair:
-    first, last = rule.shares(box_rule, i, count, length, to)
-    return last, first
-
-
 def _writes_to_boxes(call: Callable[[], Array], inputs: Inputs) -> Array:
     result = call()
     np.clip(inputs.boxes, 0, 1, out=inputs.boxes)
@@ -117,45 +90,54 @@ def _writes_to_image(call: Callable[[], Array], inputs: Inputs) -> Array:
     return result
 
 
-def _never_zeroed() -> Callable[[Callable[[], Array], Inputs], Array]:
+def _shared(change: Callable[[Scalar, Scalar], rule.Pair]) -> Callable[..., rule.Pair]:
+    return lambda *arguments: change(*rule.shares(*arguments))
+
+
+def _kept(change: Callable[[Array, Array], Array]) -> Callable[[Callable[[], Array], Inputs], Array]:
+    """What `change(result, memory)` returns, with memory that is kept from the last result of that shape and dtype."""
+    kept: dict[tuple[tuple[int, ...], str], Array] = {}
+
+    def wrap(call: Callable[[], Array], inputs: Inputs) -> Array:
+        result = call()
+        return change(result, kept.setdefault((result.shape, result.dtype.name), np.zeros_like(result)))
+
+    return wrap
+
+
+def _never_zeroed(result: Array, memory: Array) -> Array:
     """A gradient that is added up in memory kept from the call before."""
-    kept: dict[tuple[tuple[int, ...], str], Array] = {}
-
-    def wrap(call: Callable[[], Array], inputs: Inputs) -> Array:
-        result = call()
-        memory = kept.setdefault((result.shape, result.dtype.name), np.zeros_like(result))
-        result += memory
-        memory[...] = np.nan_to_num(result)
-        return result
-
-    return wrap
+    result += memory
+    memory[...] = np.nan_to_num(result)
+    return result
 
 
-def _one_output() -> Callable[[Callable[[], Array], Inputs], Array]:
+def _one_output(result: Array, memory: Array) -> Array:
     """The result of every call of one shape is the same memory."""
-    kept: dict[tuple[tuple[int, ...], str], Array] = {}
-
-    def wrap(call: Callable[[], Array], inputs: Inputs) -> Array:
-        result = call()
-        memory = kept.setdefault((result.shape, result.dtype.name), np.zeros_like(result))
-        memory[...] = result
-        return memory
-
-    return wrap
+    memory[...] = result
+    return memory
 
 
 FAULTS: tuple[Fault, ...] = (
     step("swapped_axes", "x and y of the box", columns=lambda box_rule: rule.columns(box_rule)[::-1]),
     step("swapped_crop_sides", "(w, h) for (h, w)", FORWARD, crop_size=lambda size: size[::-1]),
-    step("off_by_half", "pixel centres at one half", position=_half_pixel_off),
+    step("off_by_half", "pixel centres at one half", position=lambda *axis: rule.position(*axis) - type(axis[0])(0.5)),
     step("no_half_pixel", "bin centres without their half pixel", normalize=_no_half),
     step("fma_position", "a contracted multiply-add in the coordinates", position=_fused),
-    step("double_position", "coordinates in double, rounded once", position=_in_double),
+    step(
+        "double_position",
+        "coordinates in double, rounded once",
+        position=lambda *axis: type(axis[0])(rule.position(*map(np.float64, axis[:2]), *axis[2:])),
+    ),
     step("ratio_first", "the rounding order of TensorFlow's CUDA kernel", position=_ratio_first),
     step("scale_over_n", "n steps for n-1", position=_over_count),
-    step("length_for_span", "L for L-1", position=_over_length),
+    step("length_for_span", "L for L-1", position=lambda a, b, i, n, length: rule.position(a, b, i, n, length + 1)),
     step("single_sample_at_start", "a crop of one sample takes the box's start", position=_from_the_start),
-    step("upright_boxes", "inverted boxes are turned round", normalize=_upright),
+    step(
+        "upright_boxes",
+        "inverted boxes are turned round",
+        normalize=lambda of, a, b, *rest: rule.normalize(of, min(a, b), max(a, b), *rest),
+    ),
     step("trunc_for_floor", "the cast comes before the border test", inside=_truncated_inside, pair=_truncated_pair),
     step("open_lower_border", "> 0 for >= 0", inside=lambda p, length: bool(p > 0 and p <= length - 1)),
     step("open_upper_border", "< L-1 for <= L-1", inside=lambda p, length: bool(p >= 0 and p < length - 1)),
@@ -192,14 +174,14 @@ FAULTS: tuple[Fault, ...] = (
         ("grad_image",),
         spread=lambda g, lx, ly: rule.spread(g, ly, lx),
     ),
-    step("box_gradient_sign", "d last has the wrong sign", BOXES, shares=_opposed_shares),
-    step("box_gradient_ends", "d first for d last", BOXES, shares=_swapped_shares),
+    step("box_gradient_sign", "d last has the wrong sign", BOXES, shares=_shared(lambda first, last: (first, -last))),
+    step("box_gradient_ends", "d first for d last", BOXES, shares=_shared(lambda first, last: (last, first))),
     step("box_gradient_axes", "gx for gy", BOXES, slopes=lambda *arguments: tuple(reversed(rule.slopes(*arguments)))),
     around("double_result", "the result is of another type", DIRECTIONS, lambda call, _: call().astype(np.longdouble)),
     around("boxes_written_to", "boxes are clipped in place", DIRECTIONS, _writes_to_boxes),
     around("image_written_to", "the image is used as scratch", DIRECTIONS, _writes_to_image),
-    around("stale_memory", "the gradient starts from what was left", GRADIENTS, _never_zeroed()),
-    around("shared_output", "two results share memory", DIRECTIONS, _one_output()),
+    around("stale_memory", "the gradient starts from what was left", GRADIENTS, _kept(_never_zeroed)),
+    around("shared_output", "two results share memory", DIRECTIONS, _kept(_one_output)),
     *halves.FAULTS,
     *memory.of_both(CROP_AND_RESIZE),
     *memory.FAULTS,

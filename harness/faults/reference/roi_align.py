@@ -64,10 +64,6 @@ def _step_first(axis: RoiAxis, index: int, i: int) -> Scalar:
     return axis.start + (to(index) + (to(i) + to(0.5)) / to(axis.grid)) * axis.size
 
 
-def _no_bands(p: Scalar, length: int) -> bool:
-    return bool(0 <= p <= length - 1)
-
-
 def _next_pixel(p: Scalar, length: int) -> Tap:
     low, _, weight = rule.tap(p, length)
     return low, min(low + 1, length - 1), weight
@@ -85,44 +81,24 @@ def _weighing_whole(tl: Scalar, tr: Scalar, bl: Scalar, br: Scalar, lx: Scalar, 
     return blend(blend(tl, bl, ly), blend(tr, br, ly), lx)
 
 
-def _all_of_them(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
-    return rule.axis(first, last, scale, aligned, count, -1)
-
-
 def _cut_position(p: Scalar, length: int) -> Tap:
     low, _, _ = rule.tap(p, length)
     return low, low, type(p)(0)
 
 
-def _transposed(tl: Scalar, tr: Scalar, bl: Scalar, br: Scalar, lx: Scalar, ly: Scalar) -> Scalar:
-    return rule.interpolate(tl, bl, tr, br, lx, ly)
-
-
-def _half(tl: Scalar, tr: Scalar, bl: Scalar, br: Scalar, lx: Scalar, ly: Scalar) -> Scalar:
-    return type(lx)(np.float16(rule.interpolate(tl, tr, bl, br, lx, ly)))
-
-
-def _half_mean(total: Scalar, samples: int) -> Scalar:
-    return type(total)(np.float16(rule.mean(total, samples)))
+def _in_half(step: Callable[..., Scalar]) -> Callable[..., Scalar]:
+    return lambda *arguments: type(arguments[0])(np.float16(step(*arguments)))
 
 
 def _moved(change: Callable[[float, float], tuple[float, float]]) -> Callable[..., tuple[float, float]]:
     return lambda *arguments: change(*rule.moves(*arguments))
 
 
-def _uncut(axis: RoiAxis, scale: float, index: int, i: int, count: int) -> tuple[float, float]:
-    return rule.moves(dataclasses.replace(axis, stretched=False), scale, index, i, count)
-
-
 _AVG: tuple[Mode, ...] = ("avg",)
 _MAX: tuple[Mode, ...] = ("max",)
 
 FAULTS: tuple[Fault, ...] = (
-    step(
-        "aligned_ignored",
-        "no half-pixel offset",
-        axis=lambda first, last, scale, aligned, count, ratio: rule.axis(first, last, scale, False, count, ratio),
-    ),
+    step("aligned_ignored", "no half-pixel offset", axis=lambda a, b, scale, _, *n: rule.axis(a, b, scale, False, *n)),
     step(
         "offset_before_scale",
         "half a pixel of the image, not of the map",
@@ -131,17 +107,11 @@ FAULTS: tuple[Fault, ...] = (
             start=(first - type(first)(0.5)) * scale if aligned else made.start,
         ),
     ),
-    step(
-        "scale_ignored",
-        "boxes in pixels of the map",
-        axis=lambda first, last, scale, aligned, count, ratio: rule.axis(
-            first, last, type(first)(1), aligned, count, ratio
-        ),
-    ),
+    step("scale_ignored", "boxes in pixels of the map", axis=lambda a, b, _, *rest: rule.axis(a, b, type(a)(1), *rest)),
     step("size_scaled_late", "(a2 - a1) * scale, rounded elsewhere", axis=_swapped_scale),
     step("stretched_when_aligned", "a short aligned box is taken as one pixel", axis=_always_stretched),
     step("never_stretched", "a short box stays short", axis=_never_stretched),
-    step("ratio_ignored", "always an adaptive grid", axis=_all_of_them),
+    step("ratio_ignored", "always an adaptive grid", axis=lambda a, b, s, of, n, _: rule.axis(a, b, s, of, n, -1)),
     step("one_sample", "always one sample", axis=_grid(lambda made, ratio: min(made.grid, 1))),
     step("rounded_grid", "round for ceil in an adaptive grid", axis=_grid(_rounded_grid)),
     step(
@@ -151,7 +121,9 @@ FAULTS: tuple[Fault, ...] = (
     ),
     step("at_sample_starts", "samples at their cells' starts", position=_at_sample_starts),
     step("share_first", "another order of rounding", position=_step_first),
-    step("no_bands", "0 from the last pixel on, as crop_and_resize", inside=_no_bands),
+    step(
+        "no_bands", "0 from the last pixel on, as crop_and_resize", inside=lambda p, length: bool(0 <= p <= length - 1)
+    ),
     step("open_lower_end", "> -1 for >= -1", IMAGE, inside=lambda p, length: bool(-1 < p <= length)),
     step("open_upper_end", "< L for <= L", inside=lambda p, length: bool(-1 <= p < length)),
     step("no_outside", "the edge pixel everywhere", inside=lambda p, length: bool(np.isfinite(p))),
@@ -161,15 +133,24 @@ FAULTS: tuple[Fault, ...] = (
         "cast_neighbour_read", "a pixel of a weight that is 0 once cast is read", FORWARD, interpolate=_weighing_whole
     ),
     step("nearest_below", "floor for interpolation", tap=_cut_position),
-    step("transposed_pixels", "TR for BL", FORWARD, interpolate=_transposed),
-    step("half_samples", "samples in half precision", FORWARD, interpolate=_half),
+    step(
+        "transposed_pixels", "TR for BL", FORWARD, interpolate=lambda a, b, c, d, *w: rule.interpolate(a, c, b, d, *w)
+    ),
+    step("half_samples", "samples in half precision", FORWARD, interpolate=_in_half(rule.interpolate)),
     step(
         "ten_bit_weights",
         "weights as a tensor core takes them",
         image_dtypes=("float32",),
         tap=lambda p, length: (*(found := rule.tap(p, length))[:2], ten_bits(found[2])),
     ),
-    step("mean_in_half", "samples are added up in half precision", FORWARD, ("avg",), ("float32",), mean=_half_mean),
+    step(
+        "mean_in_half",
+        "samples are added up in half precision",
+        FORWARD,
+        ("avg",),
+        ("float32",),
+        mean=_in_half(rule.mean),
+    ),
     step(
         "double_in_single",
         "float64 maps are interpolated in float32",
@@ -191,7 +172,12 @@ FAULTS: tuple[Fault, ...] = (
     step("edge_sign", "the second edge has the wrong sign", BOXES, moves=_moved(lambda first, last: (first, -last))),
     step("edges_swapped", "d first for d last", BOXES, moves=_moved(lambda first, last: (last, first))),
     step("still_second_edge", "the first edge takes it all", BOXES, moves=_moved(lambda a, b: (a + b, 0.0))),
-    step("stretched_slope", "a box taken as one pixel moves with both edges", BOXES, moves=_uncut),
+    step(
+        "stretched_slope",
+        "a box taken as one pixel moves with both edges",
+        BOXES,
+        moves=lambda axis, *rest: rule.moves(dataclasses.replace(axis, stretched=False), *rest),
+    ),
     step(
         "unscaled_slope",
         "the gradient in pixels of the map",

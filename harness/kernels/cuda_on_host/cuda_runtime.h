@@ -96,8 +96,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   return executor::launch(*config, reinterpret_cast<const void*>(kernel), [&] { std::apply(kernel, parameters); });
 }
 
-template <typename Kernel>
-cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute, int bytes) {
+template <typename Kernel> cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute, int bytes) {
   return executor::allow_shared_memory(reinterpret_cast<const void*>(kernel), static_cast<size_t>(bytes));
 }
 
@@ -124,8 +123,7 @@ inline void __syncwarp(unsigned mask = 0xffffffff, EXECUTOR_HERE) {
 
 namespace executor {
 
-template <typename T>
-T shuffle(const char* name, unsigned mask, T value, unsigned source, const char* file, int line) {
+template <typename T> T shuffle(const char* name, unsigned mask, T value, unsigned source, const char* file, int line) {
   static_assert(std::is_arithmetic_v<T> && sizeof(T) >= 4 && sizeof(T) <= 8, "CUDA shuffles 4 or 8 bytes");
   uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof(T));
@@ -138,32 +136,28 @@ T shuffle(const char* name, unsigned mask, T value, unsigned source, const char*
 
 // A lane that would read past its part of the warp, `width` lanes long, reads its own value.
 
-template <typename T>
-T __shfl_sync(unsigned mask, T value, int source, int width = warpSize, EXECUTOR_HERE) {
+template <typename T> T __shfl_sync(unsigned mask, T value, int source, int width = warpSize, EXECUTOR_HERE) {
   executor::check_width("__shfl_sync", width, file, line);
   const unsigned inner = static_cast<unsigned>(width) - 1, lane = executor::lane();
   const unsigned from = (lane & ~inner) | (static_cast<unsigned>(source) & inner);
   return executor::shuffle("__shfl_sync", mask, value, from, file, line);
 }
 
-template <typename T>
-T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = warpSize, EXECUTOR_HERE) {
+template <typename T> T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = warpSize, EXECUTOR_HERE) {
   executor::check_width("__shfl_up_sync", width, file, line);
   const unsigned inner = static_cast<unsigned>(width) - 1, lane = executor::lane();
   const unsigned from = (lane & inner) >= delta ? lane - delta : lane;
   return executor::shuffle("__shfl_up_sync", mask, value, from, file, line);
 }
 
-template <typename T>
-T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = warpSize, EXECUTOR_HERE) {
+template <typename T> T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = warpSize, EXECUTOR_HERE) {
   executor::check_width("__shfl_down_sync", width, file, line);
   const unsigned inner = static_cast<unsigned>(width) - 1, lane = executor::lane();
   const unsigned from = inner - (lane & inner) >= delta ? lane + delta : lane;
   return executor::shuffle("__shfl_down_sync", mask, value, from, file, line);
 }
 
-template <typename T>
-T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = warpSize, EXECUTOR_HERE) {
+template <typename T> T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = warpSize, EXECUTOR_HERE) {
   executor::check_width("__shfl_xor_sync", width, file, line);
   const unsigned inner = static_cast<unsigned>(width) - 1, lane = executor::lane();
   // Into an earlier part of the warp it may reach, into a later one not.
@@ -175,8 +169,7 @@ T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = warpSize, E
 
 namespace executor {
 
-template <typename T>
-T fetch_add(T* address, T value) {
+template <typename T> T fetch_add(T* address, T value) {
   const T before = *address;
   *address = before + value;
   return before;

@@ -31,8 +31,7 @@ inline DType dtype_of(const Array& array) {
   throw std::invalid_argument("The kernels take no arrays of " + name + ".");
 }
 
-template <typename AnyView>
-AnyView view_of(const Array& array) {
+template <typename AnyView> AnyView view_of(const Array& array) {
   AnyView view{array.data, dtype_of(array), {}, {}};
   for (int d = 0; d < 4; ++d) {
     view.size[d] = array.size[d];
@@ -46,8 +45,7 @@ inline std::vector<unsigned char> scratch_of(int64_t bytes) {
   return std::vector<unsigned char>(static_cast<size_t>(bytes), 0xFF);
 }
 
-template <typename Work>
-const char* attempt(const Work& work) {
+template <typename Work> const char* attempt(const Work& work) {
   static std::string message;
   try {
     work();

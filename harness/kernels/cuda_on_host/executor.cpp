@@ -76,8 +76,7 @@ void run_thread() {
   }
 }
 
-template <typename Index>
-std::vector<Index> in_order(Index count) {
+template <typename Index> std::vector<Index> in_order(Index count) {
   std::vector<Index> all(count);
   std::iota(all.begin(), all.end(), Index{0});
   if (order == 1) std::reverse(all.begin(), all.end());

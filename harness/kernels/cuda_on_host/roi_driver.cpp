@@ -30,8 +30,7 @@ struct RoiCall {
 
 namespace {
 
-template <typename Void>
-cuda::Pyramid<Void> maps_of(const RoiCall& call, const Array* arrays) {
+template <typename Void> cuda::Pyramid<Void> maps_of(const RoiCall& call, const Array* arrays) {
   cuda::Pyramid<Void> maps = {};
   maps.levels = call.levels;
   for (int64_t level = 0; level < call.levels; ++level) maps.map[level] = view_of<BasicView<Void>>(arrays[level]);

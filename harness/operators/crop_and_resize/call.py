@@ -75,14 +75,8 @@ def call_of(inputs: Inputs, pinned: bool) -> Call:
         return sample(axis(m, along), i, boxes, unit=unit, nearest=True)
 
     return Call(
-        inputs=inputs,
-        pinned=pinned,
-        accumulate=accumulate,
+        inputs=inputs, pinned=pinned, accumulate=accumulate,
         blank=rounder(crops_dtype(inputs.image.dtype.name))(rounder(accumulate)(float(inputs.extrapolation_value))),
-        unit=UNIT[accumulate],
-        smallest=SMALLEST[accumulate],
-        number=Fraction if accumulate == "float64" else float,
-        wide_boxes=UNIT[boxes] < UNIT[accumulate],
-        line=line,
-        spot=pick if inputs.method == "nearest" else line,
-    )
+        unit=UNIT[accumulate], smallest=SMALLEST[accumulate], number=Fraction if accumulate == "float64" else float,
+        wide_boxes=UNIT[boxes] < UNIT[accumulate], line=line, spot=pick if inputs.method == "nearest" else line,
+    )  # fmt: skip

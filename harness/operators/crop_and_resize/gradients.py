@@ -222,12 +222,7 @@ def _slope(call: Call, n: int, c: int, along: int, of: Sample, across: Sample) -
     if not ends:
         return Slope(value, value, value, 0.0, 0.0, False, hopeless=True)
     return Slope(
-        value=min(ends) if broken else value,
-        low=min(ends),
-        high=max(ends),
-        size=max([before, *(sizes for _, sizes, _ in found)]),
-        error=error,
-        jumps=(last - first > 1) or still or of.outside or across.outside,
-        broken=broken,
-        tainted=tainted,
-    )
+        value=min(ends) if broken else value, low=min(ends), high=max(ends),
+        size=max([before, *(sizes for _, sizes, _ in found)]), error=error,
+        jumps=(last - first > 1) or still or of.outside or across.outside, broken=broken, tainted=tainted,
+    )  # fmt: skip

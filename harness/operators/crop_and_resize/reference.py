@@ -260,20 +260,11 @@ FUNCTIONS = {"forward": forward, "grad_image": grad_image, "grad_boxes": grad_bo
 # It takes about ten microseconds an output: what takes longer than a second is better asked of somebody else.
 _MOST_OUTPUTS = 100_000
 SHEET = Sheet(
-    operator="crop_and_resize",
-    directions=DIRECTIONS,
-    image_dtypes=(*FLOATS, *INTEGERS),
-    boxes_dtypes=SINGLE_AND_DOUBLE,
-    index_dtypes=("int32", "int64"),
-    layouts=LAYOUTS,
-    bad_input=("boxes",),
-    empty=True,
-    special_values=True,
-    methods=METHODS,
-    box_rules=BOX_RULES,
-    pinned=DIRECTIONS,
+    operator="crop_and_resize", directions=DIRECTIONS, image_dtypes=(*FLOATS, *INTEGERS),
+    boxes_dtypes=SINGLE_AND_DOUBLE, index_dtypes=("int32", "int64"), layouts=LAYOUTS, bad_input=("boxes",), empty=True,
+    special_values=True, methods=METHODS, box_rules=BOX_RULES, pinned=DIRECTIONS,
     tensorflow_bits=("forward", "grad_image"),
-)
+)  # fmt: skip
 
 
 def avoids(inputs: Inputs, direction: Direction) -> str | None:

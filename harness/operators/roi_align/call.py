@@ -60,16 +60,9 @@ def call_of(inputs: RoiInputs, pinned: bool) -> RoiCall:
     def axis(m: int, along: int) -> BinAxis:
         first, last = (float(inputs.boxes.item(m, column)) for column in ((2, 4), (1, 3))[along])
         return bin_axis(
-            first,
-            last,
-            inputs.spatial_scale,
-            inputs.aligned,
-            inputs.output_size[along],
-            inputs.sampling_ratio,
-            int(inputs.image.shape[2 + along]),
-            dtype,
-            unit,
-        )
+            first, last, inputs.spatial_scale, inputs.aligned, inputs.output_size[along], inputs.sampling_ratio,
+            int(inputs.image.shape[2 + along]), dtype, unit,
+        )  # fmt: skip
 
     @functools.cache
     def bins(m: int, along: int, index: int) -> tuple[Variant, ...]:
@@ -81,17 +74,10 @@ def call_of(inputs: RoiInputs, pinned: bool) -> RoiCall:
         return tuple(_weights(call, variant, length) for variant in bins(m, along, index))
 
     call = RoiCall(
-        inputs=inputs,
-        pinned=pinned,
-        accumulate=accumulate,
-        unit=UNIT[accumulate],
-        smallest=SMALLEST[accumulate],
-        number=Fraction if accumulate == "float64" else float,
-        wide_boxes=UNIT[dtype] < UNIT[accumulate],
-        axis=axis,
-        bins=bins,
-        weights=weights,
-    )
+        inputs=inputs, pinned=pinned, accumulate=accumulate, unit=UNIT[accumulate], smallest=SMALLEST[accumulate],
+        number=Fraction if accumulate == "float64" else float, wide_boxes=UNIT[dtype] < UNIT[accumulate], axis=axis,
+        bins=bins, weights=weights,
+    )  # fmt: skip
     return call
 
 

@@ -256,18 +256,10 @@ _MOST_SAMPLES = 100
 
 
 SHEET = Sheet(
-    operator="roi_align",
-    directions=DIRECTIONS,
-    image_dtypes=(*FLOATS, *INTEGERS),
-    boxes_dtypes=SINGLE_AND_DOUBLE,
-    layouts=LAYOUTS,
-    bad_input=("boxes",),
-    empty=True,
-    special_values=True,
-    modes=MODES,
-    grids=("fixed", "adaptive"),
+    operator="roi_align", directions=DIRECTIONS, image_dtypes=(*FLOATS, *INTEGERS), boxes_dtypes=SINGLE_AND_DOUBLE,
+    layouts=LAYOUTS, bad_input=("boxes",), empty=True, special_values=True, modes=MODES, grids=("fixed", "adaptive"),
     pinned=DIRECTIONS,
-)
+)  # fmt: skip
 
 
 def avoids(inputs: RoiInputs, direction: Direction) -> str | None:

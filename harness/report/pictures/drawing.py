@@ -34,18 +34,10 @@ COLOURS = {
     "grid_sample, compiled": "#c9b037",
 }
 STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "roi_align",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
+    "svg.fonttype": "none", "svg.hashsalt": "roi_align", "font.family": "sans-serif", "font.size": 9, "text.color": INK,
+    "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
     "axes.spines.right": False,
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

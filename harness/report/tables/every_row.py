@@ -32,24 +32,11 @@ def every_row(table: pd.DataFrame) -> Table:
 
 def _cells(line: Any) -> tuple[str, ...]:
     return (
-        str(line.workload),
-        str(line.device),
-        str(line.subject),
-        str(line.setting),
-        CALLS[line.direction],
-        str(line.column),
-        str(line.dtype),
-        str(line.layout),
-        str(line.cache),
-        str(line.allocator),
-        *_time(line),
-        _finite(line.spread, ".1%"),
-        "" if line.backend == line.peer else _finite(line.ratio_to_peer, ".2f"),
-        _finite(line.roof_fraction, ".0%"),
-        megabytes(line.peak_memory_bytes),
-        line.digest[:8],
-        str(line.status),
-    )
+        str(line.workload), str(line.device), str(line.subject), str(line.setting), CALLS[line.direction],
+        str(line.column), str(line.dtype), str(line.layout), str(line.cache), str(line.allocator), *_time(line),
+        _finite(line.spread, ".1%"), "" if line.backend == line.peer else _finite(line.ratio_to_peer, ".2f"),
+        _finite(line.roof_fraction, ".0%"), megabytes(line.peak_memory_bytes), line.digest[:8], str(line.status),
+    )  # fmt: skip
 
 
 def _time(line: Any) -> tuple[str, str, str]:

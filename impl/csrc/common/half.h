@@ -26,16 +26,13 @@ struct BFloat16 {
 };
 
 // The type that images of T are interpolated and summed in.
-template <typename T>
-struct AccumulateOf {
+template <typename T> struct AccumulateOf {
   using type = float;
 };
-template <>
-struct AccumulateOf<double> {
+template <> struct AccumulateOf<double> {
   using type = double;
 };
-template <typename T>
-using Accumulate = typename AccumulateOf<T>::type;
+template <typename T> using Accumulate = typename AccumulateOf<T>::type;
 
 namespace bits {
 
@@ -72,21 +69,13 @@ ROI_ALIGN_HOST_DEVICE inline float widen(Float16 value) {
 #endif
 }
 
-template <typename T>
-ROI_ALIGN_HOST_DEVICE T narrow(Accumulate<T> value);
+template <typename T> ROI_ALIGN_HOST_DEVICE T narrow(Accumulate<T> value);
 
-template <>
-ROI_ALIGN_HOST_DEVICE inline float narrow<float>(float value) {
-  return value;
-}
+template <> ROI_ALIGN_HOST_DEVICE inline float narrow<float>(float value) { return value; }
 
-template <>
-ROI_ALIGN_HOST_DEVICE inline double narrow<double>(double value) {
-  return value;
-}
+template <> ROI_ALIGN_HOST_DEVICE inline double narrow<double>(double value) { return value; }
 
-template <>
-ROI_ALIGN_HOST_DEVICE inline BFloat16 narrow<BFloat16>(float value) {
+template <> ROI_ALIGN_HOST_DEVICE inline BFloat16 narrow<BFloat16>(float value) {
 #if defined(__CUDA_ARCH__)
   return {__bfloat16_as_ushort(__float2bfloat16_rn(value))};
 #else
@@ -96,8 +85,7 @@ ROI_ALIGN_HOST_DEVICE inline BFloat16 narrow<BFloat16>(float value) {
 #endif
 }
 
-template <>
-ROI_ALIGN_HOST_DEVICE inline Float16 narrow<Float16>(float value) {
+template <> ROI_ALIGN_HOST_DEVICE inline Float16 narrow<Float16>(float value) {
 #if defined(__CUDA_ARCH__)
   return {__half_as_ushort(__float2half_rn(value))};
 #else

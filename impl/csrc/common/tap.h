@@ -10,8 +10,7 @@ namespace roi_align {
 
 // The two pixels of an axis that a sample reads, and how far it is from the lower one.
 // At an integer position both are the same pixel, so that a NaN next door cannot leak in.
-template <typename Acc>
-struct Tap {
+template <typename Acc> struct Tap {
   int64_t low;
   int64_t high;
   Acc weight;

@@ -43,20 +43,13 @@ inline void check(bool holds, const char* message) {
 
 inline DType dtype_of(const Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case ScalarType::Float:
-      return DType::kFloat32;
-    case ScalarType::Double:
-      return DType::kFloat64;
-    case ScalarType::Int:
-      return DType::kInt32;
-    case ScalarType::Long:
-      return DType::kInt64;
-    case ScalarType::Half:
-      return DType::kFloat16;
-    case ScalarType::BFloat16:
-      return DType::kBFloat16;
-    default:
-      throw std::invalid_argument("roi_align: a tensor has a dtype that no kernel takes");
+    case ScalarType::Float: return DType::kFloat32;
+    case ScalarType::Double: return DType::kFloat64;
+    case ScalarType::Int: return DType::kInt32;
+    case ScalarType::Long: return DType::kInt64;
+    case ScalarType::Half: return DType::kFloat16;
+    case ScalarType::BFloat16: return DType::kBFloat16;
+    default: throw std::invalid_argument("roi_align: a tensor has a dtype that no kernel takes");
   }
 }
 
@@ -74,11 +67,14 @@ inline bool is_integer(const Tensor& tensor) {
     case ScalarType::UInt16:
     case ScalarType::Short:
     case ScalarType::Int:
-    case ScalarType::Long:
-      return true;
-    default:
-      return false;
+    case ScalarType::Long: return true;
+    default: return false;
   }
+}
+
+// The dtype of what is made of an image.
+inline ScalarType output_type(const Tensor& image) {
+  return is_integer(image) ? ScalarType::Float : image.scalar_type();
 }
 
 inline bool channels_innermost(const Tensor& image) {
@@ -86,8 +82,7 @@ inline bool channels_innermost(const Tensor& image) {
   return image.size(1) > 1 && image.stride(1) == 1 && (image.size(2) > 1 || image.size(3) > 1);
 }
 
-template <typename AnyView>
-AnyView view_of(const Tensor& tensor, decltype(AnyView::data) data) {
+template <typename AnyView> AnyView view_of(const Tensor& tensor, decltype(AnyView::data) data) {
   check(tensor.dim() == 4, "images and crops have four dimensions");
   AnyView view{data, dtype_of(tensor), {}, {}};
   for (int64_t d = 0; d < 4; ++d) {

@@ -1,4 +1,4 @@
-// Picks the kernels that this machine can run, once, and hands every call to them.
+// Picks the kernels that this machine can run, once.
 //
 // ROI_ALIGN_CPU=portable, avx2 or avx512 asks for one set, to compare or to measure: all give the same bits.
 
@@ -43,41 +43,11 @@ const Kernels* chosen() {
   throw std::invalid_argument("ROI_ALIGN_CPU is '" + std::string(wanted) + "', but this machine runs " + names + ".");
 }
 
+}  // namespace
+
 const Kernels& kernels() {
   static const Kernels* const kept = chosen();
   return *kept;
-}
-
-}  // namespace
-
-const char* cpu_kernels() { return kernels().name; }
-
-void forward(const ConstView& image, const BoxTable& boxes, Method method, double extrapolation_value,
-             const View& crops, const Plan& plan, Units* units) {
-  kernels().forward(image, boxes, method, extrapolation_value, crops, plan, units);
-}
-
-void grad_image(const ConstView& grad_crops, const BoxTable& boxes, Method method, const View& grad_image,
-                const Plan& plan, Units* units) {
-  kernels().grad_image(grad_crops, boxes, method, grad_image, plan, units);
-}
-
-void grad_boxes(const ConstView& grad_crops, const ConstView& image, const BoxTable& boxes, double* partial,
-                const Plan& plan, Units* units) {
-  kernels().grad_boxes(grad_crops, image, boxes, partial, plan, units);
-}
-
-void roi_forward(const RoiJob& job, void* crops, const RoiUnits& work, Units* units) {
-  kernels().roi_forward(job, crops, work, units);
-}
-
-void roi_grad_maps(const RoiJob& job, const void* grad, const std::vector<View>& maps, const RoiUnits& work,
-                   Units* units) {
-  kernels().roi_grad_maps(job, grad, maps, work, units);
-}
-
-void roi_grad_boxes(const RoiJob& job, const void* grad, double* partial, const RoiUnits& work, Units* units) {
-  kernels().roi_grad_boxes(job, grad, partial, work, units);
 }
 
 }  // namespace roi_align

@@ -23,16 +23,16 @@ namespace roi_align {
 // The kernels of one instruction set; what each does stands in crop_and_resize/kernels.h and roi_align/cpu/jobs.h.
 struct Kernels {
   const char* name;
-  decltype(&roi_align::forward) forward;
-  decltype(&roi_align::grad_image) grad_image;
-  decltype(&roi_align::grad_boxes) grad_boxes;
-  decltype(&roi_align::roi_forward) roi_forward;
-  decltype(&roi_align::roi_grad_maps) roi_grad_maps;
-  decltype(&roi_align::roi_grad_boxes) roi_grad_boxes;
+  ForwardKernel* forward;
+  GradImageKernel* grad_image;
+  GradBoxesKernel* grad_boxes;
+  RoiForwardKernel* roi_forward;
+  RoiGradMapsKernel* roi_grad_maps;
+  RoiGradBoxesKernel* roi_grad_boxes;
 };
 
-// The instruction set whose kernels this process uses; std::invalid_argument if ROI_ALIGN_CPU asks for one it lacks.
-const char* cpu_kernels();
+// Those that this process uses; std::invalid_argument if ROI_ALIGN_CPU asks for some that this machine cannot run.
+const Kernels& kernels();
 
 namespace portable {
 extern const Kernels kKernels;

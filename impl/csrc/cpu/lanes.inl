@@ -7,8 +7,7 @@
 //
 // Vectors are the compiler's own extension: no intrinsics, one source for every instruction set.
 
-template <typename T>
-struct Lanes {
+template <typename T> struct Lanes {
   static constexpr int64_t kCount = ROI_ALIGN_VECTOR_BYTES / static_cast<int64_t>(sizeof(T));
   typedef T Vector __attribute__((vector_size(ROI_ALIGN_VECTOR_BYTES)));
 
@@ -36,8 +35,7 @@ struct Lanes {
 
 // A pixel of up to four channels as one short vector.
 constexpr int64_t kCell = 4;
-template <typename T>
-struct Cell {
+template <typename T> struct Cell {
   typedef T Vector __attribute__((vector_size(kCell * sizeof(T))));
 
   static void load(const T* from, Vector* to) { std::memcpy(to, from, sizeof(Vector)); }
@@ -53,8 +51,7 @@ ROI_ALIGN_INLINE void gather_cell(const T* from, int64_t stride, typename Cell<T
 }
 
 // Pixels whose channels are innermost: an image, a crop, or a turned block of either. Rows count from first_row on.
-template <typename T>
-struct Pixels {
+template <typename T> struct Pixels {
   T* data;
   int64_t row_stride;
   int64_t pixel_stride;
@@ -76,8 +73,7 @@ void interleave_halves(typename Lanes<T>::Vector* rows, std::integer_sequence<in
   for (int i = 0; i < kCount; ++i) rows[i] = next[i];
 }
 
-template <typename T>
-void transpose(typename Lanes<T>::Vector* rows) {
+template <typename T> void transpose(typename Lanes<T>::Vector* rows) {
   for (int64_t side = 1; side < Lanes<T>::kCount; side *= 2) {
     interleave_halves<T>(rows, std::make_integer_sequence<int, static_cast<int>(Lanes<T>::kCount)>{});
   }
@@ -135,8 +131,7 @@ void turn_rows_in(const T* planes, int64_t plane_stride, int64_t row_stride, int
 // Asks for a block of planes of a crop that will be turned soon, in the order in which they lie: a turn takes sixteen
 // of them at a time, and what is not yet in a cache then arrives more slowly than as one run. It is asked for while the
 // box before is worked on. (A prefetch reads nothing, so it may go past the end of a view.)
-template <typename T>
-void expect(const T* planes, int64_t values) {
+template <typename T> void expect(const T* planes, int64_t values) {
   constexpr int64_t kMostBytes = 64 << 10;
   const int64_t bytes = std::min<int64_t>(values * static_cast<int64_t>(sizeof(T)), kMostBytes);
   const char* const run = reinterpret_cast<const char*>(planes);
@@ -144,8 +139,7 @@ void expect(const T* planes, int64_t values) {
 }
 
 // The same for a block of channels where they lie innermost.
-template <typename T>
-void expect_pieces(const T* pixels, int64_t pixel_stride, int64_t count, int64_t channels) {
+template <typename T> void expect_pieces(const T* pixels, int64_t pixel_stride, int64_t count, int64_t channels) {
   for (int64_t i = 0; i < count; ++i) {
     const char* const piece = reinterpret_cast<const char*>(pixels + i * pixel_stride);
     for (int64_t at = 0; at < channels * static_cast<int64_t>(sizeof(T)); at += 64)
@@ -197,8 +191,7 @@ void turn_group_out(const T* block, int64_t block_stride, int64_t count, T* plan
 }
 
 // Copies a run of whole lines past the caches, as Lanes::stream does.
-template <typename T>
-void stream_out(const T* from, int64_t count, T* to) {
+template <typename T> void stream_out(const T* from, int64_t count, T* to) {
   for (int64_t i = 0; i < count; i += Lanes<T>::kCount) Lanes<T>::stream(to + i, Lanes<T>::load(from + i));
 }
 
@@ -209,16 +202,14 @@ inline void stream_fence() {
 }
 
 // Rows of a crop that fit in a tile that stays in the first-level cache while it is filled and turned.
-template <typename T>
-int64_t tile_rows(int64_t height, int64_t width) {
+template <typename T> int64_t tile_rows(int64_t height, int64_t width) {
   constexpr int64_t kTileBytes = 16 * 1024;
   const int64_t row_bytes = width * kBlock * static_cast<int64_t>(sizeof(T));
   return std::max<int64_t>(1, std::min(height, kTileBytes / row_bytes));
 }
 
 // A turned block of planes of an image; made again only when another one is asked for.
-template <typename T>
-struct TurnedBlock {
+template <typename T> struct TurnedBlock {
   std::unique_ptr<T[]> data;
   int64_t capacity = 0;
   const void* view_data = nullptr;

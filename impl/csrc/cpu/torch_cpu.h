@@ -45,25 +45,31 @@ inline Tensor rounded(const Tensor& result, const Tensor& like) {
   return is_half(like) ? torch::stable::to(result, like.scalar_type()) : result;
 }
 
-// Enough elements that handing them to another thread costs less than working on them here.
-constexpr int64_t kElementsPerTask = 16384;
+// torch's threads, as a call of the kernels wants them (roi_align/cpu/call.h).
+struct TorchThreads {
+  // Enough elements that handing them to another thread costs less than working on them here.
+  static constexpr int64_t kElementsPerTask = 16384;
 
-// Runs `work` on as many threads as the elements are worth, with the units for all of them to share.
-template <typename Work>
-void share(int64_t units, int64_t elements, const Work& work) {
-  cpu_kernels();  // a refusal is raised here, not from a thread
-  Units shared{units};
-  const int64_t worth = divide_up(elements, kElementsPerTask);
-  const int64_t threads = std::min({int64_t{torch::stable::get_num_threads()}, worth, units});
-  torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) { work(&shared); });
-}
+  int64_t count() const { return torch::stable::get_num_threads(); }
 
-template <typename Work>
-void run(int64_t units, int64_t elements, const Work& work) {
-  cpu_kernels();  // a refusal is raised here, not from a thread
-  const int64_t per_unit = std::max<int64_t>(1, elements / units);
-  torch::stable::parallel_for(0, units, std::max<int64_t>(1, kElementsPerTask / per_unit), work);
-}
+  // On as many threads as the elements are worth, with the units for all of them to share.
+  template <typename Work> void share(int64_t units, int64_t elements, const Work& work) const {
+    kernels();  // a refusal is raised here, not from a thread
+    Units shared{units};
+    const int64_t threads = std::min({count(), divide_up(elements, kElementsPerTask), units});
+    torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) { work(&shared); });
+  }
+
+  template <typename Work> void run(int64_t units, int64_t elements, const Work& work) const {
+    kernels();  // a refusal is raised here, not from a thread
+    const int64_t per_unit = std::max<int64_t>(1, elements / std::max<int64_t>(1, units));
+    torch::stable::parallel_for(0, units, std::max<int64_t>(1, kElementsPerTask / per_unit), work);
+  }
+
+  template <typename Work> void prepare(int64_t units, int64_t elements, const Work& work) const {
+    run(units, elements, work);
+  }
+};
 
 }  // namespace
 }  // namespace roi_align

@@ -16,8 +16,7 @@ int64_t first_bad_index(const BoxList& boxes, int64_t images) {
 
 namespace {
 
-template <typename T>
-bool finite(const Axis<T>& axis, int64_t crop) {
+template <typename T> bool finite(const Axis<T>& axis, int64_t crop) {
   return std::isfinite(axis.start) && std::isfinite(axis.step) && std::isfinite(axis.position(crop - 1));
 }
 

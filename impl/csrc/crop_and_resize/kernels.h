@@ -52,22 +52,22 @@ class BoxTable;  // cpu/tables.h
 // Forward: crops (M,C,h,w), dense. On Path::kTurned a unit is a part of the boxes of one image in a block of channels,
 // on the others a part of all boxes.
 Plan plan_forward(const ConstView& image, const View& crops, int64_t threads);
-void forward(const ConstView& image, const BoxTable& boxes, Method method, double extrapolation_value,
-             const View& crops, const Plan& plan, Units* units);
+using ForwardKernel = void(const ConstView& image, const BoxTable& boxes, Method method, double extrapolation_value,
+                           const View& crops, const Plan& plan, Units* units);
 
 // Gradient of the image (N,C,H,W), dense. A unit is a band of rows of a block of channels of one image: it sums what
 // the boxes send there, in the order box, y, x, top-left, top-right, bottom-left, bottom-right, and writes it once.
 // That is TensorFlow's order at every pixel, whatever the cut into units.
 Plan plan_grad_image(const ConstView& grad_crops, const View& grad_image, int64_t threads);
-void grad_image(const ConstView& grad_crops, const BoxTable& boxes, Method method, const View& grad_image,
-                const Plan& plan, Units* units);
+using GradImageKernel = void(const ConstView& grad_crops, const BoxTable& boxes, Method method, const View& grad_image,
+                             const Plan& plan, Units* units);
 
 // Gradient of the boxes, (M, 4) contiguous in the dtype of the edges. Units as in the forward; each sums over its
 // channels and leaves four doubles for each of its boxes in partial[channel_blocks][M][4], which is zero before;
 // finish_grad_boxes adds those up, block by block.
 Plan plan_grad_boxes(const ConstView& grad_crops, const ConstView& image, int64_t threads);
-void grad_boxes(const ConstView& grad_crops, const ConstView& image, const BoxTable& boxes, double* partial,
-                const Plan& plan, Units* units);
+using GradBoxesKernel = void(const ConstView& grad_crops, const ConstView& image, const BoxTable& boxes,
+                             double* partial, const Plan& plan, Units* units);
 void finish_grad_boxes(const double* partial, const BoxList& boxes, const Plan& plan, void* grad_boxes);
 
 }  // namespace roi_align

@@ -23,8 +23,7 @@ enum class BoxRule : int64_t {
 };
 
 // Sample i of an axis sits at start + i * step, in pixel indices.
-template <typename T>
-struct Axis {
+template <typename T> struct Axis {
   T start;
   T step;
 
@@ -32,8 +31,7 @@ struct Axis {
 };
 
 // Order A for edges in units of (length - 1).
-template <typename T>
-ROI_ALIGN_HOST_DEVICE Axis<T> normalized_axis(T a1, T a2, int64_t length, int64_t crop) {
+template <typename T> ROI_ALIGN_HOST_DEVICE Axis<T> normalized_axis(T a1, T a2, int64_t length, int64_t crop) {
   const T extent = static_cast<T>(length - 1);
   if (crop == 1) {
     // The sum is rounded in T, the two products in double: that is what `0.5 * (y1 + y2) * extent` means in C++.
@@ -43,8 +41,7 @@ ROI_ALIGN_HOST_DEVICE Axis<T> normalized_axis(T a1, T a2, int64_t length, int64_
   return {a1 * extent, ((a2 - a1) * extent) / static_cast<T>(crop - 1)};
 }
 
-template <typename T>
-ROI_ALIGN_HOST_DEVICE Axis<T> make_axis(BoxRule rule, T a1, T a2, int64_t length, int64_t crop) {
+template <typename T> ROI_ALIGN_HOST_DEVICE Axis<T> make_axis(BoxRule rule, T a1, T a2, int64_t length, int64_t crop) {
   const T extent = static_cast<T>(length - 1);
   const T bins = static_cast<T>(crop);
   switch (rule) {
@@ -63,22 +60,19 @@ ROI_ALIGN_HOST_DEVICE Axis<T> make_axis(BoxRule rule, T a1, T a2, int64_t length
         return {a1, (a2 - a1) / static_cast<T>(crop - 1)};
       }
       return normalized_axis(a1 / extent, a2 / extent, length, crop);
-    default:
-      return normalized_axis(a1, a2, length, crop);
+    default: return normalized_axis(a1, a2, length, crop);
   }
 }
 
 // Tested on the position itself, before any cast to an integer: NaN and overflow are outside, -0.0 is inside.
-template <typename T>
-ROI_ALIGN_HOST_DEVICE bool inside(T position, int64_t length) {
+template <typename T> ROI_ALIGN_HOST_DEVICE bool inside(T position, int64_t length) {
   return position >= T(0) && position <= static_cast<T>(length - 1);
 }
 
 // The tap of an inside position. The distance is exact in T and is rounded to Acc.
 // A position that is not negative is truncated to its floor without a call to the library, and at -0.0 this gives the
 // distance -0.0, which TensorFlow's does too: it decides the sign of an interpolated zero.
-template <typename Acc, typename T>
-ROI_ALIGN_HOST_DEVICE Tap<Acc> make_tap(Method method, T position, int64_t length) {
+template <typename Acc, typename T> ROI_ALIGN_HOST_DEVICE Tap<Acc> make_tap(Method method, T position, int64_t length) {
   // From 2^24 pixels on, length - 1 may round up in float32: an inside position can then lie past the last pixel.
   const int64_t last = length - 1;
   const int64_t floor = static_cast<int64_t>(position);

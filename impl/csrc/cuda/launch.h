@@ -46,17 +46,12 @@ __device__ __forceinline__ int64_t divide(int64_t a, int64_t b) {
 }
 
 // Calls work(T()) with the type that images of this dtype are stored in.
-template <typename Work>
-void with_image_type(DType dtype, const Work& work) {
+template <typename Work> void with_image_type(DType dtype, const Work& work) {
   switch (dtype) {
-    case DType::kFloat64:
-      return work(double());
-    case DType::kFloat16:
-      return work(Float16());
-    case DType::kBFloat16:
-      return work(BFloat16());
-    default:
-      return work(float());
+    case DType::kFloat64: return work(double());
+    case DType::kFloat16: return work(Float16());
+    case DType::kBFloat16: return work(BFloat16());
+    default: return work(float());
   }
 }
 

@@ -16,8 +16,7 @@ int64_t first_bad_roi(const RoiList& rois, int64_t images) {
 
 namespace {
 
-template <typename T>
-bool finite(const RoiList& rois, int64_t row) {
+template <typename T> bool finite(const RoiList& rois, int64_t row) {
   // An edge that is not finite makes no finite side.
   return std::isfinite(roi_value<T>(rois, row, 3) - roi_value<T>(rois, row, 1)) &&
          std::isfinite(roi_value<T>(rois, row, 4) - roi_value<T>(rois, row, 2));

@@ -7,8 +7,7 @@
 
 namespace roi_align {
 
-template <typename T>
-ROI_ALIGN_HOST_DEVICE T roi_value(const RoiList& rois, int64_t row, int64_t column) {
+template <typename T> ROI_ALIGN_HOST_DEVICE T roi_value(const RoiList& rois, int64_t row, int64_t column) {
   return static_cast<const T*>(rois.rows)[row * rois.stride[0] + column * rois.stride[1]];
 }
 

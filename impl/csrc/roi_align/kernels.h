@@ -27,6 +27,13 @@ struct Level {
   double scale;
 };
 
+// How boxes are pooled, and from which level each is.
+struct Rule {
+  PoolRule pool;
+  LevelRule level;
+  Pooling pooling;
+};
+
 // The first row whose index is not in [0, images), or -1.
 int64_t first_bad_roi(const RoiList& rois, int64_t images);
 

@@ -23,8 +23,7 @@ ROI_ALIGN_HOST_DEVICE inline Acc sample_at(const Plane& plane, const Tap<Acc>& t
 }
 
 // The sample that a bin is worth; not `inside` if that is one beyond the image, or if there is none.
-template <typename Acc>
-struct Largest {
+template <typename Acc> struct Largest {
   Acc value;
   int64_t y, x;
   bool inside;

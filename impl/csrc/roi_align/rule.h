@@ -26,8 +26,7 @@ struct PoolRule {
 };
 
 // One axis of a box: `grid` samples in each of its bins.
-template <typename T>
-struct BinAxis {
+template <typename T> struct BinAxis {
   T start;
   T bin;
   int64_t grid;
@@ -94,8 +93,7 @@ ROI_ALIGN_HOST_DEVICE SampleSpan samples_in_reach(const BinAxis<T>& axis, T base
 
 // What a sample in reach reads: in the bands beside the image the edge pixel, and from the last pixel on that one
 // alone. A pixel whose weight is 0 is not read: what remains is then one pixel, of weight 1.
-template <typename Acc, typename T>
-ROI_ALIGN_HOST_DEVICE Tap<Acc> edge_tap(T position, int64_t length) {
+template <typename Acc, typename T> ROI_ALIGN_HOST_DEVICE Tap<Acc> edge_tap(T position, int64_t length) {
   if (position <= T(0)) return {0, 0, Acc(0)};
   const int64_t low = static_cast<int64_t>(position);
   if (low >= length - 1) return {length - 1, length - 1, Acc(0)};
@@ -128,8 +126,7 @@ struct LevelRule {
 // The level of a box, counted from the first, or -1 if it has none: one side is inverted and the area is negative, or
 // it is NaN. In torchvision's order, its 1e-6 included; the logarithm is rounded once, as nobody's float32 one is for
 // sure.
-template <typename T>
-ROI_ALIGN_HOST_DEVICE int64_t level_of(const LevelRule& rule, T x1, T y1, T x2, T y2) {
+template <typename T> ROI_ALIGN_HOST_DEVICE int64_t level_of(const LevelRule& rule, T x1, T y1, T x2, T y2) {
   if (rule.count == 1) return 0;
   const T side = static_cast<T>(sqrt((x2 - x1) * (y2 - y1)));
   const T octaves = static_cast<T>(log2(static_cast<double>(side / static_cast<T>(rule.canonical_scale))));

@@ -11,8 +11,7 @@
 namespace roi_align {
 
 // A pixel's weight in a bin; `at` is a row of the map, or a column as numbered within the box.
-template <typename Acc>
-struct BinTap {
+template <typename Acc> struct BinTap {
   int32_t at;
   Acc weight;
 };

@@ -11,12 +11,6 @@
 namespace roi_align {
 namespace {
 
-struct Rule {
-  PoolRule pool;
-  LevelRule level;
-  Pooling pooling;
-};
-
 inline Rule rule_of(const std::vector<double>& scales, int64_t height, int64_t width, int64_t sampling_ratio,
                     bool aligned, int64_t mode, int64_t first_level, double canonical_scale, int64_t canonical_level) {
   check(height > 0 && width > 0, "the output size is positive");
@@ -57,6 +51,7 @@ inline void check_map(int64_t height, int64_t width) {
 }
 
 inline void check_levels(const std::vector<Tensor>& given, const std::vector<double>& scales) {
+  check(!given.empty(), "there is at least one level");
   check(given.size() == scales.size(), "there is a scale for each level");
   for (const Tensor& level : given) {
     check(level.dim() == 4, "a level has four dimensions");
@@ -64,6 +59,12 @@ inline void check_levels(const std::vector<Tensor>& given, const std::vector<dou
     check(level.size(0) == given[0].size(0) && level.size(1) == given[0].size(1), "all levels have the same N and C");
     check_map(level.size(2), level.size(3));
   }
+}
+
+// What the gradient of a maximum needs of the features that it is of.
+inline void check_features(const ConstView& feature, const View& gradient) {
+  check(same_size(feature, gradient) && feature.dtype == gradient.dtype,
+        "the features have the sizes and the dtype of the gradient");
 }
 
 inline void check_grad(const Tensor& grad, const Rule& rule, const RoiList& rois, int64_t channels) {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cpu/torch_cpu.h"
-#include "roi_align/cpu/jobs.h"
+#include "roi_align/cpu/call.h"
 #include "roi_align/torch_arguments.h"
 
 namespace roi_align {
@@ -22,6 +22,11 @@ struct Features {
   std::vector<Level> levels;
   bool channels_last;
 };
+
+RoiCall<TorchThreads> call_of(const RoiList& rois, const Rule& rule, const Features& features) {
+  static constexpr TorchThreads kThreads;
+  return {kThreads, rois, rule, features.levels, features.channels_last};
+}
 
 Tensor laid_out(const Tensor& map, bool channels_last) {
   const int64_t channels = map.size(1), pixel = map.stride(3);
@@ -41,6 +46,12 @@ Features features_of(const std::vector<Tensor>& given, const std::vector<double>
   return features;
 }
 
+// In the layout of the first of them.
+Features features_of(const std::vector<Tensor>& given, const std::vector<double>& scales) {
+  check(!given.empty(), "there is at least one level");
+  return features_of(given, scales, channels_innermost(given[0]));
+}
+
 // A dense upstream gradient in the layout of the maps.
 Tensor dense_grad(const Tensor& grad, const Rule& rule, const RoiList& rois, int64_t channels, bool channels_last) {
   check_grad(grad, rule, rois, channels);
@@ -48,58 +59,16 @@ Tensor dense_grad(const Tensor& grad, const Rule& rule, const RoiList& rois, int
                                    channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
 }
 
-RoiJob job_of(const std::vector<Level>& levels, const Rule& rule, DType dtype, int64_t images, int64_t channels,
-              bool channels_last) {
-  const bool pixels = channels_last && channels >= kBlockOfPixels;
-  return {dtype, nullptr, &levels, rule.pool, images, channels, pixels, channels_last && !pixels ? channels : 1};
-}
-
-template <typename Acc>
-void make_tables(const RoiList& rois, const Rule& rule, bool slopes, RoiJob* job, RoiTables<Acc>* tables) {
-  order_boxes(rois, rule.level, *job->levels, job->images, tables);
-  tables->paths = roi_paths(*job, tables->buckets);
-  job->tables = tables;
-  if (rois.count == 0 || rule.pooling == Pooling::kMaximum) return;  // a maximum takes its samples one by one
-  const int64_t chunks = static_cast<int64_t>(tables->chunks.size());
-  const int64_t bins = rois.count * (rule.pool.height + rule.pool.width);
-  run(chunks, 16 * bins, [&](int64_t begin, int64_t end) {
-    for (int64_t chunk = begin; chunk < end; ++chunk) {
-      fill_chunk(rois, rule.level, *job->levels, rule.pool, slopes, chunk, tables);
-    }
-  });
-  measure_tables(tables);
-}
-
-// Calls `work(job)` with the tables for the type that is summed in.
-template <typename Work>
-void with_tables(const RoiList& rois, const Rule& rule, bool slopes, RoiJob job, const Work& work) {
-  with_float(job.dtype, [&](auto type) {
-    RoiTables<decltype(type)> tables;
-    make_tables(rois, rule, slopes, &job, &tables);
-    work(job);
-  });
-}
-
-std::vector<ConstView> views_of(const Features& features) {
-  std::vector<ConstView> views;
-  for (const Level& level : features.levels) views.push_back(level.map);
-  return views;
-}
-
-// Pools `values` at the samples that are the largest of `features`.
-Tensor pool_largest(const Features& values, const Features& features, const RoiList& rois, const Rule& rule,
-                    const Tensor& like) {
-  const ConstView& first = features.levels[0].map;
-  const Tensor crops = new_result(values.maps[0], {rois.count, first.size[1], rule.pool.height, rule.pool.width},
-                                  features.channels_last);
-  if (crops.numel() == 0) return rounded(crops, like);
-  const RoiJob job = job_of(features.levels, rule, first.dtype, first.size[0], first.size[1], features.channels_last);
-  const View crops_view = output_view(crops);
-  const std::vector<ConstView> pooled = views_of(values);
-  with_tables(rois, rule, false, job, [&](const RoiJob& made) {
-    run(rois.count, 16 * crops.numel(),
-        [&](int64_t begin, int64_t end) { roi_max_forward(made, rois, rule.level, pooled, crops_view, begin, end); });
-  });
+// Pools `values`, which are the features themselves, or for the maximum what is taken at the features' largest samples.
+Tensor pool(const Features& values, const Features& features, const RoiList& rois, const Rule& rule,
+            const Tensor& like) {
+  const Tensor crops = new_result(
+      values.maps[0], {rois.count, values.maps[0].size(1), rule.pool.height, rule.pool.width}, features.channels_last);
+  if (crops.numel() > 0) {
+    std::vector<ConstView> pooled;
+    for (const Level& level : values.levels) pooled.push_back(level.map);
+    call_of(rois, rule, features).pool(pooled, output_view(crops));
+  }
   return rounded(crops, like);
 }
 
@@ -108,23 +77,11 @@ Tensor roi_align(const std::vector<Tensor>& given, const Tensor& boxes, const st
                  double canonical_scale, int64_t canonical_level, bool validate) {
   const Rule rule =
       rule_of(scales, height, width, sampling_ratio, aligned, mode, first_level, canonical_scale, canonical_level);
-  check(!given.empty(), "there is at least one level");
-  const Features features = features_of(given, scales, channels_innermost(given[0]));
-  const ConstView& first = features.levels[0].map;
+  const Features features = features_of(given, scales);
   const RoiList rois = roi_list(boxes);
-  check_boxes(rois, first.size[0]);
+  check_boxes(rois, features.maps[0].size(0));
   if (validate) check_finite(rois);
-  if (rule.pooling == Pooling::kMaximum) return pool_largest(features, features, rois, rule, given[0]);
-  const Tensor crops = new_result(features.maps[0], {rois.count, first.size[1], height, width}, features.channels_last);
-  if (crops.numel() == 0) return rounded(crops, given[0]);
-  const RoiJob job = job_of(features.levels, rule, first.dtype, first.size[0], first.size[1], features.channels_last);
-  void* const out = crops.mutable_data_ptr();
-  with_tables(rois, rule, false, job, [&](const RoiJob& made) {
-    const RoiUnits work = cut_roi_forward(made, torch::stable::get_num_threads());
-    share(static_cast<int64_t>(work.size()), 4 * crops.numel(),
-          [&](Units* units) { roi_forward(made, out, work, units); });
-  });
-  return rounded(crops, given[0]);
+  return pool(features, features, rois, rule, given[0]);
 }
 
 // What the double backward of the maximum needs: `values` pooled where `features` are largest.
@@ -133,19 +90,14 @@ Tensor roi_align_at_largest(const std::vector<Tensor>& values, const std::vector
                             bool aligned, int64_t first_level, double canonical_scale, int64_t canonical_level) {
   const Rule rule = rule_of(scales, height, width, sampling_ratio, aligned, static_cast<int64_t>(Pooling::kMaximum),
                             first_level, canonical_scale, canonical_level);
-  check(!given.empty(), "there is at least one level");
-  const bool channels_last = channels_innermost(given[0]);
-  const Features features = features_of(given, scales, channels_last),
-                 pooled = features_of(values, scales, channels_last);
-  check(values[0].scalar_type() == (is_integer(given[0]) ? ScalarType::Float : given[0].scalar_type()),
-        "values have the dtype of the output");
+  const Features features = features_of(given, scales), pooled = features_of(values, scales, features.channels_last);
+  check(values[0].scalar_type() == output_type(given[0]), "values have the dtype of the output");
   for (size_t k = 0; k < values.size(); ++k) {
-    check(std::equal(pooled.levels[k].map.size, pooled.levels[k].map.size + 4, features.levels[k].map.size),
-          "values have the shapes of the levels");
+    check(same_size(pooled.levels[k].map, features.levels[k].map), "values have the shapes of the levels");
   }
   const RoiList rois = roi_list(boxes);
-  check_boxes(rois, features.levels[0].map.size[0]);
-  return pool_largest(pooled, features, rois, rule, values[0]);
+  check_boxes(rois, features.maps[0].size(0));
+  return pool(pooled, features, rois, rule, values[0]);
 }
 
 // `sizes` is N, then H and W of each level. The mean needs no features, the maximum needs them to find its samples.
@@ -163,54 +115,26 @@ std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vecto
   check(images >= 0, "N is not negative");
   check_boxes(rois, images);
   const Tensor dense = dense_grad(grad, rule, rois, channels, channels_last);
-  const ConstView grad_view = input_view(dense);
+  const bool maximum = rule.pooling == Pooling::kMaximum;
+  Features features = maximum ? features_of(given, scales, channels_last) : Features{{}, {}, channels_last};
   std::vector<Tensor> results, finished;
   std::vector<View> views;
-  std::vector<Level> levels;
-  int64_t pixels = 0;
   for (size_t k = 0; k < scales.size(); ++k) {
     check_map(sizes[2 * k + 1], sizes[2 * k + 2]);
     results.push_back(new_result(dense, {images, channels, sizes[2 * k + 1], sizes[2 * k + 2]}, channels_last));
     views.push_back(output_view(results.back()));
-    const View& view = views.back();
-    levels.push_back({{nullptr,
-                       view.dtype,
-                       {view.size[0], view.size[1], view.size[2], view.size[3]},
-                       {view.stride[0], view.stride[1], view.stride[2], view.stride[3]}},
-                      scales[k]});
-    pixels += results.back().numel();
-  }
-  Features features;
-  if (rule.pooling == Pooling::kMaximum) {
-    features = features_of(given, scales, channels_last);
-    for (size_t k = 0; k < levels.size(); ++k) {
-      check(std::equal(levels[k].map.size, levels[k].map.size + 4, features.levels[k].map.size) &&
-                features.levels[k].map.dtype == grad_view.dtype,
-            "the features have the sizes and the dtype of the gradient");
-      levels[k].map = features.levels[k].map;
+    if (maximum) {
+      check_features(features.levels[k].map, views[k]);
+    } else {
+      features.levels.push_back({input_view(results.back()), scales[k]});  // for its sizes
     }
   }
-  if (pixels > 0) {
-    const RoiJob job = job_of(levels, rule, grad_view.dtype, images, channels, channels_last);
-    with_tables(rois, rule, false, job, [&](const RoiJob& made) {
-      if (rule.pooling == Pooling::kMaximum) {
-        const int64_t planes = static_cast<int64_t>(scales.size()) * images * channels;
-        run(planes, 16 * dense.numel() + pixels, [&](int64_t begin, int64_t end) {
-          roi_max_grad_maps(made, rois, rule.level, grad_view, views, begin, end);
-        });
-        return;
-      }
-      const RoiUnits work = cut_roi_grad_maps(made, torch::stable::get_num_threads());
-      share(static_cast<int64_t>(work.size()), 4 * dense.numel() + pixels,
-            [&](Units* units) { roi_grad_maps(made, grad_view.data, views, work, units); });
-    });
-  }
+  if (results[0].numel() > 0) call_of(rois, rule, features).grad_maps(input_view(dense), views);
   for (const Tensor& result : results) finished.push_back(rounded(result, grad));
   return finished;
 }
 
-template <typename T>
-void write_grad_boxes(const std::vector<double>& sums, T* rows) {
+template <typename T> void write_grad_boxes(const std::vector<double>& sums, T* rows) {
   for (size_t row = 0; row < sums.size() / 4; ++row) {
     rows[5 * row] = T(0);  // an index has no gradient
     for (size_t column = 0; column < 4; ++column) rows[5 * row + 1 + column] = static_cast<T>(sums[4 * row + column]);
@@ -223,34 +147,14 @@ Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& given
   check(grad.dim() == 4, "the gradient has four dimensions");
   const Rule rule = rule_of(scales, grad.size(2), grad.size(3), sampling_ratio, aligned, mode, first_level,
                             canonical_scale, canonical_level);
-  check(!given.empty(), "there is at least one level");
-  check(grad.scalar_type() == (is_integer(given[0]) ? ScalarType::Float : given[0].scalar_type()),
-        "the gradient has the dtype of the output");
-  const Features features = features_of(given, scales, channels_innermost(given[0]));
-  const ConstView& first = features.levels[0].map;
+  const Features features = features_of(given, scales);
+  check(grad.scalar_type() == output_type(given[0]), "the gradient has the dtype of the output");
   const RoiList rois = roi_list(boxes);
-  check_boxes(rois, first.size[0]);
-  const Tensor dense = dense_grad(grad, rule, rois, first.size[1], features.channels_last);
+  check_boxes(rois, features.maps[0].size(0));
+  const Tensor dense = dense_grad(grad, rule, rois, features.maps[0].size(1), features.channels_last);
   Tensor result = torch::stable::new_empty(boxes, {rois.count, 5});
-  std::vector<double> sums(static_cast<size_t>(4 * rois.count), 0.0);
-  if (dense.numel() > 0) {
-    const RoiJob job = job_of(features.levels, rule, first.dtype, first.size[0], first.size[1], features.channels_last);
-    const ConstView grad_view = input_view(dense);
-    with_tables(rois, rule, true, job, [&](const RoiJob& made) {
-      if (rule.pooling == Pooling::kMaximum) {
-        run(rois.count, 16 * dense.numel(), [&](int64_t begin, int64_t end) {
-          roi_max_grad_boxes(made, rois, rule.level, grad_view, sums.data(), begin, end);
-        });
-        return;
-      }
-      const int64_t blocks = roi_grad_boxes_blocks(made);
-      std::vector<double> partial(static_cast<size_t>(blocks) * sums.size(), 0.0);
-      const RoiUnits work = cut_roi_grad_boxes(made, torch::stable::get_num_threads());
-      share(static_cast<int64_t>(work.size()), 16 * dense.numel(),
-            [&](Units* units) { roi_grad_boxes(made, grad_view.data, partial.data(), work, units); });
-      for (size_t i = 0; i < partial.size(); ++i) sums[i % sums.size()] += partial[i];  // block by block
-    });
-  }
+  const std::vector<double> sums = dense.numel() > 0 ? call_of(rois, rule, features).grad_boxes(input_view(dense))
+                                                     : std::vector<double>(static_cast<size_t>(4 * rois.count), 0.0);
   with_float(rois.dtype,
              [&](auto type) { write_grad_boxes(sums, static_cast<decltype(type)*>(result.mutable_data_ptr())); });
   return result;

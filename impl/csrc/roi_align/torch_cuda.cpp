@@ -24,7 +24,6 @@ struct Levels {
 };
 
 Levels levels_of(const std::vector<Tensor>& given, const std::vector<double>& scales) {
-  check(!given.empty(), "there is at least one level");
   check_levels(given, scales);
   Levels levels = {{}, {}, channels_innermost(given[0])};
   for (const Tensor& level : given) {
@@ -85,8 +84,7 @@ Tensor roi_align_at_largest(const std::vector<Tensor>& values, const std::vector
   const Levels levels = levels_of(given, scales), pooled = levels_of(values, scales);
   check(values[0].scalar_type() == levels.floats[0].scalar_type(), "values have the dtype of the output");
   for (size_t k = 0; k < values.size(); ++k) {
-    check(std::equal(pooled.maps.map[k].size, pooled.maps.map[k].size + 4, levels.maps.map[k].size),
-          "values have the shapes of the levels");
+    check(same_size(pooled.maps.map[k], levels.maps.map[k]), "values have the shapes of the levels");
   }
   const Tensor crops = new_crops(levels, pools);
   if (crops.numel() == 0) return crops;
@@ -122,11 +120,7 @@ std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vecto
   Levels features = {};
   if (maximum) {
     features = levels_of(given, scales);
-    for (size_t k = 0; k < scales.size(); ++k) {
-      check(std::equal(maps.map[k].size, maps.map[k].size + 4, features.maps.map[k].size) &&
-                features.maps.map[k].dtype == grad_view.dtype,
-            "the features have the sizes and the dtype of the gradient");
-    }
+    for (size_t k = 0; k < scales.size(); ++k) check_features(features.maps.map[k], maps.map[k]);
   }
   if (results[0].numel() == 0) return results;
   const Tensor scratch = scratch_on(grad, cuda::roi_grad_maps_scratch(pools.rois.count));

@@ -7,18 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from roi_align._batching import batched, folded, moved_on, unfolded
+from roi_align._batching import batched, folded, moved_on, own, unfolded
 from roi_align._cropping import operator
 
 Dims = tuple[int | None, ...]
-
-
-def _images(image: Tensor, dim: int | None) -> tuple[int | None, Tensor]:
-    """How many images each batch has of its own, None if all share the same ones, and those of all batches."""
-    if dim is None:
-        return None, image
-    image = image.movedim(dim, 0)
-    return image.shape[1], folded(image)
 
 
 def _boxes_and_indices(
@@ -26,14 +18,14 @@ def _boxes_and_indices(
 ) -> tuple[Tensor, Tensor]:
     """One long list of boxes; `images` is how many each batch has of its own, None if all share the same ones."""
     boxes, box_indices = batched(boxes, in_dims[0], size), batched(box_indices, in_dims[1], size)
-    return folded(boxes), folded(box_indices if images is None else moved_on(box_indices, images))
+    return folded(boxes), folded(moved_on(box_indices, images))
 
 
 def _forward(
     info: Any, in_dims: Dims, image: Tensor, boxes: Tensor, box_indices: Tensor, *rest: Any
 ) -> tuple[Tensor, int]:
     size = info.batch_size
-    images, image = _images(image, in_dims[0])
+    images, (image,) = own([image], in_dims[:1], size)
     boxes, box_indices = _boxes_and_indices(size, images, boxes, box_indices, in_dims[1:3])
     return unfolded(operator.crop_and_resize(image, boxes, box_indices, *rest), size), 0
 
@@ -51,7 +43,7 @@ def _grad_boxes(
     info: Any, in_dims: Dims, grad: Tensor, image: Tensor, boxes: Tensor, box_indices: Tensor, box_rule: int
 ) -> tuple[Tensor, int]:
     size = info.batch_size
-    images, image = _images(image, in_dims[1])
+    images, (image,) = own([image], in_dims[1:2], size)
     boxes, box_indices = _boxes_and_indices(size, images, boxes, box_indices, in_dims[2:4])
     grad = folded(batched(grad, in_dims[0], size))
     return unfolded(operator.crop_and_resize_grad_boxes(grad, image, boxes, box_indices, box_rule), size), 0

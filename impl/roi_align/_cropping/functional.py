@@ -80,17 +80,10 @@ def crop(
     height, width = _checks.check_size("crop_size", crop_size)
     if method not in METHODS:
         raise ValueError(f"method must be 'bilinear' or 'nearest', not {method!r}.")
-    return derivatives.crop_and_resize(
-        image,
-        boxes,
-        box_indices,
-        height,
-        width,
-        METHODS[method],
-        float(extrapolation_value),
-        BOX_RULES[box_rule],
+    return derivatives.crop_and_resize(  # type: ignore[no-any-return]
+        image, boxes, box_indices, height, width, METHODS[method], float(extrapolation_value), BOX_RULES[box_rule],
         validate,
-    )
+    )  # fmt: skip
 
 
 def _check_tensors(image: Tensor, boxes: Tensor, box_indices: Tensor) -> None:

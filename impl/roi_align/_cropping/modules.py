@@ -15,12 +15,7 @@ class CropAndResizeFunction:
 
     @staticmethod
     def apply(
-        image: Tensor,
-        boxes: Tensor,
-        box_ind: Tensor,
-        crop_height: int,
-        crop_width: int,
-        extrapolation_value: float = 0,
+        image: Tensor, boxes: Tensor, box_ind: Tensor, crop_height: int, crop_width: int, extrapolation_value: float = 0
     ) -> Tensor:
         """`roi_align.crop_and_resize` under its older name; see there for shapes, dtypes and errors."""
         return crop_and_resize(image, boxes, box_ind, (crop_height, crop_width), "bilinear", extrapolation_value)
@@ -66,15 +61,9 @@ class RoIAlign(nn.Module):
     def forward(self, featuremap: Tensor, boxes: Tensor, box_ind: Tensor) -> Tensor:
         """Crops (M, C, crop_height, crop_width) of featuremap (N, C, H, W); errors as `roi_align.crop_and_resize`."""
         return crop(
-            featuremap,
-            boxes,
-            box_ind,
-            (self.crop_height, self.crop_width),
-            "bilinear",
-            self.extrapolation_value,
-            "bin_centres" if self.transform_fpcoor else "corners",
-            False,
-        )
+            featuremap, boxes, box_ind, (self.crop_height, self.crop_width), "bilinear", self.extrapolation_value,
+            "bin_centres" if self.transform_fpcoor else "corners", False,
+        )  # fmt: skip
 
     def extra_repr(self) -> str:
         return (

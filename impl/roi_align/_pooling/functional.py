@@ -77,13 +77,9 @@ def roi_align(
     """
     _check_maps([input], ["input"])
     return _pool(
-        [input],
-        boxes,
-        output_size,
-        [float(spatial_scale)],
-        Rule(index(sampling_ratio), bool(aligned), _code(mode)),
+        [input], boxes, output_size, [float(spatial_scale)], Rule(index(sampling_ratio), bool(aligned), _code(mode)),
         validate,
-    )
+    )  # fmt: skip
 
 
 def multiscale_roi_align(
@@ -156,17 +152,12 @@ def _code(mode: str) -> int:
 
 
 def _pool(
-    maps: list[Tensor],
-    boxes: Boxes,
-    output_size: int | Sequence[int],
-    scales: list[float],
-    rule: Rule,
-    validate: bool,
+    maps: list[Tensor], boxes: Boxes, output_size: int | Sequence[int], scales: list[float], rule: Rule, validate: bool
 ) -> Tensor:
     rows = _rows(boxes)
     _checks.check_one_device(input=maps[0], boxes=rows)
     height, width = _checks.check_size("output_size", output_size, or_one=True)
-    return derivatives.roi_align(maps, rows, tuple(scales), height, width, rule, validate)
+    return derivatives.roi_align(maps, rows, scales, height, width, *rule, validate)  # type: ignore[no-any-return]
 
 
 def _rows(boxes: Boxes) -> Tensor:

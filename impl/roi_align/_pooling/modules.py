@@ -83,14 +83,9 @@ class TorchvisionMultiScaleRoIAlign(nn.Module):
         highest = max(height for height, _ in image_shapes)
         scales = [2.0 ** round(math.log2(each.shape[2] / highest)) for each in maps]
         return multiscale_roi_align(
-            maps,
-            boxes,
-            self.output_size,
-            scales,
-            self.sampling_ratio,
-            canonical_scale=self.canonical_scale,
+            maps, boxes, self.output_size, scales, self.sampling_ratio, canonical_scale=self.canonical_scale,
             canonical_level=self.canonical_level,
-        )
+        )  # fmt: skip
 
     def extra_repr(self) -> str:
         return (

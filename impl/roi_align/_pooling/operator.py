@@ -52,12 +52,7 @@ def _fake_at_largest(values: Sequence[Tensor], *arguments: Any) -> Tensor:
 
 
 def _fake_grad_features(
-    grad: Tensor,
-    features: Sequence[Tensor],
-    boxes: Tensor,
-    sizes: Sequence[int],
-    channels_last: bool,
-    *rule: Any,
+    grad: Tensor, features: Sequence[Tensor], boxes: Tensor, sizes: Sequence[int], channels_last: bool, *rule: Any
 ) -> list[Tensor]:
     sides = zip(sizes[1::2], sizes[2::2], strict=True)
     return [dense(grad, (sizes[0], grad.shape[1], height, width), channels_last) for height, width in sides]

@@ -8,8 +8,6 @@ Crops of float16 images it gives in float32: ours are those, rounded once. Its i
 which nobody should equal, and bfloat16 it does not take.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -26,74 +24,55 @@ from suites.correctness import sizes
 # TensorFlow computes float32, and may end the process on a box that is not finite.
 FLOAT32 = {"image_dtypes": ["float32"], "boxes_dtypes": ["float32"], "finite_boxes": True}
 FLOAT16 = {**FLOAT32, "image_dtypes": ["float16"]}
-INTEGERS = {**FLOAT32, "image_dtypes": ["uint8", "int8", "uint16", "int16", "int32", "int64"]}
 FLOATS = {**FLOAT32, "image_dtypes": ["float32", "float32", "float16"]}
 MANY_CHANNELS = (4, 7, 8, 15, 16, 17, 40, 67)
-# At least 2,000 random cases stand behind "equal in every bit", in every profile.
-MANY = settings(max_examples=max(2000, settings().max_examples))
+BOTH, FORWARD = ("forward", "grad_image"), ("forward",)
+# What is drawn, of how many cases at least in every profile, and the directions whose bits are compared.
+DRAWN = {
+    "of every kind": (2000, BOTH, FLOAT32),
+    "touching boxes": (
+        2000, BOTH, {**FLOAT32, "box_families": ["border", "on_pixel"], "longest_side": 70, "layouts": ["contiguous"]}),
+    # Each pixel is cast to float32 first: an int64 beyond 2^24 is rounded there, and nowhere else.
+    "integer images": (
+        600, FORWARD,
+        {**FLOAT32, "image_dtypes": ["uint8", "int8", "uint16", "int16", "int32", "int64"], "channels": (1, 3, 16)}),
+    # Enough channels and samples that vectors are filled, half filled, and planes are worked on in blocks.
+    "many channels": (1, BOTH, {**FLOAT32, "channels": MANY_CHANNELS, "most_outputs": 20_000, "longest_side": 20}),
+    "halves, rounded once": (500, FORWARD, {**FLOAT16, "channels": (1, 2, 3, *MANY_CHANNELS), "most_outputs": 2000}),
+    # Many samples a pixel: the order in which they are added is part of the bits.
+    "overlapping boxes": (
+        1, ("grad_image",), {**FLOAT32, "box_families": ["interior"], "longest_side": 4, "empty": False}),
+}  # fmt: skip
 
 
-def _assert_same(backend, tensorflow, case, direction, tally) -> None:
-    if direction not in backend.sheet.pinned:
+@pytest.mark.parametrize(("least", "directions", "choices"), DRAWN.values(), ids=DRAWN)
+def test_random_cases_have_tensorflows_bits(backend, tensorflow, tally, least, directions, choices):
+    claimed = [direction for direction in directions if direction in backend.sheet.pinned]
+    if not claimed:
         pytest.skip(f"{backend.title} does not claim TensorFlow's order of rounding")
-    inputs = case.inputs()
-    for each in (backend, tensorflow):
-        if each.refuses(inputs, direction):
-            return
-    got, want = backend.run(inputs, direction), tensorflow.run(inputs, direction)
-    unlike = unlike_peer(backend.sheet, inputs, direction, got, want)
-    if got.shape == want.shape:
-        of = "" if case.image_dtype == "float32" else f" of {case.image_dtype} images"
-        tally.bits(f"{direction}{of} against TensorFlow", got.size, int(differing(got, want).sum()))
-    assert unlike is None, failure(backend, case, direction, unlike)
 
+    @settings(max_examples=max(least, settings().max_examples))
+    @given(case=strategy.cases(**choices))
+    def holds(case):
+        for direction in claimed:
+            inputs = case.inputs()
+            if backend.refuses(inputs, direction) or tensorflow.refuses(inputs, direction):
+                continue
+            got, want = backend.run(inputs, direction), tensorflow.run(inputs, direction)
+            unlike = unlike_peer(backend.sheet, inputs, direction, got, want)
+            if got.shape == want.shape:
+                of = "" if case.image_dtype == "float32" else f" of {case.image_dtype} images"
+                tally.bits(f"{direction}{of} against TensorFlow", got.size, int(differing(got, want).sum()))
+            assert unlike is None, failure(backend, case, direction, unlike)
 
-@MANY
-@given(case=strategy.cases(**FLOAT32))
-def test_forward_and_image_gradient_have_tensorflows_bits(backend, tensorflow, tally, case):
-    _assert_same(backend, tensorflow, case, "forward", tally)
-    _assert_same(backend, tensorflow, case, "grad_image", tally)
-
-
-@MANY
-@given(case=strategy.cases(**FLOAT32, box_families=["border", "on_pixel"], longest_side=70, layouts=["contiguous"]))
-def test_touching_boxes_have_tensorflows_bits(backend, tensorflow, tally, case):
-    _assert_same(backend, tensorflow, case, "forward", tally)
-    _assert_same(backend, tensorflow, case, "grad_image", tally)
-
-
-@settings(max_examples=max(600, settings().max_examples))
-@given(case=strategy.cases(**INTEGERS, channels=(1, 3, 16)))
-def test_crops_of_integer_images_have_tensorflows_bits(backend, tensorflow, tally, case):
-    """Each pixel is cast to float32 first: an int64 beyond 2^24 is rounded there, and nowhere else."""
-    _assert_same(backend, tensorflow, case, "forward", tally)
-
-
-@given(case=strategy.cases(**FLOAT32, channels=MANY_CHANNELS, most_outputs=20_000, longest_side=20))
-def test_many_channels_have_tensorflows_bits(backend, tensorflow, tally, case):
-    """Enough channels and samples that vectors are filled, half filled, and planes are worked on in blocks."""
-    _assert_same(backend, tensorflow, case, "forward", tally)
-    _assert_same(backend, tensorflow, case, "grad_image", tally)
-
-
-@settings(max_examples=max(500, settings().max_examples))
-@given(case=strategy.cases(**FLOAT16, channels=(1, 2, 3, *MANY_CHANNELS), most_outputs=2000))
-def test_half_forward_has_tensorflows_bits_after_one_rounding(backend, tensorflow, tally, case):
-    _assert_same(backend, tensorflow, case, "forward", tally)
-
-
-@given(case=strategy.cases(**FLOAT32, box_families=["interior"], longest_side=4, empty=False))
-def test_overlapping_boxes_have_tensorflows_bits(backend, tensorflow, tally, case):
-    """Many samples a pixel: the order in which they are added is part of the bits."""
-    _assert_same(backend, tensorflow, case, "grad_image", tally)
+    holds()
 
 
 @given(case=strategy.cases(**FLOATS, box_families=["interior", "inverted", "outside"], empty=False))
 def test_box_gradient_is_tensorflows_within_two_bounds(backend, tensorflow, case):
     inputs = case.inputs()
-    for each in (backend, tensorflow):
-        if each.refuses(inputs, "grad_boxes"):
-            return
+    if backend.refuses(inputs, "grad_boxes") or tensorflow.refuses(inputs, "grad_boxes"):
+        return
     got, want = backend.run(inputs, "grad_boxes"), tensorflow.run(inputs, "grad_boxes")
     unlike = unlike_peer(backend.sheet, inputs, "grad_boxes", got, want)
     assert unlike is None, failure(backend, case, "grad_boxes", unlike)

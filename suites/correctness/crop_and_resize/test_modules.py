@@ -1,7 +1,5 @@
 """The classes of RoIAlign.pytorch: its own example, its arguments, and what failed there and must work here."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 
@@ -23,12 +21,7 @@ def test_the_original_readme_example(device, dtype, index_dtype):
     box_ind = torch.tensor([0, 1], dtype=index_dtype, device=device)
     crops = RoIAlign(4, 4, transform_fpcoor=True)(image, boxes, box_ind)
     first = [[11, 12, 13, 14], [18, 19, 20, 21], [25, 26, 27, 28], [32, 33, 34, 35]]
-    second = [
-        [24.5, 25.375, 26.25, 27.125],
-        [30.625, 31.5, 32.375, 33.25],
-        [36.75, 37.625, 38.5, 39.375],
-        [0, 0, 0, 0],
-    ]
+    second = [[24.5, 25.375, 26.25, 27.125], [30.625, 31.5, 32.375, 33.25], [36.75, 37.625, 38.5, 39.375], [0] * 4]
     expected = torch.tensor([[first], [second]], dtype=dtype, device=device)
     assert crops.shape == (2, 1, 4, 4)
     assert torch.allclose(crops, expected, rtol=0, atol=5e-5)  # "at four decimals": the original gives 36.750004
@@ -48,9 +41,8 @@ def test_crop_and_resize_under_its_three_names(device):
     expected = crop_and_resize(image, boxes, box_ind, (4, 3), extrapolation_value=2.5)
     assert torch.equal(CropAndResize(4, 3, 2.5)(image, boxes, box_ind), expected)
     assert torch.equal(CropAndResizeFunction.apply(image, boxes, box_ind, 4, 3, 2.5), expected)
-    assert torch.equal(
-        CropAndResizeFunction.apply(image, boxes, box_ind, 4, 3), crop_and_resize(image, boxes, box_ind, (4, 3))
-    )
+    by_default = crop_and_resize(image, boxes, box_ind, (4, 3))
+    assert torch.equal(CropAndResizeFunction.apply(image, boxes, box_ind, 4, 3), by_default)
 
 
 @pytest.mark.parametrize("transform_fpcoor", [True, False])
@@ -59,9 +51,8 @@ def test_images_of_one_row_or_one_column(device, height, width, transform_fpcoor
     """The original divided by zero here and read out of bounds."""
     image = torch.rand(1, 2, height, width, device=device, requires_grad=True)
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [-1.0, -1.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0]], device=device)
-    crops = RoIAlign(3, 3, extrapolation_value=-1.0, transform_fpcoor=transform_fpcoor)(
-        image, boxes, torch.zeros(3, dtype=torch.int32, device=device)
-    )
+    box_ind = torch.zeros(3, dtype=torch.int32, device=device)
+    crops = RoIAlign(3, 3, extrapolation_value=-1.0, transform_fpcoor=transform_fpcoor)(image, boxes, box_ind)
     assert torch.isfinite(crops).all()
     if transform_fpcoor and height == width == 1:
         # Three bins of one pixel each: the middle one is the pixel, and there is no other position to be inside at.
@@ -87,14 +78,7 @@ def test_the_modules_refuse_in_the_functions_words(device):
 
 
 def test_the_public_names_are_the_documented_ones():
-    assert roi_align.__all__ == [
-        "CropAndResize",
-        "CropAndResizeFunction",
-        "RoIAlign",
-        "TorchvisionMultiScaleRoIAlign",
-        "TorchvisionRoIAlign",
-        "crop_and_resize",
-        "multiscale_roi_align",
-        "roi_align",
-    ]
+    classes = ["CropAndResize", "CropAndResizeFunction", "RoIAlign"]
+    classes += ["TorchvisionMultiScaleRoIAlign", "TorchvisionRoIAlign"]
+    assert roi_align.__all__ == [*classes, "crop_and_resize", "multiscale_roi_align", "roi_align"]
     assert all(getattr(roi_align, name).__doc__ for name in roi_align.__all__)

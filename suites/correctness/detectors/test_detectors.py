@@ -25,15 +25,6 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
 from harness.detectors import agreement, bounds, models
-from harness.detectors.agreement import (
-    Combination,
-    DetectorCall,
-    behind_used,
-    maps_used,
-    outputs_used,
-    pooled_used,
-    training_used,
-)
 from harness.detectors.models import BRANCHES
 from harness.measuring.devices import cpu
 from harness.operators.judgement import judge
@@ -50,7 +41,7 @@ FLOATS = {"float32": torch.float32, "float64": torch.float64, "single": torch.fl
 PLACES = {"forward": 400, "grad_image": 40}
 
 
-def called(model: Any, floats: str, training: bool) -> DetectorCall:
+def called(model: Any, floats: str, training: bool) -> agreement.DetectorCall:
     model = bounds.around_single(model) if floats == "single" else model
     dtype = FLOATS[floats]
     wanted = models.targets(PHOTOGRAPHS, dtype) if training else None
@@ -58,17 +49,17 @@ def called(model: Any, floats: str, training: bool) -> DetectorCall:
 
 
 @functools.cache
-def unmodified(name: str, floats: str, training: bool = False) -> DetectorCall:
+def unmodified(name: str, floats: str, training: bool = False) -> agreement.DetectorCall:
     return called(models.detector(name, FLOATS[floats]), floats, training)
 
 
 @functools.cache
-def modified(name: str, floats: str, training: bool = False) -> DetectorCall:
+def modified(name: str, floats: str, training: bool = False) -> agreement.DetectorCall:
     return called(models.with_roi_align(models.detector(name, FLOATS[floats])), floats, training)
 
 
 @functools.cache
-def combinations(name: str) -> list[Combination]:
+def combinations(name: str) -> list[agreement.Combination]:
     return agreement.combinations(unmodified(name, "single"))
 
 
@@ -107,9 +98,9 @@ def test_inference_is_torchvisions_up_to_suppression(tally, name, floats):
         part: ours.branches[part] if part == "box" else models.again(ours.model, part, branch)
         for part, branch in theirs.branches.items()
     }
-    used = pooled_used(theirs, branches, torch.float64 if floats == "float64" else torch.float32)
+    used = agreement.pooled_used(theirs, branches, torch.float64 if floats == "float64" else torch.float32)
     if floats == "single":
-        used |= outputs_used(combinations(name), branches)
+        used |= agreement.outputs_used(combinations(name), branches)
         assert len(used) == (5 if name == NAMES[0] else 3)
     told(tally, f"{name}, {floats}", used)
 
@@ -132,10 +123,8 @@ def test_some_of_what_was_pooled_by_the_oracle(tally, which, part, direction):
     random = np.random.default_rng(0)
     for level in sorted(set(levels.tolist())):
         chosen = (levels == level).nonzero()[:, 0]
-        inputs = RoiInputs(
-            branch.maps[str(level)].detach().numpy(), rows[chosen].numpy(), upstream[chosen].numpy(),
-            (branch.pooled.shape[2], branch.pooled.shape[3]), 2.0 ** -(2 + level), 2,
-        )  # fmt: skip
+        arrays = [each.numpy() for each in (branch.maps[str(level)].detach(), rows[chosen], upstream[chosen])]
+        inputs = RoiInputs(*arrays, tuple(branch.pooled.shape[2:]), 2.0 ** -(2 + level), 2)
         got = (gradients[str(level)] if gradients else branch.pooled[chosen]).numpy()
         flat = random.choice(np.flatnonzero(got), max(8, PLACES[direction] * len(chosen) // len(rows)))
         places = [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
@@ -156,7 +145,7 @@ def test_a_training_step_is_torchvisions(tally, name):
     own = [path for path in theirs.gradients if path.startswith("rpn.")]
     assert own
     assert all(torch.equal(theirs.gradients[path], ours.gradients[path]) for path in own)
-    told(tally, f"{name}, training, single", training_used(theirs, ours))
+    told(tally, f"{name}, training, single", agreement.training_used(theirs, ours))
 
 
 class Faulty(torch.nn.Module):
@@ -172,7 +161,7 @@ class Faulty(torch.nn.Module):
         return self.make(self.honest, x, boxes, image_shapes)
 
 
-def faulty(theirs: DetectorCall, make: Callable[..., Tensor]) -> Any:
+def faulty(theirs: agreement.DetectorCall, make: Callable[..., Tensor]) -> Any:
     """The same model with this pooler, in float32, in both branches."""
     model = copy.deepcopy(theirs.model)
     model.roi_heads.box_roi_pool = bounds.InSingle(Faulty(7, make))
@@ -190,17 +179,11 @@ def stale_row(pool: Any, x: dict[str, Tensor], boxes: list[Tensor], shapes: list
     return torch.cat([pooled[:-1], pooled[-2:-1]])
 
 
-def ruled(**rule: Any) -> Callable[..., Tensor]:
+def ruled(ratio: int = 2, **rule: Any) -> Callable[..., Tensor]:
     """The honest pooler with another rule."""
 
     def make(pool: Any, *arguments: Any) -> Tensor:
-        other = TorchvisionMultiScaleRoIAlign(
-            pool.featmap_names,
-            pool.output_size,
-            rule.get("ratio", 2),
-            **{k: v for k, v in rule.items() if k != "ratio"},
-        )
-        return other(*arguments)
+        return TorchvisionMultiScaleRoIAlign(pool.featmap_names, pool.output_size, ratio, **rule)(*arguments)
 
     return make
 
@@ -214,9 +197,7 @@ FAULTS: dict[str, Callable[..., Tensor]] = {
     "finest level only": lambda pool, x, boxes, shapes: roi_align(x["0"], boxes, pool.output_size, 1 / 4, 2),
     "scale off by 1e-4": lambda pool, x, boxes, shapes: pool(x, [each * 1.0001 for each in boxes], shapes),
     "last box as the one before it": stale_row,
-    "maps in half precision": lambda pool, x, boxes, shapes: pool(
-        {name: each.half().to(each.dtype) for name, each in x.items()}, boxes, shapes
-    ),
+    "maps in half precision": lambda pool, x, *where: pool({k: v.half().to(v.dtype) for k, v in x.items()}, *where),
 }
 
 
@@ -226,7 +207,7 @@ def test_a_faulty_pooler_is_found(fault):
     theirs = unmodified(NAMES[0], "single")
     wrong = faulty(theirs, FAULTS[fault])
     branches = {name: models.again(wrong, name, branch) for name, branch in theirs.branches.items()}
-    used = pooled_used(theirs, branches) | outputs_used(combinations(NAMES[0]), branches)
+    used = agreement.pooled_used(theirs, branches) | agreement.outputs_used(combinations(NAMES[0]), branches)
     print(f"{fault}: {', '.join(f'{what} {part:.3g}' for what, part in used.items())}")
     assert min(used.values()) > 1, used
 
@@ -243,7 +224,7 @@ class Rescaled(torch.autograd.Function):
         return gradient * 1.01
 
 
-def with_gradient(change: Callable[[Tensor], Tensor]) -> DetectorCall:
+def with_gradient(change: Callable[[Tensor], Tensor]) -> agreement.DetectorCall:
     """A training step whose poolers let the gradient of the finest level through this."""
 
     def make(pool: Any, x: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
@@ -254,10 +235,10 @@ def with_gradient(change: Callable[[Tensor], Tensor]) -> DetectorCall:
 
 def test_a_gradient_a_hundredth_too_large_is_found():
     theirs, ours = unmodified(NAMES[0], "single", True), with_gradient(Rescaled.apply)
-    used = maps_used(theirs, ours, "box") | maps_used(theirs, ours, "mask")
+    used = agreement.maps_used(theirs, ours, "box") | agreement.maps_used(theirs, ours, "mask")
     assert min(used.values()) > 1, used
 
 
 def test_a_gradient_that_is_lost_is_found_behind_the_maps():
-    used = behind_used(unmodified(NAMES[0], "single", True), with_gradient(Tensor.detach))
+    used = agreement.behind_used(unmodified(NAMES[0], "single", True), with_gradient(Tensor.detach))
     assert min(used.values()) > 1, used

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from roi_align import RoIAlign, crop_and_resize, roi_align
 
+pytestmark = pytest.mark.package
+
 
 # Maps, boxes and grids of powers of two: positions are exact in either operator's order.
 @st.composite
@@ -32,7 +34,6 @@ def padded_pairs(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, int, int,
     return features, torch.tensor(boxes, dtype=torch.float64), size, ratio, aligned
 
 
-@pytest.mark.package
 @given(drawn=padded_pairs())
 def test_padded_by_an_edge_pixel_crop_and_resize_has_the_same_samples(drawn):
     """docs/operators.md, roi_align: means of crop_and_resize at P*s on the padded map, samples at a jump apart."""
@@ -57,7 +58,6 @@ def test_padded_by_an_edge_pixel_crop_and_resize_has_the_same_samples(drawn):
     assert torch.allclose(got, wanted, rtol=0, atol=1e-12)
 
 
-@pytest.mark.package
 @given(seed=st.integers(0, 9999), size=st.integers(1, 5))
 def test_one_aligned_sample_inside_is_the_seeds_roi_align(seed, size):
     """A box inside [0.5, L - 0.5] has every sample in [0, L-1], where both rules are bilinear."""

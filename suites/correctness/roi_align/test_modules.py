@@ -1,7 +1,5 @@
 """The classes of torchvision's names pool as the functions do; boxes may be a list, with a tensor for each image."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -17,7 +17,7 @@ from suites.correctness.calls import on_every_instruction_set
 
 pytestmark = [pytest.mark.package, pytest.mark.cpu]
 
-SCALES = [1 / 4, 1 / 8, 1 / 16, 1 / 32]
+SCALES, NAMES = [1 / 4, 1 / 8, 1 / 16, 1 / 32], ["0", "1", "2", "3"]
 
 
 def make_levels(channels: int = 2, images: int = 2, last: bool = False) -> list[torch.Tensor]:
@@ -69,11 +69,8 @@ def test_each_box_is_pooled_from_its_own_level_alone(rows, mode, last):
 
 def _areas_near_levels() -> torch.Tensor:
     """Boxes from the origin whose size is within 64 ulps of a power of two times 224, on both sides."""
-    sides = []
-    for power in range(-4, 5):
-        bits = np.float32(224 * 2.0**power).view(np.int32) + np.arange(-64, 65, dtype=np.int32)
-        sides.append(bits.view(np.float32))
-    side = torch.from_numpy(np.concatenate(sides))
+    bits = (224 * 2.0 ** np.arange(-4, 5)).astype(np.float32).view(np.int32)
+    side = torch.from_numpy((bits[:, None] + np.arange(-64, 65, dtype=np.int32)).view(np.float32).ravel())
     return torch.stack([torch.zeros_like(side), torch.zeros_like(side), side, side], dim=1)
 
 
@@ -98,14 +95,11 @@ def test_the_level_is_torchvisions_to_the_last_ulp():
 @given(rows=many_boxes())
 def test_pooling_and_gradients_are_torchvisions(rows):
     poolers = pytest.importorskip("torchvision.ops.poolers")
-    names = ["0", "1", "2", "3"]
     levels = [level.requires_grad_() for level in make_levels()]
     boxes = [rows[rows[:, 0] == image, 1:] for image in (0, 1)]
     shapes = [(256, 320), (200, 300)]
-    pooled = [
-        make(names, 3, 2)(dict(zip(names, levels, strict=True)), boxes, shapes)
-        for make in (poolers.MultiScaleRoIAlign, TorchvisionMultiScaleRoIAlign)
-    ]
+    both = (poolers.MultiScaleRoIAlign, TorchvisionMultiScaleRoIAlign)
+    pooled = [make(NAMES, 3, 2)(dict(zip(NAMES, levels, strict=True)), boxes, shapes) for make in both]
     assert torch.allclose(*pooled, rtol=0, atol=1e-5)
     upstream = torch.randn(pooled[0].shape, generator=torch.Generator().manual_seed(1))
     gradients = [torch.autograd.grad(each, levels, upstream, allow_unused=True) for each in pooled]
@@ -119,9 +113,8 @@ def test_a_box_of_the_canonical_scale_belongs_to_the_canonical_level(scale, leve
     wanted = roi_align(levels[level - 2], [box], (3, 3), SCALES[level - 2], 2)
     canonical = {"canonical_scale": scale, "canonical_level": level}
     assert torch.equal(multiscale_roi_align(levels, [box], (3, 3), SCALES, 2, **canonical), wanted)
-    names = [str(k) for k in range(4)]
-    module = TorchvisionMultiScaleRoIAlign(names, 3, 2, **canonical)
-    assert torch.equal(module(dict(zip(names, levels, strict=True)), [box], [(256, 320)]), wanted)
+    module = TorchvisionMultiScaleRoIAlign(NAMES, 3, 2, **canonical)
+    assert torch.equal(module(dict(zip(NAMES, levels, strict=True)), [box], [(256, 320)]), wanted)
 
 
 def test_one_level_gets_every_box_at_any_scale():
@@ -131,9 +124,8 @@ def test_one_level_gets_every_box_at_any_scale():
 
 def test_gradcheck_over_levels():
     levels = [level.double().requires_grad_() for level in make_levels(channels=1, images=1)[1:]]
-    rows = torch.tensor(
-        [[0.0, 3.1, 5.3, 60.7, 70.2], [0, 10.3, 20.1, 150.9, 140.4], [0, 1.7, 2.9, 300.3, 311.8]]
-    ).double()
+    boxes = [[3.1, 5.3, 60.7, 70.2], [10.3, 20.1, 150.9, 140.4], [1.7, 2.9, 300.3, 311.8]]
+    rows = torch.nn.functional.pad(torch.tensor(boxes).double(), (1, 0))
 
     def pool(edges, *maps):
         boxes = torch.cat([rows[:, :1], edges], dim=1)

@@ -3,8 +3,6 @@
 A few hundred cases of every kind, from a file: the same comparison as with the library itself, and many fewer of them.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -38,12 +36,8 @@ def test_results_are_those_of_the_golden_vectors(backend, operator, tally, direc
 @each_row
 def test_a_corrupted_vector_is_found(backend, operator, direction):
     """By a thousandth of its largest value."""
-    vectors = golden.read(operator).vectors
-    vector = next(
-        each
-        for each in vectors
-        if each.case.values == "normal" and np.abs(each.results[direction]).max(initial=0) > 0.5
-    )
+    normal = (each for each in golden.read(operator).vectors if each.case.values == "normal")
+    vector = next(each for each in normal if np.abs(each.results[direction]).max(initial=0) > 0.5)
     if backend.refuses(vector.inputs(), direction):
         pytest.skip("it is not asked for this")
     corrupt = vector.results[direction].copy()

@@ -5,8 +5,7 @@ of an index without an image, and a GPU would have to be waited for: there that 
 asks. What CUDA does without it is in test_cuda.py.
 """
 
-from __future__ import annotations
-
+import itertools
 import math
 
 import pytest
@@ -72,29 +71,18 @@ ANY_NUMBERS = {
     },
 }
 NOT_FINITE = {"crop_and_resize": list(ANY_NUMBERS["crop_and_resize"]), "roi_align": list(ANY_NUMBERS["roi_align"])[:5]}
-SETTINGS = [
-    *(pytest.param(call, {}, id=str(call)) for call in (BILINEAR, NEAREST)),
-    *(
-        pytest.param(
-            call,
-            {"sampling_ratio": ratio, "aligned": aligned},
-            id=f"{call}-{ratio}-{'aligned' if aligned else 'legacy'}",
-        )
-        for call in (AVG, MAX)
-        for ratio in (-1, 2)
-        for aligned in (False, True)
-    ),
-]
+SETTINGS = {str(call): (call, {}) for call in (BILINEAR, NEAREST)} | {
+    f"{call}-{ratio}-{'aligned' if aligned else 'legacy'}": (call, {"sampling_ratio": ratio, "aligned": aligned})
+    for call, ratio, aligned in itertools.product((AVG, MAX), (-1, 2), (False, True))
+}
+IN_SETTINGS = {
+    f"{setting}-{name}": (call, options, name)
+    for setting, (call, options) in SETTINGS.items()
+    for name in ANY_NUMBERS[call.operator]
+}
 
 
-@pytest.mark.parametrize(
-    ("call", "options", "name"),
-    [
-        pytest.param(*setting.values, name, id=f"{setting.id}-{name}")
-        for setting in SETTINGS
-        for name in ANY_NUMBERS[setting.values[0].operator]
-    ],
-)
+@pytest.mark.parametrize(("call", "options", "name"), IN_SETTINGS.values(), ids=IN_SETTINGS)
 def test_a_box_of_any_numbers_is_defined_and_disturbs_no_other(device, call, options, name):
     row, outside = ANY_NUMBERS[call.operator][name]
     image = torch.rand(1, 2, 5, 7, device=device, requires_grad=True)
@@ -117,17 +105,16 @@ FAR = [1e10, 1e10, 2e10, 2e10]
 @each_call
 def test_what_is_outside_gets_no_gradient(device, call, row):
     image = torch.rand(1, 2, 5, 7, device=device)
-    result, *gradients = call.results(
-        image, *boxes_of(call, row, device=device), upstream=torch.ones(1, 2, 4, 3, device=device)
-    )
+    upstream = torch.ones(1, 2, 4, 3, device=device)
+    result, *gradients = call.results(image, *boxes_of(call, row, device=device), upstream=upstream)
     assert (result == call.outside).all()
     assert not any(gradient.any() for gradient in gradients)
 
 
-@pytest.mark.parametrize(
-    ("call", "name"),
-    [pytest.param(call, name, id=f"{call}-{name}") for call in (BILINEAR, AVG) for name in NOT_FINITE[call.operator]],
-)
+BAD_ROWS = {f"{call}-{name}": (call, name) for call in (BILINEAR, AVG) for name in NOT_FINITE[call.operator]}
+
+
+@pytest.mark.parametrize(("call", "name"), BAD_ROWS.values(), ids=BAD_ROWS)
 def test_validate_names_the_first_bad_row(device, call, name):
     boxes = boxes_of(call, GOOD[call.operator], ANY_NUMBERS[call.operator][name][0], [NAN] * 4)
     with pytest.raises(ValueError, match=NO_NUMBER):
@@ -161,14 +148,12 @@ INDICES = {
     "crop_and_resize": ((torch.int32, torch.int64), (-1, 2, 1000, -(2**31), 2**31 - 1)),
     "roi_align": ((torch.float32, torch.float64), (-1.0, 2.0, 0.5, 1e20, NAN, INF)),
 }
-BAD_INDICES = [
-    pytest.param(call, dtype, bad, id=f"{call}-{dtype}-{bad}")
+BAD_INDICES = {
+    f"{call}-{dtype}-{bad}": (call, dtype, bad)
     for call in (BILINEAR, AVG, MAX)
-    for dtype in INDICES[call.operator][0]
-    for bad in INDICES[call.operator][1]
-]
-
-
+    for dtype, bad in itertools.product(*INDICES[call.operator])
+}
+BAD_INDICES["crop_and_resize-2^32 is not wrapped"] = (BILINEAR, torch.int64, 2**32)
 # What an IndexError says of a row, as a pattern.
 NO_IMAGE = {
     "crop_and_resize": r"box_indices\[{row}\] is {index}, but the image has N = {images}: .* whole number",
@@ -177,10 +162,7 @@ NO_IMAGE = {
 
 
 @noticed
-@pytest.mark.parametrize(
-    ("call", "dtype", "bad"),
-    [*BAD_INDICES, pytest.param(BILINEAR, torch.int64, 2**32, id="crop_and_resize-2^32 is not wrapped")],
-)
+@pytest.mark.parametrize(("call", "dtype", "bad"), BAD_INDICES.values(), ids=BAD_INDICES)
 def test_an_index_without_an_image_is_an_index_error(device, call, dtype, bad, validate):
     boxes = list(call.on(torch.empty(2, 3, 5, 7), torch.rand(2, 4)))
     boxes[-1] = boxes[-1].to(dtype)
@@ -260,14 +242,14 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("call", "changes", "error", "words"),
-    [
-        pytest.param(call, *what, id=f"{call.operator}-{name}")
-        for call, own in WRONG.items()
-        for name, what in {**wrong_for_both(call), **own}.items()
-    ],
-)
+ALL_WRONG = {
+    f"{call.operator}-{name}": (call, *what)
+    for call, own in WRONG.items()
+    for name, what in {**wrong_for_both(call), **own}.items()
+}
+
+
+@pytest.mark.parametrize(("call", "changes", "error", "words"), ALL_WRONG.values(), ids=ALL_WRONG)
 def test_wrong_arguments_are_refused_in_a_sentence(device, call, changes, error, words):
     with pytest.raises(error, match=words):
         good_call_but_for(call, device, **changes)

@@ -15,38 +15,25 @@ import torch
 from torch import Tensor
 
 from harness.backends import load
-from harness.repository import MissingLibrary
 from roi_align import multiscale_roi_align
-from suites.correctness.calls import (
-    ALLOCATION_UNITS,
-    BILINEAR,
-    LAYOUTS,
-    ON_CUDA,
-    Call,
-    deterministic_algorithms,
-    each_layout,
-    eighths,
-    equal,
-    most_allocated,
-)
+from suites.correctness import calls
+from suites.missing import skip_if_missing
 
 pytestmark = pytest.mark.package
 
 
 @pytest.fixture
 def cuda() -> str:
-    try:
+    with skip_if_missing():
         load("roi_align_cuda", "crop_and_resize")
-    except MissingLibrary as missing:
-        pytest.skip(str(missing))
     return "cuda"
 
 
-@pytest.fixture(params=ON_CUDA.values(), ids=ON_CUDA)
-def call(request, cuda) -> Iterator[Call]:
+@pytest.fixture(params=calls.ON_CUDA.values(), ids=calls.ON_CUDA)
+def call(request, cuda) -> Iterator[calls.Call]:
     """Each call, under each way of adding up its image gradient."""
     call, deterministic = request.param
-    with deterministic_algorithms(deterministic):
+    with calls.deterministic_algorithms(deterministic):
         yield call
 
 
@@ -70,8 +57,8 @@ CROP, BIN, SCALES = (5, 9), (5, 3), [1 / 4, 1 / 8, 1 / 16]
 
 
 def crop_tensors(seed: int) -> Tensors:
-    image = eighths(2, 3, 9, 17, seed=seed)
-    return Tensors([image], [*BILINEAR.exact(image, 6, seed)], eighths(6, 3, *CROP, seed=seed + 1))
+    image = calls.eighths(2, 3, 9, 17, seed=seed)
+    return Tensors([image], [*calls.BILINEAR.exact(image, 6, seed)], calls.eighths(6, 3, *CROP, seed=seed + 1))
 
 
 def pyramid_tensors(seed: int) -> Tensors:
@@ -83,15 +70,12 @@ def pyramid_tensors(seed: int) -> Tensors:
     return Tensors(levels, [boxes], torch.randn(6, 8, *BIN, generator=random))
 
 
-def pooled(call: Call, levels: list[Tensor], boxes: Tensor) -> Tensor:
+def pooled(call: calls.Call, levels: list[Tensor], boxes: Tensor) -> Tensor:
     return multiscale_roi_align(levels, boxes, BIN, SCALES, 2, mode=call.setting, canonical_scale=32, canonical_level=3)
 
 
 MAKE = {"crop_and_resize": crop_tensors, "roi_align": pyramid_tensors}
-RUN = {
-    "crop_and_resize": lambda call, images, *boxes: call(*images, *boxes, size=CROP),
-    "roi_align": pooled,
-}
+RUN = {"crop_and_resize": lambda call, images, *boxes: call(*images, *boxes, size=CROP), "roi_align": pooled}
 # How many of the results have the CPU's bits: the others are added up in another order there.
 SAME_BITS = {"crop_and_resize": 2, "roi_align": 1}
 
@@ -112,14 +96,14 @@ def results(call, tensors: Tensors) -> list[Tensor]:
     return [result.detach(), *torch.autograd.grad(result, (*images, edges), tensors.upstream)]
 
 
-@each_layout
+@calls.each_layout
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 def test_results_are_the_cpus(cuda, call, dtype, layout):
     """The judge looks at gradients of single images, and here only that the levels are not mixed up."""
     got = results(call, tensors_on(call, cuda, dtype=dtype, layout=layout))
     expected = results(call, tensors_on(call, "cpu", dtype=dtype, layout=layout))
     same = SAME_BITS[call.operator]
-    assert equal([each.cpu() for each in got[:same]], expected[:same])
+    assert calls.equal([each.cpu() for each in got[:same]], expected[:same])
     for mine, other in zip(got, expected, strict=True):
         assert mine.stride() == other.stride()
         torch.testing.assert_close(mine.cpu(), other)
@@ -128,7 +112,7 @@ def test_results_are_the_cpus(cuda, call, dtype, layout):
 def test_the_inputs_are_not_written_to(cuda, call):
     tensors, untouched = tensors_on(call, cuda), tensors_on(call, cuda)
     results(call, tensors)
-    assert equal(tensors.flat(), untouched.flat())
+    assert calls.equal(tensors.flat(), untouched.flat())
 
 
 def test_on_the_second_gpu_while_the_first_is_current(call):
@@ -138,7 +122,7 @@ def test_on_the_second_gpu_while_the_first_is_current(call):
     got = results(call, tensors_on(call, "cuda:1"))
     assert {tensor.device for tensor in got} == {torch.device("cuda:1")}
     assert torch.cuda.current_device() == 0
-    assert equal([each.cpu() for each in got], [each.cpu() for each in results(call, tensors_on(call, "cuda:0"))])
+    assert calls.equal([each.cpu() for each in got], [each.cpu() for each in results(call, tensors_on(call, "cuda:0"))])
 
 
 # Long enough for everything that a test does after it, in clock cycles of the GPU: a quarter of a second or so.
@@ -158,7 +142,7 @@ def test_work_goes_to_the_current_stream(cuda, call):
             tensor.copy_(value)
         got = results(call, tensors)
     stream.synchronize()
-    assert equal(got, expected)
+    assert calls.equal(got, expected)
 
 
 def test_nothing_waits_for_the_device(cuda, call):
@@ -171,7 +155,7 @@ def test_nothing_waits_for_the_device(cuda, call):
     got = results(call, tensors)
     assert not slept.query(), "the call came back after the device was done"
     torch.cuda.synchronize()
-    assert equal(got, expected)
+    assert calls.equal(got, expected)
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
@@ -193,14 +177,11 @@ BAD = {
     "crop_and_resize": [-1, 2, 1000, -(2**31), 2**31 - 1, 2**32, -(2**40)],
     "roi_align": [-1.0, 2.0, 1000.0, 0.5, 3e38, math.nan, math.inf, -math.inf],
 }
+BAD_CALLS = {f"{name}-{bad}": (of, bad) for name, of in calls.ON_CUDA.items() for bad in BAD[of[0].operator]}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize(
-    ("call", "bad"),
-    [pytest.param(asked, bad, id=f"{name}-{bad}") for name, asked in ON_CUDA.items() for bad in BAD[asked[0].operator]],
-    indirect=["call"],
-)
+@pytest.mark.parametrize(("call", "bad"), BAD_CALLS.values(), ids=BAD_CALLS, indirect=["call"])
 def test_an_index_without_an_image_gives_nan_and_no_gradient(cuda, call, bad, dtype):
     tensors, others = tensors_on(call, cuda, dtype=dtype), [0, 1, 3, 4, 5]
     call.indices(*tensors.boxes)[2] = bad
@@ -209,16 +190,15 @@ def test_an_index_without_an_image_gives_nan_and_no_gradient(cuda, call, bad, dt
     result, *of_images, of_boxes = results(call, tensors)
     assert result[2].isnan().all()
     assert (of_boxes[2] == 0).all()
-    assert equal([result[others], *of_images, of_boxes[others]], results(call, tensors.rows(others)))
+    assert calls.equal([result[others], *of_images, of_boxes[others]], results(call, tensors.rows(others)))
 
 
 @pytest.mark.parametrize("images", [0, 2])
 def test_no_crop_has_an_image(cuda, call, images):
     tensors = tensors_on(call, cuda)
     call.indices(*tensors.boxes)[:] = 2
-    result, *gradients = results(
-        call, Tensors([each[:images] for each in tensors.images], tensors.boxes, tensors.upstream)
-    )
+    few = Tensors([each[:images] for each in tensors.images], tensors.boxes, tensors.upstream)
+    result, *gradients = results(call, few)
     assert result.isnan().all()
     assert all(len(of_image) == images for of_image in gradients[:-1])
     assert not any(gradient.any() for gradient in gradients)
@@ -242,7 +222,7 @@ def test_a_graph_captures_forward_and_backward_and_replays_them_on_other_inputs(
             tensor.copy_(value)
         graph.replay()
         expected = results(call, tensors)
-        assert equal(*([tensor.nan_to_num(99.0) for tensor in of] for of in (got, expected)))
+        assert calls.equal(*([tensor.nan_to_num(99.0) for tensor in of] for of in (got, expected)))
         assert bool(got[0][4].isnan().all()) == (seed == 3)
 
 
@@ -250,25 +230,20 @@ def test_a_graph_captures_forward_and_backward_and_replays_them_on_other_inputs(
 SCRATCH = {"crop_and_resize": 64 * 49, "roi_align": 128}
 
 
-@pytest.mark.parametrize(
-    ("call", "layout"),
-    [
-        pytest.param(ON_CUDA[name], LAYOUTS[layout], id=f"{name}-{layout}")
-        for name, layout in (
-            ("crop_and_resize-atomics", "channels_last"),
-            ("crop_and_resize-deterministic", "channels_last"),
-            ("roi_align-avg", "contiguous"),
-            ("roi_align-avg", "channels_last"),
-        )
-    ],
-    indirect=["call"],
-)
+LAST = [(name, "channels_last") for name in calls.ON_CUDA if name != "roi_align-max"]
+UNCOPIED = {
+    f"{of}-{layout}": (calls.ON_CUDA[of], calls.LAYOUTS[layout])
+    for of, layout in [*LAST, ("roi_align-avg", "contiguous")]
+}
+
+
+@pytest.mark.parametrize(("call", "layout"), UNCOPIED.values(), ids=UNCOPIED, indirect=["call"])
 def test_no_image_is_copied_and_nothing_grows_with_images_or_channels(cuda, call, layout):
     image = torch.rand(2, 64, 128, 256, device=cuda).to(memory_format=layout).requires_grad_()
     boxes = call.drawn(image, 100)
     upstream = torch.rand(100, 64, 7, 7, device=cuda).to(memory_format=layout)
     result = call(image, *boxes, size=(7, 7))
     assert result.is_contiguous(memory_format=layout)
-    assert most_allocated(lambda: call(image, *boxes, size=(7, 7))) <= result.nbytes + ALLOCATION_UNITS
-    peak = most_allocated(lambda: torch.autograd.grad(result, image, upstream))
-    assert image.nbytes <= peak <= image.nbytes + SCRATCH[call.operator] * 100 + ALLOCATION_UNITS
+    assert calls.most_allocated(lambda: call(image, *boxes, size=(7, 7))) <= result.nbytes + calls.ALLOCATION_UNITS
+    peak = calls.most_allocated(lambda: torch.autograd.grad(result, image, upstream))
+    assert image.nbytes <= peak <= image.nbytes + SCRATCH[call.operator] * 100 + calls.ALLOCATION_UNITS

@@ -23,17 +23,9 @@ from harness.operators.crop_and_resize.case import BOX_RULES
 from harness.operators.implementation import Backend
 from harness.operators.judgement import beyond_two_bounds
 from harness.operators.roi_align.case import MODES
-from harness.repository import MissingLibrary
-from suites.correctness.calls import (
-    ALLOCATION_UNITS,
-    ON_CUDA,
-    Call,
-    deterministic_algorithms,
-    each_layout,
-    equal,
-    most_allocated,
-)
+from suites.correctness import calls
 from suites.correctness.sizes import Size, inputs_of
+from suites.missing import skip_if_missing
 
 pytestmark = pytest.mark.package
 
@@ -45,27 +37,22 @@ SETTINGS = [
 ]
 
 
-def _load(name: str, operator: str) -> Backend:
-    try:
-        return load(name, operator)
-    except MissingLibrary as missing:
-        pytest.skip(str(missing))
-
-
 @pytest.fixture
 def on_cuda(operator) -> Backend:
-    return _load("roi_align_cuda", operator)
+    with skip_if_missing():
+        return load("roi_align_cuda", operator)
 
 
 @pytest.fixture
 def cpu(operator) -> Backend:
-    return _load("roi_align", operator)
+    return load("roi_align", operator)
 
 
 @pytest.fixture
 def deterministic() -> Backend:
     """Of crop_and_resize: roi_align adds up in one order anyway."""
-    return _load("roi_align_cuda_deterministic", "crop_and_resize")
+    with skip_if_missing():
+        return load("roi_align_cuda_deterministic", "crop_and_resize")
 
 
 def _assert_same_bits(backend, cpu, case, direction, tally) -> None:
@@ -135,40 +122,39 @@ def test_the_deterministic_gradient_of_a_hundred_thousand_boxes_is_the_cpus(dete
     assert not differing(deterministic.run(inputs, "grad_image"), cpu.run(inputs, "grad_image")).any()
 
 
-@pytest.fixture(params=ON_CUDA.values(), ids=ON_CUDA)
-def call(request) -> Iterator[Call]:
+@pytest.fixture(params=calls.ON_CUDA.values(), ids=calls.ON_CUDA)
+def call(request) -> Iterator[calls.Call]:
     """Each call, under each way of adding up its image gradient."""
     call, switch = request.param
-    _load("roi_align_cuda", call.operator)
-    with deterministic_algorithms(switch):
+    with skip_if_missing():
+        load("roi_align_cuda", call.operator)
+    with calls.deterministic_algorithms(switch):
         yield call
 
 
-crops_alone = pytest.mark.parametrize(
-    "call",
-    [pytest.param(of, id=name) for name, of in ON_CUDA.items() if of[0].operator == "crop_and_resize"],
-    indirect=True,
-)
+CROPS = {name: of for name, of in calls.ON_CUDA.items() if of[0].operator == "crop_and_resize"}
+crops_alone = pytest.mark.parametrize("call", CROPS.values(), ids=CROPS, indirect=True)
 
 
 def _gradients(call, image, boxes, upstream):
     return call.results(image, *boxes, size=(7, 7), upstream=upstream)[1:]
 
 
-@each_layout
+@calls.each_layout
 def test_gradients_of_overlapping_boxes_are_the_same_twenty_times(call, layout):
     random = torch.Generator().manual_seed(0)
     image = torch.randn(2, 35, 40, 50, generator=random).to("cuda", memory_format=layout)
     boxes = call.drawn(image, 1000)
     upstream = torch.randn(1000, 35, 7, 7, generator=random).to("cuda", memory_format=layout)
-    unordered = _load("roi_align_cuda", call.operator).sheet.unordered  # the image's gradient, by atomics, or nothing
+    # The image's gradient, by atomics, or nothing.
+    unordered = load("roi_align_cuda", call.operator).sheet.unordered
     ordered = slice(0 if torch.are_deterministic_algorithms_enabled() else len(unordered), None)
     first, *again = (_gradients(call, image, boxes, upstream)[ordered] for _ in range(20))
-    assert all(equal(gradients, first) for gradients in again)
+    assert all(calls.equal(gradients, first) for gradients in again)
 
 
-@pytest.mark.parametrize("call", [ON_CUDA["crop_and_resize-deterministic"]], indirect=True, ids=["deterministic"])
-@each_layout
+@pytest.mark.parametrize("call", [calls.ON_CUDA["crop_and_resize-deterministic"]], indirect=True, ids=["deterministic"])
+@calls.each_layout
 def test_the_deterministic_gradient_of_overlapping_boxes_is_the_cpus_twenty_times(call, layout):
     random = torch.Generator().manual_seed(0)
     image = torch.randn(2, 16, 40, 50, generator=random).to(memory_format=layout)
@@ -178,9 +164,9 @@ def test_the_deterministic_gradient_of_overlapping_boxes_is_the_cpus_twenty_time
     on_device = image.cuda(), [each.cuda() for each in boxes], upstream.cuda()
     assert all(torch.equal(_gradients(call, *on_device)[0].cpu(), expected) for _ in range(20))
     result = call(on_device[0].requires_grad_(), *on_device[1], size=(7, 7))
-    peak = most_allocated(lambda: torch.autograd.grad(result, on_device[0], on_device[2]))
+    peak = calls.most_allocated(lambda: torch.autograd.grad(result, on_device[0], on_device[2]))
     # The gradient, and for each sample of each box a place in a list: no copy of the image for each box or thread.
-    assert peak <= image.nbytes + 16 * 5000 * 49 + ALLOCATION_UNITS
+    assert peak <= image.nbytes + 16 * 5000 * 49 + calls.ALLOCATION_UNITS
 
 
 SIDE = 2**15 + 1
@@ -227,7 +213,7 @@ def test_an_image_of_more_than_2_to_the_31_elements(call, shape, layout):
 
 
 @crops_alone
-@each_layout
+@calls.each_layout
 def test_a_result_of_more_than_2_to_the_31_elements(call, layout):
     """The same boxes over and over: the last ones give the crops and the gradients that they give alone."""
     _needs(30)
@@ -246,5 +232,5 @@ def test_a_result_of_more_than_2_to_the_31_elements(call, layout):
     upstream[-few:] = (torch.randint(-8, 9, some.shape, generator=random) / 8).cuda()
     of_image, of_boxes = torch.autograd.grad(crops, (image, repeated), upstream)
     expected = torch.autograd.grad(some, (image, boxes), upstream[-few:])
-    assert equal([of_image, of_boxes[-few:]], expected)
+    assert calls.equal([of_image, of_boxes[-few:]], expected)
     assert not of_boxes[:-few].any()

@@ -38,15 +38,12 @@ def test_every_kernel_compiles_for_every_architecture_without_a_spill():
 
 def test_a_spill_and_a_stack_frame_are_seen(tmp_path):
     source = tmp_path / "planted.cu"
-    source.write_text(
-        """
+    source.write_text("""
         __global__ void __launch_bounds__(1024) planted(float* data, const int* at) {
           float kept[64];
           for (int i = 0; i < 64; ++i) kept[i] = data[i * 7];
           for (int i = 0; i < 64; ++i) data[i] = kept[at[i]] + kept[i];
-        }
-        """
-    )
+        }""")
     usages = compile_all([source])
     assert [usage.architecture for usage in usages] == architectures()
     assert not any(usage.fits for usage in usages)

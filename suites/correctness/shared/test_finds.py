@@ -3,8 +3,6 @@
 What the backend's sheet does not declare is skipped. The files lie in suites/finds.
 """
 
-from __future__ import annotations
-
 import pytest
 
 from harness.fuzzing import finds
@@ -25,9 +23,8 @@ if FOUND:
     def test_find(backend_of, undeclared, find):
         backend = backend_of(find.operator)
         property_ = find.definition()
-        undeclared(
-            f"{find.operator}, {find.property}, {find.direction}", property_.undeclared(backend.sheet, find.direction)
-        )
+        what = f"{find.operator}, {find.property}, {find.direction}"
+        undeclared(what, property_.undeclared(backend.sheet, find.direction))
         verdict = property_.holds(backend, find.parsed(), find.direction)
         if verdict is None:
             pytest.skip(f"undeclared: {backend.title} is not asked for this")

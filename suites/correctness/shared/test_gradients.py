@@ -17,19 +17,7 @@ from hypothesis import strategies as st
 
 from harness.operators.crop_and_resize.case import Case
 from harness.operators.roi_align.case import RoiCase
-from suites.correctness.calls import (
-    ADAPTIVE,
-    AVG,
-    BILINEAR,
-    BIN_CENTRES,
-    CORNERS,
-    LEGACY,
-    NEAREST,
-    asked,
-    each_call,
-    each_linear_call,
-    each_operator,
-)
+from suites.correctness import calls
 
 COUNT = 5000
 ONE_PIXEL = {"output_size": (1, 1), "sampling_ratio": 1, "aligned": True}
@@ -59,14 +47,10 @@ def test_a_long_sum_is_rounded_once(backend, operator, image_dtype, rounded):
         assert gradient.max() == gradient.sum(dtype=np.float64) / (2 if direction == "grad_boxes" else 1) == expected
 
 
-# Where the samples of a box lie on an axis of this many pixels, of which its edges are parts.
-POSITIONS = {
-    "crop_and_resize": lambda first, last, length, count: (
-        (first + (last - first) * (torch.linspace(0, 1, count) if count > 1 else 0.5)) * (length - 1)
-    ),
-    "roi_align": lambda first, last, length, count: (
-        (first + (last - first) * (torch.arange(2 * count) + 0.5) / (2 * count)) * (length - 1) - 0.5
-    ),
+# Which parts of a box its samples lie at on an axis, and how far from there in pixels.
+SAMPLES = {
+    "crop_and_resize": lambda count: (torch.linspace(0, 1, count) if count > 1 else 0.5, 0.0),
+    "roi_align": lambda count: ((torch.arange(2 * count) + 0.5) / (2 * count), -0.5),
 }
 
 
@@ -79,7 +63,8 @@ def smooth_inputs(draw: st.DrawFn, operator: str) -> tuple[torch.Tensor, torch.T
     image = torch.randn(2, 2, height, width, dtype=torch.float64, generator=generator)
     corners = torch.rand(3, 4, dtype=torch.float64, generator=generator) * 0.9 + 0.05
     for axis, length in enumerate((height, width)):
-        positions = POSITIONS[operator](corners[:, axis, None], corners[:, axis + 2, None], length, size[axis])
+        first, last, (parts, offset) = corners[:, axis, None], corners[:, axis + 2, None], SAMPLES[operator](size[axis])
+        positions = (first + (last - first) * parts) * (length - 1) + offset
         assume(bool(((positions - positions.round()).abs() > 1e-3).all()))
     return image, corners, size
 
@@ -94,8 +79,7 @@ def gradcheck(call, image, corners, size, tolerance):
     )
 
 
-@pytest.mark.package
-@each_operator
+@calls.each_operator
 def test_gradcheck_of_image_and_boxes(device, repeats, call):
     @given(inputs=smooth_inputs(call.operator))
     def holds(inputs):
@@ -105,16 +89,14 @@ def test_gradcheck_of_image_and_boxes(device, repeats, call):
     holds()
 
 
-@pytest.mark.package
-@asked(BIN_CENTRES, CORNERS, LEGACY, ADAPTIVE)
+@calls.asked(calls.BIN_CENTRES, calls.CORNERS, calls.LEGACY, calls.ADAPTIVE)
 def test_gradcheck_of_pixel_boxes(device, repeats, call):
     image = torch.randn(2, 2, 6, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(device)
     boxes = torch.tensor([[0.61, 1.13, 4.17, 6.31], [3.33, 5.21, 0.87, 2.17]], dtype=torch.float64, device=device)
     assert gradcheck(call, image, boxes / boxes.new_tensor([5, 8, 5, 8]), (3, 4), repeats(call.operator))
 
 
-@pytest.mark.package
-@each_call
+@calls.each_call
 def test_double_backward_of_the_image(device, repeats, call):
     """The image's gradient is linear in the upstream one: gradgradcheck goes through both. Of a maximum the samples
     that are largest are taken."""
@@ -125,9 +107,8 @@ def test_double_backward_of_the_image(device, repeats, call):
     )
 
 
-@pytest.mark.package
 @pytest.mark.cpu
-@each_linear_call
+@calls.each_linear_call
 def test_the_double_backward_is_the_forward_again(call):
     """By bits, under every method and box rule."""
     generator = torch.Generator().manual_seed(0)
@@ -143,9 +124,8 @@ def test_the_double_backward_is_the_forward_again(call):
     assert torch.equal(again, torch.where(fixed, 0.0, call(direction, *boxes)))
 
 
-@pytest.mark.package
 @pytest.mark.parametrize("of", ["image", "boxes"])
-@each_call
+@calls.each_call
 def test_double_backward_through_the_boxes_says_that_there_is_none(device, call, of):
     image = torch.rand(1, 2, 5, 7, device=device, requires_grad=True)
     edges, *indices = call.drawn(image, 1)
@@ -156,8 +136,7 @@ def test_double_backward_through_the_boxes_says_that_there_is_none(device, call,
         first.sum().backward()
 
 
-@pytest.mark.package
-@asked(BILINEAR, NEAREST, AVG)
+@calls.asked(calls.BILINEAR, calls.NEAREST, calls.AVG)
 def test_no_gradient_is_asked_for_in_vain(device, call):
     """Boxes that need no gradient do not keep the image alive."""
     image = torch.rand(1, 2, 5, 7, device=device, requires_grad=True)

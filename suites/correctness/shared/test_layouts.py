@@ -6,9 +6,6 @@ which nobody may read.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -18,35 +15,26 @@ from hypothesis import given, settings
 from harness.backends import load
 from harness.operators import OPERATORS, within
 from harness.operators.arrays import DIRECTIONS
-from suites.correctness.calls import (
-    each_call,
-    each_layout,
-    each_operator,
-    eighths,
-    equal,
-    on_every_instruction_set,
-    with_threads,
-)
+from suites.correctness import calls
+from suites.programs import python
 
 
-@pytest.mark.package
-@each_layout
+@calls.each_layout
 @pytest.mark.parametrize("channels", [3, 18])
-@each_call
+@calls.each_call
 def test_results_and_gradients_keep_the_layout(device, call, channels, layout):
     image = torch.rand(2, channels, 5, 9, device=device).to(memory_format=layout).requires_grad_()
     result = call(image, *call.exact(image, 3), size=(5, 3))
     assert result.is_contiguous(memory_format=layout)
     # An upstream gradient in the other layout, or an expanded one as sum() makes it, changes nothing about that.
-    for upstream in (eighths(*result.shape).to(device), torch.ones((), device=device).expand(result.shape)):
+    for upstream in (calls.eighths(*result.shape).to(device), torch.ones((), device=device).expand(result.shape)):
         (gradient,) = torch.autograd.grad(result, image, upstream, retain_graph=True)
         assert gradient.is_contiguous(memory_format=layout)
         (same,) = torch.autograd.grad(result, image, upstream.contiguous(memory_format=layout), retain_graph=True)
         assert torch.equal(gradient, same)
 
 
-@pytest.mark.package
-@each_operator
+@calls.each_operator
 def test_strided_boxes_and_indices_are_read_where_they_are(device, call):
     image = torch.rand(3, 2, 6, 5, device=device)
     boxes = call.drawn(image, 8)
@@ -82,19 +70,13 @@ def test_every_instruction_set_gives_the_same_bits():
             lines.append(repr(case))
 
         collect()
-    digests = on_every_instruction_set(_DIGESTS, "\n".join(lines))
+    digests = calls.on_every_instruction_set(_DIGESTS, "\n".join(lines))
     assert len(set(digests.values())) == 1, digests
 
 
 @pytest.mark.cpu
 def test_an_unknown_instruction_set_is_refused_in_a_sentence():
-    done = subprocess.run(
-        [sys.executable, "-c", "import torch, roi_align; torch.ops.roi_align.cpu_kernels()"],
-        env={**os.environ, "ROI_ALIGN_CPU": "sse9"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python("-c", "import torch, roi_align; torch.ops.roi_align.cpu_kernels()", ROI_ALIGN_CPU="sse9")
     assert "ValueError: ROI_ALIGN_CPU is 'sse9', but this machine runs portable" in done.stderr
 
 
@@ -107,26 +89,27 @@ def test_one_and_more_threads_give_the_same_bits(backend, operator):
     def holds(case):
         lists = OPERATORS[operator].arrays[1:-1]
         case = replace(case, **{name: getattr(case, name) * 40 for name in lists})
-        results = with_threads(
-            (1, 1, 2, 2, 4, 4),
-            lambda: [backend.run(case.inputs(), direction).tobytes() for direction in DIRECTIONS],
+        of_threads = (1, 1, 2, 2, 4, 4)
+        results = calls.with_threads(
+            of_threads, lambda: [backend.run(case.inputs(), each).tobytes() for each in DIRECTIONS]
         )
         assert all(each == results[0] for each in results), case
 
     holds()
 
 
-@pytest.mark.package
 @pytest.mark.cpu
-@each_layout
+@calls.each_layout
 @pytest.mark.parametrize("channels", [3, 16])
-@each_call
+@calls.each_call
 def test_threads_that_share_one_image_row_by_row_give_the_same_bits(call, channels, layout):
     """One image of one block of channels: threads can only be given bands of rows, which samples straddle."""
     image = torch.randn(1, channels, 37, 41).to(memory_format=layout)
     boxes, upstream = call.drawn(image, 200), torch.randn(200, channels, 7, 9)
-    first, *others = with_threads((1, 2, 3, 7), lambda: call.results(image, *boxes, size=(7, 9), upstream=upstream))
-    assert all(equal(results, first) for results in others)
+    first, *others = calls.with_threads(
+        (1, 2, 3, 7), lambda: call.results(image, *boxes, size=(7, 9), upstream=upstream)
+    )
+    assert all(calls.equal(results, first) for results in others)
 
 
 def cut_out(values: torch.Tensor) -> torch.Tensor:
@@ -154,15 +137,14 @@ def turned(values: torch.Tensor) -> torch.Tensor:
     return values.transpose(2, 3).contiguous().transpose(2, 3)
 
 
-@pytest.mark.package
 @pytest.mark.cpu
 @pytest.mark.parametrize("count", [2, 60], ids=["few boxes", "many boxes"])
 @pytest.mark.parametrize("channels", [1, 3, 16, 35])
 @pytest.mark.parametrize("view", [cut_out, of_more_channels, thinned_out, turned])
-@each_call
+@calls.each_call
 def test_views_give_the_bits_of_their_copies(call, view, channels, count):
     """The image and the upstream gradient, both under these strides."""
     image, upstream = torch.randn(2, channels, 19, 23), torch.randn(count, channels, 5, 4)
     boxes = call.drawn(image, count)
     expected = call.results(image, *boxes, size=(5, 4), upstream=upstream)
-    assert equal(call.results(view(image), *boxes, size=(5, 4), upstream=view(upstream)), expected)
+    assert calls.equal(call.results(view(image), *boxes, size=(5, 4), upstream=view(upstream)), expected)

@@ -2,11 +2,7 @@
 Called past the public functions they keep memory safe.
 """
 
-from __future__ import annotations
-
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +15,7 @@ import roi_align
 from roi_align import RoIAlign, TorchvisionRoIAlign, _library
 from roi_align._checks import INTEGER_DTYPES
 from suites.correctness.calls import AVG, BILINEAR, MAX, asked, each_call, each_layout, each_operator, eighths, equal
+from suites.programs import python
 
 pytestmark = pytest.mark.package
 
@@ -39,26 +36,16 @@ def registered_crops(image, boxes, indices, grad, method, box_rule):
 
 def registered_pools(image, rows, grad, mode):
     """Of a pyramid, whose finest level the image is, with boxes on all three levels."""
-    levels = [
-        image,
-        *(image.detach()[:, :, :: 2**k, :: 2**k].clone().requires_grad_(image.requires_grad) for k in (1, 2)),
-    ]
+    coarser = [image.detach()[:, :, :: 2**k, :: 2**k].clone().requires_grad_(image.requires_grad) for k in (1, 2)]
+    levels = [image, *coarser]
     maps = [level.detach() for level in levels]
     sizes = [len(image), *(side for level in levels for side in level.shape[2:])]
     level_rule = (2, 20.0, 4)
     rows, rule = rows * rows.new_tensor([1.0, 4, 4, 4, 4]), (2, True, mode, *level_rule)
-    grad_features = (
-        grad.detach().requires_grad_(),
-        maps if mode else [],
-        rows,
-        sizes,
-        image.stride(1) == 1,
-        SCALES,
-        *rule,
-    )
+    of_maps = (maps if mode else [], rows, sizes, image.stride(1) == 1, SCALES)
     calls = [
         (OPS.roi_align.default, (levels, rows, SCALES, 4, 3, *rule, False)),
-        (OPS.roi_align_grad_features.default, grad_features),
+        (OPS.roi_align_grad_features.default, (grad.detach().requires_grad_(), *of_maps, *rule)),
         (OPS.roi_align_grad_boxes.default, (grad, maps, rows, SCALES, *rule)),
     ]
     if mode:
@@ -199,9 +186,7 @@ def test_without_its_library_the_package_says_how_to_build_it(tmp_path):
     """A checkout that was never built."""
     unbuilt = shutil.ignore_patterns("*.so", "__pycache__")
     shutil.copytree(Path(roi_align.__file__).parent, tmp_path / "roi_align", ignore=unbuilt)
-    done = subprocess.run(
-        [sys.executable, "-c", "import roi_align"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = python("-c", "import roi_align", cwd=tmp_path)
     assert done.returncode != 0
     assert "no compiled library" in done.stderr
     assert "make build" in done.stderr

@@ -13,18 +13,16 @@ from pathlib import Path
 import pytest
 
 from harness.kernels.compiling import Change, compiler
-from harness.repository import MissingLibrary
 from harness.sanitizing import sanitizers
 from harness.sanitizing.sanitizers import CASES, SANITIZERS, SanitizerReport, examine
+from suites.missing import skip_if_missing
 
 KERNELS = "portable"
 
 pytestmark = [pytest.mark.package, pytest.mark.cpu]
 
-try:
+with skip_if_missing():
     compiler()
-except MissingLibrary as no_compiler:
-    pytest.skip(str(no_compiler), allow_module_level=True)
 
 
 @functools.cache
@@ -33,10 +31,8 @@ def drawn(operator: str):
 
 
 def driver(operator: str, sanitizer: str, *changes: Change) -> Path:
-    try:
+    with skip_if_missing():
         return sanitizers.driver(operator, sanitizer, KERNELS, *changes)
-    except MissingLibrary as missing:
-        pytest.skip(str(missing))
 
 
 def found(operator: str, sanitizer: str, *changes: Change, race: bool = False) -> str:
@@ -64,11 +60,8 @@ def test_a_race_is_found(operator):
 
 
 def test_a_read_behind_a_map_is_found():
-    change = Change(
-        "roi_align/largest.h",
-        "return plane.at(ty.low, x);",
-        "return plane.at(ty.low, x) + 0 * plane.at(ty.low + 1, x);",
-    )
+    read = "return plane.at(ty.low, x)"
+    change = Change("roi_align/largest.h", f"{read};", f"{read} + 0 * plane.at(ty.low + 1, x);")
     said = found("roi_align", "address", change)
     assert "ERROR: AddressSanitizer: heap-buffer-overflow" in said
     assert re.search(r"roi_align/cpu/maximum\.cpp:\d+", said)
@@ -77,10 +70,8 @@ def test_a_read_behind_a_map_is_found():
 
 def test_a_cast_of_a_position_that_is_nowhere_is_found():
     """What is tested is the integer, as in many a kernel."""
-    test = "begin < crop && !inside(axis.position(begin), length)"
-    change = Change(
-        "crop_and_resize/cpu/tables.cpp", test, "begin < crop && static_cast<int64_t>(axis.position(begin)) < 0"
-    )
+    test, integer = "!inside(axis.position(begin), length)", "static_cast<int64_t>(axis.position(begin)) < 0"
+    change = Change("crop_and_resize/cpu/tables.cpp", f"begin < crop && {test}", f"begin < crop && {integer}")
     said = found("crop_and_resize", "address", change)
     assert "is outside the range of representable values of type 'long int'" in said
 

@@ -3,8 +3,6 @@
 That they are a peer's, or what exact arithmetic gives, is asked of each operator in its own folder.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

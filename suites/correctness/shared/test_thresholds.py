@@ -13,36 +13,16 @@ import torch
 
 from harness.judging.sample import with_boxes
 from harness.operators.arrays import DIRECTIONS, differing
-from harness.operators.crop_and_resize.case import Inputs
-from harness.operators.roi_align.case import RoiInputs
 from roi_align import roi_align
 from suites.correctness.calls import ADAPTIVE, AVG, BILINEAR, MAX, asked, each_layout, each_operator, with_threads
+from suites.correctness.sizes import Size, inputs_of
 
 MANY, PIECE = 70_000, 1000  # more than 2^16 boxes, in pieces of less than 2^10
 
 
-def many_crops(random, image) -> Inputs:
-    return Inputs(
-        image=image,
-        boxes=(random.integers(-1, 18, (MANY, 4)) / 16).astype(np.float32),
-        box_indices=random.integers(0, 3, MANY).astype(np.int32),
-        upstream=random.integers(-1, 2, (MANY, image.shape[1], 2, 3)).astype(np.float32),
-        crop_size=(2, 3),
-    )
-
-
-def many_pools(random, image) -> RoiInputs:
-    corners = random.integers(-8, 60, (MANY, 2)) / 4
-    rows = np.concatenate([random.integers(0, 3, (MANY, 1)), corners, corners + random.choice([2, 4], (MANY, 2))], 1)
-    upstream = random.integers(-1, 2, (MANY, image.shape[1], 2, 2)).astype(np.float32)
-    return RoiInputs(image, rows.astype(np.float32), upstream, (2, 2), sampling_ratio=2, aligned=True)
-
-
 @pytest.mark.parametrize("channels", [2, 16])
 def test_many_boxes_give_what_each_gives_alone(backend, operator, channels):
-    random = np.random.default_rng(0)
-    image = random.integers(-8, 9, (3, channels, 9, 17)).astype(np.float32)
-    inputs = {"crop_and_resize": many_crops, "roi_align": many_pools}[operator](random, image)
+    inputs = inputs_of(operator, Size((3, channels, 9, 17), MANY, (2, 3), bins=(1.0, 2.0)), integers=True)
     pieces = [with_boxes(inputs, slice(first, first + PIECE)) for first in range(0, MANY, PIECE)]
     for direction in DIRECTIONS:
         if backend.refuses(inputs, direction):
@@ -58,7 +38,6 @@ def test_many_boxes_give_what_each_gives_alone(backend, operator, channels):
 BEYOND = {"crop_and_resize": (0, {}), "roi_align": (1, {"sampling_ratio": 1})}
 
 
-@pytest.mark.package
 @each_layout
 @each_operator
 def test_rows_of_a_large_image_are_copied_and_given_back(device, call, layout):
@@ -86,7 +65,6 @@ def _leave_behind(*shapes: tuple[int, ...]) -> None:
         del left
 
 
-@pytest.mark.package
 @pytest.mark.cpu
 @pytest.mark.parametrize("count", [0, 1, 300], ids=["no box", "one box", "many boxes"])
 @each_operator
@@ -102,21 +80,20 @@ def test_a_wide_image_has_one_gradient_in_both_layouts(call, count):
     assert torch.equal(*gradients)
 
 
-@pytest.mark.package
 @pytest.mark.cpu
 @each_operator
 def test_many_boxes_give_the_same_bits_in_every_run(call):
     """Of a sum over more boxes than one thread is given to prepare, so long that threads are at it at the same time."""
     image, upstream = torch.randn(1, 16, 33, 31, requires_grad=True), torch.randn(15_000, 16, 6, 6)
     boxes = call.drawn(image.detach(), len(upstream))
-    first, *others = with_threads(
-        (1, 4, 4, 4, 7, 7, 2, 2),
-        lambda: torch.autograd.grad(call(image, *boxes, size=(6, 6)), image, upstream)[0],
-    )
-    assert all(torch.equal(gradient, first) for gradient in others)
+
+    def gradient() -> torch.Tensor:
+        return torch.autograd.grad(call(image, *boxes, size=(6, 6)), image, upstream)[0]
+
+    first, *others = with_threads((1, 4, 4, 4, 7, 7, 2, 2), gradient)
+    assert all(torch.equal(other, first) for other in others)
 
 
-@pytest.mark.package
 @pytest.mark.cpu
 @pytest.mark.parametrize("channels", [3, 16, 35])
 @each_layout

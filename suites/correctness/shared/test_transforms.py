@@ -3,8 +3,6 @@
 Each either does what it says, to the bits of the plain calls, or refuses in a sentence; a silent zero is neither.
 """
 
-from __future__ import annotations
-
 import itertools
 import pickle
 
@@ -12,19 +10,7 @@ import pytest
 import torch
 
 from roi_align import CropAndResize, RoIAlign, TorchvisionRoIAlign
-from suites.correctness.calls import (
-    AVG,
-    BILINEAR,
-    BIN_CENTRES,
-    CORNERS,
-    MAX,
-    asked,
-    each_call,
-    each_layout,
-    each_operator,
-    eighths,
-    equal,
-)
+from suites.correctness import calls
 
 pytestmark = pytest.mark.package
 
@@ -34,7 +20,7 @@ BATCH = 3
 @pytest.fixture
 def inputs(device, call):
     """(image, *boxes) of a batch of calls, which do not round (Call.exact)."""
-    images = eighths(BATCH, 2, 4, 9, 5).to(device)
+    images = calls.eighths(BATCH, 2, 4, 9, 5).to(device)
     boxes = zip(*(call.exact(image, 5, seed) for seed, image in enumerate(images)), strict=True)
     return [images, *(torch.stack(each) for each in boxes)]
 
@@ -44,24 +30,22 @@ def single(inputs, in_dims, b):
 
 
 # Over which of the image and the operator's tensors of boxes a call is mapped: over any of them.
-MAPPED = [
-    (call, in_dims)
-    for call, tensors in ((BILINEAR, 3), (AVG, 2), (MAX, 2))
+MAPPED = {
+    f"{call}-{'-'.join(map(str, in_dims))}": (call, in_dims)
+    for call, tensors in ((calls.BILINEAR, 3), (calls.AVG, 2), (calls.MAX, 2))
     for in_dims in itertools.product((0, None), repeat=tensors)
     if any(dim is not None for dim in in_dims)
-]
-each_mapped = pytest.mark.parametrize(
-    ("call", "in_dims"), MAPPED, ids=[f"{call}-{'-'.join(map(str, in_dims))}" for call, in_dims in MAPPED]
-)
+}
+each_mapped = pytest.mark.parametrize(("call", "in_dims"), MAPPED.values(), ids=MAPPED)
 
 
 @each_mapped
-@each_layout
+@calls.each_layout
 def test_vmap_gives_the_bits_of_single_calls(inputs, call, in_dims, layout):
     inputs[0] = inputs[0].flatten(0, 1).to(memory_format=layout).unflatten(0, (BATCH, 2))
     given = [each if dim == 0 else each[0] for each, dim in zip(inputs, in_dims, strict=True)]
     results = torch.func.vmap(call, in_dims)(*given)
-    assert equal(results, [call(*single(given, in_dims, b)) for b in range(BATCH)])
+    assert calls.equal(results, [call(*single(given, in_dims, b)) for b in range(BATCH)])
 
 
 @each_mapped
@@ -75,19 +59,19 @@ def test_gradients_in_a_vmap_are_those_of_single_calls(inputs, call, in_dims):
     gradients = torch.func.grad(loss, argnums=(0, 1))
     results = torch.func.vmap(gradients, in_dims)(*given)
     for b in range(BATCH):
-        assert equal([each[b] for each in results], gradients(*single(given, in_dims, b)))
+        assert calls.equal([each[b] for each in results], gradients(*single(given, in_dims, b)))
 
 
-@each_operator
+@calls.each_operator
 def test_vmap_over_another_dimension(inputs, call):
     image, *boxes = inputs
     mapped = torch.func.vmap(call, (3, *(1 for _ in boxes)), out_dims=2)
     results = mapped(image.movedim(0, 3), *(each.movedim(0, 1) for each in boxes))
-    assert equal(results.unbind(2), [call(*(each[b] for each in inputs)) for b in range(BATCH)])
+    assert calls.equal(results.unbind(2), [call(*(each[b] for each in inputs)) for b in range(BATCH)])
 
 
 @pytest.mark.parametrize("bad", [-1, 2])
-@each_operator
+@calls.each_operator
 def test_a_bad_index_in_a_vmap_names_no_image_of_its_neighbour(inputs, device, call, bad):
     image, *boxes = inputs
     call.indices(*boxes)[1, 3] = bad
@@ -100,7 +84,7 @@ def test_a_bad_index_in_a_vmap_names_no_image_of_its_neighbour(inputs, device, c
         assert not results[0].isnan().any()
 
 
-@each_operator
+@calls.each_operator
 def test_functional_reverse_mode(inputs, call):
     image, *boxes = (each[0].double() if each.is_floating_point() else each[0] for each in inputs)
     jacobian = torch.func.jacrev(lambda image: call(image, *boxes))(image)
@@ -114,7 +98,7 @@ def test_functional_reverse_mode(inputs, call):
 
 
 @pytest.mark.parametrize("of", ["image", "boxes"])
-@each_operator
+@calls.each_operator
 def test_forward_mode_is_refused_in_a_sentence(inputs, call, of):
     """A silent zero, once: an operator without a forward-mode derivative looks like a constant to torch."""
     image, edges, *indices = (each[0] for each in inputs)
@@ -131,11 +115,11 @@ def test_forward_mode_is_refused_in_a_sentence(inputs, call, of):
 
 
 MODULES = [
-    (BILINEAR, CropAndResize(3, 4, 1.0)),
-    (BIN_CENTRES, RoIAlign(3, 4)),
-    (CORNERS, RoIAlign(2, 2, 0.5, False)),
-    (AVG, TorchvisionRoIAlign(3, 0.5, 2)),
-    (MAX, TorchvisionRoIAlign((2, 3), 1.0, -1, True, mode="max")),
+    (calls.BILINEAR, CropAndResize(3, 4, 1.0)),
+    (calls.BIN_CENTRES, RoIAlign(3, 4)),
+    (calls.CORNERS, RoIAlign(2, 2, 0.5, False)),
+    (calls.AVG, TorchvisionRoIAlign(3, 0.5, 2)),
+    (calls.MAX, TorchvisionRoIAlign((2, 3), 1.0, -1, True, mode="max")),
 ]
 
 
@@ -154,7 +138,7 @@ def test_modules_export_and_pickle(inputs, call, module):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@each_call
+@calls.each_call
 def test_under_autocast_half_images_go_straight_in(inputs, device, call, dtype):
     """And boxes stay what they are; boxes that a head computed in a half type are widened, never rounded further."""
     image, edges, *indices = (each[0] for each in inputs)
@@ -171,7 +155,7 @@ def test_under_autocast_half_images_go_straight_in(inputs, device, call, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@asked(BILINEAR)
+@calls.asked(calls.BILINEAR)
 def test_outside_of_autocast_boxes_of_halves_are_refused(inputs, call, dtype):
     image, edges, *indices = (each[0] for each in inputs)
     with pytest.raises(TypeError, match=r"boxes must be torch\.float32 or"):
@@ -179,7 +163,7 @@ def test_outside_of_autocast_boxes_of_halves_are_refused(inputs, call, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@asked(AVG, MAX)
+@calls.asked(calls.AVG, calls.MAX)
 def test_outside_of_autocast_boxes_of_halves_are_widened(inputs, call, dtype):
     image, rows = (each[0].to(dtype) for each in inputs)
     assert torch.equal(call(image, rows), call(image, rows.float()))

@@ -6,24 +6,29 @@ All of them are run by `python -m harness mutants`; a few are here, one of each 
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.faults.package import FAULTS, read
-from harness.faults.package.building import SELECTIONS, build, changed_package, control, first_failure, killed_by
+from harness.faults.package.building import (
+    SELECTIONS,
+    PackageFault,
+    build,
+    changed_package,
+    control,
+    first_failure,
+    killed_by,
+)
 from harness.kernels import compiling
 from harness.kernels.compiling import Change
-from harness.repository import MissingLibrary
+from suites.missing import skip_if_missing
+from suites.programs import python
 
-try:
+with skip_if_missing():
     compiling.compiler()
-except MissingLibrary as missing:
-    pytest.skip(str(missing), allow_module_level=True)
 
 pytestmark = [pytest.mark.package, pytest.mark.cpu]
 
@@ -31,9 +36,13 @@ BY_NAME = {fault.name: fault for fault in FAULTS}
 MODULES = "suites/correctness/crop_and_resize/test_modules.py"
 
 
+def faulty(change: Change) -> PackageFault:
+    """A fault that the tests of the modules are asked about."""
+    return replace(FAULTS[0], changes=(change,), suites=(MODULES,))
+
+
 def _imported(folder: Path, program: str, kernels: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(folder), "ROI_ALIGN_CPU": kernels}
-    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    return python("-c", program, PYTHONPATH=str(folder), ROI_ALIGN_CPU=kernels)
 
 
 def test_the_package_that_is_built_is_the_one_that_is_imported():
@@ -50,9 +59,8 @@ def test_the_package_that_is_built_is_the_one_that_is_imported():
 
 
 def test_a_change_of_cpp_is_what_runs():
-    folder = build(
-        Change("csrc/crop_and_resize/torch_cpu.cpp", "the gradient has the dtype of the crops", "this is the change")
-    )
+    words = "the gradient has the dtype of the crops"
+    folder = build(Change("csrc/crop_and_resize/torch_cpu.cpp", words, "this is the change"))
     program = """
 import torch, roi_align
 image, grad = torch.rand(1, 1, 2, 2), torch.rand(1, 1, 2, 2).double()
@@ -61,19 +69,17 @@ torch.ops.roi_align.crop_and_resize_grad_boxes(grad, image, torch.rand(1, 4), to
     assert "ValueError: roi_align: this is the change" in _imported(folder, program).stderr
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        Change("roi_align/_cropping/modules.py", "nowhere", ""),
-        Change("csrc/crop_and_resize/boxes.cpp", "return", ""),
-        Change("none.py", "a", ""),
-    ],
-    ids=["not there", "there twice", "no such file"],
-)
+INAPPLICABLE = {
+    "not there": Change("roi_align/_cropping/modules.py", "nowhere", ""),
+    "there twice": Change("csrc/crop_and_resize/boxes.cpp", "return", ""),
+    "no such file": Change("none.py", "a", ""),
+}
+
+
+@pytest.mark.parametrize("change", INAPPLICABLE.values(), ids=INAPPLICABLE)
 def test_a_change_that_does_not_apply_is_an_error(change):
-    fault = replace(FAULTS[0], changes=(change,))
     with pytest.raises(ValueError, match="is to be changed in one place, but has"):
-        killed_by(fault)
+        killed_by(faulty(change))
 
 
 def test_every_change_applies_and_every_selection_is_there():
@@ -115,25 +121,23 @@ def test_a_fault_that_is_written_otherwise_is_an_error(right, wrong):
 
 def test_what_does_not_compile_is_no_kill():
     broken = Change("csrc/crop_and_resize/boxes.cpp", "int64_t first_bad_index(", "int64_t first_bad_index(((")
-    fault = replace(FAULTS[0], changes=(broken,))
     with pytest.raises(RuntimeError, match="does not compile"):
-        killed_by(fault)
+        killed_by(faulty(broken))
 
 
 def test_tests_that_do_not_run_are_no_kill():
     broken = Change("roi_align/_cropping/modules.py", "from torch import Tensor, nn", "from torch import Tensor, none")
     with pytest.raises(RuntimeError, match="ended with"):
-        killed_by(replace(FAULTS[0], changes=(broken,), suites=(MODULES,)))
+        killed_by(faulty(broken))
     with pytest.raises(RuntimeError, match="ended with"):
-        first_failure(build(), ["suites/correctness/crop_and_resize/test_modules.py::test_that_is_not_there"])
+        first_failure(build(), [f"{MODULES}::test_that_is_not_there"])
 
 
 def test_a_crash_is_named_after_the_test_that_was_running():
     words = '"""`roi_align.crop_and_resize` under its older name; see there for shapes, dtypes and errors."""'
     change = Change("roi_align/_cropping/modules.py", words, "import os; os.abort()")
-    assert killed_by(replace(FAULTS[0], changes=(change,), suites=(MODULES,))) == (
-        f"crash: signal SIGABRT in {MODULES}::test_crop_and_resize_under_its_three_names"
-    )
+    test = f"{MODULES}::test_crop_and_resize_under_its_three_names"
+    assert killed_by(faulty(change)) == f"crash: signal SIGABRT in {test}"
 
 
 CHEAP = ("function_without_extrapolation", "index_n_accepted", "order_by_threads", "roi_index_n_accepted")

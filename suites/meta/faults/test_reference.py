@@ -21,6 +21,8 @@ from harness.operators.sheet import OperatorName
 REFERENCE = load("reference")
 HONEST = Fault("none", "the reference itself", ("forward",), REFERENCE)
 
+SOME_CHECKS = ("within_bound_normalized_boxes", "within_bound_mode_avg", "no_side_effect", "permuted_boxes")
+
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_fault_is_killed(fault: Fault) -> None:
@@ -42,12 +44,7 @@ def test_the_reference_survives(operator: OperatorName) -> None:
         plain = Fault("none", "the reference itself", (direction,), reference, SINGLE_AND_DOUBLE, ("avg",))
         (showing,) = kills.showings(plain)
         for check in showing.checks():
-            if check.slug in (
-                "within_bound_normalized_boxes",
-                "within_bound_mode_avg",
-                "no_side_effect",
-                "permuted_boxes",
-            ):
+            if check.slug in SOME_CHECKS:
                 attempt = kills.attempt(plain, showing, check, 0)
                 assert attempt.outcome == "survived", attempt
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from harness.fuzzing import totals as fuzz_totals
 from harness.fuzzing.campaign import Catch, Count, Lost, Schedule, Task
 from harness.fuzzing.finds import Find
 from harness.fuzzing.totals import Totals
+from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Status, Verdict
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -24,31 +26,42 @@ TASK = Task(3, "roi_align", "crop_and_resize", "within bound, normalized boxes",
 FIND = Find(TASK.operator, TASK.property, TASK.direction, "Case()", "out", "It is wrong.", "roi_align", "ours")
 
 
-def hunted(name: str, folder: Path, cases: int, seed: int = 1) -> Totals:
+def hunted(name: str, folder: Path, cases: int, seed: int = 1, operator: OperatorName = "crop_and_resize") -> Totals:
     """A campaign in this process."""
-    answer = worker.about(name, ("roi_align",) if name.startswith("fault:roi_") else ("crop_and_resize",))
+    answer = worker.about(name, (operator,))
     assert not answer.missing
+    assert list(answer.sheets) == [operator]
     totals = Totals(folder)
     for result in campaign.catches(Schedule(name, answer.sheets, seed, cases), totals.hear):
         totals.add(result)
     return totals
 
 
+def fail_in_calls(monkeypatch: pytest.MonkeyPatch, status: Status, reason: str, *numbers: int) -> list[int]:
+    """Every property holds, but in these calls: the numbers of all calls, from 1."""
+    calls: list[int] = []
+
+    def holds(*_: object) -> Verdict:
+        calls.append(len(calls) + 1)
+        return Verdict(status, reason=reason) if calls[-1] in numbers else Verdict(Status.EXACT)
+
+    monkeypatch.setattr("harness.properties.Property.holds", holds)
+    return calls
+
+
 @pytest.mark.parametrize(("fault", "cases"), [("box_gradient_sign", 110), ("roi_edge_sign", 120)])
 def test_a_planted_fault_is_found_made_small_and_replayed(tmp_path: Path, fault: str, cases: int) -> None:
-    totals = hunted(f"fault:{fault}", tmp_path, cases)
+    operator: OperatorName = "roi_align" if fault.startswith("roi_") else "crop_and_resize"
+    totals = hunted(f"fault:{fault}", tmp_path, cases, operator=operator)
     stored, problems = finds.read(tmp_path)
     assert stored
     assert not problems
     # What was stored as it failed has gone: only what was made smaller is left.
     assert sorted(totals.stored.values(), key=Find.file_name) == stored
     for find in stored:
-        fails, passes = (
-            find.definition().holds(load(name, find.operator), find.parsed(), find.direction)
-            for name in (find.backend, "roi_align")
-        )
-        assert fails is not None
-        assert passes is not None
+        asked = (find.parsed(), find.direction)
+        of = [load(name, find.operator) for name in (find.backend, "roi_align")]
+        fails, passes = (find.definition().holds(backend, *asked) for backend in of)
         assert (fails.status.value, passes.passed) == (find.status, True), find
         case = find.parsed()
         assert len(case.boxes) == case.shape[0] == case.shape[1] == 1, find
@@ -74,28 +87,15 @@ def test_the_reference_has_no_finds(tmp_path: Path) -> None:
 
 
 def test_a_failure_that_does_not_show_each_time_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def holds(*_: object) -> Verdict:
-        calls.append(1)
-        return Verdict(Status.OUT, reason="It raced.") if len(calls) == 5 else Verdict(Status.EXACT)
-
-    monkeypatch.setattr("harness.properties.Property.holds", holds)
+    fail_in_calls(monkeypatch, Status.OUT, "It raced.", 5)
     totals = hunted("reference", tmp_path, 40)
     (find,) = totals.stored.values()
     assert find.reason.startswith("It raced. (Asked again it did not fail in this way")
 
 
 def test_a_hang_is_not_made_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def holds(*_: object) -> Verdict:
-        calls.append(1)
-        return Verdict(Status.HANG, reason="It did not return.") if len(calls) >= 7 else Verdict(Status.EXACT)
-
-    monkeypatch.setattr("harness.properties.Property.holds", holds)
-    answer = worker.about("reference", ("crop_and_resize",))
-    schedule = Schedule("reference", answer.sheets, 1, 1)
+    calls = fail_in_calls(monkeypatch, Status.HANG, "It did not return.", *range(7, 1000))
+    schedule = Schedule("reference", worker.about("reference", ("crop_and_resize",)).sheets, 1, 1)
     totals = Totals(tmp_path)
     totals.add(next(campaign.catches(schedule, totals.hear)))
     assert [find.status for find in totals.stored.values()] == ["hang"]
@@ -105,12 +105,10 @@ def test_a_hang_is_not_made_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_what_failed_often_enough_and_what_is_avoided_is_asked_no_more() -> None:
     sheet = load("reference").sheet
     schedule = Schedule("reference", {"crop_and_resize": sheet}, 1, None)
-    asked = 0
-    while (task := schedule.next()) is not None:
-        asked += 1
-        case = f"Case({asked})"
+    for asked, task in enumerate(iter(schedule.next, None), 1):
         silent = task.property == "no side effect"
-        find = None if silent else Find(task.operator, task.property, task.direction, case, "out", "", "", "")
+        own = {"property": task.property, "direction": task.direction, "case": f"Case({asked})"}
+        find = None if silent else replace(FIND, **own)
         schedule.returned(Catch(task, () if silent else (Count("float32", 1, None),), 0, find))
     turns = schedule.turns["crop_and_resize"][0]
     silent_turns = [turn for turn in turns if turn[0].name == "no side effect"]
@@ -121,17 +119,13 @@ def test_what_failed_often_enough_and_what_is_avoided_is_asked_no_more() -> None
 def test_operators_take_turns_and_each_gets_its_cases() -> None:
     sheets = {name: load("reference", name).sheet for name in ("crop_and_resize", "roi_align")}
     schedule = Schedule("reference", sheets, 1, 200)
-    tasks = []
-    while (task := schedule.next()) is not None:
-        tasks.append(task)
+    tasks = list(iter(schedule.next, None))
     assert [task.operator for task in tasks[:4]] == ["crop_and_resize", "roi_align"] * 2
     assert len({task.seed for task in tasks}) == len(tasks)
     for name in sheets:
         assert sum(task.examples for task in tasks if task.operator == name) >= 200
     schedule.returned(Catch(tasks[0], (Count("float32", 1, None),), 39, None))  # few were asked: there is room for more
-    following = schedule.next()
-    assert following is not None
-    assert following.operator == tasks[0].operator
+    assert schedule.next().operator == tasks[0].operator
 
 
 def test_a_find_is_there_before_it_is_made_smaller_and_after_its_hunter_has_died(tmp_path: Path) -> None:
@@ -144,11 +138,11 @@ def test_a_find_is_there_before_it_is_made_smaller_and_after_its_hunter_has_died
 
 
 def test_only_what_was_made_smaller_of_the_same_kind_replaces_a_find(tmp_path: Path) -> None:
-    smaller = Find(*{**vars(FIND), "case": "Case(1)"}.values())
+    smaller = replace(FIND, case="Case(1)")
     for status, left in (("out", {"Case(1)"}), ("broken", {"Case()", "Case(1)"})):
         totals = Totals(tmp_path / status)
         totals.hear(3, FIND)
-        totals.add(Catch(TASK, (), 0, Find(*{**vars(smaller), "status": status}.values())))
+        totals.add(Catch(TASK, (), 0, replace(smaller, status=status)))
         assert {find.case for find in totals.stored.values()} == left
         assert len(list((tmp_path / status).iterdir())) == len(left)
     # What an earlier campaign has stored is never taken away.
@@ -187,9 +181,8 @@ def test_a_record_has_a_row_for_each_dtype(tmp_path: Path) -> None:
 def test_an_interrupt_ends_a_campaign_in_order(tmp_path: Path) -> None:
     """It comes as soon as the first find is stored, most likely while that is made smaller."""
     command = [sys.executable, "-m", "harness", "fuzz", "--backend", "fault:open_upper_border", "--minutes", "60"]
-    process = subprocess.Popen(
-        [*command, "--finds", str(tmp_path), "--seed", "1"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    command += ["--finds", str(tmp_path), "--seed", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         while not list(tmp_path.glob("*.json")):
             assert process.poll() is None
@@ -217,13 +210,8 @@ def test_a_crash_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         'pool.sheet = {"operator": "roi_align"}\n'
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    answer = worker.about("crashing_fuzzed:pool", ("roi_align",))
-    assert list(answer.sheets) == ["roi_align"]
-    schedule = Schedule("crashing_fuzzed:pool", answer.sheets, 1, 1)
     monkeypatch.setattr(campaign, "SHRINKS", 20)
-    totals = Totals(tmp_path / "finds")
-    for result in campaign.catches(schedule, totals.hear):
-        totals.add(result)
+    totals = hunted("crashing_fuzzed:pool", tmp_path / "finds", 1, operator="roi_align")
     assert {find.status for find in totals.stored.values()} == {"crash"}
     assert all("SIGABRT" in find.reason for find in totals.stored.values())
 

@@ -24,14 +24,8 @@ NAME, OPERATOR = "fault:box_gradient_sign", "crop_and_resize"
 @pytest.fixture(scope="module")
 def local() -> Iterator[Any]:
     """Two worker processes, begun again by their nannies when they end."""
-    with distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address="127.0.0.1:0",
-        host="127.0.0.1",
-        silence_logs=50,
-    ) as two:
+    here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **here) as two:
         yield two
 
 
@@ -110,21 +104,21 @@ def fit() -> worker.About:
     return worker.about("reference", ("roi_align",))
 
 
-def test_workers_that_are_fit_say_what_they_have(fit: worker.About) -> None:
+@pytest.fixture(scope="module")
+def on_gpu(fit: worker.About) -> worker.About:
+    return replace(fit, sheets={"roi_align": replace(fit.sheets["roi_align"], device="cuda")})
+
+
+def test_workers_that_are_fit_say_what_they_have(fit: worker.About, on_gpu: worker.About) -> None:
     assert cluster.ready(Stub(fit, fit), "reference", ("roi_align",)) is fit
-    on_gpu = replace(fit, sheets={"roi_align": replace(fit.sheets["roi_align"], device="cuda")})
     assert cluster.ready(Stub(on_gpu, gpu=1), "roi_align_cuda", ("roi_align",)) is on_gpu
 
 
-def test_each_thing_that_is_amiss_is_told(fit: worker.About) -> None:
-    on_gpu = replace(fit, sheets={"roi_align": replace(fit.sheets["roi_align"], device="cuda")})
+def test_each_thing_that_is_amiss_is_told(fit: worker.About, on_gpu: worker.About) -> None:
+    bare = Stub(fit, ModuleNotFoundError(name="harness"))
     for stub, name, says in (
         (Stub(), "reference", "The cluster has no workers"),
-        (
-            Stub(fit, ModuleNotFoundError(name="harness")),
-            "reference",
-            "tcp://worker-1 does not have the module 'harness'",
-        ),
+        (bare, "reference", "tcp://worker-1 does not have the module 'harness'"),
         (Stub(OSError("full")), "reference", "tcp://worker-0 cannot answer: OSError: full"),
         (Stub(fit, replace(fit, harness="0")), "reference", "Another revision of the harness is on tcp://worker-1;"),
         (Stub(replace(fit, may_begin_processes=False)), "roi_align", "which tcp://worker-0 may not begin"),

@@ -16,15 +16,9 @@ from harness.operators.crop_and_resize.case import Case
 
 CASE = Case(shape=(1, 1, 1, 2), boxes=((0.0, 0.0, 1.0, 1.0),), box_indices=(0,), crop_size=(1, 1))
 FIND = Find(
-    operator="crop_and_resize",
-    property="within bound, normalized boxes",
-    direction="grad_boxes",
-    case=repr(CASE),
-    status="out",
-    reason="It is of the other sign.",
-    backend="fault:box_gradient_sign",
-    title="fault: box_gradient_sign",
-)
+    "crop_and_resize", "within bound, normalized boxes", "grad_boxes", repr(CASE), "out", "It is of the other sign.",
+    backend="fault:box_gradient_sign", title="fault: box_gradient_sign",
+)  # fmt: skip
 
 
 def test_a_stored_find_is_read_again_and_shows_the_fault(tmp_path: Path) -> None:
@@ -50,16 +44,12 @@ def test_the_same_find_again_changes_nothing(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        replace(FIND, direction="forward"),
-        replace(FIND, property="no side effect"),
-        replace(FIND, case=repr(replace(CASE, seed=1))),
-    ],
-)
-def test_whatever_else_is_asked_is_another_find(other: Find) -> None:
-    assert other.file_name() != FIND.file_name()
+OTHERS = [{"direction": "forward"}, {"property": "no side effect"}, {"case": repr(replace(CASE, seed=1))}]
+
+
+@pytest.mark.parametrize("changes", OTHERS, ids=["direction", "property", "case"])
+def test_whatever_else_is_asked_is_another_find(changes: dict[str, str]) -> None:
+    assert replace(FIND, **changes).file_name() != FIND.file_name()
 
 
 def test_two_folders_merge_by_copying(tmp_path: Path) -> None:
@@ -73,20 +63,21 @@ def test_two_folders_merge_by_copying(tmp_path: Path) -> None:
     assert {each.case for each in stored} == {FIND.case, second.case}
 
 
+def changed(**changes: object) -> str:
+    return json.dumps({**asdict(FIND), **changes})
+
+
 BROKEN = {
-    "cut": (json.dumps(asdict(FIND))[:40], "cannot be read as JSON"),
+    "cut": (changed()[:40], "cannot be read as JSON"),
     "bytes": ("\udcff", "cannot be read as JSON"),
     "list": ("[]", "must be an object of texts"),
     "fields": ('{"case": "Case()"}', "must be an object of texts"),
-    "number": (json.dumps({**asdict(FIND), "reason": 1}), "must be an object of texts"),
-    "direction": (json.dumps({**asdict(FIND), "direction": "backward"}), "there is no 'backward'"),
-    "property": (json.dumps({**asdict(FIND), "property": "beauty"}), "There is no property 'beauty'"),
-    "case": (json.dumps({**asdict(FIND), "case": "__import__('os')"}), ""),
-    "operator": (
-        json.dumps({**asdict(FIND), "operator": "roi_align", "property": "within bound, mode avg"}),
-        "not one",
-    ),
-    "name": (json.dumps(asdict(FIND)), "what it holds is called"),
+    "number": (changed(reason=1), "must be an object of texts"),
+    "direction": (changed(direction="backward"), "there is no 'backward'"),
+    "property": (changed(property="beauty"), "There is no property 'beauty'"),
+    "case": (changed(case="__import__('os')"), ""),
+    "operator": (changed(operator="roi_align", property="within bound, mode avg"), "not one"),
+    "name": (changed(), "what it holds is called"),
 }
 
 

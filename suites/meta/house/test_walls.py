@@ -25,7 +25,12 @@ FLOORS = (
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ARRAYS = ("torch", "tensorflow", "numpy", "ml_dtypes")
+ORACLE = ("oracle", "gradients", "positions", "call")
 LIBRARIES = ("torch", "torchvision", "tensorflow", "roi_align", "onnxruntime")
+CROPS_ORACLE, POOLS_ORACLE = (
+    ("harness.operators.rounding", "harness.operators.expected", *(f"harness.operators.{of}.{name}" for name in ORACLE))
+    for of in ("crop_and_resize", "roi_align")
+)
 # Each file or folder, and what it never imports.
 WALLS = {
     "impl/roi_align": ("harness", "suites"),
@@ -39,29 +44,20 @@ WALLS = {
     "harness/operators": ("torch", "tensorflow", "roi_align"),
     "harness/operators/crop_and_resize": ("harness.operators.roi_align",),
     "harness/operators/roi_align": ("harness.operators.crop_and_resize",),
-    "harness/operators/rounding.py": ARRAYS,
-    "harness/operators/expected.py": ARRAYS,
-    **{
-        f"harness/operators/{operator}/{name}.py": ARRAYS
-        for operator in ("crop_and_resize", "roi_align")
-        for name in ("oracle", "gradients", "positions", "call")
-    },
-    "harness/operators/roi_align/maximum.py": ARRAYS,
+    **{f"harness/operators/{name}.py": ARRAYS for name in ("rounding", "expected", "roi_align/maximum")},
+    **{f"harness/operators/crop_and_resize/{name}.py": ARRAYS for name in ORACLE},
+    **{f"harness/operators/roi_align/{name}.py": ARRAYS for name in ORACLE},
     # A second formulation that shared a line with the oracle would share its mistakes.
-    **{
-        f"harness/operators/{place}.py": tuple(
-            f"harness.operators.{module}"
-            for module in (
-                *("rounding", "expected"),
-                *(f"{place.partition('/')[0]}.{name}" for name in ("oracle", "gradients", "positions", "call")),
-            )
-        )
-        for place in ("crop_and_resize/reference", "crop_and_resize/matrix", "roi_align/reference")
-    },
+    "harness/operators/crop_and_resize/reference.py": CROPS_ORACLE,
+    "harness/operators/crop_and_resize/matrix.py": CROPS_ORACLE,
+    "harness/operators/roi_align/reference.py": POOLS_ORACLE,
 }
 # Beside the backends, these use a library for something else: torchvision's model makes the real workload's pyramid,
 # CUDA's clock is torch's events, a detector is a client of the operators.
 USERS = ("backends/", "measuring/workloads.py", "measuring/devices/cuda.py", "detectors/")
+HARNESS = ROOT / "harness"
+# The harness's files, by where they lie in it.
+FILES = {path.relative_to(HARNESS).as_posix(): path for path in sorted(HARNESS.rglob("*.py"))}
 
 
 def imports(path: Path) -> set[str]:
@@ -91,15 +87,12 @@ def upward(path: Path, harness: Path) -> Iterator[str]:
 
 
 def test_every_room_has_a_floor() -> None:
-    harness = ROOT / "harness"
-    rooms = {path.relative_to(harness).parts[0].removesuffix(".py") for path in harness.rglob("*.py")} - {"__init__"}
-    assert rooms == set(FLOOR)
+    assert {Path(place).parts[0].removesuffix(".py") for place in FILES} - {"__init__"} == set(FLOOR)
 
 
 def test_imports_go_down_the_stairs() -> None:
-    harness = ROOT / "harness"
-    files = [path for path in sorted(harness.rglob("*.py")) if path != harness / "__init__.py"]
-    assert [message for path in files for message in upward(path, harness)] == []
+    files = [file for place, file in FILES.items() if place != "__init__.py"]
+    assert [message for file in files for message in upward(file, HARNESS)] == []
 
 
 @pytest.mark.parametrize(("place", "forbidden"), WALLS.items(), ids=WALLS)
@@ -111,17 +104,14 @@ def test_wall(place: str, forbidden: tuple[str, ...]) -> None:
 
 
 def test_only_a_backends_own_file_imports_its_library() -> None:
-    for file in sorted((ROOT / "harness").rglob("*.py")):
-        if not file.relative_to(ROOT / "harness").as_posix().startswith(USERS):
-            assert not crossings(file, LIBRARIES), file
+    for place, file in FILES.items():
+        assert place.startswith(USERS) or not crossings(file, LIBRARIES), file
 
 
 def test_nothing_is_imported_by_a_string() -> None:
     """A module's name in a string is an import that no wall sees; backends/__init__ is the one table of such names."""
-    for file in sorted((ROOT / "harness").rglob("*.py")):
-        text = file.read_text(encoding="utf-8")
-        if file.relative_to(ROOT / "harness").as_posix() != "backends/__init__.py":
-            assert "import_module(" not in text, file
+    for place, file in FILES.items():
+        assert place == "backends/__init__.py" or "import_module(" not in file.read_text(encoding="utf-8"), file
 
 
 def test_kernels_know_no_torch() -> None:

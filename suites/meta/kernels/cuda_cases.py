@@ -5,6 +5,7 @@ otherwise.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,88 +90,59 @@ INDICES: dict[OperatorName, Callable[[Any], Array]] = {
 }
 
 
-def crop_boxes(count: int) -> dict[str, tuple]:
-    """Boxes all over an image and a little beyond, most of them small, of two images in turn."""
+def crop_case(shape: tuple[int, int, int, int], crop_size: tuple[int, int], count: int, **changes: Any) -> Case:
+    """Boxes all over the images and a little beyond, most of them small, of the images in turn."""
     random = np.random.Generator(np.random.PCG64(0))
     corner, size = random.uniform(-0.1, 1, (count, 2)), random.uniform(-0.1, 0.4, (count, 2)) ** 3
-    corners = np.concatenate([corner, corner + size], axis=1).astype(np.float32)
-    return {"boxes": tuple(map(tuple, corners.tolist())), "box_indices": tuple(k % 2 for k in range(count))}
+    boxes = np.concatenate([corner, corner + size], axis=1).astype(np.float32)
+    indices = tuple(k % shape[0] for k in range(count))
+    return Case(shape, tuple(map(tuple, boxes.tolist())), indices, crop_size, **changes)
 
 
-def spread_boxes(count: int, height: int, width: int, images: int = 2, *, large: float = 0.4) -> dict[str, tuple]:
-    """Boxes all over a map and a little beyond, most of them small, of the images in turn."""
+def pool_case(
+    shape: tuple[int, int, int, int], output_size: tuple[int, int], count: int, *, large: float = 0.4, **changes: Any
+) -> RoiCase:
+    """Boxes all over the maps and a little beyond, most of them small, of the maps in turn."""
     random = np.random.Generator(np.random.PCG64(0))
     corner, size = random.uniform(-0.1, 1, (count, 2)), random.uniform(-0.05, large, (count, 2))
-    edges = (np.concatenate([corner, corner + size], axis=1) * [width, height, width, height]).astype(np.float32)
-    return {"boxes": tuple((k % images, *row) for k, row in enumerate(edges.tolist()))}
+    edges = (np.concatenate([corner, corner + size], axis=1) * ([shape[3], shape[2]] * 2)).astype(np.float32)
+    return RoiCase(shape, tuple((k % shape[0], *row) for k, row in enumerate(edges.tolist())), output_size, **changes)
 
 
+TWO_LAYOUTS = ("contiguous", "channels_last")
 # Boxes that overlap, in both layouts, with weights that round: what most faults show in, whatever is drawn.
 PLAIN: dict[OperatorName, tuple[AnyCase, ...]] = {
     "crop_and_resize": (),
-    "roi_align": tuple(
-        RoiCase(shape=(2, 4, 19, 30), output_size=(3, 2), sampling_ratio=3, layout=layout, **spread_boxes(6, 19, 30))
-        for layout in ("contiguous", "channels_last")
-    ),
+    "roi_align": tuple(pool_case((2, 4, 19, 30), (3, 2), 6, sampling_ratio=3, layout=layout) for layout in TWO_LAYOUTS),
 }
 # What the strategies, which draw small cases, do not reach.
 LARGE: dict[OperatorName, dict[str, AnyCase]] = {
     "crop_and_resize": {
-        "more boxes than are listed at once": Case(shape=(2, 3, 20, 17), crop_size=(2, 1), **crop_boxes(520)),
-        "crops wider than a warp": Case(shape=(2, 2, 9, 41), crop_size=(35, 67), **crop_boxes(3)),
-        "crops in more than one part": Case(
-            shape=(2, 35, 40, 30), crop_size=(48, 50), layout="channels_last", **crop_boxes(2)
-        ),
-        "channels for four warps": Case(shape=(2, 150, 9, 10), crop_size=(3, 2), **crop_boxes(5)),
-        "channels in vectors for a whole warp": Case(
-            shape=(2, 2060, 3, 4), crop_size=(1, 2), layout="channels_last", **crop_boxes(3)
-        ),
+        "more boxes than are listed at once": crop_case((2, 3, 20, 17), (2, 1), 520),
+        "crops wider than a warp": crop_case((2, 2, 9, 41), (35, 67), 3),
+        "crops in more than one part": crop_case((2, 35, 40, 30), (48, 50), 2, layout="channels_last"),
+        "channels for four warps": crop_case((2, 150, 9, 10), (3, 2), 5),
+        "channels in vectors for a whole warp": crop_case((2, 2060, 3, 4), (1, 2), 3, layout="channels_last"),
         **{
-            f"{dtype}, {layout}, {method}": Case(
-                shape=(2, 72, 9, 10),
-                crop_size=(3, 2),
-                layout=layout,
-                image_dtype=dtype,
-                method=method,
-                extrapolation_value=2.5,
-                **crop_boxes(8),
+            f"{dtype}, {layout}, {method}": crop_case(
+                (2, 72, 9, 10), (3, 2), 8, layout=layout, image_dtype=dtype, method=method, extrapolation_value=2.5
             )
-            for dtype in FLOATS
-            for layout in ("contiguous", "channels_last")
-            for method in METHODS
+            for dtype, layout, method in itertools.product(FLOATS, TWO_LAYOUTS, METHODS)
         },
     },
     "roi_align": {
-        "more boxes than are listed at once": RoiCase(
-            shape=(2, 3, 20, 17), output_size=(2, 1), **spread_boxes(530, 20, 17)
-        ),
-        "more bins than a warp has lanes": RoiCase(shape=(2, 2, 9, 41), output_size=(35, 67), **spread_boxes(3, 9, 41)),
-        "more bins than a tile's weights have room for": RoiCase(
-            shape=(1, 33, 9, 9), output_size=(40, 21), sampling_ratio=2, **spread_boxes(3, 9, 9, 1)
-        ),
-        "an adaptive grid of many pixels": RoiCase(
-            shape=(1, 2, 700, 300), output_size=(1, 2), **spread_boxes(4, 700, 300, 1, large=1.1)
-        ),
-        "a thousand samples in a bin": RoiCase(
-            shape=(1, 2, 6, 7), output_size=(2, 2), sampling_ratio=1000, aligned=True, **spread_boxes(3, 6, 7, 1)
-        ),
-        "channels for more than a block": RoiCase(shape=(2, 150, 9, 10), output_size=(3, 2), **spread_boxes(5, 9, 10)),
-        "channels in vectors for more than a warp": RoiCase(
-            shape=(2, 260, 3, 4), output_size=(3, 2), layout="channels_last", **spread_boxes(3, 3, 4)
-        ),
+        "more boxes than are listed at once": pool_case((2, 3, 20, 17), (2, 1), 530),
+        "more bins than a warp has lanes": pool_case((2, 2, 9, 41), (35, 67), 3),
+        "more bins than a tile's weights have room for": pool_case((1, 33, 9, 9), (40, 21), 3, sampling_ratio=2),
+        "an adaptive grid of many pixels": pool_case((1, 2, 700, 300), (1, 2), 4, large=1.1),
+        "a thousand samples in a bin": pool_case((1, 2, 6, 7), (2, 2), 3, sampling_ratio=1000, aligned=True),
+        "channels for more than a block": pool_case((2, 150, 9, 10), (3, 2), 5),
+        "channels in vectors for more than a warp": pool_case((2, 260, 3, 4), (3, 2), 3, layout="channels_last"),
         **{
-            f"{dtype}, {layout}, {mode}": RoiCase(
-                shape=(2, 72, 19, 30),
-                output_size=(3, 2),
-                layout=layout,
-                image_dtype=dtype,
-                mode=mode,
-                sampling_ratio=2,
-                **spread_boxes(8, 19, 30),
+            f"{dtype}, {layout}, {mode}": pool_case(
+                (2, 72, 19, 30), (3, 2), 8, layout=layout, image_dtype=dtype, mode=mode, sampling_ratio=2
             )
-            for dtype in FLOATS
-            for layout in ("contiguous", "channels_last")
-            for mode in MODES
+            for dtype, layout, mode in itertools.product(FLOATS, TWO_LAYOUTS, MODES)
         },
     },
 }

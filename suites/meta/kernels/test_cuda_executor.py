@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harness.kernels import compiling, cuda_on_host
-from harness.repository import MissingLibrary
+from suites.missing import skip_if_missing
+from suites.programs import python
 
-try:
+with skip_if_missing():
     compiling.compiler()
-except MissingLibrary as missing:
-    pytest.skip(str(missing), allow_module_level=True)
 
 FORWARD, BACKWARD, RANDOM = 0, 1, 2
 LITTLE = Path(__file__).with_name("little_kernels.cu")
@@ -201,8 +197,7 @@ for name, argument in ((b"read", 15), (b"read", 16)):
     print("reading", argument, flush=True)
     library.launch(name, (ctypes.c_uint * 6)(1, 1, 1, 64, 1, 1), 64, 0, (ctypes.c_int * 1024)(), argument)
 """
-    environment = {**os.environ, **cuda_on_host.sanitizer_environment()}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    done = python("-c", script, **cuda_on_host.sanitizer_environment())
     assert done.returncode != 0
     assert done.stdout.splitlines() == ["reading 15", "reading 16"]
     assert f"SUMMARY: AddressSanitizer: use-after-poison {line('read')} in read" in done.stderr

@@ -3,55 +3,27 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from harness.kernels import compiling, cuda_on_host
-from harness.kernels.compiling import ROOT, Change
+from harness.kernels.compiling import Change
 from harness.kernels.cuda_on_host import kernel_library
 from harness.operators import AnyCase
 from harness.operators.arrays import DIRECTIONS, Direction, differing
 from harness.operators.sheet import OperatorName
-from harness.repository import MissingLibrary
-from suites.meta.kernels.cuda_cases import (
-    BUILDS,
-    FEW_BLOCKS,
-    LARGE,
-    MAKE,
-    ONE_BLOCK,
-    ORDERS,
-    PLAIN,
-    SMALL_CHUNKS,
-    cpu,
-    drawn,
-)
+from suites.meta.kernels import cuda_cases
+from suites.meta.kernels.cuda_cases import FEW_BLOCKS, ONE_BLOCK, ORDERS, SMALL_CHUNKS
+from suites.missing import skip_if_missing
+from suites.programs import python
 
-try:
+with skip_if_missing():
     compiling.compiler()
-except MissingLibrary as missing:
-    pytest.skip(str(missing), allow_module_level=True)
-
-
-def run(
-    program: str, *arguments: str, cases: Iterable[AnyCase], **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Runs a program over cases, a line for each."""
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        input="\n".join(map(repr, cases)),
-        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join([*sys.path, str(ROOT)])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
 
 _RUN = """
 import sys
@@ -76,19 +48,18 @@ for line in sys.stdin:
 def sanitized(*changes: Change, cases: Iterable[AnyCase]) -> subprocess.CompletedProcess[str]:
     """Runs cases under the sanitizers, each again with indices of no image, which must not be followed."""
     library = str(kernel_library(*changes, sanitize=True))
-    return run(_RUN, library, cases=cases, **cuda_on_host.sanitizer_environment())
+    text = "\n".join(map(repr, cases))
+    return python("-c", _RUN, library, text=text, **cuda_on_host.sanitizer_environment())
 
 
-@pytest.mark.parametrize(
-    ("operator", "build"),
-    [
-        ("crop_and_resize", "as they are"),
-        *(("roi_align", build) for build in ("as they are", "small chunks", "taps in scratch")),
-    ],
-)
+SANITIZED = [("crop_and_resize", "as they are")]
+SANITIZED += [("roi_align", build) for build in ("as they are", "small chunks", "taps in scratch")]
+
+
+@pytest.mark.parametrize(("operator", "build"), SANITIZED)
 def test_the_sanitizers_find_nothing(operator, build):
-    large = () if BUILDS[operator][build] else LARGE[operator].values()
-    done = sanitized(*BUILDS[operator][build], cases=(*drawn(operator, 40), *large))
+    large = () if cuda_cases.BUILDS[operator][build] else cuda_cases.LARGE[operator].values()
+    done = sanitized(*cuda_cases.BUILDS[operator][build], cases=(*cuda_cases.drawn(operator, 40), *large))
     assert done.returncode == 0, done.stderr
 
 
@@ -96,22 +67,18 @@ PLANES, PIXELS = "roi_align/cuda/forward_planes.cu", "roi_align/cuda/forward_pix
 MEAN, SLOPES = "roi_align/cuda/grad_image_gather.cu", "roi_align/cuda/grad_boxes.cu"
 STRAY = {
     "a channel too many": (
-        "crop_and_resize",
-        r"heap-buffer-overflow .*cuda/",
-        Change("crop_and_resize/cuda/grad_boxes.cu", "c < channels; c += step", "c <= channels; c += step"),
-    ),
+        "crop_and_resize", r"heap-buffer-overflow .*cuda/",
+        Change("crop_and_resize/cuda/grad_boxes.cu", "c < channels; c += step", "c <= channels; c += step")),
     "index followed": ("roi_align", r"\S+ .*", Change("roi_align/cuda/box.h", "image < images ?", "image <= images ?")),
     "one row too many": (
-        "roi_align",
-        r"\S+ .*",
-        Change(MEAN, "row < rows; ++row) {\n    const T*", "row <= rows; ++row) {\n    const T*"),
-    ),
-}
+        "roi_align", r"\S+ .*",
+        Change(MEAN, "row < rows; ++row) {\n    const T*", "row <= rows; ++row) {\n    const T*")),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("operator", "kind", "change"), STRAY.values(), ids=STRAY)
 def test_the_sanitizer_finds_a_stray_access(operator, kind, change):
-    done = sanitized(change, cases=drawn(operator, 40))
+    done = sanitized(change, cases=cuda_cases.drawn(operator, 40))
     assert re.search(rf"SUMMARY: AddressSanitizer: {kind}\w+\.(cu|h):\d+ in ", done.stderr), done.stderr
 
 
@@ -135,7 +102,8 @@ for line in sys.stdin:
 def finding(operator: OperatorName, direction: Direction, order: str, *changes: Change, words: str = "") -> str:
     """What the judge says of changed sources, in these words, "" if nothing, in a process that they may end."""
     arguments = (str(kernel_library(*changes)), str(ORDERS[order]), direction, words)
-    done = run(_JUDGE, *arguments, cases=(*PLAIN[operator], *drawn(operator, 60)))
+    text = "\n".join(map(repr, (*cuda_cases.PLAIN[operator], *cuda_cases.drawn(operator, 60))))
+    done = python("-c", _JUDGE, *arguments, text=text)
     return "" if done.returncode == 0 else done.stderr or f"It ended with {done.returncode}."
 
 
@@ -144,101 +112,59 @@ def without_barrier(file: str, before: str, after: str = "") -> Change:
     return Change(file, before + "__syncthreads();" + after, before + after)
 
 
-@dataclass(frozen=True)
-class Fault:
+def fault(operator, direction, *changes: Change, orders: tuple[str, ...] = tuple(ORDERS), words: str = ""):
     """Changed sources, the direction in which that shows, in one at least of these orders of threads, and the words."""
-
-    operator: OperatorName
-    direction: Direction
-    changes: tuple[Change, ...]
-    orders: tuple[str, ...] = tuple(ORDERS)
-    words: str = ""
+    return operator, direction, changes, orders, words
 
 
-CROPS, ROIS = functools.partial(Fault, "crop_and_resize"), functools.partial(Fault, "roi_align")
+CROPS, ROIS = functools.partial(fault, "crop_and_resize"), functools.partial(fault, "roi_align")
 _FIRST = without_barrier("cuda/warp.h", "edges;\n  ")
 # Where only the next piece of work needs a barrier a warp has to be that far ahead.
 _LITTLE_AT_ONCE = (ONE_BLOCK, *SMALL_CHUNKS[:2])
+_FORWARD = {"orders": ("forward",)}
 FAULTS = {
-    **{f"an edge is read before it is written, {order}": CROPS("grad_boxes", (_FIRST,), (order,)) for order in ORDERS},
+    **{f"an edge is read before it is written, {of}": CROPS("grad_boxes", _FIRST, orders=(of,)) for of in ORDERS},
     "an edge is written before the last one is read": CROPS(
-        "grad_boxes", (without_barrier("cuda/warp.h", "  ", "\n  return sum;"), FEW_BLOCKS), ("backward",)
-    ),
+        "grad_boxes", without_barrier("cuda/warp.h", "  ", "\n  return sum;"), FEW_BLOCKS, orders=("backward",)),
     "a shuffle with the wrong mask": CROPS(
-        "grad_boxes",
-        (Change("cuda/warp.h", "value += __shfl_xor_sync(kAllLanes,", "value += __shfl_xor_sync(0x0000ffffu,"),),
-        ("forward",),
-        r"__shfl_xor_sync \(.*warp.h:\d+\): the mask 0x0000ffff of thread .* does not name",
-    ),
+        "grad_boxes", Change("cuda/warp.h", "+= __shfl_xor_sync(kAllLanes,", "+= __shfl_xor_sync(0x0000ffffu,"),
+        **_FORWARD, words=r"__shfl_xor_sync \(.*warp.h:\d+\): the mask 0x0000ffff of thread .* does not name"),
     "written outside of the crops": CROPS(
-        "forward",
-        (
-            Change(
-                "crop_and_resize/cuda/forward.cu",
-                "store(crop + c * crop_stride, result)",
-                "store(crop + c * crop_stride - 8, result)",
-            ),
-        ),
-        ("forward",),
-        "forward has written outside of its result.",
-    ),
+        "forward", Change("crop_and_resize/cuda/forward.cu", "crop_stride, result", "crop_stride - 8, result"),
+        **_FORWARD, words="forward has written outside of its result."),
     "taps are read before they are made": ROIS(
-        "forward", (without_barrier("roi_align/cuda/bins.h", "is_y ? &tables.y : &tables.x);\n  }\n  "),)
-    ),
-    "columns are weighed before rows": ROIS("forward", (without_barrier(PLANES, "rows, weighed);\n            "),)),
-    "a box is pooled before it is read": ROIS("grad_boxes", (without_barrier(SLOPES, "part.row);\n    "),)),
+        "forward", without_barrier("roi_align/cuda/bins.h", "is_y ? &tables.y : &tables.x);\n  }\n  ")),
+    "columns are weighed before rows": ROIS("forward", without_barrier(PLANES, "rows, weighed);\n            ")),
+    "a box is pooled before it is read": ROIS("grad_boxes", without_barrier(SLOPES, "part.row);\n    ")),
     "weights are used before they are made": ROIS(
-        "grad_image", (without_barrier(MEAN, "      return 0;\n    });\n  }\n  "),)
-    ),
+        "grad_image", without_barrier(MEAN, "      return 0;\n    });\n  }\n  ")),
     "more is weighed before the last is written": ROIS(
-        "forward",
-        (
-            without_barrier(PLANES, "            ", "  // what was weighed before has been written\n"),
-            *_LITTLE_AT_ONCE,
-        ),
-    ),
+        "forward", without_barrier(PLANES, "            ", "  // what was weighed before has been written\n"),
+        *_LITTLE_AT_ONCE),
     "the next box is read before the last is pooled": ROIS(
-        "forward",
-        (without_barrier("roi_align/cuda/forward.h", "  ", "\n  if (threadIdx.x == 0) tables.box"), *_LITTLE_AT_ONCE),
-    ),
-    "a tap too many": ROIS(
-        "grad_boxes", (Change(SLOPES, "tap < end; ++tap) sum +=", "tap <= end; ++tap) sum +="),), ("forward",)
-    ),
+        "forward", without_barrier("roi_align/cuda/forward.h", "  ", "\n  if (threadIdx.x == 0) tables.box"),
+        *_LITTLE_AT_ONCE),
+    "a tap too many": ROIS("grad_boxes", Change(SLOPES, "tap < end; ++tap) sum", "tap <= end; ++tap) sum"), **_FORWARD),
     "a weight on the wrong pixel": ROIS(
-        "grad_image", (Change(MEAN, "weights[high] += tap.weight", "weights[low] += tap.weight"),), ("forward",)
-    ),
+        "grad_image", Change(MEAN, "weights[high] += tap.weight", "weights[low] += tap.weight"), **_FORWARD),
     "the last box of a batch left out": ROIS(
-        "grad_image",
-        (
-            Change(
-                MEAN,
-                "which < count; ++which) {\n              const",
-                "which + 1 < count; ++which) {\n              const",
-            ),
-        ),
-        ("forward",),
-    ),
+        "grad_image", Change(MEAN, "which < count; ++which) {\n              const",
+                             "which + 1 < count; ++which) {\n              const"), **_FORWARD),
     "an edge's slope twice": ROIS(
-        "grad_boxes", (Change(SLOPES, "second += slope->second * here", "second += slope->first * here"),), ("forward",)
-    ),
+        "grad_boxes", Change(SLOPES, "second += slope->second", "second += slope->first"), **_FORWARD),
     "written outside of the gradient": ROIS(
-        "grad_image",
-        (Change(MEAN, "base[lane + y * map.stride[2]", "base[lane - 8 + y * map.stride[2]"),),
-        ("forward",),
-    ),
-}
+        "grad_image", Change(MEAN, "base[lane + y * map.stride[2]", "base[lane - 8 + y * map.stride[2]"), **_FORWARD),
+}  # fmt: skip
 
 
 def test_nothing_is_found_in_the_sources_as_they_are(operator):
     assert not any(finding(operator, direction, order) for direction in DIRECTIONS for order in ORDERS)
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_found(fault):
+@pytest.mark.parametrize(("operator", "direction", "changes", "orders", "words"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_found(operator, direction, changes, orders, words):
     """A missing barrier in one order or another: a thread has to be ahead of the one that it depends on."""
-    assert any(
-        finding(fault.operator, fault.direction, order, *fault.changes, words=fault.words) for order in fault.orders
-    )
+    assert any(finding(operator, direction, order, *changes, words=words) for order in orders)
 
 
 _TAP = "tap.weight * line[columns.column(k, tap.at)];"
@@ -252,10 +178,13 @@ OTHER_BITS = {
 @pytest.mark.parametrize("change", OTHER_BITS.values(), ids=OTHER_BITS)
 def test_other_bits_are_found(change):
     """Each is within the oracle's bound: only the comparison of bits tells it from the CPU."""
-    other = MAKE["roi_align"](library=functools.partial(kernel_library, change))
-    usual = [case.inputs() for case in PLAIN["roi_align"]]
+    other = cuda_cases.MAKE["roi_align"](library=functools.partial(kernel_library, change))
+    usual = [case.inputs() for case in cuda_cases.PLAIN["roi_align"]]
     zeros = [replace(inputs, image=-0.0 * np.abs(inputs.image)) for inputs in usual]
-    both = [(other.run(inputs, "forward"), cpu("roi_align").run(inputs, "forward")) for inputs in (*usual, *zeros)]
+    both = [
+        (other.run(inputs, "forward"), cuda_cases.cpu("roi_align").run(inputs, "forward"))
+        for inputs in (*usual, *zeros)
+    ]
     assert any(differing(result, expected).any() for result, expected in both)
 
 

@@ -22,6 +22,7 @@ from harness.__main__ import app
 from harness.machines import gpu, merging
 from suites.meta.report.made_results import measured, store
 
+Command = Callable[..., Result]
 PASSED = (gpu.StepResult("build", "passed", 3.0), gpu.StepResult("bench", "passed", 4.0))
 
 
@@ -36,7 +37,7 @@ def run_of(device: str, outcomes: tuple[gpu.StepResult, ...] = PASSED) -> dict[s
 
 def archive(folder: Path, runner: str, content: dict[str, str], more: tuple[tarfile.TarInfo, ...] = ()) -> Path:
     """An archive where the artifact of a runner is unpacked to; `more` are members without content."""
-    path = folder / f"gpu-{runner}-12345" / "run.tar.gz"
+    path = folder / "archives" / f"gpu-{runner}-12345" / "run.tar.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w:gz") as packed:
         for name, text in content.items():
@@ -49,15 +50,10 @@ def archive(folder: Path, runner: str, content: dict[str, str], more: tuple[tarf
 
 
 @pytest.fixture
-def archives(tmp_path: Path) -> Path:
-    return tmp_path / "archives"
-
-
-@pytest.fixture
-def command(archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`python -m harness merge` with a folder of its own in the place of build/merged."""
     monkeypatch.setattr(merging, "FOLDER", tmp_path / "merged")
-    return lambda *arguments: CliRunner().invoke(app, ["merge", str(archives), *arguments])
+    return lambda *arguments: CliRunner().invoke(app, ["merge", str(tmp_path / "archives"), *arguments])
 
 
 def devices_in_the_report(folder: Path) -> set[str]:
@@ -67,9 +63,9 @@ def devices_in_the_report(folder: Path) -> set[str]:
     return set(pd.read_csv(folder / "throughput.csv").device)
 
 
-def test_all_that_arrived_is_in_one_report(archives: Path, command: Callable[..., Result], tmp_path: Path) -> None:
-    archive(archives, "h100", run_of("cuda-a"))
-    archive(archives, "h200-of-a-friend", run_of("cuda-b"))
+def test_all_that_arrived_is_in_one_report(command: Command, tmp_path: Path) -> None:
+    archive(tmp_path, "h100", run_of("cuda-a"))
+    archive(tmp_path, "h200-of-a-friend", run_of("cuda-b"))
     done = command("--expect", "h100 h200-of-a-friend")
     assert done.exit_code == 0, done.output
     assert done.output.splitlines()[:2] == ["h100: cuda-a/r1-full", "h200-of-a-friend: cuda-b/r1-full"]
@@ -80,10 +76,8 @@ def test_all_that_arrived_is_in_one_report(archives: Path, command: Callable[...
     assert left == {"cuda-a", "cuda-b", "README.md", "report.html", "throughput.csv", "runners.md"}
 
 
-def test_a_runner_that_left_nothing_is_named_and_the_other_is_reported(
-    archives: Path, command: Callable[..., Result], tmp_path: Path
-) -> None:
-    archive(archives, "h100", run_of("cuda-a"))
+def test_a_runner_that_left_nothing_is_named_and_the_other_is_reported(command: Command, tmp_path: Path) -> None:
+    archive(tmp_path, "h100", run_of("cuda-a"))
     done = command("--expect", "h100 h200")
     assert done.exit_code == 1
     assert "h200 left nothing" in done.output
@@ -92,19 +86,17 @@ def test_a_runner_that_left_nothing_is_named_and_the_other_is_reported(
     assert "- h200 left nothing" in (tmp_path / "merged/runners.md").read_text(encoding="utf-8")
 
 
-def test_a_runner_is_not_taken_for_one_whose_name_begins_alike(archives: Path, tmp_path: Path) -> None:
-    archive(archives, "h100-b", run_of("cuda-a"))
-    merged = merging.merge(archives, ("h100",), tmp_path / "merged")
+def test_a_runner_is_not_taken_for_one_whose_name_begins_alike(tmp_path: Path) -> None:
+    archive(tmp_path, "h100-b", run_of("cuda-a"))
+    merged = merging.merge(tmp_path / "archives", ("h100",), tmp_path / "merged")
     assert [problem.partition(":")[0] for problem in merged.problems] == ["h100 left nothing"]
     assert merged.runs == ("h100-b: cuda-a/r1-full",)
 
 
 @pytest.mark.parametrize("kept", [0, 20, 200, -8])
-def test_a_broken_archive_is_named_and_the_other_is_reported(
-    archives: Path, command: Callable[..., Result], tmp_path: Path, kept: int
-) -> None:
-    archive(archives, "h100", run_of("cuda-a"))
-    broken = archive(archives, "h200", run_of("cuda-b"))
+def test_a_broken_archive_is_named_and_the_other_is_reported(command: Command, tmp_path: Path, kept: int) -> None:
+    archive(tmp_path, "h100", run_of("cuda-a"))
+    broken = archive(tmp_path, "h200", run_of("cuda-b"))
     broken.write_bytes(broken.read_bytes()[:kept])
     done = command("--expect", "h100 h200")
     assert done.exit_code == 1
@@ -113,47 +105,41 @@ def test_a_broken_archive_is_named_and_the_other_is_reported(
     assert not (tmp_path / "merged/cuda-b").exists()
 
 
-def test_bytes_that_are_no_archive_and_bytes_changed_on_the_way_are_named(archives: Path, tmp_path: Path) -> None:
-    archive(archives, "h100", {}).write_bytes(b"no archive at all")
-    changed = archive(archives, "h200", run_of("cuda-b"))
+def test_bytes_that_are_no_archive_and_bytes_changed_on_the_way_are_named(tmp_path: Path) -> None:
+    archive(tmp_path, "h100", {}).write_bytes(b"no archive at all")
+    changed = archive(tmp_path, "h200", run_of("cuda-b"))
     content = bytearray(changed.read_bytes())
     content[len(content) // 2] ^= 0xFF
     changed.write_bytes(content)
-    merged = merging.merge(archives, (), tmp_path / "merged")
+    merged = merging.merge(tmp_path / "archives", (), tmp_path / "merged")
     assert not merged.runs
-    assert [problem.partition(" was left out: ")[0] for problem in merged.problems] == [
-        "h100: gpu-h100-12345/run.tar.gz",
-        "h200: gpu-h200-12345/run.tar.gz",
-    ]
-
-
-def link(name: str, kind: bytes, target: str) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname = kind, target
-    return member
+    of = [problem.partition(" was left out: ")[0] for problem in merged.problems]
+    assert of == [f"{runner}: gpu-{runner}-12345/run.tar.gz" for runner in ("h100", "h200")]
 
 
 @pytest.mark.parametrize(
-    ("content", "more", "why"),
+    ("name", "kind", "target", "why"),
     [
-        ({"../outside/r1-full/a.json": "{}"}, (), "would leave the folder"),
-        ({"cuda-b/r1-full/../../../outside.json": "{}"}, (), "would leave the folder"),
-        ({"cuda-b/r1-full/logs/../../../report.html": "{}"}, (), "would leave the folder"),
-        ({"/tmp/outside/a.json": "{}"}, (), "would leave the folder"),
-        ({"report.html": "<p>"}, (), "lies in no run"),
-        ({"campaigns/a.csv": ""}, (), "lies in no run"),
-        ({"cuda-c/r1-full/a.json": "{}"}, (), "it holds 2 runs in the place of one"),
-        ({}, (link("cuda-b/r1-full/a", tarfile.SYMTYPE, "../../.."),), "neither a file nor a folder"),
-        ({}, (link("cuda-b/r1-full/a", tarfile.LNKTYPE, "/etc/passwd"),), "neither a file nor a folder"),
-        ({}, (link("cuda-b/r1-full/a", tarfile.FIFOTYPE, ""),), "neither a file nor a folder"),
+        ("../outside/r1-full/a.json", tarfile.REGTYPE, "", "would leave the folder"),
+        ("cuda-b/r1-full/../../../outside.json", tarfile.REGTYPE, "", "would leave the folder"),
+        ("cuda-b/r1-full/logs/../../../report.html", tarfile.REGTYPE, "", "would leave the folder"),
+        ("/tmp/outside/a.json", tarfile.REGTYPE, "", "would leave the folder"),
+        ("report.html", tarfile.REGTYPE, "", "lies in no run"),
+        ("campaigns/a.csv", tarfile.REGTYPE, "", "lies in no run"),
+        ("cuda-c/r1-full/a.json", tarfile.REGTYPE, "", "it holds 2 runs in the place of one"),
+        ("cuda-b/r1-full/a", tarfile.SYMTYPE, "../../..", "neither a file nor a folder"),
+        ("cuda-b/r1-full/a", tarfile.LNKTYPE, "/etc/passwd", "neither a file nor a folder"),
+        ("cuda-b/r1-full/a", tarfile.FIFOTYPE, "", "neither a file nor a folder"),
     ],
 )
 def test_what_does_not_belong_into_results_is_refused_with_all_that_came_with_it(
-    archives: Path, tmp_path: Path, content: dict[str, str], more: tuple[tarfile.TarInfo, ...], why: str
+    tmp_path: Path, name: str, kind: bytes, target: str, why: str
 ) -> None:
-    archive(archives, "h100", run_of("cuda-a"))
-    archive(archives, "h200", run_of("cuda-b") | content, more)
-    merged = merging.merge(archives, (), tmp_path / "inner" / "merged")
+    archive(tmp_path, "h100", run_of("cuda-a"))
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    archive(tmp_path, "h200", run_of("cuda-b"), (member,))
+    merged = merging.merge(tmp_path / "archives", (), tmp_path / "inner" / "merged")
     assert merged.runs == ("h100: cuda-a/r1-full",)
     (problem,) = merged.problems
     assert problem.startswith("h200: ")
@@ -164,16 +150,16 @@ def test_what_does_not_belong_into_results_is_refused_with_all_that_came_with_it
     assert {path.name for path in tmp_path.iterdir()} == {"archives", "inner"}
 
 
-def test_an_archive_without_a_run_is_named(archives: Path, tmp_path: Path) -> None:
-    archive(archives, "h100", {})
-    (problem,) = merging.merge(archives, (), tmp_path / "merged").problems
+def test_an_archive_without_a_run_is_named(tmp_path: Path) -> None:
+    archive(tmp_path, "h100", {})
+    (problem,) = merging.merge(tmp_path / "archives", (), tmp_path / "merged").problems
     assert "it holds 0 runs" in problem
 
 
-def test_two_runs_of_one_name_do_not_take_each_others_place(archives: Path, tmp_path: Path) -> None:
-    archive(archives, "one", run_of("cuda-a"))
-    archive(archives, "two", run_of("cuda-a") | {"cuda-a/r1-full/other.json": "{}"})
-    merged = merging.merge(archives, (), tmp_path / "merged")
+def test_two_runs_of_one_name_do_not_take_each_others_place(tmp_path: Path) -> None:
+    archive(tmp_path, "one", run_of("cuda-a"))
+    archive(tmp_path, "two", run_of("cuda-a") | {"cuda-a/r1-full/other.json": "{}"})
+    merged = merging.merge(tmp_path / "archives", (), tmp_path / "merged")
     (problem,) = merged.problems
     assert problem.startswith("two: ")
     assert "cuda-a/r1-full is there already" in problem
@@ -181,10 +167,10 @@ def test_two_runs_of_one_name_do_not_take_each_others_place(archives: Path, tmp_
 
 
 def test_a_step_that_did_not_pass_is_named_and_its_runners_figures_are_reported(
-    archives: Path, command: Callable[..., Result], tmp_path: Path
+    command: Command, tmp_path: Path
 ) -> None:
     late = gpu.StepResult("sanitize", "out of time", 540.0, "It was stopped.")
-    archive(archives, "h100", run_of("cuda-a", (*PASSED, gpu.StepResult("test", "failed", 1.0, "exit code 1"), late)))
+    archive(tmp_path, "h100", run_of("cuda-a", (*PASSED, gpu.StepResult("test", "failed", 1.0, "exit code 1"), late)))
     done = command()
     assert done.exit_code == 1
     assert "h100: the step test did not pass; see cuda-a/r1-full/logs/test.log." in done.output
@@ -199,52 +185,51 @@ def test_a_step_counts_as_it_was_done_last() -> None:
     assert gpu.bad_steps("\n".join(map(str, reversed(outcomes)))) == ["test"]
 
 
-def test_logs_alone_are_no_results(archives: Path, command: Callable[..., Result]) -> None:
-    archive(
-        archives, "h100", {"cuda/r1-without-results/logs/build.log": "", "cuda/r1-without-results/logs/test.log": ""}
-    )
+def test_logs_alone_are_no_results(command: Command, tmp_path: Path) -> None:
+    logs = "cuda/r1-without-results/logs"
+    archive(tmp_path, "h100", {f"{logs}/build.log": "", f"{logs}/test.log": ""})
     done = command("--expect", "h100")
     assert done.exit_code == 2
-    assert "h100: cuda/r1-without-results holds no results, only logs." in done.output
-    assert "has no logs/steps.txt" in done.output
+    for words in ("holds no results, only logs.", "has no logs/steps.txt"):
+        assert f"h100: cuda/r1-without-results {words}" in done.output
     assert "There are no results under" in done.output
 
 
-def test_a_broken_file_in_a_good_archive_is_no_success(archives: Path, command: Callable[..., Result]) -> None:
-    archive(archives, "h100", run_of("cuda-a") | {"cuda-a/r1-full/broken.json": "{"})
+def test_a_broken_file_in_a_good_archive_is_no_success(command: Command, tmp_path: Path) -> None:
+    archive(tmp_path, "h100", run_of("cuda-a") | {"cuda-a/r1-full/broken.json": "{"})
     done = command()
     assert done.exit_code == 1
     assert "broken.json was left out" in done.output
 
 
 @pytest.mark.parametrize("place", ["run.tar.gz", "h100/run.tar.gz", "deeper/gpu-h100-1/run.tar.gz"])
-def test_an_archive_of_nobody_is_named(archives: Path, tmp_path: Path, place: str) -> None:
-    moved = archives / place
+def test_an_archive_of_nobody_is_named(tmp_path: Path, place: str) -> None:
+    moved = tmp_path / "archives" / place
     moved.parent.mkdir(parents=True)
     archive(tmp_path / "elsewhere", "h100", run_of("cuda-a")).rename(moved)
-    merged = merging.merge(archives, ("h100",), tmp_path / "merged")
+    merged = merging.merge(tmp_path / "archives", ("h100",), tmp_path / "merged")
     assert not merged.runs
     assert f"{place} was left out" in merged.problems[0]
     assert "h100 left nothing" in merged.problems[1]
 
 
-def test_nothing_at_all_is_a_sentence(command: Callable[..., Result]) -> None:
+def test_nothing_at_all_is_a_sentence(command: Command) -> None:
     done = command()
     assert done.exit_code == 2
     assert "There is no archive gpu-RUNNER-RUN" in done.output
 
 
 def test_the_folder_of_its_own_is_begun_anew_and_one_that_is_given_is_added_to(
-    archives: Path, command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from harness import repository
 
     before: dict[str, Any] = {str(path): path.stat().st_mtime_ns for path in repository.RESULTS.rglob("*")}
-    packed = archive(archives, "h100", run_of("cuda-a"))
+    packed = archive(tmp_path, "h100", run_of("cuda-a"))
     given = ("--output", str(tmp_path / "given"))
     assert command().exit_code == command(*given).exit_code == 0
     packed.unlink()
-    archive(archives, "h200", run_of("cuda-b"))
+    archive(tmp_path, "h200", run_of("cuda-b"))
     assert command().exit_code == command(*given).exit_code == 0
     assert devices_in_the_report(tmp_path / "merged") == {"cuda-b"}
     assert devices_in_the_report(tmp_path / "given") == {"cuda-a", "cuda-b"}

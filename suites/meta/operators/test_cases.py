@@ -7,32 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 
 from harness.operators.arrays import FLOATS, HALVES, LAYOUTS, VALUES, Values
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
 from harness.operators.crop_and_resize.strategy import BOX_FAMILIES, cases
-from harness.operators.drawing import BESIDE_ZERO, next_after
-
-
-def drawn(strategy: st.SearchStrategy[Case], count: int) -> list[Case]:
-    found: list[Case] = []
-
-    @settings(
-        max_examples=count,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(strategy)
-    def draw(case: Case) -> None:
-        found.append(case)
-
-    draw()
-    return found
+from harness.operators.drawing import BESIDE_ZERO, drawn, next_after
 
 
 @given(cases(box_rules=BOX_RULES))
@@ -61,7 +41,7 @@ def test_printed_box_is_the_box(case: Case) -> None:
 
 
 def test_every_kind_is_drawn() -> None:
-    found = drawn(cases(box_rules=BOX_RULES), 500)
+    found = drawn(cases(box_rules=BOX_RULES), 500, 0)
     finite = [box for case in found for box in case.boxes if all(map(math.isfinite, box))]
     kinds = {
         "whole image": any(box == (0.0, 0.0, 1.0, 1.0) for box in finite),
@@ -102,10 +82,8 @@ def test_every_kind_is_drawn() -> None:
 @pytest.mark.parametrize("values", VALUES)
 def test_half_images_hold_what_is_drawn_for_them(values: Values, image_dtype: str) -> None:
     """Neither infinite where float32 is not, nor all alike."""
-    case = Case(
-        shape=(2, 3, 20, 20), boxes=((0.0, 0.0, 1.0, 1.0),), box_indices=(0,), crop_size=(9, 9),
-        image_dtype=image_dtype, values=values, layout="offset",
-    )  # fmt: skip
+    of = {"image_dtype": image_dtype, "values": values, "layout": "offset"}
+    case = Case((2, 3, 20, 20), ((0.0, 0.0, 1.0, 1.0),), (0,), (9, 9), **of)
     inputs, single = case.inputs(), replace(case, image_dtype="float32").inputs()
     assert inputs.image.dtype.name == inputs.upstream.dtype.name == image_dtype
     image, upstream = inputs.image.astype(np.float32), inputs.upstream.astype(np.float32)
@@ -122,11 +100,12 @@ def test_half_images_hold_what_is_drawn_for_them(values: Values, image_dtype: st
 
 @pytest.mark.parametrize("family", BOX_FAMILIES)
 def test_every_family_can_be_drawn_alone(family: str) -> None:
-    assert any(case.boxes for case in drawn(cases(box_families=(family,)), 20))
+    assert any(case.boxes for case in drawn(cases(box_families=(family,)), 20, 0))
 
 
 def test_restrictions_hold() -> None:
-    for case in drawn(cases(finite_boxes=True, empty=False, methods=("nearest",), image_dtypes=("uint8",)), 100):
+    of = {"finite_boxes": True, "empty": False, "methods": ("nearest",), "image_dtypes": ("uint8",)}
+    for case in drawn(cases(**of), 100, 0):
         assert all(abs(a) < 1e4 for box in case.boxes for a in box)
         assert case.boxes
         assert 0 not in case.shape
@@ -134,14 +113,9 @@ def test_restrictions_hold() -> None:
         assert case.inputs().image.dtype == np.uint8
 
 
-@pytest.mark.parametrize(
-    ("value", "dtype", "after"),
-    [
-        (1.0, "float32", 1 + 2.0**-23),
-        (-1.0, "float32", -1 + 2.0**-24),
-        (1.0, "float64", 1 + 2.0**-52),
-        (0.0, "float32", BESIDE_ZERO),
-    ],
-)
+NEXT = [(1.0, "float32", 1 + 2.0**-23), (-1.0, "float32", -1 + 2.0**-24), (1.0, "float64", 1 + 2.0**-52)]
+
+
+@pytest.mark.parametrize(("value", "dtype", "after"), [*NEXT, (0.0, "float32", BESIDE_ZERO)])
 def test_next_after(value: float, dtype: str, after: float) -> None:
     assert next_after(value, 1, dtype) == after

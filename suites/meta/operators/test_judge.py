@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,12 @@ from harness.operators.judgement import judge
 from harness.operators.sheet import Sheet
 from harness.operators.verdict import Status
 
-CASE = Case(
-    shape=(2, 2, 5, 4),
-    boxes=((0.1, 0.2, 0.8, 0.9), (-0.2, 0.1, 0.6, 1.3)),
-    box_indices=(1, 0),
-    crop_size=(3, 2),
-    extrapolation_value=0.5,
-)
+BOXES = ((0.1, 0.2, 0.8, 0.9), (-0.2, 0.1, 0.6, 1.3))
+CASE = Case((2, 2, 5, 4), BOXES, box_indices=(1, 0), crop_size=(3, 2), extrapolation_value=0.5)
+# The last sample of [0, 1] from 8 to 14 pixels: one ulp past the border in order A, on it in another order.
+PAST_THE_BORDER = Case((1, 1, 8, 1), ((0.0, 0.0, 1.0, 0.0),), box_indices=(0,), crop_size=(14, 1))
 REFERENCE = load("reference")
+each_direction = pytest.mark.parametrize("direction", DIRECTIONS)
 
 
 def reference(case: Case, direction: Direction) -> Array:
@@ -36,7 +34,7 @@ def reference(case: Case, direction: Direction) -> Array:
     return got
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
+@each_direction
 def test_reference_is_within(direction: Direction) -> None:
     verdict = judge(CASE.inputs(), direction, reference(CASE, direction), pinned=True)
     assert verdict.status is Status.WITHIN
@@ -46,11 +44,11 @@ def test_reference_is_within(direction: Direction) -> None:
 
 def test_copies_are_exact() -> None:
     """Nearest rounds nothing."""
-    case = dataclasses.replace(CASE, method="nearest")
+    case = replace(CASE, method="nearest")
     assert judge(case.inputs(), "forward", reference(case, "forward"), pinned=True).status is Status.EXACT
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
+@each_direction
 def test_one_wrong_value_is_out(direction: Direction) -> None:
     got = reference(CASE, direction)
     place = tuple(size - 1 for size in got.shape)
@@ -63,7 +61,7 @@ def test_one_wrong_value_is_out(direction: Direction) -> None:
     assert not verdict.passed
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
+@each_direction
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_non_finite_is_out(direction: Direction, value: float) -> None:
     got = reference(CASE, direction)
@@ -74,16 +72,16 @@ def test_non_finite_is_out(direction: Direction, value: float) -> None:
 
 def test_nan_is_not_inf() -> None:
     """In the forward of order A the formula says which of the two it is."""
-    inputs = Case(shape=(1, 1, 2, 2), boxes=((0.5, 0.5, 0.5, 0.5),), box_indices=(0,), crop_size=(1, 1)).inputs()
+    inputs = Case((1, 1, 2, 2), ((0.5, 0.5, 0.5, 0.5),), box_indices=(0,), crop_size=(1, 1)).inputs()
     inputs.image[0, 0, 1, 1] = np.inf
     for value, status in ((np.inf, Status.EXACT), (-np.inf, Status.OUT), (np.nan, Status.OUT)):
         assert judge(inputs, "forward", np.full((1, 1, 1, 1), value, np.float32), pinned=True).status is status
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
+@each_direction
 def test_bound_is_a_few_roundings(direction: Direction) -> None:
     """An error of 64 unit roundoffs of a value does not pass where nothing cancels."""
-    case = dataclasses.replace(CASE, values="ramp", shape=(1, 1, 5, 4), box_indices=(0, 0))
+    case = replace(CASE, values="ramp", shape=(1, 1, 5, 4), box_indices=(0, 0))
     got = reference(case, direction)
     place = np.unravel_index(np.argmax(np.abs(got)), got.shape)
     got[place] *= np.float32(1 + 64 * 2.0**-24) if direction != "grad_boxes" else np.float32(1 + 1024 * 2.0**-24)
@@ -94,7 +92,7 @@ def test_bound_is_a_few_roundings(direction: Direction) -> None:
 @pytest.mark.parametrize("direction", ["forward", "grad_image"])
 def test_the_neighbour_of_a_half_is_out(direction: Direction, image_dtype: str) -> None:
     """Of a half one value is right, and not all within a half's unit roundoff of it."""
-    case = dataclasses.replace(CASE, image_dtype=image_dtype)
+    case = replace(CASE, image_dtype=image_dtype)
     right = reference(case, direction)
     assert judge(case.inputs(), direction, right, pinned=True).passed
     passed = []
@@ -112,16 +110,10 @@ def test_the_neighbour_of_a_half_is_out(direction: Direction, image_dtype: str) 
 
 def test_between_two_halves_both_are_within() -> None:
     """1 and the half after it, and a sample midway: exactly a tie, but a float32 result may lie on either side."""
-    inputs = Case(
-        shape=(1, 1, 1, 2), boxes=((0.0, 0.5, 0.0, 0.5),), box_indices=(0,), crop_size=(1, 1), image_dtype="float16"
-    ).inputs()
+    inputs = Case((1, 1, 1, 2), ((0.0, 0.5, 0.0, 0.5),), (0,), crop_size=(1, 1), image_dtype="float16").inputs()
     inputs.image[...] = 1, 1 + 2.0**-10
-    for value, status in (
-        (1.0, Status.EXACT),
-        (1 + 2.0**-10, Status.WITHIN),
-        (1 - 2.0**-11, Status.OUT),
-        (1 + 2.0**-9, Status.OUT),
-    ):
+    right, wrong = {1.0: Status.EXACT, 1 + 2.0**-10: Status.WITHIN}, (1 - 2.0**-11, 1 + 2.0**-9)
+    for value, status in {**right, **dict.fromkeys(wrong, Status.OUT)}.items():
         got = np.full((1, 1, 1, 1), value, np.float16)
         assert judge(inputs, "forward", got, pinned=True).status is status, value
 
@@ -137,9 +129,7 @@ def test_between_two_halves_both_are_within() -> None:
 )
 def test_a_half_overflows_where_it_is_rounded(upstream: tuple[float, float], right: set[float]) -> None:
     """Neither too early, nor too late, nor to whatever is not finite."""
-    inputs = Case(
-        shape=(1, 1, 1, 1), boxes=((0.0,) * 4,) * 2, box_indices=(0, 0), crop_size=(1, 1), image_dtype="float16"
-    ).inputs()
+    inputs = Case((1, 1, 1, 1), ((0.0,) * 4,) * 2, (0, 0), crop_size=(1, 1), image_dtype="float16").inputs()
     inputs.upstream[:, 0, 0, 0] = upstream
     for value in (65504.0, math.inf, -65504.0, -math.inf, math.nan):
         got = np.full((1, 1, 1, 1), value, np.float16)
@@ -148,7 +138,7 @@ def test_a_half_overflows_where_it_is_rounded(upstream: tuple[float, float], rig
 
 @pytest.mark.parametrize("image_dtype", HALVES)
 def test_the_box_gradient_of_a_half_image_is_not_rounded_to_half(image_dtype: str) -> None:
-    case = dataclasses.replace(CASE, image_dtype=image_dtype)
+    case = replace(CASE, image_dtype=image_dtype)
     got = reference(case, "grad_boxes")
     assert judge(case.inputs(), "grad_boxes", got, pinned=True).passed
     rounded = got.astype(image_dtype)
@@ -158,9 +148,8 @@ def test_the_box_gradient_of_a_half_image_is_not_rounded_to_half(image_dtype: st
 
 @pytest.mark.parametrize(("image_dtype", "right"), [("float16", math.inf), ("bfloat16", 999424.0)])
 def test_the_extrapolation_value_is_rounded_to_half(image_dtype: str, right: float) -> None:
-    case = dataclasses.replace(
-        CASE, boxes=((2.0,) * 4,), box_indices=(0,), extrapolation_value=1e6, image_dtype=image_dtype
-    )
+    outside = replace(CASE, boxes=((2.0,) * 4,), box_indices=(0,))
+    case = replace(outside, extrapolation_value=1e6, image_dtype=image_dtype)
     with np.errstate(over="ignore"):
         got = np.full((1, 2, 3, 2), 1e6).astype(image_dtype)
     assert float(got[0, 0, 0, 0]) == right
@@ -174,7 +163,7 @@ def test_shape() -> None:
     assert "(2, 2, 3, 2)" in verdict.reason
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
+@each_direction
 def test_dtype(direction: Direction) -> None:
     verdict = judge(CASE.inputs(), direction, reference(CASE, direction).astype(np.float64), pinned=True)
     assert verdict.status is Status.DTYPE
@@ -188,10 +177,7 @@ def test_error() -> None:
 
 
 def test_ambiguous_excuses_others_and_never_order_a() -> None:
-    """The last sample of [0, 1] from 8 to 14 pixels: one ulp past the border in order A, on it in another order."""
-    case = Case(
-        shape=(1, 1, 8, 1), boxes=((0.0, 0.0, 1.0, 0.0),), box_indices=(0,), crop_size=(14, 1), extrapolation_value=9.0
-    )
+    case = replace(PAST_THE_BORDER, extrapolation_value=9.0)
     got = reference(case, "forward")
     assert got[0, 0, 13, 0] == 9
     got[0, 0, 13, 0] = case.inputs().image[0, 0, 7, 0]
@@ -202,8 +188,8 @@ def test_ambiguous_excuses_others_and_never_order_a() -> None:
 
 
 def test_ambiguous_gradients() -> None:
-    """The same sample, whose gradient may be there or not."""
-    case = Case(shape=(1, 1, 8, 1), boxes=((0.0, 0.0, 1.0, 0.0),), box_indices=(0,), crop_size=(14, 1))
+    """Of a sample whose gradient may be there or not."""
+    case = PAST_THE_BORDER
     got, upstream = reference(case, "grad_image"), case.inputs().upstream
     got[0, 0, 7, 0] += upstream[0, 0, 13, 0]
     assert judge(case.inputs(), "grad_image", got, pinned=True).status is Status.OUT
@@ -219,11 +205,10 @@ def test_some_places_only() -> None:
     assert not judge(CASE.inputs(), "forward", got, pinned=True, places=[(1, 1, 2, 1)]).passed
 
 
-def test_empty_is_exact() -> None:
-    case = dataclasses.replace(CASE, boxes=(), box_indices=())
-    for direction in DIRECTIONS:
-        verdict = judge(case.inputs(), direction, reference(case, direction), pinned=True)
-        assert verdict.status is Status.EXACT
+@each_direction
+def test_empty_is_exact(direction: Direction) -> None:
+    case = replace(CASE, boxes=(), box_indices=())
+    assert judge(case.inputs(), direction, reference(case, direction), pinned=True).status is Status.EXACT
 
 
 def test_a_failure_can_be_read_and_had_again() -> None:

@@ -6,7 +6,9 @@ shown here on random cases, the second in test_mutants.py.
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import replace
 
 import hypothesis
 import numpy as np
@@ -24,7 +26,7 @@ from harness.operators.crop_and_resize.positions import Axis, half_away, pinned_
 from harness.operators.crop_and_resize.strategy import cases
 from harness.operators.rounding import rounder, single
 from harness.operators.verdict import Status
-from harness.repository import MissingLibrary
+from suites.missing import skip_if_missing
 
 FINITE = tuple(values for values in VALUES if values not in ("nan_pixel", "inf_pixel"))
 
@@ -46,9 +48,10 @@ def test_oracle_is_the_matrix(image_dtypes: tuple[str, ...], data: st.DataObject
                 assert abs(got[place] - value) <= 1e-6 * want.bound, (direction, place, got[place], want)
 
 
-@pytest.mark.parametrize(
-    "image_dtypes", [("float32", "float64", "int32", "uint8"), HALVES], ids=["not halves", "halves"]
-)
+NOT_HALVES = ("float32", "float64", "int32", "uint8")
+
+
+@pytest.mark.parametrize("image_dtypes", [NOT_HALVES, HALVES], ids=["not halves", "halves"])
 @given(data=st.data())
 def test_reference_is_within_every_bound(image_dtypes: tuple[str, ...], data: st.DataObject) -> None:
     reference, case = load("reference"), data.draw(cases(box_rules=BOX_RULES, image_dtypes=image_dtypes))
@@ -61,10 +64,8 @@ def test_reference_is_within_every_bound(image_dtypes: tuple[str, ...], data: st
 
 @given(cases(finite_boxes=True, empty=False))
 def test_another_rounding_order_is_within_its_bounds(case: Case) -> None:
-    try:
+    with skip_if_missing():
         backend = load("grid_sample")
-    except MissingLibrary as missing:
-        pytest.skip(str(missing))
     for direction in DIRECTIONS:
         if backend.refuses(case.inputs(), direction) is None:
             assert_passes(backend=backend, case=case, direction=direction)
@@ -75,9 +76,8 @@ def test_order_a_does_not_need_the_benefit_of_the_doubt(case: Case) -> None:
     """What is expected of order A is also accepted from others: the doubt only ever adds."""
     inputs = case.inputs()
     for direction in DIRECTIONS:
-        for (place, strict), (_, lenient) in zip(
-            expected(inputs, direction), expected(inputs, direction, pinned=False), strict=True
-        ):
+        both = zip(expected(inputs, direction), expected(inputs, direction, pinned=False), strict=True)
+        for (place, strict), (_, lenient) in both:
             if math.isfinite(strict.value):
                 assert lenient.bound >= strict.bound or lenient.ambiguous, (direction, place, strict, lenient)
                 assert strict.value == lenient.value, (direction, place, strict, lenient)
@@ -85,9 +85,7 @@ def test_order_a_does_not_need_the_benefit_of_the_doubt(case: Case) -> None:
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_places_are_had_one_by_one(direction: Direction) -> None:
-    inputs = Case(
-        shape=(2, 3, 5, 4), boxes=((0.1, 0.2, 0.9, 1.1),) * 3, box_indices=(1, 0, 1), crop_size=(3, 2)
-    ).inputs()
+    inputs = Case((2, 3, 5, 4), ((0.1, 0.2, 0.9, 1.1),) * 3, box_indices=(1, 0, 1), crop_size=(3, 2)).inputs()
     everything = dict(expected(inputs, direction))
     some = list(everything)[::-5]
     assert list(expected(inputs, direction, places=some)) == [(place, everything[place]) for place in some]
@@ -121,20 +119,14 @@ def test_whole_image_box_can_lose_its_last_row() -> None:
 
 @pytest.mark.parametrize("last", [math.nan, math.inf, 1e40, -1e40])
 def test_no_position_is_an_error(last: float) -> None:
-    for rule in BOX_RULES:
-        for length in (1, 2, 9):
-            for count in (1, 2, 5):
-                axis = Axis(rule, 0.0, single(last), count, length)
-                assert all(sample(axis, i, "float32").position in (None, 0.0) for i in range(count))
+    for rule, length, count in itertools.product(BOX_RULES, (1, 2, 9), (1, 2, 5)):
+        axis = Axis(rule, 0.0, single(last), count, length)
+        assert all(sample(axis, i, "float32").position in (None, 0.0) for i in range(count))
 
 
 def test_unread_neighbour_does_not_leak() -> None:
     """floor == ceil on a pixel; half a pixel further the NaN is read and must be seen."""
-    case = Case(
-        shape=(1, 1, 3, 3), boxes=((0.0, 0.0, 1.0, 1.0),), box_indices=(0,), crop_size=(3, 3), values="nan_pixel"
-    )
+    case = Case((1, 1, 3, 3), ((0.0, 0.0, 1.0, 1.0),), box_indices=(0,), crop_size=(3, 3), values="nan_pixel")
     assert sum(math.isnan(want.value) for _, want in expected(case.inputs(), "forward")) == 1
-    between = Case(
-        shape=case.shape, boxes=((0.25, 0.25, 0.75, 0.75),), box_indices=(0,), crop_size=(2, 2), values="nan_pixel"
-    )
+    between = replace(case, boxes=((0.25, 0.25, 0.75, 0.75),), crop_size=(2, 2))
     assert sum(math.isnan(want.value) for _, want in expected(between.inputs(), "forward")) >= 1

@@ -92,9 +92,15 @@ def cuda_rows() -> list[dict[str, Any]]:
     ]
 
 
-def table_of(folder: Path, rows: list[dict[str, Any]]) -> Any:
-    store(folder, "cuda-test/run/cuda.json", rows)
+def table_of(folder: Path, rows: Iterable[Mapping[str, Any]] = (), name: str = "cuda-test/run/cuda.json") -> Any:
+    """The table of these rows and of all that is in the folder already."""
+    store(folder, name, rows)
     return results.throughput(results.read(folder).blocks)
+
+
+def texts_of(made: Any) -> tuple[str, str]:
+    """A report's page and its Markdown."""
+    return made.html.read_text(encoding="utf-8"), made.markdown.read_text(encoding="utf-8")
 
 
 def cells(table: Any) -> list[tuple[str, ...]]:

@@ -8,17 +8,12 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("pandas", reason="reading results needs pandas")
-pytest.importorskip("jinja2", reason="a report needs jinja2")
-pytest.importorskip("matplotlib", reason="a report needs matplotlib")
-
 from harness.measuring import results
 from harness.report import history, write
-from harness.report.history import History
 from harness.report.pictures import drawing
 from harness.report.pictures import history as pictures
 from suites.meta.report import made_results
-from suites.meta.report.made_results import BASE, external, measured
+from suites.meta.report.made_results import BASE, external, failed, measured, texts_of
 
 MACHINE = {"cpu": "a cpu", "threads": 2, "memory_bytes": 2**30, "system": "Linux", "versions": {"torch": "2.11.0"}}
 
@@ -29,16 +24,17 @@ def store(folder: Path, run: str, revision: str, rows: list[dict[str, Any]], **m
     made_results.store(folder / "cpu-test" / run, "default.json", [{**row, "run": run} for row in rows], of_run)
 
 
-def made(folder: Path, device: str = "cpu-test") -> History | None:
+def store_each(folder: Path, *runs: list[dict[str, Any]]) -> None:
+    """These runs, a day after another, of the revisions com0000, com0001 and so on."""
+    for place, rows in enumerate(runs):
+        store(folder, f"202611{place + 1:02}T", f"com{place:04}", rows)
+
+
+def made(folder: Path, device: str = "cpu-test") -> Any:
+    """The history of a device, None if there is none."""
     stored = results.read(folder)
     assert stored.problems == ()
     return history.history(device, results.throughput(stored.blocks), stored.machines)
-
-
-def there(folder: Path) -> History:
-    found = made(folder)
-    assert found is not None
-    return found
 
 
 def drawn(picture: Any) -> list[list[float]]:
@@ -56,16 +52,15 @@ def test_runs_stand_from_oldest_to_newest_with_their_revisions(tmp_path: Path) -
     store(tmp_path, "20261103T", "newest0", [measured([0.5]), measured([3.0], **peer)], dirty=True)
     store(tmp_path, "20261101T", "oldest0", [measured([1.0]), measured([2.0], **peer)])
     store(tmp_path, "20261102T", "middle0", [measured([2.0]), measured([2.0], **peer)])
-    (table,) = there(tmp_path).tables
+    (table,) = made(tmp_path).tables
     assert table.header[1:] == ("oldest0, 20261101", "middle0, 20261102", "newest0+, 20261103")
     assert table.rows == (
         ("w, roi_align, NCHW", "1,000 ms", "2,000 ms (+100%)", "500 ms (-75%)"),
         ("w, TensorFlow", "2,000 ms", "2,000 ms (+0%)", "3,000 ms (+50%)"),
     )
-    (picture,) = there(tmp_path).pictures
-    assert [picture.svg.find(name) for name in ("oldest0", "middle0", "newest0+")] == sorted(
-        picture.svg.find(name) for name in ("oldest0", "middle0", "newest0+")
-    )
+    (picture,) = made(tmp_path).pictures
+    places = [picture.svg.find(name) for name in ("oldest0", "middle0", "newest0+")]
+    assert places == sorted(places)
     assert "newest0+" in picture.svg
     assert "a machine that got slower slows them as well" in picture.caption
     assert "roi_align, NCHW: from 1,000 ms at oldest0 to 500 ms at newest0+" in picture.alternative
@@ -79,7 +74,7 @@ def test_a_new_driver_is_not_read_as_a_new_kernel(tmp_path: Path) -> None:
         newer = {"versions": {"torch": "2.12.0"}} if place > 1 else {}
         newest = {"system": "Linux 7"} if place > 2 else {}
         store(tmp_path, f"2026110{place}T", f"commit{place}", [measured([1.0 - place / 10])], **newer, **newest)
-    found = there(tmp_path)
+    found = made(tmp_path)
     (table,), (picture,) = found.tables, found.pictures
     assert table.header[1:] == (
         "commit0, 20261100",
@@ -96,7 +91,7 @@ def test_a_new_driver_is_not_read_as_a_new_kernel(tmp_path: Path) -> None:
 def test_another_revision_alone_is_no_mark(tmp_path: Path) -> None:
     for place in range(2):
         store(tmp_path, f"2026110{place}T", f"commit{place}", [measured([1.0])], dirty=bool(place))
-    found = there(tmp_path)
+    found = made(tmp_path)
     assert "stroke-dasharray" not in found.pictures[0].svg
     assert "[1]" not in "".join(found.tables[0].header)
     assert "Nothing that is known of the machine" in found.paragraphs[1]
@@ -107,17 +102,16 @@ def test_a_change_in_a_run_that_lacks_the_rows_is_marked_at_the_next(tmp_path: P
     store(tmp_path, "20261101T", "commit1", [measured([1.0]), *other])
     store(tmp_path, "20261102T", "commit2", other, threads=4)
     store(tmp_path, "20261103T", "commit3", [measured([1.0]), *other], threads=4)
-    forward, image = there(tmp_path).tables
+    forward, image = made(tmp_path).tables
     assert forward.header[1:] == ("commit1, 20261101", "commit3, 20261103 ([1] threads 2 -> 4)")
     assert image.header[2:] == ("commit2, 20261102 ([1] threads 2 -> 4)", "commit3, 20261103")
 
 
 def test_a_run_without_a_time_is_a_gap(tmp_path: Path) -> None:
     steady = measured([1.0], layout="channels_last")
-    for place, samples in enumerate(([1.0], [1.0], [], [2.0], [2.0])):
-        status = {} if samples else {"status": "OUT"}
-        store(tmp_path, f"2026110{place}T", f"commit{place}", [measured(samples, **status), steady])
-    found = there(tmp_path)
+    changing = (measured([1.0]), measured([1.0]), failed("OUT"), measured([2.0]), measured([2.0]))
+    store_each(tmp_path, *([row, steady] for row in changing))
+    found = made(tmp_path)
     row = found.tables[0].rows[0]
     assert row[1:] == ("1,000 ms", "1,000 ms (+0%)", "OUT", "2,000 ms (+100%)", "2,000 ms (+0%)")
     # Two lines of two points, the second at twice the first run's time, and one of five.
@@ -127,10 +121,9 @@ def test_a_run_without_a_time_is_a_gap(tmp_path: Path) -> None:
 
 
 def test_other_inputs_are_not_compared(tmp_path: Path) -> None:
-    for place, (seconds, digest) in enumerate(((1.0, None), (1.0, "i"), (5.0, "j"), (6.0, "j"))):
-        row = measured([seconds], inputs_digest=digest)
-        store(tmp_path, f"2026110{place}T", f"commit{place}", [row])
-    found = there(tmp_path)
+    runs = ((1.0, None), (1.0, "i"), (5.0, "j"), (6.0, "j"))
+    store_each(tmp_path, *([measured([seconds], inputs_digest=digest)] for seconds, digest in runs))
+    found = made(tmp_path)
     cells = found.tables[0].rows[0][1:]
     assert cells == ("1,000 ms", "1,000 ms (+0%)", "5,000 ms (other inputs)", "6,000 ms (+20%)")
     before, after = drawn(found.pictures[0])[:2]
@@ -140,39 +133,32 @@ def test_other_inputs_are_not_compared(tmp_path: Path) -> None:
 
 
 def test_tuned_allocators_quick_runs_and_other_devices_have_no_part(tmp_path: Path) -> None:
-    store(tmp_path, "20261101T", "commit1", [measured([1.0]), measured([9.0], allocator="tuned")])
-    store(tmp_path, "20261102T", "commit2", [measured([1.0], kind="quick")])
-    store(tmp_path, "20261103T", "commit3", [measured([1.0], device="cpu-other")])
-    store(tmp_path, "20261104T", "commit4", [measured([1.0]), measured([9.0], allocator="tuned")])
-    (table,) = there(tmp_path).tables
-    assert [name[:7] for name in table.header[1:]] == ["commit1", "commit4"]
+    with_tuned = [measured([1.0]), measured([9.0], allocator="tuned")]
+    others = ([measured([1.0], **other)] for other in ({"kind": "quick"}, {"device": "cpu-other"}))
+    store_each(tmp_path, with_tuned, *others, with_tuned)
+    (table,) = made(tmp_path).tables
+    assert [name[:7] for name in table.header[1:]] == ["com0000", "com0003"]
     assert table.rows == (("w, roi_align, NCHW", "1,000 ms", "1,000 ms (+0%)"),)
     assert made(tmp_path, "cpu-other") is None
 
 
 def test_a_table_and_a_picture_for_each_setting_and_direction(tmp_path: Path) -> None:
-    for place in range(2):
-        rows = [
-            measured([1.0], bench=bench, op=bench, setting=setting, direction=direction)
-            for bench, setting in (("roi_align", "two"), ("roi_align", "adaptive"), ("crop_and_resize", ""))
-            for direction in ("grad_boxes", "forward")
-        ]
-        # In the tables alone: series, and other types than the first.
-        rows += [measured([1.0], workload="b10", series="boxes", size=10), measured([1.0], dtype="float16")]
-        rows += [measured([1.0], bench="detectors", op="detector", setting="whole", direction="inference")]
-        store(tmp_path, f"2026110{place}T", "commit", rows)
-    found = there(tmp_path)
+    rows = [
+        measured([1.0], bench=bench, op=bench, setting=setting, direction=direction)
+        for bench, setting in (("roi_align", "two"), ("roi_align", "adaptive"), ("crop_and_resize", ""))
+        for direction in ("grad_boxes", "forward")
+    ]
+    # In the tables alone: series, and other types than the first.
+    rows += [measured([1.0], workload="b10", series="boxes", size=10), measured([1.0], dtype="float16")]
+    rows += [measured([1.0], bench="detectors", op="detector", setting="whole", direction="inference")]
+    store_each(tmp_path, rows, rows)
+    found = made(tmp_path)
     titles = [table.caption.partition(", run by run")[0] for table in found.tables]
     assert titles == [
-        "crop_and_resize. Forward",
-        "crop_and_resize. Gradient of the boxes",
-        "crop_and_resize. Forward, float16",
-        "roi_align, adaptive. Forward",
-        "roi_align, adaptive. Gradient of the boxes",
-        "roi_align, two. Forward",
-        "roi_align, two. Gradient of the boxes",
-        "detectors, whole. Inference",
-    ]
+        "crop_and_resize. Forward", "crop_and_resize. Gradient of the boxes", "crop_and_resize. Forward, float16",
+        "roi_align, adaptive. Forward", "roi_align, adaptive. Gradient of the boxes",
+        "roi_align, two. Forward", "roi_align, two. Gradient of the boxes", "detectors, whole. Inference",
+    ]  # fmt: skip
     assert [row[0] for row in found.tables[0].rows] == ["w, roi_align, NCHW", "b10, roi_align, NCHW"]
     captions = [picture.caption.partition(", run by run")[0] for picture in found.pictures]
     assert captions == [title for title in titles if "float16" not in title]
@@ -181,10 +167,9 @@ def test_a_table_and_a_picture_for_each_setting_and_direction(tmp_path: Path) ->
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_page_has_a_history_where_there_are_two_runs(tmp_path: Path, count: int) -> None:
-    for place in range(count):
-        store(tmp_path, f"2026110{place}T", f"commit{place}", [measured([1.0 + place])])
+    store_each(tmp_path, *([measured([1.0 + place])] for place in range(count)))
     made = write(tmp_path)
-    page = made.html.read_text(encoding="utf-8")
+    page, _ = texts_of(made)
     assert page.count("<summary>History</summary>") == (count > 1)
     assert ("2,000 ms (+100%)" in page) == (count > 1)
     assert external(page) == []
@@ -203,9 +188,8 @@ def test_ticks_are_few_and_one_of_them_is_the_first_run(low: float, high: float)
 
 
 def test_of_many_runs_only_some_are_named_below_the_picture(tmp_path: Path) -> None:
-    for place in range(30):
-        store(tmp_path, f"202611{place:02}T", f"com{place:04}", [measured([1.0])])
-    found = there(tmp_path)
-    assert len(set(re.findall(r">(com\d{4})<", found.pictures[0].svg))) <= pictures._NAMED
+    store_each(tmp_path, *30 * [[measured([1.0])]])
+    found = made(tmp_path)
+    assert 0 < len(set(re.findall(r">(com\d{4})<", found.pictures[0].svg))) <= pictures._NAMED
     assert len(found.tables[0].header) == 31
     assert BASE["workload"] in found.pictures[0].svg

@@ -12,11 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("pandas", reason="reading results needs pandas")
-pytest.importorskip("jinja2", reason="a report needs jinja2")
-pytest.importorskip("matplotlib", reason="a report needs matplotlib")
-
 from matplotlib.image import imread
 
 from harness.report import write
@@ -125,9 +120,8 @@ def test_a_type_that_the_address_asks_for_hides_all_others(page: Path) -> None:
 
 def test_several_choices_hold_together(page: Path) -> None:
     seen = see(page, SHOWN, "#device=cpu-test&op=crop_and_resize&layout=channels_last&direction=grad_image")
-    assert {(row["device"], row["op"], row["layout"], row["direction"]) for row in seen.answer["rows"]} == {
-        ("cpu-test", "crop_and_resize", "channels_last", "grad_image")
-    }
+    (of,) = {(row["device"], row["op"], row["layout"], row["direction"]) for row in seen.answer["rows"]}
+    assert of == ("cpu-test", "crop_and_resize", "channels_last", "grad_image")
     assert len(seen.answer["rows"]) == 2
     assert set(seen.answer["columns"]) == {"channels_last"}
     assert seen.answer["captions"]
@@ -166,16 +160,11 @@ def test_a_choice_goes_into_the_address_and_can_be_taken_back(page: Path) -> Non
         unscoped: document.querySelectorAll("th:not([scope])").length,
       };
     })()"""
-    assert see(page, probe).answer == {
-        "chosen": ["#device=cuda-test", 1],
-        "all": ["", 2],
-        "folded": [True, 0, True],
-        "focused": True,
-        "unnamed": 0,
-        "unreachable": 0,
-        "live": "polite",
-        "unscoped": 0,
-    }
+    expected = {
+        "chosen": ["#device=cuda-test", 1], "all": ["", 2], "folded": [True, 0, True],
+        "focused": True, "unnamed": 0, "unreachable": 0, "live": "polite", "unscoped": 0,
+    }  # fmt: skip
+    assert see(page, probe).answer == expected
 
 
 def test_without_its_script_the_page_has_no_filters_and_hides_nothing(page: Path) -> None:

@@ -8,16 +8,12 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("pandas", reason="reading results needs pandas")
-pytest.importorskip("jinja2", reason="a report needs jinja2")
-pytest.importorskip("matplotlib", reason="a report needs matplotlib")
-
 from harness import report
 from harness.measuring import fingerprint, results
 from harness.report.pictures.distributions import distribution
 from harness.report.pictures.roofline import roofline
 from harness.report.tables.every_row import every_row
-from suites.meta.report.made_results import BASE, failed, measured, store
+from suites.meta.report.made_results import BASE, failed, measured, store, texts_of
 
 # 2 GB that must be moved, at a copy bandwidth of 10 GB/s: 0.2 s are the roof.
 ROOF_S = 0.2
@@ -38,7 +34,6 @@ def asked(seconds: float, times: float, **changes: Any) -> dict[str, Any]:
 def test_what_moves_its_compulsory_bytes_at_copy_bandwidth_lies_on_the_roof(tmp_path: Path) -> None:
     rows = [asked(ROOF_S, 2), asked(ROOF_S, 50, workload="v"), asked(5 * ROOF_S, 10, workload="u")]
     picture = roofline(read(tmp_path, *rows)[0])
-    assert picture is not None
     assert "20% to 100% of the roof on 3 workloads" in picture.alternative
     # Marks in the plot are circles of a colour, the roof is the one line of two points of its width.
     marks = re.findall(r'<use xlink:href="#[^"]*" x="([\d.]+)" y="([\d.]+)" style="fill: #3b82c4', picture.svg)
@@ -47,9 +42,8 @@ def test_what_moves_its_compulsory_bytes_at_copy_bandwidth_lies_on_the_roof(tmp_
         picture.svg,
     )
     left, top, right, bottom = map(float, (x1, y1, x2, y2))
-    above = [
-        float(y) - (top + (bottom - top) * (float(x) - left) / (right - left)) for x, y in marks
-    ]  # an SVG's y grows downwards
+    # An SVG's y grows downwards.
+    above = [float(y) - (top + (bottom - top) * (float(x) - left) / (right - left)) for x, y in marks]
     assert len(above) == 3
     assert above[:2] == pytest.approx([0, 0], abs=0.1)
     assert above[2] > 5
@@ -65,48 +59,36 @@ def test_a_distribution_has_quantiles_and_a_dot_for_each_of_several_processes(tm
     few = [0.5, 1.0, 1.0, 1.0, 3.0]
     one, blocks = read(tmp_path / "one", measured(few))
     picture = distribution(one, blocks, "forward")
-    assert picture is not None
     assert "w, roi_align, NCHW: 0.60 to 2.60" in picture.alternative
     several, parts = read(tmp_path / "several", *(measured(few, process=each) for each in (0, 1, 2)))
     dotted = distribution(several, parts, "forward")
-    assert dotted is not None
     assert dotted.svg.count("<use") == picture.svg.count("<use") + 3
     # Quartiles, percentiles and extremes of a thousand samples take no more room than those of five.
     many, blocks = read(tmp_path / "many", measured(few * 200))
     crowded = distribution(many, blocks, "forward")
-    assert crowded is not None
     assert abs(len(crowded.svg) - len(picture.svg)) < 200
     assert distribution(many, blocks, "grad_boxes") is None
 
 
 def test_the_least_and_the_most_sample_are_drawn(tmp_path: Path) -> None:
-    calm, of_calm = read(tmp_path / "calm", measured([1.0] * 50))
-    wild, of_wild = read(tmp_path / "wild", measured([1.0] * 49 + [40.0]))
-    ticks = [
-        re.findall(r">(\d+)</text>", distribution(*each, "forward").svg) for each in ((calm, of_calm), (wild, of_wild))
-    ]  # type: ignore[union-attr]
-    assert "20" not in ticks[0]
-    assert "20" in ticks[1]
+    for most, is_wide in ((1.0, False), (40.0, True)):
+        stored = read(tmp_path / str(most), measured([1.0] * 49 + [most]))
+        ticks = re.findall(r">(\d+)</text>", distribution(*stored, "forward").svg)
+        assert ("20" in ticks) == is_wide
 
 
 def test_the_complete_table_has_every_row_with_and_without_a_time(tmp_path: Path) -> None:
     rows = [measured([each], process=place) for place, each in enumerate((0.9, 1.0, 1.2))]
     rows.append(failed("OUT", backend="tensorflow", layout="channels_last", digest=""))
-    store(tmp_path, "a.json", rows)
-    table = every_row(results.throughput(results.read(tmp_path).blocks))
+    table = every_row(read(tmp_path, *rows)[0])
     assert table.rows == (
         ("w", "cpu-test", "crop_and_resize", "", "Forward", "roi_align, NCHW", "float32", "contiguous", "warm",
          "default", "1,000", "910 to 1,180", "3", "30.0%", "", "20%", "1.0", "d", "EXACT"),
         ("w", "cpu-test", "crop_and_resize", "", "Forward", "TensorFlow", "float32", "channels_last", "warm",
          "default", "", "", "", "", "", "", "1.0", "", "OUT"),
     )  # fmt: skip
-    assert table.row_tags[1] == {
-        "device": "cpu-test",
-        "op": "crop_and_resize",
-        "dtype": "float32",
-        "layout": "channels_last",
-        "direction": "forward",
-    }
+    of_call = {"op": "crop_and_resize", "direction": "forward", "dtype": "float32", "layout": "channels_last"}
+    assert table.row_tags[1] == {"device": "cpu-test", **of_call}
 
 
 def test_a_device_has_its_fingerprint_and_what_makes_its_figures_doubtful(tmp_path: Path) -> None:
@@ -114,12 +96,12 @@ def test_a_device_has_its_fingerprint_and_what_makes_its_figures_doubtful(tmp_pa
     said = "What makes these figures doubtful"
     made = report.write(tmp_path)
     assert made.doubts == ()
-    for path in (made.html, made.markdown):
-        text = path.read_text(encoding="utf-8")
+    for text in texts_of(made):
         assert said not in text
         assert fingerprint.fingerprint({"cpu": "a cpu"}) in text
     store(tmp_path, "a.json", [measured([1.0])], conditions={"before": {"load": 9.0}, "after": {}})
     made = report.write(tmp_path)
     assert [doubt.partition(" before")[0] for doubt in made.doubts] == ["cpu-test: The load was 9.0"]
-    assert f"<strong>{said}</strong></p><ul><li>The load was 9.0" in made.html.read_text(encoding="utf-8")
-    assert f"**{said}**\n\n- The load was 9.0" in made.markdown.read_text(encoding="utf-8")
+    page, markdown = texts_of(made)
+    assert f"<strong>{said}</strong></p><ul><li>The load was 9.0" in page
+    assert f"**{said}**\n\n- The load was 9.0" in markdown

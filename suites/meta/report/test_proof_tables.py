@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
-
-pytest.importorskip("pandas", reason="reading results needs pandas")
-pytest.importorskip("jinja2", reason="a report needs jinja2")
-pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 
 from harness.conformance import tables
 from harness.report import write
 from harness.report.proofs import campaigns, conformance, kills
+from suites.meta.report.made_results import texts_of
 
 CELL = {
     "operator": "crop_and_resize", "property": "adjoint", "direction": "grad_image", "backend": "roi_align",
@@ -36,10 +33,7 @@ CAMPAIGN = {
 
 def store(path: Path, base: dict[str, str], *changes: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, base, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**base, **change} for change in changes)
+    pd.DataFrame([{**base, **change} for change in changes]).to_csv(path, index=False)
 
 
 def words(part: Any, number: int = 0) -> dict[str, tuple[str, ...]]:
@@ -90,19 +84,15 @@ def test_the_matrix_has_a_word_for_every_cell_and_a_line_for_every_failure(tmp_p
         (("roi_align 0.1.0 (CPU)", "roi_align, cpu-test"), ("Peer <9>", "peer, cpu-test")),
         (("roi_align 0.1.0 (CPU)", "roi_align, cpu-test"),),
     ]
-    assert words(part) == {
-        "adjoint, image gradient": ("pass", "fail"),
-        "bad boxes, forward": ("pass", "crash (undeclared)"),
-    }
+    shown = {"adjoint, image gradient": ("pass", "fail"), "bad boxes, forward": ("pass", "crash (undeclared)")}
+    assert words(part) == shown
     assert words(part, 1) == {"adjoint, image gradient": ("ambiguous",)}
     assert "on 400 cases; of the 3 cells that are declared 2 pass, 1 fail" in part.matrices[0].caption
     tones = [[cell.tone for cell in cells] for _, cells in part.matrices[0].rows]
     assert tones == [["good", "bad"], ["good", "soft"]]
     failures, refused, versions, missing = part.tables
-    assert failures.rows[0] == (
-        "peer", "crop_and_resize", "adjoint, grad_image", "fail", "it is 2.0; it must be 1.0",
-        "Case(shape=(1, 1, 1, 1), ...)",
-    )  # fmt: skip
+    failure = ("adjoint, grad_image", "fail", "it is 2.0; it must be 1.0", "Case(shape=(1, 1, 1, 1), ...)")
+    assert failures.rows[0] == ("peer", "crop_and_resize", *failure)
     assert len(failures.rows) == 2
     assert refused.rows == (("roi_align", "roi_align", "it raises", "1, such as adjoint, grad_image"),)
     assert ("peer", "Peer <9>", "cpu-test", "peer 9", "none") in versions.rows
@@ -127,11 +117,10 @@ def test_a_survivor_is_loud(tmp_path: Path) -> None:
     assert part.paragraphs[0].startswith("4 faults, 3 killed: 1 SURVIVED.")
     assert part.warnings[0].rows == (("lives", "crop_and_resize", "in the reference", "nobody looks"),)
     assert words(part)["lives"] == ("-", "-", "")
-    write(tmp_path)
-    for name in ("README.md", "report.html"):
-        text = (tmp_path / name).read_text(encoding="utf-8")
+    page, markdown = texts_of(write(tmp_path))
+    for text in (page, markdown):
         assert text.index("SURVIVORS") < text.index("faults by 3 checks"), "they come before the matrix"
-    assert '<div class="warning bad">' in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<div class="warning bad">' in page
 
 
 def test_campaigns_are_summed_over_runs_and_the_largest_fraction_is_kept(tmp_path: Path) -> None:
@@ -148,8 +137,8 @@ def test_the_report_of_proofs_alone_is_one_page_of_words(tmp_path: Path) -> None
     matrix(tmp_path), store_kills(tmp_path), store_campaigns(tmp_path)
     made = write(tmp_path)
     assert not made.problems
-    page = made.html.read_text(encoding="utf-8")
-    for text in (page, made.markdown.read_text(encoding="utf-8")):
+    page, markdown = texts_of(made)
+    for text in (page, markdown):
         for said in ("Which properties hold", "crash (undeclared)", "3 faults, 3 killed", "2,000,005", "150.0%"):
             assert said in text
     assert "<9>" not in page
@@ -169,6 +158,6 @@ def test_a_broken_table_is_named_and_the_others_are_shown(tmp_path: Path, conten
     made = write(tmp_path)
     (problem,) = made.problems
     assert problem.startswith("conformance.csv was left out: ")
-    text = made.markdown.read_text(encoding="utf-8")
+    _, text = texts_of(made)
     assert "Which planted faults are found" in text
     assert problem in text

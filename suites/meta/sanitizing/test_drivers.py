@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from harness.operators.roi_align.case import RoiCase
 from harness.sanitizing import sanitizers
 from harness.sanitizing.driver_problems import CHANNELS, Pyramid, crop_cases, problem_of, roi_align_cases
 from harness.sanitizing.packing import DTYPES, packed, unpacked
+from suites.missing import skip_if_missing
+from suites.programs import python
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -93,33 +94,19 @@ def test_results_that_are_not_the_operators_are_seen():
 
 def _results(case):
     """What a driver without a fault gives."""
-    try:
-        program = sanitizers.driver(
-            "roi_align" if isinstance(case, Pyramid) else "crop_and_resize", "thread", "portable"
-        )
-    except sanitizers.MissingLibrary as missing:
-        pytest.skip(str(missing))
-    done = subprocess.run(
-        [program],
-        input=packed(1) + problem_of(case).data,
-        env={**os.environ, "ROI_ALIGN_CPU": "portable"},
-        capture_output=True,
-        check=True,
-    )
+    operator = "roi_align" if isinstance(case, Pyramid) else "crop_and_resize"
+    with skip_if_missing():
+        program = sanitizers.driver(operator, "thread", "portable")
+    environment = {**os.environ, "ROI_ALIGN_CPU": "portable"}
+    data = packed(1) + problem_of(case).data
+    done = subprocess.run([program], input=data, env=environment, capture_output=True, check=True)
     (results,) = unpacked(done.stdout)
     return results
 
 
-def _sanitize(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _sanitize(path: Path) -> subprocess.CompletedProcess[str]:
     """The verb, with only this folder's programs."""
-    return subprocess.run(
-        [sys.executable, "-m", "harness", "sanitize", "--cases", "2", *arguments],
-        env={**os.environ, "PATH": str(path), "COLUMNS": "200"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return python("-m", "harness", "sanitize", "--cases", "2", cwd=ROOT, PATH=str(path), COLUMNS="200")
 
 
 def test_without_a_compiler_it_says_so_and_exits_with_2(tmp_path):

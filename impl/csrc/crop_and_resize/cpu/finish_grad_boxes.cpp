@@ -5,8 +5,7 @@
 namespace roi_align {
 namespace {
 
-template <typename T>
-void finish_as(const double* partial, int64_t values, int64_t blocks, T* grad_boxes) {
+template <typename T> void finish_as(const double* partial, int64_t values, int64_t blocks, T* grad_boxes) {
   for (int64_t i = 0; i < values; ++i) {
     double sum = 0;
     for (int64_t block = 0; block < blocks; ++block) sum += partial[block * values + i];

@@ -65,8 +65,7 @@ ROI_ALIGN_INLINE void crop_pixels(const Pixels<const T>& image, const BoxTaps<T>
 
 // Rows of an image, interpolated between columns. Neighbouring rows of a crop share them: what is the lower row of one
 // is often the upper row of the next, and where an image is enlarged many crop rows lie between the same two.
-template <typename T>
-struct ColumnRows {
+template <typename T> struct ColumnRows {
   std::vector<T> data;
   int64_t held[2] = {-1, -1};  // which rows of the image
 
@@ -138,8 +137,7 @@ void crop_few_channels(const Pixels<const T>& image, int64_t channels, const Box
 constexpr int64_t kStreamBytes = int64_t{8} << 20;
 
 // Whether runs of `run` elements of the crops, one after the other, are whole lines of a large result.
-template <typename T>
-bool streams(const View& crops, int64_t run) {
+template <typename T> bool streams(const View& crops, int64_t run) {
   const int64_t bytes = crops.size[0] * crops.size[1] * crops.size[2] * crops.size[3] * static_cast<int64_t>(sizeof(T));
   return bytes >= kStreamBytes && run * static_cast<int64_t>(sizeof(T)) % 64 == 0 &&
          reinterpret_cast<uintptr_t>(crops.data) % 64 == 0;

@@ -121,14 +121,10 @@ void sum_cells(const BoxGradient<T>& of, int64_t row, const ConstView& image, Ed
 template <typename T>
 void sum_few_channels(const BoxGradient<T>& of, int64_t row, const ConstView& image, EdgeSums<T>& sums) {
   switch (image.size[1]) {
-    case 1:
-      return sum_cells<1>(of, row, image, sums);
-    case 2:
-      return sum_cells<2>(of, row, image, sums);
-    case 3:
-      return sum_cells<3>(of, row, image, sums);
-    default:
-      return sum_cells<4>(of, row, image, sums);
+    case 1: return sum_cells<1>(of, row, image, sums);
+    case 2: return sum_cells<2>(of, row, image, sums);
+    case 3: return sum_cells<3>(of, row, image, sums);
+    default: return sum_cells<4>(of, row, image, sums);
   }
 }
 

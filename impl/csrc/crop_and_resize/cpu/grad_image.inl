@@ -77,14 +77,10 @@ void grad_image_in(const ConstView& grad_crops, const BoxTable& boxes, const Vie
   if (plan.path == Path::kDirect) return grad_image_direct<method, T>(grad_crops, boxes, image, plan, units);
   if (plan.path != Path::kCells) return grad_image_by<method, T>(grad_crops, boxes, image, plan, units);
   switch (image.size[1]) {
-    case 1:
-      return grad_image_cells<method, 1, T>(grad_crops, boxes, image, plan, units);
-    case 2:
-      return grad_image_cells<method, 2, T>(grad_crops, boxes, image, plan, units);
-    case 3:
-      return grad_image_cells<method, 3, T>(grad_crops, boxes, image, plan, units);
-    default:
-      return grad_image_cells<method, 4, T>(grad_crops, boxes, image, plan, units);
+    case 1: return grad_image_cells<method, 1, T>(grad_crops, boxes, image, plan, units);
+    case 2: return grad_image_cells<method, 2, T>(grad_crops, boxes, image, plan, units);
+    case 3: return grad_image_cells<method, 3, T>(grad_crops, boxes, image, plan, units);
+    default: return grad_image_cells<method, 4, T>(grad_crops, boxes, image, plan, units);
   }
 }
 

@@ -19,14 +19,12 @@ constexpr int64_t kDirectBytes = int64_t{1} << 20;
 // Channels that fit one short vector, and how many it holds.
 constexpr int64_t kCellChannels = 4;
 
-template <typename Image, typename Crops>
-bool many_samples(const Image& image, const Crops& crops) {
+template <typename Image, typename Crops> bool many_samples(const Image& image, const Crops& crops) {
   return worth_turning(crops.size[0] * crops.size[2] * crops.size[3], image.size[0] * image.size[2] * image.size[3]);
 }
 
 // Below eight channels most lanes of a turned block would be empty.
-template <typename Image, typename Crops>
-Path path_of(const Image& image, const Crops& crops) {
+template <typename Image, typename Crops> Path path_of(const Image& image, const Crops& crops) {
   if (channels_innermost(image)) return Path::kChannels;
   const bool fits = image.size[2] * image.size[3] * kBlock * element_bytes(image.dtype) <= kLargestBlockBytes;
   return many_samples(image, crops) && fits && image.size[1] >= kBlock / 2 ? Path::kTurned : Path::kDirect;

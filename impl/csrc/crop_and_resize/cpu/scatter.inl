@@ -21,8 +21,7 @@ ROI_ALIGN_INLINE void scatter_channels(T* left, T* right, T lx, T wy, const T* g
   }
 }
 
-template <typename T>
-void add_channels(T* pixel, const T* grad, int64_t channels) {
+template <typename T> void add_channels(T* pixel, const T* grad, int64_t channels) {
   for (int64_t c = 0; c < channels; ++c) pixel[c] += grad[c];
 }
 
@@ -102,8 +101,7 @@ void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& tap
 
 // The two pixels of a row that a sample adds to, held in registers while samples keep adding to them. Without that
 // every addition would wait for the store of the one before.
-template <typename T>
-struct HeldPixels {
+template <typename T> struct HeldPixels {
   typename Cell<T>::Vector left, right;
   T* row;
   int64_t at = -1;

@@ -3,8 +3,7 @@
 
 // d(interpolated)/d(position) * upstream, for one channel or a vector of them. At an integer position both pixels are
 // one and the slope there is 0.
-template <typename Value>
-struct Slope {
+template <typename Value> struct Slope {
   Value y;
   Value x;
 };
@@ -17,8 +16,7 @@ ROI_ALIGN_INLINE Slope<Value> slope(const Value& top_left, const Value& top_righ
 }
 
 // lanes[i] += values[i] * factor, in double.
-template <typename T>
-void add_scaled(double* lanes, const T* values, double factor) {
+template <typename T> void add_scaled(double* lanes, const T* values, double factor) {
   for (int64_t lane = 0; lane < kBlock; ++lane) lanes[lane] += static_cast<double>(values[lane]) * factor;
 }
 
@@ -31,8 +29,7 @@ inline double sum_of(double* lanes) {
 }
 
 // The sums of one box and one block of channels, a lane for each channel.
-template <typename T>
-struct EdgeSums {
+template <typename T> struct EdgeSums {
   T row[kBlock];
   std::vector<T> columns;  // [crop width][kBlock]
   double y1[kBlock], y2[kBlock];
@@ -69,8 +66,7 @@ struct EdgeSums {
 };
 
 // What the samples of any box of a call have in common.
-template <typename T>
-struct BoxGradient {
+template <typename T> struct BoxGradient {
   const ConstView& grad_crops;
   const BoxTable& boxes;
   std::vector<EdgeSlopes> move_y, move_x;

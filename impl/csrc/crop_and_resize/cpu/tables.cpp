@@ -51,8 +51,7 @@ void BoxTable::fill(int64_t begin, int64_t end) {
   });
 }
 
-template <typename Acc, typename Edge>
-void BoxTable::fill_as(int64_t begin, int64_t end) {
+template <typename Acc, typename Edge> void BoxTable::fill_as(int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     BoxSpan& box = spans_[static_cast<size_t>(row)];
     Tap<Acc>* const y = static_cast<Tap<Acc>*>(taps_.get()) + row * (crop_height_ + crop_width_);

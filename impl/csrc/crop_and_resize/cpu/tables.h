@@ -16,16 +16,14 @@
 namespace roi_align {
 
 // Samples begin <= i < end of an axis lie inside the image: positions are monotonic, so the inside ones are neighbours.
-template <typename Acc>
-struct AxisTaps {
+template <typename Acc> struct AxisTaps {
   const Tap<Acc>* taps;
   int64_t begin, end;
 
   const Tap<Acc>& operator[](int64_t i) const { return taps[i]; }
 };
 
-template <typename Acc>
-struct BoxTaps {
+template <typename Acc> struct BoxTaps {
   AxisTaps<Acc> y, x;
 };
 
@@ -57,16 +55,14 @@ class BoxTable {
   int64_t row_at(int64_t position) const { return order_[static_cast<size_t>(position)]; }
   int64_t first_of(int64_t n) const { return image_begin_[static_cast<size_t>(n)]; }
 
-  template <typename Acc>
-  BoxTaps<Acc> taps(int64_t row) const {
+  template <typename Acc> BoxTaps<Acc> taps(int64_t row) const {
     const BoxSpan& box = span(row);
     const Tap<Acc>* const y = static_cast<const Tap<Acc>*>(taps_.get()) + row * (crop_height_ + crop_width_);
     return {{y, box.y_begin, box.y_end}, {y + crop_height_, box.x_begin, box.x_end}};
   }
 
  private:
-  template <typename Acc, typename Edge>
-  void fill_as(int64_t begin, int64_t end);
+  template <typename Acc, typename Edge> void fill_as(int64_t begin, int64_t end);
 
   BoxList boxes_;
   Method method_;

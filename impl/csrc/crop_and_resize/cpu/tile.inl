@@ -28,8 +28,7 @@ inline const std::vector<int64_t>& reaching(const Tile& tile, const BoxTable& bo
 }
 
 // The samples of a box that send anything to a tile; positions are monotonic, so they are neighbours.
-template <typename T>
-Part rows_for(const Tile& tile, const AxisTaps<T>& taps) {
+template <typename T> Part rows_for(const Tile& tile, const AxisTaps<T>& taps) {
   const auto meets = [&](int64_t y) { return tile.has_row(taps[y].low) || tile.has_row(taps[y].high); };
   Part part{taps.begin, taps.end};
   while (part.begin < part.end && !meets(part.begin)) ++part.begin;
@@ -39,8 +38,7 @@ Part rows_for(const Tile& tile, const AxisTaps<T>& taps) {
 
 // A run of the gradient, of zeros if there is nothing to copy, past the caches if it is a part of a large result and
 // consists of whole lines.
-template <typename T>
-void write_run(const T* from, int64_t count, T* to, bool large) {
+template <typename T> void write_run(const T* from, int64_t count, T* to, bool large) {
   const bool lines = (reinterpret_cast<uintptr_t>(to) | static_cast<uintptr_t>(count * sizeof(T))) % 64 == 0;
   if (large && lines) {
     using L = Lanes<T>;
@@ -55,8 +53,7 @@ void write_run(const T* from, int64_t count, T* to, bool large) {
 }
 
 // What a tile of cells sums to, into planes or pixels. The number of channels is a constant.
-template <int channels, typename T>
-void write_cells(const Pixels<T>& sums, const View& image, const Tile& tile) {
+template <int channels, typename T> void write_cells(const Pixels<T>& sums, const View& image, const Tile& tile) {
   T* const base = static_cast<T*>(image.data) + tile.n * image.stride[0];
   for (int64_t y = tile.row_begin; y < tile.row_end; ++y) {
     const T* const cells = sums.at(y, 0);
@@ -74,8 +71,7 @@ void write_cells(const Pixels<T>& sums, const View& image, const Tile& tile) {
 }
 
 // Zeros for a tile that no box reaches, and for what is added to in place.
-template <typename T>
-void clear(const View& image, const Tile& tile, bool large) {
+template <typename T> void clear(const View& image, const Tile& tile, bool large) {
   T* const base = static_cast<T*>(image.data) + tile.n * image.stride[0] + tile.row_begin * image.stride[2];
   const int64_t pixels = tile.rows() * image.size[3];
   if (image.stride[1] != 1 || image.size[1] == 1) {

@@ -9,8 +9,7 @@
 namespace roi_align::cuda {
 namespace {
 
-template <typename Acc>
-__device__ __forceinline__ void add(Acc* pixel, const Vector<Acc, 1>& value) {
+template <typename Acc> __device__ __forceinline__ void add(Acc* pixel, const Vector<Acc, 1>& value) {
   atomicAdd(pixel, value.lane[0]);
 }
 

@@ -18,10 +18,8 @@ namespace {
 constexpr int kLooks = 4;
 constexpr int kListed = kLooks * kGatherThreads;
 // A tile has as many rows as fit, and as many samples of a row are brought in at once: half where sums are doubles.
-template <typename Acc>
-constexpr int kTileHeight = sizeof(Acc) == 8 ? 4 : 8;
-template <typename Acc>
-constexpr int kStaged = sizeof(Acc) == 8 ? 8 : 16;
+template <typename Acc> constexpr int kTileHeight = sizeof(Acc) == 8 ? 4 : 8;
+template <typename Acc> constexpr int kStaged = sizeof(Acc) == 8 ? 8 : 16;
 
 // How a block's warps are laid over tiles and channels: as many as there are channels for, the rest side by side. A
 // gradient that fits any memory has fewer than 2^32 tiles.
@@ -42,8 +40,7 @@ Cut plan_cut(const View& image, int tile_height) {
 }
 
 // What a block keeps in shared memory.
-template <typename Acc>
-struct Shared {
+template <typename Acc> struct Shared {
   Acc sums[kWarps][kTileHeight<Acc> * kTileWidth][kPitch];
   Acc staged[kWarps][kStaged<Acc>][kPitch];
   int32_t listed[kListed];
@@ -51,8 +48,7 @@ struct Shared {
 };
 
 // A tap as seen from a tile: its two pixels counted from the tile's first, -1 if they are not in it.
-template <typename Acc>
-struct TileTap {
+template <typename Acc> struct TileTap {
   int low, high;
   Acc weight;
 };
@@ -69,8 +65,7 @@ __device__ __forceinline__ bool tile_tap(const Axis<double>& axis, bool wide, in
   return found.low >= 0 || found.high >= 0;
 }
 
-template <typename Acc>
-__device__ __forceinline__ TileTap<Acc> from_lane(const TileTap<Acc>& tap, int lane) {
+template <typename Acc> __device__ __forceinline__ TileTap<Acc> from_lane(const TileTap<Acc>& tap, int lane) {
   return {__shfl_sync(kAllLanes, tap.low, lane), __shfl_sync(kAllLanes, tap.high, lane),
           __shfl_sync(kAllLanes, tap.weight, lane)};
 }
@@ -97,8 +92,7 @@ __device__ __forceinline__ void scatter(Acc (*sums)[kPitch], int lane, Method me
 }
 
 // Where a warp works: its tile, its channels and its part of shared memory.
-template <typename Acc>
-struct Work {
+template <typename Acc> struct Work {
   int64_t top, left;  // of the tile, in pixels
   int64_t first_channel;
   int channels;  // at most one for each lane

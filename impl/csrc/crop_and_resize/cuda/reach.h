@@ -65,8 +65,7 @@ __device__ __forceinline__ Span span_of(const Axis<double>& axis, bool wide, Met
   return {least_of_warp(first), -least_of_warp(-last)};
 }
 
-template <typename T>
-__device__ __forceinline__ Axis<double> widened(const Axis<T>& axis) {
+template <typename T> __device__ __forceinline__ Axis<double> widened(const Axis<T>& axis) {
   return {static_cast<double>(axis.start), static_cast<double>(axis.step)};
 }
 

@@ -47,8 +47,7 @@ struct Task {
   int64_t step;
 };
 
-template <int vector>
-__device__ __forceinline__ Task task_of(const Walk& walk, int64_t unit) {
+template <int vector> __device__ __forceinline__ Task task_of(const Walk& walk, int64_t unit) {
   const int thread = static_cast<int>(threadIdx.x);
   const int slot = walk.channels_fast ? thread / walk.groups : thread % walk.slots;
   const int group = walk.channels_fast ? thread % walk.groups : thread / walk.slots;
@@ -60,8 +59,7 @@ __device__ __forceinline__ Task task_of(const Walk& walk, int64_t unit) {
 }
 
 // A sample, and the pixels around it as offsets into a plane of the image.
-template <typename Acc>
-struct Site {
+template <typename Acc> struct Site {
   int64_t row, y, x;  // of the crops
   int64_t image;      // -1 if the box's index names none
   bool inside;

@@ -6,8 +6,7 @@
 // lanes as they are, and nothing is turned. Each output is the same sum in the same order either way.
 
 // A vector of four, for what is left of a run: runs are multiples of four wherever the map is wide enough.
-template <typename T>
-struct Four {
+template <typename T> struct Four {
   typedef T Vector __attribute__((vector_size(4 * sizeof(T))));
 
   static Vector load(const T* from) {
@@ -66,15 +65,13 @@ void weigh_turned_columns(const RoiTable<T>& box, int64_t bins, int64_t inner, c
 }
 
 // Memory that is kept from one use to the next, as large as the largest of them asked for.
-template <typename T>
-T* room(std::vector<T>* kept, int64_t values) {
+template <typename T> T* room(std::vector<T>* kept, int64_t values) {
   if (static_cast<int64_t>(kept->size()) < values) kept->resize(static_cast<size_t>(values));
   return kept->data();
 }
 
 // A thread's scratch on kRows.
-template <typename T>
-struct RowScratch {
+template <typename T> struct RowScratch {
   std::vector<T> rows, turned, bins, planes;
 
   RowScratch(const RoiJob& job, const RoiTables<T>& tables) {
@@ -87,8 +84,7 @@ struct RowScratch {
 };
 
 // A thread's scratch where channels are the lanes.
-template <typename T>
-struct PixelScratch {
+template <typename T> struct PixelScratch {
   TurnedBlock<T> turned;
   std::vector<T> columns, bins, planes, sums;
 
@@ -99,14 +95,12 @@ struct PixelScratch {
 };
 
 // Whether runs of `run` values, one after the other, are whole lines of a result.
-template <typename T>
-bool whole_lines(const T* result, int64_t run) {
+template <typename T> bool whole_lines(const T* result, int64_t run) {
   return run * static_cast<int64_t>(sizeof(T)) % 64 == 0 && reinterpret_cast<uintptr_t>(result) % 64 == 0;
 }
 
 // Channels begin to end of a map's image on kRows, where a row of `inner` channels counts as one channel.
-template <typename T>
-struct MapRows {
+template <typename T> struct MapRows {
   T* data;
   int64_t channel_stride;
   int64_t row_stride;
@@ -114,8 +108,7 @@ struct MapRows {
   T* plane(int64_t channel) const { return data + channel * channel_stride; }
 };
 
-template <typename T, typename AnyView>
-MapRows<T> map_rows(const AnyView& map, int64_t image) {
+template <typename T, typename AnyView> MapRows<T> map_rows(const AnyView& map, int64_t image) {
   return {static_cast<T*>(map.data) + image * map.stride[0], map.stride[1], map.stride[2]};
 }
 
@@ -221,8 +214,7 @@ void forward_pixels(const RoiJob& job, const RoiTables<T>& tables, T* crops, con
   }
 }
 
-template <typename T>
-void roi_forward_of(const RoiJob& job, T* crops, const RoiUnits& work, Units* units) {
+template <typename T> void roi_forward_of(const RoiJob& job, T* crops, const RoiUnits& work, Units* units) {
   const RoiTables<T>& tables = *static_cast<const RoiTables<T>*>(job.tables);
   // A large result goes past the caches where it is written in whole lines (Lanes::stream).
   const int64_t values = static_cast<int64_t>(tables.boxes.size()) * job.channels * job.rule.height * job.rule.width;
@@ -232,12 +224,8 @@ void roi_forward_of(const RoiJob& job, T* crops, const RoiUnits& work, Units* un
   for (int64_t index; units->take(&index);) {
     const RoiUnit& unit = work[static_cast<size_t>(index)];
     switch (tables.paths[static_cast<size_t>(unit.map)]) {
-      case RoiPath::kRows:
-        forward_rows(job, tables, crops, unit, large, rows);
-        break;
-      case RoiPath::kTurned:
-        forward_turned(job, tables, crops, unit, large, scratch);
-        break;
+      case RoiPath::kRows: forward_rows(job, tables, crops, unit, large, rows); break;
+      case RoiPath::kTurned: forward_turned(job, tables, crops, unit, large, scratch); break;
       case RoiPath::kPixels:
         if (large && whole_lines(crops, job.channels)) {
           forward_pixels<true>(job, tables, crops, unit, scratch);

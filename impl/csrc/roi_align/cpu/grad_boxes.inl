@@ -11,8 +11,7 @@
 struct EndSums {
   double first[kBlock] = {}, second[kBlock] = {};
 
-  template <typename T>
-  void add(const BinSlope& slope, const T* values) {
+  template <typename T> void add(const BinSlope& slope, const T* values) {
     for (int64_t c = 0; c < kBlock; ++c) first[c] += slope.first * static_cast<double>(values[c]);
     for (int64_t c = 0; c < kBlock; ++c) second[c] += slope.second * static_cast<double>(values[c]);
   }
@@ -24,8 +23,7 @@ struct EndSums {
 };
 
 // A column to which the bins send nothing adds nothing: what a pixel holds that no sample reads must not leak.
-template <typename T>
-ROI_ALIGN_INLINE void add_where_sent(const T* pixel, const T* sent, TurnedGroup<T>* sum) {
+template <typename T> ROI_ALIGN_INLINE void add_where_sent(const T* pixel, const T* sent, TurnedGroup<T>* sum) {
   using L = Lanes<T>;
   for (int64_t v = 0; v < kBlock / L::kCount; ++v) {
     const auto here = L::load(sent + v * L::kCount);
@@ -35,8 +33,7 @@ ROI_ALIGN_INLINE void add_where_sent(const T* pixel, const T* sent, TurnedGroup<
 }
 
 // A thread's scratch.
-template <typename T>
-struct BoxScratch {
+template <typename T> struct BoxScratch {
   TurnedBlock<T> turned;
   std::vector<T> bins, columns, weighed, copy;
   std::vector<char> copied;  // rows of `copy`
@@ -44,8 +41,7 @@ struct BoxScratch {
 };
 
 // What a box reads, as pixels of kBlock channels: the map itself, or a copy of the rows and columns that matter.
-template <typename T>
-struct BoxPixels {
+template <typename T> struct BoxPixels {
   Pixels<const T> pixels;
   const Run* runs;
   int64_t run_count;

@@ -157,14 +157,9 @@ void roi_grad_maps_of(const RoiJob& job, const T* grad, const std::vector<View>&
     const RoiUnit& unit = work[static_cast<size_t>(index)];
     const View& map = maps[static_cast<size_t>(unit.map / job.images)];
     switch (tables.paths[static_cast<size_t>(unit.map)]) {
-      case RoiPath::kRows:
-        grad_map_rows(job, tables, grad, map, unit, rows);
-        break;
-      case RoiPath::kTurned:
-        grad_map_turned(job, tables, grad, map, unit, scratch);
-        break;
-      case RoiPath::kPixels:
-        grad_map_pixels(job, tables, grad, map, unit, scratch);
+      case RoiPath::kRows: grad_map_rows(job, tables, grad, map, unit, rows); break;
+      case RoiPath::kTurned: grad_map_turned(job, tables, grad, map, unit, scratch); break;
+      case RoiPath::kPixels: grad_map_pixels(job, tables, grad, map, unit, scratch);
     }
   }
   stream_fence();

@@ -38,19 +38,20 @@ std::vector<RoiPath> roi_paths(const RoiJob& job, const std::vector<int64_t>& bu
 
 // Forward.
 RoiUnits cut_roi_forward(const RoiJob& job, int64_t threads);
-void roi_forward(const RoiJob& job, void* crops, const RoiUnits& work, Units* units);
+using RoiForwardKernel = void(const RoiJob& job, void* crops, const RoiUnits& work, Units* units);
 
 // Gradient of the maps. A unit clears what it owns, then adds what its boxes send there, in the tables' order, bin by
 // bin.
 RoiUnits cut_roi_grad_maps(const RoiJob& job, int64_t threads);
-void roi_grad_maps(const RoiJob& job, const void* grad, const std::vector<View>& maps, const RoiUnits& work,
-                   Units* units);
+using RoiGradMapsKernel = void(const RoiJob& job, const void* grad, const std::vector<View>& maps, const RoiUnits& work,
+                               Units* units);
 
 // Gradient of the boxes. A unit leaves four doubles, x1, y1, x2, y2, for each of its boxes and blocks of channels in
 // partial[roi_grad_boxes_blocks][K][4], to be added up block by block.
 int64_t roi_grad_boxes_blocks(const RoiJob& job);
 RoiUnits cut_roi_grad_boxes(const RoiJob& job, int64_t threads);
-void roi_grad_boxes(const RoiJob& job, const void* grad, double* partial, const RoiUnits& work, Units* units);
+using RoiGradBoxesKernel = void(const RoiJob& job, const void* grad, double* partial, const RoiUnits& work,
+                                Units* units);
 
 // The same three for the maximum, which is not separable: sample by sample, on planes of any strides. The maps are
 // those that say which sample is the largest; `values`, of the same shapes, are what is pooled: for the forward itself

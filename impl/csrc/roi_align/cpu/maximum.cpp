@@ -14,24 +14,19 @@ namespace roi_align {
 namespace {
 
 // The samples of a bin on one axis, as largest.h asks for them.
-template <typename Acc>
-struct BinSamples {
+template <typename Acc> struct BinSamples {
   SampleSpan span;
   const Tap<Acc>* taps;  // of those in reach
   int64_t grid;
 
-  template <typename>
-  const Tap<Acc>& tap(int64_t i) const {
-    return taps[i - span.begin];
-  }
+  template <typename> const Tap<Acc>& tap(int64_t i) const { return taps[i - span.begin]; }
   bool none() const { return span.begin >= span.end; }
   bool before() const { return span.begin > 0; }
   bool after() const { return span.end < grid; }
 };
 
 // The samples of one axis of a box: those of bin i that are in reach begin at taps[starts[i]].
-template <typename T, typename Acc>
-struct AxisSamples {
+template <typename T, typename Acc> struct AxisSamples {
   BinAxis<T> axis;
   std::vector<SampleSpan> spans;
   std::vector<size_t> starts;
@@ -60,21 +55,18 @@ struct AxisSamples {
 };
 
 // A plane of any strides.
-template <typename Acc>
-struct Plane {
+template <typename Acc> struct Plane {
   Acc* data;
   int64_t row_stride, column_stride;
 
   Acc& at(int64_t y, int64_t x) const { return data[y * row_stride + x * column_stride]; }
 };
 
-template <typename Acc, typename AnyView>
-Plane<Acc> plane_of(const AnyView& view, int64_t n, int64_t c) {
+template <typename Acc, typename AnyView> Plane<Acc> plane_of(const AnyView& view, int64_t n, int64_t c) {
   return {static_cast<Acc*>(view.data) + n * view.stride[0] + c * view.stride[1], view.stride[2], view.stride[3]};
 }
 
-template <typename T, typename Acc>
-struct BoxSamples {
+template <typename T, typename Acc> struct BoxSamples {
   AxisSamples<T, Acc> y, x;
 
   void fill(const RoiList& rois, int64_t row, const Level& level, const PoolRule& rule) {
@@ -87,8 +79,7 @@ struct BoxSamples {
   }
 };
 
-template <typename Acc>
-const RoiTables<Acc>& tables_of(const RoiJob& job) {
+template <typename Acc> const RoiTables<Acc>& tables_of(const RoiJob& job) {
   return *static_cast<const RoiTables<Acc>*>(job.tables);
 }
 
@@ -158,8 +149,7 @@ struct GradMaps {
     }
   }
 
-  template <typename Acc>
-  static void add(const Plane<Acc>& plane, const Tap<Acc>& ty, const Tap<Acc>& tx, Acc g) {
+  template <typename Acc> static void add(const Plane<Acc>& plane, const Tap<Acc>& ty, const Tap<Acc>& tx, Acc g) {
     const auto column = [&](int64_t x, Acc share) {
       if (ty.low == ty.high) {
         plane.at(ty.low, x) += share;

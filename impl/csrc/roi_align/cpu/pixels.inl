@@ -5,26 +5,21 @@
 // are few and the same for all of them, so their number is a constant of the loop and their weights stay in registers.
 
 // The channels of a pixel that are worked on together: `vectors` of them, or a single channel.
-template <typename L, int64_t vectors>
-struct Group {
+template <typename L, int64_t vectors> struct Group {
   using Vector = typename L::Vector;
   static constexpr int64_t kCount = vectors * L::kCount;
   Vector of[vectors];
 
-  template <typename T>
-  ROI_ALIGN_INLINE void load(const T* from) {
+  template <typename T> ROI_ALIGN_INLINE void load(const T* from) {
     for (int64_t v = 0; v < vectors; ++v) of[v] = L::load(from + v * L::kCount);
   }
-  template <typename T>
-  ROI_ALIGN_INLINE void store(T* to) const {
+  template <typename T> ROI_ALIGN_INLINE void store(T* to) const {
     for (int64_t v = 0; v < vectors; ++v) L::store(to + v * L::kCount, of[v]);
   }
-  template <typename T>
-  ROI_ALIGN_INLINE void stream(T* to) const {
+  template <typename T> ROI_ALIGN_INLINE void stream(T* to) const {
     for (int64_t v = 0; v < vectors; ++v) L::stream(to + v * L::kCount, of[v]);
   }
-  template <typename T>
-  ROI_ALIGN_INLINE void times(T weight) {
+  template <typename T> ROI_ALIGN_INLINE void times(T weight) {
     for (int64_t v = 0; v < vectors; ++v) of[v] = weight * of[v];
   }
   ROI_ALIGN_INLINE void times(const Group& other) {
@@ -36,8 +31,7 @@ struct Group {
 };
 
 // One channel, where the last of them fill no vector.
-template <typename T>
-struct OneLane {
+template <typename T> struct OneLane {
   static constexpr int64_t kCount = 1;
   typedef T Vector;
 
@@ -47,26 +41,19 @@ struct OneLane {
 };
 
 // `count` groups of channels, `step` values apart.
-template <typename T>
-struct Steps {
+template <typename T> struct Steps {
   T* data;
   int64_t step;
 };
 
 // Calls work(the number of taps) with a constant, or with 0 where they are more than a few.
-template <typename Work>
-ROI_ALIGN_INLINE void with_taps(int64_t taps, const Work& work) {
+template <typename Work> ROI_ALIGN_INLINE void with_taps(int64_t taps, const Work& work) {
   switch (taps) {
-    case 1:
-      return work(std::integral_constant<int64_t, 1>());
-    case 2:
-      return work(std::integral_constant<int64_t, 2>());
-    case 3:
-      return work(std::integral_constant<int64_t, 3>());
-    case 4:
-      return work(std::integral_constant<int64_t, 4>());
-    default:
-      return work(std::integral_constant<int64_t, 0>());
+    case 1: return work(std::integral_constant<int64_t, 1>());
+    case 2: return work(std::integral_constant<int64_t, 2>());
+    case 3: return work(std::integral_constant<int64_t, 3>());
+    case 4: return work(std::integral_constant<int64_t, 4>());
+    default: return work(std::integral_constant<int64_t, 0>());
   }
 }
 
@@ -118,8 +105,7 @@ ROI_ALIGN_INLINE void spread_groups(const BinTap<T>* begin, const BinTap<T>* end
 // Bins of y whose columns are kept at a time: as many as a first-level cache has room for beside the map.
 constexpr int64_t kColumnBytes = 16 * 1024;
 
-template <typename T>
-int64_t bins_together(int64_t columns, int64_t group, int64_t height) {
+template <typename T> int64_t bins_together(int64_t columns, int64_t group, int64_t height) {
   const int64_t bytes = std::max<int64_t>(1, columns) * group * static_cast<int64_t>(sizeof(T));
   return std::max<int64_t>(1, std::min(height, kColumnBytes / bytes));
 }
@@ -128,8 +114,7 @@ int64_t bins_together(int64_t columns, int64_t group, int64_t height) {
 constexpr int64_t kPixelVectors = 4;
 
 // Calls work(a Group, the first channel) until all channels are covered: whole vectors first, single channels last.
-template <typename T, typename Work>
-ROI_ALIGN_INLINE void for_groups(int64_t channels, const Work& work) {
+template <typename T, typename Work> ROI_ALIGN_INLINE void for_groups(int64_t channels, const Work& work) {
   using L = Lanes<T>;
   int64_t c = 0;
   for (; c + kPixelVectors * L::kCount <= channels; c += kPixelVectors * L::kCount) work(Group<L, kPixelVectors>(), c);
@@ -138,5 +123,4 @@ ROI_ALIGN_INLINE void for_groups(int64_t channels, const Work& work) {
 }
 
 // A turned block: kBlock channels.
-template <typename T>
-using TurnedGroup = Group<Lanes<T>, kBlock / Lanes<T>::kCount>;
+template <typename T> using TurnedGroup = Group<Lanes<T>, kBlock / Lanes<T>::kCount>;

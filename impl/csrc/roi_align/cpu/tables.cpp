@@ -15,13 +15,11 @@ constexpr int32_t kGap = 8;
 constexpr int32_t kWhole = 4;
 
 // The taps of one axis, added to a chunk.
-template <typename Acc>
-class Filler {
+template <typename Acc> class Filler {
  public:
   explicit Filler(TableChunk<Acc>* chunk) : chunk_(*chunk) {}
 
-  template <typename T>
-  void fill(const BinAxis<T>& axis, int64_t length, int64_t bins) {
+  template <typename T> void fill(const BinAxis<T>& axis, int64_t length, int64_t bins) {
     for (int64_t bin = 0; bin < bins; ++bin) {
       chunk_.ends.push_back(static_cast<int32_t>(chunk_.taps.size() - first_tap_));
       add_taps<Acc>(axis, bin, length, chunk_.taps);
@@ -29,8 +27,7 @@ class Filler {
     chunk_.ends.push_back(static_cast<int32_t>(chunk_.taps.size() - first_tap_));
   }
 
-  template <typename T>
-  void fill_slopes(const BinAxis<T>& axis, T scale, int64_t length, int64_t bins) {
+  template <typename T> void fill_slopes(const BinAxis<T>& axis, T scale, int64_t length, int64_t bins) {
     for (int64_t bin = 0; bin < bins; ++bin) {
       chunk_.ends.push_back(static_cast<int32_t>(chunk_.slopes.size() - first_slope_));
       add_slopes(axis, scale, bin, bins, length, chunk_.slopes);
@@ -191,8 +188,7 @@ void fill_chunk(const RoiList& rois, const LevelRule& level_rule, const std::vec
   });
 }
 
-template <typename Acc>
-void measure_tables(RoiTables<Acc>* tables) {
+template <typename Acc> void measure_tables(RoiTables<Acc>* tables) {
   for (const RoiTable<Acc>& box : tables->boxes) tables->most_columns = std::max(tables->most_columns, box.columns);
 }
 

@@ -27,8 +27,7 @@ struct Run {
 };
 
 // The bins of one axis: bin i holds taps[ends[i]] up to taps[ends[i + 1]], and slopes likewise if they were asked for.
-template <typename Acc>
-struct BinTable {
+template <typename Acc> struct BinTable {
   const int32_t* ends;
   const BinTap<Acc>* taps;
   const int32_t* slope_ends;
@@ -40,8 +39,7 @@ struct BinTable {
   const BinSlope* slopes_end(int64_t bin) const { return slopes + slope_ends[bin + 1]; }
 };
 
-template <typename Acc>
-struct RoiTable {
+template <typename Acc> struct RoiTable {
   int64_t row;    // of the list, and so of the output
   int64_t map;    // level * images + image
   int64_t level;  // of a box without a level 0, but there all its bins are empty
@@ -53,8 +51,7 @@ struct RoiTable {
 };
 
 // What a few boxes need, in memory of its own, so that threads can make tables side by side.
-template <typename Acc>
-struct TableChunk {
+template <typename Acc> struct TableChunk {
   std::vector<int32_t> ends;
   std::vector<BinTap<Acc>> taps;
   std::vector<BinSlope> slopes;
@@ -63,8 +60,7 @@ struct TableChunk {
 
 // The boxes of a call ordered by level and image, then by the band of rows that they begin in, then as they came: what
 // is pooled one after the other lies together. Sums over boxes have this order, which only the list decides.
-template <typename Acc>
-struct RoiTables {
+template <typename Acc> struct RoiTables {
   std::vector<RoiTable<Acc>> boxes;
   std::vector<int64_t> buckets;  // boxes[buckets[level * images + image]] is the first of that map
   std::vector<RoiPath> paths;    // of the maps, likewise; by whoever asks for the tables, before they are filled
@@ -85,7 +81,6 @@ void fill_chunk(const RoiList& rois, const LevelRule& level_rule, const std::vec
                 const PoolRule& rule, bool slopes, int64_t chunk, RoiTables<Acc>* tables);
 
 // After all chunks: what the kernels' scratch must hold.
-template <typename Acc>
-void measure_tables(RoiTables<Acc>* tables);
+template <typename Acc> void measure_tables(RoiTables<Acc>* tables);
 
 }  // namespace roi_align

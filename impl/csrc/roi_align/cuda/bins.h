@@ -15,8 +15,7 @@
 namespace roi_align::cuda {
 
 // A list (roi_align/taps.h) in memory that has room for it.
-template <typename Entry>
-struct Slots {
+template <typename Entry> struct Slots {
   Entry* data;
   int32_t count;
 
@@ -54,8 +53,7 @@ __device__ __forceinline__ BinReach reach_of(const BinAxis<T>& axis, int64_t bin
 }
 
 // The memory of both axes, y before x: taps, and slopes if they are wanted, of `capacity` slots an axis.
-template <typename Acc>
-struct AxisMemory {
+template <typename Acc> struct AxisMemory {
   BinTap<Acc>* taps;
   BinSlope* slopes;
   int32_t capacity;

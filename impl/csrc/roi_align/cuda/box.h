@@ -15,8 +15,7 @@ struct RoiBox {
   BinAxis<double> y, x;
 };
 
-template <typename T>
-__device__ __forceinline__ BinAxis<double> widened(const BinAxis<T>& axis) {
+template <typename T> __device__ __forceinline__ BinAxis<double> widened(const BinAxis<T>& axis) {
   return {static_cast<double>(axis.start), static_cast<double>(axis.bin), axis.grid, axis.stretched};
 }
 

@@ -100,8 +100,7 @@ Lanes plan_lanes(int64_t vectors, int64_t bins) {
   return {lanes, static_cast<int>(least(wanted, kThreads))};
 }
 
-template <typename Acc>
-TapMemory plan_pixels(const ConstMaps& maps, const Pools& pools) {
+template <typename Acc> TapMemory plan_pixels(const ConstMaps& maps, const Pools& pools) {
   return plan_taps(maps, pools, sizeof(BinTap<Acc>), [](int64_t) { return int64_t{0}; });
 }
 

@@ -27,16 +27,14 @@ struct Columns {
     return {dense, x.lowest, x.slots == 0 ? 0 : dense ? static_cast<int32_t>(pixels) : x.slots};
   }
   // The pixel of a column, -1 if no tap is in its slot.
-  template <typename Acc>
-  __device__ __forceinline__ int32_t pixel(const BinTap<Acc>* taps, int32_t column) const {
+  template <typename Acc> __device__ __forceinline__ int32_t pixel(const BinTap<Acc>* taps, int32_t column) const {
     return dense ? lowest + column : taps[column].at;
   }
   __device__ __forceinline__ int32_t column(int32_t slot, int32_t at) const { return dense ? at - lowest : slot; }
 };
 
 // Some channels of one box's crop, from one chunk of bins: where they are read and written.
-template <typename T>
-struct Planes {
+template <typename T> struct Planes {
   const T* pixels;  // of the first channel
   T* crop;          // bin (i, j) of it
   int32_t channels;
@@ -145,8 +143,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-template <typename Acc>
-TapMemory plan_planes(const ConstMaps& maps, const Pools& pools) {
+template <typename Acc> TapMemory plan_planes(const ConstMaps& maps, const Pools& pools) {
   return plan_taps(maps, pools, sizeof(BinTap<Acc>), [](int64_t slots) {
     const int64_t one_line = slots * static_cast<int64_t>(sizeof(Acc));
     return one_line > kWeighedBytes ? one_line : kWeighedBytes;

@@ -11,12 +11,10 @@ namespace roi_align::cuda {
 namespace {
 
 // Bins of an axis that are weighed at a time, as many as shared memory has room for; more seldom reach a tile.
-template <typename Acc>
-constexpr int kBins = sizeof(Acc) == 8 ? 8 : 16;
+template <typename Acc> constexpr int kBins = sizeof(Acc) == 8 ? 8 : 16;
 constexpr int kTileSide = 8;
 
-template <typename Acc>
-struct Shared {
+template <typename Acc> struct Shared {
   Listed listed;
   // weights[box][axis][bin][pixel]: what a bin weighs the rows (axis 0) or columns of the tile, 0 where it reads
   // nothing.
@@ -68,8 +66,7 @@ __device__ __forceinline__ void weigh_batch(Shared<Acc>& shared, const RoiScratc
 }
 
 // The sums of a lane's channel.
-template <typename Acc>
-struct Sums {
+template <typename Acc> struct Sums {
   Acc at[kTileRows<Acc>][kTileColumns];
 };
 

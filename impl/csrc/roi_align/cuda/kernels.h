@@ -16,8 +16,7 @@ namespace roi_align::cuda {
 constexpr int64_t kMostLevels = 16;
 
 // The maps of a call, all of one N, C and dtype, of any strides.
-template <typename Void>
-struct Pyramid {
+template <typename Void> struct Pyramid {
   int64_t levels;
   BasicView<Void> map[kMostLevels];
 };

@@ -8,8 +8,7 @@
 namespace roi_align::cuda {
 
 // The samples of a bin on one axis.
-template <typename T>
-struct BinSamples {
+template <typename T> struct BinSamples {
   BinAxis<T> axis;
   T base;
   SampleSpan span;
@@ -19,8 +18,7 @@ struct BinSamples {
     const T base = axis.base(bin);
     return {axis, base, samples_in_reach(axis, base, length), length};
   }
-  template <typename Acc>
-  __device__ __forceinline__ Tap<Acc> tap(int64_t i) const {
+  template <typename Acc> __device__ __forceinline__ Tap<Acc> tap(int64_t i) const {
     return edge_tap<Acc>(axis.position(base, i), length);
   }
   __device__ __forceinline__ bool none() const { return span.begin >= span.end; }
@@ -29,8 +27,7 @@ struct BinSamples {
 };
 
 // A plane of any strides.
-template <typename T>
-struct Plane {
+template <typename T> struct Plane {
   const T* data;
   int64_t row_stride, column_stride;
 

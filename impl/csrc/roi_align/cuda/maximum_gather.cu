@@ -9,15 +9,13 @@
 namespace roi_align::cuda {
 namespace {
 
-template <typename Acc>
-struct Shared {
+template <typename Acc> struct Shared {
   Listed listed;
   Acc sums[kTileWarps][kTileRows<Acc> * kTileColumns][kPitch];
 };
 
 // A lane's sums, and the pixels that they are of.
-template <typename Acc>
-struct LaneSums {
+template <typename Acc> struct LaneSums {
   Acc (*sums)[kPitch];
   int lane;
   int64_t top, left;

@@ -13,8 +13,7 @@ namespace roi_align::cuda {
 
 constexpr int kTileColumns = 8;
 // Sums are kept in registers: half as many where they are doubles.
-template <typename Acc>
-constexpr int kTileRows = sizeof(Acc) == 8 ? 4 : 8;
+template <typename Acc> constexpr int kTileRows = sizeof(Acc) == 8 ? 4 : 8;
 // Warps of a block, each with the same tile in 32 channels of its own.
 constexpr int kTileWarps = 4;
 // Boxes that each thread looks at before the block goes through those that were found, and how many of them it takes at
@@ -161,13 +160,11 @@ __device__ __forceinline__ int list_boxes(Listed& listed, const RoiScratch& scra
 }
 
 // The pixels of an axis around a tile: a sample that reads one of the tile lies between them.
-template <typename T>
-struct Between {
+template <typename T> struct Between {
   T lowest, highest;
 };
 
-template <typename T>
-__device__ __forceinline__ Between<T> around(int64_t begin, int size, int64_t length) {
+template <typename T> __device__ __forceinline__ Between<T> around(int64_t begin, int size, int64_t length) {
   const int64_t end = begin + size < length ? begin + size : length;
   return {static_cast<T>(begin - 1), static_cast<T>(end)};
 }

@@ -1,0 +1,105 @@
+// A call of roi_align on the CPU, once its results have memory: the tables of its boxes are made, the work is cut and
+// the kernels are run, on threads of the caller's: torch's (cpu/torch_cpu.h), or those of the sanitizers' driver.
+//
+// Threads have `count()`; `run(n, elements, work)`, which calls work(begin, end) for parts of 0 <= i < n; `prepare`,
+// the same for what the kernels read; `share(units, elements, work)`, which calls work(&units) on every thread.
+// `elements` is what the work is worth.
+
+#pragma once
+
+#include "cpu/isa.h"
+
+namespace roi_align {
+
+// Of maps in one layout, `levels`: of them the mean's gradient asks the sizes alone.
+template <typename Threads> struct RoiCall {
+  const Threads& threads;
+  const RoiList& rois;
+  const Rule& rule;
+  const std::vector<Level>& levels;
+  bool channels_last;
+
+  // Pools `values`, which are the levels, or for the maximum what is taken at the largest samples of the levels.
+  void pool(const std::vector<ConstView>& values, const View& crops) const {
+    with_tables(false, [&](const RoiJob& job) {
+      if (maximum()) {
+        threads.run(rois.count, 16 * elements(crops), [&](int64_t begin, int64_t end) {
+          roi_max_forward(job, rois, rule.level, values, crops, begin, end);
+        });
+        return;
+      }
+      const RoiUnits work = cut_roi_forward(job, threads.count());
+      threads.share(static_cast<int64_t>(work.size()), 4 * elements(crops),
+                    [&](Units* units) { kernels().roi_forward(job, crops.data, work, units); });
+    });
+  }
+
+  void grad_maps(const ConstView& grad, const std::vector<View>& maps) const {
+    int64_t pixels = 0;
+    for (const View& map : maps) pixels += elements(map);
+    with_tables(false, [&](const RoiJob& job) {
+      if (maximum()) {
+        const int64_t planes = static_cast<int64_t>(levels.size()) * job.images * job.channels;
+        threads.run(planes, 16 * elements(grad) + pixels, [&](int64_t begin, int64_t end) {
+          roi_max_grad_maps(job, rois, rule.level, grad, maps, begin, end);
+        });
+        return;
+      }
+      const RoiUnits work = cut_roi_grad_maps(job, threads.count());
+      threads.share(static_cast<int64_t>(work.size()), 4 * elements(grad) + pixels,
+                    [&](Units* units) { kernels().roi_grad_maps(job, grad.data, maps, work, units); });
+    });
+  }
+
+  // For each box x1, y1, x2, y2.
+  std::vector<double> grad_boxes(const ConstView& grad) const {
+    std::vector<double> sums(static_cast<size_t>(4 * rois.count), 0.0);
+    with_tables(true, [&](const RoiJob& job) {
+      if (maximum()) {
+        threads.run(rois.count, 16 * elements(grad), [&](int64_t begin, int64_t end) {
+          roi_max_grad_boxes(job, rois, rule.level, grad, sums.data(), begin, end);
+        });
+        return;
+      }
+      std::vector<double> partial(static_cast<size_t>(roi_grad_boxes_blocks(job)) * sums.size(), 0.0);
+      const RoiUnits work = cut_roi_grad_boxes(job, threads.count());
+      threads.share(static_cast<int64_t>(work.size()), 16 * elements(grad),
+                    [&](Units* units) { kernels().roi_grad_boxes(job, grad.data, partial.data(), work, units); });
+      for (size_t i = 0; i < partial.size(); ++i) sums[i % sums.size()] += partial[i];  // block by block
+    });
+    return sums;
+  }
+
+ private:
+  bool maximum() const { return rule.pooling == Pooling::kMaximum; }
+
+  // Calls work(job) with the tables for the type that is summed in.
+  template <typename Work> void with_tables(bool slopes, const Work& work) const {
+    const ConstView& first = levels[0].map;
+    const int64_t channels = first.size[1];
+    const bool pixels = channels_last && channels >= kBlockOfPixels;
+    RoiJob job = {first.dtype,   nullptr,  &levels, rule.pool,
+                  first.size[0], channels, pixels,  channels_last && !pixels ? channels : 1};
+    with_float(job.dtype, [&](auto type) {
+      RoiTables<decltype(type)> tables;
+      order_boxes(rois, rule.level, levels, job.images, &tables);
+      tables.paths = roi_paths(job, tables.buckets);
+      job.tables = &tables;
+      // A maximum takes its samples one by one.
+      if (rois.count > 0 && !maximum()) fill(slopes, &tables);
+      work(job);
+    });
+  }
+
+  template <typename Acc> void fill(bool slopes, RoiTables<Acc>* tables) const {
+    const int64_t bins = rois.count * (rule.pool.height + rule.pool.width);
+    threads.prepare(static_cast<int64_t>(tables->chunks.size()), 16 * bins, [&](int64_t begin, int64_t end) {
+      for (int64_t chunk = begin; chunk < end; ++chunk) {
+        fill_chunk(rois, rule.level, levels, rule.pool, slopes, chunk, tables);
+      }
+    });
+    measure_tables(tables);
+  }
+};
+
+}  // namespace roi_align

@@ -1,0 +1,10 @@
+"""The tests in this folder read results and make reports: where a library for that is missing they are skipped."""
+
+import pytest
+
+
+def pytest_pycollect_makemodule() -> None:
+    """Before a module is imported, whose own imports need these."""
+    pytest.importorskip("pandas", reason="reading results needs pandas")
+    pytest.importorskip("jinja2", reason="a report needs jinja2")
+    pytest.importorskip("matplotlib", reason="a report needs matplotlib")
