@@ -24,6 +24,7 @@ from harness.operators import OPERATORS
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Crashed, Hung
+from harness.plain import plainly
 from harness.repository import MissingLibrary
 from suites import stranger
 
@@ -72,6 +73,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    plainly()
     config.addinivalue_line("markers", "package: about the roi_align package itself, on the device of its backend")
     config.addinivalue_line("markers", "cpu: about the package's CPU kernels, which its CUDA backends do not run")
     config.stash[CHOSEN] = {}
@@ -95,7 +97,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = config.getoption("--backend")
     if backends.is_foreign(chosen):
         of = next(iter(config.stash[CHOSEN]))
-        ours = [item for item in items if not stranger.is_about(item, of, config.rootpath)]
+        about = stranger.times if config.getoption("--benchmark-only") else stranger.is_about
+        ours = [item for item in items if not about(item, of, config.rootpath)]
         config.hook.pytest_deselected(items=ours)
         items[:] = [item for item in items if item not in set(ours)]
     skipped = {}
@@ -113,7 +116,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """Whom a run judges, if it is somebody else's, and about how long that takes."""
     chosen = config.getoption("--backend")
     judged = next(iter(config.stash[CHOSEN].values()))
-    if not backends.is_foreign(chosen) or not isinstance(judged, Backend):
+    if not backends.is_foreign(chosen) or not isinstance(judged, Backend) or config.getoption("--benchmark-only"):
         return []
     minutes = stranger.minutes(judged)
     if minutes is None:

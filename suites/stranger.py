@@ -40,6 +40,11 @@ def is_about(item: pytest.Item, operator: OperatorName, root: Path) -> bool:
     return not any(name in others for name in of)
 
 
+def times(item: pytest.Item, operator: OperatorName, root: Path) -> bool:
+    """Whether a benchmark times the function: one does, beside the usual columns."""
+    return item.path.relative_to(root).parts[1:] == ("performance", "bench_operators.py")
+
+
 def minutes(backend: Backend[Any]) -> float | None:
     """About how long the run takes here in one process, from a few cases; None where not even these come back."""
     sheet = backend.sheet

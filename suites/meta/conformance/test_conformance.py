@@ -285,7 +285,7 @@ def test_the_command_reports_and_fails_only_if_it_is_asked_to(
     from harness.__main__ import app
 
     found = made("roi_align", status, declared=declared, counterexample="RoiCase(...)", reason="as planted")
-    monkeypatch.setattr(tables, "run", lambda jobs, tell: [Done(jobs[0], (found,))])
+    monkeypatch.setattr(tables, "run", lambda jobs, tell, ended: [Done(jobs[0], (found,))])
     arguments = ["conformance", "--backend", "roi_align", "--operator", "roi_align", "--table", str(tmp_path / "t.csv")]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     shown = CliRunner().invoke(app, [*arguments, "--fail-on", "fail"])
