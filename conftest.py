@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import hypothesis
@@ -23,7 +24,9 @@ from harness.operators import OPERATORS
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Crashed, Hung
+from harness.plain import plainly
 from harness.repository import MissingLibrary
+from suites import stranger
 
 # The same examples on every run, for a pull request; new ones every night, remembered; few while developing.
 # No deadline anywhere: machines are shared, and a slow example is not a wrong one.
@@ -60,9 +63,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "a planted fault as fault:NAME, or yours as module:function or by an entry point of the group "
         f"{backends.ENTRY_POINTS!r} (default: roi_align)",
     )
+    parser.addoption(
+        "--limit",
+        type=float,
+        metavar="SECONDS",
+        help="how long a call of somebody else's function may take on a small case before it counts as one that never "
+        "ends; larger cases are granted more (default: what its sheet says, and a process's first call more)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    plainly()
     config.addinivalue_line("markers", "package: about the roi_align package itself, on the device of its backend")
     config.addinivalue_line("markers", "cpu: about the package's CPU kernels, which its CUDA backends do not run")
     config.stash[CHOSEN] = {}
@@ -85,8 +96,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     chosen = config.getoption("--backend")
     if backends.is_foreign(chosen):
-        # The harness's own tests and this project's benchmarks say nothing about somebody else's operator.
-        ours = [item for item in items if item.path.relative_to(config.rootpath).parts[1] in ("meta", "performance")]
+        of = next(iter(config.stash[CHOSEN]))
+        about = stranger.times if config.getoption("--benchmark-only") else stranger.is_about
+        ours = [item for item in items if not about(item, of, config.rootpath)]
         config.hook.pytest_deselected(items=ours)
         items[:] = [item for item in items if item not in set(ours)]
     skipped = {}
@@ -100,6 +112,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(skip)
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Whom a run judges, if it is somebody else's, and about how long that takes."""
+    chosen = config.getoption("--backend")
+    judged = next(iter(config.stash[CHOSEN].values()))
+    if not backends.is_foreign(chosen) or not isinstance(judged, Backend) or config.getoption("--benchmark-only"):
+        return []
+    minutes = stranger.minutes(judged)
+    if minutes is None:
+        return [f"judging {judged.title}: not even a few calls came back"]
+    about = "about a minute" if minutes < 1.5 else f"about {minutes:.0f} minutes"
+    return [f"judging {judged.title}: {about} in one process; -n auto shares the work"]
+
+
 CHOSEN = pytest.StashKey[dict[str, Backend | MissingLibrary]]()
 UNDECLARED = pytest.StashKey[dict[str, str]]()
 
@@ -109,7 +134,8 @@ def _load_chosen(config: pytest.Config) -> None:
     own. What is missing is kept as the reason for which each test that needs it is skipped."""
     name = config.getoption("--backend")
     if backends.is_foreign(name):
-        made: Any = _or_missing(isolation.isolated, name, "crop_and_resize")
+        isolated = partial(isolation.isolated, limit_s=config.getoption("--limit"))
+        made: Any = _or_missing(isolated, name, "crop_and_resize")
         of = (made.sheet.operator,) if isinstance(made, Backend) else tuple(backends.BACKENDS)
         config.stash[CHOSEN] = dict.fromkeys(of, made)
         return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from harness.plain import plainly
 from harness.verbs import app, comparison, conformance, faults, fuzzing, judging, machines, measuring
 
 # Importing them is what gives the app its verbs.
 __all__ = ["comparison", "conformance", "faults", "fuzzing", "judging", "machines", "measuring"]
 
 if __name__ == "__main__":
+    plainly()
     app()

@@ -16,11 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 # A quick run says that the way works; what is committed under results/ stays what a longer one measured.
 QUICK_RESULTS = ROOT / "build" / "quick-results"
+# Nor is a run that timed somebody else's function a part of this project's history.
+FOREIGN_RESULTS = ROOT / "build" / "foreign-results"
 
 
-def results_folder(quick: bool) -> Path:
-    """Where a run's files and the tables made of them go."""
-    return QUICK_RESULTS if quick else RESULTS
+def results_folder(quick: bool, foreign: bool = False) -> Path:
+    """Where the files of a run go, by its device and name."""
+    return FOREIGN_RESULTS if foreign else QUICK_RESULTS if quick else RESULTS
 
 
 def stamp() -> str:

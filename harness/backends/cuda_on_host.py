@@ -32,8 +32,8 @@ from harness.operators.arrays import (
 )
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
 from harness.operators.implementation import Backend
-from harness.operators.roi_align.case import MODES, Mode, RoiInputs
-from harness.operators.sheet import OperatorName, Sheet
+from harness.operators.roi_align.case import SAMPLED, Mode, RoiInputs
+from harness.operators.sheet import EMPTY, OperatorName, Sheet
 
 Library = Callable[[], Path]
 
@@ -68,7 +68,7 @@ def make_roi_align(name: str, *, library: Library = kernel_library, order: int |
     def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Array]:
         return lambda: kernels.run(of_one_level(inputs), direction)[0]
 
-    sheet = _sheet("roi_align", modes=MODES, grids=("fixed", "adaptive"))
+    sheet = _sheet("roi_align", modes=SAMPLED, grids=("fixed", "adaptive"))
     return Backend(name, "roi_align (CUDA kernels on the CPU)", sheet, prepare, np.asarray)
 
 
@@ -88,10 +88,11 @@ def _sheet(operator: OperatorName, **declared: Any) -> Sheet:
         boxes_dtypes=SINGLE_AND_DOUBLE,
         layouts=LAYOUTS,
         bad_input=("boxes",),
-        empty=True,
-        special_values=True,
+        empty=EMPTY,
+        special_values=DIRECTIONS,
         pinned=DIRECTIONS,
-        layout_order=("grad_boxes",),
+        layout_bits=("forward", "grad_image"),
+        list_bits=DIRECTIONS,
         **declared,
     )
 

@@ -9,24 +9,29 @@ plain data, so that a package that declares one needs nothing of this project.
 crop_and_resize   f(image, boxes, box_indices, crop_size), and by keyword `extrapolation_value` if the border is "rule",
                   and `method` if more than "bilinear" is declared. Box rules other than "normalized" are not asked for.
 roi_align         f(input, boxes (K,5), output_size, spatial_scale, sampling_ratio, aligned), torchvision's order, and
-                  by keyword `mode` if more than "avg" is declared.
+                  by keyword `mode` if more than "avg" is declared: "avg" or "max", whichever maximum is declared.
 """
 
 from __future__ import annotations
 
+import sysconfig
+import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from harness.backends import imported
-from harness.backends.torch_arrays import device_tensor, prepared, require_device, to_numpy
+from harness.backends.torch_arrays import device_tensor, require_device, torch_backend
+from harness.operators import operator_of
 from harness.operators import sheet as sheets
-from harness.operators.arrays import Direction
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName, Sheet
+from harness.repository import MissingLibrary
 
 Function = Callable[..., Tensor]
 Call = Callable[[Any], Tensor]
@@ -35,14 +40,23 @@ Call = Callable[[Any], Tensor]
 def load(name: str, place: str) -> Backend[Any]:
     """The backend at "module:object", which may be a function with a sheet, or a Backend.
 
-    ValueError if there is none or its sheet says what no sheet can, MissingLibrary if its module needs one that is
-    missing or its device is.
+    ValueError, in a sentence, if there is none, its module cannot be imported, or its sheet says what no sheet can;
+    MissingLibrary if its module needs one that is missing or its device is.
     """
     module_name, _, object_name = place.partition(":")
+    if not (module_name and object_name):
+        raise ValueError(f"{place!r} names no function; a backend is given as module:function, such as mykernel:crop.")
     try:
         named = imported(name, module_name)
     except ModuleNotFoundError as error:
         raise ValueError(f"There is no module {error.name!r} for the backend {name!r}; is it on PYTHONPATH?") from None
+    except MissingLibrary:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"The module {module_name!r} of the backend {name!r} cannot be imported: {type(error).__name__}: "
+            f"{_first_line(error)} ({_where(error)})."
+        ) from error
     for part in object_name.split("."):
         if not hasattr(named, part):
             raise ValueError(f"{module_name} has no {object_name!r}; the backend {name!r} is given as module:function.")
@@ -59,16 +73,31 @@ def load(name: str, place: str) -> Backend[Any]:
     return of_function(name, named, sheets.read(named.sheet, place))
 
 
+def _first_line(error: Exception) -> str:
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return message.partition("\n")[0]
+
+
+def _where(error: Exception) -> str:
+    """File and line of what failed while a module was imported."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}"
+    harness = str(Path(__file__).parents[1])
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(harness)]
+    # Python's own files, and then installed ones, are where it failed: what can be mended is the line that led there.
+    own = frames
+    for installed in (("<frozen", sysconfig.get_path("stdlib")), (sysconfig.get_path("purelib"),)):
+        own = [each for each in own if not each.filename.startswith(installed)] or own
+    return f"{own[-1].filename}, line {own[-1].lineno}"
+
+
 def of_function(name: str, function: Function, sheet: Sheet) -> Backend[Any]:
     """A function as a backend on the device of its sheet; MissingLibrary if torch has no such device here."""
     require_device(name, sheet.device)
     call = _CALLS[sheet.operator](function, sheet)
-
-    def prepare(inputs: Any, direction: Direction) -> Callable[[], Tensor]:
-        return prepared(call, inputs, direction, partial(device_tensor, device=sheet.device))
-
-    title = f"{name}, torch {torch.__version__} ({sheet.device.upper()})"
-    return Backend(name, title, sheet, prepare, to_numpy)
+    of = f"{sheet.title or name} {sheet.version}".strip()
+    title = of if sheet.title else f"{of}, torch {torch.__version__} ({sheet.device.upper()})"
+    return torch_backend(name, title, sheet, _box_by_box(call, sheet), partial(device_tensor, device=sheet.device))
 
 
 def _crop_and_resize(function: Function, sheet: Sheet) -> Call:
@@ -85,11 +114,30 @@ def _crop_and_resize(function: Function, sheet: Sheet) -> Call:
 
 def _roi_align(function: Function, sheet: Sheet) -> Call:
     def call(of: Any) -> Tensor:
-        keywords = {} if sheet.modes == ("avg",) else {"mode": of.mode}
+        keywords = {} if sheet.modes == ("avg",) else {"mode": "avg" if of.mode == "avg" else "max"}
         rule = (of.output_size, of.spatial_scale, of.sampling_ratio, of.aligned)
         return function(of.image, of.boxes, *rule, **keywords)
 
     return call
+
+
+def _box_by_box(call: Call, sheet: Sheet) -> Call:
+    """The call as it is, or once for each box; TypeError if a tensor is not what comes of it."""
+
+    def checked(of: Any) -> Tensor:
+        result = call(of)
+        if not isinstance(result, Tensor):
+            raise TypeError(f"the function returned {type(result).__name__}; a torch.Tensor is expected")
+        return result
+
+    def each(of: Any) -> Tensor:
+        if len(of.boxes) < 2:
+            return checked(of)
+        names = operator_of(of).arrays[1:-1]
+        rows = range(len(of.boxes))
+        return torch.cat([checked(replace(of, **{name: getattr(of, name)[k : k + 1] for name in names})) for k in rows])
+
+    return each if sheet.one_box else checked
 
 
 _CALLS: dict[OperatorName, Callable[[Function, Sheet], Call]] = {

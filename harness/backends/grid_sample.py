@@ -62,13 +62,14 @@ def make_crop_and_resize(name: str, device: str, *, compiled: bool = False) -> B
             boxes_dtypes=SINGLE_AND_DOUBLE,
             index_dtypes=("int32", "int64"),
             layouts=LAYOUTS,
-            special_values=True,
-            layout_order=("grad_boxes",),
+            # It differentiates through samples that are masked afterwards, and 0 times NaN is NaN.
+            special_values=("forward", "grad_image"),
+            layout_bits=("forward", "grad_image"),
+            list_bits=("forward", "grad_boxes"),
             unordered=("grad_image",) if device == "cuda" else (),
         ),
         prepare=prepare,
         to_numpy=to_numpy,
-        avoids=avoids,
     )
 
 
@@ -120,12 +121,6 @@ def crop_and_resize(
         crops.append(sampled.reshape(-1, mine.shape[0], *crop_size).transpose(0, 1))
     gathered = torch.cat(crops)[back] if len(crops) > 1 else crops[0]  # of one image they are in order already
     return torch.where(inside[:, None], gathered, extrapolation_value).to(dtype)
-
-
-def avoids(inputs: Inputs, direction: Direction) -> str | None:
-    if direction == "grad_boxes" and not bool(np.all(np.isfinite(inputs.image))):
-        return "grid_sample differentiates through samples that are masked afterwards, and 0 times NaN is NaN."
-    return None
 
 
 def _compile() -> Callable[..., Tensor]:

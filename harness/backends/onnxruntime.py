@@ -1,9 +1,8 @@
 """ONNX Runtime on the CPU, forward only: a model of one node, RoiAlign or com.microsoft.CropAndResize.
 
-RoiAlign's mean is this project's rule; its maximum is another, over pixels times weights, so that only the mean is
-judged, and `run_max` gives the other for the test that tells the two apart. Its sampling ratio of 0 is an adaptive
-grid, and it takes indices apart from boxes. CropAndResize is TensorFlow's operator in NCHW, float32 only; it rounds
-positions in an order of its own, so it has TensorFlow's values within bounds and not in every bit.
+RoiAlign's mean is this project's rule, and its maximum the one of weighted pixels. Its sampling ratio of 0 is an
+adaptive grid, and it takes indices apart from boxes. CropAndResize is TensorFlow's operator in NCHW, float32 only; it
+rounds positions in an order of its own, so it has TensorFlow's values within bounds and not in every bit.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import onnxruntime  # type: ignore[import-untyped, unused-ignore]
 from onnx import TensorProto, helper
 
 from harness.backends import Makers
-from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
+from harness.operators.arrays import DIRECTIONS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.crop_and_resize.case import METHODS, Inputs
 from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import RoiInputs
@@ -25,20 +24,27 @@ from harness.operators.sheet import Sheet
 
 _TITLE = f"ONNX Runtime {onnxruntime.__version__} (CPU)"
 _TYPES = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
+# An adaptive grid has as many samples as a box has pixels.
 _MOST = 1e4
 
 
 def make_roi_align(name: str) -> Backend[RoiInputs]:
-    # Its maximum is over weighted pixels, another rule; pixels are multiplied by weights of 0, so that NaN leaks.
+    # Pixels are multiplied by weights of 0, so that NaN leaks.
     sheet = Sheet(
         operator="roi_align",
         image_dtypes=SINGLE_AND_DOUBLE,
         boxes_dtypes=SINGLE_AND_DOUBLE,
         layouts=LAYOUTS,
         same_dtype=True,
+        modes=("avg", "weighted_max"),
         grids=("fixed", "adaptive"),
+        extent="positive where adaptive",  # it counts the samples of an inverted box below 0
+        scale_dtype="float32",
+        largest=_MOST,
+        layout_bits=DIRECTIONS,
+        list_bits=DIRECTIONS,
     )
-    return Backend(name, _TITLE, sheet, lambda inputs, direction: _pool(inputs, "avg"), np.asarray, avoids)
+    return Backend(name, _TITLE, sheet, lambda inputs, direction: _pool(inputs), np.asarray)
 
 
 def make_crop_and_resize(name: str) -> Backend[Inputs]:
@@ -46,8 +52,10 @@ def make_crop_and_resize(name: str) -> Backend[Inputs]:
         operator="crop_and_resize",
         index_dtypes=("int32", "int64"),
         layouts=LAYOUTS,
-        special_values=True,
+        special_values=DIRECTIONS,
         methods=METHODS,
+        layout_bits=DIRECTIONS,
+        list_bits=DIRECTIONS,
     )
     return Backend(name, _TITLE, sheet, _crop, np.asarray)
 
@@ -58,23 +66,8 @@ BACKENDS: Makers = {
 }
 
 
-def avoids(inputs: RoiInputs, direction: Direction) -> str | None:
-    edges = inputs.boxes[:, 1:].astype(np.float64)
-    if not (np.abs(edges) < _MOST).all():
-        return f"ONNX Runtime's RoiAlign is given finite boxes below {_MOST:.0f} pixels."
-    if float(np.float32(inputs.spatial_scale)) != inputs.spatial_scale and inputs.image.dtype.name == "float64":
-        return "ONNX Runtime keeps the scale in float32."
-    if inputs.aligned and inputs.sampling_ratio <= 0 and (edges[:, 2:] <= edges[:, :2]).any():
-        return "ONNX Runtime's RoiAlign counts samples of an inverted box below 0."
-    return None
-
-
-def run_max(inputs: RoiInputs) -> Array:
-    """RoiAlign's own maximum of the same call, whatever mode the inputs ask for."""
-    return _pool(inputs, "max")()
-
-
-def _pool(inputs: RoiInputs, mode: str) -> Callable[[], Array]:
+def _pool(inputs: RoiInputs) -> Callable[[], Array]:
+    mode = "avg" if inputs.mode == "avg" else "max"
     name = inputs.image.dtype.name
     session = _roi_align(inputs.output_size, inputs.spatial_scale, inputs.sampling_ratio, inputs.aligned, mode, name)
     feed = {

@@ -8,8 +8,8 @@ the boxes is the same each time, in an order of its own for each layout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from harness.backends import Makers
-from harness.backends.torch_arrays import device_tensor, prepared, require_device, to_numpy
+from harness.backends.torch_arrays import device_tensor, require_device, torch_backend
 from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Direction
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
 from harness.operators.implementation import Backend
-from harness.operators.roi_align.case import MODES, RoiInputs
-from harness.operators.sheet import INTEGERS, OperatorName, Sheet
+from harness.operators.roi_align.case import SAMPLED, RoiInputs
+from harness.operators.sheet import EMPTY, INTEGERS, OperatorName, Sheet
 from harness.repository import MissingLibrary
 from roi_align import RoIAlign, crop_and_resize, roi_align
 
@@ -36,9 +36,8 @@ def make_crop_and_resize(name: str, device: str, *, deterministic: bool = False)
     _require(name, device)
     atomics = device == "cuda" and not deterministic
 
-    def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Tensor]:
-        asked = prepared(_crop, inputs, direction, partial(device_tensor, device=device))
-        return _deterministically(asked) if deterministic and direction != "forward" else asked
+    def around(direction: Direction) -> AbstractContextManager[None]:
+        return _deterministic_algorithms() if deterministic and direction != "forward" else nullcontext()
 
     sheet = _sheet(
         "crop_and_resize",
@@ -49,18 +48,16 @@ def make_crop_and_resize(name: str, device: str, *, deterministic: bool = False)
         tensorflow_bits=("forward",) if atomics else ("forward", "grad_image"),
         unordered=("grad_image",) if atomics else (),
     )
-    return Backend(name, _title(device, ", deterministic" if deterministic else ""), sheet, prepare, to_numpy, avoids)
+    title = _title(device, ", deterministic" if deterministic else "")
+    return torch_backend(name, title, sheet, _crop, partial(device_tensor, device=device), avoids, around)
 
 
 def make_roi_align(name: str, device: str) -> Backend[RoiInputs]:
     """roi_align on a device as a backend; MissingLibrary if that is not here."""
     _require(name, device)
 
-    def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Tensor]:
-        return prepared(_pool, inputs, direction, partial(device_tensor, device=device))
-
-    sheet = _sheet("roi_align", device, modes=MODES, grids=("fixed", "adaptive"))
-    return Backend(name, _title(device), sheet, prepare, to_numpy)
+    sheet = _sheet("roi_align", device, modes=SAMPLED, grids=("fixed", "adaptive"))
+    return torch_backend(name, _title(device), sheet, _pool, partial(device_tensor, device=device))
 
 
 BACKENDS: Makers = {
@@ -119,20 +116,13 @@ def _sheet(operator: OperatorName, device: str, **declared: Any) -> Sheet:
         boxes_dtypes=SINGLE_AND_DOUBLE,
         layouts=LAYOUTS,
         bad_input=("boxes", "indices"),
-        empty=True,
-        special_values=True,
+        empty=EMPTY,
+        special_values=DIRECTIONS,
         pinned=DIRECTIONS,
-        layout_order=("grad_boxes",) if device == "cuda" else (),
+        layout_bits=DIRECTIONS if device == "cpu" else ("forward", "grad_image"),
+        list_bits=DIRECTIONS,
         **declared,
     )
-
-
-def _deterministically(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    def deterministic() -> Tensor:
-        with _deterministic_algorithms():
-            return call()
-
-    return deterministic
 
 
 @contextmanager

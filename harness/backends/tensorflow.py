@@ -18,7 +18,7 @@ from harness.backends import Makers
 from harness.operators.arrays import DIRECTIONS, LAYOUTS, Array, Direction
 from harness.operators.crop_and_resize.case import METHODS, Inputs
 from harness.operators.implementation import Backend
-from harness.operators.sheet import Sheet
+from harness.operators.sheet import EMPTY, Sheet
 
 # Read once, when TensorFlow's library is loaded. oneDNN has no crop_and_resize: it would only print a notice.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -46,29 +46,23 @@ def make_crop_and_resize(name: str) -> Backend[Inputs]:
             operator="crop_and_resize",
             directions=DIRECTIONS,
             image_dtypes=_IMAGE_DTYPES,
+            gradient_dtypes=("float32",),  # of float16 images it is summed in half precision
             index_dtypes=("int32", "int64"),
             layouts=LAYOUTS,
-            empty=True,
-            special_values=True,
+            empty=EMPTY,
+            special_values=DIRECTIONS,
             methods=METHODS,
             pinned=("forward", "grad_image"),
             tensorflow_bits=("forward", "grad_image"),
+            layout_bits=DIRECTIONS,
+            list_bits=DIRECTIONS,
         ),
         prepare=prepare,
         to_numpy=to_numpy,
-        avoids=avoids,
     )
 
 
 BACKENDS: Makers = {("crop_and_resize", "tensorflow"): make_crop_and_resize}
-
-
-def avoids(inputs: Inputs, direction: Direction) -> str | None:
-    """Why TensorFlow is not asked for this direction of these inputs, or None if it can be."""
-    dtype = inputs.image.dtype.name
-    if direction == "grad_image" and dtype != "float32":
-        return f"TensorFlow's image gradient of {dtype} images is missing, or is summed in half precision."
-    return None
 
 
 def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:

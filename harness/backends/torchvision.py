@@ -24,12 +24,12 @@ from torch import Tensor
 from torchvision.ops import roi_align  # type: ignore[import-untyped, unused-ignore]
 
 from harness.backends import Makers
-from harness.backends.torch_arrays import prepared, require_device, to_numpy
-from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
+from harness.backends.torch_arrays import prepared, require_device, to_numpy, torch_backend
+from harness.operators.arrays import DIRECTIONS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import RoiInputs
-from harness.operators.sheet import OperatorName, Sheet
+from harness.operators.sheet import EMPTY, OperatorName, Sheet
 
 # A box is asked for up to this many pixels: an adaptive grid allocates as many samples as it has.
 _MOST = 1e4
@@ -40,19 +40,17 @@ def make_roi_align(name: str, device: str) -> Backend[RoiInputs]:
     """The operator on a device as a backend; MissingLibrary if that is not here."""
     require_device(name, device)
 
-    def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Tensor]:
-        return prepared(_pool, inputs, direction, partial(_tensor, device=device))
-
     # Pixels are multiplied by weights of 0, so that NaN and infinity leak.
     sheet = _sheet(
         "roi_align",
         device,
         same_dtype=True,
+        largest=_MOST,
         grids=("fixed", "adaptive"),
         pinned=("forward", "grad_image") if device == "cpu" else (),
         unordered=("grad_image",) if device == "cuda" else (),
     )
-    return Backend(name, f"{_TITLE} ({device.upper()})", sheet, prepare, to_numpy, avoids)
+    return torch_backend(name, f"{_TITLE} ({device.upper()})", sheet, _pool, partial(_tensor, device=device), avoids)
 
 
 def make_crop_and_resize(name: str, device: str, image_dtypes: tuple[str, ...] = SINGLE_AND_DOUBLE) -> Backend[Inputs]:
@@ -65,7 +63,7 @@ def make_crop_and_resize(name: str, device: str, image_dtypes: tuple[str, ...] =
         return prepared(_pool_crops, in_pixels, direction, partial(_tensor, device=device))
 
     sheet = _sheet(
-        "crop_and_resize", device, image_dtypes=image_dtypes, index_dtypes=("int32", "int64"), special_values=True
+        "crop_and_resize", device, image_dtypes=image_dtypes, index_dtypes=("int32", "int64"), special_values=DIRECTIONS
     )
     return Backend(name, f"{_TITLE} roi_align (another rule)", sheet, prepare, to_numpy, same_rule=False)
 
@@ -83,8 +81,6 @@ BACKENDS: Makers = {
 
 def avoids(inputs: RoiInputs, direction: Direction) -> str | None:
     edges = inputs.boxes[:, 1:]
-    if not (np.abs(edges.astype(np.float64)) < _MOST).all():
-        return f"torchvision's roi_align is given finite boxes below {_MOST:.0f} pixels."
     turned = np.sign(edges[:, 2:] - edges[:, :2]).prod(axis=1) < 0
     if inputs.aligned and inputs.sampling_ratio <= 0 and turned.any():
         return "torchvision's roi_align raises for an adaptive grid of a box that is inverted on one axis."
@@ -113,7 +109,9 @@ def _sheet(operator: OperatorName, device: str, **declared: Any) -> Sheet:
             "image_dtypes": SINGLE_AND_DOUBLE,
             "boxes_dtypes": SINGLE_AND_DOUBLE,
             "layouts": LAYOUTS,
-            "empty": True,
+            "empty": EMPTY,
+            "layout_bits": DIRECTIONS,
+            "list_bits": DIRECTIONS,
             **declared,
         }
     )

@@ -111,9 +111,15 @@ def _checked(name: str, commit: str, texts: dict[str, str]) -> Revision:
 
 
 def _git(repository: Path, failure: str, *arguments: str) -> bytes:
-    done = subprocess.run(["git", *arguments], cwd=repository, capture_output=True)
+    try:
+        done = subprocess.run(["git", *arguments], cwd=repository, capture_output=True)
+    except OSError as error:
+        raise UnusableRevision(
+            f"{failure}: git cannot be run ({error.strerror}). Install git, or compare what needs none: stored runs or "
+            "devices under results, or two functions as module:function."
+        ) from None
     if done.returncode != 0:
-        words = done.stderr.decode(errors="replace").strip()
+        words = done.stderr.decode(errors="replace").strip().partition("\n")[0]
         raise UnusableRevision(
             f"{failure}{f': {words}' if words else ''}. A commit, a branch, a tag, {WORKING_TREE} for the files as "
             "they are, or a run or device under results can be compared; `git fetch` brings others' revisions."

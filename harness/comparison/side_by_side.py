@@ -1,4 +1,4 @@
-"""Two revisions measured on one machine: fresh processes in ABBA order, and what the machine was doing meanwhile.
+"""Two sides measured on one machine: fresh processes in ABBA order, and what the machine was doing meanwhile.
 
 What drifts (a warm machine, a neighbour that begins) hits both sides alike if they take turns, and in ABBA order the
 second of a pair is the base's as often as the new one's. A process judges its results before it times them: the first
@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,35 @@ import numpy as np
 
 from harness import repository
 from harness.comparison import verdicts
-from harness.comparison.revisions import BUILD, Revision
+from harness.comparison.revisions import BUILD
 from harness.comparison.rows import name_of
 from harness.comparison.timing import Order
 from harness.comparison.verdicts import Decision
-from harness.measuring import conditions, gate
+from harness.measuring import conditions, foreign, gate
 from harness.measuring.devices import cpu
 from harness.measuring.record import Record
 from harness.repository import ROOT
 
 SIDES = ("base", "new")
-SCHEMA = 3  # whose answers are rows of measuring/record.py
+SCHEMA = 4  # whose answers are rows of measuring/record.py, and whose sides may be functions
 
 
 class FailedProcess(Exception):
     """A measuring process ended without an answer; the message has what it said."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is compared.
+
+    title  for a reader.
+    at     the folder that its package lies in, or the function that it is, as module:function.
+    about  what is stored of it.
+    """
+
+    title: str
+    at: Path | str
+    about: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -115,10 +129,10 @@ def sides_in_order(processes: int) -> list[str]:
     return [side for pair in range(processes) for side in (SIDES if pair % 2 == 0 else SIDES[::-1])]
 
 
-def measure(paths: dict[str, Path], rows: Sequence[str], processes: int, tell: Callable[[str], None]) -> Round:
+def measure(at: Mapping[str, Path | str], rows: Sequence[str], processes: int, tell: Callable[[str], None]) -> Round:
     """One round; `tell(side)` is called when a process of that side is done. FailedProcess if one has no answer.
 
-    paths: for each side the folder that its package lies in. KeyboardInterrupt ends the process that runs.
+    at: for each side what Side.at says. KeyboardInterrupt ends the process that runs.
     """
     answers: dict[str, list[list[Record]]] = {side: [] for side in SIDES}
     passed: dict[str, dict[str, Any]] = {side: {} for side in SIDES}
@@ -126,7 +140,9 @@ def measure(paths: dict[str, Path], rows: Sequence[str], processes: int, tell: C
     before = conditions.state("cpu")
     with tempfile.TemporaryDirectory() as scratch, cpu.pinned():
         for side in order:
-            asked = Order(list(rows), passed[side], str(paths[side]), str(Path(scratch) / "answer.json"))
+            function = at[side] if isinstance(at[side], str) else ""
+            origin = "" if function else str(at[side])
+            asked = Order(list(rows), passed[side], origin, str(Path(scratch) / "answer.json"), str(function))
             answer = _answer(asked, Path(scratch))
             answers[side].append(answer)
             right = {name_of(each): asdict(gate.stored_in(each)) for each in answer if each.samples}
@@ -158,17 +174,14 @@ def doubted(decisions: Sequence[Decision], interrupted: Sequence[str]) -> list[D
     ]
 
 
-def store(base: Revision, new: Revision, rounds: Sequence[Round], decisions: Sequence[Decision]) -> Path:
+def store(sides: Sequence[Side], rounds: Sequence[Round], decisions: Sequence[Decision]) -> Path:
     """Writes all that was measured and decided, raw samples included, under build/compare/runs."""
     now = repository.stamp()
     record = {
         "schema": SCHEMA,
         "run": now,
         "machine": cpu.describe(),
-        "revisions": {
-            side: {"name": of.name, "commit": of.commit, "package": of.folder.name}
-            for side, of in zip(SIDES, (base, new), strict=True)
-        },
+        "sides": {side: of.about for side, of in zip(SIDES, sides, strict=True)},
         "rounds": [asdict(each) for each in rounds],
         "decisions": [asdict(each) for each in decisions],
     }
@@ -184,10 +197,16 @@ def _answer(asked: Order, scratch: Path) -> list[Record]:
     output.unlink(missing_ok=True)
     # The allocator is every user's own default, and as many threads as this machine is said to have.
     environment = {key: value for key, value in os.environ.items() if key not in cpu.TUNED_ALLOCATOR}
-    environment |= {"OMP_NUM_THREADS": str(cpu.threads()), "PYTHONPATH": asked.origin}
+    environment |= {"OMP_NUM_THREADS": str(cpu.threads()), "PYTHONPATH": asked.origin or foreign.path()}
     command = [sys.executable, "-m", "harness.comparison.timing", str(path)]
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     ) as child:
         try:
             said, _ = child.communicate()
@@ -198,7 +217,8 @@ def _answer(asked: Order, scratch: Path) -> list[Record]:
     if child.returncode != 0 or not output.exists():
         tail = "\n".join(said.splitlines()[-15:])
         raise FailedProcess(
-            f"A process that timed {asked.origin} ended with {child.returncode}. Its last lines:\n{tail}"
+            f"A process that timed {asked.function or asked.origin} ended with {child.returncode}. "
+            f"Its last lines:\n{tail}"
         )
     return [
         Record(**{**row, "samples": tuple(row["samples"])}) for row in json.loads(output.read_text(encoding="utf-8"))

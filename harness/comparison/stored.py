@@ -5,6 +5,7 @@ What a name means is decided in this order, the first that fits:
     .                                     the working tree, and no run
     a folder that holds JSON files        that run, by any path, and by DEVICE/RUN below results/
     a folder of runs in results/          that device, by its name there or its path: its newest full run
+    module:function, an entry point       that function, see measuring/foreign.py
     anything else                         a revision, see revisions.py
 
 So a branch that has a device's name is told from it as refs/heads/NAME.

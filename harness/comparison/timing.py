@@ -1,4 +1,5 @@
-"""One process of a comparison: it judges and times every row with the one package that comes first on its path.
+"""One process of a comparison: it judges and times every row with the one package that comes first on its path, or
+with the one function.
 
     python -m harness.comparison.timing ORDER.json
 
@@ -13,7 +14,6 @@ import gc
 import importlib.util
 import json
 import sys
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from harness import repository
 from harness.backends import load
 from harness.comparison import rows
-from harness.measuring import clocks, devices, gate
+from harness.measuring import clocks, devices, foreign, gate
 from harness.measuring.columns import Turn
 from harness.measuring.gate import Gate
 from harness.measuring.record import Record
@@ -37,17 +37,19 @@ class Order:
     rows     what to time, by name, in this order.
     passed   what the gate found of results that an earlier process of the same side had judged, by row, as the fields
              of a Gate: the same bits are not judged again, and other bits are no result of this side.
-    origin   the folder that `roi_align` has to come from.
+    origin   the folder that `roi_align` has to come from, or "" if a function is timed.
     output   the file for the answer.
+    function somebody else's, as module:function; "" if the package is timed.
     """
 
     rows: list[str]
     passed: dict[str, dict[str, Any]]
     origin: str
     output: str
+    function: str = ""
 
 
-def timed(turn: Turn, passed: Gate | None) -> Record:
+def timed(turn: Turn, passed: Gate | None, function: str = "") -> Record:
     """A row, judged first; whatever it raises is its problem and not the process's end.
 
     interruptions tell a full machine: a thread that waits for its neighbour there waits for the scheduler, every call
@@ -56,15 +58,23 @@ def timed(turn: Turn, passed: Gate | None) -> Record:
     record = turn.record()
     try:
         backend = load(turn.column.backend, turn.operator.name)
-        inputs = turn.inputs()
-        call = backend.prepare(inputs, turn.direction)
+        inputs = foreign.declared(turn.inputs(), backend.sheet)
+        refusal = backend.refuses(inputs, turn.direction)
+        if refusal is not None:
+            return replace(record, status="REFUSED", message=refusal)
+        if function and passed is None:  # what may end its process does so in another one
+            apart = foreign.judged_apart(function, inputs, turn.direction)
+            if not apart.passed:
+                return replace(record, **apart.stored())
+        renewed = foreign.Renewed(backend, inputs, turn.direction) if function else None
+        call = renewed or backend.prepare(inputs, turn.direction)
         got = backend.to_numpy(call())
-        if passed is None:
+        if passed is None or turn.direction in backend.sheet.unordered:
             verdict = gate.check(backend, inputs, turn.direction, got, lambda: None)
         elif gate.digest(got) == passed.digest:
             verdict = passed
         else:
-            message = "Its bits are not those of the first process of this revision."
+            message = "Its bits are not those of the first process of this side."
             verdict = Gate("DIFFERS", False, message, digest=gate.digest(got))
     except Exception as error:
         return replace(record, status="ERROR", message=f"{type(error).__name__}: {error}")
@@ -72,30 +82,42 @@ def timed(turn: Turn, passed: Gate | None) -> Record:
     record = replace(record, **verdict.stored())
     if not verdict.passed:
         return record
-    rounds = BUDGET.rounds(devices.load("cpu").settle(call, 0.0))
-    seconds = []
+    device = devices.load(backend.sheet.device.partition(":")[0])
+    timer = device.timer
+    rounds = BUDGET.rounds(device.settle(call, 0.0))
+    host_seconds = device.host_seconds(call) or 0.0
+    seconds: list[float] = []
+    result: Any = None
     gc.collect()
     gc.disable()
     before = clocks.interruptions()
-    for _ in range(rounds.count):
-        begin = time.perf_counter()
-        result = call()
-        seconds.append(time.perf_counter() - begin)
-        del result  # freed before the next call, outside the timed part
+    try:
+        for _ in range(rounds.count):
+            result = None  # freed before the next call, outside the timed part
+            if renewed is not None:
+                renewed.renew()
+            device.get_ready(turn.cache, host_seconds)
+            begin = timer()
+            result = call()
+            seconds.append(timer() - begin)
+    except Exception as error:
+        return replace(record, status="ERROR", message=f"{type(error).__name__}: {error}")
+    finally:
+        gc.enable()
     interruptions = clocks.interruptions() - before
-    gc.enable()
-    return replace(record, stopped=rounds.stopped, interruptions=interruptions, samples=tuple(seconds))
+    row = replace(record, stopped=rounds.stopped, interruptions=interruptions, samples=tuple(seconds))
+    return row if renewed is None else renewed.judged(row, result)
 
 
 def main(path: Path) -> None:
     order = Order(**json.loads(path.read_text(encoding="utf-8")))
     # Found and not imported: only a backend imports it.
     found = importlib.util.find_spec("roi_align")
-    if found is None or found.origin != str(Path(order.origin) / "roi_align" / "__init__.py"):
+    if not order.function and (found is None or found.origin != str(Path(order.origin) / "roi_align" / "__init__.py")):
         raise SystemExit(f"The package under the clock is {found and found.origin}, not the one in {order.origin}.")
-    every = rows.rows(workload.name for workload in WORKLOADS)
+    every = rows.rows((workload.name for workload in WORKLOADS), order.function)
     passed = {name: Gate(**of) for name, of in order.passed.items()}
-    answer = [asdict(timed(every[name], passed.get(name))) for name in order.rows]
+    answer = [asdict(timed(every[name], passed.get(name), order.function)) for name in order.rows]
     repository.replace(Path(order.output), json.dumps(answer))
 
 

@@ -28,13 +28,14 @@ from harness.operators.verdict import Status, Verdict
 from harness.properties import Property
 from harness.properties.search import NOTHING, Finding, largest_fraction, search
 
-CellStatus = Literal["pass", "fail", "ambiguous", "crash", "hang", "undeclared", "missing", "not asked"]
+CellStatus = Literal["pass", "fail", "ambiguous", "crash", "hang", "undeclared", "missing", "not asked", "judge"]
 # These are held against whoever declares the property.
 BAD: tuple[CellStatus, ...] = ("fail", "crash", "hang")
 EXAMPLES = 100
 # So often a failing case is tried smaller. A call may take a second, and a case need not be the smallest that there is.
 SHRINKS = 400
 LIBRARIES = ("numpy", "torch", "torchvision", "tensorflow", "onnxruntime", "hypothesis")
+OURS: CellStatus = "judge"
 DEADLY: dict[Status, CellStatus] = {Status.CRASH: "crash", Status.HANG: "hang"}
 # What a library writes to its log before what it has to say: when, which thread, and of which file.
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: |[IWEF]\d{4} [\d:.]+ +\d+ |\b0x[0-9a-f]+\b")
@@ -47,7 +48,8 @@ class Cell:
     device          where it ran, as results are filed: harness.measuring.devices.cpu.device(), or a GPU's name.
     status          "ambiguous": it passed, but some value only because another order of rounding may take another
                     branch. "undeclared": its sheet leaves it out. "missing": its library or device is not here. "not
-                    asked": every drawn case was refused.
+                    asked": every drawn case was refused. "judge": the judge itself failed, which is held against
+                    nobody.
     declared        whether its sheet declares it; a crash on what it does not is shown, and held against nobody.
     cases           that were asked until the first failure, and in how many of them a value was ambiguous.
     fraction        the largest part of a bound that was used, None where nothing was judged by one.
@@ -121,7 +123,7 @@ def _status(backend: Backend[Any], direction: Direction, finding: Finding) -> tu
     """The status of a declared property and the reason for it."""
     if finding.failure is not None:
         verdict = finding.failure.verdict
-        return DEADLY.get(verdict.status, "fail"), verdict.reason + finding.failure.remark
+        return {**DEADLY, Status.JUDGE: OURS}.get(verdict.status, "fail"), verdict.reason + finding.failure.remark
     reasons = [reason for case in finding.refused if (reason := backend.refuses(case.inputs(), direction))]
     refusal = reasons[-1] if reasons else "The check had no use for the case."
     if not finding.asked:

@@ -21,6 +21,7 @@ from harness.faults.package.building import PackageFault
 from harness.operators import AnyCase, drawing
 from harness.operators.arrays import DIRECTIONS, Direction
 from harness.operators.sheet import OperatorName, Sheet
+from harness.operators.verdict import JudgeFailed, Status
 from harness.properties import Property, questions
 from harness.properties.search import among
 
@@ -95,6 +96,8 @@ def attempt(fault: Fault, showing: Showing, check: Property, turn: int) -> Attem
     outcome, count, detail = ("survived" if asked else "not asked"), asked, ""
     if finding.failure is not None:
         verdict = finding.failure.verdict
+        if verdict.status is Status.JUDGE:
+            raise JudgeFailed(verdict)  # that kills nothing
         outcome, count, detail = "killed", turn * len(cases) + asked, f"{verdict.status.name}: {verdict.reason}"
     return Attempt(
         fault.name, "reference", fault.operator, showing.name, check.name, outcome, False, count, detail, fault.why

@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import io
 import multiprocessing
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
@@ -19,7 +21,7 @@ from typing import Any, get_args
 from harness import backends, faults, properties, repository
 from harness.backends import BACKENDS, ENTRY_POINTS, OTHER_RULE
 from harness.conformance.cells import DEADLY, EXAMPLES, Cell, CellStatus, cell, without_backend
-from harness.judging.isolation import LIMIT_S, isolated
+from harness.judging.isolation import isolated
 from harness.operators.arrays import DIRECTIONS
 from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Crashed, Hung, without_result
@@ -41,16 +43,17 @@ class Job:
     property_names: tuple[str, ...] = ()
     examples: int = EXAMPLES
     seed: int = 0
-    limit_s: float = LIMIT_S
+    limit_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Done:
-    """The cells of a job; problem: why they are not all of them, or ""."""
+    """The cells of a job; problem: why they are not all of them, or ""; stopped: whether it is an interrupt."""
 
     job: Job
     cells: tuple[Cell, ...]
     problem: str = ""
+    stopped: bool = False
 
 
 def everybody() -> list[str]:
@@ -108,29 +111,53 @@ def _questions(job: Job, operators: Sequence[OperatorName]) -> list[Question]:
     return [each for each in asked if not job.property_names or each[0].name in job.property_names]
 
 
-def run(chosen: Sequence[Job], tell: Callable[[Job, int, Cell | None], None], side_by_side: int = 2) -> list[Done]:
+def run(
+    chosen: Sequence[Job],
+    tell: Callable[[Job, int, Cell | None], None],
+    ended: Callable[[Done], None] = lambda done: None,
+    side_by_side: int = 2,
+) -> list[Done]:
     """All jobs, so many at once, each in a process of its own; ValueError if a backend cannot be used at all.
 
-    tell: called from threads with a job, how many cells it will have, and the one that is done, at first None.
+    tell   called from threads with a job, how many cells it will have, and the one that is done, at first None.
+    ended  called from threads with a job that is done.
+
+    KeyboardInterrupt ends the processes: what they had done by then is returned, each job with its problem.
     """
     running: list[Any] = []
+    stopped = threading.Event()
     # Threads wait for the processes that work: the oracle is Python, and one interpreter would do one thing at a time.
     with ThreadPoolExecutor(side_by_side) as pool:
+        jobs = [pool.submit(_run, job, tell, ended, running, stopped) for job in chosen]
         try:
-            return list(pool.map(lambda job: _run(job, tell, running), chosen))
-        except BaseException:
+            return [each.result() for each in jobs]
+        except BaseException as error:
+            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in running:
+            for process in list(running):
                 process.terminate()
-            raise
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+    return [
+        Done(job, (), f"{job.backend} was not asked.", True) if each.cancelled() else each.result()
+        for job, each in zip(chosen, jobs, strict=True)
+    ]
 
 
-def _run(job: Job, tell: Callable[[Job, int, Cell | None], None], running: list[Any]) -> Done:
+def _run(
+    job: Job,
+    tell: Callable[[Job, int, Cell | None], None],
+    ended: Callable[[Done], None],
+    running: list[Any],
+    stopped: threading.Event,
+) -> Done:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(theirs, job))
     process.start()
     running.append(process)
+    if stopped.is_set():
+        process.terminate()
     theirs.close()
     done: list[Cell] = []
     count = len(_questions(job, job.operators[:1]))
@@ -144,14 +171,19 @@ def _run(job: Job, tell: Callable[[Job, int, Cell | None], None], running: list[
             tell(job, count, message)
     except EOFError:
         process.join()
-        problem = f"The process that asked {job.backend} ended with code {process.exitcode} after {len(done)} cells."
+        how = "was stopped" if stopped.is_set() else f"ended with code {process.exitcode}"
+        problem = f"The process that asked {job.backend} {how} after {len(done)} cells."
     process.join()
     running.remove(process)
-    return Done(job, tuple(done), problem or "")
+    finished = Done(job, tuple(done), problem or "", stopped.is_set() and bool(problem))
+    ended(finished)
+    return finished
 
 
 def _send(connection: Connection, job: Job) -> None:
     """The process of a job: its cells, then None; or a sentence."""
+    # A terminal interrupts this process too, and it is for the one that began it to end it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         for each in cells(job):
             connection.send(each)
@@ -187,9 +219,12 @@ def merged(old: Iterable[Cell], done: Sequence[Done]) -> list[Cell]:
     """The old cells with the new ones in their place, in the order of the tables.
 
     An old one goes where its backend was asked for its property again, on the same device or because there was none
-    before; and where no property has its name any more.
+    before; and where no property has its name any more. Of a job that was not finished only what it had done counts as
+    asked.
     """
     new = [each for one in done for each in one.cells]
+    cut = {(each.operator, each.backend) for one in done if one.problem for each in one.cells}
+    again = {(each.operator, each.backend, each.property, each.direction) for each in new}
     names = {(each.operator, each.name) for each in properties.all_properties()}
     asked = {(each.operator, each.backend): one.job.property_names for one in done for each in one.cells}
     places = {(each.operator, each.backend, each.device) for each in new}
@@ -199,6 +234,9 @@ def merged(old: Iterable[Cell], done: Sequence[Done]) -> list[Cell]:
             return True
         asked_for = asked.get((each.operator, each.backend))
         if asked_for is None or (asked_for and each.property not in asked_for):
+            return False
+        done_again = (each.operator, each.backend, each.property, each.direction) in again
+        if (each.operator, each.backend) in cut and not done_again:
             return False
         return each.status == "missing" or (each.operator, each.backend, each.device) in places
 

@@ -15,7 +15,7 @@ from harness.operators.crop_and_resize import reference as cropping
 from harness.operators.crop_and_resize.reference import Scalar
 from harness.operators.implementation import Backend
 from harness.operators.roi_align import reference as pooling
-from harness.operators.roi_align.case import MODES, Mode
+from harness.operators.roi_align.case import SAMPLED, Mode
 from harness.operators.sheet import OperatorName
 
 FORWARD: tuple[Direction, ...] = ("forward",)
@@ -144,4 +144,4 @@ class Rule:
 
 CROP_AND_RESIZE = Rule("crop_and_resize", "", cropping.STEPS, cropping.build, SINGLE_AND_DOUBLE, ("avg",))
 # Integer maps are part of what roi_align's rule is asked for everywhere.
-ROI_ALIGN = Rule("roi_align", "roi_", pooling.STEPS, pooling.build, (*FLOATS, "uint8", "int16"), MODES)
+ROI_ALIGN = Rule("roi_align", "roi_", pooling.STEPS, pooling.build, (*FLOATS, "uint8", "int16"), SAMPLED)

@@ -26,7 +26,7 @@ from harness.operators.arrays import Direction
 from harness.operators.drawing import effort
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName, Sheet
-from harness.operators.verdict import Verdict
+from harness.operators.verdict import Status, Verdict
 from harness.properties import Question
 from harness.properties.search import Failure, largest_fraction, search
 
@@ -107,9 +107,10 @@ def in_process(name: str) -> bool:
     return not is_foreign(name) and (name == "reference" or name.startswith("fault:"))
 
 
-def hunt(task: Task, tell: Callable[[Find], None]) -> Catch:
+def hunt(task: Task, tell: Callable[[Find], None]) -> Catch | Lost:
     """Draws the task's cases, asks for each, and makes the first that fails as small as it gets.
 
+    Lost if the judge itself failed: that is no find of the backend.
     tell: called with that first one at once, before it is made smaller, so that it outlives this process.
     """
     backend, property_ = backend_of(task.backend, task.operator), properties.find(task.property, task.operator)
@@ -123,8 +124,11 @@ def hunt(task: Task, tell: Callable[[Find], None]) -> Catch:
 
     finding = search(
         property_, backend, task.direction, effort(task.examples, Phase.generate, Phase.target, Phase.shrink),
-        seed=task.seed, shrinks=SHRINKS, tell=lambda failure: tell(find(failure)),
+        seed=task.seed, shrinks=SHRINKS,
+        tell=lambda failure: None if failure.verdict.status is Status.JUDGE else tell(find(failure)),
     )  # fmt: skip
+    if finding.failure is not None and finding.failure.verdict.status is Status.JUDGE:
+        return Lost(task, f"{finding.failure.verdict.reason} The case: {finding.failure.case!r}")
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
     for case, verdict in finding.asked:
         verdicts[case.image_dtype].append(verdict)

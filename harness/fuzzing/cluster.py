@@ -102,7 +102,7 @@ def _resources(workers: About) -> dict[str, float] | None:
 _one_at_a_time = threading.Lock()
 
 
-def _hunt_here(task: Task, harness: str) -> Catch:
+def _hunt_here(task: Task, harness: str) -> Catch | Lost:
     """On a worker: the task, its finds sent at once."""
     from distributed import get_worker
 
@@ -177,8 +177,8 @@ def result_of(task: Task, future: Any) -> Catch | Lost:
         )
     if error is not None:
         raise error
-    catch: Catch = future.result()
-    return catch
+    result: Catch | Lost = future.result()
+    return result
 
 
 def _pass_on(events: queue.SimpleQueue[dict[str, Any]], tell: Callable[[int, Find], None]) -> None:

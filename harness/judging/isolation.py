@@ -3,7 +3,7 @@
 A kernel under development segfaults, aborts, hangs, or leaves a GPU's context useless. Each call goes to a worker with
 the memory that its arrays lie in, strides and surroundings included, and comes back as an array, an exception, or
 Crashed or Hung from operators/verdict.py; then the next call gets a new worker. A call costs about a quarter of a
-millisecond.
+millisecond. Whether results share memory can be seen there only, so that a series of calls is observed in the worker.
 """
 
 from __future__ import annotations
@@ -16,24 +16,29 @@ import multiprocessing
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+import time
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from multiprocessing.connection import Connection
-from pathlib import Path
+from multiprocessing.reduction import DupFd
 from typing import Any
 
 import numpy as np
 
 from harness.backends import load
 from harness.operators.arrays import Array, Direction
-from harness.operators.implementation import Backend
-from harness.operators.sheet import OperatorName
+from harness.operators.implementation import Backend, Observed
+from harness.operators.sheet import LIMIT_S, OperatorName
 from harness.operators.verdict import Crashed, Hung
 from harness.repository import MissingLibrary
 
 Load = Callable[[str, OperatorName], Backend[Any]]
-# A first call may compile a kernel.
-LIMIT_S = 120.0
+# A process's first call may compile a kernel, and is granted so many seconds more; once one has been seen, three times
+# what it took.
+FIRST_S = 90.0
+# A call is granted the sheet's limit once more for each so many values of its image and its result.
+VALUES = 100_000
 # What a GPU's driver says once, and from then on of every call.
 _USELESS = ("CUDA error", "CUDNN_STATUS", "HIP error", "an illegal memory access was encountered")
 
@@ -63,8 +68,11 @@ def _packed(array: Array) -> _Packed:
 def _unpacked(packed: _Packed) -> Array:
     if not packed.memory:
         return np.zeros(packed.shape, packed.dtype)
-    memory = bytearray(packed.memory)
-    array: Array = np.ndarray(packed.shape, packed.dtype, memory, packed.offset, packed.strides)
+    size = packed.dtype.itemsize
+    memory: Array = np.ndarray((len(packed.memory) // size,), packed.dtype, bytearray(packed.memory))
+    array: Array = np.ndarray(
+        packed.shape, packed.dtype, memory, packed.offset, packed.strides
+    )  # a view: it has a base
     return array
 
 
@@ -73,32 +81,43 @@ def _arrays(inputs: Any, change: Callable[[Any], Any], kind: type) -> Any:
     return replace(inputs, **{name: change(value) for name, value in values.items() if isinstance(value, kind)})
 
 
-def _serve(connection: Connection, load: Load, name: str, operator: OperatorName, log: str) -> None:
+def _serve(connection: Connection, load: Load, name: str, operator: OperatorName, log: Any) -> None:
     """The worker: answers what it is asked until nobody asks."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    descriptor = log.detach()
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     faulthandler.enable()
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     backend: Backend[Any] | None = None
-    last: tuple[Array, bytes] | None = None
     with contextlib.suppress(EOFError):
         while True:
             question, *rest = connection.recv()
             try:
                 backend = backend or load(name, operator)
                 if question == "about":
-                    connection.send(("about", (backend.title, backend.sheet, backend.same_rule)))
-                elif question == "avoids":
-                    connection.send(("avoids", backend.avoids(_arrays(rest[0], _unpacked, _Packed), rest[1])))
+                    connection.send((question, (backend.title, backend.sheet, backend.same_rule)))
+                    continue
+                *sent, direction = rest
+                calls = [_arrays(each, _unpacked, _Packed) for each in sent]
+                if question == "avoids":
+                    connection.send((question, backend.avoids(calls[0], direction)))
+                elif question == "observe":
+                    connection.send((question, _plain(backend.observe(calls, direction))))
                 else:
-                    inputs = _arrays(rest[0], _unpacked, _Packed)
-                    got = backend.run(inputs, rest[1])
-                    changed = last[0].copy() if last is not None and last[0].tobytes() != last[1] else None
-                    last = got, got.tobytes()
-                    connection.send(("ran", (got, _written(inputs, rest[0]), changed)))
+                    result = backend.run(calls[0], direction)
+                    connection.send((question, (result, _written(calls[0], sent[0]))))
             except Exception as error:
-                connection.send(("raised", (type(error).__name__, str(error))))
+                connection.send(("raised", _told(error)))
+
+
+def _plain(observed: Observed) -> Observed:
+    """Without exceptions of classes that the other process may not have: it gets their names and messages."""
+    results = [RuntimeError(*_told(each)) if isinstance(each, Exception) else each for each in observed.results]
+    return Observed(tuple(results), observed.effect)
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    return type(error).__name__, str(error)
 
 
 def _written(inputs: Any, sent: Any) -> dict[str, Array]:
@@ -114,41 +133,56 @@ def _written(inputs: Any, sent: Any) -> dict[str, Array]:
 class Worker:
     """One backend's process, begun when it is first asked and again after each crash."""
 
-    def __init__(self, name: str, operator: OperatorName, limit_s: float = LIMIT_S, load: Load = load) -> None:
-        self.name, self.operator, self.limit_s, self.load = name, operator, limit_s, load
+    def __init__(self, name: str, operator: OperatorName, limit_s: float | None = None, load: Load = load) -> None:
+        self.name, self.operator, self.limit_s, self.load = name, operator, limit_s or LIMIT_S, load
         self._context = multiprocessing.get_context("forkserver")
         # They take seconds to import; a forked worker has them at once. Importing starts no threads and no GPU. What is
         # not installed is passed over.
         self._context.set_forkserver_preload(["harness.judging.isolation", "torch", "torchvision"])
         self._process: Any = None
         self._connection: Connection | None = None
-        self._log = Path(tempfile.mkstemp(prefix="roi-align-worker-")[1])
-        self._last: Array | None = None
+        self._has_run, self._first_s = False, FIRST_S if limit_s is None else 0.0
+        # A file without a name: however this process ends, nothing is left of it.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  it is open as long as this object lives
+        weakref.finalize(self, self._log.close)
 
-    def ask(self, question: str, *rest: Any) -> Any:
-        """The worker's answer; Crashed, Hung, or what the call raised."""
+    def ask(self, question: str, *rest: Any, limit_s: float = 0.0) -> Any:
+        """The worker's answer within so many seconds; Crashed, Hung, or what the call raised."""
         connection = self._begin()
+        limit_s = max(limit_s, self.limit_s) + (0.0 if self._has_run else self._first_s)
+        start = time.monotonic()
         try:
             connection.send((question, *rest))
-            if not connection.poll(self.limit_s):
+            if not connection.poll(limit_s):
                 self.stop()
-                raise Hung(f"It did not return within {self.limit_s:g} s, and was stopped.")
+                raise Hung(
+                    f"It did not return within {limit_s:,.0f} s, and was stopped; `limit` in its sheet, or --limit, "
+                    "grants a slow one more."
+                )
             kind, answer = connection.recv()
         except (EOFError, ConnectionError):
             raise Crashed(self._how_it_ended()) from None
+        if question in ("run", "observe") and not self._has_run:
+            self._has_run, self._first_s = True, 3 * (time.monotonic() - start)
         if kind != "raised":
             return answer
-        return self._raise(*answer)
+        raise self._error(*answer)
 
     def run(self, inputs: Any, direction: Direction) -> Array:
-        """One call. What it did to its inputs, or to the result before, is done to them here as well."""
-        got, written, changed = self.ask("run", _arrays(inputs, _packed, np.ndarray), direction)
-        if changed is not None and self._last is not None:
-            self._last[...] = changed
+        """One call. What it did to its inputs is done to them here as well."""
+        result, written = self.ask(
+            "run", _arrays(inputs, _packed, np.ndarray), direction, limit_s=self.limit_s * _work(inputs)
+        )
         for name, values in written.items():
             getattr(inputs, name)[...] = values
-        self._last = got
-        return np.asarray(got)
+        return np.asarray(result)
+
+    def observe(self, series: Sequence[Any], direction: Direction) -> Observed:
+        """A series of calls, as Backend.observe has it."""
+        sent = [_arrays(each, _packed, np.ndarray) for each in series]
+        observed: Observed = self.ask("observe", *sent, direction, limit_s=self.limit_s * sum(map(_work, series)))
+        results = [self._error(*each.args) if isinstance(each, Exception) else each for each in observed.results]
+        return Observed(tuple(results), observed.effect)
 
     def stop(self) -> None:
         """Ends the process, whatever it is doing."""
@@ -156,18 +190,15 @@ class Worker:
             self._process.kill()
             self._process.join()
             self._connection.close()  # type: ignore[union-attr]
-        self._process = self._connection = self._last = None
-
-    def close(self) -> None:
-        """Ends the process and removes its log."""
-        self.stop()
-        self._log.unlink(missing_ok=True)
+        self._process = self._connection = None
+        self._has_run = False
 
     def _begin(self) -> Connection:
         if self._connection is None:
-            self._log.write_bytes(b"")
+            self._log.seek(0)
+            self._log.truncate()
             self._connection, theirs = self._context.Pipe()
-            arguments = (theirs, self.load, self.name, self.operator, str(self._log))
+            arguments = (theirs, self.load, self.name, self.operator, DupFd(self._log.fileno()))
             self._process = self._context.Process(target=_serve, args=arguments, daemon=True)
             self._process.start()
             theirs.close()
@@ -178,34 +209,43 @@ class Worker:
         code = self._process.exitcode
         self.stop()
         how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
-        said = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+        self._log.seek(0)
+        lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
         # Python's own account of a fault comes last and says where it was called from; what came before says why.
-        said = said[: next((at for at, line in enumerate(said) if line.startswith("Fatal Python error")), len(said))]
-        # Who is killed for a stray access says nothing; what stands in the log then is about something else.
-        told = said and code != -signal.SIGSEGV
-        return f"It ended its process: {how}." + (f" Its last words: {said[-1].strip()[:300]}" if told else "")
+        lines = lines[: next((k for k, line in enumerate(lines) if line.startswith("Fatal Python error")), len(lines))]
+        # A process that is killed for a stray access says nothing; the log is about something else then.
+        told = lines and code != -signal.SIGSEGV
+        return f"It ended its process: {how}." + (f" Its last words: {lines[-1].strip()[:300]}" if told else "")
 
-    def _raise(self, kind: str, message: str) -> Any:
+    def _error(self, kind: str, message: str) -> Exception:
+        """What a call raised, as far as this process knows its class; Crashed if no call can be made any more."""
         if any(word in message for word in _USELESS):
             self.stop()
             raise Crashed(f"It left the device useless: {kind}: {message.splitlines()[0]}")
         if kind == "MissingLibrary":
-            raise MissingLibrary(message)
+            return MissingLibrary(message)
         known = getattr(builtins, kind, None)
         if isinstance(known, type) and issubclass(
             known, (ValueError, TypeError, LookupError, MemoryError, NotImplementedError)
         ):
-            raise known(message)
-        raise RuntimeError(f"{kind}: {message}")
+            return known(message)
+        return RuntimeError(f"{kind}: {message}")
 
 
-def isolated(name: str, operator: OperatorName, limit_s: float = LIMIT_S, load: Load = load) -> Backend[Any]:
+def _work(inputs: Any) -> float:
+    """How many times its limit a call is granted: once, and once more for each so many values of image and result."""
+    return 1.0 + float(inputs.image.size + inputs.upstream.size) / VALUES
+
+
+def isolated(name: str, operator: OperatorName, limit_s: float | None = None, load: Load = load) -> Backend[Any]:
     """The backend of that name behind a Worker; the errors of harness.backends.load, and Crashed if loading ends it.
 
+    limit_s: seconds that a call on a small case may take, a process's first call too; by default what its sheet says.
     load: what loads it there, such as harness.faults.load; found by its module and name, which the worker imports.
     """
     worker = Worker(name, operator, limit_s, load)
     title, sheet, same_rule = worker.ask("about")
+    worker.limit_s = limit_s or sheet.limit
     return Backend(
         name=name,
         title=title,
@@ -214,4 +254,6 @@ def isolated(name: str, operator: OperatorName, limit_s: float = LIMIT_S, load: 
         to_numpy=lambda result: result,
         avoids=lambda inputs, direction: worker.ask("avoids", _arrays(inputs, _packed, np.ndarray), direction),
         same_rule=same_rule,
+        remote=worker.observe,
+        restart=worker.stop,
     )

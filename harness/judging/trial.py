@@ -5,17 +5,16 @@ Nothing here knows which operator the case is of (operators.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from harness.operators import AnyCase, operator_of
 from harness.operators.arrays import Array, Direction
 from harness.operators.expected import Place
 from harness.operators.implementation import Backend
 from harness.operators.judgement import judge
-from harness.operators.verdict import Verdict
+from harness.operators.verdict import JudgeFailed, Status, Verdict, theirs
 
 
 def run(backend: Backend[Any], inputs: Any, direction: Direction) -> Array | BaseException:
@@ -35,50 +34,47 @@ def judged(
     return judge(case.inputs(), direction, got, pinned=direction in backend.sheet.pinned, places=places)
 
 
-_OTHER_BITS = "The same call gives other bits the second time"
-
-
 def side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
-    """What a call does beside its result, or None: inputs it writes to, and results that depend on what ran before.
+    """What a call does beside its result, or None: inputs it writes to, memory it shares, state that it keeps.
 
-    The second run comes after one on other values (the same shapes, so that freed memory is found again, full of them),
-    and must give the very bits of the first; where sums have no fixed order, it must be as right as the first.
+    Between two calls one input is overwritten where it lies: what was computed of the old values is wrong then, also if
+    it was kept by address. The last call is the first again and must give its very bits; where sums have no fixed
+    order, it must be as right.
     """
-    found, second = _repeated(case.inputs, lambda inputs: run(backend, inputs, direction), operator_of(case).arrays)
-    if found != _OTHER_BITS:
-        return found
-    if direction not in backend.sheet.unordered:
-        return f"{found}: it depends on what ran in between."
-    verdict = judge(case.inputs(), direction, second, pinned=direction in backend.sheet.pinned)
-    return None if verdict.passed else f"The second time the same call is wrong: {verdict}"
+    operator, inputs = operator_of(case), case.inputs()
+    other = operator.elsewhere(replace(case, seed=case.seed + 1).inputs())
+    names, series = ["", *operator.read(direction)], [inputs]
+    for name in names[1:]:
+        series.append(replace(series[-1], **{name: getattr(other, name)}))
+    with theirs():
+        asked = [(name, each) for name, each in zip(names, series, strict=True) if not backend.refuses(each, direction)]
+        # The arrays of the first are the ones that are overwritten.
+        observed = backend.observe([case.inputs(), *(each for _, each in asked[1:]), inputs], direction)
+    if observed.effect is not None:
+        return observed.effect
 
+    def verdict_on(inputs: Any, result: Array | Exception) -> Verdict:
+        verdict = judge(inputs, direction, result, pinned=direction in backend.sheet.pinned)
+        if verdict.status is Status.JUDGE:
+            raise JudgeFailed(verdict)
+        return verdict
 
-def _repeated(
-    make: Callable[[], Any], call: Callable[[Any], Array | BaseException], names: tuple[str, ...]
-) -> tuple[str | None, Array | BaseException]:
-    """What is wrong with a call that is made twice, or None, and its last result.
-
-    make gives fresh inputs, names are their arrays: first what is read as an image, last the upstream gradient.
-    """
-    inputs, untouched = make(), make()
-    first = call(inputs)
-    for name in names:
-        if getattr(inputs, name).tobytes() != getattr(untouched, name).tobytes():
-            return f"The call writes to {name}, one of its inputs.", first
-    if isinstance(first, BaseException):
-        return None, first
-    kept = first.tobytes()
-    other = make()
-    image, upstream = getattr(other, names[0]), getattr(other, names[-1])
-    image[...] = np.asarray(7).astype(image.dtype)
-    upstream[...] = 7
-    call(other)
-    if first.tobytes() != kept:
-        return "A later call changes the result of an earlier one: they share memory.", first
-    second = call(make())
-    if isinstance(second, BaseException):
-        return f"The same call fails the second time, with {type(second).__name__}: {second}", second
-    return None if second.tobytes() == kept else _OTHER_BITS, second
+    first, *later = observed.results
+    # What is wrong from the beginning is no side effect: other properties are about it.
+    if verdict_on(inputs, first).passed:
+        for (name, each), result in zip(asked[1:], later, strict=False):
+            verdict = verdict_on(each, result)
+            if not verdict.passed:
+                return f"After {name} is overwritten in place the result is wrong: {verdict}"
+    again = observed.results[-1]
+    if isinstance(first, Exception):
+        return None
+    if isinstance(again, Exception) or direction in backend.sheet.unordered:
+        verdict = verdict_on(inputs, again)
+        return None if verdict.passed else f"The second time the same call is wrong: {verdict}"
+    if again.tobytes() != first.tobytes():
+        return "The same call gives other bits the second time: it depends on what ran in between."
+    return None
 
 
 def assert_passes(
@@ -98,19 +94,26 @@ def assert_no_side_effect(*, backend: Backend[Any], case: AnyCase, direction: Di
         raise AssertionError(failure(backend, case, direction, effect))
 
 
-def failure(backend: Backend[Any], case: AnyCase, direction: Direction, what: str, of: str = "") -> str:
+def failure(
+    backend: Backend[Any],
+    case: AnyCase,
+    direction: Direction,
+    what: str,
+    of: str = "",
+    after: Iterable[AnyCase] = (),
+) -> str:
     """The message of a failed check: what is wrong, in which call, and the line that shows it again.
 
-    of: the property that it is a check of, if it is not the oracle's judgement.
+    of: the property that it is a check of, if it is not the oracle's judgement; after: cases to be asked before it.
     """
     return (
         f"{backend.title}, {direction}: {what}\n"
         f"  call       {case!r}\n"
-        f"  reproduce  {reproduction(backend.name, direction, repr(case), of)}"
+        f"  reproduce  {reproduction(backend.name, direction, repr(case), of, map(repr, after))}"
     )
 
 
-def reproduction(name: str, direction: Direction, line: str, of: str = "") -> str:
+def reproduction(name: str, direction: Direction, line: str, of: str = "", after: Iterable[str] = ()) -> str:
     """The command that asks the backend of that name for the case of a line again, judged as in `failure`."""
-    shown = f'--property "{of}" ' if of else ""
+    shown = "".join((f'--property "{of}" ' if of else "", *(f'--after "{each}" ' for each in after)))
     return f'python -m harness judge --backend {name} --direction {direction} {shown}"{line}"'

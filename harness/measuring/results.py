@@ -123,15 +123,18 @@ def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
     table["launch_bound"] = (types == "cuda") & (longest.transform("max") < LAUNCH_S)
     table["own"] = table.backend.isin(OURS)
     table["subject"] = table.op.where(~table.op.isin(BENCHES), table.bench)
-    columns = zip(table.backend, table.layout, table.subject != table.op, strict=True)
+    # Somebody else's functions are called by their titles, and two may have the same one.
+    shared = table.groupby("title").backend.transform("nunique") > 1
+    titles = table.title.where(~shared, table.title + ", " + table.backend)
+    columns = zip(table.backend, titles, table.layout, table.subject != table.op, strict=True)
     table["column"] = [_column(*each) for each in columns]
     return table
 
 
-def _column(backend: str, layout: str, another_rule: bool) -> str:
+def _column(backend: str, title: str, layout: str, another_rule: bool) -> str:
     if backend in OURS:
         return f"{OURS[backend]}, {LAYOUTS.get(layout, layout)}"
-    return OTHERS.get(backend, f"{backend}, {layout}") + (" (another rule)" if another_rule else "")
+    return OTHERS.get(backend, f"{title}, {LAYOUTS.get(layout, layout)}") + (" (another rule)" if another_rule else "")
 
 
 def _merged(group: pd.DataFrame) -> dict[str, Any]:

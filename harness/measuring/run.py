@@ -3,8 +3,8 @@
 Samples of one process share its memory layout and its minute of the machine, so a run may have many processes of each
 sort; they take turns, each with a block of its own. The C library reads its allocator's settings when a process starts,
 so the CPU's two columns need processes of their own; CUDA has one allocator. Each process writes to a folder under
-build/; only what is complete is moved to where results live, so that an interrupted run leaves nothing behind that a
-report would trip over. What a process is told, and how, stands in settings.py.
+build/, and whole files are moved together to where results live; those of an interrupted run hold the rows that were
+finished, in a run marked "part". What a process is told, and how, stands in settings.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import repository
-from harness.measuring import record, settings
+from harness.measuring import foreign, record, settings
 from harness.measuring.columns import kind, named
 from harness.measuring.devices import cpu
 from harness.measuring.settings import Settings
@@ -58,26 +59,33 @@ PROCESSES: dict[str, tuple[Process, ...]] = {
 }
 
 
+# How long an interrupted process may take to end its call and write its rows.
+_PATIENCE_S = 120.0
+
+
 @dataclass(frozen=True)
 class Exit:
-    """How one process ended: the file it left (None if none), pytest's exit code, and the end of what it printed."""
+    """How one process ended: the file it left (None if none), pytest's exit code, the end of what it printed, and
+    whether it was interrupted."""
 
     process: Process
     file: Path | None
     code: int
     tail: str
+    interrupted: bool = False
 
 
-def processes_of(device: str, workloads: Sequence[str]) -> tuple[Process, ...]:
-    """The device's processes that have something to do for these workloads; all of them if none is named.
+def processes_of(device: str, workloads: Sequence[str], backends: Sequence[str] = ()) -> tuple[Process, ...]:
+    """The device's processes that have something to do for these workloads and somebody else's functions; all of them
+    if none is named.
 
     Neither a detector nor a pyramid is a workload, and a scaling series is measured under the default allocator alone.
     ValueError for a name that no workload has.
     """
     chosen = named(workloads)
-    if not chosen:
+    if not chosen and not backends:
         return PROCESSES[device]
-    narrow = all(workload.series for workload in chosen)
+    narrow = bool(chosen) and all(workload.series for workload in chosen)
     return tuple(
         replace(process, benches=("operators",))
         for process in PROCESSES[device]
@@ -86,37 +94,51 @@ def processes_of(device: str, workloads: Sequence[str]) -> tuple[Process, ...]:
 
 
 def run(
-    device: str, quick: bool, processes: int, workloads: Sequence[str], tell: Callable[[str, dict[str, object]], None]
+    device: str,
+    quick: bool,
+    processes: int,
+    workloads: Sequence[str],
+    tell: Callable[[str, dict[str, object]], None],
+    backends: Sequence[str] = (),
 ) -> list[Exit]:
     """Runs the device's processes in turn, so often; `tell(name, event)` hears of a process's progress.
 
     processes  how many fresh processes each row is measured in; a single one runs two blocks.
     workloads  only these, all of the device's if there are none.
+    backends   somebody else's functions, timed beside the columns of their operators.
 
-    KeyboardInterrupt stops the child, removes what it left, and is raised again.
+    KeyboardInterrupt ends the child, which writes the rows that it has, and the run: its last exit is interrupted.
     """
     name = repository.stamp()
     exits: list[Exit] = []
     with _scratch() as scratch, cpu.pinned():
-        for replicate in range(processes):
-            # There and back, as the columns within them: ABBA.
-            for process in processes_of(device, workloads)[:: 1 if replicate % 2 == 0 else -1]:
-                # The judge's word on the same rows, from an earlier process.
-                same = (each.file for each in exits if each.process.benches[0] == process.benches[0])
-                judged = next((file for file in same if file is not None), None)
-                told = Settings(
-                    name, replicate, processes, tuple(workloads), quick, process.seconds,
-                    str(judged or ""), str(scratch / process.file(replicate)),
-                )  # fmt: skip
-                exits.append(_child(process, device, told, tell))
+        for replicate, process in _turns(processes, processes_of(device, workloads, backends)):
+            # The judge's word on the same rows, from an earlier process.
+            same = (each.file for each in exits if each.process.benches[0] == process.benches[0])
+            judged = next((file for file in same if file is not None), None)
+            told = Settings(
+                name, replicate, processes, tuple(workloads), quick, process.seconds,
+                str(judged or ""), str(scratch / process.file(replicate)), backends=tuple(backends),
+            )  # fmt: skip
+            exits.append(_child(process, device, told, tell))
+            if exits[-1].interrupted:
+                break
         # Moved together at the end: a run is there with all its files or not at all.
+        sort = kind(quick, bool(workloads) or exits[-1].interrupted)
         for place, each in enumerate(exits):
             if each.file is not None:
-                folder = f"{name}-{kind(quick, bool(workloads))}"
-                target = repository.results_folder(quick) / record.read(each.file).header.device / folder
-                target.mkdir(parents=True, exist_ok=True)
-                exits[place] = replace(each, file=each.file.replace(target / each.file.name))
+                stored = record.read(each.file)
+                target = repository.results_folder(quick, bool(backends)) / stored.header.device / f"{name}-{sort}"
+                exits[place] = replace(each, file=target / each.file.name)
+                record.write(target / each.file.name, replace(stored, header=replace(stored.header, kind=sort)))
     return exits
+
+
+def _turns(processes: int, sorts: Sequence[Process]) -> Iterator[tuple[int, Process]]:
+    """There and back, as the columns within them: ABBA."""
+    for replicate in range(processes):
+        for process in sorts[:: 1 if replicate % 2 == 0 else -1]:
+            yield replicate, process
 
 
 @contextmanager
@@ -137,6 +159,8 @@ def _child(process: Process, device: str, told: Settings, tell: Callable[[str, d
     reading, writing = os.pipe()
     environment = {key: value for key, value in os.environ.items() if key not in cpu.TUNED_ALLOCATOR}
     environment |= process.allocator | settings.environment(device, replace(told, progress=writing))
+    if told.backends:
+        environment["PYTHONPATH"] = foreign.path()
     command = [
         *(sys.executable, "-m", "pytest", *(f"suites/performance/bench_{bench}.py" for bench in process.benches)),
         *("-p", "harness.measuring.progress", "-p", "no:cacheprovider"),
@@ -145,17 +169,31 @@ def _child(process: Process, device: str, told: Settings, tell: Callable[[str, d
     ]
     with log.open("wb") as output:
         child = subprocess.Popen(
-            command, cwd=repository.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, pass_fds=(writing,)
-        )
+            command, cwd=repository.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT,
+            pass_fds=(writing,), start_new_session=True,  # a terminal interrupts all of its group, and this one alone
+        )  # fmt: skip
     os.close(writing)
+    interrupted = False
     try:
         with os.fdopen(reading, encoding="utf-8") as events:
             for line in events:
                 tell(process.name, json.loads(line))
         code = child.wait()
+    except KeyboardInterrupt:
+        interrupted, code = True, _ended(child)
     except BaseException:
         child.terminate()
         child.wait()
         raise
     tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-30:])
-    return Exit(process, file if file.exists() else None, code, tail)
+    return Exit(process, file if file.exists() else None, code, tail, interrupted)
+
+
+def _ended(child: subprocess.Popen[bytes]) -> int:
+    """The exit code of an interrupted process, which is given time for its rows; a second interrupt ends it at once."""
+    try:
+        child.send_signal(signal.SIGINT)
+        return child.wait(_PATIENCE_S)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        child.terminate()
+        return child.wait()

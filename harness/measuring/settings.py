@@ -32,6 +32,7 @@ class Settings:
     judged     an earlier process's file: its results are not judged again where the bits are the same; "" for none.
     output     the file to write; "" for the usual place below results/.
     progress   the descriptor of a pipe that is told how far the process is; None for none.
+    backends   somebody else's functions, as module:function or by entry point, to be timed beside the usual columns.
     """
 
     run: str = ""
@@ -43,6 +44,7 @@ class Settings:
     judged: str = ""
     output: str = ""
     progress: int | None = None
+    backends: tuple[str, ...] = ()
 
 
 def read() -> Settings:
@@ -50,7 +52,8 @@ def read() -> Settings:
     text = os.environ.get(SETTINGS, "{}")
     try:
         told = json.loads(text)
-        return Settings(**{**told, "workloads": tuple(told.get("workloads", ()))})
+        lists = {name: tuple(told.get(name, ())) for name in ("workloads", "backends")}
+        return Settings(**{**told, **lists})
     except (AttributeError, TypeError, ValueError) as error:
         known = ", ".join(each.name for each in fields(Settings))
         example = '{"quick": true}'

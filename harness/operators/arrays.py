@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 Direction = Literal["forward", "grad_image", "grad_boxes"]
 Layout = Literal["contiguous", "channels_last", "offset", "expanded"]
+Strides = Literal["contiguous", "strided", "offset", "expanded"]
 Values = Literal["normal", "wide", "ramp", "dyadic", "negative_zero", "nan_pixel", "inf_pixel"]
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+STRIDES: tuple[Strides, ...] = get_args(Strides)
 VALUES: tuple[Values, ...] = get_args(Values)
 # By name: NumPy does not count bfloat16 among its floating types.
 SINGLE_AND_DOUBLE = ("float32", "float64")
@@ -133,6 +135,49 @@ def laid_out(values: Array, layout: Layout) -> Array:
         inner[...] = values
         return inner
     return np.ascontiguousarray(values)
+
+
+def strided(values: Array, strides: Strides) -> Array:
+    """The same values under other strides, NaN (or a number that no index is) around and between them.
+
+    "strided" leaves a gap after every element of the last axis and of the first; "offset" is dense, and not where its
+    memory begins; "expanded" is the first value, or row of values, over and over, and all of one value from rank 4 on.
+    """
+    if strides == "contiguous":
+        return values
+    if strides == "expanded":
+        first = values[(slice(1),) * (values.ndim if values.ndim > 2 else 1)]
+        repeated: Array = (
+            np.lib.stride_tricks.as_strided(
+                first,
+                values.shape,
+                [0 if size == 1 else step for size, step in zip(first.shape, first.strides, strict=True)],
+            )
+            if values.size
+            else values
+        )
+        return repeated
+    fill = np.nan if values.dtype.name in FLOATS else -7
+    if strides == "offset":
+        memory = np.full((3 + len(values), *values.shape[1:]), fill, dtype=values.dtype)
+        inner = memory[2 : len(values) + 2]
+    else:
+        gaps = [2 * size if axis in (0, values.ndim - 1) else size for axis, size in enumerate(values.shape)]
+        memory = np.full(gaps, fill, dtype=values.dtype)
+        inner = memory[
+            tuple(slice(None, None, 2 if axis in (0, values.ndim - 1) else 1) for axis in range(values.ndim))
+        ]
+    inner[...] = values
+    return inner
+
+
+def layout_of(image: Array) -> Layout:
+    """How an image lies in memory, whatever made it so; a dense one that is both is contiguous."""
+    if image.flags.c_contiguous:
+        return "contiguous"
+    if 0 in image.strides:
+        return "expanded"
+    return "channels_last" if image.transpose(0, 2, 3, 1).flags.c_contiguous else "offset"
 
 
 def channels_innermost(array: Array) -> bool:

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, VALUES
-from harness.operators.sheet import Sheet
+from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, STRIDES, VALUES, Box, Strides
+from harness.operators.sheet import EMPTY, Sheet
 
 Chosen = TypeVar("Chosen")
 Drawn = TypeVar("Drawn")
@@ -80,6 +80,25 @@ def exact(value: float, dtype: str) -> float:
     return value
 
 
+def mostly_contiguous(*strides: Strides) -> st.SearchStrategy[Strides]:
+    """How boxes or an upstream gradient lie in memory: two in three times as they mostly do."""
+    usual = "contiguous" if "contiguous" in strides else strides[0]
+    return one_from(*(usual,) * (2 * len(strides)), *strides)
+
+
+def upright(box: Sequence[float], dtype: str, extent: float) -> Box:
+    """A box (first, first, last, last) whose last edges lie behind its first ones, by `extent` where they are equal."""
+    edges = []
+    for first, last in zip(box[:2], box[2:], strict=True):
+        low, high = min(first, last), max(first, last)
+        if low == high and math.isfinite(low):
+            # Of what is so large that no number is near nothing is left but to overflow.
+            high = max(exact(low + extent, dtype), next_after(low, 1, dtype)) if abs(low) < 1e30 else math.inf
+        edges.append((low, high))
+    (a, c), (b, d) = edges
+    return a, b, c, d
+
+
 class UndeclaredError(Exception):
     """A property is about something that the sheet does not declare; the message names it."""
 
@@ -101,10 +120,12 @@ def common(sheet: Sheet, asked: dict[str, Any], image_dtypes: Sequence[str]) -> 
         "boxes_dtypes": declared("box dtypes", asked.get("boxes_dtypes", SINGLE_AND_DOUBLE), sheet.boxes_dtypes),
         "layouts": declared("layouts", asked.get("layouts", LAYOUTS), sheet.layouts),
         "values": declared("values", asked.get("values", VALUES), plain),
-        "empty": asked.get("empty", True) and sheet.empty,
+        "boxes_layouts": declared("layouts of boxes", asked.get("boxes_layouts", STRIDES), sheet.boxes_layouts),
+        "upstream_layouts": declared("layouts", asked.get("upstream_layouts", STRIDES), sheet.upstream_layouts),
+        "empty": [kind for kind in asked.get("empty", EMPTY) if kind in sheet.empty],
     }
     if sheet.same_dtype:
-        choices["image_dtypes"] = declared("image dtypes", choices["image_dtypes"], SINGLE_AND_DOUBLE)
+        choices["image_dtypes"] = declared("image dtypes", choices["image_dtypes"], choices["boxes_dtypes"])
         choices["same_dtype"] = True
     return choices
 

@@ -88,12 +88,22 @@ class Sum:
         self.error += error
         self.terms += 1
 
+    def include(self, part: Sum) -> None:
+        """All terms of another sum."""
+        self.add(part.value, part.low, part.high, part.size, part.error)
+        self.terms += part.terms - 1
+        self.jumps |= part.jumps
+        self.broken |= part.broken
+        self.tainted |= part.tainted
+        self.hopeless |= part.hopeless
+
     def expected(self, call: Arithmetic) -> Expected:
         bound = call.unit * (self.error + max(self.terms - 1, 0) * self.size) * SECOND_ORDER
         if self.error or self.terms > 1:
             bound += 8 * self.terms * call.smallest
         slack = call.number(bound)
-        branches = ((self.low - slack, self.high + slack),) if self.jumps and not self.hopeless else ()
+        several = (self.jumps or self.tainted or self.broken) and not self.hopeless
+        branches = ((self.low - slack, self.high + slack),) if several else ()
         if self.broken:
             return Expected(math.nan, 0.0, branches, loose=True)
         if self.tainted:
@@ -101,6 +111,26 @@ class Sum:
         if not self.jumps:
             bound += size(max(self.high - self.value, self.value - self.low))
         return Expected(self.value, bound, branches)
+
+
+def one_of(sums: list[Sum]) -> Sum:
+    """The sum that is any of these, the first the nominal one; itself where there is one only."""
+    if len(sums) == 1:
+        return sums[0]
+    first, finite = sums[0], [each for each in sums if not each.hopeless] or sums
+    low, high = min(each.low for each in finite), max(each.high for each in finite)
+    return Sum(
+        value=first.value,
+        low=low,
+        high=high,
+        size=max(each.size for each in finite),
+        error=max(each.error for each in finite),
+        terms=max(each.terms for each in finite),
+        jumps=low < high,
+        broken=first.broken,
+        tainted=any(each.broken or each.tainted for each in sums),
+        hopeless=all(each.hopeless for each in sums),
+    )
 
 
 def accumulated_in(inputs: Any) -> str:

@@ -16,7 +16,7 @@ from harness.operators.arrays import Array, Direction, differing
 from harness.operators.expected import Place, accumulated_in, before_rounding
 from harness.operators.rounding import UNIT
 from harness.operators.sheet import Sheet
-from harness.operators.verdict import Verdict, verdict_on
+from harness.operators.verdict import Verdict, verdict_on, without_result, without_verdict
 
 
 def judge(
@@ -30,11 +30,17 @@ def judge(
     """`got`, the result or the exception that was raised instead, against the oracle, at all places or the given ones.
 
     pinned: whether the implementation rounds its positions in the pinned order. Then no ambiguity excuses it.
+    An exception of the oracle is a verdict too, Status.JUDGE.
     """
-    operator = operator_of(inputs)
-    shape, dtype = operator.promised(inputs, direction)
-    values = operator.expected(inputs, direction, pinned=pinned, places=places)
-    return verdict_on(got, direction, shape, dtype, before_rounding(inputs, dtype.name), values)
+    if isinstance(got, BaseException):
+        return without_result(got)
+    try:
+        operator = operator_of(inputs)
+        shape, dtype = operator.promised(inputs, direction)
+        values = operator.expected(inputs, direction, pinned=pinned, places=places)
+        return verdict_on(got, direction, shape, dtype, before_rounding(inputs, dtype.name), values)
+    except Exception as error:
+        return without_verdict(error)
 
 
 def beyond_two_bounds(

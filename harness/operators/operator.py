@@ -34,12 +34,14 @@ class Operator:
     least_roundings      (inputs, direction) -> how many roundings of a result each bound has room for at least.
     most_places          at how many of the places that differ the oracle is asked, None for all.
     choices              inputs -> (name in words, value, field of the sheet that declares it), of its own arguments.
+    undefined            (inputs, direction) -> why the rule has no such result, in words, or None.
     extrapolation_value  inputs -> what a sample outside gives.
     nothing_outside      inputs -> the call with 0 for what a sample outside gives: it is linear in the image then.
     within               (sheet, **choices) -> cases that the sheet declares; UndeclaredError if there are none.
     bad_row              (sheet, box, seed) -> a case with a box of these four numbers beside a good one.
     with_index           (inputs, index) -> the same call, its first box of an image that there may not be.
     twice_on_one_image   case -> the case with its first box twice, on its only image.
+    elsewhere            inputs -> the same call with every box half as far from the origin, and of the next image.
     sample               (inputs, direction, got) -> the places at which a large result is judged: the oracle is slow.
     near                 (inputs, places) -> which boxes may have a part in these places (n,c,y,x) of an image gradient.
     from_workload        (crop_and_resize's inputs, setting) -> the call of this operator on the same image and boxes.
@@ -57,16 +59,22 @@ class Operator:
     least_roundings: Callable[[Any, Direction], int]
     most_places: int | None
     choices: Callable[[Any], list[tuple[str, Any, str]]]
+    undefined: Callable[[Any, Direction], str | None]
     extrapolation_value: Callable[[Any], float]
     nothing_outside: Callable[[Any], Any]
     within: Callable[..., SearchStrategy[Any]]
     bad_row: Callable[[Sheet, Any, int], Any]
     with_index: Callable[[Any, int], Any]
     twice_on_one_image: Callable[[Any], Any]
+    elsewhere: Callable[[Any], Any]
     sample: Callable[[Any, Direction, Array], list[Place]]
     near: Callable[[Any, Iterable[Place]], Array]
     from_workload: Callable[[Any, str], Any]
     reach: Callable[[Any], Reach]
+
+    def read(self, direction: Direction) -> tuple[str, ...]:
+        """The arrays that a direction reads: the upstream gradient is no part of a forward."""
+        return self.arrays[:-1] if direction == "forward" else self.arrays
 
     def promised(self, inputs: Any, direction: Direction) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
         """The shape and dtype of a result."""

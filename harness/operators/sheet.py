@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, Direction, Layout
+from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, STRIDES, Direction, Layout, Strides
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, BoxRule, Method
 from harness.operators.roi_align.case import MODES, Mode
 
@@ -18,9 +18,14 @@ OperatorName = Literal["crop_and_resize", "roi_align"]
 Border = Literal["rule", "zero", "inside"]
 BadInput = Literal["boxes", "indices"]
 Grid = Literal["fixed", "adaptive"]
+Extent = Literal["any", "positive", "positive where adaptive"]
+Empty = Literal["boxes", "channels", "images"]
 
+EMPTY: tuple[Empty, ...] = get_args(Empty)
 # Beyond this a finite box counts as bad input.
 LARGEST = 2.0**20
+# A call that takes longer is taken for one that never ends; where there is more to do it is granted more.
+LIMIT_S = 30.0
 INTEGERS = ("uint8", "int8", "uint16", "int16", "int32", "int64")
 
 
@@ -30,34 +35,58 @@ class Sheet:
 
     directions    the results it has: "forward" and the gradients it knows.
     device        torch's name of the device that it runs on.
+    title, version   what tables call it; without a title, its name and torch's version.
+    limit         seconds that a call on a small case may take before it counts as one that never ends.
+    image_dtypes, boxes_dtypes, index_dtypes   what is taken; the last is crop_and_resize's.
+    same_dtype    whether boxes must be of the image's own dtype.
+    gradient_dtypes  the images that have a gradient; () for all floating ones of image_dtypes.
+    scale_dtype   roi_align: "float32" if the scale is held in float32 whatever the boxes' dtype.
+    layouts       how an image may lie in memory.
+    boxes_layouts, upstream_layouts   likewise of boxes with their indices, and of the upstream gradient. A caller may
+                  hand over any of them, so that all are declared unless a sheet says otherwise.
     border        "rule": the operator's own (crop_and_resize: any extrapolation value outside of [0, L-1]; roi_align:
                   the edge pixel down to -1 and up to L, 0 beyond). "zero": crop_and_resize with 0 outside, and no
                   parameter for it. "inside": only boxes whose samples lie inside of the image.
+    extent        "any": boxes may be empty or inverted. "positive": x1 < x2 and y1 < y2. "positive where adaptive": so
+                  where the size of an aligned box makes the grid.
+    largest       the largest coordinate of a box that is no bad input.
     bad_input     "boxes": those that are NaN, infinite or overflow are outside. "indices": one of no image is refused,
                   or its crop is NaN.
-    same_dtype    whether boxes must be of the image's own dtype.
-    empty         whether no boxes, no channels and no images are taken.
-    methods, box_rules, index_dtypes   crop_and_resize's; modes, grids and aligned are roi_align's.
-    special_values   whether a pixel that has no weight may be NaN or infinite: multiplied by 0 it would show.
+    empty         of what there may be none: "boxes", "channels", "images".
+    one_box       whether it takes one box a call: it is called for each, and the results are put together.
+    methods, box_rules   crop_and_resize's; modes, grids and aligned are roi_align's.
+    special_values   the directions in which a pixel that has no weight may be NaN or infinite: multiplied by 0 it would
+                  show.
     pinned        the directions whose sample positions are rounded in the pinned order: no ambiguity is excused there.
     tensorflow_bits  the directions whose results are TensorFlow's in every bit, for float32 images and boxes.
-    layout_order  the directions that are summed in another order in another layout or image dtype: there these agree
-                  within bounds and not in every bit.
+    layout_bits   the directions whose bits do not depend on the memory that an image lies in, or on whether it is a
+                  half; elsewhere two such results are within bounds of each other.
+    list_bits     the directions in which a box and a channel have the same bits whatever else is in the call.
     unordered     the directions that are summed in no fixed order: the same call may give other bits each time.
     """
 
     operator: OperatorName
     directions: tuple[Direction, ...] = ("forward",)
     device: str = "cpu"
+    title: str = ""
+    version: str = ""
+    limit: float = LIMIT_S
     image_dtypes: tuple[str, ...] = ("float32",)
     boxes_dtypes: tuple[str, ...] = ("float32",)
     index_dtypes: tuple[str, ...] = ("int64",)
-    layouts: tuple[Layout, ...] = ("contiguous",)
-    border: Border = "rule"
-    bad_input: tuple[BadInput, ...] = ()
     same_dtype: bool = False
-    empty: bool = False
-    special_values: bool = False
+    gradient_dtypes: tuple[str, ...] = ()
+    scale_dtype: str = "float64"
+    layouts: tuple[Layout, ...] = ("contiguous",)
+    boxes_layouts: tuple[Strides, ...] = STRIDES
+    upstream_layouts: tuple[Strides, ...] = STRIDES
+    border: Border = "rule"
+    extent: Extent = "any"
+    largest: float = LARGEST
+    bad_input: tuple[BadInput, ...] = ()
+    empty: tuple[Empty, ...] = ()
+    one_box: bool = False
+    special_values: tuple[Direction, ...] = ()
     methods: tuple[Method, ...] = ("bilinear",)
     box_rules: tuple[BoxRule, ...] = ("normalized",)
     modes: tuple[Mode, ...] = ("avg",)
@@ -65,8 +94,14 @@ class Sheet:
     aligned: tuple[bool, ...] = (True, False)
     pinned: tuple[Direction, ...] = ()
     tensorflow_bits: tuple[Direction, ...] = ()
-    layout_order: tuple[Direction, ...] = ()
+    layout_bits: tuple[Direction, ...] = ()
+    list_bits: tuple[Direction, ...] = ()
     unordered: tuple[Direction, ...] = ()
+
+    @property
+    def scale_dtypes(self) -> tuple[str, ...]:
+        """The types that hold the scale of a call exactly, any of which will do."""
+        return ("float32",) if self.scale_dtype == "float32" else ("float32", "float64")
 
     @property
     def usual_image(self) -> str:
@@ -79,24 +114,31 @@ class Sheet:
         return self.usual_image if self.same_dtype else self.boxes_dtypes[0]
 
 
-_CHOICES: dict[str, tuple[Any, ...]] = {
+CHOICES: dict[str, tuple[Any, ...]] = {
     "operator": get_args(OperatorName),
-    "directions": DIRECTIONS,
     "image_dtypes": (*FLOATS, *INTEGERS),
     "boxes_dtypes": FLOATS,
     "index_dtypes": ("int32", "int64"),
+    "gradient_dtypes": FLOATS,
+    "scale_dtype": ("float32", "float64"),
     "layouts": LAYOUTS,
     "border": get_args(Border),
+    "extent": get_args(Extent),
     "bad_input": get_args(BadInput),
+    "empty": EMPTY,
     "methods": METHODS,
     "box_rules": BOX_RULES,
     "modes": MODES,
     "grids": get_args(Grid),
-    "pinned": DIRECTIONS,
-    "tensorflow_bits": DIRECTIONS,
-    "layout_order": DIRECTIONS,
-    "unordered": DIRECTIONS,
+    "aligned": (True, False),
+    **dict.fromkeys(("boxes_layouts", "upstream_layouts"), STRIDES),
+    **dict.fromkeys(
+        ("directions", "special_values", "pinned", "tensorflow_bits", "layout_bits", "list_bits", "unordered"),
+        DIRECTIONS,
+    ),
 }
+# Nothing can be asked for where one of these has no choice.
+_NEVER_EMPTY = ("directions", "image_dtypes", "boxes_dtypes", "index_dtypes", "layouts", "modes", "grids", "aligned")
 
 
 def read(declared: Any, of: str) -> Sheet:
@@ -117,13 +159,25 @@ def read(declared: Any, of: str) -> Sheet:
         example: Any = known[name].default
         many = isinstance(example, tuple)
         if many and (isinstance(value, str) or not isinstance(value, (list, tuple, set, frozenset))):
-            raise ValueError(f"{of} declares {name} = {value!r}; it is a list, such as {list(example)!r}.")
+            usual = list(example or CHOICES[name][:1])
+            raise ValueError(f"{of} declares {name} = {value!r}; it is a list, such as {usual!r}.")
+        if name in _NEVER_EMPTY and not value:
+            raise ValueError(f"{of} declares nothing under {name}; it can be {', '.join(map(repr, CHOICES[name]))}.")
         for each in value if many else [value]:
-            if name in _CHOICES and each not in _CHOICES[name]:
+            if name in CHOICES and each not in CHOICES[name]:
                 raise ValueError(
-                    f"{of} declares {each!r} under {name}; it can be {', '.join(map(repr, _CHOICES[name]))}."
+                    f"{of} declares {each!r} under {name}; it can be {', '.join(map(repr, CHOICES[name]))}."
                 )
         if isinstance(example, bool) and not isinstance(value, bool):
             raise ValueError(f"{of} declares {name} = {value!r}; it is True or False.")
+        if isinstance(example, float) and not (type(value) in (int, float) and value > 0):
+            raise ValueError(f"{of} declares {name} = {value!r}; it is a number above 0, such as {example:g}.")
+        if isinstance(example, str) and not isinstance(value, str):
+            raise ValueError(f"{of} declares {name} = {value!r}; it is a string.")
         made[name] = tuple(value) if many else value
+    if {"max", "weighted_max"} <= set(made.get("modes", ())):
+        raise ValueError(
+            f'{of} declares both "max" and "weighted_max" under modes: the maximum of samples and that of weighted '
+            'pixels. A function has one of them, and is called with mode="max" for either.'
+        )
     return Sheet(**made)

@@ -7,22 +7,27 @@ expected, how far it may be off and how much of that was used: a drift from 12 %
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 import numpy as np
 
 from harness.operators.arrays import Array, Direction
 from harness.operators.expected import Expected, Number, Place, size
 from harness.operators.rounding import rounder
+from harness.repository import ROOT
 
 
 class Status(Enum):
     """EXACT: every value is the oracle's, rounded once. WITHIN: every value is within its bound. AMBIGUOUS: some value
     is right only because another order of rounding may take another branch. OUT: some value is wrong. SHAPE and DTYPE:
     the result is of another shape or type than promised. ERROR: there was no result, but an exception. CRASH and HANG:
-    the call ended its process, or did not end. BROKEN: two calls do not stand to each other as they must."""
+    the call ended its process, or did not end. HOLDS and BROKEN: several calls are, or are not, to each other as they
+    must be. JUDGE: the judge itself failed, which is not held against the implementation."""
 
     EXACT = "exact"
     WITHIN = "within"
@@ -33,7 +38,9 @@ class Status(Enum):
     ERROR = "error"
     CRASH = "crash"
     HANG = "hang"
+    HOLDS = "holds"
     BROKEN = "broken"
+    JUDGE = "judge"
 
 
 @dataclass(frozen=True)
@@ -58,11 +65,15 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        return self.status in (Status.EXACT, Status.WITHIN, Status.AMBIGUOUS)
+        return self.status in (Status.EXACT, Status.WITHIN, Status.AMBIGUOUS, Status.HOLDS)
 
     def __str__(self) -> str:
         if not self.passed:
             return f"{self.status.name}: {self.reason}"
+        if self.status is Status.HOLDS:
+            return "HOLDS: the calls of this property are to each other as they must be."
+        if not self.compared:
+            return f"{self.status.name}: the result is empty, as it must be; there is no value to judge."
         return (
             f"{self.status.name}: {self.exact} of {self.compared} values exact, {self.ambiguous} ambiguous, "
             f"at most {self.fraction:.1%} of a bound used"
@@ -83,6 +94,8 @@ def verdict_on(
     """
     if isinstance(got, BaseException):
         return without_result(got)
+    if not isinstance(got, np.ndarray):
+        return Verdict(Status.ERROR, reason=f"It returned a {type(got).__name__}; an array is expected.")
     if got.shape != shape:
         return Verdict(Status.SHAPE, reason=f"The result has the shape {got.shape}; {shape} was expected.")
     if got.dtype != dtype:
@@ -127,6 +140,49 @@ class Crashed(Exception):
 
 class Hung(Exception):
     """A call that did not end; the message says after how long it was given up."""
+
+
+class Raised(Exception):
+    """Whatever an implementation raised in place of an answer, `error`; what comes without this around it, the judge
+    raised himself."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def theirs() -> Iterator[None]:
+    """Around a call of an implementation: what it raises is its own, Raised."""
+    try:
+        yield
+    except Exception as error:
+        raise Raised(error) from error
+
+
+class JudgeFailed(Exception):
+    """A judgement that a check asked for and that failed; its verdict."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.reason)
+        self.verdict = verdict
+
+
+def without_verdict(error: Exception) -> Verdict:
+    """What an exception is that stopped a check: the implementation's if it is marked as its own, or ended its process;
+    the judge's else."""
+    if isinstance(error, JudgeFailed):
+        return error.verdict
+    if isinstance(error, (Raised, Crashed, Hung)):
+        return without_result(error.error if isinstance(error, Raised) else error)
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    path = Path(at.filename)
+    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    return Verdict(
+        Status.JUDGE,
+        reason="The judge itself failed, which is not held against the implementation; please report it with this "
+        f"case: {type(error).__name__}: {error} ({shown}, line {at.lineno})",
+    )
 
 
 def without_result(error: BaseException) -> Verdict:

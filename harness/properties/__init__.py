@@ -51,9 +51,9 @@ from hypothesis.strategies import SearchStrategy
 from harness.operators import OPERATORS, AnyCase, AnyInput
 from harness.operators.arrays import Direction
 from harness.operators.drawing import UndeclaredError
-from harness.operators.implementation import Backend
+from harness.operators.implementation import Backend, lacks
 from harness.operators.sheet import BadInput, OperatorName, Sheet
-from harness.operators.verdict import Status, Verdict, without_result
+from harness.operators.verdict import Status, Verdict, theirs, without_verdict
 
 
 class NotAskedError(Exception):
@@ -68,7 +68,7 @@ class Property:
     directions  each is a row of its own; `needs` are those that a check asks for beside its own.
     cases       the cases to draw within a sheet; UndeclaredError if the sheet rules all of them out.
     check       (backend, case, direction) -> the verdict, None where nothing was asked; NotAskedError likewise, and
-                whatever the backend raises.
+                what the backend raises, as Raised.
     is_oracles  whether the check is the oracle's judgement of one call and nothing else.
     share       a suite draws its number of examples divided by this: for what is dear.
     probe       the bad input that it is about. A backend that does not declare it may still be probed: that it crashes
@@ -113,21 +113,33 @@ class Property:
         return self.probe is not None and self.probe not in sheet.bad_input and direction in sheet.directions
 
     def holds(self, backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict | None:
-        """The verdict on one case, whatever the backend does; None if nothing of it was asked for."""
+        """The verdict on one case, whatever the backend does; None if nothing of it was asked for.
+
+        What the backend raised is its own error, and any other exception the judge's.
+        """
         try:
             return self.check(backend, case, direction)
         except NotAskedError:
             return None
         except Exception as error:
-            return without_result(error)
+            return without_verdict(error)
+
+
+def may_ask(backend: Backend[Any], inputs: AnyInput, direction: Direction) -> None:
+    """NotAskedError if the backend refuses the call."""
+    refusal = lacks(backend.sheet, inputs, direction)
+    if refusal is None:
+        with theirs():
+            refusal = backend.avoids(inputs, direction)
+    if refusal is not None:
+        raise NotAskedError(refusal)
 
 
 def ask(backend: Backend[Any], inputs: AnyInput, direction: Direction) -> np.ndarray[Any, Any]:
-    """One result; NotAskedError if the backend refuses the call."""
-    refusal = backend.refuses(inputs, direction)
-    if refusal is not None:
-        raise NotAskedError(refusal)
-    return backend.run(inputs, direction)
+    """One result; NotAskedError if the backend refuses the call, Raised if it raises."""
+    may_ask(backend, inputs, direction)
+    with theirs():
+        return backend.run(inputs, direction)
 
 
 def relation(
@@ -138,7 +150,7 @@ def relation(
     @functools.wraps(compare)
     def check(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
         broken = compare(backend, case, direction)
-        return Verdict(Status.EXACT) if broken is None else Verdict(Status.BROKEN, reason=broken)
+        return Verdict(Status.HOLDS) if broken is None else Verdict(Status.BROKEN, reason=broken)
 
     return check
 

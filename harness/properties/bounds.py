@@ -20,20 +20,20 @@ from harness.operators.roi_align import strategy
 from harness.operators.roi_align.case import MODES
 from harness.operators.sheet import INTEGERS, OperatorName, Sheet
 from harness.operators.verdict import Status, Verdict
-from harness.properties import NotAskedError, Property, ask
+from harness.properties import Property, ask, may_ask
 
 ROUNDED = ["normal", "wide", "ramp", "dyadic", "inf_pixel"]
 JUMPS = ["lower_band", "upper_band", "border", "on_pixel", "whole_bins"]
 
 
 def within_bound(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
-    _not_refused(backend, case, direction)
+    may_ask(backend, case.inputs(), direction)
     return judged(backend, case, direction)
 
 
 def reached_within_bound(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
     """Most of a large image is out of reach of its few boxes: only the pixels that got something are looked at."""
-    _not_refused(backend, case, direction)
+    may_ask(backend, case.inputs(), direction)
     places = None
     if direction == "grad_image":
         places = [tuple(place) for place in np.argwhere(ask(backend, case.inputs(), direction)).tolist()]
@@ -41,22 +41,23 @@ def reached_within_bound(backend: Backend[Any], case: AnyCase, direction: Direct
 
 
 def no_side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
-    _not_refused(backend, case, direction)
+    may_ask(backend, case.inputs(), direction)
     effect = side_effect(backend, case, direction)
-    return Verdict(Status.EXACT) if effect is None else Verdict(Status.BROKEN, reason=effect)
+    return Verdict(Status.HOLDS) if effect is None else Verdict(Status.BROKEN, reason=effect)
 
 
-def _not_refused(backend: Backend[Any], case: AnyCase, direction: Direction) -> None:
-    refusal = backend.refuses(case.inputs(), direction)
-    if refusal is not None:
-        raise NotAskedError(refusal)
-
-
-def _bound(operator: OperatorName, name: str, says: str, share: int = 1, **choices: Any) -> Property:
+def _bound(
+    operator: OperatorName,
+    name: str,
+    says: str,
+    share: int = 1,
+    directions: tuple[Direction, ...] = DIRECTIONS,
+    **choices: Any,
+) -> Property:
     def cases(sheet: Sheet) -> SearchStrategy[Any]:
         return within(sheet, **choices)
 
-    return Property(name, says, operator, DIRECTIONS, cases, within_bound, share=share, is_oracles=True)
+    return Property(name, says, operator, directions, cases, within_bound, share=share, is_oracles=True)
 
 
 _MANY = "as many channels as vectors and blocks have, and a few more or fewer"
@@ -83,7 +84,7 @@ _CROPS = (
             image_dtypes=[half],
             values=ROUNDED,
             finite_boxes=True,
-            empty=False,
+            empty=(),
         )
         for half in HALVES
     ),
@@ -119,6 +120,7 @@ _POOLS = (
             "roi_align",
             f"within bound, mode {mode}",
             f"every output lies within the oracle's bound, in mode {mode}",
+            directions=("forward",) if mode == "weighted_max" else DIRECTIONS,
             modes=[mode],
             image_dtypes=SINGLE_AND_DOUBLE,
         )
@@ -132,7 +134,7 @@ _POOLS = (
         image_dtypes=["float32"],
         boxes_dtypes=["float32"],
         values=["normal"],
-        empty=False,
+        empty=(),
     ),
     *(
         _bound(
@@ -142,7 +144,7 @@ _POOLS = (
             share=2,
             image_dtypes=[half],
             values=ROUNDED,
-            empty=False,
+            empty=(),
         )
         for half in HALVES
     ),
@@ -175,7 +177,7 @@ _HOLED: dict[str, Any] = {
     "image_dtypes": SINGLE_AND_DOUBLE,
     "values": ["nan_pixel", "inf_pixel"],
     "longest_side": 4,
-    "empty": False,
+    "empty": (),
 }
 
 

@@ -13,16 +13,21 @@ from harness.operators.judgement import beyond_two_bounds
 
 
 def same(
-    backend: Backend[Any], inputs: AnyInput, direction: Direction, got: Array, want: Array, *, layouts: bool = False
+    backend: Backend[Any],
+    inputs: AnyInput,
+    direction: Direction,
+    got: Array,
+    want: Array,
+    *promises: tuple[Direction, ...],
 ) -> str | None:
-    """How two results for these inputs are not the same, or None: by bits where the order of sums is known to be one.
+    """How two results for these inputs are not the same, or None: by bits where these are promised, else within bounds.
 
-    layouts: whether they come from two layouts or dtypes.
+    promises: the fields of its sheet, layout_bits and list_bits, that promise the bits of such two calls.
     """
     if got.shape != want.shape or got.dtype != want.dtype:
         return f"one is {got.dtype} of shape {got.shape}, the other {want.dtype} of shape {want.shape}"
     sheet = backend.sheet
-    if direction in sheet.unordered or (layouts and direction in sheet.layout_order):
+    if direction in sheet.unordered or not all(direction in promise for promise in promises):
         return beyond_two_bounds(inputs, direction, got, want, pinned=direction in sheet.pinned)
     different = differing(got, want)
     if not different.any():

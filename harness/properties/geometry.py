@@ -18,7 +18,7 @@ from harness.operators.arrays import DIRECTIONS, Array, Direction
 from harness.operators.crop_and_resize.case import Case, Inputs
 from harness.operators.drawing import UndeclaredError
 from harness.operators.implementation import Backend
-from harness.operators.roi_align.case import MODES, RoiCase
+from harness.operators.roi_align.case import SAMPLED, RoiCase
 from harness.operators.sheet import Sheet
 from harness.properties import Property, ask, relation
 from harness.properties.calls import same
@@ -137,7 +137,7 @@ def unread_pixels(backend: Backend[Inputs], case: Case, direction: Direction) ->
     weights = ask(backend, replace(inputs, upstream=np.ones_like(inputs.upstream)), "grad_image")
     poisoned = np.where(weights == 0, np.float32(np.nan), inputs.image)
     got, want = ask(backend, replace(inputs, image=poisoned), direction), ask(backend, inputs, direction)
-    broken = same(backend, inputs, direction, got, want)
+    broken = same(backend, inputs, direction, got, want, backend.sheet.layout_bits)
     return broken and f"A pixel that has no gradient is read all the same: {broken}."
 
 
@@ -169,7 +169,7 @@ def two_band_matrices(backend: Backend[Any], case: RoiCase, direction: Direction
 
 def one_sample_is_both(backend: Backend[Any], case: RoiCase, direction: Direction) -> str | None:
     inputs = case.inputs()
-    mean, largest = (ask(backend, replace(inputs, mode=mode), direction) for mode in MODES)
+    mean, largest = (ask(backend, replace(inputs, mode=mode), direction) for mode in SAMPLED)
     if np.allclose(mean, largest, rtol=0, atol=1e-12):
         return None
     return f"Of one sample a bin the mean and the maximum are {np.abs(mean - largest).max():.3g} apart."
@@ -180,13 +180,13 @@ _FLOAT32 = {
     "image_dtypes": ["float32"],
     "boxes_dtypes": ["float32"],
     "finite_boxes": True,
-    "empty": False,
+    "empty": (),
 }
 _FLOAT64 = {
     "image_dtypes": ["float64"],
     "boxes_dtypes": ["float64"],
     "finite_boxes": True,
-    "empty": False,
+    "empty": (),
     "values": ["normal"],
 }
 BESIDE_THE_MAP = ["interior", "tiny", "covering", "lower_band", "upper_band"]
@@ -208,7 +208,7 @@ def _float64(**choices: Any) -> Callable[[Sheet], SearchStrategy[Any]]:
 
 
 def _both_modes(sheet: Sheet) -> SearchStrategy[Any]:
-    if not set(MODES) <= set(sheet.modes):
+    if not set(SAMPLED) <= set(sheet.modes):
         raise UndeclaredError("modes: one of them is not declared")
     return within(sheet, **{**_FLOAT64, "ratios": (1,), "box_families": ["interior", "tiny"]})
 

@@ -23,16 +23,17 @@ def permuted_boxes(backend: Backend[Any], case: AnyCase, direction: Direction) -
     order = list(range(len(inputs.boxes)))
     random.Random(case.seed).shuffle(order)
     whole = ask(backend, inputs, direction)
-    got = ask(backend, with_boxes(inputs, order), direction)
+    permuted = with_boxes(inputs, order)
+    got = ask(backend, permuted, direction)
     return sentence(
         f"With the boxes in the order {order} the result is not in that order",
-        same(backend, inputs, direction, got, whole[order]),
+        same(backend, permuted, direction, got, whole[order], backend.sheet.list_bits),
     )
 
 
 def split_boxes(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
     inputs = case.inputs()
-    if backend.sheet.empty:
+    if "boxes" in backend.sheet.empty:
         cut = case.seed % (len(inputs.boxes) + 1)
     elif len(inputs.boxes) > 1:
         cut = 1 + case.seed % (len(inputs.boxes) - 1)
@@ -43,16 +44,19 @@ def split_boxes(backend: Backend[Any], case: AnyCase, direction: Direction) -> s
     whole = ask(backend, inputs, direction)
     return sentence(
         f"Cut before box {cut}, the list does not give the parts of the whole",
-        same(backend, inputs, direction, joined, whole),
+        same(backend, inputs, direction, joined, whole, backend.sheet.list_bits),
     )
 
 
 def box_twice(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
     inputs = case.inputs()
-    crops = ask(backend, with_boxes(inputs, [*range(len(inputs.boxes)), 0]), direction)
     whole = ask(backend, inputs, direction)
     want = np.concatenate([whole, whole[:1]])
-    return sentence("A box given twice does not give its crop twice", same(backend, inputs, direction, crops, want))
+    twice = with_boxes(inputs, [*range(len(inputs.boxes)), 0])
+    return sentence(
+        "A box given twice does not give its crop twice",
+        same(backend, twice, direction, ask(backend, twice, direction), want, backend.sheet.list_bits),
+    )
 
 
 def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
@@ -61,6 +65,7 @@ def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
     They come in no regular order, in which a box that is taken for another one might be the right one by chance.
     """
     inputs = case.inputs()
+    promises = backend.sheet.layout_bits, backend.sheet.list_bits
     few, count = len(inputs.boxes), LONG_LISTS[case.seed % 2]
     order = np.random.default_rng(case.seed).integers(0, few, count)
     order[-few:] = np.arange(few)
@@ -69,7 +74,7 @@ def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
         long.upstream[:-few] = 0
         # A sum that began with other zeros may end in a zero of another sign.
         got, want = (np.where(each == 0, np.zeros_like(each), each) for each in _both(backend, long, inputs, direction))
-        broken = same(backend, inputs, direction, got, want, layouts=True)
+        broken = same(backend, inputs, direction, got, want, *promises)
         return sentence(f"The last of {count} boxes give another gradient than alone", broken)
     got, want = _both(backend, long, inputs, direction)
     if got.shape != (count, *want.shape[1:]):
@@ -78,7 +83,7 @@ def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
     for row in np.flatnonzero(different)[:1].tolist():
         few_of_them = want.copy()
         few_of_them[order[row]] = got[row]
-        broken = same(backend, inputs, direction, few_of_them, want, layouts=True)
+        broken = same(backend, inputs, direction, few_of_them, want, *promises)
         if broken:
             return f"Of {count} boxes number {row} does not give what it gives among {few}: {broken}."
     return None

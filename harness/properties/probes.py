@@ -45,7 +45,11 @@ def _bad_rows(sheet: Sheet) -> SearchStrategy[Any]:
 def bad_boxes_are_outside(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
     """Asked of everybody, whatever the backend would rather avoid."""
     verdict = judged(backend, case, direction)
-    if verdict.passed or verdict.status in (Status.CRASH, Status.HANG) or "boxes" in backend.sheet.bad_input:
+    if (
+        verdict.passed
+        or verdict.status in (Status.CRASH, Status.HANG, Status.JUDGE)
+        or "boxes" in backend.sheet.bad_input
+    ):
         return verdict
     raise NotAskedError("boxes that are not finite are not declared")
 
@@ -58,10 +62,10 @@ def no_image_is_no_crash(backend: Backend[Any], case: AnyCase, direction: Direct
     if isinstance(got, (Crashed, Hung)):
         return without_result(got)
     if isinstance(got, BaseException):
-        return Verdict(Status.EXACT)
+        return Verdict(Status.HOLDS)
     shape, _ = operator_of(case).promised(inputs, direction)
     if got.shape == shape and np.isnan(got[0].astype(np.float64)).all():
-        return Verdict(Status.EXACT)
+        return Verdict(Status.HOLDS)
     if "indices" not in backend.sheet.bad_input:
         raise NotAskedError("indices of no image are not declared")
     return Verdict(Status.BROKEN, reason=f"An index of {index} on one image gives a result that looks like a crop.")
@@ -69,7 +73,7 @@ def no_image_is_no_crash(backend: Backend[Any], case: AnyCase, direction: Direct
 
 def _indexed(sheet: Sheet) -> SearchStrategy[Any]:
     return within(
-        replace(sheet, layouts=("contiguous",)), values=["normal"], empty=False, finite_boxes=True, longest_side=8
+        replace(sheet, layouts=("contiguous",)), values=["normal"], empty=(), finite_boxes=True, longest_side=8
     ).map(OPERATORS[sheet.operator].twice_on_one_image)
 
 

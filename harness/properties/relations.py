@@ -59,7 +59,7 @@ def _of_layouts(property_: Property) -> Property:
 _FORWARD: tuple[Direction, ...] = ("forward",)
 _OF_IMAGES: tuple[Direction, ...] = ("forward", "grad_image")
 _OF_BOXES: tuple[Direction, ...] = ("forward", "grad_boxes")
-_SUMS: dict[str, Any] = {"values": ["normal"], "finite_boxes": True, "empty": False}
+_SUMS: dict[str, Any] = {"values": ["normal"], "finite_boxes": True, "empty": ()}
 
 PROPERTIES = (
     *_relation(
@@ -68,7 +68,7 @@ PROPERTIES = (
         _OF_BOXES,
         lists.permuted_boxes,
         finite_boxes=True,
-        empty=False,
+        empty=(),
     ),
     *_relation(
         "permuted channels",
@@ -76,7 +76,7 @@ PROPERTIES = (
         _OF_IMAGES,
         images.permuted_channels,
         finite_boxes=True,
-        empty=False,
+        empty=(),
         pools={"modes": ["avg"]},
     ),
     *_relation(
@@ -85,7 +85,7 @@ PROPERTIES = (
         _OF_BOXES,
         lists.split_boxes,
         finite_boxes=True,
-        empty=False,
+        empty=(),
     ),
     *_relation(
         "box given twice",
@@ -93,7 +93,7 @@ PROPERTIES = (
         _FORWARD,
         lists.box_twice,
         finite_boxes=True,
-        empty=False,
+        empty=(),
     ),
     *_relation(
         "halves are rounded once",
@@ -111,7 +111,7 @@ PROPERTIES = (
         images.power_of_two,
         image_dtypes=["float32"],
         finite_boxes=True,
-        empty=False,
+        empty=(),
         values=["normal"],
         crops={"boxes_dtypes": ["float32"]},
     ),
@@ -134,7 +134,7 @@ PROPERTIES = (
         DIRECTIONS,
         images.expanded_is_its_copy,
         layouts=["expanded"],
-        empty=False,
+        empty=(),
     ),
     *_relation(
         "adjoint",

@@ -7,7 +7,7 @@ a failure and which case is reported. No crash, hang or failure that does not sh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,6 +64,10 @@ def largest_fraction(verdicts: Iterable[Verdict]) -> float | None:
     return max((each.fraction for each in verdicts if each.passed and each.compared), default=None)
 
 
+# So many earlier calls are tried without, one after another, when a failure depends on them.
+_MOST_EARLIER = 32
+
+
 class _Failed(AssertionError):
     """For Hypothesis: this case fails."""
 
@@ -80,7 +84,7 @@ def search(
     *,
     seed: int | None = None,
     shrinks: float = math.inf,
-    final: tuple[Status, ...] = (Status.HANG,),
+    final: tuple[Status, ...] = (Status.CRASH, Status.HANG),
     fails: Callable[[Verdict], bool] = lambda verdict: not verdict.passed,
     tell: Callable[[Failure], None] = lambda failure: None,
 ) -> Finding:
@@ -134,6 +138,36 @@ def search(
         pass
     # Hypothesis takes over what fails and is smaller, and asks the smallest again at the end: it is the last.
     return Finding(tuple(trials), replace(failures[-1], repeats=repeats) if failures else None)
+
+
+def earlier_calls(
+    finding: Finding, property_: Property, backend: Backend[Any], direction: Direction
+) -> tuple[AnyCase, ...] | None:
+    """The cases to be asked before the failing one for it to fail in a fresh process, None if these are not enough.
+
+    They are the last that were asked, as few as do. A backend in this process cannot be begun again: it has none.
+    """
+    failure = finding.failure
+    if failure is None or failure.verdict.status is Status.HANG:
+        return ()
+
+    def fails_after(cases: Sequence[AnyCase]) -> bool:
+        backend.restart()
+        for case in cases:
+            property_.holds(backend, case, direction)
+        verdict = property_.holds(backend, failure.case, direction)
+        return verdict is not None and not verdict.passed
+
+    asked = [case for case, _ in finding.trials]
+    candidates = ([], *(asked[-(2**k) :] for k in range(len(asked).bit_length() + 1)))
+    kept = next((each for each in candidates if fails_after(each)), None)
+    if kept is None:
+        return None
+    for case in kept[:_MOST_EARLIER]:
+        without = [each for each in kept if each is not case]
+        if fails_after(without):
+            kept = without
+    return tuple(kept)
 
 
 def among(cases: Iterable[AnyCase], property_: Property, backend: Backend[Any], direction: Direction) -> Finding:

@@ -30,7 +30,7 @@ from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
 from harness.operators.crop_and_resize.strategy import cases
 from harness.operators.drawing import drawn
 from harness.operators.implementation import Backend
-from harness.operators.roi_align.case import MODES, RoiCase, RoiInputs
+from harness.operators.roi_align.case import SAMPLED, RoiCase, RoiInputs
 from harness.operators.roi_align.strategy import roi_cases
 from harness.sanitizing.packing import packed
 
@@ -152,7 +152,7 @@ def _roi_problem(pyramid: Pyramid) -> Problem:
     data = packed(len(levels))
     for level, values in zip(levels, maps, strict=True):
         data += packed(values, float(level.spatial_scale))
-    data += packed(levels[0].boxes, upstream, case.sampling_ratio, int(case.aligned), MODES.index(case.mode))
+    data += packed(levels[0].boxes, upstream, case.sampling_ratio, int(case.aligned), SAMPLED.index(case.mode))
     data += packed(CANONICAL_SCALE, 1)
 
     def wrong(results: list[Array]) -> str | None:

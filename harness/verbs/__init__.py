@@ -65,7 +65,8 @@ def bars(field: str = "") -> Progress:
     """Progress bars; `field` is what each task says behind its bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
+    # A spinner of plain characters: there are consoles without others.
+    columns = (SpinnerColumn("line"), TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
     says = [TextColumn(f"{{task.fields[{field}]}}")] if field else []
     return Progress(*columns, TimeElapsedColumn(), *says, console=console)
 

@@ -1,4 +1,4 @@
-"""compare: whether a revision, a stored run or a device is slower or faster than another one."""
+"""compare: whether a revision, a function, a stored run or a device is slower or faster than another one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from harness.verbs import app, bars, console, interruptible, show, stop, stop_at
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.comparison.revisions import Revision
-    from harness.comparison.side_by_side import Round
+    from harness.comparison.side_by_side import Round, Side
     from harness.comparison.stored import Run
     from harness.comparison.verdicts import Decision
 
@@ -20,30 +19,36 @@ if TYPE_CHECKING:
 @app.command(
     epilog="Examples: python -m harness compare main . --fail-on slow, for two revisions: anything that git takes for "
     "a commit, or . for the files as they are. "
+    "python -m harness compare mypkg.mymodule:old mypkg.mymodule:new, for two functions of yours. "
     "python -m harness compare results/cpu-amd-epyc-2t/20261124T022340Z-full cpu-amd-epyc-2t, for a stored run against "
     "its device's newest one. python -m harness compare cuda-nvidia-h100 cuda-nvidia-h200, for two devices. "
     "docs/comparing.md says what the verdicts mean."
 )
 def compare(
-    base: Annotated[str, typer.Argument(metavar="BASE", help="The revision, stored run or device to compare with.")],
+    base: Annotated[
+        str, typer.Argument(metavar="BASE", help="The revision, function, stored run or device to compare.")
+    ],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The one in question, of the same kind.")],
     processes: Annotated[
         int | None,
-        typer.Option(min=1, help="Fresh processes a side, for revisions; each counts once. 10 if not given."),
+        typer.Option(min=1, help="Fresh processes a side; each counts once. Not for stored runs. 10 if not given."),
     ] = None,
     workload: Annotated[
         list[str] | None,
-        typer.Option(help="Only these workloads; by default all of stored runs, and of revisions the quick ones."),
+        typer.Option(help="Only these workloads; by default all of stored runs, and of others the quick ones."),
     ] = None,
     fail_on: Annotated[
-        str, typer.Option(help="slow: exit 1 if a row of this project is SLOW, for revisions confirmed by a rerun.")
+        str,
+        typer.Option(help="slow: exit 1 if a row of this project, or of the function, is SLOW, and again in a rerun."),
     ] = "",
 ) -> None:
-    """Say of each row of two revisions, stored runs or devices SAME, FAST, SLOW or UNCLEAR.
+    """Say of each row of two revisions, functions, stored runs or devices SAME, FAST, SLOW or UNCLEAR.
 
-    Two revisions are built and timed side by side here. Stored runs are read: what they measured is compared.
+    Two revisions are built and timed side by side here, two functions likewise. Stored runs are read: what they
+    measured is compared.
     """
     from harness import repository
+    from harness.backends import is_foreign
     from harness.comparison import stored
     from harness.comparison.verdicts import PROCESSES
 
@@ -51,8 +56,11 @@ def compare(
         stop(f"--fail-on is {fail_on!r}; it takes slow, and nothing else.")
     with stop_at(stored.UnusableRun):
         one, other = (stored.find(name, repository.RESULTS) for name in (base, new))
+    functions = [name for name, run in ((base, one), (new, other)) if run is None and is_foreign(name)]
+    if len(functions) == 1:
+        stop(f"{functions[0]} is a function, and the other side is none; a function is compared with another one.")
     if one is None and other is None:
-        worse = _revisions(base, new, processes or PROCESSES, workload or [])
+        worse = _side_by_side(base, new, bool(functions), processes or PROCESSES, workload or [])
     elif one is None or other is None:
         revision, run = (base, new) if one is None else (new, base)
         stop(
@@ -62,7 +70,8 @@ def compare(
         )
     elif processes is not None:
         stop(
-            "--processes is for revisions; stored runs have as many as `python -m harness bench --processes` gave them."
+            "--processes is for revisions and functions; stored runs have as many as `python -m harness bench "
+            "--processes` gave them."
         )
     else:
         worse = _stored(one, other, workload or [])
@@ -70,34 +79,53 @@ def compare(
         raise typer.Exit(1)
 
 
-def _revisions(base: str, new: str, processes: int, workloads: Sequence[str]) -> bool:
-    """Builds, times and tells; whether a row of the new revision is SLOW or no longer right."""
+def _side_by_side(base: str, new: str, functions: bool, processes: int, workloads: Sequence[str]) -> bool:
+    """Builds, times and tells; whether a row of the new side is SLOW or no longer right."""
     from harness.comparison import revisions, rows, side_by_side
+    from harness.operators.verdict import Crashed, Hung
     from harness.repository import MissingLibrary
 
-    with stop_at(ValueError):
-        chosen = list(rows.rows(workloads or rows.USUAL))
     with (
-        stop_at(MissingLibrary, revisions.UnusableRevision, side_by_side.FailedProcess),
+        stop_at(ValueError, MissingLibrary, Crashed, Hung, revisions.UnusableRevision, side_by_side.FailedProcess),
         interruptible("the process that was at work was stopped, and nothing was stored."),
     ):
-        sides = [revisions.find(name) for name in (base, new)]
-        with console.status("") as status:
-            for side in sides:
-                status.update(f"building {side}")
-                revisions.build(side)
+        names = (base, new)
+        of_sides = [list(rows.rows(workloads or rows.USUAL, name if functions else "")) for name in names]
+        chosen = [row for row in of_sides[0] if row in of_sides[1]]
+        if not chosen:
+            stop(f"{base} and {new} have no row in common: their sheets declare nothing that both do.")
+        sides = [side_by_side.Side(name, name, {"name": name}) for name in names] if functions else _built(names)
         first, rerun, decisions = _measured(sides, chosen, processes)
     rounds = [first] if rerun is None else [first, rerun]
-    path = side_by_side.store(sides[0], sides[1], rounds, decisions)
-    _show(decisions, f"{sides[1]} against {sides[0]}, {processes} processes a side")
+    path = side_by_side.store(sides, rounds, decisions)
+    _show(decisions, f"{sides[1].title} against {sides[0].title}, {processes} processes a side")
+    for side, own in zip(side_by_side.SIDES, of_sides, strict=True):
+        others = [row for row in own if row not in chosen]
+        if others:
+            tell(f"lacking   {_named(others)}: only the {side} side declares it, so there is no verdict.")
     _tell_doubts(decisions, first.problems(), first.other_bits())
     for warning in dict.fromkeys(warning for each in rounds for warning in each.warnings()):
         tell(f"warning   {warning}")
     tell(f"samples   {path}")
     if not decisions:
-        stop("No row has times of both revisions, so nothing can be said.")
+        stop("No row has times of both sides, so nothing can be said.")
     # A row that is no longer right has no time to be slow with.
     return any(each.verdict == "SLOW" for each in decisions) or any(which == "new" for _, which in first.problems())
+
+
+def _built(names: Sequence[str]) -> list[Side]:
+    """The sides of two revisions, whose packages are built; UnusableRevision for one that cannot be had."""
+    from harness.comparison import revisions, side_by_side
+
+    found = [revisions.find(name) for name in names]
+    with console.status("") as status:
+        for each in found:
+            status.update(f"building {each}")
+            revisions.build(each)
+    return [
+        side_by_side.Side(str(each), each.path, {"name": each.name, "commit": each.commit, "package": each.folder.name})
+        for each in found
+    ]
 
 
 def _stored(base: Run, new: Run, workloads: Sequence[str]) -> bool:
@@ -151,17 +179,17 @@ def _named(rows: Sequence[str]) -> str:
 
 
 def _measured(
-    sides: Sequence[Revision], chosen: Sequence[str], processes: int
+    sides: Sequence[Side], chosen: Sequence[str], processes: int
 ) -> tuple[Round, Round | None, list[Decision]]:
     """The round, its rerun if there was one, and what they say, under a progress bar."""
     from harness.comparison import side_by_side
 
-    paths = {side: of.path for side, of in zip(side_by_side.SIDES, sides, strict=True)}
+    at = {side: of.at for side, of in zip(side_by_side.SIDES, sides, strict=True)}
     with bars() as progress:
 
         def measure(what: str, rows: Sequence[str]) -> Round:
             task = progress.add_task(f"{what}, {len(rows)} rows", total=2 * processes)
-            return side_by_side.measure(paths, rows, processes, lambda side: progress.advance(task))
+            return side_by_side.measure(at, rows, processes, lambda side: progress.advance(task))
 
         def again(slow: Sequence[str]) -> Round:
             return measure("what is slow, again", [row for row in chosen if row in slow])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.verbs import app, known, stop, stop_at, tell
+
+if TYPE_CHECKING:
+    from harness.operators import AnyCase
+    from harness.operators.verdict import Verdict
 
 
 @app.command(
@@ -21,8 +25,15 @@ def judge(
     of: Annotated[
         str, typer.Option("--property", help="The property that failed; by default the oracle judges the call.")
     ] = "",
+    after: Annotated[
+        list[str] | None, typer.Option(help="A case to ask for before it, where a failure depends on earlier calls.")
+    ] = None,
+    limit: Annotated[
+        float | None, typer.Option(help="Seconds that a call on a small case may take; by default what the sheet says.")
+    ] = None,
 ) -> None:
-    """Run one case on one backend and judge its result against the oracle; exit 1 if it does not pass."""
+    """Run one case on one backend and judge its result against the oracle; exit 1 if it does not pass, 3 if the judge
+    itself failed, which is not held against the backend."""
     from harness import properties
     from harness.backends import is_foreign
     from harness.faults import load
@@ -30,29 +41,32 @@ def judge(
     from harness.judging.isolation import isolated
     from harness.operators import operator_of, parse
     from harness.operators.arrays import DIRECTIONS
-    from harness.operators.verdict import Crashed, Hung
+    from harness.operators.verdict import Crashed, Hung, Status
     from harness.repository import MissingLibrary
 
     way = known("direction", direction, DIRECTIONS)
     with stop_at(ValueError, MissingLibrary, Crashed, Hung):
-        parsed = parse(case)
+        *earlier, parsed = map(parse, (*(after or ()), case))
         operator = operator_of(parsed).name
         stated = properties.find(of, operator) if of else None
-        judged = (isolated if is_foreign(backend) else load)(backend, operator)
+        judged = isolated(backend, operator, limit) if is_foreign(backend) else load(backend, operator)
     if not judged.same_rule:
         stop(f"{judged.title} computes another rule than the oracle; it can be timed, not judged.")
-    if stated is not None:
-        verdict = stated.holds(judged, parsed, way)
-        if verdict is None:
-            stop(f"{judged.title} is not asked for this.")
-    else:
-        refusal = judged.refuses(parsed.inputs(), way)
-        if refusal is not None:
-            stop(refusal)
-        verdict = trial.judged(judged, parsed, way)
+
+    def verdict_on(case: AnyCase) -> Verdict | None:
+        return trial.judged(judged, case, way) if stated is None else stated.holds(judged, case, way)
+
+    refusal = judged.refuses(parsed.inputs(), way) if stated is None else None
+    if refusal is not None:
+        stop(refusal)
+    for each in earlier:
+        verdict_on(each)
+    verdict = verdict_on(parsed)
+    if verdict is None:
+        stop(f"{judged.title} is not asked for this.")
     tell(f"{judged.title}, {way}: {verdict}")
     if not verdict.passed:
-        raise typer.Exit(1)
+        raise typer.Exit(3 if verdict.status is Status.JUDGE else 1)
 
 
 @app.command(epilog="Example: python -m harness golden")

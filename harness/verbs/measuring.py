@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.verbs import app, bars, console, interruptible, show, stop, stop_at, tell
+from harness.verbs import app, bars, console, show, stop, stop_at, tell
 
 if TYPE_CHECKING:
     from harness.report import Report
 
 
 @app.command(
-    epilog="Examples: python -m harness bench --quick; python -m harness bench --processes 10 --workload fpn_p2_test. "
+    epilog="Examples: python -m harness bench --quick; python -m harness bench --processes 10 --workload fpn_p2_test; "
+    "python -m harness bench --backend mypkg.mymodule:my_roi_align, for a function of yours beside this project's. "
     "docs/measuring.md says how it is measured."
 )
 def bench(
-    device: Annotated[str, typer.Option(help="What to measure: cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str | None, typer.Option(help="What to measure: cpu or cuda; by default cpu, or what --backend runs on.")
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Few workloads, under two minutes; not for the record.")
     ] = False,
@@ -26,21 +29,29 @@ def bench(
         int, typer.Option(min=1, help="Fresh processes that each row is measured in; 10 can be compared with others.")
     ] = 1,
     workload: Annotated[list[str] | None, typer.Option(help="Only these workloads; by default all of them.")] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="A function of yours to time beside the others: module:function; may be repeated."),
+    ] = None,
 ) -> None:
     """Measure all columns on all workloads, each result judged first, and make the tables and the report."""
-    from harness.measuring import devices
+    from harness.measuring import devices, foreign
+    from harness.measuring.columns import columns_of
     from harness.measuring.devices import cpu
     from harness.measuring.run import processes_of, run
-    from harness.repository import results_folder
+    from harness.operators.verdict import Crashed, Hung
+    from harness.repository import MissingLibrary, results_folder
 
-    with stop_at(ValueError):
+    theirs = tuple(dict.fromkeys(backend or ()))
+    with stop_at(ValueError, MissingLibrary, Crashed, Hung):
+        device = device or next((foreign.apart(each).sheet.device.partition(":")[0] for each in theirs), "cpu")
         missing = devices.load(device).why_not()
-        sorts = processes_of(device, workload or ())
+        sorts = processes_of(device, workload or (), theirs)
+        foreign.beside(columns_of(device, "default"), theirs, device)
     if missing is not None:
         stop(missing)
     console.print(f"[bold]{device}[/], on {cpu.cpu_model()}, {cpu.threads()} threads")
-    interrupted = "the measuring process was stopped and its partial files were removed."
-    with interruptible(interrupted), bars("row") as progress:
+    with bars("row") as progress:
         tasks = {process.name: progress.add_task(process.name, total=None, start=False, row="") for process in sorts}
 
         def follow(name: str, event: dict[str, object]) -> None:
@@ -50,13 +61,19 @@ def bench(
                 progress.update(tasks[name], total=processes * float(str(event["total"])))
             progress.update(tasks[name], advance=float("done" in event), row=str(event.get("begins", "")))
 
-        exits = run(device, quick, processes, workload or (), follow)
-    failed = [each for each in exits if each.code != 0 or each.file is None]
+        exits = run(device, quick, processes, workload or (), follow, theirs)
+    failed = [each for each in exits if not each.interrupted and (each.code != 0 or each.file is None)]
     for each in failed:
         console.print(f"[bold red]A process of {each.process.name} did not pass.[/] Its last lines:")
         tell(each.tail)
-    if any(each.file is not None for each in exits):
-        _finish(_write(results_folder(quick)))
+    files = [each.file for each in exits if each.file is not None]
+    if files:
+        # A run with somebody else's function has a report of its own, beside its files.
+        _finish(_write(files[0].parent if theirs else results_folder(quick)))
+    if exits[-1].interrupted:
+        kept = f"the rows that were finished are in {files[0].parent}" if files else "no row was finished"
+        tell(f"Interrupted: {kept}.")
+        raise typer.Exit(130)
     if failed:
         raise typer.Exit(1)
 
@@ -71,8 +88,11 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Remake throughput.csv, README.md and report.html from the stored JSON alone."""
-    _finish(_write(folder, baseline))
+    """Remake throughput.csv, README.md and report.html from the stored JSON alone; exit 1 if a file was left out."""
+    written = _write(folder, baseline)
+    _finish(written)
+    if written.problems:
+        raise typer.Exit(1)
 
 
 @app.command(epilog='Example: python -m harness merge build/archives --expect "h100 h200"')

@@ -2,7 +2,7 @@
 
 The columns and their order are in measuring/columns.py. BENCH_DEVICE and BENCH_SETTINGS (measuring/settings.py) say of
 which device, and how; `python -m harness bench` sets them. Without `--benchmark-only` each body runs once on a small
-workload.
+workload. Somebody else's functions (measuring/foreign.py) have columns beside these.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.backends import load
-from harness.measuring import devices, gate, settings
+from harness.backends import is_foreign, load
+from harness.measuring import devices, foreign, gate, settings
 from harness.measuring.columns import Turn, blocks, columns_of, selected, turns
 from harness.measuring.record import Record
 from harness.measuring.traffic import Traffic, traffic
@@ -38,6 +38,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         workloads = selected(TOLD, allocator) if measuring else (SMOKE,)
         every_setting = not (measuring and TOLD.quick)
         columns = columns_of(DEVICE.type, allocator)
+        others = foreign.named(TOLD, metafunc.config.getoption("backend"))
+        if others:
+            columns = foreign.beside(columns, others, DEVICE.type)
         made = turns(columns, DEVICE.caches, workloads, blocks(TOLD, measuring), every_setting)
         metafunc.parametrize("turn", list(made), ids=str)
 
@@ -83,6 +86,8 @@ def _measure(
     """What is measured once of a call; what a backend raises is the status ERROR."""
 
     def reference() -> Array | None:
+        if inputs.boxes.dtype != np.float32:
+            return None
         return _reference(turn.operator, turn.workload, turn.setting, turn.direction, turn.column.dtype)
 
     try:
@@ -115,9 +120,12 @@ def held() -> dict[Turn, Callable[[], Any]]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A row that may be timed: the call, how long one took, and its record without samples."""
+    """A row that may be timed: the call, how long one took, and its record without samples.
 
-    call: Callable[[], Any]
+    call  of somebody else's function one whose inputs are renewed.
+    """
+
+    call: Callable[[], Any] | foreign.Renewed
     seconds: float
     record: Record
 
@@ -137,6 +145,10 @@ def prepared(
         ledger.records.append(replace(record, status=status, message=message))
         return message
 
+    def refuse(found: gate.Gate) -> None:
+        ledger.records.append(replace(record, **found.stored()))
+        pytest.fail(f"{turn} may not be timed: {found.status}. {found.message}", pytrace=False)
+
     if ledger.over:
         # Past the first block it has the samples of an earlier block or process.
         pytest.skip(without_a_time("NO_TIME", ledger.over) if turn.block == 0 else ledger.over)
@@ -145,17 +157,29 @@ def prepared(
     except ModuleNotFoundError as missing:
         pytest.skip(f"Workload {workload.name} needs {missing.name}, which is not installed; `make env` installs it.")
     record = replace(record, boxes=len(inputs.boxes), inputs_digest=_inputs_digest(operator, workload))
+    theirs = is_foreign(column.backend)
     try:
-        backend: Backend[Any] = load(column.backend, operator.name)
+        # Nothing of theirs is called in this process before it was right in another one.
+        backend: Backend[Any] = foreign.apart(column.backend) if theirs else load(column.backend, operator.name)
     except MissingLibrary as missing:
         pytest.skip(without_a_time("MISSING", str(missing)))
+    inputs = foreign.declared(inputs, backend.sheet)
     # The other rule that is timed for scale is roi_align's.
     record = replace(record, title=backend.title, op=operator.name if backend.same_rule else "roi_align")
     refusal = backend.refuses(inputs, turn.direction)
     if refusal is not None:
         pytest.skip(without_a_time("REFUSED", refusal))
+    if theirs and turn.call not in measured:
+        found = foreign.judged_apart(column.backend, inputs, turn.direction)
+        if not found.passed:
+            measured[turn.call] = Measured(found)
+    if turn.call in measured and not measured[turn.call].gate.passed:
+        refuse(measured[turn.call].gate)
     try:
-        call = held.pop(turn.call, None) or backend.prepare(inputs, turn.direction)
+        if theirs:
+            backend = load(column.backend, operator.name)
+        prepare = partial(foreign.Renewed, backend) if theirs else backend.prepare
+        call = held.pop(turn.call, None) or prepare(inputs, turn.direction)
     except Exception as error:  # torchvision's graph, for one, is built here
         without_a_time("ERROR", f"{type(error).__name__}: {error}")
         raise
@@ -171,12 +195,20 @@ def prepared(
         requested_bytes=of.traffic.requested, host_s=of.host_s,
     )  # fmt: skip
     if not of.gate.passed:
-        ledger.records.append(record)
-        pytest.fail(f"{turn} may not be timed: {of.gate.status}. {of.gate.message}", pytrace=False)
+        refuse(of.gate)
     return Prepared(call, of.seconds, record)
 
 
 @pytest.mark.benchmark(disable_gc=True, timer=DEVICE.timer)
 def bench_operators(prepared: Prepared, benchmark: Any, ledger: Any) -> None:
-    rounds = DEVICE.budget[TOLD.quick].rounds(DEVICE.settle(prepared.call, prepared.seconds))
-    ledger.records.append(devices.timed(DEVICE, benchmark, prepared.record, prepared.call, rounds))
+    call, record = prepared.call, prepared.record
+    renewed = {"renew": call.renew, "judged": call.judged} if isinstance(call, foreign.Renewed) else {}
+    try:
+        rounds = DEVICE.budget[TOLD.quick].rounds(DEVICE.settle(call, prepared.seconds))
+        row = devices.timed(DEVICE, benchmark, record, call, rounds, **renewed)
+    except Exception as error:
+        ledger.records.append(replace(record, status="ERROR", message=f"{type(error).__name__}: {error}"))
+        raise
+    ledger.records.append(row)
+    if row.status != record.status:
+        pytest.fail(f"{row.backend} was timed and is not right: {row.status}. {row.message}", pytrace=False)

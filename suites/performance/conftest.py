@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import repository
-from harness.measuring import conditions, devices, gate, ratios, settings
+from harness.measuring import conditions, devices, foreign, gate, ratios, settings
 from harness.measuring.columns import kind
 from harness.measuring.devices import cpu
 from harness.measuring.record import Header, Measurements, Record, read, write
@@ -86,16 +86,20 @@ def judged() -> dict[tuple[str, ...], dict[str, gate.Gate]]:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """The rows become a file; those of a process that was interrupted, or told to leave them to pytest-benchmark, do
-    not."""
+    """The rows become a file, in a run marked "part" if not all had their turn; not where pytest-benchmark writes
+    one."""
     config = session.config
     ledger = config.stash.get(_LEDGER, None)
-    if ledger is None or not ledger.records or exitstatus == pytest.ExitCode.INTERRUPTED:
+    if ledger is None or not ledger.records:
         return
     if config.getoption("benchmark_json") and not ledger.told.output:
         return
     header, device = ledger.header, devices.chosen()
-    folder = repository.results_folder(ledger.told.quick) / header.device / f"{header.run}-{header.kind}"
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        header = replace(header, kind=kind(ledger.told.quick, True))
+    others = foreign.named(ledger.told, config.getoption("backend"))
+    root = repository.results_folder(ledger.told.quick, bool(others))
+    folder = root / header.device / f"{header.run}-{header.kind}"
     path = Path(ledger.told.output or folder / f"{header.allocator}.json")
     states = {"before": ledger.before, "after": conditions.state(device.type)}
     write(path, Measurements(header, device.describe(), tuple(ledger.records), states))

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.faults.fault import CROP_AND_RESIZE, FORWARD, IMAGE, Fault, Rule
+from harness.faults.fault import CROP_AND_RESIZE, FORWARD, GRADIENTS, IMAGE, Fault, Rule
 from harness.faults.reference.halves import ten_bits
 from harness.judging.sample import with_boxes
-from harness.operators import operator_of
+from harness.operators import OPERATORS, operator_of
 from harness.operators.arrays import DIRECTIONS, Array, Direction
 from harness.operators.crop_and_resize import reference as rule
 from harness.operators.crop_and_resize.case import Inputs
@@ -49,6 +49,34 @@ def _offset_forgotten(backend: Backend[Any], inputs: Any, direction: Direction) 
     if image.size and isinstance(parent, np.ndarray) and parent.ndim == 4 and parent.shape[2] > image.shape[2]:
         image = parent[:, :, : image.shape[2], : image.shape[3]].copy()
     return _run_on(backend, inputs, direction, image)
+
+
+def _taken_for_dense(name: str) -> Wrap:
+    """The values of an input are read one after another from where they begin, whatever its strides."""
+
+    def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
+        given = getattr(inputs, name)
+        memory = given.base if isinstance(given.base, np.ndarray) else given
+        if not given.size or 0 in given.strides or not memory.flags.c_contiguous:
+            return backend.run(inputs, direction)
+        begin = (given.ctypes.data - memory.ctypes.data) // given.itemsize
+        values = memory.reshape(-1)[begin : begin + given.size]
+        dense = np.resize(values, given.size).reshape(given.shape)
+        return backend.run(dataclasses.replace(inputs, **{name: dense}), direction)
+
+    return wrap
+
+
+def _kept_by_address(name: str) -> Wrap:
+    """What was read of an input is kept for its address, and taken for what lies there now."""
+    kept: dict[tuple[int, tuple[int, ...], str], Array] = {}
+
+    def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
+        given = getattr(inputs, name)
+        place = given.ctypes.data, given.shape, given.dtype.name
+        return backend.run(dataclasses.replace(inputs, **{name: kept.setdefault(place, given.copy())}), direction)
+
+    return wrap
 
 
 def _first_boxes(count: int) -> Wrap:
@@ -131,6 +159,8 @@ def _weighing_all(tl: Scalar, tr: Scalar, bl: Scalar, br: Scalar, lx: Scalar, ly
 
 _READS: tuple[Direction, ...] = ("forward", "grad_boxes")
 _SUMS: tuple[Direction, ...] = ("grad_image",)
+# The directions that read an input; of the image only what is not its own gradient.
+_INPUTS = {"image": _READS, "boxes": DIRECTIONS, "box_indices": DIRECTIONS, "upstream": GRADIENTS}
 
 
 def of_both(rule: Rule) -> tuple[Fault, ...]:
@@ -142,7 +172,22 @@ def of_both(rule: Rule) -> tuple[Fault, ...]:
         rule.instead("sixteen_bit_boxes", "boxes are counted in grid.y, or in 16 bits", DIRECTIONS, _sixteen_bits),
         rule.instead("order_of_arrival", "sums in no fixed order, undeclared", _SUMS, _other_order_each_time()),
         rule.instead("lost_update", "two threads add to a pixel without an atomic", _SUMS, _lost_update),
+        *(
+            rule.instead(
+                f"{name}_taken_for_dense", f"{name} is read without its strides", places, _taken_for_dense(name)
+            )
+            for name, places in _read_by(rule)
+            if name != "image"
+        ),
+        *(
+            rule.instead(f"{name}_kept_by_address", f"{name} is cached by its pointer", places, _kept_by_address(name))
+            for name, places in _read_by(rule)
+        ),
     )
+
+
+def _read_by(rule: Rule) -> list[tuple[str, tuple[Direction, ...]]]:
+    return [(name, _INPUTS[name]) for name in OPERATORS[rule.operator].arrays]
 
 
 # Those that are planted in crop_and_resize alone.

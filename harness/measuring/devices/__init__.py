@@ -128,16 +128,28 @@ def _cuda() -> Device:
 TYPES: dict[str, Callable[[], Device]] = {"cpu": _cpu, "cuda": _cuda}
 
 
-def timed(device: Device, benchmark: Any, record: Record, call: Callable[[], Any], rounds: clocks.Rounds) -> Record:
+def timed(
+    device: Device,
+    benchmark: Any,
+    record: Record,
+    call: Callable[[], Any],
+    rounds: clocks.Rounds,
+    renew: Callable[[], object] = lambda: None,
+    judged: Callable[[Record, Any], Record] = lambda row, result: row,
+) -> Record:
     """Times a call with pytest-benchmark: the row with its samples, why there are no more, and what was counted.
 
     A result is freed before the next call, so that every call finds the memory of the one before it given back.
     pytest-benchmark's own JSON has the row too, under extra_info. Where it only tries a body out there are no samples.
+
+    renew   called before each timed call, outside of its time.
+    judged  the row after a look at the last result.
     """
     result: list[Any] = []
 
     def between() -> None:
         result.clear()
+        renew()
         device.get_ready(record.cache, record.host_s or 0.0)
 
     exposed, interrupted = device.exposed(), clocks.interruptions()
@@ -149,5 +161,6 @@ def timed(device: Device, benchmark: Any, record: Record, call: Callable[[], Any
         exposed=None if exposed is None else (device.exposed() or 0) - exposed,
         samples=() if benchmark.disabled else tuple(benchmark.stats.stats.data),
     )
+    row = judged(row, result[-1])
     benchmark.extra_info |= {name: value for name, value in asdict(row).items() if name != "samples"}
     return row

@@ -16,11 +16,13 @@ from harness.operators.arrays import (
     Array,
     Box,
     Layout,
+    Strides,
     Values,
     boxes_of,
     image_of,
     in_one_line,
     read_line,
+    strided,
     upstream_of,
 )
 
@@ -54,6 +56,7 @@ class Case:
 
     box_rule says how a box becomes sample positions: "normalized" is crop_and_resize, "bin_centres" is the seed's
     RoIAlign, "corners" is that class with transform_fpcoor=False (docs/operators.md, sample positions and classes).
+    boxes_layout is that of box_indices too; where they are "expanded" every box is the first.
     """
 
     shape: tuple[int, int, int, int]
@@ -67,6 +70,8 @@ class Case:
     boxes_dtype: str = "float32"
     index_dtype: str = "int32"
     layout: Layout = "contiguous"
+    boxes_layout: Strides = "contiguous"
+    upstream_layout: Strides = "contiguous"
     values: Values = "normal"
     seed: int = 0
 
@@ -84,11 +89,12 @@ class Case:
         random = np.random.Generator(np.random.PCG64(self.seed))
         image = image_of(self.values, self.shape, self.image_dtype, self.layout, random)
         crops = (len(self.boxes), self.shape[1], *self.crop_size)
+        upstream = upstream_of(self.values, crops, self.image_dtype, self.layout, random)
         return Inputs(
             image=image,
-            boxes=boxes_of(self.boxes, 4, self.boxes_dtype),
-            box_indices=np.array(self.box_indices, dtype=self.index_dtype),
-            upstream=upstream_of(self.values, crops, self.image_dtype, self.layout, random),
+            boxes=strided(boxes_of(self.boxes, 4, self.boxes_dtype), self.boxes_layout),
+            box_indices=strided(np.array(self.box_indices, dtype=self.index_dtype), self.boxes_layout),
+            upstream=strided(upstream, self.upstream_layout),
             crop_size=self.crop_size,
             method=self.method,
             extrapolation_value=self.extrapolation_value,

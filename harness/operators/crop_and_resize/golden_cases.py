@@ -21,16 +21,16 @@ def _groups() -> Iterator[tuple[int, SearchStrategy[Case]]]:
     """Under the rule that TensorFlow knows, with boxes that do not end its process."""
     tensorflows = partial(cases, image_dtypes=["float32"], boxes_dtypes=["float32"], finite_boxes=True)
     yield 160, tensorflows()
-    yield 80, tensorflows(box_families=["border", "on_pixel", "pixel_grid"], longest_side=70, empty=False)
-    yield 40, tensorflows(channels=(4, 8, 15, 16, 17, 40, 67), most_outputs=6000, longest_side=12, empty=False)
+    yield 80, tensorflows(box_families=["border", "on_pixel", "pixel_grid"], longest_side=70, empty=())
+    yield 40, tensorflows(channels=(4, 8, 15, 16, 17, 40, 67), most_outputs=6000, longest_side=12, empty=())
     # Many samples a pixel, of values whose sum depends on its order.
-    overlapping = tensorflows(box_families=["interior"], values=["normal", "wide"], longest_side=4, empty=False)
+    overlapping = tensorflows(box_families=["interior"], values=["normal", "wide"], longest_side=4, empty=())
     yield (
         60,
         overlapping.map(lambda case: replace(case, boxes=case.boxes * COPIES, box_indices=case.box_indices * COPIES)),
     )
     for crop in CROPS:
-        yield 15, tensorflows(empty=False).map(partial(replace, crop_size=crop))
+        yield 15, tensorflows(empty=()).map(partial(replace, crop_size=crop))
 
 
 # The positions of its gradient of the boxes are rounded in another order.

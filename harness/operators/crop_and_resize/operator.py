@@ -51,6 +51,11 @@ def _twice_on_one_image(case: Case) -> Case:
     return replace(case, shape=(1, *case.shape[1:]), boxes=case.boxes[:1] * 2, box_indices=(0, 0))
 
 
+def _elsewhere(inputs: Inputs) -> Inputs:
+    images = max(1, inputs.image.shape[0])
+    return replace(inputs, boxes=inputs.boxes / 2, box_indices=(inputs.box_indices + 1) % images)
+
+
 def _sample(inputs: Inputs, direction: Direction, got: Array) -> list[Place]:
     random = np.random.default_rng(0)
     if direction == "grad_boxes":
@@ -85,12 +90,14 @@ CROP_AND_RESIZE = Operator(
     least_roundings=lambda inputs, direction: 0,
     most_places=None,
     choices=_choices,
+    undefined=lambda inputs, direction: None,
     extrapolation_value=lambda inputs: float(inputs.extrapolation_value),
     nothing_outside=lambda inputs: replace(inputs, extrapolation_value=0.0),
     within=within,
     bad_row=_bad_row,
     with_index=_with_index,
     twice_on_one_image=_twice_on_one_image,
+    elsewhere=_elsewhere,
     sample=_sample,
     near=_near,
     from_workload=lambda inputs, setting: inputs,

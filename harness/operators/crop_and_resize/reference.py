@@ -16,7 +16,7 @@ import numpy as np
 from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, crops_dtype
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
 from harness.operators.implementation import Backend
-from harness.operators.sheet import INTEGERS, Sheet
+from harness.operators.sheet import EMPTY, INTEGERS, Sheet
 
 Scalar = Any  # an np.float32 or np.float64: every operation on it is rounded once
 Pair = tuple[Scalar, Scalar]
@@ -261,9 +261,9 @@ FUNCTIONS = {"forward": forward, "grad_image": grad_image, "grad_boxes": grad_bo
 _MOST_OUTPUTS = 100_000
 SHEET = Sheet(
     operator="crop_and_resize", directions=DIRECTIONS, image_dtypes=(*FLOATS, *INTEGERS),
-    boxes_dtypes=SINGLE_AND_DOUBLE, index_dtypes=("int32", "int64"), layouts=LAYOUTS, bad_input=("boxes",), empty=True,
-    special_values=True, methods=METHODS, box_rules=BOX_RULES, pinned=DIRECTIONS,
-    tensorflow_bits=("forward", "grad_image"),
+    boxes_dtypes=SINGLE_AND_DOUBLE, index_dtypes=("int32", "int64"), layouts=LAYOUTS, bad_input=("boxes",), empty=EMPTY,
+    special_values=DIRECTIONS, methods=METHODS, box_rules=BOX_RULES, pinned=DIRECTIONS,
+    layout_bits=DIRECTIONS, list_bits=DIRECTIONS, tensorflow_bits=("forward", "grad_image"),
 )  # fmt: skip
 
 

@@ -16,10 +16,22 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from harness.operators.arrays import FLOATS, LAYOUTS, VALUES, Box, Layout, Values
+from harness.operators.arrays import FLOATS, LAYOUTS, STRIDES, VALUES, Box, Layout, Strides, Values
 from harness.operators.crop_and_resize.case import METHODS, BoxRule, Case, Method
-from harness.operators.drawing import common, counts, declared, depths, exact, integers, next_after, one_from, sides
-from harness.operators.sheet import Sheet
+from harness.operators.drawing import (
+    common,
+    counts,
+    declared,
+    depths,
+    exact,
+    integers,
+    mostly_contiguous,
+    next_after,
+    one_from,
+    sides,
+    upright,
+)
+from harness.operators.sheet import EMPTY, Empty, Sheet
 
 # A pair (first, last) of a box on one axis, by family.
 Pair = tuple[float, float]
@@ -54,12 +66,15 @@ def cases(
     boxes_dtypes: Sequence[str] = ("float32", "float64"),
     index_dtypes: Sequence[str] = ("int32", "int64"),
     layouts: Sequence[Layout] = LAYOUTS,
+    boxes_layouts: Sequence[Strides] = STRIDES,
+    upstream_layouts: Sequence[Strides] = STRIDES,
     values: Sequence[Values] = VALUES,
     box_families: Sequence[str] = BOX_FAMILIES,
     extrapolation_values: Sequence[float] | None = None,
     same_dtype: bool = False,
     finite_boxes: bool = False,
-    empty: bool = True,
+    positive: bool = False,
+    empty: Sequence[Empty] = EMPTY,
     channels: Sequence[int] = (1, 2, 3),
     longest_side: int = 100,
     most_outputs: int = 400,
@@ -69,16 +84,17 @@ def cases(
     extrapolation_values  by default a few, and what lies between two numbers of a half image's type.
     same_dtype     boxes of the image's own type, as some implementations want them.
     finite_boxes   leaves out the boxes that are NaN, infinite or huge: some implementations end the process on them.
-    empty          whether M, C or N may be 0 (N only together with M).
+    positive       turns inverted boxes round, and gives those without one an extent.
+    empty          which of M, C and N may be 0 (N only together with M).
     channels       what C is drawn from: vectors and blocks of channels show only where there are enough to fill them.
     most_outputs   M*C*h*w is at most this: the oracle is plain Python.
     """
     height, width = draw(sides(12, longest_side))
     crop = (draw(integers(1, 7)), draw(integers(1, 7)))
-    depth = draw(depths(tuple(channels), empty))
+    depth = draw(depths(tuple(channels), "channels" in empty))
     most = most_outputs // max(1, depth * crop[0] * crop[1])
-    box_count = min(draw(counts(5, empty)), max(1, most))
-    images = draw(integers(1, 3) if box_count or not empty else integers(0, 3))
+    box_count = min(draw(counts(5, "boxes" in empty)), max(1, most))
+    images = draw(integers(1, 3) if box_count or "images" not in empty else integers(0, 3))
 
     image_dtype = draw(one_from(*image_dtypes))
     if image_dtype == "float16" and "wide" in values:
@@ -93,6 +109,8 @@ def cases(
     drawn = draw(st.lists(box, min_size=box_count, max_size=box_count))
     if box_count > 1 and draw(integers(0, 3)) == 3:
         drawn[-1] = drawn[0]
+    if positive:
+        drawn = [upright(each, boxes_dtype, 0.25 if rule == "normalized" else 1.0) for each in drawn]
     indices = draw(st.lists(integers(0, max(images - 1, 0)), min_size=box_count, max_size=box_count))
 
     method = draw(one_from(*methods))
@@ -111,6 +129,8 @@ def cases(
         boxes_dtype=boxes_dtype,
         index_dtype=draw(one_from(*index_dtypes)),
         layout=draw(one_from(*layouts)),
+        boxes_layout=draw(mostly_contiguous(*boxes_layouts)),
+        upstream_layout=draw(mostly_contiguous(*upstream_layouts)),
         values=family,
         seed=draw(integers(0, 2**16)),
     )
@@ -123,6 +143,7 @@ def within(sheet: Sheet, **asked: Any) -> st.SearchStrategy[Case]:
     chosen["methods"] = declared("methods", asked.get("methods", METHODS), sheet.methods)
     chosen["index_dtypes"] = declared("index dtypes", ("int32", "int64"), sheet.index_dtypes)
     chosen["finite_boxes"] = asked.get("finite_boxes", False) or "boxes" not in sheet.bad_input
+    chosen["positive"] = sheet.extent == "positive"
     if sheet.border == "zero":
         chosen["extrapolation_values"] = (0.0,)
     families = asked.get("box_families", BOX_FAMILIES)

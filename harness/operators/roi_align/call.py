@@ -7,12 +7,13 @@ them; they are made here, with how far another order of rounding may change them
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from harness.operators.expected import Expected, Interval, Number, accumulated_in
+from harness.operators.expected import Expected, Interval, Number, accumulated_in, size
 from harness.operators.roi_align.case import RoiInputs
 from harness.operators.roi_align.positions import BinAxis, Point, Variant, bin_axis, variants
 from harness.operators.rounding import LARGE, SMALLEST, UNIT, rounder
@@ -23,8 +24,11 @@ class RoiCall:
     """The inputs, and what follows from their dtypes; the fields are those of crop_and_resize's Call.
 
     axis     one axis, 0 (y) or 1 (x), of box m.
-    bins     what that axis of one of its bins may hold.
+    bins     what that axis of one of its bins may hold; nothing where its samples may be anywhere.
     weights  how each of that weighs the pixels.
+    alone    how one sample weighs them, on an axis of so many.
+    plane    the least and the largest pixel of an image's channel, and the largest step between two neighbours along
+             each axis; None where a pixel is not finite.
     """
 
     inputs: RoiInputs
@@ -37,10 +41,17 @@ class RoiCall:
     axis: Callable[[int, int], BinAxis]
     bins: Callable[[int, int, int], tuple[Variant, ...]]
     weights: Callable[[int, int, int], tuple[Weights, ...]]
+    alone: Callable[[Point, int], Weights]
+    plane: Callable[[int, int], Plane | None]
 
     def pixel(self, n: int, c: int, y: int, x: int) -> float:
         """The pixel in the accumulate type, which is how integers enter."""
         return rounder(self.accumulate)(float(self.inputs.image.item(n, c, y, x)))
+
+    def finite(self, n: int, c: int, y: int, x: int) -> float:
+        """The pixel, 0 where it is not finite."""
+        pixel = self.pixel(n, c, y, x)
+        return pixel if self.exact((pixel,)) else 0.0
 
     def image_of(self, m: int) -> int:
         return int(self.inputs.boxes.item(m, 0))
@@ -73,10 +84,18 @@ def call_of(inputs: RoiInputs, pinned: bool) -> RoiCall:
         length = int(inputs.image.shape[2 + along])
         return tuple(_weights(call, variant, length) for variant in bins(m, along, index))
 
+    @functools.cache
+    def alone(point: Point, length: int) -> Weights:
+        return _weights(call, Variant(1, (point,)), length)
+
+    @functools.cache
+    def plane(n: int, c: int) -> Plane | None:
+        return _plane(call, n, c)
+
     call = RoiCall(
         inputs=inputs, pinned=pinned, accumulate=accumulate, unit=UNIT[accumulate], smallest=SMALLEST[accumulate],
         number=Fraction if accumulate == "float64" else float, wide_boxes=UNIT[dtype] < UNIT[accumulate], axis=axis,
-        bins=bins, weights=weights,
+        bins=bins, weights=weights, alone=alone, plane=plane,
     )  # fmt: skip
     return call
 
@@ -87,22 +106,25 @@ class Hat:
 
     read  whether some sample's weight of it is more than 0 in the type that is accumulated in. A double just below 1
           is 1 there, and a pixel of weight 0 is not read.
+    sure  whether it is so in any order of rounding.
     """
 
     value: Number
     slack: float
     samples: int
     read: bool
+    sure: bool = False
 
 
 @dataclass
 class Weights:
-    """The pixels that one axis of a bin reads. `steps` are (cell, slack): a sample that may move by slack, its share of
-    the mean included, within the pixels cell and cell + 1."""
+    """The pixels that one axis of a bin of `grid` samples reads, of which `samples` are in reach. `steps` are (cell,
+    slack): a sample that may move by slack, its share of the mean included, within the pixels cell and cell + 1."""
 
     hats: dict[int, Hat] = field(default_factory=dict)
     steps: list[tuple[int, float]] = field(default_factory=list)
     samples: int = 0
+    grid: int = 1
 
 
 def wobble(call: RoiCall, point: Point) -> float:
@@ -112,16 +134,15 @@ def wobble(call: RoiCall, point: Point) -> float:
 
 def _weights(call: RoiCall, variant: Variant, length: int) -> Weights:
     """The mean of the samples' weights."""
-    found = Weights(samples=len(variant.points))
+    found = Weights(samples=len(variant.points), grid=variant.grid)
     for point in variant.points:
         off = wobble(call, point)
         frac = call.number(point.fraction)
         reached: dict[int, Number] = {point.low: 1 - frac}
         if point.low + 1 < length:
             reached[point.low + 1] = frac
-        # What it may move into is read by some, if with no weight here.
-        low, high = max(point.position - off, 0.0), min(point.position + off, length - 1)
-        for cell in range(math.floor(low), math.ceil(high)) if off else ():
+        # What it may move into is read by some, if with no weight here; a cast moves nothing into another cell.
+        for cell in point.cells:
             found.steps.append((cell, off / variant.grid))
             reached = {cell: call.number(0.0), cell + 1: call.number(0.0), **reached}
         read = reads(call, point)
@@ -134,6 +155,7 @@ def _weights(call: RoiCall, variant: Variant, length: int) -> Weights:
                 before.slack + off / variant.grid,
                 before.samples + 1,
                 before.read or pixel in read,
+                before.sure or weight > off,
             )
     return found
 
@@ -144,8 +166,83 @@ def reads(call: RoiCall, point: Point) -> tuple[int, ...]:
     return tuple(point.low + k for k, weight in enumerate((1 - cast, cast)) if weight)
 
 
+Plane = tuple[float, float, tuple[float, float]]
+
+
+def _plane(call: RoiCall, n: int, c: int) -> Plane | None:
+    height, width = call.inputs.image.shape[2:]
+    rows = [[call.pixel(n, c, y, x) for x in range(width)] for y in range(height)]
+    if not call.exact(itertools.chain(*rows)):
+        return None
+    steps = (
+        max(
+            (abs(b - a) for one, other in itertools.pairwise(each) for a, b in zip(one, other, strict=True)),
+            default=0.0,
+        )
+        for each in (rows, list(zip(*rows, strict=True)))
+    )
+    return min(map(min, rows)), max(map(max, rows)), (next(steps), next(steps))
+
+
+def may_be_anywhere(call: RoiCall, m: int, i: int, j: int) -> bool:
+    """Whether samples of a bin may be anywhere, and not surely beyond the map on the other axis."""
+    axes = call.bins(m, 0, i), call.bins(m, 1, j)
+    silent = any(each and not any(variant.points for variant in each) for each in axes)
+    return not all(axes) and not silent
+
+
+def anywhere(call: RoiCall, n: int, c: int) -> Expected:
+    """What a mean or a maximum of samples is that may be anywhere: between the least and the largest pixel, or 0."""
+    plane = call.plane(n, c)
+    if plane is None:
+        return Expected(0.0, math.inf, ((math.nan, math.nan),))
+    # A result of any number of samples stays between the ends, but for its roundings.
+    ends = (min(plane[0], 0.0), max(plane[1], 0.0))
+    slack = 2.0**-10 * max(-ends[0], ends[1])
+    return Expected(call.number(0.0), 0.0, ((ends[0] - slack, ends[1] + slack),))
+
+
+def are_finite(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> bool:
+    """Whether all pixels that two axes weigh are finite."""
+    return call.exact(call.pixel(n, c, y, x) for y in wy.hats for x in wx.hats)
+
+
+def only_read(weights: Weights, sure: bool = False) -> Weights:
+    """Without what is not read, or not surely: what a sample could move into there is no pixel to weigh."""
+    hats = {pixel: hat for pixel, hat in weights.hats.items() if (hat.sure if sure else hat.read)}
+    return replace(weights, hats=hats, steps=[step for step in weights.steps if {step[0], step[0] + 1} <= hats.keys()])
+
+
+def weighed(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> tuple[Number, float, float]:
+    """The pixels weighed on both axes: their sum, the sum of the sizes, and how far moves of the samples may change it.
+
+    A pixel that is not finite is not read there: it weighs 0.
+    """
+    rows = {y: {x: call.finite(n, c, y, x) for x in wx.hats} for y in wy.hats}
+    columns = {x: {y: row[x] for y, row in rows.items()} for x in wx.hats}
+    number, reached = call.number, 0.0
+    value: Number = number(0.0)
+    for y, hat_y in wy.hats.items():
+        for x, hat_x in wx.hats.items():
+            term = hat_y.value * hat_x.value * number(rows[y][x])
+            value += term
+            reached += size(term)
+    moved = sum(slack * _steepness(wx, rows, cell) for cell, slack in wy.steps)
+    moved += sum(slack * _steepness(wy, columns, cell) for cell, slack in wx.steps)
+    return value, reached, moved
+
+
+def _steepness(across: Weights, lines: Mapping[int, Mapping[int, float]], cell: int) -> float:
+    """How far two neighbouring lines of pixels are apart, weighed across."""
+    return sum(
+        (size(hat.value) + hat.slack) * abs(lines[cell + 1][place] - lines[cell][place])
+        for place, hat in across.hats.items()
+    )
+
+
 def chosen(call: RoiCall, found: list[tuple[Number, float]]) -> Expected:
-    """The first (value, bound), and the others as what another order of rounding may make of it."""
+    """The first (value, bound), or 0, and the others as what another order of rounding may make of it."""
+    found = found or [(call.number(0.0), 0.0)]
     others: list[Interval] = []
     for value, bound in found[1:]:
         if math.isfinite(value):

@@ -14,16 +14,21 @@ import numpy as np
 from harness.operators.arrays import (
     Array,
     Layout,
+    Strides,
     Values,
     boxes_of,
     image_of,
     in_one_line,
     read_line,
+    strided,
     upstream_of,
 )
 
-Mode = Literal["avg", "max"]
+# "max" is the maximum of the samples, "weighted_max" that of the pixels times their weights, ONNX's (operators.md).
+Mode = Literal["avg", "max", "weighted_max"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+# Those of torchvision's rule and its siblings, which this project has.
+SAMPLED: tuple[Mode, ...] = ("avg", "max")
 # (index, x1, y1, x2, y2)
 Row = tuple[int, float, float, float, float]
 
@@ -47,7 +52,7 @@ class RoiInputs:
 
 @dataclass(frozen=True)
 class RoiCase:
-    """One call: geometry, dtypes, layout, and the values as a family and a seed (../crop_and_resize/case.py)."""
+    """One call: geometry, dtypes, layouts, and the values as a family and a seed (../crop_and_resize/case.py)."""
 
     shape: tuple[int, int, int, int]
     boxes: tuple[Row, ...]
@@ -59,6 +64,8 @@ class RoiCase:
     image_dtype: str = "float32"
     boxes_dtype: str = "float32"
     layout: Layout = "contiguous"
+    boxes_layout: Strides = "contiguous"
+    upstream_layout: Strides = "contiguous"
     values: Values = "normal"
     seed: int = 0
 
@@ -76,10 +83,11 @@ class RoiCase:
         random = np.random.Generator(np.random.PCG64(self.seed))
         image = image_of(self.values, self.shape, self.image_dtype, self.layout, random)
         crops = (len(self.boxes), self.shape[1], *self.output_size)
+        upstream = upstream_of(self.values, crops, self.image_dtype, self.layout, random)
         return RoiInputs(
             image=image,
-            boxes=boxes_of(self.boxes, 5, self.boxes_dtype),
-            upstream=upstream_of(self.values, crops, self.image_dtype, self.layout, random),
+            boxes=strided(boxes_of(self.boxes, 5, self.boxes_dtype), self.boxes_layout),
+            upstream=strided(upstream, self.upstream_layout),
             output_size=self.output_size,
             spatial_scale=self.spatial_scale,
             sampling_ratio=self.sampling_ratio,

@@ -22,7 +22,7 @@ def _groups() -> Iterator[tuple[int, SearchStrategy[RoiCase]]]:
             values=["normal", "ramp"],
             box_families=FINITE_FAMILIES,
             longest_side=16,
-            empty=False,
+            empty=(),
         ),
     )
 

@@ -4,21 +4,24 @@ An upstream value times the weights of a pixel on two axes: a weight of n sample
 product of two and of 1-l for each sample; with the products that is n_y + n_x + 6 for a term that stands for n_y * n_x
 samples, and sums over samples as over terms.
 
-The gradient of a box is that of the samples that its edges move: the slope of the map where a sample is, which is a
-difference of two pixels weighed over the other axis, times the sample's share. On a pixel, in a band beside the map and
-beyond it is 0, and none is summed.
+The gradient of a box is that of the samples that its edges move: the slope of the map where a sample is (slopes.py),
+times the sample's share. A bin that may hold several things in another order of rounding adds the range of them.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.operators.expected import Expected, Number, Place, Sum, gathered, no_terms, size
-from harness.operators.roi_align.call import Hat, RoiCall
-from harness.operators.roi_align.maximum import candidates
+from harness.operators.expected import Expected, Number, Place, Sum, gathered, no_terms, one_of
+from harness.operators.roi_align.call import Hat, RoiCall, may_be_anywhere
+from harness.operators.roi_align.maximum import Candidate, candidates
 from harness.operators.roi_align.positions import shares
+from harness.operators.roi_align.slopes import slope_of
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,14 @@ def _weights(call: RoiCall, m: int, along: int) -> list[tuple[int, _Weight]]:
     found, absent = [], Hat(call.number(0.0), 0.0, 0, False)
     for index in range(call.inputs.output_size[along]):
         made = call.weights(m, along, index)
+        if not made:  # its samples may be anywhere
+            zero, one = call.number(0.0), call.number(1.0)
+            found += [
+                (at, _Weight(index, zero, zero, one, 1, True)) for at in range(call.inputs.image.shape[2 + along])
+            ]
         for pixel in sorted({pixel for each in made for pixel in each.hats}):
             hats = [each.hats.get(pixel, absent) for each in made]
-            lows, highs = [hat.value for hat in hats], [hat.value for hat in hats]
-            for k, hat in enumerate(hats):
-                if hat.slack:
-                    lows[k] = max(absent.value, hat.value - call.number(hat.slack))
-                    highs[k] = hat.value + call.number(hat.slack)
+            lows, highs = zip(*(_ends(call, hat) for hat in hats), strict=True)
             samples = max(hat.samples for hat in hats)
             found.append((pixel, _Weight(index, hats[0].value, min(lows), max(highs), samples, len(made) > 1)))
     return found
@@ -68,112 +72,146 @@ def _contribute(call: RoiCall, total: Sum, g: float, wy: _Weight, wx: _Weight) -
 
 def _grad_image_max(call: RoiCall) -> Callable[[Place], Expected]:
     """Each bin gives its upstream value to what its largest sample reads; where several may be it, a range."""
-    terms: dict[Place, list[tuple[float, list[float]]]] = defaultdict(list)
-    inputs = call.inputs
-    for m in range(len(inputs.boxes)):
-        for c in range(inputs.image.shape[1]):
-            for i in range(inputs.output_size[0]):
-                for j in range(inputs.output_size[1]):
-                    g, found = float(inputs.upstream.item(m, c, i, j)), candidates(call, m, c, i, j)
-                    for y, x in {place for each in found for place in each.taps}:
-                        read = [float(each.taps.get((y, x), 0.0)) for each in found]
-                        terms[call.image_of(m), c, y, x].append((g, read))
+    terms: dict[Place, list[tuple[float, list[_Weight]]]] = defaultdict(list)
+    inputs, zero, one = call.inputs, call.number(0.0), call.number(1.0)
+    unread, anywhere = _Weight(0, zero, zero, zero, 0, False), _Weight(0, zero, zero, one, 1, True)
+    for m, c, i, j in itertools.product(*map(range, inputs.upstream.shape)):
+        g, n = float(inputs.upstream.item(m, c, i, j)), call.image_of(m)
+        if may_be_anywhere(call, m, i, j):
+            for y, x in itertools.product(*map(range, inputs.image.shape[2:])):
+                terms[n, c, y, x].append((g, [anywhere]))
+            continue
+        read = [_read_by(call, each) for each in candidates(call, m, c, i, j)]
+        for y, x in {(y, x) for each in read for y, x in each}:
+            terms[n, c, y, x].append((g, [each.get((y, x), unread) for each in read]))
 
     def at(place: Place) -> Expected:
         total = no_terms(call)
         for g, read in terms.get(place, ()):
-            ends = [call.number(g) * call.number(min(read)), call.number(g) * call.number(max(read))]
-            reached = abs(g) * max(read)
-            absolute = abs(g) * 2.0 if call.wide_boxes else 0.0
-            total.add(call.number(g) * call.number(read[0]), min(ends), max(ends), reached, 6 * reached + absolute)
-            total.jumps |= min(read) < max(read)
+            lows, highs = min(each.low for each in read), max(each.high for each in read)
+            upstream, reached = call.number(g), abs(g) * float(highs)
+            ends = upstream * lows, upstream * highs
+            total.add(upstream * read[0].value, min(ends), max(ends), reached, 6 * reached)
+            total.jumps |= any(each.jumps for each in read) or len({each.value for each in read}) > 1
         return total.expected(call)
 
     return at
 
 
+def _read_by(call: RoiCall, sample: Candidate) -> dict[Place, _Weight]:
+    """What one sample weighs each pixel (y, x)."""
+    lines = [[(at, *_ends(call, hat), hat.value) for at, hat in each.hats.items()] for each in sample.weights]
+    return {
+        (y, x): _Weight(0, a * b, low_y * low_x, high_y * high_x, 1, False)
+        for (y, low_y, high_y, a), (x, low_x, high_x, b) in itertools.product(*lines)
+    }
+
+
+def _ends(call: RoiCall, hat: Hat) -> tuple[Number, Number]:
+    """The least and the largest weight that is as right."""
+    slack = call.number(hat.slack)
+    return max(call.number(0.0), hat.value - slack), hat.value + slack
+
+
 def grad_boxes(call: RoiCall) -> Callable[[Place], Expected]:
     """The expectation at (box, column); the index, column 0, has none."""
-    if not call.pinned:
-        raise ValueError("Gradients of boxes are judged in the pinned order of rounding only.")
     kept: dict[int, list[Sum]] = {}
 
     def at(place: Place) -> Expected:
         m, column = place
         if m not in kept:
-            kept[m] = _sums_max(call, m) if call.inputs.mode == "max" else _sums(call, m)
+            kept[m] = _box_sums(call, m)
         return kept[m][column].expected(call)
 
     return at
-
-
-def _fresh(call: RoiCall) -> list[Sum]:
-    return [no_terms(call) for _ in range(5)]
 
 
 # The columns (first, last) of a box on the y axis and on the x axis.
 _COLUMNS = ((2, 4), (1, 3))
 
 
-def _sums(call: RoiCall, m: int) -> list[Sum]:
-    inputs, sums = call.inputs, _fresh(call)
-    shape = inputs.image.shape
-    for along in (0, 1):
-        axis = call.axis(m, along)
-        for index in range(inputs.output_size[along]):
-            (variant,) = call.bins(m, along, index)
-            moving = [point for point in variant.points if point.fraction > 0]
-            for other in range(inputs.output_size[1 - along]):
-                (variant_across,) = call.bins(m, 1 - along, other)
-                (across,) = call.weights(m, 1 - along, other)
-                place = (index, other) if along == 0 else (other, index)
-                for point in moving if across.hats else ():
-                    moves = [call.number(share) / variant.grid for share in shares(axis, index, point.index)]
-                    for c in range(shape[1]):
-                        g = float(inputs.upstream.item(m, c, *place))
-                        for at, hat in across.hats.items():
-                            pixels = [_pixel(call, m, c, along, point.low + k, at) for k in (0, 1)]
-                            # A cast weight is off by an absolute amount: it is sized as a weight of 1.
-                            weight = hat.samples / variant_across.grid if call.wide_boxes else size(hat.value)
-                            if not hat.read and not call.exact(pixels):
-                                continue  # a pixel whose weight is 0 once it is cast is not read
-                            for column, move in zip(_COLUMNS[along], moves, strict=True):
-                                _add_slope(call, sums[column], g, pixels, hat.value, weight, hat.samples, move)
+def _box_sums(call: RoiCall, m: int) -> list[Sum]:
+    """The sums of a box's columns; whether the box is stretched to a pixel, where that is in doubt, is one for all."""
+    sums = [no_terms(call) for _ in range(5)]
+    largest = functools.cache(functools.partial(candidates, call, m))
+    for along, columns in enumerate(_COLUMNS):
+        stretches = call.axis(m, along).stretches
+        branches = [_axis_sums(call, m, along, stretched, largest) for stretched in stretches]
+        for column, branch in zip(columns, zip(*branches, strict=True), strict=True):
+            sums[column] = one_of(list(branch))
     return sums
 
 
-def _pixel(call: RoiCall, m: int, c: int, along: int, of: int, across: int) -> float:
-    y, x = (of, across) if along == 0 else (across, of)
-    return call.pixel(call.image_of(m), c, y, x)
-
-
-def _add_slope(
-    call: RoiCall, total: Sum, g: float, pixels: list[float], hat: Number, weight: float, samples: int, move: Number
-) -> None:
-    if not call.exact((g, *pixels)):
-        total.broken = total.hopeless = True
-        return
-    value = call.number(g) * hat * move * (call.number(pixels[1]) - call.number(pixels[0]))
-    reached = abs(g) * weight * size(move) * (abs(pixels[0]) + abs(pixels[1]))
-    # The weight, the difference, three products and the share, which itself is at most seven roundings.
-    total.add(value, value, value, reached, (samples + 13) * reached)
-
-
-def _sums_max(call: RoiCall, m: int) -> list[Sum]:
-    inputs, sums = call.inputs, _fresh(call)
-    for c in range(inputs.image.shape[1]):
-        for i in range(inputs.output_size[0]):
-            for j in range(inputs.output_size[1]):
-                g, found = float(inputs.upstream.item(m, c, i, j)), candidates(call, m, c, i, j)
-                for along in (0, 1):
-                    lost = not call.exact((g, *(each.sizes[along] for each in found)))
-                    for k, column in enumerate(_COLUMNS[along]):
-                        if lost:
-                            sums[column].broken = sums[column].hopeless = True
-                            continue
-                        values = [call.number(g) * each.slopes[along] * each.moves[along][k] for each in found]
-                        reached = max(abs(g) * each.sizes[along] * size(each.moves[along][k]) for each in found)
-                        if reached:
-                            sums[column].add(values[0], min(values), max(values), reached, 16 * reached)
-                            sums[column].jumps |= min(values) < max(values)
+def _axis_sums(
+    call: RoiCall, m: int, along: int, stretched: bool, largest: Callable[[int, int, int], list[Candidate]]
+) -> tuple[Sum, Sum]:
+    """The sums of the first and of the last edge of a box on an axis."""
+    inputs, sums = call.inputs, (no_terms(call), no_terms(call))
+    for c, i, j in itertools.product(*map(range, inputs.upstream.shape[1:])):
+        g = float(inputs.upstream.item(m, c, i, j))
+        if may_be_anywhere(call, m, i, j):
+            parts = _anywhere(call, m, c, along, g)
+        elif inputs.mode == "max":
+            parts = _of_largest(call, m, (c, i, j), along, stretched, g, largest(c, i, j))
+        else:
+            parts = _of_mean(call, m, (c, i, j), along, stretched, g)
+        for total, part in zip(sums, parts, strict=True):
+            total.include(part)
     return sums
+
+
+def _anywhere(call: RoiCall, m: int, c: int, along: int, g: float) -> tuple[Sum, Sum]:
+    """A bin whose samples may be anywhere: at most the steepest step of the map."""
+    plane, part = call.plane(call.image_of(m), c), no_terms(call)
+    if plane is None:
+        return (Sum(tainted=True, low=-math.inf, high=math.inf),) * 2
+    most = abs(g) * plane[2][along] * abs(call.axis(m, along).scale)
+    part.add(call.number(0.0), -call.number(most), call.number(most), most, 2.0**-10 / call.unit * most)
+    part.jumps = True
+    return part, part
+
+
+def _of_mean(
+    call: RoiCall, m: int, place: tuple[int, int, int], along: int, stretched: bool, g: float
+) -> tuple[Sum, Sum]:
+    """What a bin adds to the sums, in mode avg."""
+    c, *bins = place
+    index, other = bins[along], bins[1 - along]
+    axis, n = call.axis(m, along), call.image_of(m)
+    options = []
+    for variant in call.bins(m, along, index):
+        for across in call.weights(m, 1 - along, other):
+            parts = no_terms(call), no_terms(call)
+            for point in variant.points if across.hats else ():
+                slope = slope_of(call, n, c, along, point, across)
+                moves = shares(axis, index, point.index, variant.grid, stretched)
+                for part, move in zip(parts, moves, strict=True):
+                    slope.add_to(call, part, g, call.number(move) / variant.grid)
+            options.append(parts)
+    if not options:
+        return no_terms(call), no_terms(call)
+    return one_of([first for first, _ in options]), one_of([last for _, last in options])
+
+
+def _of_largest(
+    call: RoiCall,
+    m: int,
+    place: tuple[int, int, int],
+    along: int,
+    stretched: bool,
+    g: float,
+    samples: list[Candidate],
+) -> tuple[Sum, Sum]:
+    """What a bin adds to the sums, in mode max: that of one of the samples that may be the largest."""
+    c, *bins = place
+    axis, n = call.axis(m, along), call.image_of(m)
+    parts: list[tuple[Sum, Sum]] = []
+    for each in samples:
+        part = no_terms(call), no_terms(call)
+        if each.points:
+            point, grid = each.points[along], each.grids[along]
+            slope = slope_of(call, n, c, along, point, each.weights[1 - along])
+            for total, move in zip(part, shares(axis, bins[along], point.index, grid, stretched), strict=True):
+                slope.add_to(call, total, g, call.number(move))
+        parts.append(part)
+    return one_of([first for first, _ in parts]), one_of([last for _, last in parts])

@@ -29,7 +29,20 @@ def _choices(inputs: RoiInputs) -> list[tuple[str, Any, str]]:
         ("the mode", inputs.mode, "modes"),
         ("aligned", inputs.aligned, "aligned"),
         ("a grid that is", "fixed" if inputs.sampling_ratio > 0 else "adaptive", "grids"),
+        ("a scale that needs", _scale_dtype(inputs), "scale_dtypes"),
     ]
+
+
+def _scale_dtype(inputs: RoiInputs) -> str:
+    """The narrowest type in which the scale of a call may be held: positions are rounded in the boxes' own."""
+    needed = inputs.boxes.dtype.name == "float64" and np.float32(inputs.spatial_scale) != inputs.spatial_scale
+    return "float64" if needed else "float32"
+
+
+def _undefined(inputs: RoiInputs, direction: Direction) -> str | None:
+    if inputs.mode == "weighted_max" and direction != "forward":
+        return "gradients of weighted maxima are not judged: ONNX, whose rule they are, defines none"
+    return None
 
 
 def _bad_row(sheet: Sheet, box: Box, seed: int) -> RoiCase:
@@ -48,6 +61,12 @@ def _with_index(inputs: RoiInputs, index: int) -> RoiInputs:
 
 def _twice_on_one_image(case: RoiCase) -> RoiCase:
     return replace(case, shape=(1, *case.shape[1:]), boxes=((0, *case.boxes[0][1:]),) * 2)
+
+
+def _elsewhere(inputs: RoiInputs) -> RoiInputs:
+    boxes = inputs.boxes / 2
+    boxes[:, 0] = (inputs.boxes[:, 0] + 1) % max(1, inputs.image.shape[0])
+    return replace(inputs, boxes=boxes)
 
 
 def _least_roundings(inputs: RoiInputs, direction: Direction) -> int:
@@ -96,12 +115,14 @@ ROI_ALIGN = Operator(
     least_roundings=_least_roundings,
     most_places=8,
     choices=_choices,
+    undefined=_undefined,
     extrapolation_value=lambda inputs: 0.0,
     nothing_outside=lambda inputs: inputs,
     within=within,
     bad_row=_bad_row,
     with_index=_with_index,
     twice_on_one_image=_twice_on_one_image,
+    elsewhere=_elsewhere,
     sample=_sample,
     near=_near,
     from_workload=_from_workload,

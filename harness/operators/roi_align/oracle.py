@@ -19,14 +19,25 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from harness.operators.arrays import Direction
-from harness.operators.expected import SECOND_ORDER, Expected, Number, Place, size
-from harness.operators.roi_align.call import RoiCall, Weights, call_of, chosen
-from harness.operators.roi_align.case import RoiInputs
+from harness.operators.expected import SECOND_ORDER, Expected, Number, Place
+from harness.operators.roi_align.call import (
+    RoiCall,
+    Weights,
+    anywhere,
+    are_finite,
+    call_of,
+    chosen,
+    may_be_anywhere,
+    only_read,
+    weighed,
+)
+from harness.operators.roi_align.case import Mode, RoiInputs
 from harness.operators.roi_align.gradients import grad_boxes, grad_image
 from harness.operators.roi_align.maximum import forward_max
+from harness.operators.roi_align.weighted_maximum import forward_weighted_max
 
 
 def expected(
@@ -35,13 +46,13 @@ def expected(
     """Each place of the result, with what is expected there; all places, or only the given ones.
 
     forward: places (m,c,i,j) of (K,C,height,width). grad_image: (n,c,y,x) of (N,C,H,W). grad_boxes: (m,column), (K,5).
-    pinned=True: positions are the pinned order's to the bit and nothing is ambiguous. Gradients of boxes and of maxima
-    are judged only so: nobody else has the first, and the second jump wherever two samples are about as large.
+    pinned=True: positions are the pinned order's to the bit, and nothing is ambiguous but which of two samples about as
+    large is a maximum.
     """
     call = call_of(inputs, pinned)
     at: Callable[[Place], Expected]
     if direction == "forward":
-        at = functools.partial(forward_max if inputs.mode == "max" else _forward, call)
+        at = functools.partial(_FORWARDS[inputs.mode], call)
         shape = (*inputs.boxes.shape[:1], inputs.image.shape[1], *inputs.output_size)
     elif direction == "grad_image":
         at, shape = grad_image(call), inputs.image.shape
@@ -53,58 +64,42 @@ def expected(
 
 def _forward(call: RoiCall, place: Place) -> Expected:
     m, c, i, j = place
+    n = call.image_of(m)
+    if may_be_anywhere(call, m, i, j):
+        return anywhere(call, n, c)
     pairs = itertools.product(call.weights(m, 0, i), call.weights(m, 1, j))
-    return chosen(call, [mean for wy, wx in pairs for mean in _means(call, call.image_of(m), c, wy, wx)])
+    return chosen(call, [mean for wy, wx in pairs for mean in _means(call, n, c, wy, wx)])
+
+
+_FORWARDS: dict[Mode, Callable[[RoiCall, Place], Expected]] = {
+    "avg": _forward,
+    "max": forward_max,
+    "weighted_max": forward_weighted_max,
+}
 
 
 def _means(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> list[tuple[Number, float]]:
     """The mean of a bin, and its bound. A pixel whose weight is 0 once it is cast is not read.
 
-    Only who does not claim this order may have 1 - weight in the type of the boxes, read such a pixel and meet a NaN.
+    In another order a pixel may be read or not where its weight is about 0; and 1 - weight may be in the type of the
+    boxes, more than 0 there, and meet a NaN.
     """
-    if _finite(call, n, c, wy, wx):
-        return [_mean(call, n, c, wy, wx)]
-    wy, wx = _read(wy), _read(wx)
     lost = (math.nan, 0.0)
-    if not _finite(call, n, c, wy, wx):
-        return [lost]
-    return [_mean(call, n, c, wy, wx), *([] if call.pinned else [lost])]
-
-
-def _finite(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> bool:
-    return call.exact(call.pixel(n, c, y, x) for y in wy.hats for x in wx.hats)
-
-
-def _read(weights: Weights) -> Weights:
-    """Without what is not read: what a sample could move into there is no pixel to weigh."""
-    hats = {pixel: hat for pixel, hat in weights.hats.items() if hat.read}
-    return Weights(hats, [step for step in weights.steps if step[0] in hats and step[0] + 1 in hats], weights.samples)
+    if are_finite(call, n, c, wy, wx):
+        return [_mean(call, n, c, wy, wx)]
+    if call.pinned:
+        wy, wx = only_read(wy), only_read(wx)
+        return [_mean(call, n, c, wy, wx) if are_finite(call, n, c, wy, wx) else lost]
+    read = ((y, x) for y, one in wy.hats.items() for x, other in wx.hats.items() if one.sure and other.sure)
+    return [lost] if not call.exact(call.pixel(n, c, *at) for at in read) else [_mean(call, n, c, wy, wx), lost]
 
 
 def _mean(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> tuple[Number, float]:
-    """The mean of a bin of finite pixels, and its bound."""
-    rows = {y: {x: call.pixel(n, c, y, x) for x in wx.hats} for y in wy.hats}
-    number, reached = call.number, 0.0
-    value: Number = number(0.0)
-    for y, hat_y in wy.hats.items():
-        for x, hat_x in wx.hats.items():
-            term = hat_y.value * hat_x.value * number(rows[y][x])
-            value += term
-            reached += size(term)
+    """The mean of a bin, and its bound, in which a pixel that is not finite is not read: it weighs 0 there."""
+    value, reached, moved = weighed(call, n, c, wy, wx)
     most_y = max((hat.samples for hat in wy.hats.values()), default=0)
     most_x = max((hat.samples for hat in wx.hats.values()), default=0)
     separable = most_y + most_x + 4 + len(wy.hats) + len(wx.hats)
     roundings = max(8 + wy.samples * wx.samples, separable)
-    bound = call.unit * roundings * reached
-    columns = {x: {y: row[x] for y, row in rows.items()} for x in wx.hats}
-    bound += sum(slack * _steepness(wx, rows, cell) for cell, slack in wy.steps)
-    bound += sum(slack * _steepness(wy, columns, cell) for cell, slack in wx.steps)
+    bound = call.unit * roundings * reached + moved
     return value, bound * SECOND_ORDER + 8 * (1 + len(wy.hats) * len(wx.hats)) * call.smallest * bool(reached)
-
-
-def _steepness(across: Weights, lines: Mapping[int, Mapping[int, float]], cell: int) -> float:
-    """How far two neighbouring lines of pixels are apart, weighed across."""
-    return sum(
-        (size(hat.value) + hat.slack) * abs(lines[cell + 1][place] - lines[cell][place])
-        for place, hat in across.hats.items()
-    )

@@ -2,8 +2,9 @@
 
 Two implementations that round in different orders may part in two ways. A sample moves by a few ulps, which changes a
 result by as much as the map is steep there; or it lands on the other side of a jump: of -1 or L, beyond which it counts
-as 0, or of a whole number of pixels a bin, where an adaptive grid gains a sample. What can happen on one axis of a bin
-is a list of Variants, the pinned order's first; where nothing can happen there is one.
+as 0, of a pixel, where the slope is another, of a size of one pixel, below which a box is stretched, or of a whole
+number of pixels a bin, where an adaptive grid gains a sample. What can happen on one axis of a bin is a list of
+Variants, the pinned order's first; where nothing can happen there is one.
 """
 
 from __future__ import annotations
@@ -20,35 +21,43 @@ ROUNDINGS = 24
 # A grid larger than this is not walked through: only the part of it that can be in reach.
 LARGE_GRID = 4096
 MOST_SAMPLES = 2**31
+# Where another order can put a sample this many pixels away, or more than so many samples of a bin on either side of
+# the map's ends, its variants are not listed: any sample may be anywhere.
+FAR = 0.5
+MOST_DOUBTFUL = 4
 
 
 @dataclass(frozen=True)
 class BinAxis:
-    """One axis of one box on a map of `length` pixels: `count` bins of `grid` samples.
+    """One axis of one box on a map of `length` pixels: `count` bins.
 
-    grids   what the grid may be in another order of rounding, itself among them.
-    slack   how far another order may put a sample, in pixels.
+    grids      how many samples a bin may have, in the pinned order first.
+    stretches  whether the box is taken as one pixel: what that may be, in the pinned order first.
+    slack      how far another order may put a sample, in pixels.
     """
 
     start: float
     bin: float
-    grid: int
-    stretched: bool
     count: int
     length: int
     scale: float
     dtype: str
     grids: tuple[int, ...]
+    stretches: tuple[bool, ...]
     slack: float
 
 
 @dataclass(frozen=True)
 class Point:
-    """A sample in reach: its index in the bin, where it is, clamped to the map, and how far it may be off."""
+    """A sample in reach: its index in the bin, and where it is, clamped to the map.
+
+    least, largest  how far down and up another order may put it, clamped as well.
+    """
 
     index: int
     position: float
-    slack: float
+    least: float
+    largest: float
 
     @property
     def low(self) -> int:
@@ -57,6 +66,21 @@ class Point:
     @property
     def fraction(self) -> float:
         return self.position - self.low
+
+    @property
+    def slack(self) -> float:
+        """How far it may be off."""
+        return max(self.largest - self.position, self.position - self.least)
+
+    @property
+    def cells(self) -> range:
+        """The pixels k for which it may lie between k and k + 1."""
+        return range(math.floor(self.least), math.ceil(self.largest))
+
+    @property
+    def may_rest(self) -> bool:
+        """Whether it may lie on a pixel, or in the band beside the map, where no move of it changes anything."""
+        return math.ceil(self.least) <= self.largest
 
 
 @dataclass(frozen=True)
@@ -76,17 +100,18 @@ def bin_axis(
     factor, offset = to(scale), 0.5 if aligned else 0.0
     start, end = to(to(first * factor) - offset), to(to(last * factor) - offset)
     size = to(end - start)
-    stretched = not aligned and size < 1
-    size = 1.0 if stretched else size
-    step = to(size / to(count))
     magnitude = abs(first * factor) + abs(last * factor) + 1.0
     slack = ROUNDINGS * unit * magnitude if unit and math.isfinite(magnitude) else 0.0
+    stretched = not aligned and size < 1
+    stretches = (stretched, not stretched) if slack and not aligned and abs(size - 1) <= slack else (stretched,)
+    size = 1.0 if stretched else size
+    step = to(size / to(count))
     if ratio > 0:
         grids = [ratio]
     else:
         wobble = slack / count
         grids = [_adaptive(step), *(_adaptive(step + off) for off in (-wobble, wobble) if wobble)]
-    return BinAxis(start, step, grids[0], stretched, count, length, factor, dtype, tuple(dict.fromkeys(grids)), slack)
+    return BinAxis(start, step, count, length, factor, dtype, tuple(dict.fromkeys(grids)), stretches, slack)
 
 
 def _adaptive(step: float) -> int:
@@ -101,23 +126,37 @@ def position(axis: BinAxis, bin_index: int, i: int, grid: int) -> float:
 
 
 def variants(axis: BinAxis, bin_index: int) -> tuple[Variant, ...]:
-    """What this axis of a bin may hold, the pinned order's own first."""
-    found = [variant for grid in axis.grids for variant in _of_grid(axis, bin_index, grid)]
-    return tuple(dict.fromkeys(found))
+    """What this axis of a bin may hold, the pinned order's own first; none where that is more than can be listed."""
+    if axis.slack >= FAR:
+        return ()
+    listed: dict[Variant, None] = {}
+    for grid in axis.grids:
+        points, doubtful = _in_reach(axis, bin_index, grid)
+        if len(doubtful) > MOST_DOUBTFUL:
+            return ()
+        listed |= dict.fromkeys(_of_grid(grid, points, doubtful))
+    return tuple(listed)
 
 
-def _of_grid(axis: BinAxis, bin_index: int, grid: int) -> Iterator[Variant]:
+def _in_reach(axis: BinAxis, bin_index: int, grid: int) -> tuple[list[Point], dict[Point, bool]]:
+    """The samples that may count, and of those that may not, too, whether they do in the pinned order."""
     points: list[Point] = []
-    choices: list[tuple[bool, ...]] = []
+    doubtful: dict[Point, bool] = {}
     for i in _candidates(axis, bin_index, grid):
         p = position(axis, bin_index, i, grid)
-        inside = -1 <= p <= axis.length
-        doubtful = min(abs(p + 1), abs(p - axis.length)) <= axis.slack and axis.slack > 0
-        if inside or doubtful:
-            points.append(Point(i, min(max(p, 0.0), float(axis.length - 1)), axis.slack))
-            choices.append((inside, not inside) if doubtful else (True,))
-    for chosen in itertools.product(*choices):
-        yield Variant(grid, tuple(point for point, here in zip(points, chosen, strict=True) if here))
+        low, high = p - axis.slack, p + axis.slack
+        if high >= -1 and low <= axis.length:  # NaN is neither
+            point = Point(i, *(min(max(each, 0.0), float(axis.length - 1)) for each in (p, low, high)))
+            points.append(point)
+            if low < -1 or high > axis.length:
+                doubtful[point] = -1 <= p <= axis.length
+    return points, doubtful
+
+
+def _of_grid(grid: int, points: list[Point], doubtful: dict[Point, bool]) -> Iterator[Variant]:
+    for chosen in itertools.product(*((inside, not inside) for inside in doubtful.values())):
+        absent = {point for point, here in zip(doubtful, chosen, strict=True) if not here}
+        yield Variant(grid, tuple(point for point in points if point not in absent))
 
 
 def _candidates(axis: BinAxis, bin_index: int, grid: int) -> range:
@@ -134,9 +173,12 @@ def _candidates(axis: BinAxis, bin_index: int, grid: int) -> range:
     return range(first, max(first, last))
 
 
-def shares(axis: BinAxis, bin_index: int, i: int) -> tuple[float, float]:
-    """How far sample `i` moves, in pixels, when the first and when the last edge moves by one unit."""
-    if axis.stretched:
+def shares(axis: BinAxis, bin_index: int, i: int, grid: int, stretched: bool) -> tuple[float, float]:
+    """How far sample `i` of a grid moves, in pixels, when the first and when the last edge moves by one unit.
+
+    stretched: whether the box is taken as one pixel, one of the axis's `stretches`.
+    """
+    if stretched:
         return axis.scale, 0.0
-    share = (bin_index + (i + 0.5) / axis.grid) / axis.count
+    share = (bin_index + (i + 0.5) / grid) / axis.count
     return axis.scale * (1 - share), axis.scale * share

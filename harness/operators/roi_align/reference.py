@@ -14,8 +14,8 @@ import numpy as np
 
 from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, crops_dtype
 from harness.operators.implementation import Backend
-from harness.operators.roi_align.case import MODES, RoiInputs
-from harness.operators.sheet import INTEGERS, Sheet
+from harness.operators.roi_align.case import SAMPLED, RoiInputs
+from harness.operators.sheet import EMPTY, INTEGERS, Sheet
 
 Scalar = Any  # a NumPy scalar, which rounds to its own type after every operation
 Tap = tuple[int, int, Scalar]
@@ -257,8 +257,8 @@ _MOST_SAMPLES = 100
 
 SHEET = Sheet(
     operator="roi_align", directions=DIRECTIONS, image_dtypes=(*FLOATS, *INTEGERS), boxes_dtypes=SINGLE_AND_DOUBLE,
-    layouts=LAYOUTS, bad_input=("boxes",), empty=True, special_values=True, modes=MODES, grids=("fixed", "adaptive"),
-    pinned=DIRECTIONS,
+    layouts=LAYOUTS, bad_input=("boxes",), empty=EMPTY, special_values=DIRECTIONS, modes=SAMPLED,
+    grids=("fixed", "adaptive"), pinned=DIRECTIONS, layout_bits=DIRECTIONS, list_bits=DIRECTIONS,
 )  # fmt: skip
 
 

@@ -14,10 +14,22 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from harness.operators.arrays import FLOATS, LAYOUTS, VALUES, Layout, Values
-from harness.operators.drawing import common, counts, declared, depths, exact, integers, next_after, one_from, sides
-from harness.operators.roi_align.case import MODES, Mode, RoiCase, Row
-from harness.operators.sheet import Sheet
+from harness.operators.arrays import FLOATS, LAYOUTS, STRIDES, VALUES, Layout, Strides, Values
+from harness.operators.drawing import (
+    common,
+    counts,
+    declared,
+    depths,
+    exact,
+    integers,
+    mostly_contiguous,
+    next_after,
+    one_from,
+    sides,
+    upright,
+)
+from harness.operators.roi_align.case import MODES, SAMPLED, Mode, RoiCase, Row
+from harness.operators.sheet import EMPTY, Empty, Extent, Sheet
 
 Pair = tuple[float, float]
 BOX_FAMILIES = (
@@ -56,17 +68,21 @@ _BAD_PAIRS = st.one_of(st.tuples(_BAD, st.just(1.0)), st.tuples(st.just(0.5), _B
 def roi_cases(
     draw: st.DrawFn,
     *,
-    modes: Sequence[Mode] = MODES,
+    modes: Sequence[Mode] = SAMPLED,
     aligned: Sequence[bool] = (False, True),
     ratios: Sequence[int] = (-1, 0, 1, 2, 3),
     scales: Sequence[float] = SCALES,
+    scale_dtype: str = "float64",
     image_dtypes: Sequence[str] = ("float32", *FLOATS),
     boxes_dtypes: Sequence[str] = ("float32", "float64"),
     same_dtype: bool = False,
     layouts: Sequence[Layout] = LAYOUTS,
+    boxes_layouts: Sequence[Strides] = STRIDES,
+    upstream_layouts: Sequence[Strides] = STRIDES,
     values: Sequence[Values] = VALUES,
     box_families: Sequence[str] = BOX_FAMILIES,
-    empty: bool = True,
+    extent: Extent = "any",
+    empty: Sequence[Empty] = EMPTY,
     channels: Sequence[int] = (1, 2, 3),
     longest_side: int = 40,
     most_outputs: int = 120,
@@ -74,32 +90,40 @@ def roi_cases(
     """Cases within the given choices; the simplest choice stands first everywhere.
 
     same_dtype    boxes of the map's own type, as some implementations want them.
-    empty         whether K, C or N may be 0 (N only together with K).
+    scale_dtype   what holds the scale.
+    extent        which boxes may be empty or inverted: others are turned round and given an extent.
+    empty         which of K, C and N may be 0 (N only together with K).
     most_outputs  K*C*height*width is at most this: the oracle is plain Python.
     """
     height, width = draw(sides(10, longest_side))
     size = (draw(integers(1, 5)), draw(integers(1, 5)))
-    depth = draw(depths(tuple(channels), empty))
-    box_count = min(draw(counts(4, empty)), max(1, most_outputs // max(1, depth * size[0] * size[1])))
-    images = draw(integers(1, 3) if box_count or not empty else integers(0, 3))
+    depth = draw(depths(tuple(channels), "channels" in empty))
+    box_count = min(draw(counts(4, "boxes" in empty)), max(1, most_outputs // max(1, depth * size[0] * size[1])))
+    images = draw(integers(1, 3) if box_count or "images" not in empty else integers(0, 3))
     image_dtype = draw(one_from(*image_dtypes))
     boxes_dtype = image_dtype if same_dtype else draw(one_from(*boxes_dtypes))
     family = draw(one_from(*values))
     if image_dtype not in FLOATS and family not in ("ramp", "dyadic", "normal"):
         family = "ramp"
-    offset, scale = draw(one_from(*aligned)), draw(one_from(*scales))
+    offset, scale = draw(one_from(*aligned)), exact(draw(one_from(*scales)), scale_dtype)
+    ratio = draw(one_from(*ratios))
     row = rows(max(images - 1, 0), (height, width), size, scale, offset, box_families, boxes_dtype)
+    drawn = draw(st.lists(row, min_size=box_count, max_size=box_count))
+    if extent == "positive" or (extent == "positive where adaptive" and offset and ratio <= 0):
+        drawn = [(index, *upright(box, boxes_dtype, 1 / scale)) for index, *box in drawn]
     return RoiCase(
         shape=(images, depth, height, width),
-        boxes=tuple(draw(st.lists(row, min_size=box_count, max_size=box_count))),
+        boxes=tuple(drawn),
         output_size=size,
         spatial_scale=scale,
-        sampling_ratio=draw(one_from(*ratios)),
+        sampling_ratio=ratio,
         aligned=offset,
         mode=draw(one_from(*modes)),
         image_dtype=image_dtype,
         boxes_dtype=boxes_dtype,
         layout=draw(one_from(*layouts)),
+        boxes_layout=draw(mostly_contiguous(*boxes_layouts)),
+        upstream_layout=draw(mostly_contiguous(*upstream_layouts)),
         values=family,
         seed=draw(integers(0, 2**16)),
     )
@@ -113,6 +137,7 @@ def within(sheet: Sheet, *, finite_boxes: bool = False, **asked: Any) -> st.Sear
     grids = [("fixed" if ratio > 0 else "adaptive", ratio) for ratio in asked.get("ratios", (-1, 0, 1, 2, 3))]
     declared("grids", [grid for grid, _ in grids], sheet.grids)
     chosen["ratios"] = [ratio for grid, ratio in grids if grid in sheet.grids]
+    chosen["scale_dtype"], chosen["extent"] = sheet.scale_dtype, sheet.extent
     families = asked.get("box_families", BOX_FAMILIES)
     if finite_boxes or "boxes" not in sheet.bad_input:
         families = declared("boxes", families, FINITE_FAMILIES)

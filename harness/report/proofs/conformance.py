@@ -20,13 +20,14 @@ INTRODUCTION = (
     "within what it declares. pass: it held in every case. ambiguous: it held, but some value only because another "
     "order of rounding may take another branch at a jump of the rule. fail, crash, hang: it did not, and the smallest "
     "case that was found is below. undeclared: the implementation does not claim it. not asked: every drawn case "
-    "was refused. A crash on bad input that is not declared is shown as it was seen, crash (undeclared): it is "
-    "undefined behaviour, another build may answer, and nothing is held against anybody.",
+    "was refused. judge: the judge itself failed, which is held against nobody. A crash on bad input that is not "
+    "declared is shown as it was seen, crash (undeclared): it is undefined behaviour, another build may answer, and "
+    "nothing is held against anybody.",
     'A line of the table shows its failure again: python -m harness judge --backend NAME --property "PROPERTY" '
     '--direction DIRECTION "CASE".',
 )
-_TONES = {"pass": "good", "ambiguous": "soft", "fail": "bad", "crash": "bad", "hang": "bad"}
-_FAILED = ("fail", "crash", "hang")
+_TONES = {"pass": "good", "ambiguous": "soft", "fail": "bad", "crash": "bad", "hang": "bad", "judge": "soft"}
+_FAILED = ("fail", "crash", "hang", "judge")
 
 
 def section(path: Path) -> Part:

@@ -41,7 +41,7 @@ DRAWN = {
     "halves, rounded once": (500, FORWARD, {**FLOAT16, "channels": (1, 2, 3, *MANY_CHANNELS), "most_outputs": 2000}),
     # Many samples a pixel: the order in which they are added is part of the bits.
     "overlapping boxes": (
-        1, ("grad_image",), {**FLOAT32, "box_families": ["interior"], "longest_side": 4, "empty": False}),
+        1, ("grad_image",), {**FLOAT32, "box_families": ["interior"], "longest_side": 4, "empty": ()}),
 }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def test_random_cases_have_tensorflows_bits(backend, tensorflow, tally, least, d
     holds()
 
 
-@given(case=strategy.cases(**FLOATS, box_families=["interior", "inverted", "outside"], empty=False))
+@given(case=strategy.cases(**FLOATS, box_families=["interior", "inverted", "outside"], empty=()))
 def test_box_gradient_is_tensorflows_within_two_bounds(backend, tensorflow, case):
     inputs = case.inputs()
     if backend.refuses(inputs, "grad_boxes") or tensorflow.refuses(inputs, "grad_boxes"):

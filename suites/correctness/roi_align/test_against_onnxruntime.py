@@ -1,20 +1,24 @@
-"""ONNX Runtime's RoiAlign: its mean is this rule, in another order of rounding; its maximum is another rule.
+"""ONNX Runtime's RoiAlign: its mean is this rule, in another order of rounding; its maximum is that of weighted pixels.
 
 It is judged by the oracle, which knows what another order may change, and compared with ours where nothing is in doubt.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from harness import backends
-from harness.judging.trial import failure, run
+from harness.judging.trial import failure, judged, run
 from harness.operators.implementation import Backend
 from harness.operators.judgement import beyond_two_bounds, judge
 from harness.operators.roi_align import reference as rule
+from harness.operators.roi_align.case import RoiCase
 from harness.operators.roi_align.strategy import roi_cases
+from harness.operators.verdict import Status
 from suites.missing import skip_if_missing
 
 CASES = {
@@ -22,7 +26,7 @@ CASES = {
     "same_dtype": True,
     "values": ["normal", "ramp", "dyadic"],
     "box_families": ["interior", "lower_band", "upper_band", "border", "on_pixel", "whole_bins", "tiny", "covering"],
-    "empty": False,
+    "empty": (),
 }
 
 
@@ -43,6 +47,15 @@ def test_its_mean_is_this_rule(backend, onnxruntime, tally, case):
     tally.bound("ONNX Runtime's mean, another order of rounding", verdict.fraction)
     apart = beyond_two_bounds(inputs, "forward", backend.run(inputs, "forward"), theirs, pinned=False)
     assert apart is None, failure(backend, case, "forward", apart)
+
+
+@settings(max_examples=max(400, settings().max_examples), suppress_health_check=list(HealthCheck))
+@given(case=roi_cases(**CASES, modes=["weighted_max"]))
+def test_its_maximum_is_that_of_weighted_pixels(onnxruntime, tally, case):
+    assume(not onnxruntime.refuses(case.inputs(), "forward"))
+    verdict = judged(onnxruntime, case, "forward")
+    assert verdict.passed, failure(onnxruntime, case, "forward", str(verdict))
+    tally.bound("ONNX Runtime's maximum, another order of rounding", verdict.fraction)
 
 
 def _largest_tap(inputs) -> np.ndarray:
@@ -66,14 +79,15 @@ def _largest_tap(inputs) -> np.ndarray:
 
 def test_its_maximum_is_over_weighted_pixels_and_ours_over_samples(backend, onnxruntime):
     """On a map of ones the largest sample is 1, and the largest weight of a pixel is not."""
-    from harness.backends.onnxruntime import run_max
-    from harness.operators.roi_align.case import RoiCase
-
     case = RoiCase((1, 2, 9, 11), ((0, 1.3, 0.9, 7.2, 6.4),), (3, 2), sampling_ratio=2, mode="max", seed=3)
     inputs = case.inputs()
-    theirs, ours = run_max(inputs), backend.run(inputs, "forward")
+    weighted = replace(inputs, mode="weighted_max")
+    theirs, ours = onnxruntime.run(weighted, "forward"), backend.run(inputs, "forward")
+    assert judge(weighted, "forward", theirs, pinned=False).passed
+    assert judge(weighted, "forward", ours, pinned=False).status is Status.OUT
+    assert judge(inputs, "forward", theirs, pinned=False).status is Status.OUT
     assert np.allclose(theirs, _largest_tap(inputs), atol=1e-5)
     assert not np.allclose(theirs, ours, atol=1e-2)
     inputs.image[...] = 1
     assert np.allclose(backend.run(inputs, "forward"), 1)
-    assert run_max(inputs).max() < 0.97
+    assert onnxruntime.run(weighted, "forward").max() < 0.97

@@ -22,7 +22,7 @@ from harness.operators.arrays import FLOATS, differing
 from harness.operators.crop_and_resize.case import BOX_RULES
 from harness.operators.implementation import Backend
 from harness.operators.judgement import beyond_two_bounds
-from harness.operators.roi_align.case import MODES
+from harness.operators.roi_align.case import SAMPLED
 from suites.correctness import calls
 from suites.correctness.sizes import Size, inputs_of
 from suites.missing import skip_if_missing
@@ -33,7 +33,7 @@ CHANNELS = (1, 2, 3, 8, 35)
 # The settings whose bits are compared: the fields of a case that say which.
 SETTINGS = [
     *(pytest.param("crop_and_resize", {"box_rules": [rule]}, id=f"crop_and_resize-{rule}") for rule in BOX_RULES),
-    *(pytest.param("roi_align", {"modes": [mode]}, id=f"roi_align-{mode}") for mode in MODES),
+    *(pytest.param("roi_align", {"modes": [mode]}, id=f"roi_align-{mode}") for mode in SAMPLED),
 ]
 
 

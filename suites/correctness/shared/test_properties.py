@@ -11,13 +11,19 @@ from hypothesis import settings
 from harness.judging.trial import failure
 from harness.operators import OPERATORS
 from harness.properties import questions
-from harness.properties.search import search
+from harness.properties.search import earlier_calls, search
 
 ROWS = [
     pytest.param(property_, direction, id=f"{property_.operator}-{property_.slug}-{direction}")
     for property_, direction in questions(*OPERATORS)
 ]
 FEWEST = 10
+# Of a failure, by whether a fresh process shows it after earlier calls only; None: not even after those.
+REMARKS = {
+    False: "",
+    True: " (It depends on earlier calls: the line below asks for those too.)",
+    None: " (It depends on earlier calls: a fresh process did not show it again, even after this property's own.)",
+}
 
 
 @pytest.mark.parametrize(("property_", "direction"), ROWS)
@@ -31,6 +37,7 @@ def test_property(backend_of, tally, undeclared, property_, direction):
         if verdict.passed and verdict.compared:
             tally.bound(f"{property_.operator}, {direction}, {property_.name}", verdict.fraction)
     if finding.failure is not None:
-        message = f"{finding.failure.verdict}{finding.failure.remark}"
+        after = earlier_calls(finding, property_, backend, direction)
+        message = f"{finding.failure.verdict}{finding.failure.remark}{REMARKS[after if after is None else bool(after)]}"
         of = "" if property_.is_oracles else property_.name
-        raise AssertionError(failure(backend, finding.failure.case, direction, message, of))
+        raise AssertionError(failure(backend, finding.failure.case, direction, message, of, after or ()))

@@ -25,7 +25,7 @@ def test_halves_of_all_sizes_are_float32_rounded_once(backend, tally, operator, 
         if backend.refuses(inputs, direction) or backend.refuses(wide, direction):
             continue
         result = backend.run(inputs, direction)
-        if direction in (*backend.sheet.unordered, *backend.sheet.layout_order):
+        if direction in backend.sheet.unordered or direction not in backend.sheet.layout_bits:
             verdict = judge_sample(inputs, direction, result, pinned=direction in backend.sheet.pinned)
             assert verdict.passed, str(verdict)
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from harness import backends
 from harness.backends import foreign, load
 from harness.operators.crop_and_resize.case import Case
-from harness.operators.roi_align.case import RoiCase
+from harness.operators.roi_align.case import Mode, RoiCase
 from harness.operators.sheet import Sheet, read
 from harness.repository import MissingLibrary
 
@@ -47,6 +48,8 @@ CASE = RoiCase((2, 3, 5, 6), ((1, 0.5, 0.25, 3.5, 4.0),), (2, 3), sampling_ratio
 @pytest.fixture(autouse=True)
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "their_kernels.py").write_text(MODULE, encoding="utf-8")
+    (tmp_path / "their_typo.py").write_text("import os\n\ndef pool(:\n", encoding="utf-8")
+    (tmp_path / "their_library.py").write_text("import ctypes\n\nctypes.CDLL('libnowhere.so.1')\n", encoding="utf-8")
     (tmp_path / "their_import.py").write_text("import nowhere_to_be_found\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -83,12 +86,29 @@ def test_a_backend_may_be_given_as_one() -> None:
         ("their_kernels:other", "their_kernels:other is a int; a backend is a function with a sheet"),
         ("their_nothing:pool", "There is no module 'their_nothing' for the backend"),
         ("nothing", "There is no backend 'nothing' of crop_and_resize; there are roi_align, "),
+        (":f", "':f' names no function; a backend is given as module:function, such as mykernel:crop."),
+        ("their_kernels:", "'their_kernels:' names no function; a backend is given as module:function"),
+        (
+            "their_typo:pool",
+            "The module 'their_typo' of the backend 'their_typo:pool' cannot be imported: SyntaxError: ",
+        ),
+        (
+            "their_library:pool",
+            "The module 'their_library' of the backend 'their_library:pool' cannot be imported: OSErr",
+        ),
     ],
 )
 def test_what_is_no_backend_is_said_in_a_sentence(place: str, sentence: str) -> None:
     with pytest.raises(ValueError) as said:  # noqa: PT011  the sentence is looked at below
         load(place)
     assert str(said.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(("place", "line"), [("their_typo:pool", 3), ("their_library:pool", 3)])
+def test_a_module_that_cannot_be_imported_is_told_with_file_and_line(place: str, line: int, tmp_path: Path) -> None:
+    module = place.partition(":")[0]
+    with pytest.raises(ValueError, match=rf"{module}\.py, line {line}\)\.$"):
+        load(place)
 
 
 def test_a_module_or_a_device_that_is_missing_is_a_reason_to_skip() -> None:
@@ -107,14 +127,39 @@ def test_a_module_or_a_device_that_is_missing_is_a_reason_to_skip() -> None:
         ({"operator": "roi_pool"}, "x declares 'roi_pool' under operator; it can be 'crop_and_resize', 'roi_align'."),
         ({"operator": "roi_align", "dtypes": []}, "x declares 'dtypes', which no sheet has; there are operator, "),
         ({"operator": "roi_align", "modes": "max"}, "x declares modes = 'max'; it is a list, such as ['avg']."),
+        (
+            {"operator": "roi_align", "modes": ["avg", "max", "weighted_max"]},
+            'x declares both "max" and "weighted_max" under modes: ',
+        ),
         ({"operator": "roi_align", "layouts": ["NHWC"]}, "x declares 'NHWC' under layouts; it can be 'contiguous', "),
-        ({"operator": "roi_align", "empty": "yes"}, "x declares empty = 'yes'; it is True or False."),
+        ({"operator": "roi_align", "empty": "yes"}, "x declares empty = 'yes'; it is a list, such as ['boxes']."),
+        ({"operator": "roi_align", "one_box": 1}, "x declares one_box = 1; it is True or False."),
+        ({"operator": "roi_align", "limit": 0}, "x declares limit = 0; it is a number above 0, such as 30."),
+        ({"operator": "roi_align", "title": 1}, "x declares title = 1; it is a string."),
+        (
+            {"operator": "roi_align", "modes": []},
+            "x declares nothing under modes; it can be 'avg', 'max', 'weighted_max'.",
+        ),
     ],
 )
 def test_what_no_sheet_can_say_is_said_in_a_sentence(declared: object, sentence: str) -> None:
     with pytest.raises(ValueError) as said:  # noqa: PT011  the sentence is looked at below
         read(declared, "x")
     assert str(said.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("maximum", ["max", "weighted_max"])
+def test_a_function_is_asked_for_its_own_maximum_by_onnxs_name(maximum: Mode) -> None:
+    modes = []
+
+    def pool(input: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int], *rest: object, mode: str) -> torch.Tensor:
+        modes.append(mode)
+        return input.new_zeros(len(boxes), input.shape[1], *size)
+
+    backend = foreign.of_function("theirs", pool, read({"operator": "roi_align", "modes": ["avg", maximum]}, "x"))
+    for mode in ("avg", maximum):
+        backend.run(replace(CASE.inputs(), mode=mode), "forward")
+    assert modes == ["avg", "max"]
 
 
 def test_a_package_registers_its_kernel_under_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

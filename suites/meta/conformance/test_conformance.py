@@ -138,6 +138,16 @@ def test_a_value_that_another_branch_excuses_is_ambiguous() -> None:
     assert not is_bad(found)
 
 
+def test_the_judges_own_failure_is_a_cell_that_is_held_against_nobody() -> None:
+    def check(backend: Backend[Any], case: Any, direction: Direction) -> Verdict:
+        raise ZeroDivisionError("in the oracle")
+
+    stated = replace(properties.find("within bound, normalized boxes", "crop_and_resize"), check=check)
+    found = cell(load("reference"), stated, "forward", 20)
+    assert (found.status, is_bad(found)) == ("judge", False)
+    assert "ZeroDivisionError: in the oracle" in found.reason
+
+
 def test_undeclared_and_not_asked_are_words_of_their_own() -> None:
     reference = load("reference")
     forward_only = replace(reference, sheet=replace(reference.sheet, directions=("forward",)))
@@ -275,7 +285,7 @@ def test_the_command_reports_and_fails_only_if_it_is_asked_to(
     from harness.__main__ import app
 
     found = made("roi_align", status, declared=declared, counterexample="RoiCase(...)", reason="as planted")
-    monkeypatch.setattr(tables, "run", lambda jobs, tell: [Done(jobs[0], (found,))])
+    monkeypatch.setattr(tables, "run", lambda jobs, tell, ended: [Done(jobs[0], (found,))])
     arguments = ["conformance", "--backend", "roi_align", "--operator", "roi_align", "--table", str(tmp_path / "t.csv")]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     shown = CliRunner().invoke(app, [*arguments, "--fail-on", "fail"])

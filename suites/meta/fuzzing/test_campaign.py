@@ -93,6 +93,18 @@ def test_a_failure_that_does_not_show_each_time_is_a_find(tmp_path: Path, monkey
     assert find.reason.startswith("It raced. (Asked again it did not fail in this way")
 
 
+def test_the_judges_own_failure_is_no_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "harness.properties.Property.holds", lambda *_: Verdict(Status.JUDGE, reason="The judge itself failed.")
+    )
+    answer = worker.about("reference", ("crop_and_resize",))
+    totals = Totals(tmp_path)
+    source = campaign.catches(Schedule("reference", answer.sheets, 1, 1), totals.hear)
+    assert "The judge itself failed. The case: Case(" in totals.add(next(source))
+    assert not totals.stored
+    assert not totals.is_empty()
+
+
 def test_a_hang_is_not_made_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = fail_in_calls(monkeypatch, Status.HANG, "It did not return.", *range(7, 1000))
     schedule = Schedule("reference", worker.about("reference", ("crop_and_resize",)).sheets, 1, 1)

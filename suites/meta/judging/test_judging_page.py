@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
+
+from harness.operators.sheet import Sheet
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "judging.md").read_text(encoding="utf-8")
@@ -19,16 +23,26 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
+def command(begins: str) -> tuple[dict[str, str], list[str]]:
+    """The variables and the words of the page's command that begins so, after its variables."""
+    line = next(line for line in PAGE.splitlines() if line.startswith("    ") and begins in line)
+    words = line.split()
+    variables = dict(word.split("=", 1) for word in words if re.match("[A-Z_]+=", word))
+    return variables, words[len(variables) :]
+
+
 @pytest.fixture
 def judge(tmp_path):
-    """The page's command on a kernel, on some of the properties."""
+    """A command of the page on a kernel, with what is added to it."""
 
-    def run(source: str, *arguments: str, profile: str = "sanitize") -> str:
-        (tmp_path / "mykernel.py").write_text(source, encoding="utf-8")
-        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "HYPOTHESIS_PROFILE": profile}
-        command = [sys.executable, "-m", "pytest", "suites/correctness/shared/test_properties.py", "-q"]
+    def run(source: str, begins: str, *added: str, **variables: str) -> str:
+        said, words = command(begins)
+        (tmp_path / f"{words[3].partition(':')[0]}.py").write_text(source, encoding="utf-8")
+        environment = {name: value for name, value in os.environ.items() if name not in ("HYPOTHESIS_PROFILE", "CI")}
+        environment |= {"PYTHONPATH": str(tmp_path), **said, **variables}
+        assert words[0] == "pytest"
         done = subprocess.run(
-            [*command, "-p", "no:cacheprovider", "--backend", "mykernel:roi_align", *arguments],
+            [sys.executable, "-m", *words, "-p", "no:cacheprovider", *added],
             cwd=ROOT,
             env=environment,
             capture_output=True,
@@ -45,36 +59,99 @@ def without_numbers(text: str) -> str:
     return re.sub(r"-?\d[\d.e+-]*", "0", text)
 
 
+COMMAND = "pytest suites/ --backend mykernel"
+FEW = {"HYPOTHESIS_PROFILE": "sanitize"}
+
+
 def test_the_kernel_of_the_page_is_judged_as_the_page_says(judge):
-    kernel, sheet, mended = blocks("python")
+    """By its very command: first the wrong kernel, then the mended one."""
+    kernel, sheet, mended, _ = blocks("python")
     failure, passes = blocks("text")
-    wrong = judge(f"{kernel}\n\n{sheet}", "-x", "-k", "within_bound_mode_avg and forward", profile="pr")
+    wrong = judge(f"{kernel}\n\n{sheet}", COMMAND)
     shown = without_numbers(wrong.replace(f"torch {torch.__version__}", "torch"))
-    said, call, reproduce = without_numbers(failure.replace("torch 2.11.0+cu130", "torch")).splitlines()
-    for begins in (said, call.partition("shape=(")[0], reproduce.partition("shape=(")[0]):
+    first, call, reproduce = without_numbers(failure.replace("torch 2.11.0+cu130", "torch")).splitlines()
+    for begins in (first, call.partition("shape=(")[0], reproduce.partition("shape=(")[0]):
         assert begins.strip() in shown, wrong
+    assert re.search(r"judging mykernel:roi_align, torch .*: about (a|\d+) minutes? in one process", wrong), wrong
     line = next(line for line in kernel.splitlines(keepends=True) if "inside =" in line)
-    right = judge(f"{kernel.replace(line, mended)}\n\n{sheet}", "-k", "roi_align")
-    assert passes.strip() in right, right
-    assert "failed" not in right, right
+    right = judge(f"{kernel.replace(line, mended)}\n\n{sheet}", COMMAND)
+    assert passes.strip() in right, right[-3000:]
+    assert "failed" not in right, right[-3000:]
     assert "what mykernel:roi_align does not declare" in right
     assert "roi_align, permuted boxes, grad_boxes: grad_boxes is not declared" in right
+    assert "ONNX" not in right, "what is asked of ONNX Runtime is no part of a stranger's summary"
 
 
-def test_the_fields_of_the_page_are_the_sheets():
-    from harness.operators.sheet import Sheet
+def test_the_triton_kernel_of_the_page_is_judged_without_a_gpu(judge):
+    pytest.importorskip("triton")
+    kernel = blocks("python")[-1]
+    right = judge(kernel, "pytest suites/ --backend mytriton", "-k", "within_bound or side_effect or layout", **FEW)
+    assert "judging my Triton kernel: about" in right, right[-3000:]
+    assert re.search(r"\d+ passed, ", right), right[-3000:]
+    assert "failed" not in right, right[-3000:]
+    wrong = kernel.replace("(s + 0.5) / RATIO", "s / RATIO")
+    assert "OUT: crops" in judge(wrong, "pytest suites/ --backend mytriton", "-k", "mode_avg and forward", "-x", **FEW)
 
-    named = re.findall(
-        r"`(\w+)`", "\n".join(line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `"))
-    )
-    assert named
-    assert set(named) <= set(vars(Sheet("roi_align")))
+
+def test_the_fields_of_the_page_are_the_sheets_with_their_defaults():
+    rows = [line.split("|")[1:4] for line in PAGE.splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(named) == sorted(field.name for field in fields(Sheet))
+    defaults = {field.name: field.default for field in fields(Sheet)}
+    for names, _, default in rows:
+        for name in re.findall(r"`(\w+)`", names):
+            value = defaults[name]
+            if value in ((), "", False):
+                assert re.search("none|no$|no,|torch|all|no *$", default.strip()), names
+
+
+KERNEL = "import ctypes, os, time\nfrom torchvision.ops import roi_align as theirs\n\ncalls = []\n\n"
+BEGIN = "def roi_align(input, boxes, *rest):\n    calls.append(input.shape)\n"
+RIGHT = "    return theirs(input.contiguous(), boxes.contiguous(), *rest)\n\n\n"
+SOME = "permuted_boxes or split_list"
 
 
 def test_a_kernel_that_ends_its_process_is_told_with_its_case(judge):
-    _, sheet, _ = blocks("python")
-    crash = "import ctypes\n\n\ndef roi_align(*arguments):\n    ctypes.string_at(0)\n\n\n"
-    said = judge(crash + sheet, "-x", "-k", "permuted_boxes and forward")
-    assert "CRASH: It ended its process: signal SIGSEGV" in said, said
-    assert "1 failed" in said
-    assert "reproduce  python -m harness judge --backend mykernel:roi_align --direction forward --property" in said
+    """And the suite goes on with the next property."""
+    _, sheet, *_ = blocks("python")
+    text = judge(f"{KERNEL}{BEGIN}    ctypes.string_at(0)\n\n\n{sheet}", COMMAND, "-k", SOME, "--maxfail=9", **FEW)
+    assert "CRASH: It ended its process: signal SIGSEGV" in text, text
+    assert "2 failed" in text
+    assert "reproduce  python -m harness judge --backend mykernel:roi_align --direction forward --property" in text
+
+
+def test_a_kernel_that_hangs_ends_its_property_and_not_the_run(judge):
+    _, sheet, *_ = blocks("python")
+    hangs = f"{KERNEL}{BEGIN}    if len(boxes) > 1:\n        time.sleep(999)\n{RIGHT}{sheet}"
+    text = judge(hangs, COMMAND, "-k", SOME, "--limit", "2", "--maxfail=9", **FEW)
+    assert "HANG: It did not return within" in text, text
+    assert "2 failed" in text
+
+
+def test_a_failure_that_depends_on_earlier_calls_says_so_and_its_line_shows_it(judge, tmp_path):
+    _, sheet, *_ = blocks("python")
+    worn = f"{KERNEL}{BEGIN}    worn = len(calls) > 9\n{RIGHT.replace('return', 'pooled =').rstrip()}\n"
+    worn += f"    return pooled + 1 if worn else pooled\n\n\n{sheet}"
+    text = judge(worn, COMMAND, "-k", "plain_float32 and forward", **FEW)
+    assert "It depends on earlier calls: the line below asks for those too." in text, text
+    line = next(line for line in text.splitlines() if "reproduce  python -m harness judge" in line)
+    words = shlex.split(line.partition("reproduce  python ")[2])
+    assert words.count("--after") == 9
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    again = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 1, again.stdout + again.stderr
+    assert "OUT: crops" in again.stdout
+
+
+def test_nothing_is_left_of_a_run_that_is_killed(tmp_path):
+    """Its workers' logs are files without a name."""
+    program = (
+        "import os, sys; from harness.judging.isolation import isolated; "
+        "isolated('reference', 'roi_align'); os.kill(os.getpid(), 9)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -21,7 +21,7 @@ from harness.kernels import compiling
 from harness.kernels.cuda_on_host import kernel_library
 from harness.operators import OPERATORS, AnyCase
 from harness.operators.arrays import DIRECTIONS, FLOATS, Array
-from harness.operators.roi_align.case import MODES, RoiCase
+from harness.operators.roi_align.case import SAMPLED, RoiCase
 from suites.meta.kernels import cuda_cases
 from suites.meta.kernels.cuda_cases import kernels
 from suites.missing import skip_if_missing
@@ -33,11 +33,11 @@ KERNELS = [each for operator in OPERATORS for each in kernels(operator)]
 ids = ["-".join((backend.sheet.operator, backend.name, direction)) for backend, direction in KERNELS]
 each_kernel = pytest.mark.parametrize(("backend", "direction"), KERNELS, ids=ids)
 each_direction = pytest.mark.parametrize("direction", DIRECTIONS)
-each_mode = pytest.mark.parametrize("mode", MODES)
+each_mode = pytest.mark.parametrize("mode", SAMPLED)
 each_layout = pytest.mark.parametrize("layout", cuda_cases.TWO_LAYOUTS)
 roi = cuda_cases.MAKE["roi_align"]()
 # What a case is asked with, whatever is drawn.
-SETTINGS = {"crop_and_resize": [{}], "roi_align": [{"mode": mode} for mode in MODES]}
+SETTINGS = {"crop_and_resize": [{}], "roi_align": [{"mode": mode} for mode in SAMPLED]}
 # At how many places the oracle looks at the image gradient of a large case: it takes longer for roi_align's.
 PLACES = {"crop_and_resize": 50, "roi_align": 12}
 # The directions that have the CPU's bits, and those whose bits no cut of the work changes: of roi_align's gradients
@@ -135,7 +135,7 @@ def test_every_cut_is_within_the_oracles_bound(operator, direction, build):
 
 FOUR_BOXES = {
     "crop_and_resize": [cuda_cases.crop_case((2, 3, 5, 6), (2, 3), 4, layout="offset")],
-    "roi_align": [cuda_cases.pool_case((2, 3, 5, 6), (2, 3), 4, layout="offset", mode=mode) for mode in MODES],
+    "roi_align": [cuda_cases.pool_case((2, 3, 5, 6), (2, 3), 4, layout="offset", mode=mode) for mode in SAMPLED],
 }
 NO_IMAGE = {"crop_and_resize": (-1, 2), "roi_align": (-1.0, 2.0, 0.5, 3e38, np.nan, np.inf, -np.inf)}
 

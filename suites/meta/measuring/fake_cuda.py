@@ -114,7 +114,11 @@ def pytest_configure(config: Any) -> None:
 
         return replace(backend, prepare=prepare)
 
-    atomics: Any = {"tensorflow_bits": ("forward",), "layout_order": ("grad_boxes",), "unordered": ("grad_image",)}
+    atomics: Any = {
+        "tensorflow_bits": ("forward",),
+        "layout_bits": ("forward", "grad_image"),
+        "unordered": ("grad_image",),
+    }
     ours = package.make_crop_and_resize("roi_align_cuda", "cpu")
     fakes = {
         "crop_and_resize": (

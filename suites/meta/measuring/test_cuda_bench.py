@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,15 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(repository, "QUICK_RESULTS", tmp_path)
+    for folder in ("QUICK_RESULTS", "FOREIGN_RESULTS"):
+        monkeypatch.setattr(repository, folder, tmp_path)
     # Without the pyramids, whose tensors need a GPU.
     (process,) = measure.PROCESSES["cuda"]
     monkeypatch.setitem(measure.PROCESSES, "cuda", (replace(process, benches=("operators",)),))
     monkeypatch.setenv("PYTEST_PLUGINS", "suites.meta.measuring.fake_cuda")
 
-    def run() -> Any:
-        (done,) = measure.run("cuda", True, 1, (), lambda allocator, event: None)
+    def run(*backends: str) -> Any:
+        (done,) = measure.run("cuda", True, 1, (), lambda allocator, event: None, backends)
         assert done.file is not None, done.tail
         return done, results.read(tmp_path)
 
@@ -107,6 +109,18 @@ def test_when_the_time_is_up_the_rest_is_filed_without_a_time(
     assert "were used up" in late.message.iloc[0]
     # What had its turn in the first block keeps its time, though the second did not come to it.
     assert table[table.median_s.notna()].shape[0] == 30 - len(table[table.status == "REFUSED"])
+
+
+def test_somebody_elses_function_is_timed_cold_and_hot(bench: Any, tmp_path: Path) -> None:
+    theirs = "suites.meta.measuring.planted:on_cuda"
+    done, stored = bench(theirs)
+    assert done.code == 0, done.tail
+    timed = stored.blocks[stored.blocks.samples.map(len) > 0]
+    own = timed[timed.backend == theirs]
+    assert set(zip(own.direction, own.layout, own.cache, own.block, strict=True)) == set(
+        product(("forward", "grad_image"), ("contiguous", "channels_last"), ("cold", "hot"), (0, 1))
+    )
+    assert {"roi_align_cuda", "torchvision_cuda"} <= set(timed.backend)
 
 
 def test_every_row_of_a_full_run_comes_once_a_block_and_what_is_slow_to_make_ready_comes_last() -> None:

@@ -98,13 +98,13 @@ def _noisy(error: float) -> Backend:
 def test_sums_in_no_fixed_order_may_change_their_bits_and_nothing_more() -> None:
     assert_no_side_effect(backend=_unordered(_noisy(2.0**-24)), case=CASE, direction="grad_image")
     with pytest.raises(AssertionError, match="other bits the second time"):
-        assert_no_side_effect(backend=_noisy(2.0**-23), case=CASE, direction="grad_image")
-    with pytest.raises(AssertionError, match="The second time the same call is wrong: OUT"):
+        assert_no_side_effect(backend=_noisy(2.0**-24), case=CASE, direction="grad_image")
+    with pytest.raises(AssertionError, match="is overwritten in place the result is wrong: OUT"):
         assert_no_side_effect(backend=_unordered(_noisy(0.01)), case=CASE, direction="grad_image")
 
 
 @settings(max_examples=60)
-@given(case=roi_cases(modes=["avg"], values=["normal", "wide", "dyadic"], empty=False))
+@given(case=roi_cases(modes=["avg"], values=["normal", "wide", "dyadic"], empty=()))
 def test_what_needs_no_oracle_is_nearer_than_its_bounds(case: RoiCase) -> None:
     """judgement.py takes two results for equal that are eight roundings apart: each bound has room for as many."""
     inputs = case.inputs()

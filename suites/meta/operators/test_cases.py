@@ -32,7 +32,7 @@ def test_other_lines_are_no_cases(line: str) -> None:
         Case.parse(line)
 
 
-@given(cases())
+@given(cases(boxes_layouts=["contiguous"]))
 def test_printed_box_is_the_box(case: Case) -> None:
     """No coordinate is rounded on its way from the line to the array, but for those that overflow."""
     for printed, used in zip(case.boxes, case.inputs().boxes, strict=True):
@@ -41,7 +41,7 @@ def test_printed_box_is_the_box(case: Case) -> None:
 
 
 def test_every_kind_is_drawn() -> None:
-    found = drawn(cases(box_rules=BOX_RULES), 500, 0)
+    found = drawn(cases(box_rules=BOX_RULES), 800, 0)
     finite = [box for case in found for box in case.boxes if all(map(math.isfinite, box))]
     kinds = {
         "whole image": any(box == (0.0, 0.0, 1.0, 1.0) for box in finite),
@@ -62,8 +62,8 @@ def test_every_kind_is_drawn() -> None:
         "one row": any(case.shape[2] == 1 < case.shape[3] for case in found),
         "one column": any(case.shape[3] == 1 < case.shape[2] for case in found),
         "one sample": any(1 in case.crop_size for case in found),
-        "not square": sum(case.shape[2] != case.shape[3] for case in found) > 300,
-        "crop not square": sum(case.crop_size[0] != case.crop_size[1] for case in found) > 250,
+        "not square": sum(case.shape[2] != case.shape[3] for case in found) > 480,
+        "crop not square": sum(case.crop_size[0] != case.crop_size[1] for case in found) > 400,
         "several images in use": any(len(set(case.box_indices)) > 1 for case in found),
     }
     assert not [kind for kind, seen in kinds.items() if not seen]
@@ -104,7 +104,7 @@ def test_every_family_can_be_drawn_alone(family: str) -> None:
 
 
 def test_restrictions_hold() -> None:
-    of = {"finite_boxes": True, "empty": False, "methods": ("nearest",), "image_dtypes": ("uint8",)}
+    of = {"finite_boxes": True, "empty": (), "methods": ("nearest",), "image_dtypes": ("uint8",)}
     for case in drawn(cases(**of), 100, 0):
         assert all(abs(a) < 1e4 for box in case.boxes for a in box)
         assert case.boxes

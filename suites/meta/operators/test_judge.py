@@ -9,16 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from harness import properties
 from harness.backends import load
 from harness.faults.reference.crop_and_resize import FAULTS
 from harness.judging.trial import assert_no_side_effect, assert_passes, run
+from harness.operators import CROP_AND_RESIZE
 from harness.operators.arrays import DIRECTIONS, HALVES, Array, Direction
 from harness.operators.crop_and_resize.case import Case, Inputs
 from harness.operators.implementation import Backend
 from harness.operators.judgement import judge
 from harness.operators.sheet import Sheet
 from harness.operators.verdict import Status
+from harness.verbs import judging as verbs
 
 BOXES = ((0.1, 0.2, 0.8, 0.9), (-0.2, 0.1, 0.6, 1.3))
 CASE = Case((2, 2, 5, 4), BOXES, box_indices=(1, 0), crop_size=(3, 2), extrapolation_value=0.5)
@@ -174,6 +178,68 @@ def test_error() -> None:
     verdict = judge(CASE.inputs(), "forward", ValueError("no"), pinned=True)
     assert verdict.status is Status.ERROR
     assert verdict.reason == "It raised ValueError: no"
+
+
+def _broken_oracle(*_: object, **__: object) -> Any:
+    raise ZeroDivisionError("a grid of no samples")
+
+
+@pytest.mark.parametrize("name", ["within bound, normalized boxes", "no side effect"])
+def test_what_the_judge_raises_is_not_held_against_the_implementation(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(9))
+    sheet = replace(REFERENCE.sheet, unordered=DIRECTIONS)
+
+    def noisy(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
+        return lambda: REFERENCE.prepare(inputs, direction)() + np.float32(next(calls))
+
+    other_bits = replace(REFERENCE, sheet=sheet, prepare=noisy)
+    broken = replace(CROP_AND_RESIZE, expected=_broken_oracle)
+    monkeypatch.setattr("harness.operators.judgement.operator_of", lambda inputs: broken)
+    verdict = properties.find(name, "crop_and_resize").holds(other_bits, CASE, "forward")
+    assert verdict is not None
+    assert (verdict.status, verdict.passed) == (Status.JUDGE, False)
+    assert "please report it with this case: ZeroDivisionError: a grid of no samples (suites/meta/" in str(verdict)
+    # What a check raises by itself is the judge's as well.
+    stated = replace(properties.find(name, "crop_and_resize"), check=_broken_oracle)
+    verdict = stated.holds(REFERENCE, CASE, "forward")
+    assert verdict is not None
+    assert verdict.status is Status.JUDGE
+
+
+def test_judge_exits_3_where_the_judge_itself_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = replace(CROP_AND_RESIZE, expected=_broken_oracle)
+    asked = ["judge", "--backend", "reference", repr(CASE)]
+    assert CliRunner().invoke(verbs.app, asked).exit_code == 0
+    monkeypatch.setattr("harness.operators.judgement.operator_of", lambda inputs: broken)
+    done = CliRunner().invoke(verbs.app, asked)
+    assert done.exit_code == 3
+    assert "JUDGE: The judge itself failed, which is not held against the implementation; please report" in done.output
+
+
+@pytest.mark.parametrize("name", ["within bound, normalized boxes", "permuted boxes", "split list"])
+@pytest.mark.parametrize("where", ["prepare", "to_numpy", "avoids"])
+def test_what_the_implementation_raises_is_its_own_error(
+    name: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the oracle does."""
+
+    def raising(*_: object) -> Any:
+        raise ZeroDivisionError("of the implementation")
+
+    broken = replace(CROP_AND_RESIZE, expected=_broken_oracle)
+    monkeypatch.setattr("harness.operators.judgement.operator_of", lambda inputs: broken)
+    backend = replace(REFERENCE, **{where: raising})
+    verdict = properties.find(name, "crop_and_resize").holds(backend, CASE, "forward")
+    assert verdict is not None
+    assert verdict.status is Status.ERROR
+    assert verdict.reason == "It raised ZeroDivisionError: of the implementation"
+
+
+def test_what_is_no_array_is_an_error_of_the_implementation() -> None:
+    verdict = judge(CASE.inputs(), "forward", None, pinned=True)  # type: ignore[arg-type]
+    assert (verdict.status, verdict.reason) == (Status.ERROR, "It returned a NoneType; an array is expected.")
 
 
 def test_ambiguous_excuses_others_and_never_order_a() -> None:

@@ -62,7 +62,7 @@ def test_reference_is_within_every_bound(image_dtypes: tuple[str, ...], data: st
             hypothesis.target(verdict.fraction, label=f"part of the bound used, {direction}")
 
 
-@given(cases(finite_boxes=True, empty=False))
+@given(cases(finite_boxes=True, empty=()))
 def test_another_rounding_order_is_within_its_bounds(case: Case) -> None:
     with skip_if_missing():
         backend = load("grid_sample")
@@ -71,7 +71,7 @@ def test_another_rounding_order_is_within_its_bounds(case: Case) -> None:
             assert_passes(backend=backend, case=case, direction=direction)
 
 
-@given(cases(image_dtypes=("float32",), boxes_dtypes=("float32",), finite_boxes=True, empty=False))
+@given(cases(image_dtypes=("float32",), boxes_dtypes=("float32",), finite_boxes=True, empty=()))
 def test_order_a_does_not_need_the_benefit_of_the_doubt(case: Case) -> None:
     """What is expected of order A is also accepted from others: the doubt only ever adds."""
     inputs = case.inputs()

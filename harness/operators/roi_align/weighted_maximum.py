@@ -1,0 +1,98 @@
+"""The maximum of weighted pixels, which is the mode max of ONNX's RoiAlign: over the four pixels of every sample.
+
+Each pixel is multiplied with its weight in its sample, and the largest of these products is the result. A pixel that
+weighs nothing counts as 0, as does a sample beyond the map; NaN wins. A product is three roundings. In another order of
+rounding its weight changes by as much as its sample moves, in either of the cells that it may be in. ONNX defines no
+gradient of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+from harness.operators.expected import SECOND_ORDER, Expected, Number, Place
+from harness.operators.roi_align.call import RoiCall, anywhere, chosen, may_be_anywhere, wobble
+from harness.operators.roi_align.positions import Point, Variant
+
+# The weight of a pixel on one axis of a sample: its value, and the least and the largest that is as right.
+_Weight = tuple[Number, float, float]
+_Line = dict[int, _Weight]
+# A product's or sample's value, the least and the largest that is as right, and whether it may be NaN or infinite.
+_Range = tuple[Number, float, float, bool]
+_NOTHING: _Range = (0.0, 0.0, 0.0, False)
+
+
+def forward_weighted_max(call: RoiCall, place: Place) -> Expected:
+    """The expectation at (m,c,i,j)."""
+    m, c, i, j = place
+    n = call.image_of(m)
+    if may_be_anywhere(call, m, i, j):
+        return anywhere(call, n, c)
+    pairs = itertools.product(call.bins(m, 0, i), call.bins(m, 1, j))
+    return chosen(call, [each for vy, vx in pairs for each in _of_bin(call, n, c, vy, vx)])
+
+
+def _of_bin(call: RoiCall, n: int, c: int, vy: Variant, vx: Variant) -> list[tuple[Number, float]]:
+    samples = [_sample(call, n, c, py, px) for py, px in itertools.product(vy.points, vx.points)]
+    if not samples or len(samples) < vy.grid * vx.grid:
+        samples.append(_NOTHING)
+    value, low, high, tainted = _largest(samples)
+    if not math.isfinite(value):
+        return [(value, 0.0)]
+    bound = max(high - float(value), float(value) - low, 0.0)
+    return [(value, bound * SECOND_ORDER), *([(math.nan, 0.0)] if tainted else [])]
+
+
+def _largest(ranges: list[_Range]) -> _Range:
+    """The range of the largest of several."""
+    lost = next((each for each in ranges if math.isnan(each[0])), None)
+    if lost is not None:
+        return lost
+    return (
+        max(each[0] for each in ranges),
+        max(each[1] for each in ranges),
+        max(each[2] for each in ranges),
+        any(each[3] for each in ranges),
+    )
+
+
+def _sample(call: RoiCall, n: int, c: int, py: Point, px: Point) -> _Range:
+    """The largest product of a sample, in whichever cells it may be, its own first."""
+    found = []
+    for ys, xs in itertools.product(_lines(call, py), _lines(call, px)):
+        products = [_product(call, n, c, y, x, ys[y], xs[x]) for y in ys for x in xs]
+        found.append(_largest(products if len(products) == 4 else [*products, _NOTHING]))
+    if math.isnan(found[0][0]):
+        return found[0]
+    return found[0][0], min(each[1] for each in found), max(each[2] for each in found), any(each[3] for each in found)
+
+
+def _lines(call: RoiCall, point: Point) -> Iterator[_Line]:
+    """The weights of the pixels of each cell that a sample may be in, its own first."""
+    cells = list(point.cells)
+    if not cells:
+        yield {point.low: (call.number(1.0), 1.0, 1.0)}
+        return
+    for k in sorted(cells, key=lambda k: k != point.low):
+        yield _line(call, point, k)
+
+
+def _line(call: RoiCall, point: Point, k: int) -> _Line:
+    cast = wobble(call, point) - point.slack
+    least, largest = (min(max(each - k, 0.0), 1.0) for each in (point.least, point.largest))
+    far = min(max(call.number(point.position) - k, call.number(0.0)), call.number(1.0))
+    return {
+        k: (1 - far, max(1 - largest - cast, 0.0), 1 - least + cast),
+        k + 1: (far, max(least - cast, 0.0), largest + cast),
+    }
+
+
+def _product(call: RoiCall, n: int, c: int, y: int, x: int, wy: _Weight, wx: _Weight) -> _Range:
+    pixel, least, largest = call.pixel(n, c, y, x), wy[1] * wx[1], wy[2] * wx[2]
+    if not call.exact((pixel,)):
+        return (pixel, pixel, pixel, True) if least else (0.0, 0.0, 0.0, bool(largest))
+    ends = least * pixel, largest * pixel
+    rounded = 0.0 if least == largest == 1 else 6 * call.unit * largest * abs(pixel) + 4 * call.smallest * bool(pixel)
+    return wy[0] * wx[0] * call.number(pixel), min(ends) - rounded, max(ends) + rounded, False

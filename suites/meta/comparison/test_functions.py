@@ -1,0 +1,107 @@
+"""Two functions compared: the rows of both sheets, judged first, timed in fresh processes, decided as revisions are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torchvision", reason="the functions are torchvision's, right and wrong")
+
+from typer.testing import CliRunner
+
+from harness.__main__ import app
+from harness.backends import load
+from harness.comparison import rows, side_by_side, timing
+from harness.comparison.side_by_side import Round
+from harness.measuring import foreign, gate
+from harness.measuring.record import Record
+from harness.measuring.workloads import SMOKE
+from harness.operators.sheet import Sheet
+from suites.meta.comparison.quiet_medians import AGAIN, QUIET
+
+PLANTED = "suites.meta.measuring.planted"
+BASE, NEW = f"{PLANTED}:right", f"{PLANTED}:wrong"
+FORWARD = "roi_align seed_test forward contiguous"
+
+
+def timed(name: str, passed: gate.Gate | None = None) -> Record:
+    """What a process says of a function on little work."""
+    of = f"{PLANTED}:{name}"
+    return timing.timed(replace(rows.rows(["seed_test"], of)[FORWARD], workload=SMOKE), passed, of)
+
+
+def test_a_process_times_a_right_function_alone() -> None:
+    first = timed("right")
+    assert first.status in ("EXACT", "WITHIN")
+    assert len(first.samples) >= timing.BUDGET.least
+    assert timed("right", gate.stored_in(first)).samples
+    assert timed("right", gate.Gate("EXACT", True, digest="other bits")).status == "DIFFERS"
+    for name, status in (("wrong", "OUT"), ("ends", "CRASH"), ("keeps", "OUT"), ("writes", "BROKEN")):
+        found = timed(name)
+        assert (found.status, found.samples) == (status, ()), name
+        assert ("The last timed call" in found.message) == (name == "keeps")
+
+
+def test_rows_are_those_of_a_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
+    sheet = Sheet("roi_align", ("forward", "grad_boxes"), image_dtypes=("float32", "float16"))
+    monkeypatch.setattr(foreign, "apart", lambda name: replace(load("reference", "roi_align"), sheet=sheet))
+    names = [
+        f"roi_align seed_test {way} contiguous{of}" for of in ("", " float16") for way in ("forward", "grad_boxes")
+    ]
+    assert list(rows.rows(["seed_test"], "a:b")) == names
+
+
+def test_two_functions_are_measured_in_processes_of_their_own() -> None:
+    found = side_by_side.measure({"base": BASE, "new": NEW}, [FORWARD], 1, lambda side: None)
+    assert [row.backend for side in ("base", "new") for row in found.answers[side][0]] == [BASE, NEW]
+    assert found.answers["base"][0][0].samples
+    assert list(found.problems()) == [(FORWARD, "new")]
+    assert found.problems()[FORWARD, "new"].startswith("OUT: ")
+
+
+@pytest.mark.parametrize(("factor", "verdict", "code"), [(1.0, "SAME", 0), (1.15, "SLOW", 1), (0.85, "FAST", 0)])
+def test_the_rule_is_that_of_revisions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, factor: float, verdict: str, code: int
+) -> None:
+    def measure(at: Any, chosen: Any, processes: int, tell: Any) -> Round:
+        assert at == {"base": BASE, "new": NEW}
+        assert list(chosen) == [FORWARD]  # the gradient is the base's alone
+
+        def row(median: float) -> list[Record]:
+            record = rows.rows(["seed_test"], BASE)[FORWARD].record()
+            return [replace(record, status="EXACT", digest="bits", interruptions=0, samples=(median,))]
+
+        sides = {"base": [row(each) for each in QUIET], "new": [row(each * factor) for each in AGAIN]}
+        return Round(sides, side_by_side.sides_in_order(len(QUIET)), [{"before": {"load": 0.0}, "after": {}}], 1.0)
+
+    monkeypatch.setattr(side_by_side, "BUILD", tmp_path)
+    monkeypatch.setattr(side_by_side, "measure", measure)
+    done = CliRunner().invoke(app, ["compare", BASE, NEW, "--workload", "seed_test", "--fail-on", "slow"])
+    assert done.exit_code == code, done.output
+    assert verdict in done.output
+    assert f"lacking   {FORWARD.replace('forward', 'grad_image')}: only the base side declares it" in done.output
+    assert next((tmp_path / "runs").glob("*.json")).exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ((BASE, "."), f"{BASE} is a function, and the other side is none"),
+        (("main", f"{PLANTED}:nothing"), f"{PLANTED}:nothing is a function, and the other side is none"),
+        ((BASE, f"{PLANTED}:nothing"), f"{PLANTED} has no 'nothing'"),
+    ],
+)
+def test_what_cannot_be_compared_is_a_sentence(names: tuple[str, str], sentence: str) -> None:
+    done = CliRunner().invoke(app, ["compare", *names])
+    assert done.exit_code == 2
+    assert sentence in done.output
+
+
+def test_without_git_a_revision_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = CliRunner().invoke(app, ["compare", "main", "."])
+    assert done.exit_code == 2
+    assert "There is no revision 'main' here: git cannot be run (No such file or directory). Install git" in done.output

@@ -1,0 +1,183 @@
+"""The judge on strangers: what it must not let pass, what it must not blame, and that each field of a sheet matters."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import Phase
+from hypothesis.errors import Unsatisfiable
+
+from harness.backends import load
+from harness.judging.isolation import isolated
+from harness.judging.trial import judged
+from harness.operators import OPERATORS
+from harness.operators.arrays import DIRECTIONS, Direction
+from harness.operators.drawing import UndeclaredError, drawn, effort
+from harness.operators.implementation import Backend, lacks
+from harness.operators.roi_align.case import RoiCase
+from harness.operators.sheet import CHOICES, OperatorName, Sheet
+from harness.operators.verdict import Status
+from harness.properties import questions
+from harness.properties.search import Failure, search
+
+pytest.importorskip("torchvision")
+from suites.meta.judging import strangers
+
+CASE = RoiCase((2, 3, 5, 6), ((1, 0.5, 0.25, 3.5, 4.0),), (2, 3), sampling_ratio=2)
+
+
+def first_failure(backend: Backend[Any], examples: int, *names: str) -> Failure | None:
+    """The first that a backend fails of the properties of these names, or of all."""
+    for property_, direction in questions(backend.sheet.operator):
+        if property_.undeclared(backend.sheet, direction) or (names and property_.name not in names):
+            continue
+        few = effort(property_.examples(examples), Phase.generate)
+        try:
+            finding = search(property_, backend, direction, few, seed=0)
+        except Unsatisfiable:
+            continue
+        if finding.failure is not None:
+            return finding.failure
+    return None
+
+
+@pytest.mark.parametrize(
+    ("vice", "names"),
+    [
+        (strangers.one_buffer_for_results, ["no side effect"]),
+        (strangers.one_buffer_for_gradients, ["no side effect"]),
+        (strangers.view_of_the_image, ["no side effect"]),
+        (strangers.image_by_address, ["no side effect"]),
+        (strangers.boxes_by_address, ["no side effect"]),
+        (strangers.upstream_by_address, ["no side effect"]),
+        (strangers.dense_boxes, ["within bound, mode avg"]),
+        (strangers.dense_upstream, ["within bound, mode avg"]),
+        (strangers.boxes_without_offset, ["within bound, mode avg"]),
+    ],
+)
+def test_a_vice_is_found(vice: Any, names: list[str]) -> None:
+    declared = {"directions": ["forward"]} if "results" in vice.__name__ or "view" in vice.__name__ else {}
+    failure = first_failure(strangers.backend_of(vice(), **declared), 150, *names)
+    assert failure is not None
+    assert failure.verdict.status in (Status.BROKEN, Status.OUT, Status.ERROR), str(failure.verdict)
+
+
+def test_a_right_function_is_blamed_for_nothing() -> None:
+    failure = first_failure(strangers.backend_of(strangers.right), 40)
+    assert failure is None, f"{failure.verdict} {failure.case!r}"
+
+
+def _adaptive_without_extent(i: Any, boxes: Any, o: Any, s: Any, ratio: int, aligned: bool) -> bool:
+    return aligned and ratio <= 0 and _without_extent(i, boxes)
+
+
+def _without_extent(_: Any, boxes: Any, *rest: Any) -> bool:
+    return not bool((boxes[:, 3:] > boxes[:, 1:3]).all())
+
+
+_REFUSING, _NOISY = strangers.refusing, strangers.noisy
+_GRIDS = {"grids": ["fixed", "adaptive"]}
+# (fields, function, whether it passes): each function is right as far as its sheet says, and a wider sheet is wrong.
+FIELDS: list[tuple[dict[str, Any], Any, bool]] = [
+    ({"empty": ["boxes"]}, _REFUSING(lambda i, b, *r: len(b) == 0), False),
+    ({"empty": ["channels"]}, _REFUSING(lambda i, b, *r: len(b) == 0), True),
+    ({"empty": ["channels"]}, _REFUSING(lambda i, *r: i.shape[1] == 0), False),
+    ({"empty": []}, _REFUSING(lambda i, b, *r: not i.numel() or not len(b)), True),
+    ({"extent": "any"}, _REFUSING(_without_extent), False),
+    ({"extent": "positive"}, _REFUSING(_without_extent), True),
+    ({"extent": "any", **_GRIDS}, _REFUSING(_adaptive_without_extent), False),
+    ({"extent": "positive where adaptive", **_GRIDS}, _REFUSING(_adaptive_without_extent), True),
+    ({"scale_dtype": "float64"}, strangers.single_scale, False),
+    ({"scale_dtype": "float32"}, strangers.single_scale, True),
+    ({"one_box": False}, _REFUSING(lambda i, b, *r: len(b) > 1), False),
+    ({"one_box": True}, _REFUSING(lambda i, b, *r: len(b) > 1), True),
+    ({}, _REFUSING(lambda i, *r: i.requires_grad and i.element_size() == 8), False),
+    ({"gradient_dtypes": ["float32"]}, _REFUSING(lambda i, *r: i.requires_grad and i.element_size() == 8), True),
+    ({"special_values": ["forward"], "pinned": strangers.BOTH}, strangers.right, False),
+    ({"pinned": strangers.BOTH}, strangers.right, True),
+    ({"layout_bits": ["forward"]}, _NOISY(lambda i, *r: not i.is_contiguous()), False),
+    ({"layout_bits": []}, _NOISY(lambda i, *r: not i.is_contiguous()), True),
+    ({"list_bits": ["forward"]}, _NOISY(lambda i, b, *r: len(b) % 2), False),
+    ({"list_bits": []}, _NOISY(lambda i, b, *r: len(b) % 2), True),
+    ({}, strangers.dense_boxes(), False),
+    ({"boxes_layouts": ["contiguous"]}, strangers.dense_boxes(), True),
+    ({}, strangers.dense_upstream(), False),
+    ({"upstream_layouts": ["contiguous"], "layouts": ["contiguous"]}, strangers.dense_upstream(), True),
+]
+
+
+@pytest.mark.parametrize(
+    ("declared", "function", "passes"), FIELDS, ids=[f"{declared} {passes}" for declared, _, passes in FIELDS]
+)
+def test_a_field_decides_what_is_asked(declared: dict[str, Any], function: Any, passes: bool) -> None:
+    failure = first_failure(strangers.backend_of(function, **declared), 60)
+    assert (failure is None) == passes, failure and f"{failure.verdict} {failure.case!r}"
+
+
+def test_the_largest_coordinate_the_title_and_the_version() -> None:
+    inputs = replace(CASE, boxes=((0, 0.0, 0.0, 2e4, 2e4),)).inputs()
+    assert lacks(strangers.backend_of(strangers.right).sheet, inputs, "forward") is None
+    reason = lacks(strangers.backend_of(strangers.right, largest=1e4).sheet, inputs, "forward")
+    assert reason == "boxes that are not finite, or beyond 10,000, are not declared"
+    assert strangers.backend_of(strangers.right, title="Kernels", version="1.2").title == "Kernels 1.2"
+
+
+def test_a_limit_is_granted_by_the_sheet_or_by_whom_asks() -> None:
+    place = "suites.meta.judging.strangers:asleep"
+    slow = isolated(place, "roi_align", 30)
+    assert judged(slow, CASE, "forward").passed
+    hasty = isolated(place, "roi_align")
+    assert judged(hasty, CASE, "forward").passed, "a process's first call may compile"
+    assert judged(hasty, CASE, "forward").status is Status.HANG
+
+
+def _a_sheet(seed: int) -> Sheet:
+    """What a stranger might declare: a random part of what the operator's reference can do."""
+    draw = random.Random(seed)
+    operator: OperatorName = draw.choice(list(OPERATORS))
+    whole = load("reference", operator).sheet
+    declared: dict[str, Any] = {}
+    for field in fields(Sheet):
+        value = getattr(whole, field.name)
+        if isinstance(value, tuple) and field.name in CHOICES and value:
+            some = tuple(each for each in value if draw.random() < 0.6)
+            never_empty = field.name in (
+                "directions",
+                "image_dtypes",
+                "boxes_dtypes",
+                "index_dtypes",
+                "layouts",
+                "modes",
+            )
+            declared[field.name] = some or (value[:1] if never_empty or "layouts" in field.name else some)
+    declared["box_rules"] = ("normalized",)
+    declared |= {name: declared.get(name) or getattr(whole, name)[:1] for name in ("grids", "aligned", "methods")}
+    declared |= {"extent": draw.choice(CHOICES["extent"]), "same_dtype": draw.random() < 0.3}
+    return replace(whole, **declared)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_right_kernel_with_any_sheet_is_blamed_for_nothing(seed: int) -> None:
+    sheet = _a_sheet(seed)
+    backend = replace(load("roi_align", sheet.operator), sheet=sheet)
+    try:
+        cases = drawn(OPERATORS[sheet.operator].within(sheet), 30, seed)
+    except UndeclaredError:
+        pytest.skip("this sheet declares no call at all")
+    asked = replace(sheet, directions=DIRECTIONS, special_values=DIRECTIONS)
+    assert [reason for case in cases if (reason := lacks(asked, case.inputs(), "forward"))] == []
+    failure = first_failure(backend, 6)
+    assert failure is None, f"{failure.verdict} {failure.case!r} {sheet}"
+
+
+def test_what_is_no_tensor_is_said_in_a_sentence() -> None:
+    for result, name in ((None, "NoneType"), ((1, 2), "tuple"), (np.zeros(3), "ndarray")):
+        backend = strangers.backend_of(lambda *arguments, result=result: result)
+        verdict = judged(backend, CASE, "forward")
+        assert verdict.reason == (f"It raised TypeError: the function returned {name}; a torch.Tensor is expected")
+    direction: Direction = "forward"
+    assert judged(strangers.backend_of(strangers.right), CASE, direction).passed

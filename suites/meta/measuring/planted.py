@@ -1,0 +1,57 @@
+"""Somebody's functions for the tests of timing: a right one, and the ways of being wrong that a clock must not pay."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import replace
+from typing import Any
+
+from torchvision.ops import roi_align  # type: ignore[import-untyped, unused-ignore]
+
+from harness.backends.torchvision import make_roi_align
+
+_KEPT: dict[Any, Any] = {}
+
+
+def right(*arguments: Any) -> Any:
+    return roi_align(*arguments)
+
+
+def wrong(*arguments: Any) -> Any:
+    return roi_align(*arguments) * 1.5
+
+
+def keeps(image: Any, boxes: Any, *rule: Any) -> Any:
+    """It computes once for an address, and looks fast."""
+    address = image.data_ptr(), boxes.data_ptr()
+    if address not in _KEPT:
+        _KEPT[address] = roi_align(image, boxes, *rule)
+    return _KEPT[address]
+
+
+def keeps_boxes(image: Any, boxes: Any, *rule: Any) -> Any:
+    """What it keeps is a part of the work: the boxes."""
+    return roi_align(image, _KEPT.setdefault(boxes.data_ptr(), boxes.clone()), *rule)
+
+
+def keeps_image(image: Any, boxes: Any, *rule: Any) -> Any:
+    return roi_align(_KEPT.setdefault(image.data_ptr(), image.clone()), boxes, *rule)
+
+
+def writes(image: Any, boxes: Any, *rule: Any) -> Any:
+    crops = roi_align(image, boxes, *rule)
+    image.zero_()
+    return crops
+
+
+def ends(*arguments: Any) -> None:
+    ctypes.string_at(0)
+
+
+_ON_THE_CPU = make_roi_align("on_cuda", "cpu")
+# A whole Backend, which says that it runs on a GPU (fake_cuda.py).
+on_cuda = replace(_ON_THE_CPU, sheet=replace(_ON_THE_CPU.sheet, device="cuda", image_dtypes=("float32",)))
+
+for each in (right, wrong, keeps, keeps_boxes, keeps_image, writes, ends):
+    each.sheet = {"operator": "roi_align"}  # type: ignore[attr-defined]
+right.sheet |= {"directions": ["forward", "grad_image"]}  # type: ignore[attr-defined]
