@@ -8,9 +8,7 @@ pytest --benchmark-only               performance only
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -27,6 +25,7 @@ from harness.operators.verdict import Crashed, Hung
 from harness.plain import plainly
 from harness.repository import MissingLibrary
 from suites import stranger
+from suites.tally import Tally
 
 # The same examples on every run, for a pull request; new ones every night, remembered; few while developing.
 # No deadline anywhere: machines are shared, and a slow example is not a wrong one.
@@ -149,39 +148,6 @@ def _or_missing(load: Any, name: str, operator: str) -> Backend | MissingLibrary
     except MissingLibrary as missing:
         return missing
     return made
-
-
-@dataclass(repr=False)  # a failure prints its arguments; these counts would bury it
-class Tally:
-    """What a run has compared: counts that its summary prints, so that a pass says how much it rests on."""
-
-    compared: Counter[str] = field(default_factory=Counter)
-    different: Counter[str] = field(default_factory=Counter)
-    cases: Counter[str] = field(default_factory=Counter)
-    fraction: dict[str, float] = field(default_factory=dict)
-
-    def bits(self, what: str, compared: int, different: int) -> None:
-        self.cases[what] += 1
-        self.compared[what] += compared
-        self.different[what] += different
-
-    def bound(self, what: str, fraction: float) -> None:
-        self.cases[what] += 1
-        self.fraction[what] = max(self.fraction.get(what, 0.0), fraction)
-
-    def add(
-        self,
-        compared: dict[str, int],
-        different: dict[str, int],
-        cases: dict[str, int],
-        fraction: dict[str, float],
-    ) -> None:
-        """What another process has compared, too."""
-        self.compared.update(compared)
-        self.different.update(different)
-        self.cases.update(cases)
-        for what, largest in fraction.items():
-            self.fraction[what] = max(self.fraction.get(what, 0.0), largest)
 
 
 TALLY = pytest.StashKey[Tally]()

@@ -1,0 +1,39 @@
+"""What a run has compared, so that its summary says how much a pass rests on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(repr=False)  # a failure prints its arguments; these counts would bury it
+class Tally:
+    """What a run has compared: counts that its summary prints, so that a pass says how much it rests on."""
+
+    compared: Counter[str] = field(default_factory=Counter)
+    different: Counter[str] = field(default_factory=Counter)
+    cases: Counter[str] = field(default_factory=Counter)
+    fraction: dict[str, float] = field(default_factory=dict)
+
+    def bits(self, what: str, compared: int, different: int) -> None:
+        self.cases[what] += 1
+        self.compared[what] += compared
+        self.different[what] += different
+
+    def bound(self, what: str, fraction: float) -> None:
+        self.cases[what] += 1
+        self.fraction[what] = max(self.fraction.get(what, 0.0), fraction)
+
+    def add(
+        self,
+        compared: dict[str, int],
+        different: dict[str, int],
+        cases: dict[str, int],
+        fraction: dict[str, float],
+    ) -> None:
+        """What another process has compared, too."""
+        self.compared.update(compared)
+        self.different.update(different)
+        self.cases.update(cases)
+        for what, largest in fraction.items():
+            self.fraction[what] = max(self.fraction.get(what, 0.0), largest)
