@@ -98,6 +98,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if exitstatus == pytest.ExitCode.INTERRUPTED:
         header = replace(header, kind=kind(ledger.told.quick, True))
     others = foreign.named(ledger.told, config.getoption("backend"))
+    for each in others:
+        foreign.apart(each).restart()  # what it holds of a GPU is no other process's work
     root = repository.results_folder(ledger.told.quick, bool(others))
     folder = root / header.device / f"{header.run}-{header.kind}"
     path = Path(ledger.told.output or folder / f"{header.allocator}.json")
