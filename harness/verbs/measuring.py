@@ -48,8 +48,8 @@ def bench(
         missing = devices.load(device).why_not()
         sorts = processes_of(device, workload or (), theirs)
         foreign.beside(columns_of(device, "default"), theirs, device)
-    for each in theirs:
-        foreign.apart(each).restart()  # an idle process would hold its part of a GPU while others are timed
+    for function in theirs:
+        foreign.apart(function).restart()  # an idle process would hold its part of a GPU while others are timed
     if missing is not None:
         stop(missing)
     console.print(f"[bold]{device}[/], on {cpu.cpu_model()}, {cpu.threads()} threads")
