@@ -35,7 +35,7 @@ def _choices(inputs: RoiInputs) -> list[tuple[str, Any, str]]:
 
 def _scale_dtype(inputs: RoiInputs) -> str:
     """The narrowest type in which the scale of a call may be held: positions are rounded in the boxes' own."""
-    needed = inputs.boxes.dtype.name == "float64" and np.float32(inputs.spatial_scale) != inputs.spatial_scale
+    needed = inputs.boxes.dtype.name == "float64" and float(np.float32(inputs.spatial_scale)) != inputs.spatial_scale
     return "float64" if needed else "float32"
 
 

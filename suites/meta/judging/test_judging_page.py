@@ -155,3 +155,26 @@ def test_nothing_is_left_of_a_run_that_is_killed(tmp_path):
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, check=False)
     assert done.returncode == -9, done.stderr
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+SMALL = {
+    "roi_align": ({"operator": "roi_align", "same_dtype": True}, "torchvision.ops", "roi_align"),
+    "crop_and_resize": ({"operator": "crop_and_resize", "border": "zero"}, "roi_align", "crop_and_resize"),
+}
+
+
+@pytest.mark.parametrize(("sheet", "module", "function"), SMALL.values(), ids=SMALL)
+def test_a_right_function_with_a_small_sheet_passes_every_test(judge, sheet, module, function):
+    """What a sheet leaves out no test takes for granted."""
+    source = f"from {module} import {function} as theirs\n\n\ndef {function}(*arguments):\n    return theirs(*arguments)\n\n\n"
+    text = judge(
+        f"{source}{function}.sheet = {sheet}\n",
+        COMMAND,
+        "-k",
+        "not test_property",
+        "--backend",
+        f"mykernel:{function}",
+        **FEW,
+    )
+    assert re.search(r"\d+ passed, ", text), text[-3000:]
+    assert "failed" not in text, text[-3000:]
