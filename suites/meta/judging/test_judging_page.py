@@ -166,7 +166,8 @@ SMALL = {
 @pytest.mark.parametrize(("sheet", "module", "function"), SMALL.values(), ids=SMALL)
 def test_a_right_function_with_a_small_sheet_passes_every_test(judge, sheet, module, function):
     """What a sheet leaves out no test takes for granted."""
-    source = f"from {module} import {function} as theirs\n\n\ndef {function}(*arguments):\n    return theirs(*arguments)\n\n\n"
+    source = f"from {module} import {function} as theirs\n\n\n"
+    source += f"def {function}(*arguments):\n    return theirs(*arguments)\n\n\n"
     text = judge(
         f"{source}{function}.sheet = {sheet}\n",
         COMMAND,
