@@ -164,7 +164,7 @@ class JudgeFailed(Exception):
     """A judgement that a check asked for and that failed; its verdict."""
 
     def __init__(self, verdict: Verdict) -> None:
-        super().__init__(verdict.reason)
+        super().__init__(verdict)
         self.verdict = verdict
 
 

@@ -48,7 +48,7 @@ from typing import Any
 import numpy as np
 from hypothesis.strategies import SearchStrategy
 
-from harness.operators import OPERATORS, AnyCase, AnyInput
+from harness.operators import OPERATORS, AnyCase, AnyInput, operator_of
 from harness.operators.arrays import Direction
 from harness.operators.drawing import UndeclaredError
 from harness.operators.implementation import Backend, lacks
@@ -136,10 +136,17 @@ def may_ask(backend: Backend[Any], inputs: AnyInput, direction: Direction) -> No
 
 
 def ask(backend: Backend[Any], inputs: AnyInput, direction: Direction) -> np.ndarray[Any, Any]:
-    """One result; NotAskedError if the backend refuses the call, Raised if it raises."""
+    """One result; NotAskedError if the backend refuses the call, Raised if it raises or is not what was promised.
+
+    What compares results may take them for arrays of that shape: another one is not the judge's mistake.
+    """
     may_ask(backend, inputs, direction)
+    shape, dtype = operator_of(inputs).promised(inputs, direction)
     with theirs():
-        return backend.run(inputs, direction)
+        got = backend.run(inputs, direction)
+        if got.shape != shape or got.dtype != dtype:
+            raise ValueError(f"the result is {got.dtype} of shape {got.shape}; {dtype} of shape {shape} is expected")
+    return got
 
 
 def relation(
