@@ -181,3 +181,24 @@ def test_what_is_no_tensor_is_said_in_a_sentence() -> None:
         assert verdict.reason == (f"It raised TypeError: the function returned {name}; a torch.Tensor is expected")
     direction: Direction = "forward"
     assert judged(strangers.backend_of(strangers.right), CASE, direction).passed
+
+
+OTHER_RESULTS: dict[str, Any] = {
+    "transposed": lambda result: np.swapaxes(result, -1, -2),
+    "a row less": lambda result: result[:-1],
+    "flat": lambda result: result.ravel(),
+    "wider": lambda result: result.astype(np.longdouble),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_RESULTS.values(), ids=OTHER_RESULTS)
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_a_result_of_another_shape_is_never_the_judges_failure(operator: OperatorName, change: Any) -> None:
+    """No check takes a result for an array of the promised shape before it has looked."""
+    right = load("roi_align", operator)
+    backend = replace(right, to_numpy=lambda result: change(right.to_numpy(result)))
+    for property_, direction in questions(operator):
+        if property_.undeclared(backend.sheet, direction) is None and property_.name != "long list":
+            for case in drawn(property_.cases(backend.sheet), 3, 1):
+                verdict = property_.holds(backend, case, direction)
+                assert verdict is None or verdict.status is not Status.JUDGE, f"{property_.name}: {verdict} {case!r}"
