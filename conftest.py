@@ -100,9 +100,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ours = [item for item in items if not about(item, of, config.rootpath)]
         config.hook.pytest_deselected(items=ours)
         rest = [item for item in items if item not in set(ours)]
-        items[:] = sorted(
-            rest, key=lambda item: item.path.name != "test_properties.py"
-        )  # they tell most, in fewest words
+        # The properties tell most, in fewest words.
+        items[:] = sorted(rest, key=lambda item: item.path.name != "test_properties.py")
     skipped = {}
     if chosen not in PACKAGE:
         skipped["package"] = pytest.mark.skip(reason=f"about the package roi_align, not about the backend {chosen}")
@@ -115,7 +114,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Whom a run judges, if it is somebody else's, and about how long that takes."""
+    """Somebody else's function that a run judges, and about how long that takes."""
     chosen = config.getoption("--backend")
     judged = next(iter(config.stash[CHOSEN].values()))
     if not backends.is_foreign(chosen) or not isinstance(judged, Backend) or config.getoption("--benchmark-only"):

@@ -7,12 +7,15 @@ part of such a run, so that its summary counts what was asked of the function an
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
+from harness.judging.sample import with_boxes
 from harness.judging.trial import judged
 from harness.operators import OPERATORS, drawing, within
 from harness.operators.implementation import Backend
@@ -22,8 +25,9 @@ from harness.properties import questions
 _FIXTURES = {"backend", "backend_of"}
 # What a test with one of these asks is asked of that library.
 _LIBRARIES = {"onnxruntime"}
-# What the tests beside the properties take, as a part of what these take.
-_BESIDE = 0.5
+# Values that are asked for at once to time one; as many as the tests of large sizes ask for; and what these take beside
+# the function, to draw and to compare.
+_VALUES, _LARGE, _OWN_S = 200_000, 60_000_000, 30.0
 
 
 def is_about(item: pytest.Item, operator: OperatorName, root: Path) -> bool:
@@ -46,17 +50,27 @@ def times(item: pytest.Item, operator: OperatorName, root: Path) -> bool:
 
 
 def minutes(backend: Backend[Any]) -> float | None:
-    """About how long the run takes here in one process, from a few cases; None where not even these come back."""
-    sheet = backend.sheet
-    asked = [each for each, direction in questions(sheet.operator) if each.undeclared(sheet, direction) is None]
+    """About how long the run takes here in one process, from a few calls; None where not even these come back.
+
+    What the properties take follows the time of a case, and what the tests of large sizes take that of a value.
+    """
+    sheet, direction = backend.sheet, backend.sheet.directions[0]
+    asked = [each for each, way in questions(sheet.operator) if each.undeclared(sheet, way) is None]
     try:
-        start = time.perf_counter()
-        cases = drawing.drawn(within(sheet), 10, 0)
-        for case in cases:
-            judged(backend, case, sheet.directions[0])
-        seconds = (time.perf_counter() - start) / len(cases)
+        first, *cases = drawing.drawn(within(sheet, empty=()), 11, 0)
+        judged(backend, first, direction)  # its process begins, and may compile
+        a_case = _seconds(lambda: [judged(backend, case, direction) for case in cases]) / len(cases)
+        few = first.inputs()
+        long = with_boxes(few, np.arange(_VALUES // few.upstream[0].size) % len(few.boxes))
+        a_value = _seconds(lambda: backend.run(long, direction)) / _VALUES
         backend.restart()
     except Exception:
         return None
-    examples = settings().max_examples
-    return seconds * sum(each.examples(examples) for each in asked) * (1 + _BESIDE) / 60
+    cases_in_all = sum(each.examples(settings().max_examples) for each in asked)
+    return (a_case * cases_in_all + a_value * _LARGE + _OWN_S) / 60
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start

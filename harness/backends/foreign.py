@@ -97,7 +97,7 @@ def of_function(name: str, function: Function, sheet: Sheet) -> Backend[Any]:
     call = _CALLS[sheet.operator](function, sheet)
     of = f"{sheet.title or name} {sheet.version}".strip()
     title = of if sheet.title else f"{of}, torch {torch.__version__} ({sheet.device.upper()})"
-    return torch_backend(name, title, sheet, _box_by_box(call, sheet), partial(device_tensor, device=sheet.device))
+    return torch_backend(name, title, sheet, _as_declared(call, sheet), partial(device_tensor, device=sheet.device))
 
 
 def _crop_and_resize(function: Function, sheet: Sheet) -> Call:
@@ -121,8 +121,8 @@ def _roi_align(function: Function, sheet: Sheet) -> Call:
     return call
 
 
-def _box_by_box(call: Call, sheet: Sheet) -> Call:
-    """The call as it is, or once for each box; TypeError if a tensor is not what comes of it."""
+def _as_declared(call: Call, sheet: Sheet) -> Call:
+    """The call, once or once for each box as its sheet says; TypeError if it returns no tensor."""
 
     def checked(of: Any) -> Tensor:
         result = call(of)

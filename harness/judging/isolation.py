@@ -3,7 +3,7 @@
 A kernel under development segfaults, aborts, hangs, or leaves a GPU's context useless. Each call goes to a worker with
 the memory that its arrays lie in, strides and surroundings included, and comes back as an array, an exception, or
 Crashed or Hung from operators/verdict.py; then the next call gets a new worker. A call costs about a quarter of a
-millisecond. Whether results share memory can be seen there only, so that a series of calls is observed in the worker.
+millisecond. Whether results share memory can be seen there only, so that the worker itself observes a series of calls.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 
 from harness.backends import load
 from harness.operators.arrays import Array, Direction
-from harness.operators.implementation import Backend, Observed
+from harness.operators.implementation import Backend, Observation
 from harness.operators.sheet import LIMIT_S, OperatorName
 from harness.operators.verdict import Crashed, Hung
 from harness.repository import MissingLibrary
@@ -110,10 +110,10 @@ def _serve(connection: Connection, load: Load, name: str, operator: OperatorName
                 connection.send(("raised", _told(error)))
 
 
-def _plain(observed: Observed) -> Observed:
+def _plain(observation: Observation) -> Observation:
     """Without exceptions of classes that the other process may not have: it gets their names and messages."""
-    results = [RuntimeError(*_told(each)) if isinstance(each, Exception) else each for each in observed.results]
-    return Observed(tuple(results), observed.effect)
+    results = [RuntimeError(*_told(each)) if isinstance(each, Exception) else each for each in observation.results]
+    return Observation(tuple(results), observation.effect)
 
 
 def _told(error: Exception) -> tuple[str, str]:
@@ -177,12 +177,12 @@ class Worker:
             getattr(inputs, name)[...] = values
         return np.asarray(result)
 
-    def observe(self, series: Sequence[Any], direction: Direction) -> Observed:
+    def observe(self, series: Sequence[Any], direction: Direction) -> Observation:
         """A series of calls, as Backend.observe has it."""
         sent = [_arrays(each, _packed, np.ndarray) for each in series]
-        observed: Observed = self.ask("observe", *sent, direction, limit_s=self.limit_s * sum(map(_work, series)))
-        results = [self._error(*each.args) if isinstance(each, Exception) else each for each in observed.results]
-        return Observed(tuple(results), observed.effect)
+        observation: Observation = self.ask("observe", *sent, direction, limit_s=self.limit_s * sum(map(_work, series)))
+        results = [self._error(*each.args) if isinstance(each, Exception) else each for each in observation.results]
+        return Observation(tuple(results), observation.effect)
 
     def stop(self) -> None:
         """Ends the process, whatever it is doing."""

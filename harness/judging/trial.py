@@ -49,9 +49,9 @@ def side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -> s
     with theirs():
         asked = [(name, each) for name, each in zip(names, series, strict=True) if not backend.refuses(each, direction)]
         # The arrays of the first are the ones that are overwritten.
-        observed = backend.observe([case.inputs(), *(each for _, each in asked[1:]), inputs], direction)
-    if observed.effect is not None:
-        return observed.effect
+        observation = backend.observe([case.inputs(), *(each for _, each in asked[1:]), inputs], direction)
+    if observation.effect is not None:
+        return observation.effect
 
     def verdict_on(inputs: Any, result: Array | Exception) -> Verdict:
         verdict = judge(inputs, direction, result, pinned=direction in backend.sheet.pinned)
@@ -59,14 +59,14 @@ def side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -> s
             raise JudgeFailed(verdict)
         return verdict
 
-    first, *later = observed.results
+    first, *later = observation.results
     # What is wrong from the beginning is no side effect: other properties are about it.
     if verdict_on(inputs, first).passed:
         for (name, each), result in zip(asked[1:], later, strict=False):
             verdict = verdict_on(each, result)
             if not verdict.passed:
                 return f"After {name} is overwritten in place the result is wrong: {verdict}"
-    again = observed.results[-1]
+    again = observation.results[-1]
     if isinstance(first, Exception):
         return None
     if isinstance(again, Exception) or direction in backend.sheet.unordered:

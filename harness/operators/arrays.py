@@ -145,28 +145,17 @@ def strided(values: Array, strides: Strides) -> Array:
     """
     if strides == "contiguous":
         return values
+    fill = np.nan if values.dtype.name in FLOATS else -7
     if strides == "expanded":
         first = values[(slice(1),) * (values.ndim if values.ndim > 2 else 1)]
-        repeated: Array = (
-            np.lib.stride_tricks.as_strided(
-                first,
-                values.shape,
-                [0 if size == 1 else step for size, step in zip(first.shape, first.strides, strict=True)],
-            )
-            if values.size
-            else values
-        )
-        return repeated
-    fill = np.nan if values.dtype.name in FLOATS else -7
+        steps = [0 if size <= 1 else step for size, step in zip(first.shape, first.strides, strict=True)]
+        return np.lib.stride_tricks.as_strided(first, values.shape, steps) if values.size else values
     if strides == "offset":
-        memory = np.full((3 + len(values), *values.shape[1:]), fill, dtype=values.dtype)
-        inner = memory[2 : len(values) + 2]
+        inner = np.full((3 + len(values), *values.shape[1:]), fill, dtype=values.dtype)[2 : len(values) + 2]
     else:
-        gaps = [2 * size if axis in (0, values.ndim - 1) else size for axis, size in enumerate(values.shape)]
-        memory = np.full(gaps, fill, dtype=values.dtype)
-        inner = memory[
-            tuple(slice(None, None, 2 if axis in (0, values.ndim - 1) else 1) for axis in range(values.ndim))
-        ]
+        every = [2 if axis in (0, values.ndim - 1) else 1 for axis in range(values.ndim)]
+        sizes = [size * step for size, step in zip(values.shape, every, strict=True)]
+        inner = np.full(sizes, fill, dtype=values.dtype)[tuple(slice(None, None, step) for step in every)]
     inner[...] = values
     return inner
 

@@ -34,7 +34,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Observed:
+class Observation:
     """A series of calls on the same memory: the result of each, or what it raised, and the first side effect."""
 
     results: tuple[Array | Exception, ...]
@@ -65,7 +65,7 @@ class Backend(Generic[AnyInputs]):
     avoids: Callable[[AnyInputs, Direction], str | None] = _avoids_nothing
     same_rule: bool = True
     hold: Callable[[AnyInputs, Direction], Held] | None = None
-    remote: Callable[[Sequence[AnyInputs], Direction], Observed] | None = None
+    remote: Callable[[Sequence[AnyInputs], Direction], Observation] | None = None
     restart: Callable[[], None] = lambda: None
 
     def refuses(self, inputs: AnyInputs, direction: Direction) -> str | None:
@@ -76,7 +76,7 @@ class Backend(Generic[AnyInputs]):
         """One direction of one call, as NumPy."""
         return self.to_numpy(self.prepare(inputs, direction)())
 
-    def observe(self, series: Sequence[Any], direction: Direction) -> Observed:
+    def observe(self, series: Sequence[Any], direction: Direction) -> Observation:
         """Asks for each of these inputs in turn, written over the first where those lie, and keeps what is returned.
 
         A result is looked at again after every later call, and after the inputs have been overwritten: it must be
@@ -94,16 +94,16 @@ class Backend(Generic[AnyInputs]):
                 raw.append(held.call())
                 results.append(np.array(self.to_numpy(raw[-1])))
             except Exception as error:
-                return Observed((*results, error), None)
+                return Observation((*results, error), None)
             for name in names:
                 if held.read(name).tobytes() != getattr(inputs, name).tobytes():
-                    return Observed(tuple(results), f"The call writes to {name}, one of its inputs.")
+                    return Observation(tuple(results), f"The call writes to {name}, one of its inputs.")
             if self._other_now(raw[:-1], results):
                 effect = "A later call changes the result of an earlier one: they share memory."
-                return Observed(tuple(results), effect)
+                return Observation(tuple(results), effect)
         held.overwrite(series[1 if len(series) > 1 else 0])
         changed = self._other_now(raw, results)
-        return Observed(
+        return Observation(
             tuple(results), "The result changes when its inputs do: it is a view of one." if changed else None
         )
 

@@ -17,14 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from harness.operators.expected import SECOND_ORDER, Expected, Number, Place
+from harness.operators.expected import SECOND_ORDER, Number
 from harness.operators.roi_align.call import (
     RoiCall,
     Weights,
-    anywhere,
     are_finite,
-    chosen,
-    may_be_anywhere,
     only_read,
     weighed,
 )
@@ -51,12 +48,9 @@ class Candidate:
 BEYOND = Candidate(0.0, 0.0)
 
 
-def forward_max(call: RoiCall, place: Place) -> Expected:
-    """The expectation at (m,c,i,j)."""
-    m, c, i, j = place
-    if may_be_anywhere(call, m, i, j):
-        return anywhere(call, call.image_of(m), c)
-    return chosen(call, [each for samples in _alternatives(call, m, c, i, j) for each in _largest(samples)])
+def maxima(call: RoiCall, m: int, c: int, i: int, j: int) -> list[tuple[Number, float]]:
+    """The maximum of a bin and its bound, and what it is in other orders of rounding."""
+    return [each for samples in _alternatives(call, m, c, i, j) for each in _largest(samples)]
 
 
 def candidates(call: RoiCall, m: int, c: int, i: int, j: int) -> list[Candidate]:

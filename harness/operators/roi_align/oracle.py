@@ -36,8 +36,8 @@ from harness.operators.roi_align.call import (
 )
 from harness.operators.roi_align.case import Mode, RoiInputs
 from harness.operators.roi_align.gradients import grad_boxes, grad_image
-from harness.operators.roi_align.maximum import forward_max
-from harness.operators.roi_align.weighted_maximum import forward_weighted_max
+from harness.operators.roi_align.maximum import maxima
+from harness.operators.roi_align.weighted_maximum import weighted_maxima
 
 
 def expected(
@@ -52,7 +52,7 @@ def expected(
     call = call_of(inputs, pinned)
     at: Callable[[Place], Expected]
     if direction == "forward":
-        at = functools.partial(_FORWARDS[inputs.mode], call)
+        at = functools.partial(_forward, call, _OF_BIN[inputs.mode])
         shape = (*inputs.boxes.shape[:1], inputs.image.shape[1], *inputs.output_size)
     elif direction == "grad_image":
         at, shape = grad_image(call), inputs.image.shape
@@ -62,23 +62,26 @@ def expected(
         yield place, at(place)
 
 
-def _forward(call: RoiCall, place: Place) -> Expected:
+# (call, m, c, i, j) -> the value of a bin and its bound in the pinned order, then in others.
+OfBin = Callable[[RoiCall, int, int, int, int], list[tuple[Number, float]]]
+
+
+def _forward(call: RoiCall, of_bin: OfBin, place: Place) -> Expected:
     m, c, i, j = place
-    n = call.image_of(m)
     if may_be_anywhere(call, m, i, j):
-        return anywhere(call, n, c)
-    pairs = itertools.product(call.weights(m, 0, i), call.weights(m, 1, j))
-    return chosen(call, [mean for wy, wx in pairs for mean in _means(call, n, c, wy, wx)])
+        return anywhere(call, call.image_of(m), c)
+    return chosen(call, of_bin(call, m, c, i, j))
 
 
-_FORWARDS: dict[Mode, Callable[[RoiCall, Place], Expected]] = {
-    "avg": _forward,
-    "max": forward_max,
-    "weighted_max": forward_weighted_max,
-}
+def _means(call: RoiCall, m: int, c: int, i: int, j: int) -> list[tuple[Number, float]]:
+    n, pairs = call.image_of(m), itertools.product(call.weights(m, 0, i), call.weights(m, 1, j))
+    return [mean for wy, wx in pairs for mean in _means_of(call, n, c, wy, wx)]
 
 
-def _means(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> list[tuple[Number, float]]:
+_OF_BIN: dict[Mode, OfBin] = {"avg": _means, "max": maxima, "weighted_max": weighted_maxima}
+
+
+def _means_of(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> list[tuple[Number, float]]:
     """The mean of a bin, and its bound. A pixel whose weight is 0 once it is cast is not read.
 
     In another order a pixel may be read or not where its weight is about 0; and 1 - weight may be in the type of the

@@ -12,8 +12,8 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from harness.operators.expected import SECOND_ORDER, Expected, Number, Place
-from harness.operators.roi_align.call import RoiCall, anywhere, chosen, may_be_anywhere, wobble
+from harness.operators.expected import SECOND_ORDER, Number
+from harness.operators.roi_align.call import RoiCall, wobble
 from harness.operators.roi_align.positions import Point, Variant
 
 # The weight of a pixel on one axis of a sample: its value, and the least and the largest that is as right.
@@ -24,14 +24,10 @@ _Range = tuple[Number, float, float, bool]
 _NOTHING: _Range = (0.0, 0.0, 0.0, False)
 
 
-def forward_weighted_max(call: RoiCall, place: Place) -> Expected:
-    """The expectation at (m,c,i,j)."""
-    m, c, i, j = place
-    n = call.image_of(m)
-    if may_be_anywhere(call, m, i, j):
-        return anywhere(call, n, c)
-    pairs = itertools.product(call.bins(m, 0, i), call.bins(m, 1, j))
-    return chosen(call, [each for vy, vx in pairs for each in _of_bin(call, n, c, vy, vx)])
+def weighted_maxima(call: RoiCall, m: int, c: int, i: int, j: int) -> list[tuple[Number, float]]:
+    """The maximum of a bin and its bound, and what it is in other orders of rounding."""
+    n, pairs = call.image_of(m), itertools.product(call.bins(m, 0, i), call.bins(m, 1, j))
+    return [each for vy, vx in pairs for each in _of_bin(call, n, c, vy, vx)]
 
 
 def _of_bin(call: RoiCall, n: int, c: int, vy: Variant, vx: Variant) -> list[tuple[Number, float]]:

@@ -25,11 +25,15 @@ FLOORS = (
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ARRAYS = ("torch", "tensorflow", "numpy", "ml_dtypes")
-ORACLE = ("oracle", "gradients", "positions", "call")
+# The files of each operator's oracle.
+ORACLES = {
+    "crop_and_resize": ("oracle", "gradients", "positions", "call"),
+    "roi_align": ("oracle", "gradients", "positions", "call", "maximum", "weighted_maximum", "slopes"),
+}
 LIBRARIES = ("torch", "torchvision", "tensorflow", "roi_align", "onnxruntime")
 CROPS_ORACLE, POOLS_ORACLE = (
-    ("harness.operators.rounding", "harness.operators.expected", *(f"harness.operators.{of}.{name}" for name in ORACLE))
-    for of in ("crop_and_resize", "roi_align")
+    ("harness.operators.rounding", "harness.operators.expected", *(f"harness.operators.{of}.{name}" for name in names))
+    for of, names in ORACLES.items()
 )
 # Each file or folder, and what it never imports.
 WALLS = {
@@ -44,9 +48,8 @@ WALLS = {
     "harness/operators": ("torch", "tensorflow", "roi_align"),
     "harness/operators/crop_and_resize": ("harness.operators.roi_align",),
     "harness/operators/roi_align": ("harness.operators.crop_and_resize",),
-    **{f"harness/operators/{name}.py": ARRAYS for name in ("rounding", "expected", "roi_align/maximum")},
-    **{f"harness/operators/crop_and_resize/{name}.py": ARRAYS for name in ORACLE},
-    **{f"harness/operators/roi_align/{name}.py": ARRAYS for name in ORACLE},
+    **{f"harness/operators/{name}.py": ARRAYS for name in ("rounding", "expected")},
+    **{f"harness/operators/{of}/{name}.py": ARRAYS for of, names in ORACLES.items() for name in names},
     # A second formulation that shared a line with the oracle would share its mistakes.
     "harness/operators/crop_and_resize/reference.py": CROPS_ORACLE,
     "harness/operators/crop_and_resize/matrix.py": CROPS_ORACLE,

@@ -133,6 +133,9 @@ def test_a_limit_is_granted_by_the_sheet_or_by_whom_asks() -> None:
     hasty = isolated(place, "roi_align")
     assert judged(hasty, CASE, "forward").passed, "a process's first call may compile"
     assert judged(hasty, CASE, "forward").status is Status.HANG
+    large = replace(CASE, shape=(2, 3, 500, 600))
+    assert judged(hasty, large, "forward").passed, "in the process that is begun anew"
+    assert judged(hasty, large, "forward").passed, "a larger image is granted more"
 
 
 def _a_sheet(seed: int) -> Sheet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,7 @@ from harness.operators.crop_and_resize.case import Case, Inputs
 from harness.operators.implementation import Backend
 from harness.operators.judgement import judge
 from harness.operators.sheet import Sheet
-from harness.operators.verdict import Status
+from harness.operators.verdict import JudgeFailed, Status, Verdict
 from harness.verbs import judging as verbs
 
 BOXES = ((0.1, 0.2, 0.8, 0.9), (-0.2, 0.1, 0.6, 1.3))
@@ -178,6 +179,11 @@ def test_error() -> None:
     verdict = judge(CASE.inputs(), "forward", ValueError("no"), pinned=True)
     assert verdict.status is Status.ERROR
     assert verdict.reason == "It raised ValueError: no"
+
+
+def test_the_judges_failure_comes_whole_from_another_process() -> None:
+    verdict = Verdict(Status.JUDGE, reason="of the judge")
+    assert pickle.loads(pickle.dumps(JudgeFailed(verdict))).verdict == verdict
 
 
 def _broken_oracle(*_: object, **__: object) -> Any:
