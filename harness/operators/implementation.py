@@ -41,6 +41,9 @@ class Observation:
     effect: str | None
 
 
+_VIEW = "The result changes when its inputs do: it is a view of one."
+
+
 @dataclass(frozen=True)
 class Backend(Generic[AnyInputs]):
     """One implementation of one operator; AnyInputs are the inputs of that operator's cases.
@@ -90,6 +93,8 @@ class Backend(Generic[AnyInputs]):
         results: list[Array | Exception] = []
         for inputs in series:
             held.overwrite(inputs)
+            if self._other_now(raw, results):
+                return Observation(tuple(results), _VIEW)
             try:
                 raw.append(held.call())
                 results.append(np.array(self.to_numpy(raw[-1])))
@@ -102,10 +107,7 @@ class Backend(Generic[AnyInputs]):
                 effect = "A later call changes the result of an earlier one: they share memory."
                 return Observation(tuple(results), effect)
         held.overwrite(series[1 if len(series) > 1 else 0])
-        changed = self._other_now(raw, results)
-        return Observation(
-            tuple(results), "The result changes when its inputs do: it is a view of one." if changed else None
-        )
+        return Observation(tuple(results), _VIEW if self._other_now(raw, results) else None)
 
     def _other_now(self, raw: Sequence[Any], results: Sequence[Any]) -> bool:
         return any(self.to_numpy(each).tobytes() != kept.tobytes() for each, kept in zip(raw, results, strict=False))
