@@ -5,7 +5,8 @@ Each verb imports what it needs when it is called, so that --help answers at onc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -51,6 +52,30 @@ def interruptible(sentence: str) -> Iterator[None]:
     except KeyboardInterrupt:
         tell(f"Interrupted: {sentence}")
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def repeated_interrupts() -> Iterator[Callable[[], None]]:
+    """Gives a function that raises KeyboardInterrupt if an interrupt came, which may have been lost.
+
+    Python ignores what is raised within a callback of its garbage collector, and Hypothesis has one: a Ctrl-C would do
+    nothing there.
+    """
+    interrupts: list[int] = []
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    def repeat() -> None:
+        if interrupts:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield repeat
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def known(kind: str, name: str, names: Iterable[Name]) -> Name:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.verbs import app, bars, show, stop, tell
+from harness.verbs import app, bars, repeated_interrupts, show, stop, tell
 
 if TYPE_CHECKING:
     from harness.fuzzing.totals import Totals
@@ -90,7 +90,7 @@ def fuzz(
             else clusters.catches(client, workers, schedule, totals.hear, look)
         )
         try:
-            with contextlib.closing(source):
+            with contextlib.closing(source), repeated_interrupts() as repeat_interrupt:
                 look(1, 1)
                 for result in source:
                     news = totals.add(result)
@@ -98,6 +98,7 @@ def fuzz(
                         tell(news)
                     if client is None:
                         look(1, 1)
+                    repeat_interrupt()
         except KeyboardInterrupt:
             totals.settle()
             end = "Interrupted; what was found until then is stored."

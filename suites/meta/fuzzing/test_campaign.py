@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import signal
@@ -9,9 +10,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from harness.__main__ import app
 from harness.backends import load
 from harness.fuzzing import campaign, finds, worker
 from harness.fuzzing import totals as fuzz_totals
@@ -211,6 +215,24 @@ def test_an_interrupt_ends_a_campaign_in_order(tmp_path: Path) -> None:
     assert stored
     assert not problems
     assert all(find.file_name() in output for find in stored)
+
+
+def test_an_interrupt_that_is_lost_ends_a_campaign_after_its_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python ignores one within a callback of its garbage collector."""
+    add = Totals.add
+
+    def lossy(self: Any, result: Any) -> Any:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        return add(self, result)
+
+    monkeypatch.setattr(Totals, "add", lossy)
+    arguments = ["fuzz", "--backend", "reference", "--cases", "300", "--finds", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 130
+    assert "Interrupted; what was found until then is stored." in done.output
 
 
 def test_a_crash_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
