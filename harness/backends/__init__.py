@@ -14,8 +14,10 @@ import functools
 import importlib
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
+from harness.backends.peers import environments
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
 from harness.repository import MissingLibrary
@@ -52,6 +54,31 @@ BACKENDS: dict[OperatorName, dict[str, str]] = {
         "onnxruntime": "onnxruntime",
     },
 }
+# Libraries that neither the suites nor the benchmarks need, and the matrix of all libraries asks. `make peers` installs
+# them: beside torch, or in environments of their own (peers/environments.py).
+PEERS: dict[OperatorName, dict[str, str]] = {
+    "crop_and_resize": {
+        "openvino": "peers.openvino",
+        "mnn": "peers.mnn",
+        "tvm": "peers.tvm",
+        "mindspore": "peers.mindspore",
+        "tfjs_cpu": "peers.tfjs",
+        "tfjs_wasm": "peers.tfjs",
+        "jax": "peers.jax",
+    },
+    "roi_align": {
+        "openvino": "peers.openvino",
+        "ncnn": "peers.ncnn",
+        "mnn": "peers.mnn",
+        "opencv": "peers.opencv",
+        "onnx_reference": "peers.onnx_reference",
+        "paddle": "peers.paddle",
+        "tvm": "peers.tvm",
+        "mindspore": "peers.mindspore",
+        "mmcv": "peers.mmcv",
+        "jax": "peers.jax",
+    },
+}
 ENTRY_POINTS = "roi_align.backends"
 # Those whose same_rule is False, known before they are loaded, and so where they are missing too.
 OTHER_RULE: dict[OperatorName, tuple[str, ...]] = {"crop_and_resize": ("torchvision", "torchvision_cuda")}
@@ -70,7 +97,17 @@ def is_foreign(name: str) -> bool:
 
 def operators_of(name: str) -> tuple[OperatorName, ...]:
     """The operators that a backend of this project has, () for a name that is none."""
-    return tuple(each for each, table in BACKENDS.items() if name in table or (each, name) in _registered)
+    return tuple(
+        each for each in BACKENDS if name in BACKENDS[each] or name in PEERS[each] or (each, name) in _registered
+    )
+
+
+def interpreter(name: str, operator: OperatorName) -> Path | None:
+    """The Python that a backend's library is installed in, None for this one.
+
+    MissingLibrary if it has an environment of its own that is not here.
+    """
+    return environments.interpreter(PEERS[operator].get(name, ""))
 
 
 def load(name: str, operator: OperatorName = "crop_and_resize") -> Backend[Any]:
@@ -84,7 +121,7 @@ def load(name: str, operator: OperatorName = "crop_and_resize") -> Backend[Any]:
         return foreign.load(name, _entry_points().get(name, name))
     if (operator, name) in _registered:
         return _made(_registered[operator, name], name)
-    table = BACKENDS[operator]
+    table = BACKENDS[operator] | PEERS[operator]
     if name not in table:
         raise ValueError(
             f"There is no backend {name!r} of {operator}; there are {', '.join(table)}, the planted faults as "
@@ -105,9 +142,15 @@ def imported(name: str, module: str) -> Any:
         if (error.name or module).partition(".")[0] == module.partition(".")[0]:
             raise
         raise MissingLibrary(
-            f"Backend {name!r} needs the module {error.name!r}, which is not installed; `make env` installs all that "
-            "this project's backends need."
+            f"Backend {name!r} needs the module {error.name!r}, which is not installed; {_installs(name)}."
         ) from error
+
+
+def _installs(name: str) -> str:
+    """What installs the library of a backend, for the end of a sentence."""
+    if any(name in table for table in PEERS.values()):
+        return "`make peers` installs it and the other libraries of the matrix"
+    return "`make env` installs all that this project's backends need"
 
 
 @functools.cache

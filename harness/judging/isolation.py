@@ -9,31 +9,29 @@ millisecond. Whether results share memory can be seen there only, so that the wo
 from __future__ import annotations
 
 import builtins
-import contextlib
-import ctypes
-import faulthandler
 import multiprocessing
 import os
 import signal
+import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import DupFd
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.backends import load
+from harness.backends import interpreter, load
+from harness.judging.worker import Load, arrays, packed, serve_logged
 from harness.operators.arrays import Array, Direction
 from harness.operators.implementation import Backend, Observation
 from harness.operators.sheet import LIMIT_S, OperatorName
 from harness.operators.verdict import Crashed, Hung
-from harness.repository import MissingLibrary
+from harness.repository import ROOT, MissingLibrary
 
-Load = Callable[[str, OperatorName], Backend[Any]]
 # A process's first call may compile a kernel, and is granted so many seconds more; once one has been seen, three times
 # what it took.
 FIRST_S = 90.0
@@ -41,93 +39,6 @@ FIRST_S = 90.0
 VALUES = 100_000
 # What a GPU's driver says once, and from then on of every call.
 _USELESS = ("CUDA error", "CUDNN_STATUS", "HIP error", "an illegal memory access was encountered")
-
-
-@dataclass(frozen=True)
-class _Packed:
-    """An array as the memory that it lies in and its place there: pickling alone would lay it out anew."""
-
-    memory: bytes
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    offset: int
-
-
-def _packed(array: Array) -> _Packed:
-    if not array.size:
-        return _Packed(b"", array.dtype, array.shape, array.strides, 0)
-    root = array  # of a view the array that owns the memory: what lies around the view is part of the case
-    while isinstance(root.base, np.ndarray):
-        root = root.base
-    low, high = np.lib.array_utils.byte_bounds(root)
-    offset = array.__array_interface__["data"][0] - low
-    return _Packed(ctypes.string_at(low, high - low), array.dtype, array.shape, array.strides, offset)
-
-
-def _unpacked(packed: _Packed) -> Array:
-    if not packed.memory:
-        return np.zeros(packed.shape, packed.dtype)
-    size = packed.dtype.itemsize
-    memory: Array = np.ndarray((len(packed.memory) // size,), packed.dtype, bytearray(packed.memory))
-    array: Array = np.ndarray(
-        packed.shape, packed.dtype, memory, packed.offset, packed.strides
-    )  # a view: it has a base
-    return array
-
-
-def _arrays(inputs: Any, change: Callable[[Any], Any], kind: type) -> Any:
-    values = {each.name: getattr(inputs, each.name) for each in fields(inputs)}
-    return replace(inputs, **{name: change(value) for name, value in values.items() if isinstance(value, kind)})
-
-
-def _serve(connection: Connection, load: Load, name: str, operator: OperatorName, log: Any) -> None:
-    """The worker: answers what it is asked until nobody asks."""
-    descriptor = log.detach()
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    faulthandler.enable()
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    backend: Backend[Any] | None = None
-    with contextlib.suppress(EOFError):
-        while True:
-            question, *rest = connection.recv()
-            try:
-                backend = backend or load(name, operator)
-                if question == "about":
-                    connection.send((question, (backend.title, backend.sheet, backend.same_rule)))
-                    continue
-                *sent, direction = rest
-                calls = [_arrays(each, _unpacked, _Packed) for each in sent]
-                if question == "avoids":
-                    connection.send((question, backend.avoids(calls[0], direction)))
-                elif question == "observe":
-                    connection.send((question, _plain(backend.observe(calls, direction))))
-                else:
-                    result = backend.run(calls[0], direction)
-                    connection.send((question, (result, _written(calls[0], sent[0]))))
-            except Exception as error:
-                connection.send(("raised", _told(error)))
-
-
-def _plain(observation: Observation) -> Observation:
-    """Without exceptions of classes that the other process may not have: it gets their names and messages."""
-    results = [RuntimeError(*_told(each)) if isinstance(each, Exception) else each for each in observation.results]
-    return Observation(tuple(results), observation.effect)
-
-
-def _told(error: Exception) -> tuple[str, str]:
-    return type(error).__name__, str(error)
-
-
-def _written(inputs: Any, sent: Any) -> dict[str, Array]:
-    """The inputs that the call wrote to, as it left them."""
-    names = [each.name for each in fields(inputs) if isinstance(getattr(inputs, each.name), np.ndarray)]
-    return {
-        name: np.array(getattr(inputs, name))
-        for name in names
-        if getattr(inputs, name).tobytes() != _unpacked(getattr(sent, name)).tobytes()
-    }
 
 
 class Worker:
@@ -171,7 +82,7 @@ class Worker:
     def run(self, inputs: Any, direction: Direction) -> Array:
         """One call. What it did to its inputs is done to them here as well."""
         result, written = self.ask(
-            "run", _arrays(inputs, _packed, np.ndarray), direction, limit_s=self.limit_s * _work(inputs)
+            "run", arrays(inputs, packed, np.ndarray), direction, limit_s=self.limit_s * _work(inputs)
         )
         for name, values in written.items():
             getattr(inputs, name)[...] = values
@@ -179,16 +90,22 @@ class Worker:
 
     def observe(self, series: Sequence[Any], direction: Direction) -> Observation:
         """A series of calls, as Backend.observe has it."""
-        sent = [_arrays(each, _packed, np.ndarray) for each in series]
+        sent = [arrays(each, packed, np.ndarray) for each in series]
         observation: Observation = self.ask("observe", *sent, direction, limit_s=self.limit_s * sum(map(_work, series)))
         results = [self._error(*each.args) if isinstance(each, Exception) else each for each in observation.results]
         return Observation(tuple(results), observation.effect)
+
+    def time(self, inputs: Any, direction: Direction) -> tuple[float, ...]:
+        """The seconds of each of a few calls, measured there."""
+        limit_s = 10 * self.limit_s * _work(inputs)
+        seconds: tuple[float, ...] = self.ask("time", arrays(inputs, packed, np.ndarray), direction, limit_s=limit_s)
+        return seconds
 
     def stop(self) -> None:
         """Ends the process, whatever it is doing."""
         if self._process is not None:
             self._process.kill()
-            self._process.join()
+            self._exit_code()
             self._connection.close()  # type: ignore[union-attr]
         self._process = self._connection = None
         self._has_run = False
@@ -197,16 +114,41 @@ class Worker:
         if self._connection is None:
             self._log.seek(0)
             self._log.truncate()
+            python = interpreter(self.name, self.operator)
             self._connection, theirs = self._context.Pipe()
-            arguments = (theirs, self.load, self.name, self.operator, DupFd(self._log.fileno()))
-            self._process = self._context.Process(target=_serve, args=arguments, daemon=True)
-            self._process.start()
+            if python is None:
+                arguments = (theirs, self.load, self.name, self.operator, DupFd(self._log.fileno()))
+                self._process = self._context.Process(target=serve_logged, args=arguments, daemon=True)
+                self._process.start()
+            else:
+                self._process = self._elsewhere(python, theirs.fileno())
+                self._connection.send((self.load, self.name, self.operator))
             theirs.close()
         return self._connection
 
-    def _how_it_ended(self) -> str:
+    def _elsewhere(self, python: Path, descriptor: int) -> subprocess.Popen[bytes]:
+        """The worker in another interpreter, which sees this checkout and no installed package of this one."""
+        process = subprocess.Popen(
+            [python, "-c", f"from harness.judging import worker; worker.begin({descriptor})"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            pass_fds=(descriptor,),
+        )
+        weakref.finalize(self, process.kill)  # it does not end with this one while it is in a call
+        return process
+
+    def _exit_code(self) -> int:
+        """Waits for the process to end."""
+        if isinstance(self._process, subprocess.Popen):
+            return self._process.wait()
         self._process.join()
-        code = self._process.exitcode
+        code: int = self._process.exitcode
+        return code
+
+    def _how_it_ended(self) -> str:
+        code = self._exit_code()
         self.stop()
         how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
         self._log.seek(0)
@@ -244,7 +186,7 @@ def isolated(name: str, operator: OperatorName, limit_s: float | None = None, lo
     load: what loads it there, such as harness.faults.load; found by its module and name, which the worker imports.
     """
     worker = Worker(name, operator, limit_s, load)
-    title, sheet, same_rule = worker.ask("about")
+    title, sheet, same_rule, has_snippet = worker.ask("about")
     worker.limit_s = limit_s or sheet.limit
     return Backend(
         name=name,
@@ -252,8 +194,12 @@ def isolated(name: str, operator: OperatorName, limit_s: float | None = None, lo
         sheet=sheet,
         prepare=lambda inputs, direction: lambda: worker.run(inputs, direction),
         to_numpy=lambda result: result,
-        avoids=lambda inputs, direction: worker.ask("avoids", _arrays(inputs, _packed, np.ndarray), direction),
+        avoids=lambda inputs, direction: worker.ask("avoids", arrays(inputs, packed, np.ndarray), direction),
         same_rule=same_rule,
         remote=worker.observe,
         restart=worker.stop,
+        snippet=(lambda *of: str(worker.ask("snippet", arrays(of[0], packed, np.ndarray), *of[1:])))
+        if has_snippet
+        else None,
+        timed=worker.time,
     )

@@ -58,6 +58,9 @@ class Backend(Generic[AnyInputs]):
     hold        (inputs, direction) -> the call on inputs that stay where they are; by default NumPy's arrays stay.
     remote      (series, direction) -> what `observe` gives, of a backend that runs in another process.
     restart     forgets all calls that were made, as far as it can.
+    snippet     (inputs, direction, index) -> at most ten lines in the library's own API, without this project, that
+                make the call and print the element of its NCHW result that is at the index. None if it has none.
+    timed       (inputs, direction) -> the seconds of a few calls, measured in the process of an isolated backend.
     """
 
     name: str
@@ -70,6 +73,8 @@ class Backend(Generic[AnyInputs]):
     hold: Callable[[AnyInputs, Direction], Held] | None = None
     remote: Callable[[Sequence[AnyInputs], Direction], Observation] | None = None
     restart: Callable[[], None] = lambda: None
+    snippet: Callable[[AnyInputs, Direction, tuple[int, ...]], str] | None = None
+    timed: Callable[[AnyInputs, Direction], tuple[float, ...]] | None = None
 
     def refuses(self, inputs: AnyInputs, direction: Direction) -> str | None:
         """Why this backend cannot be asked for a direction of these inputs, or None if it can."""

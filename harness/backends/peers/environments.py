@@ -1,0 +1,35 @@
+"""Where the libraries of the matrix are installed: beside torch, or in an environment of their own.
+
+Some cannot live beside torch and TensorFlow: they pin other versions of what these need, or weigh gigabytes that no
+other command uses. Each of these has an interpreter of its own in .venv-peers/NAME, which `make peers` makes from the
+pinned versions in the files beside this one; the judge's worker runs there (judging/isolation.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.repository import ROOT, MissingLibrary
+
+FOLDER = ROOT / ".venv-peers"
+# The backends' files whose libraries have an environment of their own, and its name.
+OF_THEIR_OWN = {
+    "peers.paddle": "paddle",
+    "peers.tvm": "tvm",
+    "peers.mindspore": "mindspore",
+    "peers.mmcv": "mmcv",
+}
+
+
+def interpreter(file: str) -> Path | None:
+    """The Python of a backend's file, None if its library lives beside torch; MissingLibrary if it is not here."""
+    name = OF_THEIR_OWN.get(file)
+    if name is None:
+        return None
+    python = FOLDER / name / "bin" / "python"
+    if not python.exists():
+        raise MissingLibrary(
+            f"{name} lives in an environment of its own, {python.parents[1].relative_to(ROOT)}, which is not here; "
+            f"`make peers PEERS={name}` makes it."
+        )
+    return python

@@ -1,0 +1,151 @@
+"""The process in which somebody else's implementation runs: it answers what isolation.py asks.
+
+It is forked from a server that has torch already, or begun in another interpreter, where the library lives:
+
+    python -c "from harness.judging import worker; worker.begin(DESCRIPTOR)"
+
+with the descriptor of a connection, whose first message says what to load. Arrays travel with the memory
+that they lie in, strides and surroundings included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from harness.operators.arrays import Array
+from harness.operators.implementation import Backend, Observation
+from harness.operators.sheet import OperatorName, Sheet
+
+Load = Callable[[str, OperatorName], Backend[Any]]
+# A block of timed calls: so many at least, and then until so many seconds have passed, or so many calls.
+CALLS_MIN, CALLS_S, CALLS_MOST = 3, 0.2, 200
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An array as the memory that it lies in and its place there: pickling alone would lay it out anew."""
+
+    memory: bytes
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+
+
+def packed(array: Array) -> Packed:
+    if not array.size:
+        return Packed(b"", array.dtype, array.shape, array.strides, 0)
+    root = array  # of a view the array that owns the memory: what lies around the view is part of the case
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    low, high = np.lib.array_utils.byte_bounds(root)
+    offset = array.__array_interface__["data"][0] - low
+    return Packed(ctypes.string_at(low, high - low), array.dtype, array.shape, array.strides, offset)
+
+
+def _unpacked(packed: Packed) -> Array:
+    if not packed.memory:
+        return np.zeros(packed.shape, packed.dtype)
+    size = packed.dtype.itemsize
+    memory: Array = np.ndarray((len(packed.memory) // size,), packed.dtype, bytearray(packed.memory))
+    array: Array = np.ndarray(
+        packed.shape, packed.dtype, memory, packed.offset, packed.strides
+    )  # a view: it has a base
+    return array
+
+
+def arrays(inputs: Any, change: Callable[[Any], Any], kind: type) -> Any:
+    values = {each.name: getattr(inputs, each.name) for each in fields(inputs)}
+    return replace(inputs, **{name: change(value) for name, value in values.items() if isinstance(value, kind)})
+
+
+def begin(descriptor: int) -> None:
+    """Serves on a descriptor that was inherited, in an interpreter of its own."""
+    connection = Connection(descriptor)
+    serve(connection, *connection.recv())
+
+
+def serve_logged(connection: Connection, load: Load, name: str, operator: OperatorName, log: Any) -> None:
+    """Serves in a forked process, whose output goes to a file."""
+    descriptor = log.detach()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    serve(connection, load, name, operator)
+
+
+def serve(connection: Connection, load: Load, name: str, operator: OperatorName) -> None:
+    """Answers what it is asked until nobody asks."""
+    faulthandler.enable()
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    backend: Backend[Any] | None = None
+    with contextlib.suppress(EOFError):
+        while True:
+            question, *rest = connection.recv()
+            try:
+                backend = backend or load(name, operator)
+                if question == "about":
+                    connection.send((question, _about(backend)))
+                    continue
+                if question == "snippet":
+                    inputs, direction, index = rest
+                    assert backend.snippet is not None
+                    connection.send((question, backend.snippet(arrays(inputs, _unpacked, Packed), direction, index)))
+                    continue
+                *sent, direction = rest
+                calls = [arrays(each, _unpacked, Packed) for each in sent]
+                if question == "avoids":
+                    connection.send((question, backend.avoids(calls[0], direction)))
+                elif question == "time":
+                    connection.send((question, _seconds(backend.prepare(calls[0], direction))))
+                elif question == "observe":
+                    connection.send((question, _plain(backend.observe(calls, direction))))
+                else:
+                    result = backend.run(calls[0], direction)
+                    connection.send((question, (result, _written(calls[0], sent[0]))))
+            except Exception as error:
+                connection.send(("raised", _told(error)))
+
+
+def _about(backend: Backend[Any]) -> tuple[str, Sheet, bool, bool]:
+    return backend.title, backend.sheet, backend.same_rule, backend.snippet is not None
+
+
+def _seconds(call: Callable[[], Any]) -> tuple[float, ...]:
+    """What each of a few calls took, after one that is not counted."""
+    call()
+    seconds: list[float] = []
+    while len(seconds) < CALLS_MIN or (sum(seconds) < CALLS_S and len(seconds) < CALLS_MOST):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return tuple(seconds)
+
+
+def _plain(observation: Observation) -> Observation:
+    """Without exceptions of classes that the other process may not have: it gets their names and messages."""
+    results = [RuntimeError(*_told(each)) if isinstance(each, Exception) else each for each in observation.results]
+    return Observation(tuple(results), observation.effect)
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    return type(error).__name__, str(error)
+
+
+def _written(inputs: Any, sent: Any) -> dict[str, Array]:
+    """The inputs that the call wrote to, as it left them."""
+    names = [each.name for each in fields(inputs) if isinstance(getattr(inputs, each.name), np.ndarray)]
+    return {
+        name: np.array(getattr(inputs, name))
+        for name in names
+        if getattr(inputs, name).tobytes() != _unpacked(getattr(sent, name)).tobytes()
+    }
