@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, STRIDES, VALUES, Box, Strides
-from harness.operators.sheet import EMPTY, Sheet
+from harness.operators.sheet import EMPTY, Extent, Sheet
 
 Chosen = TypeVar("Chosen")
 Drawn = TypeVar("Drawn")
@@ -110,6 +110,14 @@ def declared(name: str, asked: Iterable[Any], sheet: Iterable[Any]) -> list[Any]
     if not left:
         raise UndeclaredError(f"{name}: none of {', '.join(map(str, dict.fromkeys(asked)))} is declared")
     return left
+
+
+def extent(sheet: Sheet, asked: dict[str, Any]) -> Extent:
+    """Which boxes are drawn without an extent, by what is asked for and a sheet; UndeclaredError if all were."""
+    wanted: Extent = asked.get("extent", sheet.extent)
+    if "extent" in asked and wanted == "any" and sheet.extent == "positive":
+        raise UndeclaredError("extent: boxes that are empty or inverted are not declared")
+    return sheet.extent if wanted == "any" else wanted
 
 
 def common(sheet: Sheet, asked: dict[str, Any], image_dtypes: Sequence[str]) -> dict[str, Any]:

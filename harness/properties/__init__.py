@@ -8,6 +8,13 @@ reproduce:
 
 This table leads from each property to the file of its check; "..." ends a family of names:
 
+    boxes inside                     bounds.py
+    nearest                          bounds.py
+    aligned                          bounds.py
+    adaptive grid                    bounds.py
+    boxes outside                    bounds.py
+    boxes without extent             bounds.py
+    nothing to do                    bounds.py
     within bound ...                 bounds.py
     no side effect                   bounds.py
     as TensorFlow's stored results   peers.py
@@ -33,7 +40,8 @@ This table leads from each property to the file of its check; "..." ends a famil
     bad boxes                        probes.py
     index of no image                probes.py
 
-relations.py makes properties of both operators of what lists.py and images.py check; calls.py compares two results; and
+relations.py makes properties of both operators of what lists.py and images.py check, and features.py, of what bounds.py
+checks, one for each feature that a library has or has not; calls.py compares two results; and
 search.py looks for a case in which a backend does not have a property.
 """
 
@@ -164,9 +172,9 @@ def relation(
 
 def all_properties() -> tuple[Property, ...]:
     """Every property, the cheapest and most telling of each operator first."""
-    from harness.properties import bounds, geometry, peers, probes, relations
+    from harness.properties import bounds, features, geometry, peers, probes, relations
 
-    parts = (bounds, peers, relations, geometry, probes)
+    parts = (features, bounds, peers, relations, geometry, probes)
     return tuple(each for part in parts for each in part.PROPERTIES)
 
 

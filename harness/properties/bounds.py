@@ -46,7 +46,7 @@ def no_side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -
     return Verdict(Status.HOLDS) if effect is None else Verdict(Status.BROKEN, reason=effect)
 
 
-def _bound(
+def bound(
     operator: OperatorName,
     name: str,
     says: str,
@@ -63,7 +63,7 @@ def _bound(
 _MANY = "as many channels as vectors and blocks have, and a few more or fewer"
 _CROPS = (
     *(
-        _bound(
+        bound(
             "crop_and_resize",
             f"within bound, {rule} boxes",
             f"every output lies within the oracle's bound, under the box rule {rule}",
@@ -74,7 +74,7 @@ _CROPS = (
         for rule in BOX_RULES
     ),
     *(
-        _bound(
+        bound(
             "crop_and_resize",
             f"within bound, {half} images",
             "half images are interpolated and summed in float32 and rounded once",
@@ -104,7 +104,7 @@ _CROPS = (
         reached_within_bound,
         is_oracles=True,
     ),
-    _bound(
+    bound(
         "crop_and_resize",
         "within bound, many channels",
         _MANY,
@@ -116,7 +116,7 @@ _CROPS = (
 )
 _POOLS = (
     *(
-        _bound(
+        bound(
             "roi_align",
             f"within bound, mode {mode}",
             f"every output lies within the oracle's bound, in mode {mode}",
@@ -126,7 +126,7 @@ _POOLS = (
         )
         for mode in MODES
     ),
-    _bound(
+    bound(
         "roi_align",
         "within bound, plain float32",
         "likewise, where nothing but the operator itself decides, and which every peer takes",
@@ -137,7 +137,7 @@ _POOLS = (
         empty=(),
     ),
     *(
-        _bound(
+        bound(
             "roi_align",
             f"within bound, {half} maps",
             "half maps are interpolated and summed in float32 and rounded once",
@@ -149,7 +149,7 @@ _POOLS = (
         for half in HALVES
     ),
     *(
-        _bound(
+        bound(
             "roi_align",
             f"within bound where the rule jumps, aligned={aligned}",
             "in the bands beside the map, on their ends, and at whole sizes of an adaptive grid",
@@ -160,7 +160,7 @@ _POOLS = (
         )
         for aligned in (False, True)
     ),
-    _bound(
+    bound(
         "roi_align",
         "within bound, many channels",
         _MANY,
@@ -182,7 +182,7 @@ _HOLED: dict[str, Any] = {
 
 
 def _unread(operator: OperatorName, **choices: Any) -> Property:
-    return _bound(
+    return bound(
         operator,
         "within bound, samples on pixels",
         "beside a sample that lies on a pixel a NaN or an infinity is not read, though it would be weighed with 0",
@@ -193,7 +193,7 @@ def _unread(operator: OperatorName, **choices: Any) -> Property:
 
 
 def _unread_once_cast() -> Property:
-    return _bound(
+    return bound(
         "roi_align",
         "within bound, samples an ulp below pixels",
         "nor beside a sample whose distance from its pixel is lost where it is cast to the type of the sum",

@@ -24,6 +24,7 @@ from harness.operators.drawing import (
     declared,
     depths,
     exact,
+    extent,
     integers,
     mostly_contiguous,
     next_after,
@@ -31,7 +32,7 @@ from harness.operators.drawing import (
     sides,
     upright,
 )
-from harness.operators.sheet import EMPTY, Empty, Sheet
+from harness.operators.sheet import EMPTY, Empty, Extent, Sheet
 
 # A pair (first, last) of a box on one axis, by family.
 Pair = tuple[float, float]
@@ -73,7 +74,7 @@ def cases(
     extrapolation_values: Sequence[float] | None = None,
     same_dtype: bool = False,
     finite_boxes: bool = False,
-    positive: bool = False,
+    extent: Extent = "any",
     empty: Sequence[Empty] = EMPTY,
     channels: Sequence[int] = (1, 2, 3),
     longest_side: int = 100,
@@ -84,7 +85,7 @@ def cases(
     extrapolation_values  by default a few, and what lies between two numbers of a half image's type.
     same_dtype     boxes of the image's own type, as some implementations want them.
     finite_boxes   leaves out the boxes that are NaN, infinite or huge: some implementations end the process on them.
-    positive       turns inverted boxes round, and gives those without one an extent.
+    extent         "positive" turns inverted boxes round, and gives those without one an extent.
     empty          which of M, C and N may be 0 (N only together with M).
     channels       what C is drawn from: vectors and blocks of channels show only where there are enough to fill them.
     most_outputs   M*C*h*w is at most this: the oracle is plain Python.
@@ -109,7 +110,7 @@ def cases(
     drawn = draw(st.lists(box, min_size=box_count, max_size=box_count))
     if box_count > 1 and draw(integers(0, 3)) == 3:
         drawn[-1] = drawn[0]
-    if positive:
+    if extent == "positive":
         drawn = [upright(each, boxes_dtype, 0.25 if rule == "normalized" else 1.0) for each in drawn]
     indices = draw(st.lists(integers(0, max(images - 1, 0)), min_size=box_count, max_size=box_count))
 
@@ -143,7 +144,7 @@ def within(sheet: Sheet, **asked: Any) -> st.SearchStrategy[Case]:
     chosen["methods"] = declared("methods", asked.get("methods", METHODS), sheet.methods)
     chosen["index_dtypes"] = declared("index dtypes", ("int32", "int64"), sheet.index_dtypes)
     chosen["finite_boxes"] = asked.get("finite_boxes", False) or "boxes" not in sheet.bad_input
-    chosen["positive"] = sheet.extent == "positive"
+    chosen["extent"] = extent(sheet, asked)
     if sheet.border == "zero":
         chosen["extrapolation_values"] = (0.0,)
     families = asked.get("box_families", BOX_FAMILIES)

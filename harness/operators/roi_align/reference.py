@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction, crops_dtype
 from harness.operators.implementation import Backend
-from harness.operators.roi_align.case import SAMPLED, RoiInputs
+from harness.operators.roi_align.case import MODES, RoiInputs
 from harness.operators.sheet import EMPTY, INTEGERS, Sheet
 
 Scalar = Any  # a NumPy scalar, which rounds to its own type after every operation
@@ -184,6 +184,25 @@ def _winner(
     return best or (to(0), None)
 
 
+def _largest_product(steps: Steps, plane: Array, samples: list[Sample | None], to: Callable[[Any], Scalar]) -> Scalar:
+    """ONNX's maximum: the largest pixel times weight, where a sample beyond the map and what has no weight are 0."""
+    one, best = to(1), None
+    for sample in samples:
+        products = [to(0)]
+        if sample:
+            _, (top, bottom, ly), _, (left, right, lx) = sample
+            weights = [
+                (y, x, wy * wx)
+                for y, wy in ((top, one - ly), (bottom, ly))
+                for x, wx in ((left, one - lx), (right, lx))
+            ]
+            products = [weight * plane[y, x] if weight else to(0) for y, x, weight in weights]
+        for product in products:
+            if best is None or steps.better(product, best):
+                best = product
+    return to(0) if best is None else best
+
+
 def _forward(steps: Steps, inputs: RoiInputs, maps: Array) -> Array:
     to = maps.dtype.type
     pooled = np.zeros((len(inputs.boxes), maps.shape[1], *inputs.output_size), maps.dtype)
@@ -192,6 +211,9 @@ def _forward(steps: Steps, inputs: RoiInputs, maps: Array) -> Array:
             samples = samples_of(box, i, j, to)
             for c in range(maps.shape[1]):
                 plane = maps[box.image, c]
+                if inputs.mode == "weighted_max":
+                    pooled[box.row, c, i, j] = _largest_product(steps, plane, samples, to)
+                    continue
                 if inputs.mode == "max":
                     pooled[box.row, c, i, j] = _winner(steps, plane, samples, to)[0]
                     continue
@@ -257,7 +279,7 @@ _MOST_SAMPLES = 100
 
 SHEET = Sheet(
     operator="roi_align", directions=DIRECTIONS, image_dtypes=(*FLOATS, *INTEGERS), boxes_dtypes=SINGLE_AND_DOUBLE,
-    layouts=LAYOUTS, bad_input=("boxes",), empty=EMPTY, special_values=DIRECTIONS, modes=SAMPLED,
+    layouts=LAYOUTS, bad_input=("boxes",), empty=EMPTY, special_values=DIRECTIONS, modes=MODES,
     grids=("fixed", "adaptive"), pinned=DIRECTIONS, layout_bits=DIRECTIONS, list_bits=DIRECTIONS,
 )  # fmt: skip
 

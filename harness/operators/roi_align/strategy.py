@@ -21,6 +21,7 @@ from harness.operators.drawing import (
     declared,
     depths,
     exact,
+    extent,
     integers,
     mostly_contiguous,
     next_after,
@@ -137,7 +138,7 @@ def within(sheet: Sheet, *, finite_boxes: bool = False, **asked: Any) -> st.Sear
     grids = [("fixed" if ratio > 0 else "adaptive", ratio) for ratio in asked.get("ratios", (-1, 0, 1, 2, 3))]
     declared("grids", [grid for grid, _ in grids], sheet.grids)
     chosen["ratios"] = [ratio for grid, ratio in grids if grid in sheet.grids]
-    chosen["scale_dtype"], chosen["extent"] = sheet.scale_dtype, sheet.extent
+    chosen["scale_dtype"], chosen["extent"] = sheet.scale_dtype, extent(sheet, asked)
     families = asked.get("box_families", BOX_FAMILIES)
     if finite_boxes or "boxes" not in sheet.bad_input:
         families = declared("boxes", families, FINITE_FAMILIES)

@@ -269,7 +269,7 @@ def test_everybody_is_asked_but_the_slow_and_who_computes_another_rule() -> None
     assert slow == [Job("cuda_on_host", ("roi_align",), ("bad boxes",), 9, 3)]
     with pytest.raises(ValueError, match="There is no backend 'nobody'"):
         tables.jobs(["nobody"], ["roi_align"], (), 9, 0)
-    with pytest.raises(ValueError, match="There is no property 'nothing' of roi_align; there are within bound"):
+    with pytest.raises(ValueError, match="There is no property 'nothing' of roi_align; there are boxes inside"):
         tables.jobs(["reference"], ["roi_align"], ("nothing",), 9, 0)
 
 

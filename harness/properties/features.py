@@ -1,0 +1,104 @@
+"""One feature of a call each: what a user asks of a library is whether it has an adaptive grid, or boxes outside.
+
+Other properties draw everything that is declared at once, and find what only shows together; a failure of theirs does
+not tell which feature is broken. Here nothing else can go wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from harness.operators import AnyCase, within
+from harness.operators.arrays import DIRECTIONS, SINGLE_AND_DOUBLE
+from harness.operators.crop_and_resize.case import Case
+from harness.operators.drawing import UndeclaredError
+from harness.operators.sheet import Empty, OperatorName, Sheet
+from harness.properties import Property
+from harness.properties.bounds import bound, within_bound
+
+_PLAIN: dict[str, Any] = {
+    "image_dtypes": SINGLE_AND_DOUBLE,
+    "values": ["normal"],
+    "empty": (),
+    "extent": "positive",
+    "longest_side": 12,
+}
+_FIXED = {"modes": ["avg"], "ratios": [1, 2, 3]}
+# (name, what holds, the choices) of each operator.
+_FEATURES: dict[OperatorName, tuple[tuple[str, str, dict[str, Any]], ...]] = {
+    "crop_and_resize": (
+        ("boxes inside", "of boxes inside of the image", {"box_families": ["interior"], "methods": ["bilinear"]}),
+        ("nearest", "by the nearest pixel", {"box_families": ["interior"], "methods": ["nearest"]}),
+        (
+            "boxes outside",
+            "of boxes that reach over the edge, or lie beyond it",
+            {"box_families": ["partly_outside", "outside"], "methods": ["bilinear"]},
+        ),
+        (
+            "boxes without extent",
+            "of boxes that are empty or inverted",
+            {"box_families": ["zero_area", "inverted"], "methods": ["bilinear"], "extent": "any"},
+        ),
+    ),
+    "roi_align": (
+        ("boxes inside", "of boxes inside of the map", {"box_families": ["interior"], "aligned": [False], **_FIXED}),
+        ("aligned", "where boxes are aligned with pixels", {"box_families": ["interior"], "aligned": [True], **_FIXED}),
+        (
+            "adaptive grid",
+            "with as many samples as a bin has pixels",
+            {"box_families": ["interior"], "modes": ["avg"], "ratios": [0, -1]},
+        ),
+        (
+            "boxes outside",
+            "of boxes that reach over the edge, or lie beyond it",
+            {"box_families": ["lower_band", "upper_band", "covering", "outside"], **_FIXED},
+        ),
+        (
+            "boxes without extent",
+            "of boxes that are empty or inverted",
+            {"box_families": ["zero_size", "inverted"], "modes": ["avg"], "extent": "any"},
+        ),
+    ),
+}
+
+
+def _features(operator: OperatorName) -> tuple[Property, ...]:
+    """A property of each feature of the operator."""
+    return (
+        *(
+            bound(operator, name, f"every output {says} is right", 2, **{**_PLAIN, **choices})
+            for name, says, choices in _FEATURES[operator]
+        ),
+        Property(
+            "nothing to do",
+            "a call without boxes, channels or images has an empty result, and gradients of 0",
+            operator,
+            DIRECTIONS,
+            _without,
+            within_bound,
+            share=4,
+            is_oracles=True,
+        ),
+    )
+
+
+def _without(sheet: Sheet) -> SearchStrategy[Any]:
+    """Cases in which there is nothing of one kind that a sheet declares."""
+    if not sheet.empty:
+        raise UndeclaredError("empty: none of boxes, channels and images may be missing")
+    return st.builds(_emptied, within(sheet, empty=()), st.sampled_from(sheet.empty))
+
+
+def _emptied(case: AnyCase, kind: Empty) -> AnyCase:
+    images, channels, height, width = case.shape
+    if kind == "channels":
+        return replace(case, shape=(images, 0, height, width))
+    per_box: dict[str, Any] = {"boxes": (), **({"box_indices": ()} if isinstance(case, Case) else {})}
+    return replace(case, shape=(images if kind == "boxes" else 0, channels, height, width), **per_box)
+
+
+PROPERTIES = (*_features("crop_and_resize"), *_features("roi_align"))
