@@ -7,6 +7,7 @@ contents are recognised by one kind of digest.
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import os
 from pathlib import Path
@@ -48,3 +49,10 @@ def replace(path: Path, text: str) -> None:
 
 class MissingLibrary(Exception):
     """What a backend stands for, a library or a device, is not here; the message says which and how to get it."""
+
+
+@functools.cache
+def sources() -> str:
+    """A digest of this checkout's harness: two of different ones do not mean the same by a case or a task."""
+    paths = sorted((ROOT / "harness").rglob("*.py"))
+    return digest(*(part for path in paths for part in (str(path.relative_to(ROOT)).encode(), path.read_bytes())))

@@ -22,64 +22,29 @@ from hypothesis.errors import HypothesisDeprecationWarning
 
 from harness.fuzzing.campaign import Catch, Lost, Schedule, Task, hunt, in_process
 from harness.fuzzing.finds import Find
-from harness.fuzzing.worker import About, about, sources
+from harness.fuzzing.worker import About, about
+from harness.judging.cluster import (
+    UnusableCluster,
+    answers_of,
+    require_processes,
+    require_same_sources,
+)
 from harness.operators.sheet import OperatorName
+from harness.repository import sources
 
 TOPIC = "roi-align-finds"
 AHEAD = 3
-# Seconds: for an address to answer; between two looks at what is under way; for tasks that are still under way when the
+# Seconds: between two looks at what is under way; for tasks that are still under way when the
 # time is up, and for a cluster without workers to get one.
-ANSWER_S, LOOK_S, GRACE_S = 10.0, 0.5, 60.0
-
-
-class UnusableCluster(Exception):
-    """A cluster that no campaign can run on; the message says why and what to do."""
-
-
-def connect(address: str) -> Any:
-    """A client of the cluster at that address; UnusableCluster if there is none."""
-    try:
-        import distributed
-    except ModuleNotFoundError:
-        raise UnusableCluster(
-            "A cluster needs the module 'distributed', which is not installed; `make env` installs it. Without "
-            "--cluster a campaign runs in one process."
-        ) from None
-    try:
-        return distributed.Client(address, timeout=ANSWER_S)
-    except (OSError, ValueError) as error:
-        raise UnusableCluster(
-            f"No scheduler answers at {address!r} within {ANSWER_S:g} s ({type(error).__name__}). It is begun with "
-            "`dask scheduler`, which prints its address, such as tcp://10.0.0.1:8786."
-        ) from None
+LOOK_S, GRACE_S = 0.5, 60.0
 
 
 def ready(client: Any, backend: str, operators: tuple[OperatorName, ...]) -> About:
     """The workers' answer, one for all; UnusableCluster if they are not fit for a campaign."""
+    answers = answers_of(client, about, backend, operators)
     workers = client.scheduler_info(n_workers=-1)["workers"]
-    if not workers:
-        raise UnusableCluster("The cluster has no workers; one is begun with `dask worker ADDRESS --nthreads 1`.")
-    answers = client.run(about, backend, operators, on_error="return")
-    for worker, answer in answers.items():
-        if isinstance(answer, ModuleNotFoundError):
-            raise UnusableCluster(
-                f"The worker {worker} does not have the module {answer.name!r}; begin it in this checkout, with "
-                "PYTHONPATH=. before `dask worker` and the environment of `make env`."
-            )
-        if isinstance(answer, Exception):
-            raise UnusableCluster(f"The worker {worker} cannot answer: {type(answer).__name__}: {answer}")
-    others = [worker for worker, answer in answers.items() if answer.harness != sources()]
-    if others:
-        raise UnusableCluster(
-            f"Another revision of the harness is on {', '.join(others)}; bring these workers to the revision of this "
-            "checkout and begin them again."
-        )
-    bound = [worker for worker, answer in answers.items() if not answer.may_begin_processes]
-    if bound and not in_process(backend):
-        raise UnusableCluster(
-            f"The backend {backend} gets a process of its own, which {', '.join(bound)} may not begin; begin these "
-            "workers with DASK_DISTRIBUTED__WORKER__DAEMON=False in their environment, or with --no-nanny."
-        )
+    if not in_process(backend):
+        require_processes({worker: answer.may_begin_processes for worker, answer in answers.items()}, backend)
     with_gpu = [worker for worker in answers if workers.get(worker, {}).get("resources", {}).get("GPU")]
     for worker in with_gpu or answers:
         if answers[worker].missing:
@@ -106,11 +71,7 @@ def _hunt_here(task: Task, harness: str) -> Catch | Lost:
     """On a worker: the task, its finds sent at once."""
     from distributed import get_worker
 
-    if sources() != harness:
-        raise UnusableCluster(
-            f"Another revision of the harness is on {get_worker().address}; bring this worker to the revision of the "
-            "checkout that the campaign was begun in."
-        )
+    require_same_sources(harness)
     with _one_at_a_time, warnings.catch_warnings():
         # Hypothesis watches the `random` module, which the worker's other threads use too, for their own purposes.
         warnings.filterwarnings("ignore", "Do not use the `random` module", HypothesisDeprecationWarning)

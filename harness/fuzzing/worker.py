@@ -5,8 +5,6 @@ A campaign is only as good as what its workers run: which harness, which backend
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import multiprocessing
 from dataclasses import dataclass
 
@@ -15,7 +13,7 @@ from harness.measuring import devices
 from harness.measuring.devices import cpu
 from harness.operators.sheet import OperatorName, Sheet
 from harness.operators.verdict import Crashed, Hung
-from harness.repository import ROOT, MissingLibrary
+from harness.repository import MissingLibrary, sources
 
 
 @dataclass(frozen=True)
@@ -60,13 +58,3 @@ def about(backend: str, operators: tuple[OperatorName, ...]) -> About:
     device = devices.load(type_).name() if type_ in devices.TYPES else type_
     versions = "; ".join(f"{name} {version}" for name, version in cpu.versions().items())
     return About(sources(), device, versions, sheets, titles, missing, may_begin)
-
-
-@functools.cache
-def sources() -> str:
-    """A digest of this checkout's harness."""
-    digest = hashlib.sha256()
-    folder = ROOT / "harness"
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]

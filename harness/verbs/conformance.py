@@ -12,7 +12,7 @@ from harness.verbs import app, bars, console, known, stop, stop_at, tell
 
 if TYPE_CHECKING:
     from harness.conformance.cells import Cell
-    from harness.conformance.tables import Done, Job
+    from harness.conformance.jobs import Answer, Done, Job
 
 
 @app.command(epilog="Example: python -m harness conformance --backend mypkg.mymodule:my_roi_align --fail-on fail")
@@ -20,6 +20,9 @@ def conformance(
     backend: Annotated[
         list[str] | None, typer.Option(help="The backend to ask: a name, or module:function; may be repeated.")
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Ask every library that people use; `make peers` installs them.")
+    ] = False,
     operator: Annotated[str, typer.Option(help="crop_and_resize or roi_align; by default both.")] = "",
     property_names: Annotated[
         list[str] | None, typer.Option("--property", help="The properties to ask for; by default all of them.")
@@ -27,41 +30,62 @@ def conformance(
     examples: Annotated[int, typer.Option(min=1, help="Cases of a property, fewer of those that are dear.")] = 100,
     seed: Annotated[int, typer.Option(help="The same seed draws the same cases.")] = 0,
     fail_on: Annotated[str, typer.Option(help='"fail": exit 1 if anything that is declared fails or crashes.')] = "",
-    table: Annotated[Path | None, typer.Option(help="The CSV to merge the rows into.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="The CSV to merge the rows into; findings.json is beside it.")
+    ] = None,
+    cluster: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="The scheduler of a dask.distributed cluster whose workers ask.")
+    ] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was stopped.")] = False,
 ) -> None:
-    """Ask every backend for every property, and write which holds, which fails and how to results/conformance.csv."""
-    from harness.conformance import tables as rows
+    """Ask every backend for every property, and write which holds, which fails and how to results/conformance.csv.
+
+    What fails and is confirmed by a second formulation is written to findings.json beside it.
+    """
+    from harness.conformance import findings, jobs, journal, tables
     from harness.conformance.cells import BAD, OURS, is_bad
+    from harness.judging.cluster import UnusableCluster
     from harness.operators import OPERATORS
     from harness.repository import RESULTS
 
     path = table or RESULTS / "conformance.csv"
     if fail_on not in ("", "fail"):
         stop(f'--fail-on {fail_on}: it can be "fail", which exits with 1 if anything that is declared does not hold.')
+    if every and backend:
+        stop("--all asks every library, and --backend the ones that it names: give one of the two.")
     operators = [known("operator", operator, OPERATORS)] if operator else list(OPERATORS)
+    names = backend or (jobs.all_libraries() if every else jobs.everybody())
+    of = journal.asked(examples, seed)
     with stop_at(ValueError):
-        old = rows.read(path)
-        jobs = rows.jobs(backend or rows.everybody(), operators, property_names or (), examples, seed)
-    with stop_at(ValueError), bars("row") as progress:
+        old, old_findings = tables.read(path), findings.read(path.with_name("findings.json"))
+        before = journal.read(journal.PATH, of) if resume else []
+        chosen = jobs.jobs(names, operators, property_names or (), examples, seed)
+    journal.begin(journal.PATH, of, before)
+    with stop_at(ValueError, UnusableCluster), bars("row") as progress:
         tasks: dict[Job, Any] = {}
-        every = progress.add_task("backends", total=len(jobs), row="")
+        left = jobs.without(chosen, before)
+        total = progress.add_task("backends", total=len(left), row="")
 
-        def show(job: Job, count: int, done: Cell | None) -> None:
-            if done is None:
+        def show(job: Job, count: int, answer: Answer | None) -> None:
+            if answer is None:
                 tasks[job] = progress.add_task(f"{job.backend}, {' or '.join(job.operators)}", total=count, row="")
-            else:
-                progress.update(tasks[job], advance=1, row=f"{done.property}, {done.direction}: {done.status}")
+                return
+            journal.add(journal.PATH, answer)
+            cell = answer.cell
+            progress.update(tasks[job], advance=1, row=f"{cell.property}, {cell.direction}: {cell.status}")
 
         def end(done: Done) -> None:
             # Its bar gives its place to the next one's: many backends are more than a terminal has lines.
             progress.remove_task(tasks.pop(done.job))
-            progress.advance(every)
+            progress.advance(total)
             counts = Counter(each.status for each in done.cells)
             tell(f"{done.job.backend}: {', '.join(f'{count} {status}' for status, count in counts.items())}")
 
-        ended = rows.run(jobs, show, end)
-    rows.write(path, rows.merged(old, ended))
+        ended = [*_run(left, show, end, cluster), *jobs.resumed(chosen, before)]
     cells = [each for one in ended for each in one.cells]
+    tables.write(path, tables.merged(old, ended))
+    new = [each for one in ended for each in one.findings]
+    findings.write(path.with_name("findings.json"), findings.merged(old_findings, cells, new))
     for name in operators:
         _show([each for each in cells if each.operator == name], name)
     for each in (each for each in cells if each.status in (*BAD, OURS)):
@@ -72,10 +96,28 @@ def conformance(
             tell(one.problem)
     tell(f"conformance {path.resolve()}")
     if any(one.stopped for one in ended):
-        tell("Interrupted: what was done by then is written, and the other rows of the table are as they were.")
+        tell(
+            "Interrupted: what was done by then is written, and the other rows of the table are as they were. "
+            "--resume goes on with it."
+        )
         raise typer.Exit(130)
+    journal.PATH.unlink()
     if fail_on and any(map(is_bad, cells)):
         raise typer.Exit(1)
+
+
+def _run(left: list[Job], show: Any, end: Any, cluster: str) -> list[Done]:
+    """The jobs on this machine, or on the workers of a cluster."""
+    from harness.conformance import cluster as workers
+    from harness.conformance import processes
+    from harness.judging.cluster import connect
+
+    if not left:
+        return []
+    if not cluster:
+        return processes.run(left, show, end)
+    with connect(cluster) as client:
+        return workers.run(client, left, show, end)
 
 
 def _show(cells: list[Cell], operator: str) -> None:

@@ -47,17 +47,18 @@ def fuzz(
     from harness.fuzzing import campaign, finds, worker
     from harness.fuzzing import cluster as clusters
     from harness.fuzzing import totals as records
+    from harness.judging.cluster import UnusableCluster, connect
     from harness.repository import RESULTS, stamp
 
     of = _operators(backend, operator)
     client = None
     try:
         if cluster:
-            client = clusters.connect(cluster)
+            client = connect(cluster)
             workers = clusters.ready(client, backend, of)
         else:
             workers = worker.about(backend, of)
-    except clusters.UnusableCluster as unusable:
+    except UnusableCluster as unusable:
         if client is not None:
             client.close()
         stop(str(unusable))
@@ -102,7 +103,7 @@ def fuzz(
         except KeyboardInterrupt:
             totals.settle()
             end = "Interrupted; what was found until then is stored."
-        except clusters.UnusableCluster as unusable:
+        except UnusableCluster as unusable:
             end = str(unusable)
     seconds = time.monotonic() - start
     if client is not None:

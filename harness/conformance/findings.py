@@ -1,0 +1,286 @@
+"""What a failed cell shows to somebody who does not know this project: one call, one value, and why it is wrong.
+
+A finding names a library, so it must not rest on the judge alone: it is kept only if the reference's formulation, run
+in float64, says what the oracle says. Nothing is shared by the two (operators/*/reference.py), and an error of one of
+them would have to be made twice. The other failed cells stay in the table, unconfirmed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import backends, properties, repository
+from harness.backends.peers import programs
+from harness.conformance.cells import Cell, is_bad
+from harness.conformance.rules import rule_of
+from harness.judging import trial
+from harness.judging.sample import judge_sample, with_boxes
+from harness.operators import AnyCase, operator_of, parse
+from harness.operators.arrays import Array, Direction
+from harness.operators.implementation import Backend
+from harness.operators.judgement import judge
+from harness.operators.verdict import Crashed, Hung, Status, Verdict, without_result
+from harness.repository import MissingLibrary
+
+# The oracle is plain Python: of a result of more values than that a sample is judged.
+_ALL = 20_000
+# A snippet of more characters is no snippet: what needs hundreds of boxes is shown by its case alone.
+_MOST = 1500
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A confirmed failure: one value of one call, or a call that ended its process or raised.
+
+    index     of the value in the NCHW result; () of a call without a result, for which got and expected are None.
+    bound     how far the value may be off. second: the value in the second formulation, in float64.
+    rule      the heading of docs/operators.md; why: the rule in words. reason: the verdict's.
+    snippet   at most ten lines in the library's own API that show it; output: what they printed. Both "" where the
+              failure shows only after other calls, or needs more input than anybody reads.
+    replay    the command that judges the case again.
+    """
+
+    operator: str
+    backend: str
+    title: str
+    versions: str
+    device: str
+    property: str
+    direction: str
+    status: str
+    case: str
+    index: tuple[int, ...]
+    got: float | None
+    expected: float | None
+    bound: float | None
+    second: float | None
+    reason: str
+    rule: str
+    why: str
+    snippet: str
+    language: str
+    output: str
+    replay: str
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of a failed check and its verdict."""
+
+    inputs: Any
+    direction: Direction
+    verdict: Verdict
+
+
+def finding(backend: Backend[Any], each: Cell) -> Finding | None:
+    """The finding of a failed cell, None if it does not fail again or the second formulation does not confirm it."""
+    if not is_bad(each) or not each.counterexample:
+        return None
+    case = parse(each.counterexample)
+    for simpler in _simpler(case):
+        for call in _wrong_calls(backend, each, simpler):
+            second = _second(call)
+            if second is None or not _confirms(call, second):
+                continue
+            return _finding(backend, each, simpler, call, second)
+    return None
+
+
+def _simpler(case: AnyCase) -> Iterator[AnyCase]:
+    """The case on pixels that are easier to read, then as it is: the first that fails is shown."""
+    for values in ("ramp", "dyadic"):
+        yield replace(case, values=values, seed=0)
+    yield case
+
+
+def _wrong_calls(backend: Backend[Any], each: Cell, case: AnyCase) -> Iterator[_Call]:
+    """The case's own call if it is wrong, else those of the property's calls that are."""
+    direction = each.direction
+    backend.restart()
+    inputs = case.inputs()
+    if backend.refuses(inputs, direction) is None:
+        verdict = _verdict_on(backend, inputs, direction, trial.run(backend, case.inputs(), direction))
+        if not verdict.passed:
+            yield _Call(inputs, direction, verdict)
+            return
+    calls: list[tuple[Any, Direction, Any]] = []
+    properties.find(each.property, each.operator).holds(_recording(backend, calls), case, direction)
+    for inputs, way, got in calls:
+        verdict = _verdict_on(backend, inputs, way, got)
+        if not verdict.passed:
+            yield _Call(inputs, way, verdict)
+
+
+def _recording(backend: Backend[Any], calls: list[tuple[Any, Direction, Any]]) -> Backend[Any]:
+    """The backend, which keeps its calls and their results or exceptions."""
+
+    def prepare(inputs: Any, direction: Direction) -> Any:
+        call = backend.prepare(inputs, direction)
+
+        def recorded() -> Any:
+            try:
+                result = call()
+            except Exception as error:
+                calls.append((inputs, direction, error))
+                raise
+            calls.append((inputs, direction, backend.to_numpy(result)))
+            return result
+
+        return recorded
+
+    def observed(series: Sequence[Any], direction: Direction) -> Any:
+        kept = [replace(each) for each in series]
+        observation = backend.observe(series, direction)
+        calls.extend((inputs, direction, got) for inputs, got in zip(kept, observation.results, strict=False))
+        return observation
+
+    return replace(backend, prepare=prepare, remote=observed)
+
+
+def _verdict_on(backend: Backend[Any], inputs: Any, direction: Direction, got: Array | BaseException) -> Verdict:
+    pinned = direction in backend.sheet.pinned
+    if isinstance(got, BaseException):
+        return without_result(got)
+    if got.size + inputs.image.size > _ALL:
+        return judge_sample(inputs, direction, got, pinned=pinned)
+    return judge(inputs, direction, got, pinned=pinned)
+
+
+def _second(call: _Call) -> float | None:
+    """The value in the second formulation; of a call without a result its first. None if it has no answer."""
+    inputs, place = call.inputs, tuple(call.verdict.place or ())
+    shape = operator_of(inputs).promised(inputs, call.direction)[0]
+    if not math.prod(shape):
+        return 0.0  # there is nothing to compute: that is the answer
+    place = place or (0,) * len(shape)
+    if call.direction != "grad_image":
+        inputs, place = with_boxes(inputs, [place[0]]), (0, *place[1:])
+    elif len(inputs.boxes):
+        inputs = with_boxes(inputs, np.flatnonzero(operator_of(inputs).near(inputs, [place])))
+    wide = {name: getattr(inputs, name).astype(np.float64) for name in ("image", "boxes", "upstream")}
+    reference = backends.load("reference", operator_of(inputs).name)
+    inputs = replace(inputs, **wide)
+    if reference.refuses(inputs, call.direction) is not None:
+        return None
+    return float(reference.run(inputs, call.direction)[place])
+
+
+def _confirms(call: _Call, second: float) -> bool:
+    """Whether the second formulation says that the value is wrong, and what the oracle says is right."""
+    verdict = call.verdict
+    if verdict.status is Status.JUDGE:
+        return False
+    if verdict.status is not Status.OUT:
+        return math.isfinite(second)  # the call has an answer, and none came
+    assert verdict.expected is not None
+    assert verdict.got is not None
+    bound, expected = verdict.expected.bound, float(verdict.expected.value)
+    return _near(second, expected, bound) and not _near(second, verdict.got, bound)
+
+
+def _near(one: float, other: float, bound: float) -> bool:
+    return abs(one - other) <= bound or one == other or (math.isnan(one) and math.isnan(other))
+
+
+def _finding(backend: Backend[Any], each: Cell, case: AnyCase, call: _Call, second: float) -> Finding:
+    verdict, rule = call.verdict, rule_of(each.operator, each.property, call.direction)
+    index = tuple(verdict.place or ()) if verdict.status is Status.OUT else ()
+    snippet, output = _shown(backend, each, call, index)
+    expected = verdict.expected if index else None
+    return Finding(
+        operator=each.operator,
+        backend=each.backend,
+        title=each.title,
+        versions=each.versions,
+        device=each.device,
+        property=each.property,
+        direction=each.direction,
+        status=each.status,
+        case=repr(case),
+        index=index,
+        got=verdict.got if index else None,
+        expected=None if expected is None else float(expected.value),
+        bound=None if expected is None else expected.bound,
+        second=second,
+        reason=verdict.reason,
+        rule=rule.heading,
+        why=rule.why,
+        snippet=snippet,
+        language=programs.language(each.backend),
+        output=output,
+        replay=trial.reproduction(each.backend, each.direction, repr(case), each.property),
+    )
+
+
+def _shown(backend: Backend[Any], each: Cell, call: _Call, index: tuple[int, ...]) -> tuple[str, str]:
+    """The snippet and its output, both "" unless it shows the failure."""
+    if backend.snippet is None:
+        return "", ""
+    shape = operator_of(call.inputs).promised(call.inputs, call.direction)[0]
+    try:
+        source = backend.snippet(call.inputs, call.direction, index or (0,) * len(shape))
+        if len(source) > _MOST:
+            return "", ""
+        output = programs.output(each.backend, each.operator, source)
+    except (ValueError, RuntimeError, MissingLibrary, Crashed, Hung):
+        return "", ""
+    return (source, output) if _shows(output, call.verdict) else ("", "")
+
+
+def _shows(output: str, verdict: Verdict) -> bool:
+    """Whether a snippet printed the wrong value, or no value where none came."""
+    try:
+        value = float(output)
+    except ValueError:
+        return verdict.status is not Status.OUT
+    if verdict.status is not Status.OUT or verdict.got is None or verdict.expected is None:
+        return False
+    if math.isnan(value) or math.isnan(verdict.got):
+        return math.isnan(value) and math.isnan(verdict.got)
+    # Memory that was never written is something else each time: any value that is wrong shows it.
+    return value == verdict.got or not _near(value, float(verdict.expected.value), verdict.expected.bound)
+
+
+def read(path: Path) -> list[Finding]:
+    """The findings of a file, [] if there is none; ValueError if it is no such file."""
+    if not path.exists():
+        return []
+    try:
+        lines = json.loads(path.read_text(encoding="utf-8"))["findings"]
+        return [
+            Finding(**{**{name: _number(line[name]) for name in line}, "index": tuple(line["index"])}) for line in lines
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no findings ({error}); remove it to make it anew.") from error
+
+
+def _number(value: Any) -> Any:
+    return float(value) if value in ("nan", "inf", "-inf") else value
+
+
+def merged(old: Iterable[Finding], cells: Iterable[Cell], new: Iterable[Finding]) -> list[Finding]:
+    """The old findings with the new ones: those whose cell was asked again go."""
+    again = {(each.operator, each.backend, each.device, each.property, each.direction) for each in cells}
+    kept = [
+        each for each in old if (each.operator, each.backend, each.device, each.property, each.direction) not in again
+    ]
+    return sorted(
+        [*kept, *new], key=lambda each: (each.operator, each.backend, each.property, each.direction, each.device)
+    )
+
+
+def write(path: Path, findings: Iterable[Finding]) -> None:
+    """The findings as a file; numbers that JSON does not have are words."""
+
+    def plain(value: Any) -> Any:
+        return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+    lines = [{each.name: plain(getattr(one, each.name)) for each in fields(one)} for one in findings]
+    repository.replace(path, json.dumps({"findings": lines}, indent=1) + "\n")

@@ -1,0 +1,151 @@
+"""What is asked for the matrix: a job for each backend and operator, and the cells and findings that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
+
+from harness import backends, faults, properties
+from harness.backends import BACKENDS, ENTRY_POINTS, OTHER_RULE, PEERS
+from harness.conformance.cells import DEADLY, EXAMPLES, Cell, CellStatus, cell, without_backend
+from harness.conformance.findings import Finding, finding
+from harness.judging.isolation import isolated
+from harness.operators.arrays import Direction
+from harness.operators.sheet import OperatorName
+from harness.operators.verdict import Crashed, Hung, without_result
+from harness.properties import Question
+from harness.repository import MissingLibrary
+
+# The CUDA kernels on the CPU take a hundred times as long as any other: they run if they are asked for.
+_SLOW = "cuda_on_host"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One backend and what is asked of it.
+
+    operators       those that its rows are of; somebody else's has one of them.
+    property_names  the properties, () for all of them.
+    skip            the properties and directions that were answered before an interrupt.
+    """
+
+    backend: str
+    operators: tuple[OperatorName, ...]
+    property_names: tuple[str, ...] = ()
+    examples: int = EXAMPLES
+    seed: int = 0
+    limit_s: float | None = None
+    skip: frozenset[tuple[str, Direction]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A cell, and of one that failed its finding, None if it is not confirmed."""
+
+    cell: Cell
+    finding: Finding | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """The cells of a job and its findings; problem: why they are not all of them, or ""; stopped: whether it is an
+    interrupt."""
+
+    job: Job
+    cells: tuple[Cell, ...]
+    problem: str = ""
+    stopped: bool = False
+    findings: tuple[Finding, ...] = ()
+
+
+def done_of(job: Job, answered: Sequence[Answer], problem: str = "", stopped: bool = False) -> Done:
+    """What a job has done, from its answers."""
+    findings = tuple(each.finding for each in answered if each.finding is not None)
+    return Done(job, tuple(each.cell for each in answered), problem, stopped, findings)
+
+
+def everybody() -> list[str]:
+    """The names of all backends that are asked by default: this project's, its peers', and entry points."""
+    names = dict.fromkeys(name for table in BACKENDS.values() for name in table if not name.startswith(_SLOW))
+    return [*names, *sorted(point.name for point in entry_points(group=ENTRY_POINTS))]
+
+
+def all_libraries() -> list[str]:
+    """The names of these, and of every other library that people use."""
+    return [*everybody(), *dict.fromkeys(name for table in PEERS.values() for name in table)]
+
+
+def without(chosen: Sequence[Job], answered: Sequence[Answer]) -> list[Job]:
+    """The jobs without what is answered already; those that are answered in full are left out."""
+    left = []
+    for job in chosen:
+        known = frozenset((each.cell.property, each.cell.direction) for each in answered if _is_of(each, job))
+        if shorter := [each for each in questions_of(job) if (each[0].name, each[1]) not in known]:
+            left.append(replace(job, skip=known) if len(shorter) < len(questions_of(job)) else job)
+    return left
+
+
+def resumed(chosen: Sequence[Job], answered: Sequence[Answer]) -> list[Done]:
+    """What was answered of these jobs before, as if it were done now."""
+    of = {job: [each for each in answered if _is_of(each, job)] for job in chosen}
+    return [done_of(job, each) for job, each in of.items() if each]
+
+
+def _is_of(answer: Answer, job: Job) -> bool:
+    return answer.cell.backend == job.backend and answer.cell.operator in job.operators
+
+
+def jobs(
+    names: Sequence[str], operators: Sequence[OperatorName], property_names: Sequence[str], examples: int, seed: int
+) -> list[Job]:
+    """A job for each backend and operator; ValueError for a name that no backend, or no property, has."""
+    known = dict.fromkeys(property_.name for property_, _ in properties.questions(*operators))
+    for unknown in (name for name in property_names if name not in known):
+        raise ValueError(f"There is no property {unknown!r} of {' or '.join(operators)}; there are {', '.join(known)}.")
+    all_jobs = []
+    for name in names:
+        if backends.is_foreign(name):
+            all_jobs.append(Job(name, tuple(operators), tuple(property_names), examples, seed))
+            continue
+        of = backends.operators_of(name)
+        if not of:
+            faults.load(name)  # says which there are
+        all_jobs += [Job(name, (each,), tuple(property_names), examples, seed) for each in of if each in operators]
+    # What computes another rule is timed beside crop_and_resize, and never judged.
+    return [job for job in all_jobs if job.backend not in OTHER_RULE.get(job.operators[0], ())]
+
+
+def answers(job: Job) -> Iterator[Answer]:
+    """The answers of a job, one after another; ValueError if the backend cannot be used at all."""
+    try:
+        backend = isolated(job.backend, job.operators[0], job.limit_s, faults.load)
+    except (MissingLibrary, Crashed, Hung) as error:
+        status, reason, declared = _unloaded(error)
+        for property_, direction in questions_of(job):
+            yield Answer(without_backend(job.backend, property_, direction, status, reason, declared))
+        return
+    if not backend.same_rule:
+        raise ValueError(f"{backend.title} computes another rule than the oracle; it can be timed, not judged.")
+    if backend.sheet.operator not in job.operators:
+        raise ValueError(f"{job.backend} is a {backend.sheet.operator}, not a {' or '.join(job.operators)}.")
+    for property_, direction in questions_of(job, (backend.sheet.operator,)):
+        answer = cell(backend, property_, direction, job.examples, job.seed)
+        yield Answer(answer, finding(backend, answer))
+
+
+def _unloaded(error: MissingLibrary | Crashed | Hung) -> tuple[CellStatus, str, bool]:
+    """The status of a backend that could not be loaded, the reason, and whether it is held against it."""
+    if isinstance(error, MissingLibrary):
+        return "missing", str(error), False
+    return DEADLY[without_result(error).status], f"Loading it: {error}", True
+
+
+def questions_of(job: Job, operators: Sequence[OperatorName] = ()) -> list[Question]:
+    """What a job asks, of these of its operators only, if any are given."""
+    return [
+        (property_, direction)
+        for property_, direction in properties.questions(*(operators or job.operators))
+        if (not job.property_names or property_.name in job.property_names)
+        and (property_.name, direction) not in job.skip
+    ]
