@@ -79,11 +79,13 @@ def _prepare_crop(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
     image, boxes = Tensor(_channels_last(inputs.image)), Tensor(np.ascontiguousarray(inputs.boxes))
     indices = Tensor(inputs.box_indices.astype(np.int32))
     operator = ops.CropAndResize(inputs.method, float(inputs.extrapolation_value))
+
+    def crops() -> Any:
+        return operator(image, boxes, indices, inputs.crop_size)
+
     if direction == "forward":
         # Whatever the image, the result is float32; a half image's crops are halves here, rounded once.
-        half = inputs.image.dtype == np.float16
-        crops = lambda: operator(image, boxes, indices, inputs.crop_size)  # noqa: E731
-        return (lambda: crops().astype(mindspore.float16)) if half else crops
+        return (lambda: crops().astype(mindspore.float16)) if inputs.image.dtype == np.float16 else crops
     upstream = Tensor(_channels_last(inputs.upstream))
     if direction == "grad_image":
         of_image = ops.GradOperation(sens_param=True)(lambda x: operator(x, boxes, indices, inputs.crop_size))

@@ -1,4 +1,4 @@
-"""Apache TVM on the CPU, forward only: topi's roi_align_nchw and crop_and_resize, compiled by LLVM for each call's shapes.
+"""Apache TVM on the CPU, forward only: topi's roi_align_nchw and crop_and_resize, compiled for each call's shapes.
 
 The operators are compiled as they are, without a schedule: one thread. What is timed is the compiled function.
 
@@ -37,7 +37,7 @@ _COMPILED = 'f = tvm.compile(tvm.IRModule({"main": te.create_prim_func([%s, y])}
 
 
 def make_roi_align(name: str) -> Backend[RoiInputs]:
-    """The documentation is the docstring of tvm.relax.op.vision.roi_align; that of topi's function names no arguments."""
+    """The documentation is the docstring of tvm.relax.op.vision.roi_align; topi's function says less."""
     sheet = Sheet(
         operator="roi_align",
         limit=_LIMIT_S,
@@ -135,6 +135,7 @@ def _to_numpy(result: Any) -> Array:
 
 def _roi_align_snippet(inputs: RoiInputs, direction: Direction, index: tuple[int, ...]) -> str:
     boxes, dtype = _shifted(inputs), inputs.image.dtype.name
+    shape = (len(boxes), inputs.image.shape[1], *inputs.output_size)
     rule = f'{number(inputs.spatial_scale)}, "{inputs.mode}", {inputs.sampling_ratio}, {inputs.aligned}'
     return program(
         _IMPORTS,
@@ -143,7 +144,7 @@ def _roi_align_snippet(inputs: RoiInputs, direction: Direction, index: tuple[int
         f'p, q = te.placeholder(x.shape, "{dtype}"), te.placeholder(boxes.shape, "{dtype}")',
         f"y = topi.vision.roi_align_nchw(p, q, {inputs.output_size}, {rule})",
         _COMPILED % "p, q",
-        f"out = tvm.runtime.tensor(np.full({(len(boxes), inputs.image.shape[1], *inputs.output_size)}, np.nan, x.dtype))",
+        f"out = tvm.runtime.tensor(np.full({shape}, np.nan, x.dtype))",
         "f(tvm.runtime.tensor(x), tvm.runtime.tensor(boxes), out)",
         f"print(out.numpy()[{', '.join(map(str, index))}])",
     )
