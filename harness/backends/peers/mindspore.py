@@ -86,7 +86,7 @@ def _prepare_crop(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
     if direction == "forward":
         # Whatever the image, the result is float32; a half image's crops are halves here, rounded once.
         return (lambda: crops().astype(mindspore.float16)) if inputs.image.dtype == np.float16 else crops
-    upstream = Tensor(_channels_last(inputs.upstream))
+    upstream = Tensor(_channels_last(inputs.upstream).astype(np.float32))
     if direction == "grad_image":
         of_image = ops.GradOperation(sens_param=True)(lambda x: operator(x, boxes, indices, inputs.crop_size))
         return lambda: of_image(image, upstream)
@@ -130,7 +130,7 @@ def _roi_align_snippet(inputs: RoiInputs, direction: Direction, index: tuple[int
 
 def _crop_snippet(inputs: Inputs, direction: Direction, index: tuple[int, ...]) -> str:
     call = f"x, boxes, indices, {inputs.crop_size}"
-    upstream = literal(_channels_last(inputs.upstream))
+    upstream = literal(_channels_last(inputs.upstream).astype(np.float32))
     of = "x" if direction == "grad_image" else "boxes"
     gradient = f"ops.GradOperation(sens_param=True)(lambda {of}: op({call}))({of}, Tensor({upstream}))"
     place = (index[0], *index[2:], index[1]) if len(index) == 4 else index

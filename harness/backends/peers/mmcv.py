@@ -41,10 +41,17 @@ def make_roi_align(name: str) -> Backend[RoiInputs]:
         largest=_MOST,
         empty=("boxes",),
     )
-    return replace(torch_backend(name, f"mmcv {__version__} (CPU)", sheet, _pool, _tensor), snippet=snippet)
+    return replace(torch_backend(name, f"mmcv {__version__} (CPU)", sheet, _pool, _tensor, _avoids), snippet=snippet)
 
 
 BACKENDS: Makers = {("roi_align", "mmcv"): make_roi_align}
+
+
+def _avoids(inputs: RoiInputs, direction: Direction) -> str | None:
+    edges = inputs.boxes[:, 1:]
+    if inputs.aligned and bool((edges[:, 2:] < edges[:, :2]).any()):
+        return 'mmcv raises for an aligned box that is inverted: "ROIs in ROIAlign cannot have non-negative size!"'
+    return None
 
 
 def _pool(of: Any) -> Any:
