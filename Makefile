@@ -7,6 +7,8 @@
 #   make report   tables and report again, from results/**/*.json alone
 #   make merge    several runners' archives as one folder of results with its report, in build/merged; who left none is
 #                 named (ARCHIVES=build/archives, EXPECTED="h100 h200")
+#   make peers    the libraries that only the matrix of all libraries asks, beside torch and in .venv-peers
+#                 (PEERS="paddle tvm": these)
 #   make check    formatting (C++ too), lint, types, and the workflows of CI by actionlint and zizmor
 #   make sanitize the CPU kernels under the address, undefined-behaviour and thread sanitizers, the CUDA kernels under
 #                 compute-sanitizer where there is a GPU (CASES=1000 SEED=1: more cases of each operator, other ones)
@@ -22,10 +24,11 @@ CASES ?=
 SEED ?=
 ARCHIVES ?= build/archives
 EXPECTED ?=
+PEERS ?=
 GPU_PYTHON ?= python3
 GPU_STEPS := gpu-build gpu-test gpu-sanitize gpu-bench gpu-archive
 
-.PHONY: env build test bench report merge check sanitize wheel gpu $(GPU_STEPS) clean
+.PHONY: env build test bench report merge peers check sanitize wheel gpu $(GPU_STEPS) clean
 .DELETE_ON_ERROR:
 
 env: $(VENV)/.ready
@@ -61,6 +64,10 @@ report: build
 # No operator has a part in it: the environment is enough.
 merge: env
 	$(BIN)/python -m harness merge "$(ARCHIVES)" $(if $(EXPECTED),--expect "$(EXPECTED)")
+
+# 3 GB, and a compiler for one of them. What is here already is left as it is.
+peers: env
+	$(BIN)/python -m harness peers $(PEERS)
 
 CPP = $(shell find impl/csrc harness suites -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name '*.cu')
 

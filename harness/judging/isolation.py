@@ -166,6 +166,8 @@ class Worker:
             raise Crashed(f"It left the device useless: {kind}: {message.splitlines()[0]}")
         if kind == "MissingLibrary":
             return MissingLibrary(message)
+        if kind == "Crashed":  # a process that the library runs in for the worker, such as node
+            return Crashed(message)
         known = getattr(builtins, kind, None)
         if isinstance(known, type) and issubclass(
             known, (ValueError, TypeError, LookupError, MemoryError, NotImplementedError)

@@ -7,6 +7,7 @@ pinned versions in the files beside this one; the judge's worker runs there (jud
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from harness.repository import ROOT, MissingLibrary
@@ -33,3 +34,15 @@ def interpreter(file: str) -> Path | None:
             f"`make peers PEERS={name}` makes it."
         )
     return python
+
+
+def node_modules() -> Path:
+    """The folder with TensorFlow.js's modules, for node; MissingLibrary if they are not here, or node is not."""
+    folder = FOLDER / "tfjs"
+    if shutil.which("node") is None:
+        raise MissingLibrary("TensorFlow.js runs in node, and there is none in PATH; install it, then `make peers`.")
+    if not (folder / "node_modules" / "@tensorflow" / "tfjs-core").is_dir():
+        raise MissingLibrary(
+            f"TensorFlow.js lives in {folder.relative_to(ROOT)}, which is not here; `make peers PEERS=tfjs` makes it."
+        )
+    return folder

@@ -1,0 +1,62 @@
+"""What the snippets of the libraries share: an array as an expression of NumPy's, and a program of at most ten lines.
+
+A snippet is pasted into an issue of the library, so that it shows the arrays themselves: numbers are as short as reads
+back to the same bits, and zeros, ones and whole ranges are written by the function that makes them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.operators.arrays import Array
+
+MOST_LINES = 10
+# A line is broken before this column as long as the program keeps to its number of lines.
+_WIDTH = 110
+
+
+def literal(array: Array) -> str:
+    """An expression of `np` that makes the same shape, dtype and bits, such as "np.zeros((1, 1, 2, 2), np.float32)".
+
+    ValueError for a dtype that NumPy itself does not have, such as bfloat16.
+    """
+    kind = array.dtype.name
+    if not hasattr(np, kind):
+        raise ValueError(f"NumPy has no {kind}; write the array as float32 and let the snippet convert it.")
+    for name, value in (("zeros", 0), ("ones", 1)):
+        if array.tobytes() == np.full(array.shape, value, array.dtype).tobytes():
+            return f"np.{name}({array.shape}, np.{kind})"
+    flat = array.ravel()
+    if array.size > 1 and flat.tobytes() == np.arange(array.size).astype(array.dtype).tobytes():
+        made = f"np.arange({array.size}, dtype=np.{kind})"
+    else:
+        made = f"np.array([{', '.join(map(number, flat))}], np.{kind})"
+    return made if array.ndim == 1 else f"{made}.reshape({', '.join(map(str, array.shape))})"
+
+
+def number(value: np.generic | float) -> str:
+    """A number as Python reads it back to the same bits, NaN and infinity by NumPy's names."""
+    written = str(value)
+    # A negative zero without its point would be the integer 0.
+    return {"nan": "np.nan", "inf": "np.inf", "-inf": "-np.inf", "-0.0": "-0.0"}.get(
+        written, written.removesuffix(".0")
+    )
+
+
+def program(*lines: str) -> str:
+    """The lines as a program; the longest lists of numbers are broken while there is room for another line.
+
+    ValueError if there are more than ten lines.
+    """
+    if len(lines) > MOST_LINES:
+        raise ValueError(f"A snippet of {len(lines)} lines was made; it has at most {MOST_LINES}: put calls into one.")
+    written = list(lines)
+    while len(written) < MOST_LINES:
+        longest = max(range(len(written)), key=lambda k: len(written[k]))
+        line = written[longest]
+        # Inside of brackets only, where Python goes on by itself.
+        opened, at = line.find("["), line.rfind(", ", 0, _WIDTH)
+        if len(line) <= _WIDTH or at <= max(opened, 0) or at > line.rfind("]"):
+            break
+        written[longest : longest + 1] = [line[: at + 1], f"    {line[at + 2 :]}"]
+    return "\n".join(written) + "\n"
