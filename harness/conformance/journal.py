@@ -13,9 +13,12 @@ from pathlib import Path
 from harness.conformance.cells import Cell
 from harness.conformance.findings import Finding
 from harness.conformance.jobs import Answer
-from harness.repository import ROOT, sources
+from harness.repository import sources
 
-PATH = ROOT / "build" / "conformance.jsonl"
+
+def path_of(table: Path) -> Path:
+    """The journal of a run whose rows go into a table: beside it."""
+    return table.with_name(f"{table.stem}.stopped.jsonl")
 
 
 def asked(examples: int, seed: int) -> dict[str, int | str]:

@@ -55,12 +55,12 @@ def conformance(
         stop("--all asks every library, and --backend the ones that it names: give one of the two.")
     operators = [known("operator", operator, OPERATORS)] if operator else list(OPERATORS)
     names = backend or (jobs.all_libraries() if every else jobs.everybody())
-    of = journal.asked(examples, seed)
+    of, written = journal.asked(examples, seed), journal.path_of(path)
     with stop_at(ValueError):
         old, old_findings = tables.read(path), findings.read(path.with_name("findings.json"))
-        before = journal.read(journal.PATH, of) if resume else []
+        before = journal.read(written, of) if resume else []
         chosen = jobs.jobs(names, operators, property_names or (), examples, seed)
-    journal.begin(journal.PATH, of, before)
+    journal.begin(written, of, before)
     with stop_at(ValueError, UnusableCluster), bars("row") as progress:
         tasks: dict[Job, Any] = {}
         left = jobs.without(chosen, before)
@@ -70,7 +70,7 @@ def conformance(
             if answer is None:
                 tasks[job] = progress.add_task(f"{job.backend}, {' or '.join(job.operators)}", total=count, row="")
                 return
-            journal.add(journal.PATH, answer)
+            journal.add(written, answer)
             cell = answer.cell
             progress.update(tasks[job], advance=1, row=f"{cell.property}, {cell.direction}: {cell.status}")
 
@@ -101,7 +101,7 @@ def conformance(
             "--resume goes on with it."
         )
         raise typer.Exit(130)
-    journal.PATH.unlink()
+    written.unlink()
     if fail_on and any(map(is_bad, cells)):
         raise typer.Exit(1)
 

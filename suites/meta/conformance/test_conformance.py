@@ -13,9 +13,9 @@ import pytest
 
 from harness import operators, properties
 from harness.backends import load
-from harness.conformance import cells, tables
+from harness.conformance import cells, jobs, processes, tables
 from harness.conformance.cells import Cell, cell, is_bad
-from harness.conformance.tables import Done, Job
+from harness.conformance.jobs import Answer, Done, Job
 from harness.operators.arrays import Direction
 from harness.operators.implementation import Backend
 from harness.operators.verdict import Crashed, Hung, Status, Verdict
@@ -69,9 +69,9 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]
 
     def run(name: str, *stated: str, **options: Any) -> Done:
         job = Job(name, ("crop_and_resize", "roi_align"), stated, examples=5, **options)
-        seen: list[Cell | None] = []
-        (done,) = tables.run([job], lambda _, count, each: seen.append(each))
-        assert seen == [None, *done.cells]
+        seen: list[Answer | None] = []
+        (done,) = processes.run([job], lambda _, count, each: seen.append(each))
+        assert [each and each.cell for each in seen] == [None, *done.cells]
         assert not done.problem
         return done
 
@@ -206,8 +206,8 @@ def test_who_cannot_be_loaded_has_a_row_for_each_property(
     def isolated(*_: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(tables, "isolated", isolated)
-    found = list(tables.cells(Job("gone", ("roi_align",))))
+    monkeypatch.setattr(jobs, "isolated", isolated)
+    found = [each.cell for each in jobs.answers(Job("gone", ("roi_align",)))]
     stated = [each for each in properties.all_properties() if each.operator == "roi_align"]
     assert len(found) == sum(len(each.directions) for each in stated)
     assert {(each.status, each.declared, each.operator) for each in found} == {(status, declared, "roi_align")}
@@ -258,19 +258,19 @@ def test_a_table_of_other_columns_is_not_written_over(tmp_path: Path) -> None:
 
 
 def test_everybody_is_asked_but_the_slow_and_who_computes_another_rule() -> None:
-    names = tables.everybody()
+    names = jobs.everybody()
     assert {"roi_align", "reference", "tensorflow", "torchvision", "onnxruntime"} <= set(names)
     assert not any(name.startswith("cuda_on_host") for name in names)
-    of = {(job.backend, *job.operators) for job in tables.jobs(names, ["crop_and_resize", "roi_align"], (), 9, 0)}
+    of = {(job.backend, *job.operators) for job in jobs.jobs(names, ["crop_and_resize", "roi_align"], (), 9, 0)}
     assert ("torchvision", "roi_align") in of
     assert ("torchvision", "crop_and_resize") not in of
     assert ("tensorflow", "roi_align") not in of
-    slow = tables.jobs(["cuda_on_host"], ["roi_align"], ("bad boxes",), 9, 3)
+    slow = jobs.jobs(["cuda_on_host"], ["roi_align"], ("bad boxes",), 9, 3)
     assert slow == [Job("cuda_on_host", ("roi_align",), ("bad boxes",), 9, 3)]
     with pytest.raises(ValueError, match="There is no backend 'nobody'"):
-        tables.jobs(["nobody"], ["roi_align"], (), 9, 0)
+        jobs.jobs(["nobody"], ["roi_align"], (), 9, 0)
     with pytest.raises(ValueError, match="There is no property 'nothing' of roi_align; there are boxes inside"):
-        tables.jobs(["reference"], ["roi_align"], ("nothing",), 9, 0)
+        jobs.jobs(["reference"], ["roi_align"], ("nothing",), 9, 0)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_the_command_reports_and_fails_only_if_it_is_asked_to(
     from harness.__main__ import app
 
     found = made("roi_align", status, declared=declared, counterexample="RoiCase(...)", reason="as planted")
-    monkeypatch.setattr(tables, "run", lambda jobs, tell, ended: [Done(jobs[0], (found,))])
+    monkeypatch.setattr(processes, "run", lambda jobs, tell, ended: [Done(jobs[0], (found,))])
     arguments = ["conformance", "--backend", "roi_align", "--operator", "roi_align", "--table", str(tmp_path / "t.csv")]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     shown = CliRunner().invoke(app, [*arguments, "--fail-on", "fail"])

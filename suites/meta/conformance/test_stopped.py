@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness.conformance import tables
+from harness.conformance import processes, tables
 from harness.conformance.cells import Cell
-from harness.conformance.tables import Done, Job
+from harness.conformance.jobs import Answer, Done, Job
 
 NAMES = ("permuted boxes", "split list")
 
@@ -29,12 +29,12 @@ def test_an_interrupt_ends_the_processes_and_what_they_did_is_kept() -> None:
     ended: list[Done] = []
     before = set(multiprocessing.active_children())
 
-    def tell(job: Job, count: int, each: Cell | None) -> None:
+    def tell(job: Job, count: int, each: Answer | None) -> None:
         if each is not None and not ended:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     jobs = [Job(name, ("roi_align",), examples=200) for name in ("reference", "torchvision")]
-    done = tables.run(jobs, tell, ended.append, side_by_side=1)
+    done = processes.run(jobs, tell, ended.append, side_by_side=1)
     assert [each.stopped for each in done] == [True, True]
     assert done[0].cells
     assert done[0].problem == f"The process that asked reference was stopped after {len(done[0].cells)} cells."
@@ -65,16 +65,41 @@ def test_the_command_tells_each_backend_and_writes_what_it_has(monkeypatch: pyte
         whole = Done(jobs[0], (made("reference"), made("reference", direction="grad_image")))
         tell(jobs[0], 2, None)
         for each in whole.cells:
-            tell(jobs[0], 2, each)
+            tell(jobs[0], 2, Answer(each))
         ended(whole)
         return [whole, Done(jobs[1], (), "torchvision was not asked.", True)]
 
-    monkeypatch.setattr(tables, "run", run)
+    monkeypatch.setattr(processes, "run", run)
     path = tmp_path / "t.csv"
     asked = [f"--backend={each}" for each in ("reference", "torchvision")]
-    done = CliRunner().invoke(app, ["conformance", *asked, "--operator=roi_align", f"--table={path}"])
+    arguments = ["conformance", *asked, "--operator=roi_align", f"--table={path}"]
+    done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 130
     assert "reference: 2 pass" in done.output
     assert "torchvision was not asked." in done.output
     assert "Interrupted: what was done by then is written" in done.output
     assert len(tables.read(path)) == 2
+
+    # Gone on with: what was answered is not asked again, and is in the table as if it had been.
+    def rest(jobs: list[Job], tell: Any, ended: Any) -> list[Done]:
+        assert [(job.backend, job.skip) for job in jobs] == [
+            ("reference", {(NAMES[0], "forward"), (NAMES[0], "grad_image")}),
+            ("torchvision", frozenset()),
+        ]
+        return [Done(jobs[0], (made("reference", of=NAMES[1]),)), Done(jobs[1], (made("torchvision"),))]
+
+    monkeypatch.setattr(processes, "run", rest)
+    other = CliRunner().invoke(app, [*arguments, "--resume", "--seed=9"])
+    assert other.exit_code == 2
+    assert "The run that was stopped had another seed" in other.output
+    path.unlink()
+    assert CliRunner().invoke(app, [*arguments, "--resume"]).exit_code == 0
+    assert sorted((each.backend, each.property, each.direction) for each in tables.read(path)) == [
+        ("reference", NAMES[0], "forward"),
+        ("reference", NAMES[0], "grad_image"),
+        ("reference", NAMES[1], "forward"),
+        ("torchvision", NAMES[0], "forward"),
+    ]
+    none = CliRunner().invoke(app, [*arguments, "--resume"])
+    assert none.exit_code == 2
+    assert "There is no run to go on with" in none.output

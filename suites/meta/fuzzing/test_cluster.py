@@ -16,6 +16,8 @@ from harness.fuzzing import cluster, finds, worker
 from harness.fuzzing.campaign import Schedule
 from harness.fuzzing.finds import Find
 from harness.fuzzing.totals import Totals
+from harness.judging import cluster as judging_cluster
+from harness.judging.cluster import UnusableCluster, connect
 
 distributed = pytest.importorskip("distributed", reason="distributed is not installed; `make env` installs it")
 NAME, OPERATOR = "fault:box_gradient_sign", "crop_and_resize"
@@ -31,7 +33,7 @@ def local() -> Iterator[Any]:
 
 @pytest.fixture
 def client(local: Any) -> Iterator[Any]:
-    connected = cluster.connect(local.scheduler_address)
+    connected = connect(local.scheduler_address)
     connected.wait_for_workers(2)
     yield connected
     connected.close()
@@ -125,21 +127,21 @@ def test_each_thing_that_is_amiss_is_told(fit: worker.About, on_gpu: worker.Abou
         (Stub(replace(fit, missing="It is not here.")), "reference", "The worker tcp://worker-0: It is not here."),
         (Stub(on_gpu), "roi_align_cuda", "no worker has a GPU to give"),
     ):
-        with pytest.raises(cluster.UnusableCluster, match=says):
+        with pytest.raises(UnusableCluster, match=says):
             cluster.ready(stub, name, ("roi_align",))
 
 
 def test_an_address_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "ANSWER_S", 0.3)
+    monkeypatch.setattr(judging_cluster, "ANSWER_S", 0.3)
     for address in ("tcp://127.0.0.1:9", "nowhere://at.all"):
-        with pytest.raises(cluster.UnusableCluster, match=f"No scheduler answers at '{address}'"):
-            cluster.connect(address)
+        with pytest.raises(UnusableCluster, match=f"No scheduler answers at '{address}'"):
+            connect(address)
 
 
 def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(cluster.UnusableCluster, match="A cluster needs the module 'distributed'"):
-        cluster.connect("tcp://127.0.0.1:9")
+    with pytest.raises(UnusableCluster, match="A cluster needs the module 'distributed'"):
+        connect("tcp://127.0.0.1:9")
 
 
 def test_a_worker_of_another_revision_hunts_nothing(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,5 +149,5 @@ def test_a_worker_of_another_revision_hunts_nothing(client: Any, monkeypatch: py
     answer = cluster.ready(client, NAME, (OPERATOR,))
     monkeypatch.setattr(cluster, "sources", lambda: "another")
     schedule = Schedule(NAME, answer.sheets, 1, 10)
-    with pytest.raises(cluster.UnusableCluster, match="Another revision of the harness is on tcp://"):
+    with pytest.raises(UnusableCluster, match="Another revision of the harness is on tcp://"):
         list(cluster.catches(client, answer, schedule, lambda *_: None, lambda *_: None))
