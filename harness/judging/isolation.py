@@ -44,8 +44,16 @@ _USELESS = ("CUDA error", "CUDNN_STATUS", "HIP error", "an illegal memory access
 class Worker:
     """One backend's process, begun when it is first asked and again after each crash."""
 
-    def __init__(self, name: str, operator: OperatorName, limit_s: float | None = None, load: Load = load) -> None:
+    def __init__(
+        self,
+        name: str,
+        operator: OperatorName,
+        limit_s: float | None = None,
+        load: Load = load,
+        values: float = VALUES,
+    ) -> None:
         self.name, self.operator, self.limit_s, self.load = name, operator, limit_s or LIMIT_S, load
+        self.values = values
         self._context = multiprocessing.get_context("forkserver")
         # They take seconds to import; a forked worker has them at once. Importing starts no threads and no GPU. What is
         # not installed is passed over.
@@ -82,7 +90,7 @@ class Worker:
     def run(self, inputs: Any, direction: Direction) -> Array:
         """One call. What it did to its inputs is done to them here as well."""
         result, written = self.ask(
-            "run", arrays(inputs, packed, np.ndarray), direction, limit_s=self.limit_s * _work(inputs)
+            "run", arrays(inputs, packed, np.ndarray), direction, limit_s=self.limit_s * self._work(inputs)
         )
         for name, values in written.items():
             getattr(inputs, name)[...] = values
@@ -91,13 +99,15 @@ class Worker:
     def observe(self, series: Sequence[Any], direction: Direction) -> Observation:
         """A series of calls, as Backend.observe has it."""
         sent = [arrays(each, packed, np.ndarray) for each in series]
-        observation: Observation = self.ask("observe", *sent, direction, limit_s=self.limit_s * sum(map(_work, series)))
+        observation: Observation = self.ask(
+            "observe", *sent, direction, limit_s=self.limit_s * sum(map(self._work, series))
+        )
         results = [self._error(*each.args) if isinstance(each, Exception) else each for each in observation.results]
         return Observation(tuple(results), observation.effect)
 
     def time(self, inputs: Any, direction: Direction) -> tuple[float, ...]:
         """The seconds of each of a few calls, measured there."""
-        limit_s = 10 * self.limit_s * _work(inputs)
+        limit_s = 5 * self.limit_s * self._work(inputs)
         seconds: tuple[float, ...] = self.ask("time", arrays(inputs, packed, np.ndarray), direction, limit_s=limit_s)
         return seconds
 
@@ -139,6 +149,10 @@ class Worker:
         weakref.finalize(self, process.kill)  # it does not end with this one while it is in a call
         return process
 
+    def _work(self, inputs: Any) -> float:
+        """How many times its limit a call is granted: once, and once more for each so many values."""
+        return 1.0 + float(inputs.image.size + inputs.upstream.size) / self.values
+
     def _exit_code(self) -> int:
         """Waits for the process to end."""
         if isinstance(self._process, subprocess.Popen):
@@ -176,18 +190,16 @@ class Worker:
         return RuntimeError(f"{kind}: {message}")
 
 
-def _work(inputs: Any) -> float:
-    """How many times its limit a call is granted: once, and once more for each so many values of image and result."""
-    return 1.0 + float(inputs.image.size + inputs.upstream.size) / VALUES
-
-
-def isolated(name: str, operator: OperatorName, limit_s: float | None = None, load: Load = load) -> Backend[Any]:
+def isolated(
+    name: str, operator: OperatorName, limit_s: float | None = None, load: Load = load, values: float = VALUES
+) -> Backend[Any]:
     """The backend of that name behind a Worker; the errors of harness.backends.load, and Crashed if loading ends it.
 
     limit_s: seconds that a call on a small case may take, a process's first call too; by default what its sheet says.
     load: what loads it there, such as harness.faults.load; found by its module and name, which the worker imports.
+    values: a call is granted the limit once more for so many values of its image and its result.
     """
-    worker = Worker(name, operator, limit_s, load)
+    worker = Worker(name, operator, limit_s, load, values)
     title, sheet, same_rule, has_snippet = worker.ask("about")
     worker.limit_s = limit_s or sheet.limit
     return Backend(

@@ -106,6 +106,39 @@ def conformance(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: python -m harness speed --backend torchvision --backend openvino --operator roi_align")
+def speed(
+    backend: Annotated[
+        list[str] | None, typer.Option(help="The backend to time, may be repeated; by default every library.")
+    ] = None,
+    operator: Annotated[str, typer.Option(help="crop_and_resize or roi_align; by default both.")] = "",
+    table: Annotated[Path | None, typer.Option(help="The CSV to write.")] = None,
+) -> None:
+    """Time libraries beside each other, each in a process of its own: results/conformance-times.csv."""
+    from harness import backends
+    from harness.conformance import jobs
+    from harness.conformance import speed as timing
+    from harness.operators import OPERATORS
+    from harness.repository import RESULTS
+
+    operators = [known("operator", operator, OPERATORS)] if operator else list(OPERATORS)
+    names = backend or jobs.all_libraries()
+    path = table or RESULTS / "conformance-times.csv"
+    rows = []
+    for of in operators:
+        asked = [each.backend for each in jobs.jobs(names, [of], (), 1, 0) if each.backend not in _UNTIMED]
+        rows += timing.times([name for name in asked if of in backends.operators_of(name)], [of], tell)
+    timing.write(path, rows)
+    for each in rows:
+        told = f"{each.ms:,.3f} ms ({each.ms_low:,.3f} to {each.ms_high:,.3f})" if each.ms else each.status
+        tell(f"{each.operator}, {each.workload}, {each.direction}: {each.backend}: {told}")
+    tell(f"times {path.resolve()}")
+
+
+# NumPy, value by value: no library, and minutes for each call.
+_UNTIMED = ("reference",)
+
+
 def _run(left: list[Job], show: Any, end: Any, cluster: str) -> list[Done]:
     """The jobs on this machine, or on the workers of a cluster."""
     from harness.conformance import cluster as workers

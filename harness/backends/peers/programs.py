@@ -12,7 +12,7 @@ from harness.backends import interpreter
 from harness.backends.peers.environments import node_modules
 from harness.operators.sheet import OperatorName
 
-_LIMIT_S = 120.0
+_LIMIT_S = 30.0
 
 
 def language(name: str) -> str:

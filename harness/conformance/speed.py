@@ -1,0 +1,142 @@
+"""The times of libraries on the same workloads, beside the matrix: who is right is the first question, not the last.
+
+A result is judged on the very input before it has a time, and each library is timed in a process of its own, in blocks
+that take turns there and back: a slow minute of the machine is everybody's. benchmarks (harness/measuring) measure this
+project's columns far more closely; here libraries that cannot share a process are beside each other.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from harness import faults, repository
+from harness.judging.isolation import isolated
+from harness.judging.sample import judge_sample
+from harness.measuring import devices
+from harness.measuring.foreign import declared
+from harness.measuring.workloads import WORKLOADS
+from harness.operators import OPERATORS
+from harness.operators.arrays import DIRECTIONS, Direction
+from harness.operators.implementation import Backend
+from harness.operators.sheet import OperatorName
+from harness.operators.verdict import Crashed, Hung, Status
+from harness.repository import MissingLibrary
+
+# Few boxes on a large map; many on few channels; a detector's level P2.
+WORKLOADS_ASKED = ("seed_test", "boxes_1000", "fpn_p2_test")
+# Blocks of each library; a call of one that takes longer than so many seconds is not waited for.
+BLOCKS, PATIENCE_S = 3, 20.0
+
+
+@dataclass(frozen=True)
+class Time:
+    """A library's time for one direction of a workload.
+
+    status   "ok"; or why it has no time: "wrong", "crash", "slow", "undeclared" or "missing", with the reason.
+    ms       the median of its blocks in milliseconds, None without one; ms_low and ms_high: the fastest and slowest.
+    """
+
+    operator: OperatorName
+    workload: str
+    direction: Direction
+    backend: str
+    title: str
+    device: str
+    status: str
+    reason: str
+    ms: float | None = None
+    ms_low: float | None = None
+    ms_high: float | None = None
+    blocks: int = 0
+
+
+CSV_COLUMNS = [each.name for each in fields(Time)]
+_KINDS = {Status.CRASH: "crash", Status.HANG: "slow"}
+
+
+def times(names: Sequence[str], operators: Sequence[OperatorName], tell: Callable[[str], None]) -> list[Time]:
+    """The times of these backends of these operators; tell is called with what is being timed."""
+    rows: list[Time] = []
+    device = devices.load("cpu").name()
+    for operator in operators:
+        here: dict[str, Backend[Any]] = {}
+        for name in names:
+            try:
+                here[name] = isolated(name, operator, PATIENCE_S, faults.load, math.inf)
+            except (MissingLibrary, Crashed, Hung) as error:
+                tell(f"{name}, {operator}: missing: {error}")
+        for workload, setting in _asked(operator):
+            inputs = OPERATORS[operator].from_workload(workload.inputs(), setting)
+            label = f"{workload.name}, {setting}" if setting else workload.name
+            for direction in DIRECTIONS:
+                tell(f"{operator}, {label}, {direction}")
+                rows += [
+                    Time(operator, label, direction, name, here[name].title, device, *of)
+                    for name, of in _side_by_side(here, inputs, direction).items()
+                ]
+        for backend in here.values():
+            backend.restart()
+    return rows
+
+
+def _asked(operator: OperatorName) -> list[tuple[Any, str]]:
+    by_name = {each.name: each for each in WORKLOADS}
+    return [(by_name[name], OPERATORS[operator].settings[0]) for name in WORKLOADS_ASKED]
+
+
+# The last fields of a Time.
+_Of = tuple[Any, ...]
+
+
+def _side_by_side(here: dict[str, Backend[Any]], inputs: Any, direction: Direction) -> dict[str, _Of]:
+    """What each backend's row says of one call, those that are right timed in turns."""
+    rows: dict[str, _Of] = {}
+    right: dict[str, list[float]] = {}
+    calls = {name: declared(inputs, backend.sheet) for name, backend in here.items()}
+    for name, backend in here.items():
+        refusal = backend.refuses(calls[name], direction)
+        rows[name] = ("undeclared", refusal) if refusal else _gate(backend, calls[name], direction)
+        if rows[name][0] == "ok":
+            right[name] = []
+        else:
+            backend.restart()
+    for block in range(BLOCKS):
+        for name in list(right)[:: -1 if block % 2 else 1]:
+            timed = here[name].timed
+            assert timed is not None
+            try:
+                right[name].append(1000 * median(timed(calls[name], direction)))
+            except (Crashed, Hung, RuntimeError) as error:
+                rows[name] = ("slow" if isinstance(error, Hung) else "crash", str(error))
+                del right[name]
+    return rows | {
+        name: ("ok", "", median(ms), min(ms), max(ms), len(ms)) for name, ms in right.items() if len(ms) == BLOCKS
+    }
+
+
+def _gate(backend: Backend[Any], inputs: Any, direction: Direction) -> _Of:
+    try:
+        got = backend.run(inputs, direction)
+    except Exception as error:
+        return {Crashed: "crash", Hung: "slow"}.get(type(error), "wrong"), f"{type(error).__name__}: {error}"
+    verdict = judge_sample(inputs, direction, got, pinned=direction in backend.sheet.pinned)
+    return ("ok", "") if verdict.passed else (_KINDS.get(verdict.status, "wrong"), verdict.reason)
+
+
+def write(path: Path, rows: Iterable[Time]) -> None:
+    """The times as a file, in milliseconds to four digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for each in rows:
+        writer.writerow(
+            {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in asdict(each).items()}
+        )
+    repository.replace(path, text.getvalue())
