@@ -84,7 +84,7 @@ def all_environments() -> dict[str, Environment]:
 def make(environment: Environment, tell: Callable[[str], None]) -> bool:
     """Makes it unless it is here already, and says so; False, and a sentence, if that is not possible."""
     if environment.is_here():
-        tell(f"{environment.name}: is here, and as {environment.files[0].relative_to(ROOT)} has it.")
+        tell(f"{environment.name}: is here already.")
         return True
     missing = [program for program in environment.needs if shutil.which(program) is None]
     if missing:

@@ -1,0 +1,291 @@
+"""The libraries that live elsewhere: how their environments are made, and a worker in one. Nothing is fetched."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.__main__ import app
+from harness.backends.peers import environments, installing
+from harness.judging import isolation
+from harness.judging.trial import judged, run
+from harness.operators.crop_and_resize.case import Case
+from harness.operators.implementation import Backend
+from harness.operators.verdict import Crashed, Hung, Status
+from harness.repository import ROOT, MissingLibrary
+
+CASE = Case((2, 3, 5, 6), ((0.1, 0.2, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)), (1, 0), (2, 3))
+PIN = re.compile(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.]+")
+# What a worker elsewhere loads. The extrapolation value says what the call does.
+MODULE = """
+import ctypes, os, time
+from dataclasses import replace
+import numpy as np
+from harness import backends
+
+honest = backends.load("reference")
+
+def call(inputs, direction):
+    asked = inputs.extrapolation_value
+    if asked == 1:
+        ctypes.string_at(0)
+    if asked == 2:
+        os.write(2, b"libkernel: bad launch")
+        os._exit(3)
+    if asked == 3:
+        time.sleep(600)
+    if asked == 4:
+        raise IndexError("box 0 is of image 7")
+    if asked == 5:
+        return np.array([os.getpid()])
+    if asked == 6:
+        return np.array(["torch" in __import__("sys").modules])
+    return honest.run(inputs, direction)
+
+def load(name, operator):
+    prepare = lambda inputs, direction: lambda: call(inputs, direction)
+    return replace(honest, name=name, title="elsewhere", prepare=prepare, to_numpy=lambda result: result)
+"""
+
+
+def pins(file: Path) -> list[str]:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("name", environments.OF_THEIR_OWN.values())
+def test_all_that_an_environment_has_is_pinned_and_agrees_with_this_one(name: str) -> None:
+    here = dict(
+        line.partition(";")[0].strip().lower().replace("_", "-").split("==") for line in pins(ROOT / "constraints.txt")
+    )
+    lines = pins(installing.requirements(name))
+    assert all(PIN.fullmatch(line) for line in lines), lines
+    versions = dict(line.lower().replace("_", "-").split("==") for line in lines)
+    # The judge's worker needs these; mmcv's has this environment's.
+    shared = ("numpy", "hypothesis", "ml-dtypes")
+    assert name == "mmcv" or {each: versions[each] for each in shared} == {each: here[each] for each in shared}
+
+
+def test_the_modules_of_node_are_pinned_and_the_lock_names_no_host() -> None:
+    folder = installing.requirements("any").parents[1] / "tfjs"
+    wanted = json.loads((folder / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in wanted.values()), wanted
+    lock = (folder / "package-lock.json").read_text(encoding="utf-8")
+    assert "://" not in lock
+    packages = json.loads(lock)["packages"]
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    assert all("integrity" in package for place, package in packages.items() if place)
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that installing ran, of which only the folder of an environment came to be."""
+    made: list[list[str]] = []
+
+    def fake(command: list[Any], folder: Path = ROOT) -> str:
+        made.append([str(word) for word in command])
+        if "venv" in made[-1]:
+            Path(made[-1][-1]).mkdir(parents=True)
+        return str(tmp_path) if "purelib" in made[-1][-1] else ""
+
+    monkeypatch.setattr(environments, "FOLDER", tmp_path / "peers")
+    monkeypatch.setattr(installing, "run", fake)
+    monkeypatch.setattr(installing.sys, "prefix", str(tmp_path))
+    return made
+
+
+def peers(*names: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["peers", *names])
+    return done.exit_code, done.output
+
+
+def test_an_environment_is_made_once_and_anew_when_its_pins_change(
+    commands: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "pins.txt"
+    file.write_text("tvm==1\n", encoding="utf-8")
+    monkeypatch.setattr(installing, "requirements", lambda name: file)
+    folder = tmp_path / "peers" / "tvm"
+    assert peers("tvm") == (0, "tvm: is being made ...\ntvm: made.\n")
+    python = str(folder / "bin" / "python")
+    assert commands == [
+        [sys.executable, "-m", "venv", str(folder)],
+        [python, "-m", "pip", "install", "--quiet", "--requirement", str(file)],
+    ]
+    (folder / "of the first").touch()
+    assert peers("tvm") == (0, "tvm: is here already.\n")
+    assert len(commands) == 2
+    file.write_text("tvm==2\n", encoding="utf-8")
+    assert peers("tvm") == (0, "tvm: is being made ...\ntvm: made.\n")
+    assert len(commands) == 4
+    assert not (folder / "of the first").exists()
+
+
+def test_those_beside_torch_are_installed_into_this_environment(commands: list[list[str]]) -> None:
+    assert peers("beside")[0] == 0
+    (command,) = commands
+    assert command == [
+        *(sys.executable, "-m", "pip", "install", "--quiet"),
+        *("--constraint", "constraints.txt", "--group", "peers"),
+    ]
+
+
+@pytest.mark.usefixtures("commands")
+def test_a_missing_program_is_a_sentence_and_the_others_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    code, output = peers("tfjs", "mmcv", "paddle")
+    assert code == 1
+    assert "tfjs: not made: it needs node and npm, and there is none in PATH." in output
+    assert "mmcv: not made: it needs g++, and there is none in PATH." in output
+    assert output.endswith("paddle: made.\n")
+
+
+def test_what_fails_is_a_sentence_with_its_last_words_and_leaves_no_stamp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = "import sys; print('No matching distribution found for mindspore'); sys.exit(3)"
+    with pytest.raises(installing.NotMade, match=r"failed with exit code 3: No matching distribution found"):
+        installing.run([sys.executable, "-c", failing])
+    (tmp_path / "mindspore").mkdir()
+    monkeypatch.setattr(environments, "FOLDER", tmp_path)
+    monkeypatch.setattr(installing, "_new_environment", lambda name: installing.run(["false"]))
+    code, output = peers("mindspore")
+    assert code == 1
+    assert output.endswith("mindspore: not made: `false` failed with exit code 1: it said nothing\n")
+    assert not list(tmp_path.rglob(".ready"))
+
+
+def test_modules_of_node_are_what_npm_puts_beside_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    core = "node_modules/@tensorflow/tfjs-core"
+    for name, script in (("node", ":"), ("npm", f'test "$1" = ci && test -f package-lock.json && mkdir -p {core}')):
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr(environments, "FOLDER", tmp_path / "peers")
+    assert peers("tfjs") == (0, "tfjs: is being made ...\ntfjs: made.\n")
+    assert environments.node_modules() == tmp_path / "peers" / "tfjs"
+    assert peers("tfjs") == (0, "tfjs: is here already.\n")
+
+
+def test_an_unknown_name_is_told_with_those_that_there_are() -> None:
+    code, output = peers("caffe")
+    assert code == 2
+    assert "There is no environment 'caffe'; there are beside, paddle, tvm, mindspore, mmcv, tfjs." in output
+
+
+def test_what_is_not_here_is_told_with_what_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "FOLDER", ROOT / "nowhere")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    with pytest.raises(MissingLibrary, match=r"nowhere/tvm, which is not here; `make peers PEERS=tvm` makes it"):
+        environments.interpreter("peers.tvm")
+    with pytest.raises(MissingLibrary, match=r"nowhere/tfjs, which is not here; `make peers PEERS=tfjs` makes it"):
+        environments.node_modules()
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(MissingLibrary, match=r"TensorFlow\.js runs in node, and there is none in PATH"):
+        environments.node_modules()
+
+
+@pytest.fixture
+def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend[Any]]:
+    """One whose worker runs in another interpreter: a program that is this Python, and sees one more folder."""
+    (tmp_path / "elsewhere.py").write_text(MODULE, encoding="utf-8")
+    python = tmp_path / "tvm" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{tmp_path}" exec "{sys.executable}" "$@"\n', encoding="utf-8"
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(environments, "FOLDER", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    import elsewhere  # type: ignore[import-not-found]
+
+    made = isolation.isolated("tvm", "crop_and_resize", 5.0, elsewhere.load)
+    yield made
+    made.restart()
+    del sys.modules["elsewhere"]
+
+
+def asked_for(number: float) -> Case:
+    return Case(CASE.shape, CASE.boxes, CASE.box_indices, CASE.crop_size, extrapolation_value=number)
+
+
+def process_of(backend: Backend[Any]) -> int:
+    (number,) = backend.run(asked_for(5).inputs(), "forward")
+    return int(number)
+
+
+def has_ended(process: int) -> bool:
+    """Within two seconds; what has ended and is not waited for counts as one that is left."""
+    until = time.monotonic() + 2
+    while Path(f"/proc/{process}").exists():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_a_worker_elsewhere_answers_and_has_none_of_what_is_here(backend: Backend[Any]) -> None:
+    assert backend.title == "elsewhere"
+    assert process_of(backend) != os.getpid()
+    (has_torch,) = backend.run(asked_for(6).inputs(), "forward")
+    assert not has_torch
+    assert judged(backend, CASE, "forward").passed
+    with pytest.raises(IndexError, match="box 0 is of image 7"):
+        backend.run(asked_for(4).inputs(), "forward")
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (1, "It ended its process: signal SIGSEGV."),
+        (2, "It ended its process: exit code 3. Its last words: libkernel: bad launch"),
+    ],
+)
+def test_a_crash_elsewhere_is_a_result_and_the_next_call_is_well(
+    backend: Backend[Any], number: int, message: str
+) -> None:
+    process = process_of(backend)
+    got = run(backend, asked_for(number).inputs(), "forward")
+    assert isinstance(got, Crashed)
+    assert str(got) == message
+    assert has_ended(process)
+    assert judged(backend, CASE, "forward").passed
+
+
+def test_one_that_is_killed_in_a_call_is_a_crash(backend: Backend[Any]) -> None:
+    process = process_of(backend)
+    killer = threading.Timer(0.5, os.kill, (process, signal.SIGKILL))
+    killer.start()
+    assert str(run(backend, asked_for(3).inputs(), "forward")) == "It ended its process: signal SIGKILL."
+    killer.join()
+    assert has_ended(process)
+    assert judged(backend, CASE, "forward").passed
+
+
+def test_a_call_elsewhere_that_does_not_end_is_stopped(backend: Backend[Any]) -> None:
+    process = process_of(backend)
+    assert isinstance(run(backend, asked_for(3).inputs(), "forward"), Hung)
+    assert has_ended(process)
+    assert judged(backend, asked_for(3), "forward").status is Status.HANG
+    assert judged(backend, CASE, "forward").passed
+
+
+def test_nothing_is_left_of_a_worker_elsewhere_that_is_restarted(backend: Backend[Any]) -> None:
+    process = process_of(backend)
+    backend.restart()
+    assert has_ended(process)
+    assert process_of(backend) != process
