@@ -21,10 +21,11 @@ _HAPPENS = {words.WRONG: "gives a wrong result", words.CRASHES: "ends its proces
 def write(folder: Path, grids: Iterable[Grid]) -> list[Path]:
     """Writes LIBRARY-OPERATOR-ROW.md for each red square, and returns where they are."""
     paths = []
-    for grid, square in ((grid, square) for grid in grids for square in grid.red):
-        path = folder / name_of(square)
-        repository.replace(path, text(square, grid))
-        paths.append(path)
+    for grid in grids:
+        for square in grid.red:
+            path = folder / name_of(square)
+            repository.replace(path, text(square, grid))
+            paths.append(path)
     return paths
 
 
