@@ -87,7 +87,7 @@ def _means(
         library: {
             work: of[library.backend].ms
             for work, of in rows.items()
-            if library.backend in of and of[library.backend].is_right and work.device == library.device
+            if library.backend in of and of[library.backend].is_right
         }
         for library in among
     }
