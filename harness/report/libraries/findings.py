@@ -28,8 +28,9 @@ class Finding:
     index     of the value in the result, in NCHW order; () where a value is not what is wrong.
     got       the library's value, None where there was none; expected and bound: the oracle's; second: the value of
               the second formulation in float64.
-    rule      the anchor of a heading in docs/operators.md; why: that rule in a sentence or two.
-    snippet   at most ten lines that show it in the library's own API; output: what they printed, or how they ended.
+    rule      a heading of docs/operators.md; why: that rule in a sentence or two.
+    snippet   at most ten lines that show it in the library's own API; output: what they printed, or how they ended. ""
+              where it shows only after other calls, or needs more input than anybody reads.
     replay    the command that shows it again with this project.
     """
 
@@ -102,8 +103,7 @@ def _finding(number: int, entry: Mapping[str, Any]) -> Finding:
     values = {each.name: entry[each.name] for each in fields(Finding)}
     for name in _NUMBERS:
         values[name] = _number(number, name, values[name])
-    values |= {"index": tuple(values["index"]), "rule": str(values["rule"]).rpartition("#")[2]}
-    finding = Finding(**values)
+    finding = Finding(**{**values, "index": tuple(values["index"])})
     for name, value, accepted in (
         ("status", finding.status, STATUSES), ("language", finding.language, LANGUAGES),
     ):  # fmt: skip

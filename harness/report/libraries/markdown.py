@@ -13,7 +13,7 @@ from harness import repository
 from harness.report.libraries import cases, words
 from harness.report.libraries.findings import Finding
 from harness.report.libraries.grids import Grid, Square
-from harness.report.libraries.page import heading_of, number, others, place
+from harness.report.libraries.page import NO_SNIPPET, number, others, place
 
 _HAPPENS = {words.WRONG: "gives a wrong result", words.CRASHES: "ends its process", words.HANGS: "does not end"}
 
@@ -53,17 +53,13 @@ def text(square: Square, grid: Grid) -> str:
         "",
         "## To reproduce",
         "",
-        *_fenced(finding.snippet, finding.language),
-        "",
-        "It prints, or ends with:",
-        "",
-        *_fenced(finding.output, "text"),
+        *_snippet(finding),
         "",
         "## What came, and what is right",
         "",
         *_values(finding),
         f"* Verdict: {finding.reason}",
-        f"* Rule: {finding.why} (docs/operators.md, “{heading_of(finding.rule)}”)",
+        f"* Rule: {finding.why} (docs/operators.md, “{finding.rule}”)",
         "",
         "## The smallest case",
         "",
@@ -84,6 +80,13 @@ def text(square: Square, grid: Grid) -> str:
     if rows := same_rule(square, grid):
         lines += ["", f"The same rule is broken in other rows, which have reports of their own: {', '.join(rows)}."]
     return "\n".join([*lines, ""])
+
+
+def _snippet(finding: Finding) -> list[str]:
+    if not finding.snippet:
+        return [NO_SNIPPET]
+    printed = ["", "It prints, or ends with:", "", *_fenced(finding.output, "text")]
+    return [*_fenced(finding.snippet, finding.language), *printed]
 
 
 def _values(finding: Finding) -> list[str]:

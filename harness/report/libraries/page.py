@@ -6,6 +6,7 @@ and reached by keyboard.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from harness.report.tables.table import milliseconds
 
 TITLE = "Who computes RoIAlign right"
 OPERATORS_PAGE = "../docs/operators.md"
+NO_SNIPPET = "No few lines show it: it needs more input than anybody reads, or shows only after other calls."
 # Sizes of the picture, in its own units: a README shows it somewhat smaller.
 _NAME, _COLUMN, _HEAD, _LINE, _GAP = 128, 72, 56, 21, 26
 _LETTERS, _NAME_LINES = 12, 3
@@ -74,6 +76,7 @@ def text(libraries: Libraries, times: Sequence[Timing], problems: Sequence[str])
         legend=[word for word in words.LEGEND if word in _words(libraries.grids)],
         libraries=libraries,
         rule=choice.RULE,
+        no_snippet=NO_SNIPPET,
         words=words,
         problems=problems,
         operators_page=OPERATORS_PAGE,
@@ -159,9 +162,9 @@ def others(square: Square) -> str:
     return ", ".join(names)
 
 
-def heading_of(anchor: str) -> str:
-    """An anchor of docs/operators.md as words: "sample-positions" is "sample positions"."""
-    return anchor.lstrip("#").replace("-", " ")
+def anchor_of(heading: str) -> str:
+    """The place of a heading in a page of Markdown: "Sample positions" is at "sample-positions"."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def not_offered(grid: Grid) -> list[tuple[str, str, str]]:
@@ -193,6 +196,6 @@ def _render(template: str, **values: Any) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {
-        "number": number, "place": place, "others": others, "heading": heading_of, "in_words": cases.in_words,
+        "number": number, "place": place, "others": others, "anchor": anchor_of, "in_words": cases.in_words,
     }  # fmt: skip
     return environment.get_template(template).render(**values) + "\n"

@@ -17,7 +17,7 @@ from harness.report.proofs.conformance import CSV_COLUMNS
 
 OURS = ("roi_align", "roi_align 0.1.0 (CPU)")
 FAST, SLOW = ("fast", "Fast 1.0"), ("slow", "Slow & <steady> 2.0")
-INSIDE, OUTSIDE = "within bound, boxes inside", "within bound, boxes outside"
+INSIDE, OUTSIDE = "boxes inside", "boxes outside"
 LINE = "RoiCase(shape=(1, 1, 4, 5), boxes=((0, -3.5, 0.0, nan, inf),), output_size=(2, 2), sampling_ratio=2)"
 SMALLER = "RoiCase(shape=(1, 1, 1, 1), boxes=((0, 0.0, 0.0, 1.0, 1.0),), output_size=(1, 1))"
 CELL = {
@@ -29,7 +29,7 @@ FINDING = {
     "operator": "roi_align", "backend": "fast", "title": "Fast 1.0", "versions": "fast 1.0, numpy 2.4",
     "device": "cpu-test", "property": OUTSIDE, "direction": "forward", "status": "fail", "case": LINE,
     "index": [0, 0, 1, 1], "got": 3.5, "expected": 1.25, "bound": 1e-6, "second": 1.25, "reason": "It is 3.5 <b>.",
-    "rule": "#jumps", "why": "A sample outside adds 0.", "snippet": "import fast\nprint(fast.pool())",
+    "rule": "Sample positions", "why": "A sample outside adds 0.", "snippet": "import fast\nprint(fast.pool())",
     "language": "python", "output": "3.5", "replay": "python -m harness judge --backend fast",
 }  # fmt: skip
 TIMING = {

@@ -31,7 +31,7 @@ def test_a_finding_is_read_with_what_json_has_no_number_for(tmp_path: Path) -> N
     first, second = findings.read(tmp_path / FINDINGS)
     assert first.got != first.got
     assert first.expected == first.second == float("-inf")
-    assert (first.index, first.rule) == ((0, 0, 1, 1), "jumps")
+    assert first.index == (0, 0, 1, 1)
     assert (second.got, second.index) == (None, ())
     assert findings.read(tmp_path / "none.json") == ()
 
@@ -110,7 +110,8 @@ def test_a_report_says_what_a_maintainer_needs(tmp_path: Path) -> None:
         "# Fast 1.0: RoIAlign gives a wrong result (box outside)", "**Versions:** fast 1.0, numpy 2.4, on cpu-test",
         "```python\nimport fast\nprint(fast.pool())\n```", "```text\n3.5\n```",
         "* Got: the result at [0, 0, 1, 1] is `3.5`", "* Expected: `1.25`, within 1e-06", "* Verdict: It is 3.5",
-        "* Rule: A sample outside adds 0. (docs/operators.md, “jumps”)", "* boxes (index, x1, y1, x2, y2): (0, -3.5",
+        "* Rule: A sample outside adds 0. (docs/operators.md, “Sample positions”)",
+        "* boxes (index, x1, y1, x2, y2): (0, -3.5",
         "a second one in float64 gives 1.25.", "python -m harness judge --backend fast",
         "The same rule is broken in other rows, which have reports of their own: memory and calls.",
     ):  # fmt: skip
@@ -127,6 +128,16 @@ def test_a_crash_has_no_values_and_a_fence_is_longer_than_what_it_holds(tmp_path
     assert "Got:" not in text
     assert "````text\n```\nSegmentation fault\n````" in text
     assert "ended as told above" in text
+
+
+def test_without_a_snippet_a_report_says_why(tmp_path: Path) -> None:
+    cells(tmp_path, failed())
+    confirmed(tmp_path, {"snippet": "", "output": ""})
+    grid = grid_of(tmp_path)
+    text = markdown.text(grid.red[0], grid)
+    assert "No few lines show it: it needs more input than anybody reads" in text
+    assert "It prints" not in text
+    assert "* Got: the result at [0, 0, 1, 1] is `3.5`" in text
 
 
 def run(*arguments: object) -> tuple[int, str]:
