@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 # A quick run says that the way works; what is committed under results/ stays what a longer one measured.
 QUICK_RESULTS = ROOT / "build" / "quick-results"
+# What was confirmed of failures lies beside the results of runs and is none of them.
+FINDINGS = "findings.json"
 # Nor is a run that timed somebody else's function a part of this project's history.
 FOREIGN_RESULTS = ROOT / "build" / "foreign-results"
 

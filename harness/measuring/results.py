@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from harness.measuring import record
+from harness.repository import FINDINGS
 
 # Together these name one line of the tables; its processes and blocks differ only in when they ran.
 KEY = [
@@ -76,7 +77,7 @@ def read(folder: Path) -> Results:
     lines: list[dict[str, Any]] = []
     machines: dict[tuple[str, str], dict[str, Any]] = {}
     problems: list[str] = []
-    for path in sorted(folder.rglob("*.json")):
+    for path in sorted({*folder.rglob("*.json")} - {folder / FINDINGS}):
         try:
             stored = record.read(path)
         except (OSError, ValueError) as error:

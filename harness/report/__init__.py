@@ -1,4 +1,4 @@
-"""Tables and pictures of what was measured and proved: throughput.csv, README.md and report.html, from results alone.
+"""Tables and pictures of what was measured and proved: throughput.csv, README.md and two pages, from results alone.
 
 Figures come from the JSON; the matrix of properties, the kill matrix and the fuzz campaigns from their CSV files, each
 where it is there. The same files give the same bytes, on any machine and any day, so that a change of these files is a
@@ -11,6 +11,7 @@ Nothing here imports an operator's library: a report can be made where nothing c
     history.py  a device's runs one after the other: both of them
     proofs/     what was proved: conformance, kills, campaigns
     page/       report.html and its filters, README.md, and what both say in sentences
+    libraries/  conformance.html: which library computes RoIAlign right, for those who choose one
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ import pandas as pd
 
 from harness import repository
 from harness.measuring import conditions, results
-from harness.report import history, names, tags
+from harness.report import history, libraries, names, tags
+from harness.report.libraries import Conformance
 from harness.report.page import html, markdown, words
 from harness.report.pictures import bars, distributions, roofline
 from harness.report.proofs import campaigns, conformance, kills
@@ -35,6 +37,7 @@ from harness.report.tables.table import Table
 
 TITLE = "RoIAlign: throughput and conformance"
 _BEGIN, _END = "<!-- results: written by `python -m harness report` -->", "<!-- /results -->"
+_BEGIN_LIBRARIES, _END_LIBRARIES = _BEGIN.replace("results", "conformance"), "<!-- /conformance -->"
 _T = TypeVar("_T")
 
 
@@ -42,6 +45,7 @@ _T = TypeVar("_T")
 class Report:
     """Where the three files are, the tidy table behind them, and what a reader is warned of.
 
+    libraries the page of who computes RoIAlign right, None if no implementation was judged.
     baseline  the device that others are compared with, or None if nothing was measured.
     doubts    what makes the newest runs' figures doubtful, each as a sentence that begins with its device.
     """
@@ -49,6 +53,7 @@ class Report:
     csv: Path
     markdown: Path
     html: Path
+    libraries: Conformance | None
     table: pd.DataFrame
     baseline: str | None
     doubts: tuple[str, ...]
@@ -63,10 +68,13 @@ def write(folder: Path, baseline: str | None = None) -> Report:
     """
     stored = results.read(folder)
     proofs, unread = _proofs(folder)
-    problems = (*stored.problems, *unread)
+    judged = libraries.write(folder)
+    # Of a table that neither page can read both say the same.
+    left_out = dict.fromkeys((*unread, *(judged.problems if judged else ())))
+    problems = (*stored.problems, *left_out)
     if stored.blocks.empty and not proofs:
-        left_out = " ".join(problems)
-        raise FileNotFoundError(f"There are no results under {folder}; `make bench` makes some. {left_out}".strip())
+        sentences = " ".join(problems)
+        raise FileNotFoundError(f"There are no results under {folder}; `make bench` makes some. {sentences}".strip())
     table = results.throughput(stored.blocks)
     newest = results.newest(table)
     base = across.baseline_of(newest, baseline)
@@ -85,11 +93,19 @@ def write(folder: Path, baseline: str | None = None) -> Report:
         "proofs": proofs,
         "every_row": every_row.every_row(newest) if devices else None,
         "sources": remarks.sources(newest) if devices else None,
+        "libraries": judged.html.name if judged else None,
         "problems": problems,
     }
     doubts = tuple(f"{part['device']}: {warning}" for part in devices for warning in part["warnings"])
     report = Report(
-        folder / "throughput.csv", folder / "README.md", folder / "report.html", table, base, doubts, problems
+        folder / "throughput.csv",
+        folder / "README.md",
+        folder / "report.html",
+        judged,
+        table,
+        base,
+        doubts,
+        problems,
     )
     repository.replace(
         report.csv, table[results.CSV_COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n")
@@ -134,18 +150,26 @@ def _untuned(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_readme(report: Report, readme: Path) -> None:
-    """Puts the newest run's geometric means between the two comments of the project's README, if it has them."""
-    text = readme.read_text(encoding="utf-8")
-    before, begun, rest = text.partition(_BEGIN)
-    _, closed, after = rest.partition(_END)
-    if not (begun and closed):
-        return
+    """Puts what was measured and judged between the pairs of comments of the project's README, those that it has.
+
+    These are the newest run's geometric means, and which libraries compute RoIAlign right with the picture of it.
+    """
     newest = results.newest(report.table)
-    lines = ["", ""]
+    lines = [""]
     for device, part in _untuned(newest).groupby("device", sort=True):
         for table in _in_few_words(part, str(device)):
             lines += markdown.table_of(table)
-    repository.replace(readme, before + begun + "\n".join(lines) + "\n" + closed + after)
+    text = _between(readme.read_text(encoding="utf-8"), _BEGIN, _END, lines)
+    if report.libraries is not None:
+        text = _between(text, _BEGIN_LIBRARIES, _END_LIBRARIES, ["", *libraries.readme(report.libraries), ""])
+    repository.replace(readme, text)
+
+
+def _between(text: str, begin: str, end: str, lines: list[str]) -> str:
+    """The text with these lines between two comments, as it is if it has not both."""
+    before, begun, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    return "\n".join([before + begun, *lines, closed + after]) if begun and closed else text
 
 
 def summary(report: Report) -> list[Table]:

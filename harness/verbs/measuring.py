@@ -90,7 +90,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Remake throughput.csv, README.md and report.html from the stored JSON alone; exit 1 if a file was left out."""
+    """Remake the tables, report.html and conformance.html from what is stored alone; exit 1 if a file was left out."""
     written = _write(folder, baseline)
     _finish(written)
     if written.problems:
@@ -151,5 +151,8 @@ def _finish(written: Report) -> None:
         show(table.caption, table.header, table.rows)
     for problem in (*written.doubts, *written.problems):
         tell(problem)
-    for name, path in (("table", written.csv), ("summary", written.markdown), ("report", written.html)):
+    files = {"table": written.csv, "summary": written.markdown, "report": written.html}
+    if written.libraries is not None:
+        files |= {"page": written.libraries.html, "picture": written.libraries.picture}
+    for name, path in files.items():
         tell(f"{name:8}{path.resolve()}")

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import html
-import json
 import re
-import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from matplotlib.image import imread
 
 from harness.report import write
+from suites.meta.report.browser import BROWSER, OVERFLOW, WIDTHS, browse, see
 from suites.meta.report.made_results import PEER, cuda, external, measured, roi_align, store
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="looking at the page needs chromium or google-chrome")
-WIDTHS = {"desktop": 1280, "phone": 390}
 
 
 @pytest.fixture(scope="module")
@@ -40,41 +33,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     gpu += [cuda(60e-6, dtype="float16", layout="channels_last"), cuda(99e-6, **PEER)]
     store(folder, "cuda-test/cuda.json", gpu)
     return write(folder).html
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a browser logged of a page's scripts, and what a probe answered once they had run."""
-
-    errors: tuple[str, ...]
-    answer: Any
-
-
-def browse(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-
-
-# A window cannot be as narrow as a phone; a frame can. What the probe in the frame answers goes into the outer page.
-FRAME = """<!doctype html><iframe src="copy.html{at}" width="{width}" height="800" style="border: 0"></iframe><script>
-addEventListener("message", ({{data}}) => document.body.append(
-  Object.assign(document.createElement("pre"), {{id: "probe", textContent: data}})));
-</script>"""
-
-
-def see(page: Path, probe: str = "null", at: str = "", width: int = 1280, planted: str = "") -> Seen:
-    """Opens a copy of the page, with a probe: an expression whose value is handed back."""
-    script = f"<script>parent.postMessage(JSON.stringify({probe}), '*')</script>"
-    whole = page.read_text(encoding="utf-8").replace("</body>", f"{planted}{script}</body>")
-    page.with_name("copy.html").write_text(whole, encoding="utf-8")
-    frame = page.with_name("frame.html")
-    frame.write_text(FRAME.format(at=html.escape(at), width=width), encoding="utf-8")
-    logged = ("--enable-logging=stderr", "--v=0", "--virtual-time-budget=3000", "--dump-dom")
-    done = browse(*logged, "--window-size=1400,900", frame.as_uri())
-    errors = tuple(line for line in done.stderr.splitlines() if "CONSOLE" in line)
-    found = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr
-    return Seen(errors, json.loads(html.unescape(found.group(1))))
 
 
 SHOWN = """(() => {
@@ -171,12 +129,6 @@ def test_without_its_script_the_page_has_no_filters_and_hides_nothing(page: Path
     whole = page.read_text(encoding="utf-8")
     before_script = whole[: whole.index("<script>")]
     assert re.findall(r"<(\w+)[^<>]* hidden>", before_script) == ["form"]
-
-
-OVERFLOW = """(() => {
-  for (const one of document.querySelectorAll("details")) one.open = true;
-  return [innerWidth, document.documentElement.scrollWidth];
-})()"""
 
 
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)

@@ -1,0 +1,136 @@
+"""What the matrix and the times come to: a line for each library, and one sentence for the whole page.
+
+Both are computed, and neither knows a library by its name. A library is recommended only if nothing is held against it
+and nothing about it is unconfirmed; how fast it is counts among those, on the workloads that all of them were timed on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.report.libraries import words
+from harness.report.libraries.grids import Grid, Library
+from harness.report.libraries.timings import Timing, Work, by_work
+
+RULE = (
+    "“Right” is a library without a red or unconfirmed cell in its column. Of these, “the fastest” is the one with "
+    "the smallest geometric mean of its forward times over the workloads that all timed ones of them computed right, "
+    "and the others' factor is to that mean; “the fastest with a gradient” is likewise over forward and gradient "
+    "of those that offer the gradient of the image. The times are of the one machine that is named with them."
+)
+# From which word on a column is no choice.
+_DOUBTFUL = (*words.RED, words.UNCONFIRMED)
+_GRADIENT = ("forward", "grad_image")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A cell of the row "what to choose": its sentence, and whether the library is one of those to choose from."""
+
+    sentence: str
+    is_right: bool
+
+
+def is_right(grid: Grid, library: Library) -> bool:
+    """Whether a library has something right in its column and nothing wrong or unconfirmed."""
+    words_of = {square.word for square in grid.of(library)}
+    return bool(words_of & {words.RIGHT, words.IN_PART}) and not words_of & set(_DOUBTFUL)
+
+
+def has_gradient(grid: Grid, library: Library) -> bool:
+    """Whether a library offers the gradient of the image."""
+    name = words.BY_DIRECTION["grad_image"]
+    return any(square.row == name and square.word in (words.RIGHT, words.IN_PART) for square in grid.of(library))
+
+
+def choices(grid: Grid, timings: Sequence[Timing]) -> tuple[Choice, ...]:
+    """What to think of each library of a grid, in its order."""
+    right = [each for each in grid.libraries if is_right(grid, each)]
+    forward = _means(grid, right, timings, ("forward",))
+    trainable = [each for each in right if has_gradient(grid, each)]
+    both = _means(grid, trainable, timings, _GRADIENT)
+    return tuple(_choice(grid, each, forward, both) for each in grid.libraries)
+
+
+def _choice(grid: Grid, library: Library, forward: dict[Library, float], both: dict[Library, float]) -> Choice:
+    counts = Counter(square.word for square in grid.of(library))
+    red = sum(counts[word] for word in words.RED)
+    if red:
+        return Choice(f"see its {red} red cell{'s' if red > 1 else ''} first", False)
+    if counts[words.UNCONFIRMED]:
+        return Choice("not all is clear", False)
+    if not is_right(grid, library):
+        return Choice("nothing was tried", False)
+    praise = []
+    if library in forward:
+        factor = forward[library] / min(forward.values())
+        praise.append("the fastest" if factor == 1 else f"{factor:.1f} times the fastest's time")
+    if library in both and both[library] == min(both.values()):
+        praise.append("the fastest with a gradient")
+    elif not has_gradient(grid, library):
+        praise.append("no gradient")
+    if library not in forward:
+        praise.append("not timed")
+    return Choice("; ".join(("right", *praise)), True)
+
+
+def _means(
+    grid: Grid, among: Sequence[Library], timings: Sequence[Timing], directions: Sequence[str]
+) -> dict[Library, float]:
+    """The geometric mean of each one's times in ms, of those that were timed, over the work that all of them did."""
+    chosen = [each for each in timings if each.operator == grid.operator and each.direction in directions]
+    rows = by_work(chosen, {each.backend for each in among})
+    done: dict[Library, dict[Work, float]] = {
+        library: {
+            work: of[library.backend].ms
+            for work, of in rows.items()
+            if library.backend in of and of[library.backend].is_right
+        }
+        for library in among
+    }
+    # A gradient's mean without its forward, or the reverse, would be no mean of both.
+    timed = {library: of for library, of in done.items() if {work.direction for work in of} == set(directions)}
+    common = set.intersection(*map(set, timed.values())) if timed else set()
+    if {work.direction for work in common} != set(directions):
+        return {}
+    return {
+        library: math.exp(sum(math.log(of[work]) for work in common) / len(common)) for library, of in timed.items()
+    }
+
+
+def sentence(grids: Sequence[Grid]) -> str:
+    """The page's result in one line: of how many libraries how many are right in everything that they offer."""
+    return " ".join(map(result, grids)) or "No library was judged."
+
+
+def result(grid: Grid) -> str:
+    """The same of one operator."""
+    libraries = {each.backend: {square.word for square in grid.of(each)} for each in grid.libraries}
+    right = list(dict.fromkeys(each.name for each in grid.libraries if is_right(grid, each)))
+    unclear = sum(words.UNCONFIRMED in of and not of & set(words.RED) for of in libraries.values())
+    counts = {word: sum(word in of for of in libraries.values()) for word in words.RED}
+    faults = [
+        f"{count} {one if count == 1 else many}"
+        for count, one, many in (
+            (counts[words.WRONG], "gives wrong values", "give wrong values"),
+            (counts[words.CRASHES], "crashes", "crash"),
+            (counts[words.HANGS], "hangs", "hang"),
+            (unclear, "failed a check that is not confirmed", "failed a check that is not confirmed"),
+        )
+        if count
+    ]
+    noun = "library" if len(libraries) == 1 else "libraries"
+    verb, they = ("computes", "it offers") if len(right) == 1 else ("compute", "they offer")
+    named = f" ({', '.join(right)})" if right else ""
+    told = (
+        f"Of {len(libraries)} {noun} {len(right) or 'none'} {verb} {words.OPERATORS[grid.operator]} right "
+        f"in everything that {they}{named}"
+    )
+    return f"{told}; {_listed(faults)}." if faults else f"{told}."
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))

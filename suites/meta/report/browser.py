@@ -1,0 +1,55 @@
+"""A page in a browser without a window: what its scripts logged, and what a probe in it answers."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+WIDTHS = {"desktop": 1280, "phone": 390}
+# How wide the window is and how wide what it shows, all of it unfolded.
+OVERFLOW = """(() => {
+  for (const one of document.querySelectorAll("details")) one.open = true;
+  return [innerWidth, document.documentElement.scrollWidth];
+})()"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a browser logged of a page's scripts, and what a probe answered once they had run."""
+
+    errors: tuple[str, ...]
+    answer: Any
+
+
+def browse(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+
+# A window cannot be as narrow as a phone; a frame can. What the probe in the frame answers goes into the outer page.
+FRAME = """<!doctype html><iframe src="copy.html{at}" width="{width}" height="800" style="border: 0"></iframe><script>
+addEventListener("message", ({{data}}) => document.body.append(
+  Object.assign(document.createElement("pre"), {{id: "probe", textContent: data}})));
+</script>"""
+
+
+def see(page: Path, probe: str = "null", at: str = "", width: int = 1280, planted: str = "") -> Seen:
+    """Opens a copy of the page, with a probe: an expression whose value is handed back."""
+    script = f"<script>parent.postMessage(JSON.stringify({probe}), '*')</script>"
+    whole = page.read_text(encoding="utf-8").replace("</body>", f"{planted}{script}</body>")
+    page.with_name("copy.html").write_text(whole, encoding="utf-8")
+    frame = page.with_name("frame.html")
+    frame.write_text(FRAME.format(at=html.escape(at), width=width), encoding="utf-8")
+    logged = ("--enable-logging=stderr", "--v=0", "--virtual-time-budget=3000", "--dump-dom")
+    done = browse(*logged, "--window-size=1400,900", frame.as_uri())
+    errors = tuple(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+    found = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found, done.stderr
+    return Seen(errors, json.loads(html.unescape(found.group(1))))
