@@ -14,7 +14,7 @@ import numpy as np
 from mindspore import Tensor, ops  # type: ignore[import-not-found, unused-ignore]
 
 from harness.backends import Makers
-from harness.backends.peers.snippets import literal, program
+from harness.backends.peers.snippets import literal, place, program
 from harness.operators.arrays import DIRECTIONS, LAYOUTS, Array, Direction
 from harness.operators.crop_and_resize.case import METHODS, Inputs
 from harness.operators.implementation import Backend
@@ -124,7 +124,7 @@ def _roi_align_snippet(inputs: RoiInputs, direction: Direction, index: tuple[int
         f"rois = Tensor({literal(inputs.boxes)})",
         f"op = ops.ROIAlign({rule}, 0)",
         f"y = {'op(x, rois)' if direction == 'forward' else gradient}",
-        f"print(y.asnumpy()[{', '.join(map(str, index))}])",
+        f"print(y.asnumpy()[{place(index)}])",
     )
 
 
@@ -133,7 +133,7 @@ def _crop_snippet(inputs: Inputs, direction: Direction, index: tuple[int, ...]) 
     upstream = literal(_channels_last(inputs.upstream).astype(np.float32))
     of = "x" if direction == "grad_image" else "boxes"
     gradient = f"ops.GradOperation(sens_param=True)(lambda {of}: op({call}))({of}, Tensor({upstream}))"
-    place = (index[0], *index[2:], index[1]) if len(index) == 4 else index
+    channels_last = (index[0], *index[2:], index[1]) if len(index) == 4 else index
     return program(
         _IMPORTS,
         'mindspore.set_device("CPU")',
@@ -142,5 +142,5 @@ def _crop_snippet(inputs: Inputs, direction: Direction, index: tuple[int, ...]) 
         f"indices = Tensor({literal(inputs.box_indices.astype(np.int32))})",
         f'op = ops.CropAndResize("{inputs.method}", {float(inputs.extrapolation_value)!r})',
         f"y = {f'op({call})' if direction == 'forward' else gradient}",
-        f"print(y.asnumpy()[{', '.join(map(str, place))}])",
+        f"print(y.asnumpy()[{place(channels_last)}])",
     )

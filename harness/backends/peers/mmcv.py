@@ -15,7 +15,7 @@ from mmcv.ops import roi_align  # type: ignore[import-not-found, unused-ignore]
 from torch import Tensor
 
 from harness.backends import Makers
-from harness.backends.peers.snippets import literal, number, program
+from harness.backends.peers.snippets import literal, number, place, program
 from harness.backends.torch_arrays import torch_backend
 from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.implementation import Backend
@@ -75,5 +75,5 @@ def snippet(inputs: RoiInputs, direction: Direction, index: tuple[int, ...]) -> 
         f"boxes = torch.from_numpy({literal(inputs.boxes)})",
         f"y = roi_align(x, boxes, {inputs.output_size}, {rule})",
         *([f"y = torch.autograd.grad(y, x, torch.from_numpy({upstream}))[0]"] if gradient else []),
-        f"print(y.detach().numpy()[{', '.join(map(str, index))}])",
+        f"print(y.detach().numpy()[{place(index)}])",
     )

@@ -14,7 +14,7 @@ import paddle  # type: ignore[import-not-found, unused-ignore]
 from paddle.vision.ops import roi_align  # type: ignore[import-not-found, unused-ignore]
 
 from harness.backends import Makers
-from harness.backends.peers.snippets import literal, number, program
+from harness.backends.peers.snippets import literal, number, place, program
 from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import RoiInputs
@@ -71,7 +71,7 @@ def to_numpy(result: tuple[Any, Array]) -> Array:
 def snippet(inputs: RoiInputs, direction: Direction, index: tuple[int, ...]) -> str:
     order, boxes, counts = _sorted(inputs)
     gradient = direction == "grad_image"
-    place = index if gradient else (int(np.argsort(order, kind="stable")[index[0]]), *index[1:])
+    sorted_index = index if gradient else (int(np.argsort(order, kind="stable")[index[0]]), *index[1:])
     call = f"{inputs.output_size}, {number(inputs.spatial_scale)}, {inputs.sampling_ratio}, {inputs.aligned}"
     upstream = literal(inputs.upstream[order])
     return program(
@@ -81,7 +81,7 @@ def snippet(inputs: RoiInputs, direction: Direction, index: tuple[int, ...]) -> 
         f"boxes_num = paddle.to_tensor({literal(counts)})",
         f"y = paddle.vision.ops.roi_align(x, boxes, boxes_num, {call})",
         *([f"y = paddle.grad(y, x, paddle.to_tensor({upstream}))[0]"] if gradient else []),
-        f"print(y.numpy()[{', '.join(map(str, place))}])",
+        f"print(y.numpy()[{place(sorted_index)}])",
     )
 
 

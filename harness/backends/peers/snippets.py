@@ -43,6 +43,11 @@ def number(value: np.generic | float) -> str:
     )
 
 
+def place(index: tuple[int, ...]) -> str:
+    """An index as it stands between brackets."""
+    return ", ".join(map(str, index))
+
+
 def program(*lines: str) -> str:
     """The lines as a program; the longest lists of numbers are broken while there is room for another line.
 

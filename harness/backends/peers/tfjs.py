@@ -6,6 +6,7 @@ image goes there in `prepare`, and the result comes back in `to_numpy`. It is NH
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import math
@@ -47,11 +48,9 @@ class Node:
         process = self._process or self._begin()
         forget, self.forgotten = self.forgotten, []
         head = json.dumps({"ask": question, "bytes": len(body), "forget": forget, **rest})
-        try:
+        with contextlib.suppress(BrokenPipeError):  # that it has ended is said where its answer is missing
             process.stdin.write(head.encode() + b"\n" + body)  # type: ignore[union-attr]
             process.stdin.flush()  # type: ignore[union-attr]
-        except BrokenPipeError:
-            pass  # that it has ended is said where its answer is missing
         return self._answer(process)
 
     def read(self, kept: int) -> bytes:
@@ -64,6 +63,7 @@ class Node:
         if not line:
             self._process, self.forgotten = None, []
             code = process.wait()
+            _end(process)
             how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
             raise Crashed(f"node ended: {how}.")
         answer: dict[str, Any] = json.loads(line)
@@ -79,7 +79,7 @@ class Node:
             stdout=subprocess.PIPE,
             preexec_fn=_end_with_this_one,
         )
-        weakref.finalize(self, self._process.kill)
+        weakref.finalize(self, _end, self._process)
         self._answer(self._process)
         return self._process
 
@@ -113,7 +113,7 @@ def make_crop_and_resize(name: str, kind: str) -> Backend[Inputs]:
         sheet=sheet,
         prepare=partial(_prepare, Node(kind, folder)),
         to_numpy=_to_numpy,
-        snippet=partial(_snippet, kind),
+        snippet=partial(snippet, kind),
     )
 
 
@@ -139,12 +139,19 @@ def _channels_last(array: Array) -> Array:
     return np.array(array.transpose(0, 2, 3, 1), order="C")
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a node, if it has not ended, and its pipes."""
+    process.kill()
+    with contextlib.suppress(BrokenPipeError):
+        process.communicate()
+
+
 def _end_with_this_one() -> None:
     """Node ends with the process that began it, however that ends: in an endless loop it sees no pipe close."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _snippet(kind: str, inputs: Inputs, direction: Direction, index: tuple[int, ...]) -> str:
+def snippet(kind: str, inputs: Inputs, direction: Direction, index: tuple[int, ...]) -> str:
     """A program of JavaScript's, for node in a folder with the modules."""
     place = (index[0], *index[2:], index[1])
     rule = f'{list(inputs.crop_size)}, "{inputs.method}", {_number(inputs.extrapolation_value)}'

@@ -18,7 +18,7 @@ import tvm  # type: ignore[import-not-found, unused-ignore]
 from tvm import te, topi  # type: ignore[import-not-found, unused-ignore]
 
 from harness.backends import Makers
-from harness.backends.peers.snippets import literal, number, program
+from harness.backends.peers.snippets import literal, number, place, program
 from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.crop_and_resize.case import METHODS, Inputs
 from harness.operators.implementation import Backend
@@ -146,7 +146,7 @@ def _roi_align_snippet(inputs: RoiInputs, direction: Direction, index: tuple[int
         _COMPILED % "p, q",
         f"out = tvm.runtime.tensor(np.full({shape}, np.nan, x.dtype))",
         "f(tvm.runtime.tensor(x), tvm.runtime.tensor(boxes), out)",
-        f"print(out.numpy()[{', '.join(map(str, index))}])",
+        f"print(out.numpy()[{place(index)}])",
     )
 
 
@@ -166,5 +166,5 @@ def _crop_snippet(inputs: Inputs, direction: Direction, index: tuple[int, ...]) 
         _COMPILED % "p, q, r",
         f"out = tvm.runtime.tensor(np.full({shape}, np.nan, x.dtype))",
         "f(*map(tvm.runtime.tensor, (x, boxes, indices)), out)",
-        f"print(out.numpy()[{', '.join(map(str, index))}])",
+        f"print(out.numpy()[{place(index)}])",
     )

@@ -1,0 +1,50 @@
+"""A model of one RoiAlign, in ONNX's own text: what a library is handed that reads models and has no function to call.
+
+The scale is an attribute, and so a float32; a sampling ratio of 0 is an adaptive grid. The specification has RoiAlign
+for float16 and bfloat16 too, and does not say how their sums are rounded: no sheet declares them.
+"""
+
+from __future__ import annotations
+
+from harness.backends.peers.snippets import literal
+from harness.operators.roi_align.case import RoiInputs
+
+_TYPES = {"float32": "float", "float64": "double"}
+
+
+def text(inputs: RoiInputs) -> str:
+    """The model for the shapes, dtype and choices of a call: x, boxes and indices are its arguments, y its result."""
+    boxes, shape = len(inputs.boxes), inputs.image.shape
+    result = (boxes, shape[1], *inputs.output_size)
+    of = _TYPES[inputs.image.dtype.name]
+    attributes = {
+        "mode": '"avg"' if inputs.mode == "avg" else '"max"',
+        "output_height": inputs.output_size[0],
+        "output_width": inputs.output_size[1],
+        "sampling_ratio": max(inputs.sampling_ratio, 0),
+        "spatial_scale": float(inputs.spatial_scale),
+        "coordinate_transformation_mode": '"half_pixel"' if inputs.aligned else '"output_half_pixel"',
+    }
+    written = ", ".join(f"{name}={value}" for name, value in attributes.items())
+    arguments = f"{of}[{_sizes(shape)}] x, {of}[{boxes}, 4] boxes, int64[{boxes}] indices"
+    return (
+        f'<ir_version: 9, opset_import: ["": 16]> model ({arguments}) => ({of}[{_sizes(result)}] y)'
+        f" {{ y = RoiAlign <{written}> (x, boxes, indices) }}"
+    )
+
+
+def snippet(inputs: RoiInputs) -> tuple[str, ...]:
+    """The lines that make the model, and x, boxes and indices for it."""
+    signature, _, node = text(inputs).partition(" { ")
+    return (
+        "from onnx import parser",
+        f"model = parser.parse_model('''{signature}",
+        f"  {{ {node}''')",
+        f"x = {literal(inputs.image)}",
+        f"boxes = {literal(inputs.boxes[:, 1:])}",
+        f"indices = {literal(inputs.boxes[:, 0].astype('int64'))}",
+    )
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))
