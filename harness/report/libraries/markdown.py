@@ -46,8 +46,9 @@ def text(square: Square, grid: Grid) -> str:
     """The report of a red square."""
     finding = square.findings[0]
     operator = words.OPERATORS[square.operator]
+    where = ", ".join(filter(None, (square.row, square.remark)))
     lines = [
-        f"# {finding.title}: {operator} {_HAPPENS[square.word]} ({square.row})",
+        f"# {finding.title}: {operator} {_HAPPENS[square.word]} ({where})",
         "",
         f"**Versions:** {finding.versions}, on {finding.device}",
         "",
