@@ -145,9 +145,9 @@ def _factor(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
 
 
-def number(value: float | None) -> str:
-    """A value as it is printed beside another one, float32's digits and one more."""
-    return "no value" if value is None else f"{value:.10g}"
+def number(value: float | None, digits: int = 10) -> str:
+    """A value as it is printed beside another one: float32's digits and one more, or as many as a bound needs."""
+    return "no value" if value is None else f"{value:.{digits}g}"
 
 
 def place(finding: Finding) -> str:
