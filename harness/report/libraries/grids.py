@@ -96,6 +96,12 @@ class Square:
         return self.word in words.RED
 
     @property
+    def remark(self) -> str:
+        """What a red word leaves out: that the forward is not what it is about, where the row is not a gradient's."""
+        of_gradient = all(finding.direction != "forward" for finding in self.findings)
+        return "in a gradient" if self.is_red and of_gradient and self.row not in words.BY_DIRECTION.values() else ""
+
+    @property
     def anchor(self) -> str:
         """The id of its findings' section."""
         name = f"{self.operator}-{self.library.backend}-{self.library.device}-{self.row}"

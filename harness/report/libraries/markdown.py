@@ -46,8 +46,9 @@ def text(square: Square, grid: Grid) -> str:
     """The report of a red square."""
     finding = square.findings[0]
     operator = words.OPERATORS[square.operator]
+    where = ", ".join(filter(None, (square.row, square.remark)))
     lines = [
-        f"# {finding.title}: {operator} {_HAPPENS[square.word]} ({square.row})",
+        f"# {finding.title}: {operator} {_HAPPENS[square.word]} ({where})",
         "",
         f"**Versions:** {finding.versions}, on {finding.device}",
         "",
@@ -94,7 +95,7 @@ def _values(finding: Finding) -> list[str]:
         return []
     return [
         f"* Got: {place(finding)} is `{number(finding.got)}`",
-        f"* Expected: `{number(finding.expected)}`, within {number(finding.bound)}",
+        f"* Expected: `{number(finding.expected)}`, within {number(finding.bound, 3)}",
     ]
 
 
@@ -107,7 +108,7 @@ def _confirmed(finding: Finding) -> str:
         )
     return (
         "Two formulations that share no code agree: an oracle, sample by sample with a bound for what rounding can "
-        f"change, gives {number(finding.expected)} within {number(finding.bound)}; a second one in float64 gives "
+        f"change, gives {number(finding.expected)} within {number(finding.bound, 3)}; a second one in float64 gives "
         f"{number(finding.second)}. The library's value is further than the bound from both."
     )
 

@@ -134,7 +134,7 @@ def _time_cell(timing: Timing | None, best: Timing | None) -> TimeCell:
     if best is None or not timing.is_right:
         word = timings.WORDS[timing.status]
         # What a time's gate says is no finding: no second formulation was asked.
-        return TimeCell(word, "", "soft" if word in words.RED else "none")
+        return TimeCell(word, "", "none" if word in (words.NOT_OFFERED, words.NOT_TRIED) else "soft")
     ratio = timings.ratio(timing, best)
     return TimeCell(
         _factor(ratio.ratio), f"{_factor(ratio.low)} to {_factor(ratio.high)}", "best" if timing is best else ""
@@ -145,9 +145,9 @@ def _factor(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
 
 
-def number(value: float | None) -> str:
-    """A value as it is printed beside another one, float32's digits and one more."""
-    return "no value" if value is None else f"{value:.10g}"
+def number(value: float | None, digits: int = 10) -> str:
+    """A value as it is printed beside another one: float32's digits and one more, or as many as a bound needs."""
+    return "no value" if value is None else f"{value:.{digits}g}"
 
 
 def place(finding: Finding) -> str:

@@ -21,6 +21,7 @@ WORDS = {
     "wrong": "wrong",
     "crash": "crashes",
     "hang": "hangs",
+    "slow": "too slow",
     "undeclared": "not offered",
     "missing": "not tried",
 }

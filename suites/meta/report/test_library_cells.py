@@ -158,6 +158,18 @@ def test_directions_have_rows_of_their_own(tmp_path: Path) -> None:
     assert shown == {"forward": ["right"], "gradient": ["wrong"], "gradient of boxes": ["not offered"]}
 
 
+def test_a_red_cell_says_where_it_is_about_a_gradient_alone(tmp_path: Path) -> None:
+    back = {"direction": "grad_image"}
+    cells(tmp_path, {"property": OUTSIDE}, failed(**back), *offered(FAST, forward="pass", grad_image="fail"))
+    confirmed(tmp_path, back, {**back, "property": INSIDE})
+    assert square_of(tmp_path, "box outside").remark == "in a gradient"
+    assert "wrong <small>in a gradient</small>" in page.text(libraries.judged(tmp_path)[0], (), ())
+    assert square_of(tmp_path, "gradient").remark == "", "its row says so"
+    cells(tmp_path, failed(), failed(**back))
+    confirmed(tmp_path, {}, back)
+    assert square_of(tmp_path, "box outside").remark == ""
+
+
 def test_columns_are_ours_then_those_with_the_fewest_red_cells(tmp_path: Path) -> None:
     bad = named(("bad", "A bad one 3.0"))
     cells(tmp_path, failed(), failed(**bad), bad, CELL, named(SLOW), named(OURS), {**named(("reference", "R"))})

@@ -139,12 +139,17 @@ def test_ratios_are_to_the_fastest_right_result(tmp_path: Path) -> None:
     }
     assert (gradient.work, gradient.fastest) == ("c4, gradient", "0.05 ms")
     assert {cell.text for cell in gradient.cells} == {"1.00", "not offered", "not tried"}
+    times(tmp_path, {}, named(SLOW, status="slow", **NONE))
+    ((row,),) = (
+        each.rows for each in page.time_tables(grid_of(tmp_path), timings.read_timings(tmp_path / libraries.TIMES))
+    )
+    assert TimeCell("too slow", "", "soft") in row.cells
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"status": "odd"}, "status 'odd'; ok, wrong, crash, hang, undeclared, missing are accepted"),
+        ({"status": "odd"}, "status 'odd'; ok, wrong, crash, hang, slow, undeclared, missing are accepted"),
         ({"ms": "soon"}, "'soon' as ms; a number is expected"),
         ({"ms": ""}, "'' as ms of a right result; a time in milliseconds is expected"),
         ({"ms": "0"}, "'0' as ms of a right result"),
