@@ -7,21 +7,20 @@ them would have to be made twice. The other failed cells stay in the table, unco
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from harness import backends, properties, repository
+from harness import backends, properties
 from harness.backends.peers import programs
 from harness.conformance.cells import Cell, is_bad
 from harness.conformance.rules import rule_of
 from harness.judging import trial
 from harness.judging.sample import judge_sample, with_boxes
+from harness.measuring.findings import Finding, confirms
 from harness.operators import AnyCase, operator_of, parse
 from harness.operators.arrays import Array, Direction
 from harness.operators.implementation import Backend
@@ -33,41 +32,6 @@ from harness.repository import MissingLibrary
 _ALL = 20_000
 # A snippet of more characters is no snippet: what needs hundreds of boxes is shown by its case alone.
 _MOST = 1500
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A confirmed failure: one value of one call, or a call that ended its process or raised.
-
-    index     of the value in the NCHW result; () of a call without a result, for which got and expected are None.
-    bound     how far the value may be off. second: the value in the second formulation, in float64.
-    rule      the heading of docs/operators.md; why: the rule in words. reason: the verdict's.
-    snippet   at most ten lines in the library's own API that show it; output: what they printed. Both "" where the
-              failure shows only after other calls, or needs more input than anybody reads.
-    replay    the command that judges the case again.
-    """
-
-    operator: str
-    backend: str
-    title: str
-    versions: str
-    device: str
-    property: str
-    direction: str
-    status: str
-    case: str
-    index: tuple[int, ...]
-    got: float | None
-    expected: float | None
-    bound: float | None
-    second: float | None
-    reason: str
-    rule: str
-    why: str
-    snippet: str
-    language: str
-    output: str
-    replay: str
 
 
 @dataclass(frozen=True)
@@ -182,8 +146,7 @@ def _confirms(call: _Call, second: float) -> bool:
         return math.isfinite(second)  # the call has an answer, and none came
     assert verdict.expected is not None
     assert verdict.got is not None
-    bound, expected = verdict.expected.bound, float(verdict.expected.value)
-    return _near(second, expected, bound) and not _near(second, verdict.got, bound)
+    return confirms(second, got=verdict.got, expected=float(verdict.expected.value), bound=verdict.expected.bound)
 
 
 def _near(one: float, other: float, bound: float) -> bool:
@@ -249,23 +212,6 @@ def _shows(output: str, verdict: Verdict) -> bool:
     return value == verdict.got or not _near(value, float(verdict.expected.value), verdict.expected.bound)
 
 
-def read(path: Path) -> list[Finding]:
-    """The findings of a file, [] if there is none; ValueError if it is no such file."""
-    if not path.exists():
-        return []
-    try:
-        lines = json.loads(path.read_text(encoding="utf-8"))["findings"]
-        return [
-            Finding(**{**{name: _number(line[name]) for name in line}, "index": tuple(line["index"])}) for line in lines
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no findings ({error}); remove it to make it anew.") from error
-
-
-def _number(value: Any) -> Any:
-    return float(value) if value in ("nan", "inf", "-inf") else value
-
-
 def merged(old: Iterable[Finding], cells: Iterable[Cell], new: Iterable[Finding]) -> list[Finding]:
     """The old findings with the new ones: those whose cell was asked again go."""
     again = {(each.operator, each.backend, each.device, each.property, each.direction) for each in cells}
@@ -275,13 +221,3 @@ def merged(old: Iterable[Finding], cells: Iterable[Cell], new: Iterable[Finding]
     return sorted(
         [*kept, *new], key=lambda each: (each.operator, each.backend, each.property, each.direction, each.device)
     )
-
-
-def write(path: Path, findings: Iterable[Finding]) -> None:
-    """The findings as a file; numbers that JSON does not have are words."""
-
-    def plain(value: Any) -> Any:
-        return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-    lines = [{each.name: plain(getattr(one, each.name)) for each in fields(one)} for one in findings]
-    repository.replace(path, json.dumps({"findings": lines}, indent=1) + "\n")

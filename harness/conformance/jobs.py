@@ -9,8 +9,9 @@ from importlib.metadata import entry_points
 from harness import backends, faults, properties
 from harness.backends import BACKENDS, ENTRY_POINTS, OTHER_RULE, PEERS
 from harness.conformance.cells import DEADLY, EXAMPLES, Cell, CellStatus, cell, without_backend
-from harness.conformance.findings import Finding, finding
+from harness.conformance.findings import finding
 from harness.judging.isolation import isolated
+from harness.measuring.findings import Finding
 from harness.operators.arrays import Direction
 from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Crashed, Hung, without_result

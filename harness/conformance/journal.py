@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.conformance.cells import Cell
-from harness.conformance.findings import Finding
 from harness.conformance.jobs import Answer
+from harness.measuring.findings import Finding
 from harness.repository import sources
 
 

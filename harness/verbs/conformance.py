@@ -42,11 +42,13 @@ def conformance(
 
     What fails and is confirmed by a second formulation is written to findings.json beside it.
     """
-    from harness.conformance import findings, jobs, journal, tables
+    from harness.conformance import jobs, journal, tables
     from harness.conformance.cells import BAD, OURS, is_bad
+    from harness.conformance.findings import merged
     from harness.judging.cluster import UnusableCluster
+    from harness.measuring import findings
     from harness.operators import OPERATORS
-    from harness.repository import RESULTS
+    from harness.repository import FINDINGS, RESULTS
 
     path = table or RESULTS / "conformance.csv"
     if fail_on not in ("", "fail"):
@@ -57,7 +59,7 @@ def conformance(
     names = backend or (jobs.all_libraries() if every else jobs.everybody())
     of, written = journal.asked(examples, seed), journal.path_of(path)
     with stop_at(ValueError):
-        old, old_findings = tables.read(path), findings.read(path.with_name("findings.json"))
+        old, old_findings = tables.read(path), findings.read(path.with_name(FINDINGS))
         before = journal.read(written, of) if resume else []
         chosen = jobs.jobs(names, operators, property_names or (), examples, seed)
     journal.begin(written, of, before)
@@ -85,7 +87,7 @@ def conformance(
     cells = [each for one in ended for each in one.cells]
     tables.write(path, tables.merged(old, ended))
     new = [each for one in ended for each in one.findings]
-    findings.write(path.with_name("findings.json"), findings.merged(old_findings, cells, new))
+    findings.write(path.with_name(FINDINGS), merged(old_findings, cells, new))
     for name in operators:
         _show([each for each in cells if each.operator == name], name)
     for each in (each for each in cells if each.status in (*BAD, OURS)):

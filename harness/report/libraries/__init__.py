@@ -4,7 +4,6 @@ It is for those who choose a library, where report.html is for those who write o
 wrong with it shown without this project, and how fast it is.
 
     words.py      rows, words and colours; which property belongs to which row
-    findings.py   results/findings.json: confirmed failures
     grids.py      results/conformance.csv, by library and row
     timings.py    results/conformance-times.csv
     cases.py      a case's line in words
@@ -19,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import repository
-from harness.report.libraries import choice, findings, grids, page, timings
-from harness.report.libraries.findings import Finding
+from harness.measuring import findings
+from harness.measuring.findings import Finding
+from harness.report.libraries import choice, grids, page, timings
 from harness.report.libraries.grids import Libraries
 from harness.report.libraries.timings import Timing
 from harness.repository import FINDINGS

@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 
+from harness.measuring.findings import Finding, is_confirmed
 from harness.report.libraries import cases, words
-from harness.report.libraries.findings import Finding, is_confirmed
 from harness.report.proofs.conformance import CSV_COLUMNS
 from harness.report.proofs.matrices import read
 

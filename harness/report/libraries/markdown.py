@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness import repository
+from harness.measuring.findings import Finding
 from harness.report.libraries import cases, words
-from harness.report.libraries.findings import Finding
 from harness.report.libraries.grids import Grid, Square
 from harness.report.libraries.page import NO_SNIPPET, number, others, place
 

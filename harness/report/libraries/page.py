@@ -16,8 +16,8 @@ from typing import Any
 
 import jinja2
 
+from harness.measuring.findings import Finding
 from harness.report.libraries import cases, choice, timings, words
-from harness.report.libraries.findings import Finding
 from harness.report.libraries.grids import Grid, Libraries, Library, Square
 from harness.report.libraries.timings import Timing, Work
 from harness.report.tables.table import milliseconds

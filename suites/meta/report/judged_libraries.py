@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from harness.measuring import findings
 from harness.report import libraries
-from harness.report.libraries import findings, grids, timings
+from harness.report.libraries import grids, timings
 from harness.report.libraries.grids import Grid, Square
 from harness.report.proofs.conformance import CSV_COLUMNS
 

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.__main__ import app
+from harness.measuring.findings import is_confirmed
 from harness.report.libraries import FINDINGS, cases, findings, markdown
-from harness.report.libraries.findings import is_confirmed
 from suites.meta.report.judged_libraries import (
     CELL,
     FINDING,

@@ -1,17 +1,20 @@
 """results/findings.json: the failures that a second formulation confirms, each with a snippet that shows it.
 
-`python -m harness conformance` writes the file. A failure that has no entry was not confirmed, and nothing is claimed
-of it. The file's word is not taken for it: the numbers of an entry have to say so too.
+`python -m harness conformance` writes the file, and the page of libraries reads it. A failure that has no entry was not
+confirmed, and nothing is claimed of it. The file's word is not taken for it: the numbers of an entry have to say so
+too.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from harness import repository
 
 LONGEST_SNIPPET = 10
 STATUSES = ("fail", "crash", "hang")
@@ -58,21 +61,28 @@ class Finding:
 
 
 def is_confirmed(finding: Finding) -> bool:
-    """Whether the second formulation agrees with the oracle where the library's value is further than its bound.
+    """Whether the second formulation agrees with the oracle, and not with the library.
 
-    "Agrees" is within the bound, or ten times as near as the library: the bound of a float64 result is no wider than
-    the second formulation's own rounding. What ended its process, or gave no value, needs no second opinion.
+    What ended its process, or gave no value, needs no second opinion on one.
     """
     if finding.status != "fail" or finding.got is None:
         return True
     if finding.expected is None or finding.second is None:
         return False
-    bound = finding.bound or 0.0
-    off = _apart(finding.got, finding.expected)
+    return confirms(finding.second, got=finding.got, expected=finding.expected, bound=finding.bound or 0.0)
+
+
+def confirms(second: float, *, got: float, expected: float, bound: float) -> bool:
+    """Whether a second value says that `got`, which is further than the bound from `expected`, is wrong.
+
+    It agrees with what is expected if it is within the bound, or ten times as near as the library: the bound of a
+    float64 result is no wider than the second formulation's own rounding.
+    """
+    off = _apart(got, expected)
     agreement = max(bound, off / 10 if math.isfinite(off) else 0.0)
-    if off <= bound or _apart(finding.got, finding.second) <= bound:
+    if off <= bound or _apart(got, second) <= bound:
         return False
-    return _apart(finding.second, finding.expected) <= agreement
+    return _apart(second, expected) <= agreement
 
 
 def _apart(one: float, other: float) -> float:
@@ -123,3 +133,13 @@ def _number(finding: int, name: str, value: object) -> float | None:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise ValueError(f"finding {finding} has {value!r} as {name}; a number is expected") from None
+
+
+def write(path: Path, findings: Iterable[Finding]) -> None:
+    """The findings as a file; numbers that JSON does not have are words."""
+
+    def plain(value: Any) -> Any:
+        return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+    lines = [{each.name: plain(getattr(one, each.name)) for each in fields(one)} for one in findings]
+    repository.replace(path, json.dumps({"findings": lines}, indent=1) + "\n")
