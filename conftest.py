@@ -54,11 +54,12 @@ PACKAGE = {"roi_align": "cpu", "roi_align_cuda": "cuda", DETERMINISTIC: "cuda"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    names = sorted(set().union(*backends.BACKENDS.values(), *backends.PEERS.values()))
     parser.addoption(
         "--backend",
         default="roi_align",
         metavar="NAME",
-        help=f"the implementation to judge: one of {', '.join(sorted(set().union(*backends.BACKENDS.values())))}, "
+        help=f"the implementation to judge: one of {', '.join(names)}, "
         "a planted fault as fault:NAME, or yours as module:function or by an entry point of the group "
         f"{backends.ENTRY_POINTS!r} (default: roi_align)",
     )
@@ -134,14 +135,15 @@ def _load_chosen(config: pytest.Config) -> None:
     """The chosen backend, for each operator that it has: this project's in this process, somebody else's in one of its
     own. What is missing is kept as the reason for which each test that needs it is skipped."""
     name = config.getoption("--backend")
+    isolated = partial(isolation.isolated, limit_s=config.getoption("--limit"))
     if backends.is_foreign(name):
-        isolated = partial(isolation.isolated, limit_s=config.getoption("--limit"))
         made: Any = _or_missing(isolated, name, "crop_and_resize")
         of = (made.sheet.operator,) if isinstance(made, Backend) else tuple(backends.BACKENDS)
         config.stash[CHOSEN] = dict.fromkeys(of, made)
         return
     of = backends.operators_of(name) or ("crop_and_resize",)
-    config.stash[CHOSEN] = {operator: _or_missing(faults.load, name, operator) for operator in of}
+    load = isolated if backends.is_a_peer(name) else faults.load
+    config.stash[CHOSEN] = {operator: _or_missing(load, name, operator) for operator in of}
 
 
 def _or_missing(load: Any, name: str, operator: str) -> Backend | MissingLibrary:

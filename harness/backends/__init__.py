@@ -95,6 +95,11 @@ def is_foreign(name: str) -> bool:
     return (":" in name and not name.startswith("fault:")) or name in _entry_points()
 
 
+def is_a_peer(name: str) -> bool:
+    """Whether this is a library of the matrix alone: it runs in a process of its own, and maybe in its own Python."""
+    return any(name in table for table in PEERS.values())
+
+
 def operators_of(name: str) -> tuple[OperatorName, ...]:
     """The operators that a backend of this project has, () for a name that is none."""
     return tuple(
@@ -148,7 +153,7 @@ def imported(name: str, module: str) -> Any:
 
 def _installs(name: str) -> str:
     """What installs the library of a backend, for the end of a sentence."""
-    if any(name in table for table in PEERS.values()):
+    if is_a_peer(name):
         return "`make peers` installs it and the other libraries of the matrix"
     return "`make env` installs all that this project's backends need"
 

@@ -35,7 +35,7 @@ def judge(
     """Run one case on one backend and judge its result against the oracle; exit 1 if it does not pass, 3 if the judge
     itself failed, which is not held against the backend."""
     from harness import properties
-    from harness.backends import is_foreign
+    from harness.backends import is_a_peer, is_foreign
     from harness.faults import load
     from harness.judging import trial
     from harness.judging.isolation import isolated
@@ -49,7 +49,8 @@ def judge(
         *earlier, parsed = map(parse, (*(after or ()), case))
         operator = operator_of(parsed).name
         stated = properties.find(of, operator) if of else None
-        judged = isolated(backend, operator, limit) if is_foreign(backend) else load(backend, operator)
+        apart = is_foreign(backend) or is_a_peer(backend)
+        judged = isolated(backend, operator, limit) if apart else load(backend, operator)
     if not judged.same_rule:
         stop(f"{judged.title} computes another rule than the oracle; it can be timed, not judged.")
 
