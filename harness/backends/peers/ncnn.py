@@ -48,13 +48,18 @@ BACKENDS: Makers = {("roi_align", "ncnn"): make_roi_align}
 
 def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Array]:
     net = _net(_layer(inputs))
-    images = [ncnn.Mat(np.ascontiguousarray(image)).clone() for image in inputs.image]
-    boxes = [(images[int(n)], ncnn.Mat(np.array(box)).clone()) for n, *box in inputs.boxes]
+    images = [_mat(np.ascontiguousarray(image)) for image in inputs.image]
+    boxes = [(images[int(n)], _mat(np.array(box))) for n, *box in inputs.boxes]
 
     def call() -> Array:
         return np.stack([_crop(net, image, box) for image, box in boxes])
 
     return call
+
+
+def _mat(array: Array) -> Any:
+    """A copy. A Mat of an array is a view that does not keep it alive: here the argument does while it is copied."""
+    return ncnn.Mat(array).clone()
 
 
 def _crop(net: Any, image: Any, box: Any) -> Array:
@@ -102,6 +107,7 @@ def snippet(inputs: RoiInputs, direction: Direction, index: tuple[int, ...]) -> 
         f"image = {literal(inputs.image[int(n)])}",
         "extractor = net.create_extractor()",
         "extractor.input('image', ncnn.Mat(image).clone())",
-        f"extractor.input('box', ncnn.Mat({literal(np.array(box))}).clone())",
+        f"box = {literal(np.array(box))}",
+        "extractor.input('box', ncnn.Mat(box).clone())",
         f"print(np.array(extractor.extract('crop')[1])[{place(index[1:])}])",
     )

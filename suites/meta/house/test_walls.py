@@ -31,6 +31,13 @@ ORACLES = {
     "roi_align": ("oracle", "gradients", "positions", "call", "maximum", "weighted_maximum", "slopes"),
 }
 LIBRARIES = ("torch", "torchvision", "tensorflow", "roi_align", "onnxruntime")
+# Those of the matrix, and the one file of each.
+PEER_LIBRARIES = {
+    **{name: name for name in ("openvino", "ncnn", "jax", "paddle", "tvm", "mindspore", "mmcv")},
+    "MNN": "mnn",
+    "cv2": "opencv",
+    "onnx.reference": "onnx_reference",
+}
 CROPS_ORACLE, POOLS_ORACLE = (
     ("harness.operators.rounding", "harness.operators.expected", *(f"harness.operators.{of}.{name}" for name in names))
     for of, names in ORACLES.items()
@@ -109,6 +116,12 @@ def test_wall(place: str, forbidden: tuple[str, ...]) -> None:
 def test_only_a_backends_own_file_imports_its_library() -> None:
     for place, file in FILES.items():
         assert place.startswith(USERS) or not crossings(file, LIBRARIES), file
+
+
+def test_a_library_of_the_matrix_is_imported_by_its_own_file_alone() -> None:
+    for place, file in FILES.items():
+        for name, of in PEER_LIBRARIES.items():
+            assert place == f"backends/peers/{of}.py" or not crossings(file, (name,)), file
 
 
 def test_nothing_is_imported_by_a_string() -> None:
