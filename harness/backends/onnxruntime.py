@@ -38,7 +38,6 @@ def make_roi_align(name: str) -> Backend[RoiInputs]:
         same_dtype=True,
         modes=("avg", "weighted_max"),
         grids=("fixed", "adaptive"),
-        extent="positive where adaptive",  # it counts the samples of an inverted box below 0
         scale_dtype="float32",
         largest=_MOST,
         layout_bits=DIRECTIONS,

@@ -146,7 +146,7 @@ class Worker:
             stderr=self._log,
             pass_fds=(descriptor,),
         )
-        weakref.finalize(self, process.kill)  # it does not end with this one while it is in a call
+        weakref.finalize(self, _end, process)  # it does not end with this one while it is in a call
         return process
 
     def _work(self, inputs: Any) -> float:
@@ -188,6 +188,11 @@ class Worker:
         ):
             return known(message)
         return RuntimeError(f"{kind}: {message}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def isolated(

@@ -27,6 +27,7 @@ CASES = {
     "values": ["normal", "ramp", "dyadic"],
     "box_families": ["interior", "lower_band", "upper_band", "border", "on_pixel", "whole_bins", "tiny", "covering"],
     "empty": (),
+    "extent": "positive where adaptive",  # it counts the samples of an inverted box below 0: the matrix shows it
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness import backends
-from harness.backends import BACKENDS, PEERS, imported, load, operators_of, register
+from harness.backends import BACKENDS, imported, load, operators_of, register
 from harness.backends.package import make_crop_and_resize
 from harness.backends.torch_arrays import device_tensor
 from harness.operators.arrays import LAYOUTS, Layout
@@ -34,20 +34,16 @@ def test_each_has_its_name_or_says_what_is_missing(operator: OperatorName, name:
     assert backend.sheet.operator == operator
 
 
-TABLES = [(operator, table) for tables in (BACKENDS, PEERS) for operator, table in tables.items()]
-
-
-@pytest.mark.parametrize("file", sorted({file for _, table in TABLES for file in table.values()}))
+# The files of PEERS are imported in processes of their own: see test_matrix_libraries.py.
+@pytest.mark.parametrize("file", sorted({file for table in BACKENDS.values() for file in table.values()}))
 def test_each_file_makes_those_that_the_table_names_it_for(file: str) -> None:
     try:
         makers = imported(file, f"harness.backends.{file}").BACKENDS
     except MissingLibrary as missing:
         pytest.skip(str(missing))
-    except ModuleNotFoundError as error:  # until the files of all of them are here
-        if not file.startswith("peers."):
-            raise
-        pytest.skip(str(error))
-    assert set(makers) == {(operator, name) for operator, table in TABLES for name, of in table.items() if of == file}
+    assert set(makers) == {
+        (operator, name) for operator in BACKENDS for name, of in BACKENDS[operator].items() if of == file
+    }
 
 
 def test_each_is_made_once() -> None:
