@@ -9,6 +9,7 @@ reproduce:
 This table leads from each property to the file of its check; "..." ends a family of names:
 
     boxes inside                     bounds.py
+    one sample an axis               bounds.py
     nearest                          bounds.py
     aligned                          bounds.py
     adaptive grid                    bounds.py

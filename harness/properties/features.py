@@ -27,21 +27,32 @@ _PLAIN: dict[str, Any] = {
     "extent": "positive",
     "longest_side": 12,
 }
+_SEVERAL = (2, 7)
+_BILINEAR: dict[str, Any] = {"methods": ["bilinear"], "crop_sides": _SEVERAL}
 _FIXED = {"modes": ["avg"], "ratios": [1, 2, 3]}
 # (name, what holds, the choices) of each operator.
 _FEATURES: dict[OperatorName, tuple[tuple[str, str, dict[str, Any]], ...]] = {
     "crop_and_resize": (
-        ("boxes inside", "of boxes inside of the image", {"box_families": ["interior"], "methods": ["bilinear"]}),
-        ("nearest", "by the nearest pixel", {"box_families": ["interior"], "methods": ["nearest"]}),
+        ("boxes inside", "of boxes inside of the image", {"box_families": ["interior"], **_BILINEAR}),
+        (
+            "one sample an axis",
+            "of a crop of one sample, which lies in the middle of its box",
+            {"box_families": ["interior"], "methods": ["bilinear"], "crop_sides": (1, 1)},
+        ),
+        (
+            "nearest",
+            "by the nearest pixel",
+            {"box_families": ["interior"], "methods": ["nearest"], "crop_sides": _SEVERAL},
+        ),
         (
             "boxes outside",
             "of boxes that reach over the edge, or lie beyond it",
-            {"box_families": ["partly_outside", "outside"], "methods": ["bilinear"]},
+            {"box_families": ["partly_outside", "outside"], **_BILINEAR},
         ),
         (
             "boxes without extent",
             "of boxes that are empty or inverted",
-            {"box_families": ["zero_area", "inverted"], "methods": ["bilinear"], "extent": "any"},
+            {"box_families": ["zero_area", "inverted"], "extent": "any", **_BILINEAR},
         ),
     ),
     "roi_align": (

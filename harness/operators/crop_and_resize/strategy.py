@@ -78,6 +78,7 @@ def cases(
     empty: Sequence[Empty] = EMPTY,
     channels: Sequence[int] = (1, 2, 3),
     longest_side: int = 100,
+    crop_sides: tuple[int, int] = (1, 7),
     most_outputs: int = 400,
 ) -> Case:
     """Cases within the given choices.
@@ -88,10 +89,11 @@ def cases(
     extent         "positive" turns inverted boxes round, and gives those without one an extent.
     empty          which of M, C and N may be 0 (N only together with M).
     channels       what C is drawn from: vectors and blocks of channels show only where there are enough to fill them.
+    crop_sides     the least and the largest side of a crop: one sample an axis has a rule of its own.
     most_outputs   M*C*h*w is at most this: the oracle is plain Python.
     """
     height, width = draw(sides(12, longest_side))
-    crop = (draw(integers(1, 7)), draw(integers(1, 7)))
+    crop = (draw(integers(*crop_sides)), draw(integers(*crop_sides)))
     depth = draw(depths(tuple(channels), "channels" in empty))
     most = most_outputs // max(1, depth * crop[0] * crop[1])
     box_count = min(draw(counts(5, "boxes" in empty)), max(1, most))
