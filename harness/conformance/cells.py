@@ -38,7 +38,10 @@ LIBRARIES = ("numpy", "torch", "torchvision", "tensorflow", "onnxruntime", "hypo
 OURS: CellStatus = "judge"
 DEADLY: dict[Status, CellStatus] = {Status.CRASH: "crash", Status.HANG: "hang"}
 # What a library writes to its log before what it has to say: when, which thread, and of which file.
-_LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: |[IWEF]\d{4} [\d:.]+ +\d+ |\b0x[0-9a-f]+\b")
+_LOGGED = re.compile(
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: |[IWEF]\d{4} [\d:.]+ +\d+ |\b0x[0-9a-f]+\b"
+    r"|\(\d+,[0-9a-f]+,\w+\):[\d:.-]+"
+)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class Job:
 
     operators       those that its rows are of; somebody else's has one of them.
     property_names  the properties, () for all of them.
+    limit_s         seconds that a call on a small case may take, None for what its sheet says.
     skip            the properties and directions that were answered before an interrupt.
     """
 
@@ -98,21 +99,28 @@ def _is_of(answer: Answer, job: Job) -> bool:
 
 
 def jobs(
-    names: Sequence[str], operators: Sequence[OperatorName], property_names: Sequence[str], examples: int, seed: int
+    names: Sequence[str],
+    operators: Sequence[OperatorName],
+    property_names: Sequence[str],
+    examples: int,
+    seed: int,
+    limit_s: float | None = None,
 ) -> list[Job]:
-    """A job for each backend and operator; ValueError for a name that no backend, or no property, has."""
+    """A job for each backend and operator; limit_s: as Job has it. ValueError for a name that no backend, or no property, has."""
     known = dict.fromkeys(property_.name for property_, _ in properties.questions(*operators))
     for unknown in (name for name in property_names if name not in known):
         raise ValueError(f"There is no property {unknown!r} of {' or '.join(operators)}; there are {', '.join(known)}.")
     all_jobs = []
     for name in names:
         if backends.is_foreign(name):
-            all_jobs.append(Job(name, tuple(operators), tuple(property_names), examples, seed))
+            all_jobs.append(Job(name, tuple(operators), tuple(property_names), examples, seed, limit_s))
             continue
         of = backends.operators_of(name)
         if not of:
             faults.load(name)  # says which there are
-        all_jobs += [Job(name, (each,), tuple(property_names), examples, seed) for each in of if each in operators]
+        all_jobs += [
+            Job(name, (each,), tuple(property_names), examples, seed, limit_s) for each in of if each in operators
+        ]
     # What computes another rule is timed beside crop_and_resize, and never judged.
     return [job for job in all_jobs if job.backend not in OTHER_RULE.get(job.operators[0], ())]
 

@@ -29,6 +29,9 @@ def conformance(
     ] = None,
     examples: Annotated[int, typer.Option(min=1, help="Cases of a property, fewer of those that are dear.")] = 100,
     seed: Annotated[int, typer.Option(help="The same seed draws the same cases.")] = 0,
+    limit: Annotated[
+        float | None, typer.Option(help="Seconds that a call on a small case may take; by default what the sheet says.")
+    ] = None,
     fail_on: Annotated[str, typer.Option(help='"fail": exit 1 if anything that is declared fails or crashes.')] = "",
     table: Annotated[
         Path | None, typer.Option(help="The CSV to merge the rows into; findings.json is beside it.")
@@ -61,7 +64,7 @@ def conformance(
     with stop_at(ValueError):
         old, old_findings = tables.read(path), findings.read(path.with_name(FINDINGS))
         before = journal.read(written, of) if resume else []
-        chosen = jobs.jobs(names, operators, property_names or (), examples, seed)
+        chosen = jobs.jobs(names, operators, property_names or (), examples, seed, limit)
     journal.begin(written, of, before)
     with stop_at(ValueError, UnusableCluster), bars("row") as progress:
         tasks: dict[Job, Any] = {}

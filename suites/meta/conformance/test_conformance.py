@@ -265,8 +265,8 @@ def test_everybody_is_asked_but_the_slow_and_who_computes_another_rule() -> None
     assert ("torchvision", "roi_align") in of
     assert ("torchvision", "crop_and_resize") not in of
     assert ("tensorflow", "roi_align") not in of
-    slow = jobs.jobs(["cuda_on_host"], ["roi_align"], ("bad boxes",), 9, 3)
-    assert slow == [Job("cuda_on_host", ("roi_align",), ("bad boxes",), 9, 3)]
+    slow = jobs.jobs(["cuda_on_host"], ["roi_align"], ("bad boxes",), 9, 3, 120.0)
+    assert slow == [Job("cuda_on_host", ("roi_align",), ("bad boxes",), 9, 3, 120.0)]
     with pytest.raises(ValueError, match="There is no backend 'nobody'"):
         jobs.jobs(["nobody"], ["roi_align"], (), 9, 0)
     with pytest.raises(ValueError, match="There is no property 'nothing' of roi_align; there are boxes inside"):
