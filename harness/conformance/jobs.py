@@ -106,7 +106,10 @@ def jobs(
     seed: int,
     limit_s: float | None = None,
 ) -> list[Job]:
-    """A job for each backend and operator; limit_s: as Job has it. ValueError for a name that no backend, or no property, has."""
+    """A job for each backend and operator; ValueError for a name that no backend, or no property, has.
+
+    limit_s: as Job has it.
+    """
     known = dict.fromkeys(property_.name for property_, _ in properties.questions(*operators))
     for unknown in (name for name in property_names if name not in known):
         raise ValueError(f"There is no property {unknown!r} of {' or '.join(operators)}; there are {', '.join(known)}.")
