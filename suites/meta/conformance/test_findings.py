@@ -20,6 +20,8 @@ from harness.judging import trial
 from harness.measuring import findings as stored
 from harness.measuring.findings import Finding
 from harness.operators.implementation import Backend
+from harness.operators.judgement import judge
+from harness.operators.roi_align.case import RoiCase
 from harness.operators.verdict import Crashed
 from harness.repository import ROOT
 
@@ -95,6 +97,15 @@ def test_a_second_formulation_that_agrees_with_neither_confirms_nothing(monkeypa
     neither = library(lambda inputs, crops: crops - 0.25)
     monkeypatch.setattr(findings.backends, "load", lambda name, operator: neither)
     assert finding(backend, one) is None
+
+
+def test_the_second_formulation_is_of_float64() -> None:
+    box = (0, 0.1, 0.2, 5.3, 4.7)
+    inputs = RoiCase((1, 1, 6, 7), (box,), (3, 3), sampling_ratio=2, boxes_dtype="float64").inputs()
+    got = wrong(inputs, backends.load("reference", "roi_align").run(inputs, "forward"))
+    verdict = judge(inputs, "forward", got, pinned=True)
+    second = findings._second(findings._Call(inputs, "forward", verdict))
+    assert second == pytest.approx(float(verdict.expected.value), rel=1e-14)
 
 
 def test_a_failure_of_another_call_than_the_cases_own_is_found_there() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from harness.conformance import processes, tables
 from harness.conformance.cells import Cell
-from harness.conformance.jobs import Answer, Done, Job
+from harness.conformance.jobs import Answer, Done, Job, questions_of, without
 
 NAMES = ("permuted boxes", "split list")
 
@@ -93,6 +93,10 @@ def test_the_command_tells_each_backend_and_writes_what_it_has(monkeypatch: pyte
     assert other.exit_code == 2
     assert "The run that was stopped had another seed" in other.output
     path.unlink()
+    # Stopped a second time before anything came, and gone on with again: what came first is there still.
+    monkeypatch.setattr(processes, "run", lambda jobs, *_: [Done(jobs[0], (), "It was stopped.", True)])
+    assert CliRunner().invoke(app, [*arguments, "--resume"]).exit_code == 130
+    monkeypatch.setattr(processes, "run", rest)
     assert CliRunner().invoke(app, [*arguments, "--resume"]).exit_code == 0
     assert sorted((each.backend, each.property, each.direction) for each in tables.read(path)) == [
         ("reference", NAMES[0], "forward"),
@@ -103,3 +107,16 @@ def test_the_command_tells_each_backend_and_writes_what_it_has(monkeypatch: pyte
     none = CliRunner().invoke(app, [*arguments, "--resume"])
     assert none.exit_code == 2
     assert "There is no run to go on with" in none.output
+
+
+def test_a_job_asks_for_what_is_not_skipped() -> None:
+    job = Job("reference", ("roi_align",), NAMES, skip=frozenset({(NAMES[0], "forward")}))
+    assert [(stated.name, direction) for stated, direction in questions_of(job)] == [
+        (NAMES[0], "grad_boxes"),
+        (NAMES[1], "forward"),
+        (NAMES[1], "grad_boxes"),
+    ]
+    answered = [
+        Answer(made("reference", of=name, direction=way)) for name in NAMES for way in ("forward", "grad_boxes")
+    ]
+    assert without([Job("reference", ("roi_align",), NAMES)], answered) == []
