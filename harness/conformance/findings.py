@@ -36,11 +36,12 @@ _MOST = 1500
 
 @dataclass(frozen=True)
 class _Call:
-    """One call of a failed check and its verdict."""
+    """One call of a failed check and its verdict; alone: whether it is the case's own, in a fresh process."""
 
     inputs: Any
     direction: Direction
     verdict: Verdict
+    alone: bool = False
 
 
 def finding(backend: Backend[Any], each: Cell) -> Finding | None:
@@ -73,7 +74,7 @@ def _wrong_calls(backend: Backend[Any], each: Cell, case: AnyCase) -> Iterator[_
     if backend.refuses(inputs, direction) is None:
         verdict = _verdict_on(backend, inputs, direction, trial.run(backend, case.inputs(), direction))
         if not verdict.passed:
-            yield _Call(inputs, direction, verdict)
+            yield _Call(inputs, direction, verdict, alone=True)
             return
     calls: list[tuple[Any, Direction, Any]] = []
     properties.find(each.property, each.operator).holds(_recording(backend, calls), case, direction)
@@ -179,6 +180,7 @@ def _finding(backend: Backend[Any], each: Cell, case: AnyCase, call: _Call, seco
         snippet=snippet,
         language=programs.language(each.backend),
         output=output,
+        alone=call.alone,
         replay=trial.reproduction(each.backend, each.direction, repr(case), each.property),
     )
 

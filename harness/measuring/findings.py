@@ -34,6 +34,7 @@ class Finding:
     rule      a heading of docs/operators.md; why: that rule in a sentence or two.
     snippet   at most ten lines that show it in the library's own API; output: what they printed, or how they ended. ""
               where it shows only after other calls, or needs more input than anybody reads.
+    alone     whether the case's own call fails in a fresh process; else it needs the others that its property makes.
     replay    the command that shows it again with this project.
     """
 
@@ -57,6 +58,7 @@ class Finding:
     snippet: str
     language: str
     output: str
+    alone: bool
     replay: str
 
 

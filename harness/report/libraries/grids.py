@@ -180,7 +180,8 @@ def _grid(operator: str, table: pd.DataFrame, findings: dict[tuple[str, ...], li
     for line in table.itertuples(index=False):
         library = Library(str(line.backend), str(line.device), str(line.title), str(line.versions))
         rows = columns.setdefault(library, defaultdict(list))
-        rows[words.row_of(str(line.property), str(line.direction))].append(line)
+        alone = any(finding.alone for finding in findings.get(_key(line), ()))
+        rows[words.row_of(str(line.property), str(line.direction), alone)].append(line)
     rows_there = [row for row in words.ROWS if any(row in rows for rows in columns.values())]
     squares = {
         library: tuple(_square(operator, library, row, rows.get(row, []), findings) for row in rows_there)

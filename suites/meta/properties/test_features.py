@@ -84,3 +84,8 @@ def test_the_references_weighted_maximum_reads_no_pixel_without_weight() -> None
     assert reference.run(replace(inputs, image=image), "forward").item() == 0
     between = replace(inputs, boxes=np.array([[0, 0, -0.5, 1, 0.5]], np.float32), image=np.float32([[[[3, 4]]]]))
     assert reference.run(between, "forward").item() == 2
+    # A double just below 1 is 1 once it is cast: the pixel before it weighs nothing.
+    below = replace(
+        inputs, boxes=np.array([[0, 0, -0.5, 1.9999999999999998, 0.5]]), image=np.float32([[[[np.nan, 3]]]])
+    )
+    assert reference.run(below, "forward").item() == 3

@@ -31,7 +31,7 @@ FINDING = {
     "device": "cpu-test", "property": OUTSIDE, "direction": "forward", "status": "fail", "case": LINE,
     "index": [0, 0, 1, 1], "got": 3.5, "expected": 1.25, "bound": 1e-6, "second": 1.25, "reason": "It is 3.5 <b>.",
     "rule": "Sample positions", "why": "A sample outside adds 0.", "snippet": "import fast\nprint(fast.pool())",
-    "language": "python", "output": "3.5", "replay": "python -m harness judge --backend fast",
+    "language": "python", "output": "3.5", "alone": False, "replay": "python -m harness judge --backend fast",
 }  # fmt: skip
 TIMING = {
     "operator": "roi_align", "workload": "c4", "direction": "forward", "backend": "fast", "title": "Fast 1.0",

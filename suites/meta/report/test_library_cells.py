@@ -189,3 +189,13 @@ def test_a_library_that_is_missing_is_named_below_unless_another_machine_has_it(
     assert [each.backend for each in tables.grids[0].libraries] == ["fast"]
     assert tables.absent == (("gone", "roi_align", "pip install gone"),)
     assert "pip install gone" in page.text(tables, (), ())
+
+
+def test_a_single_call_that_fails_is_no_fault_of_memory(tmp_path: Path) -> None:
+    """The relations ask for boxes of every kind: what fails in one call already is not theirs."""
+    cells(tmp_path, failed(property="long list"), failed(property="split list"))
+    confirmed(tmp_path, {"property": "long list", "alone": True}, {"property": "split list"})
+    rows = {row: squares[0].word for row, squares in grid_of(tmp_path).rows}
+    assert rows == {"any box": "wrong", "memory and calls": "wrong"}
+    confirmed(tmp_path, *({"property": name, "alone": True} for name in ("long list", "split list")))
+    assert [row for row, _ in grid_of(tmp_path).rows] == ["any box"]
