@@ -16,6 +16,8 @@ import onnxruntime  # type: ignore[import-untyped, unused-ignore]
 from onnx import TensorProto, helper
 
 from harness.backends import Makers
+from harness.backends.peers import onnx_model
+from harness.backends.peers.snippets import place, program
 from harness.operators.arrays import DIRECTIONS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.crop_and_resize.case import METHODS, Inputs
 from harness.operators.implementation import Backend
@@ -43,7 +45,7 @@ def make_roi_align(name: str) -> Backend[RoiInputs]:
         layout_bits=DIRECTIONS,
         list_bits=DIRECTIONS,
     )
-    return Backend(name, _TITLE, sheet, lambda inputs, direction: _pool(inputs), np.asarray)
+    return Backend(name, _TITLE, sheet, lambda inputs, direction: _pool(inputs), np.asarray, snippet=_snippet)
 
 
 def make_crop_and_resize(name: str) -> Backend[Inputs]:
@@ -75,6 +77,15 @@ def _pool(inputs: RoiInputs) -> Callable[[], Array]:
         "index": inputs.boxes[:, 0].astype(np.int64),
     }
     return lambda: np.asarray(session.run(None, feed)[0])
+
+
+def _snippet(inputs: RoiInputs, direction: Direction, index: tuple[int, ...]) -> str:
+    return program(
+        "import numpy as np, onnxruntime",
+        *onnx_model.snippet(inputs),
+        "session = onnxruntime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])",
+        f"print(session.run(None, {{'x': x, 'boxes': boxes, 'indices': indices}})[0][{place(index)}])",
+    )
 
 
 def _crop(inputs: Inputs, direction: Direction) -> Callable[[], Array]:
