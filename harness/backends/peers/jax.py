@@ -85,7 +85,7 @@ def _pool(size: tuple[int, int], scale: float, ratio: int, aligned: bool, image:
 
     def pool(box: Any) -> Any:
         y, x = axis(box[2], box[4], size[0]), axis(box[1], box[3], size[1])
-        samples = _samples(image[box[0].astype(jnp.int32)], y, x, 1.0, 0.0)
+        samples = _samples(image, box[0], y, x, 1.0, 0.0)
         return samples.reshape(-1, size[0], ratio, size[1], ratio).mean((2, 4))
 
     return jax.vmap(pool)(boxes)
@@ -99,16 +99,20 @@ def _crop(size: tuple[int, int], value: float, image: Any, boxes: Any, indices: 
 
     def crop(box: Any, n: Any) -> Any:
         y, x = (axis(box[k], box[k + 2], size[k], image.shape[2 + k]) for k in range(2))
-        return _samples(image[n], y, x, 0.0, value)
+        return _samples(image, n, y, x, 0.0, value)
 
     return jax.vmap(crop)(boxes, indices)
 
 
-def _samples(image: Any, y: Any, x: Any, beside: float, value: float) -> Any:
-    """An image (C,H,W) at the positions y times x; `value` further than so many pixels beside [0, L-1]."""
-    inside_y, inside_x = ((p >= -beside) & (p <= n - 1 + beside) for p, n in zip((y, x), image.shape[1:], strict=True))
+def _samples(image: Any, n: Any, y: Any, x: Any, beside: float, value: float) -> Any:
+    """Image n of (N,C,H,W) at the positions y times x; `value` further than so many pixels beside [0, L-1].
+
+    The images are an axis of positions: to take one out of the batch would copy it for every box.
+    """
+    inside_y, inside_x = ((p >= -beside) & (p <= n - 1 + beside) for p, n in zip((y, x), image.shape[2:], strict=True))
     grid = jnp.meshgrid(y, x, indexing="ij")
-    samples = jax.vmap(lambda plane: map_coordinates(plane, grid, order=1, mode="nearest"))(image)
+    at = [jnp.full_like(grid[0], n), *grid]
+    samples = jax.vmap(lambda planes: map_coordinates(planes, at, order=1, mode="nearest"), in_axes=1)(image)
     return jnp.where(inside_y[:, None] & inside_x, samples, value)
 
 
