@@ -85,7 +85,7 @@ def _pool(size: tuple[int, int], scale: float, ratio: int, aligned: bool, image:
 
     def pool(box: Any) -> Any:
         y, x = axis(box[2], box[4], size[0]), axis(box[1], box[3], size[1])
-        samples = _samples(image, box[0], y, x, 1.0, 0.0)
+        samples = _samples(image, jax.lax.stop_gradient(box[0]), y, x, 1.0, 0.0)
         return samples.reshape(-1, size[0], ratio, size[1], ratio).mean((2, 4))
 
     return jax.vmap(pool)(boxes)
