@@ -47,15 +47,17 @@ _OF_PROPERTIES: dict[tuple[OperatorName, str], Rule] = {
     ("roi_align", "aligned"): Rule(
         "roi_align", "Aligned boxes are moved by half a pixel, and are not made one pixel long at least."
     ),
-    ("roi_align", "within bound, mode max"): Rule(
+    ("roi_align", "maximum of samples"): Rule(
         "roi_align", "The maximum is that of the interpolated samples; a sample outside counts as 0."
     ),
-    ("roi_align", "within bound, mode weighted_max"): Rule(
+    ("roi_align", "maximum of weighted pixels"): Rule(
         "roi_align",
         "ONNX's maximum is that of weight times pixel over the four pixels of every sample; what has no weight, and a "
         "sample outside, count as 0.",
     ),
 }
+for _mode, _name in (("max", "maximum of samples"), ("weighted_max", "maximum of weighted pixels")):
+    _OF_PROPERTIES["roi_align", f"within bound, mode {_mode}"] = _OF_PROPERTIES["roi_align", _name]
 _OF_KINDS: dict[str, Rule] = {
     "nothing to do": Rule("Bad input", "A call without boxes, channels or images has an empty result."),
     "bad boxes": Rule("Bad input", "A box that is NaN, infinite or overflows is outside: its crop is that of nothing."),

@@ -12,6 +12,7 @@ This table leads from each property to the file of its check; "..." ends a famil
     one sample an axis               bounds.py
     nearest                          bounds.py
     aligned                          bounds.py
+    maximum of ...                   bounds.py
     adaptive grid                    bounds.py
     boxes outside                    bounds.py
     boxes without extent             bounds.py

@@ -157,6 +157,7 @@ _POOLS = (
             box_families=JUMPS,
             image_dtypes=SINGLE_AND_DOUBLE,
             values=["normal"],
+            empty=(),
         )
         for aligned in (False, True)
     ),

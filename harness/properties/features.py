@@ -59,6 +59,16 @@ _FEATURES: dict[OperatorName, tuple[tuple[str, str, dict[str, Any]], ...]] = {
         ("boxes inside", "of boxes inside of the map", {"box_families": ["interior"], "aligned": [False], **_FIXED}),
         ("aligned", "where boxes are aligned with pixels", {"box_families": ["interior"], "aligned": [True], **_FIXED}),
         (
+            "maximum of samples",
+            "of the largest sample",
+            {"box_families": ["interior"], "modes": ["max"], "ratios": [1, 2, 3]},
+        ),
+        (
+            "maximum of weighted pixels",
+            "of the largest pixel times its weight, which is ONNX's maximum",
+            {"box_families": ["interior"], "modes": ["weighted_max"], "ratios": [1, 2, 3]},
+        ),
+        (
             "adaptive grid",
             "with as many samples as a bin has pixels",
             {"box_families": ["interior"], "modes": ["avg"], "ratios": [0, -1]},
@@ -81,7 +91,14 @@ def _features(operator: OperatorName) -> tuple[Property, ...]:
     """A property of each feature of the operator."""
     return (
         *(
-            bound(operator, name, f"every output {says} is right", 2, **{**_PLAIN, **choices})
+            bound(
+                operator,
+                name,
+                f"every output {says} is right",
+                2,
+                ("forward",) if choices.get("modes") == ["weighted_max"] else DIRECTIONS,
+                **{**_PLAIN, **choices},
+            )
             for name, says, choices in _FEATURES[operator]
         ),
         Property(

@@ -50,6 +50,15 @@ def test_pools_of_a_feature(name: str) -> None:
     }.get(name, {False, True})
 
 
+@pytest.mark.parametrize(
+    ("name", "mode"), [("maximum of samples", "max"), ("maximum of weighted pixels", "weighted_max")]
+)
+def test_maxima_of_a_feature(name: str, mode: str) -> None:
+    for case in drawn("roi_align", name):
+        assert (case.mode, case.sampling_ratio > 0) == (mode, True)
+        assert (extents(case) > 0).all()
+
+
 @pytest.mark.parametrize("operator", ["crop_and_resize", "roi_align"])
 def test_boxes_without_extent(operator: OperatorName) -> None:
     for case in drawn(operator, "boxes without extent"):
