@@ -142,10 +142,10 @@ def test_a_limit_is_granted_by_the_sheet_or_by_whom_asks() -> None:
 
 
 def _a_sheet(seed: int) -> Sheet:
-    """What a stranger might declare: a random part of what the operator's reference can do."""
+    """What a stranger might declare: a random part of what the operator's reference can do, and the package too."""
     draw = random.Random(seed)
     operator: OperatorName = draw.choice(list(OPERATORS))
-    whole = load("reference", operator).sheet
+    whole = replace(load("reference", operator).sheet, modes=load("roi_align", operator).sheet.modes)
     declared: dict[str, Any] = {}
     for field in fields(Sheet):
         value = getattr(whole, field.name)
