@@ -1,0 +1,45 @@
+"""The findings that are published: a snippet shows today what the page says that it showed."""
+
+from __future__ import annotations
+
+import math
+from importlib.util import find_spec
+
+import pytest
+
+from harness.backends.peers.programs import output
+from harness.measuring import findings
+from harness.repository import FINDINGS, RESULTS
+
+# The libraries of the dependency group `peers`, by the module that each is.
+MODULES = {"openvino": "openvino", "ncnn": "ncnn", "mnn": "MNN", "opencv": "cv2", "jax": "jax"}
+SHOWN = {
+    (each.backend, each.operator, each.status, each.direction): each
+    for each in findings.read(RESULTS / FINDINGS)
+    if each.backend in MODULES and each.snippet
+}
+
+
+def number(printed: str) -> float | None:
+    try:
+        return float(printed)
+    except ValueError:
+        return None
+
+
+def test_there_are_some() -> None:
+    assert len({backend for backend, *_ in SHOWN}) >= 4
+
+
+@pytest.mark.parametrize("finding", SHOWN.values(), ids=["-".join(each) for each in SHOWN])
+def test_a_snippet_shows_it_again(finding: findings.Finding) -> None:
+    if find_spec(MODULES[finding.backend]) is None:
+        pytest.skip(f"{finding.backend} is not installed; `make peers` installs it")
+    again, before = number(output(finding.backend, finding.operator, finding.snippet)), number(finding.output)
+    if before is None:
+        assert again is None, "it raises no more"
+    elif math.isnan(before):
+        assert again is not None
+        assert math.isnan(again)
+    else:
+        assert again == before
