@@ -30,8 +30,8 @@ def run(client: Any, chosen: Sequence[Job], tell: Tell, ended: Callable[[Done], 
     """
     from distributed import as_completed
 
-    answered = answers_of(client, fit)
-    require_processes({worker: each.may_begin_processes for worker, each in answered.items()}, chosen[0].backend)
+    replies = answers_of(client, fit)
+    require_processes({worker: each.may_begin_processes for worker, each in replies.items()}, chosen[0].backend)
     done: dict[Job, list[Answer]] = {job: [] for job in chosen}
     left = {job: _parts(job) for job in chosen}
     futures: dict[Any, tuple[Job, Job]] = {}

@@ -20,7 +20,7 @@ from harness.conformance.cells import Cell, is_bad
 from harness.conformance.rules import rule_of
 from harness.judging import trial
 from harness.judging.sample import judge_sample, with_boxes
-from harness.measuring.findings import Finding, confirms
+from harness.measuring.findings import Finding, apart, confirms
 from harness.operators import AnyCase, operator_of, parse
 from harness.operators.arrays import Array, Direction
 from harness.operators.implementation import Backend
@@ -49,12 +49,14 @@ def finding(backend: Backend[Any], each: Cell) -> Finding | None:
     if not is_bad(each) or not each.counterexample:
         return None
     case = parse(each.counterexample)
-    for simpler in _simpler(each, case):
-        for call in _wrong_calls(backend, each, simpler):
-            second = _second(call)
-            if second is None or not _confirms(call, second):
-                continue
-            return _finding(backend, each, simpler, call, second)
+    try:
+        for simpler in _simpler(each, case):
+            for call in _wrong_calls(backend, each, simpler):
+                second = _second(call)
+                if second is not None and _confirms(call, second):
+                    return _finding(backend, each, simpler, call, second)
+    except (Crashed, Hung):
+        pass  # it does not even say what it refuses: a cell without a finding is better than a run without the others
     return None
 
 
@@ -150,10 +152,6 @@ def _confirms(call: _Call, second: float) -> bool:
     return confirms(second, got=verdict.got, expected=float(verdict.expected.value), bound=verdict.expected.bound)
 
 
-def _near(one: float, other: float, bound: float) -> bool:
-    return abs(one - other) <= bound or one == other or (math.isnan(one) and math.isnan(other))
-
-
 def _finding(backend: Backend[Any], each: Cell, case: AnyCase, call: _Call, second: float) -> Finding:
     verdict, rule = call.verdict, rule_of(each.operator, each.property, call.direction)
     index = tuple(verdict.place or ()) if verdict.status is Status.OUT else ()
@@ -208,10 +206,8 @@ def _shows(output: str, verdict: Verdict) -> bool:
         return verdict.status is not Status.OUT
     if verdict.status is not Status.OUT or verdict.got is None or verdict.expected is None:
         return False
-    if math.isnan(value) or math.isnan(verdict.got):
-        return math.isnan(value) and math.isnan(verdict.got)
     # Memory that was never written is something else each time: any value that is wrong shows it.
-    return value == verdict.got or not _near(value, float(verdict.expected.value), verdict.expected.bound)
+    return apart(value, verdict.got) == 0 or apart(value, float(verdict.expected.value)) > verdict.expected.bound
 
 
 def merged(old: Iterable[Finding], cells: Iterable[Cell], new: Iterable[Finding]) -> list[Finding]:

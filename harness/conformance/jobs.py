@@ -61,10 +61,10 @@ class Done:
     findings: tuple[Finding, ...] = ()
 
 
-def done_of(job: Job, answered: Sequence[Answer], problem: str = "", stopped: bool = False) -> Done:
+def done_of(job: Job, replies: Sequence[Answer], problem: str = "", stopped: bool = False) -> Done:
     """What a job has done, from its answers."""
-    findings = tuple(each.finding for each in answered if each.finding is not None)
-    return Done(job, tuple(each.cell for each in answered), problem, stopped, findings)
+    findings = tuple(each.finding for each in replies if each.finding is not None)
+    return Done(job, tuple(each.cell for each in replies), problem, stopped, findings)
 
 
 def everybody() -> list[str]:
@@ -78,19 +78,19 @@ def all_libraries() -> list[str]:
     return [*everybody(), *dict.fromkeys(name for table in PEERS.values() for name in table)]
 
 
-def without(chosen: Sequence[Job], answered: Sequence[Answer]) -> list[Job]:
+def without(chosen: Sequence[Job], replies: Sequence[Answer]) -> list[Job]:
     """The jobs without what is answered already; those that are answered in full are left out."""
     left = []
     for job in chosen:
-        known = frozenset((each.cell.property, each.cell.direction) for each in answered if _is_of(each, job))
+        known = frozenset((each.cell.property, each.cell.direction) for each in replies if _is_of(each, job))
         if shorter := [each for each in questions_of(job) if (each[0].name, each[1]) not in known]:
             left.append(replace(job, skip=known) if len(shorter) < len(questions_of(job)) else job)
     return left
 
 
-def resumed(chosen: Sequence[Job], answered: Sequence[Answer]) -> list[Done]:
+def resumed(chosen: Sequence[Job], replies: Sequence[Answer]) -> list[Done]:
     """What was answered of these jobs before, as if it were done now."""
-    of = {job: [each for each in answered if _is_of(each, job)] for job in chosen}
+    of = {job: [each for each in replies if _is_of(each, job)] for job in chosen}
     return [done_of(job, each) for job, each in of.items() if each]
 
 

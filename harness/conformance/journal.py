@@ -21,16 +21,16 @@ def path_of(table: Path) -> Path:
     return table.with_name(f"{table.stem}.stopped.jsonl")
 
 
-def asked(examples: int, seed: int) -> dict[str, int | str]:
+def key(examples: int, seed: int) -> dict[str, int | str]:
     """What answers have to be of to be those of one run."""
     return {"examples": examples, "seed": seed, "harness": sources()}
 
 
-def begin(path: Path, of: dict[str, int | str], answered: list[Answer]) -> None:
+def begin(path: Path, of: dict[str, int | str], replies: list[Answer]) -> None:
     """An empty journal, or one with the answers of a run that is gone on with."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(of) + "\n", encoding="utf-8")
-    for each in answered:
+    for each in replies:
         add(path, each)
 
 

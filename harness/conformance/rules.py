@@ -56,8 +56,11 @@ _OF_PROPERTIES: dict[tuple[OperatorName, str], Rule] = {
         "sample outside, count as 0.",
     ),
 }
-for _mode, _name in (("max", "maximum of samples"), ("weighted_max", "maximum of weighted pixels")):
-    _OF_PROPERTIES["roi_align", f"within bound, mode {_mode}"] = _OF_PROPERTIES["roi_align", _name]
+# Properties of the same rule as another.
+_LIKE = {
+    "within bound, mode max": "maximum of samples",
+    "within bound, mode weighted_max": "maximum of weighted pixels",
+}
 _OF_KINDS: dict[str, Rule] = {
     "nothing to do": Rule("Bad input", "A call without boxes, channels or images has an empty result."),
     "bad boxes": Rule("Bad input", "A box that is NaN, infinite or overflows is outside: its crop is that of nothing."),
@@ -90,4 +93,5 @@ _OF_OPERATORS: dict[tuple[OperatorName, bool], Rule] = {
 def rule_of(operator: OperatorName, property_: str, direction: Direction) -> Rule:
     """The rule that a property is about, or else that of the operator's results."""
     default = _OF_OPERATORS[operator, direction == "forward"]
+    property_ = _LIKE.get(property_, property_)
     return _OF_PROPERTIES.get((operator, property_)) or _OF_KINDS.get(property_) or default

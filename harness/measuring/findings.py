@@ -80,14 +80,14 @@ def confirms(second: float, *, got: float, expected: float, bound: float) -> boo
     It agrees with what is expected if it is within the bound, or ten times as near as the library: the bound of a
     float64 result is no wider than the second formulation's own rounding.
     """
-    off = _apart(got, expected)
+    off = apart(got, expected)
     agreement = max(bound, off / 10 if math.isfinite(off) else 0.0)
-    if off <= bound or _apart(got, second) <= bound:
+    if off <= bound or apart(got, second) <= bound:
         return False
-    return _apart(second, expected) <= agreement
+    return apart(second, expected) <= agreement
 
 
-def _apart(one: float, other: float) -> float:
+def apart(one: float, other: float) -> float:
     """How far two values are from each other: 0 for two NaNs or equal infinities, infinity for one of them alone."""
     if one == other or (math.isnan(one) and math.isnan(other)):
         return 0.0

@@ -114,10 +114,10 @@ def declared(name: str, asked: Iterable[Any], sheet: Iterable[Any]) -> list[Any]
 
 def extent(sheet: Sheet, asked: dict[str, Any]) -> Extent:
     """Which boxes are drawn without an extent, by what is asked for and a sheet; UndeclaredError if all were."""
-    wanted: Extent = asked.get("extent", sheet.extent)
-    if "extent" in asked and wanted == "any" and sheet.extent == "positive":
+    kind: Extent = asked.get("extent", sheet.extent)
+    if "extent" in asked and kind == "any" and sheet.extent == "positive":
         raise UndeclaredError("extent: boxes that are empty or inverted are not declared")
-    return sheet.extent if wanted == "any" else wanted
+    return sheet.extent if kind == "any" else kind
 
 
 def common(sheet: Sheet, asked: dict[str, Any], image_dtypes: Sequence[str]) -> dict[str, Any]:

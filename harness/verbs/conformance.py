@@ -60,12 +60,12 @@ def conformance(
         stop("--all asks every library, and --backend the ones that it names: give one of the two.")
     operators = [known("operator", operator, OPERATORS)] if operator else list(OPERATORS)
     names = backend or (jobs.all_libraries() if every else jobs.everybody())
-    of, written = journal.asked(examples, seed), journal.path_of(path)
+    of, notes = journal.key(examples, seed), journal.path_of(path)
     with stop_at(ValueError):
         old, old_findings = tables.read(path), findings.read(path.with_name(FINDINGS))
-        before = journal.read(written, of) if resume else []
+        before = journal.read(notes, of) if resume else []
         chosen = jobs.jobs(names, operators, property_names or (), examples, seed, limit)
-    journal.begin(written, of, before)
+    journal.begin(notes, of, before)
     with stop_at(ValueError, UnusableCluster), bars("row") as progress:
         tasks: dict[Job, Any] = {}
         left = jobs.without(chosen, before)
@@ -75,7 +75,7 @@ def conformance(
             if answer is None:
                 tasks[job] = progress.add_task(f"{job.backend}, {' or '.join(job.operators)}", total=count, row="")
                 return
-            journal.add(written, answer)
+            journal.add(notes, answer)
             cell = answer.cell
             progress.update(tasks[job], advance=1, row=f"{cell.property}, {cell.direction}: {cell.status}")
 
@@ -106,7 +106,7 @@ def conformance(
             "--resume goes on with it."
         )
         raise typer.Exit(130)
-    written.unlink()
+    notes.unlink()
     if fail_on and any(map(is_bad, cells)):
         raise typer.Exit(1)
 

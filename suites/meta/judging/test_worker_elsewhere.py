@@ -1,0 +1,149 @@
+"""A worker in another interpreter answers, crashes, hangs and ends as one that is forked here does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.backends.peers import environments
+from harness.judging import isolation
+from harness.judging.trial import judged, run
+from harness.operators.crop_and_resize.case import Case
+from harness.operators.implementation import Backend
+from harness.operators.verdict import Crashed, Hung, Status
+
+CASE = Case((2, 3, 5, 6), ((0.1, 0.2, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)), (1, 0), (2, 3))
+# What a worker elsewhere loads. The extrapolation value says what the call does.
+MODULE = """
+import ctypes, os, time
+from dataclasses import replace
+import numpy as np
+from harness import backends
+from harness.operators.verdict import Crashed
+
+honest = backends.load("reference")
+
+def call(inputs, direction):
+    asked = inputs.extrapolation_value
+    if asked == 1:
+        ctypes.string_at(0)
+    if asked == 2:
+        os.write(2, b"libkernel: bad launch")
+        os._exit(3)
+    if asked == 3:
+        time.sleep(600)
+    if asked == 4:
+        raise IndexError("box 0 is of image 7")
+    if asked == 7:
+        raise Crashed("node ended: exit code 3.")
+    if asked == 5:
+        return np.array([os.getpid()])
+    if asked == 6:
+        return np.array(["torch" in __import__("sys").modules])
+    return honest.run(inputs, direction)
+
+def load(name, operator):
+    prepare = lambda inputs, direction: lambda: call(inputs, direction)
+    return replace(honest, name=name, title="elsewhere", prepare=prepare, to_numpy=lambda result: result)
+"""
+
+
+@pytest.fixture
+def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend[Any]]:
+    """One whose worker runs in another interpreter: a program that is this Python, and sees one more folder."""
+    (tmp_path / "elsewhere.py").write_text(MODULE, encoding="utf-8")
+    python = tmp_path / "tvm" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{tmp_path}" exec "{sys.executable}" "$@"\n', encoding="utf-8"
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(environments, "FOLDER", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    import elsewhere  # type: ignore[import-not-found]
+
+    made = isolation.isolated("tvm", "crop_and_resize", 5.0, elsewhere.load)
+    yield made
+    made.restart()
+    del sys.modules["elsewhere"]
+
+
+def asked_for(number: float) -> Case:
+    return Case(CASE.shape, CASE.boxes, CASE.box_indices, CASE.crop_size, extrapolation_value=number)
+
+
+def process_of(backend: Backend[Any]) -> int:
+    (number,) = backend.run(asked_for(5).inputs(), "forward")
+    return int(number)
+
+
+def has_ended(process: int) -> bool:
+    """Within two seconds; what has ended and is not waited for counts as one that is left."""
+    until = time.monotonic() + 2
+    while Path(f"/proc/{process}").exists():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_a_worker_elsewhere_answers_and_has_none_of_what_is_here(backend: Backend[Any]) -> None:
+    assert backend.title == "elsewhere"
+    assert process_of(backend) != os.getpid()
+    (has_torch,) = backend.run(asked_for(6).inputs(), "forward")
+    assert not has_torch
+    assert judged(backend, CASE, "forward").passed
+    with pytest.raises(IndexError, match="box 0 is of image 7"):
+        backend.run(asked_for(4).inputs(), "forward")
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (7, "node ended: exit code 3."),
+        (1, "It ended its process: signal SIGSEGV."),
+        (2, "It ended its process: exit code 3. Its last words: libkernel: bad launch"),
+    ],
+)
+def test_a_crash_elsewhere_is_a_result_and_the_next_call_is_well(
+    backend: Backend[Any], number: int, message: str
+) -> None:
+    process = process_of(backend)
+    got = run(backend, asked_for(number).inputs(), "forward")
+    assert isinstance(got, Crashed)
+    assert str(got) == message
+    assert has_ended(process) or number == 7  # another process than the worker's
+    assert judged(backend, CASE, "forward").passed
+
+
+def test_one_that_is_killed_in_a_call_is_a_crash(backend: Backend[Any]) -> None:
+    process = process_of(backend)
+    killer = threading.Timer(0.5, os.kill, (process, signal.SIGKILL))
+    killer.start()
+    assert str(run(backend, asked_for(3).inputs(), "forward")) == "It ended its process: signal SIGKILL."
+    killer.join()
+    assert has_ended(process)
+    assert judged(backend, CASE, "forward").passed
+
+
+def test_a_call_elsewhere_that_does_not_end_is_stopped(backend: Backend[Any]) -> None:
+    process = process_of(backend)
+    assert isinstance(run(backend, asked_for(3).inputs(), "forward"), Hung)
+    assert has_ended(process)
+    assert judged(backend, asked_for(3), "forward").status is Status.HANG
+    assert judged(backend, CASE, "forward").passed
+
+
+def test_nothing_is_left_of_a_worker_elsewhere_that_is_restarted(backend: Backend[Any]) -> None:
+    process = process_of(backend)
+    backend.restart()
+    assert has_ended(process)
+    assert process_of(backend) != process
