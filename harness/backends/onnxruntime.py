@@ -8,12 +8,12 @@ rounds positions in an order of its own, so it has TensorFlow's values within bo
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped, unused-ignore]
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, parser
 
 from harness.backends import Makers
 from harness.backends.peers import onnx_model
@@ -25,7 +25,6 @@ from harness.operators.roi_align.case import RoiInputs
 from harness.operators.sheet import Sheet
 
 _TITLE = f"ONNX Runtime {onnxruntime.__version__} (CPU)"
-_TYPES = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 # An adaptive grid has as many samples as a box has pixels.
 _MOST = 1e4
 
@@ -68,13 +67,11 @@ BACKENDS: Makers = {
 
 
 def _pool(inputs: RoiInputs) -> Callable[[], Array]:
-    mode = "avg" if inputs.mode == "avg" else "max"
-    name = inputs.image.dtype.name
-    session = _roi_align(inputs.output_size, inputs.spatial_scale, inputs.sampling_ratio, inputs.aligned, mode, name)
+    session = _roi_align(onnx_model.text(inputs))
     feed = {
-        "X": np.ascontiguousarray(inputs.image),
-        "rois": np.ascontiguousarray(inputs.boxes[:, 1:]),
-        "index": inputs.boxes[:, 0].astype(np.int64),
+        "x": np.ascontiguousarray(inputs.image),
+        "boxes": np.ascontiguousarray(inputs.boxes[:, 1:]),
+        "indices": inputs.boxes[:, 0].astype(np.int64),
     }
     return lambda: np.asarray(session.run(None, feed)[0])
 
@@ -100,25 +97,8 @@ def _crop(inputs: Inputs, direction: Direction) -> Callable[[], Array]:
 
 
 @functools.lru_cache(maxsize=256)
-def _roi_align(output_size: tuple[int, int], scale: float, ratio: int, aligned: bool, mode: str, dtype: str) -> Any:
-    node = helper.make_node(
-        "RoiAlign",
-        ["X", "rois", "index"],
-        ["Y"],
-        output_height=output_size[0],
-        output_width=output_size[1],
-        spatial_scale=scale,
-        sampling_ratio=max(ratio, 0),
-        coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
-        mode=mode,
-    )
-    of = _TYPES[dtype]
-    arguments = [
-        helper.make_tensor_value_info("X", of, [None] * 4),
-        helper.make_tensor_value_info("rois", of, [None, 4]),
-        helper.make_tensor_value_info("index", TensorProto.INT64, [None]),
-    ]
-    return _session(node, arguments, helper.make_tensor_value_info("Y", of, [None] * 4))
+def _roi_align(text: str) -> Any:
+    return _session(parser.parse_model(text))
 
 
 @functools.lru_cache(maxsize=256)
@@ -138,14 +118,14 @@ def _crop_and_resize(method: str, extrapolation_value: float) -> Any:
         helper.make_tensor_value_info("indices", integers, [None]),
         helper.make_tensor_value_info("size", integers, [2]),
     ]
-    return _session(node, arguments, helper.make_tensor_value_info("crops", floats, [None] * 4))
-
-
-def _session(node: Any, arguments: Sequence[Any], result: Any) -> Any:
-    """A session of the node, its arguments and its result described by onnx.helper."""
-    graph = helper.make_graph([node], "one_node", list(arguments), [result])
+    result = helper.make_tensor_value_info("crops", floats, [None] * 4)
+    graph = helper.make_graph([node], "one_node", arguments, [result])
     domains = [helper.make_opsetid("", 16), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(graph, opset_imports=domains, ir_version=9)
+    return _session(helper.make_model(graph, opset_imports=domains, ir_version=9))
+
+
+def _session(model: Any) -> Any:
+    """A session of a model, whose failures are the caller's to tell and no lines of a log."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
