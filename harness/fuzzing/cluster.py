@@ -4,7 +4,7 @@ Tasks go out a few per worker ahead. One whose worker dies is run again on anoth
 find is sent as an event the moment it is made, so that it outlives its worker. Each worker needs this checkout, on its
 path and of the same revision, and one thread; a worker for CUDA has the resource GPU:
 
-    dask scheduler
+    PYTHONPATH=. dask scheduler
     PYTHONPATH=. DASK_DISTRIBUTED__WORKER__DAEMON=False dask worker ADDRESS --nthreads 1 --resources GPU=1
 """
 

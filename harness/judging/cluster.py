@@ -3,7 +3,7 @@
 Campaigns and the matrix run on them. Each worker needs this checkout, on its path and of the same revision, and one
 thread:
 
-    dask scheduler
+    PYTHONPATH=. dask scheduler
     PYTHONPATH=. DASK_DISTRIBUTED__WORKER__DAEMON=False dask worker ADDRESS --nthreads 1
 """
 
@@ -51,7 +51,7 @@ def connect(address: str) -> Any:
     except (OSError, ValueError) as error:
         raise UnusableCluster(
             f"No scheduler answers at {address!r} within {ANSWER_S:g} s ({type(error).__name__}). It is begun with "
-            "`dask scheduler`, which prints its address, such as tcp://10.0.0.1:8786."
+            "`PYTHONPATH=. dask scheduler` in this checkout, which prints its address, such as tcp://10.0.0.1:8786."
         ) from None
 
 

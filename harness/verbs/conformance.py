@@ -106,6 +106,9 @@ def conformance(
             "--resume goes on with it."
         )
         raise typer.Exit(130)
+    if any(one.problem for one in ended):
+        tell("Some cells are missing: the processes that were to fill them ended. --resume asks for them again.")
+        raise typer.Exit(1)
     notes.unlink()
     if fail_on and any(map(is_bad, cells)):
         raise typer.Exit(1)
