@@ -59,6 +59,13 @@ def answers_of(client: Any, question: Callable[..., Any], *arguments: Any) -> di
     """The answer of each worker to a question, which names its `harness`; UnusableCluster if one cannot answer."""
     if not client.scheduler_info(n_workers=-1)["workers"]:
         raise UnusableCluster("The cluster has no workers; one is begun with `dask worker ADDRESS --nthreads 1`.")
+    try:
+        client.run_on_scheduler(fit)
+    except ModuleNotFoundError as error:
+        raise UnusableCluster(
+            f"The scheduler does not have the module {error.name!r}, and reads the tasks that it hands on; begin it in "
+            "this checkout with `PYTHONPATH=. dask scheduler`, in the environment of `make env`."
+        ) from None
     answers: dict[str, Any] = client.run(question, *arguments, on_error="return")
     for worker, answer in answers.items():
         if isinstance(answer, ModuleNotFoundError):

@@ -97,6 +97,9 @@ class Stub:
     def scheduler_info(self, n_workers: int) -> dict[str, Any]:
         return {"workers": {name: {"resources": {"GPU": self.gpu}} for name in self.answers}}
 
+    def run_on_scheduler(self, question: Any) -> Any:
+        return question()
+
     def run(self, *_: Any, on_error: str) -> dict[str, Any]:
         return self.answers
 
@@ -142,6 +145,17 @@ def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UnusableCluster, match="A cluster needs the module 'distributed'"):
         connect("tcp://127.0.0.1:9")
+
+
+def test_a_scheduler_without_this_checkout_is_told(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads the tasks that it hands on: each would be lost."""
+
+    def missing(question: Any) -> None:
+        raise ModuleNotFoundError("No module named 'harness'", name="harness")
+
+    monkeypatch.setattr(client, "run_on_scheduler", missing)
+    with pytest.raises(UnusableCluster, match="The scheduler does not have the module 'harness'"):
+        cluster.ready(client, NAME, (OPERATOR,))
 
 
 def test_a_worker_of_another_revision_hunts_nothing(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
