@@ -67,9 +67,10 @@ def check_kernels(name: str, tensor: Tensor) -> None:
 def check_size(name: str, size: int | Sequence[int], *, or_one: bool = False) -> tuple[int, int]:
     """Height and width, both positive; `or_one`: a single number is both. TypeError or ValueError for anything else."""
     accepted = f"{'an integer or two' if or_one else 'two integers'}, (height, width)"
-    pair = (size, size) if or_one and not isinstance(size, Sequence) else size
+    several = isinstance(size, Sequence) or getattr(size, "ndim", 0) == 1  # an array of NumPy's
+    pair = (size, size) if or_one and not several else size
     try:
-        sides = [index(side) for side in pair]  # type: ignore[union-attr]
+        sides = [index(side) for side in pair]  # type: ignore[arg-type, union-attr]
     except TypeError as error:
         raise TypeError(f"{name} must be {accepted}, not {size!r}.") from error
     if len(sides) != 2:
@@ -77,6 +78,19 @@ def check_size(name: str, size: int | Sequence[int], *, or_one: bool = False) ->
     if sides[0] <= 0 or sides[1] <= 0:
         raise ValueError(f"{name} must be positive in both height and width, not {tuple(sides)}.")
     return sides[0], sides[1]
+
+
+def check_integer(name: str, value: object) -> int:
+    """The value as an int; TypeError unless it is one, or of a type that stands for one."""
+    try:
+        return index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise TypeError(f"{name} must be an integer, not {value!r}.") from error
+
+
+def is_flag(value: object) -> bool:
+    """Whether this is True or False, NumPy's included."""
+    return isinstance(value, bool) or (type(value).__module__ == "numpy" and type(value).__name__.startswith("bool"))
 
 
 def _joined(things: Iterable[object]) -> str:
