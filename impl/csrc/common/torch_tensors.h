@@ -122,27 +122,46 @@ inline int32_t torch_dtype(const Tensor& tensor) {
   return dtype;
 }
 
-// An uninitialised tensor beside `like`, dense, with channels innermost if wanted, of torch's code for a dtype.
-inline Tensor new_tensor(const Tensor& like, const Shape& shape, bool channels_last, int32_t dtype, int64_t bytes) {
+// MemoryError on the CPU. A device has reasons of its own, and its users catch torch's own error for them; but the
+// stable ABI tells that something failed and keeps the exception. So this is a RuntimeError, whose device and bytes
+// _library.py reads, to ask torch for them once more where an exception gets through.
+[[noreturn]] inline void throw_not_allocated(int32_t device_type, int32_t device_index, const Shape& shape,
+                                             int64_t bytes) {
+  if (device_type == aoti_torch_device_type_cuda()) {
+    throw std::runtime_error("roi_align: torch gave no memory on cuda:" + std::to_string(device_index) +
+                             " for a result of shape " + text(shape) + "; it needs " + std::to_string(bytes) +
+                             " bytes.");
+  }
+  throw CannotAllocate("A result of shape " + text(shape) + " cannot be allocated; it needs " + std::to_string(bytes) +
+                       " bytes. Ask for fewer boxes or a smaller crop_size.");
+}
+
+// An uninitialised tensor on a device, dense, with channels innermost if wanted, of torch's code for a dtype.
+inline Tensor new_tensor_on(int32_t device_type, int32_t device_index, const Shape& shape, bool channels_last,
+                            int32_t dtype, int64_t element_bytes) {
+  int64_t bytes = element_bytes;
   bool overflows = false;
   for (int64_t size : shape) overflows |= __builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes);
+  if (overflows) {
+    throw CannotAllocate("A result of shape " + text(shape) +
+                         " cannot be allocated: its size in bytes does not fit 64 bits. Ask for fewer boxes or a "
+                         "smaller crop_size.");
+  }
+  const int64_t c = std::max<int64_t>(shape[1], 1), h = std::max<int64_t>(shape[2], 1),
+                w = std::max<int64_t>(shape[3], 1);
+  const Shape strides = channels_last ? Shape{h * w * c, 1, w * c, c} : Shape{c * h * w, h * w, w, 1};
   AtenTensorHandle handle = nullptr;
-  if (!overflows) {
-    const int64_t c = std::max<int64_t>(shape[1], 1), h = std::max<int64_t>(shape[2], 1),
-                  w = std::max<int64_t>(shape[3], 1);
-    const Shape strides = channels_last ? Shape{h * w * c, 1, w * c, c} : Shape{c * h * w, h * w, w, 1};
-    int32_t device_type = 0, device_index = 0;
-    TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
-    TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
-    aoti_torch_empty_strided(4, shape.data(), strides.data(), dtype, device_type, device_index, &handle);
-  }
-  if (handle == nullptr) {
-    throw CannotAllocate(
-        "A result of shape " + text(shape) + " cannot be allocated" +
-        (overflows ? ": its size in bytes does not fit 64 bits." : "; it needs " + std::to_string(bytes) + " bytes.") +
-        " Ask for fewer boxes or a smaller crop_size.");
-  }
+  aoti_torch_empty_strided(4, shape.data(), strides.data(), dtype, device_type, device_index, &handle);
+  if (handle == nullptr) throw_not_allocated(device_type, device_index, shape, bytes);
   return Tensor(handle);
+}
+
+// The same beside `like`.
+inline Tensor new_tensor(const Tensor& like, const Shape& shape, bool channels_last, int32_t dtype, int64_t bytes) {
+  int32_t device_type = 0, device_index = 0;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
+  return new_tensor_on(device_type, device_index, shape, channels_last, dtype, bytes);
 }
 
 // The same in the dtype of `like`.
