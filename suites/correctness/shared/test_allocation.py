@@ -1,4 +1,8 @@
-"""What torch says when it has no memory on a device reaches the caller, though the stable ABI lets no exception out."""
+"""Where results and scratch come from.
+
+What torch says when it has no memory on a device reaches the caller, though the stable ABI lets no exception out; and
+torch's deterministic mode, which fills fresh tensors with NaN, fills no more than it must.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,11 @@ import shutil
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from roi_align._derivatives import differentiable, save_nothing
 from suites import stable_abi
-from suites.correctness.calls import each_operator
+from suites.correctness.calls import deterministic_algorithms, each_call
 
 pytestmark = pytest.mark.package
 
@@ -70,7 +75,7 @@ def test_memory_that_has_become_free_meanwhile_leaves_the_first_error(on_cuda, m
         on_cuda[1](torch.zeros(1), 8)
 
 
-@each_operator
+@each_call
 def test_on_a_gpu_too_large_a_result_is_torchs_out_of_memory(device, call):
     if device != "cuda":
         pytest.skip("about CUDA; on the CPU it is a MemoryError")
@@ -80,3 +85,25 @@ def test_on_a_gpu_too_large_a_result_is_torchs_out_of_memory(device, call):
         call(image, *boxes, size=(2**20, 2**20))
     assert "(2, 8, 1048576, 1048576)" in str(raised.value.__cause__)
     assert call(image, *boxes).isfinite().all()
+
+
+def fills(run):
+    """How many tensors torch fills during a call."""
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as recorded:
+        run()
+    return sum(event.count for event in recorded.key_averages() if event.key == "aten::fill_")
+
+
+@each_call
+def test_deterministic_mode_fills_no_scratch_and_no_result_of_the_cpu(device, call):
+    """The stable ABI has no way to a result on CUDA that is not filled."""
+    image = torch.rand(2, 3, 9, 9, device=device, requires_grad=True)
+    edges, *others = call.drawn(image.detach(), 5)
+    edges.requires_grad_()
+    with deterministic_algorithms(True):
+        assert fills(lambda: torch.empty(3, device=device)) == 1
+        forward = fills(lambda: call(image.detach(), edges.detach(), *others))
+        result = call(image, edges, *others)
+        upstream = torch.rand_like(result)
+        backward = fills(lambda: torch.autograd.grad(result, (image, edges), upstream))
+    assert (forward, backward) == {"cpu": (0, 0), "cuda": (1, 2)}[device]
