@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from roi_align._library import raise_torchs_reason
+
 Lengths = tuple[int | None, ...]
 
 
@@ -63,12 +65,16 @@ def differentiable(
     def call(*arguments: Any) -> Any:
         if torch.compiler.is_compiling():
             return overload(*arguments)
-        flat = _flat(arguments[:tensors])
-        if not _is_differentiated(flat):
-            return overload(*arguments)
-        chosen = transformed if torch._C._are_functorch_transforms_active() else eager
-        output = chosen.apply(_lengths(arguments[:tensors]), arguments[tensors:], *flat)
-        return list(output) if isinstance(output, tuple) else output
+        try:
+            flat = _flat(arguments[:tensors])
+            if not _is_differentiated(flat):
+                return overload(*arguments)
+            chosen = transformed if torch._C._are_functorch_transforms_active() else eager
+            output = chosen.apply(_lengths(arguments[:tensors]), arguments[tensors:], *flat)
+            return list(output) if isinstance(output, tuple) else output
+        except RuntimeError as error:
+            raise_torchs_reason(error)
+            raise
 
     def library_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         # Here torch says so of every tensor of a list, one after the other.

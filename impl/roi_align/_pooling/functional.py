@@ -71,7 +71,9 @@ def roi_align(
             input without pixels; with validate=True a box that is not finite, by its row.
         IndexError: an index that is no whole number in [0, N), by its row. On CUDA the call does not wait for the
             device to tell: without validate=True such an output is NaN and adds nothing to any gradient.
-        MemoryError: a result that cannot be allocated.
+        MemoryError: a result that cannot be allocated on the CPU, or whose size in bytes does not fit 64 bits.
+        torch.OutOfMemoryError: a result that cannot be allocated on CUDA, or whatever else torch has to say there. Only
+            a graph of torch.compile gives a plain RuntimeError, with the device and the bytes.
         RuntimeError: tensors on CUDA, and the package was built without its CUDA kernels.
     """
     _check_maps([input], ["input"])
