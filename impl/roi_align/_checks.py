@@ -7,7 +7,9 @@ The contract is docs/operators.md, "Bad input".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import index
 
 import torch
@@ -20,6 +22,26 @@ INTEGER_DTYPES = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int3
 IMAGE_DTYPES = (torch.float32, torch.float64, *HALF_DTYPES, *INTEGER_DTYPES)
 BOX_DTYPES = (torch.float32, torch.float64)
 INDEX_DTYPES = (torch.int32, torch.int64)
+
+
+def is_tracing() -> bool:
+    """Whether torch.jit.trace records this call."""
+    return torch.jit.is_tracing()  # type: ignore[attr-defined, no-any-return, no-untyped-call]
+
+
+def checking() -> AbstractContextManager[None]:
+    """Entered around the checks: while a call is traced shapes are tensors, and torch warns of each that is looked at.
+
+    No check becomes part of the trace, which is good for other shapes.
+    """
+    return _without_warnings() if is_tracing() else nullcontext()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        yield
 
 
 def check_dtype(name: str, tensor: object, dtypes: Sequence[torch.dtype]) -> None:

@@ -76,7 +76,8 @@ def roi_align(
             a graph of torch.compile gives a plain RuntimeError, with the device and the bytes.
         RuntimeError: tensors on CUDA, and the package was built without its CUDA kernels.
     """
-    _check_maps([input], ["input"])
+    with _checks.checking():
+        _check_maps([input], ["input"])
     return _pool([input], boxes, output_size, [float(spatial_scale)], _rule(sampling_ratio, aligned, mode), validate)
 
 
@@ -120,7 +121,8 @@ def multiscale_roi_align(
     maps = list(features)
     if not maps:
         raise ValueError("features must hold at least one level, not none.")
-    _check_maps(maps, [f"features[{level}]" for level in range(len(maps))])
+    with _checks.checking():
+        _check_maps(maps, [f"features[{level}]" for level in range(len(maps))])
     scales = [float(scale) for scale in spatial_scales]
     if len(scales) != len(maps):
         raise ValueError(f"spatial_scales must hold one scale for each of the {len(maps)} levels, not {len(scales)}.")
@@ -158,8 +160,9 @@ def _rule(sampling_ratio: int, aligned: bool, mode: str) -> Rule:
 def _pool(
     maps: list[Tensor], boxes: Boxes, output_size: int | Sequence[int], scales: list[float], rule: Rule, validate: bool
 ) -> Tensor:
-    rows = _rows(boxes, maps[0])
-    _checks.check_one_device(input=maps[0], boxes=rows)
+    with _checks.checking():
+        rows = _rows(boxes, maps[0])
+        _checks.check_one_device(input=maps[0], boxes=rows)
     height, width = _checks.check_size("output_size", output_size, or_one=True)
     return derivatives.roi_align(maps, rows, scales, height, width, *rule, validate)  # type: ignore[no-any-return]
 
