@@ -19,7 +19,7 @@ import numpy as np
 from harness.backends import Makers
 from harness.kernels import compiling
 from harness.kernels.cuda_on_host import kernel_library
-from harness.kernels.cuda_on_host.memory import Described, dense, described, full, launch
+from harness.kernels.drivers.arrays import Described, dense, described, full, launch
 from harness.operators.arrays import (
     DIRECTIONS,
     FLOATS,

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.kernels.compiling import Change, compiler, digest, kernel_sources, make, objects
+from harness.kernels.drivers import DRIVERS
 from harness.repository import ROOT
 
 HERE = Path(__file__).resolve().parent
 BUILD = ROOT / "build" / "cuda_on_host"
-DRIVERS = (HERE / "driver.cpp", HERE / "roi_driver.cpp")
 EXECUTOR = tuple(HERE / name for name in ("executor.cpp", "fibers.cpp", "waiting.cpp"))
 
 FLAGS = (
