@@ -18,6 +18,7 @@ from harness.kernels.drivers.arrays import Described, dense, described, full
 from harness.operators.arrays import HALVES, Array, Direction, crops_dtype
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
 from harness.operators.roi_align.case import Mode, RoiInputs
+from harness.operators.sheet import OperatorName
 
 Library = Callable[[], Path]
 # Runs a driver's function: (library, name, order of threads or None, boxes, arguments, results).
@@ -188,3 +189,13 @@ class RoiKernels:
 
 def _levels(arrays: Sequence[Array]) -> Any:
     return _Levels(*map(described, arrays))
+
+
+def caller(
+    operator: OperatorName, library: Library, launch: Launch, *, order: int | None = None, atomics: bool = False
+) -> Callable[[Any, Direction], Array]:
+    """An operator's kernels as a function of a case's inputs and a direction."""
+    if operator == "crop_and_resize":
+        return CropKernels(library, launch, order, atomics).run
+    pyramids = RoiKernels(library, launch, order)
+    return lambda inputs, direction: pyramids.run(of_one_level(inputs), direction)[0]
