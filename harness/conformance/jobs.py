@@ -19,7 +19,7 @@ from harness.properties import Question
 from harness.repository import MissingLibrary
 
 # The CUDA kernels on the CPU take a hundred times as long as any other: they run if they are asked for.
-_SLOW = "cuda_on_host"
+_SLOW = ("cuda_on_host", "cuda_ptx")
 # The same code as another backend's, compiled for a minute a case: no library, and asked by name alone.
 _COMPILED = ("grid_sample_compiled", "grid_sample_cuda_compiled")
 
