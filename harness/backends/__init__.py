@@ -79,6 +79,7 @@ PEERS: dict[OperatorName, dict[str, str]] = {
         "tvm": "peers.tvm",
         "mindspore": "peers.mindspore",
         "mmcv": "peers.mmcv",
+        "keras_hub": "peers.keras_hub",
         "jax": "peers.jax",
     },
 }

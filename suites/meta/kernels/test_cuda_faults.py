@@ -130,7 +130,7 @@ FAULTS = {
         "grad_boxes", Change("cuda/warp.h", "+= __shfl_xor_sync(kAllLanes,", "+= __shfl_xor_sync(0x0000ffffu,"),
         **_FORWARD, words=r"__shfl_xor_sync \(.*warp.h:\d+\): the mask 0x0000ffff of thread .* does not name"),
     "written outside of the crops": CROPS(
-        "forward", Change("crop_and_resize/cuda/forward.cu", "crop_stride, result", "crop_stride - 8, result"),
+        "forward", Change("crop_and_resize/cuda/forward.cu", "store(at.crop, method", "store(at.crop - 8, method"),
         **_FORWARD, words="forward has written outside of its result."),
     "taps are read before they are made": ROIS(
         "forward", without_barrier("roi_align/cuda/bins.h", "is_y ? &tables.y : &tables.x);\n  }\n  ")),
