@@ -9,14 +9,12 @@ import numpy as np
 
 from harness.kernels.ptx.arithmetic import family, lanewise
 from harness.kernels.ptx.flow import Instruction
+from harness.kernels.ptx.memory import SHARED_WINDOW
 from harness.kernels.ptx.registers import DTYPES, Function, Slots, Step, assigning, modifiers, store
 from harness.operators.arrays import Array
 
 if TYPE_CHECKING:
     from harness.kernels.ptx.warp import Warp
-
-# Where shared memory begins among generic addresses: beyond all that a process can have.
-SHARED_WINDOW = 1 << 60
 
 
 @family("mov")

@@ -34,10 +34,10 @@ def _meeting(instruction: Instruction, slots: Slots, mask: str) -> Step:
         bits = warp.bits
         if (masks == bits).all():
             return
-        position = int(np.flatnonzero(masks != bits)[0])
-        mask = int(masks[position])
-        lane = int(warp.lanes[position])
-        if not mask >> lane & 1:
+        strangers = np.flatnonzero(masks & _BIT[warp.lanes] == 0)
+        position = int((strangers if len(strangers) else np.flatnonzero(masks != bits))[0])
+        mask, lane = int(masks[position]), int(warp.lanes[position])
+        if len(strangers):
             raise warp.fault_of(instruction, lane, f"is not among the lanes of its own mask, 0x{mask:08x}")
         if missing := mask & ~bits:
             other = missing.bit_length() - 1

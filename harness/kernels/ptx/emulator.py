@@ -116,19 +116,19 @@ def launch(
     Fault or NotEmulated if a kernel is stopped, RuntimeError with the host code's message if that refuses the call.
     """
     order = picked_order(boxes) if order is None else order
-    run(library, name, ctypes.byref(arguments), allocations(arguments, results), backward=order % 2 == 1)
+    run(library, name, [ctypes.byref(arguments)], allocations(arguments, results), backward=order % 2 == 1)
 
 
 def run(
     library: Path,
     name: str,
-    argument: Any,
+    arguments: Sequence[Any],
     allocations: Sequence[Allocation],
     *,
     backward: bool = False,
     choose: Choice | None = None,
 ) -> list[Counts]:
-    """Calls a function of a library with one argument; the counts of each launch if blocks are chosen."""
+    """Calls a function of a library that returns a message or none; the counts of each launch if blocks are chosen."""
     loaded = _loaded(library)
     function = loaded.library[name]
     function.restype = ctypes.c_char_p
@@ -136,7 +136,7 @@ def run(
         call = _Call(merged(allocations), -1 if backward else 1, choose)
         loaded.call = call
         try:
-            message = function(argument)
+            message = function(*arguments)
         finally:
             loaded.call = None
     if call.error is not None:
@@ -176,16 +176,14 @@ def _allocation(name: str, array: Described, results: dict[int, Array]) -> Alloc
     itemsize = np.dtype(array.dtype.decode() if array.dtype != b"bfloat16" else "uint16").itemsize
     shape = _shape(array)
     extent = sum((size - 1) * stride for size, stride in zip(shape, array.stride, strict=False))
-    allocation = Allocation(name, array.data, (extent + 1) * itemsize, writable=array.data in results)
-    shift = allocation.start - allocation.base
-    known = allocation.known[shift : shift + allocation.bytes]
-    result = results.get(array.data)
-    if result is None:
-        strides = [stride * itemsize for stride in array.stride[: len(shape)]]
-        elements = np.lib.stride_tricks.as_strided(known, (*shape, itemsize), (*strides, 1))
-        elements[...] = True
-    elif not np.isnan(result).any():  # zeros, to be added to
-        known[:] = True
+    size, result = (extent + 1) * itemsize, results.get(array.data)
+    if result is not None:  # zeros, to be added to, or nothing yet
+        return Allocation(name, array.data, size, writable=True, filled=not np.isnan(result).any())
+    allocation = Allocation(name, array.data, size, writable=False)
+    known = allocation.known[allocation.start - allocation.base :][:size]
+    strides = [stride * itemsize for stride in array.stride[: len(shape)]]
+    elements = np.lib.stride_tricks.as_strided(known, (*shape, itemsize), (*strides, 1))
+    elements[...] = True
     return allocation
 
 

@@ -54,7 +54,7 @@ def measured(
     def launch(
         library: Path, name: str, _: int | None, __: Array, arguments: ctypes.Structure, results: Sequence[Array]
     ) -> None:
-        counts.extend(run(library, name, ctypes.byref(arguments), allocations(arguments, results), choose=choose))
+        counts.extend(run(library, name, [ctypes.byref(arguments)], allocations(arguments, results), choose=choose))
 
     caller(operator, library, launch, atomics=atomics)(inputs, direction)
     return counts

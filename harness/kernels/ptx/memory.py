@@ -21,6 +21,8 @@ from harness.operators.arrays import Array
 if TYPE_CHECKING:
     from harness.kernels.ptx.warp import Warp
 
+# Where shared memory begins among generic addresses: beyond all that a process can have.
+SHARED_WINDOW = 1 << 60
 # Views of an allocation's memory begin at a multiple of the widest access.
 _WIDEST = 32
 
@@ -42,13 +44,14 @@ class Access:
 class Allocation:
     """A range of the process's memory that has a name.
 
-    known  which of its bytes have been written: those of an input from the start.
+    filled  whether all of it holds values from the start; what is written later is known too.
     """
 
     name: str
     start: int
     bytes: int
     writable: bool
+    filled: bool = False
     known: Array = field(init=False)
     _views: dict[tuple[str, int], tuple[Array, Array]] = field(init=False, default_factory=dict)
 
@@ -56,7 +59,7 @@ class Allocation:
         self.base = self.start - self.start % _WIDEST
         size = -(-(self.end - self.base) // _WIDEST) * _WIDEST
         self._memory = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self.base))
-        self.known = np.zeros(size, bool)
+        self.known = np.full(size, self.filled)
 
     @property
     def end(self) -> int:
@@ -170,8 +173,8 @@ class GlobalMemory:
 
     def name(self, address: int) -> str:
         """An address by the allocation that it lies in or nearest to."""
-        if not self._allocations:
-            return hex(address)
+        if not self._allocations or address >= SHARED_WINDOW:
+            return f"0x{address:x}"
         nearest = min(self._allocations, key=lambda each: max(each.start - address, address - each.end, 0))
         if address < nearest.start:
             return f"{nearest.start - address} bytes before {nearest.name}"

@@ -87,7 +87,7 @@ def _kernel(of: Module, name: str) -> Kernel:
         parameters=parameters,
         most_threads=int(most[1]) * int(most[2]) * int(most[3]) if most else None,
         registers=reader.registers,
-        shared={**of.shared, **reader.shared},
+        shared={name: array for name, array in {**of.shared, **reader.shared}.items() if name in reader.names},
         blocks=basic_blocks(reader.instructions, reader.labels),
     )
 
@@ -123,20 +123,21 @@ def _body(text: str, begin: int) -> tuple[list[str], str]:
 
 
 class _Reader:
-    """What has been read of a kernel's lines so far."""
+    """What has been read of a kernel's lines so far. names: what its operands name, its shared arrays among them."""
 
     def __init__(self, files: Mapping[int, str]) -> None:
         self.instructions: list[Instruction] = []
         self.labels: dict[str, int] = {}
         self.registers: dict[str, str] = {}
         self.shared: dict[str, SharedArray] = {}
+        self.names: set[str] = set()
         self._files = {number: Path(path).resolve() for number, path in files.items()}
         self._place = Place("", 0)
         self._unfinished = ""
 
     def read(self, line: str) -> None:
         line = line.partition("//")[0].strip()
-        if line.startswith(".loc"):
+        if line.startswith((".loc ", ".loc\t")):
             self._locate(line)
         elif line.endswith(":") and " " not in line:
             self.labels[line[:-1]] = len(self.instructions)
@@ -184,6 +185,7 @@ class _Reader:
             negated, predicate = guard.startswith("!"), guard.lstrip("!")
         opcode, _, rest = _SPACES.sub(" ", statement).partition(" ")
         operands = tuple(_operands(rest))
+        self.names.update(operand.strip("[]").partition("+")[0] for operand in operands)
         self.instructions.append(Instruction(len(self.instructions), opcode, operands, predicate, negated, self._place))
 
 

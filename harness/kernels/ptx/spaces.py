@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.kernels.ptx.bits import SHARED_WINDOW
 from harness.kernels.ptx.counts import Traffic
-from harness.kernels.ptx.memory import Access, GlobalMemory
+from harness.kernels.ptx.memory import SHARED_WINDOW, Access, GlobalMemory
 from harness.kernels.ptx.registers import LANES
 from harness.kernels.ptx.shared import SharedMemory
 from harness.operators.arrays import Array
@@ -72,7 +71,7 @@ class Spaces:
         memory.change(addresses, change, access, warp)
 
     def in_shared(self, space: str, addresses: Array) -> bool:
-        return space == "shared" or bool(addresses[0] >= SHARED_WINDOW)
+        return space == "shared" or (space == "generic" and bool(addresses[0] >= SHARED_WINDOW))
 
     def _resolved(
         self, space: str, addresses: Array, access: Access, warp: Warp

@@ -106,13 +106,11 @@ class Warp:
         target, following, joins = part.of.target, part.of.next, part.of.joins
         assert target is not None
         taken = self._agreeing(part)
-        if not taken.any():
-            way.next = following
+        count = np.count_nonzero(taken)
+        if count in (0, len(self.lanes)):
+            way.next = target if count else following
             return
         rest = self.active & ~taken
-        if not rest.any():
-            way.next = target
-            return
         self.block.divergent_branches += 1
         way.next = len(self.block.code.parts) if joins is None else joins
         sides = [Way(following, joins, rest), Way(target, joins, taken)][:: self.block.direction]
