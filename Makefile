@@ -13,8 +13,9 @@
 #   make sanitize the CPU kernels under the address, undefined-behaviour and thread sanitizers, the CUDA kernels under
 #                 compute-sanitizer where there is a GPU (CASES=1000 SEED=1: more cases of each operator, other ones)
 #   make wheel    the package as a wheel, in dist/
-#   make gpu      on a machine with a GPU, with its own Python and no network: build, tests, sanitizer, benchmarks, one
-#                 archive of it all; step by step gpu-build, gpu-test, gpu-sanitize, gpu-bench, gpu-archive
+#   make gpu      on a machine with a GPU, with its own Python and no network: what it lacks, build, tests, sanitizer,
+#                 benchmarks, one archive of it all; step by step gpu-build, gpu-smoke, gpu-test, gpu-test-deterministic,
+#                 gpu-test-meta, gpu-sanitize (or gpu-memcheck ...), gpu-bench, gpu-archive
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -26,7 +27,9 @@ ARCHIVES ?= build/archives
 EXPECTED ?=
 PEERS ?=
 GPU_PYTHON ?= python3
-GPU_STEPS := gpu-build gpu-test gpu-sanitize gpu-bench gpu-archive
+GPU_STEPS := gpu-build gpu-smoke gpu-test gpu-test-deterministic gpu-test-meta gpu-sanitize gpu-bench gpu-archive
+SANITIZERS := gpu-memcheck gpu-racecheck gpu-initcheck gpu-synccheck
+GPU_STEPS += $(SANITIZERS) $(SANITIZERS:%=%-deterministic)
 
 .PHONY: env build test bench report merge peers check sanitize wheel gpu $(GPU_STEPS) clean
 .DELETE_ON_ERROR:
@@ -85,12 +88,12 @@ sanitize: build
 wheel: env
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
 
-# No environment is made here: a GPU machine has its torch already, and often no network.
+# No environment is made here: a GPU machine has its torch already, often no network, and perhaps nothing else.
 gpu:
-	$(GPU_PYTHON) -m harness gpu
+	$(GPU_PYTHON) -m harness.machines
 
 $(GPU_STEPS): gpu-%:
-	$(GPU_PYTHON) -m harness gpu $*
+	$(GPU_PYTHON) -m harness.machines $*
 
 clean:
 	rm -rf build dist impl/*.egg-info impl/roi_align/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

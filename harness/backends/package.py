@@ -127,11 +127,19 @@ def _sheet(operator: OperatorName, device: str, **declared: Any) -> Sheet:
 
 @contextmanager
 def _deterministic_algorithms() -> Iterator[None]:
-    """torch's own switch, which belongs to the whole process: put back as it was."""
+    """torch's own switches, which belong to the whole process: put back as they were.
+
+    Under the first torch fills fresh tensors with NaN, which on CUDA costs a call one more pass over its result: the
+    second leaves that out, so that what is timed is the operator.
+    """
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    of_memory: Any = torch.utils.deterministic  # a module whose attribute is a property, of which mypy knows nothing
+    fills = of_memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
+    of_memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        of_memory.fill_uninitialized_memory = fills

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from harness import repository
-from harness.machines import gpu
+from harness.machines.step import bad_steps
 from harness.repository import ROOT
 
 FOLDER = ROOT / "build" / "merged"
@@ -118,7 +118,7 @@ def _shortcomings(output: Path, run: Path) -> list[str]:
     if not steps.is_file():
         sentences.append(f"{run} has no logs/steps.txt, and nothing says which of its steps passed.")
     else:
-        names = gpu.bad_steps(steps.read_text(encoding="utf-8", errors="replace"))
+        names = bad_steps(steps.read_text(encoding="utf-8", errors="replace"))
         sentences += [f"the step {name} did not pass; see {run}/logs/{name}.log." for name in names]
     if not any((output / run).glob("*.json")):
         sentences.append(f"{run} holds no results, only logs.")

@@ -6,38 +6,26 @@ from typing import Annotated
 
 import typer
 
-from harness.verbs import app, console, interruptible, stop, stop_at, tell
+from harness.verbs import app, console, interruptible, stop_at, tell
 
 
 @app.command(epilog="Example: python -m harness gpu build test")
 def gpu(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[STEP]...", help="build, test, sanitize, bench, archive; or all.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[STEP]...",
+            help="build, smoke, test, test-deterministic, test-meta, sanitize, bench, archive; or all.",
+        ),
     ] = None,
 ) -> None:
     """Do all that needs a GPU, step by step, and pack logs, JUnit files and results into one archive."""
-    import shutil
+    from harness.machines.gpu import main
 
-    from harness.machines.gpu import FOLDER, archive, run, steps
-    from harness.measuring.devices import cuda
-
-    parts = FOLDER / "parts"
-    by_name = {step.name: step for step in steps(parts / "logs")}
-    unknown = [name for name in names or () if name not in (*by_name, "archive")]
-    if unknown:
-        stop(f"There is no step {unknown[0]!r}; there are {', '.join(by_name)} and archive.")
-    missing = cuda.why_not()
-    if missing is not None:
-        stop(missing)
-    if not names:
-        shutil.rmtree(parts, ignore_errors=True)
-    chosen = tuple(step for name, step in by_name.items() if not names or name in names)
-    with interruptible("the step's processes were stopped."), stop_at(FileNotFoundError):
-        outcomes = run(chosen, parts, tell)
-        if not names or "archive" in names:
-            tell(f"archive   {archive(parts, FOLDER)}")
-    if any(outcome.bad for outcome in outcomes):
-        raise typer.Exit(1)
+    with interruptible("the step's processes were stopped."):
+        code = main(names or (), tell)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command(epilog="Example: python -m harness sanitize --cases 1000 --seed 1")

@@ -5,6 +5,7 @@ CUDA's library is one of its own, so that the package works without; HAS_CUDA sa
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -47,6 +48,26 @@ def _load_cuda() -> str:
 _load_cpu()
 CUDA_MISSING = _load_cuda()
 HAS_CUDA = not CUDA_MISSING
+
+
+# What impl/csrc/common/torch_tensors.h says of a result that torch could not allocate on a device.
+_NOT_ALLOCATED = re.compile(r"^roi_align: torch gave no memory on (?P<device>\S+) for .* it needs (?P<bytes>\d+) bytes")
+
+
+def raise_torchs_reason(error: RuntimeError) -> None:
+    """Raise torch's own error in the place of one that says that torch has allocated nothing on a device.
+
+    Only torch knows why: out of memory (torch.OutOfMemoryError, which callers catch to go on with less), or a device
+    that an earlier kernel has ruined. The stable ABI takes no exception out of it, so the same memory is asked for here
+    once more. Nothing is raised for any other error, or if there is enough memory by now.
+    """
+    refused = _NOT_ALLOCATED.match(str(error))
+    if refused is None:
+        return
+    try:
+        torch.empty(int(refused["bytes"]), dtype=torch.uint8, device=refused["device"])
+    except RuntimeError as reason:
+        raise reason from error
 
 
 def channels_innermost(image: Tensor) -> bool:

@@ -8,19 +8,16 @@ thread.
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.cpp_extension import include_paths, library_paths
 
 from roi_align import crop_and_resize
 from roi_align._cropping import operator
+from suites import stable_abi
 
-SOURCE = Path(__file__).resolve().parents[2] / "harness/kernels/bare_operator.cpp"
 REST = (1, 1, 0, 0.0, 0, False)  # crop height and width, bilinear, nothing to extrapolate, normalised, not validated
 
 pytestmark = [
@@ -33,13 +30,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tensor]:
     """The operator that only allocates, with a derivative that is zero."""
-    target = tmp_path_factory.mktemp("bare") / "bare.so"
-    flags = ["-O3", "-std=c++17", "-shared", "-fPIC", "-DTORCH_TARGET_VERSION=0x020a000000000000"]
-    torch_flags = [*(f"-I{path}" for path in include_paths()), *(f"-L{path}" for path in library_paths())]
-    command = ["g++", *flags, *torch_flags, str(SOURCE), "-ltorch", "-ltorch_cpu", "-lc10", "-o", str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    torch.ops.load_library(target)
+    stable_abi.load("harness/kernels/bare_operator.cpp", tmp_path_factory.mktemp("bare"))
 
     def backward(ctx: object, grad: Tensor) -> tuple[Tensor | None, ...]:
         return (grad.new_zeros(1, 1, 4, 4), *(None,) * 8)

@@ -110,7 +110,7 @@ inline View output_view(const Tensor& tensor) { return view_of<View>(tensor, ten
                               "validate=True its samples count as outside of the image.");
 }
 
-inline std::string text(const Shape& shape) {
+template <size_t dims> std::string text(const std::array<int64_t, dims>& shape) {
   std::string joined;
   for (int64_t size : shape) joined += (joined.empty() ? "(" : ", ") + std::to_string(size);
   return joined + ")";
@@ -122,32 +122,72 @@ inline int32_t torch_dtype(const Tensor& tensor) {
   return dtype;
 }
 
-// An uninitialised tensor beside `like`, dense, with channels innermost if wanted, of torch's code for a dtype.
-inline Tensor new_tensor(const Tensor& like, const Shape& shape, bool channels_last, int32_t dtype, int64_t bytes) {
+// MemoryError on the CPU. A device has reasons of its own, and its users catch torch's own error for them; but the
+// stable ABI tells that something failed and keeps the exception. So this is a RuntimeError, whose device and bytes
+// _library.py reads, to ask torch for them once more where an exception gets through.
+[[noreturn]] inline void throw_not_allocated(int32_t device_type, int32_t device_index, const std::string& what,
+                                             int64_t bytes) {
+  if (device_type == aoti_torch_device_type_cuda()) {
+    throw std::runtime_error("roi_align: torch gave no memory on cuda:" + std::to_string(device_index) + " for a " +
+                             what + "; it needs " + std::to_string(bytes) + " bytes.");
+  }
+  throw CannotAllocate("A " + what + " cannot be allocated; it needs " + std::to_string(bytes) +
+                       " bytes. Ask for fewer boxes or a smaller crop_size.");
+}
+
+template <size_t dims> int64_t bytes_of(const std::array<int64_t, dims>& shape, int64_t element_bytes) {
+  int64_t bytes = element_bytes;
   bool overflows = false;
   for (int64_t size : shape) overflows |= __builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes);
+  if (!overflows) return bytes;
+  throw CannotAllocate("A result of shape " + text(shape) +
+                       " cannot be allocated: its size in bytes does not fit 64 bits. Ask for fewer boxes or a "
+                       "smaller crop_size.");
+}
+
+// An uninitialised tensor on a device, of torch's code for a dtype. Under torch.use_deterministic_algorithms(True)
+// torch fills what is fresh with NaN: on CUDA this too, where the stable ABI has nothing that would not be; on the CPU
+// not.
+template <size_t dims>
+Tensor new_tensor_on(int32_t device_type, int32_t device_index, const std::array<int64_t, dims>& shape,
+                     const std::array<int64_t, dims>& strides, int32_t dtype, int64_t bytes) {
   AtenTensorHandle handle = nullptr;
-  if (!overflows) {
-    const int64_t c = std::max<int64_t>(shape[1], 1), h = std::max<int64_t>(shape[2], 1),
-                  w = std::max<int64_t>(shape[3], 1);
-    const Shape strides = channels_last ? Shape{h * w * c, 1, w * c, c} : Shape{c * h * w, h * w, w, 1};
-    int32_t device_type = 0, device_index = 0;
-    TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
-    TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
-    aoti_torch_empty_strided(4, shape.data(), strides.data(), dtype, device_type, device_index, &handle);
-  }
-  if (handle == nullptr) {
-    throw CannotAllocate(
-        "A result of shape " + text(shape) + " cannot be allocated" +
-        (overflows ? ": its size in bytes does not fit 64 bits." : "; it needs " + std::to_string(bytes) + " bytes.") +
-        " Ask for fewer boxes or a smaller crop_size.");
-  }
+  aoti_torch_empty_strided(dims, shape.data(), strides.data(), dtype, device_type, device_index, &handle);
+  if (handle == nullptr) throw_not_allocated(device_type, device_index, "result of shape " + text(shape), bytes);
   return Tensor(handle);
+}
+
+struct DeviceOf {
+  explicit DeviceOf(const Tensor& tensor) {
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(tensor.get(), &type));
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(tensor.get(), &index));
+  }
+
+  int32_t type = 0, index = 0;
+};
+
+// One beside `like`, dense, with channels innermost if wanted.
+inline Tensor new_tensor(const Tensor& like, const Shape& shape, bool channels_last, int32_t dtype,
+                         int64_t element_bytes) {
+  const int64_t bytes = bytes_of(shape, element_bytes);  // refuses what has no strides in 64 bits either
+  const int64_t c = std::max<int64_t>(shape[1], 1), h = std::max<int64_t>(shape[2], 1),
+                w = std::max<int64_t>(shape[3], 1);
+  const Shape strides = channels_last ? Shape{h * w * c, 1, w * c, c} : Shape{c * h * w, h * w, w, 1};
+  const DeviceOf device(like);
+  return new_tensor_on(device.type, device.index, shape, strides, dtype, bytes);
 }
 
 // The same in the dtype of `like`.
 inline Tensor new_tensor(const Tensor& like, const Shape& shape, bool channels_last) {
   return new_tensor(like, shape, channels_last, torch_dtype(like), static_cast<int64_t>(like.element_size()));
+}
+
+// The gradient of boxes: as many rows as `boxes` has, in its dtype and beside it.
+inline Tensor new_rows(const Tensor& boxes, int64_t columns) {
+  const DeviceOf device(boxes);
+  const std::array<int64_t, 2> shape = {boxes.size(0), columns}, strides = {columns, 1};
+  return new_tensor_on(device.type, device.index, shape, strides, torch_dtype(boxes),
+                       bytes_of(shape, static_cast<int64_t>(boxes.element_size())));
 }
 
 }  // namespace

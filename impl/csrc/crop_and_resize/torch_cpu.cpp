@@ -53,7 +53,7 @@ Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const
   const ConstView grad_view = input_view(wide_grad), image_view = input_view(wide_image);
   check_crops_and_image(grad_view, image_view, list);
   check_boxes(list, image_view.size[0]);
-  Tensor result = torch::stable::new_empty(boxes, {list.count, 4});
+  Tensor result = new_rows(boxes, 4);
   if (grad.numel() == 0) return torch::stable::zero_(result);
   CropCall<TorchThreads>{kThreads, list}.grad_boxes(grad_view, image_view, result.mutable_data_ptr());
   return result;

@@ -65,8 +65,8 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
     const Tensor result = new_tensor(grad, shape, channels_last);
     if (result.numel() == 0) return result;
     const View image_view = output_view(result);
-    const Tensor scratch = scratch_on(grad, cuda::grad_image_gather_scratch(image_view, list.count));
-    cuda::grad_image_gather(grad_view, list, how, image_view, scratch.mutable_data_ptr(), current_stream(grad));
+    const Scratch scratch(grad, cuda::grad_image_gather_scratch(image_view, list.count));
+    cuda::grad_image_gather(grad_view, list, how, image_view, scratch.data(), current_stream(grad));
     return result;
   }
   // Halves are summed in float32 and rounded once.
@@ -89,11 +89,10 @@ Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const
   const ConstView grad_view = input_view(grad), image_view = input_view(floats);
   const BoxList list = box_list(boxes, box_indices, box_rule);
   check_crops_and_image(grad_view, image_view, list);
-  Tensor result = torch::stable::new_empty(boxes, {list.count, 4});
+  Tensor result = new_rows(boxes, 4);
   if (grad.numel() == 0) return torch::stable::zero_(result);
-  const Tensor scratch = scratch_on(grad, cuda::grad_boxes_scratch(grad_view));
-  cuda::grad_boxes(grad_view, image_view, list, scratch.mutable_data_ptr(), result.mutable_data_ptr(),
-                   current_stream(grad));
+  const Scratch scratch(grad, cuda::grad_boxes_scratch(grad_view));
+  cuda::grad_boxes(grad_view, image_view, list, scratch.data(), result.mutable_data_ptr(), current_stream(grad));
   return result;
 }
 

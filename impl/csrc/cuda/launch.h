@@ -23,8 +23,11 @@ constexpr unsigned kAllLanes = 0xffffffffu;
 // Threads of a block, where nothing else decides.
 constexpr int kThreads = 256;
 
+// A refused launch also stays behind as the runtime's last error, which torch would raise from its next call, whatever
+// that is: it is taken back here. An error that has ruined the context cannot be, and stays.
 inline void succeed(cudaError_t status) {
   if (status == cudaSuccess) return;
+  cudaGetLastError();
   throw std::runtime_error(std::string("roi_align: a CUDA kernel was not started: ") + cudaGetErrorString(status));
 }
 

@@ -18,10 +18,29 @@ inline cudaStream_t current_stream(const Tensor& tensor) {
   return static_cast<cudaStream_t>(stream);
 }
 
-// Uninitialised memory on the device of `like`; as a tensor, so that torch's allocator knows which stream uses it.
-inline Tensor scratch_on(const Tensor& like, int64_t bytes) {
-  return new_tensor(like, {1, 1, 1, (bytes + 7) / 8}, false, aoti_torch_dtype_float64(), 8);
-}
+// Uninitialised memory for the kernels of one call, from torch's allocator, which knows the current stream: given back
+// at the end of the call, it goes to what is enqueued there afterwards. It is no tensor, so that torch does not fill it
+// with NaN under torch.use_deterministic_algorithms(True).
+class Scratch {
+ public:
+  Scratch(const Tensor& like, int64_t bytes) {
+    if (bytes == 0) return;
+    if (aoti_torch_cuda_caching_allocator_raw_alloc(static_cast<uint64_t>(bytes), &data_) != 0) {
+      const DeviceOf device(like);
+      throw_not_allocated(device.type, device.index, "call's scratch", bytes);
+    }
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch() {
+    if (data_ != nullptr) aoti_torch_cuda_caching_allocator_raw_delete(data_);
+  }
+
+  void* data() const { return data_; }
+
+ private:
+  void* data_ = nullptr;
+};
 
 inline void check_one_device(const Tensor& first, const Tensor& boxes, const Tensor& box_indices) {
   const int32_t device = first.get_device_index();

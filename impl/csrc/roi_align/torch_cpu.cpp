@@ -152,7 +152,7 @@ Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& given
   const RoiList rois = roi_list(boxes);
   check_boxes(rois, features.maps[0].size(0));
   const Tensor dense = dense_grad(grad, rule, rois, features.maps[0].size(1), features.channels_last);
-  Tensor result = torch::stable::new_empty(boxes, {rois.count, 5});
+  Tensor result = new_rows(boxes, 5);
   const std::vector<double> sums = dense.numel() > 0 ? call_of(rois, rule, features).grad_boxes(input_view(dense))
                                                      : std::vector<double>(static_cast<size_t>(4 * rois.count), 0.0);
   with_float(rois.dtype,

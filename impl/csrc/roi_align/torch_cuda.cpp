@@ -67,8 +67,8 @@ Tensor roi_align(const std::vector<Tensor>& given, const Tensor& boxes, const st
     cuda::roi_max_forward(levels.maps, levels.maps, pools, output_view(crops), current_stream(boxes));
     return crops;
   }
-  const Tensor scratch = scratch_on(boxes, cuda::roi_forward_scratch(levels.maps, pools));
-  cuda::roi_forward(levels.maps, pools, output_view(crops), scratch.mutable_data_ptr(), current_stream(boxes));
+  const Scratch scratch(boxes, cuda::roi_forward_scratch(levels.maps, pools));
+  cuda::roi_forward(levels.maps, pools, output_view(crops), scratch.data(), current_stream(boxes));
   return crops;
 }
 
@@ -123,8 +123,8 @@ std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vecto
     for (size_t k = 0; k < scales.size(); ++k) check_features(features.maps.map[k], maps.map[k]);
   }
   if (results[0].numel() == 0) return results;
-  const Tensor scratch = scratch_on(grad, cuda::roi_grad_maps_scratch(pools.rois.count));
-  void* const memory = scratch.mutable_data_ptr();
+  const Scratch scratch(grad, cuda::roi_grad_maps_scratch(pools.rois.count));
+  void* const memory = scratch.data();
   if (maximum) {
     cuda::roi_max_grad_maps(grad_view, features.maps, pools, maps, memory, current_stream(grad));
   } else {
@@ -147,13 +147,13 @@ Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& given
   check(grad.scalar_type() == levels.floats[0].scalar_type(), "the gradient has the dtype of the output");
   check_grad(grad, rule, pools.rois, levels.floats[0].size(1));
   const ConstView grad_view = input_view(grad);
-  Tensor result = torch::stable::new_empty(boxes, {pools.rois.count, 5});
+  Tensor result = new_rows(boxes, 5);
   if (grad.numel() == 0) return torch::stable::zero_(result);
   const bool maximum = rule.pooling == Pooling::kMaximum;
-  const Tensor scratch = scratch_on(grad, maximum ? cuda::roi_max_grad_boxes_scratch(levels.maps, pools)
-                                                  : cuda::roi_grad_boxes_scratch(levels.maps, pools));
+  const Scratch scratch(grad, maximum ? cuda::roi_max_grad_boxes_scratch(levels.maps, pools)
+                                      : cuda::roi_grad_boxes_scratch(levels.maps, pools));
   const auto gradient = maximum ? cuda::roi_max_grad_boxes : cuda::roi_grad_boxes;
-  gradient(grad_view, levels.maps, pools, scratch.mutable_data_ptr(), result.mutable_data_ptr(), current_stream(grad));
+  gradient(grad_view, levels.maps, pools, scratch.data(), result.mutable_data_ptr(), current_stream(grad));
   return result;
 }
 

@@ -57,7 +57,9 @@ def crop_and_resize(
             positive, an image without pixels; with validate=True a box that is not finite, by its row.
         IndexError: an index outside of [0, N), by its row. On CUDA the call does not wait for the device to tell:
             without validate=True such a crop is NaN and adds nothing to any gradient.
-        MemoryError: a result that cannot be allocated.
+        MemoryError: a result that cannot be allocated on the CPU, or whose size in bytes does not fit 64 bits.
+        torch.OutOfMemoryError: a result that cannot be allocated on CUDA, or whatever else torch has to say there. Only
+            a graph of torch.compile gives a plain RuntimeError, with the device and the bytes.
         RuntimeError: tensors on CUDA, and the package was built without its CUDA kernels.
     """
     return crop(image, boxes, box_indices, crop_size, method, extrapolation_value, "normalized", validate)
@@ -76,7 +78,8 @@ def crop(
     """`crop_and_resize` under any of the box rules; what the modules call for boxes in pixels."""
     if isinstance(boxes, Tensor) and boxes.dtype in HALF_DTYPES and torch.is_autocast_enabled(boxes.device.type):
         boxes = boxes.float()  # what a head under autocast predicts; outside of autocast it is refused
-    _check_tensors(image, boxes, box_indices)
+    with _checks.checking():
+        _check_tensors(image, boxes, box_indices)
     height, width = _checks.check_size("crop_size", crop_size)
     if method not in METHODS:
         raise ValueError(f"method must be 'bilinear' or 'nearest', not {method!r}.")

@@ -77,7 +77,7 @@ def test_a_kept_report_is_of_the_very_sources(tmp_path, monkeypatch):
     assert names() == ["third"]
     with monkeypatch.context() as without:  # a second time nothing is compiled
         without.setattr(cuda_resources, "subprocess", None)
-        without.setattr(cuda_resources, "_demangled", lambda text: text)
+        without.setattr(cuda_resources, "demangled", lambda text: text)
         assert len(compile_all([source])) == 1
 
 

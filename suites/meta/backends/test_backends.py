@@ -87,23 +87,29 @@ def test_empty_inputs_reach_a_device() -> None:
     assert device_tensor(empty, "cpu:0").shape == empty.shape
 
 
+@pytest.mark.parametrize("fills", [False, True])
 @pytest.mark.parametrize("before", [False, True])
 def test_the_deterministic_gradient_alone_is_asked_for_so_and_the_switch_is_put_back(
-    monkeypatch: pytest.MonkeyPatch, before: bool
+    monkeypatch: pytest.MonkeyPatch, before: bool, fills: bool
 ) -> None:
+    """And torch does not fill its result with NaN first, which would be timed as the operator's."""
     backend = make_crop_and_resize("made", "cpu", deterministic=True)
     seen = []
     ordinary = torch.autograd.grad
 
+    def switches() -> tuple[bool, bool]:
+        return torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+
     def spy(*arguments, **options):  # type: ignore[no-untyped-def]
-        seen.append(torch.are_deterministic_algorithms_enabled())
+        seen.append(switches())
         return ordinary(*arguments, **options)
 
     monkeypatch.setattr(torch.autograd, "grad", spy)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", fills)
     torch.use_deterministic_algorithms(before)
     try:
         backend.run(CASE.inputs(), "grad_image")
-        assert torch.are_deterministic_algorithms_enabled() == before
+        assert switches() == (before, fills)
     finally:
         torch.use_deterministic_algorithms(False)
-    assert seen == [True]
+    assert seen == [(True, False)]

@@ -15,12 +15,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness import properties
-from harness.backends.cuda_on_host import PyramidCall, RoiKernels, of_one_level
 from harness.judging.sample import with_boxes
 from harness.judging.trial import assert_no_side_effect, assert_passes
 from harness.kernels import compiling
 from harness.kernels.compiling import Change
-from harness.kernels.cuda_on_host import kernel_library
+from harness.kernels.cuda_on_host import kernel_library, launch
+from harness.kernels.drivers.calls import PyramidCall, RoiKernels, of_one_level
 from harness.operators import OPERATORS, AnyCase
 from harness.operators.arrays import DIRECTIONS, FLOATS, Array, Direction, differing
 from harness.operators.roi_align.case import SAMPLED, RoiCase
@@ -183,6 +183,7 @@ def test_an_infinite_gradient_reaches_no_pixel_that_is_not_read(layout, mode):
     assert not got[~reached].any()
 
 
+PYRAMIDS = RoiKernels(kernel_library, launch)
 SCALES = (0.5, 0.25, 0.125)
 
 
@@ -211,7 +212,7 @@ def _pyramid(dtype: str, layout: str, mode: str) -> tuple[PyramidCall, list[int]
 def test_a_pyramid_is_each_level_with_its_own_boxes(dtype, layout, mode):
     """By bits, in every direction: a launch for all levels gives what a launch for each gives."""
     pyramid, level_of = _pyramid(dtype, layout, mode)
-    kernels = RoiKernels()
+    kernels = PYRAMIDS
     (crops,), (of_boxes,) = kernels.run(pyramid, "forward"), kernels.run(pyramid, "grad_boxes")
     of_maps = kernels.run(pyramid, "grad_image")
     nowhere = [row for row, level in enumerate(level_of) if level < 0]
@@ -237,8 +238,8 @@ def test_other_values_are_pooled_where_the_maps_are_largest(layout):
     case = cuda_cases.pool_case((2, 9, 9, 10), (3, 2), 5, layout=layout, mode="max", sampling_ratio=2)
     of = of_one_level(case.inputs())
     twice: Array = 2 * case.inputs().image
-    (got,) = RoiKernels().run(replace(of, values=[twice]), "forward")
-    assert np.array_equal(got, RoiKernels().run(replace(of, maps=[twice]), "forward")[0])
+    (got,) = PYRAMIDS.run(replace(of, values=[twice]), "forward")
+    assert np.array_equal(got, PYRAMIDS.run(replace(of, maps=[twice]), "forward")[0])
     negated: Array = -case.inputs().image
-    (got,) = RoiKernels().run(replace(of, values=[negated]), "forward")
-    assert np.array_equal(-got, RoiKernels().run(of, "forward")[0])
+    (got,) = PYRAMIDS.run(replace(of, values=[negated]), "forward")
+    assert np.array_equal(-got, PYRAMIDS.run(of, "forward")[0])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 import tarfile
 import time
@@ -16,9 +18,12 @@ pytest.importorskip("typer", reason="the command line needs typer")
 from typer.testing import CliRunner, Result
 
 from harness.__main__ import app
-from harness.machines import gpu
-from harness.machines.gpu import Step
+from harness.machines import gpu, preflight, step
+from harness.machines.preflight import Lacks
+from harness.machines.step import Step, StepResult
 from suites import programs
+
+COMPLETE = Lacks({})
 
 Command = Callable[..., Result]
 
@@ -32,9 +37,9 @@ def members(packed: Path) -> list[str]:
         return sorted(archive.getnames())
 
 
-def run(parts: Path, *steps: Step) -> list[gpu.StepResult]:
-    told: list[gpu.StepResult] = []
-    outcomes = gpu.run(steps, parts, told.append)
+def run(parts: Path, *steps: Step) -> list[StepResult]:
+    told: list[StepResult] = []
+    outcomes = step.run(steps, parts, told.append)
     assert told == outcomes
     return outcomes
 
@@ -42,10 +47,10 @@ def run(parts: Path, *steps: Step) -> list[gpu.StepResult]:
 def test_steps_run_in_their_order_and_a_failing_one_keeps_none_from_running(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
 
-    def step(name: str, code: int = 0) -> Step:
+    def ends(name: str, code: int = 0) -> Step:
         return Step(name, (python(f"open({str(trace)!r}, 'a').write({name!r}); raise SystemExit({code})"),))
 
-    outcomes = run(tmp_path, step("a"), step("b", code=3), step("c"))
+    outcomes = run(tmp_path, ends("a"), ends("b", code=3), ends("c"))
     assert trace.read_text() == "abc"
     assert [outcome.status for outcome in outcomes] == ["passed", "failed", "passed"]
     assert "exit code 3" in outcomes[1].message
@@ -114,7 +119,7 @@ def test_a_step_past_its_limit_is_interrupted_with_all_that_it_started(tmp_path:
 
 
 def test_a_step_that_ignores_the_interrupt_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "_GRACE_S", 0.5)
+    monkeypatch.setattr(step, "_GRACE_S", 0.5)
     stubborn = python("import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)")
     begin = time.monotonic()
     (outcome,) = run(tmp_path, Step("a", (stubborn,), limit_s=1))
@@ -181,21 +186,61 @@ def test_a_sanitizer_that_is_missing_is_a_reason(monkeypatch: pytest.MonkeyPatch
     assert "is not installed" in str(gpu.why_no_sanitizer(sys.executable))
 
 
+SANITIZED = [
+    f"{tool}{backend}"
+    for tool in ("memcheck", "racecheck", "initcheck", "synccheck")
+    for backend in ("", "-deterministic")
+]
+
+
 def test_the_real_steps_are_these_and_each_ends_before_a_lent_machine_is_taken_back(tmp_path: Path) -> None:
-    steps = gpu.steps(tmp_path)
-    assert [step.name for step in steps] == ["build", "test", "sanitize", "bench"]
-    assert all(step.limit_s + gpu._GRACE_S < 600 for step in steps)
+    """Each process has a limit of its own: one that hangs takes nothing from the next."""
+    steps = {each.name: each for each in gpu.steps(tmp_path, COMPLETE)}
+    tests = ["test", "test-deterministic", "test-meta"]
+    assert list(steps) == ["build", "smoke", *tests, *SANITIZED, "bench"]
+    assert all(len(each.commands) == 1 for each in steps.values())
+    assert all(each.limit_s + step._GRACE_S < 600 for each in steps.values())
+    assert steps["smoke"].limit_s == 30
     # Two commands that wrote one JUnit file would leave that of the second only.
-    junit = [word for step in steps for command in step.commands for word in command if "junitxml" in word]
-    assert len(junit) == len(set(junit)) == 7
-    assert all("--no-index" in command for step in steps if step.name == "build" for command in step.commands)
+    junit = [word for each in steps.values() for word in each.commands[0] if "junitxml" in word]
+    assert len(junit) == len(set(junit)) == 3 + 8
+    # Nothing is installed, and nothing fetched.
+    assert not any("pip" in word for each in steps.values() for word in each.commands[0])
+    assert gpu.names_of("sanitize", steps) == SANITIZED
+    assert gpu.names_of("memcheck", steps) == ["memcheck"]
+
+
+def test_every_tool_of_the_sanitizer_watches_both_gradients(tmp_path: Path) -> None:
+    for each in gpu.steps(tmp_path, COMPLETE):
+        if each.name in SANITIZED:
+            (command,) = each.commands
+            assert command[command.index("--tool") + 1] == each.name.partition("-")[0]
+            assert command[command.index("--backend") + 1].endswith("_deterministic") == ("-" in each.name)
+            assert each.environment()["PYTORCH_NO_CUDA_MEMORY_CACHING"] == "1"
+
+
+def test_the_steps_are_targets_of_the_makefile(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """And run what `make gpu` runs, which needs the standard library alone."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    names = [*(each.name for each in gpu.steps(tmp_path, COMPLETE)), "sanitize", "archive"]
+    for target in ("gpu", *(f"gpu-{name}" for name in names)):
+        asked = ["make", "--dry-run", target, "GPU_PYTHON=its-python"]
+        done = subprocess.run(asked, cwd=pytestconfig.rootpath, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == f"its-python -m harness.machines {target[4:]}".strip()
+
+
+def test_the_package_is_used_from_the_checkout(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    run(tmp_path, Step("a", (python("import os; print(os.environ['PYTHONPATH'])"),)))
+    log = (tmp_path / "logs" / "a.log").read_text().splitlines()[-1]
+    assert log.split(os.pathsep)[0] == str(pytestconfig.rootpath / "impl")
 
 
 def test_what_is_sanitized_is_there(pytestconfig: pytest.Config) -> None:
     """A selection that selects nothing would pass on every machine."""
-    (step,) = (step for step in gpu.steps(Path("unused")) if step.name == "sanitize")
     first = "suites/correctness/shared/test_properties.py"
-    selections = {command[command.index(first) : -3] for command in step.commands}
+    steps = [each for each in gpu.steps(Path("unused"), COMPLETE) if each.name in SANITIZED]
+    selections = {command[command.index(first) : -3] for each in steps for command in each.commands}
     assert len(selections) == 2
     for selection in selections:
         assert "-k" in selection
@@ -209,15 +254,13 @@ def test_what_is_sanitized_is_there(pytestconfig: pytest.Config) -> None:
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`python -m harness gpu` with a good step, one that fails, and one that leaves a run."""
-    from harness.measuring.devices import cuda
-
     small = (
         Step("build", (python("print('built')"),)),
         Step("test", (python("raise SystemExit(1)"),)),
         make_run(tmp_path / "results", "r1-full"),
     )
-    monkeypatch.setattr(cuda, "why_not", lambda: None)
-    monkeypatch.setattr(gpu, "steps", lambda logs: small)
+    monkeypatch.setattr(preflight, "look", lambda: COMPLETE)
+    monkeypatch.setattr(gpu, "steps", lambda logs, lacks: small)
     monkeypatch.setattr(gpu, "FOLDER", tmp_path / "gpu")
     return lambda *names: CliRunner().invoke(app, ["gpu", *names])
 
@@ -243,4 +286,29 @@ def test_steps_one_by_one_leave_what_the_archive_packs(command: Command, tmp_pat
 def test_a_step_that_there_is_not_is_a_sentence(command: Command) -> None:
     done = command("biuld")
     assert done.exit_code == 2
-    assert "There is no step 'biuld'; there are build, test, bench and archive." in done.output
+    assert (
+        "There is no step 'biuld'; there are build, test, bench, sanitize for all of its, and archive." in done.output
+    )
+
+
+def test_what_is_missing_is_told_before_the_steps_and_makes_the_run_fail(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What works is done all the same."""
+    monkeypatch.setattr(preflight, "look", lambda: Lacks({"pandas": "The Python module pandas is missing."}, "Get it."))
+    done = command("build")
+    assert done.exit_code == 1
+    assert done.output.splitlines()[:2] == ["preflight: The Python module pandas is missing.", "preflight: Get it."]
+    assert done.output.splitlines()[2].split()[:2] == ["build", "passed"]
+
+
+def test_without_a_gpu_nothing_is_begun(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    lacks = Lacks({preflight.GPU: "torch finds no GPU.", preflight.NVCC: "There is no nvcc here."})
+    monkeypatch.setattr(preflight, "look", lambda: lacks)
+    done = command()
+    assert done.exit_code == 2
+    assert done.output.splitlines() == [
+        "preflight: torch finds no GPU.",
+        "preflight: There is no nvcc here.",
+        "Nothing was done: every step needs a GPU that torch can use.",
+    ]

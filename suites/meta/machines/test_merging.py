@@ -19,14 +19,15 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 from typer.testing import CliRunner, Result
 
 from harness.__main__ import app
-from harness.machines import gpu, merging
+from harness.machines import merging
+from harness.machines.step import StepResult, bad_steps
 from suites.meta.report.made_results import measured, store
 
 Command = Callable[..., Result]
-PASSED = (gpu.StepResult("build", "passed", 3.0), gpu.StepResult("bench", "passed", 4.0))
+PASSED = (StepResult("build", "passed", 3.0), StepResult("bench", "passed", 4.0))
 
 
-def run_of(device: str, outcomes: tuple[gpu.StepResult, ...] = PASSED) -> dict[str, str]:
+def run_of(device: str, outcomes: tuple[StepResult, ...] = PASSED) -> dict[str, str]:
     """What a runner's archive holds: its names and their texts."""
     steps = "".join(f"{outcome}\n" for outcome in outcomes)
     with tempfile.TemporaryDirectory() as folder:
@@ -169,8 +170,8 @@ def test_two_runs_of_one_name_do_not_take_each_others_place(tmp_path: Path) -> N
 def test_a_step_that_did_not_pass_is_named_and_its_runners_figures_are_reported(
     command: Command, tmp_path: Path
 ) -> None:
-    late = gpu.StepResult("sanitize", "out of time", 540.0, "It was stopped.")
-    archive(tmp_path, "h100", run_of("cuda-a", (*PASSED, gpu.StepResult("test", "failed", 1.0, "exit code 1"), late)))
+    late = StepResult("sanitize", "out of time", 540.0, "It was stopped.")
+    archive(tmp_path, "h100", run_of("cuda-a", (*PASSED, StepResult("test", "failed", 1.0, "exit code 1"), late)))
     done = command()
     assert done.exit_code == 1
     assert "h100: the step test did not pass; see cuda-a/r1-full/logs/test.log." in done.output
@@ -180,9 +181,9 @@ def test_a_step_that_did_not_pass_is_named_and_its_runners_figures_are_reported(
 
 
 def test_a_step_counts_as_it_was_done_last() -> None:
-    outcomes = [gpu.StepResult("test", "failed"), gpu.StepResult("bench", "passed"), gpu.StepResult("test", "passed")]
-    assert gpu.bad_steps("\n".join(map(str, outcomes))) == []
-    assert gpu.bad_steps("\n".join(map(str, reversed(outcomes)))) == ["test"]
+    outcomes = [StepResult("test", "failed"), StepResult("bench", "passed"), StepResult("test", "passed")]
+    assert bad_steps("\n".join(map(str, outcomes))) == []
+    assert bad_steps("\n".join(map(str, reversed(outcomes)))) == ["test"]
 
 
 def test_logs_alone_are_no_results(command: Command, tmp_path: Path) -> None:

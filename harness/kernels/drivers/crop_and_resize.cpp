@@ -53,7 +53,7 @@ const char* grad_image_gather(const Call* call) {
   return attempt([&] {
     const BoxList boxes = boxes_of(*call);
     const View image = view_of<View>(call->image);
-    std::vector<unsigned char> scratch = scratch_of(cuda::grad_image_gather_scratch(image, boxes.count));
+    const Scratch scratch(cuda::grad_image_gather_scratch(image, boxes.count));
     cuda::grad_image_gather(view_of<ConstView>(call->crops), boxes, static_cast<Method>(call->method), image,
                             scratch.data(), nullptr);
   });
@@ -62,7 +62,7 @@ const char* grad_image_gather(const Call* call) {
 const char* grad_boxes(const Call* call) {
   return attempt([&] {
     const ConstView crops = view_of<ConstView>(call->crops);
-    std::vector<unsigned char> scratch = scratch_of(cuda::grad_boxes_scratch(crops));
+    const Scratch scratch(cuda::grad_boxes_scratch(crops));
     cuda::grad_boxes(crops, view_of<ConstView>(call->image), boxes_of(*call), scratch.data(), call->box_gradient.data,
                      nullptr);
   });

@@ -1,0 +1,52 @@
+"""Half a minute on a GPU before anything longer: each operator once in each direction, judged.
+
+A library for another GPU, a driver that is too old or a kernel that does not start shows here, in a line, and not in
+two thousand failed tests.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+
+from harness.backends import load, operators_of
+from harness.judging.trial import judged
+from harness.operators import AnyCase
+from harness.operators.arrays import DIRECTIONS
+from harness.operators.crop_and_resize.case import Case
+from harness.operators.roi_align.case import RoiCase
+from harness.operators.sheet import OperatorName
+from harness.operators.verdict import Verdict
+from harness.repository import MissingLibrary
+
+CASES: dict[OperatorName, AnyCase] = {
+    "crop_and_resize": Case((2, 3, 9, 11), ((0.1, 0.2, 0.8, 0.9), (0.9, 1.1, 0.0, 0.3)), (1, 0), (4, 5)),
+    "roi_align": RoiCase((2, 3, 9, 11), ((1, 0.5, 1.0, 8.5, 7.0), (0, -1.5, 3.0, 4.0, 9.5)), (3, 4), sampling_ratio=2),
+}
+BACKENDS = ("roi_align_cuda", "roi_align_cuda_deterministic")
+
+
+def verdicts(backends: Sequence[str]) -> Iterator[tuple[str, Verdict]]:
+    """What each backend gives for each operator that it has, in each direction; MissingLibrary without its device."""
+    for name in backends:
+        for operator in operators_of(name):
+            backend = load(name, operator)
+            for direction in DIRECTIONS:
+                yield f"{name}, {operator}, {direction}", judged(backend, CASES[operator], direction)
+
+
+def main(backends: Sequence[str]) -> int:
+    """The exit code: 1 if a result is wrong, or there is nobody to give one."""
+    wrong = 0
+    try:
+        for what, verdict in verdicts(backends):
+            print(f"{what}: {verdict}", flush=True)
+            wrong += not verdict.passed
+    except MissingLibrary as missing:
+        print(missing)
+        return 1
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:] or BACKENDS))

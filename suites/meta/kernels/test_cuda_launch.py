@@ -1,0 +1,36 @@
+"""A launch that CUDA refuses is one error, raised once: the runtime keeps none for torch's next call."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import pytest
+
+from harness.kernels import compiling, cuda_on_host
+from harness.kernels.compiling import Change, kernel_sources
+from suites.missing import skip_if_missing
+
+with skip_if_missing():
+    compiling.compiler()
+
+SOURCE = Path(__file__).with_name("launching.cu")
+KEPT = Change("cuda/launch.h", "  cudaGetLastError();\n", "")
+TOO_MANY_THREADS, INVALID_CONFIGURATION = 1025, 9
+
+
+def library(*changes: Change) -> ctypes.PyDLL:
+    sources = kernel_sources(changes, cuda_on_host.BUILD)
+    loaded = ctypes.PyDLL(str(cuda_on_host.library([SOURCE], include=sources)))
+    loaded.launch_with.restype = ctypes.c_char_p
+    return loaded
+
+
+@pytest.mark.parametrize(("changes", "left"), [((), 0), ((KEPT,), INVALID_CONFIGURATION)], ids=["as it is", "planted"])
+def test_a_refused_launch_leaves_no_error_behind(changes, left):
+    loaded = library(*changes)
+    assert loaded.launch_with(32) is None
+    assert loaded.last_error() == 0
+    message = loaded.launch_with(TOO_MANY_THREADS).decode()
+    assert message.startswith("roi_align: a CUDA kernel was not started: CUDA refuses to launch")
+    assert loaded.last_error() == left

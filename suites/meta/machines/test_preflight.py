@@ -1,0 +1,193 @@
+"""What `make gpu` lacks on a machine is told all at once, in sentences, by the standard library alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.machines import preflight
+from harness.machines.preflight import COMPILER, GPU, NVCC, SANITIZER, Lacks
+
+
+@pytest.fixture
+def complete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine that lacks nothing; the folder that its PATH names."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(preflight, "version", lambda name: "80.9.0")
+    monkeypatch.setattr(preflight, "_no_gpu", lambda python: "")
+    monkeypatch.setattr(preflight, "_TOOLKIT", tmp_path / "toolkit")
+    for name in ("CUDA_HOME", "CUDA_PATH", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("nvcc", "g++", "compute-sanitizer"):
+        program(tmp_path, name)
+    return tmp_path
+
+
+def program(folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("#!/bin/sh\n")
+    (folder / name).chmod(0o755)
+    return folder / name
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in modules else object())
+
+
+def test_a_complete_machine_has_nothing_to_say(complete: Path) -> None:
+    lacks = preflight.look()
+    assert lacks.lines() == []
+    assert not lacks.bad
+    assert lacks.of([GPU, NVCC, *preflight.MODULES]) is None
+
+
+def test_all_that_is_missing_is_told_at_once(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "pytest", "pytest_benchmark", "jinja2")
+    for name in ("nvcc", "g++", "compute-sanitizer"):
+        (complete / name).unlink()
+    lacks = preflight.look("its-python")
+    assert set(lacks.sentences) == {"pytest", "pytest_benchmark", "jinja2", NVCC, COMPILER, SANITIZER}
+    assert lacks.bad
+    assert "There is no nvcc here; it comes with the CUDA toolkit; set CUDA_HOME" in lacks.sentences[NVCC]
+    assert lacks.advice.endswith("its-python -m pip install --upgrade pytest pytest-benchmark jinja2")
+    assert lacks.of(preflight.BUILD) is None
+    assert lacks.of(preflight.BENCH) == "it needs pytest, pytest_benchmark, jinja2: see the preflight."
+
+
+def test_a_machine_without_the_sanitizer_may_pass(complete: Path) -> None:
+    (complete / "compute-sanitizer").unlink()
+    assert not preflight.look().bad
+
+
+def test_a_gpu_that_torch_cannot_use_is_told(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "_no_gpu", lambda python: "torch finds no GPU.")
+    assert preflight.look().sentences == {GPU: "torch finds no GPU."}
+    without(monkeypatch, "torch")  # which then cannot be asked
+    assert set(preflight.look().sentences) == {"torch"}
+
+
+def test_setuptools_that_cannot_read_the_project_are_told(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "version", lambda name: "76.1")
+    assert "setuptools 76.1 is too old" in preflight.look().sentences["setuptools"]
+
+
+@pytest.mark.parametrize("in_environment", [False, True])
+def test_a_python_that_its_distribution_manages_gets_an_environment_beside_it(
+    complete: Path, monkeypatch: pytest.MonkeyPatch, in_environment: bool
+) -> None:
+    """PEP 668: pip refuses to install into it; a virtual environment has no such rule."""
+    (complete / "EXTERNALLY-MANAGED").touch()
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(complete))
+    monkeypatch.setattr(sys, "prefix", "/environment" if in_environment else sys.base_prefix)
+    without(monkeypatch, "pytest")
+    advice = preflight.look("python3").advice
+    assert ("PEP 668" in advice) is not in_environment
+    assert ("python3 -m venv --system-site-packages .venv-gpu" in advice) is not in_environment
+    assert ("make gpu GPU_PYTHON=.venv-gpu/bin/python" in advice) is not in_environment
+    assert "-m pip install --upgrade pytest" in advice
+
+
+def test_a_program_is_found_in_cuda_home_in_path_and_where_the_toolkit_usually_is(
+    complete: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert preflight.find("nvcc") == str(complete / "nvcc")
+    usual = program(complete / "toolkit" / "bin", "nvcc")
+    (complete / "nvcc").unlink()
+    assert preflight.find("nvcc") == str(usual)
+    home = program(complete / "home" / "bin", "nvcc")
+    monkeypatch.setenv("CUDA_HOME", str(complete / "home"))
+    assert preflight.find("nvcc") == str(home)
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("pass", ""),
+        ("print('torch 2 finds no GPU.')", "torch 2 finds no GPU."),
+        ("raise ImportError('libcudart.so.13: cannot open')", "ImportError: libcudart.so.13: cannot open"),
+        ("import time; time.sleep(600)", "had not said after 2 seconds"),
+    ],
+)
+def test_torch_is_asked_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, program: str, said: str) -> None:
+    monkeypatch.setattr(preflight, "_PROBE", program)
+    monkeypatch.setattr(preflight, "_PROBE_S", 2.0 if "sleep" in program else 120.0)
+    answer = preflight._no_gpu(sys.executable)
+    assert said in answer
+    assert bool(answer) == bool(said)
+
+
+def test_a_python_with_nothing_at_all_gets_sentences(pytestconfig: pytest.Config) -> None:
+    """The whole of `make gpu`, by an interpreter that sees no installed package."""
+    command = [sys.executable, "-S", "-m", "harness.machines"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=pytestconfig.rootpath, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    told = re.findall(r"^preflight: The Python module (\w+) is missing", done.stdout, re.MULTILINE)
+    assert told == list(preflight.MODULES)
+    assert done.stdout.splitlines()[-1] == "Nothing was done: every step needs a GPU that torch can use."
+
+
+def test_what_is_looked_for_is_what_the_project_names(pytestconfig: pytest.Config) -> None:
+    """A dependency that the suites and the benchmarks gain is either looked for or can be done without."""
+    tomllib: Any = pytest.importorskip("tomllib", reason="Python has it from 3.11 on")
+    project = tomllib.loads((pytestconfig.rootpath / "pyproject.toml").read_text(encoding="utf-8"))
+    groups = project["dependency-groups"]
+    named = {re.split(r"[>=<;\[ ]", each)[0] for name in ("test", "bench", "build") for each in groups[name]}
+    # The suites skip what needs one of these; without ninja and wheel a build in place is slower, or the same.
+    optional = {"dask", "distributed", "onnx", "onnxruntime", "pytest-xdist", "pyyaml", "scikit-image", "scipy"}
+    optional |= {"tensorflow", "torchvision", "ninja", "wheel"}
+    assert set(preflight.MODULES.values()) - {"torch"} == named - optional
+    assert f"setuptools>={preflight.SETUPTOOLS}" in groups["build"]
+
+
+def test_a_step_that_lacks_something_is_skipped_with_its_name() -> None:
+    from harness.machines import gpu
+
+    lacks = Lacks({"pandas": "The Python module pandas is missing.", SANITIZER: "There is none."})
+    reasons = {each.name: each.why_not() for each in gpu.steps(Path("logs"), lacks)}
+    assert reasons.pop("bench") == "it needs pandas: see the preflight."
+    assert {name for name, reason in reasons.items() if reason} == set(gpu.names_of("sanitize", reasons))
+
+
+def test_the_smoke_test_passes_what_is_right_and_names_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    from dataclasses import replace
+
+    from harness import backends
+    from harness.machines import smoke
+
+    monkeypatch.setattr(backends, "_registered", {})
+    assert smoke.main(["roi_align"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert lines[0].startswith("roi_align, crop_and_resize, forward: WITHIN")
+
+    def one_off(name: str) -> Any:
+        right = backends.load("roi_align", "roi_align")
+        return replace(right, name=name, to_numpy=lambda result: right.to_numpy(result) + 1)
+
+    backends.register("roi_align", "one_off", one_off)
+    assert smoke.main(["one_off"]) == 1
+    assert capsys.readouterr().out.startswith("one_off, roi_align, forward: OUT")
+
+
+def test_the_smoke_test_fails_in_a_sentence_where_there_is_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("about a machine without a GPU")
+    from harness.machines import smoke
+
+    assert smoke.main(smoke.BACKENDS) == 1
+    assert capsys.readouterr().out.startswith("roi_align_cuda needs the device 'cuda'")
