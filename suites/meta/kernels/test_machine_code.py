@@ -157,13 +157,30 @@ def test_no_kernel_goes_through_local_memory(patterns):
 
 
 def test_channels_innermost_are_loaded_and_stored_16_bytes_at_a_time(patterns):
-    """Kernels are named by the channels that a thread takes at once: <float, 4>, <BFloat16, 8>."""
-    vectors = [each for each in patterns if re.search(r", [248]>", each.kernel)]
+    """Kernels are named by the channels that a thread takes at once: <float, 4>, <BFloat16, 8>; the gather by tiles."""
+    vectors = [each for each in patterns if re.match(r"(?!gather)\w+<\w+, [248]\b", each.kernel)]
     assert {each.kernel.partition("<")[0] for each in vectors} >= {"forward_kernel", "pixels_kernel", "atomic_kernel"}
     for function in vectors:
         assert function.starting_with("LDG.E.128"), function.kernel
         if not re.match("atomic|grad_boxes", function.kernel):
             assert function.starting_with("STG.E.128"), function.kernel
+
+
+# The loads that a kernel in planes has under way at once, of types of up to four bytes and of doubles: the forward 64
+# bytes of a float's, the gather as many samples as it stages.
+LOADS = {
+    "forward_kernel<{}, 1>": (16, 8),
+    "gather_kernel<{}, 8, 8, true>": (8, 0),
+    "gather_kernel<{}, 4, 4, true>": (8, 4),
+}
+
+
+def test_planes_are_loaded_before_they_are_stored(patterns):
+    of = {each.kernel: loads_in_flight(each.instructions) for each in patterns}
+    for kernel, (narrow, wide) in LOADS.items():
+        for dtype in ("float", "Float16", "BFloat16"):
+            assert of[kernel.format(dtype)] >= narrow, kernel
+        assert wide == 0 or of[kernel.format("double")] >= wide, kernel
 
 
 def test_patterns_are_seen(tmp_path):
