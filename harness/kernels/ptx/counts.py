@@ -105,4 +105,5 @@ def readable(name: str) -> str:
     if shutil.which("c++filt") is None:
         return name
     plain = subprocess.run(["c++filt", name], capture_output=True, text=True, check=True).stdout.strip()
-    return re.sub(r"\(anonymous namespace\)::|\w+::|^(static )?void ", "", plain).partition("(")[0]
+    bare = re.sub(r"\(anonymous namespace\)::|\w+::|^(static )?void ", "", plain)
+    return re.sub(r"\(\w+\)(?=-?\d)", "", bare).partition("(")[0]  # an argument of a template may be a cast
