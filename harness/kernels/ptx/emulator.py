@@ -49,6 +49,7 @@ class _Launch(ctypes.Structure):
 
 
 _ON_LAUNCH = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Launch))
+_VISIT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
 _ON_MEMORY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)
 
 
@@ -106,6 +107,15 @@ def _loaded(path: Path) -> _Loaded:
     loaded.callbacks = (_ON_LAUNCH(on_launch), _ON_MEMORY(on_memory))
     loaded.library.set_callbacks(*loaded.callbacks)
     return loaded
+
+
+def prepare_all(library: Path) -> list[Code]:
+    """Every kernel of a library, made ready; NotEmulated if one has an instruction that is not known."""
+    loaded = _loaded(library)
+    names: list[tuple[int, str]] = []
+    visit = _VISIT(lambda image, name: names.append((image, name.decode())))
+    loaded.library.each_kernel(visit)
+    return [loaded.code(*each) for each in names]
 
 
 def launch(

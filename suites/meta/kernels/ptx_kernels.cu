@@ -189,6 +189,19 @@ __global__ void at_the_same_time(void*, const void*, const void*, const void*) {
   __shared__ volatile int held[64];
   held[threadIdx.x / 2] = 1;  // same
 }
+__global__ void between_blocks(void* out, const void*, const void*, const void*) {
+  static_cast<volatile int*>(out)[32 * blockIdx.x + threadIdx.x] = 1;  // written by two
+}
+__global__ void read_by_another(void* out, const void*, const void*, const void*) {
+  volatile int* const values = static_cast<int*>(out);
+  values[threadIdx.x + 64 * blockIdx.x] = 1;
+  values[threadIdx.x + 256] = values[threadIdx.x];  // read of another
+}
+__global__ void added_and_read(void* out, const void*, const void*, const void*) {
+  volatile int* const values = static_cast<int*>(out);
+  atomicAdd(static_cast<int*>(out), 1);
+  if (blockIdx.x == 1) values[threadIdx.x + 64] = values[0];  // read of sums
+}
 __global__ void approximated(void* out, const void* a, const void*, const void*) {
   static_cast<float*>(out)[threadIdx.x] = __expf(static_cast<const float*>(a)[threadIdx.x]);  // approximated
 }
@@ -206,7 +219,7 @@ const std::map<std::string, Kernel> kKernels = {
     NAMED(logical), NAMED(reduced), NAMED(own_ways), NAMED(subnormal_sums), NAMED(fixed_shared), NAMED(reads_beyond),
     NAMED(writes_before), NAMED(writes_an_input), NAMED(misaligned), NAMED(reads_what_nobody_wrote),
     NAMED(divides_by_zero), NAMED(between_warps), NAMED(within_a_warp), NAMED(overwritten), NAMED(at_the_same_time),
-    NAMED(approximated),
+    NAMED(between_blocks), NAMED(read_by_another), NAMED(added_and_read), NAMED(approximated),
 };
 // clang-format on
 
