@@ -52,9 +52,10 @@ const char* grad_image_atomic(const Call* call) {
 const char* grad_image_gather(const Call* call) {
   return attempt([&] {
     const BoxList boxes = boxes_of(*call);
-    const Scratch scratch(cuda::grad_image_gather_scratch(boxes.count));
-    cuda::grad_image_gather(view_of<ConstView>(call->crops), boxes, static_cast<Method>(call->method),
-                            view_of<View>(call->image), scratch.data(), nullptr);
+    const View image = view_of<View>(call->image);
+    const Scratch scratch(cuda::grad_image_gather_scratch(image, boxes.count));
+    cuda::grad_image_gather(view_of<ConstView>(call->crops), boxes, static_cast<Method>(call->method), image,
+                            scratch.data(), nullptr);
   });
 }
 

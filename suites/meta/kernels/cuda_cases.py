@@ -40,8 +40,15 @@ TAPS_IN_SCRATCH = (
     Change("roi_align/cuda/bins.h", "kSharedBytes = 48 * 1024", "kSharedBytes = 1024"),
     Change("roi_align/cuda/bins.h", "kScratchBlocks = 512", "kScratchBlocks = 2"),
 )
+# The gather's tiles as large as for a large gradient, which no case of a test has.
+LARGE_TILES = (Change("crop_and_resize/cuda/grad_image_gather.cu", "kFewWarps = 1024", "kFewWarps = 0"),)
 BUILDS: dict[OperatorName, dict[str, tuple[Change, ...]]] = {
-    "crop_and_resize": {"as they are": (), "few blocks": (FEW_BLOCKS,)},
+    "crop_and_resize": {
+        "as they are": (),
+        "few blocks": (FEW_BLOCKS,),
+        "large tiles": LARGE_TILES,
+        "large tiles, few blocks": (*LARGE_TILES, FEW_BLOCKS),
+    },
     "roi_align": {
         "as they are": (),
         "one block": (ONE_BLOCK,),
@@ -119,10 +126,12 @@ PLAIN: dict[OperatorName, tuple[AnyCase, ...]] = {
 # What the strategies, which draw small cases, do not reach.
 LARGE: dict[OperatorName, dict[str, AnyCase]] = {
     "crop_and_resize": {
-        "more boxes than are listed at once": crop_case((2, 3, 20, 17), (2, 1), 520),
+        "more boxes than a warp asks for at once": crop_case((2, 3, 20, 17), (2, 1), 1100),
+        "more boxes than a block asks for at once": crop_case((1, 100, 9, 9), (2, 1), 4200),
         "crops wider than a warp": crop_case((2, 2, 9, 41), (35, 67), 3),
         "crops in more than one part": crop_case((2, 35, 40, 30), (48, 50), 2, layout="channels_last"),
         "channels for four warps": crop_case((2, 150, 9, 10), (3, 2), 5),
+        "more samples in a tile than are kept at once": crop_case((1, 130, 9, 9), (9, 7), 40),
         "channels in vectors for a whole warp": crop_case((2, 2060, 3, 4), (1, 2), 3, layout="channels_last"),
         **{
             f"{dtype}, {layout}, {method}": crop_case(

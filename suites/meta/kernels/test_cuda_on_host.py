@@ -6,6 +6,7 @@ What the executor itself can see is shown in test_cuda_executor.py; faults are p
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -17,10 +18,11 @@ from harness import properties
 from harness.judging.sample import with_boxes
 from harness.judging.trial import assert_no_side_effect, assert_passes
 from harness.kernels import compiling
+from harness.kernels.compiling import Change
 from harness.kernels.cuda_on_host import kernel_library, launch
 from harness.kernels.drivers.calls import RoiKernels, of_one_level
 from harness.operators import OPERATORS, AnyCase
-from harness.operators.arrays import DIRECTIONS, FLOATS, Array, differing
+from harness.operators.arrays import DIRECTIONS, FLOATS, Array, Direction, differing
 from harness.operators.roi_align.case import SAMPLED, RoiCase
 from suites.meta.kernels import cuda_cases
 from suites.meta.kernels.cuda_cases import kernels
@@ -83,10 +85,13 @@ def test_layouts_are_summed_as_the_sheet_says(direction, case):
     assert verdict is None or verdict.passed, str(verdict)
 
 
-def assert_bits_of_the_cpu(operator: str, case: AnyCase, message: str) -> None:
-    for direction in CPUS_BITS[operator]:
+def assert_bits_of_the_cpu(
+    operator: str, case: AnyCase, message: str, directions: Iterable[Direction] = DIRECTIONS, *changes: Change
+) -> None:
+    made = cuda_cases.MAKE[operator](library=functools.partial(kernel_library, *changes))
+    for direction in (each for each in CPUS_BITS[operator] if each in directions):
         if not cuda_cases.cpu(operator).refuses(case.inputs(), direction):
-            both = (cuda_cases.cpu(operator), cuda_cases.MAKE[operator]())
+            both = (cuda_cases.cpu(operator), made)
             expected, result = (each.run(case.inputs(), direction) for each in both)
             assert result.dtype == expected.dtype
             assert not differing(result, expected).any(), f"{direction}, {message}"
@@ -99,6 +104,11 @@ def test_the_bits_are_the_cpus(operator):
 
 
 LARGE = {f"{of}-{name}": (of, case) for of in OPERATORS for name, case in cuda_cases.LARGE[of].items()}
+
+
+@pytest.mark.parametrize("case", cuda_cases.LARGE["crop_and_resize"].values(), ids=cuda_cases.LARGE["crop_and_resize"])
+def test_large_cases_in_large_tiles(case):
+    assert_bits_of_the_cpu("crop_and_resize", case, "of a large case", ("grad_image",), *cuda_cases.LARGE_TILES)
 
 
 @pytest.mark.parametrize(("operator", "case"), LARGE.values(), ids=LARGE)
