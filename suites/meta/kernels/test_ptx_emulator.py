@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.kernels import compiling
-from harness.kernels.ptx import emulator, program
+from harness.kernels.ptx import emulator, program, warp
 from harness.kernels.ptx.code import prepared
 from harness.kernels.ptx.faults import Fault, NotEmulated
 from harness.kernels.ptx.library import kernel_library
@@ -33,6 +33,8 @@ FAULTS = {
     "thread (0, 0, 0) has read ({read}), with no barrier between.",
     "within_a_warp": "ld.volatile.shared.u32 ({read in a warp}): thread (0, 0, 0) reads byte 4 of shared memory, which "
     "thread (1, 0, 0) has written ({written in a warp}), with no barrier and no __syncwarp between.",
+    "behind_its_own_barrier": "ld.volatile.shared.u32 ({read by the second}): thread (32, 0, 0) reads byte 0 of shared "
+    "memory, which thread (0, 0, 0) has written ({written by the first}), with no barrier between.",
     "overwritten": "ld.volatile.shared.u32 ({read first}): thread (32, 0, 0) reads byte 4 of shared memory, which "
     "thread (1, 0, 0) has written ({overwritten}), with no barrier between.",
     "at_the_same_time": "st.volatile.shared.u32 ({same}): thread (0, 0, 0) writes byte 0 of shared memory at the same "
@@ -56,6 +58,8 @@ BETWEEN_BLOCKS = {
     "which has 4096, which block 0 has written in the same launch.",
     "read_by_another": "ld.volatile.global.u32 ({read of another}): thread (0, 0, 0) reads 4 bytes at byte 0 of out, "
     "which has 4096, which block 0 has written in the same launch.",
+    "written_after": "st.volatile.global.u32 ({written after}): thread (0, 0, 0) writes 4 bytes at byte 0 of out, "
+    "which has 4096, which block 0 has read in the same launch.",
     "added_and_read": "ld.volatile.global.u32 ({read of sums}): thread (0, 0, 0) reads 4 bytes at byte 0 of out, which "
     "has 4096, which another block has changed by an atomic operation in the same launch.",
 }
@@ -66,6 +70,12 @@ def test_blocks_that_touch_what_another_writes_are_stopped(name):
     with pytest.raises(Fault) as fault:
         elements(name, np.zeros(COUNT, np.int32), blocks=2, threads=64)
     assert str(fault.value) == f"{placed(BETWEEN_BLOCKS[name], ELEMENTS)} In block (1, 0, 0) of {name}."
+
+
+def test_a_kernel_that_does_not_end_is_stopped(monkeypatch):
+    monkeypatch.setattr(warp, "MOST_RUNS", 1000)
+    with pytest.raises(Fault, match=placed(r"\({endless}\): thread \(0, 0, 0\) has not come to an end", ELEMENTS)):
+        elements("endless", np.ones(COUNT, np.int32), blocks=1, threads=32)
 
 
 def test_a_race_is_found_in_either_order():

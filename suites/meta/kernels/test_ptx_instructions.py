@@ -15,6 +15,8 @@ with skip_if_missing():
     compiling.compiler()
     compiling.nvcc()
 
+# Between two halves and two bfloat16s, of which the even one is below or above.
+TIES = (1 + 2**-11, 1 + 3 * 2**-11, 1 + 2**-8, 1 + 3 * 2**-8)
 SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e-45, 65519.0, 65520.0, 6e-8, 2.5, -3.5, 3e9, -3e9, 1e19, 1e300)
 RANDOM = np.random.Generator(np.random.PCG64(0))
 
@@ -26,7 +28,9 @@ def drawn(dtype: str, position: int = 0) -> np.ndarray:
     if kind.kind == "f":
         with np.errstate(over="ignore"):
             pairs = np.array([(x, y) for x in SPECIAL for y in SPECIAL]).astype(kind)
+            ties = np.array(TIES).astype(kind)
         values[: len(pairs)] = pairs[:, position % 2]
+        values[len(pairs) : len(pairs) + len(ties)] = ties
         usual = COUNT - 512
         values[512:] = RANDOM.standard_normal(usual) * 10.0 ** RANDOM.integers(-6, 7, usual)
     else:
