@@ -44,6 +44,13 @@ SUBROUTINES = {
 }
 FUSED = ("FFMA", "DFMA")
 PATTERNS = "sm_90"
+# The fewest loads that are issued before the first of them is used, by the first words of a kernel's name.
+LOADS = {
+    "forward_kernel<float, 1>": 16,
+    "gather_kernel<float, true": 8,
+    "gather_kernel<BFloat16, true": 8,
+    "gather_kernel<double, true": 4,
+}
 
 
 @dataclass(frozen=True)
@@ -156,9 +163,23 @@ def test_no_kernel_goes_through_local_memory(patterns):
     assert not [function.kernel for function in patterns if function.starting_with("LDL", "STL")]
 
 
+def test_no_kernel_asks_where_a_pointer_leads(patterns):
+    """Whether an access is to shared or to global memory is known when compiling."""
+    assert not [each.kernel for each in patterns if each.counts()["LD"] + each.counts()["ST"]]
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_loads_are_issued_together(patterns, name):
+    of = [each for each in patterns if each.kernel.startswith(name)]
+    assert of
+    for each in of:
+        assert loads_in_flight(each.instructions) >= LOADS[name], each.kernel
+
+
 def test_channels_innermost_are_loaded_and_stored_16_bytes_at_a_time(patterns):
-    """Kernels are named by the channels that a thread takes at once: <float, 4>, <BFloat16, 8>."""
-    vectors = [each for each in patterns if re.search(r", [248]>", each.kernel)]
+    """Kernels are named by the channels that a thread takes at once: <float, 4>, <BFloat16, 8, 0>."""
+    named = r"(forward|atomic|grad_boxes|pixels)_kernel<\w+, [248]\b"
+    vectors = [each for each in patterns if re.match(named, each.kernel)]
     assert {each.kernel.partition("<")[0] for each in vectors} >= {"forward_kernel", "pixels_kernel", "atomic_kernel"}
     for function in vectors:
         assert function.starting_with("LDG.E.128"), function.kernel
