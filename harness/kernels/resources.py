@@ -75,7 +75,12 @@ def compile_all(sources: Sequence[Path] | None = None) -> list[Usage]:
 
     DoesNotCompile if a source does not, FileNotFoundError if there is no nvcc.
     """
-    return [usage for each in cubins(sources, architectures()) for usage in _read(demangled(each.report))]
+    return [usage for each in cubins(sources, architectures()) for usage in usages(each)]
+
+
+def usages(cubin: Cubin) -> list[Usage]:
+    """What each kernel of a file of machine code takes."""
+    return list(_read(demangled(cubin.report)))
 
 
 def cubins(sources: Sequence[Path] | None, of: Sequence[str]) -> list[Cubin]:
@@ -144,4 +149,5 @@ def _read(report: str) -> list[Usage]:
 def short_name(name: str) -> str:
     """A kernel's demangled name without its return type, its namespaces and its parameters."""
     bare = re.sub(r"\(anonymous namespace\)::|\w+::|^(static )?void ", "", name)
-    return bare.partition("(")[0]
+    # An enumerator as a template's argument is a cast number: (Space)0.
+    return re.sub(r"\(\w+\)(?=-?\d)", "", bare).partition("(")[0]

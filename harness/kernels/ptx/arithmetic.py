@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,7 @@ def _fused(instruction: Instruction, slots: Slots) -> Step:
     return assigning(instruction, slots, fused(kind), (kind, kind, kind), kind)
 
 
+@functools.cache
 def fused(kind: str) -> Function:
     """x*y+z, rounded once: the C library's, because NumPy has none."""
     library = ctypes.CDLL(ctypes.util.find_library("m"))

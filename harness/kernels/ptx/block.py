@@ -22,6 +22,7 @@ Triple = tuple[int, int, int]
 
 class Block:
     """
+    number     of the block in its grid, from 1.
     runs       how often each basic block has run, over all blocks of the launch.
     direction  1 forward, -1 backward: of warps, of the sides of a branch, and of lanes at an atomic operation.
     """
@@ -32,6 +33,8 @@ class Block:
         self.code, self.grid, self.threads, self.index = code, grid, threads, index
         self.spaces, self.runs, self.direction = spaces, runs, direction
         self.divergent_branches = 0
+        x, y, z = index
+        self.number = x + grid[0] * (y + grid[1] * z) + 1
 
     def run(self) -> None:
         """Fault if a thread does what a GPU would not."""

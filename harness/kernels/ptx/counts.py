@@ -8,9 +8,6 @@ each of its 32 banks. Accesses of 8 and 16 bytes are served by half and quarter 
 from __future__ import annotations
 
 import functools
-import re
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.kernels.ptx.memory import Access
+from harness.kernels.resources import demangled, short_name
 from harness.operators.arrays import Array
 
 _SECTOR, _WORD, _BANKS = 32, 4, 32
@@ -102,7 +100,4 @@ def _conflicts(words: Array) -> int:
 @functools.cache
 def readable(name: str) -> str:
     """A kernel's name as its source has it, without namespaces and parameters: forward_kernel<float, 4>."""
-    if shutil.which("c++filt") is None:
-        return name
-    plain = subprocess.run(["c++filt", name], capture_output=True, text=True, check=True).stdout.strip()
-    return re.sub(r"\(anonymous namespace\)::|\w+::|^(static )?void ", "", plain).partition("(")[0]
+    return short_name(demangled(name).strip())

@@ -49,6 +49,7 @@ class _Launch(ctypes.Structure):
 
 
 _ON_LAUNCH = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Launch))
+_VISIT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
 _ON_MEMORY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)
 
 
@@ -106,6 +107,15 @@ def _loaded(path: Path) -> _Loaded:
     loaded.callbacks = (_ON_LAUNCH(on_launch), _ON_MEMORY(on_memory))
     loaded.library.set_callbacks(*loaded.callbacks)
     return loaded
+
+
+def prepare_all(library: Path) -> list[Code]:
+    """Every kernel of a library, made ready; NotEmulated if one has an instruction that is not known."""
+    loaded = _loaded(library)
+    names: list[tuple[int, str]] = []
+    visit = _VISIT(lambda image, name: names.append((image, name.decode())))
+    loaded.library.each_kernel(visit)
+    return [loaded.code(*each) for each in names]
 
 
 def launch(
@@ -208,39 +218,57 @@ def _run(loaded: _Loaded, call: _Call, launch: _Launch) -> None:
     code = loaded.code(launch.image, launch.kernel.decode())
     grid, threads = _triple(launch.grid), _triple(launch.block)
     _check(code, grid, threads, launch.shared_bytes, launch.allowed_shared_bytes)
-    count, name = int(np.prod(grid)), readable(code.kernel.name)
-    numbers: Sequence[int] = range(count) if call.choose is None else call.choose(name, count)
-    traffic = None if call.choose is None else Traffic()
     memory = GlobalMemory([*call.inputs, *call.scratch.values()], strict=call.choose is None)
     parameters = Parameters(_parameters(code, launch.arguments))
+    counts = execute(code, grid, threads, launch.shared_bytes, parameters, memory, call.choose, call.direction)
+    if counts is not None:
+        call.counts.append(counts)
+
+
+def execute(
+    code: Code,
+    grid: Triple,
+    threads: Triple,
+    shared_bytes: int,
+    parameters: Parameters,
+    memory: GlobalMemory,
+    choose: Choice | None,
+    direction: int = 1,
+) -> Counts | None:
+    """Runs the blocks of one launch, warps in their order or, if direction is -1, backward.
+
+    Returns what it cost if blocks are chosen. Fault or NotEmulated if it is stopped.
+    """
+    count, name = int(np.prod(grid)), readable(code.kernel.name)
+    numbers: Sequence[int] = range(count) if choose is None else choose(name, count)
+    traffic = None if choose is None else Traffic()
     warps = -(-int(np.prod(threads)) // 32)
     runs, divergent = [0] * len(code.parts), 0
     with np.errstate(all="ignore"):
-        for number in numbers[:: call.direction]:
-            shared = SharedMemory(code.fixed_shared_bytes + launch.shared_bytes, warps, code.grain)
+        for number in numbers[::direction]:
+            shared = SharedMemory(code.fixed_shared_bytes + shared_bytes, warps, code.grain)
             spaces = Spaces(parameters, memory, shared, traffic)
-            block = Block(code, grid, threads, _index(number, grid), spaces, runs, call.direction)
+            block = Block(code, grid, threads, _index(number, grid), spaces, runs, direction)
             block.run()
             divergent += block.divergent_branches
-    if traffic is not None:
-        opcodes = code.opcodes(runs)
-        call.counts.append(
-            Counts(
-                kernel=name,
-                blocks=count,
-                blocks_run=len(numbers),
-                threads=int(np.prod(threads)),
-                shared_bytes=code.fixed_shared_bytes + launch.shared_bytes,
-                warps_run=warps * len(numbers),
-                instructions=dict(opcodes),
-                branches=sum(times for opcode, times in opcodes.items() if opcode.startswith("bra")),
-                divergent_branches=divergent,
-                requests=dict(traffic.requests),
-                sectors=dict(traffic.sectors),
-                shared_requests=dict(traffic.shared_requests),
-                wavefronts=dict(traffic.wavefronts),
-            )
-        )
+    if traffic is None:
+        return None
+    opcodes = code.opcodes(runs)
+    return Counts(
+        kernel=name,
+        blocks=count,
+        blocks_run=len(numbers),
+        threads=int(np.prod(threads)),
+        shared_bytes=code.fixed_shared_bytes + shared_bytes,
+        warps_run=warps * len(numbers),
+        instructions=dict(opcodes),
+        branches=sum(times for opcode, times in opcodes.items() if opcode.startswith("bra")),
+        divergent_branches=divergent,
+        requests=dict(traffic.requests),
+        sectors=dict(traffic.sectors),
+        shared_requests=dict(traffic.shared_requests),
+        wavefronts=dict(traffic.wavefronts),
+    )
 
 
 def _triple(values: Any) -> Triple:

@@ -2,7 +2,7 @@
 
 They are the process's own memory, so that a kernel reads and writes the arrays that it was given. What lies outside of
 them, an address that is not a multiple of the access's size, a write to what is only read, and a read of bytes that
-nobody has written are faults, each with the thread and the line.
+nobody has written are faults, each with the thread and the line; so is an access to what another block writes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.kernels.ptx.faults import Fault
 from harness.kernels.ptx.flow import Instruction
+from harness.kernels.ptx.ownership import Ownership
 from harness.operators.arrays import Array
 
 if TYPE_CHECKING:
@@ -85,70 +87,93 @@ class GlobalMemory:
         self._allocations = sorted(allocations, key=lambda each: each.start)
         self._starts = [each.start for each in self._allocations]
         self._strict = strict
+        self._ownerships: dict[int, Ownership] = {}
 
     def read(self, addresses: Array, access: Access, warp: Warp) -> Array:
         """What lies at the addresses of the active lanes: a row for each."""
         result: Array = np.empty((len(addresses), access.count), access.dtype)
-        for allocation, which in self._found(addresses, access, warp, "reads"):
+        for allocation, which, rows in self._found(addresses, access, warp, "reads"):
             memory, known = allocation.views(access)
-            rows = ((addresses[which] - np.uint64(allocation.base)) // np.uint64(access.bytes)).astype(np.intp)
             if self._strict and not known[rows].all():
-                self._unknown(allocation, addresses, which, access, warp)
+                lane = _numbers(addresses, which)[np.flatnonzero(~known[rows].all(axis=1))[0]]
+                raise self._fault("reads", access, warp, addresses, lane, "where nothing has been written")
+            if allocation.writable:
+                clash = self._of(allocation).read(rows, access.bytes, warp.block.number)
+                self._check(clash, "reads", access, warp, addresses, which)
             result[which] = memory[rows]
         return result
 
     def write(self, addresses: Array, values: Array, access: Access, warp: Warp) -> None:
-        for allocation, which in self._found(addresses, access, warp, "writes"):
+        for allocation, which, rows in self._found(addresses, access, warp, "writes"):
+            clash = self._of(allocation).write(rows, access.bytes, warp.block.number)
+            self._check(clash, "writes", access, warp, addresses, which)
             memory, known = allocation.views(access)
-            rows = ((addresses[which] - np.uint64(allocation.base)) // np.uint64(access.bytes)).astype(np.intp)
             memory[rows] = values[which]
             known[rows] = all_known(access.dtype.itemsize)
+            if not (same := memory[rows] == values[which]).all() and len(np.unique(rows)) < len(rows):
+                lane = _numbers(addresses, which)[np.flatnonzero(~same.all(axis=1))[0]]
+                raise self._fault("writes", access, warp, addresses, lane, "at the same time as another lane")
 
     def change(self, addresses: Array, change: Callable[[int, Array], Array], access: Access, warp: Warp) -> None:
         """One lane after another: of what is there, change(which of the active lanes, row) makes what is written."""
-        self.read(addresses, access, warp)  # for its checks
-        for allocation, which in self._found(addresses, access, warp, "writes"):
+        for allocation, which, rows in self._found(addresses, access, warp, "writes"):
+            clash = self._of(allocation).change(rows, access.bytes, warp.block.number)
+            self._check(clash, "changes", access, warp, addresses, which)
             memory, known = allocation.views(access)
-            rows = ((addresses[which] - np.uint64(allocation.base)) // np.uint64(access.bytes)).astype(np.intp)
+            if self._strict and not known[rows].all():
+                lane = _numbers(addresses, which)[np.flatnonzero(~known[rows].all(axis=1))[0]]
+                raise self._fault("changes", access, warp, addresses, lane, "where nothing has been written")
             known[rows] = all_known(access.dtype.itemsize)
-            lanes = np.arange(len(addresses))[which]
-            for lane, row in list(zip(lanes.tolist(), rows.tolist(), strict=True))[:: warp.block.direction]:
+            lanes = _numbers(addresses, which).tolist()
+            for lane, row in list(zip(lanes, rows.tolist(), strict=True))[:: warp.block.direction]:
                 memory[row] = change(lane, memory[row])
+
+    def _of(self, allocation: Allocation) -> Ownership:
+        if allocation.start not in self._ownerships:
+            self._ownerships[allocation.start] = Ownership(len(allocation.known))
+        return self._ownerships[allocation.start]
+
+    def _check(
+        self,
+        clash: tuple[int, str] | None,
+        verb: str,
+        access: Access,
+        warp: Warp,
+        addresses: Array,
+        which: slice | Array,
+    ) -> None:
+        if clash is not None:
+            row, why = clash
+            raise self._fault(verb, access, warp, addresses, _numbers(addresses, which)[row], why)
+
+    def _fault(self, verb: str, access: Access, warp: Warp, addresses: Array, lane: int, why: str) -> Fault:
+        """Of an active lane, by its number among them."""
+        where = self.name(int(addresses[lane]))
+        return warp.fault_at(access.instruction, int(lane), f"{verb} {access.bytes} bytes at {where}, {why}")
 
     def _found(
         self, addresses: Array, access: Access, warp: Warp, verb: str
-    ) -> Iterator[tuple[Allocation, slice | Array]]:
-        """The allocations that the addresses lie in, and which of them each holds."""
-        if (addresses & np.uint64(access.bytes - 1)).any():
-            lane = int(np.flatnonzero(addresses & np.uint64(access.bytes - 1))[0])
-            raise warp.fault_at(
-                access.instruction, lane, f"{verb} {access.bytes} bytes at {self.name(int(addresses[lane]))}, "
-                f"an address that is no multiple of {access.bytes}"
-            )  # fmt: skip
+    ) -> Iterator[tuple[Allocation, slice | Array, Array]]:
+        """The allocations that the addresses lie in, which of them each holds, and the rows of its views there."""
+        if (stray := addresses & np.uint64(access.bytes - 1)).any():
+            why = f"an address that is no multiple of {access.bytes}"
+            raise self._fault(verb, access, warp, addresses, int(np.flatnonzero(stray)[0]), why)
         least, most = int(addresses.min()), int(addresses.max())
         allocation = self._at(least)
+        pairs: list[tuple[Allocation, slice | Array]]
         if allocation is not None and most + access.bytes <= allocation.end:
-            self._check_writable(allocation, 0, addresses, access, warp, verb)
-            yield allocation, slice(None)
-            return
-        places = np.array([self._place(int(address), access.bytes) for address in addresses])
-        if (places < 0).any():
-            lane = int(np.flatnonzero(places < 0)[0])
-            where = self.name(int(addresses[lane]))
-            raise warp.fault_at(
-                access.instruction, lane, f"{verb} {access.bytes} bytes at {where}, outside of every allocation"
-            )
-        for place in np.unique(places):
-            which = np.flatnonzero(places == place)
-            self._check_writable(self._allocations[place], int(which[0]), addresses, access, warp, verb)
-            yield self._allocations[place], which
-
-    def _check_writable(
-        self, allocation: Allocation, lane: int, addresses: Array, access: Access, warp: Warp, verb: str
-    ) -> None:
-        if verb == "writes" and not allocation.writable:
-            where = self.name(int(addresses[lane]))
-            raise warp.fault_at(access.instruction, lane, f"writes {access.bytes} bytes at {where}, an input")
+            pairs = [(allocation, slice(None))]
+        else:
+            places = np.array([self._place(int(address), access.bytes) for address in addresses])
+            if (places < 0).any():
+                lane = int(np.flatnonzero(places < 0)[0])
+                raise self._fault(verb, access, warp, addresses, lane, "outside of every allocation")
+            pairs = [(self._allocations[place], np.flatnonzero(places == place)) for place in np.unique(places)]
+        for allocation, which in pairs:
+            if verb == "writes" and not allocation.writable:
+                raise self._fault(verb, access, warp, addresses, _numbers(addresses, which)[0], "an input")
+            rows = (addresses[which] - np.uint64(allocation.base)) // np.uint64(access.bytes)
+            yield allocation, which, rows.astype(np.intp)
 
     def _at(self, address: int) -> Allocation | None:
         """The allocation that an address lies in."""
@@ -159,18 +184,6 @@ class GlobalMemory:
         place = bisect.bisect_right(self._starts, address) - 1
         return place if place >= 0 and address + size <= self._allocations[place].end else -1
 
-    def _unknown(
-        self, allocation: Allocation, addresses: Array, which: slice | Array, access: Access, warp: Warp
-    ) -> None:
-        _, known = allocation.views(access)
-        rows = ((addresses[which] - np.uint64(allocation.base)) // np.uint64(access.bytes)).astype(np.intp)
-        first = int(np.flatnonzero(~known[rows].all(axis=1))[0])
-        lane = first if isinstance(which, slice) else int(which[first])
-        where = self.name(int(addresses[lane]))
-        raise warp.fault_at(
-            access.instruction, lane, f"reads {access.bytes} bytes at {where}, where nothing has been written"
-        )
-
     def name(self, address: int) -> str:
         """An address by the allocation that it lies in or nearest to."""
         if not self._allocations or address >= SHARED_WINDOW:
@@ -179,6 +192,11 @@ class GlobalMemory:
         if address < nearest.start:
             return f"{nearest.start - address} bytes before {nearest.name}"
         return f"byte {address - nearest.start} of {nearest.name}, which has {nearest.bytes}"
+
+
+def _numbers(addresses: Array, which: slice | Array) -> Array:
+    """The numbers of the active lanes that are meant."""
+    return np.arange(len(addresses))[which]
 
 
 def all_known(size: int) -> int:

@@ -131,7 +131,9 @@ class _Reader:
         self.registers: dict[str, str] = {}
         self.shared: dict[str, SharedArray] = {}
         self.names: set[str] = set()
-        self._files = {number: Path(path).resolve() for number, path in files.items()}
+        paths = {number: Path(path).resolve() for number, path in files.items()}
+        self._files = {number: short(path) for number, path in paths.items()}
+        self._own = {number for number, path in paths.items() if path.is_relative_to(ROOT)}
         self._place = Place("", 0)
         self._unfinished = ""
 
@@ -153,10 +155,10 @@ class _Reader:
         if match is None:
             raise NotEmulated(f"The place {line} is written otherwise than nvcc does.")
         file, number, caller, calls = (int(each or 0) for each in match.groups())
-        if caller and not self._files[file].is_relative_to(ROOT):
+        if caller and file not in self._own:
             file, number = caller, calls
         if number:  # 0: of no line in particular
-            self._place = Place(short(self._files[file]), number)
+            self._place = Place(self._files[file], number)
 
     def _statement(self, statement: str) -> None:
         if statement.startswith(".reg"):
@@ -190,10 +192,13 @@ class _Reader:
 
 
 def _operands(text: str) -> Iterator[str]:
-    """At commas, of which those in braces and brackets belong to an operand."""
+    """At commas, of which those in braces belong to an operand."""
+    if "{" not in text:
+        yield from filter(None, (part.strip() for part in text.split(",")))
+        return
     depth, begin = 0, 0
     for at, letter in enumerate(text):
-        depth += (letter in "{[(") - (letter in "}])")
+        depth += (letter == "{") - (letter == "}")
         if letter == "," and depth == 0:
             yield text[begin:at].strip()
             begin = at + 1

@@ -49,8 +49,9 @@ class Slots:
         self.initial: list[Array] = []
         self._places: dict[tuple[str, str], int] = {}
         self._dtypes: dict[str, np.dtype[Any]] = {}
+        zeros = {kind: np.zeros(LANES, dtype) for kind, dtype in DTYPES.items()}
         for name, kind in kernel.registers.items():
-            self._add(name, np.zeros(LANES, DTYPES[kind]))
+            self._add(name, zeros[kind])
         for name in SPECIAL:
             self._add(name, np.zeros(LANES, np.uint32))
         self.special = {name: self._places[name, ""] for name in SPECIAL}
@@ -79,7 +80,7 @@ class Slots:
         self.initial.append(array)
 
     def _add_once(self, name: str, dtype: np.dtype[Any]) -> int:
-        key = (name, str(dtype))
+        key = (name, dtype.str)
         if key not in self._places:
             self._places[key] = len(self.initial)
             self.initial.append(np.zeros(LANES, dtype))

@@ -64,6 +64,11 @@ __attribute__((visibility("default"))) void set_callbacks(OnLaunch launch, OnMem
   on_memory = memory;
 }
 
+// Every kernel that the library has: the image that it is in, and its name there.
+__attribute__((visibility("default"))) void each_kernel(void (*visit)(const void*, const char*)) {
+  for (const auto& [host, kernel] : kernels()) visit(kernel.image, kernel.name);
+}
+
 // Called before main by the code that nvcc adds to each file.
 
 void** __cudaRegisterFatBinary(void* image) { return static_cast<void**>(image); }

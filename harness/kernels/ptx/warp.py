@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from harness.kernels.ptx.code import Part
 
 _ALL_LANES = np.arange(LANES)
+# How many basic blocks a warp runs before it is taken to run for ever: minutes here, a blink on a GPU.
+MOST_RUNS = 5_000_000
 _BITS = np.uint32(1) << np.arange(LANES, dtype=np.uint32)
 
 
@@ -53,6 +55,7 @@ class Warp:
         self._live = exists
         self._ways = [Way(0, None, exists)]
         self._runs = block.runs
+        self._left = MOST_RUNS
         self._set_special()
         self._activate(exists)
 
@@ -83,6 +86,9 @@ class Warp:
                 continue
             part = parts[way.next]
             runs[way.next] += 1
+            self._left -= 1
+            if self._left == 0:
+                raise self.fault_at(part.of.last, 0, f"has not come to an end after {MOST_RUNS} basic blocks")
             for step in part.steps:
                 step(self)
             if not part.ends:

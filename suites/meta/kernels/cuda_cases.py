@@ -1,4 +1,4 @@
-"""What the tests of the CUDA kernels on the host run: the kernels of both operators, cases, and builds that cut them
+"""What the tests of the CUDA kernels without a GPU run: the kernels of both operators, cases, and builds that cut them
 otherwise.
 """
 
@@ -16,6 +16,7 @@ from harness.backends import load
 from harness.backends.cuda_on_host import make_crop_and_resize, make_roi_align
 from harness.kernels.compiling import Change
 from harness.kernels.cuda_on_host import kernel_library
+from harness.kernels.drivers.calls import PyramidCall
 from harness.operators import AnyCase, drawing, within
 from harness.operators.arrays import DIRECTIONS, FLOATS, Array, Direction
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
@@ -155,3 +156,24 @@ LARGE: dict[OperatorName, dict[str, AnyCase]] = {
         },
     },
 }
+
+SCALES = (0.5, 0.25, 0.125)
+
+
+def pyramid(dtype: str, layout: str, mode: str) -> tuple[PyramidCall, list[int]]:
+    """A pyramid and boxes of all its levels in turn, one of them of none, and each one's level by how it was made."""
+    of = {"layout": layout, "image_dtype": dtype}
+    maps = [RoiCase((2, 9, 64 >> k, 48 >> k), (), (1, 1), **of, seed=k).inputs().image for k in range(3)]
+    random = np.random.Generator(np.random.PCG64(3))
+    rows, level_of = [], []
+    for k in range(12):
+        level = k % 4 - 1  # -1 has one side inverted
+        side = 12.0 * 2 ** max(level, 0) * random.uniform(1.05, 1.9)
+        x, y = random.uniform(0, 60, 2)
+        rows.append((k % 2, x, y, x - side if level < 0 else x + side, y + side))
+        level_of.append(level)
+    like = RoiCase((2, 9, 4, 4), tuple(rows), (3, 2), **of).inputs()
+    rule = {"sampling_ratio": 2, "aligned": False, "mode": mode}
+    # Boxes of a side of 24 belong to the second level.
+    levels = {"scales": SCALES, "first_level": 1, "canonical_scale": 24.0, "canonical_level": 2}
+    return PyramidCall(maps, like.boxes, like.upstream, (3, 2), **rule, **levels), level_of

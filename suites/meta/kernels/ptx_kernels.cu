@@ -177,6 +177,12 @@ __global__ void within_a_warp(void* out, const void*, const void*, const void*) 
   held[threadIdx.x] = 1;  // written in a warp
   static_cast<int*>(out)[threadIdx.x] = held[threadIdx.x ^ 1];  // read in a warp
 }
+__global__ void behind_its_own_barrier(void* out, const void*, const void*, const void*) {
+  __shared__ volatile int held[32];
+  if (threadIdx.x < 32) held[threadIdx.x] = 1;  // written by the first
+  __syncwarp();
+  if (threadIdx.x >= 32) static_cast<int*>(out)[threadIdx.x] = held[threadIdx.x - 32];  // read by the second
+}
 __global__ void overwritten(void* out, const void*, const void*, const void*) {
   __shared__ volatile int held[64];
   held[threadIdx.x] = 1;
@@ -188,6 +194,27 @@ __global__ void overwritten(void* out, const void*, const void*, const void*) {
 __global__ void at_the_same_time(void*, const void*, const void*, const void*) {
   __shared__ volatile int held[64];
   held[threadIdx.x / 2] = 1;  // same
+}
+__global__ void between_blocks(void* out, const void*, const void*, const void*) {
+  static_cast<volatile int*>(out)[32 * blockIdx.x + threadIdx.x] = 1;  // written by two
+}
+__global__ void read_by_another(void* out, const void*, const void*, const void*) {
+  volatile int* const values = static_cast<int*>(out);
+  values[threadIdx.x + 64 * blockIdx.x] = 1;
+  values[threadIdx.x + 256] = values[threadIdx.x];  // read of another
+}
+__global__ void written_after(void* out, const void*, const void*, const void*) {
+  volatile int* const values = static_cast<int*>(out);
+  if (blockIdx.x == 0) values[threadIdx.x + 64] = values[0];
+  if (blockIdx.x == 1 && threadIdx.x == 0) values[0] = 1;  // written after
+}
+__global__ void added_and_read(void* out, const void*, const void*, const void*) {
+  volatile int* const values = static_cast<int*>(out);
+  atomicAdd(static_cast<int*>(out), 1);
+  if (blockIdx.x == 1) values[threadIdx.x + 64] = values[0];  // read of sums
+}
+__global__ void endless(void* out, const void*, const void*, const void*) {
+  while (static_cast<volatile int*>(out)[threadIdx.x] == 1) continue;  // endless
 }
 __global__ void approximated(void* out, const void* a, const void*, const void*) {
   static_cast<float*>(out)[threadIdx.x] = __expf(static_cast<const float*>(a)[threadIdx.x]);  // approximated
@@ -206,7 +233,8 @@ const std::map<std::string, Kernel> kKernels = {
     NAMED(logical), NAMED(reduced), NAMED(own_ways), NAMED(subnormal_sums), NAMED(fixed_shared), NAMED(reads_beyond),
     NAMED(writes_before), NAMED(writes_an_input), NAMED(misaligned), NAMED(reads_what_nobody_wrote),
     NAMED(divides_by_zero), NAMED(between_warps), NAMED(within_a_warp), NAMED(overwritten), NAMED(at_the_same_time),
-    NAMED(approximated),
+    NAMED(between_blocks), NAMED(read_by_another), NAMED(added_and_read), NAMED(written_after),
+    NAMED(behind_its_own_barrier), NAMED(endless), NAMED(approximated),
 };
 // clang-format on
 

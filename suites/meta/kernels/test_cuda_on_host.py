@@ -20,7 +20,7 @@ from harness.judging.trial import assert_no_side_effect, assert_passes
 from harness.kernels import compiling
 from harness.kernels.compiling import Change
 from harness.kernels.cuda_on_host import kernel_library, launch
-from harness.kernels.drivers.calls import PyramidCall, RoiKernels, of_one_level
+from harness.kernels.drivers.calls import RoiKernels, of_one_level
 from harness.operators import OPERATORS, AnyCase
 from harness.operators.arrays import DIRECTIONS, FLOATS, Array, Direction, differing
 from harness.operators.roi_align.case import SAMPLED, RoiCase
@@ -184,26 +184,6 @@ def test_an_infinite_gradient_reaches_no_pixel_that_is_not_read(layout, mode):
 
 
 PYRAMIDS = RoiKernels(kernel_library, launch)
-SCALES = (0.5, 0.25, 0.125)
-
-
-def _pyramid(dtype: str, layout: str, mode: str) -> tuple[PyramidCall, list[int]]:
-    """A pyramid and boxes of all its levels in turn, one of them of none, and each one's level by how it was made."""
-    of = {"layout": layout, "image_dtype": dtype}
-    maps = [RoiCase((2, 9, 64 >> k, 48 >> k), (), (1, 1), **of, seed=k).inputs().image for k in range(3)]
-    random = np.random.Generator(np.random.PCG64(3))
-    rows, level_of = [], []
-    for k in range(12):
-        level = k % 4 - 1  # -1 has one side inverted
-        side = 12.0 * 2 ** max(level, 0) * random.uniform(1.05, 1.9)
-        x, y = random.uniform(0, 60, 2)
-        rows.append((k % 2, x, y, x - side if level < 0 else x + side, y + side))
-        level_of.append(level)
-    like = RoiCase((2, 9, 4, 4), tuple(rows), (3, 2), **of).inputs()
-    rule = {"sampling_ratio": 2, "aligned": False, "mode": mode}
-    # Boxes of a side of 24 belong to the second level.
-    levels = {"scales": SCALES, "first_level": 1, "canonical_scale": 24.0, "canonical_level": 2}
-    return PyramidCall(maps, like.boxes, like.upstream, (3, 2), **rule, **levels), level_of
 
 
 @each_mode
@@ -211,14 +191,14 @@ def _pyramid(dtype: str, layout: str, mode: str) -> tuple[PyramidCall, list[int]
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_a_pyramid_is_each_level_with_its_own_boxes(dtype, layout, mode):
     """By bits, in every direction: a launch for all levels gives what a launch for each gives."""
-    pyramid, level_of = _pyramid(dtype, layout, mode)
+    pyramid, level_of = cuda_cases.pyramid(dtype, layout, mode)
     kernels = PYRAMIDS
     (crops,), (of_boxes,) = kernels.run(pyramid, "forward"), kernels.run(pyramid, "grad_boxes")
     of_maps = kernels.run(pyramid, "grad_image")
     nowhere = [row for row, level in enumerate(level_of) if level < 0]
     assert not crops[nowhere].any()
     assert not of_boxes[nowhere].any()
-    for level, scale in enumerate(SCALES):
+    for level, scale in enumerate(cuda_cases.SCALES):
         own = [row for row, at in enumerate(level_of) if at == level]
         alone = replace(
             pyramid,

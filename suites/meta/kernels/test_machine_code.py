@@ -156,9 +156,15 @@ def test_no_kernel_goes_through_local_memory(patterns):
     assert not [function.kernel for function in patterns if function.starting_with("LDL", "STL")]
 
 
+def test_no_kernel_asks_where_a_pointer_leads(patterns):
+    """Whether an access is to shared or to global memory is known when compiling."""
+    assert not [each.kernel for each in patterns if each.counts()["LD"] + each.counts()["ST"]]
+
+
 def test_channels_innermost_are_loaded_and_stored_16_bytes_at_a_time(patterns):
-    """Kernels are named by the channels that a thread takes at once: <float, 4>, <BFloat16, 8>; the gather by tiles."""
-    vectors = [each for each in patterns if re.match(r"(?!gather)\w+<\w+, [248]\b", each.kernel)]
+    """Kernels are named by the channels that a thread takes at once: <float, 4>, <BFloat16, 8, 0>."""
+    named = r"(forward|atomic|grad_boxes|pixels)_kernel<\w+, [248]\b"
+    vectors = [each for each in patterns if re.match(named, each.kernel)]
     assert {each.kernel.partition("<")[0] for each in vectors} >= {"forward_kernel", "pixels_kernel", "atomic_kernel"}
     for function in vectors:
         assert function.starting_with("LDG.E.128"), function.kernel

@@ -1,218 +1,21 @@
-"""The emulator of PTX: what each instruction computes, beside NumPy, and each of its rules shown to stop a kernel.
-
-The little kernels are in ptx_kernels.cu and little_kernels.cu beside this file, as nvcc compiles them.
-"""
+"""The emulator of PTX stops a kernel for what a GPU would not do, or would do by chance, with a sentence and a line."""
 
 from __future__ import annotations
 
-import functools
-import re
-from pathlib import Path
-
-import ml_dtypes
 import numpy as np
 import pytest
 
 from harness.kernels import compiling
-from harness.kernels.ptx import emulator, program
-from harness.kernels.ptx.arithmetic import fused
+from harness.kernels.ptx import emulator, program, warp
 from harness.kernels.ptx.code import prepared
 from harness.kernels.ptx.faults import Fault, NotEmulated
-from harness.kernels.ptx.library import library
-from harness.kernels.ptx.memory import Allocation
+from harness.kernels.ptx.library import kernel_library
+from suites.meta.kernels.ptx_launches import COUNT, ELEMENTS, elements, placed
 from suites.missing import skip_if_missing
 
 with skip_if_missing():
     compiling.compiler()
     compiling.nvcc()
-
-HERE = Path(__file__).parent
-SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e-45, 65519.0, 65520.0, 6e-8, 2.5, -3.5, 3e9, -3e9, 1e19, 1e300)
-RANDOM = np.random.Generator(np.random.PCG64(0))
-COUNT = 1024
-
-
-def drawn(dtype: str, position: int = 0) -> np.ndarray:
-    """Any bits, usual numbers, and values that are each a case of its own, each beside each of another position."""
-    kind = np.dtype(dtype)
-    values = RANDOM.integers(0, 256, COUNT * kind.itemsize, dtype=np.uint8).view(kind).copy()
-    if kind.kind == "f":
-        with np.errstate(over="ignore"):
-            pairs = np.array([(x, y) for x in SPECIAL for y in SPECIAL]).astype(kind)
-        values[: len(pairs)] = pairs[:, position % 2]
-        usual = COUNT - 512
-        values[512:] = RANDOM.standard_normal(usual) * 10.0 ** RANDOM.integers(-6, 7, usual)
-    else:
-        values[256:512] %= 100
-        values[:4] = (0, 1, np.iinfo(kind).max, np.iinfo(kind).min)
-    return values
-
-
-@functools.cache
-def compiled(name: str) -> Path:
-    return library([HERE / name], include=HERE)
-
-
-def elements(name: str, out: np.ndarray, *arrays: np.ndarray, blocks=4, threads=256, backward=False, known=True):
-    """Runs one of ptx_kernels.cu; `out` is what it has left there."""
-    three = [*arrays, *[arrays[0] if arrays else out] * (3 - len(arrays))]
-    allocations = [Allocation("out", out.ctypes.data, out.nbytes, writable=True, filled=known)]
-    allocations += [Allocation("in", each.ctypes.data, each.nbytes, writable=False, filled=True) for each in arrays]
-    pointers = [emulator.ctypes.c_void_p(each.ctypes.data) for each in (out, *three)]
-    given = [name.encode(), blocks, threads, *pointers]
-    emulator.run(compiled("ptx_kernels.cu"), "elements", given, allocations, backward=backward)
-    return out
-
-
-def lane_neighbours(x):
-    return np.roll(x.reshape(-1, 32), -1, axis=1).ravel()
-
-
-def collatz(x):
-    steps = np.zeros(len(x), np.uint32)
-    value = x.astype(np.int64) % 1000 + 1
-    while (value != 1).any():
-        going = value != 1
-        value = np.where(going, np.where(value % 2, 3 * value + 1, value // 2), value)
-        steps += going
-    return lane_neighbours(steps)
-
-
-def to_integer(x, rounds, dtype, of_nan):
-    """As PTX has it: rounded and saturated."""
-    limits = np.iinfo(dtype)
-    return np.array(
-        [of_nan if np.isnan(v) else int(min(max(rounds(v), limits.min), limits.max)) if np.isfinite(v)
-         else (limits.max if v > 0 else limits.min) for v in x.astype(float)], dtype)  # fmt: skip
-
-
-def python_int(function, dtype):
-    """A function of Python's integers, for arrays of them."""
-    bits = 8 * np.dtype(dtype).itemsize
-    unsigned = f"u{np.dtype(dtype).itemsize}"
-    return lambda *arrays: np.array(
-        [function(*each) % 2**bits for each in zip(*(a.tolist() for a in arrays), strict=True)], unsigned
-    ).view(dtype)
-
-
-def truncated(a, b):
-    return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
-
-
-def half_bits(dtype):
-    """To the nearest half of a float, its bits; any NaN is the one that PTX has."""
-    return lambda x: np.where(np.isnan(x), 0x7FFF, x.astype(dtype).view(np.uint16)).astype(np.uint16)
-
-
-def bytes_of(x, y, selector):
-    eight = x.to_bytes(4, "little") + y.to_bytes(4, "little")
-    return int.from_bytes([eight[selector >> 4 * i & 7] for i in range(4)], "little")
-
-
-def signed_field(x, at, count):
-    field = (x % 2**32) >> at & ((1 << count) - 1)
-    sign = (x % 2**32) >> min(at + count - 1, 31) & 1 if count else 0
-    return field - (sign << min(count, 32 - at)) if count else 0
-
-
-def extreme(pick, zeros):
-    """C's fmin and fmax, with -0 below +0."""
-    return lambda x, y: np.where((x == 0) & (y == 0), zeros(np.copysign(1, x), np.copysign(1, y)) * 0.0, pick(x, y))
-
-
-I32, I64, U32, U64, F32, F64, U16 = "int32", "int64", "uint32", "uint64", "float32", "float64", "uint16"
-MEANINGS = {
-    "fused32": (F32, (F32, F32, F32), lambda x, y, z: fused("f32")(x, y, z)),
-    "fused64": (F64, (F64, F64, F64), lambda x, y, z: fused("f64")(x, y, z)),
-    "apart32": (F32, (F32, F32, F32), lambda x, y, z: x * y + z),
-    "divided32": (F32, (F32, F32), np.divide),
-    "divided64": (F64, (F64, F64), np.divide),
-    "root32": (F32, (F32,), np.sqrt),
-    "least32": (F32, (F32, F32), extreme(np.fmin, np.minimum)),
-    "most64": (F64, (F64, F64), extreme(np.fmax, np.maximum)),
-    "least_or_nan": (F32, (F32, F32), extreme(np.minimum, np.minimum)),
-    "ordered": (U32, (F32, F32), lambda x, y: sum(
-        np.asarray(each, np.uint32) << bit for bit, each in enumerate(
-            (x < y, x <= y, x == y, x != y, ~(x < y), ~(x >= y), np.isnan(x) | np.isnan(y))))),
-    "joined": (U32, (F32, F32, F32), lambda x, y, z: (
-        (~(x >= y) & (y > 0)) * 1 + np.where((x >= y) & (y > 0), 2, 4) + 8 * np.isnan(z)).astype(np.uint32)),
-    "to_half": (U16, (F32,), half_bits(np.float16)),
-    "to_bfloat16": (U16, (F32,), half_bits(ml_dtypes.bfloat16)),
-    "of_half": (F32, (U16,), lambda x: x.view(np.float16).astype(np.float32)),
-    "of_bfloat16": (F32, (U16,), lambda x: x.view(ml_dtypes.bfloat16).astype(np.float32)),
-    "two_halves": (U32, (F32, F32), lambda x, y: (
-        half_bits(np.float16)(x).astype(np.uint32) | half_bits(np.float16)(y).astype(np.uint32) << 16)),
-    "narrowed": (F32, (F64,), lambda x: x.astype(np.float32)),
-    "truncated": (I32, (F32,), lambda x: to_integer(x, np.trunc, I32, 0)),
-    "nearest": (I64, (F64,), lambda x: to_integer(x, np.rint, I64, -(2**63))),
-    "floored": (I64, (F32,), lambda x: to_integer(x, np.floor, I64, -(2**63))),
-    "unsigned_up": (U32, (F64,), lambda x: to_integer(x, np.ceil, U32, 2**31)),
-    "of_long": (F32, (I64,), lambda x: x.astype(np.float32)),
-    "of_unsigned_long": (F64, (U64,), lambda x: x.astype(np.float64)),
-    "floor64": (F64, (F64,), np.floor),
-    "sums": (I32, (I32, I32), lambda x, y: x + 3 * y),
-    "quotients": (I32, (I32, I32), python_int(truncated, I32)),
-    "long_quotients": (I64, (I64, I64), python_int(truncated, I64)),
-    "remainders": (I64, (I64, I64), python_int(lambda a, b: a - truncated(a, b) * b, I64)),
-    "unsigned_quotients": (U64, (U64, U64), python_int(lambda a, b: a // b + a % b, U64)),
-    "upper_half": (I32, (I32, I32), python_int(lambda a, b: a * b >> 32, I32)),
-    "upper_long": (U64, (U64, U64), python_int(lambda a, b: a * b >> 64, U64)),
-    "wide": (I64, (I32, I32), lambda x, y: x.astype(np.int64) * y),
-    "left": (U32, (U32, U32), python_int(lambda a, b: a << (b & 63), U32)),
-    "right": (I64, (I64, U32), python_int(lambda a, b: a >> (b & 63), I64)),
-    "funnel": (U32, (U32, U32), python_int(lambda a, b: (b << 32 | a) >> (b & 31), U32)),
-    "permuted": (U32, (U32, U32), python_int(lambda a, b: bytes_of(a, b, a >> 16), U32)),
-    "counted": (I32, (U32,), python_int(
-        lambda a: a.bit_count() + 64 * (32 - a.bit_length()) + 4096 * (a & -a).bit_length(), I32)),
-    "reversed_bits": (U32, (U32,), python_int(lambda a: int(f"{a:032b}"[::-1], 2), U32)),
-    "highest_bit": (I32, (I32,), python_int(lambda a: (a if a >= 0 else ~a).bit_length() - 1, I32)),
-    "fields": (U32, (U32, U32), python_int(lambda a, b: a >> (b & 31) & ((1 << (b >> 8 & 31)) - 1), U32)),
-    "signed_fields": (I32, (I32, U32), python_int(lambda a, b: signed_field(a, b & 31, b >> 8 & 31), I32)),
-    "inserted_fields": (U32, (U32, U32), python_int(
-        lambda a, b: b & ~(127 << (b >> 8 & 31)) | (a & 127) << (b >> 8 & 31), U32)),
-    "logical": (U32, (U32, U32, U32), lambda x, y, z: (x & y) | (~x & z)),
-    "reduced": (U32, (U32,), lambda x: np.repeat(np.ptp(x.reshape(-1, 32), axis=1), 32)),
-    "own_ways": (U32, (U32,), collatz),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", MEANINGS)
-def test_an_instruction_computes_what_numpy_does(name):
-    result, kinds, meaning = MEANINGS[name]
-    arrays = [drawn(kind, position) for position, kind in enumerate(kinds)]
-    if name in ("quotients", "long_quotients", "remainders", "unsigned_quotients"):
-        arrays[1][arrays[1] == 0] = 7
-    with np.errstate(all="ignore"):
-        expected = meaning(*arrays)
-    out = elements(name, np.zeros(COUNT, result), *arrays)
-    assert expected.dtype == result
-    np.testing.assert_array_equal(out, expected)
-    if out.dtype.kind == "f":  # and a zero has its sign
-        assert not (np.signbit(out) ^ np.signbit(expected))[~np.isnan(expected)].any()
-
-
-def test_contraction_shows():
-    """The three arrays are such that x*y+z, rounded once, has other bits."""
-    arrays = [drawn(F32, position) for position in range(3)]
-    with np.errstate(all="ignore"):
-        apart = arrays[0] * arrays[1] + arrays[2]
-    together = elements("fused32", np.zeros(COUNT, F32), *arrays)
-    assert (apart != together)[~np.isnan(apart)].any()
-
-
-def test_global_sums_of_float32_flush_subnormals():
-    values = np.array([1e-40, 1.5e-38, 1.0] + [0.0] * 29, np.float32)
-    start = np.array([1e-40, -1e-38, 1e-40] + [1e-40] * 29, np.float32)
-    out = elements("subnormal_sums", start.copy(), values, blocks=1, threads=32)
-    np.testing.assert_array_equal(out[:3], np.array([0, 1.5e-38, 1], np.float32))
-    assert not out[3:].any()
-
-
-def test_shared_arrays_may_have_a_fixed_size():
-    values = np.arange(32, dtype=np.int32)
-    out = elements("fixed_shared", np.zeros(32, np.int32), values, blocks=1, threads=32)
-    np.testing.assert_array_equal(out, values[::-1])
-
 
 FAULTS = {
     "reads_beyond": "ld.global.u32 ({reads_beyond}): thread (63, 0, 0) reads 4 bytes at byte 4096 of in, which has "
@@ -230,22 +33,13 @@ FAULTS = {
     "thread (0, 0, 0) has read ({read}), with no barrier between.",
     "within_a_warp": "ld.volatile.shared.u32 ({read in a warp}): thread (0, 0, 0) reads byte 4 of shared memory, which "
     "thread (1, 0, 0) has written ({written in a warp}), with no barrier and no __syncwarp between.",
+    "behind_its_own_barrier": "ld.volatile.shared.u32 ({read by the second}): thread (32, 0, 0) reads byte 0 of shared "
+    "memory, which thread (0, 0, 0) has written ({written by the first}), with no barrier between.",
     "overwritten": "ld.volatile.shared.u32 ({read first}): thread (32, 0, 0) reads byte 4 of shared memory, which "
     "thread (1, 0, 0) has written ({overwritten}), with no barrier between.",
     "at_the_same_time": "st.volatile.shared.u32 ({same}): thread (0, 0, 0) writes byte 0 of shared memory at the same "
     "time as thread (1, 0, 0).",
 }
-
-
-def placed(text: str, source: str) -> str:
-    """The text with the lines that a comment marks in a source."""
-    lines = (HERE / source).read_text(encoding="utf-8").splitlines()
-
-    def place(marker: re.Match[str]) -> str:
-        (number,) = (number for number, line in enumerate(lines, 1) if line.endswith(f"// {marker[1]}"))
-        return f"suites/meta/kernels/{source}:{number}"
-
-    return re.sub(r"{([\w ]+)}", place, text)
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -255,8 +49,33 @@ def test_a_fault_stops_the_kernel_with_a_sentence(name):
     values = aligned[start : start + COUNT]
     with pytest.raises(Fault) as fault:
         elements(name, np.zeros(COUNT, np.int32), values, blocks=1, threads=64, known=False)
-    expected = placed(FAULTS[name], "ptx_kernels.cu")
+    expected = placed(FAULTS[name], ELEMENTS)
     assert str(fault.value) == f"{expected} In block (0, 0, 0) of {name}."
+
+
+BETWEEN_BLOCKS = {
+    "between_blocks": "st.volatile.global.u32 ({written by two}): thread (0, 0, 0) writes 4 bytes at byte 128 of out, "
+    "which has 4096, which block 0 has written in the same launch.",
+    "read_by_another": "ld.volatile.global.u32 ({read of another}): thread (0, 0, 0) reads 4 bytes at byte 0 of out, "
+    "which has 4096, which block 0 has written in the same launch.",
+    "written_after": "st.volatile.global.u32 ({written after}): thread (0, 0, 0) writes 4 bytes at byte 0 of out, "
+    "which has 4096, which block 0 has read in the same launch.",
+    "added_and_read": "ld.volatile.global.u32 ({read of sums}): thread (0, 0, 0) reads 4 bytes at byte 0 of out, which "
+    "has 4096, which another block has changed by an atomic operation in the same launch.",
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN_BLOCKS)
+def test_blocks_that_touch_what_another_writes_are_stopped(name):
+    with pytest.raises(Fault) as fault:
+        elements(name, np.zeros(COUNT, np.int32), blocks=2, threads=64)
+    assert str(fault.value) == f"{placed(BETWEEN_BLOCKS[name], ELEMENTS)} In block (1, 0, 0) of {name}."
+
+
+def test_a_kernel_that_does_not_end_is_stopped(monkeypatch):
+    monkeypatch.setattr(warp, "MOST_RUNS", 1000)
+    with pytest.raises(Fault, match=placed(r"\({endless}\): thread \(0, 0, 0\) has not come to an end", ELEMENTS)):
+        elements("endless", np.ones(COUNT, np.int32), blocks=1, threads=32)
 
 
 def test_a_race_is_found_in_either_order():
@@ -266,9 +85,13 @@ def test_a_race_is_found_in_either_order():
 
 
 def test_what_is_not_known_is_never_passed_over():
-    expected = placed(r"ex2.approx.ftz.f32 \S+, \S+ \({approximated}\) is not emulated.", "ptx_kernels.cu")
+    expected = placed(r"ex2.approx.ftz.f32 \S+, \S+ \({approximated}\) is not emulated.", ELEMENTS)
     with pytest.raises(NotEmulated, match=expected.replace("ftz.", "(ftz.)?")):
         elements("approximated", np.zeros(COUNT, np.float32), np.zeros(COUNT, np.float32))
+
+
+def test_every_instruction_of_every_kernel_is_known():
+    assert len(emulator.prepare_all(kernel_library())) > 50
 
 
 _TEXT = """.version 9.0

@@ -5,55 +5,20 @@ The little kernels are those of the fiber executor, in little_kernels.cu beside 
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import re
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 from harness.kernels import compiling
-from harness.kernels.ptx import emulator
 from harness.kernels.ptx.faults import Fault, NotEmulated
-from harness.kernels.ptx.library import library
-from harness.kernels.ptx.memory import Allocation
+from suites.meta.kernels.ptx_launches import LITTLE, launch, placed
 from suites.missing import skip_if_missing
 
 with skip_if_missing():
     compiling.compiler()
     compiling.nvcc()
 
-LITTLE = Path(__file__).with_name("little_kernels.cu")
 both_orders = pytest.mark.parametrize("backward", [False, True])
-
-
-@functools.cache
-def little() -> Path:
-    return library([LITTLE], include=LITTLE.parent)
-
-
-def launch(name, argument=0, *, grid=(1, 1, 1), block=(64, 1, 1), shared=0, allowed=0, backward=False):
-    """What a little kernel has left in `out`."""
-    out = np.full(1024, -9, np.int32)
-    dims = (ctypes.c_uint * 6)(*grid, *block)
-    pointer = ctypes.c_void_p(out.ctypes.data)
-    memory = [Allocation("out", out.ctypes.data, out.nbytes, writable=True, filled=True)]
-    emulator.run(
-        little(), "launch", [name.encode(), dims, shared, allowed, pointer, argument], memory, backward=backward
-    )
-    return out
-
-
-def placed(text: str) -> str:
-    """The text with the lines that comments mark."""
-    lines = LITTLE.read_text(encoding="utf-8").splitlines()
-
-    def place(marker: re.Match[str]) -> str:
-        (number,) = (number for number, line in enumerate(lines, 1) if line.endswith(f"// {marker[1]}"))
-        return f"suites/meta/kernels/little_kernels.cu:{number}"
-
-    return re.sub(r"{(\w+)}", place, text)
 
 
 def test_warps_and_blocks_run_in_the_order_that_was_asked_for():
@@ -123,7 +88,7 @@ RULES = {
 def test_a_broken_rule_stops_the_kernel_with_a_sentence(rule):
     with pytest.raises(Fault) as fault:
         launch(rule, shared=64)
-    assert str(fault.value) == f"{placed(RULES[rule])} In block (0, 0, 0) of {rule}."
+    assert str(fault.value) == f"{placed(RULES[rule], LITTLE)} In block (0, 0, 0) of {rule}."
     with pytest.raises((Fault, NotEmulated)):
         launch(rule, shared=64, backward=True)
     # And the next launch is as good as the first.
