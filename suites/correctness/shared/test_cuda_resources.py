@@ -27,8 +27,8 @@ def test_every_kernel_compiles_for_every_architecture_without_a_spill():
         assert list(line) == architectures()
     assert {name.partition("<")[0] for name in kernels} == {
         "forward_kernel", "atomic_kernel", "reach_kernel", "gather_kernel", "grad_boxes_kernel", "add_parts_kernel",
-        "planes_kernel", "pixels_kernel", "roi_reach_kernel", "mean_gather_kernel", "slopes_kernel",
-        "roi_add_parts_kernel",
+        "planes_kernel", "planes_warp_kernel", "pixels_kernel", "roi_reach_kernel", "mean_gather_kernel",
+        "slopes_kernel", "roi_add_parts_kernel",
         "largest_kernel", "largest_gather_kernel", "largest_slopes_kernel",
     }  # fmt: skip
     assert all(usage.fits for usage in usages), [usage for usage in usages if not usage.fits]

@@ -29,14 +29,18 @@ ORDERS = {"forward": 0, "backward": 1, "random": 2}
 ONE_BLOCK, FEW_BLOCKS = (
     Change("cuda/launch.h", "kMostBlocks = 2147483647", f"kMostBlocks = {most}") for most in (1, 3)
 )
+# The kernel of planes that takes all that there is, chunk by chunk, for bins of few taps too.
+ANY_TAPS = Change("roi_align/cuda/forward.cu", "takes_planes_warp(maps, pools, crops)", "false")
 # Memory so small that every box is pooled in chunks of a bin or two, and few rows at a time.
 SMALL_CHUNKS = (
+    ANY_TAPS,
     Change("roi_align/cuda/bins.h", "kWantedSlots = 512", "kWantedSlots = 1"),
     Change("roi_align/cuda/forward_planes.cu", "kWeighedBytes = 24 * 1024", "kWeighedBytes = 64"),
     Change("roi_align/cuda/grad_image_gather.cu", "sizeof(Acc) == 8 ? 8 : 16", "sizeof(Acc) == 8 ? 1 : 2"),
 )
 # No shared memory for taps: all that is pooled has them in scratch, of which there is some for two blocks.
 TAPS_IN_SCRATCH = (
+    ANY_TAPS,
     Change("roi_align/cuda/bins.h", "kSharedBytes = 48 * 1024", "kSharedBytes = 1024"),
     Change("roi_align/cuda/bins.h", "kScratchBlocks = 512", "kScratchBlocks = 2"),
 )
@@ -121,7 +125,10 @@ TWO_LAYOUTS = ("contiguous", "channels_last")
 # Boxes that overlap, in both layouts, with weights that round: what most faults show in, whatever is drawn.
 PLAIN: dict[OperatorName, tuple[AnyCase, ...]] = {
     "crop_and_resize": (),
-    "roi_align": tuple(pool_case((2, 4, 19, 30), (3, 2), 6, sampling_ratio=3, layout=layout) for layout in TWO_LAYOUTS),
+    "roi_align": tuple(
+        pool_case((2, 4, 19, 30), (3, 2), 6, sampling_ratio=ratio, layout=layout)
+        for ratio, layout in ((3, "contiguous"), (3, "channels_last"), (2, "contiguous"))
+    ),
 }
 # What the strategies, which draw small cases, do not reach.
 LARGE: dict[OperatorName, dict[str, AnyCase]] = {
@@ -146,6 +153,14 @@ LARGE: dict[OperatorName, dict[str, AnyCase]] = {
         "more bins than a tile's weights have room for": pool_case((1, 33, 9, 9), (40, 21), 3, sampling_ratio=2),
         "an adaptive grid of many pixels": pool_case((1, 2, 700, 300), (1, 2), 4, large=1.1),
         "a thousand samples in a bin": pool_case((1, 2, 6, 7), (2, 2), 3, sampling_ratio=1000, aligned=True),
+        "fewer channels than are weighed together": pool_case((2, 3, 9, 10), (16, 16), 5, sampling_ratio=2),
+        "bins wider than their taps": pool_case((1, 7, 60, 90), (4, 16), 5, sampling_ratio=1, large=1.1),
+        **{
+            f"{side} x {side} bins, {dtype}": pool_case(
+                (2, 70, 60, 90), (side, side), 5, sampling_ratio=2, image_dtype=dtype, boxes_dtype="float64", large=0.9
+            )
+            for side, dtype in itertools.product((7, 14), FLOATS)
+        },
         "channels for more than a block": pool_case((2, 150, 9, 10), (3, 2), 5),
         "channels in vectors for more than a warp": pool_case((2, 260, 3, 4), (3, 2), 3, layout="channels_last"),
         **{

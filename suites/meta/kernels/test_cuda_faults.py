@@ -65,6 +65,7 @@ def test_the_sanitizers_find_nothing(operator, build):
 
 PLANES, PIXELS = "roi_align/cuda/forward_planes.cu", "roi_align/cuda/forward_pixels.cu"
 GATHER, REACH, TILE = (f"crop_and_resize/cuda/{name}" for name in ("grad_image_gather.cu", "reach.h", "tile.h"))
+WARP = "roi_align/cuda/forward_planes_warp.cu"
 MEAN, SLOPES = "roi_align/cuda/grad_image_gather.cu", "roi_align/cuda/grad_boxes.cu"
 STRAY = {
     "a channel too many": (
@@ -108,9 +109,12 @@ def finding(operator: OperatorName, direction: Direction, order: str, *changes: 
     return "" if done.returncode == 0 else done.stderr or f"It ended with {done.returncode}."
 
 
-def without_barrier(file: str, before: str, after: str = "") -> Change:
+def without_barrier(file: str, before: str, after: str = "", barrier: str = "__syncthreads();") -> Change:
     """The sources without the barrier that stands between these texts."""
-    return Change(file, before + "__syncthreads();" + after, before + after)
+    return Change(file, before + barrier + after, before + after)
+
+
+without_warp_barrier = functools.partial(without_barrier, barrier="__syncwarp();")
 
 
 def fault(operator, direction, *changes: Change, orders: tuple[str, ...] = tuple(ORDERS), words: str = ""):
@@ -153,6 +157,16 @@ FAULTS = {
     "taps are read before they are made": ROIS(
         "forward", without_barrier("roi_align/cuda/bins.h", "is_y ? &tables.y : &tables.x);\n  }\n  ")),
     "columns are weighed before rows": ROIS("forward", without_barrier(PLANES, "rows, weighed);\n            ")),
+    "taps are read before a warp has made them": ROIS(
+        "forward", without_warp_barrier(WARP, "taps.tap[k].at *= stride;\n    }\n  }\n  ")),
+    "columns are read before a warp has made them": ROIS(
+        "forward", without_warp_barrier(WARP, "at < 0 ? 0 : at);\n  }\n  ")),
+    "columns are weighed before a warp has weighed rows": ROIS(
+        "forward", without_warp_barrier(WARP, "stride, first, rows);\n        ")),
+    "more is weighed before a warp has written the last": ROIS(
+        "forward", without_warp_barrier(WARP, "rows, height, width);\n        ")),
+    "rows beyond the map left as they are": ROIS(
+        "forward", Change(WARP, "row < box.begin || row >= box.end", "row < box.begin"), **_FORWARD),
     "a box is pooled before it is read": ROIS("grad_boxes", without_barrier(SLOPES, "part.row);\n    ")),
     "weights are used before they are made": ROIS(
         "grad_image", without_barrier(MEAN, "      return 0;\n    });\n  }\n  ")),
@@ -189,6 +203,7 @@ _TAP = "tap.weight * line[columns.column(k, tap.at)];"
 OTHER_BITS = {
     "another rounding": Change(PLANES, _TAP, "line[columns.column(k, tap.at)] / (1 / tap.weight);"),
     "another weight": Change("roi_align/taps.h", "(k)].weight /= samples", "(k)].weight *= Acc(1) / samples"),
+    "another zero for a tap that is not there": Change(WARP, "k == 0 ? Acc(0) : -Acc(0)", "Acc(0)"),
     "another zero": Change(PIXELS, "sums.lane[c] = tap == begin ? product :", "sums.lane[c] ="),
 }
 

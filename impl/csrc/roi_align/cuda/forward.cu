@@ -13,8 +13,9 @@ int64_t roi_forward_scratch(const ConstMaps& maps, const Pools& pools) {
 }
 
 void roi_forward(const ConstMaps& maps, const Pools& pools, const View& crops, void* scratch, cudaStream_t stream) {
-  const auto forward = channels_innermost(maps.map[0]) ? forward_pixels : forward_planes;
-  forward(maps, pools, crops, scratch, stream);
+  if (channels_innermost(maps.map[0])) return forward_pixels(maps, pools, crops, scratch, stream);
+  if (takes_planes_warp(maps, pools, crops)) return forward_planes_warp(maps, pools, crops, stream);
+  forward_planes(maps, pools, crops, scratch, stream);
 }
 
 }  // namespace roi_align::cuda

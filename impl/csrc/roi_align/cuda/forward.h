@@ -12,6 +12,10 @@ namespace roi_align::cuda {
 int64_t forward_planes_scratch(const ConstMaps& maps, const Pools& pools);
 void forward_planes(const ConstMaps& maps, const Pools& pools, const View& crops, void* scratch, cudaStream_t stream);
 
+// In planes, where a warp pools a box: crops without gaps, and taps so few that there is room for them.
+bool takes_planes_warp(const ConstMaps& maps, const Pools& pools, const View& crops);
+void forward_planes_warp(const ConstMaps& maps, const Pools& pools, const View& crops, cudaStream_t stream);
+
 int64_t forward_pixels_scratch(const ConstMaps& maps, const Pools& pools);
 void forward_pixels(const ConstMaps& maps, const Pools& pools, const View& crops, void* scratch, cudaStream_t stream);
 
