@@ -156,14 +156,37 @@ def test_no_kernel_goes_through_local_memory(patterns):
     assert not [function.kernel for function in patterns if function.starting_with("LDL", "STL")]
 
 
+def test_no_kernel_asks_where_a_pointer_leads(patterns):
+    """Whether an access is to shared or to global memory is known when compiling."""
+    assert not [each.kernel for each in patterns if each.counts()["LD"] + each.counts()["ST"]]
+
+
 def test_channels_innermost_are_loaded_and_stored_16_bytes_at_a_time(patterns):
-    """Kernels are named by the channels that a thread takes at once: <float, 4>, <BFloat16, 8>."""
-    vectors = [each for each in patterns if re.search(r", [248]>", each.kernel)]
+    """Kernels are named by the channels that a thread takes at once: <float, 4>, <BFloat16, 8, 0>."""
+    named = r"(forward|atomic|grad_boxes|pixels)_kernel<\w+, [248]\b"
+    vectors = [each for each in patterns if re.match(named, each.kernel)]
     assert {each.kernel.partition("<")[0] for each in vectors} >= {"forward_kernel", "pixels_kernel", "atomic_kernel"}
     for function in vectors:
         assert function.starting_with("LDG.E.128"), function.kernel
         if not re.match("atomic|grad_boxes", function.kernel):
             assert function.starting_with("STG.E.128"), function.kernel
+
+
+# The loads that a kernel in planes has under way at once, of types of up to four bytes and of doubles: the forward 64
+# bytes of a float's, the gather as many samples as it stages.
+LOADS = {
+    "forward_kernel<{}, 1>": (16, 8),
+    "gather_kernel<{}, 8, 8, true>": (8, 0),
+    "gather_kernel<{}, 4, 4, true>": (8, 4),
+}
+
+
+def test_planes_are_loaded_before_they_are_stored(patterns):
+    of = {each.kernel: loads_in_flight(each.instructions) for each in patterns}
+    for kernel, (narrow, wide) in LOADS.items():
+        for dtype in ("float", "Float16", "BFloat16"):
+            assert of[kernel.format(dtype)] >= narrow, kernel
+        assert wide == 0 or of[kernel.format("double")] >= wide, kernel
 
 
 def test_patterns_are_seen(tmp_path):

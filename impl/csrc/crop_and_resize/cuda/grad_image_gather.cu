@@ -123,7 +123,7 @@ template <typename Acc> __device__ __forceinline__ Cursor after(const Cursor& at
 }
 
 // Five blocks are as many as shared memory has room for anywhere: registers need not be saved for a sixth.
-template <typename T, bool planes, int high, int wide>
+template <typename T, int high, int wide, bool planes>
 __global__ void __launch_bounds__(kGatherThreads, 5)
     gather_kernel(ConstView grad_crops, Method method, View image, Scratch scratch, Cut cut) {
   using Acc = Accumulate<T>;
@@ -210,7 +210,7 @@ void gather(const ConstView& grad_crops, const BoxList& boxes, Method method, co
   const int64_t shared =
       static_cast<int64_t>(sizeof(Shared<Acc>)) + cut.warps * static_cast<int64_t>(sizeof(WarpTile<Acc, high, wide>));
   const auto kernel =
-      grad_crops.stride[1] == 1 ? &gather_kernel<T, false, high, wide> : &gather_kernel<T, true, high, wide>;
+      grad_crops.stride[1] == 1 ? &gather_kernel<T, high, wide, false> : &gather_kernel<T, high, wide, true>;
   launch(kernel, cut.units, cut.warps * kWarp, shared, stream, grad_crops, method, image, scratch, cut);
 }
 
