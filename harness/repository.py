@@ -10,6 +10,7 @@ import datetime
 import functools
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ def replace(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
+
+
+def between(text: str, begin: str, end: str, lines: Sequence[str]) -> str:
+    """The text with these lines between two comments, as it is if it has not both."""
+    before, begun, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    return "\n".join([before + begun, *lines, closed + after]) if begun and closed else text
 
 
 class MissingLibrary(Exception):

@@ -43,11 +43,14 @@ BACKENDS: dict[OperatorName, dict[str, str]] = {
         "grid_sample_cuda_compiled": "grid_sample",
         "cuda_on_host": "cuda_on_host",
         "cuda_on_host_gather": "cuda_on_host",
+        "cuda_ptx": "cuda_ptx",
+        "cuda_ptx_gather": "cuda_ptx",
     },
     "roi_align": {
         "roi_align": "package",
         "roi_align_cuda": "package",
         "cuda_on_host": "cuda_on_host",
+        "cuda_ptx": "cuda_ptx",
         "reference": "reference",
         "torchvision": "torchvision",
         "torchvision_cuda": "torchvision",
@@ -76,6 +79,7 @@ PEERS: dict[OperatorName, dict[str, str]] = {
         "tvm": "peers.tvm",
         "mindspore": "peers.mindspore",
         "mmcv": "peers.mmcv",
+        "keras_hub": "peers.keras_hub",
         "jax": "peers.jax",
     },
 }

@@ -58,6 +58,7 @@ def make_crop_and_resize(name: str, device: str, *, compiled: bool = False) -> B
             operator="crop_and_resize",
             directions=DIRECTIONS,
             device=device,
+            compiles=compiled,
             image_dtypes=FLOATS,
             boxes_dtypes=SINGLE_AND_DOUBLE,
             index_dtypes=("int32", "int64"),

@@ -32,6 +32,8 @@ CellStatus = Literal["pass", "fail", "ambiguous", "crash", "hang", "undeclared",
 # These are held against whoever declares the property.
 BAD: tuple[CellStatus, ...] = ("fail", "crash", "hang")
 EXAMPLES = 100
+# Of these, one in so many is put to a backend that compiles each of them first.
+COMPILED_SHARE = 10
 # So often a failing case is tried smaller. A call may take a second, and a case need not be the smallest that there is.
 SHRINKS = 400
 LIBRARIES = ("numpy", "torch", "torchvision", "tensorflow", "onnxruntime", "hypothesis")
@@ -86,11 +88,15 @@ def is_bad(each: Cell) -> bool:
 def cell(
     backend: Backend[Any], property_: Property, direction: Direction, examples: int = EXAMPLES, seed: int = 0
 ) -> Cell:
-    """The cell of a backend, which should be isolated, on so many cases divided by the property's share."""
+    """The cell of a backend, which should be isolated, on so many cases divided by the property's share.
+
+    A backend that compiles for each shape is asked for a tenth of them.
+    """
 
     def searched(fails: Callable[[Verdict], bool]) -> Finding:
         """A crash or hang is taken as it came: to try a smaller one is to start a library again each time."""
-        settings = effort(property_.examples(examples), Phase.generate, Phase.shrink)
+        asked = examples // COMPILED_SHARE if backend.sheet.compiles else examples
+        settings = effort(property_.examples(asked), Phase.generate, Phase.shrink)
         return search(
             property_, backend, direction, settings, seed=seed, shrinks=SHRINKS, final=tuple(DEADLY), fails=fails
         )

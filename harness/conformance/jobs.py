@@ -19,7 +19,9 @@ from harness.properties import Question
 from harness.repository import MissingLibrary
 
 # The CUDA kernels on the CPU take a hundred times as long as any other: they run if they are asked for.
-_SLOW = "cuda_on_host"
+_SLOW = ("cuda_on_host", "cuda_ptx")
+# The same code as another backend's, compiled for a minute a case: no library, and asked by name alone.
+_COMPILED = ("grid_sample_compiled", "grid_sample_cuda_compiled")
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,9 @@ def done_of(job: Job, replies: Sequence[Answer], problem: str = "", stopped: boo
 
 def everybody() -> list[str]:
     """The names of all backends that are asked by default: this project's, its peers', and entry points."""
-    names = dict.fromkeys(name for table in BACKENDS.values() for name in table if not name.startswith(_SLOW))
-    return [*names, *sorted(point.name for point in entry_points(group=ENTRY_POINTS))]
+    names = dict.fromkeys(name for table in BACKENDS.values() for name in table)
+    asked = [name for name in names if not name.startswith(_SLOW) and name not in _COMPILED]
+    return [*asked, *sorted(point.name for point in entry_points(group=ENTRY_POINTS))]
 
 
 def all_libraries() -> list[str]:

@@ -78,8 +78,21 @@ def kernel_sources(changes: Sequence[Change], build: Path) -> Path:
     return root
 
 
-def objects(sources: Sequence[Path], flags: Sequence[str], include: Sequence[Path], build: Path) -> list[Path]:
-    """The sources as objects under `build`, in their order.
+@functools.cache
+def nvcc() -> str:
+    """The compiler of CUDA, or MissingLibrary."""
+    path = shutil.which("nvcc")
+    if path is None:
+        raise MissingLibrary(
+            "Kernels are compiled to PTX only where the CUDA toolkit is, and there is no nvcc in PATH."
+        )
+    return path
+
+
+def objects(
+    sources: Sequence[Path], flags: Sequence[str], include: Sequence[Path], build: Path, *, program: str = ""
+) -> list[Path]:
+    """The sources as objects under `build`, in their order, C++ by g++ or CUDA by the program that is given.
 
     include  the folders that headers are looked for in. What a source includes of them is part of its hash.
     RuntimeError with what the compiler says if one does not compile.
@@ -88,8 +101,9 @@ def objects(sources: Sequence[Path], flags: Sequence[str], include: Sequence[Pat
 
     def compiled(source: Path) -> Path:
         texts = [path.read_bytes() for path in _read(source, include)]
-        target = build / f"{source.stem}-{digest(version(), *flags, *texts)}.o"
-        make(target, ["-x", "c++", *flags, *folders, "-c", short(source)])
+        target = build / f"{source.stem}-{digest(version(program), *flags, *texts)}.o"
+        language = "cu" if program and source.suffix == ".cu" else "c++"
+        make(target, ["-x", language, *flags, *folders, "-c", short(source)], program=program)
         return target
 
     build.mkdir(parents=True, exist_ok=True)
@@ -97,12 +111,14 @@ def objects(sources: Sequence[Path], flags: Sequence[str], include: Sequence[Pat
         return list(pool.map(compiled, sources))
 
 
-def make(target: Path, arguments: Sequence[str]) -> None:
-    """Has the compiler make a file that is not there yet. Processes beside this one may be making the same one."""
+def make(target: Path, arguments: Sequence[str], *, program: str = "") -> None:
+    """Has a compiler, by default g++, make a file that is not there yet. Processes beside this one may be making it."""
     if target.exists():
         return
     partial = target.with_suffix(f".{os.getpid()}")
-    done = subprocess.run([compiler(), *arguments, "-o", str(partial)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [program or compiler(), *arguments, "-o", str(partial)], cwd=ROOT, capture_output=True, text=True
+    )
     if done.returncode != 0:
         raise RuntimeError(f"{target.name} does not compile:\n{done.stderr}")
     partial.replace(target)

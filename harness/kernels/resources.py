@@ -8,7 +8,6 @@ of them takes minutes, so each report is kept in build/ under a hash of all that
 from __future__ import annotations
 
 import ast
-import itertools
 import os
 import re
 import shutil
@@ -41,6 +40,17 @@ class Usage:
         return self.stack_bytes == 0 and self.spill_bytes == 0
 
 
+@dataclass(frozen=True)
+class Cubin:
+    """One source compiled for one architecture: the files of its machine code and its PTX, and ptxas's report."""
+
+    source: Path
+    architecture: str
+    file: Path
+    ptx: Path
+    report: str
+
+
 class DoesNotCompile(Exception):
     """The compiler refused a source or warned of it; the message is what it said."""
 
@@ -65,34 +75,50 @@ def compile_all(sources: Sequence[Path] | None = None) -> list[Usage]:
 
     DoesNotCompile if a source does not, FileNotFoundError if there is no nvcc.
     """
+    return [usage for each in cubins(sources, architectures()) for usage in usages(each)]
+
+
+def usages(cubin: Cubin) -> list[Usage]:
+    """What each kernel of a file of machine code takes."""
+    return list(_read(demangled(cubin.report)))
+
+
+def cubins(sources: Sequence[Path] | None, of: Sequence[str]) -> list[Cubin]:
+    """The machine code of the sources (None for all of this project's) for these architectures, such as "sm_90".
+
+    Raises what compile_all does.
+    """
     if shutil.which("nvcc") is None:
         raise FileNotFoundError("There is no nvcc on the path; it comes with the CUDA toolkit.")
     paths = sorted(KERNELS.glob("*/cuda/*.cu")) if sources is None else list(sources)
-    jobs = [(path, architecture) for path in paths for architecture in architectures()]
+    jobs = [(path, architecture) for path in paths for architecture in of]
     KEPT.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(itertools.chain.from_iterable(pool.map(lambda job: _compile(*job), jobs)))
+        return list(pool.map(lambda job: _compile(*job), jobs))
 
 
-def _compile(source: Path, architecture: str) -> list[Usage]:
+def _compile(source: Path, architecture: str) -> Cubin:
     command = (
-        *("nvcc", *build_setting("DEVICE_FLAGS"), f"-I{KERNELS}", f"-arch={architecture}", "-cubin"),
+        *("nvcc", *build_setting("DEVICE_FLAGS"), f"-I{KERNELS}", f"-arch={architecture}", "-cubin", "-lineinfo"),
         *("-Werror=all-warnings", "-Xptxas=--verbose,--warning-as-error"),
     )
     headers = [path.read_bytes() for path in sorted(KERNELS.rglob("*.h"))]  # any of which it may include
-    kept = KEPT / f"{source.stem}-{architecture}-{digest(version('nvcc'), *command, *headers, source.read_bytes())}.txt"
-    if not kept.exists():
+    name = f"{source.stem}-{architecture}-{digest(version('nvcc'), *command, *headers, source.read_bytes())}"
+    cubin, ptx, report = (KEPT / f"{name}.{kind}" for kind in ("cubin", "ptx", "txt"))
+    if not all(path.exists() for path in (cubin, ptx, report)):
         with tempfile.TemporaryDirectory(dir=KEPT) as folder:
-            arguments = [*command, str(source), "-o", f"{folder}/cubin"]
+            arguments = [*command, "--keep", f"--keep-dir={folder}", str(source), "-o", f"{folder}/cubin"]
             done = subprocess.run(arguments, capture_output=True, text=True, check=False)
             output = done.stdout + done.stderr
             if done.returncode != 0:
                 raise DoesNotCompile(f"{source.name} for {architecture}:\n{output}")
-            repository.replace(kept, output)
-    return list(_read(_demangled(kept.read_text(encoding="utf-8"))))
+            os.replace(f"{folder}/cubin", cubin)
+            os.replace(f"{folder}/{source.stem}.ptx", ptx)
+            repository.replace(report, output)
+    return Cubin(source, architecture, cubin, ptx, report.read_text(encoding="utf-8"))
 
 
-def _demangled(text: str) -> str:
+def demangled(text: str) -> str:
     if shutil.which("c++filt") is None:
         return text
     return subprocess.run(["c++filt"], input=text, capture_output=True, text=True, check=True).stdout
@@ -110,7 +136,7 @@ def _read(report: str) -> list[Usage]:
     """The kernels in ptxas's report, by their names without namespaces and parameters."""
     return [
         Usage(
-            kernel=_short(match["name"]),
+            kernel=short_name(match["name"]),
             architecture=match["architecture"].rstrip("a"),
             registers=int(match["registers"]),
             stack_bytes=int(match["stack"]),
@@ -120,7 +146,8 @@ def _read(report: str) -> list[Usage]:
     ]
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     """A kernel's demangled name without its return type, its namespaces and its parameters."""
     bare = re.sub(r"\(anonymous namespace\)::|\w+::|^(static )?void ", "", name)
-    return bare.partition("(")[0]
+    # An enumerator as a template's argument is a cast number: (Space)0.
+    return re.sub(r"\(\w+\)(?=-?\d)", "", bare).partition("(")[0]

@@ -37,6 +37,7 @@ class Sheet:
     device        torch's name of the device that it runs on.
     title, version   what tables call it; without a title, its name and torch's version.
     limit         seconds that a call on a small case may take before it counts as one that never ends.
+    compiles      whether it is compiled anew for each shape: it is asked for a tenth of the cases.
     image_dtypes, boxes_dtypes, index_dtypes   what is taken; the last is crop_and_resize's.
     same_dtype    whether boxes must be of the image's own dtype.
     gradient_dtypes  the images that have a gradient; () for all floating ones of image_dtypes.
@@ -71,6 +72,7 @@ class Sheet:
     title: str = ""
     version: str = ""
     limit: float = LIMIT_S
+    compiles: bool = False
     image_dtypes: tuple[str, ...] = ("float32",)
     boxes_dtypes: tuple[str, ...] = ("float32",)
     index_dtypes: tuple[str, ...] = ("int64",)

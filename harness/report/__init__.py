@@ -159,17 +159,10 @@ def write_readme(report: Report, readme: Path) -> None:
     for device, part in _untuned(newest).groupby("device", sort=True):
         for table in _in_few_words(part, str(device)):
             lines += markdown.table_of(table)
-    text = _between(readme.read_text(encoding="utf-8"), _BEGIN, _END, lines)
+    text = repository.between(readme.read_text(encoding="utf-8"), _BEGIN, _END, lines)
     if report.libraries is not None:
-        text = _between(text, _BEGIN_LIBRARIES, _END_LIBRARIES, ["", *libraries.readme(report.libraries), ""])
+        text = repository.between(text, _BEGIN_LIBRARIES, _END_LIBRARIES, ["", *libraries.readme(report.libraries), ""])
     repository.replace(readme, text)
-
-
-def _between(text: str, begin: str, end: str, lines: list[str]) -> str:
-    """The text with these lines between two comments, as it is if it has not both."""
-    before, begun, rest = text.partition(begin)
-    _, closed, after = rest.partition(end)
-    return "\n".join([before + begun, *lines, closed + after]) if begun and closed else text
 
 
 def summary(report: Report) -> list[Table]:

@@ -7,7 +7,9 @@ The contract is docs/operators.md, "Bad input".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import index
 
 import torch
@@ -20,6 +22,26 @@ INTEGER_DTYPES = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int3
 IMAGE_DTYPES = (torch.float32, torch.float64, *HALF_DTYPES, *INTEGER_DTYPES)
 BOX_DTYPES = (torch.float32, torch.float64)
 INDEX_DTYPES = (torch.int32, torch.int64)
+
+
+def is_tracing() -> bool:
+    """Whether torch.jit.trace records this call."""
+    return torch.jit.is_tracing()  # type: ignore[attr-defined, no-any-return, no-untyped-call]
+
+
+def checking() -> AbstractContextManager[None]:
+    """Entered around the checks: while a call is traced shapes are tensors, and torch warns of each that is looked at.
+
+    No check becomes part of the trace, which is good for other shapes.
+    """
+    return _without_warnings() if is_tracing() else nullcontext()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        yield
 
 
 def check_dtype(name: str, tensor: object, dtypes: Sequence[torch.dtype]) -> None:
@@ -67,9 +89,10 @@ def check_kernels(name: str, tensor: Tensor) -> None:
 def check_size(name: str, size: int | Sequence[int], *, or_one: bool = False) -> tuple[int, int]:
     """Height and width, both positive; `or_one`: a single number is both. TypeError or ValueError for anything else."""
     accepted = f"{'an integer or two' if or_one else 'two integers'}, (height, width)"
-    pair = (size, size) if or_one and not isinstance(size, Sequence) else size
+    several = isinstance(size, Sequence) or getattr(size, "ndim", 0) == 1  # an array of NumPy's
+    pair = (size, size) if or_one and not several else size
     try:
-        sides = [index(side) for side in pair]  # type: ignore[union-attr]
+        sides = [index(side) for side in pair]  # type: ignore[arg-type, union-attr]
     except TypeError as error:
         raise TypeError(f"{name} must be {accepted}, not {size!r}.") from error
     if len(sides) != 2:
@@ -77,6 +100,19 @@ def check_size(name: str, size: int | Sequence[int], *, or_one: bool = False) ->
     if sides[0] <= 0 or sides[1] <= 0:
         raise ValueError(f"{name} must be positive in both height and width, not {tuple(sides)}.")
     return sides[0], sides[1]
+
+
+def check_integer(name: str, value: object) -> int:
+    """The value as an int; TypeError unless it is one, or of a type that stands for one."""
+    try:
+        return index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise TypeError(f"{name} must be an integer, not {value!r}.") from error
+
+
+def is_flag(value: object) -> bool:
+    """Whether this is True or False, NumPy's included."""
+    return isinstance(value, bool) or (type(value).__module__ == "numpy" and type(value).__name__.startswith("bool"))
 
 
 def _joined(things: Iterable[object]) -> str:

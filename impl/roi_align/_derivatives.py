@@ -1,8 +1,8 @@
 """How the operators of both rules are differentiated, told to torch twice over the same functions.
 
-Compiled graphs, and calls of which no derivative is wanted, hold the operators themselves, with the derivatives that
-`register_autograd` gave them. An eager call that is differentiated goes through a torch.autograd.Function over the same
-formulas: it costs less than register_autograd's own, and the transforms of torch.func can see into it.
+Compiled graphs, traces, and calls of which no derivative is wanted, hold the operators themselves, with the derivatives
+that `register_autograd` gave them. An eager call that is differentiated goes through a torch.autograd.Function over the
+same formulas: it costs less than register_autograd's own, and the transforms of torch.func can see into it.
 
 Through the boxes there is no second derivative, and there is no forward mode: whoever asks for one is told so, in a
 sentence, instead of getting a silent zero.
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from roi_align._checks import is_tracing
 from roi_align._library import raise_torchs_reason
 
 Lengths = tuple[int | None, ...]
@@ -63,7 +64,7 @@ def differentiable(
     eager = function(forward=eager_forward)
 
     def call(*arguments: Any) -> Any:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or is_tracing():
             return overload(*arguments)
         try:
             flat = _flat(arguments[:tensors])

@@ -30,7 +30,15 @@ _TITLE = f"JAX {_VERSION} map_coordinates (CPU)"
 
 
 def make_roi_align(name: str) -> Backend[RoiInputs]:
-    sheet = Sheet("roi_align", DIRECTIONS, version=_VERSION, scale_dtype="float32", layouts=LAYOUTS, empty=("boxes",))
+    sheet = Sheet(
+        "roi_align",
+        DIRECTIONS,
+        version=_VERSION,
+        compiles=True,
+        scale_dtype="float32",
+        layouts=LAYOUTS,
+        empty=("boxes",),
+    )
 
     def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Any]:
         rule = (inputs.output_size, float(inputs.spatial_scale), inputs.sampling_ratio, inputs.aligned)
@@ -44,6 +52,7 @@ def make_crop_and_resize(name: str) -> Backend[Inputs]:
         "crop_and_resize",
         DIRECTIONS,
         version=_VERSION,
+        compiles=True,
         index_dtypes=("int32", "int64"),
         layouts=LAYOUTS,
         empty=("boxes",),

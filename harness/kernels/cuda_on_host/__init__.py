@@ -6,17 +6,20 @@ stands in for the toolkit's. harness/kernels/compiling.py keeps what is compiled
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.kernels.compiling import Change, compiler, digest, kernel_sources, make, objects
+from harness.kernels.drivers import DRIVERS
+from harness.kernels.drivers.arrays import picked_order, written_beside
+from harness.operators.arrays import Array
 from harness.repository import ROOT
 
 HERE = Path(__file__).resolve().parent
 BUILD = ROOT / "build" / "cuda_on_host"
-DRIVERS = (HERE / "driver.cpp", HERE / "roi_driver.cpp")
 EXECUTOR = tuple(HERE / name for name in ("executor.cpp", "fibers.cpp", "waiting.cpp"))
 
 FLAGS = (
@@ -51,3 +54,27 @@ def sanitizer_environment() -> dict[str, str]:
     asked = subprocess.run([compiler(), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     # Python does not free all it has when it ends.
     return {"LD_PRELOAD": asked.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
+
+
+@functools.cache
+def load(library: Path) -> ctypes.PyDLL:
+    """PyDLL keeps Python's lock during a call: the executor runs one launch at a time."""
+    return ctypes.PyDLL(str(library))
+
+
+def launch(
+    library: Path, name: str, order: int | None, boxes: Array, arguments: ctypes.Structure, results: Sequence[Array]
+) -> None:
+    """Runs a driver's function, its threads in that order, or in one that the boxes pick.
+
+    RuntimeError with the driver's message if it fails, or if a kernel has written beside one of its results.
+    """
+    loaded = load(library)
+    loaded.set_order(picked_order(boxes) if order is None else order)
+    function = loaded[name]
+    function.restype = ctypes.c_char_p
+    message = function(ctypes.byref(arguments))
+    if message is not None:
+        raise RuntimeError(message.decode())
+    if any(written_beside(result) for result in results):
+        raise RuntimeError(f"{name} has written outside of its result.")

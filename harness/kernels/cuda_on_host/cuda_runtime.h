@@ -53,6 +53,7 @@ inline constexpr int warpSize = 32;
 enum cudaError_t {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
   cudaErrorInvalidConfiguration = 9,
   cudaErrorLaunchFailure = 719,
 };
@@ -72,6 +73,9 @@ struct cudaLaunchConfig_t {
 // The sentence that says what is wrong, and where, with the last launch that failed.
 const char* cudaGetErrorString(cudaError_t error);
 cudaError_t cudaGetLastError();
+// Full of bytes of 0xFF: NaN as a float, -1 as an index.
+cudaError_t cudaMalloc(void** memory, size_t bytes);
+cudaError_t cudaFree(void* memory);
 
 namespace executor {
 

@@ -7,6 +7,7 @@
 #include "executor.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <numeric>
 #include <random>
@@ -194,6 +195,17 @@ bool in_shared_memory(const void* address) {
 
 const char* cudaGetErrorString(cudaError_t error) {
   return error == cudaSuccess ? "no error" : executor::last_failure.c_str();
+}
+
+cudaError_t cudaMalloc(void** memory, size_t bytes) {
+  if (posix_memalign(memory, 256, bytes) != 0) return executor::last_error = cudaErrorMemoryAllocation;
+  std::memset(*memory, executor::kGarbage, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* memory) {
+  std::free(memory);
+  return cudaSuccess;
 }
 
 cudaError_t cudaGetLastError() { return std::exchange(executor::last_error, cudaSuccess); }

@@ -64,8 +64,9 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
   if (gathers(deterministic, channels_last)) {
     const Tensor result = new_tensor(grad, shape, channels_last);
     if (result.numel() == 0) return result;
-    const Scratch scratch(grad, cuda::grad_image_gather_scratch(list.count));
-    cuda::grad_image_gather(grad_view, list, how, output_view(result), scratch.data(), current_stream(grad));
+    const View image_view = output_view(result);
+    const Scratch scratch(grad, cuda::grad_image_gather_scratch(image_view, list.count));
+    cuda::grad_image_gather(grad_view, list, how, image_view, scratch.data(), current_stream(grad));
     return result;
   }
   // Halves are summed in float32 and rounded once.

@@ -7,18 +7,24 @@
 namespace roi_align::cuda {
 
 // Lists, in their order and counted from `begin`, the items from there up to `count` of which reaches(item) is true;
-// how many there are. Every one of `threads` looks at `looks` items; an item's place is the number found before it, of
-// which `found` has room for one of each look of each of `most_warps`. The first barrier also keeps the list before
-// this one until every warp is through with it.
+// how many there are. Every one of `threads` looks at `looks` items, at all of them before any vote is taken, so that
+// what they read is under way at once. An item's place is the number found before it, of which `found` has room for one
+// of each look of each of `most_warps`. The first barrier also keeps the list before this one until every warp is
+// through with it.
 template <int looks, int most_warps, typename Reaches>
 __device__ __forceinline__ int list_in_order(int32_t* listed, int32_t* found, int threads, int64_t begin, int64_t count,
                                              const Reaches& reaches) {
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp;
-  unsigned hits[looks];
+  bool hit[looks];
 #pragma unroll
   for (int look = 0; look < looks; ++look) {
     const int64_t item = begin + look * threads + thread;
-    hits[look] = __ballot_sync(kAllLanes, item < count && reaches(item));
+    hit[look] = item < count && reaches(item);
+  }
+  unsigned hits[looks];
+#pragma unroll
+  for (int look = 0; look < looks; ++look) {
+    hits[look] = __ballot_sync(kAllLanes, hit[look]);
     if (lane == 0) found[look * most_warps + warp] = __popc(hits[look]);
   }
   __syncthreads();

@@ -78,7 +78,8 @@ def crop(
     """`crop_and_resize` under any of the box rules; what the modules call for boxes in pixels."""
     if isinstance(boxes, Tensor) and boxes.dtype in HALF_DTYPES and torch.is_autocast_enabled(boxes.device.type):
         boxes = boxes.float()  # what a head under autocast predicts; outside of autocast it is refused
-    _check_tensors(image, boxes, box_indices)
+    with _checks.checking():
+        _check_tensors(image, boxes, box_indices)
     height, width = _checks.check_size("crop_size", crop_size)
     if method not in METHODS:
         raise ValueError(f"method must be 'bilinear' or 'nearest', not {method!r}.")

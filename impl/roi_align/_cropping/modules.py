@@ -5,9 +5,13 @@ They add nothing to `crop_and_resize` but the names and, for RoIAlign, boxes in 
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from roi_align._cropping.functional import crop, crop_and_resize
+
+# torch.fx has no arguments yet for these to look at: a graph of it has a call of them.
+fx.wrap("crop")
+fx.wrap("crop_and_resize")
 
 
 class CropAndResizeFunction:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from operator import index
 from typing import Literal
 
 import torch
@@ -77,11 +76,9 @@ def roi_align(
             a graph of torch.compile gives a plain RuntimeError, with the device and the bytes.
         RuntimeError: tensors on CUDA, and the package was built without its CUDA kernels.
     """
-    _check_maps([input], ["input"])
-    return _pool(
-        [input], boxes, output_size, [float(spatial_scale)], Rule(index(sampling_ratio), bool(aligned), _code(mode)),
-        validate,
-    )  # fmt: skip
+    with _checks.checking():
+        _check_maps([input], ["input"])
+    return _pool([input], boxes, output_size, [float(spatial_scale)], _rule(sampling_ratio, aligned, mode), validate)
 
 
 def multiscale_roi_align(
@@ -124,15 +121,17 @@ def multiscale_roi_align(
     maps = list(features)
     if not maps:
         raise ValueError("features must hold at least one level, not none.")
-    _check_maps(maps, [f"features[{level}]" for level in range(len(maps))])
+    with _checks.checking():
+        _check_maps(maps, [f"features[{level}]" for level in range(len(maps))])
     scales = [float(scale) for scale in spatial_scales]
     if len(scales) != len(maps):
         raise ValueError(f"spatial_scales must hold one scale for each of the {len(maps)} levels, not {len(scales)}.")
     if not canonical_scale > 0:
         raise ValueError(f"canonical_scale must be positive, not {canonical_scale!r}.")
     first = _first_level(scales) if len(scales) > 1 else 0
-    rule = Rule(
-        index(sampling_ratio), bool(aligned), _code(mode), first, float(canonical_scale), index(canonical_level)
+    level = _checks.check_integer("canonical_level", canonical_level)
+    rule = _rule(sampling_ratio, aligned, mode)._replace(
+        first_level=first, canonical_scale=float(canonical_scale), canonical_level=level
     )
     return _pool(maps, boxes, output_size, scales, rule, validate)
 
@@ -147,22 +146,28 @@ def _first_level(scales: list[float]) -> int:
     return first
 
 
-def _code(mode: str) -> int:
+def _rule(sampling_ratio: int, aligned: bool, mode: str) -> Rule:
+    ratio = _checks.check_integer("sampling_ratio", sampling_ratio)
+    if not _checks.is_flag(aligned):
+        # mmcv's sixth argument is the mode.
+        hint = f"; the mode is given by its name, mode={aligned!r}" if isinstance(aligned, str) else ""
+        raise TypeError(f"aligned must be True or False, not {aligned!r}{hint}.")
     if mode not in MODES:
         raise ValueError(f"mode must be 'avg' or 'max', not {mode!r}.")
-    return MODES[mode]
+    return Rule(ratio, bool(aligned), MODES[mode])
 
 
 def _pool(
     maps: list[Tensor], boxes: Boxes, output_size: int | Sequence[int], scales: list[float], rule: Rule, validate: bool
 ) -> Tensor:
-    rows = _rows(boxes)
-    _checks.check_one_device(input=maps[0], boxes=rows)
+    with _checks.checking():
+        rows = _rows(boxes, maps[0])
+        _checks.check_one_device(input=maps[0], boxes=rows)
     height, width = _checks.check_size("output_size", output_size, or_one=True)
     return derivatives.roi_align(maps, rows, scales, height, width, *rule, validate)  # type: ignore[no-any-return]
 
 
-def _rows(boxes: Boxes) -> Tensor:
+def _rows(boxes: Boxes, of: Tensor) -> Tensor:
     """Boxes (K, 5) of a dtype that positions are computed in; TypeError or ValueError, in a sentence, for others."""
     if isinstance(boxes, Tensor):
         _check_boxes("boxes", boxes, 5, "five columns (index, x1, y1, x2, y2)")
@@ -170,6 +175,8 @@ def _rows(boxes: Boxes) -> Tensor:
     if not isinstance(boxes, Sequence) or isinstance(boxes, str):
         raise TypeError(f"boxes must be a tensor (K, 5) or a sequence of tensors (K_i, 4), not {type(boxes).__name__}.")
     if not boxes:
+        if of.shape[0] == 0:
+            return torch.empty((0, 5), device=of.device)
         raise ValueError("boxes must hold one tensor (K_i, 4) for each image, not none.")
     rows = []
     for image, each in enumerate(boxes):

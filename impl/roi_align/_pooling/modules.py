@@ -9,9 +9,27 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from roi_align._pooling.functional import Boxes, Mode, multiscale_roi_align, roi_align
+
+# torch.fx has no arguments yet for these to look at: a graph of it has a call of them.
+fx.wrap("roi_align")
+fx.wrap("multiscale_roi_align")
+
+
+@fx.wrap
+def named_maps(
+    x: Mapping[str, Tensor], image_shapes: Sequence[tuple[int, int]], names: Sequence[str]
+) -> tuple[list[Tensor], list[float]]:
+    """The maps of these names, in their order in x, and the scale of each; ValueError if there are none."""
+    maps = [x[name] for name in x if name in names]
+    if not maps:
+        raise ValueError(f"None of the maps {list(x)} has a name in {list(names)}.")
+    if not image_shapes:
+        raise ValueError("image_shapes must hold the (height, width) of each image, not none.")
+    highest = max(height for height, _ in image_shapes)
+    return maps, [2.0 ** round(math.log2(each.shape[2] / highest)) for each in maps]
 
 
 class TorchvisionRoIAlign(nn.Module):
@@ -75,13 +93,7 @@ class TorchvisionMultiScaleRoIAlign(nn.Module):
 
         A map's scale is the power of two nearest to how much lower it is than the highest image, as in torchvision.
         """
-        maps = [x[name] for name in x if name in self.featmap_names]
-        if not maps:
-            raise ValueError(f"None of the maps {list(x)} has a name in {self.featmap_names}.")
-        if not image_shapes:
-            raise ValueError("image_shapes must hold the (height, width) of each image, not none.")
-        highest = max(height for height, _ in image_shapes)
-        scales = [2.0 ** round(math.log2(each.shape[2] / highest)) for each in maps]
+        maps, scales = named_maps(x, image_shapes, self.featmap_names)
         return multiscale_roi_align(
             maps, boxes, self.output_size, scales, self.sampling_ratio, canonical_scale=self.canonical_scale,
             canonical_level=self.canonical_level,

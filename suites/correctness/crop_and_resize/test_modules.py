@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -75,6 +77,22 @@ def test_the_modules_refuse_in_the_functions_words(device):
         RoIAlign(0, 3)(image.to(device), boxes.to(device), indices.to(device))
     with pytest.raises(IndexError, match="has N = 1"):
         RoIAlign(2, 3)(image, boxes, indices + 1)  # on the CPU, whatever the backend: CUDA does not wait to tell
+
+
+def test_import_paths_are_those_of_the_original_and_functions_stay_functions():
+    """In a fresh process, the submodules first: an import of one must not put it in the function's place."""
+    program = """if True:
+        from roi_align.crop_and_resize import CropAndResize, CropAndResizeFunction
+        from roi_align.roi_align import RoIAlign
+        import roi_align.crop_and_resize, roi_align.roi_align
+        from roi_align import crop_and_resize, roi_align as pool
+        import torch, roi_align
+        assert crop_and_resize is roi_align.crop_and_resize and pool is roi_align.roi_align
+        assert (CropAndResize, CropAndResizeFunction) == (roi_align.CropAndResize, roi_align.CropAndResizeFunction)
+        assert RoIAlign is roi_align.RoIAlign
+        print(pool(torch.ones(1, 1, 2, 2), torch.zeros(1, 5), 1).item())"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("1.0\n", "")
 
 
 def test_the_public_names_are_the_documented_ones():

@@ -1,5 +1,6 @@
 """The classes of torchvision's names pool as the functions do; boxes may be a list, with a tensor for each image."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,6 +26,21 @@ def test_a_list_of_boxes_is_their_rows(device):
     boxes = [rows[rows[:, 0] == image, 1:] for image in (0, 1)]
     in_order = torch.cat([rows[rows[:, 0] == image] for image in (0, 1)])
     assert torch.equal(roi_align(features, boxes, 3), roi_align(features, in_order, 3))
+
+
+def test_an_empty_list_of_boxes_is_for_no_images(device):
+    features = torch.zeros(0, 3, 8, 8, device=device, requires_grad=True)
+    pooled = roi_align(features, [], 7)
+    assert pooled.shape == (0, 3, 7, 7)
+    assert pooled.device == features.device
+    pooled.sum().backward()
+    assert features.grad.shape == features.shape
+
+
+def test_sizes_and_flags_of_numpy_are_taken(device):
+    features, rows = torch.rand(1, 2, 8, 9, device=device), torch.tensor([[0, 1.0, 2, 6, 7]], device=device)
+    expected = roi_align(features, rows, (3, 2), 1.0, 2, True)
+    assert torch.equal(roi_align(features, rows, np.array([3, 2]), 1.0, np.int64(2), np.bool_(True)), expected)
 
 
 @pytest.mark.cpu

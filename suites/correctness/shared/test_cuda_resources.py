@@ -77,12 +77,12 @@ def test_a_kept_report_is_of_the_very_sources(tmp_path, monkeypatch):
     assert names() == ["third"]
     with monkeypatch.context() as without:  # a second time nothing is compiled
         without.setattr(cuda_resources, "subprocess", None)
-        without.setattr(cuda_resources, "_demangled", lambda text: text)
+        without.setattr(cuda_resources, "demangled", lambda text: text)
         assert len(compile_all([source])) == 1
 
 
 def test_what_is_examined_is_what_is_built():
     assert "-fmad=false" in cuda_resources.build_setting("DEVICE_FLAGS")
-    assert architectures() == ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100"]
+    assert architectures() == ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]
     with pytest.raises(LookupError, match="no constant NOPE"):
         cuda_resources.build_setting("NOPE")

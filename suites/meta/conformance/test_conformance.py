@@ -138,6 +138,15 @@ def test_a_value_that_another_branch_excuses_is_ambiguous() -> None:
     assert not is_bad(found)
 
 
+def test_a_backend_that_compiles_each_shape_is_asked_for_a_tenth() -> None:
+    def check(backend: Backend[Any], case: Any, direction: Direction) -> Verdict:
+        return Verdict(Status.WITHIN, 0.25, compared=3)
+
+    reference, property_ = load("reference"), replace(WITHIN_BOUND, check=check)
+    compiled = replace(reference, sheet=replace(reference.sheet, compiles=True))
+    assert [cell(each, property_, "forward", 200).cases for each in (reference, compiled)] == [200, 20]
+
+
 def test_the_judges_own_failure_is_a_cell_that_is_held_against_nobody() -> None:
     def check(backend: Backend[Any], case: Any, direction: Direction) -> Verdict:
         raise ZeroDivisionError("in the oracle")
@@ -260,7 +269,7 @@ def test_a_table_of_other_columns_is_not_written_over(tmp_path: Path) -> None:
 def test_everybody_is_asked_but_the_slow_and_who_computes_another_rule() -> None:
     names = jobs.everybody()
     assert {"roi_align", "reference", "tensorflow", "torchvision", "onnxruntime"} <= set(names)
-    assert not any(name.startswith("cuda_on_host") for name in names)
+    assert not any(name.startswith(("cuda_on_host", "cuda_ptx")) or name.endswith("compiled") for name in names)
     of = {(job.backend, *job.operators) for job in jobs.jobs(names, ["crop_and_resize", "roi_align"], (), 9, 0)}
     assert ("torchvision", "roi_align") in of
     assert ("torchvision", "crop_and_resize") not in of

@@ -12,7 +12,14 @@ from harness.measuring import findings
 from harness.repository import FINDINGS, RESULTS
 
 # The libraries of the dependency group `peers`, by the module that each is.
-MODULES = {"openvino": "openvino", "ncnn": "ncnn", "mnn": "MNN", "opencv": "cv2", "jax": "jax"}
+MODULES = {
+    "openvino": "openvino",
+    "ncnn": "ncnn",
+    "mnn": "MNN",
+    "opencv": "cv2",
+    "jax": "jax",
+    "keras_hub": "keras_hub",
+}
 SHOWN = {
     (each.backend, each.operator, each.status, each.direction): each
     for each in findings.read(RESULTS / FINDINGS)

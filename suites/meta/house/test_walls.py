@@ -35,6 +35,7 @@ LIBRARIES = ("torch", "torchvision", "tensorflow", "roi_align", "onnxruntime")
 PEER_LIBRARIES = {
     **{name: name for name in ("openvino", "ncnn", "jax", "paddle", "tvm", "mindspore", "mmcv")},
     "MNN": "mnn",
+    "keras_hub": "keras_hub",
     "cv2": "opencv",
     "onnx.reference": "onnx_reference",
 }

@@ -1,4 +1,4 @@
-"""What the tests of the CUDA kernels on the host run: the kernels of both operators, cases, and builds that cut them
+"""What the tests of the CUDA kernels without a GPU run: the kernels of both operators, cases, and builds that cut them
 otherwise.
 """
 
@@ -16,6 +16,7 @@ from harness.backends import load
 from harness.backends.cuda_on_host import make_crop_and_resize, make_roi_align
 from harness.kernels.compiling import Change
 from harness.kernels.cuda_on_host import kernel_library
+from harness.kernels.drivers.calls import PyramidCall
 from harness.operators import AnyCase, drawing, within
 from harness.operators.arrays import DIRECTIONS, FLOATS, Array, Direction
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
@@ -39,8 +40,15 @@ TAPS_IN_SCRATCH = (
     Change("roi_align/cuda/bins.h", "kSharedBytes = 48 * 1024", "kSharedBytes = 1024"),
     Change("roi_align/cuda/bins.h", "kScratchBlocks = 512", "kScratchBlocks = 2"),
 )
+# The gather's tiles as large as for a large gradient, which no case of a test has.
+LARGE_TILES = (Change("crop_and_resize/cuda/grad_image_gather.cu", "kFewWarps = 1024", "kFewWarps = 0"),)
 BUILDS: dict[OperatorName, dict[str, tuple[Change, ...]]] = {
-    "crop_and_resize": {"as they are": (), "few blocks": (FEW_BLOCKS,)},
+    "crop_and_resize": {
+        "as they are": (),
+        "few blocks": (FEW_BLOCKS,),
+        "large tiles": LARGE_TILES,
+        "large tiles, few blocks": (*LARGE_TILES, FEW_BLOCKS),
+    },
     "roi_align": {
         "as they are": (),
         "one block": (ONE_BLOCK,),
@@ -118,10 +126,12 @@ PLAIN: dict[OperatorName, tuple[AnyCase, ...]] = {
 # What the strategies, which draw small cases, do not reach.
 LARGE: dict[OperatorName, dict[str, AnyCase]] = {
     "crop_and_resize": {
-        "more boxes than are listed at once": crop_case((2, 3, 20, 17), (2, 1), 520),
+        "more boxes than a warp asks for at once": crop_case((2, 3, 20, 17), (2, 1), 1100),
+        "more boxes than a block asks for at once": crop_case((1, 100, 9, 9), (2, 1), 4200),
         "crops wider than a warp": crop_case((2, 2, 9, 41), (35, 67), 3),
         "crops in more than one part": crop_case((2, 35, 40, 30), (48, 50), 2, layout="channels_last"),
         "channels for four warps": crop_case((2, 150, 9, 10), (3, 2), 5),
+        "more samples in a tile than are kept at once": crop_case((1, 130, 9, 9), (9, 7), 40),
         "channels in vectors for a whole warp": crop_case((2, 2060, 3, 4), (1, 2), 3, layout="channels_last"),
         **{
             f"{dtype}, {layout}, {method}": crop_case(
@@ -146,3 +156,24 @@ LARGE: dict[OperatorName, dict[str, AnyCase]] = {
         },
     },
 }
+
+SCALES = (0.5, 0.25, 0.125)
+
+
+def pyramid(dtype: str, layout: str, mode: str) -> tuple[PyramidCall, list[int]]:
+    """A pyramid and boxes of all its levels in turn, one of them of none, and each one's level by how it was made."""
+    of = {"layout": layout, "image_dtype": dtype}
+    maps = [RoiCase((2, 9, 64 >> k, 48 >> k), (), (1, 1), **of, seed=k).inputs().image for k in range(3)]
+    random = np.random.Generator(np.random.PCG64(3))
+    rows, level_of = [], []
+    for k in range(12):
+        level = k % 4 - 1  # -1 has one side inverted
+        side = 12.0 * 2 ** max(level, 0) * random.uniform(1.05, 1.9)
+        x, y = random.uniform(0, 60, 2)
+        rows.append((k % 2, x, y, x - side if level < 0 else x + side, y + side))
+        level_of.append(level)
+    like = RoiCase((2, 9, 4, 4), tuple(rows), (3, 2), **of).inputs()
+    rule = {"sampling_ratio": 2, "aligned": False, "mode": mode}
+    # Boxes of a side of 24 belong to the second level.
+    levels = {"scales": SCALES, "first_level": 1, "canonical_scale": 24.0, "canonical_level": 2}
+    return PyramidCall(maps, like.boxes, like.upstream, (3, 2), **rule, **levels), level_of

@@ -142,7 +142,7 @@ __global__ void vector_in_shared(int*, int) {
 
 __global__ void past_the_end(int*, int) {
   extern __shared__ __align__(16) unsigned char shared_memory[];
-  if (thread() == 16) reinterpret_cast<int*>(shared_memory)[thread()] = 1;
+  if (thread() == 16) reinterpret_cast<int*>(shared_memory)[thread()] = 1;  // past_the_end
 }
 
 __global__ void read(int* out, int at) {

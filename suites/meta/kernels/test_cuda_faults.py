@@ -52,7 +52,7 @@ def sanitized(*changes: Change, cases: Iterable[AnyCase]) -> subprocess.Complete
     return python("-c", _RUN, library, text=text, **cuda_on_host.sanitizer_environment())
 
 
-SANITIZED = [("crop_and_resize", "as they are")]
+SANITIZED = [("crop_and_resize", build) for build in ("as they are", "large tiles")]
 SANITIZED += [("roi_align", build) for build in ("as they are", "small chunks", "taps in scratch")]
 
 
@@ -64,6 +64,7 @@ def test_the_sanitizers_find_nothing(operator, build):
 
 
 PLANES, PIXELS = "roi_align/cuda/forward_planes.cu", "roi_align/cuda/forward_pixels.cu"
+GATHER, REACH, TILE = (f"crop_and_resize/cuda/{name}" for name in ("grad_image_gather.cu", "reach.h", "tile.h"))
 MEAN, SLOPES = "roi_align/cuda/grad_image_gather.cu", "roi_align/cuda/grad_boxes.cu"
 STRAY = {
     "a channel too many": (
@@ -130,8 +131,25 @@ FAULTS = {
         "grad_boxes", Change("cuda/warp.h", "+= __shfl_xor_sync(kAllLanes,", "+= __shfl_xor_sync(0x0000ffffu,"),
         **_FORWARD, words=r"__shfl_xor_sync \(.*warp.h:\d+\): the mask 0x0000ffff of thread .* does not name"),
     "written outside of the crops": CROPS(
-        "forward", Change("crop_and_resize/cuda/forward.cu", "crop_stride, result", "crop_stride - 8, result"),
+        "forward", Change("crop_and_resize/cuda/forward.cu", "store(at.crop, method", "store(at.crop - 8, method"),
         **_FORWARD, words="forward has written outside of its result."),
+    "boxes are taken before they are listed": CROPS(
+        "grad_image", without_barrier(GATHER, "shared.listed);\n        ")),
+    "samples are added before they are made": CROPS(
+        "grad_image", without_barrier(GATHER, "          ", "  // the samples are all there")),
+    "samples are made before the last are added": CROPS(
+        "grad_image", without_barrier(GATHER, "          ", "  // the samples before these")),
+    "the next tile is taken before the last is written": CROPS(
+        "grad_image", without_barrier(GATHER, "    ", "  // the place may still be read"), FEW_BLOCKS),
+    "a column too few": CROPS(
+        "grad_image", Change(REACH, "end < length ? end : length", "end < length ? end - 1 : length"),
+        **_FORWARD),
+    "a sample on the wrong pixel": CROPS(
+        "grad_image", Change(TILE, "upper & 0xffff) += top_left", "upper & 0xffff) += top_right"),
+        **_FORWARD),
+    "a box of the wrong image": CROPS(
+        "grad_image", Change("cuda/bits.h", "image == column - bits.columns", "image >= column - bits.columns"),
+        **_FORWARD),
     "taps are read before they are made": ROIS(
         "forward", without_barrier("roi_align/cuda/bins.h", "is_y ? &tables.y : &tables.x);\n  }\n  ")),
     "columns are weighed before rows": ROIS("forward", without_barrier(PLANES, "rows, weighed);\n            ")),

@@ -6,6 +6,7 @@ What the executor itself can see is shown in test_cuda_executor.py; faults are p
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -14,13 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness import properties
-from harness.backends.cuda_on_host import PyramidCall, RoiKernels, of_one_level
 from harness.judging.sample import with_boxes
 from harness.judging.trial import assert_no_side_effect, assert_passes
 from harness.kernels import compiling
-from harness.kernels.cuda_on_host import kernel_library
+from harness.kernels.compiling import Change
+from harness.kernels.cuda_on_host import kernel_library, launch
+from harness.kernels.drivers.calls import RoiKernels, of_one_level
 from harness.operators import OPERATORS, AnyCase
-from harness.operators.arrays import DIRECTIONS, FLOATS, Array, differing
+from harness.operators.arrays import DIRECTIONS, FLOATS, Array, Direction, differing
 from harness.operators.roi_align.case import SAMPLED, RoiCase
 from suites.meta.kernels import cuda_cases
 from suites.meta.kernels.cuda_cases import kernels
@@ -83,10 +85,13 @@ def test_layouts_are_summed_as_the_sheet_says(direction, case):
     assert verdict is None or verdict.passed, str(verdict)
 
 
-def assert_bits_of_the_cpu(operator: str, case: AnyCase, message: str) -> None:
-    for direction in CPUS_BITS[operator]:
+def assert_bits_of_the_cpu(
+    operator: str, case: AnyCase, message: str, directions: Iterable[Direction] = DIRECTIONS, *changes: Change
+) -> None:
+    made = cuda_cases.MAKE[operator](library=functools.partial(kernel_library, *changes))
+    for direction in (each for each in CPUS_BITS[operator] if each in directions):
         if not cuda_cases.cpu(operator).refuses(case.inputs(), direction):
-            both = (cuda_cases.cpu(operator), cuda_cases.MAKE[operator]())
+            both = (cuda_cases.cpu(operator), made)
             expected, result = (each.run(case.inputs(), direction) for each in both)
             assert result.dtype == expected.dtype
             assert not differing(result, expected).any(), f"{direction}, {message}"
@@ -99,6 +104,11 @@ def test_the_bits_are_the_cpus(operator):
 
 
 LARGE = {f"{of}-{name}": (of, case) for of in OPERATORS for name, case in cuda_cases.LARGE[of].items()}
+
+
+@pytest.mark.parametrize("case", cuda_cases.LARGE["crop_and_resize"].values(), ids=cuda_cases.LARGE["crop_and_resize"])
+def test_large_cases_in_large_tiles(case):
+    assert_bits_of_the_cpu("crop_and_resize", case, "of a large case", ("grad_image",), *cuda_cases.LARGE_TILES)
 
 
 @pytest.mark.parametrize(("operator", "case"), LARGE.values(), ids=LARGE)
@@ -173,26 +183,7 @@ def test_an_infinite_gradient_reaches_no_pixel_that_is_not_read(layout, mode):
     assert not got[~reached].any()
 
 
-SCALES = (0.5, 0.25, 0.125)
-
-
-def _pyramid(dtype: str, layout: str, mode: str) -> tuple[PyramidCall, list[int]]:
-    """A pyramid and boxes of all its levels in turn, one of them of none, and each one's level by how it was made."""
-    of = {"layout": layout, "image_dtype": dtype}
-    maps = [RoiCase((2, 9, 64 >> k, 48 >> k), (), (1, 1), **of, seed=k).inputs().image for k in range(3)]
-    random = np.random.Generator(np.random.PCG64(3))
-    rows, level_of = [], []
-    for k in range(12):
-        level = k % 4 - 1  # -1 has one side inverted
-        side = 12.0 * 2 ** max(level, 0) * random.uniform(1.05, 1.9)
-        x, y = random.uniform(0, 60, 2)
-        rows.append((k % 2, x, y, x - side if level < 0 else x + side, y + side))
-        level_of.append(level)
-    like = RoiCase((2, 9, 4, 4), tuple(rows), (3, 2), **of).inputs()
-    rule = {"sampling_ratio": 2, "aligned": False, "mode": mode}
-    # Boxes of a side of 24 belong to the second level.
-    levels = {"scales": SCALES, "first_level": 1, "canonical_scale": 24.0, "canonical_level": 2}
-    return PyramidCall(maps, like.boxes, like.upstream, (3, 2), **rule, **levels), level_of
+PYRAMIDS = RoiKernels(kernel_library, launch)
 
 
 @each_mode
@@ -200,14 +191,14 @@ def _pyramid(dtype: str, layout: str, mode: str) -> tuple[PyramidCall, list[int]
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_a_pyramid_is_each_level_with_its_own_boxes(dtype, layout, mode):
     """By bits, in every direction: a launch for all levels gives what a launch for each gives."""
-    pyramid, level_of = _pyramid(dtype, layout, mode)
-    kernels = RoiKernels()
+    pyramid, level_of = cuda_cases.pyramid(dtype, layout, mode)
+    kernels = PYRAMIDS
     (crops,), (of_boxes,) = kernels.run(pyramid, "forward"), kernels.run(pyramid, "grad_boxes")
     of_maps = kernels.run(pyramid, "grad_image")
     nowhere = [row for row, level in enumerate(level_of) if level < 0]
     assert not crops[nowhere].any()
     assert not of_boxes[nowhere].any()
-    for level, scale in enumerate(SCALES):
+    for level, scale in enumerate(cuda_cases.SCALES):
         own = [row for row, at in enumerate(level_of) if at == level]
         alone = replace(
             pyramid,
@@ -227,8 +218,8 @@ def test_other_values_are_pooled_where_the_maps_are_largest(layout):
     case = cuda_cases.pool_case((2, 9, 9, 10), (3, 2), 5, layout=layout, mode="max", sampling_ratio=2)
     of = of_one_level(case.inputs())
     twice: Array = 2 * case.inputs().image
-    (got,) = RoiKernels().run(replace(of, values=[twice]), "forward")
-    assert np.array_equal(got, RoiKernels().run(replace(of, maps=[twice]), "forward")[0])
+    (got,) = PYRAMIDS.run(replace(of, values=[twice]), "forward")
+    assert np.array_equal(got, PYRAMIDS.run(replace(of, maps=[twice]), "forward")[0])
     negated: Array = -case.inputs().image
-    (got,) = RoiKernels().run(replace(of, values=[negated]), "forward")
-    assert np.array_equal(-got, RoiKernels().run(of, "forward")[0])
+    (got,) = PYRAMIDS.run(replace(of, values=[negated]), "forward")
+    assert np.array_equal(-got, PYRAMIDS.run(of, "forward")[0])

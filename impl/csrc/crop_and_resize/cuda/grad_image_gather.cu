@@ -1,226 +1,242 @@
 // The gradient of the image on CUDA in a fixed order: each tile of it gathers what the boxes send there.
 //
-// A block owns a few tiles of 32 channels, held in shared memory, a warp a tile and a lane a channel. It lists the
-// boxes that reach its tiles, in their order; every warp then goes through them, sample by sample, row by row, and adds
-// to its four pixels in the CPU's order. So each pixel's sum is taken in the order box, y, x, top-left, top-right,
-// bottom-left, bottom-right, whatever the cut, and has the CPU's bits. The gradient is written once, zeros included;
-// there are no atomics, and no memory is needed beside it but where each box reaches.
+// A block owns a tile of up to 128 channels, a warp 32 of them, in shared memory (crop_and_resize/cuda/tile.h). It
+// lists the boxes that reach the tile, in their order, and of each the samples that do; boxes whose samples miss the
+// tile are left out before a warp looks at them. Taps are worked out once for all warps, a few boxes at a time; every
+// warp then goes through those boxes, sample by sample, row by row, and adds to its four pixels in the CPU's order. So
+// each pixel's sum is taken in the order box, y, x, top-left, top-right, bottom-left, bottom-right, whatever the cut,
+// and has the CPU's bits. The gradient is written once, zeros included; there are no atomics.
 
 #include "crop_and_resize/cuda/kernels.h"
-#include "crop_and_resize/cuda/reach.h"
+#include "crop_and_resize/cuda/tile.h"
 #include "cuda/list.h"
-#include "cuda/stage.h"
 
 namespace roi_align::cuda {
 namespace {
 
-// Boxes that each thread looks at before the block goes through those that were found.
-constexpr int kLooks = 4;
-constexpr int kListed = kLooks * kGatherThreads;
-// A tile has as many rows as fit, and as many samples of a row are brought in at once: half where sums are doubles.
-template <typename Acc> constexpr int kTileHeight = sizeof(Acc) == 8 ? 4 : 8;
-template <typename Acc> constexpr int kStaged = sizeof(Acc) == 8 ? 8 : 16;
+// Boxes whose taps are kept at once, one for each warp to work out.
+constexpr int kBatch = kWarps;
 
-// How a block's warps are laid over tiles and channels: as many as there are channels for, the rest side by side. A
-// gradient that fits any memory has fewer than 2^32 tiles.
+// The grid: tiles of all images, each in parts of up to 128 channels.
 struct Cut {
-  uint32_t tiles_high, tiles_wide;  // in blocks' worth of tiles
-  uint32_t channel_parts;
-  uint32_t units;
-  int channel_warps;  // 1, 2 or 4
+  int64_t rows, columns;  // of tiles
+  int64_t parts;
+  int64_t units;
+  int warps;  // of a block
 };
 
-Cut plan_cut(const View& image, int tile_height) {
-  const int64_t channels = image.size[1];
-  const int channel_warps = channels > 2 * kWarp ? 4 : channels > kWarp ? 2 : 1;
-  const auto high = static_cast<uint32_t>(divide_up(image.size[2], tile_height));
-  const auto wide = static_cast<uint32_t>(divide_up(image.size[3], kTileWidth * (kWarps / channel_warps)));
-  const auto parts = static_cast<uint32_t>(divide_up(channels, channel_warps * kWarp));
-  return {high, wide, parts, static_cast<uint32_t>(image.size[0]) * high * wide * parts, channel_warps};
+Cut plan_cut(const View& image, int high, int wide) {
+  const int64_t warps = divide_up(image.size[1], kWarp), rows = divide_up(image.size[2], high);
+  const int64_t columns = divide_up(image.size[3], wide), parts = divide_up(warps, kWarps);
+  return {rows, columns, parts, image.size[0] * rows * columns * parts,
+          static_cast<int>(warps < kWarps ? warps : kWarps)};
 }
 
-// What a block keeps in shared memory.
+// A box that reaches the tile, counted from the first one of its words, and the samples that do so.
+struct Entry {
+  int32_t box;
+  Samples y, x;
+};
+
+// How far a block is with its entries: the first of the next few, and the first of its samples that are left.
+struct Cursor {
+  int32_t entry;
+  int64_t sample;
+};
+
+// What all warps of a block share; behind it lie their tiles.
 template <typename Acc> struct Shared {
-  Acc sums[kWarps][kTileHeight<Acc> * kTileWidth][kPitch];
-  Acc staged[kWarps][kStaged<Acc>][kPitch];
-  int32_t listed[kListed];
-  int32_t found[kLooks * kWarps];
+  Place place;
+  Cursor cursor;
+  TileSample<Acc> samples[kBatch][kSamples<Acc>];
+  int32_t sample_counts[kBatch];
+  Entry entries[kGatherThreads];
+  int32_t found[kGatherThreads];  // those of the entries that have samples
+  int32_t counts[kWarps];
+  int32_t listed[kGatherThreads];
+  int32_t many[kWarps];  // whether a warp's entries have one with more samples than are kept
 };
 
-// A tap as seen from a tile: its two pixels counted from the tile's first, -1 if they are not in it.
-template <typename Acc> struct TileTap {
-  int low, high;
-  Acc weight;
-};
-
-// The tap of sample i, if it is one of the crop's, and whether it touches the tile's `size` pixels from `begin` on.
-template <typename Acc>
-__device__ __forceinline__ bool tile_tap(const Axis<double>& axis, bool wide, int64_t i, int64_t crop, Method method,
-                                         int64_t length, int64_t begin, int size, TileTap<Acc>& found) {
-  Tap<Acc> tap;
-  if (i >= crop || !tap_on(axis, wide, i, method, length, tap)) return false;
-  const int64_t low = tap.low - begin, high = tap.high - begin;
-  found = {low >= 0 && low < size ? static_cast<int>(low) : -1, high >= 0 && high < size ? static_cast<int>(high) : -1,
-           tap.weight};
-  return found.low >= 0 || found.high >= 0;
+template <int high, int wide> __device__ __forceinline__ Place place_of(const Cut& cut, int64_t unit) {
+  const int64_t tile = divide(unit, cut.parts), part = unit - tile * cut.parts;
+  const int64_t line = divide(tile, cut.columns), n = divide(line, cut.rows);
+  const int64_t row = line - n * cut.rows, column = tile - line * cut.columns;
+  return {n, row, column, row * high, column * wide, part * cut.warps * kWarp};
 }
 
-template <typename Acc> __device__ __forceinline__ TileTap<Acc> from_lane(const TileTap<Acc>& tap, int lane) {
-  return {__shfl_sync(kAllLanes, tap.low, lane), __shfl_sync(kAllLanes, tap.high, lane),
-          __shfl_sync(kAllLanes, tap.weight, lane)};
+// Finds the samples of each listed box that reach the tile, a thread a box, and lists the boxes that have any; how many
+// there are.
+template <int high, int wide, typename Acc>
+__device__ __forceinline__ int find_entries(Shared<Acc>& shared, const Scratch& scratch, const ConstView& grad_crops,
+                                            const View& image, int64_t first_box, int count) {
+  const Place& place = shared.place;
+  const int thread = static_cast<int>(threadIdx.x);
+  Entry entry = {0, {0, 0}, {0, 0}};
+  if (thread < count) {
+    entry.box = shared.listed[thread];
+    const Axes axes = scratch.axes[first_box + entry.box];
+    const auto reading = [&](const Axis<double>& kept, int dimension, int64_t begin, int size) {
+      return with_axis(kept, scratch.wide, [&](const auto& axis) {
+        return samples_reading(axis, static_cast<int32_t>(grad_crops.size[dimension]), begin, begin + size,
+                               image.size[dimension]);
+      });
+    };
+    entry.y = reading(axes.y, 2, place.top, high);
+    entry.x = reading(axes.x, 3, place.left, wide);
+  }
+  const int rows = entry.y.end - entry.y.begin, columns = entry.x.end - entry.x.begin;
+  const bool reaches = rows > 0 && columns > 0;
+  shared.entries[thread] = entry;
+  if (thread == 0) shared.cursor = {0, 0};
+  const bool any = __any_sync(kAllLanes, reaches && int64_t{rows} * columns > kSamples<Acc>);
+  if (thread % kWarp == 0) shared.many[thread / kWarp] = any;
+  return list_in_order<1, kWarps>(shared.found, shared.counts, static_cast<int>(blockDim.x), 0, count,
+                                  [&](int64_t) { return reaches; });
 }
 
-// Adds one sample's upstream g to the pixels of a tile, for the lane's channel.
-template <typename Acc>
-__device__ __forceinline__ void scatter(Acc (*sums)[kPitch], int lane, Method method, const TileTap<Acc>& y,
-                                        const TileTap<Acc>& x, Acc g) {
-  if (method == Method::kNearest) {
-    sums[y.low * kTileWidth + x.low][lane] += g;
-    return;
-  }
-  const Acc top = (Acc(1) - y.weight) * g, bottom = y.weight * g;
-  const Acc top_left = (Acc(1) - x.weight) * top, top_right = x.weight * top;
-  const Acc bottom_left = (Acc(1) - x.weight) * bottom, bottom_right = x.weight * bottom;
-  if (y.low >= 0) {
-    if (x.low >= 0) sums[y.low * kTileWidth + x.low][lane] += top_left;
-    if (x.high >= 0) sums[y.low * kTileWidth + x.high][lane] += top_right;
-  }
-  if (y.high >= 0) {
-    if (x.low >= 0) sums[y.high * kTileWidth + x.low][lane] += bottom_left;
-    if (x.high >= 0) sums[y.high * kTileWidth + x.high][lane] += bottom_right;
-  }
+// Works out samples of an entry, from one on, a lane a sample. Lanes beyond the last one take it again: its offset is
+// one that may be read.
+template <int high, int wide, typename Acc>
+__device__ __forceinline__ void make_samples(Shared<Acc>& shared, int which, const Entry& entry, int64_t first,
+                                             const Scratch& scratch, Method method, const ConstView& grad_crops,
+                                             const View& image, int64_t first_box) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, columns = entry.x.end - entry.x.begin;
+  const int64_t left = int64_t{entry.y.end - entry.y.begin} * columns - first;
+  if (lane == 0) shared.sample_counts[which] = static_cast<int>(left < kSamples<Acc> ? left : kSamples<Acc>);
+  if (lane >= kSamples<Acc>) return;
+  const int64_t box = first_box + entry.box, at = first + (lane < left ? lane : left - 1);
+  const int64_t row = divide(at, columns), y = entry.y.begin + row, x = entry.x.begin + (at - row * columns);
+  const Axes axes = scratch.axes[box];
+  Tap<Acc> tap_y = {0, 0, Acc(0)}, tap_x = {0, 0, Acc(0)};
+  const bool inside = tap_on(axes.y, scratch.wide, y, method, image.size[2], tap_y) &&
+                      tap_on(axes.x, scratch.wide, x, method, image.size[3], tap_x);
+  shared.samples[which][lane] =
+      tile_sample<high, wide>(inside, tap_y, tap_x, method, shared.place.top, shared.place.left,
+                              box * grad_crops.stride[0] + y * grad_crops.stride[2] + x * grad_crops.stride[3]);
 }
 
-// Where a warp works: its tile, its channels and its part of shared memory.
-template <typename Acc> struct Work {
-  int64_t top, left;  // of the tile, in pixels
-  int64_t first_channel;
-  int channels;  // at most one for each lane
-  int lane;
-  Acc (*sums)[kPitch];
-  Acc (*staged)[kPitch];
-};
+// Where the next few entries begin, or the rest of one that goes alone.
+template <typename Acc> __device__ __forceinline__ Cursor after(const Cursor& at, int batch, const Entry& entry) {
+  const int64_t sample = at.sample + kSamples<Acc>;
+  const int64_t samples = int64_t{entry.y.end - entry.y.begin} * (entry.x.end - entry.x.begin);
+  return sample < samples ? Cursor{at.entry, sample} : Cursor{at.entry + batch, 0};
+}
 
-// Adds all that one box sends to a warp's tile. `crop` is the warp's first channel of it.
-template <typename T>
-__device__ __forceinline__ void gather_box(const ConstView& grad_crops, const T* crop, const Axes& axes, bool wide,
-                                           Method method, const View& image, const Work<Accumulate<T>>& work) {
+// Five blocks are as many as shared memory has room for anywhere: registers need not be saved for a sixth.
+template <typename T, int high, int wide, bool planes>
+__global__ void __launch_bounds__(kGatherThreads, 5)
+    gather_kernel(ConstView grad_crops, Method method, View image, Scratch scratch, Cut cut) {
   using Acc = Accumulate<T>;
-  const int64_t crop_height = grad_crops.size[2], crop_width = grad_crops.size[3];
-  const int lane = work.lane;
-  // Samples run from one end of a box to the other, so those that touch a tile are neighbours.
-  TileTap<Acc> tap_x = {-1, -1, Acc(0)};
-  unsigned columns = 0;
-  int64_t looked_at = -1;
-  for (int64_t first_y = 0; first_y < crop_height; first_y += kWarp) {
-    TileTap<Acc> tap_y = {-1, -1, Acc(0)};
-    unsigned rows = __ballot_sync(kAllLanes, tile_tap(axes.y, wide, first_y + lane, crop_height, method, image.size[2],
-                                                      work.top, kTileHeight<Acc>, tap_y));
-    for (; rows != 0; rows &= rows - 1) {
-      const int lane_y = __ffs(static_cast<int>(rows)) - 1;
-      const TileTap<Acc> y = from_lane(tap_y, lane_y);
-      const T* const crop_row = crop + (first_y + lane_y) * grad_crops.stride[2];
-      for (int64_t first_x = 0; first_x < crop_width; first_x += kWarp) {
-        if (looked_at != first_x) {  // once for a box, unless its crop is wider than a warp
-          looked_at = first_x;
-          columns = __ballot_sync(kAllLanes, tile_tap(axes.x, wide, first_x + lane, crop_width, method, image.size[3],
-                                                      work.left, kTileWidth, tap_x));
-        }
-        if (columns == 0) continue;
-        const int end = kWarp - __clz(static_cast<int>(columns));
-        for (int begin = __ffs(static_cast<int>(columns)) - 1; begin < end; begin += kStaged<Acc>) {
-          const int count = end - begin < kStaged<Acc> ? end - begin : kStaged<Acc>;
-          stage(crop_row + (first_x + begin) * grad_crops.stride[3], grad_crops, count, work.channels, lane,
-                work.staged);
-          for (int sample = 0; sample < count; ++sample) {
-            const TileTap<Acc> x = from_lane(tap_x, begin + sample);
-            scatter(work.sums, lane, method, y, x, work.staged[sample][lane]);
+  extern __shared__ __align__(16) unsigned char shared_memory[];
+  Shared<Acc>& shared = *reinterpret_cast<Shared<Acc>*>(shared_memory);
+  const int threads = static_cast<int>(blockDim.x), lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, warps = threads / kWarp;
+  auto& tile = reinterpret_cast<WarpTile<Acc, high, wide>*>(shared_memory + sizeof(Shared<Acc>))[warp];
+  for (int64_t unit = blockIdx.x; unit < cut.units; unit += gridDim.x) {
+    if (threadIdx.x == 0) shared.place = place_of<high, wide>(cut, unit);
+    __syncthreads();
+    const int64_t first_channel = shared.place.first_channel + warp * kWarp, more = image.size[1] - first_channel;
+    const int channels = static_cast<int>(more < kWarp ? more : kWarp);  // none or fewer if the warp has none
+    const T* const crops = static_cast<const T*>(grad_crops.data) + first_channel * grad_crops.stride[1];
+    clear(tile, lane);
+    for (int64_t word = 0; word < scratch.bits.words; word += threads) {
+      const int64_t first_box = word * kBitsOfWord;
+      int candidates = 0;
+      const Candidates own = find_candidates(scratch.bits, word, shared.place.row, shared.place.column,
+                                             shared.place.image, shared.counts, candidates);
+      for (int done = 0; done < candidates; done += threads) {
+        list_candidates(own, done, shared.listed);
+        __syncthreads();
+        const int found = find_entries<high, wide>(shared, scratch, grad_crops, image, first_box,
+                                                   candidates - done < threads ? candidates - done : threads);
+        int32_t any_many = 0;
+        for (int other = 0; other < warps; ++other) any_many |= shared.many[other];
+        const int batch = any_many != 0 ? 1 : kBatch;  // an entry with more samples than are kept goes alone
+        for (;;) {
+          __syncthreads();  // the samples before these may still be read, and the cursor be written
+          const Cursor at = shared.cursor;
+          if (at.entry >= found) break;
+          const int entries = found - at.entry < batch ? found - at.entry : batch;
+          for (int which = warp; which < entries; which += warps) {
+            make_samples<high, wide>(shared, which, shared.entries[shared.found[at.entry + which]], at.sample, scratch,
+                                     method, grad_crops, image, first_box);
+          }
+          __syncthreads();  // the samples are all there
+          if (threadIdx.x == 0) shared.cursor = after<Acc>(at, batch, shared.entries[shared.found[at.entry]]);
+          if (channels <= 0) continue;
+          for (int which = 0; which < entries; ++which) {
+            add_samples<planes>(crops, grad_crops.stride[1], shared.samples[which], shared.sample_counts[which],
+                                channels, lane, tile);
           }
         }
       }
     }
+    if (channels > 0) write_tile<T, high, wide>(image, shared.place, first_channel, channels, lane, tile);
+    __syncthreads();  // the place may still be read
   }
 }
 
-// Writes a warp's tile. In planes, neighbouring lanes take neighbouring pixels; else neighbouring channels.
-template <typename T>
-__device__ __forceinline__ void write_tile(const View& image, int64_t n, const Work<Accumulate<T>>& work) {
-  constexpr int pixels = kTileHeight<Accumulate<T>> * kTileWidth;
-  T* const base = static_cast<T*>(image.data) + n * image.stride[0] + work.first_channel * image.stride[1];
-  const bool channels_fast = image.stride[1] == 1;
-  __syncwarp();  // in planes a lane writes what other lanes summed
-  for (int step = 0; step < (channels_fast ? pixels : pixels / kWarp * work.channels); ++step) {
-    // A step is a pixel of all channels, or 32 pixels of one channel.
-    const int pixel = channels_fast ? step : step % (pixels / kWarp) * kWarp + work.lane;
-    const int channel = channels_fast ? work.lane : step / (pixels / kWarp);
-    const int64_t y = work.top + pixel / kTileWidth, x = work.left + pixel % kTileWidth;
-    if (channel < work.channels && y < image.size[2] && x < image.size[3]) {
-      base[channel * image.stride[1] + y * image.stride[2] + x * image.stride[3]] =
-          narrow<T>(work.sums[pixel][channel]);
-    }
-  }
-  __syncwarp();
+// Tiles are cut smaller where they would be too few to fill a GPU: with fewer warps than this.
+constexpr int64_t kFewWarps = 1024;
+constexpr int kSmall = 4;
+template <typename Acc> constexpr int kHigh = sizeof(Acc) == 8 ? 4 : 8;
+constexpr int kWide = 8;
+
+template <typename Acc> bool takes_small_tiles(const View& image) {
+  const Cut cut = plan_cut(image, kHigh<Acc>, kWide);
+  return cut.units * cut.warps < kFewWarps;
 }
 
-// Five blocks are as many as shared memory has room for anywhere: registers need not be saved for a sixth.
-template <typename T>
-__global__ void __launch_bounds__(kGatherThreads, 5)
-    gather_kernel(ConstView grad_crops, Method method, View image, int64_t boxes, Scratch scratch, Cut cut) {
+// The bits of all boxes for tiles of this size, behind the axes.
+Scratch scratch_at(void* memory, const BoxList& boxes, const View& image, int high, int wide) {
+  Axes* const axes = static_cast<Axes*>(memory);
+  const BoxBits bits = {reinterpret_cast<uint32_t*>(axes + boxes.count), divide_up(boxes.count, kBitsOfWord),
+                        divide_up(image.size[2], high), divide_up(image.size[3], wide), image.size[0]};
+  return {axes, bits, boxes.edge_dtype == DType::kFloat64};
+}
+
+template <typename T, int high, int wide>
+void gather(const ConstView& grad_crops, const BoxList& boxes, Method method, const View& image, void* memory,
+            cudaStream_t stream) {
   using Acc = Accumulate<T>;
-  extern __shared__ __align__(16) unsigned char shared_memory[];
-  Shared<Acc>& shared = *reinterpret_cast<Shared<Acc>*>(shared_memory);
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int tile_warps = kWarps / cut.channel_warps;
-  for (uint32_t unit = blockIdx.x; unit < cut.units; unit += gridDim.x) {
-    const uint32_t tile = unit / cut.channel_parts, part = unit % cut.channel_parts;
-    const int64_t n = tile / cut.tiles_wide / cut.tiles_high, row = tile / cut.tiles_wide % cut.tiles_high;
-    const int64_t left = int64_t{tile % cut.tiles_wide} * tile_warps;
-    const int64_t first_channel = (int64_t{part} * cut.channel_warps + warp % cut.channel_warps) * kWarp;
-    const int64_t channels = image.size[1] - first_channel;
-    const Work<Acc> work = {row * kTileHeight<Acc>,
-                            (left + warp / cut.channel_warps) * kTileWidth,
-                            first_channel,
-                            static_cast<int>(channels < kWarp ? channels : kWarp),
-                            lane,
-                            shared.sums[warp],
-                            shared.staged[warp]};
-    const bool mine = work.left < image.size[3] && channels > 0;
-    const T* const crops = static_cast<const T*>(grad_crops.data) + first_channel * grad_crops.stride[1];
-    for (int pixel = 0; pixel < kTileHeight<Acc> * kTileWidth; ++pixel) work.sums[pixel][lane] = Acc(0);
-    for (int64_t begin = 0; begin < boxes; begin += kListed) {
-      const int total =
-          list_in_order<kLooks, kWarps>(shared.listed, shared.found, kGatherThreads, begin, boxes, [&](int64_t box) {
-            const Reach at = scratch.reach[box];
-            return at.image == n && at.top <= row && row <= at.bottom && at.left < left + tile_warps &&
-                   left <= at.right;
-          });
-      for (int i = 0; mine && i < total; ++i) {
-        const int64_t box = begin + shared.listed[i];
-        gather_box(grad_crops, crops + box * grad_crops.stride[0], scratch.axes[box], scratch.wide, method, image,
-                   work);
-      }
-    }
-    if (mine) write_tile<T>(image, n, work);
+  const Scratch scratch = scratch_at(memory, boxes, image, high, wide);
+  if (boxes.count > 0) {
+    const int64_t sections = sections_of(scratch.bits);
+    launch(&reach_kernel, divide_up(scratch.bits.words * sections, kWarps), kGatherThreads, 0, stream, boxes, method,
+           static_cast<int32_t>(grad_crops.size[2]), static_cast<int32_t>(grad_crops.size[3]), image, high, wide,
+           sections, scratch);
   }
+  const Cut cut = plan_cut(image, high, wide);
+  const int64_t shared =
+      static_cast<int64_t>(sizeof(Shared<Acc>)) + cut.warps * static_cast<int64_t>(sizeof(WarpTile<Acc, high, wide>));
+  const auto kernel =
+      grad_crops.stride[1] == 1 ? &gather_kernel<T, high, wide, false> : &gather_kernel<T, high, wide, true>;
+  launch(kernel, cut.units, cut.warps * kWarp, shared, stream, grad_crops, method, image, scratch, cut);
 }
 
 }  // namespace
 
-int64_t grad_image_gather_scratch(int64_t boxes) { return scratch_bytes(boxes); }
+int64_t grad_image_gather_scratch(const View& grad_image, int64_t boxes) {
+  // Bits for the smallest tiles, which have the most.
+  const int64_t vectors =
+      divide_up(grad_image.size[2], kSmall) + divide_up(grad_image.size[3], kSmall) + grad_image.size[0];
+  return boxes * static_cast<int64_t>(sizeof(Axes)) +
+         divide_up(boxes, kBitsOfWord) * vectors * static_cast<int64_t>(sizeof(uint32_t));
+}
 
 void grad_image_gather(const ConstView& grad_crops, const BoxList& boxes, Method method, const View& grad_image,
-                       void* scratch_memory, cudaStream_t stream) {
-  const Scratch scratch = scratch_at(scratch_memory, boxes);
+                       void* scratch, cudaStream_t stream) {
+  if (grad_crops.size[2] > INT32_MAX || grad_crops.size[3] > INT32_MAX) {
+    throw std::invalid_argument("roi_align: a crop of 2^31 or more samples a side has no gradient on CUDA");
+  }
   with_image_type(grad_crops.dtype, [&](auto type) {
     using T = decltype(type);
     using Acc = Accumulate<T>;
-    if (boxes.count > 0) {
-      launch(&reach_kernel, divide_up(boxes.count, kWarps), kGatherThreads, 0, stream, boxes, method, grad_crops,
-             grad_image, kTileHeight<Acc>, scratch);
+    if (takes_small_tiles<Acc>(grad_image)) {
+      gather<T, kSmall, kSmall>(grad_crops, boxes, method, grad_image, scratch, stream);
+    } else {
+      gather<T, kHigh<Acc>, kWide>(grad_crops, boxes, method, grad_image, scratch, stream);
     }
-    const Cut cut = plan_cut(grad_image, kTileHeight<Acc>);
-    launch(&gather_kernel<T>, cut.units, kGatherThreads, static_cast<int64_t>(sizeof(Shared<Acc>)), stream, grad_crops,
-           method, grad_image, boxes.count, scratch, cut);
   });
 }
 

@@ -24,8 +24,9 @@ void grad_image_atomic(const ConstView& grad_crops, const BoxList& boxes, Method
                        cudaStream_t stream);
 
 // The gradient of the image in the CPU's order, to the same bits: every tile of it gathers from the boxes that reach
-// it, in the order of the boxes, and is written once. `scratch` is memory for where each box reaches.
-int64_t grad_image_gather_scratch(int64_t boxes);
+// it, in the order of the boxes, and is written once. `scratch` is memory for where each box reaches. A crop of 2^31 or
+// more samples a side is a std::invalid_argument.
+int64_t grad_image_gather_scratch(const View& grad_image, int64_t boxes);
 void grad_image_gather(const ConstView& grad_crops, const BoxList& boxes, Method method, const View& grad_image,
                        void* scratch, cudaStream_t stream);
 

@@ -1,24 +1,17 @@
-// Where each box reaches: worked out once, so that a tile can ask of every box whether it comes by.
+// Where each box reaches: worked out once, by a thread a box, so that tiles need not look at every box.
 //
-// A warp takes a box. It keeps where the samples lie, and the tiles that the first and last of those inside touch.
+// The positions of an axis run one way, so the samples between two places are neighbours, and their first and last are
+// found by halving. What is kept of a box is where its samples lie, and its bits (cuda/bits.h).
 
 #pragma once
 
 #include "crop_and_resize/cuda/walk.h"
-#include "cuda/warp.h"
+#include "cuda/bits.h"
 
 namespace roi_align::cuda {
 
 constexpr int kWarps = 4;
 constexpr int kGatherThreads = kWarps * kWarp;
-constexpr int kTileWidth = 8;
-
-// The tiles that a box reaches, first and last, on both axes, and its image; last < first if it reaches none.
-struct Reach {
-  int32_t image;
-  int32_t top, bottom;
-  int32_t left, right;
-};
 
 // Where a box's samples sit, as worked out in the dtype of its edges, which a double holds exactly.
 struct Axes {
@@ -28,66 +21,116 @@ struct Axes {
 // What is kept of all boxes beside the gradient.
 struct Scratch {
   Axes* axes;
-  Reach* reach;
+  BoxBits bits;
   bool wide;  // the edges are doubles
 };
 
-inline int64_t scratch_bytes(int64_t boxes) { return boxes * static_cast<int64_t>(sizeof(Axes) + sizeof(Reach)); }
-
-inline Scratch scratch_at(void* memory, const BoxList& boxes) {
-  Axes* const axes = static_cast<Axes*>(memory);
-  return {axes, reinterpret_cast<Reach*>(axes + boxes.count), boxes.edge_dtype == DType::kFloat64};
+// Calls work(axis) with a kept axis in the dtype of its edges.
+template <typename Work>
+__device__ __forceinline__ auto with_axis(const Axis<double>& axis, bool wide, const Work& work) {
+  return wide ? work(axis) : work(Axis<float>{static_cast<float>(axis.start), static_cast<float>(axis.step)});
 }
 
 // The tap of sample i on a kept axis; false if it is outside.
 template <typename Acc>
-__device__ __forceinline__ bool tap_on(const Axis<double>& axis, bool wide, int64_t i, Method method, int64_t length,
+__device__ __forceinline__ bool tap_on(const Axis<double>& kept, bool wide, int64_t i, Method method, int64_t length,
                                        Tap<Acc>& tap) {
-  if (wide) return find_tap(axis, i, method, length, tap);
-  return find_tap(Axis<float>{static_cast<float>(axis.start), static_cast<float>(axis.step)}, i, method, length, tap);
+  return with_axis(kept, wide, [&](const auto& axis) { return find_tap(axis, i, method, length, tap); });
 }
 
-// The first and last tile that the samples of one axis reach, over the lanes of a warp.
-struct Span {
-  int32_t first, last;
+// The samples begin <= i < end of an axis.
+struct Samples {
+  int32_t begin, end;
 };
 
-__device__ __forceinline__ Span span_of(const Axis<double>& axis, bool wide, Method method, int64_t length,
-                                        int64_t crop, int tile, int lane) {
-  int32_t first = INT32_MAX, last = -1;
-  for (int64_t i = lane; i < crop; i += kWarp) {
-    Tap<float> tap;
-    if (!tap_on(axis, wide, i, method, length, tap)) continue;
-    const int32_t low = static_cast<int32_t>(tap.low / tile), high = static_cast<int32_t>(tap.high / tile);
-    first = low < first ? low : first;
-    last = high > last ? high : last;
+// The first i of begin <= i < end that passes, all after it passing too; `end` if none does.
+template <typename Passes>
+__device__ __forceinline__ int32_t first_that(int32_t begin, int32_t end, const Passes& passes) {
+  while (begin < end) {
+    const int32_t middle = begin + (end - begin) / 2;
+    if (passes(middle)) {
+      end = middle;
+    } else {
+      begin = middle + 1;
+    }
   }
-  return {least_of_warp(first), -least_of_warp(-last)};
+  return begin;
+}
+
+// The samples that lie from pixel `lowest` to pixel `highest`; none if the axis is not finite, as no position is then.
+template <typename T>
+__device__ __forceinline__ Samples samples_between(const Axis<T>& axis, int32_t crop, T lowest, T highest) {
+  const bool falls = axis.step < T(0);
+  const int32_t begin = first_that(0, crop, [&](int32_t i) {
+    const T position = axis.position(i);
+    return falls ? position <= highest : position >= lowest;
+  });
+  const int32_t end = first_that(begin, crop, [&](int32_t i) {
+    const T position = axis.position(i);
+    return falls ? position < lowest : position > highest;
+  });
+  return {begin, end};
+}
+
+// The samples inside of an image that read one of its pixels begin <= pixel < end, and perhaps one at either side that
+// does not.
+template <typename T>
+__device__ __forceinline__ Samples samples_reading(const Axis<T>& axis, int32_t crop, int64_t begin, int64_t end,
+                                                   int64_t length) {
+  return samples_between(axis, crop, static_cast<T>(begin > 0 ? begin - 1 : 0),
+                         static_cast<T>(end < length ? end : length - 1));
+}
+
+// The tiles that the samples of an axis reach.
+template <typename T>
+__device__ __forceinline__ Span span_of(const Axis<T>& axis, Method method, int64_t length, int32_t crop, int tile) {
+  const Samples inside = samples_reading(axis, crop, 0, length, length);
+  if (inside.begin >= inside.end) return {0, -1};
+  const Tap<float> one = make_tap<float>(method, axis.position(inside.begin), length);
+  const Tap<float> other = make_tap<float>(method, axis.position(inside.end - 1), length);
+  return {divide(one.low < other.low ? one.low : other.low, tile),
+          divide(one.high > other.high ? one.high : other.high, tile)};
 }
 
 template <typename T> __device__ __forceinline__ Axis<double> widened(const Axis<T>& axis) {
   return {static_cast<double>(axis.start), static_cast<double>(axis.step)};
 }
 
-// A warp for a box.
+// Vectors of bits that a warp writes its word of; more are another warp's.
+constexpr int64_t kVectorsAtOnce = 128;
+
+inline int64_t sections_of(const BoxBits& bits) {
+  return divide_up(bits.rows + bits.columns + bits.images, kVectorsAtOnce);
+}
+
+// A warp for 32 boxes, and for up to kVectorsAtOnce vectors of bits.
 static __global__ void __launch_bounds__(kGatherThreads)
-    reach_kernel(BoxList boxes, Method method, ConstView grad_crops, View image, int tile_height, Scratch scratch) {
+    reach_kernel(BoxList boxes, Method method, int32_t crop_height, int32_t crop_width, View image, int tile_height,
+                 int tile_width, int64_t sections, Scratch scratch) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int64_t height = image.size[2], width = image.size[3];
-  const int64_t crop_height = grad_crops.size[2], crop_width = grad_crops.size[3];
-  for (int64_t row = int64_t{blockIdx.x} * kWarps + warp; row < boxes.count; row += int64_t{gridDim.x} * kWarps) {
-    const int64_t index = image_index(boxes, row);
-    const Axes axes = scratch.wide ? Axes{box_axis<double>(boxes, row, true, height, crop_height),
-                                          box_axis<double>(boxes, row, false, width, crop_width)}
-                                   : Axes{widened(box_axis<float>(boxes, row, true, height, crop_height)),
-                                          widened(box_axis<float>(boxes, row, false, width, crop_width))};
-    const Span y = span_of(axes.y, scratch.wide, method, height, crop_height, tile_height, lane);
-    const Span x = span_of(axes.x, scratch.wide, method, width, crop_width, kTileWidth, lane);
-    const bool known = index >= 0 && index < image.size[0];
-    if (lane == 0) {
-      scratch.axes[row] = axes;
-      scratch.reach[row] = {known ? static_cast<int32_t>(index) : -1, y.first, y.last, x.first, x.last};
+  const BoxBits& bits = scratch.bits;
+  const int64_t vectors = bits.rows + bits.columns + bits.images;
+  for (int64_t unit = int64_t{blockIdx.x} * kWarps + warp; unit < bits.words * sections;
+       unit += int64_t{gridDim.x} * kWarps) {
+    const int64_t word = divide(unit, sections), section = unit - word * sections;
+    const int64_t box = word * kBitsOfWord + lane, begin = section * kVectorsAtOnce;
+    Span rows = {0, -1}, columns = {0, -1};
+    int64_t index = -1;
+    if (box < boxes.count) {
+      index = image_index(boxes, box);
+      const Axes axes = scratch.wide ? Axes{box_axis<double>(boxes, box, true, height, crop_height),
+                                            box_axis<double>(boxes, box, false, width, crop_width)}
+                                     : Axes{widened(box_axis<float>(boxes, box, true, height, crop_height)),
+                                            widened(box_axis<float>(boxes, box, false, width, crop_width))};
+      if (section == 0) scratch.axes[box] = axes;
+      rows = with_axis(axes.y, scratch.wide,
+                       [&](const auto& axis) { return span_of(axis, method, height, crop_height, tile_height); });
+      columns = with_axis(axes.x, scratch.wide,
+                          [&](const auto& axis) { return span_of(axis, method, width, crop_width, tile_width); });
     }
+    write_bits(bits, word, begin, begin + kVectorsAtOnce < vectors ? begin + kVectorsAtOnce : vectors, rows, columns,
+               index);
   }
 }
 

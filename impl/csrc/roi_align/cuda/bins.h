@@ -8,6 +8,8 @@
 
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/warp.h"
 #include "roi_align/cuda/box.h"
 #include "roi_align/taps.h"
@@ -53,7 +55,7 @@ __device__ __forceinline__ BinReach reach_of(const BinAxis<T>& axis, int64_t bin
 }
 
 // The memory of both axes, y before x: taps, and slopes if they are wanted, of `capacity` slots an axis.
-template <typename Acc> struct AxisMemory {
+template <typename Acc, bool with_slopes = false> struct AxisMemory {
   BinTap<Acc>* taps;
   BinSlope* slopes;
   int32_t capacity;
@@ -63,7 +65,7 @@ template <typename Acc> struct AxisMemory {
 };
 
 // Makes the chunk that begins with bin `first`; a whole warp calls.
-template <typename Acc>
+template <bool with_slopes, typename Acc>
 __device__ __forceinline__ void make_chunk(const BinAxis<double>& kept, bool wide, double scale, int64_t length,
                                            int64_t bins, int64_t first, BinTap<Acc>* all_taps, BinSlope* all_slopes,
                                            int32_t capacity, BinChunk* chunk) {
@@ -84,11 +86,11 @@ __device__ __forceinline__ void make_chunk(const BinAxis<double>& kept, bool wid
   if (fits) {
     const int32_t begin = static_cast<int32_t>(end - reach.bound);
     Slots<BinTap<Acc>> taps = {all_taps + begin, 0};
-    Slots<BinSlope> slopes = {all_slopes == nullptr ? nullptr : all_slopes + begin, 0};
+    Slots<BinSlope> slopes = {all_slopes + begin, 0};
     on_axis(kept, wide, [&](const auto& axis) {
       using T = decltype(axis.start + axis.bin);
       add_taps<Acc>(axis, bin, length, taps);
-      if (all_slopes != nullptr) add_slopes(axis, static_cast<T>(scale), bin, bins, length, slopes);
+      if constexpr (with_slopes) add_slopes(axis, static_cast<T>(scale), bin, bins, length, slopes);
       return 0;
     });
     chunk->begin[lane] = begin;
@@ -113,9 +115,9 @@ struct BoxTables {
 
 // Makes the chunks from bins (i, j) on, each axis by a warp if there are two. Between two barriers: the first keeps
 // what other threads still read of the chunks before.
-template <typename Acc>
+template <typename Acc, bool with_slopes>
 __device__ __forceinline__ void make_chunks(BoxTables& tables, const Pools& pools, const ConstView& map, int64_t i,
-                                            int64_t j, const AxisMemory<Acc>& memory) {
+                                            int64_t j, const AxisMemory<Acc, with_slopes>& memory) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
   const double scale = pools.scale[tables.box.level];
   __syncthreads();
@@ -123,16 +125,19 @@ __device__ __forceinline__ void make_chunks(BoxTables& tables, const Pools& pool
   for (int axis = warp; axis < 2; axis += warps) {
     const bool is_y = axis == 0;
     const int64_t before = is_y ? 0 : memory.capacity;
-    make_chunk(is_y ? tables.box.y : tables.box.x, is_wide(pools), scale, is_y ? map.size[2] : map.size[3],
-               is_y ? pools.rule.height : pools.rule.width, is_y ? i : j, memory.taps + before,
-               memory.slopes == nullptr ? nullptr : memory.slopes + before, memory.capacity,
-               is_y ? &tables.y : &tables.x);
+    make_chunk<with_slopes>(is_y ? tables.box.y : tables.box.x, is_wide(pools), scale,
+                            is_y ? map.size[2] : map.size[3], is_y ? pools.rule.height : pools.rule.width, is_y ? i : j,
+                            memory.taps + before, with_slopes ? memory.slopes + before : nullptr, memory.capacity,
+                            is_y ? &tables.y : &tables.x);
   }
   __syncthreads();
 }
 
 // Where a kernel keeps taps: in shared memory behind its BoxTables or, where they are too many, in scratch, of which
-// each block has a part.
+// each block has a part. A kernel is compiled for each place: were it chosen on the device, every access would be a
+// generic one, whose address has 64 bits and says only when it is used which memory it is in.
+enum class TapPlace { kShared, kScratch };
+
 struct TapMemory {
   int32_t capacity;  // slots of an axis
   int64_t rest;      // bytes for what else a kernel keeps there
@@ -140,8 +145,9 @@ struct TapMemory {
   int64_t blocks;    // that there is scratch for; 0 where shared memory does
   unsigned char* scratch;
 
-  __device__ __forceinline__ unsigned char* at(unsigned char* shared_memory) const {
-    return blocks == 0 ? shared_memory + kHead : scratch + blockIdx.x * bytes;
+  template <TapPlace place> __device__ __forceinline__ unsigned char* at(unsigned char* shared_memory) const {
+    if constexpr (place == TapPlace::kScratch) return scratch + blockIdx.x * bytes;
+    return shared_memory + kHead;
   }
   int64_t shared_bytes() const { return kHead + (blocks == 0 ? bytes : 0); }
   int64_t scratch_bytes() const { return blocks * bytes; }
@@ -149,6 +155,14 @@ struct TapMemory {
 
   static constexpr int64_t kHead = (static_cast<int64_t>(sizeof(BoxTables)) + 15) / 16 * 16;
 };
+
+template <TapPlace place> using TapPlaceOf = std::integral_constant<TapPlace, place>;
+
+// Calls work(place), in which the place is known when compiling.
+template <typename Work> void with_place(const TapMemory& memory, const Work& work) {
+  if (memory.blocks == 0) return work(TapPlaceOf<TapPlace::kShared>());
+  work(TapPlaceOf<TapPlace::kScratch>());
+}
 
 // What a block may have of shared memory without asking for it.
 constexpr int64_t kSharedBytes = 48 * 1024;

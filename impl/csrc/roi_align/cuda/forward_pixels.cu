@@ -34,13 +34,13 @@ struct Lanes {
   int threads;
 };
 
-template <typename T, int count>
+template <typename T, int count, TapPlace place>
 __global__ void __launch_bounds__(kThreads, 2)
     pixels_kernel(ConstMaps maps, Pools pools, View crops, BoxParts parts, TapMemory memory, Lanes lanes) {
   using Acc = Accumulate<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
   BoxTables& tables = *reinterpret_cast<BoxTables*>(shared_memory);
-  const AxisMemory<Acc> axes = {reinterpret_cast<BinTap<Acc>*>(memory.at(shared_memory)), nullptr, memory.capacity};
+  const AxisMemory<Acc> axes = {reinterpret_cast<BinTap<Acc>*>(memory.at<place>(shared_memory)), nullptr, memory.capacity};
   const int lane = static_cast<int>(threadIdx.x) % lanes.lanes, slot = static_cast<int>(threadIdx.x) / lanes.lanes;
   const int slots = lanes.threads / lanes.lanes;
   for (int64_t unit = blockIdx.x; unit < parts.units; unit += gridDim.x) {
@@ -104,12 +104,12 @@ template <typename Acc> TapMemory plan_pixels(const ConstMaps& maps, const Pools
   return plan_taps(maps, pools, sizeof(BinTap<Acc>), [](int64_t) { return int64_t{0}; });
 }
 
-template <typename T, int count>
+template <typename T, int count, TapPlace place>
 void launch_pixels(const ConstMaps& maps, const Pools& pools, const View& crops, const TapMemory& memory,
                    cudaStream_t stream) {
   const Lanes lanes = plan_lanes(divide_up(crops.size[1], count), pools.rule.height);
   const BoxParts parts = parts_of(crops.size[0], crops.size[1], int64_t{lanes.lanes} * count);
-  launch(&pixels_kernel<T, count>, memory.blocks_for(parts.units), lanes.threads, memory.shared_bytes(), stream, maps,
+  launch(&pixels_kernel<T, count, place>, memory.blocks_for(parts.units), lanes.threads, memory.shared_bytes(), stream, maps,
          pools, crops, parts, memory, lanes);
 }
 
@@ -130,10 +130,13 @@ void forward_pixels(const ConstMaps& maps, const Pools& pools, const View& crops
     for (int64_t level = 0; level < maps.levels; ++level) {
       vectors = vectors && takes_vectors(maps.map[level], count, sizeof(T));
     }
-    if (vectors) {
-      launch_pixels<T, count>(maps, pools, crops, memory, stream);
+    // Taps are in scratch so seldom that vectors are not worth a kernel more.
+    if (memory.blocks != 0) {
+      launch_pixels<T, 1, TapPlace::kScratch>(maps, pools, crops, memory, stream);
+    } else if (vectors) {
+      launch_pixels<T, count, TapPlace::kShared>(maps, pools, crops, memory, stream);
     } else {
-      launch_pixels<T, 1>(maps, pools, crops, memory, stream);
+      launch_pixels<T, 1, TapPlace::kShared>(maps, pools, crops, memory, stream);
     }
   });
 }

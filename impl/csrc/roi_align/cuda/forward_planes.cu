@@ -100,13 +100,13 @@ __device__ __forceinline__ void weigh_columns(const Planes<T>& planes, const Vie
   }
 }
 
-template <typename T>
+template <typename T, TapPlace place>
 __global__ void __launch_bounds__(kThreads, 2)
     planes_kernel(ConstMaps maps, Pools pools, View crops, BoxParts parts, TapMemory memory) {
   using Acc = Accumulate<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
   BoxTables& tables = *reinterpret_cast<BoxTables*>(shared_memory);
-  const AxisMemory<Acc> axes = {reinterpret_cast<BinTap<Acc>*>(memory.at(shared_memory)), nullptr, memory.capacity};
+  const AxisMemory<Acc> axes = {reinterpret_cast<BinTap<Acc>*>(memory.at<place>(shared_memory)), nullptr, memory.capacity};
   Acc* const weighed = reinterpret_cast<Acc*>(axes.taps + 2 * int64_t{memory.capacity});
   const int32_t room = static_cast<int32_t>(memory.rest / static_cast<int64_t>(sizeof(Acc)));
   for (int64_t unit = blockIdx.x; unit < parts.units; unit += gridDim.x) {
@@ -163,8 +163,10 @@ void forward_planes(const ConstMaps& maps, const Pools& pools, const View& crops
     using T = decltype(type);
     TapMemory memory = plan_planes<Accumulate<T>>(maps, pools);
     memory.scratch = static_cast<unsigned char*>(scratch);
-    launch(&planes_kernel<T>, memory.blocks_for(parts.units), kThreads, memory.shared_bytes(), stream, maps, pools,
-           crops, parts, memory);
+    with_place(memory, [&](auto place) {
+      launch(&planes_kernel<T, decltype(place)::value>, memory.blocks_for(parts.units), kThreads, memory.shared_bytes(),
+             stream, maps, pools, crops, parts, memory);
+    });
   });
 }
 

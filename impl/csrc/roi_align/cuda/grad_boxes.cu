@@ -15,6 +15,7 @@ template <typename T>
 __device__ __forceinline__ Accumulate<T> weigh(const T* line, int64_t stride, const BinTap<Accumulate<T>>* begin,
                                                const BinTap<Accumulate<T>>* end) {
   Accumulate<T> sum = 0;
+#pragma unroll 2  // more take more registers than there are
   for (const BinTap<Accumulate<T>>* tap = begin; tap < end; ++tap) sum += tap->weight * widen(line[tap->at * stride]);
   return sum;
 }
@@ -31,15 +32,15 @@ __device__ __forceinline__ void add_axis(const BinSlope* begin, const BinSlope* 
   }
 }
 
-template <typename T>
+template <typename T, TapPlace place>
 __global__ void __launch_bounds__(kThreads, 2)
     slopes_kernel(ConstView grad, ConstMaps maps, Pools pools, BoxParts parts, TapMemory memory, Edges* partial) {
   using Acc = Accumulate<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
   BoxTables& tables = *reinterpret_cast<BoxTables*>(shared_memory);
-  BinTap<Acc>* const taps = reinterpret_cast<BinTap<Acc>*>(memory.at(shared_memory));
-  const AxisMemory<Acc> axes = {taps, reinterpret_cast<BinSlope*>(taps + 2 * int64_t{memory.capacity}),
-                                memory.capacity};
+  BinTap<Acc>* const taps = reinterpret_cast<BinTap<Acc>*>(memory.at<place>(shared_memory));
+  const AxisMemory<Acc, true> axes = {taps, reinterpret_cast<BinSlope*>(taps + 2 * int64_t{memory.capacity}),
+                                      memory.capacity};
   const BinSlope* const y_slopes = axes.slopes;
   const BinSlope* const x_slopes = axes.slopes + memory.capacity;
   for (int64_t unit = blockIdx.x; unit < parts.units; unit += gridDim.x) {
@@ -95,8 +96,10 @@ void roi_grad_boxes(const ConstView& grad_crops, const ConstMaps& maps, const Po
   memory.scratch = reinterpret_cast<unsigned char*>(partial + parts.units);
   with_image_type(maps.map[0].dtype, [&](auto type) {
     using T = decltype(type);
-    launch(&slopes_kernel<T>, memory.blocks_for(parts.units), kThreads, memory.shared_bytes(), stream, grad_crops, maps,
-           pools, parts, memory, partial);
+    with_place(memory, [&](auto place) {
+      launch(&slopes_kernel<T, decltype(place)::value>, memory.blocks_for(parts.units), kThreads, memory.shared_bytes(),
+             stream, grad_crops, maps, pools, parts, memory, partial);
+    });
   });
   add_parts(partial, parts, pools.rois, grad_boxes, stream);
 }

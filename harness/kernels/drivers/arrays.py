@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import math
 import zlib
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -64,27 +61,3 @@ def picked_order(boxes: Array) -> int:
     """Forward, backward or, from 2 on, a random order's seed: cases meet all, the same call always meets the same."""
     picked = zlib.crc32(boxes.tobytes()) >> 1  # an int in C
     return picked % 3 if picked % 3 in (FORWARD, BACKWARD) else picked
-
-
-@functools.cache
-def load(library: Path) -> ctypes.PyDLL:
-    """PyDLL keeps Python's lock during a call: the executor runs one launch at a time."""
-    return ctypes.PyDLL(str(library))
-
-
-def launch(
-    library: Path, name: str, order: int | None, boxes: Array, arguments: ctypes.Structure, results: Sequence[Array]
-) -> None:
-    """Runs a driver's function, its threads in that order, or in one that the boxes pick.
-
-    RuntimeError with the driver's message if it fails, or if a kernel has written beside one of its results.
-    """
-    loaded = load(library)
-    loaded.set_order(picked_order(boxes) if order is None else order)
-    function = loaded[name]
-    function.restype = ctypes.c_char_p
-    message = function(ctypes.byref(arguments))
-    if message is not None:
-        raise RuntimeError(message.decode())
-    if any(written_beside(result) for result in results):
-        raise RuntimeError(f"{name} has written outside of its result.")

@@ -2,15 +2,17 @@
 
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include <cstdint>
 #include <exception>
+#include <new>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 #include "crop_and_resize/kernels.h"
 
-// Up to four dimensions; strides in elements. memory.py has the same fields.
+// Up to four dimensions; strides in elements. arrays.py has the same fields.
 struct Array {
   void* data;
   const char* dtype;
@@ -40,10 +42,22 @@ template <typename AnyView> AnyView view_of(const Array& array) {
   return view;
 }
 
-// Fresh memory on a GPU holds what was left in it: here it is full of NaN.
-inline std::vector<unsigned char> scratch_of(int64_t bytes) {
-  return std::vector<unsigned char>(static_cast<size_t>(bytes), 0xFF);
-}
+// Memory of a GPU, or of what stands in for one, for as long as a call takes. It holds what was left in it: nothing may
+// be read that has not been written.
+class Scratch {
+ public:
+  explicit Scratch(int64_t bytes) {
+    if (cudaMalloc(&data_, static_cast<size_t>(bytes)) != cudaSuccess) throw std::bad_alloc();
+  }
+  ~Scratch() { cudaFree(data_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  void* data() const { return data_; }
+
+ private:
+  void* data_ = nullptr;
+};
 
 template <typename Work> const char* attempt(const Work& work) {
   static std::string message;

@@ -52,16 +52,17 @@ const char* grad_image_atomic(const Call* call) {
 const char* grad_image_gather(const Call* call) {
   return attempt([&] {
     const BoxList boxes = boxes_of(*call);
-    std::vector<unsigned char> scratch = scratch_of(cuda::grad_image_gather_scratch(boxes.count));
-    cuda::grad_image_gather(view_of<ConstView>(call->crops), boxes, static_cast<Method>(call->method),
-                            view_of<View>(call->image), scratch.data(), nullptr);
+    const View image = view_of<View>(call->image);
+    const Scratch scratch(cuda::grad_image_gather_scratch(image, boxes.count));
+    cuda::grad_image_gather(view_of<ConstView>(call->crops), boxes, static_cast<Method>(call->method), image,
+                            scratch.data(), nullptr);
   });
 }
 
 const char* grad_boxes(const Call* call) {
   return attempt([&] {
     const ConstView crops = view_of<ConstView>(call->crops);
-    std::vector<unsigned char> scratch = scratch_of(cuda::grad_boxes_scratch(crops));
+    const Scratch scratch(cuda::grad_boxes_scratch(crops));
     cuda::grad_boxes(crops, view_of<ConstView>(call->image), boxes_of(*call), scratch.data(), call->box_gradient.data,
                      nullptr);
   });

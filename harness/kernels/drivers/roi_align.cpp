@@ -8,7 +8,7 @@ using namespace roi_align;
 
 extern "C" {
 
-// What a call in any direction is about; harness/backends/cuda_on_host_pooling.py has the same fields. The forward
+// What a call in any direction is about; calls.py has the same fields. The forward
 // writes crops, the gradient of the maps those in grad_maps, that of the boxes box_gradient; the others are read.
 struct RoiCall {
   int64_t levels;
@@ -56,14 +56,14 @@ extern "C" {
 const char* roi_avg_forward(const RoiCall* call) {
   return attempt([&] {
     const cuda::ConstMaps maps = read(*call, call->maps);
-    std::vector<unsigned char> scratch = scratch_of(cuda::roi_forward_scratch(maps, pools_of(*call)));
+    const Scratch scratch(cuda::roi_forward_scratch(maps, pools_of(*call)));
     cuda::roi_forward(maps, pools_of(*call), view_of<View>(call->crops), scratch.data(), nullptr);
   });
 }
 
 const char* roi_avg_grad_image(const RoiCall* call) {
   return attempt([&] {
-    std::vector<unsigned char> scratch = scratch_of(cuda::roi_grad_maps_scratch(call->boxes.size[0]));
+    const Scratch scratch(cuda::roi_grad_maps_scratch(call->boxes.size[0]));
     cuda::roi_grad_maps(view_of<ConstView>(call->crops), pools_of(*call), maps_of<void>(*call, call->grad_maps),
                         scratch.data(), nullptr);
   });
@@ -72,7 +72,7 @@ const char* roi_avg_grad_image(const RoiCall* call) {
 const char* roi_avg_grad_boxes(const RoiCall* call) {
   return attempt([&] {
     const cuda::ConstMaps maps = read(*call, call->maps);
-    std::vector<unsigned char> scratch = scratch_of(cuda::roi_grad_boxes_scratch(maps, pools_of(*call)));
+    const Scratch scratch(cuda::roi_grad_boxes_scratch(maps, pools_of(*call)));
     cuda::roi_grad_boxes(view_of<ConstView>(call->crops), maps, pools_of(*call), scratch.data(),
                          call->box_gradient.data, nullptr);
   });
@@ -87,7 +87,7 @@ const char* roi_max_forward(const RoiCall* call) {
 
 const char* roi_max_grad_image(const RoiCall* call) {
   return attempt([&] {
-    std::vector<unsigned char> scratch = scratch_of(cuda::roi_grad_maps_scratch(call->boxes.size[0]));
+    const Scratch scratch(cuda::roi_grad_maps_scratch(call->boxes.size[0]));
     cuda::roi_max_grad_maps(view_of<ConstView>(call->crops), read(*call, call->maps), pools_of(*call),
                             maps_of<void>(*call, call->grad_maps), scratch.data(), nullptr);
   });
@@ -96,7 +96,7 @@ const char* roi_max_grad_image(const RoiCall* call) {
 const char* roi_max_grad_boxes(const RoiCall* call) {
   return attempt([&] {
     const cuda::ConstMaps maps = read(*call, call->maps);
-    std::vector<unsigned char> scratch = scratch_of(cuda::roi_max_grad_boxes_scratch(maps, pools_of(*call)));
+    const Scratch scratch(cuda::roi_max_grad_boxes_scratch(maps, pools_of(*call)));
     cuda::roi_max_grad_boxes(view_of<ConstView>(call->crops), maps, pools_of(*call), scratch.data(),
                              call->box_gradient.data, nullptr);
   });

@@ -1,0 +1,8 @@
+"""The CUDA kernels' host functions as plain C functions, and their arrays: what runs them without a GPU has both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+DRIVERS = (HERE / "crop_and_resize.cpp", HERE / "roi_align.cpp")

@@ -1,0 +1,174 @@
+"""The machine code of the CUDA kernels: what runs on a GPU, read on machines that have none.
+
+The source promises that every operation is rounded on its own, that loads are issued together and that no access goes
+through a generic address; only the machine code can show that the compiler kept to it. cuobjdump disassembles; it comes
+with the CUDA toolkit, and with Triton, which torch brings along.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.kernels.resources import Cubin, demangled, short_name
+from harness.repository import MissingLibrary
+
+_ENDS = ("EXIT", "RET", "BAR", "CALL", "BRX", "JMP")
+_WRITES_NOTHING = ("ST", "RED", "BRA", "EXIT", "RET", "BAR", "CALL")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction: opcode with its modifiers, such as "LDG.E.128", operands, and whether a predicate guards it."""
+
+    opcode: str
+    operands: tuple[str, ...]
+    guarded: bool = False
+
+    @property
+    def operation(self) -> str:
+        """The opcode without modifiers."""
+        return self.opcode.partition(".")[0]
+
+    def written(self) -> frozenset[str]:
+        """The registers that a load or a computation writes: several for 64 and 128 bits."""
+        if self.operation.startswith(_WRITES_NOTHING) or not self.operands:
+            return frozenset()
+        first = re.fullmatch(r"R(\d+)", self.operands[0])
+        if first is None:
+            return frozenset()
+        width = 4 if ".128" in self.opcode else 2 if ".64" in self.opcode else 1
+        return frozenset(f"R{int(first[1]) + k}" for k in range(width))
+
+    def read(self) -> frozenset[str]:
+        """The registers that its operands name, but for the one that it writes."""
+        operands = self.operands[1:] if self.written() else self.operands
+        return frozenset(re.findall(r"\bR\d+\b", " ".join(operands)))
+
+
+@dataclass(frozen=True)
+class Function:
+    """A kernel's instructions on one architecture, in the order of their addresses.
+
+    symbol  its mangled name, as PTX has it too, without what nvcc makes of the file's path.
+    """
+
+    kernel: str
+    symbol: str
+    architecture: str
+    instructions: tuple[Instruction, ...]
+
+    def counts(self) -> Counter[str]:
+        """How often each operation occurs, without its modifiers."""
+        return Counter(each.operation for each in self.instructions)
+
+    def starting_with(self, *opcodes: str) -> list[Instruction]:
+        return [each for each in self.instructions if each.opcode.startswith(opcodes)]
+
+
+def disassembler() -> Path:
+    """cuobjdump; MissingLibrary if neither the CUDA toolkit nor Triton has brought it."""
+    spec = importlib.util.find_spec("triton")
+    folders = [
+        Path(place) / "backends" / "nvidia" / "bin" for place in (spec and spec.submodule_search_locations) or ()
+    ]
+    path = shutil.which("cuobjdump") or next(
+        (str(folder / "cuobjdump") for folder in folders if (folder / "cuobjdump").exists()), None
+    )
+    if path is None:
+        raise MissingLibrary("cuobjdump is not here; it comes with the CUDA toolkit, and with `pip install triton`.")
+    return Path(path)
+
+
+def functions(cubin: Cubin) -> list[Function]:
+    """The kernels in a file of machine code; MissingLibrary if there is nothing to read it with."""
+    # nvdisasm lies beside cuobjdump, which looks for it in PATH.
+    program = disassembler()
+    done = subprocess.run(
+        [program, "-sass", cubin.file],
+        env={"PATH": f"{program.parent}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return list(_functions(done.stdout, cubin.architecture))
+
+
+_LINE = re.compile(
+    r"^\s+/\*[0-9a-f]{4,}\*/\s+(?P<guard>@!?U?P\w+\s+)?(?P<opcode>[A-Z0-9][\w.]*)\s*(?P<operands>[^;]*);"
+)
+
+
+def _functions(listing: str, architecture: str) -> Iterator[Function]:
+    for part in listing.split("Function : ")[1:]:
+        symbol, _, code = part.partition("\n")
+        matches = (match for match in map(_LINE.match, code.splitlines()) if match)
+        instructions = tuple(
+            Instruction(
+                match["opcode"],
+                tuple(each.strip() for each in match["operands"].split(",") if each.strip()),
+                match["guard"] is not None,
+            )
+            for match in matches
+        )
+        yield Function(short_name(demangled(symbol)), _plain(symbol), architecture, instructions)
+
+
+@functools.cache
+def _plain(symbol: str) -> str:
+    """A symbol without the digest of the file's path, which is another each time."""
+    return re.sub(r"_GLOBAL__N__[0-9a-f]+_|__N__[0-9a-f]+_|_INTERNAL_[0-9a-f]+_", "", symbol.strip())
+
+
+def loads_in_flight(of: Sequence[Instruction], opcode: str = "LDG") -> int:
+    """The most loads that are issued before the first of them is used or the threads of a block wait for each other.
+
+    A thread is stopped by the first use of a load that is still under way; those issued before it are waited for
+    together.
+    """
+    most, pending = 0, set[frozenset[str]]()
+    for each in of:
+        if any(each.read() & registers for registers in pending) or _ends(each):
+            pending.clear()
+        if each.opcode.startswith(opcode):
+            pending.add(each.written())
+            most = max(most, len(pending))
+    return most
+
+
+def _ends(each: Instruction) -> bool:
+    """Whether what follows is not what a thread does next, or only after a wait."""
+    return each.operation in _ENDS or (each.operation == "BRA" and not each.guarded)
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """How many operations of a kind a kernel has in PTX, by their names there, such as "div.rn.f32"."""
+
+    symbol: str
+    operations: Counter[str]
+
+
+_ENTRY = re.compile(r"\.entry (?P<symbol>\w+)\(.*?\n\{(?P<body>.*?)\n\}", re.DOTALL)
+_ARITHMETIC = re.compile(
+    r"^\s*(?:@!?%p\d+\s+)?((?:add|sub|mul|fma|mad|div|sqrt|rcp|rsqrt)[\w.]*\.(?:f|bf)[\w]+)\s", re.M
+)
+
+
+def arithmetic(ptx: str) -> list[Rounded]:
+    """The floating-point arithmetic of every kernel in a PTX file."""
+    return [
+        Rounded(_plain(each["symbol"]), Counter(_ARITHMETIC.findall(each["body"]))) for each in _ENTRY.finditer(ptx)
+    ]
+
+
+def unpinned(rounded: Rounded) -> list[str]:
+    """The additions and products that ptxas is free to fuse, since they name no rounding."""
+    return [name for name in rounded.operations if re.match(r"(add|sub|mul)\.(?!rn\.)", name)]

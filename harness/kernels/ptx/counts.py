@@ -1,0 +1,103 @@
+"""What a launch costs, as far as instructions and addresses tell: no time, but what time follows.
+
+A request is one instruction of a warp that accesses global memory; its sectors are the 32 bytes that the second-level
+cache hands out at a time, each counted once a request. A wavefront is what shared memory serves at once: one word of
+each of its 32 banks. Accesses of 8 and 16 bytes are served by half and quarter warps.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from harness.kernels.ptx.memory import Access
+from harness.kernels.resources import demangled, short_name
+from harness.operators.arrays import Array
+
+_SECTOR, _WORD, _BANKS = 32, 4, 32
+_KIND = {"ld": "loads", "st": "stores", "atom": "atomics", "red": "atomics"}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of the blocks that ran, a part of the grid's maybe; instructions are a warp's, whatever its lanes do.
+
+    instructions        by opcode.
+    requests, sectors   of global memory, by "loads", "stores" and "atomics".
+    wavefronts          of shared memory, likewise; shared_requests would be without bank conflicts and wide accesses.
+    """
+
+    kernel: str
+    blocks: int
+    blocks_run: int
+    threads: int
+    shared_bytes: int
+    warps_run: int
+    instructions: Mapping[str, int]
+    branches: int
+    divergent_branches: int
+    requests: Mapping[str, int]
+    sectors: Mapping[str, int]
+    shared_requests: Mapping[str, int]
+    wavefronts: Mapping[str, int]
+
+    @property
+    def instructions_a_warp(self) -> float:
+        return sum(self.instructions.values()) / self.warps_run
+
+    def of_grid(self, count: float) -> float:
+        """What a count of the blocks that ran would be of the whole grid."""
+        return count * self.blocks / self.blocks_run
+
+    def instructions_for(self, values: int) -> float:
+        """PTX instructions of the whole grid, each lane's counted, for each of so many values."""
+        return self.of_grid(32 * sum(self.instructions.values())) / values
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kernel}: {self.blocks_run} of {self.blocks} blocks of {self.threads} threads, "
+            f"{self.instructions_a_warp:,.0f} PTX instructions a warp"
+        )
+
+
+@dataclass
+class Traffic:
+    """Memory accesses of a launch, counted as they come."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    sectors: Counter[str] = field(default_factory=Counter)
+    shared_requests: Counter[str] = field(default_factory=Counter)
+    wavefronts: Counter[str] = field(default_factory=Counter)
+
+    def count(self, addresses: Array, access: Access, lanes: Array, *, shared: bool) -> None:
+        kind = _KIND[access.instruction.parts[0]]
+        if shared:
+            self.shared_requests[kind] += 1
+            self.wavefronts[kind] += _wavefronts(addresses, access.bytes, lanes)
+        else:
+            self.requests[kind] += 1
+            self.sectors[kind] += len(np.unique(addresses // np.uint64(_SECTOR)))
+
+
+def _wavefronts(offsets: Array, size: int, lanes: Array) -> int:
+    words = (offsets // np.uint64(_WORD)).astype(np.intp)
+    if size <= _WORD:
+        return _conflicts(words)
+    wide = size // _WORD
+    together = lanes * wide // _BANKS
+    words = words[:, None] + np.arange(wide)
+    return sum(_conflicts(words[together == part].ravel()) for part in np.unique(together))
+
+
+def _conflicts(words: Array) -> int:
+    return int(np.bincount(np.unique(words) % _BANKS).max())
+
+
+@functools.cache
+def readable(name: str) -> str:
+    """A kernel's name as its source has it, without namespaces and parameters: forward_kernel<float, 4>."""
+    return short_name(demangled(name).strip())

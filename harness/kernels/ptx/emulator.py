@@ -1,0 +1,310 @@
+"""Runs a driver's call: its host code launches kernels, and each launch comes here, to be run block by block.
+
+The arrays of the call are the allocations of the launch, and what the host code allocates is added to them. What stops
+a kernel ends the call, and is raised as it was.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.kernels.drivers.arrays import Described, picked_order
+from harness.kernels.ptx import program
+from harness.kernels.ptx.block import Block, Triple
+from harness.kernels.ptx.code import Code, prepared
+from harness.kernels.ptx.counts import Counts, Traffic, readable
+from harness.kernels.ptx.faults import Fault
+from harness.kernels.ptx.memory import Allocation, GlobalMemory, merged
+from harness.kernels.ptx.shared import SharedMemory
+from harness.kernels.ptx.spaces import Parameters, Spaces
+from harness.operators.arrays import Array
+
+_WITHOUT_ASKING = 48 * 1024
+_MOST_SHARED = 227 * 1024
+_MOST_THREADS = 1024
+# Which blocks of a grid run: (the kernel's readable name, how many there are) -> their numbers.
+Choice = Callable[[str, int], Sequence[int]]
+
+
+class _Launch(ctypes.Structure):
+    """As runtime.cpp has it."""
+
+    _fields_ = (
+        ("image", ctypes.c_void_p),
+        ("kernel", ctypes.c_char_p),
+        ("grid", ctypes.c_uint * 3),
+        ("block", ctypes.c_uint * 3),
+        ("shared_bytes", ctypes.c_size_t),
+        ("allowed_shared_bytes", ctypes.c_size_t),
+        ("arguments", ctypes.POINTER(ctypes.c_void_p)),
+    )
+
+
+_ON_LAUNCH = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Launch))
+_VISIT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
+_ON_MEMORY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)
+
+
+@dataclass
+class _Call:
+    """A call that is under way: what its kernels may touch, how they run, and what has come of it."""
+
+    inputs: list[Allocation]
+    direction: int
+    choose: Choice | None
+    scratch: dict[int, Allocation] = field(default_factory=dict)
+    counts: list[Counts] = field(default_factory=list)
+    error: Exception | None = None
+
+
+@dataclass
+class _Loaded:
+    """A library, and the kernels of its files as far as they have been launched."""
+
+    library: ctypes.CDLL
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    codes: dict[tuple[int, str], Code] = field(default_factory=dict)
+    modules: dict[int, program.Module] = field(default_factory=dict)
+    call: _Call | None = None
+    callbacks: tuple[Any, ...] = ()
+
+    def code(self, image: int, name: str) -> Code:
+        if image not in self.modules:
+            self.modules[image] = program.module(_text(image))
+        if (image, name) not in self.codes:
+            self.codes[image, name] = prepared(self.modules[image].kernel(name))
+        return self.codes[image, name]
+
+
+@functools.cache
+def _loaded(path: Path) -> _Loaded:
+    loaded = _Loaded(ctypes.CDLL(str(path)))
+
+    def on_launch(launch: Any) -> int:
+        assert loaded.call is not None
+        try:
+            _run(loaded, loaded.call, launch.contents)
+        except Exception as error:  # it must not get lost in the library's host code
+            loaded.call.error = error
+            return 1
+        return 0
+
+    def on_memory(address: int, size: int) -> None:
+        assert loaded.call is not None
+        if size:
+            loaded.call.scratch[address] = Allocation("scratch", address, size, writable=True)
+        else:
+            loaded.call.scratch.pop(address, None)
+
+    loaded.callbacks = (_ON_LAUNCH(on_launch), _ON_MEMORY(on_memory))
+    loaded.library.set_callbacks(*loaded.callbacks)
+    return loaded
+
+
+def prepare_all(library: Path) -> list[Code]:
+    """Every kernel of a library, made ready; NotEmulated if one has an instruction that is not known."""
+    loaded = _loaded(library)
+    names: list[tuple[int, str]] = []
+    visit = _VISIT(lambda image, name: names.append((image, name.decode())))
+    loaded.library.each_kernel(visit)
+    return [loaded.code(*each) for each in names]
+
+
+def launch(
+    library: Path, name: str, order: int | None, boxes: Array, arguments: ctypes.Structure, results: Sequence[Array]
+) -> None:
+    """Runs a driver's function, its warps forward or backward, as an even or odd order says, or the boxes pick.
+
+    Fault or NotEmulated if a kernel is stopped, RuntimeError with the host code's message if that refuses the call.
+    """
+    order = picked_order(boxes) if order is None else order
+    run(library, name, [ctypes.byref(arguments)], allocations(arguments, results), backward=order % 2 == 1)
+
+
+def run(
+    library: Path,
+    name: str,
+    arguments: Sequence[Any],
+    allocations: Sequence[Allocation],
+    *,
+    backward: bool = False,
+    choose: Choice | None = None,
+) -> list[Counts]:
+    """Calls a function of a library that returns a message or none; the counts of each launch if blocks are chosen."""
+    loaded = _loaded(library)
+    function = loaded.library[name]
+    function.restype = ctypes.c_char_p
+    with loaded.lock:
+        call = _Call(merged(allocations), -1 if backward else 1, choose)
+        loaded.call = call
+        try:
+            message = function(*arguments)
+        finally:
+            loaded.call = None
+    if call.error is not None:
+        raise call.error
+    if message is not None:
+        raise RuntimeError(message.decode())
+    return call.counts
+
+
+def allocations(arguments: ctypes.Structure, results: Sequence[Array]) -> list[Allocation]:
+    """The arrays that a call describes. The results are written, and known only where they have been filled."""
+    starts = {result.ctypes.data: result for result in results}
+    return [_allocation(name, array, starts) for name, array in _described(arguments, "")]
+
+
+def _described(value: Any, name: str) -> Iterator[tuple[str, Described]]:
+    if isinstance(value, Described):
+        if value.data and all(_shape(value)):
+            yield name, value
+    elif isinstance(value, ctypes.Structure):
+        for field_name, *_ in value._fields_:
+            yield from _described(getattr(value, field_name), field_name)
+    elif isinstance(value, ctypes.Array) and issubclass(value._type_, ctypes.Structure):
+        for index, each in enumerate(value):
+            yield from _described(each, f"{name}[{index}]")
+
+
+def _shape(array: Described) -> tuple[int, ...]:
+    """Its sizes, without the zeros in place of dimensions that it has not got."""
+    sizes = list(array.size)
+    while sizes and sizes[-1] == 0:
+        sizes.pop()
+    return tuple(sizes) or (0,)
+
+
+def _allocation(name: str, array: Described, results: dict[int, Array]) -> Allocation:
+    itemsize = np.dtype(array.dtype.decode() if array.dtype != b"bfloat16" else "uint16").itemsize
+    shape = _shape(array)
+    extent = sum((size - 1) * stride for size, stride in zip(shape, array.stride, strict=False))
+    size, result = (extent + 1) * itemsize, results.get(array.data)
+    if result is not None:  # zeros, to be added to, or nothing yet
+        return Allocation(name, array.data, size, writable=True, filled=not np.isnan(result).any())
+    allocation = Allocation(name, array.data, size, writable=False)
+    known = allocation.known[allocation.start - allocation.base :][:size]
+    strides = [stride * itemsize for stride in array.stride[: len(shape)]]
+    elements = np.lib.stride_tricks.as_strided(known, (*shape, itemsize), (*strides, 1))
+    elements[...] = True
+    return allocation
+
+
+def _text(image: int) -> str:
+    """The PTX of a file: what the wrapper points to begins with a header, and the text lies behind."""
+    magic, _, data = _fields(image, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p)
+    kind, _, header, size = _fields(data, ctypes.c_uint32, ctypes.c_uint16, ctypes.c_uint16, ctypes.c_uint64)
+    if (magic, kind) != (0x466243B1, 0xBA55ED50):
+        raise RuntimeError("What nvcc has put into an object is no longer laid out as this emulator knows it.")
+    content = ctypes.string_at(data + header, size)
+    begin = content.index(b".version")
+    return content[begin : content.index(b"\0", begin)].decode()
+
+
+def _fields(address: int, *types: Any) -> list[Any]:
+    layout: Any = type("Layout", (ctypes.Structure,), {"_fields_": [(f"f{i}", each) for i, each in enumerate(types)]})
+    value = layout.from_address(address)
+    return [getattr(value, f"f{i}") for i in range(len(types))]
+
+
+def _run(loaded: _Loaded, call: _Call, launch: _Launch) -> None:
+    code = loaded.code(launch.image, launch.kernel.decode())
+    grid, threads = _triple(launch.grid), _triple(launch.block)
+    _check(code, grid, threads, launch.shared_bytes, launch.allowed_shared_bytes)
+    memory = GlobalMemory([*call.inputs, *call.scratch.values()], strict=call.choose is None)
+    parameters = Parameters(_parameters(code, launch.arguments))
+    counts = execute(code, grid, threads, launch.shared_bytes, parameters, memory, call.choose, call.direction)
+    if counts is not None:
+        call.counts.append(counts)
+
+
+def execute(
+    code: Code,
+    grid: Triple,
+    threads: Triple,
+    shared_bytes: int,
+    parameters: Parameters,
+    memory: GlobalMemory,
+    choose: Choice | None,
+    direction: int = 1,
+) -> Counts | None:
+    """Runs the blocks of one launch, warps in their order or, if direction is -1, backward.
+
+    Returns what it cost if blocks are chosen. Fault or NotEmulated if it is stopped.
+    """
+    count, name = int(np.prod(grid)), readable(code.kernel.name)
+    numbers: Sequence[int] = range(count) if choose is None else choose(name, count)
+    traffic = None if choose is None else Traffic()
+    warps = -(-int(np.prod(threads)) // 32)
+    runs, divergent = [0] * len(code.parts), 0
+    with np.errstate(all="ignore"):
+        for number in numbers[::direction]:
+            shared = SharedMemory(code.fixed_shared_bytes + shared_bytes, warps, code.grain)
+            spaces = Spaces(parameters, memory, shared, traffic)
+            block = Block(code, grid, threads, _index(number, grid), spaces, runs, direction)
+            block.run()
+            divergent += block.divergent_branches
+    if traffic is None:
+        return None
+    opcodes = code.opcodes(runs)
+    return Counts(
+        kernel=name,
+        blocks=count,
+        blocks_run=len(numbers),
+        threads=int(np.prod(threads)),
+        shared_bytes=code.fixed_shared_bytes + shared_bytes,
+        warps_run=warps * len(numbers),
+        instructions=dict(opcodes),
+        branches=sum(times for opcode, times in opcodes.items() if opcode.startswith("bra")),
+        divergent_branches=divergent,
+        requests=dict(traffic.requests),
+        sectors=dict(traffic.sectors),
+        shared_requests=dict(traffic.shared_requests),
+        wavefronts=dict(traffic.wavefronts),
+    )
+
+
+def _triple(values: Any) -> Triple:
+    x, y, z = values
+    return x, y, z
+
+
+def _index(number: int, grid: Triple) -> Triple:
+    x, y, _ = grid
+    return number % x, number // x % y, number // (x * y)
+
+
+def _parameters(code: Code, arguments: Any) -> Array:
+    values = np.zeros(code.kernel.parameter_bytes, np.uint8)
+    for argument, (offset, size) in enumerate(code.kernel.parameters.values()):
+        values[offset : offset + size] = np.frombuffer(ctypes.string_at(arguments[argument], size), np.uint8)
+    return values
+
+
+def _check(code: Code, grid: Triple, threads: Triple, shared: int, allowed: int) -> None:
+    """Fault where CUDA would refuse the launch."""
+    name, count = readable(code.kernel.name), int(np.prod(threads))
+    most = code.kernel.most_threads or _MOST_THREADS
+    if min(grid) < 1 or grid[0] >= 2**31 or max(grid[1:]) > 65535:
+        raise Fault(
+            f"CUDA refuses to launch {name}: a grid has at least one block and at most (2147483647, 65535, 65535), "
+            f"not {grid}."
+        )
+    if count < 1 or count > most or threads[2] > 64:
+        raise Fault(
+            f"CUDA refuses to launch {name}: a block of this kernel has at least one thread and at most {most}, 64 of "
+            f"them along z, not {threads}."
+        )
+    size = code.fixed_shared_bytes + shared
+    if size > min(max(_WITHOUT_ASKING, allowed), _MOST_SHARED):
+        raise Fault(
+            f"CUDA refuses to launch {name}: beyond 48 KiB shared memory has to be allowed with cudaFuncSetAttribute; "
+            f"{size} bytes are asked for and {allowed} are allowed."
+        )

@@ -1,0 +1,60 @@
+"""What an operator's kernels cost on a case, counted in a few blocks of each grid.
+
+A grid of a large case has thousands of blocks, and a block takes a second here: a few, at equal distances, stand for
+all of them. A kernel whose results decide what a later one does has to run in all its blocks.
+
+    for counts in measured("roi_align", case.inputs(), "forward"):
+        print(counts, f"{counts.instructions_for(values):.1f} a value")
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.kernels.drivers.calls import Library, caller
+from harness.kernels.ptx.counts import Counts
+from harness.kernels.ptx.emulator import allocations, run
+from harness.kernels.ptx.library import kernel_library
+from harness.operators.arrays import Array, Direction
+from harness.operators.sheet import OperatorName
+
+# The kernels that work out which boxes reach which tiles.
+DECIDING = ("reach_kernel",)
+
+
+def measured(
+    operator: OperatorName,
+    inputs: Any,
+    direction: Direction,
+    *,
+    blocks: int = 8,
+    complete: Sequence[str] = DECIDING,
+    atomics: bool = False,
+    library: Library = kernel_library,
+) -> list[Counts]:
+    """The counts of each launch that a direction of an operator makes, in their order.
+
+    inputs    a case's: case.inputs().
+    blocks    how many of a grid run at most, at equal distances.
+    complete  parts of the names of kernels that run in all their blocks.
+    atomics   the image gradient of crop_and_resize by atomics, not gathered.
+
+    What a call of so few blocks returns is worth nothing, and reading what the others would have written is no fault.
+    """
+    counts: list[Counts] = []
+
+    def choose(kernel: str, count: int) -> Sequence[int]:
+        if count <= blocks or any(part in kernel for part in complete):
+            return range(count)
+        return [(2 * k + 1) * count // (2 * blocks) for k in range(blocks)]
+
+    def launch(
+        library: Path, name: str, _: int | None, __: Array, arguments: ctypes.Structure, results: Sequence[Array]
+    ) -> None:
+        counts.extend(run(library, name, [ctypes.byref(arguments)], allocations(arguments, results), choose=choose))
+
+    caller(operator, library, launch, atomics=atomics)(inputs, direction)
+    return counts

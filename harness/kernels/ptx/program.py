@@ -1,0 +1,206 @@
+"""The text that `nvcc -ptx` writes, as kernels: parameters, shared arrays, registers, and basic blocks of instructions.
+
+Only what nvcc really writes is read. A statement of another kind raises NotEmulated with its text, because a statement
+that is passed over would make everything after it a guess. Kernels are read one at a time, when they are launched: a
+file has dozens of them, and a test needs two or three.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.kernels.compiling import short
+from harness.kernels.ptx.faults import NotEmulated, Place
+from harness.kernels.ptx.flow import BasicBlock, Instruction, basic_blocks
+from harness.repository import ROOT
+
+SIZES = {"8": 1, "16": 2, "32": 4, "64": 8}
+_ENTRY = re.compile(r"^(?:\.visible |\.weak )*\.entry (\S+)\(", re.MULTILINE)
+_FILE = re.compile(r'^\s*\.file\s+(\d+) "([^"]*)"', re.MULTILINE)
+_SHARED = re.compile(r"^(?:\.\w+ )*?\.shared \.align (\d+) \.b8 (\S+?)\[(\d*)\];", re.MULTILINE)
+_LOC = re.compile(r"\.loc\s+(\d+) (\d+) \d+(?:.*inlined_at (\d+) (\d+))?")
+_SPACES = re.compile(r"\s+")
+
+
+@dataclass(frozen=True)
+class SharedArray:
+    """An array of shared memory that a file declares; its bytes are 0 if they are chosen at the launch."""
+
+    align: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An entry point. Parameters and their offsets are in bytes; registers are given with their types, such as b32."""
+
+    name: str
+    parameters: Mapping[str, tuple[int, int]]  # offset, size
+    most_threads: int | None
+    registers: Mapping[str, str]
+    shared: Mapping[str, SharedArray]
+    blocks: Sequence[BasicBlock]
+
+    @property
+    def parameter_bytes(self) -> int:
+        return max((offset + size for offset, size in self.parameters.values()), default=0)
+
+
+@dataclass(frozen=True)
+class Module:
+    """A compiled file: its text, and where in it each kernel begins."""
+
+    text: str
+    starts: Mapping[str, int]
+
+    @functools.cached_property
+    def files(self) -> Mapping[int, str]:
+        return {int(number): path for number, path in _FILE.findall(self.text)}
+
+    @functools.cached_property
+    def shared(self) -> Mapping[str, SharedArray]:
+        return {name: SharedArray(int(align), int(count or 0)) for align, name, count in _SHARED.findall(self.text)}
+
+    def kernel(self, name: str) -> Kernel:
+        """KeyError if there is none of that name."""
+        return _kernel(self, name)
+
+
+def module(text: str) -> Module:
+    return Module(text, {match[1]: match.end() for match in _ENTRY.finditer(text)})
+
+
+def _kernel(of: Module, name: str) -> Kernel:
+    start = of.starts[name]
+    parameters, begin = _parameters(of.text, start)
+    lines, head = _body(of.text, begin)
+    most = re.search(r"\.maxntid (\d+), (\d+), (\d+)", head)
+    reader = _Reader(of.files)
+    for line in lines:
+        reader.read(line)
+    return Kernel(
+        name=name,
+        parameters=parameters,
+        most_threads=int(most[1]) * int(most[2]) * int(most[3]) if most else None,
+        registers=reader.registers,
+        shared={name: array for name, array in {**of.shared, **reader.shared}.items() if name in reader.names},
+        blocks=basic_blocks(reader.instructions, reader.labels),
+    )
+
+
+def _parameters(text: str, start: int) -> tuple[dict[str, tuple[int, int]], int]:
+    """Where each parameter lies, by the rule of C for a struct of them, and where the list ends."""
+    end = text.index(")", start)
+    parameters, offset = {}, 0
+    for each in filter(None, (part.strip() for part in text[start:end].split(","))):
+        words = each.split()
+        align = int(words[words.index(".align") + 1]) if ".align" in words else 0
+        name, _, count = words[-1].partition("[")
+        kind = next(word for word in words[1:] if word[1:2] in "bsuf" and word[2:] in SIZES)
+        size = SIZES[kind[2:]]
+        align, size = align or size, size * int(count.rstrip("]") or 1)
+        offset += -offset % align
+        parameters[name] = (offset, size)
+        offset += size
+    return parameters, end + 1
+
+
+def _body(text: str, begin: int) -> tuple[list[str], str]:
+    """The lines between a kernel's braces, and what stands before them."""
+    opening = text.index("{", begin)
+    depth, lines, at = 1, [], opening + 1
+    while depth:
+        end = text.index("\n", at)
+        line = text[at:end]
+        depth += line.count("{") - line.count("}")
+        lines.append(line if depth else line[: line.rindex("}")])
+        at = end + 1
+    return lines, text[begin:opening]
+
+
+class _Reader:
+    """What has been read of a kernel's lines so far. names: what its operands name, its shared arrays among them."""
+
+    def __init__(self, files: Mapping[int, str]) -> None:
+        self.instructions: list[Instruction] = []
+        self.labels: dict[str, int] = {}
+        self.registers: dict[str, str] = {}
+        self.shared: dict[str, SharedArray] = {}
+        self.names: set[str] = set()
+        paths = {number: Path(path).resolve() for number, path in files.items()}
+        self._files = {number: short(path) for number, path in paths.items()}
+        self._own = {number for number, path in paths.items() if path.is_relative_to(ROOT)}
+        self._place = Place("", 0)
+        self._unfinished = ""
+
+    def read(self, line: str) -> None:
+        line = line.partition("//")[0].strip()
+        if line.startswith((".loc ", ".loc\t")):
+            self._locate(line)
+        elif line.endswith(":") and " " not in line:
+            self.labels[line[:-1]] = len(self.instructions)
+        else:
+            *statements, self._unfinished = f"{self._unfinished} {line}".split(";")
+            for statement in statements:
+                self._statement(statement.lstrip(" {}\t").rstrip())
+            self._unfinished = self._unfinished.strip(" {}\t")
+
+    def _locate(self, line: str) -> None:
+        """The innermost line of this project: a call that is inlined from the toolkit's headers stands where it is."""
+        match = _LOC.match(line)
+        if match is None:
+            raise NotEmulated(f"The place {line} is written otherwise than nvcc does.")
+        file, number, caller, calls = (int(each or 0) for each in match.groups())
+        if caller and file not in self._own:
+            file, number = caller, calls
+        if number:  # 0: of no line in particular
+            self._place = Place(self._files[file], number)
+
+    def _statement(self, statement: str) -> None:
+        if statement.startswith(".reg"):
+            self._declare(*statement.split(None, 2)[1:])
+        elif match := _SHARED.match(statement + ";"):
+            self.shared[match[2]] = SharedArray(int(match[1]), int(match[3] or 0))
+        elif statement.startswith(".") and not statement.startswith(".pragma"):
+            raise NotEmulated(f"{statement} ({self._place}) is not emulated.")
+        elif statement and statement[0] != ".":
+            self._add(statement)
+
+    def _declare(self, kind: str, names: str) -> None:
+        kind = kind.removeprefix(".")
+        for name in (each.strip() for each in names.split(",")):
+            stem, _, count = name.partition("<")
+            numbered = [f"{stem}{i}" for i in range(int(count.rstrip(">")))] if count else [name]
+            for register in numbered:
+                # A name in braces of its own is declared anew, and so shares its place: nothing is kept beyond them.
+                if self.registers.setdefault(register, kind) != kind:
+                    raise NotEmulated(f"The register {register} ({self._place}) is declared with two types.")
+
+    def _add(self, statement: str) -> None:
+        predicate, negated = None, False
+        if statement.startswith("@"):
+            guard, statement = statement[1:].split(None, 1)
+            negated, predicate = guard.startswith("!"), guard.lstrip("!")
+        opcode, _, rest = _SPACES.sub(" ", statement).partition(" ")
+        operands = tuple(_operands(rest))
+        self.names.update(operand.strip("[]").partition("+")[0] for operand in operands)
+        self.instructions.append(Instruction(len(self.instructions), opcode, operands, predicate, negated, self._place))
+
+
+def _operands(text: str) -> Iterator[str]:
+    """At commas, of which those in braces belong to an operand."""
+    if "{" not in text:
+        yield from filter(None, (part.strip() for part in text.split(",")))
+        return
+    depth, begin = 0, 0
+    for at, letter in enumerate(text):
+        depth += (letter == "{") - (letter == "}")
+        if letter == "," and depth == 0:
+            yield text[begin:at].strip()
+            begin = at + 1
+    if text[begin:].strip():
+        yield text[begin:].strip()

@@ -1,0 +1,208 @@
+"""Where a warp's values are: a list of arrays of 32 lanes, one for each register, constant and special register.
+
+An operand becomes an index into that list when its kernel is prepared, whatever it is, so that nothing has to be told
+apart while it runs. An array in the list is never changed, only replaced: two registers may share one.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.kernels.ptx.faults import NotEmulated
+from harness.kernels.ptx.flow import Instruction
+from harness.kernels.ptx.program import Kernel
+from harness.operators.arrays import Array
+
+if TYPE_CHECKING:
+    from harness.kernels.ptx.warp import Warp
+
+LANES = 32
+# What an instruction does to a warp.
+Step = Callable[["Warp"], None]
+Function = Callable[..., Array]
+View = Callable[[Array], Array]
+
+# The types of instructions. Halves are bits until they are converted; b is of no kind, and here unsigned.
+DTYPES: dict[str, Any] = {
+    **{f"{kind}{bits}": np.dtype(f"uint{bits}") for kind in "bu" for bits in (8, 16, 32, 64)},
+    **{f"s{bits}": np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)},
+    **{f"f{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)},
+    "bf16": np.dtype("uint16"),
+    "pred": np.dtype(bool),
+}
+SPECIAL = tuple(f"%{name}.{axis}" for name in ("tid", "ntid", "ctaid", "nctaid") for axis in "xyz")
+SPECIAL += ("%laneid", "%warpid")
+
+
+class Slots:
+    """The list as a kernel needs it: where each of its operands is, and what it holds before the first instruction.
+
+    shared  where each array of shared memory begins.
+    """
+
+    def __init__(self, kernel: Kernel, shared: dict[str, int]) -> None:
+        self._symbols = {**shared, **{name: offset for name, (offset, _) in kernel.parameters.items()}}
+        self.initial: list[Array] = []
+        self._places: dict[tuple[str, str], int] = {}
+        self._dtypes: dict[str, np.dtype[Any]] = {}
+        zeros = {kind: np.zeros(LANES, dtype) for kind, dtype in DTYPES.items()}
+        for name, kind in kernel.registers.items():
+            self._add(name, zeros[kind])
+        for name in SPECIAL:
+            self._add(name, np.zeros(LANES, np.uint32))
+        self.special = {name: self._places[name, ""] for name in SPECIAL}
+
+    def source(self, text: str, kind: str) -> tuple[int, View | None]:
+        """Where an operand is, and what makes its array one of the type that an instruction reads it as."""
+        dtype = DTYPES[kind]
+        if text.startswith("!"):
+            return self._places[text[1:], ""], np.logical_not
+        if text in self._dtypes:
+            return self._places[text, ""], reading(self._dtypes[text], dtype)
+        return self._constant(text, dtype), None
+
+    def target(self, text: str, kind: str) -> tuple[int, View | None]:
+        """Where a result goes, and what makes an array of the instruction's type one of the register's."""
+        if text == "_":
+            return self._add_once("_", DTYPES[kind]), None
+        return self._places[text, ""], writing(DTYPES[kind], self._dtypes[text])
+
+    def is_register(self, text: str) -> bool:
+        return text in self._dtypes
+
+    def _add(self, name: str, array: Array) -> None:
+        self._places[name, ""] = len(self.initial)
+        self._dtypes[name] = array.dtype
+        self.initial.append(array)
+
+    def _add_once(self, name: str, dtype: np.dtype[Any]) -> int:
+        key = (name, dtype.str)
+        if key not in self._places:
+            self._places[key] = len(self.initial)
+            self.initial.append(np.zeros(LANES, dtype))
+        return self._places[key]
+
+    def _constant(self, text: str, dtype: np.dtype[Any]) -> int:
+        place = self._add_once(text, dtype)
+        value = self._symbols[text] if text in self._symbols else literal(text, dtype)
+        self.initial[place] = np.full(LANES, value).astype(dtype)
+        return place
+
+
+def literal(text: str, dtype: np.dtype[Any]) -> Any:
+    """A number as PTX has it: 0f3F800000 and 0d3FF0000000000000 are bits, others are integers."""
+    if text[:2] in ("0f", "0F", "0d", "0D"):
+        bits, kind = int(text[2:], 16), "f4" if text[1] in "fF" else "f8"
+        return np.array([bits], kind.replace("f", "u")).view(kind)[0]
+    try:
+        number = int(text.rstrip("U"), 0)
+    except ValueError:
+        raise NotEmulated(
+            f"The operand {text} is not emulated: it is no register, number, parameter or array."
+        ) from None
+    if dtype == np.bool_:
+        return number != 0
+    bits = 8 * dtype.itemsize
+    return np.array([number % 2**bits], np.uint64).astype(f"u{dtype.itemsize}").view(dtype)[0]
+
+
+def reading(held: np.dtype[Any], wanted: np.dtype[Any]) -> View | None:
+    """A register's array as one that an instruction reads: its bits, the lower ones if it is wider."""
+    if held == wanted:
+        return None
+    if held.itemsize == wanted.itemsize:
+        return operator.methodcaller("view", wanted)
+    if held.itemsize < wanted.itemsize:
+        raise NotEmulated(f"An operand of {wanted} is not read of a register of {held}.")
+    bits, narrow = np.dtype(f"u{held.itemsize}"), np.dtype(f"u{wanted.itemsize}")
+    return lambda array: array.view(bits).astype(narrow).view(wanted)
+
+
+def writing(given: np.dtype[Any], held: np.dtype[Any]) -> View | None:
+    """A result as its register holds it: its bits, widened as its type is, with its sign or without."""
+    if given == held:
+        return None
+    if given.itemsize == held.itemsize:
+        return operator.methodcaller("view", held)
+    if given.itemsize > held.itemsize or given.kind == "f":
+        raise NotEmulated(f"A result of {given} is not written to a register of {held}.")
+    wide = np.dtype(f"{given.kind}{held.itemsize}")
+    return lambda array: array.astype(wide).view(held)
+
+
+def composed(function: Function, views: Sequence[View | None], after: View | None) -> Function:
+    """The function of arrays as they are held: what changes nothing is left out, because it costs at every step."""
+    inner = _after_views(function, views)
+    if after is None:
+        return inner
+    return lambda *arrays: after(inner(*arrays))
+
+
+def _after_views(function: Function, views: Sequence[View | None]) -> Function:
+    if all(view is None for view in views):
+        return function
+    of = [view or (lambda array: array) for view in views]
+    if len(of) == 1:
+        first = of[0]
+        return lambda x: function(first(x))
+    if len(of) == 2:
+        first, second = of
+        return lambda x, y: function(first(x), second(y))
+    return lambda *arrays: function(*(view(array) for view, array in zip(of, arrays, strict=True)))
+
+
+def assigning(instruction: Instruction, slots: Slots, function: Function, kinds: Sequence[str], result: str) -> Step:
+    """The step that gives function(sources), of these types, to the first operand, in the lanes that are active."""
+    target, after = slots.target(instruction.operands[0], result)
+    sources = [slots.source(text, kind) for text, kind in zip(instruction.operands[1:], kinds, strict=True)]
+    compute = composed(function, [view for _, view in sources], after)
+    places = [place for place, _ in sources]
+    if len(places) == 1:
+        return _of_one(compute, target, *places)
+    if len(places) == 2:
+        return _of_two(compute, target, *places)
+    return _of_many(compute, target, places)
+
+
+def _of_one(compute: Function, target: int, a: int) -> Step:
+    def step(warp: Warp) -> None:
+        registers = warp.registers
+        value = compute(registers[a])
+        registers[target] = value if warp.whole else np.where(warp.active, value, registers[target])
+
+    return step
+
+
+def _of_two(compute: Function, target: int, a: int, b: int) -> Step:
+    def step(warp: Warp) -> None:
+        registers = warp.registers
+        value = compute(registers[a], registers[b])
+        registers[target] = value if warp.whole else np.where(warp.active, value, registers[target])
+
+    return step
+
+
+def _of_many(compute: Function, target: int, places: Sequence[int]) -> Step:
+    def step(warp: Warp) -> None:
+        registers = warp.registers
+        value = compute(*[registers[place] for place in places])
+        registers[target] = value if warp.whole else np.where(warp.active, value, registers[target])
+
+    return step
+
+
+def store(warp: Warp, target: int, value: Array) -> None:
+    """Gives a register an array of 32 lanes, in those that are active."""
+    warp.registers[target] = value if warp.whole else np.where(warp.active, value, warp.registers[target])
+
+
+def modifiers(instruction: Instruction, types: int, *allowed: str) -> set[str]:
+    """The opcode's words between its family and its types; NotEmulated if one is not among those allowed."""
+    words = set(instruction.parts[1 : len(instruction.parts) - types])
+    if unknown := words - set(allowed):
+        raise instruction.not_emulated(f" with {', '.join(sorted(unknown))}")
+    return words

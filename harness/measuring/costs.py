@@ -1,0 +1,198 @@
+"""What the CUDA kernels cost on a workload, counted without a GPU: the table in docs/cuda.md.
+
+Instructions, sectors and wavefronts are counted in compiled PTX, in a few blocks of each grid (harness/kernels/ptx);
+registers and loads in flight are read from machine code, and occupancy follows. The time beside them is a prediction,
+and a floor: what the instructions take if every scheduler issues one in each cycle, or the compulsory bytes at the
+memory's bandwidth, whichever is longer. Nothing here was measured on a GPU.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import pandas as pd
+
+from harness.kernels.machine_code import Function, functions, loads_in_flight
+from harness.kernels.occupancy import occupancy
+from harness.kernels.ptx.counts import Counts
+from harness.kernels.ptx.measured import measured
+from harness.kernels.ptx.torchvision import torchvisions
+from harness.kernels.resources import Usage, cubins, usages
+from harness.measuring.traffic import traffic
+from harness.measuring.workloads import Workload
+from harness.operators import OPERATORS
+from harness.operators.arrays import DIRECTIONS, Direction, Layout
+from harness.operators.sheet import OperatorName
+from harness.repository import MissingLibrary
+
+OCCUPANCIES = ("sm_80", "sm_89", "sm_90")
+_PEER = "torchvision"
+_LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last")
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as far as a floor needs it; figures of its data sheet."""
+
+    name: str
+    multiprocessors: int
+    gigahertz: float
+    gigabytes_a_second: float
+    schedulers: int = 4
+
+
+H100 = Gpu("H100 SXM", multiprocessors=132, gigahertz=1.83, gigabytes_a_second=3350)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One kernel of a call.
+
+    a_value           PTX instructions, of all lanes of its warps, for each value of the crops.
+    sectors_a_value   of 32 bytes, that it asks of the second-level cache if nothing is found in the first.
+    wavefronts_a_value  of shared memory.
+    loads_in_flight   the most loads that are issued before one of them is used; of sm_90, as registers are.
+    occupancy         percent of the warps that a multiprocessor of OCCUPANCIES can hold.
+    floor_us          predicted, on Gpu: see above. The bytes are counted for the call's longest kernel.
+    None where it is not this project's kernel, and its machine code is another's.
+    """
+
+    operator: OperatorName
+    direction: Direction
+    layout: Layout
+    kernel: str
+    blocks: int
+    threads: int
+    shared_bytes: int
+    a_value: float
+    sectors_a_value: float
+    wavefronts_a_value: float
+    loads_in_flight: int | None
+    registers: int | None
+    occupancy: str
+    floor_us: float
+    bound: str
+
+
+def costs(workload: Workload, *, blocks: int = 4, gpu: Gpu = H100) -> Iterator[Cost]:
+    """The cost of every kernel of both operators on a workload of float32, roi_align with its first setting.
+
+    FileNotFoundError without nvcc, MissingLibrary without cuobjdump; without torchvision's kernels they are left out.
+    """
+    code, registers = _machine_code()
+    for (name, operator), direction, layout in itertools.product(OPERATORS.items(), DIRECTIONS, _LAYOUTS):
+        inputs = operator.from_workload(workload.inputs(layout), operator.settings[0])
+        moved = traffic(operator.reach(inputs), direction, layout, 32).compulsory
+        for counts in _ways(name, inputs, direction, blocks):
+            longest = max(counts, key=_issued)
+            for each in counts:
+                bytes_moved = moved if each is longest else 0
+                yield _cost(name, direction, layout, each, inputs.upstream.size, bytes_moved, gpu, code, registers)
+    yield from _torchvisions(workload, blocks, gpu)
+
+
+def _ways(operator: OperatorName, inputs: Any, direction: Direction, blocks: int) -> list[list[Counts]]:
+    """The launches of a call, and where there is one that adds by atomics, those of it."""
+    ways = [measured(operator, inputs, direction, blocks=blocks, atomics=atomics) for atomics in (False, True)]
+    kernels = [[each.kernel for each in counts] for counts in ways]
+    return ways if kernels[0] != kernels[1] else ways[:1]
+
+
+def _torchvisions(workload: Workload, blocks: int, gpu: Gpu) -> Iterator[Cost]:
+    operator = OPERATORS["roi_align"]
+    inputs = operator.from_workload(workload.inputs(), operator.settings[0])
+    directions: tuple[Direction, ...] = ("forward", "grad_image")
+    for direction in directions:
+        try:
+            counts, _ = torchvisions(inputs, direction, blocks=blocks)
+        except MissingLibrary:
+            return
+        moved = traffic(operator.reach(inputs), direction, "contiguous", 32).compulsory
+        yield _cost("roi_align", direction, "contiguous", counts, inputs.upstream.size, moved, gpu, {}, {})
+
+
+def _machine_code() -> tuple[dict[str, Function], dict[tuple[str, str], Usage]]:
+    """The kernels' code on sm_90, and what each takes on the architectures of the table."""
+    compiled = cubins(None, OCCUPANCIES)
+    code = {each.kernel: each for cubin in compiled if cubin.architecture == "sm_90" for each in functions(cubin)}
+    return code, {(each.architecture, each.kernel): each for cubin in compiled for each in usages(cubin)}
+
+
+def _cost(
+    operator: OperatorName,
+    direction: Direction,
+    layout: Layout,
+    counts: Counts,
+    values: int,
+    bytes_moved: int,
+    gpu: Gpu,
+    code: dict[str, Function],
+    taken: dict[tuple[str, str], Usage],
+) -> Cost:
+    issued_us = _issued(counts) / (gpu.multiprocessors * gpu.schedulers * gpu.gigahertz * 1e3)
+    moved_us = bytes_moved / (gpu.gigabytes_a_second * 1e3)
+    own = code.get(counts.kernel)
+    shares = [
+        occupancy(each, taken[each, counts.kernel].registers, counts.threads, counts.shared_bytes)
+        for each in OCCUPANCIES
+        if own is not None
+    ]
+    return Cost(
+        operator,
+        direction,
+        layout,
+        counts.kernel if own is not None else f"{_PEER}: {counts.kernel}",
+        counts.blocks,
+        counts.threads,
+        counts.shared_bytes,
+        counts.instructions_for(values),
+        counts.of_grid(sum(counts.sectors.values())) / values,
+        counts.of_grid(sum(counts.wavefronts.values())) / values,
+        None if own is None else loads_in_flight(own.instructions),
+        None if own is None else taken["sm_90", counts.kernel].registers,
+        " / ".join(f"{share:.0%}" for share in shares),
+        max(issued_us, moved_us),
+        "instructions" if issued_us > moved_us else "bytes",
+    )
+
+
+def _issued(counts: Counts) -> float:
+    """Instructions of all warps of the grid."""
+    return counts.of_grid(sum(counts.instructions.values()))
+
+
+COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "operator": ("operator", str),
+    "direction": ("direction", str),
+    "layout": ("layout", str),
+    "kernel": ("kernel", lambda name: f"`{name}`"),
+    "blocks": ("blocks", "{:,}".format),
+    "threads": ("threads", str),
+    "shared_bytes": ("shared bytes", "{:,}".format),
+    "a_value": ("PTX a value", "{:.1f}".format),
+    "sectors_a_value": ("sectors a value", "{:.2f}".format),
+    "wavefronts_a_value": ("wavefronts a value", "{:.2f}".format),
+    "loads_in_flight": ("loads in flight", lambda count: "" if pd.isna(count) else f"{count:.0f}"),
+    "registers": ("registers", lambda count: "" if pd.isna(count) else f"{count:.0f}"),
+    "occupancy": (f"occupancy on {', '.join(OCCUPANCIES)}", str),
+    "floor_us": ("floor, µs (predicted)", "{:.0f}".format),
+    "bound": ("of", str),
+}
+
+
+def table(rows: Sequence[Cost]) -> pd.DataFrame:
+    """The costs as a table, a column for each field."""
+    frame: pd.DataFrame = pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(Cost)])
+    return frame
+
+
+def markdown(costs_of: pd.DataFrame) -> list[str]:
+    """The lines of the table in docs/cuda.md."""
+    heads = [head for head, _ in COLUMNS.values()]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for _, row in costs_of.iterrows():
+        lines.append(f"| {' | '.join(write(row[name]) for name, (_, write) in COLUMNS.items())} |")
+    return lines

@@ -1,0 +1,44 @@
+"""kernels: what the CUDA kernels cost by counts, on a machine without a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.verbs import app, interruptible, known, stop_at, tell
+
+_BEGIN, _END = "<!-- kernels: written by `python -m harness kernels` -->", "<!-- /kernels -->"
+
+
+@app.command(epilog="Example: python -m harness kernels --workload fpn_p2_test")
+def kernels(
+    workload: Annotated[str, typer.Option(help="The workload to count on.")] = "fpn_p2_test",
+    blocks: Annotated[int, typer.Option(help="How many blocks of each grid run.", min=1)] = 8,
+    path: Annotated[Path, typer.Option("--output", help="Where the table goes.")] = Path("results/cuda-kernels.csv"),
+) -> None:
+    """Count what the CUDA kernels cost, in compiled PTX and machine code, and write the table to docs/cuda.md.
+
+    Needs nvcc and cuobjdump, no GPU; the times in it are predictions.
+    """
+    from harness import repository
+    from harness.measuring import costs
+    from harness.measuring.workloads import WORKLOADS
+    from harness.repository import ROOT, MissingLibrary
+
+    names = [each.name for each in WORKLOADS]
+    chosen = next(each for each in WORKLOADS if each.name == known("workload", workload, names))
+    rows: list[costs.Cost] = []
+    with interruptible("nothing was stored."), stop_at(MissingLibrary, FileNotFoundError):
+        for cost in costs.costs(chosen, blocks=blocks):
+            tell(
+                f"{cost.operator:16} {cost.direction:10} {cost.layout:13} {cost.kernel:40} {cost.a_value:8.1f} a value"
+            )
+            rows.append(cost)
+    table = costs.table(rows)
+    table.to_csv(path, index=False, float_format="%.4g")
+    tell(f"table {path.resolve()}")
+    document = ROOT / "docs" / "cuda.md"
+    lines = ["", *costs.markdown(table), ""]
+    repository.replace(document, repository.between(document.read_text(encoding="utf-8"), _BEGIN, _END, lines))

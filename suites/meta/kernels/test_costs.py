@@ -1,0 +1,71 @@
+"""What the CUDA kernels cost by counts does not grow unseen, and the counts are those of the very kernels."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torchvision.ops import roi_align
+
+from harness.kernels.machine_code import disassembler
+from harness.kernels.ptx.torchvision import torchvisions
+from harness.measuring import costs
+from harness.measuring.workloads import WORKLOADS
+from harness.operators.roi_align.case import RoiCase
+from suites.missing import skip_if_missing
+
+pytestmark = [
+    pytest.mark.package,
+    pytest.mark.cpu,
+    pytest.mark.skipif(shutil.which("nvcc") is None, reason="there is no nvcc here to compile CUDA with"),
+]
+with skip_if_missing():
+    disassembler()
+
+# Of fpn_p2_test, 1000 boxes of 4 to 60 pixels: the most PTX instructions for each value of the crops, the fewest loads
+# in flight, and the least percentage of a multiprocessor's warps on sm_90. Ten percent above what they are.
+LIMITS = {
+    ("forward_kernel<float, 1>", "contiguous"): (44, 16, 37),
+    ("forward_kernel<float, 4>", "channels_last"): (35, 4, 37),
+}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    workload = next(each for each in WORKLOADS if each.name == "fpn_p2_test")
+    return {(each.kernel, each.layout): each for each in costs.costs(workload, blocks=2)}
+
+
+@pytest.mark.parametrize(("kernel", "layout"), LIMITS)
+def test_a_kernel_costs_no_more_than_it_did(rows, kernel, layout):
+    most, loads, warps = LIMITS[kernel, layout]
+    row = rows[kernel, layout]
+    assert row.a_value <= most
+    assert row.loads_in_flight >= loads
+    assert int(row.occupancy.rpartition(" / ")[2].rstrip("%")) >= warps
+
+
+def test_every_kernel_is_in_the_table(rows):
+    names = {kernel.partition("<")[0] for kernel, _ in rows}
+    assert names >= {"forward_kernel", "gather_kernel", "atomic_kernel", "grad_boxes_kernel", "reach_kernel"}
+    assert names >= {"planes_kernel", "pixels_kernel", "mean_gather_kernel", "slopes_kernel", "roi_reach_kernel"}
+    text = "\n".join(costs.markdown(costs.table(list(rows.values()))))
+    assert text.count("\n") == len(rows) + 1
+    assert "`forward_kernel<float, 1>`" in text
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_torchvisions_own_kernels_are_called_as_torchvision_calls_them(aligned):
+    """All blocks of a small case give torchvision's results, up to the order of sums."""
+    boxes = ((0, 0.5, 1.25, 4.5, 3.75), (1, -1.0, 0.5, 4.0, 9.0), (0, 2.0, 2.0, 2.5, 2.25))
+    inputs = RoiCase((2, 3, 7, 6), boxes, (2, 3), sampling_ratio=2, aligned=aligned).inputs()
+    image = torch.from_numpy(inputs.image).requires_grad_()
+    with skip_if_missing():
+        crops = torchvisions(inputs, "forward")[1]
+        gradient = torchvisions(inputs, "grad_image")[1]
+    expected = roi_align(image, torch.from_numpy(inputs.boxes), (2, 3), float(inputs.spatial_scale), 2, aligned)
+    np.testing.assert_allclose(crops, expected.detach().numpy(), rtol=1e-5, atol=1e-5)
+    (of_image,) = torch.autograd.grad(expected, image, torch.from_numpy(inputs.upstream))
+    np.testing.assert_allclose(gradient, of_image.numpy(), rtol=1e-5, atol=1e-5)

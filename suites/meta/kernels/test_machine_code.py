@@ -1,0 +1,220 @@
+"""The CUDA kernels' machine code: every operation rounded on its own, and memory accessed as the source means it.
+
+A fused multiply-add has other bits than TensorFlow and the CPU. A division is a subroutine of fused ones on a GPU, so
+that their number is compared with what the kernel's divisions need, which is counted in kernels of divisions alone.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.kernels.machine_code import (
+    Function,
+    Rounded,
+    arithmetic,
+    disassembler,
+    functions,
+    loads_in_flight,
+    unpinned,
+)
+from harness.kernels.resources import Cubin, architectures, cubins
+from suites.missing import skip_if_missing
+
+pytestmark = [
+    pytest.mark.package,
+    pytest.mark.cpu,
+    pytest.mark.skipif(shutil.which("nvcc") is None, reason="there is no nvcc here to compile CUDA with"),
+]
+with skip_if_missing():
+    disassembler()
+
+# The operations of PTX that ptxas writes out with fused ones, and an expression of each.
+SUBROUTINES = {
+    "div.rn.f32": ("float", "x[{0}] / x[{1}]"),
+    "div.rn.f64": ("double", "x[{0}] / x[{1}]"),
+    "sqrt.rn.f32": ("float", "sqrtf(x[{0}])"),
+    "sqrt.rn.f64": ("double", "sqrt(x[{0}])"),
+}
+FUSED = ("FFMA", "DFMA")
+PATTERNS = "sm_90"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel's machine code, and the arithmetic of its PTX."""
+
+    code: Function
+    ptx: Rounded
+
+
+@pytest.fixture(scope="module")
+def compiled() -> dict[str, list[Cubin]]:
+    return {each: cubins(None, [each]) for each in architectures()}
+
+
+@pytest.fixture(scope="module")
+def patterns(compiled: dict[str, list[Cubin]]) -> list[Function]:
+    return [function for cubin in compiled[PATTERNS] for function in functions(cubin)]
+
+
+def kernels(of: Iterable[Cubin]) -> list[Kernel]:
+    both = []
+    for cubin in of:
+        ptx = {each.symbol: each for each in arithmetic(cubin.ptx.read_text(encoding="utf-8"))}
+        both += [Kernel(code, ptx[code.symbol]) for code in functions(cubin)]
+    return both
+
+
+def costs(folder: Path, architecture: str) -> dict[str, list[Counter[str]]]:
+    """Of each subroutine, the fused operations of kernels that have one and two of it."""
+    source = folder / "subroutines.cu"
+    lines = []
+    for name, (dtype, expression) in SUBROUTINES.items():
+        for count in (1, 2):
+            body = " ".join(f"x[{3 * k}] = {expression.format(3 * k + 1, 3 * k + 2)};" for k in range(count))
+            lines.append(f"__global__ void {name.replace('.', '_')}_{count}({dtype}* x) {{ {body} }}")
+    source.write_text("\n".join(lines), encoding="utf-8")
+    counts = {code.kernel: code.counts() for code in functions(cubins([source], [architecture])[0])}
+    return {name: [counts[f"{name.replace('.', '_')}_{count}"] for count in (1, 2)] for name in SUBROUTINES}
+
+
+def expected(of: Rounded, cost: dict[str, list[Counter[str]]]) -> tuple[int, ...]:
+    """The FFMA and DFMA of a kernel that fuses nothing but what its PTX does: the second one of a subroutine costs
+    less, since they share the path for subnormal numbers."""
+    totals = []
+    for fused, in_ptx in zip(FUSED, ("fma.rn.f32", "fma.rn.f64"), strict=True):
+        total = of.operations[in_ptx]
+        for name, (one, two) in cost.items():
+            if count := of.operations[name]:
+                total += one[fused] + (count - 1) * (two[fused] - one[fused])
+        totals.append(total)
+    return tuple(totals)
+
+
+@pytest.mark.parametrize("architecture", architectures())
+def test_nothing_is_fused_but_what_divisions_and_roots_are_made_of(compiled, architecture, tmp_path):
+    cost = costs(tmp_path, architecture)
+    assert all(one["FFMA"] + one["DFMA"] > 3 for one, _ in cost.values())
+    every = kernels(compiled[architecture])
+    assert len(every) > 60
+    for kernel in every:
+        counts = kernel.code.counts()
+        assert tuple(counts[fused] for fused in FUSED) == expected(kernel.ptx, cost), kernel.code.kernel
+        assert unpinned(kernel.ptx) == []
+        # Constants are loaded by a half-precision operation that multiplies nothing.
+        halves = [each for each in kernel.code.instructions if each.operation in ("HFMA2", "HADD2", "HMUL2")]
+        assert all({"-RZ", "RZ"} <= set(each.operands) or widens(each.opcode) for each in halves), halves
+
+
+def widens(opcode: str) -> bool:
+    """Whether it turns a half into a float: HADD2.F32 adds zero."""
+    return opcode.startswith("HADD2.F32")
+
+
+def test_ptx_fuses_in_the_logarithm_of_the_level_alone(compiled):
+    """CUDA's log2 is made of fused operations; it decides which level of a pyramid a box is pooled from."""
+    for cubin in compiled[PATTERNS]:
+        for line in lines_that_fuse(cubin.ptx.read_text(encoding="utf-8")):
+            assert "log2(" in line
+
+
+def lines_that_fuse(ptx: str) -> set[str]:
+    """The lines of the sources that PTX's fused multiply-adds come from."""
+    files = dict(re.findall(r'\.file\s+(\d+) "([^"]+)"', ptx))
+    lines, place = set(), ("", 0)
+    for each in ptx.splitlines():
+        if match := re.match(r"\s*\.loc\s+(\d+) (\d+)", each):
+            place = (match[1], int(match[2]))
+        elif re.match(r"\s*(@!?%p\d+\s+)?fma\.", each):
+            lines.add(Path(files[place[0]]).read_text(encoding="utf-8").splitlines()[place[1] - 1])
+    return lines
+
+
+def test_a_fused_multiply_add_is_seen(tmp_path):
+    """By its number, and in PTX where its rounding is not named."""
+    source = tmp_path / "planted.cu"
+    source.write_text("__global__ void planted(float* x) { x[0] = __fmaf_rn(x[1], x[2], x[3]) / x[4]; }")
+    kernel = kernels(cubins([source], [PATTERNS]))[0]
+    assert lines_that_fuse(cubins([source], [PATTERNS])[0].ptx.read_text()) == {source.read_text()}
+    cost = costs(tmp_path, PATTERNS)
+    unfused = Rounded(kernel.ptx.symbol, Counter({"div.rn.f32": 1}))
+    assert kernel.code.counts()["FFMA"] == expected(unfused, cost)[0] + 1
+    assert unpinned(Rounded("planted", Counter({"add.rn.f32": 2, "mul.f32": 1, "mul.ftz.f32": 1}))) == [
+        "mul.f32",
+        "mul.ftz.f32",
+    ]
+
+
+def test_no_kernel_goes_through_local_memory(patterns):
+    assert not [function.kernel for function in patterns if function.starting_with("LDL", "STL")]
+
+
+def test_no_kernel_asks_where_a_pointer_leads(patterns):
+    """Whether an access is to shared or to global memory is known when compiling."""
+    assert not [each.kernel for each in patterns if each.counts()["LD"] + each.counts()["ST"]]
+
+
+def test_channels_innermost_are_loaded_and_stored_16_bytes_at_a_time(patterns):
+    """Kernels are named by the channels that a thread takes at once: <float, 4>, <BFloat16, 8, 0>."""
+    named = r"(forward|atomic|grad_boxes|pixels)_kernel<\w+, [248]\b"
+    vectors = [each for each in patterns if re.match(named, each.kernel)]
+    assert {each.kernel.partition("<")[0] for each in vectors} >= {"forward_kernel", "pixels_kernel", "atomic_kernel"}
+    for function in vectors:
+        assert function.starting_with("LDG.E.128"), function.kernel
+        if not re.match("atomic|grad_boxes", function.kernel):
+            assert function.starting_with("STG.E.128"), function.kernel
+
+
+# The loads that a kernel in planes has under way at once, of types of up to four bytes and of doubles: the forward 64
+# bytes of a float's, the gather as many samples as it stages.
+LOADS = {
+    "forward_kernel<{}, 1>": (16, 8),
+    "gather_kernel<{}, 8, 8, true>": (8, 0),
+    "gather_kernel<{}, 4, 4, true>": (8, 4),
+}
+
+
+def test_planes_are_loaded_before_they_are_stored(patterns):
+    of = {each.kernel: loads_in_flight(each.instructions) for each in patterns}
+    for kernel, (narrow, wide) in LOADS.items():
+        for dtype in ("float", "Float16", "BFloat16"):
+            assert of[kernel.format(dtype)] >= narrow, kernel
+        assert wide == 0 or of[kernel.format("double")] >= wide, kernel
+
+
+def test_patterns_are_seen(tmp_path):
+    source = tmp_path / "planted.cu"
+    source.write_text("""
+        __global__ void generic(float* out, const float* in, int shared) {
+          extern __shared__ float memory[];
+          const float* from = shared ? memory : in;
+          out[threadIdx.x] = from[threadIdx.x];
+        }
+        __global__ void one_by_one(float* out, const float* in, int stride) {
+          for (int k = 0; k < 8; ++k) out[k * stride] = in[k * stride];
+        }
+        __global__ void together(float* __restrict__ out, const float* __restrict__ in, int stride) {
+          float kept[8];
+        #pragma unroll
+          for (int k = 0; k < 8; ++k) kept[k] = in[k * stride];
+        #pragma unroll
+          for (int k = 0; k < 8; ++k) out[k * stride] = kept[k];
+        }
+        __global__ void local(float* out, const int* at) {
+          float kept[64];
+          for (int k = 0; k < 64; ++k) kept[k] = out[k];
+          for (int k = 0; k < 64; ++k) out[k] = kept[at[k] & 63];
+        }""")
+    of = {each.kernel: each for each in functions(cubins([source], [PATTERNS])[0])}
+    assert "LD" in of["generic"].counts()
+    assert "LD" not in of["together"].counts()
+    assert loads_in_flight(of["one_by_one"].instructions) == 1
+    assert loads_in_flight(of["together"].instructions) == 8
+    assert of["local"].starting_with("LDL", "STL")

@@ -1,0 +1,132 @@
+"""What nvcc makes of the CUDA kernels, emulated: beside the CPU and the kernels' sources by bits, in two orders.
+
+Where the CPU's order of sums is another, the bits are those of the same sources as g++ compiles them. That these are
+within the oracle's bound is shown in test_cuda_on_host.py; here only what has no fixed order is judged. Every access of
+a kernel that runs lies in its allocation, is aligned and races with none: else the emulator would have stopped.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.backends import cuda_ptx
+from harness.judging.sample import with_boxes
+from harness.judging.trial import assert_passes
+from harness.kernels import compiling, cuda_on_host
+from harness.kernels.drivers.calls import RoiKernels
+from harness.kernels.ptx.emulator import launch
+from harness.kernels.ptx.library import kernel_library
+from harness.kernels.ptx.measured import measured
+from harness.operators import AnyCase
+from harness.operators.arrays import DIRECTIONS, FLOATS, Array, Direction, differing
+from harness.operators.crop_and_resize.case import METHODS
+from harness.operators.roi_align.case import SAMPLED
+from harness.operators.sheet import OperatorName
+from suites.meta.kernels import cuda_cases
+from suites.missing import skip_if_missing
+
+with skip_if_missing():
+    compiling.compiler()
+    compiling.nvcc()
+
+# What a case is asked with, whatever is drawn.
+SETTINGS = {"crop_and_resize": [{}], "roi_align": [{"mode": mode} for mode in SAMPLED]}
+CPUS_BITS = {"crop_and_resize": ("forward", "grad_image"), "roi_align": ("forward",)}
+FORWARD, BACKWARD = 0, 1
+
+
+def bits_of(operator: OperatorName, inputs: object, direction: Direction) -> Array:
+    """What the result should be: the CPU's, or the sources' own where their order of sums is another."""
+    if direction in CPUS_BITS[operator] and not cuda_cases.cpu(operator).refuses(inputs, direction):
+        return cuda_cases.cpu(operator).run(inputs, direction)
+    return cuda_cases.MAKE[operator](order=FORWARD).run(inputs, direction)
+
+
+def assert_bits(operator: OperatorName, case: AnyCase, order: int | None) -> None:
+    inputs = case.inputs()
+    for direction in DIRECTIONS:
+        result = cuda_ptx.make(operator, "emulated", order=order).run(inputs, direction)
+        expected = bits_of(operator, inputs, direction)
+        assert result.dtype == expected.dtype
+        assert not differing(result, expected).any(), f"{direction} of {case!r}"
+
+
+def test_drawn_cases_have_the_bits(operator):
+    for case in cuda_cases.drawn(operator, 12):
+        for setting in SETTINGS[operator]:
+            assert_bits(operator, replace(case, **setting), None)
+
+
+EVERY = {
+    f"{operator}-{dtype}-{layout}-{setting}": (operator, dtype, layout, setting)
+    for operator, settings in (("crop_and_resize", METHODS), ("roi_align", SAMPLED))
+    for dtype, layout, setting in itertools.product(FLOATS, cuda_cases.TWO_LAYOUTS, settings)
+}
+
+
+@pytest.mark.parametrize(("operator", "dtype", "layout", "setting"), EVERY.values(), ids=EVERY)
+def test_every_kernel_has_the_bits(operator, dtype, layout, setting):
+    """Channels in vectors where they lie side by side, more of them than a warp has lanes; float32 in both orders."""
+    of = {"layout": layout, "image_dtype": dtype}
+    if operator == "crop_and_resize":
+        case = cuda_cases.crop_case((2, 40, 9, 10), (3, 2), 4, method=setting, extrapolation_value=2.5, **of)
+    else:
+        case = cuda_cases.pool_case((2, 40, 9, 12), (3, 2), 3, mode=setting, sampling_ratio=2, **of)
+    for order in (FORWARD, BACKWARD) if dtype == "float32" else (BACKWARD,):
+        assert_bits(operator, case, order)
+
+
+@pytest.mark.parametrize("layout", cuda_cases.TWO_LAYOUTS)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_atomic_sums_are_within_the_oracles_bound(dtype, layout):
+    backend = cuda_ptx.make("crop_and_resize", "emulated", atomics=True)
+    for method in METHODS:
+        case = cuda_cases.crop_case((2, 8, 9, 10), (3, 2), 4, method=method, layout=layout, image_dtype=dtype)
+        assert_passes(backend=backend, case=case, direction="grad_image")
+
+
+@pytest.mark.parametrize("mode", SAMPLED)
+@pytest.mark.parametrize("layout", cuda_cases.TWO_LAYOUTS)
+def test_a_pyramid_has_the_bits_of_the_sources(layout, mode):
+    pyramid, _ = cuda_cases.pyramid("float32", layout, mode)
+    emulated = RoiKernels(kernel_library, launch)
+    of_sources = RoiKernels(cuda_on_host.kernel_library, cuda_on_host.launch, FORWARD)
+    for direction in DIRECTIONS:
+        both = zip(emulated.run(pyramid, direction), of_sources.run(pyramid, direction), strict=True)
+        assert not any(differing(result, expected).any() for result, expected in both)
+
+
+NO_IMAGE = {"crop_and_resize": (-1, 2), "roi_align": (-1.0, 2.0, 3e38, np.nan)}
+
+
+@pytest.mark.parametrize("layout", cuda_cases.TWO_LAYOUTS)
+def test_a_box_of_no_image_is_not_followed(operator, layout):
+    make = {"crop_and_resize": cuda_cases.crop_case, "roi_align": cuda_cases.pool_case}[operator]
+    backend = cuda_ptx.make(operator, "emulated")
+    for bad in NO_IMAGE[operator]:
+        inputs = make((2, 3, 5, 6), (2, 3), 3, layout=layout).inputs()
+        cuda_cases.INDICES[operator](inputs)[1] = bad
+        assert np.isnan(backend.run(inputs, "forward")[1]).all()
+        assert not backend.run(inputs, "grad_boxes")[1].any()
+        others = with_boxes(inputs, [0, 2])
+        assert np.array_equal(backend.run(inputs, "grad_image"), backend.run(others, "grad_image"))
+
+
+def test_a_few_blocks_stand_for_a_grid(operator):
+    """All blocks of a case of equal boxes cost the same, so a few tell what all of them do."""
+    make = {"crop_and_resize": cuda_cases.crop_case, "roi_align": cuda_cases.pool_case}[operator]
+    inputs = make((1, 64, 12, 12), (4, 4), 1, layout="channels_last").inputs()
+    inputs = with_boxes(inputs, [0] * 64)
+    (some,) = measured(operator, inputs, "forward", blocks=4)
+    (every,) = measured(operator, inputs, "forward", blocks=1000)
+    assert (some.blocks_run, every.blocks_run) == (4, some.blocks)
+    assert some.blocks == every.blocks > 4
+    assert some.of_grid(sum(some.instructions.values())) == sum(every.instructions.values())
+    assert some.of_grid(some.sectors["loads"]) == pytest.approx(every.sectors["loads"], rel=0.3)
+    values = 64 * 64 * 16
+    assert every.sectors["stores"] == values * 4 // 32
+    assert every.instructions_for(values) == pytest.approx(32 * every.instructions_a_warp * every.warps_run / values)

@@ -1,0 +1,81 @@
+"""Faults that are planted in the CUDA kernels are found in what nvcc makes of them, each with a sentence."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from harness.backends import cuda_ptx
+from harness.kernels import compiling
+from harness.kernels.compiling import Change
+from harness.kernels.ptx.faults import Fault
+from harness.kernels.ptx.library import kernel_library
+from harness.operators.arrays import differing
+from suites.meta.kernels import cuda_cases
+from suites.missing import skip_if_missing
+
+with skip_if_missing():
+    compiling.compiler()
+    compiling.nvcc()
+
+ORDERS = {"forward": 0, "backward": 1}
+VECTORS = cuda_cases.crop_case((1, 8, 9, 10), (3, 2), 2, layout="channels_last")
+PLANES = cuda_cases.crop_case((1, 9, 9, 10), (3, 2), 2)
+NEAREST = cuda_cases.crop_case((1, 9, 9, 10), (3, 2), 2, method="nearest")
+POOLS = cuda_cases.pool_case((1, 9, 9, 12), (3, 2), 2, sampling_ratio=2)
+FORWARD, ATOMIC = "crop_and_resize/cuda/forward.cu", "crop_and_resize/cuda/grad_image_atomic.cu"
+SLOPES, ROI_SLOPES = "crop_and_resize/cuda/grad_boxes.cu", "roi_align/cuda/grad_boxes.cu"
+LINE, THREAD = r"\(\S+\.(cu|h):\d+\)", r"\(\d+, 0, 0\)"
+FAULTS = {
+    "a removed barrier": (
+        "roi_align", "grad_boxes", POOLS,
+        Change(ROI_SLOPES, "part.row);\n    __syncthreads();", "part.row);\n"),
+        rf"^(ld|st)\.shared\.\S+ {LINE}: thread {THREAD} (reads|writes) byte \d+ of shared memory, which thread "
+        rf"{THREAD} has (written|read) {LINE}, with no barrier .*between. In block {THREAD} of slopes_kernel<"),
+    "an off-by-one": (
+        "crop_and_resize", "grad_boxes", PLANES,
+        Change(SLOPES, "c < channels; c += step", "c <= channels; c += step"),
+        rf"^ld\.global\.f32 {LINE}: thread {THREAD} reads 4 bytes at byte \d+ of \w+, which has \d+, outside of every "
+        rf"allocation. In block {THREAD} of grad_boxes_kernel<float, 1>"),
+    "a misaligned vector": (
+        "crop_and_resize", "grad_image", VECTORS,
+        Change(ATOMIC, "load<T, count>(crop + c", "load<T, count>(crop + 1 + c"),
+        rf"^ld\.global\.v4\.\w32 {LINE}: thread {THREAD} reads 16 bytes at byte \d+ of crops, which has \d+, an "
+        rf"address that is no multiple of 16. In block {THREAD} of atomic_kernel<float, 4>"),
+    "a box left out": (
+        "crop_and_resize", "grad_boxes", PLANES,
+        Change(SLOPES, "unit < boxes.count * parts; unit", "unit + 1 < boxes.count * parts; unit"),
+        rf"^ld\.global\.f64 {LINE}: thread \(4, 0, 0\) reads 8 bytes at byte 32 of scratch, which has 64, where "
+        r"nothing has been written. In block \(0, 0, 0\) of add_parts_kernel<float>"),
+    "an input written to": (
+        "crop_and_resize", "grad_image", NEAREST,
+        Change(ATOMIC, "add(pixel + site.top_left, g);", "const_cast<T*>(crop)[c * crop_stride] = T();"),
+        rf"^st\.global\.u32 {LINE}: thread {THREAD} writes 4 bytes at byte \d+ of crops, which has \d+, an input"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("operator", "direction", "case", "change", "message"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_found(operator, direction, case, change, message):
+    """In both orders of warps: what is out of order is seen, whichever comes first."""
+    for order in ORDERS.values():
+        library = functools.partial(kernel_library, change)
+        backend = cuda_ptx.make(operator, "faulty", atomics=True, library=library, order=order)
+        with pytest.raises(Fault, match=message):
+            backend.run(case.inputs(), direction)
+
+
+def test_nothing_is_found_in_the_sources_as_they_are():
+    for operator, direction, case, *_ in FAULTS.values():
+        for order in ORDERS.values():
+            cuda_ptx.make(operator, "sound", atomics=True, order=order).run(case.inputs(), direction)
+
+
+def test_a_fused_multiply_add_has_other_bits():
+    change = Change(FORWARD, "left + (right - left) * site.lx", "fma(right - left, site.lx, left)")
+    fused = cuda_ptx.make("crop_and_resize", "fused", library=functools.partial(kernel_library, change))
+    for case in (VECTORS, PLANES):
+        inputs = case.inputs()
+        expected = cuda_cases.cpu("crop_and_resize").run(inputs, "forward")
+        assert not differing(cuda_ptx.make("crop_and_resize", "sound").run(inputs, "forward"), expected).any()
+        assert differing(fused.run(inputs, "forward"), expected).any()
