@@ -133,7 +133,8 @@ class _Reader:
         self.names: set[str] = set()
         paths = {number: Path(path).resolve() for number, path in files.items()}
         self._files = {number: short(path) for number, path in paths.items()}
-        self._own = {number for number, path in paths.items() if path.is_relative_to(ROOT)}
+        own = {number for number, path in paths.items() if path.is_relative_to(ROOT)}
+        self._own = own or set(paths)
         self._place = Place("", 0)
         self._unfinished = ""
 
@@ -150,14 +151,17 @@ class _Reader:
             self._unfinished = self._unfinished.strip(" {}\t")
 
     def _locate(self, line: str) -> None:
-        """The innermost line of this project: a call that is inlined from the toolkit's headers stands where it is."""
+        """The innermost line of this project: what is inlined of the toolkit's headers stands where it is called.
+
+        Where two of the toolkit's functions lie within each other, that is the line before.
+        """
         match = _LOC.match(line)
         if match is None:
             raise NotEmulated(f"The place {line} is written otherwise than nvcc does.")
         file, number, caller, calls = (int(each or 0) for each in match.groups())
         if caller and file not in self._own:
             file, number = caller, calls
-        if number:  # 0: of no line in particular
+        if number and file in self._own:  # 0: of no line in particular
             self._place = Place(self._files[file], number)
 
     def _statement(self, statement: str) -> None:

@@ -49,8 +49,13 @@ cudaError_t launch(const void* function, dim3 grid, dim3 block, size_t shared_by
   const auto found = kernels().find(function);
   if (found == kernels().end()) return failed(cudaErrorInvalidDeviceFunction);
   const Kernel& kernel = found->second;
-  const Launch call = {kernel.image, kernel.name, {grid.x, grid.y, grid.z}, {block.x, block.y, block.z},
-                       shared_bytes, kernel.allowed_shared_bytes, arguments};
+  const Launch call = {kernel.image,
+                       kernel.name,
+                       {grid.x, grid.y, grid.z},
+                       {block.x, block.y, block.z},
+                       shared_bytes,
+                       kernel.allowed_shared_bytes,
+                       arguments};
   if (on_launch(&call) == 0) return cudaSuccess;
   return failed(cudaErrorLaunchFailure);
 }

@@ -135,6 +135,11 @@ __global__ void odd_width(int* out, int) {
 
 __global__ void sum(int* out, int) { out[thread()] = __shfl_xor_sync(kAll, thread(), 1); }
 
+__global__ void double_from_outside(int* out, int) {
+  if (thread() >= 16) return;
+  out[thread()] = __shfl_sync(0x0000ffffu, 0.5 * thread(), 20) > 0;  // double_from_outside
+}
+
 __global__ void vector_in_shared(int*, int) {
   extern __shared__ __align__(16) unsigned char shared_memory[];
   atomicAdd(reinterpret_cast<float2*>(shared_memory), make_float2(1, 2));  // vector_in_shared
@@ -157,7 +162,8 @@ const std::map<std::string, void (*)(int*, int)> kKernels = {
     NAMED(shfl), NAMED(up), NAMED(down), NAMED(exclusive), NAMED(votes),
     NAMED(atomics), NAMED(turns), NAMED(some_wait), NAMED(wait_apart), NAMED(not_itself),
     NAMED(from_outside), NAMED(returned), NAMED(at_barrier), NAMED(other_place), NAMED(other_mask),
-    NAMED(odd_width), NAMED(sum), NAMED(past_the_end), NAMED(vector_in_shared), NAMED(read),
+    NAMED(odd_width), NAMED(sum), NAMED(past_the_end), NAMED(vector_in_shared),
+    NAMED(double_from_outside), NAMED(read),
 };
 // clang-format on
 

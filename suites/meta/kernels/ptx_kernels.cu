@@ -15,13 +15,13 @@ namespace {
 using Kernel = void (*)(void*, const void*, const void*, const void*);
 
 // out[i] = expression of x, y, z, the elements of three arrays.
-#define ELEMENTS(name, Out, A, B, C, expression)                                                  \
-  __global__ void name(void* out, const void* a, const void* b, const void* c) {                  \
-    const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;                                      \
-    [[maybe_unused]] const A x = static_cast<const A*>(a)[i];                                     \
-    [[maybe_unused]] const B y = static_cast<const B*>(b)[i];                                     \
-    [[maybe_unused]] const C z = static_cast<const C*>(c)[i];                                     \
-    static_cast<Out*>(out)[i] = expression;                                                        \
+#define ELEMENTS(name, Out, A, B, C, expression)                                 \
+  __global__ void name(void* out, const void* a, const void* b, const void* c) { \
+    const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;                    \
+    [[maybe_unused]] const A x = static_cast<const A*>(a)[i];                    \
+    [[maybe_unused]] const B y = static_cast<const B*>(b)[i];                    \
+    [[maybe_unused]] const C z = static_cast<const C*>(c)[i];                    \
+    static_cast<Out*>(out)[i] = expression;                                      \
   }
 #define OF_ONE(name, Out, A, expression) ELEMENTS(name, Out, A, A, A, expression)
 #define OF_TWO(name, Out, A, B, expression) ELEMENTS(name, Out, A, B, B, expression)
@@ -80,8 +80,9 @@ OF_ONE(root32, float, float, sqrtf(x))
 OF_TWO(least32, float, float, float, fminf(x, y))
 OF_TWO(most64, double, double, double, fmax(x, y))
 OF_TWO(least_or_nan, float, float, float, smaller_or_nan(x, y))
-OF_TWO(ordered, uint32_t, float, float, (x < y) | (x <= y) << 1 | (x == y) << 2 | (x != y) << 3 | !(x < y) << 4 |
-                                             !(x >= y) << 5 | (x != x || y != y) << 6)
+OF_TWO(ordered, uint32_t, float, float,
+       (x < y) | (x <= y) << 1 | (x == y) << 2 | (x != y) << 3 | !(x < y) << 4 | !(x >= y) << 5 |
+           (x != x || y != y) << 6)
 ELEMENTS(joined, uint32_t, float, float, float, two_comparisons(x, y, z))
 
 OF_ONE(to_half, uint16_t, float, __half_as_ushort(__float2half_rn(x)))
@@ -174,7 +175,7 @@ __global__ void between_warps(void* out, const void*, const void*, const void*) 
 }
 __global__ void within_a_warp(void* out, const void*, const void*, const void*) {
   __shared__ volatile int held[64];
-  held[threadIdx.x] = 1;  // written in a warp
+  held[threadIdx.x] = 1;                                        // written in a warp
   static_cast<int*>(out)[threadIdx.x] = held[threadIdx.x ^ 1];  // read in a warp
 }
 __global__ void behind_its_own_barrier(void* out, const void*, const void*, const void*) {

@@ -71,6 +71,8 @@ RULES = {
     "0x0000ffff.",
     "from_outside": "shfl.sync.idx.b32 ({from_outside}): thread (0, 0, 0) reads from lane 20, which is not in the "
     "mask.",
+    "double_from_outside": "shfl.sync.idx.b32 ({double_from_outside}): thread (0, 0, 0) reads from lane 20, which is "
+    "not in the mask.",
     "returned": "vote.sync.ballot.b32 ({returned}): thread (0, 0, 0) waits with the mask 0xffffffff for lane 5, which "
     "has gone another way.",
     "at_barrier": "bar.warp.sync ({warp_waits}): thread (0, 0, 0) waits with the mask 0xffffffff for lane 31, which "
