@@ -18,8 +18,8 @@ from setuptools import setup
 
 ROOT = Path(__file__).resolve().parent
 KERNELS = ROOT / "impl" / "csrc"  # includes are written as from here
-# Every generation from A100 on, and PTX for those to come.
-ARCHITECTURES = "8.0;8.6;8.9;9.0;10.0+PTX"
+# What CUDA 13 compiles for, from T4 to both Blackwells; for all other GPUs from the first of these on there is its PTX.
+ARCHITECTURES = "7.5;8.0;8.6;8.9;9.0;10.0+PTX;12.0"
 
 FLAGS = [
     "-O3",

@@ -137,7 +137,7 @@ def measure(at: Mapping[str, Path | str], rows: Sequence[str], processes: int, t
     answers: dict[str, list[list[Record]]] = {side: [] for side in SIDES}
     passed: dict[str, dict[str, Any]] = {side: {} for side in SIDES}
     order = sides_in_order(processes)
-    before = conditions.state("cpu")
+    before = conditions.state()
     with tempfile.TemporaryDirectory() as scratch, cpu.pinned():
         for side in order:
             function = at[side] if isinstance(at[side], str) else ""
@@ -148,7 +148,7 @@ def measure(at: Mapping[str, Path | str], rows: Sequence[str], processes: int, t
             right = {name_of(each): asdict(gate.stored_in(each)) for each in answer if each.samples}
             passed[side] = passed[side] or right
             tell(side)
-    states = [{"before": before, "after": conditions.state("cpu")}]
+    states = [{"before": before, "after": conditions.state()}]
     return Round(answers, order, states, cpu.copy_gbps())
 
 

@@ -1,4 +1,4 @@
-"""The state of the machine before and after a process measured, and what in it makes figures doubtful.
+"""The state of the machine before, while and after a process measured, and what in it makes figures doubtful.
 
 A time says nothing about who else was at work. What can be told from outside is therefore stored beside the figures:
 the load, how much of the cores a hypervisor or other processes took, the clocks, whether something was throttled, and
@@ -7,15 +7,17 @@ who else was on the GPU. `warnings` reads it, with the rows themselves, and says
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
 import re
-import subprocess
 from collections.abc import Sequence
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from harness.measuring import nvidia_smi
 
 _CPU = Path("/sys/devices/system/cpu")
 # Beyond this part of their median, medians of processes do not belong to a quiet machine.
@@ -25,24 +27,12 @@ CLOCK = 0.10
 # The part of the machine's time that others may have had without a word.
 TAKEN = 0.05
 FEWER_THREADS = "stop that work, or set OMP_NUM_THREADS to the number of cores that it leaves free."
-_GPU_FIELDS = {
-    "sm_mhz": "clocks.sm",
-    "memory_mhz": "clocks.mem",
-    "temperature_c": "temperature.gpu",
-    "power_w": "power.draw",
-    "throttle_reasons": "clocks_{}_reasons.active",
-}
-# What nvidia-smi calls these reasons: since driver 535, and before. It answers nothing to a query with one it lacks.
-_REASONS = ("event", "throttle")
-# Bits of NVML's reasons that slow a kernel down: a power cap, and slowdowns by hardware and by temperature. The others
-# are an idle GPU, clocks that somebody set, and the like.
-_SLOWED = 0x4 | 0x8 | 0x20 | 0x40 | 0x80
 
 
-def state(device: str) -> dict[str, Any]:
+def state(gpu: str = "") -> dict[str, Any]:
     """What can be told of a machine now, for JSON; what cannot be told is left out.
 
-    device: its type, "cpu" or "cuda", whose own part is under "gpu".
+    gpu: the uuid of the GPU that is measured, whose own part is under "gpu"; "" for none.
     """
     found: dict[str, Any] = {"load": os.getloadavg()[0], "cores": os.cpu_count()}
     found |= {"ticks": _ticks(), "own_s": sum(os.times()[:4])}
@@ -55,8 +45,8 @@ def state(device: str) -> dict[str, Any]:
     throttled = [_text(path) for path in sorted(_CPU.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))]
     if throttled:
         found["throttled"] = sum(int(each or 0) for each in throttled)
-    if device == "cuda":
-        found["gpu"] = _gpu()
+    if gpu:
+        found["gpu"] = nvidia_smi.state(gpu)
     return found
 
 
@@ -69,28 +59,6 @@ def _ticks() -> dict[str, int]:
     return {"busy": sum(fields[:3]) + fields[5] + fields[6], "stolen": fields[7], "all": sum(fields)}
 
 
-def _gpu() -> dict[str, Any]:
-    queries = (f"--query-gpu={','.join(_GPU_FIELDS.values())}".format(reasons) for reasons in _REASONS)
-    values = next(filter(None, map(_nvidia_smi, queries)), [])
-    found: dict[str, Any] = {}
-    for name, value in zip(_GPU_FIELDS, values[0] if values else (), strict=False):
-        with contextlib.suppress(ValueError):  # "[N/A]"
-            found[name] = int(value, 16) if value.startswith("0x") else float(value)
-    # One of them is this process, by a number that in a container is not its own.
-    found["other_processes"] = max(0, len(_nvidia_smi("--query-compute-apps=pid")) - 1)
-    return found
-
-
-def _nvidia_smi(query: str) -> list[list[str]]:
-    """The cells of its answer, no lines where there is none."""
-    command = ["nvidia-smi", query, "--format=csv,noheader,nounits", "--id=0"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -101,7 +69,8 @@ def _text(path: Path) -> str:
 def warnings(conditions: list[dict[str, Any]], rows: pd.DataFrame, cores: int) -> list[str]:
     """What makes a run's figures doubtful, and what to do about it, as sentences; none if nothing is known to.
 
-    conditions  what each process found and left: {"process", "before", "after"}, each a `state`.
+    conditions  what each process found and left: {"process", "before", "after"}, each a `state`; of a GPU "during",
+                what nvidia_smi.seen told.
     rows        the run's lines of results.throughput.
     cores       that a process of the run may use.
     """
@@ -207,11 +176,14 @@ def _of_gpu(conditions: list[dict[str, Any]]) -> list[str]:
     others = max((state.get("other_processes", 0) for state in states), default=0)
     if others:
         said.append(f"{others} other processes were on the GPU: it is to be the benchmark's alone.")
-    reasons = [state["throttle_reasons"] & _SLOWED for state in states if "throttle_reasons" in state]
+    seen = [each["during"] for each in conditions if each.get("during")]
+    reasons = [state.get("throttle_reasons", 0) & nvidia_smi.SLOWED for state in (*states, *seen)]
     if any(reasons):
+        looks, slow = (sum(each[name] for each in seen) for name in ("looks", "slow"))
+        together = functools.reduce(or_, reasons)
         said.append(
-            f"The GPU was slowed down by its power cap or its temperature (reasons {max(reasons):#x}): cool it, or "
-            "lock its clocks below that (nvidia-smi --lock-gpu-clocks)."
+            f"The GPU was slowed down by its power cap or its temperature (reasons {together:#x}; in {slow} of {looks} "
+            "looks at it while it measured): cool it, or lock its clocks below that (nvidia-smi --lock-gpu-clocks)."
         )
     return said
 

@@ -116,7 +116,8 @@ class Measurements:
     """What one process leaves: a file.
 
     machine     what the machine says of itself: devices.Device.describe.
-    conditions  its state: {"before": ..., "after": ...}, each a conditions.state; {} if nothing is known.
+    conditions  its state: {"before": ..., "after": ...}, each a conditions.state, and of a GPU that was looked at
+                meanwhile "during", what nvidia_smi.seen tells; {} if nothing is known.
     """
 
     header: Header

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness import repository
-from harness.measuring import conditions, devices, foreign, gate, ratios, settings
+from harness.measuring import conditions, devices, foreign, gate, nvidia_smi, ratios, settings
 from harness.measuring.columns import kind
 from harness.measuring.devices import cpu
 from harness.measuring.record import Header, Measurements, Record, read, write
@@ -26,6 +27,7 @@ class Ledger:
     told     how it was asked to measure.
     before   the state of the machine before the first row.
     began    when the process began to measure, on the monotonic clock.
+    watching what looks at the GPU meanwhile, None if nothing does.
     records  its rows so far: those with samples, and those that got no time.
     """
 
@@ -33,6 +35,7 @@ class Ledger:
     told: Settings
     before: dict[str, Any]
     began: float
+    watching: subprocess.Popen[str] | None
     records: list[Record] = field(default_factory=list)
 
     @property
@@ -67,7 +70,9 @@ def ledger(pytestconfig: pytest.Config) -> Ledger:
         copy_gbps=bandwidth,
     )
     # The state after a copy: an idle machine has lowered its clocks.
-    made = Ledger(header, told, conditions.state(device.type), time.monotonic())
+    gpu = device.gpu()
+    watching = nvidia_smi.watch(gpu) if measuring and gpu else None
+    made = Ledger(header, told, conditions.state(gpu), time.monotonic(), watching)
     if measuring:
         pytestconfig.stash[_LEDGER] = made
     return made
@@ -90,6 +95,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     one."""
     config = session.config
     ledger = config.stash.get(_LEDGER, None)
+    during = nvidia_smi.seen(ledger.watching) if ledger is not None else {}
     if ledger is None or not ledger.records:
         return
     if config.getoption("benchmark_json") and not ledger.told.output:
@@ -103,7 +109,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     root = repository.results_folder(ledger.told.quick, bool(others))
     folder = root / header.device / f"{header.run}-{header.kind}"
     path = Path(ledger.told.output or folder / f"{header.allocator}.json")
-    states = {"before": ledger.before, "after": conditions.state(device.type)}
+    states = {
+        "before": ledger.before,
+        "after": conditions.state(device.gpu()),
+        **({"during": during} if during else {}),
+    }
     write(path, Measurements(header, device.describe(), tuple(ledger.records), states))
     config.stash[_STORED] = path
 

@@ -24,6 +24,7 @@ class Device:
     why_not     why it cannot be measured on this machine, or None if it can.
     name        what its results are filed under.
     describe    what is known of it, as it is stored beside the figures.
+    gpu         the uuid that nvidia-smi knows it by, "" of a CPU.
     allocator   which allocator this process runs with: one column of the results each.
     copy_gbps   GB/s that a copy reads and writes together: the roof.
     peak_memory_bytes  the most memory held during a call beyond what was held before, None if it cannot be told.
@@ -42,6 +43,7 @@ class Device:
     why_not: Callable[[], str | None]
     name: Callable[[], str]
     describe: Callable[[], dict[str, object]]
+    gpu: Callable[[], str]
     allocator: Callable[[], str]
     copy_gbps: Callable[[], float]
     peak_memory_bytes: Callable[[Callable[[], object]], int | None]
@@ -79,6 +81,7 @@ def _cpu() -> Device:
         why_not=lambda: None,
         name=cpu.device,
         describe=cpu.describe,
+        gpu=lambda: "",
         allocator=cpu.allocator,
         copy_gbps=cpu.copy_gbps,
         peak_memory_bytes=cpu.peak_memory_bytes,
@@ -108,6 +111,7 @@ def _cuda() -> Device:
         why_not=cuda.why_not,
         name=cuda.name,
         describe=cuda.describe,
+        gpu=cuda.uuid,
         allocator=lambda: "cuda",
         copy_gbps=cuda.copy_gbps,
         peak_memory_bytes=cuda.peak_memory_bytes,

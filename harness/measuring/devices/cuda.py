@@ -3,8 +3,8 @@
 A launch returns before its kernel has run, and takes longer than a small kernel does. So a kernel that only spins goes
 first: while it keeps the device busy the host queues an event, the call and another event, and what lies between the
 events is the call's own work, without the host's. Where a call waits for the device itself nothing can be queued ahead
-of it; a reading notices that, and such rounds are counted. Before the spin the cache is flushed, or left as the call
-before filled it. What the host pays for a call is measured apart.
+of it; a reading notices that, and such rounds are counted. Before the spin the cache is flushed and cleaned, or left as
+the call before filled it. What the host pays for a call is measured apart.
 
 It times with torch's events and says what torch knows of the device: it is no implementation under test.
 """
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 
+from harness.measuring import nvidia_smi
 from harness.measuring.devices import cpu
 
 CLOCK = "CUDA events behind a spinning kernel"
@@ -61,19 +61,15 @@ def describe() -> dict[str, object]:
     }
 
 
+def uuid() -> str:
+    """What nvidia-smi knows the device by: torch numbers those alone that CUDA_VISIBLE_DEVICES leaves it."""
+    return f"GPU-{torch.cuda.get_device_properties().uuid}"
+
+
 def driver() -> str:
     """The driver's version as nvidia-smi gives it, "unknown" where there is none."""
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
+    answer = nvidia_smi.ask("--query-gpu=driver_version", uuid())
+    return answer[0][0] if answer else "unknown"
 
 
 class Reading:
@@ -108,15 +104,21 @@ def get_ready(*, cold: bool, host_seconds: float) -> None:
     host_seconds: how long the host takes to make the call.
     """
     if cold:
-        _flushing().zero_()
+        for_writing, for_reading = _flushing()
+        for_writing.zero_()
+        for_reading.sum()
     torch.cuda._sleep(int((2 * host_seconds + _HOST_SECONDS) * _cycles_per_second()))  # type: ignore[no-untyped-call]
 
 
 @lru_cache(maxsize=1)
-def _flushing() -> torch.Tensor:
-    """What is written over everything that the second-level cache holds."""
+def _flushing() -> tuple[torch.Tensor, torch.Tensor]:
+    """What is written over everything that the second-level cache holds, and what is read afterwards.
+
+    Writing leaves the cache full of lines that differ from memory. They would be written back as the timed call takes
+    their places, in its time: reading other memory takes them first.
+    """
     size = _FLUSHED * torch.cuda.get_device_properties().L2_cache_size
-    return torch.empty(size, dtype=torch.uint8, device="cuda")
+    return tuple(torch.zeros(size // 4, dtype=torch.float32, device="cuda") for _ in range(2))  # type: ignore[return-value]
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from harness.backends import load
-from roi_align import multiscale_roi_align
+from roi_align import crop_and_resize, multiscale_roi_align
 from suites.correctness import calls
 from suites.missing import skip_if_missing
 
@@ -247,3 +247,15 @@ def test_no_image_is_copied_and_nothing_grows_with_images_or_channels(cuda, call
     assert calls.most_allocated(lambda: call(image, *boxes, size=(7, 7))) <= result.nbytes + calls.ALLOCATION_UNITS
     peak = calls.most_allocated(lambda: torch.autograd.grad(result, image, upstream))
     assert image.nbytes <= peak <= image.nbytes + SCRATCH[call.operator] * 100 + calls.ALLOCATION_UNITS
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_subnormal_gradients_are_kept_by_the_gather_and_may_be_flushed_by_atomics(cuda, deterministic):
+    """Channels innermost, where atomics are the default."""
+    image = torch.ones(1, 8, 4, 4, device=cuda).to(memory_format=torch.channels_last).requires_grad_()
+    boxes, indices = torch.tensor([[0.0, 0, 1, 1]], device=cuda), torch.tensor([0], device=cuda)
+    with calls.deterministic_algorithms(deterministic):
+        crops = crop_and_resize(image, boxes, indices, (4, 4))
+        (gradient,) = torch.autograd.grad(crops, image, torch.full_like(crops, 1e-40))
+    kept = gradient == torch.tensor(1e-40, device=cuda)
+    assert (kept if deterministic else kept | (gradient == 0)).all()

@@ -83,6 +83,6 @@ def test_a_kept_report_is_of_the_very_sources(tmp_path, monkeypatch):
 
 def test_what_is_examined_is_what_is_built():
     assert "-fmad=false" in cuda_resources.build_setting("DEVICE_FLAGS")
-    assert architectures() == ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100"]
+    assert architectures() == ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]
     with pytest.raises(LookupError, match="no constant NOPE"):
         cuda_resources.build_setting("NOPE")

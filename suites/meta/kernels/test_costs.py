@@ -10,9 +10,11 @@ import torch
 from torchvision.ops import roi_align
 
 from harness.kernels.machine_code import disassembler
+from harness.kernels.ptx.measured import measured
 from harness.kernels.ptx.torchvision import torchvisions
 from harness.measuring import costs
 from harness.measuring.workloads import WORKLOADS
+from harness.operators.crop_and_resize.case import Case
 from harness.operators.roi_align.case import RoiCase
 from suites.missing import skip_if_missing
 
@@ -29,6 +31,8 @@ with skip_if_missing():
 LIMITS = {
     ("forward_kernel<float, 1>", "contiguous"): (44, 16, 37),
     ("forward_kernel<float, 4>", "channels_last"): (35, 4, 37),
+    ("gather_kernel<float, 8, 8, true>", "contiguous"): (123, 8, 31),
+    ("gather_kernel<float, 8, 8, false>", "channels_last"): (131, 8, 31),
 }
 
 
@@ -45,6 +49,25 @@ def test_a_kernel_costs_no_more_than_it_did(rows, kernel, layout):
     assert row.a_value <= most
     assert row.loads_in_flight >= loads
     assert int(row.occupancy.rpartition(" / ")[2].rstrip("%")) >= warps
+
+
+def gather_instructions(count: int, box: tuple[float, float, float, float]) -> float:
+    """Of a warp of the gather, for so many boxes of 7 x 7 samples, all alike, on a map of 200 x 272."""
+    case = Case((1, 128, 200, 272), (box,) * count, (0,) * count, (7, 7))
+    counts = measured("crop_and_resize", case.inputs(), "grad_image", blocks=2)
+    return next(each.instructions_a_warp for each in counts if "gather_kernel" in each.kernel)
+
+
+# The most PTX instructions of a warp for a box that sends nothing to the tiles that are looked at: one of the whole
+# image, whose samples are four tiles apart, and one that lies elsewhere.
+IDLE = {"samples miss the tile": ((0.0, 0.0, 1.0, 1.0), 20), "box lies elsewhere": ((0.0, 0.0, 0.01, 0.01), 0.1)}
+
+
+@pytest.mark.parametrize(("box", "most"), IDLE.values(), ids=IDLE)
+def test_boxes_that_send_a_tile_nothing_cost_little_and_each_the_same(box, most):
+    none, some, many = (gather_instructions(count, box) for count in (1, 4_096, 12_288))
+    assert many - none < 12_288 * most
+    assert many - none < 4 * (some - none) + 1_000
 
 
 def test_every_kernel_is_in_the_table(rows):

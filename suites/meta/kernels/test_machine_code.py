@@ -156,6 +156,14 @@ def test_no_kernel_goes_through_local_memory(patterns):
     assert not [function.kernel for function in patterns if function.starting_with("LDL", "STL")]
 
 
+def test_float32_atomics_alone_flush_subnormals(patterns):
+    """As docs/operators.md says; there is no atomic of float32 in global memory that does not."""
+    atomics = {each.kernel: each.starting_with("RED") for each in patterns if each.starting_with("RED")}
+    assert {kernel.partition("<")[0] for kernel in atomics} == {"atomic_kernel"}
+    for kernel, instructions in atomics.items():
+        assert {"FTZ" in each.opcode for each in instructions} == {"double" not in kernel}
+
+
 def test_no_kernel_asks_where_a_pointer_leads(patterns):
     """Whether an access is to shared or to global memory is known when compiling."""
     assert not [each.kernel for each in patterns if each.counts()["LD"] + each.counts()["ST"]]

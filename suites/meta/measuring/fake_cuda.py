@@ -15,7 +15,13 @@ from types import SimpleNamespace
 from typing import Any
 
 PROPERTIES = SimpleNamespace(
-    name="NVIDIA Fake 1", major=9, minor=0, multi_processor_count=4, L2_cache_size=1 << 20, total_memory=1 << 30
+    name="NVIDIA Fake 1",
+    major=9,
+    minor=0,
+    multi_processor_count=4,
+    L2_cache_size=1 << 20,
+    total_memory=1 << 30,
+    uuid="1a2b3c4d-0000-0000-0000-000000000001",
 )
 CYCLES_PER_SECOND = 1e9
 
@@ -77,7 +83,10 @@ def install(patch: Any) -> Stream:
     patch(torch.cuda, "synchronize", stream.synchronize)
     patch(torch.cuda, "get_device_properties", lambda: PROPERTIES)
     patch(torch.cuda, "_sleep", lambda cycles: stream.queue("spin", cycles / CYCLES_PER_SECOND))
-    flushing = SimpleNamespace(zero_=lambda: stream.queue("flush", 50e-6))
+    flushing = (
+        SimpleNamespace(zero_=lambda: stream.queue("flush", 50e-6)),
+        SimpleNamespace(sum=lambda: stream.queue("read", 50e-6)),
+    )
     patch(cuda, "_flushing", lambda: flushing)
     cuda._cycles_per_second.cache_clear()
     return stream

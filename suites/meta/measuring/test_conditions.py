@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from harness.measuring import conditions
+from harness.measuring import conditions, nvidia_smi
+from suites.programs import python
 
 QUIET = {"load": 0.1, "ticks": {"busy": 0, "stolen": 0, "all": 0}, "own_s": 0.0, "mhz": 3000.0, "throttled": 4}
 # Ten seconds on two cores later: one of them was busy all the time, with the process itself.
@@ -16,8 +22,8 @@ LATER = {**QUIET, "ticks": {"busy": 1000, "stolen": 0, "all": 2000}, "own_s": 10
 GPU = {"sm_mhz": 1980.0, "throttle_reasons": 0x1, "other_processes": 0}
 
 
-def ran(before: dict[str, Any] | None = None, after: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"process": 0, "before": {**QUIET, **(before or {})}, "after": {**LATER, **(after or {})}}
+def ran(before: dict[str, Any] | None = None, after: dict[str, Any] | None = None, **during: Any) -> dict[str, Any]:
+    return {"process": 0, "before": {**QUIET, **(before or {})}, "after": {**LATER, **(after or {})}, **during}
 
 
 def rows(*changes: dict[str, Any]) -> pd.DataFrame:
@@ -44,6 +50,8 @@ def test_a_quiet_machine_has_no_warnings() -> None:
         (ran(after={"throttled": 5}), "throttled by their temperature"),
         (ran(before={"gpu": {**GPU, "other_processes": 2}}), "2 other processes were on the GPU"),
         (ran(after={"gpu": {**GPU, "throttle_reasons": 0x4}}), "slowed down by its power cap or its temperature"),
+        # Only under load: before and after all was well.
+        (ran(during={"looks": 90, "slow": 7, "throttle_reasons": 0x21}), "(reasons 0x20; in 7 of 90 looks at it while"),
     ],
 )
 def test_what_others_did_is_told(state: dict[str, Any], says: str) -> None:
@@ -73,7 +81,7 @@ def test_an_interruption_is_somebody_elses_turn_only_where_there_is_somebody() -
 
 
 def test_the_state_of_this_machine_can_be_told() -> None:
-    state = conditions.state("cpu")
+    state = conditions.state()
     assert state["load"] >= 0
     assert state["ticks"]["all"] >= state["ticks"]["busy"] > 0
     assert "gpu" not in state
@@ -85,12 +93,13 @@ def test_a_gpus_state_is_nvidia_smis_old_and_new(monkeypatch: pytest.MonkeyPatch
 
     def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
         said = "1980, 2619, 41, [N/A], 0x0000000000000004\n" if "--query-gpu" in command[1] else "1\n4242\n77\n"
+        assert command[-1] == "--id=GPU-1"
         if unknown in command[1]:
             raise subprocess.CalledProcessError(2, command)
         return subprocess.CompletedProcess(command, 0, said, "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert conditions.state("cuda")["gpu"] == {
+    assert conditions.state("GPU-1")["gpu"] == {
         "sm_mhz": 1980.0, "memory_mhz": 2619.0, "temperature_c": 41.0, "throttle_reasons": 4, "other_processes": 2,
     }  # fmt: skip
 
@@ -100,4 +109,60 @@ def test_a_machine_without_nvidia_smi_says_nothing_of_a_gpu(monkeypatch: pytest.
         raise FileNotFoundError(command[0])
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert conditions.state("cuda")["gpu"] == {"other_processes": 0}
+    assert conditions.state("GPU-1")["gpu"] == {"other_processes": 0}
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An nvidia-smi that answers what lies in `looks`, as before driver 535, and then waits if it is to look on."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n'
+        'case "$1" in *clocks_event_reasons*) exit 2;; esac\n'
+        f'case "$*" in *--loop-ms=1000*) cat {tmp_path}/looks; echo $$ > {tmp_path}/pid; exec sleep 600;; esac\n'
+        f"head -1 {tmp_path}/looks\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    return tmp_path
+
+
+def until(there: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_gpu_is_looked_at_all_the_while(smi: Path) -> None:
+    """That it slowed down in between is seen, though nothing is to be seen before and after."""
+    looks = ["1980, 2619, 41, 300.5, 0x0000000000000000", "1200, 2619, 88, 700.1, 0x0000000000000024"]
+    (smi / "looks").write_text("\n".join([*looks, looks[0], "1980, 26"]))
+    watching = nvidia_smi.watch("GPU-1")
+    assert watching is not None
+    until((smi / "pid").exists)
+    assert nvidia_smi.seen(watching) == {"looks": 3, "slow": 1, "throttle_reasons": 0x24, "sm_mhz": 1200.0}
+    assert watching.returncode == -signal.SIGTERM
+    assert all("--id=GPU-1" in line for line in (smi / "asked").read_text().splitlines())
+    state = ran(during=nvidia_smi.seen(None)), ran(during={"looks": 3, "slow": 1, "throttle_reasons": 0x24})
+    (warning,) = conditions.warnings([*state], rows(), 2)
+    assert "(reasons 0x24; in 1 of 3 looks" in warning
+
+
+def test_what_looks_at_a_gpu_ends_with_the_process_that_began_it(smi: Path) -> None:
+    """By its next line, which nobody reads any more."""
+    (smi / "looks").write_text("1980, 2619, 41, 300.5, 0x0\n")
+    body = (smi / "nvidia-smi").read_text()
+    looking = f"while echo 1; do echo $$ > {smi}/pid; sleep 0.05; done; exit"
+    (smi / "nvidia-smi").write_text(body.replace("exec sleep 600", looking))
+    program = "from harness.measuring import nvidia_smi; import os; nvidia_smi.watch('GPU-1'); os._exit(0)"
+    assert python("-c", program).returncode == 0
+    until((smi / "pid").exists)
+    pid = int((smi / "pid").read_text())
+    until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
+
+
+def test_without_nvidia_smi_nobody_looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert nvidia_smi.watch("GPU-1") is None
+    assert nvidia_smi.seen(None) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -58,7 +59,7 @@ def test_a_call_that_waits_for_the_device_is_counted_as_not_hidden(stream: Any) 
 
 def test_the_cache_is_flushed_before_the_spin_and_only_if_it_is_to_be_cold(stream: Any) -> None:
     cuda._cycles_per_second()
-    for cold, wanted in ((True, ["flush", "spin"]), (False, ["spin"])):
+    for cold, wanted in ((True, ["flush", "read", "spin"]), (False, ["spin"])):
         stream.trace.clear()
         cuda.get_ready(cold=cold, host_seconds=0.0)
         assert stream.trace == wanted
@@ -78,14 +79,23 @@ def test_the_spins_rate_is_that_of_raised_clocks(stream: Any, monkeypatch: pytes
     assert cuda._cycles_per_second() == pytest.approx(2e9)
 
 
-def test_what_is_flushed_is_larger_than_twice_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_flushed_and_what_is_read_then_are_larger_than_twice_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the same memory: to read what was just written finds it in the cache, and cleans nothing."""
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: fake_cuda.PROPERTIES)
-    monkeypatch.setattr(torch, "empty", lambda size, dtype, device: (size, dtype, device))
+    zeros = torch.zeros
+    devices_asked = []
+
+    def on_the_host(size: int, dtype: torch.dtype, device: str) -> torch.Tensor:
+        devices_asked.append(device)
+        return zeros(size, dtype=dtype)
+
+    monkeypatch.setattr(torch, "zeros", on_the_host)
     cuda._flushing.cache_clear()
-    size, dtype, device = cuda._flushing()
+    written, read = cuda._flushing()
     cuda._flushing.cache_clear()
-    assert (dtype, device) == (torch.uint8, "cuda")
-    assert size > 2 * fake_cuda.PROPERTIES.L2_cache_size
+    assert devices_asked == ["cuda", "cuda"]
+    assert min(written.nbytes, read.nbytes) > 2 * fake_cuda.PROPERTIES.L2_cache_size
+    assert written.data_ptr() != read.data_ptr()
 
 
 def test_what_a_call_costs_the_host_has_no_kernel_and_no_wait_in_it(stream: Any) -> None:
@@ -133,6 +143,21 @@ def test_a_device_is_named_by_what_it_is(stream: Any) -> None:
     assert described["l2_bytes"] == 1 << 20
     assert described["capability"] == "9.0"
     assert described["driver"]
+
+
+def test_nvidia_smi_is_asked_for_the_device_that_torch_has(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By uuid: its own numbers are those of the machine, whatever CUDA_VISIBLE_DEVICES leaves to torch."""
+    asked = []
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, "580.65.06\n", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert cuda.driver() == "580.65.06"
+    assert f"--id=GPU-{fake_cuda.PROPERTIES.uuid}" in asked[0]
+    assert devices.load("cuda").gpu() == f"GPU-{fake_cuda.PROPERTIES.uuid}"
+    assert devices.load("cpu").gpu() == ""
 
 
 def test_an_unknown_device_is_a_sentence() -> None:

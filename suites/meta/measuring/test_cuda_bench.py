@@ -176,5 +176,7 @@ def test_the_rows_of_roi_align(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         [50e-6] * sum(len(row.samples) for row in rows)
     )
     assert all(len(row.samples) >= 5 for row in rows)
+    assert {row.exposed for row in rows} == {0}
+    assert all(row.host_s is not None and row.host_s > 0 for row in rows)
     assert re.search(r"small, adaptive, cold +grad_image +roi_align_cuda channels_last +0.05 ms +1.0x", done.stdout)
     assert re.search(r"geometric mean, sampling_ratio 2, hot +forward +roi_align_cuda contiguous +1.0x", done.stdout)

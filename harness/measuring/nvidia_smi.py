@@ -1,0 +1,100 @@
+"""nvidia-smi: the state of the very GPU that is measured, now and all the while.
+
+It numbers the GPUs of the machine, torch those that CUDA_VISIBLE_DEVICES leaves it: so it is asked by uuid. And a GPU
+that slows down under load has recovered a moment later: looks before and after a run see nothing, so a process of
+nvidia-smi's own looks once a second in between, and takes nothing from the process that measures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from typing import Any
+
+_FIELDS = {
+    "sm_mhz": "clocks.sm",
+    "memory_mhz": "clocks.mem",
+    "temperature_c": "temperature.gpu",
+    "power_w": "power.draw",
+    "throttle_reasons": "clocks_{}_reasons.active",
+}
+# What it calls these reasons: since driver 535, and before. It answers nothing to a query with one it lacks.
+_REASONS = ("event", "throttle")
+# Bits of NVML's reasons that slow a kernel down: a power cap, and slowdowns by hardware and by temperature. The others
+# are an idle GPU, clocks that somebody set, and the like.
+SLOWED = 0x4 | 0x8 | 0x20 | 0x40 | 0x80
+_LOOK_MS = 1000
+# What a pipe may hold that nobody reads before the end: some four hours of looks.
+_KEPT_BYTES = 1 << 20
+
+
+def ask(query: str, gpu: str) -> list[list[str]]:
+    """The cells of its answer about the GPU of this uuid, no lines where there is none."""
+    try:
+        done = subprocess.run(_command(query, gpu), capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return _cells(done.stdout)
+
+
+def state(gpu: str) -> dict[str, Any]:
+    """What it tells of this GPU now, for JSON; what it does not know is left out."""
+    none: list[list[str]] = [[]]
+    lines = next(filter(None, (ask(query, gpu) for query in _queries())), none)
+    # One of them is this process, by a number that in a container is not its own.
+    others = max(0, len(ask("--query-compute-apps=pid", gpu)) - 1)
+    return {**_values(lines[0]), "other_processes": others}
+
+
+def watch(gpu: str) -> subprocess.Popen[str] | None:
+    """A process that looks at this GPU until `seen` ends it, or the one that began it ends; None without nvidia-smi."""
+    query = next((query for query in _queries() if ask(query, gpu)), None)
+    if query is None:
+        return None
+    command = [*_command(query, gpu), f"--loop-ms={_LOOK_MS}"]
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        pipesize=_KEPT_BYTES,
+    )  # fmt: skip
+
+
+def seen(watching: subprocess.Popen[str] | None) -> dict[str, Any]:
+    """What a process of `watch` saw, which ends: {} if nothing, else how many looks, in how many of them the GPU was
+    slowed down, all reasons together, and the lowest clock of its multiprocessors."""
+    if watching is None:
+        return {}
+    watching.terminate()
+    looks = [_values(cells) for cells in _cells(watching.communicate()[0]) if len(cells) == len(_FIELDS)]
+    reasons = [int(look.get("throttle_reasons", 0)) for look in looks]
+    if not looks:
+        return {}
+    together = 0
+    for each in reasons:
+        together |= each
+    lowest = min((look["sm_mhz"] for look in looks if "sm_mhz" in look), default=None)
+    return {
+        "looks": len(looks),
+        "slow": sum(bool(each & SLOWED) for each in reasons),
+        "throttle_reasons": together,
+        **({} if lowest is None else {"sm_mhz": lowest}),
+    }
+
+
+def _queries() -> list[str]:
+    return [f"--query-gpu={','.join(_FIELDS.values())}".format(reasons) for reasons in _REASONS]
+
+
+def _command(query: str, gpu: str) -> list[str]:
+    return ["nvidia-smi", query, "--format=csv,noheader,nounits", f"--id={gpu}"]
+
+
+def _cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.strip()]
+
+
+def _values(cells: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in zip(_FIELDS, cells, strict=False):
+        with contextlib.suppress(ValueError):  # "[N/A]"
+            values[name] = int(value, 16) if value.startswith("0x") else float(value)
+    return values
