@@ -80,6 +80,20 @@ def test_every_kernel_has_the_bits(operator, dtype, layout, setting):
         assert_bits(operator, case, order)
 
 
+# Of the large cases those that a block or two decide.
+WIDE = {
+    f"{of}-{name}": (of, case)
+    for of in cuda_cases.LARGE
+    for name, case in cuda_cases.LARGE[of].items()
+    if name.startswith("channels") or name == "more bins than a warp has lanes"
+}
+
+
+@pytest.mark.parametrize(("operator", "case"), WIDE.values(), ids=WIDE)
+def test_more_than_a_warp_or_a_block_takes_at_once(operator, case):
+    assert_bits(operator, case, BACKWARD)
+
+
 @pytest.mark.parametrize("layout", cuda_cases.TWO_LAYOUTS)
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_atomic_sums_are_within_the_oracles_bound(dtype, layout):
