@@ -73,7 +73,7 @@ def test_boxes_that_send_a_tile_nothing_cost_little_and_each_the_same(box, most)
 def test_every_kernel_is_in_the_table(rows):
     names = {kernel.partition("<")[0] for kernel, _ in rows}
     assert names >= {"forward_kernel", "gather_kernel", "atomic_kernel", "grad_boxes_kernel", "reach_kernel"}
-    assert names >= {"planes_kernel", "pixels_kernel", "mean_gather_kernel", "slopes_kernel", "roi_reach_kernel"}
+    assert names >= {"planes_warp_kernel", "pixels_kernel", "mean_gather_kernel", "slopes_kernel", "roi_reach_kernel"}
     text = "\n".join(costs.markdown(costs.table(list(rows.values()))))
     assert text.count("\n") == len(rows) + 1
     assert "`forward_kernel<float, 1>`" in text

@@ -157,8 +157,6 @@ FAULTS = {
     "taps are read before they are made": ROIS(
         "forward", without_barrier("roi_align/cuda/bins.h", "is_y ? &tables.y : &tables.x);\n  }\n  ")),
     "columns are weighed before rows": ROIS("forward", without_barrier(PLANES, "rows, weighed);\n            ")),
-    "taps are read before a warp has made them": ROIS(
-        "forward", without_warp_barrier(WARP, "taps.tap[k].at *= stride;\n    }\n  }\n  ")),
     "columns are read before a warp has made them": ROIS(
         "forward", without_warp_barrier(WARP, "at < 0 ? 0 : at);\n  }\n  ")),
     "columns are weighed before a warp has weighed rows": ROIS(

@@ -79,8 +79,8 @@ __device__ __forceinline__ void make_tables(WarpMemory<Acc, side>& memory, const
                                             const ConstView& map, int element, WarpBox& box) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, bin = lane % kMostSide;
   const bool is_y = lane < kMostSide;
-  Taps<Acc>& taps = is_y ? memory.y[bin] : memory.x[bin];
   const bool present = bin < (is_y ? pools.rule.height : pools.rule.width);
+  Taps<Acc>& taps = (is_y ? memory.y : memory.x)[present ? bin : 0];
   const int64_t length = is_y ? map.size[2] : map.size[3];
   int32_t lowest = INT32_MAX, highest = -1;
   if (present) {
