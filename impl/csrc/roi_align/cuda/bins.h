@@ -125,9 +125,9 @@ __device__ __forceinline__ void make_chunks(BoxTables& tables, const Pools& pool
   for (int axis = warp; axis < 2; axis += warps) {
     const bool is_y = axis == 0;
     const int64_t before = is_y ? 0 : memory.capacity;
-    make_chunk<with_slopes>(is_y ? tables.box.y : tables.box.x, is_wide(pools), scale,
-                            is_y ? map.size[2] : map.size[3], is_y ? pools.rule.height : pools.rule.width, is_y ? i : j,
-                            memory.taps + before, with_slopes ? memory.slopes + before : nullptr, memory.capacity,
+    make_chunk<with_slopes>(is_y ? tables.box.y : tables.box.x, is_wide(pools), scale, is_y ? map.size[2] : map.size[3],
+                            is_y ? pools.rule.height : pools.rule.width, is_y ? i : j, memory.taps + before,
+                            with_slopes ? memory.slopes + before : nullptr, memory.capacity,
                             is_y ? &tables.y : &tables.x);
   }
   __syncthreads();

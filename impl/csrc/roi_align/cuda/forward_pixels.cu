@@ -40,7 +40,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   using Acc = Accumulate<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
   BoxTables& tables = *reinterpret_cast<BoxTables*>(shared_memory);
-  const AxisMemory<Acc> axes = {reinterpret_cast<BinTap<Acc>*>(memory.at<place>(shared_memory)), nullptr, memory.capacity};
+  const AxisMemory<Acc> axes = {reinterpret_cast<BinTap<Acc>*>(memory.at<place>(shared_memory)), nullptr,
+                                memory.capacity};
   const int lane = static_cast<int>(threadIdx.x) % lanes.lanes, slot = static_cast<int>(threadIdx.x) / lanes.lanes;
   const int slots = lanes.threads / lanes.lanes;
   for (int64_t unit = blockIdx.x; unit < parts.units; unit += gridDim.x) {
@@ -109,8 +110,8 @@ void launch_pixels(const ConstMaps& maps, const Pools& pools, const View& crops,
                    cudaStream_t stream) {
   const Lanes lanes = plan_lanes(divide_up(crops.size[1], count), pools.rule.height);
   const BoxParts parts = parts_of(crops.size[0], crops.size[1], int64_t{lanes.lanes} * count);
-  launch(&pixels_kernel<T, count, place>, memory.blocks_for(parts.units), lanes.threads, memory.shared_bytes(), stream, maps,
-         pools, crops, parts, memory, lanes);
+  launch(&pixels_kernel<T, count, place>, memory.blocks_for(parts.units), lanes.threads, memory.shared_bytes(), stream,
+         maps, pools, crops, parts, memory, lanes);
 }
 
 }  // namespace

@@ -106,7 +106,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   using Acc = Accumulate<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
   BoxTables& tables = *reinterpret_cast<BoxTables*>(shared_memory);
-  const AxisMemory<Acc> axes = {reinterpret_cast<BinTap<Acc>*>(memory.at<place>(shared_memory)), nullptr, memory.capacity};
+  const AxisMemory<Acc> axes = {reinterpret_cast<BinTap<Acc>*>(memory.at<place>(shared_memory)), nullptr,
+                                memory.capacity};
   Acc* const weighed = reinterpret_cast<Acc*>(axes.taps + 2 * int64_t{memory.capacity});
   const int32_t room = static_cast<int32_t>(memory.rest / static_cast<int64_t>(sizeof(Acc)));
   for (int64_t unit = blockIdx.x; unit < parts.units; unit += gridDim.x) {

@@ -129,7 +129,8 @@ __device__ __forceinline__ void weigh_rows(WarpMemory<Accumulate<T>, side>& memo
   using Acc = Accumulate<T>;
   using Of = Shape<side>;
   for (int item = static_cast<int>(threadIdx.x) % kWarp; item < rows * box.columns; item += kWarp) {
-    const int row = static_cast<int>(static_cast<unsigned>(item) * box.inverse >> 16), column = item - row * box.columns;
+    const int row = static_cast<int>(static_cast<unsigned>(item) * box.inverse >> 16),
+              column = item - row * box.columns;
     const Taps<Acc> taps = memory.y[first + row];
     const char* const top = pixels + memory.column[column];
     Acc sums[kTogether];
