@@ -33,6 +33,10 @@ LIMITS = {
     ("forward_kernel<float, 4>", "channels_last"): (35, 4, 37),
     ("gather_kernel<float, 8, 8, true>", "contiguous"): (123, 8, 31),
     ("gather_kernel<float, 8, 8, false>", "channels_last"): (131, 8, 31),
+    ("planes_warp_kernel<float, 7>", "contiguous"): (157, 4, 37),
+    ("pixels_kernel<float, 4, 0>", "channels_last"): (171, 4, 21),
+    ("mean_gather_kernel<float>", "contiguous"): (334, 4, 18),
+    ("mean_gather_kernel<float>", "channels_last"): (274, 4, 18),
 }
 
 

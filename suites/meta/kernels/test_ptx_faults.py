@@ -25,6 +25,7 @@ PLANES = cuda_cases.crop_case((1, 9, 9, 10), (3, 2), 2)
 NEAREST = cuda_cases.crop_case((1, 9, 9, 10), (3, 2), 2, method="nearest")
 POOLS = cuda_cases.pool_case((1, 9, 9, 12), (3, 2), 2, sampling_ratio=2)
 FORWARD, ATOMIC = "crop_and_resize/cuda/forward.cu", "crop_and_resize/cuda/grad_image_atomic.cu"
+WARP, TABLES_MADE = "roi_align/cuda/forward_planes_warp.cu", "taps.tap[k].at *= stride;\n    }\n  }\n"
 SLOPES, ROI_SLOPES = "crop_and_resize/cuda/grad_boxes.cu", "roi_align/cuda/grad_boxes.cu"
 LINE, THREAD = r"\(\S+\.(cu|h):\d+\)", r"\(\d+, 0, 0\)"
 FAULTS = {
@@ -33,6 +34,12 @@ FAULTS = {
         Change(ROI_SLOPES, "part.row);\n    __syncthreads();", "part.row);\n"),
         rf"^(ld|st)\.shared\.\S+ {LINE}: thread {THREAD} (reads|writes) byte \d+ of shared memory, which thread "
         rf"{THREAD} has (written|read) {LINE}, with no barrier .*between. In block {THREAD} of slopes_kernel<"),
+    # Which the fibers do not see: a vote comes before it, and they wait there.
+    "a removed barrier of a warp": (
+        "roi_align", "forward", POOLS,
+        Change(WARP, f"{TABLES_MADE}  __syncwarp();", TABLES_MADE),
+        rf"^(ld|st)\.shared\.\S+ {LINE}: thread {THREAD} (reads|writes) byte \d+ of shared memory, which thread "
+        rf"{THREAD} has (written|read) {LINE}, with no barrier .*between. In block {THREAD} of planes_warp_kernel<"),
     "an off-by-one": (
         "crop_and_resize", "grad_boxes", PLANES,
         Change(SLOPES, "c < channels; c += step", "c <= channels; c += step"),
