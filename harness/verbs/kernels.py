@@ -15,7 +15,7 @@ _BEGIN, _END = "<!-- kernels: written by `python -m harness kernels` -->", "<!--
 @app.command(epilog="Example: python -m harness kernels --workload fpn_p2_test")
 def kernels(
     workload: Annotated[str, typer.Option(help="The workload to count on.")] = "fpn_p2_test",
-    blocks: Annotated[int, typer.Option(help="How many blocks of each grid run.", min=1)] = 8,
+    blocks: Annotated[int, typer.Option(help="How many blocks of each grid run.", min=1)] = 24,
     path: Annotated[Path, typer.Option("--output", help="Where the table goes.")] = Path("results/cuda-kernels.csv"),
 ) -> None:
     """Count what the CUDA kernels cost, in compiled PTX and machine code, and write the table to docs/cuda.md.
