@@ -125,7 +125,7 @@ def fault(operator, direction, *changes: Change, orders: tuple[str, ...] = tuple
 CROPS, ROIS = functools.partial(fault, "crop_and_resize"), functools.partial(fault, "roi_align")
 _FIRST = without_barrier("cuda/warp.h", "edges;\n  ")
 # Where only the next piece of work needs a barrier a warp has to be that far ahead.
-_LITTLE_AT_ONCE = (ONE_BLOCK, *SMALL_CHUNKS[:2])
+_LITTLE_AT_ONCE = (ONE_BLOCK, *SMALL_CHUNKS[:3])
 _FORWARD = {"orders": ("forward",)}
 FAULTS = {
     **{f"an edge is read before it is written, {of}": CROPS("grad_boxes", _FIRST, orders=(of,)) for of in ORDERS},

@@ -225,7 +225,7 @@ def test_the_steps_are_targets_of_the_makefile(tmp_path: Path, pytestconfig: pyt
         pytest.skip("make is not installed")
     names = [*(each.name for each in gpu.steps(tmp_path, COMPLETE)), "sanitize", "archive"]
     for target in ("gpu", *(f"gpu-{name}" for name in names)):
-        asked = ["make", "--dry-run", target, "GPU_PYTHON=its-python"]
+        asked = ["make", "--no-print-directory", "--dry-run", target, "GPU_PYTHON=its-python"]
         done = subprocess.run(asked, cwd=pytestconfig.rootpath, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == f"its-python -m harness.machines {target[4:]}".strip()
 

@@ -80,22 +80,22 @@ __device__ __forceinline__ void make_tables(WarpMemory<Acc, side>& memory, const
   const int lane = static_cast<int>(threadIdx.x) % kWarp, bin = lane % kMostSide;
   const bool is_y = lane < kMostSide;
   const bool present = bin < (is_y ? pools.rule.height : pools.rule.width);
-  Taps<Acc>& taps = (is_y ? memory.y : memory.x)[present ? bin : 0];
+  Taps<Acc>* const taps = (is_y ? memory.y : memory.x) + bin;  // which a lane without a bin leaves alone
   const int64_t length = is_y ? map.size[2] : map.size[3];
   int32_t lowest = INT32_MAX, highest = -1;
   if (present) {
     if (is_wide(pools)) {
-      make_bin<Acc, double>(pools, row, box, is_y, bin, length, taps);
+      make_bin<Acc, double>(pools, row, box, is_y, bin, length, *taps);
     } else {
-      make_bin<Acc, float>(pools, row, box, is_y, bin, length, taps);
+      make_bin<Acc, float>(pools, row, box, is_y, bin, length, *taps);
     }
     for (int k = 0; !is_y && k < kTaps; ++k) {
-      const int32_t at = taps.tap[k].at;
+      const int32_t at = taps->tap[k].at;
       lowest = at >= 0 && at < lowest ? at : lowest;
       highest = at > highest ? at : highest;
     }
   }
-  const unsigned reading = __ballot_sync(kAllLanes, present && is_y && taps.tap[0].at >= 0);
+  const unsigned reading = __ballot_sync(kAllLanes, present && is_y && taps->tap[0].at >= 0);
   lowest = least_of_warp(lowest);
   highest = -least_of_warp(-highest);
   const int slots = static_cast<int>(pools.rule.width) * kTaps;
@@ -110,7 +110,7 @@ __device__ __forceinline__ void make_tables(WarpMemory<Acc, side>& memory, const
   if (present && is_y) {
     const int32_t stride = static_cast<int32_t>(map.stride[2] * element);
     for (int k = 0; k < kTaps; ++k) {
-      if (taps.tap[k].at > 0) taps.tap[k].at *= stride;
+      if (taps->tap[k].at > 0) taps->tap[k].at *= stride;
     }
   }
   __syncwarp();
