@@ -20,6 +20,7 @@ from pathlib import Path
 from harness.kernels.resources import Cubin, demangled, short_name
 from harness.repository import MissingLibrary
 
+_UNIFORM = {"UFFMA": "FFMA", "UDFMA": "DFMA"}
 _ENDS = ("EXIT", "RET", "BAR", "CALL", "BRX", "JMP")
 _WRITES_NOTHING = ("ST", "RED", "BRA", "EXIT", "RET", "BAR", "CALL")
 
@@ -66,8 +67,8 @@ class Function:
     instructions: tuple[Instruction, ...]
 
     def counts(self) -> Counter[str]:
-        """How often each operation occurs, without its modifiers."""
-        return Counter(each.operation for each in self.instructions)
+        """How often each operation occurs, without its modifiers; UFFMA, of a warp's uniform values, is an FFMA."""
+        return Counter(_UNIFORM.get(each.operation, each.operation) for each in self.instructions)
 
     def starting_with(self, *opcodes: str) -> list[Instruction]:
         return [each for each in self.instructions if each.opcode.startswith(opcodes)]

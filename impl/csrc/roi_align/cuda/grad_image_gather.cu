@@ -154,8 +154,9 @@ __device__ __forceinline__ void write_tile(const View& map, const Tile& tile, co
   }
 }
 
+// Of doubles two blocks a multiprocessor: the registers for a third spill on sm_100.
 template <typename T>
-__global__ void __launch_bounds__(kTileWarps* kWarp, 3)
+__global__ void __launch_bounds__(kTileWarps* kWarp, sizeof(T) == 8 ? 2 : 3)
     mean_gather_kernel(ConstView grad, Pools pools, Maps maps, RoiScratch scratch, Tiles tiles) {
   using Acc = Accumulate<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
