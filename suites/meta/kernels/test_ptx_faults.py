@@ -25,7 +25,7 @@ PLANES = cuda_cases.crop_case((1, 9, 9, 10), (3, 2), 2)
 NEAREST = cuda_cases.crop_case((1, 9, 9, 10), (3, 2), 2, method="nearest")
 POOLS = cuda_cases.pool_case((1, 9, 9, 12), (3, 2), 2, sampling_ratio=2)
 FORWARD, ATOMIC = "crop_and_resize/cuda/forward.cu", "crop_and_resize/cuda/grad_image_atomic.cu"
-WARP, TABLES_MADE = "roi_align/cuda/forward_planes_warp.cu", "taps.tap[k].at *= stride;\n    }\n  }\n"
+WARP, TABLES_MADE = "roi_align/cuda/forward_planes_warp.cu", "taps->tap[k].at *= stride;\n    }\n  }\n"
 SLOPES, ROI_SLOPES = "crop_and_resize/cuda/grad_boxes.cu", "roi_align/cuda/grad_boxes.cu"
 LINE, THREAD = r"\(\S+\.(cu|h):\d+\)", r"\(\d+, 0, 0\)"
 FAULTS = {
