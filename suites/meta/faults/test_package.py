@@ -126,7 +126,9 @@ def test_what_does_not_compile_is_no_kill():
 
 
 def test_tests_that_do_not_run_are_no_kill():
-    broken = Change("roi_align/_cropping/modules.py", "from torch import Tensor, fx, nn", "from torch import Tensor, fx, none")
+    broken = Change(
+        "roi_align/_cropping/modules.py", "from torch import Tensor, fx, nn", "from torch import Tensor, fx, none"
+    )
     with pytest.raises(RuntimeError, match="ended with"):
         killed_by(faulty(broken))
     with pytest.raises(RuntimeError, match="ended with"):
