@@ -95,8 +95,8 @@ def cell(
 
     def searched(fails: Callable[[Verdict], bool]) -> Finding:
         """A crash or hang is taken as it came: to try a smaller one is to start a library again each time."""
-        asked = examples // COMPILED_SHARE if backend.sheet.compiles else examples
-        settings = effort(property_.examples(asked), Phase.generate, Phase.shrink)
+        count = examples // COMPILED_SHARE if backend.sheet.compiles else examples
+        settings = effort(property_.examples(count), Phase.generate, Phase.shrink)
         return search(
             property_, backend, direction, settings, seed=seed, shrinks=SHRINKS, final=tuple(DEADLY), fails=fails
         )

@@ -72,8 +72,8 @@ def done_of(job: Job, replies: Sequence[Answer], problem: str = "", stopped: boo
 def everybody() -> list[str]:
     """The names of all backends that are asked by default: this project's, its peers', and entry points."""
     names = dict.fromkeys(name for table in BACKENDS.values() for name in table)
-    asked = [name for name in names if not name.startswith(_SLOW) and name not in _COMPILED]
-    return [*asked, *sorted(point.name for point in entry_points(group=ENTRY_POINTS))]
+    usual = [name for name in names if not name.startswith(_SLOW) and name not in _COMPILED]
+    return [*usual, *sorted(point.name for point in entry_points(group=ENTRY_POINTS))]
 
 
 def all_libraries() -> list[str]:

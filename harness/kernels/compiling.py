@@ -84,7 +84,7 @@ def nvcc() -> str:
     path = shutil.which("nvcc")
     if path is None:
         raise MissingLibrary(
-            "Kernels are compiled to PTX only where the CUDA toolkit is, and there is no nvcc in PATH."
+            "The CUDA kernels are compiled only where the CUDA toolkit is, and there is no nvcc in PATH."
         )
     return path
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import repository
-from harness.kernels.compiling import KERNELS, digest, version
+from harness.kernels.compiling import KERNELS, digest, nvcc, version
 from harness.repository import ROOT
 
 KEPT = ROOT / "build" / "cuda_resources"
@@ -73,7 +73,7 @@ def architectures() -> list[str]:
 def compile_all(sources: Sequence[Path] | None = None) -> list[Usage]:
     """Every kernel of the sources (by default all of this project's) on every architecture, warnings being errors.
 
-    DoesNotCompile if a source does not, FileNotFoundError if there is no nvcc.
+    DoesNotCompile if a source does not, MissingLibrary if there is no nvcc.
     """
     return [usage for each in cubins(sources, architectures()) for usage in usages(each)]
 
@@ -88,8 +88,7 @@ def cubins(sources: Sequence[Path] | None, of: Sequence[str]) -> list[Cubin]:
 
     Raises what compile_all does.
     """
-    if shutil.which("nvcc") is None:
-        raise FileNotFoundError("There is no nvcc on the path; it comes with the CUDA toolkit.")
+    nvcc()
     paths = sorted(KERNELS.glob("*/cuda/*.cu")) if sources is None else list(sources)
     jobs = [(path, architecture) for path in paths for architecture in of]
     KEPT.mkdir(parents=True, exist_ok=True)

@@ -90,8 +90,8 @@ def _do(step: Step, log: Path) -> StepResult:
         return StepResult(step.name, "skipped", message=reason)
     begin = time.monotonic()
     # The package is used from the checkout, as it was built there.
-    found = os.pathsep.join(filter(None, [str(ROOT / "impl"), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": found, **step.environment()}
+    python_path = os.pathsep.join(filter(None, [str(ROOT / "impl"), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": python_path, **step.environment()}
     failed = []
     with log.open("wb") as output:
         for command in step.commands:
@@ -146,8 +146,8 @@ def runs_in(results: Path | None) -> set[Path]:
     return {path.relative_to(results) for path in results.glob("*/*") if path.is_dir()}
 
 
-def _keep(results: Path, made: set[Path], runs: Path) -> None:
+def _keep(results: Path, new: set[Path], runs: Path) -> None:
     """Copies of these runs, in the place of those that were kept before."""
     shutil.rmtree(runs, ignore_errors=True)
-    for run_folder in made:
+    for run_folder in new:
         shutil.copytree(results / run_folder, runs / run_folder)

@@ -70,7 +70,7 @@ def warnings(conditions: list[dict[str, Any]], rows: pd.DataFrame, cores: int) -
     """What makes a run's figures doubtful, and what to do about it, as sentences; none if nothing is known to.
 
     conditions  what each process found and left: {"process", "before", "after"}, each a `state`; of a GPU "during",
-                what nvidia_smi.seen told.
+                what nvidia_smi.summary told.
     rows        the run's lines of results.throughput.
     cores       that a process of the run may use.
     """
@@ -176,10 +176,10 @@ def _of_gpu(conditions: list[dict[str, Any]]) -> list[str]:
     others = max((state.get("other_processes", 0) for state in states), default=0)
     if others:
         said.append(f"{others} other processes were on the GPU: it is to be the benchmark's alone.")
-    seen = [each["during"] for each in conditions if each.get("during")]
-    reasons = [state.get("throttle_reasons", 0) & nvidia_smi.SLOWED for state in (*states, *seen)]
+    watched = [each["during"] for each in conditions if each.get("during")]
+    reasons = [state.get("throttle_reasons", 0) & nvidia_smi.SLOWED for state in (*states, *watched)]
     if any(reasons):
-        looks, slow = (sum(each[name] for each in seen) for name in ("looks", "slow"))
+        looks, slow = (sum(each[name] for each in watched) for name in ("looks", "slow"))
         together = functools.reduce(or_, reasons)
         said.append(
             f"The GPU was slowed down by its power cap or its temperature (reasons {together:#x}; in {slow} of {looks} "

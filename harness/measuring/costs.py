@@ -17,9 +17,9 @@ import pandas as pd
 
 from harness.kernels.machine_code import Function, functions, loads_in_flight
 from harness.kernels.occupancy import occupancy
+from harness.kernels.ptx.counting import count_launches
 from harness.kernels.ptx.counts import Counts
-from harness.kernels.ptx.measured import measured
-from harness.kernels.ptx.torchvision import torchvisions
+from harness.kernels.ptx.torchvision import count_torchvision
 from harness.kernels.resources import Usage, cubins, usages
 from harness.measuring.traffic import traffic
 from harness.measuring.workloads import Workload
@@ -80,38 +80,39 @@ class Cost:
 def costs(workload: Workload, *, blocks: int = 4, gpu: Gpu = H100) -> Iterator[Cost]:
     """The cost of every kernel of both operators on a workload of float32, roi_align with its first setting.
 
-    FileNotFoundError without nvcc, MissingLibrary without cuobjdump; without torchvision's kernels they are left out.
+    MissingLibrary without nvcc or cuobjdump; without torchvision's kernels they are left out.
     """
-    code, registers = _machine_code()
+    code, usage = _machine_code()
     for (name, operator), direction, layout in itertools.product(OPERATORS.items(), DIRECTIONS, _LAYOUTS):
         inputs = operator.from_workload(workload.inputs(layout), operator.settings[0])
-        moved = traffic(operator.reach(inputs), direction, layout, 32).compulsory
+        compulsory = traffic(operator.reach(inputs), direction, layout, 32).compulsory
         for counts in _ways(name, inputs, direction, blocks):
-            longest = max(counts, key=_issued)
+            longest = max(counts, key=_instructions)
             for each in counts:
-                bytes_moved = moved if each is longest else 0
-                yield _cost(name, direction, layout, each, inputs.upstream.size, bytes_moved, gpu, code, registers)
-    yield from _torchvisions(workload, blocks, gpu)
+                own_bytes = compulsory if each is longest else 0
+                yield _cost(name, direction, layout, each, inputs.upstream.size, own_bytes, gpu, code, usage)
+    yield from _of_torchvision(workload, blocks, gpu)
 
 
 def _ways(operator: OperatorName, inputs: Any, direction: Direction, blocks: int) -> list[list[Counts]]:
     """The launches of a call, and where there is one that adds by atomics, those of it."""
-    ways = [measured(operator, inputs, direction, blocks=blocks, atomics=atomics) for atomics in (False, True)]
+    by_atomics = (False, True) if direction == "grad_image" else (False,)
+    ways = [count_launches(operator, inputs, direction, blocks=blocks, atomics=atomics) for atomics in by_atomics]
     kernels = [[each.kernel for each in counts] for counts in ways]
-    return ways if kernels[0] != kernels[1] else ways[:1]
+    return ways if kernels[0] != kernels[-1] else ways[:1]
 
 
-def _torchvisions(workload: Workload, blocks: int, gpu: Gpu) -> Iterator[Cost]:
+def _of_torchvision(workload: Workload, blocks: int, gpu: Gpu) -> Iterator[Cost]:
     operator = OPERATORS["roi_align"]
     inputs = operator.from_workload(workload.inputs(), operator.settings[0])
     directions: tuple[Direction, ...] = ("forward", "grad_image")
     for direction in directions:
         try:
-            counts, _ = torchvisions(inputs, direction, blocks=blocks)
+            counts, _ = count_torchvision(inputs, direction, blocks=blocks)
         except MissingLibrary:
             return
-        moved = traffic(operator.reach(inputs), direction, "contiguous", 32).compulsory
-        yield _cost("roi_align", direction, "contiguous", counts, inputs.upstream.size, moved, gpu, {}, {})
+        compulsory = traffic(operator.reach(inputs), direction, "contiguous", 32).compulsory
+        yield _cost("roi_align", direction, "contiguous", counts, inputs.upstream.size, compulsory, gpu, {}, {})
 
 
 def _machine_code() -> tuple[dict[str, Function], dict[tuple[str, str], Usage]]:
@@ -127,16 +128,16 @@ def _cost(
     layout: Layout,
     counts: Counts,
     values: int,
-    bytes_moved: int,
+    compulsory: int,
     gpu: Gpu,
     code: dict[str, Function],
-    taken: dict[tuple[str, str], Usage],
+    usage: dict[tuple[str, str], Usage],
 ) -> Cost:
-    issued_us = _issued(counts) / (gpu.multiprocessors * gpu.schedulers * gpu.gigahertz * 1e3)
-    moved_us = bytes_moved / (gpu.gigabytes_a_second * 1e3)
+    instructions_us = _instructions(counts) / (gpu.multiprocessors * gpu.schedulers * gpu.gigahertz * 1e3)
+    bytes_us = compulsory / (gpu.gigabytes_a_second * 1e3)
     own = code.get(counts.kernel)
     shares = [
-        occupancy(each, taken[each, counts.kernel].registers, counts.threads, counts.shared_bytes)
+        occupancy(each, usage[each, counts.kernel].registers, counts.threads, counts.shared_bytes)
         for each in OCCUPANCIES
         if own is not None
     ]
@@ -152,14 +153,14 @@ def _cost(
         counts.of_grid(sum(counts.sectors.values())) / values,
         counts.of_grid(sum(counts.wavefronts.values())) / values,
         None if own is None else loads_in_flight(own.instructions),
-        None if own is None else taken["sm_90", counts.kernel].registers,
+        None if own is None else usage["sm_90", counts.kernel].registers,
         " / ".join(f"{share:.0%}" for share in shares),
-        max(issued_us, moved_us),
-        "instructions" if issued_us > moved_us else "bytes",
+        max(instructions_us, bytes_us),
+        "instructions" if instructions_us > bytes_us else "bytes",
     )
 
 
-def _issued(counts: Counts) -> float:
+def _instructions(counts: Counts) -> float:
     """Instructions of all warps of the grid."""
     return counts.of_grid(sum(counts.instructions.values()))
 
@@ -189,10 +190,7 @@ def table(rows: Sequence[Cost]) -> pd.DataFrame:
     return frame
 
 
-def markdown(costs_of: pd.DataFrame) -> list[str]:
-    """The lines of the table in docs/cuda.md."""
-    heads = [head for head, _ in COLUMNS.values()]
-    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    for _, row in costs_of.iterrows():
-        lines.append(f"| {' | '.join(write(row[name]) for name, (_, write) in COLUMNS.items())} |")
-    return lines
+def cells(costs_of: pd.DataFrame) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """The header and the rows of the table as words."""
+    rows = (tuple(write(row[name]) for name, (_, write) in COLUMNS.items()) for _, row in costs_of.iterrows())
+    return tuple(head for head, _ in COLUMNS.values()), tuple(rows)

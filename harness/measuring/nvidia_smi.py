@@ -47,7 +47,7 @@ def state(gpu: str) -> dict[str, Any]:
 
 
 def watch(gpu: str) -> subprocess.Popen[str] | None:
-    """A process that looks at this GPU until `seen` ends it, or the one that began it ends; None without nvidia-smi."""
+    """A process that looks at this GPU until `summary` or the end of this one stops it; None without nvidia-smi."""
     query = next((query for query in _queries() if ask(query, gpu)), None)
     if query is None:
         return None
@@ -58,7 +58,7 @@ def watch(gpu: str) -> subprocess.Popen[str] | None:
     )  # fmt: skip
 
 
-def seen(watching: subprocess.Popen[str] | None) -> dict[str, Any]:
+def summary(watching: subprocess.Popen[str] | None) -> dict[str, Any]:
     """What a process of `watch` saw, which ends: {} if nothing, else how many looks, in how many of them the GPU was
     slowed down, all reasons together, and the lowest clock of its multiprocessors."""
     if watching is None:

@@ -117,7 +117,7 @@ class Measurements:
 
     machine     what the machine says of itself: devices.Device.describe.
     conditions  its state: {"before": ..., "after": ...}, each a conditions.state, and of a GPU that was looked at
-                meanwhile "during", what nvidia_smi.seen tells; {} if nothing is known.
+                meanwhile "during", what nvidia_smi.summary tells; {} if nothing is known.
     """
 
     header: Header

@@ -25,12 +25,14 @@ def kernels(
     from harness import repository
     from harness.measuring import costs
     from harness.measuring.workloads import WORKLOADS
+    from harness.report.page import markdown
+    from harness.report.tables.table import Table
     from harness.repository import ROOT, MissingLibrary
 
     names = [each.name for each in WORKLOADS]
     chosen = next(each for each in WORKLOADS if each.name == known("workload", workload, names))
     rows: list[costs.Cost] = []
-    with interruptible("nothing was stored."), stop_at(MissingLibrary, FileNotFoundError):
+    with interruptible("nothing was stored."), stop_at(MissingLibrary):
         for cost in costs.costs(chosen, blocks=blocks):
             tell(
                 f"{cost.operator:16} {cost.direction:10} {cost.layout:13} {cost.kernel:40} {cost.a_value:8.1f} a value"
@@ -40,5 +42,6 @@ def kernels(
     table.to_csv(path, index=False, float_format="%.4g")
     tell(f"table {path.resolve()}")
     document = ROOT / "docs" / "cuda.md"
-    lines = ["", *costs.markdown(table), ""]
+    caption = f"What the CUDA kernels cost on {workload}, float32"
+    lines = ["", *markdown.table_of(Table(caption, *costs.cells(table)))]
     repository.replace(document, repository.between(document.read_text(encoding="utf-8"), _BEGIN, _END, lines))

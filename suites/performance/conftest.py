@@ -95,7 +95,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     one."""
     config = session.config
     ledger = config.stash.get(_LEDGER, None)
-    during = nvidia_smi.seen(ledger.watching) if ledger is not None else {}
+    during = nvidia_smi.summary(ledger.watching) if ledger is not None else {}
     if ledger is None or not ledger.records:
         return
     if config.getoption("benchmark_json") and not ledger.told.output:

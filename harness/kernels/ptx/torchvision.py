@@ -33,7 +33,7 @@ _KERNELS: dict[Direction, str] = {
 }
 
 
-def torchvisions(inputs: RoiInputs, direction: Direction, *, blocks: int = 4) -> tuple[Counts, Array]:
+def count_torchvision(inputs: RoiInputs, direction: Direction, *, blocks: int = 4) -> tuple[Counts, Array]:
     """What torchvision's kernel costs on a case of float32, contiguous maps and mode "avg", in a few of its blocks.
 
     Beside it, the crops or the gradient, as far as these blocks have written it. MissingLibrary if torchvision is not

@@ -76,9 +76,9 @@ def roi_align(
             a graph of torch.compile gives a plain RuntimeError, with the device and the bytes.
         RuntimeError: tensors on CUDA, and the package was built without its CUDA kernels.
     """
-    with _checks.checking():
-        _check_maps([input], ["input"])
-    return _pool([input], boxes, output_size, [float(spatial_scale)], _rule(sampling_ratio, aligned, mode), validate)
+    return _pool(
+        [input], ["input"], boxes, output_size, [float(spatial_scale)], _rule(sampling_ratio, aligned, mode), validate
+    )
 
 
 def multiscale_roi_align(
@@ -121,8 +121,6 @@ def multiscale_roi_align(
     maps = list(features)
     if not maps:
         raise ValueError("features must hold at least one level, not none.")
-    with _checks.checking():
-        _check_maps(maps, [f"features[{level}]" for level in range(len(maps))])
     scales = [float(scale) for scale in spatial_scales]
     if len(scales) != len(maps):
         raise ValueError(f"spatial_scales must hold one scale for each of the {len(maps)} levels, not {len(scales)}.")
@@ -133,7 +131,8 @@ def multiscale_roi_align(
     rule = _rule(sampling_ratio, aligned, mode)._replace(
         first_level=first, canonical_scale=float(canonical_scale), canonical_level=level
     )
-    return _pool(maps, boxes, output_size, scales, rule, validate)
+    names = [f"features[{level}]" for level in range(len(maps))]
+    return _pool(maps, names, boxes, output_size, scales, rule, validate)
 
 
 def _first_level(scales: list[float]) -> int:
@@ -158,9 +157,16 @@ def _rule(sampling_ratio: int, aligned: bool, mode: str) -> Rule:
 
 
 def _pool(
-    maps: list[Tensor], boxes: Boxes, output_size: int | Sequence[int], scales: list[float], rule: Rule, validate: bool
+    maps: list[Tensor],
+    names: list[str],
+    boxes: Boxes,
+    output_size: int | Sequence[int],
+    scales: list[float],
+    rule: Rule,
+    validate: bool,
 ) -> Tensor:
     with _checks.checking():
+        _check_maps(maps, names)
         rows = _rows(boxes, maps[0])
         _checks.check_one_device(input=maps[0], boxes=rows)
     height, width = _checks.check_size("output_size", output_size, or_one=True)

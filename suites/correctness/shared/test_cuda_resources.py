@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 
 import pytest
 
 from harness.kernels import resources as cuda_resources
+from harness.kernels.compiling import nvcc
 from harness.kernels.resources import DoesNotCompile, architectures, compile_all
+from suites.missing import skip_if_missing
 
-pytestmark = [
-    pytest.mark.package,
-    pytest.mark.cpu,
-    pytest.mark.skipif(shutil.which("nvcc") is None, reason="there is no nvcc here to compile CUDA with"),
-]
+pytestmark = [pytest.mark.package, pytest.mark.cpu]
+with skip_if_missing():
+    nvcc()
 
 
 def test_every_kernel_compiles_for_every_architecture_without_a_spill():

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pytest
 import torch
 from torchvision.ops import roi_align
 
+from harness.kernels.compiling import nvcc
 from harness.kernels.machine_code import disassembler
-from harness.kernels.ptx.measured import measured
-from harness.kernels.ptx.torchvision import torchvisions
+from harness.kernels.ptx.counting import count_launches
+from harness.kernels.ptx.torchvision import count_torchvision
 from harness.measuring import costs
 from harness.measuring.workloads import WORKLOADS
 from harness.operators.crop_and_resize.case import Case
 from harness.operators.roi_align.case import RoiCase
 from suites.missing import skip_if_missing
 
-pytestmark = [
-    pytest.mark.package,
-    pytest.mark.cpu,
-    pytest.mark.skipif(shutil.which("nvcc") is None, reason="there is no nvcc here to compile CUDA with"),
-]
+pytestmark = [pytest.mark.package, pytest.mark.cpu]
 with skip_if_missing():
+    nvcc()
     disassembler()
 
 # Of fpn_p2_test, 1000 boxes of 4 to 60 pixels: the most PTX instructions for each value of the crops, the fewest loads
@@ -58,7 +54,7 @@ def test_a_kernel_costs_no_more_than_it_did(rows, kernel, layout):
 def gather_instructions(count: int, box: tuple[float, float, float, float]) -> float:
     """Of a warp of the gather, for so many boxes of 7 x 7 samples, all alike, on a map of 200 x 272."""
     case = Case((1, 128, 200, 272), (box,) * count, (0,) * count, (7, 7))
-    counts = measured("crop_and_resize", case.inputs(), "grad_image", blocks=2)
+    counts = count_launches("crop_and_resize", case.inputs(), "grad_image", blocks=2)
     return next(each.instructions_a_warp for each in counts if "gather_kernel" in each.kernel)
 
 
@@ -78,9 +74,9 @@ def test_every_kernel_is_in_the_table(rows):
     names = {kernel.partition("<")[0] for kernel, _ in rows}
     assert names >= {"forward_kernel", "gather_kernel", "atomic_kernel", "grad_boxes_kernel", "reach_kernel"}
     assert names >= {"planes_warp_kernel", "pixels_kernel", "mean_gather_kernel", "slopes_kernel", "roi_reach_kernel"}
-    text = "\n".join(costs.markdown(costs.table(list(rows.values()))))
-    assert text.count("\n") == len(rows) + 1
-    assert "`forward_kernel<float, 1>`" in text
+    header, lines = costs.cells(costs.table(list(rows.values())))
+    assert {len(line) for line in lines} == {len(header)}
+    assert "`forward_kernel<float, 1>`" in {line[header.index("kernel")] for line in lines}
 
 
 @pytest.mark.parametrize("aligned", [False, True])
@@ -90,8 +86,8 @@ def test_torchvisions_own_kernels_are_called_as_torchvision_calls_them(aligned):
     inputs = RoiCase((2, 3, 7, 6), boxes, (2, 3), sampling_ratio=2, aligned=aligned).inputs()
     image = torch.from_numpy(inputs.image).requires_grad_()
     with skip_if_missing():
-        crops = torchvisions(inputs, "forward")[1]
-        gradient = torchvisions(inputs, "grad_image")[1]
+        crops = count_torchvision(inputs, "forward")[1]
+        gradient = count_torchvision(inputs, "grad_image")[1]
     expected = roi_align(image, torch.from_numpy(inputs.boxes), (2, 3), float(inputs.spatial_scale), 2, aligned)
     np.testing.assert_allclose(crops, expected.detach().numpy(), rtol=1e-5, atol=1e-5)
     (of_image,) = torch.autograd.grad(expected, image, torch.from_numpy(inputs.upstream))

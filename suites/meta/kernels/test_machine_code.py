@@ -7,7 +7,6 @@ that their number is compared with what the kernel's divisions need, which is co
 from __future__ import annotations
 
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.kernels.compiling import nvcc
 from harness.kernels.machine_code import (
     Function,
     Rounded,
@@ -27,12 +27,9 @@ from harness.kernels.machine_code import (
 from harness.kernels.resources import Cubin, architectures, cubins
 from suites.missing import skip_if_missing
 
-pytestmark = [
-    pytest.mark.package,
-    pytest.mark.cpu,
-    pytest.mark.skipif(shutil.which("nvcc") is None, reason="there is no nvcc here to compile CUDA with"),
-]
+pytestmark = [pytest.mark.package, pytest.mark.cpu]
 with skip_if_missing():
+    nvcc()
     disassembler()
 
 # The operations of PTX that ptxas writes out with fused ones, and an expression of each.

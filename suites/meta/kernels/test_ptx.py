@@ -18,9 +18,9 @@ from harness.judging.sample import with_boxes
 from harness.judging.trial import assert_passes
 from harness.kernels import compiling, cuda_on_host
 from harness.kernels.drivers.calls import RoiKernels
+from harness.kernels.ptx.counting import count_launches
 from harness.kernels.ptx.emulator import launch
 from harness.kernels.ptx.library import kernel_library
-from harness.kernels.ptx.measured import measured
 from harness.operators import AnyCase
 from harness.operators.arrays import DIRECTIONS, FLOATS, Array, Direction, differing
 from harness.operators.crop_and_resize.case import METHODS
@@ -135,8 +135,8 @@ def test_a_few_blocks_stand_for_a_grid(operator):
     make = {"crop_and_resize": cuda_cases.crop_case, "roi_align": cuda_cases.pool_case}[operator]
     inputs = make((1, 64, 12, 12), (4, 4), 1, layout="channels_last").inputs()
     inputs = with_boxes(inputs, [0] * 64)
-    (some,) = measured(operator, inputs, "forward", blocks=4)
-    (every,) = measured(operator, inputs, "forward", blocks=1000)
+    (some,) = count_launches(operator, inputs, "forward", blocks=4)
+    (every,) = count_launches(operator, inputs, "forward", blocks=1000)
     assert (some.blocks_run, every.blocks_run) == (4, some.blocks)
     assert some.blocks == every.blocks > 4
     assert some.of_grid(sum(some.instructions.values())) == sum(every.instructions.values())

@@ -141,10 +141,10 @@ def test_a_gpu_is_looked_at_all_the_while(smi: Path) -> None:
     watching = nvidia_smi.watch("GPU-1")
     assert watching is not None
     until((smi / "pid").exists)
-    assert nvidia_smi.seen(watching) == {"looks": 3, "slow": 1, "throttle_reasons": 0x24, "sm_mhz": 1200.0}
+    assert nvidia_smi.summary(watching) == {"looks": 3, "slow": 1, "throttle_reasons": 0x24, "sm_mhz": 1200.0}
     assert watching.returncode == -signal.SIGTERM
     assert all("--id=GPU-1" in line for line in (smi / "asked").read_text().splitlines())
-    state = ran(during=nvidia_smi.seen(None)), ran(during={"looks": 3, "slow": 1, "throttle_reasons": 0x24})
+    state = ran(during=nvidia_smi.summary(None)), ran(during={"looks": 3, "slow": 1, "throttle_reasons": 0x24})
     (warning,) = conditions.warnings([*state], rows(), 2)
     assert "(reasons 0x24; in 1 of 3 looks" in warning
 
@@ -165,4 +165,4 @@ def test_what_looks_at_a_gpu_ends_with_the_process_that_began_it(smi: Path) -> N
 def test_without_nvidia_smi_nobody_looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert nvidia_smi.watch("GPU-1") is None
-    assert nvidia_smi.seen(None) == {}
+    assert nvidia_smi.summary(None) == {}

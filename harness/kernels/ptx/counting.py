@@ -3,7 +3,7 @@
 A grid of a large case has thousands of blocks, and a block takes a second here: a few, at equal distances, stand for
 all of them. A kernel whose results decide what a later one does has to run in all its blocks.
 
-    for counts in measured("roi_align", case.inputs(), "forward"):
+    for counts in count_launches("roi_align", case.inputs(), "forward"):
         print(counts, f"{counts.instructions_for(values):.1f} a value")
 """
 
@@ -25,7 +25,7 @@ from harness.operators.sheet import OperatorName
 DECIDING = ("reach_kernel",)
 
 
-def measured(
+def count_launches(
     operator: OperatorName,
     inputs: Any,
     direction: Direction,
