@@ -115,7 +115,7 @@ def result(grid: Grid) -> str:
     faults = [
         f"{count} {one if count == 1 else many}"
         for count, one, many in (
-            (counts[words.WRONG], "gives wrong values", "give wrong values"),
+            (counts[words.WRONG], "gives a wrong value or fails", "give a wrong value or fail"),
             (counts[words.CRASHES], "crashes", "crash"),
             (counts[words.HANGS], "hangs", "hang"),
             (unclear, "failed a check that is not confirmed", "failed a check that is not confirmed"),
