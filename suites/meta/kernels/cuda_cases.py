@@ -121,6 +121,15 @@ def pool_case(
     return RoiCase(shape, tuple((k % shape[0], *row) for k, row in enumerate(edges.tolist())), output_size, **changes)
 
 
+# Grids and blocks that CUDA refuses to launch, and the words of either executor for them.
+REFUSED_LAUNCHES = (
+    ({"block": (1025, 1, 1)}, "at most 1024, 64 of them along z, not (1025, 1, 1)"),
+    ({"block": (1, 1, 65)}, "at most 1024, 64 of them along z, not (1, 1, 65)"),
+    ({"block": (0, 1, 1)}, "at least one thread"),
+    ({"grid": (0, 1, 1)}, "at least one block"),
+    ({"grid": (1, 65536, 1)}, "not (1, 65536, 1)"),
+    ({"grid": (1, 1, 65536)}, "not (1, 1, 65536)"),
+)
 TWO_LAYOUTS = ("contiguous", "channels_last")
 # Boxes that overlap, in both layouts, with weights that round: what most faults show in, whatever is drawn.
 PLAIN: dict[OperatorName, tuple[AnyCase, ...]] = {

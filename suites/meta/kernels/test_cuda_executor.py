@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from harness.kernels import compiling, cuda_on_host
+from suites.meta.kernels.cuda_cases import REFUSED_LAUNCHES
 from suites.missing import skip_if_missing
 from suites.programs import python
 
@@ -155,12 +156,7 @@ def test_masks_that_differ_may_take_turns():
 @pytest.mark.parametrize(
     ("what", "wanted"),
     [
-        ({"block": (1025, 1, 1)}, "at most 1024, 64 of them along z, not (1025, 1, 1)"),
-        ({"block": (1, 1, 65)}, "at most 1024, 64 of them along z, not (1, 1, 65)"),
-        ({"block": (0, 1, 1)}, "at least one thread"),
-        ({"grid": (0, 1, 1)}, "at least one block"),
-        ({"grid": (1, 65536, 1)}, "not (1, 65536, 1)"),
-        ({"grid": (1, 1, 65536)}, "not (1, 1, 65536)"),
+        *REFUSED_LAUNCHES,
         ({"shared": 227 * 1024 + 1}, "at most 227 KiB of shared memory, not 232449 bytes"),
         ({"shared": 48 * 1024 + 1}, "49153 bytes are wanted and 0 are allowed"),
     ],

@@ -11,6 +11,7 @@ import pytest
 
 from harness.kernels import compiling
 from harness.kernels.ptx.faults import Fault, NotEmulated
+from suites.meta.kernels.cuda_cases import REFUSED_LAUNCHES
 from suites.meta.kernels.ptx_launches import LITTLE, launch, placed
 from suites.missing import skip_if_missing
 
@@ -110,11 +111,7 @@ def test_a_part_of_a_warp_that_waits_is_not_emulated():
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ({"block": (1025, 1, 1)}, "at most 1024, 64 of them along z, not (1025, 1, 1)"),
-        ({"block": (1, 1, 65)}, "at most 1024, 64 of them along z, not (1, 1, 65)"),
-        ({"block": (0, 1, 1)}, "at least one thread"),
-        ({"grid": (0, 1, 1)}, "at least one block"),
-        ({"grid": (1, 65536, 1)}, "not (1, 65536, 1)"),
+        *REFUSED_LAUNCHES,
         ({"shared": 227 * 1024 + 1}, "232449 bytes are asked for and 0 are allowed"),
         ({"shared": 48 * 1024 + 1}, "49153 bytes are asked for and 0 are allowed"),
     ],
