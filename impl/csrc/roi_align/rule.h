@@ -131,7 +131,7 @@ inline LevelRule level_rule(int64_t first, const double* scales, int64_t count, 
 }
 
 // The map of a box, or -1 if it has none. It is counted from the first level, whatever the maps' own levels are: where
-// two share one, the second is never read, and where one is left out, the maps end before the levels do. A box has no
+// two share one, the last map is never read, and where one is left out, the maps end before the levels do. A box has no
 // level if one side is inverted and the area is negative, or if it is NaN. In torchvision's order, its 1e-6 included;
 // the logarithm is rounded once, as nobody's float32 one is for sure.
 template <typename T> ROI_ALIGN_HOST_DEVICE int64_t level_of(const LevelRule& rule, T x1, T y1, T x2, T y2) {
