@@ -169,6 +169,21 @@ def test_scales_that_are_given_are_taken_as_they_are():
 
 
 @pytest.mark.cpu
+def test_a_program_for_maps_of_any_size_takes_scales_that_are_given():
+    """Inferred they would be those of the example, and so would be the sizes."""
+    module = TorchvisionMultiScaleRoIAlign(["0", "1"], 3, 2, **CANONICAL, scales=[1 / 4, 1 / 8])
+    boxes = [torch.tensor([[1.0, 2, 60, 70], [4, 2, 20, 19]])] * 2
+    maps, others = (
+        dict(zip("01", make_maps([(high, wide), (high // 2, wide // 2)]), strict=True))
+        for high, wide in ((32, 40), (20, 48))
+    )
+    height, width = (torch.export.Dim(name, min=4, max=32) for name in ("height", "width"))
+    sizes = {"0": {2: 2 * height, 3: 2 * width}, "1": {2: height, 3: width}}
+    program = torch.export.export(module, (maps, boxes, []), dynamic_shapes=(sizes, [None, None], [])).module()
+    assert torch.equal(program(others, boxes, []), module(others, boxes, []))
+
+
+@pytest.mark.cpu
 def test_scales_are_inferred_for_each_call():
     """torchvision keeps those of its first call."""
     module = TorchvisionMultiScaleRoIAlign(["a", "b"], 2, 2, canonical_scale=24.0, canonical_level=2)
