@@ -48,8 +48,8 @@ def crop_and_resize(
         channels lie innermost, or contiguous.
 
     Differentiable in image and boxes in reverse and forward mode, and twice (docs/operators.md, "Derivatives"); maps
-    over batches with torch.func.vmap. The gradient of the boxes is that of the bilinear formula for both methods, as in TensorFlow; where
-    a sample lies on a pixel centre it is 0 on that axis.
+    over batches with torch.func.vmap. The gradient of the boxes is that of the bilinear formula for both methods, as in
+    TensorFlow; where a sample lies on a pixel centre it is 0 on that axis.
 
     Raises:
         TypeError: an argument of the wrong type, or a tensor of a dtype that is not listed above.

@@ -61,9 +61,10 @@ def roi_align(
         channels lie innermost, or contiguous.
 
     Differentiable in input and boxes in reverse and forward mode, and twice (docs/operators.md, "Derivatives"); maps
-    over batches with torch.func.vmap. The gradient of a box is that of the samples that its edges move, the number of samples held fixed.
-    It is 0 on an axis where a sample lies on a pixel centre, in a band at the border or beyond; where a box is taken as
-    one pixel long its second edge moves nothing; in mode "max" it is that of the first largest sample.
+    over batches with torch.func.vmap. The gradient of a box is that of the samples that its edges move, the number of
+    samples held fixed. It is 0 on an axis where a sample lies on a pixel centre, in a band at the border or beyond;
+    where a box is taken as one pixel long its second edge moves nothing; in mode "max" it is that of the first largest
+    sample.
 
     Raises:
         TypeError: an argument of the wrong type, or a tensor of a dtype that is not listed above.

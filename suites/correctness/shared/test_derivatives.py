@@ -147,7 +147,7 @@ def test_derivatives_of_a_pyramid(device, mode):
 
 @calls.each_operator
 def test_what_has_no_forward_mode_says_so(device, call):
-    """A silent zero otherwise: forward mode within forward mode, and in a compiled graph."""
+    """A silent zero otherwise: forward mode within forward mode."""
     image, corners = (each.detach() for each in inputs(device))
 
     def along(image):
@@ -155,3 +155,15 @@ def test_what_has_no_forward_mode_says_so(device, call):
 
     with pytest.raises(NotImplementedError, match=f"{call.operator} has no forward-mode derivative .* inside of anoth"):
         torch.func.jvp(along, (image,), (image,))
+
+
+@calls.each_operator
+def test_forward_mode_is_compiled_around(device, call):
+    """An operator in the graph would be a constant to it."""
+    torch._dynamo.reset()
+    image, corners = (each.detach() for each in inputs(device))
+
+    def along(image):
+        return torch.func.jvp(lambda image: function(call, device)(image, corners), (image,), (image,))[1]
+
+    assert torch.equal(torch.compile(along, backend="aot_eager")(image), along(image))
