@@ -59,10 +59,11 @@ def roi_align(
         (K, C, height, width) in the input's dtype, float32 if that is an integer's; channels_last if the input's
         channels lie innermost, or contiguous.
 
-    Differentiable in input and boxes in reverse mode, and once more in the input; maps over batches with
-    torch.func.vmap. The gradient of a box is that of the samples that its edges move, the number of samples held fixed.
-    It is 0 on an axis where a sample lies on a pixel centre, in a band at the border or beyond; where a box is taken as
-    one pixel long its second edge moves nothing; in mode "max" it is that of the first largest sample.
+    Differentiable in input and boxes in reverse and forward mode, and twice (docs/operators.md, "Derivatives"); maps
+    over batches with torch.func.vmap. The gradient of a box is that of the samples that its edges move, the number of
+    samples held fixed. It is 0 on an axis where a sample lies on a pixel centre, in a band at the border or beyond;
+    where a box is taken as one pixel long its second edge moves nothing; in mode "max" it is that of the first largest
+    sample.
 
     Raises:
         TypeError: an argument of the wrong type, or a tensor of a dtype that is not listed above.
@@ -73,6 +74,7 @@ def roi_align(
         MemoryError: a result that cannot be allocated on the CPU, or whose size in bytes does not fit 64 bits.
         torch.OutOfMemoryError: a result that cannot be allocated on CUDA, or whatever else torch has to say there. Only
             a graph of torch.compile gives a plain RuntimeError, with the device and the bytes.
+        NotImplementedError: forward mode within forward mode, or in a compiled or traced graph.
         RuntimeError: tensors on CUDA, and the package was built without its CUDA kernels.
     """
     return _pool(
