@@ -29,6 +29,17 @@ def is_tracing() -> bool:
     return torch.jit.is_tracing()  # type: ignore[attr-defined, no-any-return, no-untyped-call]
 
 
+def is_onnx_export() -> bool:
+    """Whether torch.onnx.export records this call. torch.onnx takes a moment to import: only where that may be."""
+    return (is_tracing() or torch.compiler.is_exporting()) and torch.onnx.is_in_onnx_export()
+
+
+# The compiler takes torch's own answer for never true, and asks this function as it is: so an exporter that falls back
+# on the compiler fails on what failed before, in its words. This is torch.compiler.assume_constant_result, which would
+# import the compiler.
+is_onnx_export._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def checking() -> AbstractContextManager[None]:
     """Entered around the checks: while a call is traced shapes are tensors, and torch warns of each that is looked at.
 
