@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import index
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from roi_align import _library
 
@@ -59,9 +59,20 @@ def check_dtype(name: str, tensor: object, dtypes: Sequence[torch.dtype]) -> Non
     """Raise TypeError unless this is a tensor of one of these dtypes."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__name__}.")
+    _check_dense(name, tensor)
     if tensor.dtype not in dtypes:
         accepted = " or ".join(str(dtype) for dtype in dtypes)
         raise TypeError(f"{name} must be {accepted}, not {tensor.dtype}; convert it with .to(dtype).")
+
+
+def _check_dense(name: str, tensor: Tensor) -> None:
+    """Raise TypeError for a tensor whose elements do not lie in one piece of memory by strides, or are not numbers."""
+    if tensor.is_quantized:
+        raise TypeError(f"{name} must not be quantized; pass {name}.dequantize().")
+    if tensor.is_nested:
+        raise TypeError(f"{name} must not be nested; pass {name}.to_padded_tensor(0.0), or its tensors one by one.")
+    if tensor.layout is not torch.strided:
+        raise TypeError(f"{name} must be strided, not {tensor.layout}; pass {name}.to_dense().")
 
 
 def check_box_shape(name: str, boxes: Tensor, count: str, columns: int, meaning: str) -> None:
@@ -119,6 +130,13 @@ def check_integer(name: str, value: object) -> int:
         return index(value)  # type: ignore[arg-type]
     except TypeError as error:
         raise TypeError(f"{name} must be an integer, not {value!r}.") from error
+
+
+def refuse_script(module: nn.Module) -> nn.Module:
+    """A module's own word to torch.jit.script: TypeError, as it cannot read what the operators check."""
+    raise TypeError(
+        f"torch.jit.script cannot compile {type(module).__name__}; use torch.jit.trace, or torch.export.export."
+    )
 
 
 def is_flag(value: object) -> bool:

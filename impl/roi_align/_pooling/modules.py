@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, fx, nn
 
+from roi_align import _checks
 from roi_align._pooling.functional import Boxes, Mode, multiscale_roi_align, roi_align
 
 # torch.fx has no arguments yet for these to look at: a graph of it has a call of them.
@@ -57,6 +58,8 @@ class TorchvisionRoIAlign(nn.Module):
             input, rois, self.output_size, self.spatial_scale, self.sampling_ratio, self.aligned, mode=self.mode
         )
 
+    __prepare_scriptable__ = _checks.refuse_script
+
     def extra_repr(self) -> str:
         return (
             f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
@@ -98,6 +101,8 @@ class TorchvisionMultiScaleRoIAlign(nn.Module):
             maps, boxes, self.output_size, scales, self.sampling_ratio, canonical_scale=self.canonical_scale,
             canonical_level=self.canonical_level,
         )  # fmt: skip
+
+    __prepare_scriptable__ = _checks.refuse_script
 
     def extra_repr(self) -> str:
         return (
