@@ -10,7 +10,7 @@ from torch import Tensor
 
 from roi_align import _checks
 from roi_align._checks import BOX_DTYPES, HALF_DTYPES, IMAGE_DTYPES, INDEX_DTYPES
-from roi_align._cropping import derivatives
+from roi_align._cropping import derivatives, onnx
 from roi_align._cropping.operator import BOX_RULES, METHODS
 
 
@@ -84,6 +84,9 @@ def crop(
     height, width = _checks.check_size("crop_size", crop_size)
     if method not in METHODS:
         raise ValueError(f"method must be 'bilinear' or 'nearest', not {method!r}.")
+    if _checks.is_onnx_export():
+        value = float(extrapolation_value)
+        return onnx.crop(image, boxes, box_indices, height, width, method, value, box_rule, validate)
     return derivatives.crop_and_resize(  # type: ignore[no-any-return]
         image, boxes, box_indices, height, width, METHODS[method], float(extrapolation_value), BOX_RULES[box_rule],
         validate,

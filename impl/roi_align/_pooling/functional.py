@@ -10,7 +10,7 @@ from torch import Tensor
 
 from roi_align import _checks
 from roi_align._checks import BOX_DTYPES, HALF_DTYPES, IMAGE_DTYPES
-from roi_align._pooling import derivatives
+from roi_align._pooling import derivatives, onnx
 from roi_align._pooling.operator import MODES, Rule
 
 Boxes = Tensor | Sequence[Tensor]
@@ -175,6 +175,8 @@ def _pool(
         rows = _rows(boxes, maps[0])
         _checks.check_one_device(input=maps[0], boxes=rows)
     height, width = _checks.check_size("output_size", output_size, or_one=True)
+    if _checks.is_onnx_export():
+        return onnx.pool(maps, rows, scales, height, width, rule, validate)
     return derivatives.roi_align(maps, rows, scales, height, width, *rule, validate)  # type: ignore[no-any-return]
 
 

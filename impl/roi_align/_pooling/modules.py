@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, fx, nn
 
-from roi_align._checks import check_image_shape, checking
+from roi_align._checks import check_image_shape, checking, refuse_script
 from roi_align._pooling.functional import Boxes, Mode, multiscale_roi_align, roi_align
 
 # torch.fx has no arguments yet for these to look at: a graph of it has a call of them.
@@ -77,6 +77,8 @@ class TorchvisionRoIAlign(nn.Module):
             input, rois, self.output_size, self.spatial_scale, self.sampling_ratio, self.aligned, mode=self.mode
         )
 
+    __prepare_scriptable__ = refuse_script
+
     def extra_repr(self) -> str:
         return (
             f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
@@ -123,6 +125,8 @@ class TorchvisionMultiScaleRoIAlign(nn.Module):
             maps, boxes, self.output_size, scales, self.sampling_ratio, canonical_scale=self.canonical_scale,
             canonical_level=self.canonical_level,
         )  # fmt: skip
+
+    __prepare_scriptable__ = refuse_script
 
     def extra_repr(self) -> str:
         return (

@@ -21,7 +21,7 @@ def samples_of(
     nothing. sizes are (H, W) of the levels; of a maximum, largest_of are the levels whose largest samples count."""
     index = boxes[:, 0].detach()
     known = (index >= 0) & (index < images) & (index == index.floor())
-    indices, levels = torch.where(known, index, 0.0).long(), _levels(boxes.detach(), scales, rule)
+    indices, levels = torch.where(known, index, 0.0).long(), levels_of(boxes.detach(), scales, rule)
     samples = []
     for level, ((height, width), scale) in enumerate(zip(sizes, scales, strict=True)):
         here = known & (levels == level)
@@ -44,7 +44,7 @@ def boxes_of(edges: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(rows[:, :1]), rows], dim=1)
 
 
-def _levels(boxes: Tensor, scales: Sequence[float], rule: Rule) -> Tensor:
+def levels_of(boxes: Tensor, scales: Sequence[float], rule: Rule) -> Tensor:
     """The map of each box, counted from the first; -1, or one past the maps, if it has none."""
     if len(scales) == 1:
         return torch.zeros_like(boxes[:, 0]).long()
