@@ -71,15 +71,16 @@ ROI_ALIGN_INLINE void deal(typename Lanes<T>::Vector* rows, std::integer_sequenc
     for (int i = 0; i < kHalf; ++i) {
       for (int j = 0; j < granule; ++j) {
         const auto &first = rows[base + 2 * i * granule + j], &second = rows[base + (2 * i + 1) * granule + j];
-        // From lane `lane - lane % span` on: granule 2 * (n % kHalf) of the first row for n < kHalf, else of the second.
-        next[base + i * granule + j] = __builtin_shufflevector(
-            first, second,
-            (lane - lane % span + 2 * (lane % span / granule % kHalf) * granule + lane % granule +
-             lane % span / granule / kHalf * kCount)...);
-        next[base + (i + kHalf) * granule + j] = __builtin_shufflevector(
-            first, second,
-            (lane - lane % span + (2 * (lane % span / granule % kHalf) + 1) * granule + lane % granule +
-             lane % span / granule / kHalf * kCount)...);
+        // From lane `lane - lane % span` on: granule 2 * (n % kHalf) of the first row for n < kHalf, else of the
+        // second.
+        next[base + i * granule + j] =
+            __builtin_shufflevector(first, second,
+                                    (lane - lane % span + 2 * (lane % span / granule % kHalf) * granule +
+                                     lane % granule + lane % span / granule / kHalf * kCount)...);
+        next[base + (i + kHalf) * granule + j] =
+            __builtin_shufflevector(first, second,
+                                    (lane - lane % span + (2 * (lane % span / granule % kHalf) + 1) * granule +
+                                     lane % granule + lane % span / granule / kHalf * kCount)...);
       }
     }
   }

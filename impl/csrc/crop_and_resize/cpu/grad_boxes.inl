@@ -6,12 +6,14 @@
 // in the accumulate type, channel by channel, and from there on in double, kBlock channels at a time. That is one order
 // on every path, so that layouts give the same bits.
 
-// Channels that are summed side by side: a sample's taps serve all of them, and pixels are read in runs that the
-// processor sees coming. Their sums stay in the first-level cache.
-constexpr int64_t kSideBySide = 16 * kBlock;
+// Channels that are summed side by side share a sample's taps, and the longer their runs the better the processor sees
+// them coming: as many as their sums leave room for in half of a second-level cache. Fewer where the upstream gradient
+// has to be turned, which wants to stay in the first level.
+constexpr int64_t kSumsOfColumnsBytes = int64_t{128} << 10;
+constexpr int64_t kTurnedSideBySide = 4 * kBlock;
 
-// Up to `most` channels of pixels whose channels are innermost. An upstream gradient whose channels are not is turned,
-// a few rows at a time. Inlined, so that a caller's constant number of channels stays a constant.
+// Channels of pixels whose channels are innermost. An upstream gradient whose channels are not is turned, a few rows
+// and up to `most` channels at a time. Inlined, so that a caller's constant number of channels stays a constant.
 template <int64_t most, typename T>
 ROI_ALIGN_INLINE void sum_pixels(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels,
                                  const Pixels<const T>& image, std::vector<T>& scratch, EdgeSums<T>& sums) {
@@ -26,7 +28,7 @@ ROI_ALIGN_INLINE void sum_pixels(const BoxGradient<T>& of, int64_t row, int64_t 
       const int64_t there = std::min(rows, crops.size[2] - y);
       for (int64_t c = 0; c < channels; c += kBlock) {
         turn_rows_in<most>(of.upstream(row, first + c, y, 0), crops.stride[1], crops.stride[2], crops.stride[3],
-                                  std::min(kBlock, channels - c), there, width, scratch.data() + c);
+                           std::min(kBlock, channels - c), there, width, scratch.data() + c);
       }
       grad = {scratch.data(), width * most, most, y};
     }
@@ -125,7 +127,7 @@ void sum_few_channels(const BoxGradient<T>& of, int64_t row, const ConstView& im
   }
 }
 
-// The box's sums over up to kSideBySide channels, from pixels, added to its four edges block after block.
+// The box's sums over some channels, from pixels, added to its four edges block after block.
 template <typename T>
 void sum_blocks(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels, const Pixels<const T>& image,
                 std::vector<T>& scratch, EdgeSums<T>& sums, double* edges) {
@@ -133,7 +135,7 @@ void sum_blocks(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t ch
   if (channels == kBlock) {
     sum_pixels<kBlock>(of, row, first, kBlock, image, scratch, sums);
   } else {
-    sum_pixels<kSideBySide>(of, row, first, channels, image, scratch, sums);
+    sum_pixels<kTurnedSideBySide>(of, row, first, channels, image, scratch, sums);
   }
   sums.finish(of.boxes.rule(), of.move_x, edges);
 }
@@ -167,7 +169,10 @@ void grad_boxes_of(const ConstView& grad_crops, const ConstView& image, const Bo
                    const Plan& plan, Units* units) {
   if (plan.path == Path::kTurned) return grad_boxes_turned<T>(grad_crops, image, boxes, partial, plan, units);
   const BoxGradient<T> of(grad_crops, image, boxes);
-  const int64_t most = plan.path == Path::kChannels ? kSideBySide : kBlock;
+  const int64_t fitting = kSumsOfColumnsBytes / (grad_crops.size[3] * kBlock * static_cast<int64_t>(sizeof(T)));
+  const int64_t most = plan.path != Path::kChannels ? kBlock
+                       : grad_crops.stride[1] != 1  ? kTurnedSideBySide
+                                                    : std::max<int64_t>(1, fitting) * kBlock;
   const int64_t blocks = divide_up(image.size[1], kBlock);
   const int64_t together = divide_up(blocks, divide_up(blocks * kBlock, most)) * kBlock;  // parts of one size
   EdgeSums<T> sums(together, grad_crops.size[3]);
