@@ -9,6 +9,7 @@ namespace ROI_ALIGN_ISA {
 
 // clang-format off: each uses what stands before it
 #include "cpu/lanes.inl"
+#include "crop_and_resize/cpu/rows.inl"
 #include "crop_and_resize/cpu/forward.inl"
 #include "crop_and_resize/cpu/tile.inl"
 #include "crop_and_resize/cpu/scatter.inl"
