@@ -26,7 +26,7 @@ Problem read() {
   const Pooling pooling = static_cast<Pooling>(read_number<int64_t>());
   const double canonical_scale = read_number<double>();
   p.rule = {{p.upstream.size[2], p.upstream.size[3], sampling_ratio, aligned != 0},
-            {0, levels, canonical_scale, read_number<int64_t>()},
+            level_rule(0, p.scales.data(), levels, canonical_scale, read_number<int64_t>()),
             pooling};
   return p;
 }

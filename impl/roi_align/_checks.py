@@ -50,7 +50,8 @@ def check_dtype(name: str, tensor: object, dtypes: Sequence[torch.dtype]) -> Non
         raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__name__}.")
     if tensor.dtype not in dtypes:
         accepted = " or ".join(str(dtype) for dtype in dtypes)
-        raise TypeError(f"{name} must be {accepted}, not {tensor.dtype}; convert it with .to(dtype).")
+        how = ".dequantize()" if tensor.is_quantized else ".to(dtype)"
+        raise TypeError(f"{name} must be {accepted}, not {tensor.dtype}; convert it with {how}.")
 
 
 def check_box_shape(name: str, boxes: Tensor, count: str, columns: int, meaning: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -16,8 +15,8 @@ from roi_align._pooling.operator import MODES, Rule
 
 Boxes = Tensor | Sequence[Tensor]
 Mode = Literal["avg", "max"]
-# Levels that a pyramid may begin with.
-_LEVELS = range(-16, 33)
+# The scale of each level that a pyramid may have.
+_SCALE_OF = {level: 2.0**-level for level in range(-16, 33)}
 
 
 def roi_align(
@@ -97,14 +96,17 @@ def multiscale_roi_align(
     """Boxes pooled from the levels of a feature pyramid, each from one, into one output in one call.
 
     The rule is equation (1) of "Feature Pyramid Networks" as torchvision.ops.MultiScaleRoIAlign computes it: a box
-    belongs to level `floor(canonical_level + log2(sqrt(area) / canonical_scale) + 1e-6)`, or the nearest that there is,
-    where level k is the one of scale 2**-k. A box with one side inverted has a negative area, no level, and gives 0.
+    belongs to level `floor(canonical_level + log2(sqrt(area) / canonical_scale) + 1e-6)`, or the nearest from the first
+    map's to the last map's, where level k is the one of scale 2**-k. As many levels as this is after the first map's,
+    as many maps after the first is its own, and its scale is that map's. Where scales do not halve from map to map that
+    may be the map of another level (equal scales: the first map has every box), or none, and then the box gives 0
+    (1/8 and 1/32: the third of two maps). A box with one side inverted has a negative area, no level, and gives 0 too.
     From there on everything is as in `roi_align`.
 
     Args:
         features: the levels, (N, C, H_k, W_k) each, of one N, C, dtype and device, the largest first.
-        spatial_scales: pixels per unit of a box for each level: powers of two, each half of the one before. A single
-            level gets every box, and its scale may be any.
+        spatial_scales: pixels per unit of a box for each level: powers of two, the last no larger than the first. A
+            single level gets every box, and its scale may be any.
         canonical_scale, canonical_level: the side of a square box, in its own units, and the level that it belongs to.
         boxes, output_size, sampling_ratio, aligned, mode, validate: as in `roi_align`.
 
@@ -137,12 +139,13 @@ def multiscale_roi_align(
 
 def _first_level(scales: list[float]) -> int:
     # Compared, not computed: torch.compile takes a scale for a variable, of which it knows no logarithm.
-    first = next((level for level in _LEVELS if scales[0] == 2.0**-level), None)
-    if first is None:
-        raise ValueError(f"spatial_scales must be powers of two, like 1/4, not {scales[0]!r}.")
-    if any(later * 2 != earlier for earlier, later in itertools.pairwise(scales)):
-        raise ValueError(f"spatial_scales must halve from level to level, like 1/4, 1/8, 1/16, not {scales}.")
-    return first
+    levels = [next((level for level, of in _SCALE_OF.items() if scale == of), None) for scale in scales]
+    for scale, level in zip(scales, levels, strict=True):
+        if level is None:
+            raise ValueError(f"spatial_scales must be powers of two, like 1/4, not {scale!r}.")
+    if levels[0] is None or scales[-1] > scales[0]:
+        raise ValueError(f"spatial_scales must not grow from the first to the last, like 1/4, 1/8, 1/16, not {scales}.")
+    return levels[0]
 
 
 def _rule(sampling_ratio: int, aligned: bool, mode: str) -> Rule:
