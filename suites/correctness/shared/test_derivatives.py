@@ -136,9 +136,7 @@ def test_derivatives_of_a_pyramid(device, mode, scales):
 
     def run(boxes, *levels):
         rows = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], dim=1)
-        return multiscale_roi_align(
-            levels, rows, (1, 2), scales, 2, canonical_scale=4, canonical_level=1, mode=mode
-        )
+        return multiscale_roi_align(levels, rows, (1, 2), scales, 2, canonical_scale=4, canonical_level=1, mode=mode)
 
     given = [each.requires_grad_() for each in (boxes, *levels)]
     read = [each.abs().max() > 0 for each in torch.autograd.grad(run(*given).square().sum(), given[1:])]
