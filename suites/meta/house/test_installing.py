@@ -1,4 +1,4 @@
-"""What is installed: a small library, a version, the names that the documentation lists, a source archive that builds."""
+"""What is installed: a small library, a version, the documented names, a source archive that builds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 import roi_align
 
 ROOT = Path(__file__).resolve().parents[3]
