@@ -38,7 +38,6 @@ FLAGS = [
     "-ffp-contract=off",
     "-fvisibility=hidden",
     "-Wall",
-    *DEBUG,
     # torch 2.10 is the oldest release whose stable ABI has all that is used here.
     "-DTORCH_TARGET_VERSION=0x020a000000000000",
 ]
@@ -93,7 +92,7 @@ extensions = [
         sources("*/torch_cpu.cpp", "*/boxes.cpp", "**/cpu/*.cpp"),
         include_dirs=[str(KERNELS)],
         depends=headers,
-        extra_compile_args=FLAGS,
+        extra_compile_args=[*FLAGS, *DEBUG],
         extra_link_args=STRIP,
         py_limited_api=True,
     )
@@ -105,7 +104,7 @@ if with_cuda:
             sources("*/torch_cuda.cpp", "*/boxes.cpp", "**/cuda/*.cu"),
             include_dirs=[str(KERNELS)],
             depends=headers,
-            extra_compile_args={"cxx": [*FLAGS, "-DUSE_CUDA"], "nvcc": DEVICE_FLAGS},
+            extra_compile_args={"cxx": [*FLAGS, *DEBUG, "-DUSE_CUDA"], "nvcc": DEVICE_FLAGS},
             extra_link_args=STRIP,
             py_limited_api=True,
         )
