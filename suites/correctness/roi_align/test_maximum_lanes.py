@@ -15,12 +15,13 @@ pytestmark = [pytest.mark.package, pytest.mark.cpu]
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["planes", "pixels"])
+@pytest.mark.parametrize(("dtype", "bits"), [(torch.float32, torch.int32), (torch.float64, torch.int64)])
 @pytest.mark.parametrize("ratio", [0, 1, 2, 3])
-def test_lanes_have_the_bits_of_single_samples(ratio, layout):
+def test_lanes_have_the_bits_of_single_samples(ratio, dtype, bits, layout):
     ops, random = torch.ops.roi_align, torch.Generator().manual_seed(ratio)
     for case in range(30):
         channels, height, width = (int(torch.randint(1, most, (1,), generator=random)) for most in (40, 14, 14))
-        features = torch.randn(2, channels, height, width, generator=random) - case % 3
+        features = torch.randn(2, channels, height, width, generator=random, dtype=dtype) - case % 3
         kind = torch.rand(features.shape, generator=random)
         for place, special in enumerate((float("nan"), -float("inf"), -0.0, 0.0)):
             features[(kind > place / 20) & (kind < (place + 1) / 20)] = special
@@ -30,4 +31,4 @@ def test_lanes_have_the_bits_of_single_samples(ratio, layout):
         rule = (boxes, [1.0], 3, 5, ratio, bool(case % 2))
         lanes = ops.roi_align([features], *rule, 1, 0, 224.0, 4, False)
         single = ops.roi_align_at_largest([features], [features], *rule, 0, 224.0, 4)
-        assert torch.equal(lanes.contiguous().view(torch.int32), single.contiguous().view(torch.int32))
+        assert torch.equal(lanes.contiguous().view(bits), single.contiguous().view(bits))
