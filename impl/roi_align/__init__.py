@@ -1,7 +1,7 @@
 """RoIAlign for PyTorch: TensorFlow's `crop_and_resize`, equal to it in every bit, and torchvision's `roi_align`."""
 
-# Loading a submodule makes it an attribute of its package. These two are loaded before the functions of their names, so
-# that the functions are what the package has, and RoIAlign.pytorch's import paths work too.
+# Importing a submodule sets it as an attribute of its package. These two submodules, which are RoIAlign.pytorch's
+# import paths, are imported before the functions of the same names, so that the functions replace them as attributes.
 from roi_align import crop_and_resize as _crops, roi_align as _pools  # noqa: F401, I001
 
 from roi_align._cropping.functional import crop_and_resize

@@ -1,8 +1,8 @@
-"""What both operators ask of their arguments before any kernel, in the same words on every device.
+"""Checks of the arguments of both operators, before any kernel, with the same messages on every device.
 
-All that can be said of the arguments without reading the data is said here, in a sentence: what was given, what is
-accepted. What only the data can tell (an index without an image, a box that is not finite) is the operators' to say.
-The contract is docs/operators.md, "Bad input".
+Everything that can be checked without reading the data is checked here. Each message is a sentence that says what was
+given and what is accepted. Faults in the data (an index out of range, a box that is not finite) are raised by the
+operators. The contract is docs/operators.md, "Bad input".
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ INDEX_DTYPES = (torch.int32, torch.int64)
 
 
 def is_tracing() -> bool:
-    """Whether torch.jit.trace records this call."""
+    """Whether torch.jit.trace is recording this call."""
     return torch.jit.is_tracing()  # type: ignore[attr-defined, no-any-return, no-untyped-call]
 
 
 def is_onnx_export() -> bool:
-    """Whether torch.onnx.export records this call. torch.onnx takes a moment to import: only where that may be."""
+    """Whether torch.onnx.export is recording this call. torch.onnx is slow to import, so cheaper tests come first."""
     return (is_tracing() or torch.compiler.is_exporting()) and torch.onnx.is_in_onnx_export()
 
 
-# The compiler takes torch's own answer for never true, and asks this function as it is: so an exporter that falls back
-# on the compiler fails on what failed before, in its words. This is torch.compiler.assume_constant_result, which would
-# import the compiler.
+# torch.compile assumes that torch's own test is never true. With this mark it calls this function instead, so that an
+# exporter that falls back on the compiler still raises the first error. The mark is that of
+# torch.compiler.assume_constant_result, which is not called because it imports the compiler.
 is_onnx_export._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
@@ -56,7 +56,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 def check_dtype(name: str, tensor: object, dtypes: Sequence[torch.dtype]) -> None:
-    """Raise TypeError unless this is a tensor of one of these dtypes."""
+    """Raise TypeError unless `tensor` is a strided tensor of one of these dtypes."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__name__}.")
     _check_dense(name, tensor)
@@ -66,7 +66,7 @@ def check_dtype(name: str, tensor: object, dtypes: Sequence[torch.dtype]) -> Non
 
 
 def _check_dense(name: str, tensor: Tensor) -> None:
-    """Raise TypeError for a tensor whose elements do not lie in one piece of memory by strides, or are not numbers."""
+    """Raise TypeError for a quantized, nested or sparse tensor: the kernels address plain numbers by strides."""
     if tensor.is_quantized:
         raise TypeError(f"{name} must not be quantized; pass {name}.dequantize().")
     if tensor.is_nested:
@@ -76,13 +76,13 @@ def _check_dense(name: str, tensor: Tensor) -> None:
 
 
 def check_box_shape(name: str, boxes: Tensor, count: str, columns: int, meaning: str) -> None:
-    """Raise ValueError unless boxes are so many columns; `count` is the letter of their number."""
+    """Raise ValueError unless boxes have shape (count, columns); `count` is the letter that the message prints."""
     if boxes.dim() != 2 or boxes.shape[1] != columns:
         raise ValueError(f"{name} must have shape ({count}, {columns}), {meaning}, not {tuple(boxes.shape)}.")
 
 
 def check_image_shape(name: str, image: Tensor) -> None:
-    """Raise ValueError unless this is (N, C, H, W) with at least one pixel a channel."""
+    """Raise ValueError unless the image has shape (N, C, H, W) with H and W at least 1."""
     if image.dim() != 4:
         raise ValueError(f"{name} must have shape (N, C, H, W), not {tuple(image.shape)}.")
     if image.shape[2] == 0 or image.shape[3] == 0:
@@ -90,16 +90,16 @@ def check_image_shape(name: str, image: Tensor) -> None:
 
 
 def check_one_device(**tensors: Tensor) -> None:
-    """Raise ValueError unless all are on one device."""
+    """Raise ValueError unless all tensors are on one device."""
     devices = [tensor.device for tensor in tensors.values()]
     if any(device != devices[0] for device in devices):
         raise ValueError(
-            f"{_joined(tensors)} must be on one device, not on {_joined(devices)}; move them with .to(device)."
+            f"{_listing(tensors)} must be on one device, not on {_listing(devices)}; move them with .to(device)."
         )
 
 
 def check_kernels(name: str, tensor: Tensor) -> None:
-    """Raise RuntimeError if a tensor is on a device that the package was built without."""
+    """Raise RuntimeError if the tensor is on CUDA and the CUDA kernels are not loaded."""
     if tensor.is_cuda and not _library.HAS_CUDA:
         raise RuntimeError(
             f"{name} is on {tensor.device}, but {_library.CUDA_MISSING}. Where nvcc and a torch with CUDA are "
@@ -109,10 +109,13 @@ def check_kernels(name: str, tensor: Tensor) -> None:
 
 
 def check_size(name: str, size: int | Sequence[int], *, or_one: bool = False) -> tuple[int, int]:
-    """Height and width, both positive; `or_one`: a single number is both. TypeError or ValueError for anything else."""
+    """Height and width, both positive. With `or_one` a single number stands for both.
+
+    Raises TypeError for anything but integers, ValueError for another number of them or one that is not positive.
+    """
     accepted = f"{'an integer or two' if or_one else 'two integers'}, (height, width)"
-    several = isinstance(size, Sequence) or getattr(size, "ndim", 0) == 1  # an array of NumPy's
-    pair = (size, size) if or_one and not several else size
+    is_sequence = isinstance(size, Sequence) or getattr(size, "ndim", 0) == 1  # or a NumPy array
+    pair = (size, size) if or_one and not is_sequence else size
     try:
         sides = [index(side) for side in pair]  # type: ignore[arg-type, union-attr]
     except TypeError as error:
@@ -125,7 +128,7 @@ def check_size(name: str, size: int | Sequence[int], *, or_one: bool = False) ->
 
 
 def check_integer(name: str, value: object) -> int:
-    """The value as an int; TypeError unless it is one, or of a type that stands for one."""
+    """The value as an int; TypeError unless it is an int or has `__index__`."""
     try:
         return index(value)  # type: ignore[arg-type]
     except TypeError as error:
@@ -133,17 +136,17 @@ def check_integer(name: str, value: object) -> int:
 
 
 def refuse_script(module: nn.Module) -> nn.Module:
-    """A module's own word to torch.jit.script: TypeError, as it cannot read what the operators check."""
+    """The modules' `__prepare_scriptable__`: a TypeError, because torch.jit.script cannot compile the checks."""
     raise TypeError(
         f"torch.jit.script cannot compile {type(module).__name__}; use torch.jit.trace, or torch.export.export."
     )
 
 
 def is_flag(value: object) -> bool:
-    """Whether this is True or False, NumPy's included."""
+    """Whether the value is a bool of Python or NumPy."""
     return isinstance(value, bool) or (type(value).__module__ == "numpy" and type(value).__name__.startswith("bool"))
 
 
-def _joined(things: Iterable[object]) -> str:
-    *most, last = [str(thing) for thing in things]
+def _listing(items: Iterable[object]) -> str:
+    *most, last = [str(item) for item in items]
     return f"{', '.join(most)} and {last}"

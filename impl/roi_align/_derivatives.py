@@ -1,11 +1,11 @@
-"""How the operators of both rules are differentiated, told to torch twice over the same functions.
+"""Differentiation of the operators: the same formulas, registered with torch in two ways.
 
-Compiled graphs, traces, and calls of which no derivative is wanted, hold the operators themselves, with the derivatives
-that `register_autograd` gave them. An eager call that is differentiated goes through a torch.autograd.Function over the
-same formulas: it costs less than register_autograd's own, and the transforms of torch.func can see into it.
+Compiled graphs, traces and calls without derivatives contain the operators themselves, with the derivatives that
+`register_autograd` registers. An eager call that is differentiated goes through a torch.autograd.Function with the same
+formulas: it costs less than register_autograd's own, and the transforms of torch.func can see into it.
 
-Forward mode is told to that Function alone. To a graph of torch.compile an operator without it looks like a constant,
-so asking for it there raises a sentence, where torch would give a silent zero.
+Only that Function has forward mode. A graph of torch.compile treats an operator without forward mode as a constant, so
+forward mode in such a graph raises an error here, where torch would silently return zero.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Lengths = tuple[int | None, ...]
 
 @dataclass(slots=True)
 class _Fixed:
-    """What a Function is given beside tensors, as one thing: torch's transforms take a tuple apart, and miscount."""
+    """The arguments of a Function that are not tensors, in one object: torch's transforms would flatten a tuple."""
 
     lengths: Lengths
     others: tuple[Any, ...]
@@ -42,15 +42,15 @@ def differentiable(
     push: Callable[..., Any],
     operator: str,
 ) -> Callable[..., Any]:
-    """What to call in the place of an operator of torch.ops, which is told of its derivative too.
+    """A differentiable function to call instead of an operator of torch.ops; also registers the operator's backward.
 
-    tensors: how many of its arguments, the first ones, are tensors or lists of tensors.
-    save: (ctx, inputs, output) as register_autograd's setup_context, with ctx.needs to say of which of the tensors a
-        gradient is wanted, a list for a list.
-    derive: (ctx, grad) -> the gradient of each of the tensors, a list for a list; grad is a list where the output is.
-    push: (inputs, tangents) -> the tangent of the output, in forward mode; tangents are of the tensors, nested as these
-        are, None for one that has none.
-    operator: what users know it as.
+    tensors: the number of leading arguments that are tensors or lists of tensors.
+    save: (ctx, inputs, output), register_autograd's setup_context. ctx.needs says for each of the tensors whether it
+        needs a gradient, with a list for a list.
+    derive: (ctx, grad) -> the gradient of each of the tensors, a list for a list; grad is a list if the output is one.
+    push: (inputs, tangents) -> the tangent of the output, in forward mode; tangents are nested like the tensors, with
+        None for a tensor without a tangent.
+    operator: the public function's name, for messages.
     """
 
     def forward(fixed: _Fixed, *flat: Tensor) -> Any:
@@ -66,29 +66,29 @@ def differentiable(
         setup_context(ctx, inputs, output)
         if _is_forward_mode():
             ctx.shapes = [each.shape for each in output] if ctx.several else [output.shape]
-            # A tangent that is not there is None, and not a zero to be computed with.
+            # A missing tangent stays None; torch would otherwise create zeros and compute with them.
             ctx.set_materialize_grads(False)
             ctx.save_for_forward(*inputs[1:])
             ctx.fixed = inputs[0]
 
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
-        given = _materialized(ctx, grads)
-        derived = over_legacy_batches(lambda *each: _flat(derive(ctx, each if ctx.several else each[0])), *given)
-        return None, *derived
+        dense = _materialized(ctx, grads)
+        results = over_legacy_batches(lambda *each: _flat(derive(ctx, each if ctx.several else each[0])), *dense)
+        return None, *results
 
     def jvp(ctx: Any, *tangents: Any) -> Any:
         if eager_transforms.JVP_NESTING > 1:
             raise _no_forward_mode(operator, "inside of another one", "Use reverse mode for one of the two")
         inputs = *_nested(ctx.fixed.lengths, ctx.saved_tensors), *ctx.fixed.others
 
-        def pushed(*given: Tensor | None) -> list[Tensor | None]:
-            return _flat([push(inputs, _nested(ctx.fixed.lengths, given))])
+        def push_flat(*flat: Tensor | None) -> list[Tensor | None]:
+            return _flat([push(inputs, _nested(ctx.fixed.lengths, flat))])
 
-        outputs = over_legacy_batches(pushed, *tangents[1:])
+        outputs = over_legacy_batches(push_flat, *tangents[1:])
         return tuple(outputs) if ctx.several else outputs[0]
 
     def eager_forward(ctx: Any, *inputs: Any) -> Any:
-        # Here a derivative is taken care of: what register_autograd would do in the call is left out.
+        # This Function records the derivative itself: register_autograd's own work in the call is skipped.
         with torch._C._AutoDispatchBelowAutograd():
             output = forward(*inputs)
         setup_context(ctx, inputs, output)
@@ -99,7 +99,7 @@ def differentiable(
         return type(overload.__name__, (torch.autograd.Function,), {"generate_vmap_rule": True, **methods})
 
     transformed = function(forward=forward, setup_context=transformed_setup, backward=backward, jvp=jvp)
-    # The same, of half the overhead, for calls that no transform of torch.func looks into, in reverse mode.
+    # The same function with half the overhead, for reverse mode outside of torch.func's transforms.
     eager = function(forward=eager_forward, backward=backward)
 
     def call(*arguments: Any) -> Any:
@@ -112,15 +112,15 @@ def differentiable(
             flat = _flat(arguments[:tensors])
             if not _is_differentiated(flat):
                 return overload(*arguments)
-            chosen = transformed if torch._C._are_functorch_transforms_active() or _is_forward_mode() else eager
-            output = chosen.apply(_Fixed(_lengths(arguments[:tensors]), arguments[tensors:]), *flat)
+            variant = transformed if torch._C._are_functorch_transforms_active() or _is_forward_mode() else eager
+            output = variant.apply(_Fixed(_lengths(arguments[:tensors]), arguments[tensors:]), *flat)
             return list(output) if isinstance(output, tuple) else output
         except RuntimeError as error:
             raise_torchs_reason(error)
             raise
 
     def library_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        # Here torch says so of every tensor of a list, one after the other.
+        # Here needs_input_grad has one flag for every tensor of a list, in one flat sequence.
         ctx.needs, ctx.others = _nested(_lengths(inputs[:tensors]), ctx.needs_input_grad), len(inputs) - tensors
         save(ctx, inputs, output)
 
@@ -132,17 +132,17 @@ def differentiable(
 
 
 def _is_differentiated(tensors: Sequence[Tensor]) -> bool:
-    """Whether an eager call on these may be part of a derivative, in reverse or forward mode."""
+    """Whether an eager call on these tensors may be differentiated, in reverse or forward mode."""
     return _is_forward_mode() or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
 
 
 def _is_forward_mode() -> bool:
-    """Whether tangents are about, of torch.func or of torch.autograd.forward_ad."""
+    """Whether a forward-mode level is active, of torch.func or of torch.autograd.forward_ad."""
     return forward_ad._current_level >= 0
 
 
 def _materialized(ctx: Any, grads: Sequence[Tensor | None]) -> Sequence[Tensor]:
-    """The gradients of the outputs, zeros for those that are missing."""
+    """The gradients of the outputs, with zeros for missing ones."""
     if all(grad is not None for grad in grads):
         return grads  # type: ignore[return-value]
     like = next(grad for grad in grads if grad is not None)
@@ -150,7 +150,7 @@ def _materialized(ctx: Any, grads: Sequence[Tensor | None]) -> Sequence[Tensor]:
 
 
 def _flat(arguments: Iterable[Any]) -> list[Any]:
-    """The arguments with those that are lists taken apart: torch.autograd.Function sees no tensor in a list."""
+    """The arguments with lists flattened: torch.autograd.Function does not look for tensors in a list."""
     flat: list[Any] = []
     for each in arguments:
         flat += each if isinstance(each, (list, tuple)) else [each]
@@ -158,12 +158,12 @@ def _flat(arguments: Iterable[Any]) -> list[Any]:
 
 
 def _lengths(arguments: Iterable[Any]) -> Lengths:
-    """Of those that are lists; None for a tensor."""
+    """The length of each argument that is a list; None for a tensor."""
     return tuple(len(each) if isinstance(each, (list, tuple)) else None for each in arguments)
 
 
 def _nested(lengths: Lengths, flat: Sequence[Any]) -> list[Any]:
-    """The opposite of _flat: lengths are those of the lists, None for what is none."""
+    """The inverse of _flat: lengths are those of the lists, None for a tensor."""
     nested: list[Any] = []
     at = 0
     for length in lengths:
@@ -172,14 +172,14 @@ def _nested(lengths: Lengths, flat: Sequence[Any]) -> list[Any]:
     return nested
 
 
-def added(*terms: Tensor | None) -> Tensor | None:
-    """Of a derivative, the sum of the terms that there are; None if there is none."""
+def sum_of(*terms: Tensor | None) -> Tensor | None:
+    """The sum of a derivative's terms, without those that are None; None if all are."""
     present = [term for term in terms if term is not None]
     return sum(present[1:], present[0]) if present else None
 
 
 def _no_forward_mode(operator: str, within: str, instead: str) -> NotImplementedError:
-    """To torch both look like a constant: a silent zero otherwise."""
+    """The error for forward mode where torch treats the operator as a constant and would silently return zero."""
     return NotImplementedError(
         f"{operator} has no forward-mode derivative (torch.func.jvp, jacfwd, torch.autograd.forward_ad) {within}. "
         f"{instead}: torch.autograd.grad, torch.func.vjp or jacrev."

@@ -5,8 +5,8 @@ more terms are needed: the slope of F, its transpose in the image, and its gradi
 are written once, as compositions of torch's own operators on any device, which torch differentiates further.
 
 A result is the sum of `weights of y * weights of x * pixel` over what its samples read. The weights of an axis are
-piecewise linear in the two edges of that axis, so the second derivative is that across the axes alone. Each operator
-says what its samples read: samples.py beside its derivatives.
+piecewise linear in the two edges of that axis, so the second derivative is that across the axes alone. The taps of
+each operator's samples are in the samples.py beside its derivatives.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _AT_ONCE = 2**24
 
 
 def sum_dtype(image: Tensor) -> torch.dtype:
-    """In which the kernels weigh and sum."""
+    """The dtype of the kernels' weights and sums."""
     return torch.float64 if image.dtype == torch.float64 else torch.float32
 
 
 @dataclass(frozen=True)
 class Taps:
-    """What the samples of M boxes read on one axis: n results of a box, S samples of each, two pixels of each.
+    """The taps of M boxes on one axis: n results of a box, S samples of each result, two pixels of each sample.
 
-    pixels   (M, n, S, 2), their indices.
+    pixels   (M, n, S, 2), the pixels' indices.
     weights  (M, n, S, 2), differentiable in the boxes; 0 where nothing is read.
     slopes   (M, 2, n, S, 2), the derivative of the weights in the first edge and the second.
     read     (M, n, S), whether the sample is inside, by the operator's rule.
-    exists   (M, n, S), whether there is such a sample: grids of different sizes are padded to one.
+    exists   (M, n, S), False for the padding of a grid with fewer than S samples.
     """
 
     pixels: Tensor
@@ -59,9 +59,9 @@ def taps_at(
 ) -> Taps:
     """The taps of samples at these positions (M, n, S), in the boxes' dtype, on an axis of that length.
 
-    A sample beside the first or last pixel reads that one. At a pixel's centre a sample reads this pixel alone and does
-    not move, as in the kernels. edge_slopes (2, n, S) or (M, 2, n, S): how far a sample moves with either edge; share:
-    what a sample weighs. dtype: that of the weights.
+    A sample beyond the first or last pixel reads that pixel. At a pixel's centre a sample reads this pixel alone and
+    does not move, as in the kernels. edge_slopes (2, n, S) or (M, 2, n, S): the movement of a sample per unit of either
+    edge; share: the weight of a sample; dtype: that of the weights.
     """
     inside = torch.where(read, positions, 0.0).clamp(0, length - 1)
     low = inside.detach().floor()
@@ -69,11 +69,11 @@ def taps_at(
     pixel = low.long() + (weight == 1)
     between = (weight > 0) & (weight < 1)
     weight, share = torch.where(between, weight, 0.0), torch.where(read, share, 0.0)
-    moved = edge_slopes.to(dtype) * torch.where(between, share, 0.0)[:, None]
+    derivative = edge_slopes.to(dtype) * torch.where(between, share, 0.0)[:, None]
     return Taps(
         torch.stack([pixel, pixel + between], dim=-1),
         torch.stack([1 - weight, weight], dim=-1) * share[..., None],
-        torch.stack([-moved, moved], dim=-1),
+        torch.stack([-derivative, derivative], dim=-1),
         read,
         exists,
     )
@@ -81,9 +81,9 @@ def taps_at(
 
 @dataclass(frozen=True)
 class Samples:
-    """What M boxes read of images (N, C, H, W): indices (M,) within [0, N), and the taps of both axes.
+    """The samples of M boxes in images (N, C, H, W): indices (M,) within [0, N), and the taps of both axes.
 
-    largest_of: of a maximum, the images (N, C, H, W) of which the first largest sample counts, whose share is 1.
+    largest_of: for a maximum, the images (N, C, H, W) in which each bin's first largest sample counts, with share 1.
     """
 
     indices: Tensor
@@ -92,7 +92,7 @@ class Samples:
     largest_of: Tensor | None = None
 
     def parts(self, channels: int) -> Iterator[tuple[slice, Samples]]:
-        """A few boxes at a time."""
+        """The samples of a few boxes at a time, with the slice of those boxes."""
         count = self.indices.shape[0]
         each = max(1, channels * self.y.pixels[:1].numel() * self.x.pixels[:1].numel())
         step = max(1, _AT_ONCE // each)
@@ -111,19 +111,19 @@ class Samples:
         return read if self.largest_of is None else read & self._is_largest(read, self.largest_of)
 
     def _is_largest(self, read: Tensor, image: Tensor) -> Tensor:
-        """Of the samples of a bin the first that is the largest, NaN before all others."""
+        """Whether a sample is its bin's first largest one, with NaN as the largest."""
         weights = _across(self.y.weights, self.x.weights)[..., None]
         values = (weights * torch.where(read, _gathered(image, self), 0.0)).detach().sum((3, 6))
         exists = _across(self.y.exists, self.x.exists)[..., None]
         values = torch.where(exists, values, -torch.inf).permute(0, 1, 3, 5, 2, 4)  # (M, n, n', C, S, S')
         largest = values.flatten(-2).argmax(-1, keepdim=True)
         order = torch.arange(values.shape[-2] * values.shape[-1], device=values.device)
-        chosen = (order == largest).reshape(values.shape)
-        return chosen.permute(0, 1, 4, 2, 5, 3)[:, :, :, None, :, :, None]
+        is_first = (order == largest).reshape(values.shape)
+        return is_first.permute(0, 1, 4, 2, 5, 3)[:, :, :, None, :, :, None]
 
 
 def slope(image: Tensor, samples: Samples, velocity: Tensor) -> Tensor:
-    """The derivative of the result (M, C, n, n') where the edges move by velocity (M, 2, 2): of y and x, two each."""
+    """The derivative of the result (M, C, n, n') along a velocity (M, 2, 2): axis y or x, then its two edges."""
     parts = []
     for boxes, part in samples.parts(image.shape[1]):
         pixels = torch.where(part.read(), _gathered(image, part), 0.0)
@@ -160,7 +160,7 @@ def gradient_of_boxes(grad: Tensor, image: Tensor, samples: Samples, velocity: T
 
 
 def _across(y: Tensor, x: Tensor) -> Tensor:
-    """(M, ...) of y and (M, ...) of x as the product of each with each."""
+    """The outer product, box by box, of y (M, ...) and x (M, ...)."""
     boxes = y.shape[0]
     both = y.reshape(boxes, -1, 1) * x.reshape(boxes, 1, -1)
     return both.reshape(boxes, *y.shape[1:], *x.shape[1:])

@@ -1,4 +1,4 @@
-"""RoIAlign.pytorch's own path of these two classes: `from roi_align.crop_and_resize import CropAndResize`.
+"""RoIAlign.pytorch's import path of these two classes: `from roi_align.crop_and_resize import CropAndResize`.
 
 `roi_align.crop_and_resize` itself is the function.
 """

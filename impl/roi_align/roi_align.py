@@ -1,4 +1,4 @@
-"""RoIAlign.pytorch's own path of this class: `from roi_align.roi_align import RoIAlign`.
+"""RoIAlign.pytorch's import path of this class: `from roi_align.roi_align import RoIAlign`.
 
 `roi_align.roi_align` itself is the function.
 """

@@ -1,7 +1,7 @@
-// Half types as they are stored, and their way to float32 and back: nothing is ever computed in them.
+// Half types as they are stored, and their conversion to float32 and back: nothing is ever computed in them.
 //
-// A float32 holds every half exactly; the way back rounds once, to the nearest, ties to even. On a device this is one
-// instruction, on the host a few lines that need no extension of the compiler.
+// A float32 holds every half exactly; the conversion back rounds once, to nearest, ties to even. On a device it is one
+// instruction, on the host a few lines that need no compiler extension.
 
 #pragma once
 
@@ -63,7 +63,7 @@ ROI_ALIGN_HOST_DEVICE inline float widen(Float16 value) {
 #else
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16, magnitude = value.bits & 0x7fffu;
   if (magnitude >= 0x7c00u) return bits::as_float(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
-  // The exponent is moved from half's place to float's by a multiplication, which normalises subnormals on the way.
+  // A multiplication changes the exponent's bias from half's to float's, and normalises subnormals as well.
   const float scaled = bits::as_float(magnitude << 13) * 0x1p112f;
   return bits::as_float(sign | bits::of(scaled));
 #endif
@@ -93,7 +93,7 @@ template <> ROI_ALIGN_HOST_DEVICE inline Float16 narrow<Float16>(float value) {
   if (magnitude > 0x7f800000u) return {0x7fff};                                  // NaN
   if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};  // 65520 and more round to infinity
   if (magnitude < 0x38800000u) {
-    // Below half's smallest normal number: adding 0.5 lets float's own rounding drop the bits that half has not got.
+    // Below half's smallest normal number: adding 0.5 makes float's own rounding drop the bits that a half lacks.
     const uint32_t rounded = bits::of(bits::as_float(magnitude) + 0.5f) - bits::of(0.5f);
     return {static_cast<uint16_t>(sign | rounded)};
   }

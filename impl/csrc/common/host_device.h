@@ -1,4 +1,4 @@
-// Marks what host and device both compile; a compiler for the host alone sees nothing of it.
+// The mark of functions that host and device both compile; it is empty for a compiler without CUDA.
 
 #pragma once
 

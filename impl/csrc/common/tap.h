@@ -1,4 +1,4 @@
-// What a sample reads on one axis, and how it moves with its box: each operator's rule.h works them out.
+// The pixels that a sample reads on one axis, and its movement with the box: each operator's rule.h computes them.
 
 #pragma once
 
@@ -8,15 +8,15 @@
 
 namespace roi_align {
 
-// The two pixels of an axis that a sample reads, and how far it is from the lower one.
-// At an integer position both are the same pixel, so that a NaN next door cannot leak in.
+// The two pixels of an axis that a sample reads, and its distance from the lower one. At an integer position both are
+// the same pixel, so that a NaN in the neighbour cannot leak in.
 template <typename Acc> struct Tap {
   int64_t low;
   int64_t high;
   Acc weight;
 };
 
-// How far sample i moves, in pixels, when an edge of the box moves by one unit of that edge.
+// The movement of a sample, in pixels, per unit of either edge of the box.
 struct EdgeSlopes {
   double a1;
   double a2;

@@ -1,8 +1,8 @@
-// Between torch's tensors and the kernels' plain structs: what the bindings of both devices have in common.
+// Conversions between torch's tensors and the kernels' plain structs, for the bindings of both devices.
 //
-// Built on the LibTorch stable ABI, so that one binary serves many releases of torch. Users are told of bad arguments
-// by impl/roi_align/_checks.py, in full sentences and on every device. What is checked here keeps memory safe when
-// somebody calls torch.ops.roi_align directly, or can be told from the data alone.
+// Built on the LibTorch stable ABI, so that one binary serves many releases of torch. impl/roi_align/_checks.py reports
+// bad arguments to users, in full sentences and on every device. The checks here keep memory safe when a program calls
+// torch.ops.roi_align directly, and find faults that only the data show.
 
 #pragma once
 
@@ -27,7 +27,7 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using Shape = std::array<int64_t, 4>;
 
-// A std::bad_alloc that says what was asked for; it arrives in Python as a MemoryError.
+// A std::bad_alloc with a message of its own; it arrives in Python as a MemoryError.
 class CannotAllocate : public std::bad_alloc {
  public:
   explicit CannotAllocate(std::string message) : message_(std::move(message)) {}
@@ -59,7 +59,7 @@ inline bool is_half(const Tensor& tensor) {
   return tensor.scalar_type() == ScalarType::Half || tensor.scalar_type() == ScalarType::BFloat16;
 }
 
-// The types of images that hold integers: their pixels enter as float32, as in TensorFlow, and so do their crops leave.
+// Whether an image holds integers: its pixels are read as float32, as in TensorFlow, and its crops are float32.
 inline bool is_integer(const Tensor& tensor) {
   switch (tensor.scalar_type()) {
     case ScalarType::Byte:
@@ -72,7 +72,7 @@ inline bool is_integer(const Tensor& tensor) {
   }
 }
 
-// The dtype of what is made of an image.
+// The dtype of an image's crops.
 inline ScalarType output_type(const Tensor& image) {
   return is_integer(image) ? ScalarType::Float : image.scalar_type();
 }
@@ -96,14 +96,13 @@ template <typename AnyView> AnyView view_of(const Tensor& tensor, decltype(AnyVi
 inline ConstView input_view(const Tensor& tensor) { return view_of<ConstView>(tensor, tensor.const_data_ptr()); }
 inline View output_view(const Tensor& tensor) { return view_of<View>(tensor, tensor.mutable_data_ptr()); }
 
-// IndexError for the first row whose image there is not: `index` is where it stands, "box_indices[3] is 7", of
-// `images`.
+// IndexError for the first row with a bad index. `index` says where, like "box_indices[3] is 7"; `images` is N.
 [[noreturn]] inline void throw_bad_index(const std::string& index, const char* input, int64_t images) {
   throw std::out_of_range(index + ", but the " + input + " has N = " + std::to_string(images) +
                           ": an index must be a whole number, at least 0 and less than N.");
 }
 
-// ValueError for the first box that is not finite, or leads to a sample position that is not.
+// ValueError for the first box with an edge or a sample position that is not finite.
 [[noreturn]] inline void throw_not_finite(int64_t row) {
   throw std::invalid_argument("boxes[" + std::to_string(row) +
                               "] has an edge or leads to a sample position that is not finite; without "
@@ -111,9 +110,9 @@ inline View output_view(const Tensor& tensor) { return view_of<View>(tensor, ten
 }
 
 template <size_t dims> std::string text(const std::array<int64_t, dims>& shape) {
-  std::string joined;
-  for (int64_t size : shape) joined += (joined.empty() ? "(" : ", ") + std::to_string(size);
-  return joined + ")";
+  std::string sizes;
+  for (int64_t size : shape) sizes += (sizes.empty() ? "(" : ", ") + std::to_string(size);
+  return sizes + ")";
 }
 
 inline int32_t torch_dtype(const Tensor& tensor) {
@@ -122,9 +121,9 @@ inline int32_t torch_dtype(const Tensor& tensor) {
   return dtype;
 }
 
-// MemoryError on the CPU. A device has reasons of its own, and its users catch torch's own error for them; but the
-// stable ABI tells that something failed and keeps the exception. So this is a RuntimeError, whose device and bytes
-// _library.py reads, to ask torch for them once more where an exception gets through.
+// MemoryError on the CPU. On a device callers catch torch's own error, but the stable ABI returns an error code only
+// and drops the exception. So this is a RuntimeError; _library.py reads the device and the bytes from its message, and
+// repeats the allocation from Python to get torch's own exception.
 [[noreturn]] inline void throw_not_allocated(int32_t device_type, int32_t device_index, const std::string& what,
                                              int64_t bytes) {
   if (device_type == aoti_torch_device_type_cuda()) {
@@ -145,9 +144,9 @@ template <size_t dims> int64_t bytes_of(const std::array<int64_t, dims>& shape, 
                        "smaller crop_size.");
 }
 
-// An uninitialised tensor on a device, of torch's code for a dtype. Under torch.use_deterministic_algorithms(True)
-// torch fills what is fresh with NaN: on CUDA this too, where the stable ABI has nothing that would not be; on the CPU
-// not.
+// An uninitialised tensor on a device; `dtype` is torch's code. Under torch.use_deterministic_algorithms(True) torch
+// fills fresh tensors with NaN: this one too on CUDA, where the stable ABI has no allocation without that, but not on
+// the CPU.
 template <size_t dims>
 Tensor new_tensor_on(int32_t device_type, int32_t device_index, const std::array<int64_t, dims>& shape,
                      const std::array<int64_t, dims>& strides, int32_t dtype, int64_t bytes) {
@@ -166,10 +165,10 @@ struct DeviceOf {
   int32_t type = 0, index = 0;
 };
 
-// One beside `like`, dense, with channels innermost if wanted.
+// A dense tensor on the device of `like`, with channels innermost if `channels_last`.
 inline Tensor new_tensor(const Tensor& like, const Shape& shape, bool channels_last, int32_t dtype,
                          int64_t element_bytes) {
-  const int64_t bytes = bytes_of(shape, element_bytes);  // refuses what has no strides in 64 bits either
+  const int64_t bytes = bytes_of(shape, element_bytes);  // also refuses a shape whose strides do not fit 64 bits
   const int64_t c = std::max<int64_t>(shape[1], 1), h = std::max<int64_t>(shape[2], 1),
                 w = std::max<int64_t>(shape[3], 1);
   const Shape strides = channels_last ? Shape{h * w * c, 1, w * c, c} : Shape{c * h * w, h * w, w, 1};
@@ -177,12 +176,12 @@ inline Tensor new_tensor(const Tensor& like, const Shape& shape, bool channels_l
   return new_tensor_on(device.type, device.index, shape, strides, dtype, bytes);
 }
 
-// The same in the dtype of `like`.
+// The same with the dtype of `like`.
 inline Tensor new_tensor(const Tensor& like, const Shape& shape, bool channels_last) {
   return new_tensor(like, shape, channels_last, torch_dtype(like), static_cast<int64_t>(like.element_size()));
 }
 
-// The gradient of boxes: as many rows as `boxes` has, in its dtype and beside it.
+// The box gradient: a tensor with the rows, the dtype and the device of `boxes`.
 inline Tensor new_rows(const Tensor& boxes, int64_t columns) {
   const DeviceOf device(boxes);
   const std::array<int64_t, 2> shape = {boxes.size(0), columns}, strides = {columns, 1};

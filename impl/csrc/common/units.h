@@ -1,7 +1,7 @@
-// How work is shared out: in units, which a kernel takes one after the other, computing those and nothing else.
+// Units of work: a kernel computes a range of units and nothing else.
 //
-// Units own what they write, so any number of threads may share them, in any order, and the result is the same to the
-// last bit.
+// A unit owns the memory that it writes, so any number of threads may share the units, in any order, and the result is
+// the same to the last bit.
 
 #pragma once
 
@@ -14,7 +14,7 @@ namespace roi_align {
 
 ROI_ALIGN_HOST_DEVICE constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// One of `parts` parts of begin <= i < end.
+// Part number `part` of `parts` equal parts of begin <= i < end.
 struct Part {
   int64_t begin, end;
 };
@@ -22,7 +22,7 @@ constexpr Part part_of(int64_t begin, int64_t end, int64_t part, int64_t parts) 
   return {begin + part * (end - begin) / parts, begin + (part + 1) * (end - begin) / parts};
 }
 
-// The units of a call, taken one by one: a thread that finishes early takes more of them.
+// The units of a call, shared by its threads: a thread that finishes a unit takes the next one.
 struct Units {
   int64_t count;
   std::atomic<int64_t> next{0};

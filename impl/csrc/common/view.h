@@ -20,8 +20,8 @@ template <typename Void> struct BasicView {
 using View = BasicView<void>;
 using ConstView = BasicView<const void>;
 
-// Calls work(T()) with the type of what is summed, or of the edges of boxes: double, or float for all else. Not for the
-// kernels that are compiled once for each instruction set (cpu/isa.h): what is defined here is not compiled for theirs.
+// Calls work(T()) with the type of sums or of the edges of boxes: double for kFloat64, else float. The kernels that are
+// compiled for each instruction set (cpu/isa.h) must not use it: it is compiled for the portable one.
 template <typename Work> auto with_float(DType dtype, const Work& work) {
   return dtype == DType::kFloat64 ? work(double()) : work(float());
 }
@@ -34,7 +34,7 @@ template <typename Void> int64_t elements(const BasicView<Void>& view) {
   return view.size[0] * view.size[1] * view.size[2] * view.size[3];
 }
 
-// Channels lie next to each other.
+// Whether channels are adjacent in memory.
 template <typename Void> bool channels_innermost(const BasicView<Void>& view) {
   return view.size[1] > 1 && view.stride[1] == 1 && (view.size[2] > 1 || view.size[3] > 1);
 }

@@ -1,6 +1,6 @@
-// Picks the kernels that this machine can run, once.
+// Selects the kernels of the best instruction set that this machine runs, once per process.
 //
-// ROI_ALIGN_CPU=portable, avx2 or avx512 asks for one set, to compare or to measure: all give the same bits.
+// ROI_ALIGN_CPU=portable, avx2 or avx512 selects one set, for comparisons and measurements: all give the same bits.
 
 #include <cstdlib>
 #include <stdexcept>
@@ -22,12 +22,12 @@ const Kernels* best() {
   return &portable::kKernels;
 }
 
-const Kernels* chosen() {
+const Kernels* select() {
   const Kernels* const fastest = best();
-  const char* const wanted = std::getenv("ROI_ALIGN_CPU");
-  if (wanted == nullptr || *wanted == '\0') return fastest;
-  // A machine that runs one of these runs all that stand before it.
-  const Kernels* const known[] = {
+  const char* const name = std::getenv("ROI_ALIGN_CPU");
+  if (name == nullptr || *name == '\0') return fastest;
+  // A machine that runs one of these runs all sets before it.
+  const Kernels* const candidates[] = {
       &portable::kKernels,
 #if defined(__x86_64__)
       &avx2::kKernels,
@@ -35,19 +35,19 @@ const Kernels* chosen() {
 #endif
   };
   std::string names;
-  for (const Kernels* kernels : known) {
-    if (std::string(wanted) == kernels->name) return kernels;
+  for (const Kernels* kernels : candidates) {
+    if (std::string(name) == kernels->name) return kernels;
     names += (names.empty() ? "" : ", ") + std::string(kernels->name);
     if (kernels == fastest) break;
   }
-  throw std::invalid_argument("ROI_ALIGN_CPU is '" + std::string(wanted) + "', but this machine runs " + names + ".");
+  throw std::invalid_argument("ROI_ALIGN_CPU is '" + std::string(name) + "', but this machine runs " + names + ".");
 }
 
 }  // namespace
 
 const Kernels& kernels() {
-  static const Kernels* const kept = chosen();
-  return *kept;
+  static const Kernels* const selection = select();
+  return *selection;
 }
 
 }  // namespace roi_align

@@ -1,9 +1,10 @@
-// What a file that is compiled for one instruction set may use: everything here is compiled for the portable one.
+// The headers for files that are compiled for one instruction set; the headers themselves are compiled for the portable
+// one.
 //
-// The kernels' sources (*.inl) are compiled once for each instruction set, in a namespace of its own. What they share
-// with the rest of the program must not be: of a function that two object files define one copy is kept, and if that
-// were the AVX-512 one, the program would die on a machine without. So every header is included here, before the target
-// changes, and an .inl file includes nothing.
+// The kernels' sources (*.inl) are compiled once for each instruction set, each time in its own namespace. Functions
+// that they share with the rest of the program must be compiled for the portable set only: if two object files define
+// one function, the linker keeps one copy, and if that is the AVX-512 copy, the program crashes on a machine without
+// AVX-512. So every header is included here, before the target changes, and an .inl file includes nothing.
 
 #pragma once
 
@@ -23,7 +24,7 @@
 
 namespace roi_align {
 
-// The kernels of one instruction set; what each does stands in crop_and_resize/kernels.h and roi_align/cpu/jobs.h.
+// The kernels of one instruction set; crop_and_resize/kernels.h and roi_align/cpu/jobs.h describe each of them.
 struct Kernels {
   const char* name;
   ForwardKernel* forward;
@@ -34,7 +35,7 @@ struct Kernels {
   RoiGradBoxesKernel* roi_grad_boxes;
 };
 
-// Those that this process uses; std::invalid_argument if ROI_ALIGN_CPU asks for some that this machine cannot run.
+// The kernels that this process uses; std::invalid_argument if ROI_ALIGN_CPU names a set that this machine cannot run.
 const Kernels& kernels();
 
 namespace portable {
@@ -49,8 +50,8 @@ extern const Kernels kKernels;
 }
 #endif
 
-// Planes that are turned together, on every instruction set alike: sums over them have one order. 16 float channels
-// are also one line of 64 bytes, so that two threads never write to the same line.
+// The planes of a block, which are turned together: the same number on every instruction set, so that sums over them
+// have one order. 16 float channels are also one line of 64 bytes, so two threads never write to the same line.
 constexpr int64_t kBlock = 16;
 
 #define ROI_ALIGN_INLINE inline __attribute__((always_inline))

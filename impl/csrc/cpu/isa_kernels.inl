@@ -1,5 +1,5 @@
-// The kernels of one instruction set, which the file that includes this has chosen: ROI_ALIGN_ISA names it and the
-// namespace of its kernels.
+// The kernels of one instruction set. The including file defines ROI_ALIGN_ISA, the name of the set and of the kernels'
+// namespace.
 
 #define ROI_ALIGN_TEXT_OF(name) #name
 #define ROI_ALIGN_TEXT(name) ROI_ALIGN_TEXT_OF(name)
@@ -7,7 +7,7 @@
 namespace roi_align {
 namespace ROI_ALIGN_ISA {
 
-// clang-format off: each uses what stands before it
+// clang-format off: the order matters, as each file uses those before it
 #include "cpu/lanes.inl"
 #include "crop_and_resize/cpu/rows.inl"
 #include "crop_and_resize/cpu/forward.inl"

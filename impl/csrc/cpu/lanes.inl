@@ -1,11 +1,11 @@
-// One vector of channels, and the turn between planes and pixels.
+// Vectors of channels, and the turn (a transposition) between planes and pixels.
 //
-// A sample reads four pixels, and all channels of a pixel share its weights: that is a vector operation wherever
-// channels lie next to each other. In planes (NCHW) they do not, and a vector would be as many scattered loads as it
-// has lanes. So a block of planes is turned into pixels of kBlock channels, worked on as if channels were innermost,
-// and turned back. A turn is shared by all boxes and costs less than one sample a pixel.
+// A sample reads four pixels, and all channels of a pixel share its weights: a vector operation if channels are
+// adjacent in memory. In planes (NCHW) they are not, and a vector would take one scattered load per lane. So a block of
+// planes is turned into pixels of kBlock channels, processed like an image with channels innermost, and turned back.
+// All boxes share a turn, which costs less than one sample per pixel.
 //
-// Vectors are the compiler's own extension: no intrinsics, one source for every instruction set.
+// Vectors are the compiler's extension: no intrinsics, one source for every instruction set.
 
 template <typename T> struct Lanes {
   static constexpr int64_t kCount = ROI_ALIGN_VECTOR_BYTES / static_cast<int64_t>(sizeof(T));
@@ -18,9 +18,9 @@ template <typename T> struct Lanes {
   }
   static void store(T* to, const Vector& vector) { std::memcpy(to, &vector, sizeof(vector)); }
 
-  // Stores what no one will read soon past the caches: a plain store would first fetch the line that it overwrites, and
-  // would push out the map that the next box reads. `to` is aligned to a vector and the lines around it are written
-  // whole; the caller ends with stream_fence() before another thread reads them.
+  // A store past the caches, for data that is not read again soon: a plain store would first fetch the line that it
+  // overwrites, and would evict the map that the next box reads. `to` must be aligned to a vector, its lines must be
+  // written whole, and stream_fence() must follow before another thread reads them.
   static void stream(T* to, const Vector& vector) {
 #if defined(__clang__)
     __builtin_nontemporal_store(vector, reinterpret_cast<Vector*>(to));
@@ -42,15 +42,15 @@ template <typename T> struct Cell {
   static void store(T* to, const Vector& vector) { std::memcpy(to, &vector, sizeof(Vector)); }
 };
 
-// The channels of a pixel, `stride` apart, into the first lanes of a cell, and zeros into the others.
+// Loads the channels of a pixel, `stride` apart, into the first lanes of a cell, and zeros into the others.
 template <int channels, typename T>
 ROI_ALIGN_INLINE void gather_cell(const T* from, int64_t stride, typename Cell<T>::Vector* to) {
-  // As one expression: lanes that are set one by one would go through memory.
+  // One expression: setting lanes one by one would go through memory.
   *to = typename Cell<T>::Vector{from[0], channels > 1 ? from[stride] : T(0), channels > 2 ? from[2 * stride] : T(0),
                                  channels > 3 ? from[3 * stride] : T(0)};
 }
 
-// Pixels whose channels are innermost: an image, a crop, or a turned block of either. Rows count from first_row on.
+// Pixels with channels innermost: an image, a crop, or a turned block of either. `data` is the start of first_row.
 template <typename T> struct Pixels {
   T* data;
   int64_t row_stride;
@@ -60,9 +60,9 @@ template <typename T> struct Pixels {
   T* at(int64_t y, int64_t x) const { return data + (y - first_row) * row_stride + x * pixel_stride; }
 };
 
-// One round of a transposition: of each square of `span` rows and lanes, cut into granules, every two rows that follow
-// each other become the one of their even granules and the one of their odd granules, half a square apart. Granules of
-// an element inside of 128 bits, and of 128 bits inside of a vector, are one instruction each on every instruction set.
+// One round of a transposition. In each square of `span` rows and lanes, divided into granules, two successive rows
+// become the row of their even granules and the row of their odd granules, half a square apart. Granules of one element
+// within 128 bits, and of 128 bits within a vector, take one instruction each on every instruction set.
 template <typename T, int granule, int span, int... lane>
 ROI_ALIGN_INLINE void deal(typename Lanes<T>::Vector* rows, std::integer_sequence<int, lane...>) {
   constexpr int kCount = static_cast<int>(Lanes<T>::kCount), kHalf = span / granule / 2;
@@ -71,8 +71,7 @@ ROI_ALIGN_INLINE void deal(typename Lanes<T>::Vector* rows, std::integer_sequenc
     for (int i = 0; i < kHalf; ++i) {
       for (int j = 0; j < granule; ++j) {
         const auto &first = rows[base + 2 * i * granule + j], &second = rows[base + (2 * i + 1) * granule + j];
-        // From lane `lane - lane % span` on: granule 2 * (n % kHalf) of the first row for n < kHalf, else of the
-        // second.
+        // Within a square, granule n is granule 2 * (n % kHalf) of the first row if n < kHalf, else of the second.
         next[base + i * granule + j] =
             __builtin_shufflevector(first, second,
                                     (lane - lane % span + 2 * (lane % span / granule % kHalf) * granule +
@@ -96,12 +95,12 @@ template <typename T> ROI_ALIGN_INLINE void transpose(typename Lanes<T>::Vector*
   }
 }
 
-// block[i][c] = planes[c][i] for `count` pixels and up to kBlock channels; a channel that is missing reads as 0. A
-// pixel of the block has `block_stride` channels: a stride that is known is worth a quarter of a turn.
+// block[i][c] = planes[c][i] for `count` pixels and up to kBlock channels; missing channels become 0. A pixel of the
+// block has `block_stride` channels: a constant, because that makes a turn a quarter faster.
 template <int64_t block_stride, typename T>
 void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_t channels, int64_t count, T* block) {
   constexpr int64_t kCount = Lanes<T>::kCount;
-  // The last vector of pixels may start among those of the one before; two or three pixels are quicker one by one.
+  // The last vector of pixels may overlap the one before; two or three remaining pixels are faster one by one.
   constexpr int64_t kFew = 4;
   int64_t i = 0;
   while (pixel_stride == 1 && (i + kCount <= count || (i > 0 && i + kFew <= count))) {
@@ -133,7 +132,7 @@ void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_
   }
 }
 
-// The same for rows of a plane that need not follow each other without a gap.
+// The same for rows of a plane, which may have gaps between them.
 template <int64_t block_stride, typename T>
 void turn_rows_in(const T* planes, int64_t plane_stride, int64_t row_stride, int64_t pixel_stride, int64_t channels,
                   int64_t rows, int64_t width, T* block) {
@@ -147,9 +146,9 @@ void turn_rows_in(const T* planes, int64_t plane_stride, int64_t row_stride, int
   }
 }
 
-// Asks for a block of planes of a crop that will be turned soon, in the order in which they lie: a turn takes sixteen
-// of them at a time, and what is not yet in a cache then arrives more slowly than as one run. It is asked for while the
-// box before is worked on. (A prefetch reads nothing, so it may go past the end of a view.)
+// Prefetches a block of planes of a crop that will be turned next, in the order of their addresses: a turn reads
+// sixteen planes at a time, and without a prefetch they arrive more slowly than as one run. The prefetch runs while the
+// box before is processed. (A prefetch faults on no address, so it may go past the end of a view.)
 template <typename T> void expect(const T* planes, int64_t values) {
   constexpr int64_t kMostBytes = 64 << 10;
   const int64_t bytes = std::min<int64_t>(values * static_cast<int64_t>(sizeof(T)), kMostBytes);
@@ -157,7 +156,7 @@ template <typename T> void expect(const T* planes, int64_t values) {
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(run + i, 0, 2);
 }
 
-// The same for a block of channels where they lie innermost.
+// The same for a block of channels that are innermost.
 template <typename T> void expect_pieces(const T* pixels, int64_t pixel_stride, int64_t count, int64_t channels) {
   for (int64_t i = 0; i < count; ++i) {
     const char* const piece = reinterpret_cast<const char*>(pixels + i * pixel_stride);
@@ -195,20 +194,20 @@ ROI_ALIGN_INLINE void turn_out_by(const T* block, int64_t block_stride, int64_t 
   }
 }
 
-// One block of planes. Not inlined: a turn wants all registers for itself.
+// Turns one block into planes. Not inlined: a turn needs all registers.
 template <typename T>
 __attribute__((noinline)) void turn_out(const T* block, int64_t count, T* planes, int64_t plane_stride,
                                         int64_t channels) {
   turn_out_by<false>(block, kBlock, count, planes, plane_stride, channels);
 }
 
-// A group of several blocks whose pixels are `block_stride` channels apart, past the caches if it is a part of a large
-// result and its planes consist of whole lines.
+// Turns several blocks, whose pixels are `block_stride` channels apart, into planes: past the caches if they are part
+// of a large result and the planes consist of whole lines.
 template <typename T>
 void turn_group_out(const T* block, int64_t block_stride, int64_t count, T* planes, int64_t plane_stride,
                     int64_t channels, bool large) {
   const auto bytes = [](int64_t elements) { return static_cast<uintptr_t>(elements) * sizeof(T); };
-  const bool lines = Lanes<T>::kCount * sizeof(T) == 64;  // or a line would be open while others are written
+  const bool lines = Lanes<T>::kCount * sizeof(T) == 64;  // else a line would be incomplete while others are written
   if (large && lines && (reinterpret_cast<uintptr_t>(planes) | bytes(plane_stride) | bytes(count)) % 64 == 0) {
     turn_out_by<true>(block, block_stride, count, planes, plane_stride, channels);
   } else {
@@ -227,14 +226,14 @@ inline void stream_fence() {
 #endif
 }
 
-// Rows of a crop that fit in a tile that stays in the first-level cache while it is filled and turned.
+// The rows of a crop in a tile that stays in the first-level cache while it is filled and turned.
 template <typename T> int64_t tile_rows(int64_t height, int64_t width) {
   constexpr int64_t kTileBytes = 16 * 1024;
   const int64_t row_bytes = width * kBlock * static_cast<int64_t>(sizeof(T));
   return std::max<int64_t>(1, std::min(height, kTileBytes / row_bytes));
 }
 
-// A turned block of planes of an image; made again only when another one is asked for.
+// A cache of one turned block of planes of an image: of() turns planes only if the block is another one.
 template <typename T> struct TurnedBlock {
   std::unique_ptr<T[]> data;
   int64_t capacity = 0;

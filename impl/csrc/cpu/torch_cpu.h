@@ -1,5 +1,5 @@
-// What the bindings of the CPU kernels have in common: where results come from, how half types and integers enter and
-// leave, and how units of work are given to torch's threads.
+// The parts that the bindings of the CPU kernels share: allocation of results, conversion of half types and integers,
+// and units of work on torch's threads.
 
 #pragma once
 
@@ -13,9 +13,9 @@
 namespace roi_align {
 namespace {
 
-// A large result is fresh memory, and the kernel of the operating system hands it out page by page as it is first
-// written: with pages of 4 KiB that takes longer than computing what goes in. Large pages are asked for where the
-// system leaves that to the program; it may refuse, and nothing depends on its answer.
+// A large result is fresh memory, and the operating system maps it page by page as it is first written: with pages of
+// 4 KiB that takes longer than computing the result. Where the system lets a program choose, this requests large pages.
+// The system may refuse; nothing depends on that.
 inline void advise_large_pages(const Tensor& tensor) {
 #if defined(__linux__)
   constexpr uintptr_t kPage = uintptr_t{2} << 20;
@@ -28,7 +28,7 @@ inline void advise_large_pages(const Tensor& tensor) {
 #endif
 }
 
-// A fresh result, on large pages where that helps.
+// A fresh result, on large pages if the system grants them.
 inline Tensor new_result(const Tensor& like, const Shape& shape, bool channels_last) {
   const Tensor result = new_tensor(like, shape, channels_last);
   advise_large_pages(result);
@@ -45,23 +45,23 @@ inline Tensor rounded(const Tensor& result, const Tensor& like) {
   return is_half(like) ? torch::stable::to(result, like.scalar_type()) : result;
 }
 
-// torch's threads, as a call of the kernels wants them (roi_align/cpu/call.h).
+// torch's threads, with the interface that a call of the kernels takes (roi_align/cpu/call.h).
 struct TorchThreads {
-  // Enough elements that handing them to another thread costs less than working on them here.
+  // Enough elements that the cost of handing them to another thread is small.
   static constexpr int64_t kElementsPerTask = 16384;
 
   int64_t count() const { return torch::stable::get_num_threads(); }
 
-  // On as many threads as the elements are worth, with the units for all of them to share.
+  // Runs work on as many threads as the elements are worth; the threads share the units.
   template <typename Work> void share(int64_t units, int64_t elements, const Work& work) const {
-    kernels();  // a refusal is raised here, not from a thread
+    kernels();  // its exception must be thrown here, not in a thread
     Units shared{units};
     const int64_t threads = std::min({count(), divide_up(elements, kElementsPerTask), units});
     torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) { work(&shared); });
   }
 
   template <typename Work> void run(int64_t units, int64_t elements, const Work& work) const {
-    kernels();  // a refusal is raised here, not from a thread
+    kernels();  // its exception must be thrown here, not in a thread
     const int64_t per_unit = std::max<int64_t>(1, elements / std::max<int64_t>(1, units));
     torch::stable::parallel_for(0, units, std::max<int64_t>(1, kElementsPerTask / per_unit), work);
   }

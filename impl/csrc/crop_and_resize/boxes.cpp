@@ -1,4 +1,4 @@
-// What is asked of boxes before any kernel runs: that each names an image there is and, if wanted, is finite.
+// Checks of the boxes before any kernel runs: each index is in range and, with validate, each box is finite.
 
 #include <cmath>
 

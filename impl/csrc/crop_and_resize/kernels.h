@@ -28,7 +28,7 @@ int64_t first_bad_index(const BoxList& boxes, int64_t images);
 // The first row with an edge or a sample position that is not finite, or -1.
 int64_t first_bad_box(const BoxList& boxes, const int64_t (&image_size)[4], int64_t crop_height, int64_t crop_width);
 
-// How the pixels of an image are walked.
+// How a kernel walks over the pixels of an image.
 enum class Path : int8_t {
   kChannels,  // channels are innermost: vectors along them
   kTurned,    // planes, many samples: blocks of planes are turned into pixels first, then as kChannels
@@ -36,8 +36,8 @@ enum class Path : int8_t {
   kCells,     // up to four channels, many samples (gradient of the image): a pixel is one short vector
 };
 
-// How work on an image (N,C,H,W) is cut: a unit is a part of a block of channels, parts innermost. Of what it is a part
-// stands beside each kernel.
+// The division of the work on an image (N,C,H,W): a unit is one part of one block of channels, parts innermost. Each
+// kernel's comment says what the parts divide.
 struct Plan {
   Path path;
   int64_t channel_block;
@@ -49,22 +49,21 @@ struct Plan {
 
 class BoxTable;  // cpu/tables.h
 
-// Forward: crops (M,C,h,w), dense. On Path::kTurned a unit is a part of the boxes of one image in a block of channels,
-// on the others a part of all boxes.
+// Forward: crops (M,C,h,w), dense. On Path::kTurned the parts divide the boxes of one image, on other paths all boxes.
 Plan plan_forward(const ConstView& image, const View& crops, int64_t threads);
 using ForwardKernel = void(const ConstView& image, const BoxTable& boxes, Method method, double extrapolation_value,
                            const View& crops, const Plan& plan, Units* units);
 
-// Gradient of the image (N,C,H,W), dense. A unit is a band of rows of a block of channels of one image: it sums what
-// the boxes send there, in the order box, y, x, top-left, top-right, bottom-left, bottom-right, and writes it once.
-// That is TensorFlow's order at every pixel, whatever the cut into units.
+// Image gradient (N,C,H,W), dense. A part is a band of rows of one image: a unit sums the boxes' contributions to it,
+// in the order box, y, x, top-left, top-right, bottom-left, bottom-right, and writes it once. That is TensorFlow's
+// order at every pixel, for any division into units.
 Plan plan_grad_image(const ConstView& grad_crops, const View& grad_image, int64_t threads);
 using GradImageKernel = void(const ConstView& grad_crops, const BoxTable& boxes, Method method, const View& grad_image,
                              const Plan& plan, Units* units);
 
-// Gradient of the boxes, (M, 4) contiguous in the dtype of the edges. Units as in the forward; each sums over its
-// channels and leaves four doubles for each of its boxes in partial[channel_blocks][M][4], which is zero before;
-// finish_grad_boxes adds those up, block by block.
+// Box gradient, (M, 4) contiguous in the dtype of the edges. Units as in the forward; each sums over its channels and
+// writes four doubles for each of its boxes to partial[channel_blocks][M][4], which is zero before. finish_grad_boxes
+// adds them up, block by block.
 Plan plan_grad_boxes(const ConstView& grad_crops, const ConstView& image, int64_t threads);
 using GradBoxesKernel = void(const ConstView& grad_crops, const ConstView& image, const BoxTable& boxes,
                              double* partial, const Plan& plan, Units* units);

@@ -1,9 +1,10 @@
-// Where the samples of a crop sit, and which pixels each one reads: docs/operators.md, "crop_and_resize", says why.
+// The positions of a crop's samples, and the pixels that each one reads: docs/operators.md, "crop_and_resize", says
+// why.
 //
-// These lines decide the bits. Equality with TensorFlow rests on one rounding order for sample positions ("order A"),
+// These lines decide the bits. Equality with TensorFlow depends on one rounding order for sample positions ("order A"),
 // the same in the forward and in every gradient, on the host and on a device, so there is one copy of it, here. Every
-// operation is rounded on its own: the build switches contraction to fused multiply-add off
-// (-ffp-contract=off for the host, -fmad=false for a device).
+// operation is rounded on its own: the build disables contraction to fused multiply-adds (-ffp-contract=off for the
+// host, -fmad=false for a device).
 
 #pragma once
 
@@ -22,7 +23,7 @@ enum class BoxRule : int64_t {
   kCorners = 2,     // pixel edges, samples on the edges
 };
 
-// Sample i of an axis sits at start + i * step, in pixel indices.
+// Sample i of an axis is at start + i * step, in pixel indices.
 template <typename T> struct Axis {
   T start;
   T step;
@@ -48,7 +49,7 @@ template <typename T> ROI_ALIGN_HOST_DEVICE Axis<T> make_axis(BoxRule rule, T a1
     case BoxRule::kBinCentres: {
       const T bin = (a2 - a1) / bins;
       const T first = a1 + bin / T(2) - T(0.5);
-      // With one pixel there is nothing to divide by: the position is the pixel-space one.
+      // With one pixel the extent is 0 and cannot be divided by: the position is the one in pixels.
       if (length == 1) return {first, bin};
       const T n1 = first / extent;
       const T n2 = n1 + bin * static_cast<T>(crop - 1) / extent;
@@ -70,8 +71,8 @@ template <typename T> ROI_ALIGN_HOST_DEVICE bool inside(T position, int64_t leng
 }
 
 // The tap of an inside position. The distance is exact in T and is rounded to Acc.
-// A position that is not negative is truncated to its floor without a call to the library, and at -0.0 this gives the
-// distance -0.0, which TensorFlow's does too: it decides the sign of an interpolated zero.
+// Truncation is the floor of a position that is not negative, without a library call. At -0.0 it gives the distance
+// -0.0, as in TensorFlow, which decides the sign of an interpolated zero.
 template <typename Acc, typename T> ROI_ALIGN_HOST_DEVICE Tap<Acc> make_tap(Method method, T position, int64_t length) {
   // From 2^24 pixels on, length - 1 may round up in float32: an inside position can then lie past the last pixel.
   const int64_t last = length - 1;

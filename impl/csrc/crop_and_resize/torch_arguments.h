@@ -1,4 +1,4 @@
-// What the bindings of crop_and_resize have in common on both devices: the list of boxes, and what fits together.
+// The parts that the bindings of crop_and_resize share on both devices: the list of boxes, and checks of the shapes.
 
 #pragma once
 
@@ -30,13 +30,13 @@ inline Method method_of(int64_t method) {
   return static_cast<Method>(method);
 }
 
-// What the shapes of a forward must fulfil.
+// Checks the shapes of a forward.
 inline void check_forward(const ConstView& image, int64_t crop_height, int64_t crop_width) {
   check(image.size[2] > 0 && image.size[3] > 0, "the image has at least one row and one column");
   check(crop_height > 0 && crop_width > 0, "the crop size is positive");
 }
 
-// What the shapes of an upstream gradient must fulfil.
+// Checks the shapes of an upstream gradient.
 inline void check_crops(const ConstView& grad, const BoxList& boxes) {
   check(grad.size[0] == boxes.count, "the gradient has one crop for every box");
   check(grad.size[2] > 0 && grad.size[3] > 0, "the crop size is positive");
@@ -46,7 +46,7 @@ inline void check_image_size(int64_t images, int64_t height, int64_t width) {
   check(images >= 0 && height > 0 && width > 0, "the image has at least one row and one column");
 }
 
-// What the gradient of the boxes needs of its two inputs, the image as float32 if it holds integers.
+// Checks the two inputs of the box gradient; an integer image has been converted to float32.
 inline void check_crops_and_image(const ConstView& grad, const ConstView& image, const BoxList& boxes) {
   check_crops(grad, boxes);
   check(grad.dtype == image.dtype, "the gradient has the dtype of the image");
@@ -54,7 +54,7 @@ inline void check_crops_and_image(const ConstView& grad, const ConstView& image,
   check(image.size[2] > 0 && image.size[3] > 0, "the image has at least one row and one column");
 }
 
-// IndexError for the first box without an image; the list is in the host's memory.
+// IndexError for the first box with a bad index; the list is in host memory.
 inline void check_boxes(const BoxList& boxes, int64_t images) {
   const int64_t bad = first_bad_index(boxes, images);
   if (bad < 0) return;

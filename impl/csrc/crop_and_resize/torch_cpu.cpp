@@ -1,6 +1,6 @@
-// The operators' schemas, and their implementation on the CPU: it makes the results and splits the work over torch's
-// threads. roi_align/torch_cpu.cpp does so for roi_align, torch_cuda.cpp for CUDA, in a library of its own; what
-// starts with torch_ knows torch, no other source does.
+// The operators' schemas, and their implementation on the CPU, which allocates the results and divides the work among
+// torch's threads. roi_align/torch_cpu.cpp is the same for roi_align, and torch_cuda.cpp for CUDA, in a separate
+// library. Only files named torch_* include torch.
 
 #include "cpu/torch_cpu.h"
 #include "crop_and_resize/cpu/call.h"
@@ -29,7 +29,7 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
   return rounded(crops, image);
 }
 
-// `deterministic` asks for nothing here: a sum has one order on the CPU, whatever the number of threads.
+// `deterministic` is ignored: on the CPU a sum has one order, for any number of threads.
 Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const Tensor& box_indices, int64_t images,
                                   int64_t height, int64_t width, bool channels_last, int64_t method, int64_t box_rule,
                                   bool /*deterministic*/) {
@@ -59,7 +59,7 @@ Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const
   return result;
 }
 
-// Which instruction set the kernels on the CPU are compiled for: "portable", "avx2" or "avx512".
+// The instruction set of the CPU kernels of this process: "portable", "avx2" or "avx512".
 std::string used_cpu_kernels() { return kernels().name; }
 
 }  // namespace

@@ -1,6 +1,5 @@
-// The operators on CUDA: a library of its own, loaded only where torch has CUDA. It makes the results on the tensors'
-// device, and enqueues the kernels on that device's current stream; nothing waits for the device unless asked to
-// validate.
+// The operators on CUDA: a separate library, loaded only if torch has CUDA. It allocates the results on the tensors'
+// device and enqueues the kernels on that device's current stream; only a call with validate waits for the device.
 
 #include <cstdlib>
 
@@ -37,17 +36,18 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
   return crops;
 }
 
-// Which of the two ways the gradient of the image is taken. Gathering is what a deterministic gradient needs; in planes
-// it is also the quicker one by count: neighbouring lanes add to neighbouring samples' pixels, which share no line, so
-// atomics go out one by one, 4 * C for every sample. With channels innermost they leave 16 bytes at a time.
-// ROI_ALIGN_CUDA_GRADIENT=atomic or gather asks for one of them where no fixed order is asked for, to compare.
+// Whether the image gradient gathers or uses atomics. A deterministic gradient has to gather. In planes gathering
+// should also be faster, by the count of accesses: neighbouring lanes add to the pixels of neighbouring samples, which
+// share no line, so there are 4 * C separate atomics for every sample. With channels innermost an atomic adds 16 bytes
+// at a time. ROI_ALIGN_CUDA_GRADIENT=atomic or gather selects one of them outside of deterministic mode, for
+// comparisons.
 bool gathers(bool deterministic, bool channels_last) {
   if (deterministic) return true;
-  const char* const wanted = std::getenv("ROI_ALIGN_CUDA_GRADIENT");
-  const std::string name = wanted == nullptr ? "" : wanted;
+  const char* const value = std::getenv("ROI_ALIGN_CUDA_GRADIENT");
+  const std::string name = value == nullptr ? "" : value;
   if (name.empty()) return !channels_last;
   if (name == "gather" || name == "atomic") return name == "gather";
-  throw std::invalid_argument("ROI_ALIGN_CUDA_GRADIENT is '" + name + "', but it names 'atomic' or 'gather'.");
+  throw std::invalid_argument("ROI_ALIGN_CUDA_GRADIENT is '" + name + "', but it must be 'atomic' or 'gather'.");
 }
 
 Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const Tensor& box_indices, int64_t images,

@@ -1,4 +1,4 @@
-// What the bindings of the CUDA kernels have in common: where they are enqueued, and where their scratch comes from.
+// The parts that the bindings of the CUDA kernels share: the current stream, scratch memory, and copies to the host.
 
 #pragma once
 
@@ -18,9 +18,9 @@ inline cudaStream_t current_stream(const Tensor& tensor) {
   return static_cast<cudaStream_t>(stream);
 }
 
-// Uninitialised memory for the kernels of one call, from torch's allocator, which knows the current stream: given back
-// at the end of the call, it goes to what is enqueued there afterwards. It is no tensor, so that torch does not fill it
-// with NaN under torch.use_deterministic_algorithms(True).
+// Uninitialised memory for the kernels of one call, from torch's allocator, which knows the current stream: freed at
+// the end of the call, it is reused only by kernels that are enqueued on that stream later. It is not a tensor, so that
+// torch does not fill it with NaN under torch.use_deterministic_algorithms(True).
 class Scratch {
  public:
   Scratch(const Tensor& like, int64_t bytes) {
@@ -49,7 +49,7 @@ inline void check_one_device(const Tensor& first, const Tensor& boxes, const Ten
         "all tensors are on one device");
 }
 
-// What only the data can tell is on the device: this copy of it is read on the host, and the call waits for it.
+// A copy on the host of data that a check has to read; the call waits for it.
 inline Tensor on_host(const Tensor& tensor) {
   return torch::stable::to(tensor, torch::stable::Device(torch::headeronly::DeviceType::CPU));
 }

@@ -1,4 +1,4 @@
-// Channels that lie next to each other, read and written 16 bytes at a time.
+// Adjacent channels, read and written 16 bytes at a time.
 
 #pragma once
 
@@ -6,7 +6,7 @@
 
 namespace roi_align::cuda {
 
-// Neighbouring channels, read and written at once.
+// `count` adjacent channels, loaded and stored in one access.
 template <typename T, int count> struct alignas(sizeof(T) * count) Vector {
   T lane[count];
 };
@@ -19,7 +19,7 @@ template <typename T, int count> __device__ __forceinline__ void store(T* data, 
   *reinterpret_cast<Vector<T, count>*>(data) = vector;
 }
 
-// Whether runs of `vector` channels can be read and written at once.
+// Whether `vector` adjacent channels can be loaded and stored in one access.
 template <typename AnyView> bool takes_vectors(const AnyView& view, int64_t vector, int64_t element_bytes) {
   return view.stride[1] == 1 && view.size[1] % vector == 0 && view.stride[0] % vector == 0 &&
          view.stride[2] % vector == 0 && view.stride[3] % vector == 0 &&

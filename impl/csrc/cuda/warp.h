@@ -23,8 +23,8 @@ __device__ __forceinline__ int32_t least_of_warp(int32_t value) {
   return value;
 }
 
-// A box's four edges, summed over the threads of a block; the sum is in thread 0 to 3, each its own edge. `of_warp` has
-// room for one of each warp, and is free again when all threads have passed the second barrier.
+// The sums of a box's four edges over the threads of a block: thread 0 to 3 returns the sum of one edge each. `of_warp`
+// has an entry for each warp, and may be reused once all threads have passed the second barrier.
 struct Edges {
   double value[4];
 };

@@ -1,4 +1,4 @@
-// What is asked of boxes before any kernel runs: that each names an image there is and, if wanted, is finite.
+// Checks of the boxes before any kernel runs: each index is in range and, with validate, each box is finite.
 
 #include "roi_align/boxes.h"
 
@@ -17,7 +17,7 @@ int64_t first_bad_roi(const RoiList& rois, int64_t images) {
 namespace {
 
 template <typename T> bool finite(const RoiList& rois, int64_t row) {
-  // An edge that is not finite makes no finite side.
+  // If an edge is not finite, neither is its side.
   return std::isfinite(roi_value<T>(rois, row, 3) - roi_value<T>(rois, row, 1)) &&
          std::isfinite(roi_value<T>(rois, row, 4) - roi_value<T>(rois, row, 2));
 }

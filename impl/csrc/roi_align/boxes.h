@@ -1,5 +1,4 @@
-// Reading a list of boxes of roi_align: the image and the map of each, and its edges. Host and device share these
-// lines.
+// Access to a list of boxes of roi_align: the image, the map and the edges of each. Host and device share these lines.
 
 #pragma once
 
@@ -11,13 +10,13 @@ template <typename T> ROI_ALIGN_HOST_DEVICE T roi_value(const RoiList& rois, int
   return static_cast<const T*>(rois.rows)[row * rois.stride[0] + column * rois.stride[1]];
 }
 
-// The index of a row's image as it stands there.
+// The index of a row, unchecked.
 ROI_ALIGN_HOST_DEVICE inline double roi_index(const RoiList& rois, int64_t row) {
   return rois.dtype == DType::kFloat64 ? roi_value<double>(rois, row, 0)
                                        : static_cast<double>(roi_value<float>(rois, row, 0));
 }
 
-// The image that a row names, -1 if its index is no whole number from 0 on, or too large for an int32.
+// The image of a row, or -1 if its index is negative, not a whole number, or too large for an int32.
 ROI_ALIGN_HOST_DEVICE inline int64_t roi_image(const RoiList& rois, int64_t row) {
   const double index = roi_index(rois, row);
   if (!(index >= 0 && index <= 2147483647.0)) return -1;
@@ -31,7 +30,7 @@ ROI_ALIGN_HOST_DEVICE int64_t roi_level_of(const RoiList& rois, int64_t row, con
                   roi_value<T>(rois, row, 4));
 }
 
-// The map of a pyramid that a row is pooled from, or -1 if from none.
+// The map of a pyramid that a row is pooled from, or -1 if there is none.
 ROI_ALIGN_HOST_DEVICE inline int64_t roi_level(const RoiList& rois, int64_t row, const LevelRule& rule) {
   return rois.dtype == DType::kFloat64 ? roi_level_of<double>(rois, row, rule) : roi_level_of<float>(rois, row, rule);
 }

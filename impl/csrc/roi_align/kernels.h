@@ -1,9 +1,9 @@
 // The interface of roi_align's kernels: plain structs and units of work, as crop_and_resize's.
 //
-// A mean over a grid of samples is separable, border rule included: out = Wy F Wx', two narrow band matrices for each
-// box. They are the same for all channels, so they are made once (roi_align/cpu/tables.h), and what a kernel does is
-// weigh rows and then columns, always in this order, whatever the layout: out[i][j] = sum over x of Wx[j][x] * (sum
-// over y of Wy[i][y] * F[y][x]).
+// A mean over a grid of samples is separable, border rule included: out = Wy F Wx', with two narrow band matrices for
+// each box. They are the same for all channels, so they are computed once (roi_align/cpu/tables.h). A kernel weighs
+// rows and then columns, in this order for every layout: out[i][j] = sum over x of Wx[j][x] * (sum over y of Wy[i][y] *
+// F[y][x]).
 
 #pragma once
 
@@ -21,13 +21,13 @@ struct RoiList {
   int64_t stride[2];
 };
 
-// One level of a pyramid: N maps of the same number of channels, and how many of its pixels one unit of an edge is.
+// One level of a pyramid: N maps of the same number of channels, and the scale, its pixels per unit of an edge.
 struct Level {
   ConstView map;
   double scale;
 };
 
-// How boxes are pooled, and from which level each is.
+// The rule of pooling and the rule of levels.
 struct Rule {
   PoolRule pool;
   LevelRule level;

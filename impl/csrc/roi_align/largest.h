@@ -1,9 +1,8 @@
-// Which sample of a bin is the largest: the first of them where several are, NaN if any is. Host and device share these
-// lines, as they share rule.h.
+// The largest sample of a bin: the first one if several are equal, and NaN if any sample is. Host and device share
+// these lines, as they share rule.h.
 //
-// A maximum is not separable: samples are worked out and taken one by one. What is asked of the samples of a bin on one
-// axis is `span` (those in reach), none(), before(), after(), and tap<Acc>(i); of a plane, at(y, x) in what is summed
-// in.
+// A maximum is not separable: samples are computed and compared one by one. The samples of a bin on one axis must have
+// `span` (those in reach), none(), before(), after() and tap<Acc>(i); a plane must have at(y, x), in the type of sums.
 
 #pragma once
 
@@ -11,7 +10,7 @@
 
 namespace roi_align {
 
-// What a sample reads: rows first, then columns, as the mean does.
+// The value of a sample: rows are weighed first, then columns, as in the mean.
 template <typename Acc, typename Plane>
 ROI_ALIGN_HOST_DEVICE inline Acc sample_at(const Plane& plane, const Tap<Acc>& ty, const Tap<Acc>& tx) {
   const auto column = [&](int64_t x) -> Acc {
@@ -22,14 +21,14 @@ ROI_ALIGN_HOST_DEVICE inline Acc sample_at(const Plane& plane, const Tap<Acc>& t
   return (Acc(1) - tx.weight) * column(tx.low) + tx.weight * column(tx.high);
 }
 
-// The sample that a bin is worth; not `inside` if that is one beyond the image, or if there is none.
+// The largest sample of a bin; `inside` is false if it is beyond the image, or if there is no sample.
 template <typename Acc> struct Largest {
   Acc value;
   int64_t y, x;
   bool inside;
 };
 
-// Takes a sample in if it is larger than all before it, or the first NaN. `any` says whether there was one before.
+// Replaces the best sample by a larger one or by the first NaN. `any` says whether there has been a sample.
 template <typename Acc>
 ROI_ALIGN_HOST_DEVICE inline void offer(Largest<Acc>& best, bool& any, const Largest<Acc>& other) {
   if (any && (best.value != best.value || !(other.value > best.value || other.value != other.value))) return;
@@ -37,8 +36,8 @@ ROI_ALIGN_HOST_DEVICE inline void offer(Largest<Acc>& best, bool& any, const Lar
   any = true;
 }
 
-// Samples in the order y, x. One beyond the image is worth 0 and can be the first of all, the first after a row, or the
-// first after all rows: it is taken in there, once.
+// Samples in the order y, x. Samples beyond the image are 0. The first of them may come before all others, after the
+// first row, or after all rows: it is compared at that place, once.
 template <typename Acc, typename Samples, typename Plane>
 ROI_ALIGN_HOST_DEVICE inline Largest<Acc> largest_of(const Samples& y, const Samples& x, const Plane& plane) {
   const Largest<Acc> nothing = {Acc(0), 0, 0, false};

@@ -1,10 +1,10 @@
-// Where the samples of roi_align sit, what each reads, and which level of a pyramid a box is pooled from:
+// The positions of roi_align's samples, the pixels that each one reads, and the level of a box in a pyramid:
 // docs/operators.md, "roi_align", says why.
 //
 // These lines decide the bits. Edges become positions in torchvision's order, every operation rounded on its own, in
-// the dtype of the boxes and at least in float32; so on the CPU the samples are torchvision's to the last bit, and so
-// is the branch that is taken where the rule jumps: at -1 and L, and at an adaptive grid's whole sizes. Host and device
-// share these lines; the build switches contraction to fused multiply-add off.
+// the dtype of the boxes and at least in float32. So on the CPU the samples are torchvision's to the last bit, and the
+// same branch is taken where the rule jumps: at -1 and L, and at an adaptive grid's whole sizes. Host and device share
+// these lines; the build disables contraction to fused multiply-adds.
 
 #pragma once
 
@@ -17,7 +17,7 @@ namespace roi_align {
 
 enum class Pooling : int64_t { kAverage = 0, kMaximum = 1 };
 
-// What every box is pooled to. A sampling_ratio of 0 or less asks for an adaptive grid.
+// The output size and the sampling of every box. A sampling_ratio of 0 or less means an adaptive grid.
 struct PoolRule {
   int64_t height;
   int64_t width;
@@ -30,9 +30,9 @@ template <typename T> struct BinAxis {
   T start;
   T bin;
   int64_t grid;
-  bool stretched;  // shorter than a pixel, and taken as one pixel: the second edge then moves nothing
+  bool is_clamped;  // shorter than a pixel and extended to one pixel: the second edge then moves no sample
 
-  // A bin's own start, and sample i of the bin.
+  // The start of a bin, and the position of its sample i.
   ROI_ALIGN_HOST_DEVICE T base(int64_t index) const { return start + static_cast<T>(index) * bin; }
   ROI_ALIGN_HOST_DEVICE T position(T base, int64_t i) const {
     return base + (static_cast<T>(i) + T(0.5)) * bin / static_cast<T>(grid);
@@ -43,30 +43,30 @@ template <typename T>
 ROI_ALIGN_HOST_DEVICE BinAxis<T> bin_axis(T a1, T a2, T scale, const PoolRule& rule, int64_t bins) {
   const T offset = rule.aligned ? T(0.5) : T(0);
   const T start = a1 * scale - offset, end = a2 * scale - offset;
-  T size = end - start;  // not (a2 - a1) * scale: that is rounded elsewhere and would give other grids
-  const bool stretched = !rule.aligned && size < T(1);
-  if (stretched) size = T(1);
+  T size = end - start;  // not (a2 - a1) * scale, which rounds differently and would give other grids
+  const bool is_clamped = !rule.aligned && size < T(1);
+  if (is_clamped) size = T(1);
   const T bin = size / static_cast<T>(bins);
-  if (rule.sampling_ratio > 0) return {start, bin, rule.sampling_ratio, stretched};
-  // An inverted or empty box has no samples, and neither has one whose samples no int32 can count, or a NaN.
-  if (!(bin > T(0) && bin < T(2147483647))) return {start, bin, 0, stretched};
+  if (rule.sampling_ratio > 0) return {start, bin, rule.sampling_ratio, is_clamped};
+  // An inverted or empty box has no samples; neither has a NaN, nor a box with more samples than an int32 can count.
+  if (!(bin > T(0) && bin < T(2147483647))) return {start, bin, 0, is_clamped};
   const int64_t whole = static_cast<int64_t>(bin);
-  return {start, bin, whole + (bin > static_cast<T>(whole)), stretched};
+  return {start, bin, whole + (bin > static_cast<T>(whole)), is_clamped};
 }
 
-// The samples of a bin from one position to another, begin <= i < end: positions are monotonic, so they are neighbours.
-// A grid may have billions of samples, of which few are wanted; they are searched for, not tried.
+// The samples begin <= i < end of a bin between two positions: positions are monotonic, so the samples are consecutive.
+// A grid may have billions of samples of which few are in reach, so a binary search finds them.
 struct SampleSpan {
   int64_t begin, end;
 };
 
 template <typename T>
 ROI_ALIGN_HOST_DEVICE SampleSpan samples_between(const BinAxis<T>& axis, T base, T lowest, T highest) {
-  if (axis.grid == 0 || !(base - base == T(0))) return {0, 0};  // an infinite base leads nowhere, nor does a NaN
+  if (axis.grid == 0 || !(base - base == T(0))) return {0, 0};  // the base is infinite or NaN
   const auto inside = [&](T position) { return position >= lowest && position <= highest; };
   if (inside(axis.position(base, 0)) && inside(axis.position(base, axis.grid - 1))) return {0, axis.grid};
   const bool falling = axis.bin < T(0);
-  // The first sample that is not before `border`, or past it if `beyond`, on the way from the first to the last.
+  // The first sample, from the first to the last, that is not before `border`; with `beyond`, that is past it.
   const auto search = [&](T border, bool beyond) {
     int64_t low = 0, high = axis.grid;
     while (low < high) {
@@ -85,38 +85,38 @@ ROI_ALIGN_HOST_DEVICE SampleSpan samples_between(const BinAxis<T>& axis, T base,
   return {begin, end};
 }
 
-// Those in reach. Outside a sample adds 0 and still counts; NaN is outside.
+// The samples in reach. A sample outside adds 0 and still counts; NaN is outside.
 template <typename T>
 ROI_ALIGN_HOST_DEVICE SampleSpan samples_in_reach(const BinAxis<T>& axis, T base, int64_t length) {
   return samples_between(axis, base, T(-1), static_cast<T>(length));
 }
 
-// What a sample in reach reads: in the bands beside the image the edge pixel, and from the last pixel on that one
-// alone. A pixel whose weight is 0 is not read: what remains is then one pixel, of weight 1.
+// The tap of a sample in reach. In the bands beside the image, and at the last pixel, it is the edge pixel alone. A
+// pixel whose weight is 0 is not read: the tap is then one pixel, with weight 1.
 template <typename Acc, typename T> ROI_ALIGN_HOST_DEVICE Tap<Acc> edge_tap(T position, int64_t length) {
   if (position <= T(0)) return {0, 0, Acc(0)};
   const int64_t low = static_cast<int64_t>(position);
   if (low >= length - 1) return {length - 1, length - 1, Acc(0)};
   const Acc weight = static_cast<Acc>(position - static_cast<T>(low));
   if (weight == Acc(0)) return {low, low, Acc(0)};
-  if (weight == Acc(1)) return {low + 1, low + 1, Acc(0)};  // a double just below it, in float
+  if (weight == Acc(1)) return {low + 1, low + 1, Acc(0)};  // a double just below 1, rounded to float
   return {low, low + 1, weight};
 }
 
-// How far sample i of a bin moves, in pixels of the map, when an edge of the box moves by one unit of that edge.
+// The movement of sample i of a bin, in pixels of the map, per unit of either edge of the box.
 template <typename T>
 ROI_ALIGN_HOST_DEVICE EdgeSlopes bin_slopes(const BinAxis<T>& axis, T scale_used, int64_t index, int64_t i,
                                             int64_t bins) {
   const double scale = static_cast<double>(scale_used);
-  if (axis.stretched) return {scale, 0.0};
+  if (axis.is_clamped) return {scale, 0.0};
   const double share = (static_cast<double>(index) + (static_cast<double>(i) + 0.5) / static_cast<double>(axis.grid)) /
                        static_cast<double>(bins);
   return {scale * (1.0 - share), scale * share};
 }
 
-// The levels of `count` maps: the first map's is the one of scale 2^-first, the last map's that of 2^-last. They need
-// not follow each other: maps may share a level, and a level may have no map. A box of canonical_scale squared belongs
-// to canonical_level, one of twice the side to the level after it.
+// The levels of `count` maps: the first map has scale 2^-first, the last map 2^-last. Levels need not be consecutive:
+// maps may share a level, and a level may have no map. A box whose area is canonical_scale squared belongs to
+// canonical_level, a box of twice the side to the next level.
 struct LevelRule {
   int64_t first;
   int64_t last;
@@ -130,10 +130,10 @@ inline LevelRule level_rule(int64_t first, const double* scales, int64_t count, 
   return {first, first + std::ilogb(scales[0] / scales[count - 1]), count, canonical_scale, canonical_level};
 }
 
-// The map of a box, or -1 if it has none. It is counted from the first level, whatever the maps' own levels are: where
-// two share one, the last map is never read, and where one is left out, the maps end before the levels do. A box has no
-// level if one side is inverted and the area is negative, or if it is NaN. In torchvision's order, its 1e-6 included;
-// the logarithm is rounded once, as nobody's float32 one is for sure.
+// The map of a box, or -1 if it has none: the level counted from the first level, whatever the maps' own levels are. If
+// two maps share a level, the last map is never read; if a level is skipped, the last level has no map. A box has no
+// level if its area is negative (one side is inverted) or NaN. The order is torchvision's, its 1e-6 included. The
+// logarithm is computed in double and rounded once, because float32 logarithms differ between libraries.
 template <typename T> ROI_ALIGN_HOST_DEVICE int64_t level_of(const LevelRule& rule, T x1, T y1, T x2, T y2) {
   if (rule.count == 1) return 0;
   const T side = static_cast<T>(sqrt((x2 - x1) * (y2 - y1)));

@@ -1,8 +1,8 @@
-// What a bin of roi_align reads on one axis: its pixels, each with the mean of its weights over the bin's samples, and
-// how those weights change when an edge moves. Host and device share these lines, as they share roi_align/rule.h:
-// weights that were merged in another order would have other bits.
+// The taps of a bin of roi_align on one axis: its pixels, each with the mean of its weights over the bin's samples, and
+// the slopes of those weights. Host and device share these lines, as they share roi_align/rule.h: weights merged in
+// another order would have other bits.
 //
-// A list is what grows by push_back and is read by its index: a vector, or a device's own in memory that it was given.
+// A list has push_back, size and operator[]: a vector, or on a device an array in memory of its own.
 
 #pragma once
 
@@ -10,21 +10,21 @@
 
 namespace roi_align {
 
-// A pixel's weight in a bin; `at` is a row of the map, or a column as numbered within the box.
+// A pixel's weight in a bin; `at` is a row of the map, or the number of a column within the box.
 template <typename Acc> struct BinTap {
   int32_t at;
   Acc weight;
 };
 
-// How that weight changes when an edge moves by one unit.
+// The slope of that weight per unit of either edge.
 struct BinSlope {
   int32_t at;
   double first;
   double second;
 };
 
-// The entry of a pixel among those from `begin` on, or one more for it. Neighbouring samples share pixels: positions
-// are monotonic, so a pixel that was met before is one of the last three.
+// The entry of a pixel among those from `begin` on, or a new entry. Neighbouring samples share pixels: positions are
+// monotonic, so an earlier entry of the pixel is one of the last three.
 template <typename Entry, typename List>
 ROI_ALIGN_HOST_DEVICE Entry* entry_of(List& list, int64_t begin, int64_t pixel, const Entry& fresh) {
   const int32_t at = static_cast<int32_t>(pixel);
@@ -43,7 +43,7 @@ ROI_ALIGN_HOST_DEVICE void add_weight(List& list, int64_t begin, int64_t pixel, 
   }
 }
 
-// The taps of one bin, added to a list; without samples in reach there are none.
+// Appends the taps of one bin to a list; without samples in reach there are none.
 template <typename Acc, typename T, typename List>
 ROI_ALIGN_HOST_DEVICE void add_taps(const BinAxis<T>& axis, int64_t bin, int64_t length, List& list) {
   const T base = axis.base(bin);
@@ -66,8 +66,8 @@ ROI_ALIGN_HOST_DEVICE void add_slope(List& list, int64_t begin, int64_t pixel, d
   }
 }
 
-// The slopes of one bin. Only a sample between two pixels moves with an edge: on a pixel, in the bands beside the image
-// and beyond, the slope is 0 on this axis.
+// Appends the slopes of one bin. Only a sample between two pixels moves with an edge: at a pixel, in the bands beside
+// the image and beyond, the slope is 0 on this axis.
 template <typename T, typename List>
 ROI_ALIGN_HOST_DEVICE void add_slopes(const BinAxis<T>& axis, T scale, int64_t bin, int64_t bins, int64_t length,
                                       List& list) {

@@ -1,4 +1,5 @@
-// What the bindings of roi_align have in common on both devices: the rule, the list of boxes, and what fits together.
+// The parts that the bindings of roi_align share on both devices: the rule, the list of boxes, and checks of the
+// shapes.
 
 #pragma once
 
@@ -28,7 +29,7 @@ inline RoiList roi_list(const Tensor& boxes) {
   return list;
 }
 
-// IndexError for the first box without an image; the list is in the host's memory.
+// IndexError for the first box with a bad index; the list is in host memory.
 inline void check_boxes(const RoiList& rois, int64_t images) {
   const int64_t bad = first_bad_roi(rois, images);
   if (bad < 0) return;
@@ -50,18 +51,18 @@ inline void check_map(int64_t height, int64_t width) {
   check(height <= INT32_MAX && width <= INT32_MAX, "a map has fewer than 2^31 rows and columns");
 }
 
-inline void check_levels(const std::vector<Tensor>& given, const std::vector<double>& scales) {
-  check(!given.empty(), "there is at least one level");
-  check(given.size() == scales.size(), "there is a scale for each level");
-  for (const Tensor& level : given) {
+inline void check_levels(const std::vector<Tensor>& levels, const std::vector<double>& scales) {
+  check(!levels.empty(), "there is at least one level");
+  check(levels.size() == scales.size(), "there is a scale for each level");
+  for (const Tensor& level : levels) {
     check(level.dim() == 4, "a level has four dimensions");
-    check(level.scalar_type() == given[0].scalar_type(), "all levels have one dtype");
-    check(level.size(0) == given[0].size(0) && level.size(1) == given[0].size(1), "all levels have the same N and C");
+    check(level.scalar_type() == levels[0].scalar_type(), "all levels have one dtype");
+    check(level.size(0) == levels[0].size(0) && level.size(1) == levels[0].size(1), "all levels have the same N and C");
     check_map(level.size(2), level.size(3));
   }
 }
 
-// What the gradient of a maximum needs of the features that it is of.
+// Checks the features of a maximum's gradient.
 inline void check_features(const ConstView& feature, const View& gradient) {
   check(same_size(feature, gradient) && feature.dtype == gradient.dtype,
         "the features have the sizes and the dtype of the gradient");

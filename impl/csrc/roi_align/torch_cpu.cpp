@@ -1,7 +1,7 @@
 // roi_align's operators: their schemas, and their implementation on the CPU.
 //
-// All of them take the levels of a pyramid; a single map is a pyramid of one level. What they share of their arguments
-// is the rule: a scale for each level, how many samples a bin has and where, and which level a box belongs to.
+// All of them take the levels of a pyramid; a single map is a pyramid of one level. The arguments that they share are
+// the rule: a scale for each level, the sampling of a bin, and the level of a box.
 
 #include <torch/csrc/stable/ops.h>
 
@@ -16,7 +16,7 @@ namespace {
 
 using torch::headeronly::MemoryFormat;
 
-// The levels in one layout that the kernels walk, copied only where they are in none.
+// The levels in one layout that the kernels can read; levels in another layout are copied.
 struct Features {
   std::vector<Tensor> maps;
   std::vector<Level> levels;
@@ -36,20 +36,20 @@ Tensor laid_out(const Tensor& map, bool channels_last) {
   return torch::stable::contiguous(map, channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
 }
 
-Features features_of(const std::vector<Tensor>& given, const std::vector<double>& scales, bool channels_last) {
-  check_levels(given, scales);
+Features features_of(const std::vector<Tensor>& tensors, const std::vector<double>& scales, bool channels_last) {
+  check_levels(tensors, scales);
   Features features{{}, {}, channels_last};
-  for (size_t k = 0; k < given.size(); ++k) {
-    features.maps.push_back(laid_out(widened(given[k]), channels_last));
+  for (size_t k = 0; k < tensors.size(); ++k) {
+    features.maps.push_back(laid_out(widened(tensors[k]), channels_last));
     features.levels.push_back({input_view(features.maps.back()), scales[k]});
   }
   return features;
 }
 
-// In the layout of the first of them.
-Features features_of(const std::vector<Tensor>& given, const std::vector<double>& scales) {
-  check(!given.empty(), "there is at least one level");
-  return features_of(given, scales, channels_innermost(given[0]));
+// The same in the layout of the first level.
+Features features_of(const std::vector<Tensor>& tensors, const std::vector<double>& scales) {
+  check(!tensors.empty(), "there is at least one level");
+  return features_of(tensors, scales, channels_innermost(tensors[0]));
 }
 
 // A dense upstream gradient in the layout of the maps.
@@ -59,7 +59,7 @@ Tensor dense_grad(const Tensor& grad, const Rule& rule, const RoiList& rois, int
                                    channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
 }
 
-// Crops of these maps, written by work(call, their view) and rounded as `like` is.
+// Crops of these maps, written by work(call, view of the crops) and rounded to the dtype of `like`.
 template <typename Work>
 Tensor pool(const Features& features, const RoiList& rois, const Rule& rule, const Tensor& like, const Work& work) {
   const Tensor& first = features.maps[0];
@@ -69,26 +69,26 @@ Tensor pool(const Features& features, const RoiList& rois, const Rule& rule, con
   return rounded(crops, like);
 }
 
-Tensor roi_align(const std::vector<Tensor>& given, const Tensor& boxes, const std::vector<double>& scales,
+Tensor roi_align(const std::vector<Tensor>& tensors, const Tensor& boxes, const std::vector<double>& scales,
                  int64_t height, int64_t width, int64_t sampling_ratio, bool aligned, int64_t mode, int64_t first_level,
                  double canonical_scale, int64_t canonical_level, bool validate) {
   const Rule rule =
       rule_of(scales, height, width, sampling_ratio, aligned, mode, first_level, canonical_scale, canonical_level);
-  const Features features = features_of(given, scales);
+  const Features features = features_of(tensors, scales);
   const RoiList rois = roi_list(boxes);
   check_boxes(rois, features.maps[0].size(0));
   if (validate) check_finite(rois);
-  return pool(features, rois, rule, given[0], [](const auto& call, const View& crops) { call.pool(crops); });
+  return pool(features, rois, rule, tensors[0], [](const auto& call, const View& crops) { call.pool(crops); });
 }
 
-// What the double backward of the maximum needs: `values` pooled where `features` are largest.
-Tensor roi_align_at_largest(const std::vector<Tensor>& values, const std::vector<Tensor>& given, const Tensor& boxes,
+// For the double backward of the maximum: `values` pooled at the samples where `features` are largest.
+Tensor roi_align_at_largest(const std::vector<Tensor>& values, const std::vector<Tensor>& tensors, const Tensor& boxes,
                             const std::vector<double>& scales, int64_t height, int64_t width, int64_t sampling_ratio,
                             bool aligned, int64_t first_level, double canonical_scale, int64_t canonical_level) {
   const Rule rule = rule_of(scales, height, width, sampling_ratio, aligned, static_cast<int64_t>(Pooling::kMaximum),
                             first_level, canonical_scale, canonical_level);
-  const Features features = features_of(given, scales), pooled = features_of(values, scales, features.channels_last);
-  check(values[0].scalar_type() == output_type(given[0]), "values have the dtype of the output");
+  const Features features = features_of(tensors, scales), pooled = features_of(values, scales, features.channels_last);
+  check(values[0].scalar_type() == output_type(tensors[0]), "values have the dtype of the output");
   for (size_t k = 0; k < values.size(); ++k) {
     check(same_size(pooled.levels[k].map, features.levels[k].map), "values have the shapes of the levels");
   }
@@ -100,8 +100,8 @@ Tensor roi_align_at_largest(const std::vector<Tensor>& values, const std::vector
               [&](const auto& call, const View& crops) { call.pool_at_largest(maps, crops); });
 }
 
-// `sizes` is N, then H and W of each level. The mean needs no features, the maximum needs them to find its samples.
-std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vector<Tensor>& given, const Tensor& boxes,
+// `sizes` is N, then H and W of each level. Only the maximum reads the features, to find its samples.
+std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vector<Tensor>& tensors, const Tensor& boxes,
                                             const std::vector<int64_t>& sizes, bool channels_last,
                                             const std::vector<double>& scales, int64_t sampling_ratio, bool aligned,
                                             int64_t mode, int64_t first_level, double canonical_scale,
@@ -116,7 +116,7 @@ std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vecto
   check_boxes(rois, images);
   const Tensor dense = dense_grad(grad, rule, rois, channels, channels_last);
   const bool maximum = rule.pooling == Pooling::kMaximum;
-  Features features = maximum ? features_of(given, scales, channels_last) : Features{{}, {}, channels_last};
+  Features features = maximum ? features_of(tensors, scales, channels_last) : Features{{}, {}, channels_last};
   std::vector<Tensor> results, finished;
   std::vector<View> views;
   for (size_t k = 0; k < scales.size(); ++k) {
@@ -126,7 +126,7 @@ std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vecto
     if (maximum) {
       check_features(features.levels[k].map, views[k]);
     } else {
-      features.levels.push_back({input_view(results.back()), scales[k]});  // for its sizes
+      features.levels.push_back({input_view(results.back()), scales[k]});  // only its sizes are read
     }
   }
   if (results[0].numel() > 0) call_of(rois, rule, features).grad_maps(input_view(dense), views);
@@ -141,14 +141,14 @@ template <typename T> void write_grad_boxes(const std::vector<double>& sums, T* 
   }
 }
 
-Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& given, const Tensor& boxes,
+Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& tensors, const Tensor& boxes,
                             const std::vector<double>& scales, int64_t sampling_ratio, bool aligned, int64_t mode,
                             int64_t first_level, double canonical_scale, int64_t canonical_level) {
   check(grad.dim() == 4, "the gradient has four dimensions");
   const Rule rule = rule_of(scales, grad.size(2), grad.size(3), sampling_ratio, aligned, mode, first_level,
                             canonical_scale, canonical_level);
-  const Features features = features_of(given, scales);
-  check(grad.scalar_type() == output_type(given[0]), "the gradient has the dtype of the output");
+  const Features features = features_of(tensors, scales);
+  check(grad.scalar_type() == output_type(tensors[0]), "the gradient has the dtype of the output");
   const RoiList rois = roi_list(boxes);
   check_boxes(rois, features.maps[0].size(0));
   const Tensor dense = dense_grad(grad, rule, rois, features.maps[0].size(1), features.channels_last);

@@ -1,8 +1,8 @@
-"""The derivatives of crop_and_resize's operators; `_derivatives` tells torch of them.
+"""The derivatives of crop_and_resize's operators; `_derivatives` registers them with torch.
 
-The forward and the gradient of the image are each other's transpose, so the double backward of the image is the forward
-again, and that of the boxes through the image's gradient is their own gradient. The other terms through the boxes are
-`_slopes`'.
+The forward and the image gradient are each other's transpose. So the double backward of the image is the forward, and
+the derivative of the image gradient in the boxes is the box gradient. `_slopes` computes the other terms through the
+boxes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from roi_align._cropping import operator
 from roi_align._cropping.slopes import gradient_along, slope, slope_transposed
-from roi_align._derivatives import added, differentiable
+from roi_align._derivatives import differentiable, sum_of
 from roi_align._library import channels_innermost
 
 Tangents = Sequence[Tensor | None]
@@ -25,7 +25,7 @@ def _save_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     image, boxes, box_indices, _, _, ctx.method, _, ctx.box_rule, _ = inputs
     ctx.image_size = image.shape[0], image.shape[2], image.shape[3]
     ctx.channels_last = channels_innermost(image)
-    # The gradient of the image does not depend on the image: do not keep it alive for that.
+    # The image gradient does not depend on the image: keep the image alive for the box gradient only.
     ctx.save_for_backward(boxes, box_indices, image if ctx.needs[1] else None)
 
 
@@ -33,7 +33,7 @@ def _derive_forward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     boxes, box_indices, image = ctx.saved_tensors
     grad_image = grad_boxes = None
     if ctx.needs[0]:
-        # On CUDA a sum by atomics is in no fixed order: who wants one gets other kernels.
+        # On CUDA a sum by atomics has no fixed order: deterministic mode uses the gather kernels.
         deterministic = torch.are_deterministic_algorithms_enabled()
         grad_image = crop_and_resize_grad_image(
             grad, boxes, box_indices, *ctx.image_size, ctx.channels_last, ctx.method, ctx.box_rule, deterministic
@@ -51,7 +51,7 @@ def _push_forward(inputs: tuple[Any, ...], tangents: Tangents) -> Tensor | None:
         again = crop_and_resize(of_image, boxes, box_indices, height, width, method, 0.0, box_rule, False)
     if of_boxes is not None:
         along = slope(image, boxes, box_indices, (height, width), box_rule, of_boxes)
-    return added(again, along)
+    return sum_of(again, along)
 
 
 def _save_grad_image(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -64,7 +64,7 @@ def _derive_grad_image(ctx: Any, grad_grad: Tensor) -> tuple[Tensor | None, ...]
     boxes, box_indices, grad = ctx.saved_tensors
     again = of_boxes = None
     if ctx.needs[0]:
-        # Linear in the upstream gradient, and the transpose of the forward without its extrapolation.
+        # The image gradient is linear in the upstream gradient: the transpose of the forward without extrapolation.
         again = crop_and_resize(grad_grad, boxes, box_indices, *ctx.crop_size, ctx.method, 0.0, ctx.box_rule, False)
     if ctx.needs[1]:
         of_boxes = crop_and_resize_grad_boxes(grad, grad_grad, boxes, box_indices, ctx.box_rule)
@@ -79,7 +79,7 @@ def _push_grad_image(inputs: tuple[Any, ...], tangents: Tangents) -> Tensor | No
         again = crop_and_resize_grad_image(of_grad, *inputs[1:])
     if of_boxes is not None:
         along = slope_transposed(grad, (images, height, width), boxes, box_indices, box_rule, of_boxes)
-    return added(again, along)
+    return sum_of(again, along)
 
 
 def _save_grad_boxes(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -111,10 +111,10 @@ def _push_grad_boxes(inputs: tuple[Any, ...], tangents: Tangents) -> Tensor | No
         second = crop_and_resize_grad_boxes(grad, of_image, *inputs[2:])
     if of_boxes is not None:
         along = gradient_along(grad, image, boxes, box_indices, box_rule, of_boxes)
-    return added(first, second, along)
+    return sum_of(first, second, along)
 
 
-# Each is called as the operator of its name, and differentiable in all of its tensors.
+# Each function has the signature of the operator of its name and is differentiable in all of its tensors.
 crop_and_resize, crop_and_resize_grad_image, crop_and_resize_grad_boxes = (
     differentiable(overload, tensors, save, derive, push, "crop_and_resize")
     for overload, tensors, save, derive, push in (

@@ -1,4 +1,4 @@
-"""`crop_and_resize`: check the arguments, call the operator."""
+"""`crop_and_resize`: checks of the arguments, then the operator."""
 
 from __future__ import annotations
 
@@ -26,42 +26,45 @@ def crop_and_resize(
 ) -> Tensor:
     """Crops of an image, resized to one size: `tf.image.crop_and_resize` in NCHW, equal to TensorFlow in every bit.
 
-    Sample i of n on an axis of length L sits at `a1*(L-1) + i*(((a2-a1)*(L-1))/(n-1))`, and at `0.5*(a1+a2)*(L-1)` if
-    n is 1. A sample is inside if that lies in [0, L-1]; outside, and where a box is NaN or overflows, the crop has
-    the extrapolation value and no gradient flows. A box whose edges are swapped gives a flipped crop.
+    Sample i of n on an axis of length L is at `a1*(L-1) + i*(((a2-a1)*(L-1))/(n-1))`, in pixels, or at
+    `0.5*(a1+a2)*(L-1)` if n is 1. A sample in [0, L-1] is inside. Outside, and where a box is NaN or overflows, the
+    crop has the extrapolation value and no gradient flows. A box with a1 > a2 gives a flipped crop.
+
+    The rule is that of TensorFlow's CPU kernel, `crop_and_resize_op.cc` (docs/operators.md, "crop_and_resize").
+
+    The result is differentiable in image and boxes, in reverse and forward mode, and twice (docs/operators.md,
+    "Derivatives"). torch.func.vmap maps the function over batches. The gradient of the boxes is that of the bilinear
+    formula for both methods, as in TensorFlow; on an axis where a sample lies on a pixel centre it is 0.
 
     Args:
-        image: (N, C, H, W), float32, float64, float16 or bfloat16, uint8, int8, uint16, int16, int32 or int64, any
-            strides. H and W at least 1. Half types and integers are interpolated and summed in float32; a half result
+        image: (N, C, H, W), float32, float64, float16, bfloat16, uint8, int8, uint16, int16, int32 or int64, with any
+            strides; H and W at least 1. Half types and integers are interpolated and summed in float32; a half result
             is rounded once.
         boxes: (M, 4), float32 or float64: (y1, x1, y2, x2) in units of H-1 and W-1, so that 1 is the last pixel. Under
             autocast, boxes of a half type are widened to float32.
-        box_indices: (M,), int32 or int64, in [0, N): the image that each box crops.
-        crop_size: (height, width) of the crops, both positive.
-        method: "bilinear", or "nearest" with halves rounded away from zero.
-        extrapolation_value: what a sample outside of the image gives.
-        validate: raise for boxes that are not finite or overflow, instead of treating them as outside; on CUDA, for
-            indices outside of [0, N) too, and wait for the device.
+        box_indices: (M,), int32 or int64, in [0, N): the image that each box is cropped from.
+        crop_size: (height, width) of the crops in pixels, both positive.
+        method: "bilinear", or "nearest", which rounds positions halfway between two pixels away from zero.
+        extrapolation_value: The value of a sample outside of the image.
+        validate: Raise ValueError for boxes that are not finite or that overflow, instead of treating them as outside.
+            On CUDA the call then waits for the device and also raises IndexError for indices outside of [0, N).
 
     Returns:
-        (M, C, height, width) in the image's dtype, float32 if that is an integer's; channels_last if the image's
-        channels lie innermost, or contiguous.
-
-    Differentiable in image and boxes in reverse and forward mode, and twice (docs/operators.md, "Derivatives"); maps
-    over batches with torch.func.vmap. The gradient of the boxes is that of the bilinear formula for both methods, as in
-    TensorFlow; where a sample lies on a pixel centre it is 0 on that axis.
+        Crops (M, C, height, width) in the image's dtype, or float32 for an integer image; channels_last if the image's
+            channels are innermost, else contiguous.
 
     Raises:
-        TypeError: an argument of the wrong type, or a tensor of a dtype that is not listed above.
-        ValueError: wrong rank or shape, lengths or devices that differ, an unknown method, a crop size that is not
-            positive, an image without pixels; with validate=True a box that is not finite, by its row.
-        IndexError: an index outside of [0, N), by its row. On CUDA the call does not wait for the device to tell:
-            without validate=True such a crop is NaN and adds nothing to any gradient.
-        MemoryError: a result that cannot be allocated on the CPU, or whose size in bytes does not fit 64 bits.
-        torch.OutOfMemoryError: a result that cannot be allocated on CUDA, or whatever else torch has to say there. Only
-            a graph of torch.compile gives a plain RuntimeError, with the device and the bytes.
-        NotImplementedError: forward mode within forward mode, or in a compiled or traced graph.
-        RuntimeError: tensors on CUDA, and the package was built without its CUDA kernels.
+        TypeError: An argument has the wrong type, or a tensor has a dtype that is not listed above.
+        ValueError: A rank or shape is wrong, lengths or devices differ, the method is unknown, the crop size is not
+            positive, or the image has no pixels. With validate=True: a box is not finite; the message gives its row.
+        IndexError: An index is outside of [0, N); the message gives its row. On CUDA only with validate=True: otherwise
+            the call does not wait for the device, and such a crop is NaN and adds nothing to any gradient.
+        MemoryError: A result cannot be allocated on the CPU, or its size in bytes does not fit 64 bits.
+        torch.OutOfMemoryError: A result cannot be allocated on CUDA. If torch has another reason, such as an earlier
+            kernel's fault, its own error is raised; in a graph of torch.compile it is a RuntimeError with the device
+            and the number of bytes.
+        NotImplementedError: Forward mode within forward mode, or in a compiled or traced graph.
+        RuntimeError: The tensors are on CUDA, and the package's CUDA kernels are missing.
     """
     return crop(image, boxes, box_indices, crop_size, method, extrapolation_value, "normalized", validate)
 
@@ -76,9 +79,9 @@ def crop(
     box_rule: str,
     validate: bool,
 ) -> Tensor:
-    """`crop_and_resize` under any of the box rules; what the modules call for boxes in pixels."""
+    """`crop_and_resize` under any of the box rules: "normalized", or "bin_centres" and "corners" in pixels."""
     if isinstance(boxes, Tensor) and boxes.dtype in HALF_DTYPES and torch.is_autocast_enabled(boxes.device.type):
-        boxes = boxes.float()  # what a head under autocast predicts; outside of autocast it is refused
+        boxes = boxes.float()  # a head under autocast predicts half boxes; outside of autocast they are a TypeError
     with _checks.checking():
         _check_tensors(image, boxes, box_indices)
     height, width = _checks.check_size("crop_size", crop_size)

@@ -1,6 +1,6 @@
-"""How torch.onnx.export writes `crop_and_resize`, for which ONNX has no operator: in torch's, which the exporters know.
+"""`crop_and_resize` for torch.onnx.export: ONNX has no such operator, so it is composed of torch's own operators.
 
-Positions are order A's, step by step, so that where a runtime rounds each operation, as ONNX Runtime does, the crops
+Positions are computed in order A, step by step: in a runtime that rounds each operation, like ONNX Runtime, the crops
 have the kernel's bits (impl/csrc/crop_and_resize/rule.h).
 """
 
@@ -21,7 +21,7 @@ def crop(
     box_rule: str,
     validate: bool,
 ) -> Tensor:
-    """What `operator.crop_and_resize` gives of the same arguments, in operators that ONNX has."""
+    """The result of `operator.crop_and_resize` for the same arguments, from operators that ONNX has."""
     if validate:
         raise ValueError("validate must be False in a model for ONNX: ONNX has no errors for boxes.")
     result = image.dtype if image.is_floating_point() else torch.float32
@@ -51,7 +51,7 @@ def crop(
 def _taps(
     a1: Tensor, a2: Tensor, length: int, count: int, method: str, box_rule: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """For each sample (M, count) of an axis: two pixels, the way from one to the other, and whether it is inside."""
+    """For each sample (M, count) of an axis: two pixels, the distance from the first, and whether it is inside."""
     position = _positions(a1, a2, length, count, box_rule)
     inside = (position >= 0) & (position <= length - 1)
     position = torch.where(inside, position, torch.zeros_like(position))

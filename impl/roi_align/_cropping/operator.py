@@ -1,7 +1,7 @@
-"""The operators behind `crop_and_resize`, and what torch cannot see in them: the shapes and strides of their results.
+"""The operators behind `crop_and_resize`, and their fake kernels: the shapes, dtypes and strides of their results.
 
-Three operators stand behind everything public: the forward, and the gradients of the image and of the boxes. What torch
-must know of their derivatives stands in derivatives.py, how they are mapped over a batch in batching.py.
+All public functions and classes use three operators: the forward, the image gradient and the box gradient.
+derivatives.py registers their derivatives with torch, and batching.py their batching rules.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from roi_align._library import channels_innermost, dense  # which loads the compiled operators
+from roi_align._library import channels_innermost, dense  # the import loads the compiled operators
 
 # The codes that the compiled operators take (impl/csrc/crop_and_resize/rule.h).
 METHODS = {"bilinear": 0, "nearest": 1}

@@ -1,6 +1,6 @@
-"""What the samples of crop_and_resize read, told to `_slopes`: impl/csrc/crop_and_resize/rule.h in torch's operators.
+"""The taps of crop_and_resize's samples, for `_slopes`: impl/csrc/crop_and_resize/rule.h in torch's operators.
 
-Through the boxes a nearest crop has the derivatives of the bilinear one, as its first gradient has.
+With respect to the boxes a nearest crop has the derivatives of the bilinear one, like its first gradient.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ def samples_of(
     boxes: Tensor, box_indices: Tensor, image_size: tuple[int, int, int], crop_size: tuple[int, int], box_rule: int,
     dtype: torch.dtype,
 ) -> Samples:  # fmt: skip
-    """Of boxes (M, 4) on N images of H x W, image_size, in weights of that dtype."""
+    """The samples of boxes (M, 4) on images of image_size (N, H, W), with weights of this dtype."""
     images, height, width = image_size
-    known = (box_indices >= 0) & (box_indices < images)
+    in_range = (box_indices >= 0) & (box_indices < images)
     edges = _edges(boxes, box_rule)
-    y = _taps(edges[:, 0], known, height, crop_size[0], box_rule, dtype)
-    x = _taps(edges[:, 1], known, width, crop_size[1], box_rule, dtype)
-    return Samples(torch.where(known, box_indices, 0).long(), y, x)
+    y = _taps(edges[:, 0], in_range, height, crop_size[0], box_rule, dtype)
+    x = _taps(edges[:, 1], in_range, width, crop_size[1], box_rule, dtype)
+    return Samples(torch.where(in_range, box_indices, 0).long(), y, x)
 
 
 def velocity_of(tangent: Tensor, box_rule: int, dtype: torch.dtype) -> Tensor:
-    """A tangent of the boxes (M, 4) as (M, 2, 2): of y and x, the first edge and the second."""
+    """A tangent of the boxes (M, 4) as velocities (M, 2, 2): axis y or x, then its first edge and its second."""
     return _edges(tangent, box_rule).to(dtype)
 
 
 def boxes_of(edges: Tensor, box_rule: int) -> Tensor:
-    """The opposite of velocity_of."""
+    """The inverse of velocity_of."""
     return _in_order(edges.transpose(1, 2), box_rule).flatten(1)
 
 
@@ -40,14 +40,14 @@ def _edges(boxes: Tensor, box_rule: int) -> Tensor:
 
 
 def _in_order(corners: Tensor, box_rule: int) -> Tensor:
-    """Normalised boxes give y first, those in pixels x."""
+    """Corners with y first: normalised boxes start with y, boxes in pixels with x."""
     return corners if box_rule == BOX_RULES["normalized"] else corners.flip(2)
 
 
-def _taps(edges: Tensor, known: Tensor, length: int, crop: int, box_rule: int, dtype: torch.dtype) -> Taps:
-    """Of edges (M, 2) on one axis."""
+def _taps(edges: Tensor, in_range: Tensor, length: int, crop: int, box_rule: int, dtype: torch.dtype) -> Taps:
+    """The taps of edges (M, 2) on one axis; boxes whose index is not in range read nothing."""
     positions = _positions(edges[:, 0, None], edges[:, 1, None], length, crop, box_rule)[..., None]
-    inside = (positions >= 0) & (positions <= length - 1) & known[:, None, None]
+    inside = (positions >= 0) & (positions <= length - 1) & in_range[:, None, None]
     shares = _shares(crop, box_rule, edges.device)
     unit = length - 1 if box_rule == BOX_RULES["normalized"] else 1
     slopes = unit * torch.stack([1 - shares, shares])[..., None]
@@ -55,8 +55,10 @@ def _taps(edges: Tensor, known: Tensor, length: int, crop: int, box_rule: int, d
 
 
 def _positions(a1: Tensor, a2: Tensor, length: int, crop: int, box_rule: int) -> Tensor:
-    """The pinned order: every operation rounds on its own, as in the kernels. Divisors are tensors, for CUDA
-    multiplies by the reciprocal of a number."""
+    """Positions in the pinned order: every operation rounds on its own, as in the kernels.
+
+    Divisors are tensors, because torch on CUDA divides by a Python number by multiplying by its reciprocal.
+    """
     extent, bins, gaps = (a1.new_full((1,), float(value)) for value in (length - 1, crop, crop - 1))
     order = torch.arange(crop, device=a1.device, dtype=a1.dtype)
     if box_rule == BOX_RULES["bin_centres"]:
@@ -75,7 +77,7 @@ def _positions(a1: Tensor, a2: Tensor, length: int, crop: int, box_rule: int) ->
 
 
 def _shares(crop: int, box_rule: int, device: torch.device) -> Tensor:
-    """How far each sample is from the first edge to the second."""
+    """Each sample's place between the first edge (0) and the second (1)."""
     order = torch.arange(crop, device=device, dtype=torch.float64)
     if box_rule == BOX_RULES["bin_centres"]:
         return (order + 0.5) / crop

@@ -1,6 +1,6 @@
 """The terms of `_slopes` for crop_and_resize, in the tensors and dtypes of its operators.
 
-`along` is a direction of the boxes, of their shape.
+`along` is a direction in which the boxes move, of their shape.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ Size = tuple[int, int]
 
 
 def slope(image: Tensor, boxes: Tensor, box_indices: Tensor, crop_size: Size, box_rule: int, along: Tensor) -> Tensor:
-    """The derivative of the crops."""
+    """The derivative of the crops along a direction of the boxes."""
     dtype = sum_dtype(image)
     samples = samples_of(boxes, box_indices, _size(image), crop_size, box_rule, dtype)
-    moved = _slopes.slope(image.to(dtype), samples, velocity_of(along, box_rule, dtype))
-    return moved.to(image.dtype) if image.is_floating_point() else moved
+    derivative = _slopes.slope(image.to(dtype), samples, velocity_of(along, box_rule, dtype))
+    return derivative.to(image.dtype) if image.is_floating_point() else derivative
 
 
 def slope_transposed(

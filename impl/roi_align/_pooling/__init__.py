@@ -1,3 +1,3 @@
 """torchvision's `roi_align`, over one map or the levels of a pyramid, and its classes."""
 
-from roi_align._pooling import batching  # noqa: F401  it tells torch when it is imported
+from roi_align._pooling import batching  # noqa: F401  imported because it registers with torch

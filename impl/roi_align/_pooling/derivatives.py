@@ -1,8 +1,8 @@
-"""The derivatives of roi_align's operators; `_derivatives` tells torch of them.
+"""The derivatives of roi_align's operators; `_derivatives` registers them with torch.
 
-The mean is linear in its features, so its double backward is the forward again. The maximum is linear as long as the
-same samples are the largest: its double backward pools the second gradient at those samples. The other terms through
-the boxes are `_slopes`'.
+The mean is linear in its features, so its double backward is the forward. The maximum is linear as long as the same
+samples are the largest: its double backward pools the second gradient at those samples. `_slopes` computes the other
+terms through the boxes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from roi_align._derivatives import added, differentiable
+from roi_align._derivatives import differentiable, sum_of
 from roi_align._library import channels_innermost
 from roi_align._pooling import operator
 from roi_align._pooling.operator import MODES, Rule
@@ -29,7 +29,7 @@ def _is_mean(rule: Rule) -> bool:
 def _keep(
     ctx: Any, features: Sequence[Tensor], boxes: Tensor, scales: Sequence[float], rule: Rule, of_boxes: bool
 ) -> None:
-    """What a backward needs; the mean's gradient does not depend on the features, so they are not kept for it."""
+    """Save what a backward needs: the features only for the box gradient and the maximum, as the mean is linear."""
     ctx.scales, ctx.rule, ctx.count = tuple(scales), rule, len(features)
     ctx.sizes = sizes_of(features)
     ctx.last = channels_innermost(features[0])
@@ -65,7 +65,7 @@ def _push_forward(inputs: tuple[Any, ...], tangents: Tangents) -> Tensor | None:
         again = _again(_filled(of_features, features), features, boxes, scales, (height, width), rule)
     if of_boxes is not None:
         along = slope(features, Pooled(boxes, features, scales, (height, width), rule), of_boxes)
-    return added(again, along)
+    return sum_of(again, along)
 
 
 def _again(
@@ -76,7 +76,7 @@ def _again(
     size: Sequence[int],
     rule: Rule,
 ) -> Tensor:
-    """The forward of values, of which a maximum takes what is the largest of the features."""
+    """The forward of values; a maximum pools them at the samples that are the largest of the features."""
     where = (boxes, scales, *size)
     if _is_mean(rule):
         return roi_align(values, *where, *rule, False)  # type: ignore[no-any-return]
@@ -109,7 +109,7 @@ def _push_grad_features(inputs: tuple[Any, ...], tangents: Tangents) -> list[Ten
     if of_boxes is not None:
         where = Pooled(boxes, features, scales, grad.shape[2:], Rule(*numbers))
         along = slope_transposed(grad, sizes, where, of_boxes)
-    return [added(*each) for each in zip(again, along, strict=True)]
+    return [sum_of(*each) for each in zip(again, along, strict=True)]
 
 
 def _save_grad_boxes(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -138,13 +138,13 @@ def _push_grad_boxes(inputs: tuple[Any, ...], tangents: Tangents) -> Tensor | No
         second = _of_boxes(grad, _filled(of_features, features), features, boxes, scales, rule)
     if of_boxes is not None:
         along = gradient_of_boxes(grad, features, Pooled(boxes, features, scales, grad.shape[2:], rule), of_boxes)
-    return added(first, second, along)
+    return sum_of(first, second, along)
 
 
 def _of_boxes(
     grad: Tensor, values: list[Tensor], features: Sequence[Tensor], boxes: Tensor, scales: Sequence[float], rule: Rule
 ) -> Tensor:
-    """The gradient in the boxes of what is pooled from values."""
+    """The gradient in the boxes of the output that is pooled from values."""
     if _is_mean(rule):
         return roi_align_grad_boxes(grad, values, boxes, scales, *rule)  # type: ignore[no-any-return]
     return gradient_of_boxes(grad, values, Pooled(boxes, features, scales, grad.shape[2:], rule))
@@ -157,7 +157,7 @@ def _save_at_largest(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _derive_at_largest(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    """What is pooled at the largest samples is linear in the values."""
+    """The output is linear in the values: the largest samples depend on the features alone."""
     boxes, *maps = ctx.saved_tensors
     features, values = maps[: ctx.count], maps[ctx.count :]
     return (
@@ -176,15 +176,15 @@ def _push_at_largest(inputs: tuple[Any, ...], tangents: Tangents) -> Tensor | No
     if of_boxes is not None:
         rule = Rule(sampling_ratio, aligned, MODES["max"], *levels)
         along = slope(values, Pooled(boxes, features, scales, (height, width), rule), of_boxes)
-    return added(again, along)
+    return sum_of(again, along)
 
 
 def _filled(tangents: Sequence[Tensor | None], maps: Sequence[Tensor]) -> list[Tensor]:
-    """The tangents of all levels, zeros for a level that has none."""
+    """The tangents of all levels, with zeros for a level without a tangent."""
     return [torch.zeros_like(each) if of is None else of for of, each in zip(tangents, maps, strict=True)]
 
 
-# Each is called as the operator of its name, and differentiable in all of its tensors.
+# Each function has the signature of the operator of its name and is differentiable in all of its tensors.
 roi_align, roi_align_grad_features, roi_align_grad_boxes, roi_align_at_largest = (
     differentiable(overload, tensors, save, derive, push, "roi_align")
     for overload, tensors, save, derive, push in (

@@ -1,4 +1,4 @@
-"""`roi_align` and `multiscale_roi_align`, with torchvision's arguments and results: check them, call the operator."""
+"""`roi_align` and `multiscale_roi_align`, with torchvision's arguments: checks of them, then the operator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from roi_align._pooling.operator import MODES, Rule
 
 Boxes = Tensor | Sequence[Tensor]
 Mode = Literal["avg", "max"]
-# The scale of each level that a pyramid may have.
+# The scale of every level that a pyramid may have.
 _SCALE_OF = {level: 2.0**-level for level in range(-16, 33)}
 
 
@@ -30,52 +30,58 @@ def roi_align(
     mode: Mode = "avg",
     validate: bool = False,
 ) -> Tensor:
-    """Boxes of feature maps pooled to one size: `torchvision.ops.roi_align`, its arguments and its results.
+    """Pool boxes of feature maps to one size: `torchvision.ops.roi_align`, with its arguments and its results.
 
-    On each axis, with an offset of 0.5 if aligned: a box reaches from `a1*spatial_scale - offset` to
-    `a2*spatial_scale - offset`, at least 1 further unless aligned, and is cut into as many bins as the output has. A
-    bin holds sampling_ratio samples on each axis, evenly spaced, or as many as it is pixels long, rounded up. Each is
-    interpolated bilinearly. In the bands of one pixel around [0, L-1] a sample reads the edge pixel; beyond, below -1
-    or above L, and where a position is NaN, it is 0, and it counts. An output is the mean of its bin's samples, or
-    their maximum. Without samples, as an inverted box is with an adaptive grid, it is 0; so it is where an adaptive
-    grid would have 2^31 samples or more on an axis.
+    On each axis of length L, with an offset of 0.5 if aligned, a box extends from `a1*spatial_scale - offset` to
+    `a2*spatial_scale - offset`, in pixels of the map. Unless aligned, a box shorter than 1 pixel is extended to 1. The
+    box is divided into as many bins as the output has, and a bin has sampling_ratio evenly spaced samples on each axis,
+    or with an adaptive grid as many as its length in pixels, rounded up. Each sample is interpolated bilinearly. In the
+    bands [-1, 0) and (L-1, L] a sample reads the edge pixel; below -1, above L and at NaN it is 0, and still counts. An
+    output is the mean or the maximum of its bin's samples. It is 0 for a bin without samples: an inverted box with an
+    adaptive grid, or an adaptive grid of 2^31 samples or more on an axis.
+
+    The rule is that of torchvision's CPU kernel, `roi_align_common.h` (docs/operators.md, "roi_align"). torchvision
+    has no maximum: that of the samples is Mask R-CNN's.
+
+    The result is differentiable in input and boxes, in reverse and forward mode, and twice (docs/operators.md,
+    "Derivatives"). torch.func.vmap maps the function over batches. The gradient of a box is that of the samples that
+    its edges move, with the number of samples held fixed. A sample on a pixel centre, in a band at the border or beyond
+    adds 0 to it on that axis. The second edge of a box that is extended to 1 has gradient 0. In mode "max" only the
+    first largest sample counts.
 
     Args:
-        input: (N, C, H, W), float32, float64, float16 or bfloat16, uint8, int8, uint16, int16, int32 or int64, any
-            strides. H and W at least 1. Half types and integers are interpolated and summed in float32; a half result
+        input: (N, C, H, W), float32, float64, float16, bfloat16, uint8, int8, uint16, int16, int32 or int64, with any
+            strides; H and W at least 1. Half types and integers are interpolated and summed in float32; a half result
             is rounded once.
-        boxes: (K, 5), rows (index, x1, y1, x2, y2), the index a whole number in [0, N); or a sequence of tensors
-            (K_i, 4), one for each image. float32 or float64, in which positions are computed; float16 and bfloat16
-            are widened to float32 first.
-        output_size: (height, width) of the output, both positive, or one number for both.
-        spatial_scale: how many pixels of the map one unit of a box is.
-        sampling_ratio: samples of a bin on each axis; 0 or less for an adaptive number.
-        aligned: whether pixel k's value stands at k + 0.5, its centre, and boxes may be shorter than a pixel.
-        mode: "avg", or "max" for the largest sample, NaN if one is.
-        validate: raise for boxes that are not finite, instead of treating their samples as outside; on CUDA, for
-            indices outside of [0, N) too, and wait for the device.
+        boxes: (K, 5) with rows (index, x1, y1, x2, y2), the index a whole number in [0, N); or a sequence of tensors
+            (K_i, 4), one for each image. float32 or float64, the dtype in which positions are computed; float16 and
+            bfloat16 are widened to float32.
+        output_size: (height, width) of the output in bins, both positive, or one number for both.
+        spatial_scale: Pixels of the map per unit of a box.
+        sampling_ratio: Samples of a bin on each axis; 0 or less for an adaptive grid.
+        aligned: Whether the centre of pixel k is at k + 0.5 in the boxes' coordinates, and a box may be shorter than a
+            pixel. Otherwise it is at k.
+        mode: "avg" for the mean, or "max" for the largest sample, which is NaN if any sample is.
+        validate: Raise ValueError for boxes that are not finite, instead of treating their samples as outside. On CUDA
+            the call then waits for the device and also raises IndexError for indices outside of [0, N).
 
     Returns:
-        (K, C, height, width) in the input's dtype, float32 if that is an integer's; channels_last if the input's
-        channels lie innermost, or contiguous.
-
-    Differentiable in input and boxes in reverse and forward mode, and twice (docs/operators.md, "Derivatives"); maps
-    over batches with torch.func.vmap. The gradient of a box is that of the samples that its edges move, the number of
-    samples held fixed. It is 0 on an axis where a sample lies on a pixel centre, in a band at the border or beyond;
-    where a box is taken as one pixel long its second edge moves nothing; in mode "max" it is that of the first largest
-    sample.
+        (K, C, height, width) in the input's dtype, or float32 for an integer input; channels_last if the input's
+            channels are innermost, else contiguous.
 
     Raises:
-        TypeError: an argument of the wrong type, or a tensor of a dtype that is not listed above.
-        ValueError: wrong rank or shape, devices that differ, an unknown mode, an output size that is not positive, an
-            input without pixels; with validate=True a box that is not finite, by its row.
-        IndexError: an index that is no whole number in [0, N), by its row. On CUDA the call does not wait for the
-            device to tell: without validate=True such an output is NaN and adds nothing to any gradient.
-        MemoryError: a result that cannot be allocated on the CPU, or whose size in bytes does not fit 64 bits.
-        torch.OutOfMemoryError: a result that cannot be allocated on CUDA, or whatever else torch has to say there. Only
-            a graph of torch.compile gives a plain RuntimeError, with the device and the bytes.
-        NotImplementedError: forward mode within forward mode, or in a compiled or traced graph.
-        RuntimeError: tensors on CUDA, and the package was built without its CUDA kernels.
+        TypeError: An argument has the wrong type, or a tensor has a dtype that is not listed above.
+        ValueError: A rank or shape is wrong, devices differ, the mode is unknown, the output size is not positive, or
+            the input has no pixels. With validate=True: a box is not finite; the message gives its row.
+        IndexError: An index is not a whole number in [0, N); the message gives its row. On CUDA only with
+            validate=True: otherwise the call does not wait for the device, and such an output is NaN and adds nothing
+            to any gradient.
+        MemoryError: A result cannot be allocated on the CPU, or its size in bytes does not fit 64 bits.
+        torch.OutOfMemoryError: A result cannot be allocated on CUDA. If torch has another reason, such as an earlier
+            kernel's fault, its own error is raised; in a graph of torch.compile it is a RuntimeError with the device
+            and the number of bytes.
+        NotImplementedError: Forward mode within forward mode, or in a compiled or traced graph.
+        RuntimeError: The tensors are on CUDA, and the package's CUDA kernels are missing.
     """
     return _pool(
         [input], ["input"], boxes, output_size, [float(spatial_scale)], _rule(sampling_ratio, aligned, mode), validate
@@ -95,30 +101,46 @@ def multiscale_roi_align(
     canonical_level: int = 4,
     validate: bool = False,
 ) -> Tensor:
-    """Boxes pooled from the levels of a feature pyramid, each from one, into one output in one call.
+    """Pool boxes from the levels of a feature pyramid, each box from one level, into one output in one call.
 
-    The rule is equation (1) of "Feature Pyramid Networks" as torchvision.ops.MultiScaleRoIAlign computes it: a box
-    belongs to level `floor(canonical_level + log2(sqrt(area) / canonical_scale) + 1e-6)`, or the nearest from the first
-    map's to the last map's, where level k is the one of scale 2**-k. As many levels as this is after the first map's,
-    as many maps after the first is its own, and its scale is that map's. Where scales do not halve from map to map that
-    may be the map of another level (equal scales: the first map has every box), or none, and then the box gives 0
-    (1/8 and 1/32: the third of two maps). A box with one side inverted has a negative area, no level, and gives 0 too.
-    From there on everything is as in `roi_align`.
+    The rule is equation (1) of "Feature Pyramid Networks" as torchvision.ops.MultiScaleRoIAlign computes it
+    (docs/operators.md, "Levels"). The level of a box is `floor(canonical_level + log2(sqrt(area) / canonical_scale) +
+    1e-6)`, clamped to the range from the first map's level to the last map's; level k is that of scale 2**-k. The box
+    is pooled from the map at position `level - first level`, at that map's scale, as in `roi_align`.
+
+    If scales do not halve from map to map, that map may belong to another level: with equal scales, the first map gets
+    every box. It may also not exist, and then the output is 0: with scales 1/8 and 1/32, the map of level 5 would
+    be the third of two. A box with one side inverted has a negative area, no level, and the output 0.
+
+    The result is differentiable and maps over batches like that of `roi_align`; the level of a box is held fixed.
 
     Args:
-        features: the levels, (N, C, H_k, W_k) each, of one N, C, dtype and device, the largest first.
-        spatial_scales: pixels per unit of a box for each level: powers of two, the last no larger than the first. A
-            single level gets every box, and its scale may be any.
-        canonical_scale, canonical_level: the side of a square box, in its own units, and the level that it belongs to.
-        boxes, output_size, sampling_ratio, aligned, mode, validate: as in `roi_align`.
+        features: The levels, (N, C, H_k, W_k) each, with the same N, C, dtype and device, the largest first; dtypes and
+            strides as in `roi_align`.
+        boxes: (K, 5), or one tensor (K_i, 4) for each image, as in `roi_align`.
+        output_size: (height, width) of the output in bins, both positive, or one number for both.
+        spatial_scales: Pixels per unit of a box for each level: powers of two, the last no larger than the first. A
+            single level gets every box and may have any scale.
+        sampling_ratio: Samples of a bin on each axis; 0 or less for an adaptive grid.
+        aligned: As in `roi_align`.
+        mode: "avg" or "max", as in `roi_align`.
+        canonical_scale: The side, in units of the boxes, of a square box that belongs to canonical_level; positive.
+        canonical_level: The level of such a box.
+        validate: As in `roi_align`.
 
     Returns:
-        (K, C, height, width), the boxes in the order given; dtype and layout as in `roi_align`, from the first level.
+        (K, C, height, width), in the order of the boxes; dtype and layout as in `roi_align`, from the first level.
 
-    Differentiable and mapped as `roi_align` is; the level of a box is held fixed. Raises what that raises, and
-        TypeError: features that are no sequence of tensors.
-        ValueError: no levels, on CUDA more than 16, levels that do not fit each other, scales that are not as above, or
-            too many or few.
+    Raises:
+        TypeError: As in `roi_align`, or features is not a sequence of tensors.
+        ValueError: As in `roi_align`, or there are no levels (on CUDA, more than 16), levels differ in N, C, dtype or
+            device, spatial_scales has another length than features or breaks the rule above, or canonical_scale is not
+            positive.
+        IndexError: As in `roi_align`.
+        MemoryError: As in `roi_align`.
+        torch.OutOfMemoryError: As in `roi_align`.
+        NotImplementedError: As in `roi_align`.
+        RuntimeError: As in `roi_align`.
     """
     if isinstance(features, Tensor) or not isinstance(features, Sequence):
         raise TypeError(f"features must be a sequence of tensors, one for each level, not {type(features).__name__}.")
@@ -140,7 +162,7 @@ def multiscale_roi_align(
 
 
 def _first_level(scales: list[float]) -> int:
-    # Compared, not computed: torch.compile takes a scale for a variable, of which it knows no logarithm.
+    # A lookup instead of a logarithm: torch.compile treats a scale as a symbolic float, whose logarithm it cannot take.
     levels = [next((level for level, of in _SCALE_OF.items() if scale == of), None) for scale in scales]
     for scale, level in zip(scales, levels, strict=True):
         if level is None:
@@ -153,8 +175,8 @@ def _first_level(scales: list[float]) -> int:
 def _rule(sampling_ratio: int, aligned: bool, mode: str) -> Rule:
     ratio = _checks.check_integer("sampling_ratio", sampling_ratio)
     if not _checks.is_flag(aligned):
-        # mmcv's sixth argument is the mode.
-        hint = f"; the mode is given by its name, mode={aligned!r}" if isinstance(aligned, str) else ""
+        # The sixth argument of mmcv's function is the mode.
+        hint = f"; pass the mode by its name, mode={aligned!r}" if isinstance(aligned, str) else ""
         raise TypeError(f"aligned must be True or False, not {aligned!r}{hint}.")
     if mode not in MODES:
         raise ValueError(f"mode must be 'avg' or 'max', not {mode!r}.")
@@ -181,7 +203,7 @@ def _pool(
 
 
 def _rows(boxes: Boxes, of: Tensor) -> Tensor:
-    """Boxes (K, 5) of a dtype that positions are computed in; TypeError or ValueError, in a sentence, for others."""
+    """Boxes (K, 5) in float32 or float64, from either form; TypeError or ValueError for anything else."""
     if isinstance(boxes, Tensor):
         _check_boxes("boxes", boxes, 5, "five columns (index, x1, y1, x2, y2)")
         return boxes.float() if boxes.dtype in HALF_DTYPES else boxes
@@ -207,7 +229,7 @@ def _check_boxes(name: str, boxes: Tensor, columns: int, meaning: str) -> None:
 
 
 def _check_maps(maps: list[Tensor], names: list[str]) -> None:
-    """Raise TypeError or ValueError unless these are maps that fit each other."""
+    """Raise TypeError or ValueError unless all maps are images of the same N, C, dtype and device."""
     for name, each in zip(names, maps, strict=True):
         _checks.check_dtype(name, each, IMAGE_DTYPES)
         _checks.check_image_shape(name, each)

@@ -1,7 +1,7 @@
 """torchvision's pooling classes under names of their own: the name `RoIAlign` belongs to RoIAlign.pytorch's class.
 
-They add nothing to `roi_align` and `multiscale_roi_align` but the arguments that stay the same from call to call, and
-take theirs in torchvision's order, so that a model that was built with one can be given the other.
+They hold the arguments of `roi_align` and `multiscale_roi_align` that stay the same from call to call, and their
+`forward` takes its arguments in torchvision's order, so that they can replace torchvision's modules in a model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from roi_align._checks import check_image_shape, checking, refuse_script
 from roi_align._pooling.functional import Boxes, Mode, multiscale_roi_align, roi_align
 
-# torch.fx has no arguments yet for these to look at: a graph of it has a call of them.
+# torch.fx traces without values for the checks to read, so its graphs contain a call of these functions as a whole.
 fx.wrap("roi_align")
 fx.wrap("multiscale_roi_align")
 
@@ -26,8 +26,10 @@ def named_maps(
     names: Sequence[str],
     scales: Sequence[float] | None,
 ) -> tuple[list[Tensor], Sequence[float]]:
-    """The maps of these names, in their order in x, and the scale of each, inferred if none are given; ValueError if
-    there are no maps, or if a map's height and width are of different scales."""
+    """The maps of these names, in their order in x, and the scale of each, inferred if `scales` is None.
+
+    Raises ValueError if there are no such maps, or if the height and the width of a map give different scales.
+    """
     maps = {name: x[name] for name in x if name in names}
     if not maps:
         raise ValueError(f"None of the maps {list(x)} has a name in {list(names)}.")
@@ -53,7 +55,18 @@ def _inferred(name: str, of: Tensor, image: tuple[int, int]) -> float:
 
 
 class TorchvisionRoIAlign(nn.Module):
-    """`roi_align.roi_align` as a module, in the place of `torchvision.ops.RoIAlign`."""
+    """`roi_align.roi_align` as a module, to replace `torchvision.ops.RoIAlign`.
+
+    The rule is torchvision's (docs/operators.md, "roi_align"). torch.jit.script raises a TypeError; torch.jit.trace and
+    torch.export.export work.
+
+    Args:
+        output_size: (height, width) of the output in bins, both positive, or one number for both.
+        spatial_scale: Pixels of the map per unit of a box.
+        sampling_ratio: Samples of a bin on each axis; 0 or less for an adaptive grid.
+        aligned: Whether the centre of pixel k is at k + 0.5 in the boxes' coordinates, as in `roi_align.roi_align`.
+        mode: "avg" for the mean, or "max" for the largest sample; torchvision has the mean alone.
+    """
 
     def __init__(
         self,
@@ -72,7 +85,15 @@ class TorchvisionRoIAlign(nn.Module):
         self.mode: Mode = mode
 
     def forward(self, input: Tensor, rois: Boxes) -> Tensor:
-        """Boxes (K, 5) or one (K_i, 4) for each image, pooled from input (N, C, H, W); errors as `roi_align`."""
+        """Pool boxes from the input.
+
+        Args:
+            input: (N, C, H, W), of any dtype that `roi_align.roi_align` accepts.
+            rois: (K, 5) with rows (index, x1, y1, x2, y2), or one tensor (K_i, 4) for each image.
+
+        Returns:
+            (K, C, height, width); dtype, layout and errors as in `roi_align.roi_align`.
+        """
         return roi_align(
             input, rois, self.output_size, self.spatial_scale, self.sampling_ratio, self.aligned, mode=self.mode
         )
@@ -87,11 +108,21 @@ class TorchvisionRoIAlign(nn.Module):
 
 
 class TorchvisionMultiScaleRoIAlign(nn.Module):
-    """`roi_align.multiscale_roi_align` as a module, in the place of `torchvision.ops.MultiScaleRoIAlign`.
+    """`roi_align.multiscale_roi_align` as a module, to replace `torchvision.ops.MultiScaleRoIAlign`.
 
-    model.roi_heads.box_roi_pool = TorchvisionMultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2)
+        model.roi_heads.box_roi_pool = TorchvisionMultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2)
 
-    scales: those of the maps, in their order in x. Without, each call infers them from the sizes of maps and images.
+    The rule is torchvision's (docs/operators.md, "Levels"). torch.jit.script raises a TypeError; torch.jit.trace and
+    torch.export.export work.
+
+    Args:
+        featmap_names: The names of the maps to pool from; other maps of a call are ignored.
+        output_size: (height, width) of the output in bins, both positive, or one number for both.
+        sampling_ratio: Samples of a bin on each axis; 0 or less for an adaptive grid.
+        canonical_scale: The side, in pixels of the images, of a square box that belongs to canonical_level; positive.
+        canonical_level: The level of such a box.
+        scales: The scales of the maps, in their order in x. By default each call infers them from the sizes of maps and
+            images.
     """
 
     def __init__(
@@ -115,10 +146,23 @@ class TorchvisionMultiScaleRoIAlign(nn.Module):
     def forward(
         self, x: Mapping[str, Tensor], boxes: Sequence[Tensor], image_shapes: Sequence[tuple[int, int]]
     ) -> Tensor:
-        """Boxes (K_i, 4) of each image, in pixels of the images, pooled from the maps that have these names.
+        """Pool boxes from the maps named in featmap_names.
 
-        Without scales a map's is the power of two nearest to how much lower it is than the highest image, as in
-        torchvision; ValueError if to how much narrower than the widest it is another.
+        Without `scales`, the scale of a map is the power of two nearest to its height divided by the largest image
+        height, as in torchvision. Widths must give the same scale.
+
+        Args:
+            x: The maps by name, (N, C, H_k, W_k) each, the largest first.
+            boxes: For each image (K_i, 4), (x1, y1, x2, y2) in pixels of the images.
+            image_shapes: (height, width) of each image in pixels; not read if `scales` was given.
+
+        Returns:
+            (K, C, height, width), in the order of the boxes; dtype, layout and errors as in
+                `roi_align.multiscale_roi_align`.
+
+        Raises:
+            ValueError: x has none of the names; or, without `scales`, image_shapes is empty or a map's height and width
+                give different scales.
         """
         maps, scales = named_maps(x, image_shapes, self.featmap_names, self.scales)
         return multiscale_roi_align(

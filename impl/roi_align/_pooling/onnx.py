@@ -1,7 +1,7 @@
-"""How torch.onnx.export writes `roi_align` and `multiscale_roi_align`: as ONNX's RoiAlign, one node for each level.
+"""`roi_align` and `multiscale_roi_align` for torch.onnx.export: one RoiAlign node of ONNX for each level.
 
-Both exporters record what Python calls, so that what is called here is what the file holds: torch's own operators,
-which they know, around the one node. docs/deploying.md says where a file cannot be what the package is.
+Both exporters record the calls of Python, so the file contains what is called here: torch's own operators around the
+RoiAlign nodes. docs/deploying.md lists where a file differs from the package.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from roi_align._pooling import operator
 from roi_align._pooling.operator import MODES, Rule
 from roi_align._pooling.samples import levels_of
 
-# The oldest opset whose RoiAlign says what pixel k's centre is.
+# The oldest opset whose RoiAlign has coordinate_transformation_mode.
 OPSET = 16
 
 
@@ -31,7 +31,7 @@ def pool(
     rule: Rule,
     validate: bool,
 ) -> Tensor:
-    """What `operator.forward` gives of the same arguments, in operators that ONNX has; ValueError where it has none."""
+    """The result of `operator.forward` for the same arguments, from ONNX's operators; ValueError if it has none."""
     if rule.mode != MODES["avg"]:
         raise ValueError(
             "mode must be 'avg' in a model for ONNX, not 'max': ONNX's maximum is of weighted pixels, not of samples."
@@ -39,13 +39,14 @@ def pool(
     if validate:
         raise ValueError("validate must be False in a model for ONNX: ONNX has no errors for boxes.")
     first, levels = maps[0], levels_of(boxes, scales, rule)
-    # ONNX wants one dtype of maps and boxes: the wider one, and no half, so that sums are as here.
+    # ONNX requires one dtype for maps and boxes: the wider one, but no half type, so that sums are float32 as in the
+    # kernels.
     wide = torch.promote_types(torch.promote_types(first.dtype, boxes.dtype), torch.float32)
     corners, indices = boxes[:, 1:].to(wide), boxes[:, 0].to(torch.int64)
 
     def pooled(level: int, rows: Tensor | None = None) -> Tensor:
-        chosen = (corners, indices) if rows is None else (corners[rows], indices[rows])
-        return _node(maps[level].to(wide), *chosen, scales[level], height, width, rule)
+        selection = (corners, indices) if rows is None else (corners[rows], indices[rows])
+        return _node(maps[level].to(wide), *selection, scales[level], height, width, rule)
 
     if len(maps) == 1:
         result = pooled(0)
@@ -58,7 +59,7 @@ def pool(
 
 
 def _node(image: Tensor, corners: Tensor, indices: Tensor, scale: float, height: int, width: int, rule: Rule) -> Tensor:
-    """One RoiAlign node. Its scale is a float32: another scale of double boxes is multiplied by before."""
+    """One RoiAlign node. Its scale is a float32: double boxes are multiplied by any other scale before the node."""
     if image.dtype == torch.float64 and float(np.float32(scale)) != scale:
         corners, scale = corners * scale, 1.0
     attributes: dict[str, Any] = {
@@ -78,7 +79,7 @@ def _node(image: Tensor, corners: Tensor, indices: Tensor, scale: float, height:
 
 
 class _Node(torch.autograd.Function):
-    """A RoiAlign node of the exporter that traces, and what it computes."""
+    """A RoiAlign node for the exporter that traces, with a forward that computes its result."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, corners: Tensor, indices: Tensor, attributes: dict[str, Any]) -> Tensor:

@@ -1,6 +1,7 @@
-"""The operators behind `roi_align` and `multiscale_roi_align`, and what torch cannot see in them: shapes and strides.
+"""The operators behind `roi_align` and `multiscale_roi_align`, and their fake kernels: shapes, dtypes and strides.
 
-All of them take the levels of a pyramid, of which a single map is one. What they share of their arguments is a Rule.
+All of them take the levels of a pyramid; a single map is a pyramid of one level. A Rule holds the arguments that they
+have in common.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from roi_align._library import channels_innermost, dense  # which loads the compiled operators
+from roi_align._library import channels_innermost, dense  # the import loads the compiled operators
 
 # The codes that the compiled operators take (impl/csrc/roi_align/rule.h).
 MODES = {"avg": 0, "max": 1}
@@ -24,9 +25,9 @@ grad_boxes = torch.ops.roi_align.roi_align_grad_boxes.default
 
 
 class Rule(NamedTuple):
-    """How boxes are pooled, in the order in which the operators take it after the scales and the output size.
+    """The arguments that the operators take after the scales and the output size, in this order.
 
-    first_level, canonical_scale and canonical_level say which level a box belongs to; one level gets every box.
+    first_level, canonical_scale and canonical_level decide the level of a box; a single level gets every box.
     """
 
     sampling_ratio: int
@@ -37,12 +38,12 @@ class Rule(NamedTuple):
     canonical_level: int = 4
 
     def without_mode(self) -> tuple[int, bool, int, float, int]:
-        """What `at_largest` takes, whose mode is the maximum."""
+        """The arguments of `at_largest`, whose mode is always the maximum."""
         return (self.sampling_ratio, self.aligned, self.first_level, self.canonical_scale, self.canonical_level)
 
 
 def last_level(rule: Rule, scales: Sequence[float]) -> int:
-    """The level that the last of a pyramid's maps stands for, as `level_rule` in impl/csrc/roi_align/rule.h."""
+    """The level of a pyramid's last map; the same computation as `level_rule` in impl/csrc/roi_align/rule.h."""
     return rule.first_level + math.frexp(scales[0] / scales[-1])[1] - 1
 
 

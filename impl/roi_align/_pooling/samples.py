@@ -1,4 +1,4 @@
-"""What the samples of roi_align read, told to `_slopes`: impl/csrc/roi_align/rule.h in torch's operators."""
+"""The taps of roi_align's samples, for `_slopes`: impl/csrc/roi_align/rule.h in torch's operators."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ def samples_of(
     boxes: Tensor, images: int, sizes: Sequence[Size], scales: Sequence[float], output_size: Size, rule: Rule,
     dtype: torch.dtype, largest_of: Sequence[Tensor] = (),
 ) -> list[Samples]:  # fmt: skip
-    """Of boxes (K, 5) on each level of N images, in weights of that dtype; on other levels than its own a box reads
-    nothing. sizes are (H, W) of the levels; of a maximum, largest_of are the levels whose largest samples count."""
+    """The samples of boxes (K, 5) on each level of N images, with weights of this dtype.
+
+    A box reads nothing on a level other than its own. sizes are the (H, W) of the levels. For a maximum, largest_of are
+    the maps in which the largest sample is searched.
+    """
     index = boxes[:, 0].detach()
-    known = (index >= 0) & (index < images) & (index == index.floor())
-    indices, levels = torch.where(known, index, 0.0).long(), levels_of(boxes.detach(), scales, rule)
+    in_range = (index >= 0) & (index < images) & (index == index.floor())
+    indices, levels = torch.where(in_range, index, 0.0).long(), levels_of(boxes.detach(), scales, rule)
     samples = []
     for level, ((height, width), scale) in enumerate(zip(sizes, scales, strict=True)):
-        here = known & (levels == level)
+        here = in_range & (levels == level)
         x, y = (
             _taps(boxes[:, first], boxes[:, first + 2], here, length, bins, scale, rule, dtype)
             for first, length, bins in ((1, width, output_size[1]), (2, height, output_size[0]))
@@ -34,18 +37,18 @@ def samples_of(
 
 
 def velocity_of(tangent: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tangent of the boxes (K, 5) as (K, 2, 2): of y and x, the first edge and the second."""
+    """A tangent of the boxes (K, 5) as velocities (K, 2, 2): axis y or x, then its first edge and its second."""
     return tangent[:, 1:].reshape(-1, 2, 2).flip(2).transpose(1, 2).to(dtype)
 
 
 def boxes_of(edges: Tensor) -> Tensor:
-    """The opposite of velocity_of; the index of a box has no derivative."""
+    """The inverse of velocity_of; the index of a box has no derivative."""
     rows = edges.transpose(1, 2).flip(2).flatten(1)
     return torch.cat([torch.zeros_like(rows[:, :1]), rows], dim=1)
 
 
 def levels_of(boxes: Tensor, scales: Sequence[float], rule: Rule) -> Tensor:
-    """The map of each box, counted from the first; -1, or one past the maps, if it has none."""
+    """The map of each box, counted from the first; -1 or a number past the last map if the box has no map."""
     if len(scales) == 1:
         return torch.zeros_like(boxes[:, 0]).long()
     side = ((boxes[:, 3] - boxes[:, 1]) * (boxes[:, 4] - boxes[:, 2])).sqrt()
@@ -57,12 +60,12 @@ def levels_of(boxes: Tensor, scales: Sequence[float], rule: Rule) -> Tensor:
 def _taps(
     a1: Tensor, a2: Tensor, here: Tensor, length: int, bins: int, scale: float, rule: Rule, dtype: torch.dtype
 ) -> Taps:
-    """Of edges (K,) on one axis, of the boxes that are here."""
+    """The taps of edges (K,) on one axis; `here` (K,) says which boxes are pooled from this level."""
     offset = 0.5 if rule.aligned else 0.0
     start, end = a1 * scale - offset, a2 * scale - offset
     size = end - start
-    stretched = (size.detach() < 1) & (not rule.aligned)
-    size = torch.where(stretched, 1.0, size)
+    is_clamped = (size.detach() < 1) & (not rule.aligned)
+    size = torch.where(is_clamped, 1.0, size)
     size = (size / size.new_full((1,), float(bins)))[:, None, None]
     start, grid = start[:, None, None], _grid(size.detach(), rule.sampling_ratio)
     order = torch.arange(bins, device=a1.device, dtype=a1.dtype)[:, None]
@@ -72,24 +75,24 @@ def _taps(
     positions = base + ((samples + 0.5) * size) / divisor
     exists = ((samples < grid) & here[:, None, None]).expand_as(positions)
     read = exists & (positions >= -1) & (positions <= length)
-    way = (order + (samples + 0.5) / divisor).double() / bins
-    ways = torch.where(stretched[:, None, None], 0.0, way)
-    slopes = scale * torch.stack([1 - ways, ways], dim=1)
+    fraction = (order + (samples + 0.5) / divisor).double() / bins
+    fractions = torch.where(is_clamped[:, None, None], 0.0, fraction)
+    slopes = scale * torch.stack([1 - fractions, fractions], dim=1)
     share = torch.ones_like(divisor) if rule.mode == MODES["max"] else 1 / divisor
     return taps_at(positions, read, exists, length, slopes, share.to(dtype), dtype)
 
 
 def _grid(size: Tensor, sampling_ratio: int) -> Tensor:
-    """How many samples a bin of that size has."""
+    """The number of samples of a bin of this size, on one axis."""
     if sampling_ratio > 0:
         return torch.full_like(size, sampling_ratio).long()
     return torch.where((size > 0) & (size < 2**31), size, 0.0).ceil().long()
 
 
 def _window(base: Tensor, size: Tensor, grid: Tensor, length: int, sampling_ratio: int) -> Tensor:
-    """The samples (K, n, S) of each bin to look at, in the boxes' dtype: all of them, or those around the map.
+    """The sample numbers (K, n, S) to evaluate in each bin, in the boxes' dtype: all of them, or those near the map.
 
-    A grid may have billions. More than half a pixel lies between an adaptive grid's samples, so few of them are near.
+    A grid may have billions of samples. Those of an adaptive grid are more than half a pixel apart, so few are near.
     """
     if sampling_ratio > 0:
         return torch.arange(sampling_ratio, device=base.device, dtype=base.dtype)
@@ -103,7 +106,7 @@ def _window(base: Tensor, size: Tensor, grid: Tensor, length: int, sampling_rati
 
 
 def _largest(grid: Tensor) -> int:
-    """Over all calls that torch.func maps: a shape is one for all of them."""
+    """The largest grid of all calls that torch.func maps together: they share one shape."""
     while torch._C._functorch.is_functorch_wrapped_tensor(grid):
         grid = torch._C._functorch.get_unwrapped(grid)
     return int(grid.max()) if grid.numel() else 0

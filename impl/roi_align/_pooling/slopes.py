@@ -1,7 +1,7 @@
 """The terms of `_slopes` for roi_align, in the tensors and dtypes of its operators, added up over the levels.
 
-`along` is a direction of the boxes, of their shape. A maximum is that of the features that it was taken of, whatever
-values it is then asked for.
+`along` is a direction in which the boxes move, of their shape. A maximum pools the samples that are the largest of the
+features, also where the values are other maps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from roi_align._slopes import Samples, sum_dtype
 
 
 class Pooled(NamedTuple):
-    """Which samples are pooled: of boxes, on the levels of these scales. Of a mean the features do not matter."""
+    """A pooling: boxes on levels of these scales. Only a maximum reads the features."""
 
     boxes: Tensor
     features: Sequence[Tensor]
@@ -28,7 +28,7 @@ class Pooled(NamedTuple):
     rule: Rule
 
     def samples(self, sizes: Sequence[int], dtype: torch.dtype) -> list[Samples]:
-        """Of each level; sizes are N and the H and W of all levels."""
+        """The samples on each level; sizes are N and the H and W of all levels."""
         sides = list(zip(sizes[1::2], sizes[2::2], strict=True))
         largest_of = [each.to(dtype) for each in self.features] if self.rule.mode == MODES["max"] else []
         height, width = self.output_size
@@ -41,12 +41,12 @@ def sizes_of(features: Sequence[Tensor]) -> list[int]:
 
 
 def slope(values: Sequence[Tensor], pooled: Pooled, along: Tensor) -> Tensor:
-    """The derivative of what is pooled from values."""
+    """The derivative, along a direction of the boxes, of the output pooled from values."""
     dtype = sum_dtype(values[0])
     velocity = velocity_of(along, dtype)
     levels = zip(values, pooled.samples(sizes_of(values), dtype), strict=True)
-    moved = torch.stack([_slopes.slope(each.to(dtype), samples, velocity) for each, samples in levels]).sum(0)
-    return moved.to(values[0].dtype) if values[0].is_floating_point() else moved
+    total = torch.stack([_slopes.slope(each.to(dtype), samples, velocity) for each, samples in levels]).sum(0)
+    return total.to(values[0].dtype) if values[0].is_floating_point() else total
 
 
 def slope_transposed(grad: Tensor, sizes: Sequence[int], pooled: Pooled, along: Tensor) -> list[Tensor]:
@@ -63,7 +63,7 @@ def slope_transposed(grad: Tensor, sizes: Sequence[int], pooled: Pooled, along: 
 
 
 def gradient_of_boxes(grad: Tensor, values: Sequence[Tensor], pooled: Pooled, along: Tensor | None = None) -> Tensor:
-    """The gradient in the boxes of the sum of grad times what is pooled from values, or times its slope."""
+    """The gradient in the boxes of the sum of grad times the output pooled from values, or times its slope."""
     dtype = sum_dtype(grad)
     velocity = None if along is None else velocity_of(along, dtype)
     levels = zip(values, pooled.samples(sizes_of(values), dtype), strict=True)

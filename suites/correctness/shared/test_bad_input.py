@@ -237,7 +237,7 @@ WRONG = {
         "a fraction": ({"output_size": 2.5}, TypeError, "an integer or two, .*not 2.5"),
         "a fraction for a ratio": ({"sampling_ratio": 1.5}, TypeError, "sampling_ratio must be an integer, not 1.5"),
         "mmcv's order of arguments, misread once": (
-            {"aligned": "max"}, TypeError, "True or False, not 'max'; the mode is given by its name, mode='max'"),
+            {"aligned": "max"}, TypeError, "True or False, not 'max'; pass the mode by its name, mode='max'"),
         "a number for aligned": ({"aligned": 1}, TypeError, "aligned must be True or False, not 1"),
         "an output of 2^31-1 squared by one number": (
             {"output_size": 2**31 - 1}, MemoryError, "cannot be allocated"),

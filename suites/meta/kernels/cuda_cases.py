@@ -34,7 +34,7 @@ ANY_TAPS = Change("roi_align/cuda/forward.cu", "takes_planes_warp(maps, pools, c
 # Memory so small that every box is pooled in chunks of a bin or two, and few rows at a time.
 SMALL_CHUNKS = (
     ANY_TAPS,
-    Change("roi_align/cuda/bins.h", "kWantedSlots = 512", "kWantedSlots = 1"),
+    Change("roi_align/cuda/bins.h", "kTargetSlots = 512", "kTargetSlots = 1"),
     Change("roi_align/cuda/forward_planes.cu", "kWeighedBytes = 24 * 1024", "kWeighedBytes = 64"),
     Change("roi_align/cuda/grad_image_gather.cu", "sizeof(Acc) == 8 ? 8 : 16", "sizeof(Acc) == 8 ? 1 : 2"),
 )

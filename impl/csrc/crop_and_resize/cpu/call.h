@@ -1,5 +1,5 @@
-// A call of crop_and_resize on the CPU, once its results have memory: the table of its boxes is made, the work is cut
-// and the kernels are run, on threads of the caller's (roi_align/cpu/call.h says what those have). Nothing is empty.
+// A call of crop_and_resize on the CPU, with memory for its results: it fills the table of boxes, divides the work and
+// runs the kernels, on the caller's threads (roi_align/cpu/call.h describes their interface). No size is 0.
 
 #pragma once
 

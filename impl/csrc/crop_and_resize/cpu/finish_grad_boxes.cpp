@@ -1,4 +1,4 @@
-// The last step of the box gradient: the sums that blocks of channels left for each box are added up.
+// The last step of the box gradient: adds up the sums of each box over its blocks of channels.
 
 #include "crop_and_resize/kernels.h"
 

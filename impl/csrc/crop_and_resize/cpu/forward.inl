@@ -1,9 +1,9 @@
 // crop_and_resize, forward, on the CPU.
 //
-// The loop that matters is `interpolate_channels`: one sample, all channels of its pixels. Images with channels
-// innermost come to it as they are, planes come to it turned (lanes.inl); where a few samples are taken from a large
-// map, turning it would cost more than it saves, and `crop_planes` reads them where they lie. All interpolate in
-// TensorFlow's order, each step rounded.
+// The inner loop is `interpolate_channels`: one sample, all channels of its pixels. It reads images with channels
+// innermost as they are, and planes after a turn (lanes.inl). For few samples from a large map a turn would cost more
+// than it saves, and `forward_direct` reads the planes in place. All paths interpolate in TensorFlow's order and round
+// each step.
 
 template <typename Value, typename Weight>
 Value interpolate(const Value& top_left, const Value& top_right, const Value& bottom_left, const Value& bottom_right,
@@ -126,7 +126,7 @@ void forward_turned(const ConstView& image, const BoxTable& boxes, T extrapolati
   if (stream) stream_fence();
 }
 
-// All boxes pass over a few planes before the next few, which then stay in cache.
+// Crops a few planes for all boxes before the next few planes, so that planes stay in cache.
 template <Method method, typename T>
 void forward_direct(const ConstView& image, const BoxTable& boxes, T extrapolation, const View& crops, const Plan& plan,
                     Units* units) {
@@ -142,7 +142,7 @@ void forward_direct(const ConstView& image, const BoxTable& boxes, T extrapolati
       rows.take(taps.x);
       const T* const planes = static_cast<const T*>(image.data) + boxes.span(row).image * image.stride[0];
       for (int64_t c = first; c < last; ++c) {
-        // Where planes are not turned, crops are dense planes too.
+        // On this path the crops are dense planes too.
         T* out = static_cast<T*>(crops.data) + row * crops.stride[0] + c * crops.stride[1];
         const Pixels<const T> plane{planes + c * image.stride[1], image.stride[2], image.stride[3]};
         crop_rows<method, 1>(plane, 1, taps, extrapolation, out, crops.size[2], crops.size[3], stream, rows);

@@ -1,19 +1,19 @@
-// The gradient of the boxes on the CPU: how the crop changes when an edge moves.
+// The box gradient on the CPU: the change of the crop when an edge moves.
 //
-// The derivative of the bilinear formula with respect to the sample position, times how far each edge moves the sample.
-// (The nearest method is flat between its jumps; like TensorFlow's, its box gradient is the bilinear one.) All samples
-// of a row are moved alike by the y edges, and all of a column by the x edges: slopes are summed along rows and columns
-// in the accumulate type, channel by channel, and from there on in double, kBlock channels at a time. That is one order
-// on every path, so that layouts give the same bits.
+// It is the derivative of the bilinear formula with respect to the sample position, times the movement of the sample
+// per unit of each edge. (The nearest method is flat between its jumps; like TensorFlow's, its box gradient is the
+// bilinear one.) The y edges move all samples of a row alike, and the x edges all samples of a column: slopes are
+// summed along rows and columns in the accumulate type, channel by channel, and from there on in double, kBlock
+// channels at a time. Every path has this order, so that layouts give the same bits.
 
-// Channels that are summed side by side share a sample's taps, and the longer their runs the better the processor sees
-// them coming: as many as their sums leave room for in half of a second-level cache. Fewer where the upstream gradient
-// has to be turned, which wants to stay in the first level.
+// Channels that are summed side by side share a sample's taps, and long runs suit the hardware's prefetcher: as many
+// channels as have room for their sums in half of a second-level cache. Fewer if the upstream gradient is turned, which
+// should stay in the first-level cache.
 constexpr int64_t kSumsOfColumnsBytes = int64_t{128} << 10;
 constexpr int64_t kTurnedSideBySide = 4 * kBlock;
 
-// Channels of pixels whose channels are innermost. An upstream gradient whose channels are not is turned, a few rows
-// and up to `most` channels at a time. Inlined, so that a caller's constant number of channels stays a constant.
+// Sums channels of an image with channels innermost. An upstream gradient in planes is turned, a few rows and up to
+// `most` channels at a time. Inlined, so that a caller's constant number of channels stays a constant.
 template <int64_t most, typename T>
 ROI_ALIGN_INLINE void sum_pixels(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels,
                                  const Pixels<const T>& image, std::vector<T>& scratch, EdgeSums<T>& sums) {
@@ -35,20 +35,20 @@ ROI_ALIGN_INLINE void sum_pixels(const BoxGradient<T>& of, int64_t row, int64_t 
     const Tap<T>& ty = taps.y[y];
     const T *top = image.at(ty.low, 0), *bottom = image.at(ty.high, 0);
     const bool one_block = channels == kBlock;
-    T held[kBlock] = {};  // the row's sums of a single block stay in a register
+    T row_sums[kBlock] = {};  // the sums of a single block stay in a register
     sums.begin_row();
     for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
       const Tap<T>& tx = taps.x[x];
       const int64_t left = tx.low * image.pixel_stride, right = tx.high * image.pixel_stride;
       sum_channels(top + left, top + right, bottom + left, bottom + right, tx.weight, ty.weight, grad.at(y, x),
-                   channels, one_block ? held : sums.row.data(), sums.column(x));
+                   channels, one_block ? row_sums : sums.row.data(), sums.column(x));
     }
-    if (one_block) std::copy(held, held + kBlock, sums.row.data());
+    if (one_block) std::copy(row_sums, row_sums + kBlock, sums.row.data());
     sums.end_row(of.move_y[static_cast<size_t>(y)]);
   }
 }
 
-// Up to kBlock planes where they lie, one after the other.
+// Sums up to kBlock planes in place, one after the other.
 template <typename T>
 void sum_planes(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels, const ConstView& image,
                 EdgeSums<T>& sums) {
@@ -76,8 +76,8 @@ void sum_planes(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t ch
   }
 }
 
-// All channels of an image that has up to four. What only depends on the pixels is kept while samples stay between the
-// same ones.
+// Sums all channels of an image with up to four. The differences of pixels are reused while samples lie between the
+// same pixels.
 template <int channels, typename T>
 void sum_cells(const BoxGradient<T>& of, int64_t row, const ConstView& image, EdgeSums<T>& sums) {
   using Vector = typename Cell<T>::Vector;
@@ -116,7 +116,7 @@ void sum_cells(const BoxGradient<T>& of, int64_t row, const ConstView& image, Ed
   }
 }
 
-// One box of an image of up to kCell channels.
+// Sums one box of an image of up to kCell channels.
 template <typename T>
 void sum_few_channels(const BoxGradient<T>& of, int64_t row, const ConstView& image, EdgeSums<T>& sums) {
   switch (image.size[1]) {
@@ -127,7 +127,7 @@ void sum_few_channels(const BoxGradient<T>& of, int64_t row, const ConstView& im
   }
 }
 
-// The box's sums over some channels, from pixels, added to its four edges block after block.
+// Sums some channels of a box, from pixels, and adds the sums to its four edges block after block.
 template <typename T>
 void sum_blocks(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels, const Pixels<const T>& image,
                 std::vector<T>& scratch, EdgeSums<T>& sums, double* edges) {

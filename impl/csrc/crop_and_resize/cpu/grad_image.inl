@@ -1,10 +1,10 @@
-// The gradient of the image on the CPU: every crop pixel is handed back to the four pixels that it was read from.
+// The image gradient on the CPU: every sample adds its upstream gradient to the four pixels that it read.
 //
 // Boxes overlap, so many samples add to one pixel. Instead of atomics, a unit of work owns pixels (a block of channels
-// in a band of rows) and goes over all boxes of its image; what falls outside of it is some other unit's. Sums are then
-// made in the order of the boxes at every pixel, which is TensorFlow's order and is the same for any number of threads.
+// in a band of rows) and goes through all boxes of its image; other units add to the pixels outside. The sum at every
+// pixel then has the order of the boxes, which is TensorFlow's order and the same for any number of threads.
 //
-// A unit sums in a scratch that stays in the second-level cache, its channels innermost whatever the layout
+// A unit sums in scratch memory that stays in the second-level cache, with channels innermost in every layout
 // (scatter.inl), and writes its part of the gradient once (tile.inl).
 
 template <Method method, int channels, typename T>
@@ -53,7 +53,7 @@ void grad_image_by(const ConstView& grad_crops, const BoxTable& boxes, const Vie
   std::vector<int64_t> reached;
   for (int64_t unit; units->take(&unit);) {
     const Tile tile = tile_of(plan, image, unit);
-    // Blocks of planes are full in the scratch, so that they can be turned out.
+    // The scratch has full blocks of channels, as a turn into planes requires.
     const int64_t stride = plan.path == Path::kTurned ? plan.channel_block : tile.channels();
     const std::vector<int64_t>& rows = reaching(tile, boxes, &reached);
     if (rows.empty()) {

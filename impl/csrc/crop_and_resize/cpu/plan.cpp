@@ -1,6 +1,6 @@
-// How work is cut: which path an image takes, and into which units. Nothing here touches a pixel.
+// The division of work: the path of an image, and its units. Nothing here reads a pixel.
 //
-// The path depends on the shapes alone, never on the number of threads: sums may have another order on another path.
+// The path depends on the shapes only, never on the number of threads: sums may have another order on another path.
 
 #include <algorithm>
 
@@ -10,13 +10,13 @@
 namespace roi_align {
 namespace {
 
-// What a unit sums of the image's gradient should stay in the second-level cache. Half as much cuts boxes into more
-// pieces and was slower.
+// The sums of a unit of the image gradient should stay in the second-level cache. Half of this size divides boxes into
+// more pieces and was slower.
 constexpr int64_t kSumsBytes = int64_t{1} << 20;
-// Planes that are read or written where they lie are taken a few at a time, to stay in a second-level cache.
+// Planes that are read or written in place are processed a few at a time, to stay in a second-level cache.
 constexpr int64_t kDirectBlock = 8;
 constexpr int64_t kDirectBytes = int64_t{1} << 20;
-// Channels that fit one short vector, and how many it holds.
+// The channels of a short vector: images of up to as many channels use it.
 constexpr int64_t kCellChannels = 4;
 
 template <typename Image, typename Crops> bool many_samples(const Image& image, const Crops& crops) {
@@ -35,18 +35,18 @@ Plan cut(Path path, int64_t outer, int64_t channels, int64_t block, int64_t part
   return {path, block, blocks, parts, outer * blocks * parts, order_bands};
 }
 
-// A block is turned by every unit of it: more parts than threads would do so again.
+// Every unit of a block turns the whole block, so there are no more parts than threads.
 Plan cut_turned(int64_t images, int64_t channels, int64_t threads, int64_t bands) {
   const int64_t blocks = images * divide_up(channels, kBlock);
   return cut(Path::kTurned, images, channels, kBlock, blocks < threads ? divide_up(threads, blocks) : 1, bands);
 }
 
-// Parts of each of `wholes`, so that every thread has units to choose from, but no more than `most`.
+// The number of parts of each of `wholes` so that there are several units per thread, but no more than `most`.
 int64_t parts_for(int64_t wholes, int64_t threads, int64_t most) {
   return std::max<int64_t>(1, std::min(most, divide_up(threads * kUnitsAThread, std::max<int64_t>(1, wholes))));
 }
 
-// Boxes are arranged by rows as finely as there are boxes to arrange.
+// The bands of rows by which boxes are ordered: no more than boxes per image.
 int64_t bands_for(int64_t boxes, int64_t images, int64_t height) {
   return std::max<int64_t>(1, std::min(height, boxes / images));
 }
@@ -58,7 +58,7 @@ Plan plan_forward(const ConstView& image, const View& crops, int64_t threads) {
   const int64_t bands = bands_for(boxes, images, image.size[2]);
   const Path path = path_of(image, crops);
   if (path == Path::kTurned) return cut_turned(images, channels, threads, bands);
-  // Channels are cut only where boxes alone are too few for the threads.
+  // Channels are divided only if there are too few boxes for the threads.
   const int64_t block = path == Path::kDirect ? kDirectBlock : boxes >= 2 * threads ? channels : 4 * kBlock;
   return cut(path, 1, channels, block, parts_for(divide_up(channels, block), threads, boxes), bands);
 }
@@ -78,8 +78,8 @@ Plan plan_grad_image(const ConstView& grad_crops, const View& image, int64_t thr
     row_bytes = (width + 1) * kCellChannels * element_bytes(image.dtype);
   } else {
     const int64_t block_bytes = width * kBlock * element_bytes(image.dtype);
-    // Planes: whole maps of as many blocks as fit, since a box that is cut is turned twice. Pixels: whole rows as they
-    // arrive, since pieces of the upstream gradient cost more than one run of it.
+    // Planes: whole maps of as many blocks as fit, because a divided box is turned twice. Pixels: whole rows of all
+    // channels, because pieces of the upstream gradient cost more than one run of it.
     int64_t together = kSumsBytes / (path == Path::kTurned ? height * block_bytes : 2 * block_bytes);
     if (path == Path::kTurned) together = std::min(together, images * blocks / (threads * kUnitsAThread));
     together = std::max<int64_t>(1, std::min(blocks, together));
@@ -87,8 +87,8 @@ Plan plan_grad_image(const ConstView& grad_crops, const View& image, int64_t thr
     row_bytes = block_bytes * (block / kBlock);
   }
   const int64_t bands = divide_up(height, std::max<int64_t>(1, kSumsBytes / row_bytes));
-  const int64_t wanted = parts_for(images * divide_up(channels, block), threads, height);
-  return cut(path, images, channels, block, std::max(bands, std::min(wanted, 2 * bands)), 1);
+  const int64_t parts = parts_for(images * divide_up(channels, block), threads, height);
+  return cut(path, images, channels, block, std::max(bands, std::min(parts, 2 * bands)), 1);
 }
 
 Plan plan_grad_boxes(const ConstView& grad_crops, const ConstView& image, int64_t threads) {

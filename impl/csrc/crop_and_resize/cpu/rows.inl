@@ -1,20 +1,20 @@
-// crop_and_resize, forward, where channels are too few to fill vectors: photographs, and planes that are not turned.
+// crop_and_resize, forward, with too few channels to fill vectors: photographs, and planes that are not turned.
 //
-// A row of a crop is then one run of samples, and vectors lie along it. It is interpolated between columns first, then
-// between rows, TensorFlow's order. Between columns every sample has a pair of pixels of its own; they are neighbours,
-// so a vector of samples is as many loads of a pair and a deal.
+// A vector then holds samples of a row of a crop. A row is interpolated between columns first, then between rows, as in
+// TensorFlow. Between columns every sample has its own pair of pixels; the two are adjacent, so a vector of samples is
+// one load per pair and a shuffle.
 
-// A result of this size is not in the caches any more when its last crop is written: it goes past them.
+// A result of this size leaves the caches before its last crop is written, so it is written past them.
 constexpr int64_t kStreamBytes = int64_t{8} << 20;
 
-// Whether runs of `run` elements of the crops, one after the other, are whole lines of a large result.
+// Whether the result is large and successive runs of `run` elements of the crops are whole lines of it.
 template <typename T> bool streams(const View& crops, int64_t run) {
   const int64_t bytes = crops.size[0] * crops.size[1] * crops.size[2] * crops.size[3] * static_cast<int64_t>(sizeof(T));
   return bytes >= kStreamBytes && run * static_cast<int64_t>(sizeof(T)) % 64 == 0 &&
          reinterpret_cast<uintptr_t>(crops.data) % 64 == 0;
 }
 
-// Where the samples of a row of one box's crop lie, for vectors: what AxisTaps has sample by sample.
+// The taps of a row of one box's crop as arrays, for vectors; AxisTaps has them sample by sample.
 template <typename T> class Columns {
  public:
   void take(const AxisTaps<T>& taps) {
@@ -35,10 +35,10 @@ template <typename T> class Columns {
   int64_t begin = 0, end = 0;
   std::vector<int64_t> low, high;
   std::vector<T> weight;
-  std::vector<char> neighbours;  // at the first of kCell samples: whether the pixels of each are two, side by side
+  std::vector<char> neighbours;  // for each kCell samples, at the first: whether the two pixels of each are adjacent
 };
 
-// The pixels left and right of kCell samples.
+// Loads the pixels left and right of kCell samples.
 template <typename T>
 ROI_ALIGN_INLINE void load_sides(const T* row, const int64_t* low, const int64_t* high, bool neighbours,
                                  typename Cell<T>::Vector* left, typename Cell<T>::Vector* right) {
@@ -59,33 +59,33 @@ ROI_ALIGN_INLINE void load_sides(const T* row, const int64_t* low, const int64_t
   *right = Vector{row[high[0]], row[high[1]], row[high[2]], row[high[3]]};
 }
 
-// Rows of an image, interpolated between columns. Neighbouring rows of a crop share them: what is the lower row of one
-// is often the upper row of the next, and where an image is enlarged many crop rows lie between the same two.
+// A cache of two rows of an image, interpolated between columns. Neighbouring rows of a crop share them: the lower row
+// of one is often the upper row of the next, and in an enlarged crop many rows lie between the same two.
 template <typename T> class ColumnRows {
  public:
   ColumnRows(int64_t crop_width, int64_t channels, int64_t image_width)
       : half_(crop_width * channels + kCell), image_width_(image_width), data_(static_cast<size_t>(2 * half_)) {}
 
-  // Another box.
+  // Starts another box.
   void take(const AxisTaps<T>& taps) { columns_.take(taps); }
 
-  // Another plane, or another image.
-  void forget() { held_[0] = held_[1] = -1; }
+  // Starts another plane or image.
+  void forget() { rows_[0] = rows_[1] = -1; }
 
-  // The samples of an image's row, made unless they are held; `other` may be held and must stay.
+  // The samples of an image's row, computed unless they are in the cache; row `other` stays in the cache.
   template <int channels>
   ROI_ALIGN_INLINE const T* at(int64_t row, int64_t other, const Pixels<const T>& image, int64_t count) {
-    if (held_[0] == row) return data_.data();
-    if (held_[1] == row) return data_.data() + half_;
-    const int slot = held_[0] == other ? 1 : 0;
-    held_[slot] = row;
+    if (rows_[0] == row) return data_.data();
+    if (rows_[1] == row) return data_.data() + half_;
+    const int slot = rows_[0] == other ? 1 : 0;
+    rows_[slot] = row;
     T* const samples = data_.data() + slot * half_;
     make<channels>(image.at(row, 0), image.pixel_stride, count, samples);
     return samples;
   }
 
  private:
-  // `channels` is the number of channels where it is known, else 0 and `count` is.
+  // `channels` is the number of channels if it is a constant; else it is 0, and `count` is the number.
   template <int channels>
   ROI_ALIGN_INLINE void make(const T* pixels, int64_t pixel_stride, int64_t count, T* samples) const {
     using Vector = typename Cell<T>::Vector;
@@ -102,8 +102,8 @@ template <typename T> class ColumnRows {
     }
     for (; x < columns_.end; ++x) {
       const T *const left = pixels + low[x] * pixel_stride, *const right = pixels + high[x] * pixel_stride;
-      // A cell of three channels takes one number of the pixel behind, which the last pixel of a row may not have; what
-      // becomes of it is overwritten by the sample behind.
+      // A cell of three channels also reads one number of the next pixel, which the last pixel of a row may not have.
+      // The next sample overwrites the result of that number.
       if (channels == kCell || (channels == 3 && std::max(low[x], high[x]) + 1 < image_width_)) {
         Vector from, to;
         Cell<T>::load(left, &from);
@@ -120,10 +120,10 @@ template <typename T> class ColumnRows {
   const int64_t half_, image_width_;
   std::vector<T> data_;
   Columns<T> columns_;
-  int64_t held_[2] = {-1, -1};  // which rows of the image
+  int64_t rows_[2] = {-1, -1};  // the image's rows in the cache
 };
 
-// top[i] + (bottom[i] - top[i]) * ly, past the caches if `out` is a part of a large result and consists of whole lines.
+// out[i] = top[i] + (bottom[i] - top[i]) * ly; `stream` writes past the caches, for whole lines of a large result.
 template <bool stream, typename T>
 ROI_ALIGN_INLINE void interpolate_rows(const T* top, const T* bottom, T ly, int64_t begin, int64_t end, T* out) {
   using L = Lanes<T>;
@@ -136,7 +136,7 @@ ROI_ALIGN_INLINE void interpolate_rows(const T* top, const T* bottom, T ly, int6
   for (; i < end; ++i) out[i] = top[i] + (bottom[i] - top[i]) * ly;
 }
 
-// One box's crop of a plane, or of all channels of an image that has few.
+// One box's crop of a plane, or of all channels of an image with few channels.
 template <Method method, int channels, typename T>
 void crop_rows(const Pixels<const T>& image, int64_t count, const BoxTaps<T>& taps, T extrapolation, T* out,
                int64_t crop_height, int64_t crop_width, bool stream, ColumnRows<T>& rows) {
@@ -167,7 +167,7 @@ void crop_rows(const Pixels<const T>& image, int64_t count, const BoxTaps<T>& ta
   }
 }
 
-// All channels of a box, where they are innermost and too few to fill vectors.
+// One box's crop of an image whose channels are innermost and too few to fill vectors.
 template <Method method, typename T>
 void crop_few_channels(const Pixels<const T>& image, int64_t channels, const BoxTaps<T>& taps, T extrapolation, T* out,
                        const View& crops, bool stream, ColumnRows<T>& rows) {

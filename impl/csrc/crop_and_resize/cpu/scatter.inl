@@ -1,10 +1,10 @@
-// What one box sends to a tile of the image's gradient: the loops that matter.
+// The inner loops of the image gradient: the contributions of one box to a tile.
 //
-// `scatter_channels` takes one sample and all channels of the unit, for images of a few channels `scatter_cells` does;
-// with few samples on a large map `scatter_planes` adds to planes where they lie.
+// `scatter_channels` adds one sample in all channels of the unit, `scatter_cells` one box of an image with few
+// channels; with few samples on a large map `scatter_planes` adds to the planes in place.
 
-// pixel[c] += wx * (wy * grad[c]) for the pixels left and right. They are the same one at an integer position, so each
-// is read after the one before it was written.
+// pixel[c] += wx * (wy * grad[c]) for the pixels left and right. At an integer position they are the same pixel, so the
+// left one is written before the right one is read.
 template <typename T>
 ROI_ALIGN_INLINE void scatter_channels(T* left, T* right, T lx, T wy, const T* grad, int64_t channels) {
   constexpr int64_t kCount = Lanes<T>::kCount;
@@ -25,8 +25,8 @@ template <typename T> void add_channels(T* pixel, const T* grad, int64_t channel
   for (int64_t c = 0; c < channels; ++c) pixel[c] += grad[c];
 }
 
-// Rows y_begin to y_end of one box's upstream gradient, all inside. Inlined, so that a constant number of channels
-// stays one.
+// Adds rows y_begin to y_end of one box's upstream gradient, all inside. Inlined, so that a constant number of channels
+// stays a constant.
 template <Method method, typename T>
 ROI_ALIGN_INLINE void scatter_pixels(const Pixels<const T>& grad, const BoxTaps<T>& taps, int64_t y_begin,
                                      int64_t y_end, const Pixels<T>& image, const Tile& tile, int64_t channels) {
@@ -50,22 +50,22 @@ ROI_ALIGN_INLINE void scatter_pixels(const Pixels<const T>& grad, const BoxTaps<
   }
 }
 
-// One box's upstream gradient, all channels of the tile, into pixels whose channels are innermost. If its own channels
-// are not, it is turned, a block of channels and a few rows at a time. `next_row` is the box that follows.
+// Adds one box's upstream gradient, in all channels of the tile, to pixels with channels innermost. An upstream
+// gradient in planes is turned, a block of channels and a few rows at a time. `next_row` is the box that follows.
 template <Method method, typename T>
 void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& taps, const Pixels<T>& sums,
                  const Tile& tile, std::vector<T>& scratch, int64_t next_row) {
   const int64_t height = grad_crops.size[2], width = grad_crops.size[3];
   const T* const crops = static_cast<const T*>(grad_crops.data) + tile.channel_begin * grad_crops.stride[1];
   const T *const crop = crops + row * grad_crops.stride[0], *const next = crops + next_row * grad_crops.stride[0];
-  const Part wanted = rows_for(tile, taps.y);
-  if (wanted.begin == wanted.end) return;
+  const Part span = rows_for(tile, taps.y);
+  if (span.begin == span.end) return;
   if (grad_crops.stride[1] == 1) {
     const Pixels<const T> grad{crop, grad_crops.stride[2], grad_crops.stride[3]};
     if (tile.channels() == kBlock) {
-      scatter_pixels<method>(grad, taps, wanted.begin, wanted.end, sums, tile, kBlock);
+      scatter_pixels<method>(grad, taps, span.begin, span.end, sums, tile, kBlock);
     } else {
-      scatter_pixels<method>(grad, taps, wanted.begin, wanted.end, sums, tile, tile.channels());
+      scatter_pixels<method>(grad, taps, span.begin, span.end, sums, tile, tile.channels());
     }
     return;
   }
@@ -76,14 +76,14 @@ void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& tap
   for (int64_t first = 0; first < tile.channels(); first += kTogether) {
     const int64_t channels = std::min(kTogether, tile.channels() - first);
     const Pixels<T> target{sums.data + first, sums.row_stride, sums.pixel_stride, sums.first_row};
-    for (int64_t y = wanted.begin; y < wanted.end; y += rows) {
-      const int64_t y_end = std::min(wanted.end, y + rows);
-      // A turn of less than a vector of pixels is slow, so rows that nobody asked for may come along.
+    for (int64_t y = span.begin; y < span.end; y += rows) {
+      const int64_t y_end = std::min(span.end, y + rows);
+      // A turn of less than a vector of pixels is slow, so it may include preceding rows that are not needed.
       const int64_t from = std::max<int64_t>(0, std::min(y, y_end - (Lanes<T>::kCount + width - 1) / width));
       for (int64_t block = 0; block < channels; block += kBlock) {
-        if (y == wanted.begin) {
-          const int64_t expected = std::min(kBlock, channels - block) * grad_crops.stride[1];
-          expect(next + (first + block) * grad_crops.stride[1], expected);
+        if (y == span.begin) {
+          const int64_t values = std::min(kBlock, channels - block) * grad_crops.stride[1];
+          expect(next + (first + block) * grad_crops.stride[1], values);
         }
         turn_rows_in<kTogether>(crop + (first + block) * grad_crops.stride[1] + from * grad_crops.stride[2],
                                 grad_crops.stride[1], grad_crops.stride[2], grad_crops.stride[3],
@@ -99,20 +99,20 @@ void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& tap
   }
 }
 
-// The pixels left and right of a sample in the rows that it adds to, one or two of them side by side in a vector, held
-// in registers while samples keep adding to them. Without that every addition would wait for the store of the one
-// before.
-template <typename T, int rows> struct HeldPixels {
+// The sums of the pixels left and right of a sample, in registers while successive samples add to the same pixels: in
+// memory every addition would wait for the store before it. `rows` is one row of the image, or two side by side in a
+// vector.
+template <typename T, int rows> struct PixelSums {
   typedef T Vector __attribute__((vector_size(rows * kCell * sizeof(T))));
   using Row = typename Cell<T>::Vector;
 
   Vector left, right;
-  T *first, *second;  // of one row the first
+  T *first, *second;  // the rows; with one row, `first` alone
   int64_t at = -1;
 
-  HeldPixels(T* first, T* second) : left{}, right{}, first(first), second(second) {}
+  PixelSums(T* first, T* second) : left{}, right{}, first(first), second(second) {}
 
-  // A value for each row. (A vector that is returned would change the calling convention between instruction sets.)
+  // A value for each row. (Returning a vector would make the calling convention depend on the instruction set.)
   static ROI_ALIGN_INLINE void beside(const Row& upper, const Row& lower, Vector* to) {
     if constexpr (rows == 1) {
       *to = upper;
@@ -156,7 +156,7 @@ template <typename T, int rows> struct HeldPixels {
     store(at + 1, right);
   }
 
-  // As scatter_channels: at an integer position both pixels are the left one.
+  // At an integer position both pixels are the left one, as in scatter_channels.
   ROI_ALIGN_INLINE void add(const Tap<T>& tap, const Vector& value) {
     left += (T(1) - tap.weight) * value;
     if (tap.high == tap.low) {
@@ -167,16 +167,16 @@ template <typename T, int rows> struct HeldPixels {
   }
 };
 
-// One box's upstream gradient of an image of up to four channels into cells. `spare` is a row for what falls outside of
-// the tile; rows have one cell more than the image has columns.
+// Adds one box's upstream gradient of an image of up to four channels to cells. `spare` is a row for contributions
+// outside of the tile; rows have one cell more than the image has columns.
 template <Method method, int channels, typename T>
 void scatter_cells(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& taps, const Pixels<T>& sums,
                    const Tile& tile, T* spare) {
   using Vector = typename Cell<T>::Vector;
-  const Part wanted = rows_for(tile, taps.y);
+  const Part span = rows_for(tile, taps.y);
   const T* const crop = static_cast<const T*>(grad_crops.data) + row * grad_crops.stride[0];
   const auto row_of = [&](int64_t y) { return tile.has_row(y) ? sums.at(y, 0) : spare; };
-  for (int64_t y = wanted.begin; y < wanted.end; ++y) {
+  for (int64_t y = span.begin; y < span.end; ++y) {
     const Tap<T>& ty = taps.y[y];
     const T* const grad = crop + y * grad_crops.stride[2];
     T *const top = row_of(ty.low), *const bottom = row_of(ty.high);
@@ -193,27 +193,27 @@ void scatter_cells(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& t
         Cell<T>::store(pixel, sum + g);
       }
     } else if (ty.low == ty.high) {
-      HeldPixels<T, 1> held(top, nullptr);
+      PixelSums<T, 1> pixels(top, nullptr);
       for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
         upstream(x, &g);
-        held.move_to(taps.x[x].low);
-        held.add(taps.x[x], (T(1) - ty.weight) * g);
-        held.add(taps.x[x], ty.weight * g);
+        pixels.move_to(taps.x[x].low);
+        pixels.add(taps.x[x], (T(1) - ty.weight) * g);
+        pixels.add(taps.x[x], ty.weight * g);
       }
-      held.put_back();
+      pixels.put_back();
     } else if constexpr (2 * kCell * sizeof(T) <= ROI_ALIGN_VECTOR_BYTES) {
-      HeldPixels<T, 2> held(top, bottom);
-      typename HeldPixels<T, 2>::Vector shares, both;
-      held.beside(Vector{} + (T(1) - ty.weight), Vector{} + ty.weight, &shares);
+      PixelSums<T, 2> pixels(top, bottom);
+      typename PixelSums<T, 2>::Vector shares, both;
+      pixels.beside(Vector{} + (T(1) - ty.weight), Vector{} + ty.weight, &shares);
       for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
         upstream(x, &g);
-        held.beside(g, g, &both);
-        held.move_to(taps.x[x].low);
-        held.add(taps.x[x], shares * both);
+        pixels.beside(g, g, &both);
+        pixels.move_to(taps.x[x].low);
+        pixels.add(taps.x[x], shares * both);
       }
-      held.put_back();
+      pixels.put_back();
     } else {
-      HeldPixels<T, 1> upper(top, nullptr), lower(bottom, nullptr);
+      PixelSums<T, 1> upper(top, nullptr), lower(bottom, nullptr);
       for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
         upstream(x, &g);
         upper.move_to(taps.x[x].low);

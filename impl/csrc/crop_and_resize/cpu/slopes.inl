@@ -1,5 +1,4 @@
-// What the gradient of the boxes sums up, and in which order: a sample's slopes, and those of a row, a column and a
-// box.
+// The sums of the box gradient and their order: the slopes of a sample, a row, a column and a box.
 
 // d(interpolated)/d(position) * upstream, for one channel or a vector of them. At an integer position both pixels are
 // one and the slope there is 0.
@@ -15,7 +14,8 @@ ROI_ALIGN_INLINE Slope<Value> slope(const Value& top_left, const Value& top_righ
           ((Weight(1) - ly) * (top_right - top_left) + ly * (bottom_right - bottom_left)) * g};
 }
 
-// sums[i] += values[i] * factor for whole vectors, in double. Spelled out: the compiler widens one number at a time.
+// sums[i] += values[i] * factor for whole vectors, in double. By hand, because the compiler widens one number at a
+// time.
 template <typename T> void add_scaled(double* sums, const T* values, double factor, int64_t count) {
   using L = Lanes<double>;
   typedef T Narrow __attribute__((vector_size(L::kCount * sizeof(T))));
@@ -26,7 +26,7 @@ template <typename T> void add_scaled(double* sums, const T* values, double fact
   }
 }
 
-// The sum of a block's lanes, as a tree: halves are added until one is left.
+// The sum of a block's lanes as a tree: halves are added until one lane remains.
 inline double sum_of(double* lanes) {
   for (int64_t half = kBlock / 2; half > 0; half /= 2) {
     for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
@@ -34,7 +34,7 @@ inline double sum_of(double* lanes) {
   return lanes[0];
 }
 
-// The sums of one box over up to `channels` of its channels, whole blocks of them; a channel that is missing stays 0.
+// The sums of one box over up to `channels` channels, in whole blocks; missing channels stay 0.
 template <typename T> struct EdgeSums {
   const int64_t channels;
   std::vector<T> row, columns;  // [channels], [crop width][channels]
@@ -56,7 +56,7 @@ template <typename T> struct EdgeSums {
     for (std::vector<double>* edge : {&y1, &y2, &x1, &x2}) std::fill(edge->begin(), edge->end(), 0.0);
   }
 
-  // A row of samples starts; its sums are complete.
+  // Called before and after each row of samples.
   void begin_row() { std::fill(row.begin(), row.end(), T(0)); }
   void end_row(const EdgeSlopes& move) {
     add_scaled(y1.data(), row.data(), move.a1, channels);
@@ -79,7 +79,7 @@ template <typename T> struct EdgeSums {
   }
 };
 
-// What the samples of any box of a call have in common.
+// The inputs of a call and the values that the samples of all of its boxes share.
 template <typename T> struct BoxGradient {
   const ConstView& grad_crops;
   const BoxTable& boxes;

@@ -1,4 +1,4 @@
-// How the table of boxes is filled and arranged.
+// Filling and ordering the table of boxes.
 
 #include "crop_and_resize/cpu/tables.h"
 
@@ -64,7 +64,7 @@ template <typename Acc, typename Edge> void BoxTable::fill_as(int64_t begin, int
     box.first_row = 0;
     box.last_row = -1;
     if (box.y_begin < box.y_end && box.x_begin < box.x_end) {
-      // An inverted box goes through its rows from the last to the first.
+      // The rows of an inverted box run from its last to its first.
       const Tap<Acc>&one = y[box.y_begin], &other = y[box.y_end - 1];
       box.first_row = std::min(one.low, other.low);
       box.last_row = std::max(one.high, other.high);
@@ -74,7 +74,7 @@ template <typename Acc, typename Edge> void BoxTable::fill_as(int64_t begin, int
 
 void BoxTable::arrange(int64_t bands) {
   const auto place = [&](const BoxSpan& box) { return box.image * bands + box.first_row * bands / height_; };
-  // A counting sort: how many stand before each place, then each box to its own.
+  // A counting sort: first the number of boxes before each place, then each box into its place.
   std::vector<int64_t> next(static_cast<size_t>(images_ * bands + 1), 0);
   for (const BoxSpan& box : spans_) ++next[static_cast<size_t>(place(box) + 1)];
   for (size_t i = 1; i < next.size(); ++i) next[i] += next[i - 1];

@@ -1,9 +1,8 @@
-// Where the boxes of a call sample, worked out once and read by every unit of work.
+// The taps of the boxes of a call, computed once and read by every unit of work.
 //
-// A unit is a block of channels or a band of rows, so many units read the same box, and working out its taps again
-// would cost a tenth of what is done with them. The table also tells in which order to take the boxes: those of an
-// image together, and of those, where the order is free, the ones that start in the same rows, so that they find each
-// other's pixels in a cache.
+// A unit is a block of channels or a band of rows, so many units read the same box, and computing its taps again would
+// cost a tenth of the work done with them. The table also has the order of the boxes: those of an image together and,
+// where the order is free, those that start in the same rows together, so that they share pixels in a cache.
 
 #pragma once
 
@@ -15,7 +14,7 @@
 
 namespace roi_align {
 
-// Samples begin <= i < end of an axis lie inside the image: positions are monotonic, so the inside ones are neighbours.
+// Samples begin <= i < end of an axis are inside the image: positions are monotonic, so inside samples are consecutive.
 template <typename Acc> struct AxisTaps {
   const Tap<Acc>* taps;
   int64_t begin, end;
@@ -27,31 +26,30 @@ template <typename Acc> struct BoxTaps {
   AxisTaps<Acc> y, x;
 };
 
-// One box: its image, its samples inside, and the first and last row of the image that they touch.
+// One box: its image, its samples inside, and the first and last row of the image that they read.
 struct BoxSpan {
   int64_t image;
   int64_t y_begin, y_end, x_begin, x_end;
-  int64_t first_row, last_row;  // the last before the first if it touches none
+  int64_t first_row, last_row;  // last_row < first_row if the samples read no row
 };
 
 class BoxTable {
  public:
-  // Of M boxes on images of this size; `accumulate` is the type of the weights, kFloat32 or kFloat64.
+  // A table of M boxes on images of this size; `accumulate` is the type of the weights, kFloat32 or kFloat64.
   BoxTable(const BoxList& boxes, Method method, const int64_t (&image_size)[4], int64_t crop_height, int64_t crop_width,
            DType accumulate);
 
-  // Works out boxes begin <= row < end. Ranges may be filled by several threads; all must be before anything is read.
+  // Computes boxes begin <= row < end. Several threads may fill ranges; all must be filled before a box is read.
   void fill(int64_t begin, int64_t end);
 
-  // Puts the boxes of an image together, and of those the ones whose first row lies in the same one of `bands` bands.
-  // Apart from that they keep their order.
+  // Orders the boxes by image, then by the band, out of `bands`, that has their first row. The order is stable.
   void arrange(int64_t bands);
 
   int64_t count() const { return boxes_.count; }
   BoxRule rule() const { return boxes_.rule; }
   const BoxSpan& span(int64_t row) const { return spans_[static_cast<size_t>(row)]; }
 
-  // The arranged boxes: those of image n are at positions first_of(n) to first_of(n + 1).
+  // The boxes of image n are at positions first_of(n) to first_of(n + 1).
   int64_t row_at(int64_t position) const { return order_[static_cast<size_t>(position)]; }
   int64_t first_of(int64_t n) const { return image_begin_[static_cast<size_t>(n)]; }
 

@@ -1,5 +1,5 @@
-// The part of the image's gradient that a unit of work owns, a tile: which boxes and samples reach it, and how what was
-// summed there is written, once, past the caches if the gradient is large.
+// A tile, the part of the image gradient that a unit of work owns: the boxes and samples that reach it, and the writing
+// of its sums, once, past the caches if the gradient is large.
 
 struct Tile {
   int64_t n, channel_begin, channel_end, row_begin, row_end;
@@ -17,7 +17,7 @@ inline Tile tile_of(const Plan& plan, const View& image, int64_t unit) {
           std::min(image.size[1], (block + 1) * plan.channel_block), rows.begin, rows.end};
 }
 
-// The boxes that may send anything to a tile, in their order.
+// The boxes that may contribute to a tile, in their order.
 inline const std::vector<int64_t>& reaching(const Tile& tile, const BoxTable& boxes, std::vector<int64_t>* rows) {
   rows->clear();
   for (int64_t position = boxes.first_of(tile.n); position < boxes.first_of(tile.n + 1); ++position) {
@@ -27,7 +27,7 @@ inline const std::vector<int64_t>& reaching(const Tile& tile, const BoxTable& bo
   return *rows;
 }
 
-// The samples of a box that send anything to a tile; positions are monotonic, so they are neighbours.
+// The samples of a box that contribute to a tile; positions are monotonic, so they are consecutive.
 template <typename T> Part rows_for(const Tile& tile, const AxisTaps<T>& taps) {
   const auto meets = [&](int64_t y) { return tile.has_row(taps[y].low) || tile.has_row(taps[y].high); };
   Part part{taps.begin, taps.end};
@@ -36,8 +36,8 @@ template <typename T> Part rows_for(const Tile& tile, const AxisTaps<T>& taps) {
   return part;
 }
 
-// A run of the gradient, of zeros if there is nothing to copy, past the caches if it is a part of a large result and
-// consists of whole lines.
+// Writes a run of the gradient, zeros if `from` is null, past the caches if it consists of whole lines of a large
+// result.
 template <typename T> void write_run(const T* from, int64_t count, T* to, bool large) {
   const bool lines = (reinterpret_cast<uintptr_t>(to) | static_cast<uintptr_t>(count * sizeof(T))) % 64 == 0;
   if (large && lines) {
@@ -52,7 +52,7 @@ template <typename T> void write_run(const T* from, int64_t count, T* to, bool l
   }
 }
 
-// What a tile of cells sums to, into planes or pixels. The number of channels is a constant.
+// Writes the sums of a tile of cells into planes or pixels. The number of channels is a constant.
 template <int channels, typename T> void write_cells(const Pixels<T>& sums, const View& image, const Tile& tile) {
   T* const base = static_cast<T*>(image.data) + tile.n * image.stride[0];
   for (int64_t y = tile.row_begin; y < tile.row_end; ++y) {
@@ -70,7 +70,7 @@ template <int channels, typename T> void write_cells(const Pixels<T>& sums, cons
   }
 }
 
-// Zeros for a tile that no box reaches, and for what is added to in place.
+// Writes zeros: for a tile that no box reaches, and before additions in place.
 template <typename T> void clear(const View& image, const Tile& tile, bool large) {
   T* const base = static_cast<T*>(image.data) + tile.n * image.stride[0] + tile.row_begin * image.stride[2];
   const int64_t pixels = tile.rows() * image.size[3];
@@ -87,7 +87,7 @@ template <typename T> void clear(const View& image, const Tile& tile, bool large
   }
 }
 
-// The sums of a tile, channels innermost and `stride` apart, into the gradient.
+// Writes the sums of a tile, whose pixels are `stride` channels apart, into the gradient.
 template <typename T>
 void write_sums(const T* sums, int64_t stride, const View& image, const Tile& tile, Path path, bool large) {
   T* const base = static_cast<T*>(image.data) + tile.n * image.stride[0] + tile.row_begin * image.stride[2] +

@@ -1,8 +1,8 @@
 // The forward on CUDA: every crop's sample from its four pixels, in the CPU's rounding order and so with its bits.
 //
-// Nothing is shared between threads and nothing is computed twice that costs: a thread works out where its sample lies,
-// then reads, interpolates and writes channel after channel, the pixels of a few of them at once. The work left is
-// memory's.
+// Threads share nothing, and nothing expensive is computed twice: a thread computes the position of its sample, then
+// reads, interpolates and writes channel after channel, with the loads of a few channels under way at once. The kernel
+// is bound by memory.
 
 #include <cmath>
 
@@ -20,7 +20,7 @@ __device__ __forceinline__ void fill(T* crop, int64_t stride, const Task& task, 
   for (int64_t c = task.first; c < task.end; c += task.step) store(crop + c * stride, vector);
 }
 
-// The four pixels, or vectors of them, that a sample reads of one channel.
+// The four values that a sample reads in one channel, or in `count` adjacent channels.
 template <typename T, int count> struct Corners {
   Vector<T, count> top_left, top_right, bottom_left, bottom_right;
 };
@@ -40,7 +40,7 @@ __device__ __forceinline__ Vector<T, count> interpolate(const Corners<T, count>&
   return result;
 }
 
-// Where a thread reads its next channel and writes it, and how far it is to the one after.
+// The addresses at which a thread reads and writes its next channel, and the distance to the channel after it.
 template <typename T> struct Cursor {
   const T *top_left, *top_right, *bottom_left, *bottom_right;
   T* crop;
@@ -51,8 +51,8 @@ template <typename T> struct Cursor {
   }
 };
 
-// Loads the pixels of `channels` channels, or vectors of them, before it stores the first result: the compiler cannot
-// tell that crops and image do not overlap, and lets no load pass a store.
+// Loads the pixels of `channels` channels, or vectors of channels, before it stores the first result: the compiler does
+// not know that crops and image do not overlap, and moves no load before a store.
 template <int channels, int count, typename T, typename Site>
 __device__ __forceinline__ void resize(Cursor<T>& at, Method method, const Site& site) {
   Corners<T, count> corners[channels];
@@ -69,7 +69,7 @@ __device__ __forceinline__ void resize(Cursor<T>& at, Method method, const Site&
   }
 }
 
-// So many at once: 64 bytes a thread. Twice that would take the registers of every third block.
+// Channels at once: 64 bytes per thread. Twice as many would need so many registers that a third fewer blocks fit.
 template <typename T, int count> constexpr int kAtOnce = count > 1 ? 1 : sizeof(T) == 8 ? 2 : 4;
 
 template <typename T, int count>

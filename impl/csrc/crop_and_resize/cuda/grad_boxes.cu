@@ -1,7 +1,7 @@
-// The gradient of the boxes on CUDA: the derivative at every sample, times how far each edge moves the sample, summed.
+// The box gradient on CUDA: the sum of the derivative at every sample times the movement of the sample with each edge.
 //
-// A block sums a part of one box: each thread over its samples and channels, then the threads among themselves, always
-// in the same order. What the parts of a box come to is added up by a second kernel. No atomics, so it is repeatable.
+// A block sums a part of one box: each thread over its samples and channels, then the sums of its threads, always in
+// the same order. A second kernel adds up the parts of a box. There are no atomics, so the result is repeatable.
 
 #include "crop_and_resize/cuda/kernels.h"
 #include "crop_and_resize/cuda/walk.h"
@@ -10,20 +10,20 @@
 namespace roi_align::cuda {
 namespace {
 
-// As many samples as a block takes in eight rounds; a part more for a larger crop.
+// The samples of a part: those of eight rounds of a block. A larger crop has more parts.
 constexpr int64_t kRounds = 8;
 
 int64_t samples_of(const ConstView& grad_crops) { return grad_crops.size[2] * grad_crops.size[3]; }
 
-// The parts are cut alike in every layout, as if a block took one sample a thread.
+// The parts are the same in every layout: those of a block with one sample per thread.
 int64_t parts_of(const ConstView& grad_crops) {
   const int64_t work = samples_of(grad_crops) * divide_up(grad_crops.size[1], kSteps);
   const int64_t parts = divide_up(work, kRounds * kThreads);
   return parts < samples_of(grad_crops) ? parts : samples_of(grad_crops);
 }
 
-// The threads of a block laid over the samples of one box. In planes, as many samples as the box has, in whole warps;
-// the threads left share the channels.
+// The mapping of a block's threads to the samples of one box. In planes the threads of whole warps cover the samples of
+// the box, and the remaining threads share its channels.
 Walk plan_box(const ConstView& grad_crops, int vector, bool channels_fast) {
   const int64_t samples = samples_of(grad_crops);
   Walk walk = plan_walk(samples, grad_crops.size[1], vector, channels_fast);
@@ -34,7 +34,7 @@ Walk plan_box(const ConstView& grad_crops, int vector, bool channels_fast) {
   return walk;
 }
 
-// d(interpolated)/d(position) * upstream, summed over a thread's channels at one sample.
+// d(interpolation)/d(position) * upstream, summed over a thread's channels at one sample.
 template <typename T, int count>
 __device__ __forceinline__ void sum_channels(const T* crop, int64_t crop_stride, const T* plane, int64_t stride,
                                              const Site<Accumulate<T>>& site, int64_t first, int64_t step,
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kThreads)
     add_parts_kernel(const Edges* partial, int64_t parts, int64_t count, BoxRule rule, T* grad_boxes) {
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count * 4; i += int64_t{gridDim.x} * kThreads) {
     const int64_t row = i / 4, column = i % 4;
-    // The sums stand in the order (y1, x1, y2, x2); pixel boxes start with x.
+    // The sums have the order (y1, x1, y2, x2); boxes in pixels start with x.
     const int64_t edge = rule == BoxRule::kNormalized ? column : column ^ 1;
     double sum = 0;
     for (int64_t part = 0; part < parts; ++part) sum += partial[row * parts + part].value[edge];

@@ -1,7 +1,7 @@
-// The gradient of the image on CUDA by atomics: every sample adds to its four pixels, whoever comes first.
+// The image gradient on CUDA by atomics: every sample adds to its four pixels, in no fixed order.
 //
-// The quickest way where samples seldom meet. Sums are in no fixed order, so two calls may differ in their last bits;
-// grad_image_gather.cu is for whoever must not have that.
+// This is the fastest way if samples seldom share pixels. Two calls may differ in their last bits; deterministic mode
+// uses grad_image_gather.cu.
 
 #include "crop_and_resize/cuda/kernels.h"
 #include "crop_and_resize/cuda/walk.h"
@@ -27,7 +27,7 @@ __device__ __forceinline__ void add(float* pixel, const Vector<float, 4>& value)
 #endif
 }
 
-// Eight halves leave as eight floats.
+// Eight halves are added as eight floats.
 __device__ __forceinline__ void add(float* pixel, const Vector<float, 8>& value) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {

@@ -1,7 +1,8 @@
-// A tile of the gradient: how samples are seen from it, added to it, and how it is written.
+// A tile of the gradient: a sample's pixels relative to it, additions to it, and its output.
 //
-// A warp has a tile in 32 channels in shared memory, a lane a channel. Where a sample's pixels are does not depend on
-// the channel, so that is worked out once for all warps of a block (grad_image_gather.cu) and read from shared memory.
+// A warp has a tile in 32 channels in shared memory, one channel per lane. The places of a sample's pixels do not
+// depend on the channel, so they are computed once for all warps of a block (grad_image_gather.cu) and read from shared
+// memory.
 
 #pragma once
 
@@ -12,24 +13,24 @@
 
 namespace roi_align::cuda {
 
-// Samples that a warp brings in at once: as many as keep all its loads under way.
+// Samples whose upstream gradients a warp loads at once: as many as keep all its loads under way.
 template <typename Acc> constexpr int kStaged = kUnderWay<Acc>;
-// Samples of a box that are kept at once; the rest follow.
+// Samples of a box that are in shared memory at once; the rest follow in further rounds.
 template <typename Acc> constexpr int kSamples = 2 * kStaged<Acc>;
 
-// What a warp keeps in shared memory. All that a sample sends past the tile is added to one pixel more, which is not
-// read: so every sample has four.
+// A warp's shared memory. A sample adds its contributions outside of the tile to one extra pixel, which is never read:
+// so every sample adds to four pixels.
 template <typename Acc, int high, int wide> struct alignas(16) WarpTile {
   Acc sums[high * wide + 1][kPitch];
   alignas(16) Acc staged[kStaged<Acc>][kStagePitch<Acc>];
 };
 
-// A sample as seen from a tile, the same for all channels.
+// A sample relative to a tile, the same for all channels.
 template <typename Acc> struct alignas(16) TileSample {
   Acc y_rest, y_weight, x_rest, x_weight;  // of the upper and lower rows, of the left and right columns
-  // Where its pixels' sums are, in bytes from the tile's first. If all four are in the tile and different, `first` is
-  // the top left one, the others lie around it, and `second` is negative. Else they are in pairs, the right one in the
-  // upper half.
+  // The places of its pixels' sums, in bytes from the tile's first. If all four pixels are in the tile and different,
+  // `first` is the place of the top left one, the others are next to it, and `second` is negative. Else each of `first`
+  // (top) and `second` (bottom) has two places: the left one in the lower 16 bits, the right one in the upper.
   int32_t first, second;
   int64_t offset;  // from the crops' first sample
 };
@@ -45,7 +46,7 @@ __device__ __forceinline__ TileSample<Acc> tile_sample(bool inside, const Tap<Ac
   const int top_left = place(y.low, x.low), bottom_right = place(y.high, x.high);
   TileSample<Acc> sample = {Acc(1) - y.weight, y.weight, Acc(1) - x.weight, x.weight, top_left, -1, offset};
   if (y.low < y.high && x.low < x.high && top_left != nowhere && bottom_right != nowhere) return sample;
-  // The nearest pixel is one, with a weight of 1.
+  // The nearest method has one pixel, with a weight of 1.
   const bool one = method == Method::kNearest;
   const int top_right = one ? nowhere : place(y.low, x.high), bottom_left = one ? nowhere : place(y.high, x.low);
   sample.first = top_left | top_right << 16;
@@ -66,7 +67,7 @@ __device__ __forceinline__ void add_sample(Acc* sums, const TileSample<Acc>& sam
   const Acc top_left = x_rest * top, top_right = x_weight * top;
   const Acc bottom_left = x_rest * bottom, bottom_right = x_weight * bottom;
   if (lower < 0) {
-    // Four different ones: their sums are read at once.
+    // Four different pixels: their sums can be loaded together.
     Acc* const at = offset_by(sums, upper);
     const Acc first = at[0], second = at[kPitch], third = at[wide * kPitch], fourth = at[(wide + 1) * kPitch];
     at[0] = first + top_left;
@@ -115,7 +116,7 @@ __device__ __forceinline__ void clear(WarpTile<Acc, high, wide>& tile, int lane)
   }
 }
 
-// Where a block works.
+// The tile and the channels of a block.
 struct Place {
   int64_t image, row, column;  // of the tile, among the tiles
   int64_t top, left;           // in pixels
@@ -130,7 +131,7 @@ __device__ __forceinline__ void write_tile(const View& image, const Place& place
                  place.top * image.stride[2] + place.left * image.stride[3];
   const int64_t rows = image.size[2] - place.top, columns = image.size[3] - place.left;
   constexpr int pixels = high * wide, lanes = pixels < kWarp ? pixels : kWarp;
-  __syncwarp();  // in planes a lane writes what other lanes summed
+  __syncwarp();  // in planes a lane writes the sums of other lanes
   if (image.stride[1] == 1) {
     for (int y = 0; y < high && y < rows; ++y) {
 #pragma unroll

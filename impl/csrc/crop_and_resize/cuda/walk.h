@@ -1,9 +1,9 @@
-// How threads are laid over samples and channels, and what a thread must know of its sample.
+// The mapping of threads to samples and channels, and a thread's data about its sample.
 //
-// A thread takes one sample and walks over channels: where the sample lies is worked out once, in registers, and costs
-// little beside the channels. Layouts differ only in which threads are neighbours. In planes (NCHW) they are
-// neighbouring samples of one channel, and crops are written in runs; with channels innermost they are neighbouring
-// channels of one sample, and every access is a run of 16 bytes a thread.
+// A thread takes one sample and walks over channels: the sample's position is computed once, in registers, and costs
+// little compared with the channels. Layouts differ only in the work of neighbouring threads. In planes (NCHW) they
+// take neighbouring samples of one channel, and crops are written in runs; with channels innermost they take
+// neighbouring channels of one sample, and every access is a run of 16 bytes per thread.
 
 #pragma once
 
@@ -20,7 +20,7 @@ struct Walk {
   int64_t channels;      // of the image
   int64_t channel_tile;  // that a block walks over
   int64_t channel_tiles;
-  int64_t units;       // blocks' worth of work
+  int64_t units;       // of work, one block each
   int slots;           // samples that a block takes, slots * groups threads
   int groups;          // threads that share a sample
   bool channels_fast;  // neighbouring threads take neighbouring channels, not samples
@@ -29,7 +29,7 @@ struct Walk {
 inline Walk plan_walk(int64_t samples, int64_t channels, int vector, bool channels_fast) {
   int groups = 1;
   if (channels_fast) {
-    // Eight threads are a line of 128 bytes. A quarter of the vectors, so that what is known of a sample serves four.
+    // Eight threads cover a line of 128 bytes. A quarter of the vectors, so that a thread uses its sample for four.
     const int64_t vectors = divide_up(channels, vector);
     groups = vectors >= 128 ? 32 : vectors >= 64 ? 16 : vectors >= 8 ? 8 : vectors >= 4 ? 4 : vectors >= 2 ? 2 : 1;
   }
@@ -39,7 +39,7 @@ inline Walk plan_walk(int64_t samples, int64_t channels, int vector, bool channe
   return {samples, channels, tile, tiles, divide_up(samples, slots) * tiles, slots, groups, channels_fast};
 }
 
-// What a thread works on in a unit: a sample of all boxes, and the channels first, first + step, ... below end.
+// A thread's work in a unit: a sample, numbered over all boxes, and the channels first, first + step, ... below end.
 struct Task {
   int64_t sample;
   int64_t first;
@@ -61,7 +61,7 @@ template <int vector> __device__ __forceinline__ Task task_of(const Walk& walk, 
 // A sample, and the pixels around it as offsets into a plane of the image.
 template <typename Acc> struct Site {
   int64_t row, y, x;  // of the crops
-  int64_t image;      // -1 if the box's index names none
+  int64_t image;      // -1 if the box's index is out of range
   bool inside;
   int64_t top_left, top_right, bottom_left, bottom_right;
   Acc lx, ly;
@@ -84,7 +84,7 @@ __device__ __forceinline__ bool tap_of(const BoxList& boxes, int64_t row, bool i
              : find_tap(box_axis<float>(boxes, row, is_y, length, crop), i, method, length, tap);
 }
 
-// The site of sample (y, x) of a box; `image` and `crops` are taken for their sizes and the image's strides.
+// The site of sample (y, x) of a box; of `image` and `crops` only the sizes and the image's strides are read.
 template <typename Acc, typename Image, typename Crops>
 __device__ __forceinline__ Site<Acc> site_at(const Image& image, const BoxList& boxes, Method method,
                                              const Crops& crops, int64_t row, int64_t y, int64_t x) {
@@ -108,7 +108,7 @@ __device__ __forceinline__ Site<Acc> site_at(const Image& image, const BoxList& 
   return site;
 }
 
-// The site of a sample counted over all boxes.
+// The site of a sample that is numbered over all boxes.
 template <typename Acc, typename Image, typename Crops>
 __device__ __forceinline__ Site<Acc> site_of(const Image& image, const BoxList& boxes, Method method,
                                              const Crops& crops, int64_t sample) {

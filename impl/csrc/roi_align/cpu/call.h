@@ -1,9 +1,9 @@
-// A call of roi_align on the CPU, once its results have memory: the tables of its boxes are made, the work is cut and
-// the kernels are run, on threads of the caller's: torch's (cpu/torch_cpu.h), or those of the sanitizers' driver.
+// A call of roi_align on the CPU, with memory for its results: it computes the tables of its boxes, divides the work
+// and runs the kernels, on the caller's threads: torch's (cpu/torch_cpu.h), or those of the sanitizers' driver.
 //
 // Threads have `count()`; `run(n, elements, work)`, which calls work(begin, end) for parts of 0 <= i < n; `prepare`,
-// the same for what the kernels read; `share(units, elements, work)`, which calls work(&units) on every thread.
-// `elements` is what the work is worth.
+// the same for the kernels' input; `share(units, elements, work)`, which calls work(&units) on every thread.
+// `elements` is the size of the work.
 
 #pragma once
 
@@ -11,7 +11,7 @@
 
 namespace roi_align {
 
-// Of maps in one layout, `levels`: of them the mean's gradient asks the sizes alone.
+// The maps, `levels`, have one layout. The mean's gradient reads only their sizes.
 template <typename Threads> struct RoiCall {
   const Threads& threads;
   const RoiList& rois;
@@ -27,7 +27,7 @@ template <typename Threads> struct RoiCall {
     });
   }
 
-  // What `values`, maps like the levels, hold where the maximum takes its samples from the levels.
+  // Pools `values`, maps of the levels' shapes, at the samples that are the largest of the levels.
   void pool_at_largest(const std::vector<ConstView>& values, const View& crops) const {
     with_tables(false, [&](const RoiJob& job) {
       threads.run(rois.count, 16 * elements(crops), [&](int64_t begin, int64_t end) {
@@ -52,7 +52,7 @@ template <typename Threads> struct RoiCall {
     });
   }
 
-  // For each box x1, y1, x2, y2.
+  // The gradient of each box, in the order x1, y1, x2, y2.
   std::vector<double> grad_boxes(const ConstView& grad) const {
     std::vector<double> sums(static_cast<size_t>(4 * rois.count), 0.0);
     with_tables(true, [&](const RoiJob& job) {
@@ -73,7 +73,7 @@ template <typename Threads> struct RoiCall {
  private:
   bool maximum() const { return rule.pooling == Pooling::kMaximum; }
 
-  // Calls work(job) with the tables for the type that is summed in.
+  // Calls work(job) with the tables for the type of the sums.
   template <typename Work> void with_tables(bool slopes, const Work& work) const {
     const ConstView& first = levels[0].map;
     const int64_t channels = first.size[1];

@@ -1,11 +1,11 @@
 // roi_align, forward, on the CPU: the mean here, the maximum in maximum.inl.
 //
-// The mean takes rows first: for each bin of y the rows that it reads are weighed and added up, along runs of columns.
-// Then columns: the sums of 16 bins (of y, of as many channels as it takes) are turned, so that the bins lie in the
-// lanes of a vector and the weights of x, which they share, are single numbers. Where channels lie innermost and are
-// many they are the lanes as they are, and nothing is turned. Each output is the same sum in the same order either way.
+// The mean weighs rows first: each bin of y sums the rows that it reads, along runs of columns. Then it weighs columns:
+// the sums of 16 bins (bins of y, from several channels if needed) are turned, so that the lanes of a vector are bins,
+// which share the weights of x as single numbers. With many channels innermost the lanes are channels, and nothing is
+// turned. Each output is the same sum in the same order either way.
 
-// A vector of four, for what is left of a run: runs are multiples of four wherever the map is wide enough.
+// A vector of four, for the end of a run: a run is a multiple of four long if the map is wide enough.
 template <typename T> struct Four {
   typedef T Vector __attribute__((vector_size(4 * sizeof(T))));
 
@@ -44,7 +44,7 @@ ROI_ALIGN_INLINE void weigh(const BinTap<T>* begin, const BinTap<T>* end, const 
   }
 }
 
-// The rows of one bin of y, along all runs of a box. Columns are `inner` values wide.
+// Weighs the rows of one bin of y, along all runs of a box. Columns are `inner` values wide.
 template <typename T>
 ROI_ALIGN_INLINE void weigh_rows(const RoiTable<T>& box, int64_t bin, const T* plane, int64_t row_stride, int64_t inner,
                                  T* to) {
@@ -54,7 +54,7 @@ ROI_ALIGN_INLINE void weigh_rows(const RoiTable<T>& box, int64_t bin, const T* p
   }
 }
 
-// The columns of every bin of x, kBlock lanes at a time.
+// Weighs the columns of every bin of x, in kBlock lanes.
 template <typename T>
 void weigh_turned_columns(const RoiTable<T>& box, int64_t bins, int64_t inner, const T* turned, T* to) {
   for (int64_t bin = 0; bin < bins; ++bin) {
@@ -64,7 +64,7 @@ void weigh_turned_columns(const RoiTable<T>& box, int64_t bins, int64_t inner, c
   }
 }
 
-// A thread's scratch on kRows.
+// A thread's scratch memory on kRows.
 template <typename T> struct RowScratch {
   std::vector<T> rows, turned, bins, planes;
 
@@ -77,12 +77,12 @@ template <typename T> struct RowScratch {
   T* planes_of(int64_t values) { return room(&planes, values); }
 };
 
-// Whether runs of `run` values, one after the other, are whole lines of a result.
+// Whether successive runs of `run` values are whole lines of a result.
 template <typename T> bool whole_lines(const T* result, int64_t run) {
   return run * static_cast<int64_t>(sizeof(T)) % 64 == 0 && reinterpret_cast<uintptr_t>(result) % 64 == 0;
 }
 
-// Channels begin to end of a map's image on kRows, where a row of `inner` channels counts as one channel.
+// Pools channels begin to end of a map's image on kRows, where a row of `inner` channels counts as one channel.
 template <typename T> struct MapRows {
   T* data;
   int64_t channel_stride;
@@ -95,7 +95,7 @@ template <typename T, typename AnyView> MapRows<T> map_rows(const AnyView& map, 
   return {static_cast<T*>(map.data) + image * map.stride[0], map.stride[1], map.stride[2]};
 }
 
-// A lane is a bin of y of a channel. They are counted up: a division for each would cost more than its row.
+// A lane is a bin of y of a channel. Lanes are counted up, because a division per lane would cost more than its row.
 struct RowLane {
   int64_t channel, bin;
 
@@ -122,7 +122,7 @@ void forward_rows(const RoiJob& job, const RoiTables<T>& tables, T* crops, const
     T* const result = crops + box.row * crop + unit.first * height * line;
     T* const out = stream ? planes : result;
     RowLane of{unit.first, 0};
-    // The lines of lanes follow each other in the crop as they do here.
+    // Lanes have the same order in the crop as here.
     for (int64_t lane = 0; lane < unit.channels * height; lane += kBlock) {
       const int64_t lanes = std::min(kBlock, unit.channels * height - lane);
       for (int64_t l = 0; l < lanes; ++l, of.next(height)) {
@@ -136,7 +136,7 @@ void forward_rows(const RoiJob& job, const RoiTables<T>& tables, T* crops, const
   }
 }
 
-// One box's bins of a group of channels, rows first. Pixels of the result are `out_stride` values apart.
+// Pools one box's bins in a group of channels, rows first. Pixels of the result are `out_stride` values apart.
 template <typename G, bool stream, typename T>
 ROI_ALIGN_INLINE void pool_pixels(const RoiTable<T>& box, const PoolRule& rule, const Pixels<const T>& pixels,
                                   PixelScratch<T>& scratch, T* out, int64_t out_stride) {
@@ -159,7 +159,7 @@ ROI_ALIGN_INLINE void pool_pixels(const RoiTable<T>& box, const PoolRule& rule, 
   }
 }
 
-// What a bin is worth, on paths whose lanes are channels.
+// The mean of a bin, on paths whose lanes are channels.
 template <typename T> struct Mean {
   PoolRule rule;
   PixelScratch<T>* scratch;
@@ -216,7 +216,7 @@ template <typename T> void roi_forward_of(const RoiJob& job, const View& crops, 
   const RoiTables<T>& tables = *static_cast<const RoiTables<T>*>(job.tables);
   T* const result = static_cast<T*>(crops.data);
   const bool maximum = job.pooling == Pooling::kMaximum;
-  // A large result goes past the caches where it is written in whole lines (Lanes::stream).
+  // A large result is written past the caches where its runs are whole lines (Lanes::stream).
   const bool large = elements(crops) * static_cast<int64_t>(sizeof(T)) >= kStreamBytes;
   RowScratch<T> rows(job, tables);
   PixelScratch<T> scratch;

@@ -1,13 +1,13 @@
-// The gradient of roi_align's mean in its boxes.
+// The box gradient of roi_align's mean.
 //
-// An edge moves samples, and a sample that moves changes the weights of the pixels that it lies between. So the
-// gradient is the forward again, with the slopes of the weights in the place of the weights of one axis:
+// An edge moves samples, and a moving sample changes the weights of the pixels around it. So the gradient is the
+// forward with the slopes of the weights in place of the weights of one axis:
 //   d y = sum of slope[y] * (sum over x of F[y][x] * G[x]),  G the upstream gradient spread over the columns,
-//   d x = sum of slope[x] * (sum over y of V[x] * g),        V the rows as the forward weighed them.
-// Channels are the lanes, kBlock of them whatever the layout and the instruction set, and each lane sums alone: over
-// columns or bins of y as T, over everything else in double. So the bits depend on neither.
+//   d x = sum of slope[x] * (sum over y of V[x] * g),        V the weighed rows of the forward.
+// The lanes are channels, kBlock of them for every layout and instruction set, and each lane has its own sums: over
+// columns or bins of y in T, over everything else in double. So the bits depend on neither.
 
-// The two ends of an axis, a sum for each lane.
+// The sums of the two edges of an axis, one for each lane.
 struct EndSums {
   double first[kBlock] = {}, second[kBlock] = {};
 
@@ -22,7 +22,8 @@ struct EndSums {
   }
 };
 
-// A column to which the bins send nothing adds nothing: what a pixel holds that no sample reads must not leak.
+// A column without contributions from the bins adds 0, whatever its pixel holds: no sample reads it, so a NaN must not
+// leak.
 template <typename T> ROI_ALIGN_INLINE void add_where_sent(const T* pixel, const T* sent, TurnedGroup<T>* sum) {
   using L = Lanes<T>;
   for (int64_t v = 0; v < kBlock / L::kCount; ++v) {
@@ -32,22 +33,22 @@ template <typename T> ROI_ALIGN_INLINE void add_where_sent(const T* pixel, const
   }
 }
 
-// A thread's scratch.
+// A thread's scratch memory.
 template <typename T> struct BoxScratch {
   TurnedBlock<T> turned;
   std::vector<T> bins, columns, weighed, copy;
-  std::vector<char> copied;  // rows of `copy`
-  Run whole;                 // and all of its columns
+  std::vector<char> has_row;  // for each row of `copy`: whether it has been copied
+  Run whole;                  // all columns of `copy`
 };
 
-// What a box reads, as pixels of kBlock channels: the map itself, or a copy of the rows and columns that matter.
+// The pixels that a box reads, of kBlock channels each: the map itself, or a copy of the rows and columns it reads.
 template <typename T> struct BoxPixels {
   Pixels<const T> pixels;
   const Run* runs;
   int64_t run_count;
 };
 
-// One box in a block of channels; `grad` holds its bins, kBlock channels each.
+// The gradient of one box over a block of channels; `grad` holds its bins, kBlock channels each.
 template <typename T>
 void grad_one_box(const RoiTable<T>& box, const PoolRule& rule, const BoxPixels<T>& from, const T* grad,
                   BoxScratch<T>& scratch, double* result) {
@@ -58,7 +59,7 @@ void grad_one_box(const RoiTable<T>& box, const PoolRule& rule, const BoxPixels<
   T* const weighed = room(&scratch.weighed, together * line);
   EndSums y, x;
   T lanes[kBlock];
-  // Bins of y whose samples are all out of reach stand at the ends.
+  // Bins of y whose samples are all out of reach are the first and the last ones: skip them.
   int64_t begin = 0, end = rule.height;
   while (begin < end && box.y.begin(begin) == box.y.end(begin)) ++begin;
   while (begin < end && box.y.begin(end - 1) == box.y.end(end - 1)) --end;
@@ -110,7 +111,7 @@ void grad_one_box(const RoiTable<T>& box, const PoolRule& rule, const BoxPixels<
   result[3] = EndSums::total(y.second);
 }
 
-// Copies what a box reads of a block of channels of a map, rows and columns that no bin reads left out.
+// Copies the rows and columns that a box reads, in a block of channels of a map.
 template <typename T>
 BoxPixels<T> copy_pixels(const RoiTable<T>& box, int64_t bins, const ConstView& map, int64_t first, int64_t channels,
                          BoxScratch<T>& scratch) {
@@ -126,12 +127,12 @@ BoxPixels<T> copy_pixels(const RoiTable<T>& box, int64_t bins, const ConstView& 
   scratch.whole = {0, static_cast<int32_t>(box.columns), 0};
   const int64_t line = box.columns * kBlock, rows = std::max(0, high - low + 1);
   T* const copy = room(&scratch.copy, rows * line);
-  scratch.copied.assign(static_cast<size_t>(rows), 0);
+  scratch.has_row.assign(static_cast<size_t>(rows), 0);
   const T* const planes = static_cast<const T*>(map.data) + box.image * map.stride[0] + first * map.stride[1];
   for_rows([&](int32_t row) {
-    char& copied = scratch.copied[static_cast<size_t>(row - low)];
-    if (copied) return;
-    copied = 1;
+    char& has_row = scratch.has_row[static_cast<size_t>(row - low)];
+    if (has_row) return;
+    has_row = 1;
     for (const Run* run = box.runs; run < box.runs + box.run_count; ++run) {
       turn_in<kBlock>(planes + row * map.stride[2] + run->first * map.stride[3], map.stride[1], map.stride[3], channels,
                       run->count, copy + (row - low) * line + run->at * kBlock);

@@ -1,9 +1,10 @@
-// The gradient of roi_align's mean in its maps: the forward's two steps, transposed and in the other order.
+// The gradient of roi_align's mean in its maps: the forward's two steps, transposed and in reverse order.
 //
-// A unit owns the planes that it adds to, so there are no atomics, and a sum has the order of the boxes, their bins of
-// y and the taps of those, whatever the cut: the bits do not depend on the number of threads, nor on the layout.
+// A unit owns the planes that it adds to, so there are no atomics. A sum has the order of the boxes, their bins of y
+// and the taps of those, for any division of the work: the bits depend neither on the number of threads nor on the
+// layout.
 
-// from[at * stride + i] is added to: += weight * values[i], for every tap.
+// from[at * stride + i] += weight * values[i], for every tap.
 template <typename T>
 ROI_ALIGN_INLINE void spread(const BinTap<T>* begin, const BinTap<T>* end, const T* values, int64_t stride,
                              int64_t count, T* to) {
@@ -23,7 +24,7 @@ ROI_ALIGN_INLINE void spread(const BinTap<T>* begin, const BinTap<T>* end, const
   }
 }
 
-// What the bins of x send to the columns of a box, in kBlock lanes, from an upstream gradient that is turned here.
+// Spreads the bins of x over the columns of a box, in kBlock lanes, from an upstream gradient that it turns.
 template <typename T>
 void spread_columns(const RoiTable<T>& box, const RoiJob& job, const T* grad, int64_t lanes, RowScratch<T>& scratch) {
   const int64_t line = job.rule.width * job.inner;
@@ -65,7 +66,7 @@ void grad_map_rows(const RoiJob& job, const RoiTables<T>& tables, const T* grad,
   }
 }
 
-// What one box sends to a group of channels. Pixels of the upstream gradient are `grad_stride` values apart.
+// Adds one box's contributions to a group of channels. Pixels of the upstream gradient are `grad_stride` values apart.
 template <typename G, typename T>
 ROI_ALIGN_INLINE void spread_pixels(const RoiTable<T>& box, const PoolRule& rule, const T* grad, int64_t grad_stride,
                                     int64_t together, T* columns, const Pixels<T>& pixels) {
@@ -126,7 +127,7 @@ void grad_map_pixels(const RoiJob& job, const RoiTables<T>& tables, const T* gra
   for (int64_t k = unit.begin; k < unit.end; ++k) {
     const RoiTable<T>& box = tables.boxes[static_cast<size_t>(k)];
     const T* const upstream = upstream_of(k);
-    // Pieces of lines far apart: no hardware foresees them.
+    // Pieces of lines that are far apart, which the hardware's prefetcher does not predict.
     if (k + 1 < unit.end && channels < job.channels) expect_pieces(upstream_of(k + 1), job.channels, bins, channels);
     for_groups<T>(channels, [&](auto group, int64_t c) {
       using G = decltype(group);

@@ -1,5 +1,5 @@
-// What roi_align's kernels are given, and how their work is cut: into units that own what they write, each a part of
-// the boxes of one map in a block of channels.
+// The arguments of roi_align's kernels, and the division of their work into units that own the memory they write: each
+// is a part of the boxes of one map in a block of channels.
 
 #pragma once
 
@@ -9,12 +9,12 @@
 
 namespace roi_align {
 
-// From so many channels on, innermost ones fill vectors as they lie.
+// The number of channels from which innermost channels fill vectors without a turn.
 constexpr int64_t kBlockOfPixels = 16;
 
-// One call: tables is a RoiTables<float> or <double>, as the maps and crops hold float32 or float64. All of these have
-// one layout, and are dense but for the strides of rows, planes and images on kRows, of all but channels on kPixels;
-// crops, upstream gradients and gradients of maps are dense.
+// One call: tables is a RoiTables<float> or <double>, for maps and crops of float32 or float64. All of them have one
+// layout. Maps on kRows may have any strides of rows, planes and images; maps on kPixels any strides but that of
+// channels. Crops, upstream gradients and gradients of maps are dense.
 struct RoiJob {
   DType dtype;
   const void* tables;
@@ -24,40 +24,40 @@ struct RoiJob {
   PoolRule rule;
   int64_t images;
   int64_t channels;
-  bool pixels;    // many channels lie innermost
-  int64_t inner;  // otherwise: the channels that lie next to each other in a row
+  bool pixels;    // there are many channels, and they are innermost
+  int64_t inner;  // otherwise: the adjacent channels of a pixel in a row
 };
 
-// Channels first <= c < first + channels (on kRows of `inner` channels each) of the boxes begin <= k < end as the
-// tables order them, which are of one map: image `map % images` of level `map / images`.
+// Channels first <= c < first + channels (on kRows of `inner` channels each) of the boxes begin <= k < end in the order
+// of the tables. The boxes belong to one map: image `map % images` of level `map / images`.
 struct RoiUnit {
   int64_t map, first, channels, begin, end;
 };
 using RoiUnits = std::vector<RoiUnit>;
 
-// How each map is walked, for RoiTables::paths: it depends on shapes and boxes alone, never on the number of threads.
+// The path of each map, for RoiTables::paths: it depends on shapes and boxes only, never on the number of threads.
 std::vector<RoiPath> roi_paths(const RoiJob& job, const std::vector<int64_t>& buckets);
 
 // Forward.
 RoiUnits cut_roi_forward(const RoiJob& job, int64_t threads);
 using RoiForwardKernel = void(const RoiJob& job, const View& crops, const RoiUnits& work, Units* units);
 
-// Gradient of the maps. A unit clears what it owns, then adds what its boxes send there, in the tables' order, bin by
-// bin.
+// Gradient of the maps. A unit sets its planes to zero, then adds the contributions of its boxes, in the tables' order,
+// bin by bin.
 RoiUnits cut_roi_grad_maps(const RoiJob& job, int64_t threads);
 using RoiGradMapsKernel = void(const RoiJob& job, const void* grad, const std::vector<View>& maps, const RoiUnits& work,
                                Units* units);
 
-// Gradient of the boxes. A unit leaves four doubles, x1, y1, x2, y2, for each of its boxes and blocks of channels in
-// partial[roi_grad_boxes_blocks][K][4], to be added up block by block.
+// Gradient of the boxes. A unit writes four doubles, x1, y1, x2, y2, for each of its boxes and blocks of channels to
+// partial[roi_grad_boxes_blocks][K][4]; the caller adds them up, block by block.
 int64_t roi_grad_boxes_blocks(const RoiJob& job);
 RoiUnits cut_roi_grad_boxes(const RoiJob& job, int64_t threads);
 using RoiGradBoxesKernel = void(const RoiJob& job, const void* grad, double* partial, const RoiUnits& work,
                                 Units* units);
 
-// The maximum is not separable: sample by sample, on planes of any strides. The maps are those that say which sample is
-// the largest; `values`, of the same shapes, are what is pooled there. Of boxes begin <= k < end as the tables order
-// them, or of the planes of roi_max_grad_maps.
+// The maximum is not separable: these work sample by sample, on planes of any strides. The maps decide which sample is
+// the largest; `values`, of the same shapes, are pooled there. The range is of boxes in the tables' order, and of
+// planes in roi_max_grad_maps.
 void roi_max_at_largest(const RoiJob& job, const std::vector<ConstView>& values, const View& crops, Part channels,
                         int64_t begin, int64_t end);
 void roi_max_grad_maps(const RoiJob& job, const ConstView& grad, const std::vector<View>& maps, int64_t begin,

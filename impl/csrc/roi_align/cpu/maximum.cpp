@@ -1,8 +1,8 @@
 // roi_align's maximum on the CPU: the largest of a bin's samples (largest.h).
 //
-// Here samples are taken one by one, as every other library takes them: for the gradients, which search for the largest
-// sample again, since an index for every output would be as large as the output, and where channels do not fill
-// vectors. Where they do, maximum.inl pools.
+// This file computes samples one by one, like every other library: for the gradients, and for a forward whose channels
+// do not fill vectors; maximum.inl pools the others. The gradients search for the largest sample again, because an
+// index for every output would be as large as the output.
 
 #include <algorithm>
 #include <vector>
@@ -36,7 +36,7 @@ Acc& crop_at(const AnyView& crops, int64_t row, int64_t c, int64_t i, int64_t j)
       crops.data)[row * crops.stride[0] + c * crops.stride[1] + i * crops.stride[2] + j * crops.stride[3]];
 }
 
-// What differs from one pooling to the next, for the two types of edges and the two of pixels.
+// The boxes and maps of a pooling, for the two types of edges and the two types of pixels.
 struct Forward {
   const std::vector<ConstView>& values;
   const View& crops;
@@ -139,15 +139,15 @@ struct GradBoxes {
                   const BoxSamples<Acc>& samples, const Plane<const Acc>& plane, int64_t i, int64_t j,
                   const Largest<Acc>& best, Acc g, double* sums) {
     const Tap<Acc> ty = samples.y.tap(i, best.y), tx = samples.x.tap(j, best.x);
-    // A sample moved by one pixel goes from what the lower one alone would give to what the upper one would.
+    // The slope: a movement by one pixel takes a sample from the value at the lower pixel to that at the upper one.
     const auto slope = [&](const Tap<Acc>& low_y, const Tap<Acc>& high_y, const Tap<Acc>& low_x,
                            const Tap<Acc>& high_x) {
       return static_cast<double>(g) *
              static_cast<double>(sample_at<Acc>(plane, high_y, high_x) - sample_at<Acc>(plane, low_y, low_x));
     };
     const auto only = [](int64_t pixel) { return Tap<Acc>{pixel, pixel, Acc(0)}; };
-    // Whether a sample lies between two pixels is known of the position itself: a weight may have been rounded to 0
-    // or 1.
+    // The position, not the weight, decides whether a sample lies between two pixels: a weight may be rounded to 0 or
+    // 1.
     const auto between = [](const BinAxis<T>& axis, int64_t bin, int64_t sample_index, int64_t length) {
       return edge_tap<T>(axis.position(axis.base(bin), sample_index), length);
     };

@@ -1,7 +1,7 @@
-// roi_align's maximum, forward, where channels are the lanes of a vector: the value of the largest sample (largest.h),
-// in largest_of's order, so that the first of equal ones stays, and the first NaN.
+// roi_align's maximum, forward, with channels as the lanes of a vector: the value of the largest sample (largest.h), in
+// largest_of's order, so that the first of equal samples wins, and the first NaN.
 
-// The larger of two values in each lane, `best` where they are equal; of NaN the first.
+// The larger of two values in each lane, `best` if they are equal or `best` is NaN.
 template <typename Vector> ROI_ALIGN_INLINE Vector larger(const Vector& best, const Vector& value) {
   if constexpr (std::is_floating_point<Vector>::value) {
     return value <= best || best != best ? best : value;
@@ -10,7 +10,7 @@ template <typename Vector> ROI_ALIGN_INLINE Vector larger(const Vector& best, co
   }
 }
 
-// low * (1 - weight) + high * weight, or what lies at both where that is one pixel.
+// low * (1 - weight) + high * weight, or the value itself if both are one pixel.
 template <typename G, typename T> ROI_ALIGN_INLINE G between(const T* low, const T* high, T weight) {
   G sum;
   sum.load(low);
@@ -23,8 +23,9 @@ template <typename G, typename T> ROI_ALIGN_INLINE G between(const T* low, const
   return sum;
 }
 
-// What a bin is worth, on paths whose lanes are channels. Samples are worked out a row of them at a time, as sample_at
-// does: first the columns of pixels that they lie between, which neighbours share, then what lies between two columns.
+// The maximum of a bin, on paths whose lanes are channels. It computes a row of samples at a time, in the order of
+// sample_at: first the values at the columns of pixels, which neighbouring samples share, then those between two
+// columns.
 template <typename T> struct Maximum {
   PoolRule rule;
   const RoiTables<T>* tables;
@@ -59,10 +60,10 @@ template <typename T> struct Maximum {
       }
       const bool first = iy == y.span.begin, last = iy == y.span.end - 1;
       for (int64_t j = 0; j < rule.width; ++j) {
-        const BinSamples<T> x = samples.numbered.of(j);
+        const BinSamples<T> x = samples.compact_x.of(j);
         if (x.none()) continue;
         const bool before = y.before() || x.before();
-        bool any = !first || before;  // then the bin holds a value already, the 0 of a sample beyond the image
+        bool any = !first || before;  // whether the bin has a value already: the 0 of a sample beyond the image counts
         G best;
         best.load(bins + j * G::kCount);
         const auto offer = [&](const G& value) {
@@ -83,7 +84,7 @@ template <typename T> struct Maximum {
   }
 };
 
-// Where channels do not fill vectors: one by one.
+// Pools channels one by one, if they do not fill vectors.
 inline void max_rows(const RoiJob& job, const View& crops, Part channels, int64_t begin, int64_t end) {
   std::vector<ConstView> maps;
   for (const Level& level : *job.levels) maps.push_back(level.map);

@@ -1,10 +1,10 @@
-// roi_align's two steps where channels are the lanes of a vector: weighing and adding up, and, transposed, spreading.
+// roi_align's two steps with channels as the lanes of a vector: weighing, which sums, and its transpose, spreading.
 //
-// Both steps of the forward are one and the same: `count` sums over the taps of a bin, a constant step apart. For a bin
-// of y they go along the columns of a map, for a bin of x along the bins of y that were made before. The taps of a bin
-// are few and the same for all of them, so their number is a constant of the loop and their weights stay in registers.
+// Both steps of the forward are the same: `count` sums over the taps of a bin, a constant step apart. A bin of y sums
+// along the columns of a map, a bin of x along the results of the bins of y. A bin has few taps, which all of its sums
+// share, so the number of taps is a constant of the loop and the weights stay in registers.
 
-// The channels of a pixel that are worked on together: `vectors` of them, or a single channel.
+// The channels of a pixel that are processed together: `vectors` vectors, or a single channel.
 template <typename L, int64_t vectors> struct Group {
   using Vector = typename L::Vector;
   static constexpr int64_t kCount = vectors * L::kCount;
@@ -30,7 +30,7 @@ template <typename L, int64_t vectors> struct Group {
   }
 };
 
-// One channel, where the last of them fill no vector.
+// One channel, for the last ones, which do not fill a vector.
 template <typename T> struct OneLane {
   static constexpr int64_t kCount = 1;
   typedef T Vector;
@@ -46,7 +46,7 @@ template <typename T> struct Steps {
   int64_t step;
 };
 
-// Calls work(the number of taps) with a constant, or with 0 where they are more than a few.
+// Calls work with the number of taps as a constant, or with 0 if there are more than four.
 template <typename Work> ROI_ALIGN_INLINE void with_taps(int64_t taps, const Work& work) {
   switch (taps) {
     case 1: return work(std::integral_constant<int64_t, 1>());
@@ -102,7 +102,7 @@ ROI_ALIGN_INLINE void spread_groups(const BinTap<T>* begin, const BinTap<T>* end
   }
 }
 
-// Bins of y whose columns are kept at a time: as many as a first-level cache has room for beside the map.
+// The bins of y whose columns are in scratch memory at a time: as many as fit the first-level cache beside the map.
 constexpr int64_t kColumnBytes = 16 * 1024;
 
 template <typename T> int64_t bins_together(int64_t columns, int64_t group, int64_t height) {
@@ -110,7 +110,7 @@ template <typename T> int64_t bins_together(int64_t columns, int64_t group, int6
   return std::max<int64_t>(1, std::min(height, kColumnBytes / bytes));
 }
 
-// Channels of a map that lie innermost and are worked on together: as many as leave registers for their sums.
+// Vectors of innermost channels that are processed together: as many as leave registers for their sums.
 constexpr int64_t kPixelVectors = 4;
 
 // Calls work(a Group, the first channel) until all channels are covered: whole vectors first, single channels last.
@@ -125,13 +125,13 @@ template <typename T, typename Work> ROI_ALIGN_INLINE void for_groups(int64_t ch
 // A turned block: kBlock channels.
 template <typename T> using TurnedGroup = Group<Lanes<T>, kBlock / Lanes<T>::kCount>;
 
-// Memory that is kept from one use to the next, as large as the largest of them asked for.
-template <typename T> T* room(std::vector<T>* kept, int64_t values) {
-  if (static_cast<int64_t>(kept->size()) < values) kept->resize(static_cast<size_t>(values));
-  return kept->data();
+// Memory for `values` values; the buffer grows and is reused by later calls.
+template <typename T> T* room(std::vector<T>* buffer, int64_t values) {
+  if (static_cast<int64_t>(buffer->size()) < values) buffer->resize(static_cast<size_t>(values));
+  return buffer->data();
 }
 
-// A thread's scratch where channels are the lanes.
+// A thread's scratch memory on paths whose lanes are channels.
 template <typename T> struct PixelScratch {
   TurnedBlock<T> turned;
   std::vector<T> columns, bins, planes, sums;

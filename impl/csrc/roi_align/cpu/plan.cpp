@@ -1,4 +1,4 @@
-// How roi_align's work is cut into units, and how each map is walked. Nothing here changes a bit of a result.
+// The division of roi_align's work into units, and the path of each map. Nothing here changes a bit of a result.
 
 #include <algorithm>
 
@@ -8,7 +8,7 @@
 namespace roi_align {
 namespace {
 
-// Planes are taken a few at a time, to stay in a second-level cache while all boxes pass over them.
+// Planes are processed a few at a time, so that they stay in a second-level cache while all boxes read them.
 constexpr int64_t kCacheBytes = int64_t{4} << 20;
 constexpr int64_t kMostPlanes = 16;
 
@@ -19,7 +19,7 @@ int64_t pixels_of(const RoiJob& job, int64_t map) {
   return view.size[2] * view.size[3];
 }
 
-// The buckets and paths of the tables, of whatever type they are.
+// The buckets and paths of the tables, of either type.
 struct Maps {
   const std::vector<int64_t>& buckets;
   const std::vector<RoiPath>& paths;
@@ -32,13 +32,13 @@ Maps maps_in(const RoiJob& job) {
   });
 }
 
-// Planes of a map that are taken together on kRows.
+// Planes of a map that a unit takes together on kRows.
 int64_t planes_together(const RoiJob& job, int64_t map) {
   const int64_t bytes = pixels_of(job, map) * job.inner * element_bytes(job.dtype);
   return std::max<int64_t>(1, std::min(kMostPlanes, kCacheBytes / bytes));
 }
 
-// The units of a map: blocks of channels, of the boxes in `parts` parts each.
+// The units of a map: its blocks of channels, each with its boxes in `parts` parts.
 void cut_map(const Maps& maps, int64_t map, int64_t channels, int64_t block, int64_t parts, RoiUnits* work) {
   const int64_t begin = maps.buckets[static_cast<size_t>(map)], end = maps.buckets[static_cast<size_t>(map + 1)];
   for (int64_t first = 0; first < channels; first += block) {
@@ -49,11 +49,11 @@ void cut_map(const Maps& maps, int64_t map, int64_t channels, int64_t block, int
   }
 }
 
-// The units where they own boxes: all of a call's boxes are worth about `wanted` of them. A turned block is turned by
-// each of its parts, so there are no more of those than threads.
+// Units that own boxes: about `target` of them for all boxes of a call. Every part of a turned block turns the block,
+// so a block has no more parts than there are threads.
 RoiUnits cut_boxes(const RoiJob& job, int64_t threads, bool all_channels) {
   const Maps maps = maps_in(job);
-  const int64_t boxes = std::max<int64_t>(1, maps.buckets.back()), wanted = kUnitsAThread * threads;
+  const int64_t boxes = std::max<int64_t>(1, maps.buckets.back()), target = kUnitsAThread * threads;
   RoiUnits work;
   for (int64_t map = 0; map < maps_of(job); ++map) {
     const int64_t count = maps.buckets[static_cast<size_t>(map + 1)] - maps.buckets[static_cast<size_t>(map)];
@@ -64,7 +64,7 @@ RoiUnits cut_boxes(const RoiJob& job, int64_t threads, bool all_channels) {
     const int64_t block = turned                                     ? kBlock
                           : path == RoiPath::kPixels || all_channels ? channels
                                                                      : planes_together(job, map);
-    const int64_t share = turned ? threads : divide_up(wanted * count, boxes);
+    const int64_t share = turned ? threads : divide_up(target * count, boxes);
     cut_map(maps, map, channels, block, std::max<int64_t>(1, std::min(count, share / divide_up(channels, block))),
             &work);
   }
@@ -78,7 +78,7 @@ std::vector<RoiPath> roi_paths(const RoiJob& job, const std::vector<int64_t>& bu
   for (int64_t map = 0; map < maps_of(job); ++map) {
     const int64_t boxes = buckets[static_cast<size_t>(map + 1)] - buckets[static_cast<size_t>(map)];
     const int64_t pixels = pixels_of(job, map);
-    // Below half a block of channels most lanes of it would be empty; for the maximum that is still the quicker way.
+    // Below half a block of channels most of its lanes would be empty; for the maximum a turn is faster even so.
     const bool many = worth_turning(boxes * job.rule.height * job.rule.width, pixels);
     const bool turned = many && pixels * kBlock * element_bytes(job.dtype) <= kLargestBlockBytes && job.inner == 1 &&
                         (job.channels >= kBlock / 2 || job.pooling == Pooling::kMaximum);
@@ -99,12 +99,11 @@ RoiUnits cut_roi_grad_maps(const RoiJob& job, int64_t threads) {
   RoiUnits work;
   for (int64_t map = 0; map < maps_of(job); ++map) {
     const RoiPath path = maps.paths[static_cast<size_t>(map)];
-    // The levels of a pyramid are of very different sizes: each thread should have a share of every one.
+    // The levels of a pyramid have very different sizes, so each thread should have a share of every level.
     int64_t block = divide_up(channels, threads);
     if (path == RoiPath::kRows) block = std::min(block, planes_together(job, map));
     if (path == RoiPath::kTurned) block = kBlock;
-    // Whole lines of pixels, and as many as the cache has room for: pieces of the upstream gradient cost more than
-    // runs.
+    // Whole lines of pixels, as many as the cache has room for: pieces of the upstream gradient cost more than runs.
     const int64_t pixel_bytes = pixels_of(job, map) * element_bytes(job.dtype);
     if (path == RoiPath::kPixels)
       block = std::max<int64_t>(1, std::min(block, kCacheBytes / pixel_bytes) / kBlock) * kBlock;

@@ -1,5 +1,5 @@
-// Which samples of a box its bins take, for the maximum on the CPU: on each axis those in reach, with what they read.
-// They are worked out once a call and read by every block of channels.
+// The samples of a box's bins, for the maximum on the CPU: on each axis those in reach, with their taps. They are
+// computed once per call and read by every block of channels.
 
 #pragma once
 
@@ -11,10 +11,10 @@
 
 namespace roi_align {
 
-// The samples of a bin on one axis, as largest.h asks for them.
+// The samples of a bin on one axis, with the interface that largest.h reads.
 template <typename Acc> struct BinSamples {
   SampleSpan span;
-  const Tap<Acc>* taps;  // of those in reach
+  const Tap<Acc>* taps;  // of the samples in reach
   int64_t grid;
 
   template <typename> const Tap<Acc>& tap(int64_t i) const { return taps[i - span.begin]; }
@@ -23,7 +23,7 @@ template <typename Acc> struct BinSamples {
   bool after() const { return span.end < grid; }
 };
 
-// The samples of one axis of a box: those of bin i that are in reach begin at taps[starts[i]].
+// The samples of one axis of a box; the samples of bin i in reach begin at taps[starts[i]].
 template <typename Acc> class AxisSamples {
  public:
   template <typename T> void fill(const BinAxis<T>& axis, int64_t length, int64_t bins) {
@@ -40,7 +40,7 @@ template <typename Acc> class AxisSamples {
     }
   }
 
-  // Bins without samples.
+  // Fills bins without samples.
   void fill_none(int64_t bins) {
     grid_ = 0;
     spans_.assign(static_cast<size_t>(bins), SampleSpan{0, 0});
@@ -53,8 +53,8 @@ template <typename Acc> class AxisSamples {
   }
   const Tap<Acc>& tap(int64_t bin, int64_t i) const { return of(bin).template tap<Acc>(i); }
 
-  // Numbers the pixels that are read in the order in which samples come to them, lists them in `pixels`, and lets taps
-  // name their numbers. Neighbouring samples share pixels: positions are monotonic.
+  // Numbers the pixels in the order in which the samples read them, lists them in `pixels`, and replaces the pixels of
+  // the taps by their numbers. Neighbouring samples share pixels: positions are monotonic.
   void number(std::vector<int64_t>* pixels) {
     pixels->clear();
     const auto number_of = [&](int64_t pixel) {
@@ -79,9 +79,9 @@ template <typename Acc> class AxisSamples {
   std::vector<Tap<Acc>> taps_;
 };
 
-// `numbered` is x with columns by their numbers, as `columns` lists them.
+// `compact_x` is x with the numbers of columns in place of the columns; `columns` lists the columns by number.
 template <typename Acc> struct BoxSamples {
-  AxisSamples<Acc> y, x, numbered;
+  AxisSamples<Acc> y, x, compact_x;
   std::vector<int64_t> columns;
 
   void fill(const RoiList& rois, int64_t row, const LevelRule& level_rule, const Level& level, const PoolRule& rule) {
@@ -95,8 +95,8 @@ template <typename Acc> struct BoxSamples {
         x.fill(roi_axis<T>(rois, row, false, level.scale, rule), level.map.size[3], rule.width);
       });
     }
-    numbered = x;
-    numbered.number(&columns);
+    compact_x = x;
+    compact_x.number(&columns);
   }
 };
 

@@ -1,4 +1,4 @@
-// Makes the band matrices of roi_align's boxes. Nothing here touches a pixel.
+// Computes the band matrices of roi_align's boxes. Nothing here reads a pixel.
 
 #include "roi_align/cpu/tables.h"
 
@@ -9,9 +9,9 @@
 namespace roi_align {
 namespace {
 
-// Where vectors lie along rows, gaps of up to this many columns are worked on with the runs beside them.
+// If vectors lie along rows, gaps of up to this many columns are processed with the runs beside them.
 constexpr int32_t kGap = 8;
-// There a run is a multiple of this long if the map is wide enough, so that no column is left over from a vector.
+// On this path the length of a run is a multiple of this if the map is wide enough, so that vectors cover every column.
 constexpr int32_t kWhole = 4;
 
 // The taps of one axis, added to a chunk.
@@ -40,13 +40,13 @@ template <typename Acc> class Filler {
     first_slope_ = chunk_.slopes.size();
   }
 
-  // Numbers the columns of the axis that was filled last.
+  // Numbers the columns of the last axis that was filled.
   int64_t number_columns(bool rows, int32_t width) {
     const int32_t gap = rows ? kGap : 1, whole_run = rows ? kWhole : 1;
     const size_t first_run = chunk_.runs.size();
     run_of_.clear();
-    // A column extends the run that it lies in or beside: the last one as a rule, an earlier one when slopes follow
-    // taps.
+    // A column extends the run that it is in or next to: usually the last run, but an earlier one when slopes come
+    // after taps.
     const auto visit = [&](int32_t column) {
       for (size_t r = chunk_.runs.size(); r > first_run; --r) {
         Run& run = chunk_.runs[r - 1];
@@ -89,7 +89,7 @@ template <typename Acc> class Filler {
   size_t first_tap_ = 0, first_slope_ = 0;
 };
 
-// Where the parts of a box's tables begin in its chunk, until the chunk is whole and they can be pointed at.
+// The offsets of a box's tables in its chunk, until the chunk is complete and pointers into it are stable.
 struct Offsets {
   size_t ends[4];
   size_t taps[2];
@@ -109,7 +109,7 @@ void fill_chunk_from(const RoiList& rois, const LevelRule& level_rule, const std
     RoiTable<Acc>& box = tables->boxes[static_cast<size_t>(k)];
     Offsets& at = offsets[k - first];
     const Level& level = levels[static_cast<size_t>(box.level)];
-    // The gradient of the boxes has channels in its lanes whatever the path.
+    // The box gradient has channels as lanes on every path.
     const bool rows = !slopes && tables->paths[static_cast<size_t>(box.map)] == RoiPath::kRows;
     const bool has_level = roi_level(rois, box.row, level_rule) >= 0;
     for (const int64_t along : {0, 1}) {  // y, x
@@ -142,14 +142,14 @@ void fill_chunk_from(const RoiList& rois, const LevelRule& level_rule, const std
   }
 }
 
-// Bands of rows of a map: boxes that begin in one are pooled one after another, and find in a cache what they share.
+// Bands of rows of a map: boxes that begin in the same band are pooled successively, and share its pixels in a cache.
 constexpr int64_t kBands = 32;
 
 int64_t band_of(const RoiList& rois, int64_t row, const Level& level) {
   const double y = rois.dtype == DType::kFloat64 ? roi_value<double>(rois, row, 2)
                                                  : static_cast<double>(roi_value<float>(rois, row, 2));
   const double band = y * level.scale * static_cast<double>(kBands) / static_cast<double>(level.map.size[2]);
-  return band > 0 ? static_cast<int64_t>(std::min(band, static_cast<double>(kBands - 1))) : 0;  // a NaN goes first
+  return band > 0 ? static_cast<int64_t>(std::min(band, static_cast<double>(kBands - 1))) : 0;  // NaN goes into band 0
 }
 
 }  // namespace

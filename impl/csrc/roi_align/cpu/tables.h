@@ -1,8 +1,8 @@
-// The band matrices of all boxes, made once and then used by every channel.
+// The band matrices of all boxes, computed once and then used by every channel.
 //
-// A row of Wy or Wx is a bin: the pixels that its samples read, each with the mean of its weights over the samples. A
-// pixel whose weight is 0 is not there, so what it holds cannot leak. Columns are numbered within a box: those that are
-// read, and what lies between them where that is little, are runs of a row, and a run is what vectors work on.
+// A row of Wy or Wx is a bin: the pixels that its samples read, each with the mean of its weights over the samples. It
+// has no entry for a pixel whose weight is 0, so a NaN there cannot leak. Columns are numbered within a box: the
+// columns that are read, and small gaps between them, form runs of a row, and vectors process runs.
 
 #pragma once
 
@@ -15,19 +15,19 @@
 
 namespace roi_align {
 
-// How a map is walked.
+// The path by which a kernel walks over a map.
 enum class RoiPath : int8_t {
-  kRows,    // planes, few boxes, or few channels that lie innermost: vectors along the row, then across bins
-  kTurned,  // planes, many boxes: blocks of planes are turned into pixels first, then as kPixels
+  kRows,    // planes with few boxes, or few channels innermost: vectors along the row, then across bins
+  kTurned,  // planes with many boxes: blocks of planes are turned into pixels first, then as kPixels
   kPixels,  // many channels, innermost: vectors along the channels
 };
 
-// Columns first <= x < first + count of the map are numbered from `at` on.
+// Columns first <= x < first + count of the map have the numbers from `at` on.
 struct Run {
   int32_t first, count, at;
 };
 
-// The bins of one axis: bin i holds taps[ends[i]] up to taps[ends[i + 1]], and slopes likewise if they were asked for.
+// The bins of one axis: bin i has taps[ends[i]] up to taps[ends[i + 1]], and slopes likewise if they were requested.
 template <typename Acc> struct BinTable {
   const int32_t* ends;
   const BinTap<Acc>* taps;
@@ -41,17 +41,17 @@ template <typename Acc> struct BinTable {
 };
 
 template <typename Acc> struct RoiTable {
-  int64_t row;    // of the list, and so of the output
+  int64_t row;    // of the list and of the output
   int64_t map;    // level * images + image
-  int64_t level;  // of a box without a level 0, but there all its bins are empty
+  int64_t level;  // 0 for a box without a level, whose bins are all empty
   int64_t image;
   BinTable<Acc> y, x;
   const Run* runs;
   int64_t run_count;
-  int64_t columns;  // that are numbered
+  int64_t columns;  // the number of columns in all runs
 };
 
-// What a few boxes need, in memory of its own, so that threads can make tables side by side.
+// The tables of a few boxes in separate memory, so that threads can fill chunks at the same time.
 template <typename Acc> struct TableChunk {
   std::vector<int32_t> ends;
   std::vector<BinTap<Acc>> taps;
@@ -59,8 +59,9 @@ template <typename Acc> struct TableChunk {
   std::vector<Run> runs;
 };
 
-// The boxes of a call ordered by level and image, then by the band of rows that they begin in, then as they came: what
-// is pooled one after the other lies together. Sums over boxes have this order, which only the list decides.
+// The boxes of a call, ordered by level and image, then by the band of rows in which they begin, then by row: boxes
+// that are pooled successively are adjacent on the map. Sums over boxes have this order, which depends on the list
+// only.
 template <typename Acc> struct RoiTables {
   std::vector<RoiTable<Acc>> boxes;
   std::vector<int64_t> buckets;  // boxes[buckets[level * images + image]] is the first of that map
@@ -72,17 +73,17 @@ template <typename Acc> struct RoiTables {
 
 constexpr int64_t kBoxesPerChunk = 32;
 
-// Orders the boxes; their tables are made afterwards, chunk by chunk, on any thread.
+// Orders the boxes; fill_chunk computes their tables later, chunk by chunk, on any thread.
 template <typename Acc>
 void order_boxes(const RoiList& rois, const LevelRule& rule, const std::vector<Level>& levels, int64_t images,
                  RoiTables<Acc>* tables);
 
-// Makes the tables of one chunk. `levels` gives sizes and scales; `slopes` says whether BinTable::slopes is wanted.
+// Computes the tables of one chunk. `levels` has sizes and scales; `slopes` says whether to fill BinTable::slopes.
 template <typename Acc>
 void fill_chunk(const RoiList& rois, const LevelRule& level_rule, const std::vector<Level>& levels,
                 const PoolRule& rule, bool slopes, int64_t chunk, RoiTables<Acc>* tables);
 
-// After all chunks: what the kernels' scratch must hold.
+// After all chunks: computes the sizes of the kernels' scratch memory.
 template <typename Acc> void measure_tables(RoiTables<Acc>* tables);
 
 }  // namespace roi_align

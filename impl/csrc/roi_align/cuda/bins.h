@@ -1,10 +1,10 @@
-// The band matrices of one box, made by the block that pools it: as many bins of an axis at a time as a warp has lanes,
-// each lane the taps of its own.
+// The band matrices of one box, computed by the block that pools it: a warp computes up to 32 bins of an axis at a
+// time, each lane the taps of one bin.
 //
-// How many taps a bin has is known only when its samples have been looked at, and the host, which gives the memory,
-// never sees a box. But there are at most two for a sample, and at most one for a pixel between the first and the last
-// that are read: `bound` below, at most 2 * sampling_ratio and never more than the map is long. The bins whose bounds
-// fit together are a chunk; a chunk always has a bin, because the memory holds the largest that there can be.
+// The number of a bin's taps depends on its samples, and the host, which allocates the memory, never reads a box. But a
+// bin has at most two taps for a sample, and at most one for a pixel between the first and the last that it reads:
+// `bound` below, at most 2 * sampling_ratio and at most the length of the map. The bins whose bounds fit together are a
+// chunk; a chunk has at least one bin, because the memory holds the largest bin that is possible.
 
 #pragma once
 
@@ -16,7 +16,7 @@
 
 namespace roi_align::cuda {
 
-// A list (roi_align/taps.h) in memory that has room for it.
+// A list (roi_align/taps.h) in memory with enough slots.
 template <typename Entry> struct Slots {
   Entry* data;
   int32_t count;
@@ -27,15 +27,15 @@ template <typename Entry> struct Slots {
 };
 
 // Some bins of one axis: the taps of bin k are taps[begin[k]] up to taps[end[k]], its slopes likewise up to
-// slope_end[k]. Slots between the bins are free: what has no tap has -1 for its pixel.
+// slope_end[k]. There may be free slots between the bins, whose pixel is -1.
 struct BinChunk {
-  int32_t count;            // of the bins
-  int32_t slots;            // that their taps lie in
-  int32_t lowest, highest;  // pixel that is read, if one is
+  int32_t count;            // of bins
+  int32_t slots;            // of their taps, free slots included
+  int32_t lowest, highest;  // pixel that is read, if any
   int32_t begin[kWarp], end[kWarp], slope_end[kWarp];
 };
 
-// What a bin's taps lie in: `bound` slots for pixels lowest to highest.
+// The reach of a bin: pixels lowest to highest, with at most `bound` taps.
 struct BinReach {
   int64_t lowest, highest;
   int64_t bound;
@@ -54,7 +54,7 @@ __device__ __forceinline__ BinReach reach_of(const BinAxis<T>& axis, int64_t bin
   return {lowest, highest, pixels < most ? pixels : most};
 }
 
-// The memory of both axes, y before x: taps, and slopes if they are wanted, of `capacity` slots an axis.
+// The memory of both axes, y before x: taps, and slopes with `with_slopes`, `capacity` slots per axis.
 template <typename Acc, bool with_slopes = false> struct AxisMemory {
   BinTap<Acc>* taps;
   BinSlope* slopes;
@@ -64,15 +64,15 @@ template <typename Acc, bool with_slopes = false> struct AxisMemory {
   __device__ __forceinline__ const BinTap<Acc>* x() const { return taps + capacity; }
 };
 
-// Makes the chunk that begins with bin `first`; a whole warp calls.
+// Computes the chunk that begins with bin `first`; all lanes of a warp must call it.
 template <bool with_slopes, typename Acc>
-__device__ __forceinline__ void make_chunk(const BinAxis<double>& kept, bool wide, double scale, int64_t length,
+__device__ __forceinline__ void make_chunk(const BinAxis<double>& bin_axis, bool wide, double scale, int64_t length,
                                            int64_t bins, int64_t first, BinTap<Acc>* all_taps, BinSlope* all_slopes,
                                            int32_t capacity, BinChunk* chunk) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int64_t bin = first + lane;
   BinReach reach = {INT32_MAX, -1, 0};
-  if (bin < bins) reach = on_axis(kept, wide, [&](const auto& axis) { return reach_of(axis, bin, length); });
+  if (bin < bins) reach = on_axis(bin_axis, wide, [&](const auto& axis) { return reach_of(axis, bin, length); });
   int64_t end = reach.bound;
 #pragma unroll
   for (int distance = 1; distance < kWarp; distance *= 2) {
@@ -87,7 +87,7 @@ __device__ __forceinline__ void make_chunk(const BinAxis<double>& kept, bool wid
     const int32_t begin = static_cast<int32_t>(end - reach.bound);
     Slots<BinTap<Acc>> taps = {all_taps + begin, 0};
     Slots<BinSlope> slopes = {all_slopes + begin, 0};
-    on_axis(kept, wide, [&](const auto& axis) {
+    on_axis(bin_axis, wide, [&](const auto& axis) {
       using T = decltype(axis.start + axis.bin);
       add_taps<Acc>(axis, bin, length, taps);
       if constexpr (with_slopes) add_slopes(axis, static_cast<T>(scale), bin, bins, length, slopes);
@@ -106,15 +106,15 @@ __device__ __forceinline__ void make_chunk(const BinAxis<double>& kept, bool wid
   }
 }
 
-// What a block keeps of the box that it works on, and room for its sums.
+// A block's shared memory: its box, the chunks of both axes, and the warps' sums.
 struct BoxTables {
   RoiBox box;
   BinChunk y, x;
   Edges of_warp[kThreads / kWarp];
 };
 
-// Makes the chunks from bins (i, j) on, each axis by a warp if there are two. Between two barriers: the first keeps
-// what other threads still read of the chunks before.
+// Computes the chunks that begin with bins (i, j), one axis per warp if the block has two. Starts and ends with a
+// barrier: before the first, other threads may still read the previous chunks.
 template <typename Acc, bool with_slopes>
 __device__ __forceinline__ void make_chunks(BoxTables& tables, const Pools& pools, const ConstView& map, int64_t i,
                                             int64_t j, const AxisMemory<Acc, with_slopes>& memory) {
@@ -133,16 +133,16 @@ __device__ __forceinline__ void make_chunks(BoxTables& tables, const Pools& pool
   __syncthreads();
 }
 
-// Where a kernel keeps taps: in shared memory behind its BoxTables or, where they are too many, in scratch, of which
-// each block has a part. A kernel is compiled for each place: were it chosen on the device, every access would be a
-// generic one, whose address has 64 bits and says only when it is used which memory it is in.
+// The memory of a kernel's taps: shared memory after its BoxTables or, if there are too many taps, the block's part of
+// the scratch memory. A kernel is compiled for each place: a choice on the device would make every access generic, with
+// an address of 64 bits whose memory space is resolved at run time.
 enum class TapPlace { kShared, kScratch };
 
 struct TapMemory {
   int32_t capacity;  // slots of an axis
-  int64_t rest;      // bytes for what else a kernel keeps there
+  int64_t rest;      // bytes of the kernel's other data
   int64_t bytes;     // of a block
-  int64_t blocks;    // that there is scratch for; 0 where shared memory does
+  int64_t blocks;    // with scratch memory; 0 if shared memory is enough
   unsigned char* scratch;
 
   template <TapPlace place> __device__ __forceinline__ unsigned char* at(unsigned char* shared_memory) const {
@@ -158,21 +158,21 @@ struct TapMemory {
 
 template <TapPlace place> using TapPlaceOf = std::integral_constant<TapPlace, place>;
 
-// Calls work(place), in which the place is known when compiling.
+// Calls work(place), with the place as a compile-time constant.
 template <typename Work> void with_place(const TapMemory& memory, const Work& work) {
   if (memory.blocks == 0) return work(TapPlaceOf<TapPlace::kShared>());
   work(TapPlaceOf<TapPlace::kScratch>());
 }
 
-// What a block may have of shared memory without asking for it.
+// The shared memory that a block may use without opting in to more.
 constexpr int64_t kSharedBytes = 48 * 1024;
-// Slots beyond those that one bin may need, so that a chunk has many bins.
-constexpr int64_t kWantedSlots = 512;
+// The slots of an axis that are allocated if its bins can use them, so that a chunk has many bins.
+constexpr int64_t kTargetSlots = 512;
 constexpr int64_t kScratchBytes = int64_t{256} << 20;
 constexpr int64_t kScratchBlocks = 512;
 
-// `slot_bytes` are for a slot of one axis, `rest` for what the kernel keeps beside the taps, given the slots of an
-// axis.
+// `slot_bytes` is the size of a slot of one axis; `rest(slots)` is the size of the kernel's other data for so many
+// slots of an axis.
 template <typename Rest>
 TapMemory plan_taps(const ConstMaps& maps, const Pools& pools, int64_t slot_bytes, const Rest& rest) {
   int64_t longest = 1;
@@ -182,10 +182,10 @@ TapMemory plan_taps(const ConstMaps& maps, const Pools& pools, int64_t slot_byte
   const int64_t ratio = pools.rule.sampling_ratio;
   const int64_t least = ratio > 0 && ratio < longest / 2 ? 2 * ratio : longest;
   const int64_t bins = pools.rule.height > pools.rule.width ? pools.rule.height : pools.rule.width;
-  // Bins side by side share hardly a pixel, so an axis of any bins has few more taps than the map is long.
+  // Neighbouring bins share hardly any pixels, so an axis of many bins has few more taps than the map has pixels.
   const int64_t together = (bins < kWarp ? bins : kWarp) * least;
-  const int64_t wanted = together < kWantedSlots ? together : kWantedSlots;
-  const int64_t capacity = wanted > least ? wanted : least;
+  const int64_t target = together < kTargetSlots ? together : kTargetSlots;
+  const int64_t capacity = target > least ? target : least;
   TapMemory memory = {static_cast<int32_t>(capacity), rest(capacity), 0, 0, nullptr};
   memory.bytes = (2 * capacity * slot_bytes + memory.rest + 15) / 16 * 16;
   if (memory.shared_bytes() > kSharedBytes) {

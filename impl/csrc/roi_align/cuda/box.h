@@ -1,4 +1,4 @@
-// What a block makes of a box of roi_align before it pools it, and how threads are laid over what it pools.
+// A box of roi_align as a block reads it, once, before pooling, and the mapping of threads to the values of its crop.
 
 #pragma once
 
@@ -8,15 +8,15 @@
 
 namespace roi_align::cuda {
 
-// A box with its bins, as worked out in the dtype of the boxes, which a double holds exactly.
+// A box with its bins, computed in the dtype of the boxes; doubles hold the results exactly.
 struct RoiBox {
-  int32_t image;  // -1 if its index names none
-  int32_t level;  // -1 if it belongs to none
+  int32_t image;  // -1 if its index is out of range
+  int32_t level;  // -1 if it has no level
   BinAxis<double> y, x;
 };
 
 template <typename T> __device__ __forceinline__ BinAxis<double> widened(const BinAxis<T>& axis) {
-  return {static_cast<double>(axis.start), static_cast<double>(axis.bin), axis.grid, axis.stretched};
+  return {static_cast<double>(axis.start), static_cast<double>(axis.bin), axis.grid, axis.is_clamped};
 }
 
 __device__ __forceinline__ bool is_wide(const Pools& pools) { return pools.rois.dtype == DType::kFloat64; }
@@ -31,11 +31,11 @@ __device__ __forceinline__ RoiBox box_of(const Pools& pools, int64_t images, int
   return {image < images ? static_cast<int32_t>(image) : -1, static_cast<int32_t>(level), axis(true), axis(false)};
 }
 
-// Calls work(axis) with a kept axis in the dtype of the boxes.
+// Calls work(axis) with an axis converted back to the dtype of the boxes.
 template <typename Work>
 __device__ __forceinline__ auto on_axis(const BinAxis<double>& axis, bool wide, const Work& work) {
   if (wide) return work(axis);
-  return work(BinAxis<float>{static_cast<float>(axis.start), static_cast<float>(axis.bin), axis.grid, axis.stretched});
+  return work(BinAxis<float>{static_cast<float>(axis.start), static_cast<float>(axis.bin), axis.grid, axis.is_clamped});
 }
 
 // The part of a block: a box, and some of its channels.
@@ -62,13 +62,13 @@ inline BoxParts parts_of(int64_t boxes, int64_t channels, int64_t block) {
   return {block, blocks, channels, boxes * blocks};
 }
 
-// A number in three digits that is counted up by steps of the same three: a division for each item would cost more than
-// the item. `fast` is below fast_size, `middle` below middle_size.
+// A number in three digits that is advanced by steps of three digits, because a division for each item would cost more
+// than the item. `fast` is below fast_size, `middle` below middle_size.
 struct Digits {
   int32_t fast, middle, slow;
 
   __device__ __forceinline__ static Digits of(unsigned number, int32_t fast_size, int32_t middle_size) {
-    if (fast_size == 0) return {0, 0, 0};  // nothing is counted then
+    if (fast_size == 0) return {0, 0, 0};  // there are no items
     const unsigned rest = number / static_cast<unsigned>(fast_size), slow = rest / static_cast<unsigned>(middle_size);
     return {static_cast<int32_t>(number - rest * static_cast<unsigned>(fast_size)),
             static_cast<int32_t>(rest - slow * static_cast<unsigned>(middle_size)), static_cast<int32_t>(slow)};

@@ -1,4 +1,4 @@
-// The gradient of roi_align's boxes from the sums of their parts, for the mean and for the maximum.
+// The box gradient of roi_align from the sums of a box's parts, for the mean and for the maximum.
 
 #pragma once
 
@@ -7,14 +7,14 @@
 
 namespace roi_align::cuda {
 
-// Channels that a block sums over; what its parts come to, x1, y1, x2, y2, is added up afterwards.
+// Channels that a block sums over; a second kernel adds up the sums x1, y1, x2, y2 of a box's parts.
 constexpr int64_t kSummedChannels = 64;
 
 inline BoxParts plan_sums(int64_t boxes, int64_t channels) { return parts_of(boxes, channels, kSummedChannels); }
 
 inline int64_t sums_bytes(const BoxParts& parts) { return parts.units * static_cast<int64_t>(sizeof(Edges)); }
 
-// A thread's place among the values of a part's crop: neighbours take neighbouring channels, or neighbouring bins.
+// A thread's place among the values of a part's crop: neighbouring threads take neighbouring channels or bins.
 struct CropPlace {
   int64_t channel;
   int32_t y, x;
@@ -35,7 +35,7 @@ static __global__ void __launch_bounds__(kThreads)
     roi_add_parts_kernel(const Edges* partial, int64_t parts, int64_t boxes, T* grad_boxes) {
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < boxes * 5; i += int64_t{gridDim.x} * kThreads) {
     const int64_t row = i / 5, column = i % 5;
-    double sum = 0;  // which is the gradient of an index
+    double sum = 0;  // the gradient of the index column stays 0
     for (int64_t part = 0; column > 0 && part < parts; ++part) sum += partial[row * parts + part].value[column - 1];
     grad_boxes[i] = static_cast<T>(sum);
   }

@@ -1,8 +1,8 @@
-// roi_align's mean, forward, on CUDA: rows are weighed once, then columns, in the CPU's order and so to its bits.
+// roi_align's mean, forward, on CUDA: rows are weighed once, then columns, in the CPU's order and so with its bits.
 //
-// A block takes a box and makes its taps itself (roi_align/cuda/bins.h), so that all levels of a pyramid are one launch
-// and nothing is known of a box before. Which of two kernels it is, the layout says: of the first level, if levels
-// differ, as any kernel takes any strides.
+// A block takes a box and computes its taps itself (roi_align/cuda/bins.h), so that all levels of a pyramid are one
+// launch and the host reads no box. The layout of the first level selects one of two kernels; both accept any strides,
+// in case levels differ.
 
 #include "roi_align/cuda/forward.h"
 

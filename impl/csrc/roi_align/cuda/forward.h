@@ -1,5 +1,5 @@
-// What the two kernels of roi_align's mean, forward, have in common, and what roi_align/cuda/forward.cu chooses
-// between.
+// The interface and the shared parts of the kernels of roi_align's mean, forward; roi_align/cuda/forward.cu selects
+// one.
 
 #pragma once
 
@@ -12,14 +12,14 @@ namespace roi_align::cuda {
 int64_t forward_planes_scratch(const ConstMaps& maps, const Pools& pools);
 void forward_planes(const ConstMaps& maps, const Pools& pools, const View& crops, void* scratch, cudaStream_t stream);
 
-// In planes, where a warp pools a box: crops without gaps, and taps so few that there is room for them.
+// Whether a warp can pool a box in planes: crops without gaps, and few enough taps for its shared memory.
 bool takes_planes_warp(const ConstMaps& maps, const Pools& pools, const View& crops);
 void forward_planes_warp(const ConstMaps& maps, const Pools& pools, const View& crops, cudaStream_t stream);
 
 int64_t forward_pixels_scratch(const ConstMaps& maps, const Pools& pools);
 void forward_pixels(const ConstMaps& maps, const Pools& pools, const View& crops, void* scratch, cudaStream_t stream);
 
-// What a block writes where there is nothing to pool: NaN for an index without an image, 0 for a box without a level.
+// Writes a crop without pooling: NaN for an index out of range, 0 for a box without a level.
 template <typename T>
 __device__ __forceinline__ void fill_crop(const View& crops, const BoxPart& part, Accumulate<T> value) {
   const int64_t height = crops.size[2], width = crops.size[3];
@@ -35,8 +35,8 @@ __device__ __forceinline__ void fill_crop(const View& crops, const BoxPart& part
   }
 }
 
-// Reads the box of a part into shared memory; whether there is anything to pool. Begins with a barrier, because other
-// threads may still be at the box before.
+// Reads the box of a part into shared memory, and returns whether it has an image and a level. Starts with a barrier,
+// because other threads may still read the previous box.
 template <typename T>
 __device__ __forceinline__ bool begin_box(BoxTables& tables, const ConstMaps& maps, const Pools& pools,
                                           const View& crops, const BoxPart& part) {

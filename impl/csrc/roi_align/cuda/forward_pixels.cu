@@ -1,7 +1,7 @@
-// roi_align's mean, forward, where channels lie innermost.
+// roi_align's mean, forward, with channels innermost.
 //
-// A thread has its channels to itself: it keeps the columns that it weighed last, which bins beside each other share,
-// and nothing is exchanged.
+// Threads own their channels and exchange nothing. A thread keeps the last columns that it weighed, because
+// neighbouring bins share them.
 
 #include "cuda/vector.h"
 #include "roi_align/cuda/forward.h"
@@ -9,7 +9,7 @@
 namespace roi_align::cuda {
 namespace {
 
-// The rows of one bin of y, weighed at one column, for the channels of a thread; 0 if the bin has no taps.
+// The weighed rows of one bin of y at one column, for the channels of a thread; 0 if the bin has no taps.
 template <typename T, int count>
 __device__ __forceinline__ Vector<Accumulate<T>, count> weigh_column(const T* column, int64_t row_stride,
                                                                      const BinTap<Accumulate<T>>* begin,
@@ -28,7 +28,7 @@ __device__ __forceinline__ Vector<Accumulate<T>, count> weigh_column(const T* co
   return sums;
 }
 
-// How the threads of a block are laid over channels and bins of y: `lanes` neighbours share a row of bins.
+// The mapping of a block's threads to channels and bins of y: `lanes` neighbouring threads share a row of bins.
 struct Lanes {
   int lanes;
   int threads;
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kThreads, 2)
         T* const crop = static_cast<T*>(crops.data) + part.row * crops.stride[0] + channel * crops.stride[1];
         for (int row = slot; row < tables.y.count; row += slots) {
           const BinTap<Acc>*const begin = axes.y() + tables.y.begin[row], *const end = axes.y() + tables.y.end[row];
-          // The last two columns that were weighed; bins beside each other seldom share more.
+          // The last two weighed columns; neighbouring bins seldom share more.
           Vector<Acc, count> newer = {}, older = {};
           int32_t newer_at = -1, older_at = -1;
           for (int bin = 0; bin < tables.x.count; ++bin) {
@@ -93,12 +93,12 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Up to a warp's worth of neighbours, then as many rows of bins as there are, in whole warps.
+// Up to 32 neighbouring threads for channels, then threads for all rows of bins, in whole warps.
 Lanes plan_lanes(int64_t vectors, int64_t bins) {
   int lanes = 1;
   while (lanes < kWarp && lanes < vectors) lanes *= 2;
-  const int64_t wanted = divide_up(lanes * bins, kWarp) * kWarp;
-  return {lanes, static_cast<int>(least(wanted, kThreads))};
+  const int64_t threads = divide_up(lanes * bins, kWarp) * kWarp;
+  return {lanes, static_cast<int>(least(threads, kThreads))};
 }
 
 template <typename Acc> TapMemory plan_pixels(const ConstMaps& maps, const Pools& pools) {
@@ -131,7 +131,7 @@ void forward_pixels(const ConstMaps& maps, const Pools& pools, const View& crops
     for (int64_t level = 0; level < maps.levels; ++level) {
       vectors = vectors && takes_vectors(maps.map[level], count, sizeof(T));
     }
-    // Taps are in scratch so seldom that vectors are not worth a kernel more.
+    // Taps are so seldom in scratch memory that vectors are not worth another kernel.
     if (memory.blocks != 0) {
       launch_pixels<T, 1, TapPlace::kScratch>(maps, pools, crops, memory, stream);
     } else if (vectors) {

@@ -1,21 +1,21 @@
 // roi_align's mean, forward, in planes.
 //
 // A block takes a box and some of its channels. Neighbouring threads weigh the rows of neighbouring columns, four
-// channels at a time, into shared memory; from there neighbours weigh and write neighbouring bins.
+// channels at a time, into shared memory; then neighbouring threads weigh and write neighbouring bins from there.
 
 #include "roi_align/cuda/forward.h"
 
 namespace roi_align::cuda {
 namespace {
 
-// Channels that a thread weighs together: as many loads are under way at once, for one reading of a tap.
+// Channels that a thread weighs together: it reads a tap once for as many loads, which are under way at once.
 constexpr int kTogether = 4;
-// Channels of a block in planes, and the values that it weighs before it writes.
+// Channels of a block in planes, and the values in its shared memory before it writes bins.
 constexpr int64_t kPlanes = 64;
 constexpr int64_t kWeighedBytes = 24 * 1024;
 
-// The columns that the chunk of x reads, as the rows are weighed at them: every pixel from the first to the last, where
-// most are read, or one for each slot of a tap.
+// The columns at which rows are weighed for the chunk of x: every pixel from the first to the last if most are read, or
+// one column for each slot of a tap.
 struct Columns {
   bool dense;
   int32_t lowest;
@@ -26,17 +26,17 @@ struct Columns {
     const bool dense = pixels <= x.slots;
     return {dense, x.lowest, x.slots == 0 ? 0 : dense ? static_cast<int32_t>(pixels) : x.slots};
   }
-  // The pixel of a column, -1 if no tap is in its slot.
+  // The pixel of a column, -1 if its slot has no tap.
   template <typename Acc> __device__ __forceinline__ int32_t pixel(const BinTap<Acc>* taps, int32_t column) const {
     return dense ? lowest + column : taps[column].at;
   }
   __device__ __forceinline__ int32_t column(int32_t slot, int32_t at) const { return dense ? at - lowest : slot; }
 };
 
-// Some channels of one box's crop, from one chunk of bins: where they are read and written.
+// Some channels of one box's crop, for one chunk of bins: the addresses of their pixels and results.
 template <typename T> struct Planes {
   const T* pixels;  // of the first channel
-  T* crop;          // bin (i, j) of it
+  T* crop;          // the crop's bin (i, j), the first of the chunk
   int32_t channels;
 };
 
@@ -77,7 +77,7 @@ __device__ __forceinline__ void weigh_rows(const Planes<T>& planes, const ConstV
   }
 }
 
-// Weighs the columns of what weigh_rows left, and writes the bins.
+// Weighs the columns of weigh_rows' results, and writes the bins.
 template <typename T>
 __device__ __forceinline__ void weigh_columns(const Planes<T>& planes, const View& crops, const BinChunk& x,
                                               const BinTap<Accumulate<T>>* x_taps, const Columns& columns, int32_t rows,
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(kThreads, 2)
             static_cast<const T*>(map.data) + tables.box.image * map.stride[0] + part.first * map.stride[1];
         T* const crop = static_cast<T*>(crops.data) + part.row * crops.stride[0] + part.first * crops.stride[1];
         const Columns columns = Columns::of(tables.x);
-        // As many rows as there is room for, then as many channels, in whole groups.
+        // As many rows as fit the memory, then as many channels, in whole groups.
         const int32_t lines = columns.count == 0 ? room : room / columns.count;
         const int32_t most_rows = lines < tables.y.count ? lines : tables.y.count;
         const int32_t fitting = lines / most_rows, groups = fitting / kTogether * kTogether;
@@ -133,7 +133,7 @@ __global__ void __launch_bounds__(kThreads, 2)
             const Planes<T> planes = {pixels + c * map.stride[1],
                                       crop + c * crops.stride[1] + (i + row) * crops.stride[2] + j * crops.stride[3],
                                       static_cast<int32_t>(others < together ? others : together)};
-            __syncthreads();  // what was weighed before has been written
+            __syncthreads();  // the previous bins have been written
             weigh_rows(planes, map, tables.y, axes.y(), axes.x(), columns, row, rows, weighed);
             __syncthreads();
             weigh_columns(planes, crops, tables.x, axes.x(), columns, rows, weighed);

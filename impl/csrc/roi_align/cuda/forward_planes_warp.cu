@@ -1,11 +1,11 @@
-// roi_align's mean, forward, in planes, where bins have few taps: a warp for a box.
+// roi_align's mean, forward, in planes, for bins with few taps: one warp per box.
 //
-// Detectors pool 7 x 7 or 14 x 14 bins of two samples a side, which have four taps at most. Tables of so few need no
-// chunks, and lie in a warp's own part of shared memory beside a few rows of what it weighs. So a warp makes them by
-// itself, a lane a bin of either axis, goes through its channels and waits for no other warp.
+// Detectors pool 7 x 7 or 14 x 14 bins of two samples a side, which have four taps at most. Such small tables need no
+// chunks, and fit a warp's part of shared memory together with a few weighed rows. So a warp computes its tables alone,
+// one lane per bin of either axis, goes through its channels and waits for no other warp.
 //
-// Shared memory holds what is weighed column by column: neighbouring lanes take neighbouring columns when rows are
-// weighed, and bins, which are some columns apart, when columns are.
+// Shared memory holds the weighed rows column by column: neighbouring lanes access neighbouring columns when they weigh
+// rows, and bins, which are a few columns apart, when they weigh columns.
 
 #include <cmath>
 
@@ -14,56 +14,56 @@
 namespace roi_align::cuda {
 namespace {
 
-// Boxes of a block, which have nothing to do with each other.
+// Boxes of a block, which are independent of each other.
 constexpr int kBoxes = 4;
 // A bin of two samples has four taps, and there is a lane for each bin of y and of x.
 constexpr int64_t kMostSamples = 2;
 constexpr int kTaps = 2 * kMostSamples;
 constexpr int kMostSide = kWarp / 2;
-// Channels that a lane weighs together: as many loads are under way at once, for one reading of a tap.
+// Channels that a lane weighs together: it reads a tap once for as many loads, which are under way at once.
 constexpr int kTogether = 4;
 // Channels of a warp.
 constexpr int64_t kChannels = 64;
 
-// The taps of a bin, read at once. `at` is a row's or column's place in the map, in bytes; -1 where no tap is.
+// The taps of a bin, in one access. `at` is the offset of a row or column in the map, in bytes; -1 if there is no tap.
 template <typename Acc> struct alignas(16) Taps {
   BinTap<Acc> tap[kTaps];
 };
 
-// Bins of `side` rows and columns; a side of 0 is known at run time alone, and then at most kMostSide.
+// Crops of `side` rows and columns of bins; with side 0 they are known at run time only, and at most kMostSide.
 template <int side> struct Shape {
   static constexpr int kMost = side == 0 ? kMostSide : side;
   static constexpr int kColumns = kMost * kTaps;
-  // Rows of bins that are weighed before their columns: a power of two, as the lines are that are written at a time.
+  // Rows of bins that are weighed before their columns: a power of two, like the number of lines written at a time.
   static constexpr int kRows = side == 7 ? 8 : 4;
   static constexpr int kLines = kTogether * kRows;
-  // A few more, so that lines of neighbouring columns are in different banks, and so are those of neighbouring bins.
+  // A few more lines, so that lines of neighbouring columns, and of neighbouring bins, are in different banks.
   static constexpr int kPitch = kLines + (side == 7 ? 3 : 1);
 };
 
 template <typename Acc, int side> struct WarpMemory {
   using Of = Shape<side>;
   Taps<Acc> y[Of::kMost], x[Of::kMost];
-  int32_t column[Of::kColumns];  // where it lies, in bytes
-  // weighed[column][line]: line c * kRows + r is row r of channel c. The last column is 1: what a bin reads for a tap
-  // that it has not got.
+  int32_t column[Of::kColumns];  // the offset of each column, in bytes
+  // weighed[column][line]: line c * kRows + r is row r of channel c. The last column is 1: bins with fewer taps read it
+  // in place of a tap.
   Acc weighed[Of::kColumns + 1][Of::kPitch];
 };
 
-// What lanes need to know of a box besides its taps.
+// A box's data in every lane, besides its taps.
 struct WarpBox {
   int64_t image, level;
-  // The bins of y that read anything: neighbours, as their samples are. None if no bin of x does.
+  // The bins of y with taps: consecutive, because samples are. None if no bin of x has taps.
   int begin = 0, end = 0;
   int columns = 0;     // that are weighed
-  bool dense = false;  // every pixel from the first to the last that is read, and not one for each tap
+  bool dense = false;  // columns are all pixels from the first to the last that is read, not one for each tap
   int32_t lowest = 0;  // of the pixels of x
-  // What item / columns is without a division, which costs more than a tap: item * inverse >> 16, exactly for as few
-  // items as there are.
+  // item / columns without a division, which costs more than a tap: item * inverse >> 16, exact for the small number of
+  // items here.
   unsigned inverse = 0;
 };
 
-// The taps of this lane's bin: half a warp has those of y, the other half those of x.
+// The taps of this lane's bin: one half of a warp has the bins of y, the other half those of x.
 template <typename Acc, typename T>
 __device__ __forceinline__ void make_bin(const Pools& pools, int64_t row, const WarpBox& box, bool is_y, int bin,
                                          int64_t length, Taps<Acc>& taps) {
@@ -73,14 +73,14 @@ __device__ __forceinline__ void make_bin(const Pools& pools, int64_t row, const 
   for (int k = list.count; k < kTaps; ++k) taps.tap[k].at = -1;
 }
 
-// Makes the tables of a box; ends with a barrier. The box before is pooled: that too ends with one.
+// Computes the tables of a box; ends with a barrier. Pooling ends with one too, so the previous box is complete.
 template <typename Acc, int side>
 __device__ __forceinline__ void make_tables(WarpMemory<Acc, side>& memory, const Pools& pools, int64_t row,
                                             const ConstView& map, int element, WarpBox& box) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, bin = lane % kMostSide;
   const bool is_y = lane < kMostSide;
   const bool present = bin < (is_y ? pools.rule.height : pools.rule.width);
-  Taps<Acc>* const taps = (is_y ? memory.y : memory.x) + bin;  // which a lane without a bin leaves alone
+  Taps<Acc>* const taps = (is_y ? memory.y : memory.x) + bin;  // not written by a lane without a bin
   const int64_t length = is_y ? map.size[2] : map.size[3];
   int32_t lowest = INT32_MAX, highest = -1;
   if (present) {
@@ -122,7 +122,7 @@ __device__ __forceinline__ void make_tables(WarpMemory<Acc, side>& memory, const
   __syncwarp();
 }
 
-// Weighs `rows` rows of bins from `first` on, at every column.
+// Weighs `rows` rows of bins, from `first` on, at every column.
 template <typename T, int side>
 __device__ __forceinline__ void weigh_rows(WarpMemory<Accumulate<T>, side>& memory, const WarpBox& box,
                                            const char* pixels, int64_t stride, int first, int rows) {
@@ -149,13 +149,13 @@ __device__ __forceinline__ void weigh_rows(WarpMemory<Accumulate<T>, side>& memo
   }
 }
 
-// Where a lane reads the taps of its bin of x, and what they weigh.
+// The addresses and weights of the taps of a lane's bin of x.
 template <typename Acc> struct LaneTaps {
   const Acc* line[kTaps];
   Acc weight[kTaps];
 };
 
-// A tap that there is not is -0 times 1, which changes no sum, not even one of -0; a bin without taps is +0.
+// A missing tap is -0 times 1, which changes no sum, not even one of -0; a bin without taps is +0.
 template <typename Acc, int side>
 __device__ __forceinline__ LaneTaps<Acc> lane_taps(const WarpMemory<Acc, side>& memory, const WarpBox& box, int bin) {
   LaneTaps<Acc> result;
@@ -170,7 +170,7 @@ __device__ __forceinline__ LaneTaps<Acc> lane_taps(const WarpMemory<Acc, side>& 
   return result;
 }
 
-// Weighs the columns of what weigh_rows left, and writes the bins: as many lines at a time as a warp has lanes for.
+// Weighs the columns of weigh_rows' results, and writes the bins: as many lines at a time as a warp has lanes for.
 template <typename T, int side>
 __device__ __forceinline__ void weigh_columns(const LaneTaps<Accumulate<T>>& taps, T* crop, int channels, int first,
                                               int rows, int height, int width) {
@@ -227,11 +227,11 @@ __global__ void __launch_bounds__(kBoxes* kWarp, sizeof(T) == 8 ? 5 : 6)
     const char* const pixels = static_cast<const char*>(map.data) +
                                (box.image * map.stride[0] + part.first * map.stride[1]) * int64_t{sizeof(T)};
     const LaneTaps<Acc> taps = lane_taps(memory, box, lane % width);
-    // Fewer channels than are weighed together are weighed one by one, the same one again and again.
+    // Fewer channels than a lane weighs together: each is weighed alone, as if it were all of them.
     const int count = static_cast<int>(part.channels), together = count < kTogether ? 1 : kTogether;
     const int64_t stride = map.stride[1] * int64_t{sizeof(T)};
     for (int next = 0; next < count; next += together) {
-      // The last ones may begin among those before: what is written twice is the same.
+      // The last group may overlap the one before: both write the same values.
       const int c = next + together < count ? next : count - together;
       for (int first = box.begin; first < box.end; first += Of::kRows) {
         const int rows = box.end - first < Of::kRows ? box.end - first : Of::kRows;
@@ -248,7 +248,7 @@ template <typename T, int side>
 void launch_planes_warp(const ConstMaps& maps, const Pools& pools, const View& crops, cudaStream_t stream) {
   const BoxParts parts = parts_of(crops.size[0], crops.size[1], kChannels);
   constexpr int64_t kBytes = kBoxes * static_cast<int64_t>(sizeof(WarpMemory<Accumulate<T>, side>));
-  static_assert(kBytes <= 48 * 1024);  // what a block may have without asking for it
+  static_assert(kBytes <= 48 * 1024);  // available to a block without opting in to more
   launch(&planes_warp_kernel<T, side>, divide_up(parts.units, kBoxes), kBoxes * kWarp, kBytes, stream, maps, pools,
          crops, parts);
 }

@@ -1,8 +1,8 @@
-// The gradient of roi_align's mean in its boxes on CUDA.
+// The box gradient of roi_align's mean on CUDA.
 //
-// An edge moves samples, and a sample that moves changes the weights of the pixels that it lies between. So each value
-// of a crop has two sums over its bins' pixels, with the slopes of the weights in the place of the weights of one axis.
-// A block sums over one box and some of its channels, in doubles and in one order; a second kernel adds the parts up.
+// An edge moves samples, and a moving sample changes the weights of the pixels around it. So each value of a crop has
+// two sums over its bins' pixels, with the slopes of the weights in place of the weights of one axis. A block sums over
+// one box and some of its channels, in doubles and in one order; a second kernel adds up the parts.
 
 #include "roi_align/cuda/bins.h"
 #include "roi_align/cuda/edges.h"
@@ -15,12 +15,12 @@ template <typename T>
 __device__ __forceinline__ Accumulate<T> weigh(const T* line, int64_t stride, const BinTap<Accumulate<T>>* begin,
                                                const BinTap<Accumulate<T>>* end) {
   Accumulate<T> sum = 0;
-#pragma unroll 2  // more take more registers than there are
+#pragma unroll 2  // more would need too many registers
   for (const BinTap<Accumulate<T>>* tap = begin; tap < end; ++tap) sum += tap->weight * widen(line[tap->at * stride]);
   return sum;
 }
 
-// Adds what a bin's slopes on one axis come to.
+// Adds the contributions of a bin's slopes on one axis.
 template <typename T>
 __device__ __forceinline__ void add_axis(const BinSlope* begin, const BinSlope* end, const T* plane, int64_t stride,
                                          const BinTap<Accumulate<T>>* taps, const BinTap<Accumulate<T>>* taps_end,
@@ -48,8 +48,8 @@ __global__ void __launch_bounds__(kThreads, 2)
     if (threadIdx.x == 0) tables.box = box_of(pools, maps.map[0].size[0], part.row);
     __syncthreads();
     Edges edges = {{0, 0, 0, 0}};
-    const bool pooled = tables.box.image >= 0 && tables.box.level >= 0;
-    for (int64_t i = 0; pooled && i < pools.rule.height; i += tables.y.count) {
+    const bool has_map = tables.box.image >= 0 && tables.box.level >= 0;
+    for (int64_t i = 0; has_map && i < pools.rule.height; i += tables.y.count) {
       for (int64_t j = 0; j < pools.rule.width; j += tables.x.count) {
         const ConstView& map = maps.map[tables.box.level];
         make_chunks(tables, pools, map, i, j, axes);
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads, 2)
         }
       }
     }
-    const double sum = sum_of_block(edges, tables.of_warp);  // after which nobody needs the box any more
+    const double sum = sum_of_block(edges, tables.of_warp);  // its barriers come after the last access to the box
     if (threadIdx.x < 4) partial[unit].value[threadIdx.x] = sum;
   }
 }

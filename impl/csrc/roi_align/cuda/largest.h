@@ -1,4 +1,4 @@
-// The samples and planes that largest.h asks for, on CUDA: a sample is worked out where it is taken.
+// The samples and planes that largest.h reads, on CUDA: a sample is computed when it is read.
 
 #pragma once
 
@@ -48,7 +48,7 @@ __device__ __forceinline__ void on_samples(const RoiBox& box, bool wide, int64_t
                                            const Work& work) {
   on_axis(box.y, wide, [&](const auto& y) {
     using Box = decltype(y.start + y.bin);
-    const BinAxis<Box> x = {static_cast<Box>(box.x.start), static_cast<Box>(box.x.bin), box.x.grid, box.x.stretched};
+    const BinAxis<Box> x = {static_cast<Box>(box.x.start), static_cast<Box>(box.x.bin), box.x.grid, box.x.is_clamped};
     work(BinSamples<Box>::of(y, i, map.size[2]), BinSamples<Box>::of(x, j, map.size[3]));
     return 0;
   });

@@ -1,8 +1,6 @@
-// roi_align's maximum on CUDA: forward, and the gradient of the boxes. A thread takes a value of a crop after the
-// other.
+// roi_align's maximum on CUDA: forward and box gradient. A thread takes one value of a crop after another.
 //
-// Which sample is the largest is found again for each gradient: an index for every value would be as large as the
-// crops.
+// Each gradient searches for the largest sample again: an index for every value would be as large as the crops.
 
 #include <cmath>
 
@@ -12,10 +10,10 @@
 namespace roi_align::cuda {
 namespace {
 
-// Channels that a block works on.
+// Channels of a block.
 constexpr int64_t kChannels = 64;
 
-// A block's box, read by one thread. Begins with a barrier, because other threads may still be at the box before.
+// A block's box, read by one thread. Starts with a barrier, because other threads may still read the previous box.
 __device__ __forceinline__ void read_box(RoiBox& box, const ConstMaps& maps, const Pools& pools, int64_t row) {
   __syncthreads();
   if (threadIdx.x == 0) box = box_of(pools, maps.map[0].size[0], row);
@@ -51,8 +49,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-// A sample moved by one pixel goes from what the lower one alone would give to what the upper one would. Whether it
-// lies between two pixels is known of the position itself: a weight may have been rounded to 0 or 1.
+// The slope: a movement by one pixel takes a sample from the value at the lower pixel to that at the upper one. The
+// position, not the weight, decides whether it lies between two pixels: a weight may be rounded to 0 or 1.
 template <typename T, typename Box>
 __device__ __forceinline__ void add_slopes_at(const BinSamples<Box>& y, const BinSamples<Box>& x, const Plane<T>& plane,
                                               const Pools& pools, Box scale, const CropPlace& at, double gradient,
@@ -77,7 +75,7 @@ __device__ __forceinline__ void add_slopes_at(const BinSamples<Box>& y, const Bi
   }
 }
 
-// What a block keeps in shared memory.
+// A block's shared memory.
 struct Summing {
   RoiBox box;
   Edges of_warp[kThreads / kWarp];
