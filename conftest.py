@@ -76,9 +76,9 @@ def pytest_configure(config: pytest.Config) -> None:
     plainly()
     config.addinivalue_line("markers", "package: about the roi_align package itself, on the device of its backend")
     config.addinivalue_line("markers", "cpu: about the package's CPU kernels, which its CUDA backends do not run")
-    config.stash[CHOSEN] = {}
+    config.stash[BACKENDS] = {}
     try:
-        _load_chosen(config)
+        _load_backends(config)
     except (ValueError, Crashed, Hung) as unusable:
         raise pytest.UsageError(str(unusable)) from None
     config.stash[UNDECLARED] = {}
@@ -87,71 +87,75 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.benchmark_disable = True
     elif not config.option.benchmark_json and not settings.read().output:
         # Nobody has looked yet whether there is such a device.
-        missing = devices.chosen().why_not()
-        if missing is not None:
-            raise pytest.UsageError(missing)
+        reason = devices.chosen().why_not()
+        if reason is not None:
+            raise pytest.UsageError(reason)
     config.stash[TALLY] = Tally()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    chosen = config.getoption("--backend")
-    if backends.is_foreign(chosen):
-        of = next(iter(config.stash[CHOSEN]))
+    backend_name = config.getoption("--backend")
+    if backends.is_foreign(backend_name):
+        operator = next(iter(config.stash[BACKENDS]))
         about = stranger.times if config.getoption("--benchmark-only") else stranger.is_about
-        ours = [item for item in items if not about(item, of, config.rootpath)]
+        ours = [item for item in items if not about(item, operator, config.rootpath)]
         config.hook.pytest_deselected(items=ours)
         rest = [item for item in items if item not in set(ours)]
         # The properties tell most, in fewest words.
         items[:] = sorted(rest, key=lambda item: item.path.name != "test_properties.py")
-    skipped = {}
-    if chosen not in PACKAGE:
-        skipped["package"] = pytest.mark.skip(reason=f"about the package roi_align, not about the backend {chosen}")
-    if PACKAGE.get(chosen) != "cpu":
-        skipped["cpu"] = pytest.mark.skip(reason=f"about the package's CPU kernels, not about the backend {chosen}")
+    marks = {}
+    if backend_name not in PACKAGE:
+        marks["package"] = pytest.mark.skip(reason=f"about the package roi_align, not about the backend {backend_name}")
+    if PACKAGE.get(backend_name) != "cpu":
+        marks["cpu"] = pytest.mark.skip(reason=f"about the package's CPU kernels, not about the backend {backend_name}")
     for item in items:
-        for name, skip in skipped.items():
+        for name, skip in marks.items():
             if item.get_closest_marker(name):
                 item.add_marker(skip)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Somebody else's function that a run judges, and about how long that takes."""
-    chosen = config.getoption("--backend")
-    judged = next(iter(config.stash[CHOSEN].values()))
-    if not backends.is_foreign(chosen) or not isinstance(judged, Backend) or config.getoption("--benchmark-only"):
+    backend_name = config.getoption("--backend")
+    backend = next(iter(config.stash[BACKENDS].values()))
+    if (
+        not backends.is_foreign(backend_name)
+        or not isinstance(backend, Backend)
+        or config.getoption("--benchmark-only")
+    ):
         return []
-    minutes = stranger.minutes(judged)
+    minutes = stranger.minutes(backend)
     if minutes is None:
-        return [f"judging {judged.title}: not even a few calls came back"]
+        return [f"judging {backend.title}: not even a few calls came back"]
     about = "about a minute" if minutes < 1.5 else f"about {minutes:.0f} minutes"
-    return [f"judging {judged.title}: {about} in one process; -n auto shares the work"]
+    return [f"judging {backend.title}: {about} in one process; -n auto shares the work"]
 
 
-CHOSEN = pytest.StashKey[dict[str, Backend | MissingLibrary]]()
+BACKENDS = pytest.StashKey[dict[str, Backend | MissingLibrary]]()
 UNDECLARED = pytest.StashKey[dict[str, str]]()
 
 
-def _load_chosen(config: pytest.Config) -> None:
+def _load_backends(config: pytest.Config) -> None:
     """The chosen backend, for each operator that it has: this project's in this process, somebody else's in one of its
     own. What is missing is kept as the reason for which each test that needs it is skipped."""
     name = config.getoption("--backend")
     isolated = partial(isolation.isolated, limit_s=config.getoption("--limit"))
     if backends.is_foreign(name):
-        made: Any = _or_missing(isolated, name, "crop_and_resize")
-        of = (made.sheet.operator,) if isinstance(made, Backend) else tuple(backends.BACKENDS)
-        config.stash[CHOSEN] = dict.fromkeys(of, made)
+        backend: Any = _or_missing(isolated, name, "crop_and_resize")
+        operators = (backend.sheet.operator,) if isinstance(backend, Backend) else tuple(backends.BACKENDS)
+        config.stash[BACKENDS] = dict.fromkeys(operators, backend)
         return
-    of = backends.operators_of(name) or ("crop_and_resize",)
+    operators = backends.operators_of(name) or ("crop_and_resize",)
     load = isolated if backends.is_a_peer(name) else faults.load
-    config.stash[CHOSEN] = {operator: _or_missing(load, name, operator) for operator in of}
+    config.stash[BACKENDS] = {operator: _or_missing(load, name, operator) for operator in operators}
 
 
 def _or_missing(load: Any, name: str, operator: str) -> Backend | MissingLibrary:
     try:
-        made: Backend = load(name, operator)
+        backend: Backend = load(name, operator)
     except MissingLibrary as missing:
         return missing
-    return made
+    return backend
 
 
 TALLY = pytest.StashKey[Tally]()
@@ -167,27 +171,28 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # nobody calls it without pytest-xdist
 def pytest_testnodedown(node: Any) -> None:
-    sent = getattr(node, "workeroutput", {})
-    if "tally" in sent:  # a worker that crashed, which fails the run, has left nothing
-        node.config.stash[TALLY].add(**sent["tally"])
-        node.config.stash[UNDECLARED].update(sent["undeclared"])
+    output = getattr(node, "workeroutput", {})
+    if "tally" in output:  # a worker that crashed, which fails the run, has left nothing
+        node.config.stash[TALLY].add(**output["tally"])
+        node.config.stash[UNDECLARED].update(output["undeclared"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if config.stash[UNDECLARED]:
         terminalreporter.section(f"what {config.getoption('--backend')} does not declare")
-    for what, reason in config.stash[UNDECLARED].items():
-        terminalreporter.line(f"{what}: {reason}")
+    for subject, reason in config.stash[UNDECLARED].items():
+        terminalreporter.line(f"{subject}: {reason}")
     tally = config.stash[TALLY]
     if tally.cases:
         terminalreporter.section("what was compared")
-    for what, compared in tally.compared.items():
+    for subject, count in tally.compared.items():
         terminalreporter.line(
-            f"{what}: {compared:,} values in {tally.cases[what]:,} cases, {tally.different[what]:,} differ in any bit"
+            f"{subject}: {count:,} values in {tally.cases[subject]:,} cases, "
+            f"{tally.different[subject]:,} differ in any bit"
         )
-    for what, fraction in tally.fraction.items():
+    for subject, fraction in tally.fraction.items():
         terminalreporter.line(
-            f"{what}: {tally.cases[what]:,} cases, largest fraction of the oracle's bound used {fraction:.3g}"
+            f"{subject}: {tally.cases[subject]:,} cases, largest fraction of the oracle's bound used {fraction:.3g}"
         )
 
 
@@ -195,9 +200,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def undeclared(pytestconfig: pytest.Config) -> Callable[[str, str | None], None]:
     """Called with what a test is about and what of it is not declared, if anything: then it is skipped and listed."""
 
-    def skip(what: str, reason: str | None) -> None:
+    def skip(subject: str, reason: str | None) -> None:
         if reason is not None:
-            pytestconfig.stash[UNDECLARED][what] = reason
+            pytestconfig.stash[UNDECLARED][subject] = reason
             pytest.skip(f"undeclared: {reason}")
 
     return skip
@@ -211,7 +216,7 @@ def tally(pytestconfig: pytest.Config) -> Tally:
 @pytest.fixture(scope="session")
 def backend_of(pytestconfig: pytest.Config) -> Callable[[OperatorName], Backend]:
     """The implementation of an operator that this run judges, or a skip if the chosen backend has none."""
-    return lambda operator: _chosen(pytestconfig, operator)
+    return lambda operator: _judged_backend(pytestconfig, operator)
 
 
 @pytest.fixture(params=OPERATORS)
@@ -233,8 +238,8 @@ def repeats(backend_of: Callable[[OperatorName], Backend]) -> Callable[[Operator
     return lambda operator: 1e-12 if "grad_image" in backend_of(operator).sheet.unordered else 0.0
 
 
-def _chosen(config: pytest.Config, operator: OperatorName) -> Backend:
-    backend = config.stash[CHOSEN].get(operator)
+def _judged_backend(config: pytest.Config, operator: OperatorName) -> Backend:
+    backend = config.stash[BACKENDS].get(operator)
     if backend is None:
         pytest.skip(f"the backend {config.getoption('--backend')} has no {operator}")
     if isinstance(backend, MissingLibrary):
@@ -266,16 +271,16 @@ def torchvision() -> Backend:
 @pytest.fixture
 def device(pytestconfig: pytest.Config) -> Iterator[str]:
     """Where the package's own tests make their tensors, and in which mode: torch's, as the chosen backend has it."""
-    chosen = pytestconfig.getoption("--backend")
-    if chosen in PACKAGE:
-        _load(chosen, "crop_and_resize")
-    if chosen != DETERMINISTIC:
-        yield PACKAGE.get(chosen, "cpu")
+    backend_name = pytestconfig.getoption("--backend")
+    if backend_name in PACKAGE:
+        _load(backend_name, "crop_and_resize")
+    if backend_name != DETERMINISTIC:
+        yield PACKAGE.get(backend_name, "cpu")
         return
     import torch
 
     torch.use_deterministic_algorithms(True)
     try:
-        yield PACKAGE[chosen]
+        yield PACKAGE[backend_name]
     finally:
         torch.use_deterministic_algorithms(False)

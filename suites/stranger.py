@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 from harness.judging.sample import with_boxes
-from harness.judging.trial import judged
+from harness.judging.trial import judge_case
 from harness.operators import OPERATORS, drawing, within
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
@@ -57,9 +57,9 @@ def minutes(backend: Backend[Any]) -> float | None:
     sheet, direction = backend.sheet, backend.sheet.directions[0]
     asked = [each for each, way in questions(sheet.operator) if each.undeclared(sheet, way) is None]
     try:
-        first, *cases = drawing.drawn(within(sheet, empty=()), 11, 0)
-        judged(backend, first, direction)  # its process begins, and may compile
-        a_case = _seconds(lambda: [judged(backend, case, direction) for case in cases]) / len(cases)
+        first, *cases = drawing.draw_cases(within(sheet, empty=()), 11, 0)
+        judge_case(backend, first, direction)  # its process begins, and may compile
+        a_case = _seconds(lambda: [judge_case(backend, case, direction) for case in cases]) / len(cases)
         few = first.inputs()
         long = with_boxes(few, np.arange(_VALUES // few.upstream[0].size) % len(few.boxes))
         a_value = _seconds(lambda: backend.run(long, direction)) / _VALUES

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from harness.operators import operator_of
 from harness.operators.arrays import Array, Direction
-from harness.operators.implementation import Backend, Held
+from harness.operators.implementation import Backend, HeldCall
 from harness.operators.sheet import Sheet
 from harness.repository import MissingLibrary
 
@@ -59,12 +59,12 @@ def torch_backend(
     def prepare(inputs: Any, direction: Direction) -> Callable[[], Tensor]:
         return within(direction, prepared(call, inputs, direction, to_tensor))
 
-    def hold(inputs: Any, direction: Direction) -> Held:
+    def hold(inputs: Any, direction: Direction) -> HeldCall:
         tensors = _tensors(inputs, direction, to_tensor)
 
         def overwrite(other: Any) -> None:
             with torch.no_grad():
-                for name in operator_of(inputs).read(direction):
+                for name in operator_of(inputs).arrays_of(direction):
                     tensor = getattr(tensors, name)
                     once = _without_repetitions(tensor)
                     tensor[once].copy_(host_tensor(getattr(other, name))[once])
@@ -76,7 +76,7 @@ def torch_backend(
             value = getattr(tensors, name)  # an upstream gradient that a forward does not get is no tensor
             return to_numpy(value) if isinstance(value, Tensor) else value
 
-        return Held(within(direction, ask), overwrite, read)
+        return HeldCall(within(direction, ask), overwrite, read)
 
     return Backend(name, title, sheet, prepare, to_numpy, avoids, hold=hold)
 
@@ -93,7 +93,7 @@ def prepared(
 
 
 def _tensors(inputs: Any, direction: Direction, to_tensor: Callable[[Array], Tensor]) -> Any:
-    names = operator_of(inputs).read(direction)
+    names = operator_of(inputs).arrays_of(direction)
     return replace(inputs, **{name: to_tensor(getattr(inputs, name)) for name in names})
 
 

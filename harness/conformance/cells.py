@@ -133,13 +133,13 @@ def _status(backend: Backend[Any], direction: Direction, finding: Finding) -> tu
     if finding.failure is not None:
         verdict = finding.failure.verdict
         return {**DEADLY, Status.JUDGE: OURS}.get(verdict.status, "fail"), verdict.reason + finding.failure.remark
-    reasons = [reason for case in finding.refused if (reason := backend.refuses(case.inputs(), direction))]
+    reasons = [reason for case in finding.refusals if (reason := backend.refuses(case.inputs(), direction))]
     refusal = reasons[-1] if reasons else "The check had no use for the case."
-    if not finding.asked:
+    if not finding.verdicts:
         return "not asked", refusal
     # What is refused is no pass: a reader shall see how much of it there was.
     refused = f"{len(reasons)} drawn cases were not asked, such as: {refusal}" if reasons else ""
-    ambiguous = any(verdict.status is Status.AMBIGUOUS for _, verdict in finding.asked)
+    ambiguous = any(verdict.status is Status.AMBIGUOUS for _, verdict in finding.verdicts)
     return ("ambiguous" if ambiguous else "pass"), refused
 
 
@@ -154,7 +154,7 @@ def _of_backend(
 ) -> Cell:
     """A cell of a backend that is here."""
     device, driver = _place(backend.sheet.device)
-    verdicts = [verdict for _, verdict in finding.asked]
+    verdicts = [verdict for _, verdict in finding.verdicts]
     ambiguous = sum(verdict.status is Status.AMBIGUOUS for verdict in verdicts)
     counterexample = "" if finding.failure is None else repr(finding.failure.case)
     return Cell(

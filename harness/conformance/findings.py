@@ -124,7 +124,7 @@ def _verdict_on(backend: Backend[Any], inputs: Any, direction: Direction, got: A
 def _second(call: _Call) -> float | None:
     """The value in the second formulation; of a call without a result its first. None if it has no answer."""
     inputs, place = call.inputs, tuple(call.verdict.place or ())
-    shape = operator_of(inputs).promised(inputs, call.direction)[0]
+    shape = operator_of(inputs).result_type(inputs, call.direction)[0]
     if not math.prod(shape):
         return 0.0  # there is nothing to compute: that is the answer
     place = place or (0,) * len(shape)
@@ -187,7 +187,7 @@ def _shown(backend: Backend[Any], each: Cell, call: _Call, index: tuple[int, ...
     """The snippet and its output, both "" unless it shows the failure."""
     if backend.snippet is None:
         return "", ""
-    shape = operator_of(call.inputs).promised(call.inputs, call.direction)[0]
+    shape = operator_of(call.inputs).result_type(call.inputs, call.direction)[0]
     try:
         source = backend.snippet(call.inputs, call.direction, index or (0,) * len(shape))
         if len(source) > _MOST:

@@ -21,7 +21,7 @@ from harness.faults.package.building import PackageFault
 from harness.operators import AnyCase, drawing
 from harness.operators.arrays import DIRECTIONS, Direction
 from harness.operators.sheet import OperatorName, Sheet
-from harness.operators.verdict import JudgeFailed, Status
+from harness.operators.verdict import JudgementError, Status
 from harness.properties import Property, questions
 from harness.properties.search import among
 
@@ -83,22 +83,22 @@ def showings(fault: Fault) -> Iterator[Showing]:
 
 
 @functools.cache
-def drawn(check: Property, sheet: Sheet, count: int, turn: int) -> tuple[AnyCase, ...]:
+def draw_cases(check: Property, sheet: Sheet, count: int, turn: int) -> tuple[AnyCase, ...]:
     """A check's cases in one turn, the same ones for every fault."""
-    return tuple(drawing.drawn(check.cases(sheet), count, turn))
+    return tuple(drawing.draw_cases(check.cases(sheet), count, turn))
 
 
 def attempt(fault: Fault, showing: Showing, check: Property, turn: int) -> Attempt:
     """What one check makes of a fault on the cases of one turn; the rarer checks in fewer cases, as in the suites."""
-    cases = drawn(check, showing.sheet, check.examples(CASES), turn)
+    cases = draw_cases(check, showing.sheet, check.examples(CASES), turn)
     finding = among(cases, check, fault.backend, showing.direction)
-    asked = len(finding.asked)
-    outcome, count, detail = ("survived" if asked else "not asked"), asked, ""
+    number = len(finding.verdicts)
+    outcome, count, detail = ("survived" if number else "not asked"), number, ""
     if finding.failure is not None:
         verdict = finding.failure.verdict
         if verdict.status is Status.JUDGE:
-            raise JudgeFailed(verdict)  # that kills nothing
-        outcome, count, detail = "killed", turn * len(cases) + asked, f"{verdict.status.name}: {verdict.reason}"
+            raise JudgementError(verdict)  # that kills nothing
+        outcome, count, detail = "killed", turn * len(cases) + number, f"{verdict.status.name}: {verdict.reason}"
     return Attempt(
         fault.name, "reference", fault.operator, showing.name, check.name, outcome, False, count, detail, fault.why
     )

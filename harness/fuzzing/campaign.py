@@ -130,10 +130,10 @@ def hunt(task: Task, tell: Callable[[Find], None]) -> Catch | Lost:
     if finding.failure is not None and finding.failure.verdict.status is Status.JUDGE:
         return Lost(task, f"{finding.failure.verdict.reason} The case: {finding.failure.case!r}")
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
-    for case, verdict in finding.asked:
+    for case, verdict in finding.verdicts:
         verdicts[case.image_dtype].append(verdict)
     counts = tuple(Count(dtype, len(of), largest_fraction(of)) for dtype, of in sorted(verdicts.items()))
-    return Catch(task, counts, len(finding.refused), None if finding.failure is None else find(finding.failure))
+    return Catch(task, counts, len(finding.refusals), None if finding.failure is None else find(finding.failure))
 
 
 def catches(schedule: Schedule, tell: Callable[[int, Find], None]) -> Generator[Catch | Lost]:

@@ -109,8 +109,8 @@ def read(operator: OperatorName, path: Path | None = None) -> Golden:
     path, peer = path or path_of(operator), OPERATORS[operator].peer
     remake = f"`{_remake(OPERATORS[operator])}` makes it, where {peer.title} is installed."
     try:
-        with path.open("rb") as file, np.load(file) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        with path.open("rb") as file, np.load(file) as archive:
+            arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise ValueError(f"There are no golden vectors at {path}; {remake}") from None
     except (zipfile.BadZipFile, zlib.error, ValueError, OSError) as error:
@@ -126,7 +126,7 @@ def read(operator: OperatorName, path: Path | None = None) -> Golden:
         results: dict[Direction, Array] = {}
         inputs = case.inputs()
         for direction in peer.directions:
-            shape, _ = OPERATORS[operator].promised(inputs, direction)
+            shape, _ = OPERATORS[operator].result_type(inputs, direction)
             end = start[direction] + int(np.prod(shape))
             results[direction] = arrays[direction][start[direction] : end].reshape(shape)
             start[direction] = end
@@ -140,14 +140,14 @@ def _remake(operator: Operator) -> str:
 
 def _cases(operator: Operator) -> list[Any]:
     """The same cases each time on one revision, none of them twice."""
-    drawn: dict[Any, None] = {}
+    cases: dict[Any, None] = {}
     for count, strategy in operator.peer.groups():
-        drawn |= dict.fromkeys(_drawn(count, strategy))
-    return list(drawn)
+        cases |= dict.fromkeys(_draw_cases(count, strategy))
+    return list(cases)
 
 
-def _drawn(count: int, strategy: SearchStrategy[Any]) -> list[Any]:
-    drawn: list[Any] = []
+def _draw_cases(count: int, strategy: SearchStrategy[Any]) -> list[Any]:
+    cases: list[Any] = []
 
     @hypothesis.settings(
         max_examples=count,
@@ -159,10 +159,10 @@ def _drawn(count: int, strategy: SearchStrategy[Any]) -> list[Any]:
     )
     @hypothesis.given(strategy)
     def draw(case: Any) -> None:
-        drawn.append(case)
+        cases.append(case)
 
     draw()
-    return drawn
+    return cases
 
 
 def _digest(inputs: AnyInput) -> bytes:

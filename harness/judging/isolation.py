@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from harness.backends import interpreter, load
-from harness.judging.worker import Load, arrays, packed, serve_logged
+from harness.judging.worker import Load, arrays, pack, serve_to_log
 from harness.operators.arrays import Array, Direction
 from harness.operators.implementation import Backend, Observation
 from harness.operators.sheet import LIMIT_S, OperatorName
@@ -80,7 +80,7 @@ class Worker:
                 )
             kind, answer = connection.recv()
         except (EOFError, ConnectionError):
-            raise Crashed(self._how_it_ended()) from None
+            raise Crashed(self._exit_message()) from None
         if question in ("run", "observe") and not self._has_run:
             self._has_run, self._first_s = True, 3 * (time.monotonic() - start)
         if kind != "raised":
@@ -89,18 +89,18 @@ class Worker:
 
     def run(self, inputs: Any, direction: Direction) -> Array:
         """One call. What it did to its inputs is done to them here as well."""
-        result, written = self.ask(
-            "run", arrays(inputs, packed, np.ndarray), direction, limit_s=self.limit_s * self._work(inputs)
+        result, changes = self.ask(
+            "run", arrays(inputs, pack, np.ndarray), direction, limit_s=self.limit_s * self._work(inputs)
         )
-        for name, values in written.items():
+        for name, values in changes.items():
             getattr(inputs, name)[...] = values
         return np.asarray(result)
 
     def observe(self, series: Sequence[Any], direction: Direction) -> Observation:
         """A series of calls, as Backend.observe has it."""
-        sent = [arrays(each, packed, np.ndarray) for each in series]
+        packed_calls = [arrays(each, pack, np.ndarray) for each in series]
         observation: Observation = self.ask(
-            "observe", *sent, direction, limit_s=self.limit_s * sum(map(self._work, series))
+            "observe", *packed_calls, direction, limit_s=self.limit_s * sum(map(self._work, series))
         )
         results = [self._error(*each.args) if isinstance(each, Exception) else each for each in observation.results]
         return Observation(tuple(results), observation.effect)
@@ -108,7 +108,7 @@ class Worker:
     def time(self, inputs: Any, direction: Direction) -> tuple[float, ...]:
         """The seconds of each of a few calls, measured there."""
         limit_s = 5 * self.limit_s * self._work(inputs)
-        seconds: tuple[float, ...] = self.ask("time", arrays(inputs, packed, np.ndarray), direction, limit_s=limit_s)
+        seconds: tuple[float, ...] = self.ask("time", arrays(inputs, pack, np.ndarray), direction, limit_s=limit_s)
         return seconds
 
     def stop(self) -> None:
@@ -128,7 +128,7 @@ class Worker:
             self._connection, theirs = self._context.Pipe()
             if python is None:
                 arguments = (theirs, self.load, self.name, self.operator, DupFd(self._log.fileno()))
-                self._process = self._context.Process(target=serve_logged, args=arguments, daemon=True)
+                self._process = self._context.Process(target=serve_to_log, args=arguments, daemon=True)
                 self._process.start()
             else:
                 self._process = self._elsewhere(python, theirs.fileno())
@@ -161,17 +161,17 @@ class Worker:
         code: int = self._process.exitcode
         return code
 
-    def _how_it_ended(self) -> str:
+    def _exit_message(self) -> str:
         code = self._exit_code()
         self.stop()
-        how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        ending = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
         self._log.seek(0)
         lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
         # Python's own account of a fault comes last and says where it was called from; what came before says why.
         lines = lines[: next((k for k, line in enumerate(lines) if line.startswith("Fatal Python error")), len(lines))]
         # A process that is killed for a stray access says nothing; the log is about something else then.
-        told = lines and code != -signal.SIGSEGV
-        return f"It ended its process: {how}." + (f" Its last words: {lines[-1].strip()[:300]}" if told else "")
+        has_log = lines and code != -signal.SIGSEGV
+        return f"It ended its process: {ending}." + (f" Its last words: {lines[-1].strip()[:300]}" if has_log else "")
 
     def _error(self, kind: str, message: str) -> Exception:
         """What a call raised, as far as this process knows its class; Crashed if no call can be made any more."""
@@ -182,11 +182,11 @@ class Worker:
             return MissingLibrary(message)
         if kind == "Crashed":  # a process that the library runs in for the worker, such as node
             return Crashed(message)
-        known = getattr(builtins, kind, None)
-        if isinstance(known, type) and issubclass(
-            known, (ValueError, TypeError, LookupError, MemoryError, NotImplementedError)
+        error_class = getattr(builtins, kind, None)
+        if isinstance(error_class, type) and issubclass(
+            error_class, (ValueError, TypeError, LookupError, MemoryError, NotImplementedError)
         ):
-            return known(message)
+            return error_class(message)
         return RuntimeError(f"{kind}: {message}")
 
 
@@ -213,11 +213,11 @@ def isolated(
         sheet=sheet,
         prepare=lambda inputs, direction: lambda: worker.run(inputs, direction),
         to_numpy=lambda result: result,
-        avoids=lambda inputs, direction: worker.ask("avoids", arrays(inputs, packed, np.ndarray), direction),
+        avoids=lambda inputs, direction: worker.ask("avoids", arrays(inputs, pack, np.ndarray), direction),
         same_rule=same_rule,
         remote=worker.observe,
         restart=worker.stop,
-        snippet=(lambda *of: str(worker.ask("snippet", arrays(of[0], packed, np.ndarray), *of[1:])))
+        snippet=(lambda *of: str(worker.ask("snippet", arrays(of[0], pack, np.ndarray), *of[1:])))
         if has_snippet
         else None,
         timed=worker.time,

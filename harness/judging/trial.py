@@ -14,7 +14,7 @@ from harness.operators.arrays import Array, Direction
 from harness.operators.expected import Place
 from harness.operators.implementation import Backend
 from harness.operators.judgement import judge
-from harness.operators.verdict import JudgeFailed, Status, Verdict, theirs
+from harness.operators.verdict import JudgementError, Status, Verdict, implementation_code
 
 
 def run(backend: Backend[Any], inputs: Any, direction: Direction) -> Array | BaseException:
@@ -25,7 +25,7 @@ def run(backend: Backend[Any], inputs: Any, direction: Direction) -> Array | Bas
         return error
 
 
-def judged(
+def judge_case(
     backend: Backend[Any], case: AnyCase, direction: Direction, places: Iterable[Place] | None = None
 ) -> Verdict:
     """A backend's result for a case against the oracle, which is given arrays of its own: a call that wrote to its
@@ -43,26 +43,26 @@ def side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -> s
     """
     operator, inputs = operator_of(case), case.inputs()
     other = operator.elsewhere(replace(case, seed=case.seed + 1).inputs())
-    names, series = ["", *operator.read(direction)], [inputs]
+    names, series = ["", *operator.arrays_of(direction)], [inputs]
     for name in names[1:]:
         series.append(replace(series[-1], **{name: getattr(other, name)}))
-    with theirs():
-        asked = [(name, each) for name, each in zip(names, series, strict=True) if not backend.refuses(each, direction)]
+    with implementation_code():
+        calls = [(name, each) for name, each in zip(names, series, strict=True) if not backend.refuses(each, direction)]
         # The arrays of the first are the ones that are overwritten.
-        observation = backend.observe([case.inputs(), *(each for _, each in asked[1:]), inputs], direction)
+        observation = backend.observe([case.inputs(), *(each for _, each in calls[1:]), inputs], direction)
     if observation.effect is not None:
         return observation.effect
 
     def verdict_on(inputs: Any, result: Array | Exception) -> Verdict:
         verdict = judge(inputs, direction, result, pinned=direction in backend.sheet.pinned)
         if verdict.status is Status.JUDGE:
-            raise JudgeFailed(verdict)
+            raise JudgementError(verdict)
         return verdict
 
     first, *later = observation.results
     # What is wrong from the beginning is no side effect: other properties are about it.
     if verdict_on(inputs, first).passed:
-        for (name, each), result in zip(asked[1:], later, strict=False):
+        for (name, each), result in zip(calls[1:], later, strict=False):
             verdict = verdict_on(each, result)
             if not verdict.passed:
                 return f"After {name} is overwritten in place the result is wrong: {verdict}"
@@ -81,7 +81,7 @@ def assert_passes(
     *, backend: Backend[Any], case: AnyCase, direction: Direction, places: Iterable[Place] | None = None
 ) -> Verdict:
     """Runs a backend on a case and judges it; AssertionError with everything a reader needs if it does not pass."""
-    verdict = judged(backend, case, direction, places)
+    verdict = judge_case(backend, case, direction, places)
     if not verdict.passed:
         raise AssertionError(failure(backend, case, direction, str(verdict)))
     return verdict
@@ -98,7 +98,7 @@ def failure(
     backend: Backend[Any],
     case: AnyCase,
     direction: Direction,
-    what: str,
+    problem: str,
     of: str = "",
     after: Iterable[AnyCase] = (),
 ) -> str:
@@ -107,7 +107,7 @@ def failure(
     of: the property that it is a check of, if it is not the oracle's judgement; after: cases to be asked before it.
     """
     return (
-        f"{backend.title}, {direction}: {what}\n"
+        f"{backend.title}, {direction}: {problem}\n"
         f"  call       {case!r}\n"
         f"  reproduce  {reproduction(backend.name, direction, repr(case), of, map(repr, after))}"
     )
@@ -115,5 +115,5 @@ def failure(
 
 def reproduction(name: str, direction: Direction, line: str, of: str = "", after: Iterable[str] = ()) -> str:
     """The command that asks the backend of that name for the case of a line again, judged as in `failure`."""
-    shown = "".join((f'--property "{of}" ' if of else "", *(f'--after "{each}" ' for each in after)))
-    return f'python -m harness judge --backend {name} --direction {direction} {shown}"{line}"'
+    options = "".join((f'--property "{of}" ' if of else "", *(f'--after "{each}" ' for each in after)))
+    return f'python -m harness judge --backend {name} --direction {direction} {options}"{line}"'

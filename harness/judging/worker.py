@@ -32,7 +32,7 @@ CALLS_MIN, CALLS_S, CALLS_MOST = 3, 0.2, 200
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedArray:
     """An array as the memory that it lies in and its place there: pickling alone would lay it out anew."""
 
     memory: bytes
@@ -42,24 +42,24 @@ class Packed:
     offset: int
 
 
-def packed(array: Array) -> Packed:
+def pack(array: Array) -> PackedArray:
     if not array.size:
-        return Packed(b"", array.dtype, array.shape, array.strides, 0)
+        return PackedArray(b"", array.dtype, array.shape, array.strides, 0)
     root = array  # of a view the array that owns the memory: what lies around the view is part of the case
     while isinstance(root.base, np.ndarray):
         root = root.base
     low, high = np.lib.array_utils.byte_bounds(root)
     offset = array.__array_interface__["data"][0] - low
-    return Packed(ctypes.string_at(low, high - low), array.dtype, array.shape, array.strides, offset)
+    return PackedArray(ctypes.string_at(low, high - low), array.dtype, array.shape, array.strides, offset)
 
 
-def _unpacked(packed: Packed) -> Array:
-    if not packed.memory:
-        return np.zeros(packed.shape, packed.dtype)
-    size = packed.dtype.itemsize
-    memory: Array = np.ndarray((len(packed.memory) // size,), packed.dtype, bytearray(packed.memory))
+def _unpack(source: PackedArray) -> Array:
+    if not source.memory:
+        return np.zeros(source.shape, source.dtype)
+    size = source.dtype.itemsize
+    memory: Array = np.ndarray((len(source.memory) // size,), source.dtype, bytearray(source.memory))
     array: Array = np.ndarray(
-        packed.shape, packed.dtype, memory, packed.offset, packed.strides
+        source.shape, source.dtype, memory, source.offset, source.strides
     )  # a view: it has a base
     return array
 
@@ -75,7 +75,7 @@ def begin(descriptor: int) -> None:
     serve(connection, *connection.recv())
 
 
-def serve_logged(connection: Connection, load: Load, name: str, operator: OperatorName, log: Any) -> None:
+def serve_to_log(connection: Connection, load: Load, name: str, operator: OperatorName, log: Any) -> None:
     """Serves in a forked process, whose output goes to a file."""
     descriptor = log.detach()
     os.dup2(descriptor, 1)
@@ -99,10 +99,10 @@ def serve(connection: Connection, load: Load, name: str, operator: OperatorName)
                 if question == "snippet":
                     inputs, direction, index = rest
                     assert backend.snippet is not None
-                    connection.send((question, backend.snippet(arrays(inputs, _unpacked, Packed), direction, index)))
+                    connection.send((question, backend.snippet(arrays(inputs, _unpack, PackedArray), direction, index)))
                     continue
-                *sent, direction = rest
-                calls = [arrays(each, _unpacked, Packed) for each in sent]
+                *packed_calls, direction = rest
+                calls = [arrays(each, _unpack, PackedArray) for each in packed_calls]
                 if question == "avoids":
                     connection.send((question, backend.avoids(calls[0], direction)))
                 elif question == "time":
@@ -111,9 +111,9 @@ def serve(connection: Connection, load: Load, name: str, operator: OperatorName)
                     connection.send((question, _plain(backend.observe(calls, direction))))
                 else:
                     result = backend.run(calls[0], direction)
-                    connection.send((question, (result, _written(calls[0], sent[0]))))
+                    connection.send((question, (result, _changed_inputs(calls[0], packed_calls[0]))))
             except Exception as error:
-                connection.send(("raised", _told(error)))
+                connection.send(("raised", _name_and_message(error)))
 
 
 def _about(backend: Backend[Any]) -> tuple[str, Sheet, bool, bool]:
@@ -133,19 +133,21 @@ def _seconds(call: Callable[[], Any]) -> tuple[float, ...]:
 
 def _plain(observation: Observation) -> Observation:
     """Without exceptions of classes that the other process may not have: it gets their names and messages."""
-    results = [RuntimeError(*_told(each)) if isinstance(each, Exception) else each for each in observation.results]
+    results = [
+        RuntimeError(*_name_and_message(each)) if isinstance(each, Exception) else each for each in observation.results
+    ]
     return Observation(tuple(results), observation.effect)
 
 
-def _told(error: Exception) -> tuple[str, str]:
+def _name_and_message(error: Exception) -> tuple[str, str]:
     return type(error).__name__, str(error)
 
 
-def _written(inputs: Any, sent: Any) -> dict[str, Array]:
+def _changed_inputs(inputs: Any, packed_calls: Any) -> dict[str, Array]:
     """The inputs that the call wrote to, as it left them."""
     names = [each.name for each in fields(inputs) if isinstance(getattr(inputs, each.name), np.ndarray)]
     return {
         name: np.array(getattr(inputs, name))
         for name in names
-        if getattr(inputs, name).tobytes() != _unpacked(getattr(sent, name)).tobytes()
+        if getattr(inputs, name).tobytes() != _unpack(getattr(packed_calls, name)).tobytes()
     }

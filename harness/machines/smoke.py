@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from harness.backends import load, operators_of
-from harness.judging.trial import judged
+from harness.judging.trial import judge_case
 from harness.operators import AnyCase
 from harness.operators.arrays import DIRECTIONS
 from harness.operators.crop_and_resize.case import Case
@@ -32,7 +32,7 @@ def verdicts(backends: Sequence[str]) -> Iterator[tuple[str, Verdict]]:
         for operator in operators_of(name):
             backend = load(name, operator)
             for direction in DIRECTIONS:
-                yield f"{name}, {operator}, {direction}", judged(backend, CASES[operator], direction)
+                yield f"{name}, {operator}, {direction}", judge_case(backend, CASES[operator], direction)
 
 
 def main(backends: Sequence[str]) -> int:

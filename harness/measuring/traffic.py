@@ -33,11 +33,13 @@ def traffic(reach: Reach, direction: Direction, layout: Layout, line_bytes: int)
     """Bytes that this direction must move and asks for, on an image of this layout."""
     channel = int(reach.image.shape[1] * reach.image.itemsize)
     taps = 4 * reach.samples * channel
-    arrived = reach.given + reach.outputs * channel  # of the upstream gradient, what is needed
+    needed_bytes = reach.box_bytes + reach.outputs * channel  # of the upstream gradient, what is needed
     if direction == "grad_image":
-        return Traffic(arrived + int(reach.image.nbytes), arrived + 2 * taps)
-    written = reach.given + reach.upstream if direction == "forward" else arrived + reach.moved
-    return Traffic(touched_lines(reach, layout, line_bytes) * line_bytes + written, taps + written)
+        return Traffic(needed_bytes + int(reach.image.nbytes), needed_bytes + 2 * taps)
+    other_bytes = (
+        reach.box_bytes + reach.upstream if direction == "forward" else needed_bytes + reach.box_gradient_bytes
+    )
+    return Traffic(touched_lines(reach, layout, line_bytes) * line_bytes + other_bytes, taps + other_bytes)
 
 
 def touched_lines(reach: Reach, layout: Layout, line_bytes: int) -> int:
@@ -61,5 +63,5 @@ def _lines(offsets: Array, length: int, line_bytes: int) -> int:
     if offsets.size == 0:
         return 0
     first, last = offsets // line_bytes, (offsets + length - 1) // line_bytes
-    already = np.concatenate([[-1], last[:-1]])
-    return int((last - np.maximum(first, already + 1) + 1).clip(min=0).sum())
+    previous = np.concatenate([[-1], last[:-1]])
+    return int((last - np.maximum(first, previous + 1) + 1).clip(min=0).sum())

@@ -43,8 +43,8 @@ def operator_of(call: AnyCase | AnyInput) -> Operator:
 
 def parse(line: str) -> AnyCase:
     """The case of either operator that a line makes; ValueError if it makes none."""
-    named = (each for each in OPERATORS.values() if line.lstrip().startswith(f"{each.case.__name__}("))
-    case: AnyCase = next(named, CROP_AND_RESIZE).case.parse(line)
+    operators = (each for each in OPERATORS.values() if line.lstrip().startswith(f"{each.case.__name__}("))
+    case: AnyCase = next(operators, CROP_AND_RESIZE).case.parse(line)
     return case
 
 

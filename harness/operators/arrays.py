@@ -41,24 +41,24 @@ def crops_dtype(image_dtype: str) -> str:
 
 def in_one_line(case: Any) -> str:
     """A dataclass as the expression that makes it; fields at their default are left out."""
-    shown = [
+    arguments = [
         f"{field.name}={getattr(case, field.name)!r}"
         for field in fields(case)
         if getattr(case, field.name) != field.default
     ]
-    return f"{type(case).__name__}({', '.join(shown)})"
+    return f"{type(case).__name__}({', '.join(arguments)})"
 
 
 def read_line(line: str, kind: type[Kind]) -> Kind:
     """What `in_one_line` wrote, a `kind`; ValueError if the line is anything else."""
     name = kind.__name__
     try:
-        made = eval(line, {"__builtins__": {}}, {name: kind, "nan": math.nan, "inf": math.inf})
+        case = eval(line, {"__builtins__": {}}, {name: kind, "nan": math.nan, "inf": math.inf})
     except Exception as error:
         raise ValueError(f"{line!r} is not a case: {error}. Paste the whole line, from '{name}(' to ')'.") from error
-    if not isinstance(made, kind):
-        raise ValueError(f"{line!r} is not a case: it makes a {type(made).__name__}, no {name}.")
-    return made
+    if not isinstance(case, kind):
+        raise ValueError(f"{line!r} is not a case: it makes a {type(case).__name__}, no {name}.")
+    return case
 
 
 def image_of(family: Values, shape: tuple[int, int, int, int], dtype: str, layout: Layout, random: Random) -> Array:

@@ -20,8 +20,8 @@ from hypothesis.strategies import SearchStrategy
 from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, STRIDES, VALUES, Box, Strides
 from harness.operators.sheet import EMPTY, Extent, Sheet
 
-Chosen = TypeVar("Chosen")
-Drawn = TypeVar("Drawn")
+Value = TypeVar("Value")
+Example = TypeVar("Example")
 
 _SPECIAL = ("nan_pixel", "inf_pixel")
 
@@ -36,10 +36,10 @@ integers = functools.cache(st.integers)
 _sampled_from = functools.lru_cache(maxsize=None, typed=True)(lambda *values: st.sampled_from(values))
 
 
-def one_from(*values: Chosen) -> st.SearchStrategy[Chosen]:
+def one_from(*values: Value) -> st.SearchStrategy[Value]:
     """One of the values, the first of which is the simplest."""
-    kept: st.SearchStrategy[Chosen] = _sampled_from(*values)
-    return kept
+    strategy: st.SearchStrategy[Value] = _sampled_from(*values)
+    return strategy
 
 
 @functools.cache
@@ -103,39 +103,39 @@ class UndeclaredError(Exception):
     """A property is about something that the sheet does not declare; the message names it."""
 
 
-def declared(name: str, asked: Iterable[Any], sheet: Iterable[Any]) -> list[Any]:
+def restrict(name: str, choices: Iterable[Any], sheet: Iterable[Any]) -> list[Any]:
     """Those of the asked choices that a sheet declares, in their order; UndeclaredError if there is none."""
-    asked, sheet = list(asked), list(sheet)
-    left = [each for each in asked if each in sheet]
-    if not left:
-        raise UndeclaredError(f"{name}: none of {', '.join(map(str, dict.fromkeys(asked)))} is declared")
-    return left
+    choices, sheet = list(choices), list(sheet)
+    permitted = [each for each in choices if each in sheet]
+    if not permitted:
+        raise UndeclaredError(f"{name}: none of {', '.join(map(str, dict.fromkeys(choices)))} is declared")
+    return permitted
 
 
-def extent(sheet: Sheet, asked: dict[str, Any]) -> Extent:
+def extent(sheet: Sheet, choices: dict[str, Any]) -> Extent:
     """Which boxes are drawn without an extent, by what is asked for and a sheet; UndeclaredError if all were."""
-    kind: Extent = asked.get("extent", sheet.extent)
-    if "extent" in asked and kind == "any" and sheet.extent == "positive":
+    kind: Extent = choices.get("extent", sheet.extent)
+    if "extent" in choices and kind == "any" and sheet.extent == "positive":
         raise UndeclaredError("extent: boxes that are empty or inverted are not declared")
     return sheet.extent if kind == "any" else kind
 
 
-def common(sheet: Sheet, asked: dict[str, Any], image_dtypes: Sequence[str]) -> dict[str, Any]:
+def common(sheet: Sheet, choices: dict[str, Any], image_dtypes: Sequence[str]) -> dict[str, Any]:
     """The choices that both operators' strategies have, within a sheet."""
     plain = [each for each in VALUES if sheet.special_values or each not in _SPECIAL]
-    choices: dict[str, Any] = {
-        "image_dtypes": declared("image dtypes", asked.get("image_dtypes", image_dtypes), sheet.image_dtypes),
-        "boxes_dtypes": declared("box dtypes", asked.get("boxes_dtypes", SINGLE_AND_DOUBLE), sheet.boxes_dtypes),
-        "layouts": declared("layouts", asked.get("layouts", LAYOUTS), sheet.layouts),
-        "values": declared("values", asked.get("values", VALUES), plain),
-        "boxes_layouts": declared("layouts of boxes", asked.get("boxes_layouts", STRIDES), sheet.boxes_layouts),
-        "upstream_layouts": declared("layouts", asked.get("upstream_layouts", STRIDES), sheet.upstream_layouts),
-        "empty": [kind for kind in asked.get("empty", EMPTY) if kind in sheet.empty],
+    arguments: dict[str, Any] = {
+        "image_dtypes": restrict("image dtypes", choices.get("image_dtypes", image_dtypes), sheet.image_dtypes),
+        "boxes_dtypes": restrict("box dtypes", choices.get("boxes_dtypes", SINGLE_AND_DOUBLE), sheet.boxes_dtypes),
+        "layouts": restrict("layouts", choices.get("layouts", LAYOUTS), sheet.layouts),
+        "values": restrict("values", choices.get("values", VALUES), plain),
+        "boxes_layouts": restrict("layouts of boxes", choices.get("boxes_layouts", STRIDES), sheet.boxes_layouts),
+        "upstream_layouts": restrict("layouts", choices.get("upstream_layouts", STRIDES), sheet.upstream_layouts),
+        "empty": [kind for kind in choices.get("empty", EMPTY) if kind in sheet.empty],
     }
     if sheet.same_dtype:
-        choices["image_dtypes"] = declared("image dtypes", choices["image_dtypes"], choices["boxes_dtypes"])
-        choices["same_dtype"] = True
-    return choices
+        arguments["image_dtypes"] = restrict("image dtypes", arguments["image_dtypes"], arguments["boxes_dtypes"])
+        arguments["same_dtype"] = True
+    return arguments
 
 
 def effort(examples: int, *phases: Phase) -> hypothesis.settings:
@@ -146,14 +146,14 @@ def effort(examples: int, *phases: Phase) -> hypothesis.settings:
     )  # fmt: skip
 
 
-def drawn(strategy: SearchStrategy[Drawn], count: int, seed: int) -> list[Drawn]:
+def draw_cases(strategy: SearchStrategy[Example], count: int, seed: int) -> list[Example]:
     """So many cases, the same ones for the same seed."""
-    cases: list[Drawn] = []
+    cases: list[Example] = []
 
     @hypothesis.seed(seed)
     @effort(count, Phase.generate)
     @hypothesis.given(strategy)
-    def draw(case: Drawn) -> None:
+    def draw(case: Example) -> None:
         cases.append(case)
 
     draw()

@@ -153,13 +153,13 @@ class Line(Protocol):
     def index(self) -> int: ...
 
 
-Weighed = TypeVar("Weighed", bound=Line)
+Weight = TypeVar("Weight", bound=Line)
 
 
 def gathered(
     call: Any,
-    weights: Callable[[Any, int, int], Iterable[tuple[int, Weighed]]],
-    contribute: Callable[[Any, Sum, float, Weighed, Weighed], None],
+    weights: Callable[[Any, int, int], Iterable[tuple[int, Weight]]],
+    contribute: Callable[[Any, Sum, float, Weight, Weight], None],
 ) -> Callable[[Place], Expected]:
     """The expectation at a pixel (n,c,y,x) of a gradient whose samples are rows times columns; weights are looked up.
 
@@ -167,8 +167,8 @@ def gathered(
     contribute  (call, sum, upstream value, weight in y, weight in x): adds a term.
     """
     inputs = call.inputs
-    rows: dict[tuple[int, int], list[tuple[int, Weighed]]] = defaultdict(list)
-    columns: dict[tuple[int, int], list[Weighed]] = defaultdict(list)
+    rows: dict[tuple[int, int], list[tuple[int, Weight]]] = defaultdict(list)
+    columns: dict[tuple[int, int], list[Weight]] = defaultdict(list)
     for m in range(len(inputs.boxes)):
         for y, weight in weights(call, m, 0):
             rows[call.image_of(m), y].append((m, weight))

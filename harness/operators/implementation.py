@@ -20,7 +20,7 @@ def _avoids_nothing(inputs: Any, direction: Direction) -> str | None:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldCall:
     """A call whose inputs stay where they are, so that it can be asked again with other values at the same addresses.
 
     call       asks the library anew; what it returns is handed back as it is.
@@ -70,7 +70,7 @@ class Backend(Generic[AnyInputs]):
     to_numpy: Callable[[Any], Array]
     avoids: Callable[[AnyInputs, Direction], str | None] = _avoids_nothing
     same_rule: bool = True
-    hold: Callable[[AnyInputs, Direction], Held] | None = None
+    hold: Callable[[AnyInputs, Direction], HeldCall] | None = None
     remote: Callable[[Sequence[AnyInputs], Direction], Observation] | None = None
     restart: Callable[[], None] = lambda: None
     snippet: Callable[[AnyInputs, Direction, tuple[int, ...]], str] | None = None
@@ -92,37 +92,37 @@ class Backend(Generic[AnyInputs]):
         """
         if self.remote is not None:
             return self.remote(series, direction)
-        held = (self.hold or self._hold)(series[0], direction)
+        held_call = (self.hold or self._hold)(series[0], direction)
         names = operator_of(series[0]).arrays
         raw: list[Any] = []
         results: list[Array | Exception] = []
         for inputs in series:
-            held.overwrite(inputs)
+            held_call.overwrite(inputs)
             if self._other_now(raw, results):
                 return Observation(tuple(results), _VIEW)
             try:
-                raw.append(held.call())
+                raw.append(held_call.call())
                 results.append(np.array(self.to_numpy(raw[-1])))
             except Exception as error:
                 return Observation((*results, error), None)
             for name in names:
-                if held.read(name).tobytes() != getattr(inputs, name).tobytes():
+                if held_call.read(name).tobytes() != getattr(inputs, name).tobytes():
                     return Observation(tuple(results), f"The call writes to {name}, one of its inputs.")
             if self._other_now(raw[:-1], results):
                 effect = "A later call changes the result of an earlier one: they share memory."
                 return Observation(tuple(results), effect)
-        held.overwrite(series[1 if len(series) > 1 else 0])
+        held_call.overwrite(series[1 if len(series) > 1 else 0])
         return Observation(tuple(results), _VIEW if self._other_now(raw, results) else None)
 
     def _other_now(self, raw: Sequence[Any], results: Sequence[Any]) -> bool:
-        return any(self.to_numpy(each).tobytes() != kept.tobytes() for each, kept in zip(raw, results, strict=False))
+        return any(self.to_numpy(each).tobytes() != copy.tobytes() for each, copy in zip(raw, results, strict=False))
 
-    def _hold(self, inputs: Any, direction: Direction) -> Held:
+    def _hold(self, inputs: Any, direction: Direction) -> HeldCall:
         def overwrite(other: Any) -> None:
             for name in operator_of(inputs).arrays:
                 getattr(inputs, name)[...] = getattr(other, name)
 
-        return Held(lambda: self.prepare(inputs, direction)(), overwrite, lambda name: getattr(inputs, name))
+        return HeldCall(lambda: self.prepare(inputs, direction)(), overwrite, lambda name: getattr(inputs, name))
 
 
 def lacks(sheet: Sheet, inputs: Any, direction: Direction) -> str | None:
@@ -168,6 +168,6 @@ def _may_lack_extent(sheet: Sheet, inputs: Any) -> bool:
     """Whether boxes of a call may be empty or inverted; one that is not aligned is a pixel long at least."""
     if sheet.extent == "any":
         return True
-    chosen = {field: value for _, value, field in operator_of(inputs).choices(inputs)}
-    adaptive = chosen.get("grids") == "adaptive" and chosen.get("aligned") is True
+    values = {field: value for _, value, field in operator_of(inputs).choices(inputs)}
+    adaptive = values.get("grids") == "adaptive" and values.get("aligned") is True
     return sheet.extent == "positive where adaptive" and not adaptive

@@ -36,7 +36,7 @@ def judge(
         return without_result(got)
     try:
         operator = operator_of(inputs)
-        shape, dtype = operator.promised(inputs, direction)
+        shape, dtype = operator.result_type(inputs, direction)
         values = operator.expected(inputs, direction, pinned=pinned, places=places)
         return verdict_on(got, direction, shape, dtype, before_rounding(inputs, dtype.name), values)
     except Exception as error:
@@ -77,19 +77,19 @@ def beyond_two_bounds(
     return None
 
 
-def unlike_peer(sheet: Sheet, inputs: Any, direction: Direction, got: Array, theirs: Array) -> str | None:
+def unlike_peer(sheet: Sheet, inputs: Any, direction: Direction, got: Array, peer_result: Array) -> str | None:
     """What of an implementation's result is not as the result of its operator's peer is, in words, or None.
 
     A differing bit where its sheet promises TensorFlow's bits; else a value that is more than two bounds away.
     """
     peer = operator_of(inputs).peer
-    if got.shape == theirs.shape and got.dtype == theirs.dtype and direction in sheet.tensorflow_bits:
-        different = differing(got, theirs)
+    if got.shape == peer_result.shape and got.dtype == peer_result.dtype and direction in sheet.tensorflow_bits:
+        different = differing(got, peer_result)
         if not different.any():
             return None
         place = tuple(int(axis[0]) for axis in np.nonzero(different))
         count = f"{int(different.sum())} values differ from {peer.title}'s"
-        return f"{count}; at {place} {got[place]!r}, not {theirs[place]!r}."
+        return f"{count}; at {place} {got[place]!r}, not {peer_result[place]!r}."
     pinned = direction in sheet.pinned and direction in peer.pinned
-    message = beyond_two_bounds(inputs, direction, got, theirs, pinned=pinned)
+    message = beyond_two_bounds(inputs, direction, got, peer_result, pinned=pinned)
     return message and f"{message[:-1]}, which is {peer.title}'s."

@@ -72,11 +72,11 @@ class Operator:
     from_workload: Callable[[Any, str], Any]
     reach: Callable[[Any], Reach]
 
-    def read(self, direction: Direction) -> tuple[str, ...]:
+    def arrays_of(self, direction: Direction) -> tuple[str, ...]:
         """The arrays that a direction reads: the upstream gradient is no part of a forward."""
         return self.arrays[:-1] if direction == "forward" else self.arrays
 
-    def promised(self, inputs: Any, direction: Direction) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    def result_type(self, inputs: Any, direction: Direction) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
         """The shape and dtype of a result."""
         if direction == "forward":
             shape = (len(inputs.boxes), inputs.image.shape[1], *getattr(inputs, self.size))

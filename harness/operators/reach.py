@@ -24,6 +24,6 @@ class Reach:
     pixels: Array
     samples: int
     outputs: int
-    given: int
+    box_bytes: int
     upstream: int
-    moved: int
+    box_gradient_bytes: int

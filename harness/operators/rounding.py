@@ -61,8 +61,8 @@ def _rounded(form: Format, value: float) -> float:
     if not math.isfinite(value):
         return value
     step = 2.0 ** (max(math.frexp(value)[1], form.lowest) - form.digits)
-    rounded = abs(round(value / step)) * step  # Python's round takes halves to even
-    return math.copysign(rounded if rounded < 2.0**form.highest else math.inf, value)
+    nearest = abs(round(value / step)) * step  # Python's round takes halves to even
+    return math.copysign(nearest if nearest < 2.0**form.highest else math.inf, value)
 
 
 def cell(value: float, dtype: str) -> tuple[float, float]:

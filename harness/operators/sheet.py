@@ -153,12 +153,12 @@ def read(declared: Any, of: str) -> Sheet:
             f"{of} declares {declared!r}; a capability sheet is a dict that names at least its operator, such as "
             '{"operator": "roi_align", "directions": ["forward", "grad_image"]}.'
         )
-    known = {field.name: field for field in fields(Sheet)}
-    made: dict[str, Any] = {}
+    by_name = {field.name: field for field in fields(Sheet)}
+    values: dict[str, Any] = {}
     for name, value in declared.items():
-        if name not in known:
-            raise ValueError(f"{of} declares {name!r}, which no sheet has; there are {', '.join(known)}.")
-        example: Any = known[name].default
+        if name not in by_name:
+            raise ValueError(f"{of} declares {name!r}, which no sheet has; there are {', '.join(by_name)}.")
+        example: Any = by_name[name].default
         many = isinstance(example, tuple)
         if many and (isinstance(value, str) or not isinstance(value, (list, tuple, set, frozenset))):
             usual = list(example or CHOICES[name][:1])
@@ -176,10 +176,10 @@ def read(declared: Any, of: str) -> Sheet:
             raise ValueError(f"{of} declares {name} = {value!r}; it is a number above 0, such as {example:g}.")
         if isinstance(example, str) and not isinstance(value, str):
             raise ValueError(f"{of} declares {name} = {value!r}; it is a string.")
-        made[name] = tuple(value) if many else value
-    if {"max", "weighted_max"} <= set(made.get("modes", ())):
+        values[name] = tuple(value) if many else value
+    if {"max", "weighted_max"} <= set(values.get("modes", ())):
         raise ValueError(
             f'{of} declares both "max" and "weighted_max" under modes: the maximum of samples and that of weighted '
             'pixels. A function has one of them, and is called with mode="max" for either.'
         )
-    return Sheet(**made)
+    return Sheet(**values)

@@ -110,13 +110,13 @@ def verdict_on(
             exact += 1
             continue
         ends = unrounded(value)
-        used = _used(ends, want.value, want.bound)
-        if used <= 1:
-            largest = max(largest, used)
+        fraction = _fraction(ends, want.value, want.bound)
+        if fraction <= 1:
+            largest = max(largest, fraction)
         elif any(_within(ends, low, high) for low, high in want.others):
             ambiguous += 1
-        elif worst_expected is None or used > worst:
-            worst, worst_place, worst_expected = used, place, want
+        elif worst_expected is None or fraction > worst:
+            worst, worst_place, worst_expected = fraction, place, want
     if worst_expected is not None and worst_place is not None:
         value = float(got.item(*worst_place))
         return Verdict(
@@ -142,7 +142,7 @@ class Hung(Exception):
     """A call that did not end; the message says after how long it was given up."""
 
 
-class Raised(Exception):
+class ImplementationError(Exception):
     """Whatever an implementation raised in place of an answer, `error`; what comes without this around it, the judge
     raised himself."""
 
@@ -152,15 +152,15 @@ class Raised(Exception):
 
 
 @contextmanager
-def theirs() -> Iterator[None]:
+def implementation_code() -> Iterator[None]:
     """Around a call of an implementation: what it raises is its own, Raised."""
     try:
         yield
     except Exception as error:
-        raise Raised(error) from error
+        raise ImplementationError(error) from error
 
 
-class JudgeFailed(Exception):
+class JudgementError(Exception):
     """A judgement that a check asked for and that failed; its verdict."""
 
     def __init__(self, verdict: Verdict) -> None:
@@ -171,17 +171,17 @@ class JudgeFailed(Exception):
 def without_verdict(error: Exception) -> Verdict:
     """What an exception is that stopped a check: the implementation's if it is marked as its own, or ended its process;
     the judge's else."""
-    if isinstance(error, JudgeFailed):
+    if isinstance(error, JudgementError):
         return error.verdict
-    if isinstance(error, (Raised, Crashed, Hung)):
-        return without_result(error.error if isinstance(error, Raised) else error)
+    if isinstance(error, (ImplementationError, Crashed, Hung)):
+        return without_result(error.error if isinstance(error, ImplementationError) else error)
     at = traceback.extract_tb(error.__traceback__)[-1]
     path = Path(at.filename)
-    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    location = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     return Verdict(
         Status.JUDGE,
         reason="The judge itself failed, which is not held against the implementation; please report it with this "
-        f"case: {type(error).__name__}: {error} ({shown}, line {at.lineno})",
+        f"case: {type(error).__name__}: {error} ({location}, line {at.lineno})",
     )
 
 
@@ -200,7 +200,7 @@ def _same(got: float, want: float, loose: bool) -> bool:
     return math.isnan(got) if math.isnan(want) else got == want
 
 
-def _used(ends: tuple[float, float], want: Number, bound: float) -> float:
+def _fraction(ends: tuple[float, float], want: Number, bound: float) -> float:
     """The part of the bound that the distance is; infinite where nothing but equality was allowed."""
     if math.isnan(ends[0]) or not math.isfinite(want):
         return math.inf
@@ -217,14 +217,14 @@ def _within(ends: tuple[float, float], low: Number, high: Number) -> bool:
 
 
 def _reason(
-    direction: Direction, place: Place, got: float, ends: tuple[float, float], want: Expected, used: float
+    direction: Direction, place: Place, got: float, ends: tuple[float, float], want: Expected, fraction: float
 ) -> str:
     names = {"forward": "crops", "grad_image": "image gradient", "grad_boxes": "box gradient"}
     where = f"{names[direction]}[{', '.join(map(str, place))}]"
     if want.bound:
-        allowed = f"within {want.bound:.3g} of {float(want.value)!r}, so {used:.3g} times the bound was used"
+        requirement = f"within {want.bound:.3g} of {float(want.value)!r}, so {fraction:.3g} times the bound was used"
     else:
-        allowed = f"exactly {float(want.value)!r}, for nothing is rounded there"
+        requirement = f"exactly {float(want.value)!r}, for nothing is rounded there"
     either = "".join(f", or between {float(low)!r} and {float(high)!r}" for low, high in want.others)
     cell = "" if not ends[0] < ends[1] else f", to which {ends[0]!r} up to {ends[1]!r} is rounded"
-    return f"{where} is {got!r}{cell}; it must be {allowed}{either}."
+    return f"{where} is {got!r}{cell}; it must be {requirement}{either}."

@@ -63,7 +63,7 @@ from harness.operators.arrays import Direction
 from harness.operators.drawing import UndeclaredError
 from harness.operators.implementation import Backend, lacks
 from harness.operators.sheet import BadInput, OperatorName, Sheet
-from harness.operators.verdict import Status, Verdict, theirs, without_verdict
+from harness.operators.verdict import Status, Verdict, implementation_code, without_verdict
 
 
 class NotAskedError(Exception):
@@ -139,7 +139,7 @@ def may_ask(backend: Backend[Any], inputs: AnyInput, direction: Direction) -> No
     """NotAskedError if the backend refuses the call."""
     refusal = lacks(backend.sheet, inputs, direction)
     if refusal is None:
-        with theirs():
+        with implementation_code():
             refusal = backend.avoids(inputs, direction)
     if refusal is not None:
         raise NotAskedError(refusal)
@@ -151,8 +151,8 @@ def ask(backend: Backend[Any], inputs: AnyInput, direction: Direction) -> np.nda
     What compares results may take them for arrays of that shape: another one is not the judge's mistake.
     """
     may_ask(backend, inputs, direction)
-    shape, dtype = operator_of(inputs).promised(inputs, direction)
-    with theirs():
+    shape, dtype = operator_of(inputs).result_type(inputs, direction)
+    with implementation_code():
         got = backend.run(inputs, direction)
         if got.shape != shape or got.dtype != dtype:
             raise ValueError(f"the result is {got.dtype} of shape {got.shape}; {dtype} of shape {shape} is expected")
@@ -166,8 +166,8 @@ def relation(
 
     @functools.wraps(compare)
     def check(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
-        broken = compare(backend, case, direction)
-        return Verdict(Status.HOLDS) if broken is None else Verdict(Status.BROKEN, reason=broken)
+        difference = compare(backend, case, direction)
+        return Verdict(Status.HOLDS) if difference is None else Verdict(Status.BROKEN, reason=difference)
 
     return check
 

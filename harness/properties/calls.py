@@ -37,6 +37,6 @@ def same(
     return f"{count}; at {place} one is {got[place]!r}, the other {want[place]!r}"
 
 
-def sentence(claim: str, broken: str | None) -> str | None:
+def sentence(claim: str, difference: str | None) -> str | None:
     """What fails to hold, with how it does; None where nothing does."""
-    return None if broken is None else f"{claim}: {broken}."
+    return None if difference is None else f"{claim}: {difference}."

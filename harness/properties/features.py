@@ -118,10 +118,10 @@ def _without(sheet: Sheet) -> SearchStrategy[Any]:
     """Cases in which there is nothing of one kind that a sheet declares."""
     if not sheet.empty:
         raise UndeclaredError("empty: none of boxes, channels and images may be missing")
-    return st.builds(_emptied, within(sheet, empty=()), st.sampled_from(sheet.empty))
+    return st.builds(_empty_case, within(sheet, empty=()), st.sampled_from(sheet.empty))
 
 
-def _emptied(case: AnyCase, kind: Empty) -> AnyCase:
+def _empty_case(case: AnyCase, kind: Empty) -> AnyCase:
     images, channels, height, width = case.shape
     if kind == "channels":
         return replace(case, shape=(images, 0, height, width))

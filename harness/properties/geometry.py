@@ -28,7 +28,7 @@ _EXACT_EDGE = 16
 
 
 @st.composite
-def _drawn_exactly(draw: st.DrawFn, blank: float, beside: int) -> Case:
+def _exact_cases(draw: st.DrawFn, blank: float, beside: int) -> Case:
     n, c, height, width = draw(st.integers(1, 2)), draw(st.integers(1, 3)), draw(_SIDES), draw(_SIDES)
 
     def edge(side: int) -> float:
@@ -54,16 +54,16 @@ def exact_cases(sheet: Sheet) -> SearchStrategy[Case]:
             raise UndeclaredError(f"{dtype} is not declared")
     blank = -3.5 if sheet.border == "rule" else 0.0
     index_dtype = sheet.index_dtypes[0]
-    drawn = _drawn_exactly(blank, 0 if sheet.border == "inside" else 8)
-    return drawn.map(lambda case: replace(case, index_dtype=index_dtype))
+    cases = _exact_cases(blank, 0 if sheet.border == "inside" else 8)
+    return cases.map(lambda case: replace(case, index_dtype=index_dtype))
 
 
 def inverted_box_flips(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
     inputs, axis = case.inputs(), case.seed % 2
     columns = [2, 1, 0, 3] if axis == 0 else [0, 3, 2, 1]
     got = ask(backend, replace(inputs, boxes=inputs.boxes[:, columns].copy()), direction)
-    broken = same(backend, inputs, direction, got, np.flip(ask(backend, inputs, direction), 2 + axis))
-    return broken and f"Boxes inverted on axis {axis} do not flip their crops: {broken}."
+    difference = same(backend, inputs, direction, got, np.flip(ask(backend, inputs, direction), 2 + axis))
+    return difference and f"Boxes inverted on axis {axis} do not flip their crops: {difference}."
 
 
 def mirrored_image(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
@@ -72,8 +72,8 @@ def mirrored_image(backend: Backend[Inputs], case: Case, direction: Direction) -
     boxes[:, [axis, axis + 2]] = 1 - boxes[:, [axis, axis + 2]]
     # The edges stay in their order, (1 - a1, 1 - a2), so the samples run the other way: crop for crop the same.
     mirrored = replace(inputs, image=np.flip(inputs.image, 2 + axis).copy(), boxes=boxes)
-    broken = same(backend, inputs, direction, ask(backend, mirrored, direction), ask(backend, inputs, direction))
-    return broken and f"An image and boxes mirrored on axis {axis} give other crops: {broken}."
+    difference = same(backend, inputs, direction, ask(backend, mirrored, direction), ask(backend, inputs, direction))
+    return difference and f"An image and boxes mirrored on axis {axis} give other crops: {difference}."
 
 
 def shifted_image(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
@@ -84,12 +84,12 @@ def shifted_image(backend: Backend[Inputs], case: Case, direction: Direction) ->
     image = np.zeros((n, c, tall, wide), np.float32)
     image[:, :, down : down + height, right : right + width] = inputs.image
     old, new = (np.array([y - 1, x - 1] * 2, np.float32) for y, x in ((height, width), (tall, wide)))
-    moved = replace(inputs, image=image, boxes=(inputs.boxes * old + np.array([down, right] * 2, np.float32)) / new)
-    before, after = ask(backend, inputs, direction), ask(backend, moved, direction)
+    shifted = replace(inputs, image=image, boxes=(inputs.boxes * old + np.array([down, right] * 2, np.float32)) / new)
+    before, after = ask(backend, inputs, direction), ask(backend, shifted, direction)
     # What was outside of the small image may be inside of the large one.
-    seen = _inside(backend, inputs)
-    broken = same(backend, inputs, direction, np.where(seen, after, before), before)
-    return broken and f"Image and boxes shifted by {down} and {right} pixels give other crops: {broken}."
+    inside = _inside(backend, inputs)
+    difference = same(backend, inputs, direction, np.where(inside, after, before), before)
+    return difference and f"Image and boxes shifted by {down} and {right} pixels give other crops: {difference}."
 
 
 def _inside(backend: Backend[Inputs], inputs: Inputs) -> Array:
@@ -137,8 +137,8 @@ def unread_pixels(backend: Backend[Inputs], case: Case, direction: Direction) ->
     weights = ask(backend, replace(inputs, upstream=np.ones_like(inputs.upstream)), "grad_image")
     poisoned = np.where(weights == 0, np.float32(np.nan), inputs.image)
     got, want = ask(backend, replace(inputs, image=poisoned), direction), ask(backend, inputs, direction)
-    broken = same(backend, inputs, direction, got, want, backend.sheet.layout_bits)
-    return broken and f"A pixel that has no gradient is read all the same: {broken}."
+    difference = same(backend, inputs, direction, got, want, backend.sheet.layout_bits)
+    return difference and f"A pixel that has no gradient is read all the same: {difference}."
 
 
 def two_band_matrices(backend: Backend[Any], case: RoiCase, direction: Direction) -> str | None:

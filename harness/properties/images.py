@@ -33,7 +33,7 @@ def half_is_rounded_once(backend: Backend[Any], case: AnyCase, direction: Direct
     inputs = case.inputs()
     wide = replace(inputs, image=inputs.image.astype(np.float32), upstream=inputs.upstream.astype(np.float32))
     with np.errstate(over="ignore"):
-        want = ask(backend, wide, direction).astype(operator_of(case).promised(inputs, direction)[1])
+        want = ask(backend, wide, direction).astype(operator_of(case).result_type(inputs, direction)[1])
     got = ask(backend, inputs, direction)
     return sentence(
         "It is not the float32 result, rounded once",
@@ -58,9 +58,9 @@ def every_layout(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
         if layout in ("contiguous", "expanded"):  # expanded: other values by nature, see below
             continue
         got = ask(backend, replace(case, layout=layout).inputs(), direction)
-        broken = same(backend, case.inputs(), direction, got, want, backend.sheet.layout_bits)
-        if broken:
-            return f"The layout {layout} does not give what contiguous gives: {broken}."
+        difference = same(backend, case.inputs(), direction, got, want, backend.sheet.layout_bits)
+        if difference:
+            return f"The layout {layout} does not give what contiguous gives: {difference}."
     return None
 
 
@@ -86,8 +86,8 @@ def adjoint(backend: Backend[Any], case: AnyCase, direction: Direction) -> str |
     left = (crops.astype(np.float64) * inputs.upstream).sum()
     right = (image.astype(np.float64) * gradient).sum()
     unit = UNIT[image.dtype.name]
-    reached = np.abs(inputs.upstream.astype(np.float64)).sum() * np.abs(image.astype(np.float64)).max()
-    allowed = (100 + crops.size) * unit * reached + 1e-300
-    if abs(left - right) <= allowed:
+    magnitude = np.abs(inputs.upstream.astype(np.float64)).sum() * np.abs(image.astype(np.float64)).max()
+    tolerance = (100 + crops.size) * unit * magnitude + 1e-300
+    if abs(left - right) <= tolerance:
         return None
-    return f"<f(v), u> is {left!r} and <v, f'(u)> is {right!r}: further apart than {allowed:.3g}."
+    return f"<f(v), u> is {left!r} and <v, f'(u)> is {right!r}: further apart than {tolerance:.3g}."

@@ -40,11 +40,11 @@ def split_boxes(backend: Backend[Any], case: AnyCase, direction: Direction) -> s
     else:
         raise NotAskedError("one box cannot be split, and an empty list is not declared")
     parts = [with_boxes(inputs, slice(None, cut)), with_boxes(inputs, slice(cut, None))]
-    joined = np.concatenate([ask(backend, part, direction) for part in parts])
+    parts_result = np.concatenate([ask(backend, part, direction) for part in parts])
     whole = ask(backend, inputs, direction)
     return sentence(
         f"Cut before box {cut}, the list does not give the parts of the whole",
-        same(backend, inputs, direction, joined, whole, backend.sheet.list_bits),
+        same(backend, inputs, direction, parts_result, whole, backend.sheet.list_bits),
     )
 
 
@@ -74,8 +74,8 @@ def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
         long.upstream[:-few] = 0
         # A sum that began with other zeros may end in a zero of another sign.
         got, want = (np.where(each == 0, np.zeros_like(each), each) for each in _both(backend, long, inputs, direction))
-        broken = same(backend, inputs, direction, got, want, *promises)
-        return sentence(f"The last of {count} boxes give another gradient than alone", broken)
+        difference = same(backend, inputs, direction, got, want, *promises)
+        return sentence(f"The last of {count} boxes give another gradient than alone", difference)
     got, want = _both(backend, long, inputs, direction)
     if got.shape != (count, *want.shape[1:]):
         return f"The result for {count} boxes has the shape {got.shape}."
@@ -83,9 +83,9 @@ def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
     for row in np.flatnonzero(different)[:1].tolist():
         few_of_them = want.copy()
         few_of_them[order[row]] = got[row]
-        broken = same(backend, inputs, direction, few_of_them, want, *promises)
-        if broken:
-            return f"Of {count} boxes number {row} does not give what it gives among {few}: {broken}."
+        difference = same(backend, inputs, direction, few_of_them, want, *promises)
+        if difference:
+            return f"Of {count} boxes number {row} does not give what it gives among {few}: {difference}."
     return None
 
 

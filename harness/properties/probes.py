@@ -15,7 +15,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from harness.judging.trial import judged, run
+from harness.judging.trial import judge_case, run
 from harness.operators import OPERATORS, AnyCase, operator_of, within
 from harness.operators.arrays import DIRECTIONS, Direction
 from harness.operators.implementation import Backend
@@ -44,7 +44,7 @@ def _bad_rows(sheet: Sheet) -> SearchStrategy[Any]:
 
 def bad_boxes_are_outside(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
     """Asked of everybody, whatever the backend would rather avoid."""
-    verdict = judged(backend, case, direction)
+    verdict = judge_case(backend, case, direction)
     if (
         verdict.passed
         or verdict.status in (Status.CRASH, Status.HANG, Status.JUDGE)
@@ -63,7 +63,7 @@ def no_image_is_no_crash(backend: Backend[Any], case: AnyCase, direction: Direct
         return without_result(got)
     if isinstance(got, BaseException):
         return Verdict(Status.HOLDS)
-    shape, _ = operator_of(case).promised(inputs, direction)
+    shape, _ = operator_of(case).result_type(inputs, direction)
     if got.shape == shape and np.isnan(got[0].astype(np.float64)).all():
         return Verdict(Status.HOLDS)
     if "indices" not in backend.sheet.bad_input:
@@ -71,7 +71,7 @@ def no_image_is_no_crash(backend: Backend[Any], case: AnyCase, direction: Direct
     return Verdict(Status.BROKEN, reason=f"An index of {index} on one image gives a result that looks like a crop.")
 
 
-def _indexed(sheet: Sheet) -> SearchStrategy[Any]:
+def _one_image_cases(sheet: Sheet) -> SearchStrategy[Any]:
     return within(
         replace(sheet, layouts=("contiguous",)), values=["normal"], empty=(), finite_boxes=True, longest_side=8
     ).map(OPERATORS[sheet.operator].twice_on_one_image)
@@ -97,7 +97,7 @@ def _no_image(operator: OperatorName) -> Property:
         "an index of no image is refused, or gives NaN; nothing is read there",
         operator,
         ("forward",),
-        _indexed,
+        _one_image_cases,
         no_image_is_no_crash,
         share=3,
         probe="indices",

@@ -34,11 +34,11 @@ def _relation(
     **both: Any,
 ) -> tuple[Property, ...]:
     """The relation as a property of either operator: `both` narrows the cases of both, `crops` and `pools` of one."""
-    narrowed = {"crop_and_resize": {**both, **(crops or {})}, "roi_align": {**both, **(pools or {})}}
+    choices = {"crop_and_resize": {**both, **(crops or {})}, "roi_align": {**both, **(pools or {})}}
 
     def define(operator: OperatorName) -> Property:
         def cases(sheet: Sheet) -> SearchStrategy[Any]:
-            return within(sheet, **narrowed[operator])
+            return within(sheet, **choices[operator])
 
         return Property(name, says, operator, directions, cases, relation(compare), needs, share)
 

@@ -48,11 +48,11 @@ class Finding:
     failure: Failure | None
 
     @property
-    def asked(self) -> list[tuple[AnyCase, Verdict]]:
+    def verdicts(self) -> list[tuple[AnyCase, Verdict]]:
         return [(case, verdict) for case, verdict in self.trials if verdict is not None]
 
     @property
-    def refused(self) -> list[AnyCase]:
+    def refusals(self) -> list[AnyCase]:
         return [case for case, verdict in self.trials if verdict is None]
 
 
@@ -68,7 +68,7 @@ def largest_fraction(verdicts: Iterable[Verdict]) -> float | None:
 _MOST_EARLIER = 32
 
 
-class _Failed(AssertionError):
+class _FailureSignal(AssertionError):
     """For Hypothesis: this case fails."""
 
 
@@ -99,14 +99,14 @@ def search(
     """
     trials: list[tuple[AnyCase, Verdict | None]] = []
     failures: list[Failure] = []
-    left = shrinks
+    budget = shrinks
 
     def ask(case: AnyCase) -> None:
-        nonlocal left
+        nonlocal budget
         if failures:
-            if left <= 0:
+            if budget <= 0:
                 raise _Enough
-            left -= 1
+            budget -= 1
         verdict = property_.holds(backend, case, direction)
         if not failures:
             trials.append((case, verdict))
@@ -122,7 +122,7 @@ def search(
             tell(failures[0])
         if verdict.status in final:
             raise _Enough
-        raise _Failed
+        raise _FailureSignal
 
     run: Callable[[], None] = hypothesis.settings(
         settings, report_multiple_bugs=False, phases=[each for each in settings.phases if each is not Phase.explain]
@@ -134,7 +134,7 @@ def search(
         run()
     except Flaky:
         repeats = False
-    except (_Enough, _Failed):
+    except (_Enough, _FailureSignal):
         pass
     # Hypothesis takes over what fails and is smaller, and asks the smallest again at the end: it is the last.
     return Finding(tuple(trials), replace(failures[-1], repeats=repeats) if failures else None)
@@ -158,16 +158,16 @@ def earlier_calls(
         verdict = property_.holds(backend, failure.case, direction)
         return verdict is not None and not verdict.passed
 
-    asked = [case for case, _ in finding.trials]
-    candidates = ([], *(asked[-(2**k) :] for k in range(len(asked).bit_length() + 1)))
-    kept = next((each for each in candidates if fails_after(each)), None)
-    if kept is None:
+    cases = [case for case, _ in finding.trials]
+    candidates = ([], *(cases[-(2**k) :] for k in range(len(cases).bit_length() + 1)))
+    earlier = next((each for each in candidates if fails_after(each)), None)
+    if earlier is None:
         return None
-    for case in kept[:_MOST_EARLIER]:
-        without = [each for each in kept if each is not case]
+    for case in earlier[:_MOST_EARLIER]:
+        without = [each for each in earlier if each is not case]
         if fails_after(without):
-            kept = without
-    return tuple(kept)
+            earlier = without
+    return tuple(earlier)
 
 
 def among(cases: Iterable[AnyCase], property_: Property, backend: Backend[Any], direction: Direction) -> Finding:

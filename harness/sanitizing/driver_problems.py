@@ -28,7 +28,7 @@ from harness.operators.arrays import (
 )
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
 from harness.operators.crop_and_resize.strategy import cases
-from harness.operators.drawing import drawn
+from harness.operators.drawing import draw_cases
 from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import SAMPLED, RoiCase, RoiInputs
 from harness.operators.roi_align.strategy import roi_cases
@@ -82,8 +82,8 @@ def crop_cases(count: int, seed: int) -> list[Case]:
         return st.one_of(cases(**choices), cases(box_rules=BOX_RULES, methods=["bilinear"], **choices))
 
     return [
-        *drawn(of_each_rule(image_dtypes=IMAGE_DTYPES), count - count // 2, seed),
-        *(_larger_crops(case, turn) for turn, case in enumerate(drawn(of_each_rule(**_LARGER), count // 2, seed))),
+        *draw_cases(of_each_rule(image_dtypes=IMAGE_DTYPES), count - count // 2, seed),
+        *(_larger_crops(case, turn) for turn, case in enumerate(draw_cases(of_each_rule(**_LARGER), count // 2, seed))),
     ]
 
 
@@ -92,8 +92,8 @@ def roi_align_cases(count: int, seed: int) -> list[Pyramid]:
     halved = st.sampled_from([(0,), (0,), (0, 1), (0, 1, 2), (0, 0), (0, 1, 1), (0, 2)])
     larger = st.tuples(roi_cases(modes=("avg", "avg", "max"), **_LARGER), halved)
     return [
-        *drawn(st.builds(Pyramid, roi_cases(image_dtypes=IMAGE_DTYPES), halved), count - count // 2, seed),
-        *(_larger_pyramid(*each, turn) for turn, each in enumerate(drawn(larger, count // 2, seed))),
+        *draw_cases(st.builds(Pyramid, roi_cases(image_dtypes=IMAGE_DTYPES), halved), count - count // 2, seed),
+        *(_larger_pyramid(*each, turn) for turn, each in enumerate(draw_cases(larger, count // 2, seed))),
     ]
 
 

@@ -88,7 +88,7 @@ def _first_boxes(count: int) -> Wrap:
         some = backend.run(with_boxes(inputs, slice(0, count)), direction)
         if direction == "grad_image":
             return some
-        shape, dtype = operator_of(inputs).promised(inputs, direction)
+        shape, dtype = operator_of(inputs).result_type(inputs, direction)
         result = np.zeros(shape, dtype)
         result[:count] = some
         return result

@@ -215,14 +215,16 @@ def _slope(call: Call, n: int, c: int, along: int, of: Sample, across: Sample) -
             return Slope(value, value, value, 0.0, 0.0, False, hopeless=True)
         return Slope(value, value, value, before, error, False) if inside else None
     first, last = min(math.floor(of.reach[0]), length - 1), min(math.ceil(of.reach[-1]), length - 1)
-    found = [difference((k, k + 1), at) for k in range(first, last) for at in across.reach]
+    differences = [difference((k, k + 1), at) for k in range(first, last) for at in across.reach]
     still = any(position == math.floor(position) for position in of.reach)
-    ends = [v for v, _, lost in found if not lost] + [call.number(0.0)] * (still or of.outside or across.outside)
-    tainted = broken or any(lost for _, _, lost in found)
+    ends = [v for v, _, is_nan in differences if not is_nan] + [call.number(0.0)] * (
+        still or of.outside or across.outside
+    )
+    tainted = broken or any(is_nan for _, _, is_nan in differences)
     if not ends:
         return Slope(value, value, value, 0.0, 0.0, False, hopeless=True)
     return Slope(
         value=min(ends) if broken else value, low=min(ends), high=max(ends),
-        size=max([before, *(sizes for _, sizes, _ in found)]), error=error,
+        size=max([before, *(sizes for _, sizes, _ in differences)]), error=error,
         jumps=(last - first > 1) or still or of.outside or across.outside, broken=broken, tainted=tainted,
     )  # fmt: skip

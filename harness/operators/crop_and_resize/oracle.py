@@ -62,10 +62,10 @@ def _forward(call: Call, place: Place) -> Expected:
     nominal = _blend(call, n, c, y.position, x.position) if y.position is not None and x.position is not None else None
     if call.pinned:
         return Expected(call.blank, 0.0) if nominal is None else Expected(*nominal)
-    reached = [_blend(call, n, c, py, px) for py in y.reach for px in x.reach]
-    finite = [(call.number(float(0)) + v, r) for v, r in reached if math.isfinite(v)]
-    broken = len(finite) < len(reached)
-    others: list[Interval] = [(call.blank, call.blank)] if reached and (y.outside or x.outside) else []
+    branches = [_blend(call, n, c, py, px) for py in y.reach for px in x.reach]
+    finite = [(call.number(float(0)) + v, r) for v, r in branches if math.isfinite(v)]
+    broken = len(finite) < len(branches)
+    others: list[Interval] = [(call.blank, call.blank)] if branches and (y.outside or x.outside) else []
     if call.inputs.method == "nearest":
         others += [(v, v) for v, _ in finite]
     elif finite and (nominal is None or broken):

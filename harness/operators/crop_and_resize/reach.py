@@ -18,9 +18,9 @@ def reach(inputs: Inputs) -> Reach:
     _, columns_inside = _taps(inputs, 1, width)
     samples = int((rows_inside.sum(axis=1) * columns_inside.sum(axis=1)).sum())
     boxes = int(inputs.boxes.nbytes)
-    given = boxes + int(inputs.box_indices.nbytes)
+    box_bytes = boxes + int(inputs.box_indices.nbytes)
     pixels = _touched_pixels(inputs)
-    return Reach(inputs.image, pixels, samples, samples, given, int(inputs.upstream.nbytes), boxes)
+    return Reach(inputs.image, pixels, samples, samples, box_bytes, int(inputs.upstream.nbytes), boxes)
 
 
 def _touched_pixels(inputs: Inputs) -> Array:
@@ -28,15 +28,15 @@ def _touched_pixels(inputs: Inputs) -> Array:
     count, _, height, width = inputs.image.shape
     rows, rows_inside = _taps(inputs, 0, height)
     columns, columns_inside = _taps(inputs, 1, width)
-    touched = np.zeros(count * height * width, dtype=bool)
+    mask = np.zeros(count * height * width, dtype=bool)
     step = max(1, _CHUNK // max(1, rows.shape[1] * columns.shape[1]))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         plane = inputs.box_indices[part].astype(np.int64) * height
         pixels = (plane[:, None] + rows[part])[:, :, None] * width + columns[part][:, None, :]
         inside = rows_inside[part].repeat(2, axis=1)[:, :, None] & columns_inside[part].repeat(2, axis=1)[:, None, :]
-        touched[pixels[inside]] = True
-    return np.flatnonzero(touched)
+        mask[pixels[inside]] = True
+    return np.flatnonzero(mask)
 
 
 def _taps(inputs: Inputs, axis: int, length: int) -> tuple[Array, Array]:

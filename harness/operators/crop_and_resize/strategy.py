@@ -21,7 +21,6 @@ from harness.operators.crop_and_resize.case import METHODS, BoxRule, Case, Metho
 from harness.operators.drawing import (
     common,
     counts,
-    declared,
     depths,
     exact,
     extent,
@@ -29,6 +28,7 @@ from harness.operators.drawing import (
     mostly_contiguous,
     next_after,
     one_from,
+    restrict,
     sides,
     upright,
 )
@@ -109,11 +109,11 @@ def cases(
     if family in ("nan_pixel", "inf_pixel") and "pixel_grid" in families:
         families += ["pixel_grid"] * len(families)  # else such a pixel is hardly ever a neighbour that must stay unread
     box = boxes(rule, (height, width), crop, families, boxes_dtype)
-    drawn = draw(st.lists(box, min_size=box_count, max_size=box_count))
+    box_rows = draw(st.lists(box, min_size=box_count, max_size=box_count))
     if box_count > 1 and draw(integers(0, 3)) == 3:
-        drawn[-1] = drawn[0]
+        box_rows[-1] = box_rows[0]
     if extent == "positive":
-        drawn = [upright(each, boxes_dtype, 0.25 if rule == "normalized" else 1.0) for each in drawn]
+        box_rows = [upright(each, boxes_dtype, 0.25 if rule == "normalized" else 1.0) for each in box_rows]
     indices = draw(st.lists(integers(0, max(images - 1, 0)), min_size=box_count, max_size=box_count))
 
     method = draw(one_from(*methods))
@@ -122,7 +122,7 @@ def cases(
     blanks = extrapolation_values or [0.0, -3.5, 0.1, 1e6, *TIES.get(image_dtype, ())]
     return Case(
         shape=(images, depth, height, width),
-        boxes=tuple(drawn),
+        boxes=tuple(box_rows),
         box_indices=tuple(indices),
         crop_size=crop,
         method=method,
@@ -139,20 +139,20 @@ def cases(
     )
 
 
-def within(sheet: Sheet, **asked: Any) -> st.SearchStrategy[Case]:
+def within(sheet: Sheet, **choices: Any) -> st.SearchStrategy[Case]:
     """Cases of what is asked for and the sheet declares; UndeclaredError if nothing is left of one of the choices."""
-    chosen = common(sheet, asked, IMAGE_DTYPES)
-    chosen["box_rules"] = declared("box rules", asked.get("box_rules", ("normalized",)), sheet.box_rules)
-    chosen["methods"] = declared("methods", asked.get("methods", METHODS), sheet.methods)
-    chosen["index_dtypes"] = declared("index dtypes", ("int32", "int64"), sheet.index_dtypes)
-    chosen["finite_boxes"] = asked.get("finite_boxes", False) or "boxes" not in sheet.bad_input
-    chosen["extent"] = extent(sheet, asked)
+    arguments = common(sheet, choices, IMAGE_DTYPES)
+    arguments["box_rules"] = restrict("box rules", choices.get("box_rules", ("normalized",)), sheet.box_rules)
+    arguments["methods"] = restrict("methods", choices.get("methods", METHODS), sheet.methods)
+    arguments["index_dtypes"] = restrict("index dtypes", ("int32", "int64"), sheet.index_dtypes)
+    arguments["finite_boxes"] = choices.get("finite_boxes", False) or "boxes" not in sheet.bad_input
+    arguments["extent"] = extent(sheet, choices)
     if sheet.border == "zero":
-        chosen["extrapolation_values"] = (0.0,)
-    families = asked.get("box_families", BOX_FAMILIES)
+        arguments["extrapolation_values"] = (0.0,)
+    families = choices.get("box_families", BOX_FAMILIES)
     inside = ("interior",) if sheet.border == "inside" else families
-    chosen["box_families"] = declared("boxes beside the image", families, inside)
-    return cases(**{**asked, **chosen})
+    arguments["box_families"] = restrict("boxes beside the image", families, inside)
+    return cases(**{**choices, **arguments})
 
 
 @st.composite
@@ -171,7 +171,7 @@ def boxes(
     if rule == "normalized":
         return (y[0], x[0], y[1], x[1])
     # Bin centres lie half a pixel inside the box: to put them on pixels it is one pixel longer.
-    longer = [float(rule == "bin_centres" and drawn == "pixel_grid") for drawn in (family, other)]
+    longer = [float(rule == "bin_centres" and each == "pixel_grid") for each in (family, other)]
     y, x = _in_pixels(y, size[0], longer[0], dtype), _in_pixels(x, size[1], longer[1], dtype)
     return (x[0], y[0], x[1], y[1])
 

@@ -134,30 +134,30 @@ def wobble(call: RoiCall, point: Point) -> float:
 
 def _weights(call: RoiCall, variant: Variant, length: int) -> Weights:
     """The mean of the samples' weights."""
-    found = Weights(samples=len(variant.points), grid=variant.grid)
+    mean = Weights(samples=len(variant.points), grid=variant.grid)
     for point in variant.points:
         off = wobble(call, point)
         frac = call.number(point.fraction)
-        reached: dict[int, Number] = {point.low: 1 - frac}
+        shares: dict[int, Number] = {point.low: 1 - frac}
         if point.low + 1 < length:
-            reached[point.low + 1] = frac
+            shares[point.low + 1] = frac
         # What it may move into is read by some, if with no weight here; a cast moves nothing into another cell.
         for cell in point.cells:
-            found.steps.append((cell, off / variant.grid))
-            reached = {cell: call.number(0.0), cell + 1: call.number(0.0), **reached}
-        read = reads(call, point)
-        for pixel, weight in reached.items():
+            mean.steps.append((cell, off / variant.grid))
+            shares = {cell: call.number(0.0), cell + 1: call.number(0.0), **shares}
+        pixels = reads(call, point)
+        for pixel, weight in shares.items():
             if weight == 0 and not off:
                 continue
-            before = found.hats.get(pixel, Hat(call.number(0.0), 0.0, 0, False))
-            found.hats[pixel] = Hat(
-                before.value + weight / variant.grid,
-                before.slack + off / variant.grid,
-                before.samples + 1,
-                before.read or pixel in read,
-                before.sure or weight > off,
+            hat = mean.hats.get(pixel, Hat(call.number(0.0), 0.0, 0, False))
+            mean.hats[pixel] = Hat(
+                hat.value + weight / variant.grid,
+                hat.slack + off / variant.grid,
+                hat.samples + 1,
+                hat.read or pixel in pixels,
+                hat.sure or weight > off,
             )
-    return found
+    return mean
 
 
 def reads(call: RoiCall, point: Point) -> tuple[int, ...]:
@@ -207,29 +207,29 @@ def are_finite(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> bool:
     return call.exact(call.pixel(n, c, y, x) for y in wy.hats for x in wx.hats)
 
 
-def only_read(weights: Weights, sure: bool = False) -> Weights:
+def drop_unread(weights: Weights, sure: bool = False) -> Weights:
     """Without what is not read, or not surely: what a sample could move into there is no pixel to weigh."""
     hats = {pixel: hat for pixel, hat in weights.hats.items() if (hat.sure if sure else hat.read)}
     return replace(weights, hats=hats, steps=[step for step in weights.steps if {step[0], step[0] + 1} <= hats.keys()])
 
 
-def weighed(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> tuple[Number, float, float]:
+def weighted_sum(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> tuple[Number, float, float]:
     """The pixels weighed on both axes: their sum, the sum of the sizes, and how far moves of the samples may change it.
 
     A pixel that is not finite is not read there: it weighs 0.
     """
     rows = {y: {x: call.finite(n, c, y, x) for x in wx.hats} for y in wy.hats}
     columns = {x: {y: row[x] for y, row in rows.items()} for x in wx.hats}
-    number, reached = call.number, 0.0
+    number, magnitude = call.number, 0.0
     value: Number = number(0.0)
     for y, hat_y in wy.hats.items():
         for x, hat_x in wx.hats.items():
             term = hat_y.value * hat_x.value * number(rows[y][x])
             value += term
-            reached += size(term)
-    moved = sum(slack * _steepness(wx, rows, cell) for cell, slack in wy.steps)
-    moved += sum(slack * _steepness(wy, columns, cell) for cell, slack in wx.steps)
-    return value, reached, moved
+            magnitude += size(term)
+    shift = sum(slack * _steepness(wx, rows, cell) for cell, slack in wy.steps)
+    shift += sum(slack * _steepness(wy, columns, cell) for cell, slack in wx.steps)
+    return value, magnitude, shift
 
 
 def _steepness(across: Weights, lines: Mapping[int, Mapping[int, float]], cell: int) -> float:
@@ -240,13 +240,13 @@ def _steepness(across: Weights, lines: Mapping[int, Mapping[int, float]], cell: 
     )
 
 
-def chosen(call: RoiCall, found: list[tuple[Number, float]]) -> Expected:
+def expectation(call: RoiCall, branches: list[tuple[Number, float]]) -> Expected:
     """The first (value, bound), or 0, and the others as what another order of rounding may make of it."""
-    found = found or [(call.number(0.0), 0.0)]
+    branches = branches or [(call.number(0.0), 0.0)]
     others: list[Interval] = []
-    for value, bound in found[1:]:
+    for value, bound in branches[1:]:
         if math.isfinite(value):
             others.append((value - call.number(bound), value + call.number(bound)))
         else:
             others.append((math.nan, math.nan))
-    return Expected(*found[0], tuple(dict.fromkeys(others)), loose=not math.isfinite(found[0][0]))
+    return Expected(*branches[0], tuple(dict.fromkeys(others)), loose=not math.isfinite(branches[0][0]))

@@ -42,20 +42,20 @@ def grad_image(call: RoiCall) -> Callable[[Place], Expected]:
 
 
 def _weights(call: RoiCall, m: int, along: int) -> list[tuple[int, _Weight]]:
-    found, absent = [], Hat(call.number(0.0), 0.0, 0, False)
+    weights, absent = [], Hat(call.number(0.0), 0.0, 0, False)
     for index in range(call.inputs.output_size[along]):
-        made = call.weights(m, along, index)
-        if not made:  # its samples may be anywhere
+        variants = call.weights(m, along, index)
+        if not variants:  # its samples may be anywhere
             zero, one = call.number(0.0), call.number(1.0)
-            found += [
+            weights += [
                 (at, _Weight(index, zero, zero, one, 1, True)) for at in range(call.inputs.image.shape[2 + along])
             ]
-        for pixel in sorted({pixel for each in made for pixel in each.hats}):
-            hats = [each.hats.get(pixel, absent) for each in made]
+        for pixel in sorted({pixel for each in variants for pixel in each.hats}):
+            hats = [each.hats.get(pixel, absent) for each in variants]
             lows, highs = zip(*(_ends(call, hat) for hat in hats), strict=True)
             samples = max(hat.samples for hat in hats)
-            found.append((pixel, _Weight(index, hats[0].value, min(lows), max(highs), samples, len(made) > 1)))
-    return found
+            weights.append((pixel, _Weight(index, hats[0].value, min(lows), max(highs), samples, len(variants) > 1)))
+    return weights
 
 
 def _contribute(call: RoiCall, total: Sum, g: float, wy: _Weight, wx: _Weight) -> None:
@@ -64,8 +64,10 @@ def _contribute(call: RoiCall, total: Sum, g: float, wy: _Weight, wx: _Weight) -
         return
     upstream = call.number(g)
     ends = (wy.low * wx.low * upstream, wy.high * wx.high * upstream)
-    reached = float(wy.high) * float(wx.high) * abs(g)
-    total.add(wy.value * wx.value * upstream, min(ends), max(ends), reached, (wy.samples + wx.samples + 6) * reached)
+    magnitude = float(wy.high) * float(wx.high) * abs(g)
+    total.add(
+        wy.value * wx.value * upstream, min(ends), max(ends), magnitude, (wy.samples + wx.samples + 6) * magnitude
+    )
     total.terms += wy.samples * wx.samples - 1
     total.jumps |= wy.jumps or wx.jumps
 
@@ -81,24 +83,24 @@ def _grad_image_max(call: RoiCall) -> Callable[[Place], Expected]:
             for y, x in itertools.product(*map(range, inputs.image.shape[2:])):
                 terms[n, c, y, x].append((g, [anywhere]))
             continue
-        read = [_read_by(call, each) for each in candidates(call, m, c, i, j)]
-        for y, x in {(y, x) for each in read for y, x in each}:
-            terms[n, c, y, x].append((g, [each.get((y, x), unread) for each in read]))
+        samples = [_weights_of(call, each) for each in candidates(call, m, c, i, j)]
+        for y, x in {(y, x) for each in samples for y, x in each}:
+            terms[n, c, y, x].append((g, [each.get((y, x), unread) for each in samples]))
 
     def at(place: Place) -> Expected:
         total = no_terms(call)
-        for g, read in terms.get(place, ()):
-            lows, highs = min(each.low for each in read), max(each.high for each in read)
-            upstream, reached = call.number(g), abs(g) * float(highs)
+        for g, weights in terms.get(place, ()):
+            lows, highs = min(each.low for each in weights), max(each.high for each in weights)
+            upstream, magnitude = call.number(g), abs(g) * float(highs)
             ends = upstream * lows, upstream * highs
-            total.add(upstream * read[0].value, min(ends), max(ends), reached, 6 * reached)
-            total.jumps |= any(each.jumps for each in read) or len({each.value for each in read}) > 1
+            total.add(upstream * weights[0].value, min(ends), max(ends), magnitude, 6 * magnitude)
+            total.jumps |= any(each.jumps for each in weights) or len({each.value for each in weights}) > 1
         return total.expected(call)
 
     return at
 
 
-def _read_by(call: RoiCall, sample: Candidate) -> dict[Place, _Weight]:
+def _weights_of(call: RoiCall, sample: Candidate) -> dict[Place, _Weight]:
     """What one sample weighs each pixel (y, x)."""
     lines = [[(at, *_ends(call, hat), hat.value) for at, hat in each.hats.items()] for each in sample.weights]
     return {
@@ -115,13 +117,13 @@ def _ends(call: RoiCall, hat: Hat) -> tuple[Number, Number]:
 
 def grad_boxes(call: RoiCall) -> Callable[[Place], Expected]:
     """The expectation at (box, column); the index, column 0, has none."""
-    kept: dict[int, list[Sum]] = {}
+    sums: dict[int, list[Sum]] = {}
 
     def at(place: Place) -> Expected:
         m, column = place
-        if m not in kept:
-            kept[m] = _box_sums(call, m)
-        return kept[m][column].expected(call)
+        if m not in sums:
+            sums[m] = _box_sums(call, m)
+        return sums[m][column].expected(call)
 
     return at
 

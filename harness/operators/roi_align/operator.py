@@ -35,8 +35,8 @@ def _choices(inputs: RoiInputs) -> list[tuple[str, Any, str]]:
 
 def _scale_dtype(inputs: RoiInputs) -> str:
     """The narrowest type in which the scale of a call may be held: positions are rounded in the boxes' own."""
-    needed = inputs.boxes.dtype.name == "float64" and float(np.float32(inputs.spatial_scale)) != inputs.spatial_scale
-    return "float64" if needed else "float32"
+    wide = inputs.boxes.dtype.name == "float64" and float(np.float32(inputs.spatial_scale)) != inputs.spatial_scale
+    return "float64" if wide else "float32"
 
 
 def _undefined(inputs: RoiInputs, direction: Direction) -> str | None:

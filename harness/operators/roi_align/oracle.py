@@ -29,10 +29,10 @@ from harness.operators.roi_align.call import (
     anywhere,
     are_finite,
     call_of,
-    chosen,
+    drop_unread,
+    expectation,
     may_be_anywhere,
-    only_read,
-    weighed,
+    weighted_sum,
 )
 from harness.operators.roi_align.case import Mode, RoiInputs
 from harness.operators.roi_align.gradients import grad_boxes, grad_image
@@ -70,7 +70,7 @@ def _forward(call: RoiCall, of_bin: OfBin, place: Place) -> Expected:
     m, c, i, j = place
     if may_be_anywhere(call, m, i, j):
         return anywhere(call, call.image_of(m), c)
-    return chosen(call, of_bin(call, m, c, i, j))
+    return expectation(call, of_bin(call, m, c, i, j))
 
 
 def _means(call: RoiCall, m: int, c: int, i: int, j: int) -> list[tuple[Number, float]]:
@@ -87,22 +87,22 @@ def _means_of(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> list[t
     In another order a pixel may be read or not where its weight is about 0; and 1 - weight may be in the type of the
     boxes, more than 0 there, and meet a NaN.
     """
-    lost = (math.nan, 0.0)
+    nan = (math.nan, 0.0)
     if are_finite(call, n, c, wy, wx):
         return [_mean(call, n, c, wy, wx)]
     if call.pinned:
-        wy, wx = only_read(wy), only_read(wx)
-        return [_mean(call, n, c, wy, wx) if are_finite(call, n, c, wy, wx) else lost]
-    read = ((y, x) for y, one in wy.hats.items() for x, other in wx.hats.items() if one.sure and other.sure)
-    return [lost] if not call.exact(call.pixel(n, c, *at) for at in read) else [_mean(call, n, c, wy, wx), lost]
+        wy, wx = drop_unread(wy), drop_unread(wx)
+        return [_mean(call, n, c, wy, wx) if are_finite(call, n, c, wy, wx) else nan]
+    pixels = ((y, x) for y, one in wy.hats.items() for x, other in wx.hats.items() if one.sure and other.sure)
+    return [nan] if not call.exact(call.pixel(n, c, *at) for at in pixels) else [_mean(call, n, c, wy, wx), nan]
 
 
 def _mean(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> tuple[Number, float]:
     """The mean of a bin, and its bound, in which a pixel that is not finite is not read: it weighs 0 there."""
-    value, reached, moved = weighed(call, n, c, wy, wx)
+    value, magnitude, shift = weighted_sum(call, n, c, wy, wx)
     most_y = max((hat.samples for hat in wy.hats.values()), default=0)
     most_x = max((hat.samples for hat in wx.hats.values()), default=0)
     separable = most_y + most_x + 4 + len(wy.hats) + len(wx.hats)
     roundings = max(8 + wy.samples * wx.samples, separable)
-    bound = call.unit * roundings * reached + moved
-    return value, bound * SECOND_ORDER + 8 * (1 + len(wy.hats) * len(wx.hats)) * call.smallest * bool(reached)
+    bound = call.unit * roundings * magnitude + shift
+    return value, bound * SECOND_ORDER + 8 * (1 + len(wy.hats) * len(wx.hats)) * call.smallest * bool(magnitude)

@@ -129,13 +129,13 @@ def variants(axis: BinAxis, bin_index: int) -> tuple[Variant, ...]:
     """What this axis of a bin may hold, the pinned order's own first; none where that is more than can be listed."""
     if axis.slack >= FAR:
         return ()
-    listed: dict[Variant, None] = {}
+    options: dict[Variant, None] = {}
     for grid in axis.grids:
         points, doubtful = _in_reach(axis, bin_index, grid)
         if len(doubtful) > MOST_DOUBTFUL:
             return ()
-        listed |= dict.fromkeys(_of_grid(grid, points, doubtful))
-    return tuple(listed)
+        options |= dict.fromkeys(_of_grid(grid, points, doubtful))
+    return tuple(options)
 
 
 def _in_reach(axis: BinAxis, bin_index: int, grid: int) -> tuple[list[Point], dict[Point, bool]]:
@@ -154,8 +154,8 @@ def _in_reach(axis: BinAxis, bin_index: int, grid: int) -> tuple[list[Point], di
 
 
 def _of_grid(grid: int, points: list[Point], doubtful: dict[Point, bool]) -> Iterator[Variant]:
-    for chosen in itertools.product(*((inside, not inside) for inside in doubtful.values())):
-        absent = {point for point, here in zip(doubtful, chosen, strict=True) if not here}
+    for choice in itertools.product(*((inside, not inside) for inside in doubtful.values())):
+        absent = {point for point, here in zip(doubtful, choice, strict=True) if not here}
         yield Variant(grid, tuple(point for point in points if point not in absent))
 
 

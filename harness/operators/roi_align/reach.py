@@ -27,18 +27,18 @@ class _Axis:
 def reach(inputs: RoiInputs) -> Reach:
     """Of a call in mode avg."""
     count, _, height, width = inputs.image.shape
-    touched = np.zeros((count, height, width), dtype=bool)
+    mask = np.zeros((count, height, width), dtype=bool)
     samples = outputs = 0
     for box in inputs.boxes:
         rows = _axis(inputs, box[2], box[4], inputs.output_size[0], height)
         columns = _axis(inputs, box[1], box[3], inputs.output_size[1], width)
-        touched[int(box[0])][np.ix_(rows.pixels, columns.pixels)] = True
+        mask[int(box[0])][np.ix_(rows.pixels, columns.pixels)] = True
         samples += rows.samples * columns.samples
         outputs += rows.bins * columns.bins
     boxes = int(inputs.boxes.nbytes)
     return Reach(
-        inputs.image, np.flatnonzero(touched), samples, outputs, given=boxes, upstream=int(inputs.upstream.nbytes),
-        moved=boxes,
+        inputs.image, np.flatnonzero(mask), samples, outputs, box_bytes=boxes, upstream=int(inputs.upstream.nbytes),
+        box_gradient_bytes=boxes,
     )  # fmt: skip
 
 

@@ -134,15 +134,15 @@ class _Box:
     def taps(self, along: int, index: int, to: Callable[[Any], Scalar]) -> list[tuple[int, Tap | None]]:
         """The samples of a bin on an axis, None for one beyond the map."""
         of, length = (self.y, self.x)[along], self.inputs.image.shape[2 + along]
-        found: list[tuple[int, Tap | None]] = []
+        taps: list[tuple[int, Tap | None]] = []
         for i in range(of.grid):
             p = self.steps.position(of, index, i)
             if self.steps.inside(p, length):
                 low, high, weight = self.steps.tap(p, length)
-                found.append((i, (low, high, to(weight))))
+                taps.append((i, (low, high, to(weight))))
             else:
-                found.append((i, None))
-        return found
+                taps.append((i, None))
+        return taps
 
 
 def boxes_of(steps: Steps, inputs: RoiInputs) -> Iterator[_Box]:

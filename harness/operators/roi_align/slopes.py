@@ -42,10 +42,10 @@ class Slope:
             return
         factor, scale = call.number(g) * move, abs(g) * size(move)
         ends = self.low * factor, self.high * factor
-        reached = scale * sum(each for each, _ in self.sizes)
+        magnitude = scale * sum(each for each, _ in self.sizes)
         error = scale * sum((samples + 13) * each for each, samples in self.sizes)
-        if reached:
-            total.add(self.value * factor, min(ends), max(ends), reached, error)
+        if magnitude:
+            total.add(self.value * factor, min(ends), max(ends), magnitude, error)
             total.terms += len(self.sizes) - 1
         total.jumps |= self.jumps
         total.broken |= self.broken
@@ -59,7 +59,7 @@ class _Cell:
     value: Number
     off: float
     sizes: tuple[tuple[float, int], ...]
-    lost: bool
+    is_nan: bool
     doubtful: bool
 
 
@@ -68,12 +68,12 @@ def slope_of(call: RoiCall, n: int, c: int, along: int, point: Point, across: We
     zero = call.number(0.0)
     cells = {k: _cell(call, n, c, along, k, across) for k in point.cells}
     nominal = cells.get(point.low) if point.fraction > 0 else None
-    finite = [cell for cell in cells.values() if not cell.lost]
+    finite = [cell for cell in cells.values() if not cell.is_nan]
     ends = [end for cell in finite for end in (cell.value - call.number(cell.off), cell.value + call.number(cell.off))]
     if point.may_rest or not cells:
         ends.append(zero)
-    lost = len(finite) < len(cells)
-    broken = nominal is not None and nominal.lost
+    is_nan = len(finite) < len(cells)
+    broken = nominal is not None and nominal.is_nan
     if not ends:
         return Slope(zero, zero, zero, broken=True, hopeless=True)
     return Slope(
@@ -83,7 +83,7 @@ def slope_of(call: RoiCall, n: int, c: int, along: int, point: Point, across: We
         sizes=max((cell.sizes for cell in finite), key=lambda sizes: sum(each for each, _ in sizes), default=()),
         jumps=len(cells) + point.may_rest > 1,
         broken=broken,
-        tainted=lost or any(cell.doubtful for cell in finite),
+        tainted=is_nan or any(cell.doubtful for cell in finite),
     )
 
 

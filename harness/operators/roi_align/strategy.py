@@ -18,7 +18,6 @@ from harness.operators.arrays import FLOATS, LAYOUTS, STRIDES, VALUES, Layout, S
 from harness.operators.drawing import (
     common,
     counts,
-    declared,
     depths,
     exact,
     extent,
@@ -26,6 +25,7 @@ from harness.operators.drawing import (
     mostly_contiguous,
     next_after,
     one_from,
+    restrict,
     sides,
     upright,
 )
@@ -109,12 +109,12 @@ def roi_cases(
     offset, scale = draw(one_from(*aligned)), exact(draw(one_from(*scales)), scale_dtype)
     ratio = draw(one_from(*ratios))
     row = rows(max(images - 1, 0), (height, width), size, scale, offset, box_families, boxes_dtype)
-    drawn = draw(st.lists(row, min_size=box_count, max_size=box_count))
+    box_rows = draw(st.lists(row, min_size=box_count, max_size=box_count))
     if extent == "positive" or (extent == "positive where adaptive" and offset and ratio <= 0):
-        drawn = [(index, *upright(box, boxes_dtype, 1 / scale)) for index, *box in drawn]
+        box_rows = [(index, *upright(box, boxes_dtype, 1 / scale)) for index, *box in box_rows]
     return RoiCase(
         shape=(images, depth, height, width),
-        boxes=tuple(drawn),
+        boxes=tuple(box_rows),
         output_size=size,
         spatial_scale=scale,
         sampling_ratio=ratio,
@@ -130,21 +130,21 @@ def roi_cases(
     )
 
 
-def within(sheet: Sheet, *, finite_boxes: bool = False, **asked: Any) -> st.SearchStrategy[RoiCase]:
+def within(sheet: Sheet, *, finite_boxes: bool = False, **choices: Any) -> st.SearchStrategy[RoiCase]:
     """Cases of what is asked for and the sheet declares; UndeclaredError if nothing is left of one of the choices."""
-    chosen = common(sheet, asked, ("float32", *FLOATS))
-    chosen["modes"] = declared("modes", asked.get("modes", MODES), sheet.modes)
-    chosen["aligned"] = declared("aligned", asked.get("aligned", (False, True)), sheet.aligned)
-    grids = [("fixed" if ratio > 0 else "adaptive", ratio) for ratio in asked.get("ratios", (-1, 0, 1, 2, 3))]
-    declared("grids", [grid for grid, _ in grids], sheet.grids)
-    chosen["ratios"] = [ratio for grid, ratio in grids if grid in sheet.grids]
-    chosen["scale_dtype"], chosen["extent"] = sheet.scale_dtype, extent(sheet, asked)
-    families = asked.get("box_families", BOX_FAMILIES)
+    arguments = common(sheet, choices, ("float32", *FLOATS))
+    arguments["modes"] = restrict("modes", choices.get("modes", MODES), sheet.modes)
+    arguments["aligned"] = restrict("aligned", choices.get("aligned", (False, True)), sheet.aligned)
+    grids = [("fixed" if ratio > 0 else "adaptive", ratio) for ratio in choices.get("ratios", (-1, 0, 1, 2, 3))]
+    restrict("grids", [grid for grid, _ in grids], sheet.grids)
+    arguments["ratios"] = [ratio for grid, ratio in grids if grid in sheet.grids]
+    arguments["scale_dtype"], arguments["extent"] = sheet.scale_dtype, extent(sheet, choices)
+    families = choices.get("box_families", BOX_FAMILIES)
     if finite_boxes or "boxes" not in sheet.bad_input:
-        families = declared("boxes", families, FINITE_FAMILIES)
+        families = restrict("boxes", families, FINITE_FAMILIES)
     inside = ("interior", "tiny") if sheet.border == "inside" else families
-    chosen["box_families"] = declared("boxes beside the map", families, inside)
-    return roi_cases(**{**asked, **chosen})
+    arguments["box_families"] = restrict("boxes beside the map", families, inside)
+    return roi_cases(**{**choices, **arguments})
 
 
 @st.composite

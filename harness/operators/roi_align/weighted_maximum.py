@@ -43,9 +43,9 @@ def _of_bin(call: RoiCall, n: int, c: int, vy: Variant, vx: Variant) -> list[tup
 
 def _largest(ranges: list[_Range]) -> _Range:
     """The range of the largest of several."""
-    lost = next((each for each in ranges if math.isnan(each[0])), None)
-    if lost is not None:
-        return lost
+    nan = next((each for each in ranges if math.isnan(each[0])), None)
+    if nan is not None:
+        return nan
     return (
         max(each[0] for each in ranges),
         max(each[1] for each in ranges),
@@ -56,13 +56,18 @@ def _largest(ranges: list[_Range]) -> _Range:
 
 def _sample(call: RoiCall, n: int, c: int, py: Point, px: Point) -> _Range:
     """The largest product of a sample, in whichever cells it may be, its own first."""
-    found = []
+    ranges = []
     for ys, xs in itertools.product(_lines(call, py), _lines(call, px)):
         products = [_product(call, n, c, y, x, ys[y], xs[x]) for y in ys for x in xs]
-        found.append(_largest(products if len(products) == 4 else [*products, _NOTHING]))
-    if math.isnan(found[0][0]):
-        return found[0]
-    return found[0][0], min(each[1] for each in found), max(each[2] for each in found), any(each[3] for each in found)
+        ranges.append(_largest(products if len(products) == 4 else [*products, _NOTHING]))
+    if math.isnan(ranges[0][0]):
+        return ranges[0]
+    return (
+        ranges[0][0],
+        min(each[1] for each in ranges),
+        max(each[2] for each in ranges),
+        any(each[3] for each in ranges),
+    )
 
 
 def _lines(call: RoiCall, point: Point) -> Iterator[_Line]:

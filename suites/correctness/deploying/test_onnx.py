@@ -18,7 +18,7 @@ from torch import nn
 pytest.importorskip("onnxscript", reason="the exporters need onnx and onnxscript")
 pytest.importorskip("onnxruntime", reason="the files are run by ONNX Runtime")
 
-from harness.judging.trial import judged
+from harness.judging.trial import judge_case
 from harness.operators import OPERATORS, operator_of
 from harness.operators.arrays import LAYOUTS
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS
@@ -64,7 +64,7 @@ CALLS = {"crop_and_resize": crop, "roi_align": pool}
 
 
 def arrays_of(inputs):
-    return [getattr(inputs, name) for name in operator_of(inputs).read("forward")]
+    return [getattr(inputs, name) for name in operator_of(inputs).arrays_of("forward")]
 
 
 def tensors_of(inputs):
@@ -93,7 +93,7 @@ def test_a_file_gives_what_the_oracle_expects(tally, operator):
     @settings(max_examples=settings().max_examples // 3)
     @given(case=operator.within(backend.sheet))
     def search(case):
-        verdict = judged(backend, case, "forward")
+        verdict = judge_case(backend, case, "forward")
         assert verdict.passed, f"{case}: {verdict}"
         tally.bound(f"{operator.name}, an ONNX file", verdict.fraction)
 
@@ -121,7 +121,7 @@ def test_one_file_takes_tensors_of_any_size(name, chosen, changes, dynamo):
         if not written:
             like = {"image": torch.rand(2, 3, 8, 9), "boxes": torch.zeros(3, inputs.boxes.shape[1]),
                     "box_indices": torch.zeros(3, dtype=torch.int64)}  # fmt: skip
-            tensors = [like[each] for each in operator.read("forward")]
+            tensors = [like[each] for each in operator.arrays_of("forward")]
             written.append(onnx_files.export(Function(CALLS[name](inputs)), tensors, dynamo=dynamo))
         return written[0]
 
@@ -130,7 +130,7 @@ def test_one_file_takes_tensors_of_any_size(name, chosen, changes, dynamo):
     @settings(max_examples=20)
     @given(case=operator.within(backend.sheet, **chosen))
     def search(case):
-        verdict = judged(backend, replace(case, **changes), "forward")
+        verdict = judge_case(backend, replace(case, **changes), "forward")
         assert verdict.passed, f"{case}: {verdict}"
 
     search()

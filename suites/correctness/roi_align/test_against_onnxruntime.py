@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from harness import backends
-from harness.judging.trial import failure, judged, run
+from harness.judging.trial import failure, judge_case, run
 from harness.operators.implementation import Backend
 from harness.operators.judgement import beyond_two_bounds, judge
 from harness.operators.roi_align import reference as rule
@@ -54,7 +54,7 @@ def test_its_mean_is_this_rule(backend, onnxruntime, tally, case):
 @given(case=roi_cases(**CASES, modes=["weighted_max"]))
 def test_its_maximum_is_that_of_weighted_pixels(onnxruntime, tally, case):
     assume(not onnxruntime.refuses(case.inputs(), "forward"))
-    verdict = judged(onnxruntime, case, "forward")
+    verdict = judge_case(onnxruntime, case, "forward")
     assert verdict.passed, failure(onnxruntime, case, "forward", str(verdict))
     tally.bound("ONNX Runtime's maximum, another order of rounding", verdict.fraction)
 

@@ -33,7 +33,7 @@ def test_property(backend_of, tally, undeclared, property_, direction):
     undeclared(what, property_.undeclared(backend.sheet, direction))
     examples = property_.examples(settings().max_examples, FEWEST)
     finding = search(property_, backend, direction, settings(max_examples=examples))
-    for _, verdict in finding.asked:
+    for _, verdict in finding.verdicts:
         if verdict.passed and verdict.compared:
             tally.bound(f"{property_.operator}, {direction}, {property_.name}", verdict.fraction)
     if finding.failure is not None:

@@ -70,7 +70,7 @@ def test_a_wrong_value_is_confirmed_and_shown() -> None:
     # Pixels that are easy to read, and the line shows it again.
     case: Any = operators.parse(one.case)
     assert case.values == "ramp"
-    assert not trial.judged(backend, case, "forward").passed
+    assert not trial.judge_case(backend, case, "forward").passed
     assert one.replay.endswith(f'--property "boxes inside" "{one.case}"')
 
 
@@ -112,7 +112,7 @@ def test_a_failure_of_another_call_than_the_cases_own_is_found_there() -> None:
     backend = library(lambda inputs, crops: wrong(inputs, crops) if len(inputs.boxes) > 30 else crops)
     one = failed(backend, "long list")
     case: Any = operators.parse(one.counterexample)
-    assert trial.judged(backend, case, "forward").passed
+    assert trial.judge_case(backend, case, "forward").passed
     shown = finding(backend, one)
     assert shown is not None
     assert shown.got == pytest.approx(shown.second + 0.5)

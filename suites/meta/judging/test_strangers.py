@@ -13,10 +13,10 @@ from hypothesis.errors import Unsatisfiable
 
 from harness.backends import load
 from harness.judging.isolation import isolated
-from harness.judging.trial import judged
+from harness.judging.trial import judge_case
 from harness.operators import OPERATORS
 from harness.operators.arrays import DIRECTIONS, Direction
-from harness.operators.drawing import UndeclaredError, drawn, effort
+from harness.operators.drawing import UndeclaredError, draw_cases, effort
 from harness.operators.implementation import Backend, lacks
 from harness.operators.roi_align.case import RoiCase
 from harness.operators.sheet import CHOICES, OperatorName, Sheet
@@ -132,13 +132,13 @@ def test_the_largest_coordinate_the_title_and_the_version() -> None:
 def test_a_limit_is_granted_by_the_sheet_or_by_whom_asks() -> None:
     place = "suites.meta.judging.strangers:asleep"
     slow = isolated(place, "roi_align", 30)
-    assert judged(slow, CASE, "forward").passed
+    assert judge_case(slow, CASE, "forward").passed
     hasty = isolated(place, "roi_align")
-    assert judged(hasty, CASE, "forward").passed, "a process's first call may compile"
-    assert judged(hasty, CASE, "forward").status is Status.HANG
+    assert judge_case(hasty, CASE, "forward").passed, "a process's first call may compile"
+    assert judge_case(hasty, CASE, "forward").status is Status.HANG
     large = replace(CASE, shape=(2, 3, 500, 600))
-    assert judged(hasty, large, "forward").passed, "in the process that is begun anew"
-    assert judged(hasty, large, "forward").passed, "a larger image is granted more"
+    assert judge_case(hasty, large, "forward").passed, "in the process that is begun anew"
+    assert judge_case(hasty, large, "forward").passed, "a larger image is granted more"
 
 
 def _a_sheet(seed: int) -> Sheet:
@@ -171,7 +171,7 @@ def test_a_right_kernel_with_any_sheet_is_blamed_for_nothing(seed: int) -> None:
     sheet = _a_sheet(seed)
     backend = replace(load("roi_align", sheet.operator), sheet=sheet)
     try:
-        cases = drawn(OPERATORS[sheet.operator].within(sheet), 30, seed)
+        cases = draw_cases(OPERATORS[sheet.operator].within(sheet), 30, seed)
     except UndeclaredError:
         pytest.skip("this sheet declares no call at all")
     asked = replace(sheet, directions=DIRECTIONS, special_values=DIRECTIONS)
@@ -183,10 +183,10 @@ def test_a_right_kernel_with_any_sheet_is_blamed_for_nothing(seed: int) -> None:
 def test_what_is_no_tensor_is_said_in_a_sentence() -> None:
     for result, name in ((None, "NoneType"), ((1, 2), "tuple"), (np.zeros(3), "ndarray")):
         backend = strangers.backend_of(lambda *arguments, result=result: result)
-        verdict = judged(backend, CASE, "forward")
+        verdict = judge_case(backend, CASE, "forward")
         assert verdict.reason == (f"It raised TypeError: the function returned {name}; a torch.Tensor is expected")
     direction: Direction = "forward"
-    assert judged(strangers.backend_of(strangers.right), CASE, direction).passed
+    assert judge_case(strangers.backend_of(strangers.right), CASE, direction).passed
 
 
 OTHER_RESULTS: dict[str, Any] = {
@@ -205,6 +205,6 @@ def test_a_result_of_another_shape_is_never_the_judges_failure(operator: Operato
     backend = replace(right, to_numpy=lambda result: change(right.to_numpy(result)))
     for property_, direction in questions(operator):
         if property_.undeclared(backend.sheet, direction) is None and property_.name != "long list":
-            for case in drawn(property_.cases(backend.sheet), 3, 1):
+            for case in draw_cases(property_.cases(backend.sheet), 3, 1):
                 verdict = property_.holds(backend, case, direction)
                 assert verdict is None or verdict.status is not Status.JUDGE, f"{property_.name}: {verdict} {case!r}"

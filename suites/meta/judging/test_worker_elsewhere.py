@@ -15,7 +15,7 @@ import pytest
 
 from harness.backends.peers import environments
 from harness.judging import isolation
-from harness.judging.trial import judged, run
+from harness.judging.trial import judge_case, run
 from harness.operators.crop_and_resize.case import Case
 from harness.operators.implementation import Backend
 from harness.operators.verdict import Crashed, Hung, Status
@@ -100,7 +100,7 @@ def test_a_worker_elsewhere_answers_and_has_none_of_what_is_here(backend: Backen
     assert process_of(backend) != os.getpid()
     (has_torch,) = backend.run(asked_for(6).inputs(), "forward")
     assert not has_torch
-    assert judged(backend, CASE, "forward").passed
+    assert judge_case(backend, CASE, "forward").passed
     with pytest.raises(IndexError, match="box 0 is of image 7"):
         backend.run(asked_for(4).inputs(), "forward")
 
@@ -121,7 +121,7 @@ def test_a_crash_elsewhere_is_a_result_and_the_next_call_is_well(
     assert isinstance(got, Crashed)
     assert str(got) == message
     assert has_ended(process) or number == 7  # another process than the worker's
-    assert judged(backend, CASE, "forward").passed
+    assert judge_case(backend, CASE, "forward").passed
 
 
 def test_one_that_is_killed_in_a_call_is_a_crash(backend: Backend[Any]) -> None:
@@ -131,15 +131,15 @@ def test_one_that_is_killed_in_a_call_is_a_crash(backend: Backend[Any]) -> None:
     assert str(run(backend, asked_for(3).inputs(), "forward")) == "It ended its process: signal SIGKILL."
     killer.join()
     assert has_ended(process)
-    assert judged(backend, CASE, "forward").passed
+    assert judge_case(backend, CASE, "forward").passed
 
 
 def test_a_call_elsewhere_that_does_not_end_is_stopped(backend: Backend[Any]) -> None:
     process = process_of(backend)
     assert isinstance(run(backend, asked_for(3).inputs(), "forward"), Hung)
     assert has_ended(process)
-    assert judged(backend, asked_for(3), "forward").status is Status.HANG
-    assert judged(backend, CASE, "forward").passed
+    assert judge_case(backend, asked_for(3), "forward").status is Status.HANG
+    assert judge_case(backend, CASE, "forward").passed
 
 
 def test_nothing_is_left_of_a_worker_elsewhere_that_is_restarted(backend: Backend[Any]) -> None:

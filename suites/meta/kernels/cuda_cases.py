@@ -85,9 +85,9 @@ def cases(operator: OperatorName, **choices: Any) -> Any:
 
 
 @functools.cache
-def drawn(operator: OperatorName, count: int) -> tuple[AnyCase, ...]:
+def draw_cases(operator: OperatorName, count: int) -> tuple[AnyCase, ...]:
     """The same cases in every run, as the strategies draw them."""
-    return tuple(drawing.drawn(cases(operator, empty=()), count, 0))
+    return tuple(drawing.draw_cases(cases(operator, empty=()), count, 0))
 
 
 @functools.cache

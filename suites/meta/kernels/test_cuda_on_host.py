@@ -67,7 +67,7 @@ def test_within_the_oracles_bound(backend, direction, data):
 
 @each_kernel
 def test_calls_have_no_side_effect(backend, direction):
-    for case in cuda_cases.drawn(backend.sheet.operator, 30):
+    for case in cuda_cases.draw_cases(backend.sheet.operator, 30):
         assert_no_side_effect(backend=backend, case=case, direction=direction)
 
 
@@ -98,7 +98,7 @@ def assert_bits_of_the_cpu(
 
 
 def test_the_bits_are_the_cpus(operator):
-    for case in cuda_cases.drawn(operator, 200):
+    for case in cuda_cases.draw_cases(operator, 200):
         for setting in SETTINGS[operator]:
             assert_bits_of_the_cpu(operator, replace(case, **setting), repr(case))
 
@@ -128,7 +128,7 @@ def test_large_cases(operator, case):
 def test_neither_the_order_of_threads_nor_the_cut_changes_a_bit(operator, build, order):
     library = functools.partial(kernel_library, *cuda_cases.BUILDS[operator][build])
     other, usual = (cuda_cases.MAKE[operator](library=library, order=each) for each in (cuda_cases.ORDERS[order], 0))
-    for case in cuda_cases.drawn(operator, 40):
+    for case in cuda_cases.draw_cases(operator, 40):
         for direction in DIRECTIONS:
             reference = cuda_cases.MAKE[operator]() if direction in ONE_ORDER[operator] else usual
             result = other.run(case.inputs(), direction)
@@ -139,7 +139,7 @@ def test_neither_the_order_of_threads_nor_the_cut_changes_a_bit(operator, build,
 @each_direction
 def test_every_cut_is_within_the_oracles_bound(operator, direction, build):
     other = cuda_cases.MAKE[operator](library=functools.partial(kernel_library, *cuda_cases.BUILDS[operator][build]))
-    for case in cuda_cases.drawn(operator, 60):
+    for case in cuda_cases.draw_cases(operator, 60):
         assert_passes(backend=other, case=case, direction=direction)
 
 

@@ -56,7 +56,7 @@ def assert_bits(operator: OperatorName, case: AnyCase, order: int | None) -> Non
 
 
 def test_drawn_cases_have_the_bits(operator):
-    for case in cuda_cases.drawn(operator, 12):
+    for case in cuda_cases.draw_cases(operator, 12):
         for setting in SETTINGS[operator]:
             assert_bits(operator, replace(case, **setting), None)
 

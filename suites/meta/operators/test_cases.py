@@ -12,7 +12,7 @@ from hypothesis import given
 from harness.operators.arrays import FLOATS, HALVES, LAYOUTS, VALUES, Values
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
 from harness.operators.crop_and_resize.strategy import BOX_FAMILIES, cases
-from harness.operators.drawing import BESIDE_ZERO, drawn, next_after
+from harness.operators.drawing import BESIDE_ZERO, draw_cases, next_after
 
 
 @given(cases(box_rules=BOX_RULES))
@@ -41,7 +41,7 @@ def test_printed_box_is_the_box(case: Case) -> None:
 
 
 def test_every_kind_is_drawn() -> None:
-    found = drawn(cases(box_rules=BOX_RULES), 800, 0)
+    found = draw_cases(cases(box_rules=BOX_RULES), 800, 0)
     finite = [box for case in found for box in case.boxes if all(map(math.isfinite, box))]
     kinds = {
         "whole image": any(box == (0.0, 0.0, 1.0, 1.0) for box in finite),
@@ -100,12 +100,12 @@ def test_half_images_hold_what_is_drawn_for_them(values: Values, image_dtype: st
 
 @pytest.mark.parametrize("family", BOX_FAMILIES)
 def test_every_family_can_be_drawn_alone(family: str) -> None:
-    assert any(case.boxes for case in drawn(cases(box_families=(family,)), 20, 0))
+    assert any(case.boxes for case in draw_cases(cases(box_families=(family,)), 20, 0))
 
 
 def test_restrictions_hold() -> None:
     of = {"finite_boxes": True, "empty": (), "methods": ("nearest",), "image_dtypes": ("uint8",)}
-    for case in drawn(cases(**of), 100, 0):
+    for case in draw_cases(cases(**of), 100, 0):
         assert all(abs(a) < 1e4 for box in case.boxes for a in box)
         assert case.boxes
         assert 0 not in case.shape

@@ -22,7 +22,7 @@ from harness.operators.crop_and_resize.case import Case, Inputs
 from harness.operators.implementation import Backend
 from harness.operators.judgement import judge
 from harness.operators.sheet import Sheet
-from harness.operators.verdict import JudgeFailed, Status, Verdict
+from harness.operators.verdict import JudgementError, Status, Verdict
 from harness.verbs import judging as verbs
 
 BOXES = ((0.1, 0.2, 0.8, 0.9), (-0.2, 0.1, 0.6, 1.3))
@@ -183,7 +183,7 @@ def test_error() -> None:
 
 def test_the_judges_failure_comes_whole_from_another_process() -> None:
     verdict = Verdict(Status.JUDGE, reason="of the judge")
-    assert pickle.loads(pickle.dumps(JudgeFailed(verdict))).verdict == verdict
+    assert pickle.loads(pickle.dumps(JudgementError(verdict))).verdict == verdict
 
 
 def _broken_oracle(*_: object, **__: object) -> Any:

@@ -142,7 +142,7 @@ def crop_order(name: str) -> Backend[Any]:
 def _passes(backend: Backend[Any], direction: Direction, count: int, seed: int, **choices: Any) -> set[Status]:
     """The statuses of so many drawn cases, none of which may fail."""
     statuses = set()
-    for case in drawing.drawn(within(backend.sheet, **choices), count, seed):
+    for case in drawing.draw_cases(within(backend.sheet, **choices), count, seed):
         if backend.refuses(case.inputs(), direction) is None:
             verdict = judge(case.inputs(), direction, run(backend, case.inputs(), direction), pinned=False)
             assert verdict.passed, failure(backend, case, direction, str(verdict))
@@ -209,7 +209,7 @@ _WEIGHTED = within(
 @pytest.mark.parametrize("name", ["pinned", *ROI_ORDERS])
 def test_the_maximum_of_weighted_pixels_in_any_order(name: str) -> None:
     steps = dataclasses.replace(pooling.STEPS, **ROI_ORDERS.get(name, {}))
-    for case in drawing.drawn(_WEIGHTED, CASES, 5):
+    for case in drawing.draw_cases(_WEIGHTED, CASES, 5):
         got = _weighted_maximum(steps, case.inputs(), _products)
         verdicts = [judge(case.inputs(), "forward", got, pinned=pinned) for pinned in {False, name == "pinned"}]
         assert all(verdict.passed for verdict in verdicts), (verdicts, case)
@@ -226,14 +226,14 @@ def test_a_wrong_maximum_of_weighted_pixels_is_out(name: str, pinned: bool) -> N
             pinned=pinned,
         ).status
         is Status.OUT
-        for case in drawing.drawn(_WEIGHTED, CASES, 5)
+        for case in drawing.draw_cases(_WEIGHTED, CASES, 5)
     )
 
 
 @pytest.mark.parametrize("direction", ["grad_image", "grad_boxes"])
 def test_gradients_of_weighted_maxima_are_not_asked_for(direction: Direction) -> None:
     sheet = dataclasses.replace(pooling.SHEET, modes=("weighted_max",))
-    inputs = drawing.drawn(_WEIGHTED, 1, 0)[0].inputs()
+    inputs = drawing.draw_cases(_WEIGHTED, 1, 0)[0].inputs()
     assert lacks(sheet, inputs, "forward") is None
     assert lacks(sheet, inputs, direction) == (
         "gradients of weighted maxima are not judged: ONNX, whose rule they are, defines none"
@@ -274,11 +274,11 @@ def test_an_adaptive_grid_of_no_samples_may_have_one(direction: Direction, mode:
 @pytest.mark.parametrize("mode", MODES)
 def test_the_oracle_of_roi_align_raises_nothing(mode: Mode, family: str) -> None:
     """Of no box of any family, pinned or not, in any direction; boxes that are huge cost no more than others."""
-    drawn = roi_cases(
+    some_cases = roi_cases(
         modes=[mode], box_families=[family], image_dtypes=(*FLOATS, "uint8"), ratios=(-1, 1, 3, 5), most_outputs=8,
         longest_side=9,
     )  # fmt: skip
-    for case in drawing.drawn(drawn, 12, 1):
+    for case in drawing.draw_cases(some_cases, 12, 1):
         for direction, pinned in itertools.product(
             ("forward",) if mode == "weighted_max" else DIRECTIONS, (True, False)
         ):

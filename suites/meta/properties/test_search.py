@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.database import InMemoryExampleDatabase
 
 from harness.backends import load
-from harness.operators.drawing import drawn, effort
+from harness.operators.drawing import draw_cases, effort
 from harness.operators.sheet import Sheet
 from harness.operators.verdict import Status, Verdict
 from harness.properties import Property
@@ -55,9 +55,11 @@ def test_every_drawn_case_is_asked_and_counted_with_its_verdict() -> None:
     assert finding.failure is None
     assert [case for case, _ in finding.trials] == asked.numbers
     assert len(asked.numbers) == 100
-    assert finding.refused == [number for number in asked.numbers if number % 3 == 0]
-    assert [case for case, _ in finding.asked] == [number for number in asked.numbers if number % 3]
-    assert largest_fraction(verdict for _, verdict in finding.asked) == max(n for n in asked.numbers if n % 3) / 10_000
+    assert finding.refusals == [number for number in asked.numbers if number % 3 == 0]
+    assert [case for case, _ in finding.verdicts] == [number for number in asked.numbers if number % 3]
+    assert (
+        largest_fraction(verdict for _, verdict in finding.verdicts) == max(n for n in asked.numbers if n % 3) / 10_000
+    )
 
 
 def test_a_fraction_is_of_what_passed_and_was_judged_by_a_bound() -> None:
@@ -152,8 +154,8 @@ def test_a_search_climbs_towards_the_bound(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_cases_that_are_drawn_once_are_asked_in_their_order_up_to_the_first_that_fails() -> None:
-    cases: list[Any] = drawn(st.integers(0, 9999), 60, 3)
-    assert cases == drawn(st.integers(0, 9999), 60, 3) != drawn(st.integers(0, 9999), 60, 4)
+    cases: list[Any] = draw_cases(st.integers(0, 9999), 60, 3)
+    assert cases == draw_cases(st.integers(0, 9999), 60, 3) != draw_cases(st.integers(0, 9999), 60, 4)
     assert len(cases) == 60
     asked = Asked(wrong_from(777))
     finding: Any = among(cases, asked.property, REFERENCE, "forward")
