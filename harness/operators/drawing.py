@@ -1,7 +1,7 @@
-"""What both operators' strategies are made of, how a capability sheet narrows them, and what a seed draws of them.
+"""Building blocks of both operators' strategies, their restriction to a capability sheet, and seeded draws.
 
-Nothing is drawn that would only be refused. To make and check a strategy costs Hypothesis more than to draw from it, so
-each is made once and kept.
+Cases that the sheet would refuse are not drawn. Creating and validating a strategy costs Hypothesis more than drawing
+from it, so each is created once and cached.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Example = TypeVar("Example")
 _SPECIAL = ("nan_pixel", "inf_pixel")
 
 
-# The neighbours of 0 are subnormal, and whether subnormals are flushed to 0 belongs to the thread that a kernel runs in
-# and not to the rule: TensorFlow's flush, NumPy's do not. This is small enough to vanish beside 1 in float32, and its
-# square times any pixel is still a normal number.
+# The neighbours of 0 are subnormal, and flushing subnormals to 0 is a property of the thread, not of the rule:
+# TensorFlow's threads flush, NumPy's do not. This value vanishes beside 1 in float32, and its square times any pixel is
+# still a normal number.
 BESIDE_ZERO = 2.0**-30
 
 integers = functools.cache(st.integers)
-# By type too: 0 and False are different choices, though they are equal.
+# Typed, because 0 and False are different choices although they are equal.
 _sampled_from = functools.lru_cache(maxsize=None, typed=True)(lambda *values: st.sampled_from(values))
 
 
@@ -46,24 +46,24 @@ def one_from(*values: Value) -> st.SearchStrategy[Value]:
 def sides(short: int, long: int) -> st.SearchStrategy[tuple[int, int]]:
     """Height and width of an image, one of them up to `long`."""
     side, longer = integers(1, short), integers(1, long)
-    # One long side is enough for positions of many digits, where orders of rounding differ, and is still few pixels.
+    # One long side gives positions of many digits, where orders of rounding differ, with few pixels.
     return st.one_of(st.tuples(side, side), st.tuples(side, longer), st.tuples(longer, side))
 
 
 @functools.cache
 def counts(most: int, empty: bool) -> st.SearchStrategy[int]:
-    """How many boxes there are. 0 is the rare case, not the simplest one: it would shrink every failure to it."""
+    """The number of boxes. 0 is drawn rarely and is not the simplest choice, or every failure would shrink to it."""
     return st.one_of(integers(1, most), integers(0, most)) if empty else integers(1, most)
 
 
 @functools.cache
 def depths(channels: tuple[int, ...], empty: bool) -> st.SearchStrategy[int]:
-    """How many channels there are, now and then none."""
+    """The number of channels, occasionally 0."""
     return st.one_of(one_from(*channels), one_from(0, *channels)) if empty else one_from(*channels)
 
 
 def next_after(value: float, direction: int, dtype: str) -> float:
-    """The neighbour of a finite value in `dtype`; beside 0 it is BESIDE_ZERO."""
+    """The neighbour of a finite value in `dtype`; for 0 it is BESIDE_ZERO."""
     if value == 0:
         return BESIDE_ZERO * direction
     if dtype != "float32":
@@ -74,25 +74,25 @@ def next_after(value: float, direction: int, dtype: str) -> float:
 
 
 def exact(value: float, dtype: str) -> float:
-    """Rounded to `dtype` unless that would overflow, so that the printed box is the box that is used."""
+    """The value rounded to `dtype` unless that overflows, so the printed box is exactly the box in use."""
     if dtype == "float32" and abs(value) < 3.5e38:
         return float(struct.unpack("<f", struct.pack("<f", value))[0])
     return value
 
 
 def mostly_contiguous(*strides: Strides) -> st.SearchStrategy[Strides]:
-    """How boxes or an upstream gradient lie in memory: two in three times as they mostly do."""
+    """The layout of boxes or of an upstream gradient: contiguous two times out of three."""
     usual = "contiguous" if "contiguous" in strides else strides[0]
     return one_from(*(usual,) * (2 * len(strides)), *strides)
 
 
 def upright(box: Sequence[float], dtype: str, extent: float) -> Box:
-    """A box (first, first, last, last) whose last edges lie behind its first ones, by `extent` where they are equal."""
+    """A box (first, first, last, last) with its last edges above its first ones, by `extent` where they are equal."""
     edges = []
     for first, last in zip(box[:2], box[2:], strict=True):
         low, high = min(first, last), max(first, last)
         if low == high and math.isfinite(low):
-            # Of what is so large that no number is near nothing is left but to overflow.
+            # Coordinates too large to have a near neighbour overflow instead.
             high = max(exact(low + extent, dtype), next_after(low, 1, dtype)) if abs(low) < 1e30 else math.inf
         edges.append((low, high))
     (a, c), (b, d) = edges
@@ -100,11 +100,11 @@ def upright(box: Sequence[float], dtype: str, extent: float) -> Box:
 
 
 class UndeclaredError(Exception):
-    """A property is about something that the sheet does not declare; the message names it."""
+    """A property needs something that the sheet does not declare; the message names it."""
 
 
 def restrict(name: str, choices: Iterable[Any], sheet: Iterable[Any]) -> list[Any]:
-    """Those of the asked choices that a sheet declares, in their order; UndeclaredError if there is none."""
+    """The choices that a sheet declares, in their order; UndeclaredError if there are none."""
     choices, sheet = list(choices), list(sheet)
     permitted = [each for each in choices if each in sheet]
     if not permitted:
@@ -113,7 +113,7 @@ def restrict(name: str, choices: Iterable[Any], sheet: Iterable[Any]) -> list[An
 
 
 def extent(sheet: Sheet, choices: dict[str, Any]) -> Extent:
-    """Which boxes are drawn without an extent, by what is asked for and a sheet; UndeclaredError if all were."""
+    """The extent of the boxes to draw, from the choices and the sheet; UndeclaredError if they exclude each other."""
     kind: Extent = choices.get("extent", sheet.extent)
     if "extent" in choices and kind == "any" and sheet.extent == "positive":
         raise UndeclaredError("extent: boxes that are empty or inverted are not declared")
@@ -121,7 +121,7 @@ def extent(sheet: Sheet, choices: dict[str, Any]) -> Extent:
 
 
 def common(sheet: Sheet, choices: dict[str, Any], image_dtypes: Sequence[str]) -> dict[str, Any]:
-    """The choices that both operators' strategies have, within a sheet."""
+    """The arguments that both operators' strategies share, restricted to a sheet."""
     plain = [each for each in VALUES if sheet.special_values or each not in _SPECIAL]
     arguments: dict[str, Any] = {
         "image_dtypes": restrict("image dtypes", choices.get("image_dtypes", image_dtypes), sheet.image_dtypes),
@@ -139,7 +139,7 @@ def common(sheet: Sheet, choices: dict[str, Any], image_dtypes: Sequence[str]) -
 
 
 def effort(examples: int, *phases: Phase) -> hypothesis.settings:
-    """Settings of a run of Hypothesis in which the seed alone decides, and nothing is stored or printed."""
+    """Hypothesis settings under which the seed alone decides, and nothing is stored or printed."""
     return hypothesis.settings(
         max_examples=examples, phases=phases, database=None, deadline=None, derandomize=False, print_blob=False,
         verbosity=Verbosity.quiet, suppress_health_check=list(HealthCheck),
@@ -147,7 +147,7 @@ def effort(examples: int, *phases: Phase) -> hypothesis.settings:
 
 
 def draw_cases(strategy: SearchStrategy[Example], count: int, seed: int) -> list[Example]:
-    """So many cases, the same ones for the same seed."""
+    """`count` cases, the same ones for the same seed."""
     cases: list[Example] = []
 
     @hypothesis.seed(seed)

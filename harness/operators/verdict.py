@@ -1,7 +1,7 @@
-"""An implementation's result against the oracle: what kind of right or wrong it is, and where it is worst.
+"""Verdicts: the kind of right or wrong that a result is, and its worst value.
 
-A suite that says only "not close" leaves the work to its reader. A Verdict says which output, what came, what was
-expected, how far it may be off and how much of that was used: a drift from 12 % to 70 % is news before it is a failure.
+A suite that says only "not close" leaves the work to its reader. A Verdict names the output, its value, the expected
+value, the bound, and the fraction of the bound in use: a drift from 12 % to 70 % is news before it is a failure.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from harness.repository import ROOT
 class Status(Enum):
     """EXACT: every value is the oracle's, rounded once. WITHIN: every value is within its bound. AMBIGUOUS: some value
     is right only because another order of rounding may take another branch. OUT: some value is wrong. SHAPE and DTYPE:
-    the result is of another shape or type than promised. ERROR: there was no result, but an exception. CRASH and HANG:
-    the call ended its process, or did not end. HOLDS and BROKEN: several calls are, or are not, to each other as they
-    must be. JUDGE: the judge itself failed, which is not held against the implementation."""
+    the result has the wrong shape or dtype. ERROR: the call raised an exception. CRASH and HANG: the call ended its
+    process, or did not return. HOLDS and BROKEN: a relation between several calls holds, or does not. JUDGE: the judge
+    itself failed, which does not count against the implementation."""
 
     EXACT = "exact"
     WITHIN = "within"
@@ -45,12 +45,12 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a result was judged.
+    """The judgement of one result or property.
 
-    fraction   the largest part of a bound that was used, over the values that were judged by one.
-    compared, exact, ambiguous  counts of values.
+    fraction   the largest fraction of a bound in use, over all values judged by a bound.
+    compared, exact, ambiguous  numbers of values.
     place, got, expected        of the worst value, if the status is OUT.
-    reason     what is wrong, in words, if the result did not pass.
+    reason     the failure in words, if the result did not pass.
     """
 
     status: Status
@@ -88,9 +88,9 @@ def verdict_on(
     unrounded: Callable[[float], tuple[float, float]],
     values: Iterable[tuple[Place, Expected]],
 ) -> Verdict:
-    """`got`, the result or the exception that was raised instead, against what the oracle of some operator expects.
+    """Judges `got`, a result or the exception in its place, against an oracle's expectations.
 
-    unrounded: from a result to what can have been accumulated (harness.operators.crop_and_resize.call.before_rounding).
+    unrounded: maps a result to the range that can have been accumulated (harness.operators.expected.before_rounding).
     """
     if isinstance(got, BaseException):
         return without_result(got)
@@ -135,16 +135,15 @@ def verdict_on(
 
 
 class Crashed(Exception):
-    """A call that ended its process, or made it useless; the message says how."""
+    """A call ended its process, or made it unusable; the message says how."""
 
 
 class Hung(Exception):
-    """A call that did not end; the message says after how long it was given up."""
+    """A call did not return; the message gives the time limit."""
 
 
 class ImplementationError(Exception):
-    """Whatever an implementation raised in place of an answer, `error`; what comes without this around it, the judge
-    raised himself."""
+    """Wraps an exception raised by an implementation, `error`. Exceptions without this wrapper are the judge's own."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -153,7 +152,7 @@ class ImplementationError(Exception):
 
 @contextmanager
 def implementation_code() -> Iterator[None]:
-    """Around a call of an implementation: what it raises is its own, Raised."""
+    """Wraps every exception raised inside as an ImplementationError."""
     try:
         yield
     except Exception as error:
@@ -161,7 +160,7 @@ def implementation_code() -> Iterator[None]:
 
 
 class JudgementError(Exception):
-    """A judgement that a check asked for and that failed; its verdict."""
+    """A check's own judgement failed; carries that verdict."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict)
@@ -169,8 +168,8 @@ class JudgementError(Exception):
 
 
 def without_verdict(error: Exception) -> Verdict:
-    """What an exception is that stopped a check: the implementation's if it is marked as its own, or ended its process;
-    the judge's else."""
+    """The verdict for an exception that stopped a check: against the implementation if it is an ImplementationError, a
+    crash or a hang, else JUDGE."""
     if isinstance(error, JudgementError):
         return error.verdict
     if isinstance(error, (ImplementationError, Crashed, Hung)):
@@ -186,7 +185,7 @@ def without_verdict(error: Exception) -> Verdict:
 
 
 def without_result(error: BaseException) -> Verdict:
-    """What an exception in place of a result is."""
+    """The verdict for an exception in place of a result."""
     if isinstance(error, (Crashed, Hung)):
         return Verdict(Status.CRASH if isinstance(error, Crashed) else Status.HANG, reason=str(error))
     return Verdict(Status.ERROR, reason=f"It raised {type(error).__name__}: {error}")
@@ -201,7 +200,7 @@ def _same(got: float, want: float, loose: bool) -> bool:
 
 
 def _fraction(ends: tuple[float, float], want: Number, bound: float) -> float:
-    """The part of the bound that the distance is; infinite where nothing but equality was allowed."""
+    """The distance as a fraction of the bound; infinite if only equality is allowed."""
     if math.isnan(ends[0]) or not math.isfinite(want):
         return math.inf
     nearest = max(ends[0], min(want, ends[1]))

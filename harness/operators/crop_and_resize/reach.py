@@ -1,4 +1,4 @@
-"""What the samples of a call of crop_and_resize read: pixels are marked from the samples' own taps, not estimated."""
+"""The pixels that a call of crop_and_resize reads, marked from the samples' own taps and not estimated."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from harness.operators.arrays import Array
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.reach import Reach
 
-_CHUNK = 4_000_000  # taps marked at a time, so that a hundred thousand boxes need no gigabytes
+_CHUNK = 4_000_000  # taps marked at a time, so that 100,000 boxes do not need gigabytes
 
 
 def reach(inputs: Inputs) -> Reach:
-    """Of a bilinear call of crop_and_resize on normalised boxes."""
+    """The reach of a bilinear call on normalised boxes."""
     _, _, height, width = inputs.image.shape
     _, rows_inside = _taps(inputs, 0, height)
     _, columns_inside = _taps(inputs, 1, width)
@@ -24,7 +24,7 @@ def reach(inputs: Inputs) -> Reach:
 
 
 def _touched_pixels(inputs: Inputs) -> Array:
-    """Ascending indices into (N,H,W) of the pixels that a sample inside the image reads."""
+    """Ascending indices into (N,H,W) of the pixels that samples inside the image read."""
     count, _, height, width = inputs.image.shape
     rows, rows_inside = _taps(inputs, 0, height)
     columns, columns_inside = _taps(inputs, 1, width)

@@ -1,12 +1,12 @@
-"""The maximum of a bin's samples: its value, and which samples may be it.
+"""The maximum of a bin's samples: its value, and the samples that may attain it.
 
-A sample is weighed from four pixels: seven roundings of sum(weight * |pixel|) in any formulation. The largest of
-several values, each known up to its bound, lies between the largest of their lower and of their upper ends; and every
-sample whose upper end is not below the largest lower end may be the one that an implementation finds. Of equal
-samples it is the first, in the order y, x, and one beyond the map is 0.
+A sample is the weighted sum of four pixels: seven roundings of sum(weight * |pixel|) in any formulation. The largest of
+several values, each known up to its bound, lies between the largest of their lower and of their upper ends; and an
+implementation may find any sample whose upper end is not below the largest lower end. Of equal samples the first wins,
+in the order y, x; a sample beyond the map is 0.
 
-In another order of rounding a sample moves by its slack, which changes its value by as much as the map is steep in the
-cells that it may be in, and it may read a pixel or not that it weighs with about 0.
+In another order of rounding a sample moves by its slack: its value changes with the slope of the map in the cells it
+may be in, and it may or may not read a pixel whose weight is about 0.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from harness.operators.roi_align.positions import Point, Variant
 class Candidate:
     """A sample that may be the largest; no point and no weights for one beyond the map.
 
-    tainted  whether it may read a pixel that is not finite; its value is then NaN or infinite, if it surely does, or
-             that of the other pixels.
-    grids    of how many samples on y and on x it is one.
+    tainted  whether it may read a non-finite pixel; its value is then NaN or infinite if it reads it in every order,
+             else that of the other pixels.
+    grids    the numbers of samples on y and x of its bin.
     """
 
     value: Number
@@ -49,12 +49,12 @@ BEYOND = Candidate(0.0, 0.0)
 
 
 def maxima(call: RoiCall, m: int, c: int, i: int, j: int) -> list[tuple[Number, float]]:
-    """The maximum of a bin and its bound, and what it is in other orders of rounding."""
+    """The maximum of a bin and its bound, then those in other orders of rounding."""
     return [each for samples in _alternatives(call, m, c, i, j) for each in _largest(samples)]
 
 
 def candidates(call: RoiCall, m: int, c: int, i: int, j: int) -> list[Candidate]:
-    """The samples that may be the largest of a bin, the one that is in the pinned order first."""
+    """The samples of a bin that may be the largest; first the largest in the pinned order."""
     unique: dict[tuple[Any, ...], Candidate] = {}
     for samples in _alternatives(call, m, c, i, j):
         for each in _near(samples):
@@ -75,7 +75,7 @@ def _winner(samples: list[Candidate]) -> Candidate:
 
 
 def _largest(samples: list[Candidate]) -> list[tuple[Number, float]]:
-    """The values that the largest sample may have, each with its bound."""
+    """The possible values of the largest sample, each with its bound."""
     if not samples:
         return [(0.0, 0.0)]
     finite, nan = [each for each in samples if math.isfinite(each.value)], (math.nan, 0.0)
@@ -99,7 +99,7 @@ def _near(samples: list[Candidate]) -> list[Candidate]:
     if not math.isfinite(best.value):
         return [best, *tainted]
     low = max(float(each.value) - each.bound for each in finite)
-    # Of equal values that are exact the first wins, whatever else does.
+    # Among equal exact values the first wins.
     exact = {each.value: each for each in reversed(finite) if not each.bound}
     near = (each for each in finite if each.bound or exact[each.value] is each)
     return [best, *tainted, *(each for each in near if each is not best and float(each.value) + each.bound >= low)]
