@@ -1,7 +1,7 @@
-"""A large result judged at a few places, with the boxes that these places need.
+"""Judges a large result at a few places, with only the boxes that these places need.
 
-The oracle is plain Python. It gets no box that has no part in the sample, so that a hundred thousand boxes cost no more
-than a hundred. The places are the same for every implementation.
+The oracle is plain Python. It gets only the boxes that take part in the sample, so a hundred thousand boxes cost no
+more than a hundred. The places are the same for every implementation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.operators.verdict import Verdict
 
 
 def with_boxes(inputs: Any, rows: Any) -> Any:
-    """The call with these of its boxes, and with what belongs to them."""
+    """The call restricted to these boxes, with their indices and upstream gradients."""
     names = operator_of(inputs).arrays[1:]
     return replace(inputs, **{name: np.ascontiguousarray(getattr(inputs, name)[rows]) for name in names})
 

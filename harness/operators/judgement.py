@@ -1,6 +1,7 @@
-"""Judging a result of either operator, against the oracle or against another result. `judge` compares a result with the
-oracle. beyond_two_bounds holds it against another implementation's, or against its own from another layout or another
-run: two right results may lie on both sides of what is exact, two bounds apart.
+"""Judging a result of either operator, against the oracle or against another result.
+
+`judge` compares a result with the oracle. `beyond_two_bounds` compares it with another implementation's, or with its
+own in another layout or run: two right results may lie on both sides of the exact value, two bounds apart.
 """
 
 from __future__ import annotations

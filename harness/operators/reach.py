@@ -15,9 +15,10 @@ class Reach:
     pixels    ascending indices into (N,H,W) of the pixels that they read.
     samples   the number of samples per channel; each reads four pixels.
     outputs   the number of outputs per channel with at least one sample: those whose upstream gradient is needed.
-    box_bytes           of the boxes and their indices.
-    upstream            bytes of the upstream gradient, and equally of the output.
-    box_gradient_bytes  of the gradient of the boxes.
+    upstream  bytes of the upstream gradient, and equally of the output.
+
+    box_bytes           bytes of the boxes and their indices.
+    box_gradient_bytes  bytes of the gradient of the boxes.
     """
 
     image: Array

@@ -1,7 +1,7 @@
-"""Against the oracle: every output within its own bound, and nothing beside it.
+"""Properties against the oracle: every output is within its own bound, and a call has no side effects.
 
-The half types are asked for apart, so that they take no case from the others, and of those values in which something is
-rounded: geometry of every kind they share with float32 (relations.py).
+Half types have properties of their own, so that they take no cases from the others, and only values that cause
+rounding; relations.py ties all of their geometry to float32.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def within_bound(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
 
 
 def nonzero_within_bound(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
-    """Most of a large image is out of reach of its few boxes: only the pixels that got something are looked at."""
+    """Checks only the nonzero pixels of an image gradient: most of a large image is out of reach of its few boxes."""
     may_ask(backend, case.inputs(), direction)
     places = None
     if direction == "grad_image":

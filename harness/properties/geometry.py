@@ -1,6 +1,6 @@
-"""Relations that one operator's geometry gives, by bits: flips, shifts, constants, ramps, matrices.
+"""Relations that follow from one operator's geometry, compared by bits: flips, shifts, constants, ramps, matrices.
 
-Geometry that must not round is made of powers of two: sides of 2**k + 1, edges in sixteenths of a pixel.
+Cases that must not round use powers of two: sides of 2**k + 1, edges in sixteenths of a pixel.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _exact_cases(draw: st.DrawFn, blank: float, beside: int) -> Case:
 
 
 def exact_cases(sheet: Sheet) -> SearchStrategy[Case]:
-    """Cases in which no position is rounded, as far as the sheet's border allows beside the image."""
+    """Cases in which no position is rounded; boxes reach beside the image if the sheet's border allows it."""
     for dtype, declared in (("float32", sheet.image_dtypes), ("float32", sheet.boxes_dtypes)):
         if dtype not in declared:
             raise UndeclaredError(f"{dtype} is not declared")
@@ -70,7 +70,7 @@ def mirrored_image(backend: Backend[Inputs], case: Case, direction: Direction) -
     inputs, axis = case.inputs(), case.seed % 2
     boxes = inputs.boxes.copy()
     boxes[:, [axis, axis + 2]] = 1 - boxes[:, [axis, axis + 2]]
-    # The edges stay in their order, (1 - a1, 1 - a2), so the samples run the other way: crop for crop the same.
+    # The edges keep their order, (1 - a1, 1 - a2), so the samples run backwards and the crops are equal.
     mirrored = replace(inputs, image=np.flip(inputs.image, 2 + axis).copy(), boxes=boxes)
     difference = same(backend, inputs, direction, ask(backend, mirrored, direction), ask(backend, inputs, direction))
     return difference and f"An image and boxes mirrored on axis {axis} give other crops: {difference}."
@@ -86,14 +86,14 @@ def shifted_image(backend: Backend[Inputs], case: Case, direction: Direction) ->
     old, new = (np.array([y - 1, x - 1] * 2, np.float32) for y, x in ((height, width), (tall, wide)))
     shifted = replace(inputs, image=image, boxes=(inputs.boxes * old + np.array([down, right] * 2, np.float32)) / new)
     before, after = ask(backend, inputs, direction), ask(backend, shifted, direction)
-    # What was outside of the small image may be inside of the large one.
+    # Samples outside the small image may be inside the large one.
     inside = _inside(backend, inputs)
     difference = same(backend, inputs, direction, np.where(inside, after, before), before)
     return difference and f"Image and boxes shifted by {down} and {right} pixels give other crops: {difference}."
 
 
 def _inside(backend: Backend[Inputs], inputs: Inputs) -> Array:
-    """Which values of the crops are not the extrapolation value, as an image of ones tells."""
+    """A mask of the crop values that are not the extrapolation value, found with an image of ones."""
     ones = ask(backend, replace(inputs, image=np.ones_like(inputs.image)), "forward")
     return np.asarray(ones == 1)
 
@@ -110,7 +110,7 @@ def constant_image(backend: Backend[Inputs], case: Case, direction: Direction) -
 
 
 def ramp_tells_positions(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
-    """A pixel that holds its own coordinate interpolates to the position itself: order A, written again in NumPy."""
+    """Pixels that hold their own coordinate interpolate to the sample position: order A, restated in NumPy."""
     axis = case.seed % 2
     inputs = replace(case.inputs(), extrapolation_value=np.nan)
     shape, length, n = inputs.image.shape, inputs.image.shape[2 + axis], inputs.crop_size[axis]
@@ -132,7 +132,7 @@ def ramp_tells_positions(backend: Backend[Inputs], case: Case, direction: Direct
 
 
 def unread_pixels(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
-    """What no sample reads gets no gradient, so the image gradient of ones tells which pixels may be poisoned."""
+    """Unread pixels get no gradient, so the image gradient of ones finds the pixels that may be poisoned."""
     inputs = case.inputs()
     weights = ask(backend, replace(inputs, upstream=np.ones_like(inputs.upstream)), "grad_image")
     poisoned = np.where(weights == 0, np.float32(np.nan), inputs.image)
@@ -142,12 +142,13 @@ def unread_pixels(backend: Backend[Inputs], case: Case, direction: Direction) ->
 
 
 def two_band_matrices(backend: Backend[Any], case: RoiCase, direction: Direction) -> str | None:
-    """out = Wy F Wx', border rule included: the matrices are read off with maps of one row and of one column."""
+    """out = Wy F Wx', border rule included; the matrices are measured with maps of one row and of one column."""
     inputs = case.inputs()
     n, _, height, width = inputs.image.shape
 
     def matrix(along: int) -> Array:
-        """(K, bins, length): the weights of each pixel on an axis, from unit maps that the other axis only averages."""
+        """(K, bins, length): the weights of each pixel on an axis, from unit maps that are constant along the other
+        axis."""
         length = inputs.image.shape[2 + along]
         eye = np.eye(length).reshape((1, length, length, 1) if along == 0 else (1, length, 1, length))
         units = np.broadcast_to(eye, (n, length, height, width)).copy()

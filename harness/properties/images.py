@@ -1,4 +1,4 @@
-"""What is known of a call's result when its image is another: its order, its memory, its type, its scale."""
+"""How a result changes when its image changes: in channel order, memory layout, dtype or scale."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def power_of_two(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
     factor = np.float32(2.0**power)
     scaled = operator_of(case).nothing_outside(case.inputs())
     of = scaled.image if direction == "forward" else scaled.upstream
-    of[...] = of * factor  # where it lies: in another layout the order of a sum may be another
+    of[...] = of * factor  # in place: another layout may change the order of a sum
     got, want = ask(backend, scaled, direction), ask(backend, inputs, direction) * factor
     return sentence(f"Scaling by 2**{power} does not scale the result", same(backend, scaled, direction, got, want))
 
@@ -55,7 +55,7 @@ def power_of_two(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
 def every_layout(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
     want = ask(backend, case.inputs(), direction)
     for layout in backend.sheet.layouts:
-        if layout in ("contiguous", "expanded"):  # expanded: other values by nature, see below
+        if layout in ("contiguous", "expanded"):  # expanded images have other values, see below
             continue
         got = ask(backend, replace(case, layout=layout).inputs(), direction)
         difference = same(backend, case.inputs(), direction, got, want, backend.sheet.layout_bits)
@@ -75,10 +75,9 @@ def expanded_is_its_copy(backend: Backend[Any], case: AnyCase, direction: Direct
 
 
 def adjoint(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
-    """<f(v), u> = <v, f'(u)> for what is linear in the image, without differences.
+    """<f(v), u> = <v, f'(u)> for a call that is linear in the image; needs no finite differences.
 
-    Each product rests on at most a few dozen roundings of its own dtype, and on as many more as there are terms in a
-    sum.
+    Each product has at most a few dozen roundings of its dtype, plus one per term of a sum.
     """
     inputs = operator_of(case).nothing_outside(case.inputs())
     image = inputs.image

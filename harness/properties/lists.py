@@ -1,4 +1,4 @@
-"""What is known of a call's result when its list of boxes is another: its order, its length, its parts."""
+"""How a result changes when its list of boxes changes: in order, length or parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.operators.implementation import Backend
 from harness.properties import NotAskedError, ask
 from harness.properties.calls import same, sentence
 
-# More boxes than a block of threads, and than 16 bits count.
+# More boxes than a block has threads, and more than 16 bits can count.
 LONG_LISTS = (1100, 65_600)
 
 
@@ -60,9 +60,9 @@ def box_twice(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
 
 
 def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
-    """The boxes over and over give their results over and over; in the image's gradient all but the last are silent.
+    """Repeated boxes give repeated results; for the image gradient the upstream gradient is 0 for all but the last.
 
-    They come in no regular order, in which a box that is taken for another one might be the right one by chance.
+    The order is random: in a regular one, a box mistaken for another might be right by chance.
     """
     inputs = case.inputs()
     promises = backend.sheet.layout_bits, backend.sheet.list_bits
@@ -72,7 +72,7 @@ def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
     long = with_boxes(inputs, order)
     if direction == "grad_image":
         long.upstream[:-few] = 0
-        # A sum that began with other zeros may end in a zero of another sign.
+        # A sum that started with other zeros may end in a zero of the other sign.
         got, want = (np.where(each == 0, np.zeros_like(each), each) for each in _both(backend, long, inputs, direction))
         difference = same(backend, inputs, direction, got, want, *promises)
         return sentence(f"The last of {count} boxes give another gradient than alone", difference)

@@ -1,6 +1,6 @@
-"""Against stored results of the libraries whose rules these are: by bits where a sheet promises them, else by bounds.
+"""Properties against golden vectors of TensorFlow and torchvision: by bits if a sheet promises them, else by bounds.
 
-The vectors lie in suites/golden, so that a machine without TensorFlow or torchvision compares too (judging/golden.py).
+The vectors are in suites/golden, so a machine without TensorFlow or torchvision compares too (judging/golden.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _vectors(operator: OperatorName) -> dict[AnyCase, golden.Vector]:
 
 
 def matches_stored_results(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
-    """NotAskedError for a case of which no results are stored, or are no longer."""
+    """Compares a result with the golden vector of its case; NotAskedError if there is none."""
     vector = _vectors(operator_of(case).name).get(case)
     if vector is None:
         raise NotAskedError("no results are stored for this case")

@@ -1,7 +1,7 @@
-"""Bad input: boxes that are no numbers, indices of no image, no boxes at all. Nothing of it may end a process.
+"""Bad input: boxes that are not finite, and indices of no image. None of it may crash a process.
 
-The inputs are those that have ended other implementations (docs/operators.md, bad input). A probe is put to everybody:
-what does not declare such boxes is told to have crashed on them if it has, and nothing else is held against it.
+These inputs have crashed other implementations (docs/operators.md, bad input). Every backend is probed: for one that
+does not declare such input a crash is reported, and nothing else counts against it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.operators.verdict import Crashed, Hung, Status, Verdict, without_re
 from harness.properties import NotAskedError, Property, for_both
 
 NAN, INF, MAX = math.nan, math.inf, 3.4e38
-# The first that ended somebody's process: CVE-2020-15266 is the third.
+# Boxes that have crashed an implementation; the third is CVE-2020-15266.
 ROWS = (
     (MAX, 0.0, -MAX, 1.0),
     (NAN, 0.0, 1.0, 1.0),
@@ -38,12 +38,12 @@ INDICES = (1, -1, 2**31 - 1, -(2**31))
 
 
 def _bad_rows(sheet: Sheet) -> SearchStrategy[Any]:
-    """A bad box beside a good one."""
+    """Cases with a bad box and a good one."""
     return st.builds(partial(OPERATORS[sheet.operator].bad_row, sheet), st.sampled_from(ROWS), st.integers(0, 99))
 
 
 def bad_boxes_are_outside(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
-    """Asked of everybody, whatever the backend would rather avoid."""
+    """Runs on every backend, even where the backend avoids such boxes."""
     verdict = judge_case(backend, case, direction)
     if (
         verdict.passed
@@ -55,7 +55,8 @@ def bad_boxes_are_outside(backend: Backend[Any], case: AnyCase, direction: Direc
 
 
 def no_image_is_no_crash(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
-    """An index of no image: an exception, or a crop of NaN where nobody waits for the data."""
+    """An index of no image must raise, or give a crop of NaN (on devices where a check would have to wait for the
+    data)."""
     index = INDICES[case.seed % len(INDICES)]
     inputs = operator_of(case).with_index(case.inputs(), index)
     got = run(backend, inputs, direction)

@@ -64,5 +64,5 @@ def test_a_worker_that_may_begin_no_process_is_told() -> None:
         connect(one.scheduler_address) as own,
     ):
         own.wait_for_workers(1)
-        with pytest.raises(UnusableCluster, match=r"which tcp://.* may not begin"):
+        with pytest.raises(UnusableCluster, match=r"which tcp://.* may not start"):
             cluster.run(own, [Job("torchvision", ("roi_align",))], lambda *_: None, lambda _: None)

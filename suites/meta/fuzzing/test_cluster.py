@@ -126,7 +126,7 @@ def test_each_thing_that_is_amiss_is_told(fit: worker.About, on_gpu: worker.Abou
         (bare, "reference", "tcp://worker-1 does not have the module 'harness'"),
         (Stub(OSError("full")), "reference", "tcp://worker-0 cannot answer: OSError: full"),
         (Stub(fit, replace(fit, harness="0")), "reference", "Another revision of the harness is on tcp://worker-1;"),
-        (Stub(replace(fit, may_begin_processes=False)), "roi_align", "which tcp://worker-0 may not begin"),
+        (Stub(replace(fit, may_begin_processes=False)), "roi_align", "which tcp://worker-0 may not start"),
         (Stub(replace(fit, missing="It is not here.")), "reference", "The worker tcp://worker-0: It is not here."),
         (Stub(on_gpu), "roi_align_cuda", "no worker has a GPU to give"),
     ):

@@ -121,7 +121,7 @@ def test_other_inputs_are_told_apart_from_other_results(stored: golden.Golden) -
     """As from a NumPy that draws other numbers."""
     vector = stored.vectors[0]
     other = replace(vector, case=replace(vector.case, seed=vector.case.seed + 1))
-    with pytest.raises(ValueError, match=r"makes other inputs for (Roi)?Case\(.* than those of the golden vectors"):
+    with pytest.raises(ValueError, match=r"makes different inputs for (Roi)?Case\(.* than those of the golden vectors"):
         other.inputs()
 
 
