@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from harness.comparison import verdicts
-from harness.comparison.side_by_side import SIDES, doubted
+from harness.comparison.side_by_side import SIDES, hide_doubtful_same
 from harness.comparison.stored import Run
 from harness.comparison.verdicts import LIMITS, PROCESSES, Decision, Medians
 from harness.measuring import conditions, fingerprint, results
@@ -84,16 +84,16 @@ class _Side:
 
 def pair(base: Run, new: Run, workloads: Collection[str] = ()) -> Pairs:
     """The rows of both runs, those of these workloads only if there are any; ValueError for one that neither has."""
-    known = set(base.blocks.workload) | set(new.blocks.workload)
+    names = set(base.blocks.workload) | set(new.blocks.workload)
     for name in workloads:
-        if name not in known:
-            raise ValueError(f"Neither run has a workload {name!r}; there are {', '.join(sorted(known))}.")
+        if name not in names:
+            raise ValueError(f"Neither run has a workload {name!r}; there are {', '.join(sorted(names))}.")
     across = results.device_type(base.device) != results.device_type(new.device)
-    of_base, of_new = (_rows(each, across, workloads or known) for each in (base, new))
-    crowded = [conditions.crowded(run.machine["conditions"], int(run.machine.get("cores", 1))) for run in (base, new)]
+    of_base, of_new = (_rows(each, across, workloads or names) for each in (base, new))
+    busy = [conditions.is_crowded(run.machine["conditions"], int(run.machine.get("cores", 1))) for run in (base, new)]
     both = [(of_base[row], of_new[row]) for row in of_base if row in of_new]
-    timed = [(one, two) for one, two in both if not one.problem and not two.problem]
-    alike = [(one, two) for one, two in timed if not _differ(one.inputs, two.inputs)]
+    comparable = [(one, two) for one, two in both if not one.problem and not two.problem]
+    alike = [(one, two) for one, two in comparable if not _differ(one.inputs, two.inputs)]
     return Pairs(
         medians={one.name: (one.medians, two.medians) for one, two in alike},
         own=frozenset(one.name for one, _ in alike if one.own),
@@ -110,12 +110,12 @@ def pair(base: Run, new: Run, workloads: Collection[str] = ()) -> Pairs:
         worse=tuple(
             one.name for one, two in both if one.own and not one.problem and two.problem and two.status != _NO_TURN
         ),
-        other_inputs=tuple(one.name for one, two in timed if _differ(one.inputs, two.inputs)),
+        other_inputs=tuple(one.name for one, two in comparable if _differ(one.inputs, two.inputs)),
         other_bits=tuple(one.name for one, two in alike if _differ((one.digest,), (two.digest,))),
         interrupted=tuple(
             sides[0].name
             for sides in alike
-            if any(each.interrupted and full for each, full in zip(sides, crowded, strict=True))
+            if any(each.interrupted and full for each, full in zip(sides, busy, strict=True))
         ),
         threads={one.name: (one.threads, two.threads) for one, two in alike if _differ((one.threads,), (two.threads,))},
     )
@@ -123,11 +123,13 @@ def pair(base: Run, new: Run, workloads: Collection[str] = ()) -> Pairs:
 
 def decide(pairs: Pairs) -> list[Decision]:
     """What may be said of each row: advice fits stored runs, and a SLOW says that nothing has confirmed it."""
-    needed = max(PROCESSES, verdicts.least_processes(max(1, len(pairs.medians))))
-    advice = f" A run of more processes is `python -m harness bench --processes {needed}`; --workload has fewer rows."
-    added = {"UNCLEAR": advice, "SLOW": " No rerun has confirmed it."}
-    found = doubted(verdicts.decide(pairs.medians), pairs.interrupted)
-    return [replace(each, reason=each.reason + added.get(each.verdict, "")) for each in found]
+    processes = max(PROCESSES, verdicts.least_processes(max(1, len(pairs.medians))))
+    advice = (
+        f" A run of more processes is `python -m harness bench --processes {processes}`; --workload has fewer rows."
+    )
+    suffix_by_verdict = {"UNCLEAR": advice, "SLOW": " No rerun has confirmed it."}
+    decisions = hide_doubtful_same(verdicts.decide(pairs.medians), pairs.interrupted)
+    return [replace(each, reason=each.reason + suffix_by_verdict.get(each.verdict, "")) for each in decisions]
 
 
 def changes(base: Run, new: Run) -> list[str]:
@@ -137,21 +139,21 @@ def changes(base: Run, new: Run) -> list[str]:
 
 def warnings(base: Run, new: Run, pairs: Pairs) -> list[str]:
     """What makes these figures doubtful, and what to do about it, as sentences."""
-    said = [IN_TURNS]
+    sentences = [IN_TURNS]
     if changes(base, new):
-        said.append("The machine or its software is not the same on both sides: a difference may be theirs alone.")
+        sentences.append("The machine or its software is not the same on both sides: a difference may be theirs alone.")
     if pairs.threads:
         row, (before, after) = next(iter(pairs.threads.items()))
-        said.append(
+        sentences.append(
             f"{len(pairs.threads)} rows were measured with other numbers of threads ({row}: {before} -> {after}): "
             "set OMP_NUM_THREADS to the same number for both runs."
         )
-    said += _of_others(pairs) if base.device == new.device else []
+    sentences += _of_others(pairs) if base.device == new.device else []
     for side, run in zip(SIDES, (base, new), strict=True):
         rows = results.throughput(run.blocks)
         of_run = conditions.warnings(run.machine["conditions"], rows, int(run.machine.get("cores", 1)))
-        said += [f"{side}: {each}" for each in of_run]
-    return said
+        sentences += [f"{side}: {each}" for each in of_run]
+    return sentences
 
 
 def _of_others(pairs: Pairs) -> list[str]:
@@ -180,14 +182,14 @@ def _rows(run: Run, across: bool, workloads: Collection[str]) -> dict[tuple[Any,
 
 def _side(group: pd.DataFrame) -> _Side:
     first = group.iloc[0]
-    failed = group[group.samples.map(len) == 0]
-    status = "" if failed.empty else str(failed.iloc[0].status)
+    failures = group[group.samples.map(len) == 0]
+    status = "" if failures.empty else str(failures.iloc[0].status)
     # One process or block that did not pass is enough: what is wrong is not timed.
-    message = "" if failed.empty else f"{status}: {failed.iloc[0].message or 'it has no time'}"
+    message = "" if failures.empty else f"{status}: {failures.iloc[0].message or 'it has no time'}"
     return _Side(
         name=_name(first),
         own=bool(first.own),
-        medians=results.process_medians(group) if failed.empty else [],
+        medians=results.process_medians(group) if failures.empty else [],
         status=status,
         problem=message,
         inputs=(first.inputs_digest, first.boxes),
@@ -207,5 +209,5 @@ def _name(row: pd.Series) -> str:
 
 def _differ(one: Sequence[object], other: Sequence[object]) -> bool:
     """Whether two are known not to be the same; files of old schemas say less."""
-    known = [(a, b) for a, b in zip(one, other, strict=True) if not pd.isna([a, b]).any()]
-    return any(a != b for a, b in known)
+    pairs = [(a, b) for a, b in zip(one, other, strict=True) if not pd.isna([a, b]).any()]
+    return any(a != b for a, b in pairs)

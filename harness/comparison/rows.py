@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.measuring import devices, foreign
-from harness.measuring.columns import Column, Turn, named, turns
+from harness.measuring.columns import Column, Turn, turns, workloads_of
 from harness.measuring.record import Record
 from harness.measuring.workloads import WORKLOADS
 from harness.operators import OPERATORS
@@ -28,8 +28,8 @@ def rows(workloads: Iterable[str], function: str = "") -> dict[str, Turn]:
         sheet = foreign.apart(function).sheet
         caches = devices.load(sheet.device.partition(":")[0]).caches[:1]
         columns = {sheet.operator: foreign.columns_of(function, sheet, series=sheet.operator == "crop_and_resize")}
-    made = turns(columns, caches, named(workloads), (0,), every_setting=False)
-    return {name_of(turn.record()): turn for turn in made}
+    all_turns = turns(columns, caches, workloads_of(workloads), (0,), every_setting=False)
+    return {name_of(turn.record()): turn for turn in all_turns}
 
 
 def name_of(record: Record) -> str:

@@ -75,11 +75,11 @@ class Round:
 
     def problems(self) -> dict[tuple[str, str], str]:
         """Why a row has no time, by row and side; the first process's reason."""
-        found: dict[tuple[str, str], str] = {}
+        reasons: dict[tuple[str, str], str] = {}
         for side in SIDES:
             for each in (one for answer in self.answers[side] for one in answer if not one.samples):
-                found.setdefault((name_of(each), side), each.message or each.status)
-        return found
+                reasons.setdefault((name_of(each), side), each.message or each.status)
+        return reasons
 
     def other_bits(self) -> list[str]:
         """The rows whose results passed on both sides, but are not the same to the bit."""
@@ -91,16 +91,16 @@ class Round:
 
         None where nobody else took a part of the cores: there a process interrupts itself.
         """
-        found: list[str] = []
-        if not conditions.crowded(self.conditions, _cores()):
-            return found
+        rows: list[str] = []
+        if not conditions.is_crowded(self.conditions, _cores()):
+            return rows
         for row in self.medians():
             for side in SIDES:
                 of_row = [each for answer in self.answers[side] for each in answer if name_of(each) == row]
                 calls = sum(len(each.samples) for each in of_row)
-                if 2 * sum(each.interruptions or 0 for each in of_row) >= calls and row not in found:
-                    found.append(row)
-        return found
+                if 2 * sum(each.interruptions or 0 for each in of_row) >= calls and row not in rows:
+                    rows.append(row)
+        return rows
 
     def warnings(self) -> list[str]:
         """What makes these figures doubtful, and what to do about it, as sentences."""
@@ -114,10 +114,10 @@ class Round:
         ]
 
     def _by_row(self, side: str) -> dict[str, list[float]]:
-        found: dict[str, list[float]] = {}
+        medians: dict[str, list[float]] = {}
         for each in (one for answer in self.answers[side] for one in answer if one.samples):
-            found.setdefault(name_of(each), []).append(float(np.median(each.samples)))
-        return found
+            medians.setdefault(name_of(each), []).append(float(np.median(each.samples)))
+        return medians
 
 
 def _cores() -> int:
@@ -135,18 +135,18 @@ def measure(at: Mapping[str, Path | str], rows: Sequence[str], processes: int, t
     at: for each side what Side.at says. KeyboardInterrupt ends the process that runs.
     """
     answers: dict[str, list[list[Record]]] = {side: [] for side in SIDES}
-    passed: dict[str, dict[str, Any]] = {side: {} for side in SIDES}
+    gates: dict[str, dict[str, Any]] = {side: {} for side in SIDES}
     order = sides_in_order(processes)
     before = conditions.state()
     with tempfile.TemporaryDirectory() as scratch, cpu.pinned():
         for side in order:
             function = at[side] if isinstance(at[side], str) else ""
             origin = "" if function else str(at[side])
-            asked = Order(list(rows), passed[side], origin, str(Path(scratch) / "answer.json"), str(function))
-            answer = _answer(asked, Path(scratch))
+            request = Order(list(rows), gates[side], origin, str(Path(scratch) / "answer.json"), str(function))
+            answer = _answer(request, Path(scratch))
             answers[side].append(answer)
-            right = {name_of(each): asdict(gate.stored_in(each)) for each in answer if each.samples}
-            passed[side] = passed[side] or right
+            answer_gates = {name_of(each): asdict(gate.stored_in(each)) for each in answer if each.samples}
+            gates[side] = gates[side] or answer_gates
             tell(side)
     states = [{"before": before, "after": conditions.state()}]
     return Round(answers, order, states, cpu.copy_gbps())
@@ -154,16 +154,16 @@ def measure(at: Mapping[str, Path | str], rows: Sequence[str], processes: int, t
 
 def decide(first: Round, again: Callable[[list[str]], Round]) -> tuple[list[Decision], Round | None]:
     """The decisions on a round, after a rerun of the rows that are SLOW in it, and that rerun, if there was one."""
-    found = doubted(verdicts.decide(first.medians()), first.interrupted())
-    slow = [each.row for each in found if each.verdict == "SLOW"]
+    decisions = hide_doubtful_same(verdicts.decide(first.medians()), first.interrupted())
+    slow = [each.row for each in decisions if each.verdict == "SLOW"]
     if not slow:
-        return found, None
+        return decisions, None
     rerun = again(slow)
     second = {each.row: each for each in verdicts.decide(rerun.medians())}
-    return [verdicts.confirmed(each, second.get(each.row)) if each.row in slow else each for each in found], rerun
+    return [verdicts.after_rerun(each, second.get(each.row)) if each.row in slow else each for each in decisions], rerun
 
 
-def doubted(decisions: Sequence[Decision], interrupted: Sequence[str]) -> list[Decision]:
+def hide_doubtful_same(decisions: Sequence[Decision], interrupted: Sequence[str]) -> list[Decision]:
     """The decisions, none of them SAME on rows that the scheduler has timed: it hides what the kernels do, steadily."""
     reason = (
         f"The median call was interrupted by other work, which takes as long on both sides: {conditions.FEWER_THREADS}"
@@ -190,14 +190,14 @@ def store(sides: Sequence[Side], rounds: Sequence[Round], decisions: Sequence[De
     return path
 
 
-def _answer(asked: Order, scratch: Path) -> list[Record]:
+def _answer(order: Order, scratch: Path) -> list[Record]:
     """What one process says."""
-    path, output = scratch / "order.json", Path(asked.output)
-    repository.replace(path, json.dumps(asdict(asked)))
+    path, output = scratch / "order.json", Path(order.output)
+    repository.replace(path, json.dumps(asdict(order)))
     output.unlink(missing_ok=True)
     # The allocator is every user's own default, and as many threads as this machine is said to have.
     environment = {key: value for key, value in os.environ.items() if key not in cpu.TUNED_ALLOCATOR}
-    environment |= {"OMP_NUM_THREADS": str(cpu.threads()), "PYTHONPATH": asked.origin or foreign.path()}
+    environment |= {"OMP_NUM_THREADS": str(cpu.threads()), "PYTHONPATH": order.origin or foreign.path()}
     command = [sys.executable, "-m", "harness.comparison.timing", str(path)]
     with subprocess.Popen(
         command,
@@ -209,15 +209,15 @@ def _answer(asked: Order, scratch: Path) -> list[Record]:
         errors="replace",
     ) as child:
         try:
-            said, _ = child.communicate()
+            printed, _ = child.communicate()
         except BaseException:
             child.terminate()
             child.wait()
             raise
     if child.returncode != 0 or not output.exists():
-        tail = "\n".join(said.splitlines()[-15:])
+        tail = "\n".join(printed.splitlines()[-15:])
         raise FailedProcess(
-            f"A process that timed {asked.function or asked.origin} ended with {child.returncode}. "
+            f"A process that timed {order.function or order.origin} ended with {child.returncode}. "
             f"Its last lines:\n{tail}"
         )
     return [

@@ -32,8 +32,8 @@ class Figures:
     found   those with a step in one row that say SLOW of it, and once more in the rerun.
     """
 
-    false: float
-    found: float
+    false_alarms: float
+    detections: float
 
 
 def simulate(setting: Setting, step: float, comparisons: int, seed: int, rule: Thresholds = LIMITS) -> Figures:
@@ -41,16 +41,16 @@ def simulate(setting: Setting, step: float, comparisons: int, seed: int, rule: T
     random = np.random.default_rng(seed)
 
     def medians(rows: int) -> Array:
-        drawn: Array = np.exp(random.normal(0, setting.noise, (comparisons, rows, setting.processes)))
-        return drawn
+        samples: Array = np.exp(random.normal(0, setting.noise, (comparisons, rows, setting.processes)))
+        return samples
 
-    raised = alarms(medians(setting.rows), medians(setting.rows), rule)
+    flags = alarms(medians(setting.rows), medians(setting.rows), rule)
     slower = np.ones(setting.rows)
     slower[0] += step
     first = alarms(medians(setting.rows), medians(setting.rows) * slower[:, None], rule)[:, 0] == 1
     # The rerun is a comparison of this row alone, as long as no other was SLOW too.
     again = alarms(medians(1), medians(1) * (1 + step), rule)[:, 0] == 1
-    return Figures(float(np.mean((raised != 0).any(axis=-1))), float(np.mean(first & again)))
+    return Figures(float(np.mean((flags != 0).any(axis=-1))), float(np.mean(first & again)))
 
 
 if __name__ == "__main__":

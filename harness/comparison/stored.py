@@ -69,31 +69,31 @@ def find(name: str, folder: Path) -> Run | None:
 
 
 def _read(path: Path) -> results.Results:
-    found = results.read(path)
-    if found.blocks.empty:
-        raise UnusableRun(f"No file under {path} can be read as a run's. {' '.join(found.problems)}".strip())
-    return found
+    contents = results.read(path)
+    if contents.blocks.empty:
+        raise UnusableRun(f"No file under {path} can be read as a run's. {' '.join(contents.problems)}".strip())
+    return contents
 
 
-def _only(found: results.Results, path: Path) -> Run:
-    runs = sorted(set(found.machines))
+def _only(contents: results.Results, path: Path) -> Run:
+    runs = sorted(set(contents.machines))
     if len(runs) > 1:
-        named = ", ".join("/".join(each) for each in runs)
-        raise UnusableRun(f"{path} holds {len(runs)} runs ({named}), and one is compared: name the folder of one.")
-    return _run(found, path, found.blocks)
+        names = ", ".join("/".join(each) for each in runs)
+        raise UnusableRun(f"{path} holds {len(runs)} runs ({names}), and one is compared: name the folder of one.")
+    return _run(contents, path, contents.blocks)
 
 
-def _newest(found: results.Results, path: Path) -> Run:
-    shown = results.newest(found.blocks)
-    devices = sorted(set(shown.device))
+def _newest(contents: results.Results, path: Path) -> Run:
+    blocks = results.newest(contents.blocks)
+    devices = sorted(set(blocks.device))
     if len(devices) > 1:
         raise UnusableRun(
             f"{path} holds runs of {len(devices)} devices ({', '.join(devices)}): name the folder of one run."
         )
-    return _run(found, path, shown)
+    return _run(contents, path, blocks)
 
 
-def _run(found: results.Results, path: Path, blocks: pd.DataFrame) -> Run:
+def _run(contents: results.Results, path: Path, blocks: pd.DataFrame) -> Run:
     first = blocks.iloc[0]
-    machine = found.machines[first.device, first.run]
-    return Run(path, str(first.device), str(first.run), str(first.kind), blocks, machine, found.problems)
+    machine = contents.machines[first.device, first.run]
+    return Run(path, str(first.device), str(first.run), str(first.kind), blocks, machine, contents.problems)

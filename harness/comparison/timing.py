@@ -43,13 +43,13 @@ class Order:
     """
 
     rows: list[str]
-    passed: dict[str, dict[str, Any]]
+    gates: dict[str, dict[str, Any]]
     origin: str
     output: str
     function: str = ""
 
 
-def timed(turn: Turn, passed: Gate | None, function: str = "") -> Record:
+def time_row(turn: Turn, earlier: Gate | None, function: str = "") -> Record:
     """A row, judged first; whatever it raises is its problem and not the process's end.
 
     interruptions tell a full machine: a thread that waits for its neighbour there waits for the scheduler, every call
@@ -58,21 +58,21 @@ def timed(turn: Turn, passed: Gate | None, function: str = "") -> Record:
     record = turn.record()
     try:
         backend = load(turn.column.backend, turn.operator.name)
-        inputs = foreign.declared(turn.inputs(), backend.sheet)
+        inputs = foreign.fit_to_sheet(turn.inputs(), backend.sheet)
         refusal = backend.refuses(inputs, turn.direction)
         if refusal is not None:
             return replace(record, status="REFUSED", message=refusal)
-        if function and passed is None:  # what may end its process does so in another one
-            apart = foreign.judged_apart(function, inputs, turn.direction)
-            if not apart.passed:
-                return replace(record, **apart.stored())
-        renewed = foreign.Renewed(backend, inputs, turn.direction) if function else None
-        call = renewed or backend.prepare(inputs, turn.direction)
+        if function and earlier is None:  # what may end its process does so in another one
+            verdict = foreign.judge_apart(function, inputs, turn.direction)
+            if not verdict.passed:
+                return replace(record, **verdict.stored())
+        renewable = foreign.RenewableCall(backend, inputs, turn.direction) if function else None
+        call = renewable or backend.prepare(inputs, turn.direction)
         got = backend.to_numpy(call())
-        if passed is None or turn.direction in backend.sheet.unordered:
+        if earlier is None or turn.direction in backend.sheet.unordered:
             verdict = gate.check(backend, inputs, turn.direction, got, lambda: None)
-        elif gate.digest(got) == passed.digest:
-            verdict = passed
+        elif gate.digest(got) == earlier.digest:
+            verdict = earlier
         else:
             message = "Its bits are not those of the first process of this side."
             verdict = Gate("DIFFERS", False, message, digest=gate.digest(got))
@@ -94,8 +94,8 @@ def timed(turn: Turn, passed: Gate | None, function: str = "") -> Record:
     try:
         for _ in range(rounds.count):
             result = None  # freed before the next call, outside the timed part
-            if renewed is not None:
-                renewed.renew()
+            if renewable is not None:
+                renewable.renew()
             device.get_ready(turn.cache, host_seconds)
             begin = timer()
             result = call()
@@ -106,18 +106,18 @@ def timed(turn: Turn, passed: Gate | None, function: str = "") -> Record:
         gc.enable()
     interruptions = clocks.interruptions() - before
     row = replace(record, stopped=rounds.stopped, interruptions=interruptions, samples=tuple(seconds))
-    return row if renewed is None else renewed.judged(row, result)
+    return row if renewable is None else renewable.judge_last(row, result)
 
 
 def main(path: Path) -> None:
     order = Order(**json.loads(path.read_text(encoding="utf-8")))
     # Found and not imported: only a backend imports it.
-    found = importlib.util.find_spec("roi_align")
-    if not order.function and (found is None or found.origin != str(Path(order.origin) / "roi_align" / "__init__.py")):
-        raise SystemExit(f"The package under the clock is {found and found.origin}, not the one in {order.origin}.")
+    spec = importlib.util.find_spec("roi_align")
+    if not order.function and (spec is None or spec.origin != str(Path(order.origin) / "roi_align" / "__init__.py")):
+        raise SystemExit(f"The package under the clock is {spec and spec.origin}, not the one in {order.origin}.")
     every = rows.rows((workload.name for workload in WORKLOADS), order.function)
-    passed = {name: Gate(**of) for name, of in order.passed.items()}
-    answer = [asdict(timed(every[name], passed.get(name), order.function)) for name in order.rows]
+    gates = {name: Gate(**of) for name, of in order.gates.items()}
+    answer = [asdict(time_row(every[name], gates.get(name), order.function)) for name in order.rows]
     repository.replace(Path(order.output), json.dumps(answer))
 
 

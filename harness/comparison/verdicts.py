@@ -79,10 +79,10 @@ def decide(rows: Mapping[str, Medians], rule: Thresholds = LIMITS) -> list[Decis
     for row, sides in rows.items():
         if not all(0 < each < math.inf for side in sides for each in side):
             raise ValueError(f"{row} has a median that is not a time: {sides}; a row without times is to be left out.")
-    tested = {row: sides for row, sides in rows.items() if all(len(side) for side in sides)}
-    raw = np.array([rank_tests(*map(np.asarray, sides)) for sides in tested.values()]).reshape(-1, 2)
-    corrected = dict(zip(tested, holm(raw.ravel()).reshape(-1, 2), strict=True))
-    p_values = dict(zip(tested, raw, strict=True))
+    complete = {row: sides for row, sides in rows.items() if all(len(side) for side in sides)}
+    raw = np.array([rank_tests(*map(np.asarray, sides)) for sides in complete.values()]).reshape(-1, 2)
+    corrected = dict(zip(complete, holm(raw.ravel()).reshape(-1, 2), strict=True))
+    p_values = dict(zip(complete, raw, strict=True))
     nothing = np.full(2, np.nan)
     return [
         _decision(row, sides, p_values.get(row, nothing), corrected.get(row, nothing), len(rows), rule)
@@ -90,7 +90,7 @@ def decide(rows: Mapping[str, Medians], rule: Thresholds = LIMITS) -> list[Decis
     ]
 
 
-def confirmed(first: Decision, again: Decision | None) -> Decision:
+def after_rerun(first: Decision, again: Decision | None) -> Decision:
     """A SLOW after its rerun, which new processes made: the rerun's, if it is SLOW too, else UNCLEAR.
 
     again: None if the rerun has no times of the row.
@@ -120,18 +120,18 @@ def holm(p_values: Array) -> Array:
     """Holm's step-down correction over the last axis; SciPy has only those that let a share of alarms be false."""
     order = np.argsort(p_values, axis=-1)
     count = p_values.shape[-1]
-    stepped = np.take_along_axis(p_values, order, axis=-1) * np.arange(count, 0, -1)
-    stepped = np.minimum(np.maximum.accumulate(stepped, axis=-1), 1.0)
-    made = np.empty_like(stepped)
-    np.put_along_axis(made, order, stepped, axis=-1)
-    return made
+    adjusted = np.take_along_axis(p_values, order, axis=-1) * np.arange(count, 0, -1)
+    adjusted = np.minimum(np.maximum.accumulate(adjusted, axis=-1), 1.0)
+    result = np.empty_like(adjusted)
+    np.put_along_axis(result, order, adjusted, axis=-1)
+    return result
 
 
 def beyond(ratio: Array | float, effect: float) -> Array:
     """1 where a ratio is slower by more than the effect, -1 where it is faster by as much, else 0."""
     logarithm = np.log(ratio)
-    found: Array = np.sign(logarithm) * (np.abs(logarithm) > math.log1p(effect))
-    return found
+    direction: Array = np.sign(logarithm) * (np.abs(logarithm) > math.log1p(effect))
+    return direction
 
 
 def alarms(base: Array, new: Array, rule: Thresholds = LIMITS) -> Array:
@@ -143,8 +143,8 @@ def alarms(base: Array, new: Array, rule: Thresholds = LIMITS) -> Array:
     corrected = holm(p_values.reshape(*p_values.shape[:-2], -1)).reshape(p_values.shape)
     side = beyond(np.median(new, axis=-1) / np.median(base, axis=-1), rule.effect)
     certain = np.where(side > 0, corrected[..., 0], corrected[..., 1]) <= rule.level
-    found: Array = side * certain
-    return found
+    flags: Array = side * certain
+    return flags
 
 
 def least_processes(rows: int, rule: Thresholds = LIMITS) -> int:
@@ -157,7 +157,7 @@ def least_processes(rows: int, rule: Thresholds = LIMITS) -> int:
 
 def interval(base: Sequence[float], new: Sequence[float]) -> tuple[float, float]:
     """Where the ratio of medians lies, by bootstrap over processes, with the same resamples on every machine."""
-    found = stats.bootstrap(
+    limits = stats.bootstrap(
         (np.log(new), np.log(base)),
         lambda of_new, of_base, axis: np.median(of_new, axis=axis) - np.median(of_base, axis=axis),
         n_resamples=2000,
@@ -165,21 +165,21 @@ def interval(base: Sequence[float], new: Sequence[float]) -> tuple[float, float]
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return math.exp(found.low), math.exp(found.high)
+    return math.exp(limits.low), math.exp(limits.high)
 
 
 def _decision(row: str, sides: Medians, p_values: Array, corrected: Array, rows: int, rule: Thresholds) -> Decision:
     base, new = sides
-    fewest, needed = min(len(base), len(new)), least_processes(rows, rule)
+    fewest, required = min(len(base), len(new)), least_processes(rows, rule)
     ratio = float(np.median(new) / np.median(base)) if fewest else math.nan
     limits = interval(base, new) if fewest > 1 else (math.nan, math.nan)
     side = int(beyond(ratio, rule.effect)) if fewest else 0
     smallest = float(np.min(corrected))
     p_side = float(corrected[0] if side > 0 else corrected[1])
     verdict: Conclusion = "UNCLEAR"
-    if fewest < needed:
+    if fewest < required:
         count = f"{fewest} process{'' if fewest == 1 else 'es'} a side"
-        reason = f"{count} cannot be told from luck among {rows} rows: have {needed} or more, or fewer rows."
+        reason = f"{count} cannot be told from luck among {rows} rows: have {required} or more, or fewer rows."
     elif side and p_side <= rule.level:
         verdict = "SLOW" if side > 0 else "FAST"
         reason = (

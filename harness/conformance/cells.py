@@ -40,7 +40,7 @@ LIBRARIES = ("numpy", "torch", "torchvision", "tensorflow", "onnxruntime", "hypo
 OURS: CellStatus = "judge"
 DEADLY: dict[Status, CellStatus] = {Status.CRASH: "crash", Status.HANG: "hang"}
 # What a library writes to its log before what it has to say: when, which thread, and of which file.
-_LOGGED = re.compile(
+_LOG_PREFIX = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: |[IWEF]\d{4} [\d:.]+ +\d+ |\b0x[0-9a-f]+\b"
     r"|\(\d+,[0-9a-f]+,\w+\):[\d:.-]+"
 )
@@ -93,7 +93,7 @@ def cell(
     A backend that compiles for each shape is asked for a tenth of them.
     """
 
-    def searched(fails: Callable[[Verdict], bool]) -> Finding:
+    def search_with(fails: Callable[[Verdict], bool]) -> Finding:
         """A crash or hang is taken as it came: to try a smaller one is to start a library again each time."""
         count = examples // COMPILED_SHARE if backend.sheet.compiles else examples
         settings = effort(property_.examples(count), Phase.generate, Phase.shrink)
@@ -104,13 +104,13 @@ def cell(
     undeclared = property_.undeclared(backend.sheet, direction)
     if undeclared is None:
         try:
-            finding = searched(lambda verdict: not verdict.passed)
+            finding = search_with(lambda verdict: not verdict.passed)
         except Unsatisfiable as nothing:
             return _of_backend(backend, property_, direction, "not asked", str(nothing), True)
         status, reason = _status(backend, direction, finding)
         return _of_backend(backend, property_, direction, status, reason, True, finding)
     if property_.can_be_probed(backend.sheet, direction):
-        finding = searched(lambda verdict: verdict.status in DEADLY)
+        finding = search_with(lambda verdict: verdict.status in DEADLY)
         if finding.failure is not None:
             verdict = finding.failure.verdict
             reason = f"Undeclared ({undeclared}), and so undefined behaviour. {verdict.reason}"
@@ -138,9 +138,9 @@ def _status(backend: Backend[Any], direction: Direction, finding: Finding) -> tu
     if not finding.verdicts:
         return "not asked", refusal
     # What is refused is no pass: a reader shall see how much of it there was.
-    refused = f"{len(reasons)} drawn cases were not asked, such as: {refusal}" if reasons else ""
+    remark = f"{len(reasons)} drawn cases were not asked, such as: {refusal}" if reasons else ""
     ambiguous = any(verdict.status is Status.AMBIGUOUS for _, verdict in finding.verdicts)
-    return ("ambiguous" if ambiguous else "pass"), refused
+    return ("ambiguous" if ambiguous else "pass"), remark
 
 
 def _of_backend(
@@ -181,4 +181,4 @@ def _place(device: str) -> tuple[str, str]:
 
 def _in_one_line(text: str) -> str:
     """The same words the next time, as far as possible: without times, numbers of processes, and addresses."""
-    return " ".join(_LOGGED.sub("", text).split())[:500]
+    return " ".join(_LOG_PREFIX.sub("", text).split())[:500]

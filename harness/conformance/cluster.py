@@ -22,7 +22,7 @@ _TOGETHER = 6
 _one_at_a_time = threading.Lock()
 
 
-def run(client: Any, chosen: Sequence[Job], tell: Tell, ended: Callable[[Done], None]) -> list[Done]:
+def run(client: Any, jobs: Sequence[Job], tell: Tell, on_end: Callable[[Done], None]) -> list[Done]:
     """All jobs on the workers of a client; UnusableCluster if they are not fit, ValueError if a backend cannot be used.
 
     tell, ended  as harness.conformance.processes.run has them. KeyboardInterrupt cancels what is not done: what was
@@ -31,15 +31,15 @@ def run(client: Any, chosen: Sequence[Job], tell: Tell, ended: Callable[[Done], 
     from distributed import as_completed
 
     replies = answers_of(client, fit)
-    require_processes({worker: each.may_begin_processes for worker, each in replies.items()}, chosen[0].backend)
-    done: dict[Job, list[Answer]] = {job: [] for job in chosen}
-    left = {job: _parts(job) for job in chosen}
+    require_processes({worker: each.may_begin_processes for worker, each in replies.items()}, jobs[0].backend)
+    replies_of: dict[Job, list[Answer]] = {job: [] for job in jobs}
+    open_parts = {job: _parts(job) for job in jobs}
     futures: dict[Any, tuple[Job, Job]] = {}
-    for job, parts in left.items():
+    for job, parts in open_parts.items():
         tell(job, len(questions_of(job, job.operators[:1])), None)
         futures |= {client.submit(_ask_here, part, sources(), pure=False): (job, part) for part in parts}
     problems: dict[Job, str] = {}
-    finished: list[Done] = []
+    results: list[Done] = []
     try:
         for future in as_completed(list(futures)):
             job, part = futures[future]
@@ -50,18 +50,18 @@ def run(client: Any, chosen: Sequence[Job], tell: Tell, ended: Callable[[Done], 
                 problems[job] = f"A worker that asked {job.backend} ended: {type(error).__name__}: {error}"
             else:
                 for each in future.result():
-                    done[job].append(each)
+                    replies_of[job].append(each)
                     tell(job, len(questions_of(job, job.operators[:1])), each)
-            left[job].remove(part)
-            if not left[job]:
-                finished.append(done_of(job, done[job], problems.get(job, "")))
-                ended(finished[-1])
+            open_parts[job].remove(part)
+            if not open_parts[job]:
+                results.append(done_of(job, replies_of[job], problems.get(job, "")))
+                on_end(results[-1])
     except KeyboardInterrupt:
         client.cancel(list(futures))
-        for job in (job for job, parts in left.items() if parts):
-            problem = f"{job.backend} was stopped after {len(done[job])} cells."
-            finished.append(done_of(job, done[job], problem, stopped=True))
-    return finished
+        for job in (job for job, parts in open_parts.items() if parts):
+            problem = f"{job.backend} was stopped after {len(replies_of[job])} cells."
+            results.append(done_of(job, replies_of[job], problem, stopped=True))
+    return results
 
 
 def _parts(job: Job) -> list[Job]:

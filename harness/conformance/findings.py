@@ -92,7 +92,7 @@ def _recording(backend: Backend[Any], calls: list[tuple[Any, Direction, Any]]) -
     def prepare(inputs: Any, direction: Direction) -> Any:
         call = backend.prepare(inputs, direction)
 
-        def recorded() -> Any:
+        def record() -> Any:
             try:
                 result = call()
             except Exception as error:
@@ -101,15 +101,15 @@ def _recording(backend: Backend[Any], calls: list[tuple[Any, Direction, Any]]) -
             calls.append((inputs, direction, backend.to_numpy(result)))
             return result
 
-        return recorded
+        return record
 
-    def observed(series: Sequence[Any], direction: Direction) -> Any:
-        kept = [replace(each) for each in series]
+    def observe(series: Sequence[Any], direction: Direction) -> Any:
+        copies = [replace(each) for each in series]
         observation = backend.observe(series, direction)
-        calls.extend((inputs, direction, got) for inputs, got in zip(kept, observation.results, strict=False))
+        calls.extend((inputs, direction, got) for inputs, got in zip(copies, observation.results, strict=False))
         return observation
 
-    return replace(backend, prepare=prepare, remote=observed)
+    return replace(backend, prepare=prepare, remote=observe)
 
 
 def _verdict_on(backend: Backend[Any], inputs: Any, direction: Direction, got: Array | BaseException) -> Verdict:
@@ -155,7 +155,7 @@ def _confirms(call: _Call, second: float) -> bool:
 def _finding(backend: Backend[Any], each: Cell, case: AnyCase, call: _Call, second: float) -> Finding:
     verdict, rule = call.verdict, rule_of(each.operator, each.property, call.direction)
     index = tuple(verdict.place or ()) if verdict.status is Status.OUT else ()
-    snippet, output = _shown(backend, each, call, index)
+    snippet, output = _snippet_and_output(backend, each, call, index)
     expected = verdict.expected if index else None
     return Finding(
         operator=each.operator,
@@ -183,7 +183,7 @@ def _finding(backend: Backend[Any], each: Cell, case: AnyCase, call: _Call, seco
     )
 
 
-def _shown(backend: Backend[Any], each: Cell, call: _Call, index: tuple[int, ...]) -> tuple[str, str]:
+def _snippet_and_output(backend: Backend[Any], each: Cell, call: _Call, index: tuple[int, ...]) -> tuple[str, str]:
     """The snippet and its output, both "" unless it shows the failure."""
     if backend.snippet is None:
         return "", ""
@@ -213,9 +213,9 @@ def _shows(output: str, verdict: Verdict) -> bool:
 def merged(old: Iterable[Finding], cells: Iterable[Cell], new: Iterable[Finding]) -> list[Finding]:
     """The old findings with the new ones: those whose cell was asked again go."""
     again = {(each.operator, each.backend, each.device, each.property, each.direction) for each in cells}
-    kept = [
+    others = [
         each for each in old if (each.operator, each.backend, each.device, each.property, each.direction) not in again
     ]
     return sorted(
-        [*kept, *new], key=lambda each: (each.operator, each.backend, each.property, each.direction, each.device)
+        [*others, *new], key=lambda each: (each.operator, each.backend, each.property, each.direction, each.device)
     )

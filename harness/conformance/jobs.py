@@ -21,7 +21,7 @@ from harness.repository import MissingLibrary
 # The CUDA kernels on the CPU take a hundred times as long as any other: they run if they are asked for.
 _SLOW = ("cuda_on_host", "cuda_ptx")
 # The same code as another backend's, compiled for a minute a case: no library, and asked by name alone.
-_COMPILED = ("grid_sample_compiled", "grid_sample_cuda_compiled")
+_COMPILED_BACKENDS = ("grid_sample_compiled", "grid_sample_cuda_compiled")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def done_of(job: Job, replies: Sequence[Answer], problem: str = "", stopped: boo
 def everybody() -> list[str]:
     """The names of all backends that are asked by default: this project's, its peers', and entry points."""
     names = dict.fromkeys(name for table in BACKENDS.values() for name in table)
-    usual = [name for name in names if not name.startswith(_SLOW) and name not in _COMPILED]
+    usual = [name for name in names if not name.startswith(_SLOW) and name not in _COMPILED_BACKENDS]
     return [*usual, *sorted(point.name for point in entry_points(group=ENTRY_POINTS))]
 
 
@@ -81,19 +81,19 @@ def all_libraries() -> list[str]:
     return [*everybody(), *dict.fromkeys(name for table in PEERS.values() for name in table)]
 
 
-def without(chosen: Sequence[Job], replies: Sequence[Answer]) -> list[Job]:
+def without(requests: Sequence[Job], replies: Sequence[Answer]) -> list[Job]:
     """The jobs without what is answered already; those that are answered in full are left out."""
-    left = []
-    for job in chosen:
-        known = frozenset((each.cell.property, each.cell.direction) for each in replies if _is_of(each, job))
-        if shorter := [each for each in questions_of(job) if (each[0].name, each[1]) not in known]:
-            left.append(replace(job, skip=known) if len(shorter) < len(questions_of(job)) else job)
-    return left
+    rest = []
+    for job in requests:
+        keys = frozenset((each.cell.property, each.cell.direction) for each in replies if _is_of(each, job))
+        if shorter := [each for each in questions_of(job) if (each[0].name, each[1]) not in keys]:
+            rest.append(replace(job, skip=keys) if len(shorter) < len(questions_of(job)) else job)
+    return rest
 
 
-def resumed(chosen: Sequence[Job], replies: Sequence[Answer]) -> list[Done]:
+def resumed(requests: Sequence[Job], replies: Sequence[Answer]) -> list[Done]:
     """What was answered of these jobs before, as if it were done now."""
-    of = {job: [each for each in replies if _is_of(each, job)] for job in chosen}
+    of = {job: [each for each in replies if _is_of(each, job)] for job in requests}
     return [done_of(job, each) for job, each in of.items() if each]
 
 
@@ -113,9 +113,11 @@ def jobs(
 
     limit_s: as Job has it.
     """
-    known = dict.fromkeys(property_.name for property_, _ in properties.questions(*operators))
-    for unknown in (name for name in property_names if name not in known):
-        raise ValueError(f"There is no property {unknown!r} of {' or '.join(operators)}; there are {', '.join(known)}.")
+    property_by_name = dict.fromkeys(property_.name for property_, _ in properties.questions(*operators))
+    for unknown in (name for name in property_names if name not in property_by_name):
+        raise ValueError(
+            f"There is no property {unknown!r} of {' or '.join(operators)}; there are {', '.join(property_by_name)}."
+        )
     all_jobs = []
     for name in names:
         if backends.is_foreign(name):
@@ -136,7 +138,7 @@ def answers(job: Job) -> Iterator[Answer]:
     try:
         backend = isolated(job.backend, job.operators[0], job.limit_s, faults.load)
     except (MissingLibrary, Crashed, Hung) as error:
-        status, reason, declared = _unloaded(error)
+        status, reason, declared = _load_failure(error)
         for property_, direction in questions_of(job):
             yield Answer(without_backend(job.backend, property_, direction, status, reason, declared))
         return
@@ -149,7 +151,7 @@ def answers(job: Job) -> Iterator[Answer]:
         yield Answer(answer, finding(backend, answer))
 
 
-def _unloaded(error: MissingLibrary | Crashed | Hung) -> tuple[CellStatus, str, bool]:
+def _load_failure(error: MissingLibrary | Crashed | Hung) -> tuple[CellStatus, str, bool]:
     """The status of a backend that could not be loaded, the reason, and whether it is held against it."""
     if isinstance(error, MissingLibrary):
         return "missing", str(error), False

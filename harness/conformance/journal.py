@@ -54,8 +54,8 @@ def read(path: Path, of: dict[str, int | str]) -> list[Answer]:
 
 
 def _answer(line: str) -> Answer:
-    told = json.loads(line)
-    finding = told["finding"]
+    entry = json.loads(line)
+    finding = entry["finding"]
     return Answer(
-        Cell(**told["cell"]), None if finding is None else Finding(**{**finding, "index": tuple(finding["index"])})
+        Cell(**entry["cell"]), None if finding is None else Finding(**{**finding, "index": tuple(finding["index"])})
     )

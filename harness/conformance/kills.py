@@ -155,11 +155,11 @@ def of_package(fault: PackageFault) -> Attempt:
 
 def survivors(attempts: Iterable[Attempt]) -> list[tuple[str, str]]:
     """The faults, each with its direction, that no check found."""
-    killed: dict[tuple[str, str], bool] = {}
+    kills: dict[tuple[str, str], bool] = {}
     for each in attempts:
         key = each.fault, each.direction
-        killed[key] = killed.get(key, False) or each.outcome == "killed"
-    return [key for key, is_killed in killed.items() if not is_killed]
+        kills[key] = kills.get(key, False) or each.outcome == "killed"
+    return [key for key, is_killed in kills.items() if not is_killed]
 
 
 def write(attempts: Iterable[Attempt], path: Path) -> None:

@@ -17,9 +17,9 @@ Tell = Callable[[Job, int, Answer | None], None]
 
 
 def run(
-    chosen: Sequence[Job],
+    jobs: Sequence[Job],
     tell: Tell,
-    ended: Callable[[Done], None] = lambda done: None,
+    on_end: Callable[[Done], None] = lambda done: None,
     side_by_side: int = 2,
 ) -> list[Done]:
     """All jobs, so many at once, each in a process of its own; ValueError if a backend cannot be used at all.
@@ -30,14 +30,14 @@ def run(
     KeyboardInterrupt ends the processes: what they had done by then is returned, each job with its problem.
     """
     running: list[Any] = []
-    stopped = threading.Event()
+    stop = threading.Event()
     # Threads wait for the processes that work: the oracle is Python, and one interpreter would do one thing at a time.
     with ThreadPoolExecutor(side_by_side) as pool:
-        jobs = [pool.submit(_run, job, tell, ended, running, stopped) for job in chosen]
+        futures = [pool.submit(_run, job, tell, on_end, running, stop) for job in jobs]
         try:
-            return [each.result() for each in jobs]
+            return [each.result() for each in futures]
         except BaseException as error:
-            stopped.set()
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list(running):
                 process.terminate()
@@ -45,26 +45,26 @@ def run(
                 raise
     return [
         Done(job, (), f"{job.backend} was not asked.", True) if each.cancelled() else each.result()
-        for job, each in zip(chosen, jobs, strict=True)
+        for job, each in zip(jobs, futures, strict=True)
     ]
 
 
 def _run(
     job: Job,
     tell: Tell,
-    ended: Callable[[Done], None],
+    on_end: Callable[[Done], None],
     running: list[Any],
-    stopped: threading.Event,
+    stop: threading.Event,
 ) -> Done:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(theirs, job))
     process.start()
     running.append(process)
-    if stopped.is_set():
+    if stop.is_set():
         process.terminate()
     theirs.close()
-    done: list[Answer] = []
+    replies: list[Answer] = []
     count = len(questions_of(job, job.operators[:1]))
     tell(job, count, None)
     problem: str | None = None
@@ -72,17 +72,17 @@ def _run(
         while (message := ours.recv()) is not None:
             if isinstance(message, str):
                 raise ValueError(message)
-            done.append(message)
+            replies.append(message)
             tell(job, count, message)
     except EOFError:
         process.join()
-        how = "was stopped" if stopped.is_set() else f"ended with code {process.exitcode}"
-        problem = f"The process that asked {job.backend} {how} after {len(done)} cells."
+        ending = "was stopped" if stop.is_set() else f"ended with code {process.exitcode}"
+        problem = f"The process that asked {job.backend} {ending} after {len(replies)} cells."
     process.join()
     running.remove(process)
-    finished = done_of(job, done, problem or "", stopped.is_set() and bool(problem))
-    ended(finished)
-    return finished
+    result = done_of(job, replies, problem or "", stop.is_set() and bool(problem))
+    on_end(result)
+    return result
 
 
 def _send(connection: Connection, job: Job) -> None:

@@ -20,7 +20,7 @@ from harness import faults, repository
 from harness.judging.isolation import isolated
 from harness.judging.sample import judge_sample
 from harness.measuring import devices
-from harness.measuring.foreign import declared
+from harness.measuring.foreign import fit_to_sheet
 from harness.measuring.workloads import WORKLOADS
 from harness.operators import OPERATORS
 from harness.operators.arrays import DIRECTIONS, Direction
@@ -30,7 +30,7 @@ from harness.operators.verdict import Crashed, Hung, Status
 from harness.repository import MissingLibrary
 
 # Few boxes on a large map; many on few channels; a detector's level P2.
-WORKLOADS_ASKED = ("seed_test", "boxes_1000", "fpn_p2_test")
+WORKLOAD_NAMES = ("seed_test", "boxes_1000", "fpn_p2_test")
 # Blocks of each library; a call of one that takes longer than so many seconds is not waited for.
 BLOCKS, PATIENCE_S = 3, 20.0
 
@@ -72,7 +72,7 @@ def times(names: Sequence[str], operators: Sequence[OperatorName], tell: Callabl
                 here[name] = isolated(name, operator, PATIENCE_S, faults.load, math.inf)
             except (MissingLibrary, Crashed, Hung) as error:
                 tell(f"{name}, {operator}: missing: {error}")
-        for workload, setting in _asked(operator):
+        for workload, setting in _workloads(operator):
             inputs = OPERATORS[operator].from_workload(workload.inputs(), setting)
             label = f"{workload.name}, {setting}" if setting else workload.name
             for direction in DIRECTIONS:
@@ -86,9 +86,9 @@ def times(names: Sequence[str], operators: Sequence[OperatorName], tell: Callabl
     return rows
 
 
-def _asked(operator: OperatorName) -> list[tuple[Any, str]]:
+def _workloads(operator: OperatorName) -> list[tuple[Any, str]]:
     by_name = {each.name: each for each in WORKLOADS}
-    return [(by_name[name], OPERATORS[operator].settings[0]) for name in WORKLOADS_ASKED]
+    return [(by_name[name], OPERATORS[operator].settings[0]) for name in WORKLOAD_NAMES]
 
 
 # The last fields of a Time.
@@ -99,7 +99,7 @@ def _side_by_side(here: dict[str, Backend[Any]], inputs: Any, direction: Directi
     """What each backend's row says of one call, those that are right timed in turns."""
     rows: dict[str, _Of] = {}
     right: dict[str, list[float]] = {}
-    calls = {name: declared(inputs, backend.sheet) for name, backend in here.items()}
+    calls = {name: fit_to_sheet(inputs, backend.sheet) for name, backend in here.items()}
     for name, backend in here.items():
         refusal = backend.refuses(calls[name], direction)
         rows[name] = ("undeclared", refusal) if refusal else _gate(backend, calls[name], direction)
@@ -109,10 +109,10 @@ def _side_by_side(here: dict[str, Backend[Any]], inputs: Any, direction: Directi
             backend.restart()
     for block in range(BLOCKS):
         for name in list(right)[:: -1 if block % 2 else 1]:
-            timed = here[name].timed
-            assert timed is not None
+            seconds_of = here[name].seconds
+            assert seconds_of is not None
             try:
-                right[name].append(1000 * median(timed(calls[name], direction)))
+                right[name].append(1000 * median(seconds_of(calls[name], direction)))
             except (Crashed, Hung, RuntimeError) as error:
                 rows[name] = ("slow" if isinstance(error, Hung) else "crash", str(error))
                 del right[name]

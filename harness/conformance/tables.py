@@ -45,28 +45,28 @@ def _cell(line: dict[str, Any]) -> Cell:
     return Cell(**{**line, **numbers})
 
 
-def merged(old: Iterable[Cell], done: Sequence[Done]) -> list[Cell]:
+def merged(old: Iterable[Cell], results: Sequence[Done]) -> list[Cell]:
     """The old cells with the new ones in their place, in the order of the tables.
 
     An old one goes where its backend was asked for its property again, on the same device or because there was none
     before; and where no property has its name any more. Of a job that was not finished only what it had done counts as
     asked.
     """
-    new = [each for one in done for each in one.cells]
-    cut = {(each.operator, each.backend) for one in done if one.problem for each in one.cells}
+    new = [each for one in results for each in one.cells]
+    cut = {(each.operator, each.backend) for one in results if one.problem for each in one.cells}
     again = {(each.operator, each.backend, each.property, each.direction) for each in new}
     names = {(each.operator, each.name) for each in properties.all_properties()}
-    asked = {(each.operator, each.backend): one.job.property_names for one in done for each in one.cells}
+    names_by_backend = {(each.operator, each.backend): one.job.property_names for one in results for each in one.cells}
     places = {(each.operator, each.backend, each.device) for each in new}
 
     def goes(each: Cell) -> bool:
         if (each.operator, each.property) not in names:
             return True
-        asked_for = asked.get((each.operator, each.backend))
-        if asked_for is None or (asked_for and each.property not in asked_for):
+        property_names = names_by_backend.get((each.operator, each.backend))
+        if property_names is None or (property_names and each.property not in property_names):
             return False
-        done_again = (each.operator, each.backend, each.property, each.direction) in again
-        if (each.operator, each.backend) in cut and not done_again:
+        is_new = (each.operator, each.backend, each.property, each.direction) in again
+        if (each.operator, each.backend) in cut and not is_new:
             return False
         return each.status == "missing" or (each.operator, each.backend, each.device) in places
 

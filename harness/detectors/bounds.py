@@ -59,8 +59,8 @@ def of_pooled(branch: Branch, pool: Any, dtype: torch.dtype = torch.float32) -> 
     samples = pool.sampling_ratio
     one = gamma(max(8 + samples**2, 6 * samples + 4), dtype)
     with torch.no_grad():
-        reached: Tensor = pool({name: each.abs() for name, each in branch.maps.items()}, branch.boxes, branch.shapes)
-    errors: Tensor = 2 * one * reached.double() * (1 + one)  # it was itself summed with roundings
+        magnitude: Tensor = pool({name: each.abs() for name, each in branch.maps.items()}, branch.boxes, branch.shapes)
+    errors: Tensor = 2 * one * magnitude.double() * (1 + one)  # it was itself summed with roundings
     return errors
 
 
@@ -71,11 +71,11 @@ def of_maps(branch: Branch, pool: Any, upstream: Tensor) -> dict[str, Tensor]:
     """
     maps = {name: each.detach().requires_grad_() for name, each in branch.maps.items()}
     with torch.enable_grad():
-        made = pool(maps, branch.boxes, branch.shapes)
-        reached = torch.autograd.grad(made, list(maps.values()), upstream.abs(), materialize_grads=True)
+        pooled = pool(maps, branch.boxes, branch.shapes)
+        magnitudes = torch.autograd.grad(pooled, list(maps.values()), upstream.abs(), materialize_grads=True)
     samples = pool.sampling_ratio**2 * branch.pooled.shape[2] * branch.pooled.shape[3]
     errors = {}
-    for (name, each), sums in zip(maps.items(), reached, strict=True):
+    for (name, each), sums in zip(maps.items(), magnitudes, strict=True):
         # Six of a weight and its products, one for a gradient that is cast to float32.
         one = gamma(_near(branch, each) * samples + 2 * pool.sampling_ratio + 7)
         errors[name] = 2 * one * sums * (1 + one)
@@ -106,7 +106,7 @@ def signs(model: Any, name: str, pooled: Tensor) -> Tensor:
     layers = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
     hidden = [each for each in head.modules() if isinstance(each, layers)]
     hidden += [predictor.conv5_mask] if name == "mask" else []
-    hooks = [each.register_forward_hook(lambda _, __, made: units.append((made > 0).flatten())) for each in hidden]
+    hooks = [each.register_forward_hook(lambda _, __, output: units.append((output > 0).flatten())) for each in hidden]
     with torch.no_grad():
         predictor(head(pooled))
     for hook in hooks:
@@ -124,8 +124,8 @@ def along(model: Any, batch: Tensor, parameters: dict[str, Tensor]) -> dict[str,
     """How the maps that a model makes of a batch change when the backbone's parameters move along these."""
     values = {name: each.detach() for name, each in model.backbone.named_parameters()}
 
-    def maps(moved: dict[str, Tensor]) -> dict[str, Tensor]:
-        return dict(torch.func.functional_call(model.backbone, moved, (batch,)))
+    def maps(values: dict[str, Tensor]) -> dict[str, Tensor]:
+        return dict(torch.func.functional_call(model.backbone, values, (batch,)))
 
     tangents: dict[str, Tensor] = torch.func.jvp(maps, (values,), (parameters,))[1]
     return tangents

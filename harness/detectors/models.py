@@ -51,11 +51,11 @@ def _small(model: Any) -> Callable[[], nn.Module]:
         trunk = resnet18(weights=None, norm_layer=FrozenBatchNorm2d)
         levels = {f"layer{1 + level}": str(level) for level in range(4)}
         backbone = BackboneWithFPN(trunk, levels, [64, 128, 256, 512], 64)
-        made: nn.Module = model(
+        module: nn.Module = model(
             backbone, num_classes=_CLASSES, min_size=192, max_size=288, rpn_post_nms_top_n_train=100,
             rpn_post_nms_top_n_test=100, box_batch_size_per_image=24, box_score_thresh=0.0, box_detections_per_img=8,
         )  # fmt: skip
-        return made
+        return module
 
     return make
 
@@ -112,7 +112,7 @@ def targets(names: Sequence[str], dtype: torch.dtype = torch.float32) -> list[Ta
 
     Of all sizes, so that a training step pools from several levels of the pyramid.
     """
-    found = []
+    all_targets = []
     for name in names:
         labels = segments(name)
         numbers, areas = np.unique(labels, return_counts=True)
@@ -120,14 +120,14 @@ def targets(names: Sequence[str], dtype: torch.dtype = torch.float32) -> list[Ta
         masks = np.stack([labels >= 0, *(labels == number for number in largest)])
         ends = [(np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))) for mask in masks]
         boxes = [(x[0], y[0], x[-1] + 1, y[-1] + 1) for x, y in ends]
-        found.append(
+        all_targets.append(
             {
                 "boxes": torch.tensor(np.array(boxes), dtype=dtype),
                 "labels": 1 + torch.arange(len(boxes)) % (_CLASSES - 1),
                 "masks": torch.from_numpy(masks.astype(np.uint8)),
             }
         )
-    return found
+    return all_targets
 
 
 @dataclass(frozen=True)
@@ -147,54 +147,54 @@ class Branch:
     outputs: tuple[Tensor, ...]
 
 
-def run(model: Any, photographs: list[Tensor], wanted: list[Target] | None = None) -> tuple[Any, dict[str, Branch]]:
+def run(model: Any, photographs: list[Tensor], targets: list[Target] | None = None) -> tuple[Any, dict[str, Branch]]:
     """A call of a model, and its branches by name.
 
     With targets it is a training step up to its losses, which are the result, by name; else inference, without a graph.
     What the model draws by chance is the same every time.
     """
-    with _watched(model) as seen, torch.random.fork_rng(devices=[]):
+    with _recording(model) as branches, torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        if wanted is None:
+        if targets is None:
             with torch.no_grad():
                 result = model.eval()(photographs)
         else:
-            result = model.train()(photographs, copy.deepcopy(wanted))
+            result = model.train()(photographs, copy.deepcopy(targets))
             model.eval()
-    return result, {name: Branch(**parts) for name, parts in seen.items()}
+    return result, {name: Branch(**parts) for name, parts in branches.items()}
 
 
-def again(model: Any, name: str, given: Branch) -> Branch:
+def again(model: Any, name: str, branch: Branch) -> Branch:
     """A branch of a model, run on what another was given."""
     pool, head, predictor = (getattr(model.roi_heads, part) for part in BRANCHES[name])
     with torch.no_grad():
-        pooled = pool(given.maps, given.boxes, given.shapes)
+        pooled = pool(branch.maps, branch.boxes, branch.shapes)
         outputs = predictor(head(pooled))
-    return Branch(given.maps, given.boxes, given.shapes, pooled, outputs if name == "box" else (outputs,))
+    return Branch(branch.maps, branch.boxes, branch.shapes, pooled, outputs if name == "box" else (outputs,))
 
 
 @contextmanager
-def _watched(model: Any) -> Iterator[dict[str, dict[str, Any]]]:
+def _recording(model: Any) -> Iterator[dict[str, dict[str, Any]]]:
     """Catches the branches of every call within, through hooks; nothing of what is computed changes."""
-    seen: dict[str, dict[str, Any]] = {}
+    branches: dict[str, dict[str, Any]] = {}
 
     def watch(name: str, pool: nn.Module, predictor: nn.Module) -> list[Any]:
-        def given(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        def on_input(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
             maps, boxes, shapes = arguments
             maps = {level: each.view_as(each) for level, each in maps.items()}
-            seen[name] = {"maps": maps, "boxes": list(boxes), "shapes": list(shapes)}
+            branches[name] = {"maps": maps, "boxes": list(boxes), "shapes": list(shapes)}
             return maps, boxes, shapes
 
-        def pooled(_: nn.Module, __: Any, output: Tensor) -> None:
-            seen[name]["pooled"] = output
+        def on_pooled(_: nn.Module, __: Any, output: Tensor) -> None:
+            branches[name]["pooled"] = output
 
-        def predicted(_: nn.Module, __: Any, output: Any) -> None:
-            seen[name]["outputs"] = output if name == "box" else (output,)
+        def on_output(_: nn.Module, __: Any, output: Any) -> None:
+            branches[name]["outputs"] = output if name == "box" else (output,)
 
         return [
-            pool.register_forward_pre_hook(given),
-            pool.register_forward_hook(pooled),
-            predictor.register_forward_hook(predicted),
+            pool.register_forward_pre_hook(on_input),
+            pool.register_forward_hook(on_pooled),
+            predictor.register_forward_hook(on_output),
         ]
 
     hooks: list[Any] = []
@@ -202,7 +202,7 @@ def _watched(model: Any) -> Iterator[dict[str, dict[str, Any]]]:
         if getattr(model.roi_heads, pool, None) is not None:
             hooks += watch(name, getattr(model.roi_heads, pool), getattr(model.roi_heads, predictor))
     try:
-        yield seen
+        yield branches
     finally:
         for hook in hooks:
             hook.remove()

@@ -77,7 +77,7 @@ class Catch:
 
     task: Task
     counts: tuple[Count, ...]
-    refused: int
+    refusals: int
     find: Find | None
 
     @property
@@ -86,7 +86,7 @@ class Catch:
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostTask:
     """A task without a result, and why, in a sentence."""
 
     task: Task
@@ -107,7 +107,7 @@ def in_process(name: str) -> bool:
     return not is_foreign(name) and (name == "reference" or name.startswith("fault:"))
 
 
-def hunt(task: Task, tell: Callable[[Find], None]) -> Catch | Lost:
+def hunt(task: Task, tell: Callable[[Find], None]) -> Catch | LostTask:
     """Draws the task's cases, asks for each, and makes the first that fails as small as it gets.
 
     Lost if the judge itself failed: that is no find of the backend.
@@ -128,7 +128,7 @@ def hunt(task: Task, tell: Callable[[Find], None]) -> Catch | Lost:
         tell=lambda failure: None if failure.verdict.status is Status.JUDGE else tell(find(failure)),
     )  # fmt: skip
     if finding.failure is not None and finding.failure.verdict.status is Status.JUDGE:
-        return Lost(task, f"{finding.failure.verdict.reason} The case: {finding.failure.case!r}")
+        return LostTask(task, f"{finding.failure.verdict.reason} The case: {finding.failure.case!r}")
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
     for case, verdict in finding.verdicts:
         verdicts[case.image_dtype].append(verdict)
@@ -136,7 +136,7 @@ def hunt(task: Task, tell: Callable[[Find], None]) -> Catch | Lost:
     return Catch(task, counts, len(finding.refusals), None if finding.failure is None else find(finding.failure))
 
 
-def catches(schedule: Schedule, tell: Callable[[int, Find], None]) -> Generator[Catch | Lost]:
+def catches(schedule: Schedule, tell: Callable[[int, Find], None]) -> Generator[Catch | LostTask]:
     """The result of each of the schedule's tasks, hunted in this process; tell as in cluster.catches."""
     while (task := schedule.next()) is not None:
         catch = hunt(task, functools.partial(tell, task.number))
@@ -185,12 +185,12 @@ class Schedule:
         self.planned[operator] += examples
         return Task(number, self.backend, operator, property_.name, direction, _seed(self.seed, number), examples)
 
-    def returned(self, result: Catch | Lost) -> None:
+    def record_result(self, result: Catch | LostTask) -> None:
         """Takes account of a task that is done."""
         task = result.task
         turn = properties.find(task.property, task.operator), task.direction
         self.planned[task.operator] -= task.examples
-        if isinstance(result, Lost):
+        if isinstance(result, LostTask):
             self.ways[turn].add(str(task))
             return
         self.done[task.operator] += result.cases

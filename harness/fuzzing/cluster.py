@@ -20,7 +20,7 @@ from typing import Any
 
 from hypothesis.errors import HypothesisDeprecationWarning
 
-from harness.fuzzing.campaign import Catch, Lost, Schedule, Task, hunt, in_process
+from harness.fuzzing.campaign import Catch, LostTask, Schedule, Task, hunt, in_process
 from harness.fuzzing.finds import Find
 from harness.fuzzing.worker import About, about
 from harness.judging.cluster import (
@@ -67,7 +67,7 @@ def _resources(workers: About) -> dict[str, float] | None:
 _one_at_a_time = threading.Lock()
 
 
-def _hunt_here(task: Task, harness: str) -> Catch | Lost:
+def _hunt_here(task: Task, harness: str) -> Catch | LostTask:
     """On a worker: the task, its finds sent at once."""
     from distributed import get_worker
 
@@ -80,7 +80,7 @@ def _hunt_here(task: Task, harness: str) -> Catch | Lost:
 
 def catches(
     client: Any, workers: About, schedule: Schedule, tell: Callable[[int, Find], None], look: Callable[[int, int], None]
-) -> Generator[Catch | Lost]:
+) -> Generator[Catch | LostTask]:
     """The result of each of the schedule's tasks, as they are done; UnusableCluster if the cluster becomes so.
 
     workers  their answer, of `ready`.
@@ -109,17 +109,17 @@ def catches(
                 raise UnusableCluster(f"The cluster has had no workers for {GRACE_S:g} s.")
             if over_since and now - over_since > GRACE_S:
                 for task in flying.values():
-                    yield Lost(task, f"It was still under way {GRACE_S:g} s after the campaign's time was up.")
+                    yield LostTask(task, f"It was still under way {GRACE_S:g} s after the campaign's time was up.")
                 return
             try:
-                done = wait(list(flying), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
+                futures = wait(list(flying), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
             except TimeoutError:
-                done = set()
+                futures = set()
             _pass_on(events, tell)
-            for future in done:
+            for future in futures:
                 task = flying.pop(future)
                 result = result_of(task, future)
-                schedule.returned(result)
+                schedule.record_result(result)
                 yield result
     finally:
         client.cancel(list(flying))
@@ -127,18 +127,18 @@ def catches(
         _pass_on(events, tell)
 
 
-def result_of(task: Task, future: Any) -> Catch | Lost:
+def result_of(task: Task, future: Any) -> Catch | LostTask:
     """The result of a task that is done; whatever it raised that is no news of the backend is raised here."""
     from distributed import KilledWorker
 
     error = future.exception()
     if isinstance(error, KilledWorker):
-        return Lost(
+        return LostTask(
             task, f"It was on {error.last_worker.address} and others, and each of these workers ended under it."
         )
     if error is not None:
         raise error
-    result: Catch | Lost = future.result()
+    result: Catch | LostTask = future.result()
     return result
 
 

@@ -45,14 +45,14 @@ class Find:
 
     def file_name(self) -> str:
         """What its file is called: a digest of the question, the backend that failed it, and how."""
-        asked = "\n".join((self.operator, self.property, self.direction, self.case))
-        return f"{hashlib.sha256(asked.encode()).hexdigest()[:20]}.json"
+        question = "\n".join((self.operator, self.property, self.direction, self.case))
+        return f"{hashlib.sha256(question.encode()).hexdigest()[:20]}.json"
 
     def definition(self) -> Property:
         """The property of its name; ValueError if there is none."""
         return properties.find(self.property, self.operator)
 
-    def parsed(self) -> AnyCase:
+    def parse_case(self) -> AnyCase:
         return parse(self.case)
 
     def reproduction(self) -> str:
@@ -109,7 +109,7 @@ def _read(path: Path) -> Find:
     if find.operator not in OPERATORS or find.direction not in DIRECTIONS:
         raise ValueError(f"there is no {find.direction!r} of {find.operator!r}.")
     find.definition()
-    if operator_of(find.parsed()).name != find.operator:
+    if operator_of(find.parse_case()).name != find.operator:
         raise ValueError(f"its case is not one of {find.operator}.")
     if find.file_name() != path.name:
         raise ValueError(f"what it holds is called {find.file_name()}.")

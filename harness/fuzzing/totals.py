@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.fuzzing import finds
-from harness.fuzzing.campaign import Catch, Lost
+from harness.fuzzing.campaign import Catch, LostTask
 from harness.fuzzing.finds import Find
 from harness.operators.arrays import Direction
 from harness.operators.sheet import OperatorName
@@ -49,7 +49,7 @@ class Totals:
         self.cases: Counter[_Place] = Counter()
         self.fractions: dict[_Place, float] = {}
         self.refused: Counter[OperatorName] = Counter()
-        self.lost: list[Lost] = []
+        self.lost: list[LostTask] = []
         self.stored: dict[Path, Find] = {}
         # Per task: files of finds that are yet to be made smaller, made by this campaign.
         self._raw: dict[int, list[Path]] = defaultdict(list)
@@ -64,9 +64,9 @@ class Totals:
         if is_new:
             self._raw[number].append(path)
 
-    def add(self, result: Catch | Lost) -> str:
+    def add(self, result: Catch | LostTask) -> str:
         """Takes in the result of a task; returns what is new about it, in words, or ""."""
-        if isinstance(result, Lost):
+        if isinstance(result, LostTask):
             self.lost.append(result)
             return f"lost    {result.task}: {result.reason}"
         task, find = result.task, result.find
@@ -102,7 +102,9 @@ class Totals:
 
     def rows(self) -> list[dict[str, object]]:
         """A row for each operator, direction and image dtype: cases, finds, largest fraction of a bound used or ""."""
-        finds_of = Counter((find.operator, find.direction, find.parsed().image_dtype) for find in self.stored.values())
+        finds_of = Counter(
+            (find.operator, find.direction, find.parse_case().image_dtype) for find in self.stored.values()
+        )
         return [
             {
                 "operator": operator,

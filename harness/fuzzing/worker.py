@@ -44,13 +44,13 @@ def about(backend: str, operators: tuple[OperatorName, ...]) -> About:
     if may_begin or in_process(backend):
         try:
             for operator in operators:
-                loaded = backend_of(backend, operator)
-                if not loaded.same_rule:
+                implementation = backend_of(backend, operator)
+                if not implementation.same_rule:
                     raise ValueError(
-                        f"{loaded.title} computes another rule than the oracle; it can be timed, not judged."
+                        f"{implementation.title} computes another rule than the oracle; it can be timed, not judged."
                     )
-                if loaded.sheet.operator == operator:  # somebody else's has one, whichever is asked for
-                    sheets[operator], titles[operator] = loaded.sheet, loaded.title
+                if implementation.sheet.operator == operator:  # somebody else's has one, whichever is asked for
+                    sheets[operator], titles[operator] = implementation.sheet, implementation.title
         except (ValueError, MissingLibrary, Crashed, Hung) as error:
             missing = str(error)
     types = {sheet.device for sheet in sheets.values()}

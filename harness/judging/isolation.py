@@ -222,5 +222,5 @@ def isolated(
         snippet=(lambda *of: str(worker.ask("snippet", arrays(of[0], pack, np.ndarray), *of[1:])))
         if has_snippet
         else None,
-        timed=worker.time,
+        seconds=worker.time,
     )

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Stopped = Literal["seconds", "least", "most"]
+StopReason = Literal["seconds", "least", "most"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Rounds:
     """
 
     count: int
-    stopped: Stopped
+    stopped: StopReason
 
 
 # A row of half a millisecond gets thirty samples a block, one of a second two: a slow peer's stand for a ratio too.
@@ -64,14 +64,14 @@ LONG = 0.1
 
 def warm_up(call: Callable[[], Any], calls: int = 3) -> float:
     """Seconds that a call takes once warm, the least of some calls; a long one is made once only."""
-    taken = []
+    seconds = []
     for _ in range(calls):
         begin = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - begin)
-        if taken[0] > LONG / 5:
+        seconds.append(time.perf_counter() - begin)
+        if seconds[0] > LONG / 5:
             break
-    return min(taken)
+    return min(seconds)
 
 
 def interruptions() -> int:

@@ -141,22 +141,22 @@ def blocks(settings: Settings, measuring: bool) -> Sequence[int]:
     return range(_BLOCKS if measuring else 1)
 
 
-def kind(quick: bool, named: bool) -> str:
+def kind(quick: bool, by_name: bool) -> str:
     """What a run is called: "quick", not for the record; "part", of what somebody named; or "full"."""
-    return "quick" if quick else "part" if named else "full"
+    return "quick" if quick else "part" if by_name else "full"
 
 
-def named(names: Iterable[str]) -> tuple[Workload, ...]:
+def workloads_of(names: Iterable[str]) -> tuple[Workload, ...]:
     """The workloads of these names, in the usual order; ValueError for a name that none has."""
-    known = {workload.name: workload for workload in WORKLOADS}
-    asked = set(names)
-    unknown = sorted(asked - set(known))
+    all_workloads = {workload.name: workload for workload in WORKLOADS}
+    requested = set(names)
+    unknown = sorted(requested - set(all_workloads))
     if unknown:
-        raise ValueError(f"There is no workload {unknown[0]!r}; there are {', '.join(known)}.")
-    return tuple(workload for name, workload in known.items() if name in asked)
+        raise ValueError(f"There is no workload {unknown[0]!r}; there are {', '.join(all_workloads)}.")
+    return tuple(workload for name, workload in all_workloads.items() if name in requested)
 
 
-def selected(settings: Settings, allocator: str) -> tuple[Workload, ...]:
+def workloads_for(settings: Settings, allocator: str) -> tuple[Workload, ...]:
     """The workloads that this process measures: those that are named, or else the usual ones.
 
     The tuned allocator answers one question, what fresh memory costs: the scaling series and, in a quick run, the real
@@ -164,8 +164,8 @@ def selected(settings: Settings, allocator: str) -> tuple[Workload, ...]:
     """
     tuned = allocator == "tuned"
     usual = (each for each in WORKLOADS if not settings.quick or (each.quick and not (tuned and each.real)))
-    chosen = named(settings.workloads) or tuple(usual)
-    return tuple(each for each in chosen if not (tuned and each.series))
+    workloads = workloads_of(settings.workloads) or tuple(usual)
+    return tuple(each for each in workloads if not (tuned and each.series))
 
 
 def turns(
@@ -186,8 +186,8 @@ def turns(
             dtypes = sorted({column.dtype for column in own}, reverse=True)  # float32 first
             for workload, setting, dtype, direction in product(workloads, settings, dtypes, DIRECTIONS):
                 for column, cache in product(own, caches):
-                    timed = column.dtype == dtype and direction in column.directions
-                    if timed and (column.series or not workload.series):
+                    matches = column.dtype == dtype and direction in column.directions
+                    if matches and (column.series or not workload.series):
                         yield Turn(operator, workload, setting, direction, column, cache, block)
 
     for block in blocks:

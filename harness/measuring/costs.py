@@ -117,9 +117,9 @@ def _of_torchvision(workload: Workload, blocks: int, gpu: Gpu) -> Iterator[Cost]
 
 def _machine_code() -> tuple[dict[str, Function], dict[tuple[str, str], Usage]]:
     """The kernels' code on sm_90, and what each takes on the architectures of the table."""
-    compiled = cubins(None, OCCUPANCIES)
-    code = {each.kernel: each for cubin in compiled if cubin.architecture == "sm_90" for each in functions(cubin)}
-    return code, {(each.architecture, each.kernel): each for cubin in compiled for each in usages(cubin)}
+    binaries = cubins(None, OCCUPANCIES)
+    code = {each.kernel: each for cubin in binaries if cubin.architecture == "sm_90" for each in functions(cubin)}
+    return code, {(each.architecture, each.kernel): each for cubin in binaries for each in usages(cubin)}
 
 
 def _cost(

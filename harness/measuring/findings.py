@@ -116,11 +116,11 @@ def _finding(number: int, entry: Mapping[str, Any]) -> Finding:
     for name in _NUMBERS:
         values[name] = _number(number, name, values[name])
     finding = Finding(**{**values, "index": tuple(values["index"])})
-    for name, value, accepted in (
+    for name, value, choices in (
         ("status", finding.status, STATUSES), ("language", finding.language, LANGUAGES),
     ):  # fmt: skip
-        if value not in accepted:
-            raise ValueError(f"finding {number} has the {name} {value!r}; {', '.join(accepted)} are accepted")
+        if value not in choices:
+            raise ValueError(f"finding {number} has the {name} {value!r}; {', '.join(choices)} are accepted")
     lines = len(finding.snippet.splitlines())
     if lines > LONGEST_SNIPPET:
         raise ValueError(f"finding {number} has a snippet of {lines} lines; at most {LONGEST_SNIPPET} are accepted")

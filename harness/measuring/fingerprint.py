@@ -20,8 +20,8 @@ _FACTS = (
 
 def facts(machine: dict[str, Any]) -> dict[str, str]:
     """What times hang on, by name, of what a run has stored of its machine; each library's version is a fact."""
-    found = {name: str(machine[name]) for name in _FACTS if name in machine}
-    return found | {name: str(version) for name, version in machine.get("versions", {}).items()}
+    by_name = {name: str(machine[name]) for name in _FACTS if name in machine}
+    return by_name | {name: str(version) for name, version in machine.get("versions", {}).items()}
 
 
 def fingerprint(machine: dict[str, Any]) -> str:

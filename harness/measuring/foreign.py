@@ -34,7 +34,7 @@ _LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last")
 # factor never comes again, so that what was kept of it is wrong in every timed call.
 _FACTORS = (1, -2, 4, -8, 2, -4, 8, -1)
 # The functions of which a call did not end: each other one would be waited for as long.
-_HUNG: set[str] = set()
+_HANGING: set[str] = set()
 
 
 def path() -> str:
@@ -42,9 +42,9 @@ def path() -> str:
     return os.pathsep.join(filter(None, (os.getcwd(), os.environ.get("PYTHONPATH"))))
 
 
-def named(told: Settings, backend: str) -> tuple[str, ...]:
+def named(settings: Settings, backend: str) -> tuple[str, ...]:
     """The functions that a process times: those that it was told of, and pytest's own --backend where it is one."""
-    return tuple(dict.fromkeys((*told.backends, *((backend,) if is_foreign(backend) else ()))))
+    return tuple(dict.fromkeys((*settings.backends, *((backend,) if is_foreign(backend) else ()))))
 
 
 @cache
@@ -72,12 +72,12 @@ def beside(
 
     A type that only a function has is measured in the columns of float32 too, so that it has something beside it.
     """
-    found: dict[OperatorName, tuple[Column, ...]] = {}
+    all_columns: dict[OperatorName, tuple[Column, ...]] = {}
     for name in names:
         sheet = apart(name).sheet
         if sheet.device.partition(":")[0] != device:
             raise ValueError(f"{name} runs on {sheet.device}, and {device} is measured: use --device {sheet.device}.")
-        usual = found.get(sheet.operator, columns[sheet.operator])
+        usual = all_columns.get(sheet.operator, columns[sheet.operator])
         own = columns_of(name, sheet, series=any(column.series for column in usual))
         lacking = [dtype for dtype in sheet.image_dtypes if dtype not in {column.dtype for column in usual}]
         more = [
@@ -86,8 +86,8 @@ def beside(
             for column in columns[sheet.operator]
             if dtype in FLOATS and column.dtype == "float32" and not column.late
         ]
-        found[sheet.operator] = (*usual, *more, *own)
-    return found
+        all_columns[sheet.operator] = (*usual, *more, *own)
+    return all_columns
 
 
 def columns_of(name: str, sheet: Sheet, *, series: bool) -> tuple[Column, ...]:
@@ -101,7 +101,7 @@ def columns_of(name: str, sheet: Sheet, *, series: bool) -> tuple[Column, ...]:
     )
 
 
-def declared(inputs: Any, sheet: Sheet) -> Any:
+def fit_to_sheet(inputs: Any, sheet: Sheet) -> Any:
     """A workload's call with boxes and indices of types that a sheet takes."""
     boxes = inputs.image.dtype if sheet.same_dtype else inputs.boxes.dtype
     types = {"boxes": (boxes.name, () if sheet.same_dtype else sheet.boxes_dtypes)}
@@ -110,33 +110,33 @@ def declared(inputs: Any, sheet: Sheet) -> Any:
     return replace(
         inputs,
         **{
-            name: getattr(inputs, name).astype(own if own in known or not known else known[0], copy=False)
-            for name, (own, known) in types.items()
+            name: getattr(inputs, name).astype(own if own in choices or not choices else choices[0], copy=False)
+            for name, (own, choices) in types.items()
         },
     )
 
 
-def judged_apart(name: str, inputs: Any, direction: Direction) -> Gate:
+def judge_apart(name: str, inputs: Any, direction: Direction) -> Gate:
     """The gate's word on a call of the function in a process of its own: a crash and a hang are statuses of a row."""
-    backend, own = apart(name), _copied(inputs)
-    if name in _HUNG:
+    backend, own = apart(name), _copy(inputs)
+    if name in _HANGING:
         return Gate("NO_TIME", False, "An earlier call of it did not end: no other one was begun.")
     try:
         got = backend.run(own, direction)
     except Exception as error:
         if isinstance(error, Hung):
-            _HUNG.add(name)
+            _HANGING.add(name)
         verdict = without_result(error)
         return Gate(verdict.status.name, False, verdict.reason)
-    return _untouched(own, inputs) or gate.check(backend, inputs, direction, got, lambda: None)
+    return _check_inputs(own, inputs) or gate.check(backend, inputs, direction, got, lambda: None)
 
 
-class Renewed:
+class RenewableCall:
     """A call of a backend on inputs of its own, which `renew` gives other values in the same places."""
 
     def __init__(self, backend: Backend[Any], inputs: Any, direction: Direction) -> None:
-        self.backend, self.direction, self.given = backend, direction, inputs
-        self.own = _copied(inputs)
+        self.backend, self.direction, self.inputs = backend, direction, inputs
+        self.own = _copy(inputs)
         self.times = 0
         self.call: Callable[[], Any] | None = backend.prepare(self.own, direction)
 
@@ -150,26 +150,26 @@ class Renewed:
         before, self.times = _factor(self.times), self.times + 1
         for name, array in self._arrays():
             if name.startswith("box"):
-                array[...] = np.roll(getattr(self.given, name), self.times, axis=0)
+                array[...] = np.roll(getattr(self.inputs, name), self.times, axis=0)
             else:  # in place, so that the cache holds what a call before would have left
                 np.multiply(array, array.dtype.type(_factor(self.times) / before), out=array)
         self.call = self.backend.prepare(self.own, self.direction)
 
-    def judged(self, row: Record, result: Any) -> Record:
+    def judge_last(self, row: Record, result: Any) -> Record:
         """The row, or without its samples and with the reason if the result of the last call was not right."""
         values = {
-            name: np.roll(getattr(self.given, name), self.times, axis=0)
+            name: np.roll(getattr(self.inputs, name), self.times, axis=0)
             if name.startswith("box")
-            else getattr(self.given, name) * array.dtype.type(_factor(self.times))
+            else getattr(self.inputs, name) * array.dtype.type(_factor(self.times))
             for name, array in self._arrays()
         }
-        inputs = replace(self.given, **values)
+        inputs = replace(self.inputs, **values)
         got = self.backend.to_numpy(result)
-        found = _untouched(self.own, inputs) or gate.check(self.backend, inputs, self.direction, got, lambda: None)
-        if found.passed:
+        verdict = _check_inputs(self.own, inputs) or gate.check(self.backend, inputs, self.direction, got, lambda: None)
+        if verdict.passed:
             return row
-        message = f"The last timed call, whose inputs were none that it had before: {found.message}"
-        return replace(row, status=found.status, message=message, samples=())
+        message = f"The last timed call, whose inputs were none that it had before: {verdict.message}"
+        return replace(row, status=verdict.status, message=message, samples=())
 
     def _arrays(self) -> list[tuple[str, Any]]:
         return [(name, getattr(self.own, name)) for name in operator_of(self.own).arrays]
@@ -179,15 +179,15 @@ def _factor(times: int) -> int:
     return _FACTORS[1 + (times - 1) % (len(_FACTORS) - 1)] if times else _FACTORS[0]
 
 
-def _copied(inputs: Any) -> Any:
+def _copy(inputs: Any) -> Any:
     """The call with arrays of its own, in the same layout: a workload's are every column's."""
     names = operator_of(inputs).arrays
     return replace(inputs, **{name: np.array(getattr(inputs, name), order="K") for name in names})
 
 
-def _untouched(own: Any, given: Any) -> Gate | None:
+def _check_inputs(own: Any, expected: Any) -> Gate | None:
     """What is said of a call that wrote to its inputs; None if they are what it was given."""
-    for name in operator_of(given).arrays:
-        if getattr(own, name).tobytes() != getattr(given, name).tobytes():
+    for name in operator_of(expected).arrays:
+        if getattr(own, name).tobytes() != getattr(expected, name).tobytes():
             return Gate("BROKEN", False, f"The call writes to {name}, one of its inputs.")
     return None

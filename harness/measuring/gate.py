@@ -69,7 +69,7 @@ def check(
     direction: Direction,
     got: Array,
     reference: Callable[[], Array | None],
-    known: Mapping[str, Gate] = _NOTHING,
+    earlier: Mapping[str, Gate] = _NOTHING,
     reference_title: str = "TensorFlow",
 ) -> Gate:
     """Judge what a backend returned.
@@ -79,8 +79,8 @@ def check(
     Inputs are the same in all of them, so a result of such a digest is the very one that has been judged.
     """
     own = digest(got)
-    if own in known and known[own].passed:
-        return known[own]
+    if own in earlier and earlier[own].passed:
+        return earlier[own]
     if not backend.same_rule:
         return Gate(OTHER_RULE, True, "It computes another rule and is timed for scale only.", digest=own)
     verdict = judge_sample(inputs, direction, got, pinned=direction in backend.sheet.pinned)

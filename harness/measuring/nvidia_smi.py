@@ -22,19 +22,19 @@ _FIELDS = {
 _REASONS = ("event", "throttle")
 # Bits of NVML's reasons that slow a kernel down: a power cap, and slowdowns by hardware and by temperature. The others
 # are an idle GPU, clocks that somebody set, and the like.
-SLOWED = 0x4 | 0x8 | 0x20 | 0x40 | 0x80
+SLOWDOWN_BITS = 0x4 | 0x8 | 0x20 | 0x40 | 0x80
 _LOOK_MS = 1000
 # What a pipe may hold that nobody reads before the end: some four hours of looks.
-_KEPT_BYTES = 1 << 20
+_PIPE_BYTES = 1 << 20
 
 
 def ask(query: str, gpu: str) -> list[list[str]]:
     """The cells of its answer about the GPU of this uuid, no lines where there is none."""
     try:
-        done = subprocess.run(_command(query, gpu), capture_output=True, text=True, check=True, timeout=30)
+        process = subprocess.run(_command(query, gpu), capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return []
-    return _cells(done.stdout)
+    return _cells(process.stdout)
 
 
 def state(gpu: str) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def watch(gpu: str) -> subprocess.Popen[str] | None:
     command = [*_command(query, gpu), f"--loop-ms={_LOOK_MS}"]
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        pipesize=_KEPT_BYTES,
+        pipesize=_PIPE_BYTES,
     )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def summary(watching: subprocess.Popen[str] | None) -> dict[str, Any]:
     lowest = min((look["sm_mhz"] for look in looks if "sm_mhz" in look), default=None)
     return {
         "looks": len(looks),
-        "slow": sum(bool(each & SLOWED) for each in reasons),
+        "slow": sum(bool(each & SLOWDOWN_BITS) for each in reasons),
         "throttle_reasons": together,
         **({} if lowest is None else {"sm_mhz": lowest}),
     }

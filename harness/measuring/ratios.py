@@ -33,6 +33,6 @@ def table(records: Iterable[Record], device: Device) -> Iterator[str]:
         work_name = f"{bench} {', '.join(word for word in (workload, setting) if word)}"
         yield f"{work_name:50} {direction:11} {column:30} {np.median(own) * 1e3:9.2f} ms {ratio:7.1f}x"
     for (bench, setting, direction, column), each in ratios.items():
-        mean, spread = float(np.exp(np.mean(np.log(each)))), f"({min(each):.1f}, {max(each):.1f})"
+        mean, span = float(np.exp(np.mean(np.log(each)))), f"({min(each):.1f}, {max(each):.1f})"
         name = ", ".join(word for word in ("geometric mean", setting) if word)
-        yield f"{f'{bench} {name}':50} {direction:11} {column:30} {mean:20.1f}x {spread}"
+        yield f"{f'{bench} {name}':50} {direction:11} {column:30} {mean:20.1f}x {span}"

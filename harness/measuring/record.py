@@ -143,42 +143,42 @@ def write(path: Path, measurements: Measurements) -> None:
         "columns": columns,
     }
     lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in top.items()]
-    rows = ",\n".join(json.dumps([_stored(getattr(record, name)) for name in columns]) for record in records)
+    rows = ",\n".join(json.dumps([_json_value(getattr(record, name)) for name in columns]) for record in records)
     repository.replace(path, "{" + ",\n".join([*lines, f'"rows": [\n{rows}\n]']) + "}\n")
 
 
 def read(path: Path) -> Measurements:
     """The file at a path; OSError if it cannot be opened, ValueError in a sentence if it is not one of this schema."""
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    schema = _schema(stored)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    schema = _schema(content)
     if schema is None:
         raise ValueError("it is not a file of results: it has no header with a schema")
     if schema != SCHEMA:
-        what = "newer; update this checkout to read it" if schema > SCHEMA else "older; the run has to be made again"
-        raise ValueError(f"its schema is {schema}, and {SCHEMA} is read: it is {what}")
+        advice = "newer; update this checkout to read it" if schema > SCHEMA else "older; the run has to be made again"
+        raise ValueError(f"its schema is {schema}, and {SCHEMA} is read: it is {advice}")
     try:
         records = tuple(
-            _record(dict(zip(stored["columns"], row, strict=True)), stored["sources"]) for row in stored["rows"]
+            _record(dict(zip(content["columns"], row, strict=True)), content["sources"]) for row in content["rows"]
         )
-        return Measurements(Header(**stored["header"]), dict(stored["machine"]), records, dict(stored["conditions"]))
+        return Measurements(Header(**content["header"]), dict(content["machine"]), records, dict(content["conditions"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"it is damaged: {type(error).__name__}: {error}") from None
 
 
-def _schema(stored: Any) -> int | None:
+def _schema(content: Any) -> int | None:
     """The version that a file says it has; pytest-benchmark's own format, up to schema 4, had it in each row."""
     try:
-        if "benchmarks" in stored:
-            return int(stored["benchmarks"][0]["extra_info"]["schema"])
-        return int(stored["header"]["schema"])
+        if "benchmarks" in content:
+            return int(content["benchmarks"][0]["extra_info"]["schema"])
+        return int(content["header"]["schema"])
     except (KeyError, IndexError, TypeError, ValueError):
         return None
 
 
-def _stored(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """A field's value as JSON has it: seconds, which are what has a fraction, with six digits."""
     if isinstance(value, tuple):
-        return [_stored(each) for each in value]
+        return [_json_value(each) for each in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 

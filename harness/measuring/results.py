@@ -22,16 +22,16 @@ KEY = [
     "layout", "cache",
 ]  # fmt: skip
 # What was counted while a block ran.
-_COUNTED = ["exposed", "interruptions"]
+_COUNTS = ["exposed", "interruptions"]
 # throughput.csv's columns, in order. Times in seconds, rates per second, gbps in 10^9 bytes per second.
 CSV_COLUMNS = [
-    *KEY, "median_s", "p05_s", "p95_s", "samples", "processes", "spread", "stopped", *_COUNTED, "boxes", "boxes_per_s",
+    *KEY, "median_s", "p05_s", "p95_s", "samples", "processes", "spread", "stopped", *_COUNTS, "boxes", "boxes_per_s",
     "compulsory_bytes", "requested_bytes", "gbps", "copy_gbps", "roof_fraction", "launch_bound", "peer",
     "ratio_to_peer", "host_s", "peak_memory_bytes", "inputs_digest", "digest", "compared", "compared_with", "differing",
     "clock", "threads", "status", "message",
 ]  # fmt: skip
 # What tables say of a row besides.
-_DESCRIBED = ["title", "source", "series", "size"]
+_DESCRIPTIONS = ["title", "source", "series", "size"]
 # The backend that ratios are to, by benchmark and type of device: its time in the same run.
 PEERS = {
     ("crop_and_resize", "cpu"): "tensorflow",
@@ -79,15 +79,15 @@ def read(folder: Path) -> Results:
     problems: list[str] = []
     for path in sorted({*folder.rglob("*.json")} - {folder / FINDINGS}):
         try:
-            stored = record.read(path)
+            measurements = record.read(path)
         except (OSError, ValueError) as error:
             problems.append(f"{path.relative_to(folder)} was left out: {error}.")
             continue
-        lines += [{**vars(stored.header), **vars(each)} for each in stored.records]
-        place = (stored.header.device, stored.header.run)
-        state = [{"process": stored.header.process, **stored.conditions}] if stored.conditions else []
+        lines += [{**vars(measurements.header), **vars(each)} for each in measurements.records]
+        place = (measurements.header.device, measurements.header.run)
+        state = [{"process": measurements.header.process, **measurements.conditions}] if measurements.conditions else []
         earlier = machines.get(place, {}).get("conditions", [])
-        machines[place] = {**stored.machine, "conditions": [*earlier, *state]}
+        machines[place] = {**measurements.machine, "conditions": [*earlier, *state]}
     columns = [each.name for of in (record.Header, record.Record) for each in fields(of)]
     return Results(pd.DataFrame(lines, columns=columns), machines, tuple(problems))
 
@@ -110,8 +110,8 @@ def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
     direction, type); own says whether the backend is this project's; subject is the bench, or what it times beside that
     (a pyramid, a detector); column is what the backend with its layout is called, unique on a device.
     """
-    merged = [_merged(group) for _, group in blocks.groupby(KEY, sort=False, dropna=False)]
-    table: pd.DataFrame = pd.DataFrame(merged, columns=[*CSV_COLUMNS, *_DESCRIBED])
+    lines = [_merge(group) for _, group in blocks.groupby(KEY, sort=False, dropna=False)]
+    table: pd.DataFrame = pd.DataFrame(lines, columns=[*CSV_COLUMNS, *_DESCRIPTIONS])
     types = table.device.map(device_type)
     table["peer"] = [PEERS.get(of) for of in zip(table.bench, types, strict=True)]
     same_work = ["device", "run", "allocator", "bench", "setting", "cache", "workload", "direction", "dtype"]
@@ -125,8 +125,8 @@ def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
     table["own"] = table.backend.isin(OURS)
     table["subject"] = table.op.where(~table.op.isin(BENCHES), table.bench)
     # Somebody else's functions are called by their titles, and two may have the same one.
-    shared = table.groupby("title").backend.transform("nunique") > 1
-    titles = table.title.where(~shared, table.title + ", " + table.backend)
+    repeats = table.groupby("title").backend.transform("nunique") > 1
+    titles = table.title.where(~repeats, table.title + ", " + table.backend)
     columns = zip(table.backend, titles, table.layout, table.subject != table.op, strict=True)
     table["column"] = [_column(*each) for each in columns]
     return table
@@ -138,16 +138,16 @@ def _column(backend: str, title: str, layout: str, another_rule: bool) -> str:
     return OTHERS.get(backend, f"{title}, {LAYOUTS.get(layout, layout)}") + (" (another rule)" if another_rule else "")
 
 
-def _merged(group: pd.DataFrame) -> dict[str, Any]:
+def _merge(group: pd.DataFrame) -> dict[str, Any]:
     """The processes and blocks of one row as one."""
-    failed = group[group.samples.map(len) == 0]
-    first = (group if failed.empty else failed).iloc[0]
+    failures = group[group.samples.map(len) == 0]
+    first = (group if failures.empty else failures).iloc[0]
     line: dict[str, Any] = {str(name): value for name, value in first.items()}
-    line |= {name: group[name].astype(float).sum(min_count=1) for name in _COUNTED}
+    line |= {name: group[name].astype(float).sum(min_count=1) for name in _COUNTS}
     samples = pd.Series([each for block in group.samples for each in block], dtype=float)
-    line["samples"] = len(samples) if failed.empty else 0
-    line["processes"] = group.process.nunique() if failed.empty else 0
-    if failed.empty:
+    line["samples"] = len(samples) if failures.empty else 0
+    line["processes"] = group.process.nunique() if failures.empty else 0
+    if failures.empty:
         medians = process_medians(group)
         median = float(np.median(medians))
         line["spread"] = (max(medians) - min(medians)) / median if len(medians) > 1 else float("nan")
@@ -168,7 +168,7 @@ def newest(table: pd.DataFrame) -> pd.DataFrame:
     """The lines of each device's newest full run; without one those of its newest of some workloads, or quick one."""
     runs = table[["device", "run", "kind"]].drop_duplicates().sort_values(["device", "kind", "run"])
     # "full" sorts before "part" and "quick": the last line of a device's first kind is the run to show.
-    chosen = [of_device[of_device.kind == of_device.kind.iloc[0]].iloc[-1] for _, of_device in runs.groupby("device")]
-    shown = pd.DataFrame(chosen, columns=["device", "run", "kind"])
-    lines: pd.DataFrame = table.merge(shown, on=["device", "run", "kind"], how="inner")
+    latest = [of_device[of_device.kind == of_device.kind.iloc[0]].iloc[-1] for _, of_device in runs.groupby("device")]
+    run_rows = pd.DataFrame(latest, columns=["device", "run", "kind"])
+    lines: pd.DataFrame = table.merge(run_rows, on=["device", "run", "kind"], how="inner")
     return lines

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from harness import repository
 from harness.measuring import foreign, record, settings
-from harness.measuring.columns import kind, named
+from harness.measuring.columns import kind, workloads_of
 from harness.measuring.devices import cpu
 from harness.measuring.settings import Settings
 
@@ -82,10 +82,10 @@ def processes_of(device: str, workloads: Sequence[str], backends: Sequence[str] 
     Neither a detector nor a pyramid is a workload, and a scaling series is measured under the default allocator alone.
     ValueError for a name that no workload has.
     """
-    chosen = named(workloads)
-    if not chosen and not backends:
+    selection = workloads_of(workloads)
+    if not selection and not backends:
         return PROCESSES[device]
-    narrow = bool(chosen) and all(workload.series for workload in chosen)
+    narrow = bool(selection) and all(workload.series for workload in selection)
     return tuple(
         replace(process, benches=("operators",))
         for process in PROCESSES[device]
@@ -115,22 +115,26 @@ def run(
         for replicate, process in _turns(processes, processes_of(device, workloads, backends)):
             # The judge's word on the same rows, from an earlier process.
             same = (each.file for each in exits if each.process.benches[0] == process.benches[0])
-            judged = next((file for file in same if file is not None), None)
-            told = Settings(
+            earlier_file = next((file for file in same if file is not None), None)
+            child_settings = Settings(
                 name, replicate, processes, tuple(workloads), quick, process.seconds,
-                str(judged or ""), str(scratch / process.file(replicate)), backends=tuple(backends),
+                str(earlier_file or ""), str(scratch / process.file(replicate)), backends=tuple(backends),
             )  # fmt: skip
-            exits.append(_child(process, device, told, tell))
+            exits.append(_child(process, device, child_settings, tell))
             if exits[-1].interrupted:
                 break
         # Moved together at the end: a run is there with all its files or not at all.
         sort = kind(quick, bool(workloads) or exits[-1].interrupted)
         for place, each in enumerate(exits):
             if each.file is not None:
-                stored = record.read(each.file)
-                target = repository.results_folder(quick, bool(backends)) / stored.header.device / f"{name}-{sort}"
+                measurements = record.read(each.file)
+                target = (
+                    repository.results_folder(quick, bool(backends)) / measurements.header.device / f"{name}-{sort}"
+                )
                 exits[place] = replace(each, file=target / each.file.name)
-                record.write(target / each.file.name, replace(stored, header=replace(stored.header, kind=sort)))
+                record.write(
+                    target / each.file.name, replace(measurements, header=replace(measurements.header, kind=sort))
+                )
     return exits
 
 
@@ -152,14 +156,16 @@ def _scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _child(process: Process, device: str, told: Settings, tell: Callable[[str, dict[str, object]], None]) -> Exit:
+def _child(
+    process: Process, device: str, child_settings: Settings, tell: Callable[[str, dict[str, object]], None]
+) -> Exit:
     """One pytest process, from its start to its file."""
-    file = Path(told.output)
+    file = Path(child_settings.output)
     log = file.with_suffix(".log")
     reading, writing = os.pipe()
     environment = {key: value for key, value in os.environ.items() if key not in cpu.TUNED_ALLOCATOR}
-    environment |= process.allocator | settings.environment(device, replace(told, progress=writing))
-    if told.backends:
+    environment |= process.allocator | settings.environment(device, replace(child_settings, progress=writing))
+    if child_settings.backends:
         environment["PYTHONPATH"] = foreign.path()
     command = [
         *(sys.executable, "-m", "pytest", *(f"suites/performance/bench_{bench}.py" for bench in process.benches)),
@@ -180,7 +186,7 @@ def _child(process: Process, device: str, told: Settings, tell: Callable[[str, d
                 tell(process.name, json.loads(line))
         code = child.wait()
     except KeyboardInterrupt:
-        interrupted, code = True, _ended(child)
+        interrupted, code = True, _exit_code(child)
     except BaseException:
         child.terminate()
         child.wait()
@@ -189,7 +195,7 @@ def _child(process: Process, device: str, told: Settings, tell: Callable[[str, d
     return Exit(process, file if file.exists() else None, code, tail, interrupted)
 
 
-def _ended(child: subprocess.Popen[bytes]) -> int:
+def _exit_code(child: subprocess.Popen[bytes]) -> int:
     """The exit code of an interrupted process, which is given time for its rows; a second interrupt ends it at once."""
     try:
         child.send_signal(signal.SIGINT)

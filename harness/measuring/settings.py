@@ -52,14 +52,14 @@ def read() -> Settings:
     """This process's settings; ValueError if BENCH_SETTINGS is not such an object."""
     text = os.environ.get(SETTINGS, "{}")
     try:
-        told = json.loads(text)
-        lists = {name: tuple(told.get(name, ())) for name in ("workloads", "backends")}
-        return Settings(**{**told, **lists})
+        values = json.loads(text)
+        lists = {name: tuple(values.get(name, ())) for name in ("workloads", "backends")}
+        return Settings(**{**values, **lists})
     except (AttributeError, TypeError, ValueError) as error:
-        known = ", ".join(each.name for each in fields(Settings))
+        names = ", ".join(each.name for each in fields(Settings))
         example = '{"quick": true}'
         raise ValueError(
-            f"{SETTINGS} is {text!r}; it is a JSON object with some of {known}, such as {example}: {error}."
+            f"{SETTINGS} is {text!r}; it is a JSON object with some of {names}, such as {example}: {error}."
         ) from None
 
 

@@ -48,23 +48,23 @@ class Workload:
         The NCHW float32 ones are made once per process: nobody may write to them.
         """
         if layout == "channels_last":
-            return _made_channels_last(self, dtype)
-        return _made(self) if dtype == "float32" else _made_in(self, dtype)
+            return _inputs_channels_last(self, dtype)
+        return _contiguous_inputs(self) if dtype == "float32" else _inputs_in(self, dtype)
 
 
 @cache
-def _made(workload: Workload) -> Inputs:
+def _contiguous_inputs(workload: Workload) -> Inputs:
     return workload.make()
 
 
 @lru_cache(maxsize=1)  # one workload's columns of one type follow each other, and copies of all would be gigabytes
-def _made_in(workload: Workload, dtype: str) -> Inputs:
-    inputs = _made(workload)
+def _inputs_in(workload: Workload, dtype: str) -> Inputs:
+    inputs = _contiguous_inputs(workload)
     return replace(inputs, image=inputs.image.astype(dtype), upstream=inputs.upstream.astype(dtype))
 
 
 @lru_cache(maxsize=1)
-def _made_channels_last(workload: Workload, dtype: str) -> Inputs:
+def _inputs_channels_last(workload: Workload, dtype: str) -> Inputs:
     inputs = workload.inputs("contiguous", dtype)
     return replace(inputs, image=_as_channels_last(inputs.image), upstream=_as_channels_last(inputs.upstream))
 

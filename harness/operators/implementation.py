@@ -74,7 +74,7 @@ class Backend(Generic[AnyInputs]):
     remote: Callable[[Sequence[AnyInputs], Direction], Observation] | None = None
     restart: Callable[[], None] = lambda: None
     snippet: Callable[[AnyInputs, Direction, tuple[int, ...]], str] | None = None
-    timed: Callable[[AnyInputs, Direction], tuple[float, ...]] | None = None
+    seconds: Callable[[AnyInputs, Direction], tuple[float, ...]] | None = None
 
     def refuses(self, inputs: AnyInputs, direction: Direction) -> str | None:
         """Why this backend cannot compute a direction of these inputs, or None if it can."""

@@ -32,7 +32,7 @@ from harness.operators.drawing import draw_cases
 from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import SAMPLED, RoiCase, RoiInputs
 from harness.operators.roi_align.strategy import roi_cases
-from harness.sanitizing.packing import packed
+from harness.sanitizing.packing import pack
 
 # Types of pixels as often as they differ to a kernel: what is widened comes to it as float32.
 IMAGE_DTYPES = ("float32", *FLOATS, "uint8", "int64")
@@ -137,8 +137,8 @@ def problem_of(case: Case | Pyramid) -> Problem:
 def _crop_problem(case: Case) -> Problem:
     """Image, boxes, box_indices, upstream gradient; method, box rule, extrapolation value."""
     inputs = case.inputs()
-    data = packed(_widened(inputs.image), inputs.boxes, inputs.box_indices, _widened(inputs.upstream))
-    data += packed(METHODS.index(case.method), BOX_RULES.index(case.box_rule), float(case.extrapolation_value))
+    data = pack(_widen(inputs.image), inputs.boxes, inputs.box_indices, _widen(inputs.upstream))
+    data += pack(METHODS.index(case.method), BOX_RULES.index(case.box_rule), float(case.extrapolation_value))
 
     return Problem(case, data, lambda results: _first_unlike(backends.load("roi_align"), inputs, results))
 
@@ -147,13 +147,13 @@ def _roi_problem(pyramid: Pyramid) -> Problem:
     """How many levels; a map and a scale for each; boxes, upstream gradient; sampling ratio, aligned, mode, the
     canonical scale and its level."""
     case, levels = pyramid.case, pyramid.inputs()
-    maps = [_widened(level.image) for level in levels]
-    upstream = _laid_out(_widened(levels[0].upstream), channels_innermost(maps[0]))
-    data = packed(len(levels))
+    maps = [_widen(level.image) for level in levels]
+    upstream = _lay_out(_widen(levels[0].upstream), channels_innermost(maps[0]))
+    data = pack(len(levels))
     for level, values in zip(levels, maps, strict=True):
-        data += packed(values, float(level.spatial_scale))
-    data += packed(levels[0].boxes, upstream, case.sampling_ratio, int(case.aligned), SAMPLED.index(case.mode))
-    data += packed(CANONICAL_SCALE, 1)
+        data += pack(values, float(level.spatial_scale))
+    data += pack(levels[0].boxes, upstream, case.sampling_ratio, int(case.aligned), SAMPLED.index(case.mode))
+    data += pack(CANONICAL_SCALE, 1)
 
     def wrong(results: list[Array]) -> str | None:
         operator = backends.load("roi_align", "roi_align")
@@ -166,21 +166,21 @@ def _roi_problem(pyramid: Pyramid) -> Problem:
         for row in range(len(crops)):
             choices = [(expected[0][row], expected[1][row]) for expected in own]
             choices.append((np.zeros_like(own[0][0][row]), np.zeros_like(own[0][1][row])))
-            if all(_unlike(crops[row], pooled) or _unlike(edges[row], moved) for pooled, moved in choices):
+            if all(_unlike(crops[row], crop) or _unlike(edges[row], gradient) for crop, gradient in choices):
                 return f"forward and grad_boxes: box {row} is pooled as it is on none of the levels."
         return None
 
     return Problem(pyramid, data, wrong)
 
 
-def _widened(array: Array) -> Array:
+def _widen(array: Array) -> Array:
     """As the operator's kernels take it."""
     if array.dtype.name in SINGLE_AND_DOUBLE:
         return array
-    return _laid_out(array.astype("float32"), channels_innermost(array))
+    return _lay_out(array.astype("float32"), channels_innermost(array))
 
 
-def _laid_out(array: Array, channels_last: bool) -> Array:
+def _lay_out(array: Array, channels_last: bool) -> Array:
     return laid_out(array, "channels_last" if channels_last else "contiguous")
 
 

@@ -18,12 +18,12 @@ from harness.operators.arrays import Array
 DTYPES = ("float32", "float64", "int32", "int64")
 
 
-def packed(*values: Array | int | float) -> bytes:
+def pack(*values: Array | int | float) -> bytes:
     """The values, one after another; ValueError for an array of another dtype or with negative strides."""
-    return b"".join(_packed(value) for value in values)
+    return b"".join(_pack(value) for value in values)
 
 
-def _packed(value: Array | int | float) -> bytes:
+def _pack(value: Array | int | float) -> bytes:
     if isinstance(value, int):
         return struct.pack("=q", value)
     if isinstance(value, float):
@@ -37,7 +37,7 @@ def _packed(value: Array | int | float) -> bytes:
     return head + np.lib.stride_tricks.as_strided(value, (_span(value.shape, strides),), (value.itemsize,)).tobytes()
 
 
-def unpacked(data: bytes) -> list[list[Array]]:
+def unpack(data: bytes) -> list[list[Array]]:
     """What a driver has written: for each problem how many arrays its results are, then those.
 
     ValueError if the data end in the middle of one.

@@ -20,7 +20,7 @@ from harness.operators.arrays import DIRECTIONS
 from harness.operators.crop_and_resize.case import Case
 from harness.repository import ROOT, MissingLibrary
 from harness.sanitizing.driver_problems import Problem, Pyramid, crop_cases, problem_of, roi_align_cases
-from harness.sanitizing.packing import packed, unpacked
+from harness.sanitizing.packing import pack, unpack
 
 HERE = Path(__file__).resolve().parent
 BUILD = ROOT / "build" / "sanitizers"
@@ -63,9 +63,9 @@ class Outcome:
 
     def __str__(self) -> str:
         calls = self.cases * len(DIRECTIONS) * len(THREAD_COUNTS)
-        ran = f"{self.cases:6,} cases {calls:9,} calls  "
+        totals = f"{self.cases:6,} cases {calls:9,} calls  "
         head = f"{self.sanitizer:8} {self.operator:16} {self.kernels:9}"
-        return f"{head} {'' if self.status == 'skipped' else ran}{self.status}{self.message and ': ' + self.message}"
+        return f"{head} {'' if self.status == 'skipped' else totals}{self.status}{self.message and ': ' + self.message}"
 
 
 @functools.cache
@@ -78,8 +78,8 @@ def driver(operator: str, sanitizer: str, kernels: str, *changes: Change) -> Pat
     root = kernel_sources(changes, BUILD)
     sources = [DRIVERS[operator], *sorted(root.glob("*/boxes.cpp")), *sorted(root.glob("**/cpu/*.cpp"))]
     left_out = [name for name in INSTRUCTION_SETS if name != kernels]
-    kept = [path for path in sources if path.stem.removeprefix("isa_") not in left_out]
-    parts = objects(kept, flags, [root], BUILD)
+    selection = [path for path in sources if path.stem.removeprefix("isa_") not in left_out]
+    parts = objects(selection, flags, [root], BUILD)
     for name in left_out:
         parts += objects([HERE / "left_out_kernels.cpp"], [*flags, f"-DROI_ALIGN_ISA={name}"], [root], BUILD)
     target = BUILD / f"{operator}-{digest(*(path.name for path in parts))}"
@@ -99,7 +99,7 @@ def examine(
     cases: Sequence[Case | Pyramid],
     *,
     race: bool = False,
-    tell: Callable[[int], None] = lambda done: None,
+    tell: Callable[[int], None] = lambda count: None,
 ) -> SanitizerReport | None:
     """Runs a driver on cases and says what was found first, or None; `tell` hears how many cases are done.
 
@@ -116,18 +116,18 @@ def examine(
 
 
 def _examine(program: Path, kernels: str, problems: Sequence[Problem], race: bool) -> SanitizerReport | None:
-    done = subprocess.run(
+    process = subprocess.run(
         [str(program), *(["race"] if race else [])],
-        input=packed(len(problems)) + b"".join(problem.data for problem in problems),
+        input=pack(len(problems)) + b"".join(problem.data for problem in problems),
         env={**os.environ, "ROI_ALIGN_CPU": kernels, **_OPTIONS}, capture_output=True, check=False, cwd=ROOT,
     )  # fmt: skip
-    report = done.stderr.decode(errors="replace").strip()
+    report = process.stderr.decode(errors="replace").strip()
     if "but this machine runs" in report:
         raise MissingLibrary(f"This machine has no {kernels}.")
-    results = unpacked(done.stdout)
-    if done.returncode != 0 or len(results) != len(problems):
+    results = unpack(process.stdout)
+    if process.returncode != 0 or len(results) != len(problems):
         at = problems[len(results)].case if len(results) < len(problems) else None
-        return SanitizerReport(report or f"the driver ended with exit code {done.returncode} and said nothing", at)
+        return SanitizerReport(report or f"the driver ended with exit code {process.returncode} and said nothing", at)
     for problem, arrays in zip(problems, results, strict=False):
         wrong = problem.wrong(arrays)
         if wrong is not None:
@@ -155,7 +155,9 @@ def _outcome(
     try:
         tell(f"{about}: compiling")
         program = driver(operator, sanitizer, kernels)
-        finding = examine(program, kernels, cases, tell=lambda done: tell(f"{about}: {done:,} of {len(cases):,} cases"))
+        finding = examine(
+            program, kernels, cases, tell=lambda count: tell(f"{about}: {count:,} of {len(cases):,} cases")
+        )
     except MissingLibrary as missing:
         return outcome("skipped", str(missing))
     return outcome("clean") if finding is None else outcome("found", str(finding))

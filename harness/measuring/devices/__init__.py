@@ -132,14 +132,14 @@ def _cuda() -> Device:
 TYPES: dict[str, Callable[[], Device]] = {"cpu": _cpu, "cuda": _cuda}
 
 
-def timed(
+def measure_row(
     device: Device,
     benchmark: Any,
     record: Record,
     call: Callable[[], Any],
     rounds: clocks.Rounds,
     renew: Callable[[], object] = lambda: None,
-    judged: Callable[[Record, Any], Record] = lambda row, result: row,
+    judge_last: Callable[[Record, Any], Record] = lambda row, result: row,
 ) -> Record:
     """Times a call with pytest-benchmark: the row with its samples, why there are no more, and what was counted.
 
@@ -165,6 +165,6 @@ def timed(
         exposed=None if exposed is None else (device.exposed() or 0) - exposed,
         samples=() if benchmark.disabled else tuple(benchmark.stats.stats.data),
     )
-    row = judged(row, result[-1])
+    row = judge_last(row, result[-1])
     benchmark.extra_info |= {name: value for name, value in asdict(row).items() if name != "samples"}
     return row

@@ -48,23 +48,23 @@ def pinned() -> Iterator[None]:
     inherits a single core would run all of them there.
     """
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, spread(before)[: threads()])
+    os.sched_setaffinity(0, one_per_core_first(before)[: threads()])
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
 
 
-def spread(cores: Collection[int]) -> list[int]:
+def one_per_core_first(cores: Collection[int]) -> list[int]:
     """These cores' numbers, one of each physical core first: two that share one are half as fast together."""
-    seen: dict[str, int] = {}
-    ranked = []
+    counts: dict[str, int] = {}
+    ranks = []
     for core in sorted(cores):
         path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
         siblings = path.read_text(encoding="utf-8") if path.exists() else str(core)
-        seen[siblings] = seen.get(siblings, -1) + 1
-        ranked.append((seen[siblings], core))
-    return [core for _, core in sorted(ranked)]
+        counts[siblings] = counts.get(siblings, -1) + 1
+        ranks.append((counts[siblings], core))
+    return [core for _, core in sorted(ranks)]
 
 
 def allocator() -> str:
@@ -98,9 +98,9 @@ def instruction_set() -> str:
 
     The operator knows, but a machine is described without it.
     """
-    asked = os.environ.get("ROI_ALIGN_CPU")
-    if asked:
-        return asked
+    instruction_set_name = os.environ.get("ROI_ALIGN_CPU")
+    if instruction_set_name:
+        return instruction_set_name
     try:
         flags = set(re.findall(r"\w+", next(iter(re.findall(r"^flags\s*:(.*)$", _cpuinfo(), re.M)), "")))
     except OSError:
@@ -121,13 +121,13 @@ def device() -> str:
 
 def versions(libraries: Sequence[str] = _LIBRARIES) -> dict[str, str]:
     """Python's version and those of libraries (by default what figures depend on), as far as they are installed."""
-    found = {"python": platform.python_version()}
+    by_name = {"python": platform.python_version()}
     for library in libraries:
         try:
-            found[library] = importlib.metadata.version(library)
+            by_name[library] = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return by_name
 
 
 def revision() -> dict[str, object]:
@@ -148,8 +148,8 @@ def revision() -> dict[str, object]:
             "dirty": bool(git("status", "--porcelain", "--", ".", ":!results")),
         }
     except (OSError, subprocess.SubprocessError):
-        said = os.environ.get(settings.REVISION)
-        return {"revision": said} if said else {}
+        commit = os.environ.get(settings.REVISION)
+        return {"revision": commit} if commit else {}
 
 
 def describe() -> dict[str, object]:
@@ -177,13 +177,13 @@ def copy_gbps(megabytes: int = 256, rounds: int = 5) -> float:
     source = np.ones(megabytes << 18, dtype=np.float32)
     target = np.zeros_like(source)
     parts = list(zip(np.array_split(target, count), np.array_split(source, count), strict=True))
-    taken = []
+    seconds = []
     with ThreadPoolExecutor(count) as pool:
         for _ in range(rounds + 1):
             begin = time.perf_counter()
             list(pool.map(lambda part: np.copyto(*part), parts))
-            taken.append(time.perf_counter() - begin)
-    return 2 * source.nbytes / float(np.median(taken[1:])) / 1e9
+            seconds.append(time.perf_counter() - begin)
+    return 2 * source.nbytes / float(np.median(seconds[1:])) / 1e9
 
 
 def give_back_memory() -> None:

@@ -27,7 +27,7 @@ CLOCK = "CUDA events behind a spinning kernel"
 _HOST_SECONDS = 200e-6
 _CALIBRATION_CYCLES = 2_000_000
 # Of the cache's size. It does not evict what was used longest ago first, so twice its size would leave something.
-_FLUSHED = 4
+_FLUSH_FACTOR = 4
 
 
 def why_not() -> str | None:
@@ -117,65 +117,65 @@ def _flushing() -> tuple[torch.Tensor, torch.Tensor]:
     Writing leaves the cache full of lines that differ from memory. They would be written back as the timed call takes
     their places, in its time: reading other memory takes them first.
     """
-    size = _FLUSHED * torch.cuda.get_device_properties().L2_cache_size
+    size = _FLUSH_FACTOR * torch.cuda.get_device_properties().L2_cache_size
     return tuple(torch.zeros(size // 4, dtype=torch.float32, device="cuda") for _ in range(2))  # type: ignore[return-value]
 
 
 @lru_cache(maxsize=1)
 def _cycles_per_second() -> float:
     """How fast the spinning kernel counts, the most of some: an idle device takes a while to raise its clocks."""
-    clock, taken = Clock(), []
+    clock, seconds = Clock(), []
     for _ in range(10):
         begin = clock()
         torch.cuda._sleep(_CALIBRATION_CYCLES)  # type: ignore[no-untyped-call]
-        taken.append(clock() - begin)
-    return _CALIBRATION_CYCLES / min(taken)
+        seconds.append(clock() - begin)
+    return _CALIBRATION_CYCLES / min(seconds)
 
 
 def seconds_per_call(call: Callable[[], object], calls: int = 3) -> float:
     """Seconds that a call takes once warm, the least of some, its launches included: for choosing the rounds."""
-    clock, taken = Clock(), []
+    clock, seconds = Clock(), []
     for _ in range(calls):
         begin = clock()
         call()
-        taken.append(clock() - begin)
-    return min(taken)
+        seconds.append(clock() - begin)
+    return min(seconds)
 
 
 def host_seconds(call: Callable[[], object], calls: int = 15) -> float:
     """What a call costs the host: the time until it returns, the device idle before it, median of some."""
-    taken = []
+    seconds = []
     for _ in range(calls):
         torch.cuda.synchronize()
         begin = time.perf_counter()
         result = call()
-        taken.append(time.perf_counter() - begin)
+        seconds.append(time.perf_counter() - begin)
         del result
     torch.cuda.synchronize()
-    return statistics.median(taken)
+    return statistics.median(seconds)
 
 
 def event_pair_seconds(rounds: int = 20) -> float:
     """What two events with nothing between them read: no time is known more closely than this."""
-    clock, taken = Clock(), []
+    clock, seconds = Clock(), []
     for _ in range(rounds):
         get_ready(cold=False, host_seconds=0)
         begin = clock()
-        taken.append(clock() - begin)
-    return statistics.median(taken)
+        seconds.append(clock() - begin)
+    return statistics.median(seconds)
 
 
 def copy_gbps(megabytes: int = 1024, rounds: int = 10) -> float:
     """GB/s that a copy from the device's memory to itself reads and writes together, median of some rounds."""
     source = torch.ones(megabytes << 18, dtype=torch.float32, device="cuda")
     target = torch.zeros_like(source)
-    clock, taken = Clock(), []
+    clock, seconds = Clock(), []
     for _ in range(rounds + 1):
         get_ready(cold=False, host_seconds=0)
         begin = clock()
         target.copy_(source)
-        taken.append(clock() - begin)
-    return 2 * source.nbytes / statistics.median(taken[1:]) / 1e9
+        seconds.append(clock() - begin)
+    return 2 * source.nbytes / statistics.median(seconds[1:]) / 1e9
 
 
 def peak_memory_bytes(call: Callable[[], object]) -> int:

@@ -41,21 +41,21 @@ FLOATS = {"float32": torch.float32, "float64": torch.float64, "single": torch.fl
 PLACES = {"forward": 400, "grad_image": 40}
 
 
-def called(model: Any, floats: str, training: bool) -> agreement.DetectorCall:
+def detector_call(model: Any, floats: str, training: bool) -> agreement.DetectorCall:
     model = bounds.around_single(model) if floats == "single" else model
     dtype = FLOATS[floats]
-    wanted = models.targets(PHOTOGRAPHS, dtype) if training else None
-    return agreement.call(model, models.images(PHOTOGRAPHS, dtype), wanted)
+    targets = models.targets(PHOTOGRAPHS, dtype) if training else None
+    return agreement.call(model, models.images(PHOTOGRAPHS, dtype), targets)
 
 
 @functools.cache
 def unmodified(name: str, floats: str, training: bool = False) -> agreement.DetectorCall:
-    return called(models.detector(name, FLOATS[floats]), floats, training)
+    return detector_call(models.detector(name, FLOATS[floats]), floats, training)
 
 
 @functools.cache
 def modified(name: str, floats: str, training: bool = False) -> agreement.DetectorCall:
-    return called(models.with_roi_align(models.detector(name, FLOATS[floats])), floats, training)
+    return detector_call(models.with_roi_align(models.detector(name, FLOATS[floats])), floats, training)
 
 
 @functools.cache
@@ -67,8 +67,8 @@ def combinations(name: str) -> list[agreement.Combination]:
 def _nothing_is_kept():
     """Training steps hold on to their graphs: gigabytes, which the tests after these have better use for."""
     yield
-    for kept in (unmodified, modified, combinations):
-        kept.cache_clear()
+    for cache in (unmodified, modified, combinations):
+        cache.cache_clear()
     gc.collect()
     cpu.give_back_memory()
 
@@ -79,10 +79,10 @@ def test_the_line_that_readers_are_shown_is_the_one_that_is_run():
     assert isinstance(models.with_roi_align(model).roi_heads.box_roi_pool, TorchvisionMultiScaleRoIAlign)
 
 
-def told(tally: Any, call: str, used: dict[str, float]) -> None:
-    for what, part in used.items():
-        tally.bound(f"{call}, {what}", part)
-    assert max(used.values()) <= 1, used
+def note(tally: Any, call: str, fractions: dict[str, float]) -> None:
+    for name, part in fractions.items():
+        tally.bound(f"{call}, {name}", part)
+    assert max(fractions.values()) <= 1, fractions
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ def test_inference_is_torchvisions_up_to_suppression(tally, name, floats):
         part: ours.branches[part] if part == "box" else models.again(ours.model, part, branch)
         for part, branch in theirs.branches.items()
     }
-    used = agreement.pooled_used(theirs, branches, torch.float64 if floats == "float64" else torch.float32)
+    fractions = agreement.pooled_fractions(theirs, branches, torch.float64 if floats == "float64" else torch.float32)
     if floats == "single":
-        used |= agreement.outputs_used(combinations(name), branches)
-        assert len(used) == (5 if name == NAMES[0] else 3)
-    told(tally, f"{name}, {floats}", used)
+        fractions |= agreement.output_fractions(combinations(name), branches)
+        assert len(fractions) == (5 if name == NAMES[0] else 3)
+    note(tally, f"{name}, {floats}", fractions)
 
 
 @pytest.mark.parametrize("name", [name for name in models.DETECTORS if name.startswith("brief")])
@@ -123,7 +123,7 @@ def test_every_detector_of_torchvision_takes_the_pooler(tally, name):
         part: ours.branches[part] if part == "box" else models.again(ours.model, part, branch)
         for part, branch in theirs.branches.items()
     }
-    told(tally, f"{name}, float32", agreement.pooled_used(theirs, pooled))
+    note(tally, f"{name}, float32", agreement.pooled_fractions(theirs, pooled))
 
 
 @pytest.mark.parametrize("which", [unmodified, modified])
@@ -132,27 +132,27 @@ def test_every_detector_of_torchvision_takes_the_pooler(tally, name):
 def test_some_of_what_was_pooled_by_the_oracle(tally, which, part, direction):
     """Elements anywhere of what either pooler made within the model, and of the gradient it sent to the maps."""
     call = which(NAMES[0], "float32", direction == "grad_image")
-    branch, worst, seen = call.branches[part], 0.0, 0
+    branch, worst, count = call.branches[part], 0.0, 0
     levels = initLevelMapper(2, 5)(branch.boxes)
     rows = torch.cat([torch.cat([each.new_full((len(each), 1), n), each], 1) for n, each in enumerate(branch.boxes)])
     gradients = {}
     if direction == "grad_image":
-        wanted = (branch.pooled, *branch.maps.values())
-        found = torch.autograd.grad(sum(call.result.values()), wanted, retain_graph=True, allow_unused=True)
-        gradients = dict(zip(("pooled", *branch.maps), found, strict=True))
+        sources = (branch.pooled, *branch.maps.values())
+        tensors = torch.autograd.grad(sum(call.result.values()), sources, retain_graph=True, allow_unused=True)
+        gradients = dict(zip(("pooled", *branch.maps), tensors, strict=True))
     upstream = gradients.get("pooled", branch.pooled)
     random = np.random.default_rng(0)
     for level in sorted(set(levels.tolist())):
-        chosen = (levels == level).nonzero()[:, 0]
-        arrays = [each.numpy() for each in (branch.maps[str(level)].detach(), rows[chosen], upstream[chosen])]
+        on_level = (levels == level).nonzero()[:, 0]
+        arrays = [each.numpy() for each in (branch.maps[str(level)].detach(), rows[on_level], upstream[on_level])]
         inputs = RoiInputs(*arrays, tuple(branch.pooled.shape[2:]), 2.0 ** -(2 + level), 2)
-        got = (gradients[str(level)] if gradients else branch.pooled[chosen]).numpy()
-        flat = random.choice(np.flatnonzero(got), max(8, PLACES[direction] * len(chosen) // len(rows)))
+        got = (gradients[str(level)] if gradients else branch.pooled[on_level]).numpy()
+        flat = random.choice(np.flatnonzero(got), max(8, PLACES[direction] * len(on_level) // len(rows)))
         places = [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
         verdict = judge(inputs, direction, got, pinned=True, places=places)
         assert verdict.passed, f"{which.__name__}, {part}, level {level}: {verdict}"
-        worst, seen = max(worst, verdict.fraction), seen + len(places)
-    assert seen >= PLACES[direction] * 0.9
+        worst, count = max(worst, verdict.fraction), count + len(places)
+    assert count >= PLACES[direction] * 0.9
     tally.bound(f"{which.__name__} {NAMES[0]}, {part}, {direction}, some elements by the oracle", worst)
 
 
@@ -166,7 +166,7 @@ def test_a_training_step_is_torchvisions(tally, name):
     own = [path for path in theirs.gradients if path.startswith("rpn.")]
     assert own
     assert all(torch.equal(theirs.gradients[path], ours.gradients[path]) for path in own)
-    told(tally, f"{name}, training, single", agreement.training_used(theirs, ours))
+    note(tally, f"{name}, training, single", agreement.training_fractions(theirs, ours))
 
 
 class Faulty(torch.nn.Module):
@@ -228,9 +228,11 @@ def test_a_faulty_pooler_is_found(fault):
     theirs = unmodified(NAMES[0], "single")
     wrong = faulty(theirs, FAULTS[fault])
     branches = {name: models.again(wrong, name, branch) for name, branch in theirs.branches.items()}
-    used = agreement.pooled_used(theirs, branches) | agreement.outputs_used(combinations(NAMES[0]), branches)
-    print(f"{fault}: {', '.join(f'{what} {part:.3g}' for what, part in used.items())}")
-    assert min(used.values()) > 1, used
+    fractions = agreement.pooled_fractions(theirs, branches) | agreement.output_fractions(
+        combinations(NAMES[0]), branches
+    )
+    print(f"{fault}: {', '.join(f'{what} {part:.3g}' for what, part in fractions.items())}")
+    assert min(fractions.values()) > 1, fractions
 
 
 class Rescaled(torch.autograd.Function):
@@ -251,15 +253,15 @@ def with_gradient(change: Callable[[Tensor], Tensor]) -> agreement.DetectorCall:
     def make(pool: Any, x: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
         return pool({**x, "0": change(x["0"])}, boxes, shapes)
 
-    return called(faulty(unmodified(NAMES[0], "single"), make), "single", True)
+    return detector_call(faulty(unmodified(NAMES[0], "single"), make), "single", True)
 
 
 def test_a_gradient_a_hundredth_too_large_is_found():
     theirs, ours = unmodified(NAMES[0], "single", True), with_gradient(Rescaled.apply)
-    used = agreement.maps_used(theirs, ours, "box") | agreement.maps_used(theirs, ours, "mask")
-    assert min(used.values()) > 1, used
+    fractions = agreement.map_fractions(theirs, ours, "box") | agreement.map_fractions(theirs, ours, "mask")
+    assert min(fractions.values()) > 1, fractions
 
 
 def test_a_gradient_that_is_lost_is_found_behind_the_maps():
-    used = agreement.behind_used(unmodified(NAMES[0], "single", True), with_gradient(Tensor.detach))
-    assert min(used.values()) > 1, used
+    fractions = agreement.backbone_fractions(unmodified(NAMES[0], "single", True), with_gradient(Tensor.detach))
+    assert min(fractions.values()) > 1, fractions

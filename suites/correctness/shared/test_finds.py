@@ -25,8 +25,8 @@ if FOUND:
         property_ = find.definition()
         what = f"{find.operator}, {find.property}, {find.direction}"
         undeclared(what, property_.undeclared(backend.sheet, find.direction))
-        verdict = property_.holds(backend, find.parsed(), find.direction)
+        verdict = property_.holds(backend, find.parse_case(), find.direction)
         if verdict is None:
             pytest.skip(f"undeclared: {backend.title} is not asked for this")
         of = "" if property_.is_oracles else property_.name
-        assert verdict.passed, failure(backend, find.parsed(), find.direction, str(verdict), of)
+        assert verdict.passed, failure(backend, find.parse_case(), find.direction, str(verdict), of)

@@ -119,21 +119,21 @@ TURN = rows.rows(["seed_test"])["crop_and_resize seed_test forward contiguous"]
 
 
 def test_a_process_times_what_is_right():
-    first = timing.timed(TURN, None)
+    first = timing.time_row(TURN, None)
     assert first.status in ("EXACT", "WITHIN")
     assert first.message == ""
     assert len(first.samples) >= timing.BUDGET.least
-    assert timing.timed(TURN, gate.stored_in(first)).samples
+    assert timing.time_row(TURN, gate.stored_in(first)).samples
 
 
 def test_a_process_does_not_time_what_is_wrong(monkeypatch):
-    other = timing.timed(TURN, gate.Gate("EXACT", True, digest="other bits"))
+    other = timing.time_row(TURN, gate.Gate("EXACT", True, digest="other bits"))
     assert (other.status, other.samples) == ("DIFFERS", ())
     assert "not those of the first process" in other.message
     backend = load("roi_align")
     wrong = replace(backend, to_numpy=lambda crops: backend.to_numpy(crops) + np.float32(1))
     monkeypatch.setattr(timing, "load", lambda name, operator: wrong)
-    first = timing.timed(TURN, None)
+    first = timing.time_row(TURN, None)
     assert (first.status, first.samples) == ("OUT", ())
     assert first.message
 
@@ -143,7 +143,7 @@ def test_an_error_is_a_rows_problem_and_not_the_processs_end(monkeypatch):
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(timing, "load", broken)
-    row = timing.timed(TURN, None)
+    row = timing.time_row(TURN, None)
     assert (row.status, row.message, row.samples) == ("ERROR", "RuntimeError: no such kernel", ())
 
 

@@ -27,20 +27,20 @@ BASE, NEW = f"{PLANTED}:right", f"{PLANTED}:wrong"
 FORWARD = "roi_align seed_test forward contiguous"
 
 
-def timed(name: str, passed: gate.Gate | None = None) -> Record:
+def time_row(name: str, passed: gate.Gate | None = None) -> Record:
     """What a process says of a function on little work."""
     of = f"{PLANTED}:{name}"
-    return timing.timed(replace(rows.rows(["seed_test"], of)[FORWARD], workload=SMOKE), passed, of)
+    return timing.time_row(replace(rows.rows(["seed_test"], of)[FORWARD], workload=SMOKE), passed, of)
 
 
 def test_a_process_times_a_right_function_alone() -> None:
-    first = timed("right")
+    first = time_row("right")
     assert first.status in ("EXACT", "WITHIN")
     assert len(first.samples) >= timing.BUDGET.least
-    assert timed("right", gate.stored_in(first)).samples
-    assert timed("right", gate.Gate("EXACT", True, digest="other bits")).status == "DIFFERS"
+    assert time_row("right", gate.stored_in(first)).samples
+    assert time_row("right", gate.Gate("EXACT", True, digest="other bits")).status == "DIFFERS"
     for name, status in (("wrong", "OUT"), ("ends", "CRASH"), ("keeps", "OUT"), ("writes", "BROKEN")):
-        found = timed(name)
+        found = time_row(name)
         assert (found.status, found.samples) == (status, ()), name
         assert ("The last timed call" in found.message) == (name == "keeps")
 

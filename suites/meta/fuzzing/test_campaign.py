@@ -19,7 +19,7 @@ from harness.__main__ import app
 from harness.backends import load
 from harness.fuzzing import campaign, finds, worker
 from harness.fuzzing import totals as fuzz_totals
-from harness.fuzzing.campaign import Catch, Count, Lost, Schedule, Task
+from harness.fuzzing.campaign import Catch, Count, LostTask, Schedule, Task
 from harness.fuzzing.finds import Find
 from harness.fuzzing.totals import Totals
 from harness.operators.sheet import OperatorName
@@ -63,11 +63,11 @@ def test_a_planted_fault_is_found_made_small_and_replayed(tmp_path: Path, fault:
     # What was stored as it failed has gone: only what was made smaller is left.
     assert sorted(totals.stored.values(), key=Find.file_name) == stored
     for find in stored:
-        asked = (find.parsed(), find.direction)
+        asked = (find.parse_case(), find.direction)
         of = [load(name, find.operator) for name in (find.backend, "roi_align")]
         fails, passes = (find.definition().holds(backend, *asked) for backend in of)
         assert (fails.status.value, passes.passed) == (find.status, True), find
-        case = find.parsed()
+        case = find.parse_case()
         assert len(case.boxes) == case.shape[0] == case.shape[1] == 1, find
 
 
@@ -125,7 +125,7 @@ def test_what_failed_often_enough_and_what_is_avoided_is_asked_no_more() -> None
         silent = task.property == "no side effect"
         own = {"property": task.property, "direction": task.direction, "case": f"Case({asked})"}
         find = None if silent else replace(FIND, **own)
-        schedule.returned(Catch(task, () if silent else (Count("float32", 1, None),), 0, find))
+        schedule.record_result(Catch(task, () if silent else (Count("float32", 1, None),), 0, find))
     turns = schedule.turns["crop_and_resize"][0]
     silent_turns = [turn for turn in turns if turn[0].name == "no side effect"]
     assert len(silent_turns) == 3
@@ -140,7 +140,9 @@ def test_operators_take_turns_and_each_gets_its_cases() -> None:
     assert len({task.seed for task in tasks}) == len(tasks)
     for name in sheets:
         assert sum(task.examples for task in tasks if task.operator == name) >= 200
-    schedule.returned(Catch(tasks[0], (Count("float32", 1, None),), 39, None))  # few were asked: there is room for more
+    schedule.record_result(
+        Catch(tasks[0], (Count("float32", 1, None),), 39, None)
+    )  # few were asked: there is room for more
     assert schedule.next().operator == tasks[0].operator
 
 
@@ -148,7 +150,7 @@ def test_a_find_is_there_before_it_is_made_smaller_and_after_its_hunter_has_died
     totals = Totals(tmp_path)
     totals.hear(3, FIND)
     assert len(list(tmp_path.iterdir())) == 1
-    assert totals.add(Lost(TASK, "Its workers ended.")).startswith("lost    task 3 (crop_and_resize, within bound")
+    assert totals.add(LostTask(TASK, "Its workers ended.")).startswith("lost    task 3 (crop_and_resize, within bound")
     assert list(totals.stored.values()) == [FIND]
     assert not totals.is_empty()
 

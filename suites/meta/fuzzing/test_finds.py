@@ -28,7 +28,7 @@ def test_a_stored_find_is_read_again_and_shows_the_fault(tmp_path: Path) -> None
     assert [each.name for each in tmp_path.iterdir()] == [path.name]  # no part of a file is left
     (find,), _ = finds.read(tmp_path)
     for name, passes in (("fault:box_gradient_sign", False), ("roi_align", True)):
-        verdict = find.definition().holds(load(name), find.parsed(), find.direction)
+        verdict = find.definition().holds(load(name), find.parse_case(), find.direction)
         assert verdict is not None
         assert verdict.passed is passes
     assert find.reproduction().startswith("python -m harness judge --backend fault:box_gradient_sign --direction")

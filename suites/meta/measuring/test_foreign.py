@@ -154,17 +154,17 @@ def test_what_cannot_be_timed_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_call_has_the_types_that_a_sheet_takes() -> None:
     crop = SMOKE.inputs(dtype="float16")
-    as_they_are = foreign.declared(crop, Sheet("crop_and_resize", index_dtypes=("int32",)))
+    as_they_are = foreign.fit_to_sheet(crop, Sheet("crop_and_resize", index_dtypes=("int32",)))
     assert as_they_are.boxes is crop.boxes
     assert as_they_are.box_indices is crop.box_indices
-    other = foreign.declared(crop, Sheet("crop_and_resize", same_dtype=True))
+    other = foreign.fit_to_sheet(crop, Sheet("crop_and_resize", same_dtype=True))
     assert (other.boxes.dtype, other.box_indices.dtype) == (np.float16, np.int64)
-    assert foreign.declared(INPUTS, Sheet("roi_align", boxes_dtypes=("float64",))).boxes.dtype == np.float64
+    assert foreign.fit_to_sheet(INPUTS, Sheet("roi_align", boxes_dtypes=("float64",))).boxes.dtype == np.float64
 
 
 @pytest.mark.parametrize("direction", ["forward", "grad_image"])
 def test_each_timed_call_finds_other_values_in_the_same_places(direction: Any) -> None:
-    call = foreign.Renewed(load("torchvision", "roi_align"), INPUTS, direction)
+    call = foreign.RenewableCall(load("torchvision", "roi_align"), INPUTS, direction)
     arrays = {name: getattr(call.own, name) for name in ("image", "boxes", "upstream")}
     before, seen = {name: array.copy() for name, array in arrays.items()}, set()
     assert all(np.array_equal(before[name], getattr(INPUTS, name)) for name in arrays)
@@ -177,10 +177,10 @@ def test_each_timed_call_finds_other_values_in_the_same_places(direction: Any) -
         row = record.Record(
             "roi_align", "", "w", "s", "roi_align", direction, "a", "a", "contiguous", "warm", 0, samples=(1.0,)
         )
-        assert call.judged(row, call()) == row
+        assert call.judge_last(row, call()) == row
     assert len(seen) == 16
     arrays["image"][0, 0, 0, 0] += 1
-    assert call.judged(row, call()).status == "BROKEN"
+    assert call.judge_last(row, call()).status == "BROKEN"
 
 
 def test_a_function_that_hangs_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_a_function_that_hangs_is_waited_for_once(monkeypatch: pytest.MonkeyPatc
 
     backend = replace(load("reference", "roi_align"), prepare=hangs)
     monkeypatch.setattr(foreign, "apart", lambda name: backend)
-    monkeypatch.setattr(foreign, "_HUNG", set())
-    found = [foreign.judged_apart("a:b", INPUTS, "forward") for _ in range(2)]
+    monkeypatch.setattr(foreign, "_HANGING", set())
+    found = [foreign.judge_apart("a:b", INPUTS, "forward") for _ in range(2)]
     assert [each.status for each in found] == ["HANG", "NO_TIME"]
     assert not any(each.passed for each in found)

@@ -88,17 +88,17 @@ def test_a_block_of_its_own_in_each_process_and_two_in_a_single_one() -> None:
 
 
 def test_only_named_workloads_are_measured() -> None:
-    assert columns.selected(Settings(), "default") == WORKLOADS
+    assert columns.workloads_for(Settings(), "default") == WORKLOADS
     asked = Settings(workloads=(WORKLOADS[5].name, WORKLOADS[0].name))
-    assert columns.selected(asked, "default") == (WORKLOADS[0], WORKLOADS[5])
+    assert columns.workloads_for(asked, "default") == (WORKLOADS[0], WORKLOADS[5])
 
 
 def test_the_tuned_allocator_has_fewer_rows() -> None:
     """It answers what fresh memory costs: no series, in a quick run no real input, no slow peer of roi_align."""
-    assert set(columns.selected(Settings(), "tuned")) == {each for each in WORKLOADS if not each.series}
+    assert set(columns.workloads_for(Settings(), "tuned")) == {each for each in WORKLOADS if not each.series}
     quick = {each for each in WORKLOADS if each.quick}
-    assert set(columns.selected(Settings(quick=True), "default")) == quick
-    assert set(columns.selected(Settings(quick=True), "tuned")) == {each for each in quick if not each.real}
+    assert set(columns.workloads_for(Settings(quick=True), "default")) == quick
+    assert set(columns.workloads_for(Settings(quick=True), "tuned")) == {each for each in quick if not each.real}
     peers = {
         allocator: {
             name: {each.backend for each in own} - set(results.OURS)
@@ -166,7 +166,7 @@ def test_processes_are_kept_on_as_many_cores_as_they_have_threads(
     before = os.sched_getaffinity(0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     measure.run("cpu", True, 1, ("seed_test",), lambda name, event: None)
-    assert {each["cores"] for each in asked} == {str(machine.spread(before)[0])}
+    assert {each["cores"] for each in asked} == {str(machine.one_per_core_first(before)[0])}
     assert os.sched_getaffinity(0) == before
 
 
@@ -174,8 +174,8 @@ def test_cores_that_share_a_physical_one_come_last(monkeypatch: pytest.MonkeyPat
     siblings = {0: "0-1", 1: "0-1", 2: "2-3", 3: "2-3"}
     monkeypatch.setattr(Path, "exists", lambda path: True)
     monkeypatch.setattr(Path, "read_text", lambda path, encoding: siblings[int(path.parts[5][3:])])
-    assert machine.spread({0, 1, 2, 3}) == [0, 2, 1, 3]
-    assert machine.spread({1, 2, 3}) == [1, 2, 3]
+    assert machine.one_per_core_first({0, 1, 2, 3}) == [0, 2, 1, 3]
+    assert machine.one_per_core_first({1, 2, 3}) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_interruptions_and_the_reason_are_stored_beside_the_samples(monkeypatch:
     )
     turn = next(columns.turns(columns.COLUMNS["cpu"], ("warm",), WORKLOADS[:1], (0,)))
     before, benchmark = replace(turn.record(), host_s=0.5), Benchmark()
-    row = devices.timed(device, benchmark, before, Result, clocks.Rounds(3, "most"))
+    row = devices.measure_row(device, benchmark, before, Result, clocks.Rounds(3, "most"))
     assert row == replace(before, stopped="most", interruptions=7, exposed=2, samples=(1.0, 2.0, 3.0))
     # pytest-benchmark's own file has the row beside its own samples.
     assert Record(**benchmark.extra_info, samples=row.samples) == row

@@ -17,7 +17,7 @@ from harness.operators.crop_and_resize.strategy import cases
 from harness.operators.roi_align.case import RoiCase
 from harness.sanitizing import sanitizers
 from harness.sanitizing.driver_problems import CHANNELS, Pyramid, crop_cases, problem_of, roi_align_cases
-from harness.sanitizing.packing import DTYPES, packed, unpacked
+from harness.sanitizing.packing import DTYPES, pack, unpack
 from suites.missing import skip_if_missing
 from suites.programs import python
 
@@ -32,7 +32,7 @@ def test_an_array_comes_back_as_it_went(dtype, layout):
         sent = np.broadcast_to(values[:1], values.shape)
     else:
         sent = laid_out(values, layout)
-    ((back,),) = unpacked(packed(1, sent))
+    ((back,),) = unpack(pack(1, sent))
     assert back.dtype == sent.dtype
     assert back.strides == sent.strides
     np.testing.assert_array_equal(back, sent)
@@ -42,7 +42,7 @@ def test_an_array_comes_back_as_it_went(dtype, layout):
 @settings(max_examples=50)
 def test_the_image_of_a_case_comes_back_as_it_went(case):
     inputs = case.inputs()
-    ((back, boxes),) = unpacked(packed(2, inputs.image, inputs.boxes))
+    ((back, boxes),) = unpack(pack(2, inputs.image, inputs.boxes))
     np.testing.assert_array_equal(back, inputs.image)
     np.testing.assert_array_equal(boxes, inputs.boxes)
 
@@ -51,21 +51,21 @@ def test_only_a_tensors_own_memory_is_sent():
     """From its first element to its last, whatever it is a part of."""
     row = np.arange(20, dtype=np.float32)
     head = 2 * 8 + 2 * 8  # dtype and rank, size and stride
-    assert packed(row[3:12:4])[head:] == row[3:12].tobytes()
+    assert pack(row[3:12:4])[head:] == row[3:12].tobytes()
 
 
 def test_what_no_kernel_takes_is_refused():
     with pytest.raises(ValueError, match="take no arrays of float16; they take float32, float64, int32, int64"):
-        packed(np.zeros(3, np.float16))
+        pack(np.zeros(3, np.float16))
     with pytest.raises(ValueError, match="Strides are at least 0"):
-        packed(np.zeros(3, np.float32)[::-1])
+        pack(np.zeros(3, np.float32)[::-1])
 
 
 @pytest.mark.parametrize("cut", [4, 20, 50])
 def test_results_that_end_early_are_an_error(cut):
-    whole = packed(1, np.zeros(5, np.float32))
+    whole = pack(1, np.zeros(5, np.float32))
     with pytest.raises(ValueError, match="in the middle of an array"):
-        unpacked(whole[:cut])
+        unpack(whole[:cut])
 
 
 @pytest.mark.parametrize("draw", [crop_cases, roi_align_cases])
@@ -98,9 +98,9 @@ def _results(case):
     with skip_if_missing():
         program = sanitizers.driver(operator, "thread", "portable")
     environment = {**os.environ, "ROI_ALIGN_CPU": "portable"}
-    data = packed(1) + problem_of(case).data
+    data = pack(1) + problem_of(case).data
     done = subprocess.run([program], input=data, env=environment, capture_output=True, check=True)
-    (results,) = unpacked(done.stdout)
+    (results,) = unpack(done.stdout)
     return results
 
 
