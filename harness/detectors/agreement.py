@@ -1,7 +1,7 @@
-"""Whether two detectors agree that differ in their poolers alone: the part of its bound by which each result differs.
+"""Whether two detectors that differ only in their poolers agree: each difference as a fraction of its bound.
 
-Above 1 one of the poolers is wrong. Where a bound is of all elements together, a random combination of them is
-compared: a difference anywhere shows in it.
+Above 1, one of the poolers is wrong. Where the bound covers all elements together, a random combination is compared: it
+reveals a difference in any element.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from torch import Tensor
 from harness.detectors import bounds, models
 from harness.detectors.models import BRANCHES, Branch, Target
 
-# The losses of each branch, and how many random combinations of a box's outputs are compared.
+# The losses of each branch, and the number of random combinations of a box's outputs to compare.
 LOSSES = {"box": ("loss_classifier", "loss_box_reg"), "mask": ("loss_mask",)}
 COMBINATIONS = 2
 
 
 @dataclass(frozen=True)
 class DetectorCall:
-    """A model, the photographs it was given, and what came of it: see models.run.
+    """One call of a model: its photographs, its result and its branches, see models.run.
 
-    gradients: of its parameters by name, if it was a training step.
+    gradients: of its parameters by name, after a training step.
     """
 
     model: Any
@@ -35,7 +35,7 @@ class DetectorCall:
 
 
 def call(model: Any, photographs: list[Tensor], targets: list[Target] | None = None) -> DetectorCall:
-    """Inference, or with targets a training step."""
+    """Runs inference, or a training step if there are targets."""
     result, branches = models.run(model, photographs, targets)
     parameters = dict(model.named_parameters()) if targets else {}
     gradients = (
@@ -49,7 +49,7 @@ def pooler(model: Any, name: str) -> Any:
 
 
 def part_of_bound(ours: Tensor, theirs: Tensor, bound: Tensor | float) -> float:
-    """The largest part of its bound by which an element differs."""
+    """The largest difference of an element, as a fraction of its bound."""
     apart = (ours.detach().double() - theirs.detach().double()).abs()
     fractions = torch.where(apart == 0, 0.0, apart / bound)
     return float(fractions.nan_to_num(nan=torch.inf).max())
@@ -58,7 +58,7 @@ def part_of_bound(ours: Tensor, theirs: Tensor, bound: Tensor | float) -> float:
 def pooled_fractions(
     theirs: DetectorCall, ours: dict[str, Branch], dtype: torch.dtype = torch.float32
 ) -> dict[str, float]:
-    """Each element of what was pooled, in this type."""
+    """Compares every pooled element, with the bounds of this dtype."""
     return {
         f"{name}, pooled features": part_of_bound(
             ours[name].pooled, branch.pooled, bounds.of_pooled(branch, pooler(theirs.model, name), dtype)
@@ -69,7 +69,7 @@ def pooled_fractions(
 
 @dataclass(frozen=True)
 class Combination:
-    """One random combination of each box's outputs, (K,), and how far another detector's may be from it."""
+    """One random combination of each box's outputs, (K,), and the bound on another detector's difference."""
 
     name: str
     place: int
@@ -79,7 +79,7 @@ class Combination:
 
 
 def combinations(theirs: DetectorCall) -> list[Combination]:
-    """Of class logits, of box deltas, of mask logits."""
+    """Random combinations of class logits, box deltas and mask logits."""
     results = []
     for name, branch in theirs.branches.items():
         errors = bounds.of_pooled(branch, pooler(theirs.model, name))
@@ -90,7 +90,7 @@ def combinations(theirs: DetectorCall) -> list[Combination]:
             own = output.flatten(1)
             for seed in range(COMBINATIONS):
                 (weights,) = bounds.directions([own[0]], seed)
-                # Boxes are independent: the gradient of the sum over them holds each one's own.
+                # Boxes are independent: the gradient of the sum contains the gradient of each box.
                 (slopes,) = torch.autograd.grad((own @ weights).sum(), pooled, retain_graph=True)
                 bound = (slopes.abs() * errors).flatten(1).sum(1)
                 results.append(Combination(name, place, weights, (own @ weights).detach(), bound))
@@ -98,7 +98,7 @@ def combinations(theirs: DetectorCall) -> list[Combination]:
 
 
 def output_fractions(expected: list[Combination], ours: dict[str, Branch]) -> dict[str, float]:
-    """Combinations of one detector's outputs, compared with another's."""
+    """Compares combinations of one detector's outputs with another's."""
     fractions: dict[str, float] = {}
     for each in expected:
         name = f"{each.name}, {('class logits', 'box deltas')[each.place] if each.name == 'box' else 'mask logits'}"
@@ -108,7 +108,7 @@ def output_fractions(expected: list[Combination], ours: dict[str, Branch]) -> di
 
 
 def changed_signs(theirs: DetectorCall, ours: DetectorCall, name: str) -> int:
-    """How many units of the heads' ReLUs are on in one model and off in the other."""
+    """The number of ReLU units of the heads that are on in one model and off in the other."""
     one, other = (bounds.signs(theirs.model, name, side.branches[name].pooled.detach()) for side in (theirs, ours))
     count = int((one != other).sum())
     assert count <= 1e-5 * len(one), f"{count} units of the {name} branch changed their sign."
@@ -116,7 +116,7 @@ def changed_signs(theirs: DetectorCall, ours: DetectorCall, name: str) -> int:
 
 
 def loss_and_head_fractions(theirs: DetectorCall, ours: DetectorCall, name: str) -> dict[str, float]:
-    """A branch's losses, and the gradients of its parameters along a random direction."""
+    """Compares a branch's losses, and the gradients of its parameters along a random direction."""
     loss, branch = sum(theirs.result.values()), theirs.branches[name]
     errors = bounds.of_pooled(branch, pooler(theirs.model, name))
     fractions = {
@@ -126,12 +126,12 @@ def loss_and_head_fractions(theirs: DetectorCall, ours: DetectorCall, name: str)
         for loss_name in LOSSES[name]
     }
     if changed_signs(theirs, ours, name):
-        return fractions  # a gradient jumps there: either is right
+        return fractions  # the gradient jumps there, so either side is right
     modules = tuple(f"roi_heads.{part}." for part in BRANCHES[name][1:])
     parameters = {path: each for path, each in theirs.model.named_parameters() if path.startswith(modules)}
     gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True)
     directions = [
-        along / gradient.detach().norm()  # so that each tensor has a like part in it
+        along / gradient.detach().norm()  # so that each tensor contributes equally
         for along, gradient in zip(bounds.directions(gradients, 0), gradients, strict=True)
     ]
     projected = sum((each * along).sum() for each, along in zip(gradients, directions, strict=True))
@@ -144,7 +144,7 @@ def loss_and_head_fractions(theirs: DetectorCall, ours: DetectorCall, name: str)
 def _fraction_along(
     theirs: DetectorCall, ours: DetectorCall, paths: list[str], directions: list[Tensor], bound: float
 ) -> float:
-    """The gradients of these parameters, projected on these directions together."""
+    """Compares the gradients of these parameters, projected on these directions together."""
     apart = sum(
         ((ours.gradients[path] - theirs.gradients[path]) * along).sum()
         for path, along in zip(paths, directions, strict=True)
@@ -153,7 +153,7 @@ def _fraction_along(
 
 
 def map_gradients(side: DetectorCall, name: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """The gradient of a branch's pooled features, and those that its pooler makes of it for the maps."""
+    """The gradient of a branch's pooled features, and the map gradients that its pooler computes from it."""
     branch = side.branches[name]
     gradients = torch.autograd.grad(
         sum(side.result.values()), [branch.pooled, *branch.maps.values()], retain_graph=True, materialize_grads=True
@@ -162,7 +162,7 @@ def map_gradients(side: DetectorCall, name: str) -> tuple[Tensor, dict[str, Tens
 
 
 def map_fractions(theirs: DetectorCall, ours: DetectorCall, name: str) -> dict[str, float]:
-    """Each element of what our pooler sends back to the maps, beside theirs given the same gradient."""
+    """Compares each element of our pooler's map gradients with theirs for the same upstream gradient."""
     branch, (upstream, gradients) = theirs.branches[name], map_gradients(ours, name)
     maps = list(branch.maps.values())
     same = torch.autograd.grad(branch.pooled, maps, upstream, retain_graph=True, materialize_grads=True)
@@ -174,10 +174,11 @@ def map_fractions(theirs: DetectorCall, ours: DetectorCall, name: str) -> dict[s
 
 
 def backbone_fractions(theirs: DetectorCall, ours: DetectorCall) -> dict[str, float]:
-    """All parameters of backbone and pyramid along a random direction v: J' g v = g J v for the maps' gradients g.
+    """Compares the gradients of all parameters of backbone and pyramid along a random direction v: J' g v = g J v for
+    the map gradients g.
 
-    g differs by what our pooler makes of the same gradient, and by what it makes of the gradient's own difference. The
-    roundings of J' are left out, which makes it no easier.
+    The bound on g has two parts: our pooler's difference for the same upstream gradient, and the difference of the
+    upstream gradient itself. The roundings of J' are left out, which only tightens the bound.
     """
     paths = [path for path in theirs.gradients if path.startswith("backbone.")]
     directions = bounds.directions([theirs.gradients[path] for path in paths], 1)
@@ -200,7 +201,7 @@ def backbone_fractions(theirs: DetectorCall, ours: DetectorCall) -> dict[str, fl
 
 
 def training_fractions(theirs: DetectorCall, ours: DetectorCall) -> dict[str, float]:
-    """Everything of a training step."""
+    """Compares all results of a training step."""
     fractions = pooled_fractions(theirs, ours.branches) | backbone_fractions(theirs, ours)
     for name in theirs.branches:
         fractions |= loss_and_head_fractions(theirs, ours, name) | map_fractions(theirs, ours, name)

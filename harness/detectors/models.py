@@ -1,8 +1,8 @@
-"""A real client: torchvision's Mask R-CNN and Faster R-CNN on photographs, with one operator or the other in them.
+"""A real client: torchvision's detectors on photographs, with torchvision's operator or with this project's.
 
-Weights are random, from a seed: nothing is downloaded. What such a detector finds jumps with the last bit of a score,
-in non-maximum suppression; all that is before it does not, and is caught here as the model runs: what each branch of
-the heads was given, pooled features, class logits, box deltas and mask logits, in a training step their gradients too.
+Weights are random from a seed, so nothing is downloaded. Detections jump with the last bit of a score, in non-maximum
+suppression; everything before it does not, and is recorded here while the model runs: the inputs of each branch of the
+heads, pooled features, class logits, box deltas and mask logits, and in a training step their gradients.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from harness.measuring.workloads import photograph, segments
 from roi_align import TorchvisionMultiScaleRoIAlign
 
 Target = dict[str, Tensor]
-# The branches of the heads, and what each is made of: its pooler, its head and what predicts from that.
+# The branches of the heads, each with its pooler, head and predictor.
 BRANCHES = {
     "box": ("box_roi_pool", "box_head", "box_predictor"),
     "mask": ("mask_roi_pool", "mask_head", "mask_predictor"),
@@ -45,7 +45,7 @@ _CLASSES, _SEED = 5, 0
 
 
 def _small(model: Any) -> Callable[[], nn.Module]:
-    """On ResNet-18, with maps of 64 channels, small photographs and few proposals: for a test."""
+    """A small model for tests: ResNet-18, maps of 64 channels, small photographs and few proposals."""
 
     def make() -> nn.Module:
         trunk = resnet18(weights=None, norm_layer=FrozenBatchNorm2d)
@@ -61,23 +61,23 @@ def _small(model: Any) -> Callable[[], nn.Module]:
 
 
 def _of_torchvision(name: str, **changes: Any) -> Callable[[], nn.Module]:
-    """As torchvision builds it, but for these arguments."""
+    """The model as torchvision builds it, except for these arguments."""
     return lambda: getattr(models, name)(weights=None, weights_backbone=None, **changes)
 
 
-# For one inference on small photographs.
+# Arguments for one quick inference on small photographs.
 _BRIEF: dict[str, Any] = {
     "min_size": 160, "max_size": 224, "rpn_post_nms_top_n_test": 24, "rpn_score_thresh": 0.0, "box_score_thresh": 0.0,
     "box_detections_per_img": 3,
 }  # fmt: skip
-# The two of the benchmarks as torchvision builds them; smaller ones; and all of torchvision's for a brief call.
+# The two of the benchmarks as torchvision builds them, smaller ones, and all of torchvision's for a quick call.
 DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "maskrcnn_resnet50_fpn": _of_torchvision("maskrcnn_resnet50_fpn"),
     "fasterrcnn_resnet50_fpn": _of_torchvision("fasterrcnn_resnet50_fpn"),
     "small Mask R-CNN": _small(models.MaskRCNN),
     "small Faster R-CNN": _small(models.FasterRCNN),
     **{f"brief {name}": _of_torchvision(name, **_BRIEF) for name in OF_TORCHVISION},
-    # Not padded: the last two of its maps have 5 and 3 rows, which are both told to be 1/16.
+    # Without padding the last two maps have 5 and 3 rows, and both get the scale 1/16.
     "brief, of 65 pixels": _of_torchvision(
         "fasterrcnn_resnet50_fpn", **{**_BRIEF, "min_size": 65, "max_size": 65, "size_divisible": 1}
     ),
@@ -85,14 +85,14 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {
 
 
 def detector(name: str, dtype: torch.dtype = torch.float32) -> Any:
-    """One of DETECTORS as torchvision has it, the same weights every time; ready for inference."""
+    """One of DETECTORS with torchvision's operator and reproducible weights, ready for inference."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         return DETECTORS[name]().to(dtype).eval()
 
 
 def with_roi_align(model: Any) -> Any:
-    """A copy with this project's operator in it: what a user writes, one line for each pooler."""
+    """A copy with this project's operator, as a user would write it: one line per pooler."""
     model = copy.deepcopy(model)
     model.roi_heads.box_roi_pool = TorchvisionMultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2)
     if model.roi_heads.has_mask():
@@ -108,9 +108,9 @@ def images(names: Sequence[str], dtype: torch.dtype = torch.float32) -> list[Ten
 
 
 def targets(names: Sequence[str], dtype: torch.dtype = torch.float32) -> list[Target]:
-    """What is to be found in each: the whole of it and its 15 largest segments, in classes by turns.
+    """The targets of each photograph: the whole image and its 15 largest segments, with classes in rotation.
 
-    Of all sizes, so that a training step pools from several levels of the pyramid.
+    Boxes of all sizes make a training step pool from several levels of the pyramid.
     """
     all_targets = []
     for name in names:
@@ -132,9 +132,9 @@ def targets(names: Sequence[str], dtype: torch.dtype = torch.float32) -> list[Ta
 
 @dataclass(frozen=True)
 class Branch:
-    """What one branch was given and what it made of it; in a training step all of it still hangs together for autograd.
+    """The inputs and outputs of one branch; after a training step they are still connected in autograd's graph.
 
-    maps     the levels by name, (N, C, H_k, W_k): by names of this branch, so that a gradient is what it alone sends.
+    maps     the levels by name, (N, C, H_k, W_k): views of this branch's own, so their gradients come from it alone.
     boxes    (K_i, 4) for each image, in pixels of the images as they were resized; shapes, (height, width) of those.
     pooled   (K, C, h, w).
     outputs  class logits (K, classes) and box deltas (K, 4 * classes); or mask logits (K, classes, 2h, 2w).
@@ -150,8 +150,8 @@ class Branch:
 def run(model: Any, photographs: list[Tensor], targets: list[Target] | None = None) -> tuple[Any, dict[str, Branch]]:
     """A call of a model, and its branches by name.
 
-    With targets it is a training step up to its losses, which are the result, by name; else inference, without a graph.
-    What the model draws by chance is the same every time.
+    With targets it is a training step up to the losses, which are the result, by name; otherwise inference without a
+    graph. The model's random draws are the same every time.
     """
     with _recording(model) as branches, torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
@@ -165,7 +165,7 @@ def run(model: Any, photographs: list[Tensor], targets: list[Target] | None = No
 
 
 def again(model: Any, name: str, branch: Branch) -> Branch:
-    """A branch of a model, run on what another was given."""
+    """Runs a branch of a model on the inputs of another model's branch."""
     pool, head, predictor = (getattr(model.roi_heads, part) for part in BRANCHES[name])
     with torch.no_grad():
         pooled = pool(branch.maps, branch.boxes, branch.shapes)
@@ -175,7 +175,7 @@ def again(model: Any, name: str, branch: Branch) -> Branch:
 
 @contextmanager
 def _recording(model: Any) -> Iterator[dict[str, dict[str, Any]]]:
-    """Catches the branches of every call within, through hooks; nothing of what is computed changes."""
+    """Records the branches of every call inside, through hooks that change no value."""
     branches: dict[str, dict[str, Any]] = {}
 
     def watch(name: str, pool: nn.Module, predictor: nn.Module) -> list[Any]:

@@ -103,8 +103,8 @@ def of_rows(interrupted: Sequence[str], spreads: Sequence[tuple[str, float]]) ->
         widest, spread = max(wide, key=lambda each: each[1])
         sentences.append(
             f"In {len(wide)} of {len(spreads)} rows the processes are more than {MOST_SPREAD:.0%} apart "
-            f"(most in {widest}: {spread:.0%}), and small differences cannot be seen: have more --processes, or a machine "
-            "to yourself with a fixed clock rate."
+            f"(most in {widest}: {spread:.0%}), and small differences cannot be seen: have more --processes, or a "
+            "machine to yourself with a fixed clock rate."
         )
     return sentences
 

@@ -1,9 +1,8 @@
 """Numbers and arrays as the drivers of the CPU kernels read and write them (harness/sanitizing/cpu_threads.h).
 
 A number is eight bytes in the machine's own order, an int64 or a float64. An array is the number of its dtype
-(impl/csrc/common/view.h), its rank, its sizes, its strides in elements, and then the memory from its first
-element to its last, with what lies between its elements and nothing else; of an array without elements there is no
-memory.
+(impl/csrc/common/view.h), its rank, its sizes, its strides in elements, and then the memory from its first element to
+its last, including gaps between elements; none for an empty array.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 
 from harness.operators.arrays import Array
 
-# In the order of impl/csrc/common/view.h: what the CPU kernels take.
+# The dtypes that the CPU kernels accept, in the order of impl/csrc/common/view.h.
 DTYPES = ("float32", "float64", "int32", "int64")
 
 
@@ -38,7 +37,7 @@ def _pack(value: Array | int | float) -> bytes:
 
 
 def unpack(data: bytes) -> list[list[Array]]:
-    """What a driver has written: for each problem how many arrays its results are, then those.
+    """Parses a driver's output: for each problem the number of result arrays, then the arrays.
 
     ValueError if the data end in the middle of one.
     """

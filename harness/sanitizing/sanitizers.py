@@ -2,7 +2,7 @@
 
 A driver in C++ for each operator (cpu_threads.cpp, roi_cpu_threads.cpp) runs the package's own kernels under
 std::thread. It is compiled with a sanitizer and one instruction set's kernels, reads problems, and compares the bits of
-1, 2, 4 and 7 threads; what it writes is compared with the operator here.
+1, 2, 4 and 7 threads; its output is compared with the operator here.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ CASES: dict[str, Callable[[int, int], Sequence[Case | Pyramid]]] = {
 SANITIZERS = {"address": "address,undefined,float-cast-overflow", "thread": "thread"}
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
 THREAD_COUNTS = (1, 2, 4, 7)
-# Without optimisation every access of the source is one of the program, and it is compiled in a quarter of the time.
+# Without optimisation every access in the source is one in the program, and compiling takes a quarter of the time.
 FLAGS = ("-std=c++17", "-O0", "-g1", "-ffp-contract=off", "-Wall", "-fno-omit-frame-pointer")
-# How many problems a driver is given at once.
+# The number of problems per run of a driver.
 _BATCH = 20
 _OPTIONS = {"TSAN_OPTIONS": "halt_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
 
 
 @dataclass(frozen=True)
 class SanitizerReport:
-    """A sentence or a sanitizer's report, and the case at which it came: None if it was no case's."""
+    """A message or a sanitizer's report, and the case that caused it, None if no single case did."""
 
     message: str
     case: Case | Pyramid | None
@@ -52,7 +52,7 @@ class SanitizerReport:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one driver on its cases. `status` is "clean", "found" or "skipped"; the last says why."""
+    """The outcome of one driver on its cases. `status` is "clean", "found" or "skipped"; `message` says why."""
 
     sanitizer: str
     operator: str
@@ -70,7 +70,7 @@ class Outcome:
 
 @functools.cache
 def driver(operator: str, sanitizer: str, kernels: str, *changes: Change) -> Path:
-    """An operator's driver with a sanitizer and an instruction set's kernels, as they are or with changes.
+    """Builds an operator's driver with a sanitizer and an instruction set's kernels, optionally with changes.
 
     MissingLibrary if there is no compiler, or none with this sanitizer.
     """
@@ -101,10 +101,9 @@ def examine(
     race: bool = False,
     tell: Callable[[int], None] = lambda count: None,
 ) -> SanitizerReport | None:
-    """Runs a driver on cases and says what was found first, or None; `tell` hears how many cases are done.
+    """Runs a driver on cases and returns the first report, or None; calls `tell` with the number of finished cases.
 
-    race: plants the fault that all threads work on every unit.
-    MissingLibrary if this machine cannot run the kernels.
+    race: plants a fault: all threads work on every unit. MissingLibrary if this machine cannot run the kernels.
     """
     for start in range(0, len(cases), _BATCH):
         problems = [problem_of(case) for case in cases[start : start + _BATCH]]
@@ -136,9 +135,9 @@ def _examine(program: Path, kernels: str, problems: Sequence[Problem], race: boo
 
 
 def outcomes(count: int, seed: int, tell: Callable[[str], None]) -> Iterator[Outcome]:
-    """Everything that `make sanitize` does on a CPU, one outcome for each sanitizer, operator and instruction set.
+    """All runs of `make sanitize` on a CPU: one outcome for each sanitizer, operator and instruction set.
 
-    tell hears in words what is going on.
+    tell: called with a progress message.
     """
     for operator, draw in CASES.items():
         tell(f"{operator}: {count} cases are drawn")

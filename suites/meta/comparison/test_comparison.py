@@ -203,7 +203,7 @@ def test_the_working_tree_is_its_commit_until_it_is_changed(repository, monkeypa
 def test_revisions_that_cannot_be_compared_are_told_why(repository, tmp_path, monkeypatch):
     with pytest.raises(UnusableRevision, match="There is no revision 'nobodys' here"):
         revisions.find("nobodys", repository)
-    with pytest.raises(UnusableRevision, match=r"has no setup\.py, so no package comes of it"):
+    with pytest.raises(UnusableRevision, match=r"has no setup\.py, so it cannot be built"):
         revisions.find("main~1", repository)
     monkeypatch.setattr(revisions, "BUILD", tmp_path / "build")
     monkeypatch.setattr(revisions.compiling, "version", lambda: "a compiler")
