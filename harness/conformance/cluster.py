@@ -1,7 +1,7 @@
-"""The jobs of the matrix on the workers of a cluster, which share the properties of each backend among them.
+"""Runs the jobs of the matrix on a cluster, whose workers share the properties of each backend.
 
-A task is a few properties of one backend: its process is begun for each anew, and a library that compiles every call
-takes half an hour, which one worker would be busy with while the others wait.
+A task is a few properties of one backend. Each task starts the backend's process anew; a larger task would keep one
+worker busy for half an hour, with a library that compiles every call, while the others wait.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from harness.conformance.processes import Tell
 from harness.judging.cluster import answers_of, fit, require_processes, require_same_sources
 from harness.repository import sources
 
-# So many properties are one task.
+# The number of properties per task.
 _TOGETHER = 6
 # A backend's calls share one process, and a worker may have several threads.
 _one_at_a_time = threading.Lock()
 
 
 def run(client: Any, jobs: Sequence[Job], tell: Tell, on_end: Callable[[Done], None]) -> list[Done]:
-    """All jobs on the workers of a client; UnusableCluster if they are not fit, ValueError if a backend cannot be used.
+    """Runs all jobs on the workers of a client; UnusableCluster if they are not fit, ValueError if a backend is
+    unusable.
 
-    tell, ended  as harness.conformance.processes.run has them. KeyboardInterrupt cancels what is not done: what was
-    done by then is returned.
+    tell, on_end  as in harness.conformance.processes.run. KeyboardInterrupt cancels the remaining tasks and returns the
+                  results so far.
     """
     from distributed import as_completed
 
@@ -65,13 +66,13 @@ def run(client: Any, jobs: Sequence[Job], tell: Tell, on_end: Callable[[Done], N
 
 
 def _parts(job: Job) -> list[Job]:
-    """The job as jobs of a few properties each."""
+    """Splits a job into jobs of a few properties each."""
     names = list(dict.fromkeys(property_.name for property_, _ in questions_of(job)))
     return [replace(job, property_names=tuple(names[k : k + _TOGETHER])) for k in range(0, len(names), _TOGETHER)]
 
 
 def _ask_here(job: Job, harness: str) -> list[Answer]:
-    """On a worker: the answers of a job."""
+    """Runs on a worker: the answers of a job."""
     require_same_sources(harness)
     with _one_at_a_time:
         return list(answers(job))

@@ -1,4 +1,4 @@
-"""The jobs of the matrix on this machine: a few at once, each in a process of its own."""
+"""Runs the jobs of the matrix on this machine: a few at once, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.conformance.jobs import Answer, Done, Job, answers, done_of, questions_of
 
-# Called with a job, how many answers it will have, and the one that came, at first None.
+# Called with a job, its number of answers, and the latest answer (None at the start).
 Tell = Callable[[Job, int, Answer | None], None]
 
 
@@ -22,16 +22,16 @@ def run(
     on_end: Callable[[Done], None] = lambda done: None,
     side_by_side: int = 2,
 ) -> list[Done]:
-    """All jobs, so many at once, each in a process of its own; ValueError if a backend cannot be used at all.
+    """Runs all jobs, `side_by_side` at once, each in a process of its own; ValueError if a backend is unusable.
 
-    tell   called from threads, as Tell has it.
-    ended  called from threads with a job that is done.
+    tell    see Tell; called from threads.
+    on_end  called from threads with the result of each finished job.
 
-    KeyboardInterrupt ends the processes: what they had done by then is returned, each job with its problem.
+    KeyboardInterrupt ends the processes and returns the results so far, each job with its problem.
     """
     running: list[Any] = []
     stop = threading.Event()
-    # Threads wait for the processes that work: the oracle is Python, and one interpreter would do one thing at a time.
+    # The threads only wait for processes: the oracle is Python, and one interpreter would run one job at a time.
     with ThreadPoolExecutor(side_by_side) as pool:
         futures = [pool.submit(_run, job, tell, on_end, running, stop) for job in jobs]
         try:
@@ -86,8 +86,8 @@ def _run(
 
 
 def _send(connection: Connection, job: Job) -> None:
-    """The process of a job: its answers, then None; or a sentence."""
-    # A terminal interrupts this process too, and it is for the one that began it to end it.
+    """Runs in the process of a job: sends its answers, then None; or an error message first."""
+    # A terminal interrupts this process too; its parent decides when to end it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         for each in answers(job):

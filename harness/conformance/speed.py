@@ -1,8 +1,8 @@
-"""The times of libraries on the same workloads, beside the matrix: who is right is the first question, not the last.
+"""The times of libraries on the same workloads, to go with the matrix: a time counts only for a right result.
 
-A result is judged on the very input before it has a time, and each library is timed in a process of its own, in blocks
-that take turns there and back: a slow minute of the machine is everybody's. benchmarks (harness/measuring) measure this
-project's columns far more closely; here libraries that cannot share a process are beside each other.
+Each result is judged on the timed input before it has a time. Each library is timed in a process of its own, in blocks
+that alternate between the libraries, so a slow minute of the machine affects all of them. The benchmarks
+(harness/measuring) time this project far more closely; this module compares libraries that cannot share a process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from harness.repository import MissingLibrary
 
 # Few boxes on a large map; many on few channels; a detector's level P2.
 WORKLOAD_NAMES = ("seed_test", "boxes_1000", "fpn_p2_test")
-# Blocks of each library; a call of one that takes longer than so many seconds is not waited for.
+# The number of blocks per library, and the time limit of one call in seconds.
 BLOCKS, PATIENCE_S = 3, 20.0
 
 
@@ -39,8 +39,8 @@ BLOCKS, PATIENCE_S = 3, 20.0
 class Time:
     """A library's time for one direction of a workload.
 
-    status   "ok"; or why it has no time: "wrong", "crash", "slow", "undeclared" or "missing", with the reason.
-    ms       the median of its blocks in milliseconds, None without one; ms_low and ms_high: the fastest and slowest.
+    status   "ok", or why there is no time: "wrong", "crash", "slow", "undeclared" or "missing", with the reason.
+    ms       the median of its blocks in milliseconds, or None; ms_low and ms_high: the fastest and slowest block.
     """
 
     operator: OperatorName
@@ -62,7 +62,7 @@ _KINDS = {Status.CRASH: "crash", Status.HANG: "slow"}
 
 
 def times(names: Sequence[str], operators: Sequence[OperatorName], tell: Callable[[str], None]) -> list[Time]:
-    """The times of these backends of these operators; tell is called with what is being timed."""
+    """The times of these backends for these operators; tell is called with the name of each row."""
     rows: list[Time] = []
     device = devices.load("cpu").name()
     for operator in operators:
@@ -96,7 +96,7 @@ _Of = tuple[Any, ...]
 
 
 def _side_by_side(here: dict[str, Backend[Any]], inputs: Any, direction: Direction) -> dict[str, _Of]:
-    """What each backend's row says of one call, those that are right timed in turns."""
+    """The fields of each backend's row for one call; backends with a right result are timed in turns."""
     rows: dict[str, _Of] = {}
     right: dict[str, list[float]] = {}
     calls = {name: fit_to_sheet(inputs, backend.sheet) for name, backend in here.items()}
@@ -129,7 +129,7 @@ def _gate(backend: Backend[Any], inputs: Any, direction: Direction) -> _Of:
 
 
 def write(path: Path, rows: Iterable[Time]) -> None:
-    """The times as a file, in milliseconds to four digits."""
+    """Writes the times, in milliseconds with four digits."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()

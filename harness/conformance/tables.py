@@ -1,6 +1,6 @@
-"""The table that the cells of many backends are merged into.
+"""Reads, merges and writes the table of cells.
 
-A row names its device, so that a GPU machine's rows stand beside a CPU's: what was not run this time stays as it is.
+Each row names its device, so the rows of GPU and CPU machines share one table; rows without a new run stay unchanged.
 """
 
 from __future__ import annotations
@@ -23,15 +23,13 @@ CSV_COLUMNS = [each.name for each in fields(Cell)]
 
 
 def read(path: Path) -> list[Cell]:
-    """The cells of a table, [] if there is none; ValueError if it is of other columns."""
+    """The cells of a table, [] if there is no file; ValueError if its columns differ."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
         if reader.fieldnames != CSV_COLUMNS:
-            raise ValueError(
-                f"{path} has the columns {reader.fieldnames}, not {CSV_COLUMNS}; remove it to make it anew."
-            )
+            raise ValueError(f"{path} has the columns {reader.fieldnames}, not {CSV_COLUMNS}; delete it to start over.")
         return [_cell(line) for line in reader]
 
 
@@ -46,11 +44,10 @@ def _cell(line: dict[str, Any]) -> Cell:
 
 
 def merged(old: Iterable[Cell], results: Sequence[Done]) -> list[Cell]:
-    """The old cells with the new ones in their place, in the order of the tables.
+    """The old cells with new ones in their place, in the order of the tables.
 
-    An old one goes where its backend was asked for its property again, on the same device or because there was none
-    before; and where no property has its name any more. Of a job that was not finished only what it had done counts as
-    asked.
+    An old cell is dropped if its backend was checked for its property again, on the same device or after it was
+    missing, or if no property has its name any more. For an unfinished job only the finished cells count.
     """
     new = [each for one in results for each in one.cells]
     cut = {(each.operator, each.backend) for one in results if one.problem for each in one.cells}
@@ -74,8 +71,8 @@ def merged(old: Iterable[Cell], results: Sequence[Done]) -> list[Cell]:
 
 
 def _order(each: Cell) -> tuple[Any, ...]:
-    """operators, then backends, devices, properties and directions as this project lists them; what is not listed last,
-    by name."""
+    """The sort key: operators, backends, devices, properties and directions in this project's order; unknown names
+    last, alphabetically."""
 
     def place(value: str, among: Sequence[str]) -> int:
         return among.index(value) if value in among else len(among)
@@ -89,7 +86,7 @@ def _order(each: Cell) -> tuple[Any, ...]:
 
 
 def write(path: Path, table: Iterable[Cell]) -> None:
-    """The table as a file: written whole or not at all."""
+    """Writes the table, atomically."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()

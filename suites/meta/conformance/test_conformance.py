@@ -262,7 +262,7 @@ def test_rows_are_merged_and_those_that_were_not_run_stay(tmp_path: Path) -> Non
 def test_a_table_of_other_columns_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "conformance.csv"
     path.write_text("a,b\n1,2\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="remove it to make it anew"):
+    with pytest.raises(ValueError, match="delete it to start over"):
         tables.read(path)
 
 
