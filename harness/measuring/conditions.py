@@ -1,8 +1,8 @@
-"""The state of the machine before, while and after a process measured, and what in it makes figures doubtful.
+"""The state of the machine before, during and after a measuring process, and warnings derived from it.
 
-A time says nothing about who else was at work. What can be told from outside is therefore stored beside the figures:
-the load, how much of the cores a hypervisor or other processes took, the clocks, whether something was throttled, and
-who else was on the GPU. `warnings` reads it, with the rows themselves, and says in words what to do.
+A time alone does not show other work on the machine. The observable state is therefore stored with the figures: the
+load, the share of the cores taken by a hypervisor or other processes, the clocks, throttling, and other processes on
+the GPU. `warnings` turns it, with the rows themselves, into advice.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ import pandas as pd
 from harness.measuring import nvidia_smi
 
 _CPU = Path("/sys/devices/system/cpu")
-# Beyond this part of their median, medians of processes do not belong to a quiet machine.
+# On a quiet machine, medians of processes are closer together than this, relative to their median.
 MOST_SPREAD = 0.10
-# A clock that is this part lower after the run than before it.
+# The relative drop of the clock during a run that causes a warning.
 CLOCK = 0.10
-# The part of the machine's time that others may have had without a word.
+# The share of the machine's time that other work may take without a warning.
 MOST_TAKEN = 0.05
 FEWER_THREADS = "stop that work, or set OMP_NUM_THREADS to the number of cores that it leaves free."
 
 
 def state(gpu: str = "") -> dict[str, Any]:
-    """What can be told of a machine now, for JSON; what cannot be told is left out.
+    """The current state of the machine, for JSON; unknown values are left out.
 
-    gpu: the uuid of the GPU that is measured, whose own part is under "gpu"; "" for none.
+    gpu: the uuid of the measured GPU, whose state is under "gpu"; "" for none.
     """
     facts: dict[str, Any] = {"load": os.getloadavg()[0], "cores": os.cpu_count()}
     facts |= {"ticks": _ticks(), "own_s": sum(os.times()[:4])}
     clocks = [float(each) for each in re.findall(r"^cpu MHz\s*: ([\d.]+)$", _text(Path("/proc/cpuinfo")), re.M)]
     if clocks:
-        facts["mhz"] = max(clocks)  # the core that asks is at work; idle ones have slowed down
+        facts["mhz"] = max(clocks)  # the core of this process is busy; idle ones have slowed down
     governor = _text(_CPU / "cpu0/cpufreq/scaling_governor").strip()
     if governor:
         facts["governor"] = governor
@@ -51,8 +51,7 @@ def state(gpu: str = "") -> dict[str, Any]:
 
 
 def _ticks() -> dict[str, int]:
-    """Since the machine started, in hundredths of a second over all cores: work of anybody's, what the hypervisor gave
-    to other machines, and all there was."""
+    """CPU time over all cores since boot, in clock ticks: busy, stolen by the hypervisor, and total."""
     fields = [int(each) for each in _text(Path("/proc/stat")).partition("\n")[0].split()[1:9]]
     if len(fields) < 8:
         return {}
@@ -67,12 +66,12 @@ def _text(path: Path) -> str:
 
 
 def warnings(conditions: list[dict[str, Any]], rows: pd.DataFrame, cores: int) -> list[str]:
-    """What makes a run's figures doubtful, and what to do about it, as sentences; none if nothing is known to.
+    """Sentences on what makes a run's figures doubtful, and on what to do about it; empty if nothing does.
 
-    conditions  what each process found and left: {"process", "before", "after"}, each a `state`; of a GPU "during",
-                what nvidia_smi.summary told.
-    rows        the run's lines of results.throughput.
-    cores       that a process of the run may use.
+    conditions  for each process {"process", "before", "after"}, with a `state` before and after; for a GPU also
+                "during", from nvidia_smi.summary.
+    rows        the run's rows from results.throughput.
+    cores       the number of cores that a process of the run may use.
     """
     measurements = rows[rows.median_s.notna()]
     often = measurements[measurements.interruptions.fillna(0) * 2 >= measurements.samples]
@@ -82,15 +81,15 @@ def warnings(conditions: list[dict[str, Any]], rows: pd.DataFrame, cores: int) -
 
 
 def of_machine(conditions: list[dict[str, Any]], cores: int) -> list[str]:
-    """Those of them that the states alone tell."""
+    """The warnings that follow from the states alone."""
     return [*_of_cores(conditions, cores), *_of_clocks(conditions), *_of_gpu(conditions)]
 
 
 def of_rows(interrupted: Sequence[str], spreads: Sequence[tuple[str, float]]) -> list[str]:
-    """Those of them that are about single rows.
+    """The warnings about single rows.
 
     interrupted  the rows in which a call in two was interrupted by other work.
-    spreads      of every timed row how far its processes are apart, as a part of their median, NaN for a single one.
+    spreads      for every timed row, the relative spread of its processes, NaN for a single process.
     """
     sentences = []
     if interrupted:
@@ -110,9 +109,9 @@ def of_rows(interrupted: Sequence[str], spreads: Sequence[tuple[str, float]]) ->
 
 
 def is_crowded(conditions: list[dict[str, Any]], cores: int) -> bool:
-    """Whether other work took a part of the cores: only then is an interruption somebody else's turn.
+    """Whether other work used the cores; only then are interruptions caused by it.
 
-    On a quiet machine a process interrupts itself, as its libraries' threads share the cores among each other.
+    On a quiet machine a process interrupts itself: its libraries' threads compete for the cores.
     """
     return bool(_of_cores(conditions, cores))
 
@@ -143,12 +142,12 @@ def _of_cores(conditions: list[dict[str, Any]], cores: int) -> list[str]:
 
 
 def _cores(state: dict[str, Any], cores: int) -> int:
-    """How many the machine has, which a process may use only some of."""
+    """The number of cores of the machine, of which a process may use only some."""
     return int(state.get("cores") or cores)
 
 
 def _shares_of_others(of: dict[str, Any]) -> tuple[float, float] | None:
-    """The parts of the machine's time that other virtual machines and other processes had; None if it is not known."""
+    """The shares of the machine's time of other virtual machines and of other processes; None if unknown."""
     before, after = of["before"].get("ticks"), of["after"].get("ticks")
     if not before or not after or after["all"] <= before["all"]:
         return None
