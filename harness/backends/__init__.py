@@ -86,12 +86,12 @@ PEERS: dict[OperatorName, dict[str, str]] = {
 ENTRY_POINTS = "roi_align.backends"
 # Those whose same_rule is False, known before they are loaded, and so where they are missing too.
 OTHER_RULE: dict[OperatorName, tuple[str, ...]] = {"crop_and_resize": ("torchvision", "torchvision_cuda")}
-_registered: Makers = {}
+_registry: Makers = {}
 
 
 def register(operator: OperatorName, name: str, make: Maker) -> None:
     """Gives a backend that is made elsewhere a name here, before any that has it already."""
-    _registered[operator, name] = make
+    _registry[operator, name] = make
 
 
 def is_foreign(name: str) -> bool:
@@ -107,7 +107,7 @@ def is_a_peer(name: str) -> bool:
 def operators_of(name: str) -> tuple[OperatorName, ...]:
     """The operators that a backend of this project has, () for a name that is none."""
     return tuple(
-        each for each in BACKENDS if name in BACKENDS[each] or name in PEERS[each] or (each, name) in _registered
+        each for each in BACKENDS if name in BACKENDS[each] or name in PEERS[each] or (each, name) in _registry
     )
 
 
@@ -128,19 +128,19 @@ def load(name: str, operator: OperatorName = "crop_and_resize") -> Backend[Any]:
         from harness.backends import foreign
 
         return foreign.load(name, _entry_points().get(name, name))
-    if (operator, name) in _registered:
-        return _made(_registered[operator, name], name)
+    if (operator, name) in _registry:
+        return _cached(_registry[operator, name], name)
     table = BACKENDS[operator] | PEERS[operator]
     if name not in table:
         raise ValueError(
             f"There is no backend {name!r} of {operator}; there are {', '.join(table)}, the planted faults as "
             f"fault:NAME, and yours as module:function or by an entry point of the group {ENTRY_POINTS!r}."
         )
-    makers: Makers = imported(name, f"{__name__}.{table[name]}").BACKENDS
-    return _made(makers[operator, name], name)
+    makers: Makers = import_module(name, f"{__name__}.{table[name]}").BACKENDS
+    return _cached(makers[operator, name], name)
 
 
-def imported(name: str, module: str) -> Any:
+def import_module(name: str, module: str) -> Any:
     """The module of the backend of that name; MissingLibrary if it needs one that is not installed.
 
     ModuleNotFoundError if it is itself not there, or a part of its own package.
@@ -163,7 +163,7 @@ def _installs(name: str) -> str:
 
 
 @functools.cache
-def _made(make: Maker, name: str) -> Backend[Any]:
+def _cached(make: Maker, name: str) -> Backend[Any]:
     return make(name)
 
 

@@ -19,7 +19,7 @@ from torch._functorch import config as functorch_config
 from torch.nn import functional
 
 from harness.backends import Makers
-from harness.backends.torch_arrays import host_tensor, prepared, require_device, to_numpy
+from harness.backends.torch_arrays import host_tensor, prepare_call, require_device, to_numpy
 from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.implementation import Backend
@@ -44,12 +44,12 @@ def make_crop_and_resize(name: str, device: str, *, compiled: bool = False) -> B
             return function(of.image, of.boxes, groups, back, of.crop_size, of.extrapolation_value)
 
         if not compiled:
-            return prepared(crop, inputs, direction, partial(_tensor, device=device))
+            return prepare_call(crop, inputs, direction, partial(_tensor, device=device))
         with warnings.catch_warnings():  # what the compiler advises is for others
             warnings.simplefilter("ignore")
-            asked = prepared(crop, inputs, direction, partial(_tensor, device=device))
-            asked()  # compiling is no part of what is timed
-        return asked
+            call = prepare_call(crop, inputs, direction, partial(_tensor, device=device))
+            call()  # compiling is no part of what is timed
+        return call
 
     return Backend(
         name=name,

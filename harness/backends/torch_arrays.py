@@ -23,7 +23,7 @@ from harness.repository import MissingLibrary
 Call = Callable[[Any], Tensor]
 
 # In bytes: the largest unit in which a kernel loads, and what torch's allocator of device memory aligns to.
-_VECTOR, _ALIGNED = 16, 512
+_VECTOR, _ALIGNMENT = 16, 512
 
 
 def require_device(name: str, device: str) -> None:
@@ -50,14 +50,14 @@ def torch_backend(
     """
 
     def within(direction: Direction, ask: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        def asked() -> Tensor:
+        def call_within() -> Tensor:
             with around(direction):
                 return ask()
 
-        return asked
+        return call_within
 
     def prepare(inputs: Any, direction: Direction) -> Callable[[], Tensor]:
-        return within(direction, prepared(call, inputs, direction, to_tensor))
+        return within(direction, prepare_call(call, inputs, direction, to_tensor))
 
     def hold(inputs: Any, direction: Direction) -> HeldCall:
         tensors = _tensors(inputs, direction, to_tensor)
@@ -81,7 +81,7 @@ def torch_backend(
     return Backend(name, title, sheet, prepare, to_numpy, avoids, hold=hold)
 
 
-def prepared(
+def prepare_call(
     call: Call, inputs: Any, direction: Direction, to_tensor: Callable[[Array], Tensor]
 ) -> Callable[[], Tensor]:
     """What a backend's `prepare` returns: `call` asked for a direction, a gradient by autograd.
@@ -108,8 +108,8 @@ def _gradient(call: Call, tensors: Any, direction: Direction) -> Callable[[], Te
 
 def _without_repetitions(tensor: Tensor) -> tuple[slice, ...]:
     """Where each element of an expanded tensor is once: torch writes to no other."""
-    repeated = [size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)]
-    return tuple(slice(0, 1) if each else slice(None) for each in repeated)
+    repeats = [size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)]
+    return tuple(slice(0, 1) if each else slice(None) for each in repeats)
 
 
 def host_tensor(array: Array) -> Tensor:
@@ -144,7 +144,7 @@ def device_tensor(array: Array, device: str) -> Tensor:
     span = 1 + sum((size - 1) * stride for size, stride in zip(host.shape, host.stride(), strict=True))
     if not host.numel():
         return torch.empty_strided(host.shape, host.stride(), dtype=host.dtype, device=device)
-    start = (_ALIGNED + host.data_ptr() % _VECTOR) // host.element_size()
+    start = (_ALIGNMENT + host.data_ptr() % _VECTOR) // host.element_size()
     filling = torch.nan if host.is_floating_point() else 0
     memory = torch.full((start + span + _VECTOR,), filling, dtype=host.dtype, device=device)
     memory[start : start + span] = host.as_strided((span,), (1,)).to(device)

@@ -24,7 +24,7 @@ from torch import Tensor
 from torchvision.ops import roi_align  # type: ignore[import-untyped, unused-ignore]
 
 from harness.backends import Makers
-from harness.backends.torch_arrays import prepared, require_device, to_numpy, torch_backend
+from harness.backends.torch_arrays import prepare_call, require_device, to_numpy, torch_backend
 from harness.operators.arrays import DIRECTIONS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.implementation import Backend
@@ -60,7 +60,7 @@ def make_crop_and_resize(name: str, device: str, image_dtypes: tuple[str, ...] =
     def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Tensor]:
         # Of the image's own type: in a half type their coordinates are rounded.
         in_pixels = replace(inputs, boxes=_pixel_rois(inputs).astype(inputs.image.dtype))
-        return prepared(_pool_crops, in_pixels, direction, partial(_tensor, device=device))
+        return prepare_call(_pool_crops, in_pixels, direction, partial(_tensor, device=device))
 
     sheet = _sheet(
         "crop_and_resize", device, image_dtypes=image_dtypes, index_dtypes=("int32", "int64"), special_values=DIRECTIONS
@@ -81,8 +81,8 @@ BACKENDS: Makers = {
 
 def avoids(inputs: RoiInputs, direction: Direction) -> str | None:
     edges = inputs.boxes[:, 1:]
-    turned = np.sign(edges[:, 2:] - edges[:, :2]).prod(axis=1) < 0
-    if inputs.aligned and inputs.sampling_ratio <= 0 and turned.any():
+    inverted = np.sign(edges[:, 2:] - edges[:, :2]).prod(axis=1) < 0
+    if inputs.aligned and inputs.sampling_ratio <= 0 and inverted.any():
         return "torchvision's roi_align raises for an adaptive grid of a box that is inverted on one axis."
     return None
 

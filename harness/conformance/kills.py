@@ -143,7 +143,7 @@ def row_of(name: str) -> list[Attempt]:
 
 def of_package(fault: PackageFault) -> Attempt:
     """The first test of the suites that fails on a fault of the package."""
-    test = building.killed_by(fault)
+    test = building.killer_of(fault)
     return Attempt(
         fault=PACKAGE + fault.name, kind="package", operator=fault.operator,
         direction="all" if fault.directions == DIRECTIONS else ", ".join(fault.directions),

@@ -67,10 +67,10 @@ class Rule:
         directions: tuple[Direction, ...] = DIRECTIONS,
         modes: tuple[Mode, ...] = (),
         image_dtypes: tuple[str, ...] = (),
-        **replaced: Callable[..., Any],
+        **replacements: Callable[..., Any],
     ) -> Fault:
         """The reference with these steps replaced."""
-        return self._fault(name, why, directions, self._reference(name, replaced), modes, image_dtypes)
+        return self._fault(name, why, directions, self._reference(name, replacements), modes, image_dtypes)
 
     def around(
         self,
@@ -94,7 +94,7 @@ class Rule:
         name: str,
         why: str,
         directions: tuple[Direction, ...],
-        replaced: Callable[[Half], Steps],
+        replacements: Callable[[Half], Steps],
         image_dtypes: tuple[str, ...] = HALVES,
     ) -> Fault:
         """The reference with these steps replaced for half images; `replaced` gets the half's type."""
@@ -103,7 +103,7 @@ class Rule:
         def prepare(inputs: Any, direction: Direction) -> Callable[[], Any]:
             if inputs.image.dtype.name not in image_dtypes:
                 return honest.prepare(inputs, direction)
-            return self._reference(name, replaced(inputs.image.dtype.type)).prepare(inputs, direction)
+            return self._reference(name, replacements(inputs.image.dtype.type)).prepare(inputs, direction)
 
         return self._fault(name, why, directions, dataclasses.replace(honest, prepare=prepare), (), image_dtypes)
 
@@ -125,8 +125,8 @@ class Rule:
         backend = Backend(honest.name, honest.title, honest.sheet, prepare, np.asarray)
         return self._fault(name, why, directions, backend, ("avg",), SINGLE_AND_DOUBLE)
 
-    def _reference(self, name: str, replaced: Steps) -> Backend[Any]:
-        steps = dataclasses.replace(self.steps, **replaced)
+    def _reference(self, name: str, replacements: Steps) -> Backend[Any]:
+        steps = dataclasses.replace(self.steps, **replacements)
         return self.build(steps, name=f"fault:{self.prefix}{name}", title=f"fault: {name}")
 
     def _fault(

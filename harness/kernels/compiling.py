@@ -20,7 +20,7 @@ from pathlib import Path
 from harness.repository import ROOT, MissingLibrary
 
 KERNELS = ROOT / "impl" / "csrc"
-_INCLUDED = re.compile(rb'^\s*#include [<"]([^>"]+)[>"]', re.MULTILINE)
+_INCLUDE = re.compile(rb'^\s*#include [<"]([^>"]+)[>"]', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def texts_in(root: Path, pattern: str = "*.*") -> dict[str, str]:
     return {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in sorted(root.rglob(pattern))}
 
 
-def changed(texts: Mapping[str, str], changes: Sequence[Change]) -> dict[str, str]:
+def apply_changes(texts: Mapping[str, str], changes: Sequence[Change]) -> dict[str, str]:
     """The same sources with the changes; ValueError if one does not stand in its file exactly once."""
     result = dict(texts)
     for change in changes:
@@ -72,7 +72,7 @@ def kernel_sources(changes: Sequence[Change], build: Path) -> Path:
     """The folder of the kernels' sources, of a copy under `build` if there are changes (paths as from impl/csrc)."""
     if not changes:
         return KERNELS
-    texts = changed(texts_in(KERNELS), changes)
+    texts = apply_changes(texts_in(KERNELS), changes)
     root = folder_of(texts, build)
     write(texts, root)
     return root
@@ -99,7 +99,7 @@ def objects(
     """
     folders = [f"-I{short(folder)}" for folder in include]
 
-    def compiled(source: Path) -> Path:
+    def compile_one(source: Path) -> Path:
         texts = [path.read_bytes() for path in _read(source, include)]
         target = build / f"{source.stem}-{digest(version(program), *flags, *texts)}.o"
         language = "cu" if program and source.suffix == ".cu" else "c++"
@@ -108,7 +108,7 @@ def objects(
 
     build.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(compiled, sources))
+        return list(pool.map(compile_one, sources))
 
 
 def make(target: Path, arguments: Sequence[str], *, program: str = "") -> None:
@@ -116,11 +116,11 @@ def make(target: Path, arguments: Sequence[str], *, program: str = "") -> None:
     if target.exists():
         return
     partial = target.with_suffix(f".{os.getpid()}")
-    done = subprocess.run(
+    process = subprocess.run(
         [program or compiler(), *arguments, "-o", str(partial)], cwd=ROOT, capture_output=True, text=True
     )
-    if done.returncode != 0:
-        raise RuntimeError(f"{target.name} does not compile:\n{done.stderr}")
+    if process.returncode != 0:
+        raise RuntimeError(f"{target.name} does not compile:\n{process.stderr}")
     partial.replace(target)
 
 
@@ -153,7 +153,7 @@ def _read(source: Path, include: Sequence[Path]) -> list[Path]:
         if path in files:
             continue
         files[path] = None
-        for name in _INCLUDED.findall(path.read_bytes()):
+        for name in _INCLUDE.findall(path.read_bytes()):
             places = [(folder / name.decode()).resolve() for folder in (path.parent, *include)]
             waiting += [place for place in places if place.is_file()]
     return list(files)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.kernels.resources import Cubin, demangled, short_name
+from harness.kernels.resources import Cubin, demangle, short_name
 from harness.repository import MissingLibrary
 
 _UNIFORM = {"UFFMA": "FFMA", "UDFMA": "DFMA"}
@@ -38,7 +38,7 @@ class Instruction:
         """The opcode without modifiers."""
         return self.opcode.partition(".")[0]
 
-    def written(self) -> frozenset[str]:
+    def writes(self) -> frozenset[str]:
         """The registers that a load or a computation writes: several for 64 and 128 bits."""
         if self.operation.startswith(_WRITES_NOTHING) or not self.operands:
             return frozenset()
@@ -48,9 +48,9 @@ class Instruction:
         width = 4 if ".128" in self.opcode else 2 if ".64" in self.opcode else 1
         return frozenset(f"R{int(first[1]) + k}" for k in range(width))
 
-    def read(self) -> frozenset[str]:
+    def reads(self) -> frozenset[str]:
         """The registers that its operands name, but for the one that it writes."""
-        operands = self.operands[1:] if self.written() else self.operands
+        operands = self.operands[1:] if self.writes() else self.operands
         return frozenset(re.findall(r"\bR\d+\b", " ".join(operands)))
 
 
@@ -92,14 +92,14 @@ def functions(cubin: Cubin) -> list[Function]:
     """The kernels in a file of machine code; MissingLibrary if there is nothing to read it with."""
     # nvdisasm lies beside cuobjdump, which looks for it in PATH.
     program = disassembler()
-    done = subprocess.run(
+    process = subprocess.run(
         [program, "-sass", cubin.file],
         env={"PATH": f"{program.parent}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=True,
     )
-    return list(_functions(done.stdout, cubin.architecture))
+    return list(_functions(process.stdout, cubin.architecture))
 
 
 _LINE = re.compile(
@@ -119,7 +119,7 @@ def _functions(listing: str, architecture: str) -> Iterator[Function]:
             )
             for match in matches
         )
-        yield Function(short_name(demangled(symbol)), _plain(symbol), architecture, instructions)
+        yield Function(short_name(demangle(symbol)), _plain(symbol), architecture, instructions)
 
 
 @functools.cache
@@ -136,10 +136,10 @@ def loads_in_flight(of: Sequence[Instruction], opcode: str = "LDG") -> int:
     """
     most, pending = 0, set[frozenset[str]]()
     for each in of:
-        if any(each.read() & registers for registers in pending) or _ends(each):
+        if any(each.reads() & registers for registers in pending) or _ends(each):
             pending.clear()
         if each.opcode.startswith(opcode):
-            pending.add(each.written())
+            pending.add(each.writes())
             most = max(most, len(pending))
     return most
 
@@ -150,7 +150,7 @@ def _ends(each: Instruction) -> bool:
 
 
 @dataclass(frozen=True)
-class Rounded:
+class RoundedOperations:
     """How many operations of a kind a kernel has in PTX, by their names there, such as "div.rn.f32"."""
 
     symbol: str
@@ -163,13 +163,14 @@ _ARITHMETIC = re.compile(
 )
 
 
-def arithmetic(ptx: str) -> list[Rounded]:
+def arithmetic(ptx: str) -> list[RoundedOperations]:
     """The floating-point arithmetic of every kernel in a PTX file."""
     return [
-        Rounded(_plain(each["symbol"]), Counter(_ARITHMETIC.findall(each["body"]))) for each in _ENTRY.finditer(ptx)
+        RoundedOperations(_plain(each["symbol"]), Counter(_ARITHMETIC.findall(each["body"])))
+        for each in _ENTRY.finditer(ptx)
     ]
 
 
-def unpinned(rounded: Rounded) -> list[str]:
+def fusible_operations(arithmetic_of: RoundedOperations) -> list[str]:
     """The additions and products that ptxas is free to fuse, since they name no rounding."""
-    return [name for name in rounded.operations if re.match(r"(add|sub|mul)\.(?!rn\.)", name)]
+    return [name for name in arithmetic_of.operations if re.match(r"(add|sub|mul)\.(?!rn\.)", name)]

@@ -50,9 +50,9 @@ def resident_blocks(architecture: str, registers: int, threads: int, shared_byte
     limits = LIMITS[architecture]
     warps = _units(threads, _WARP)
     of_a_warp = _units(registers * _WARP, _REGISTER_UNIT) * _REGISTER_UNIT
-    shared = _units(shared_bytes + limits.reserved_bytes, _SHARED_UNIT) * _SHARED_UNIT
+    shared_units = _units(shared_bytes + limits.reserved_bytes, _SHARED_UNIT) * _SHARED_UNIT
     by_registers = limits.registers // of_a_warp // warps
-    by_shared = limits.shared_bytes // shared if shared else limits.blocks
+    by_shared = limits.shared_bytes // shared_units if shared_units else limits.blocks
     return min(limits.warps // warps, limits.blocks, by_registers, by_shared)
 
 

@@ -22,7 +22,7 @@ from harness import repository
 from harness.kernels.compiling import KERNELS, digest, nvcc, version
 from harness.repository import ROOT
 
-KEPT = ROOT / "build" / "cuda_resources"
+CACHE = ROOT / "build" / "cuda_resources"
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def build_setting(name: str) -> list[str] | str:
 
 def architectures() -> list[str]:
     """Those that setup.py builds for, as nvcc names them: 9.0 is sm_90."""
-    listed = str(build_setting("ARCHITECTURES")).replace("+PTX", "").split(";")
-    return [f"sm_{each.replace('.', '')}" for each in listed]
+    names = str(build_setting("ARCHITECTURES")).replace("+PTX", "").split(";")
+    return [f"sm_{each.replace('.', '')}" for each in names]
 
 
 def compile_all(sources: Sequence[Path] | None = None) -> list[Usage]:
@@ -80,7 +80,7 @@ def compile_all(sources: Sequence[Path] | None = None) -> list[Usage]:
 
 def usages(cubin: Cubin) -> list[Usage]:
     """What each kernel of a file of machine code takes."""
-    return list(_read(demangled(cubin.report)))
+    return list(_read(demangle(cubin.report)))
 
 
 def cubins(sources: Sequence[Path] | None, of: Sequence[str]) -> list[Cubin]:
@@ -91,7 +91,7 @@ def cubins(sources: Sequence[Path] | None, of: Sequence[str]) -> list[Cubin]:
     nvcc()
     paths = sorted(KERNELS.glob("*/cuda/*.cu")) if sources is None else list(sources)
     jobs = [(path, architecture) for path in paths for architecture in of]
-    KEPT.mkdir(parents=True, exist_ok=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return list(pool.map(lambda job: _compile(*job), jobs))
 
@@ -103,13 +103,13 @@ def _compile(source: Path, architecture: str) -> Cubin:
     )
     headers = [path.read_bytes() for path in sorted(KERNELS.rglob("*.h"))]  # any of which it may include
     name = f"{source.stem}-{architecture}-{digest(version('nvcc'), *command, *headers, source.read_bytes())}"
-    cubin, ptx, report = (KEPT / f"{name}.{kind}" for kind in ("cubin", "ptx", "txt"))
+    cubin, ptx, report = (CACHE / f"{name}.{kind}" for kind in ("cubin", "ptx", "txt"))
     if not all(path.exists() for path in (cubin, ptx, report)):
-        with tempfile.TemporaryDirectory(dir=KEPT) as folder:
+        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             arguments = [*command, "--keep", f"--keep-dir={folder}", str(source), "-o", f"{folder}/cubin"]
-            done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-            output = done.stdout + done.stderr
-            if done.returncode != 0:
+            process = subprocess.run(arguments, capture_output=True, text=True, check=False)
+            output = process.stdout + process.stderr
+            if process.returncode != 0:
                 raise DoesNotCompile(f"{source.name} for {architecture}:\n{output}")
             os.replace(f"{folder}/cubin", cubin)
             os.replace(f"{folder}/{source.stem}.ptx", ptx)
@@ -117,7 +117,7 @@ def _compile(source: Path, architecture: str) -> Cubin:
     return Cubin(source, architecture, cubin, ptx, report.read_text(encoding="utf-8"))
 
 
-def demangled(text: str) -> str:
+def demangle(text: str) -> str:
     if shutil.which("c++filt") is None:
         return text
     return subprocess.run(["c++filt"], input=text, capture_output=True, text=True, check=True).stdout

@@ -30,7 +30,7 @@ _PROBE_S = 120.0
 # A GPU that cannot add two numbers up is known before anything long begins.
 SMOKE_S = 30.0
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
-_FOUND = 86  # the exit code that it is told to give when it found something
+_FINDING_EXIT = 86  # the exit code that it is told to give when it found something
 
 
 def steps(logs: Path, lacks: Lacks, python: str = sys.executable) -> tuple[Step, ...]:
@@ -43,27 +43,29 @@ def steps(logs: Path, lacks: Lacks, python: str = sys.executable) -> tuple[Step,
         junit = f"--junitxml={logs / name}.xml"
         return step(name, (GPU, *TEST), "-m", "pytest", "-p", "no:cacheprovider", junit, *arguments, **options)
 
-    def sanitized(tool: str, backend: str, tests: str) -> Step:
+    def sanitizer_step(tool: str, backend: str, tests: str) -> Step:
         name = f"{tool}{backend.removeprefix('roi_align_cuda').replace('_', '-')}"
-        watched = pytest(name, "suites/correctness/shared/test_properties.py", "-k", tests, "--backend", backend, "-q")
+        test_step = pytest(
+            name, "suites/correctness/shared/test_properties.py", "-k", tests, "--backend", backend, "-q"
+        )
         # Only this project's kernels are watched: torch's own are many, and not ours to mend.
         tool_itself = (
-            *(find(SANITIZER) or SANITIZER, "--tool", tool, "--error-exitcode", str(_FOUND)),
+            *(find(SANITIZER) or SANITIZER, "--tool", tool, "--error-exitcode", str(_FINDING_EXIT)),
             *("--report-api-errors", "no", "--kernel-name", "kernel_substring=roi_align"),
         )
         return replace(
-            watched,
-            commands=tuple((*tool_itself, *command) for command in watched.commands),
+            test_step,
+            commands=tuple((*tool_itself, *command) for command in test_step.commands),
             # Torch's cache hands out parts of large blocks: an access past the end of one would not be seen.
             environment=lambda: {"HYPOTHESIS_PROFILE": "sanitize", "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
-            why_not=lambda: lacks.of((SANITIZER,)) or watched.why_not() or refused(),
+            why_not=lambda: lacks.of((SANITIZER,)) or test_step.why_not() or why_refused(),
         )
 
     verbose = ("-rs", "--durations=25")
-    every, gathered = "within_bound or every_layout", "grad_image and (within_bound or every_layout)"
-    refused = functools.cache(lambda: why_no_sanitizer(python))
+    every, gather_tests = "within_bound or every_layout", "grad_image and (within_bound or every_layout)"
+    why_refused = functools.cache(lambda: why_no_sanitizer(python))
     on_gpu = {"environment": lambda: {"BENCH_DEVICE": "cuda"}}
-    ours, ordered = ("--backend", "roi_align_cuda"), ("--backend", "roi_align_cuda_deterministic")
+    ours, deterministic = ("--backend", "roi_align_cuda"), ("--backend", "roi_align_cuda_deterministic")
     return (
         # Nothing is installed: a Python that its distribution manages lets nobody do so.
         step(
@@ -73,12 +75,12 @@ def steps(logs: Path, lacks: Lacks, python: str = sys.executable) -> tuple[Step,
         step("smoke", (GPU, *TEST), "-m", "harness.machines.smoke", limit_s=SMOKE_S),
         # All of suites/, in the order of what only a GPU can say: the harness's own tests have run elsewhere.
         pytest("test", "suites/correctness", "suites/performance", *ours, *verbose, **on_gpu),
-        pytest("test-deterministic", "suites/correctness", *ordered, *verbose, **on_gpu),
+        pytest("test-deterministic", "suites/correctness", *deterministic, *verbose, **on_gpu),
         pytest("test-meta", "suites/meta", *ours, *verbose, **on_gpu),
         *(
-            sanitized(tool, backend, tests)
+            sanitizer_step(tool, backend, tests)
             for tool in SANITIZERS
-            for backend, tests in ((ours[1], every), (ordered[1], gathered))
+            for backend, tests in ((ours[1], every), (deterministic[1], gather_tests))
         ),
         step("bench", (GPU, *BENCH), "-m", "harness", "bench", "--device", "cuda", makes=RESULTS),
     )  # fmt: skip
@@ -99,7 +101,7 @@ def main(names: Sequence[str], say: Callable[[str], None]) -> int:
     parts = FOLDER / "parts"
     lacks = preflight.look()
     by_name = {step.name: step for step in steps(parts / "logs", lacks)}
-    chosen = [each for name in names for each in names_of(name, by_name)]
+    selection = [each for name in names for each in names_of(name, by_name)]
     unknown = [name for name in names if name != "archive" and not names_of(name, by_name)]
     if unknown:
         say(f"There is no step {unknown[0]!r}; there are {', '.join(by_name)}, sanitize for all of its, and archive.")
@@ -111,7 +113,7 @@ def main(names: Sequence[str], say: Callable[[str], None]) -> int:
     if not names:
         shutil.rmtree(parts, ignore_errors=True)
     outcomes = run(
-        tuple(by_name[name] for name in chosen or ([] if names else by_name)), parts, lambda one: say(str(one))
+        tuple(by_name[name] for name in selection or ([] if names else by_name)), parts, lambda one: say(str(one))
     )
     if not names or "archive" in names:
         try:
@@ -131,8 +133,8 @@ def _toolkit() -> dict[str, str]:
 def _own_architecture(python: str) -> dict[str, str]:
     """What makes the build compile for this machine's GPU alone: for all that the package supports it takes minutes."""
     program = "import torch; print('{}.{}'.format(*torch.cuda.get_device_capability()))"
-    done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=False, timeout=_PROBE_S)
-    return {"TORCH_CUDA_ARCH_LIST": done.stdout.strip()} if done.returncode == 0 else {}
+    process = subprocess.run([python, "-c", program], capture_output=True, text=True, check=False, timeout=_PROBE_S)
+    return {"TORCH_CUDA_ARCH_LIST": process.stdout.strip()} if process.returncode == 0 else {}
 
 
 def why_no_sanitizer(python: str) -> str | None:
@@ -142,16 +144,18 @@ def why_no_sanitizer(python: str) -> str | None:
         return f"{SANITIZER} is not installed; it comes with the CUDA toolkit."
     program = "import torch; torch.ones(1, device='cuda').sum().item()"
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [tool, "--report-api-errors", "no", python, "-c", program], stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, check=False, timeout=_PROBE_S,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"{SANITIZER} had not watched a sum of torch's to its end after {_PROBE_S:.0f} seconds."
-    if done.returncode == 0:
+    if process.returncode == 0:
         return None
-    lines = [line.strip("= ") for line in done.stdout.splitlines() if line.startswith("=========") and line.strip("= ")]
-    return f"{SANITIZER} cannot watch a sum of torch's here; it says: {'; '.join(lines[1:4]) or done.stdout[-200:]}"
+    lines = [
+        line.strip("= ") for line in process.stdout.splitlines() if line.startswith("=========") and line.strip("= ")
+    ]
+    return f"{SANITIZER} cannot watch a sum of torch's here; it says: {'; '.join(lines[1:4]) or process.stdout[-200:]}"
 
 
 def archive(parts: Path, folder: Path) -> Path:
@@ -161,13 +165,13 @@ def archive(parts: Path, folder: Path) -> Path:
     """
     if not (parts / "logs").is_dir():
         raise FileNotFoundError(f"There is nothing to pack under {parts}; `make gpu` does all steps, and packs.")
-    kept = sorted(runs_in(parts / "runs"))
+    runs = sorted(runs_in(parts / "runs"))
     now = stamp()
-    place = kept[-1] if kept else Path("cuda", f"{now}-without-results")
+    place = runs[-1] if runs else Path("cuda", f"{now}-without-results")
     target = folder / f"{'-'.join(place.parts)}.tar.gz"
     folder.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(target, "w:gz") as packed:
+    with tarfile.open(target, "w:gz") as tar:
         for source, inside in ((parts / "runs" / place, place), (parts / "logs", place / "logs")):
             for path in sorted(source.glob("*")):
-                packed.add(path, str(inside / path.name))
+                tar.add(path, str(inside / path.name))
     return target

@@ -28,7 +28,7 @@ _CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeResult:
     """The outcome of merging.
 
     runs      of each archive that was unpacked: its runner, and the run that it holds.
@@ -39,7 +39,7 @@ class Merged:
     problems: tuple[str, ...]
 
 
-def merge(archives: Path, expected: tuple[str, ...], output: Path) -> Merged:
+def merge(archives: Path, expected: tuple[str, ...], output: Path) -> MergeResult:
     """Unpacks the archives under a folder, archives/gpu-RUNNER-RUN/*.tar.gz, into output/DEVICE/RUN.
 
     expected  the runners that should have left an archive; any other is merged too.
@@ -71,7 +71,7 @@ def merge(archives: Path, expected: tuple[str, ...], output: Path) -> Merged:
         problems.append(f"There is no archive gpu-RUNNER-RUN/*.tar.gz under {archives}; `make gpu` makes some.")
     lines = ["# Runners", "", *(f"- {line}" for line in (*runs, *problems)), ""]
     repository.replace(output / SUMMARY, "\n".join(lines))
-    return Merged(tuple(runs), tuple(problems))
+    return MergeResult(tuple(runs), tuple(problems))
 
 
 def _unpack(file: Path, output: Path) -> Path:
@@ -80,8 +80,8 @@ def _unpack(file: Path, output: Path) -> Path:
     with gzip.open(file) as stream:
         while stream.read(_CHUNK_BYTES):
             pass
-    with tempfile.TemporaryDirectory(prefix="unpacking-", dir=output) as scratch, tarfile.open(file, "r:gz") as packed:
-        runs = {run for member in packed.getmembers() if (run := _run_of(member)) is not None}
+    with tempfile.TemporaryDirectory(prefix="unpacking-", dir=output) as scratch, tarfile.open(file, "r:gz") as tar:
+        runs = {run for member in tar.getmembers() if (run := _run_of(member)) is not None}
         if len(runs) != 1:
             raise ValueError(f"it holds {len(runs)} runs in the place of one")
         run = runs.pop()
@@ -89,9 +89,9 @@ def _unpack(file: Path, output: Path) -> Path:
             raise ValueError(f"{run} is there already, and two runs cannot have one place")
         # Without the filter, on a Python older than it, there is still _run_of's word on every member.
         if hasattr(tarfile, "data_filter"):
-            packed.extractall(scratch, filter="data")
+            tar.extractall(scratch, filter="data")
         else:
-            packed.extractall(scratch)
+            tar.extractall(scratch)
         (output / run.parent).mkdir(exist_ok=True)
         (Path(scratch) / run).rename(output / run)
     return run

@@ -82,13 +82,13 @@ def look(python: str = sys.executable) -> Lacks:
         reason = _no_gpu(python)
         if reason:
             sentences[GPU] = reason
-    for what, program, advice in (
+    for need, program, advice in (
         (NVCC, "nvcc", "it comes with the CUDA toolkit; set CUDA_HOME to the folder of one that is not in PATH."),
         (COMPILER, os.environ.get("CXX", "g++"), "nvcc and the build need one; set CXX to another than g++."),
         (SANITIZER, "compute-sanitizer", "it comes with the CUDA toolkit; the steps that use it are skipped."),
     ):
         if find(program) is None:
-            sentences[what] = f"There is no {program} here; {advice}"
+            sentences[need] = f"There is no {program} here; {advice}"
     return Lacks(sentences, _advice(python, packages))
 
 
@@ -102,12 +102,12 @@ def find(program: str) -> str | None:
 def _no_gpu(python: str) -> str:
     """Why torch cannot use a GPU here, "" if it can."""
     try:
-        done = subprocess.run([python, "-c", _PROBE], capture_output=True, text=True, check=False, timeout=_PROBE_S)
+        process = subprocess.run([python, "-c", _PROBE], capture_output=True, text=True, check=False, timeout=_PROBE_S)
     except subprocess.TimeoutExpired:
         return f"torch had not said after {_PROBE_S:.0f} seconds whether it can use a GPU."
-    if done.returncode:
-        return f"torch cannot be imported: {(done.stderr.strip().splitlines() or ['it says nothing'])[-1]}"
-    return done.stdout.strip()
+    if process.returncode:
+        return f"torch cannot be imported: {(process.stderr.strip().splitlines() or ['it says nothing'])[-1]}"
+    return process.stdout.strip()
 
 
 def _advice(python: str, packages: list[str]) -> str:

@@ -39,8 +39,8 @@ def main(backends: Sequence[str]) -> int:
     """The exit code: 1 if a result is wrong, or there is nobody to give one."""
     wrong = 0
     try:
-        for what, verdict in verdicts(backends):
-            print(f"{what}: {verdict}", flush=True)
+        for name, verdict in verdicts(backends):
+            print(f"{name}: {verdict}", flush=True)
             wrong += not verdict.passed
     except MissingLibrary as missing:
         print(missing)

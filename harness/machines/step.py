@@ -62,12 +62,12 @@ def bad_steps(outcomes: str) -> list[str]:
     return [step for step, status in last.items() if status in _BAD]
 
 
-def run(chosen: tuple[Step, ...], parts: Path, tell: Callable[[StepResult], None]) -> list[StepResult]:
+def run(steps: tuple[Step, ...], parts: Path, tell: Callable[[StepResult], None]) -> list[StepResult]:
     """Does the steps in their order, all of them; `tell` hears of each outcome."""
     logs = parts / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     outcomes = []
-    for step in chosen:
+    for step in steps:
         before = runs_in(step.makes)
         try:
             outcome = _do(step, logs / f"{step.name}.log")
@@ -92,7 +92,7 @@ def _do(step: Step, log: Path) -> StepResult:
     # The package is used from the checkout, as it was built there.
     python_path = os.pathsep.join(filter(None, [str(ROOT / "impl"), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": python_path, **step.environment()}
-    failed = []
+    failures = []
     with log.open("wb") as output:
         for command in step.commands:
             output.write(f"$ {' '.join(command)}\n".encode())
@@ -102,10 +102,10 @@ def _do(step: Step, log: Path) -> StepResult:
                 message = f"It was stopped after its {step.limit_s:.0f} seconds; {log} ends with what it did last."
                 return StepResult(step.name, "out of time", time.monotonic() - begin, message)
             if code:
-                failed.append(f"exit code {code} of: {' '.join(command)}")
+                failures.append(f"exit code {code} of: {' '.join(command)}")
     seconds = time.monotonic() - begin
-    if failed:
-        return StepResult(step.name, "failed", seconds, f"{'; '.join(failed)}. Its log is {log}.")
+    if failures:
+        return StepResult(step.name, "failed", seconds, f"{'; '.join(failures)}. Its log is {log}.")
     return StepResult(step.name, "passed", seconds)
 
 
@@ -130,8 +130,8 @@ def _child(command: tuple[str, ...], environment: dict[str, str], output: IO[byt
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
     """Interrupts a process and its own; those that do not end are ended."""
-    for how, seconds in ((signal.SIGINT, _GRACE_S), (signal.SIGKILL, None)):
-        os.killpg(child.pid, how)
+    for signal_number, seconds in ((signal.SIGINT, _GRACE_S), (signal.SIGKILL, None)):
+        os.killpg(child.pid, signal_number)
         try:
             child.wait(seconds)
             return

@@ -26,7 +26,7 @@ _TFJS_FILES = ("package.json", "package-lock.json", ".npmrc")
 _LAST_LINES = 3
 
 
-class NotMade(Exception):
+class InstallationError(Exception):
     """An environment that could not be made; the message is a sentence that says why, and what to do."""
 
 
@@ -93,7 +93,7 @@ def make(environment: Environment, tell: Callable[[str], None]) -> bool:
     tell(f"{environment.name}: is being made ...")
     try:
         environment.make()
-    except NotMade as reason:
+    except InstallationError as reason:
         tell(f"{environment.name}: not made: {reason}")
         return False
     environment.stamp.write_text(environment.contents(), encoding="utf-8")
@@ -151,9 +151,9 @@ def _new_environment(name: str, *options: str) -> Path:
 def run(command: Sequence[str | Path], folder: Path = ROOT) -> str:
     """What a command prints; NotMade with the last lines that it wrote if it fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode:
+        lines = [line.strip() for line in (process.stdout + process.stderr).splitlines() if line.strip()]
         last = " ".join(lines[-_LAST_LINES:]) or "it said nothing"
-        raise NotMade(f"`{' '.join(map(str, command))}` failed with exit code {done.returncode}: {last}")
-    return done.stdout
+        raise InstallationError(f"`{' '.join(map(str, command))}` failed with exit code {process.returncode}: {last}")
+    return process.stdout

@@ -25,11 +25,11 @@ def text(inputs: RoiInputs) -> str:
         "spatial_scale": float(inputs.spatial_scale),
         "coordinate_transformation_mode": '"half_pixel"' if inputs.aligned else '"output_half_pixel"',
     }
-    written = ", ".join(f"{name}={value}" for name, value in attributes.items())
+    attribute_list = ", ".join(f"{name}={value}" for name, value in attributes.items())
     arguments = f"{of}[{_sizes(shape)}] x, {of}[{boxes}, 4] boxes, int64[{boxes}] indices"
     return (
         f'<ir_version: 9, opset_import: ["": 16]> model ({arguments}) => ({of}[{_sizes(result)}] y)'
-        f" {{ y = RoiAlign <{written}> (x, boxes, indices) }}"
+        f" {{ y = RoiAlign <{attribute_list}> (x, boxes, indices) }}"
     )
 
 

@@ -28,13 +28,13 @@ def output(name: str, operator: OperatorName, source: str) -> str:
         else:
             command, folder = [str(interpreter(name, operator) or sys.executable), "-"], empty
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 command, input=source, cwd=folder, capture_output=True, text=True, timeout=_LIMIT_S, check=False,
                 env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return f"no end within {_LIMIT_S:.0f} s"
-    if done.returncode < 0:
-        return f"ended by {signal.Signals(-done.returncode).name}"
-    lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()
-    return lines[-1].strip()[:300] if lines else f"exit code {done.returncode}"
+    if process.returncode < 0:
+        return f"ended by {signal.Signals(-process.returncode).name}"
+    lines = (process.stderr if process.returncode else process.stdout).strip().splitlines()
+    return lines[-1].strip()[:300] if lines else f"exit code {process.returncode}"

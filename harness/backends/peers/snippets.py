@@ -28,19 +28,17 @@ def literal(array: Array) -> str:
             return f"np.{name}({array.shape}, np.{kind})"
     flat = array.ravel()
     if array.size > 1 and flat.tobytes() == np.arange(array.size).astype(array.dtype).tobytes():
-        made = f"np.arange({array.size}, dtype=np.{kind})"
+        expression = f"np.arange({array.size}, dtype=np.{kind})"
     else:
-        made = f"np.array([{', '.join(map(number, flat))}], np.{kind})"
-    return made if array.ndim == 1 else f"{made}.reshape({', '.join(map(str, array.shape))})"
+        expression = f"np.array([{', '.join(map(number, flat))}], np.{kind})"
+    return expression if array.ndim == 1 else f"{expression}.reshape({', '.join(map(str, array.shape))})"
 
 
 def number(value: np.generic | float) -> str:
     """A number as Python reads it back to the same bits, NaN and infinity by NumPy's names."""
-    written = str(value)
+    text = str(value)
     # A negative zero without its point would be the integer 0.
-    return {"nan": "np.nan", "inf": "np.inf", "-inf": "-np.inf", "-0.0": "-0.0"}.get(
-        written, written.removesuffix(".0")
-    )
+    return {"nan": "np.nan", "inf": "np.inf", "-inf": "-np.inf", "-0.0": "-0.0"}.get(text, text.removesuffix(".0"))
 
 
 def place(index: tuple[int, ...]) -> str:
@@ -55,13 +53,13 @@ def program(*lines: str) -> str:
     """
     if len(lines) > MOST_LINES:
         raise ValueError(f"A snippet of {len(lines)} lines was made; it has at most {MOST_LINES}: put calls into one.")
-    written = list(lines)
-    while len(written) < MOST_LINES:
-        longest = max(range(len(written)), key=lambda k: len(written[k]))
-        line = written[longest]
+    program_lines = list(lines)
+    while len(program_lines) < MOST_LINES:
+        longest = max(range(len(program_lines)), key=lambda k: len(program_lines[k]))
+        line = program_lines[longest]
         # Inside of brackets only, where Python goes on by itself.
-        opened, at = line.find("["), line.rfind(", ", 0, _WIDTH)
-        if len(line) <= _WIDTH or at <= max(opened, 0) or at > line.rfind("]"):
+        bracket, at = line.find("["), line.rfind(", ", 0, _WIDTH)
+        if len(line) <= _WIDTH or at <= max(bracket, 0) or at > line.rfind("]"):
             break
-        written[longest : longest + 1] = [line[: at + 1], f"    {line[at + 2 :]}"]
-    return "\n".join(written) + "\n"
+        program_lines[longest : longest + 1] = [line[: at + 1], f"    {line[at + 2 :]}"]
+    return "\n".join(program_lines) + "\n"

@@ -25,7 +25,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.kernels.compiling import Change, changed, digest, folder_of, make, objects, short, texts_in, version, write
+from harness.kernels.compiling import (
+    Change,
+    apply_changes,
+    digest,
+    folder_of,
+    make,
+    objects,
+    short,
+    texts_in,
+    version,
+    write,
+)
 from harness.kernels.resources import build_setting
 from harness.operators.arrays import Direction
 from harness.operators.sheet import OperatorName
@@ -62,9 +73,9 @@ class PackageFault:
     directions: tuple[Direction, ...]
 
 
-def changed_package(*changes: Change) -> dict[str, str]:
+def package_with(*changes: Change) -> dict[str, str]:
     """The sources after these changes, by their path from impl/; ValueError for a change that does not apply."""
-    return changed({**texts_in(PACKAGE, "*.py"), **_sources()}, changes)
+    return apply_changes({**texts_in(PACKAGE, "*.py"), **_sources()}, changes)
 
 
 def build(*changes: Change) -> Path:
@@ -73,7 +84,7 @@ def build(*changes: Change) -> Path:
     Paths of the changes are as seen from impl/. ValueError for a change that does not apply, RuntimeError for sources
     that do not compile.
     """
-    texts = changed_package(*changes)
+    texts = package_with(*changes)
     folder = folder_of(texts, BUILD, version(), importlib.metadata.version("torch"), *_flags())
     library = folder / "roi_align" / "_C.abi3.so"
     if not library.exists():
@@ -84,7 +95,7 @@ def build(*changes: Change) -> Path:
     return folder
 
 
-def killed_by(fault: PackageFault) -> str | None:
+def killer_of(fault: PackageFault) -> str | None:
     """The first of the suites' tests that fails on the faulty package, None if all pass.
 
     A process that dies is "crash: signal NAME in TEST". RuntimeError if tests could not be run at all, ValueError and
@@ -108,24 +119,24 @@ def first_failure(folder: Path, selections: Sequence[str]) -> str | None:
             *("-x", "-q", "-p", "no:cacheprovider"),
             *("-p", "harness.faults.package.first_failure", f"--first-failure-log={log}"),
         )
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *selections], cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
-    begun = [event["begins"] for event in events if "begins" in event]
-    failed = [event["fails"] for event in events if "fails" in event]
+    begins = [event["begins"] for event in events if "begins" in event]
+    failures = [event["fails"] for event in events if "fails" in event]
     origin = next((event["roi_align"] for event in events if "roi_align" in event), None)
-    if begun and origin != str(folder / "roi_align" / "__init__.py"):
+    if begins and origin != str(folder / "roi_align" / "__init__.py"):
         raise RuntimeError(f"The package under test is {origin} instead of that in {folder}.")
-    if done.returncode < 0 and begun:
-        return f"crash: signal {signal.Signals(-done.returncode).name} in {begun[-1]}"
-    if done.returncode == 1 and failed:
-        return str(failed[0])
-    if done.returncode == 0 and begun:
+    if process.returncode < 0 and begins:
+        return f"crash: signal {signal.Signals(-process.returncode).name} in {begins[-1]}"
+    if process.returncode == 1 and failures:
+        return str(failures[0])
+    if process.returncode == 0 and begins:
         return None
-    raise RuntimeError(f"pytest {' '.join(selections)} ended with {done.returncode}:\n{done.stdout[-4000:]}")
+    raise RuntimeError(f"pytest {' '.join(selections)} ended with {process.returncode}:\n{process.stdout[-4000:]}")
 
 
 # In the place of isa_avx2.cpp and isa_avx512.cpp.

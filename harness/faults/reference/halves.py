@@ -45,7 +45,7 @@ def ten_bits(value: Scalar) -> Scalar:
     return ((bits + np.uint32(0xFFF) + (bits >> 13 & 1)) & ~np.uint32(0x1FFF)).view(np.float32)
 
 
-def finishing(change: Callable[[Array, Array], None]) -> Callable[[Array, np.dtype[Any]], Array]:
+def finish_with(change: Callable[[Array, Array], None]) -> Callable[[Array, np.dtype[Any]], Array]:
     """The last step, after which `change(rounded, total)` spoils what was rounded to a half."""
 
     def finish(total: Array, dtype: np.dtype[Any]) -> Array:
@@ -57,8 +57,8 @@ def finishing(change: Callable[[Array, Array], None]) -> Callable[[Array, np.dty
     return finish
 
 
-def _finishing(change: Callable[[Array, Array], None]) -> Callable[[Half], Steps]:
-    return lambda half: {"finish": finishing(change)}
+def _finish_step(change: Callable[[Array, Array], None]) -> Callable[[Half], Steps]:
+    return lambda half: {"finish": finish_with(change)}
 
 
 def towards_zero(rounded: Array, total: Array) -> None:
@@ -74,11 +74,11 @@ def _ties_away(rounded: Array, total: Array) -> None:
     rounded[tie] = other[tie]
 
 
-def _flushed(rounded: Array, total: Array) -> None:
+def _flush_subnormals(rounded: Array, total: Array) -> None:
     rounded[np.abs(rounded) < np.finfo(np.float16).smallest_normal] = 0
 
 
-def _saturated(rounded: Array, total: Array) -> None:
+def _saturate(rounded: Array, total: Array) -> None:
     rounded[np.isinf(rounded) & np.isfinite(total)] = np.finfo(np.float16).max
 
 
@@ -120,10 +120,12 @@ FAULTS: tuple[Fault, ...] = (
         DIRECTIONS,
         lambda half: {"position": lambda *axis: type(axis[0])(half(rule.position(*axis)))},
     ),
-    in_halves("cut_to_half", "a half is the upper bits", IMAGE, _finishing(towards_zero)),
-    in_halves("half_ties_away", "ties between two halves go up", FORWARD, _finishing(_ties_away)),
-    in_halves("flushed_halves", "subnormal halves are 0", IMAGE, _finishing(_flushed), ("float16",)),
-    in_halves("saturated_halves", "what is too large is the largest half", IMAGE, _finishing(_saturated), ("float16",)),
+    in_halves("cut_to_half", "a half is the upper bits", IMAGE, _finish_step(towards_zero)),
+    in_halves("half_ties_away", "ties between two halves go up", FORWARD, _finish_step(_ties_away)),
+    in_halves("flushed_halves", "subnormal halves are 0", IMAGE, _finish_step(_flush_subnormals), ("float16",)),
+    in_halves(
+        "saturated_halves", "what is too large is the largest half", IMAGE, _finish_step(_saturate), ("float16",)
+    ),
     in_halves(
         "single_for_half",
         "the result of a half image is float32",

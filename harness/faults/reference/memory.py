@@ -33,7 +33,7 @@ def _run_on(backend: Backend[Any], inputs: Any, direction: Direction, image: Arr
     return backend.run(dataclasses.replace(inputs, image=image), direction)
 
 
-def _taken_for_contiguous(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
+def _as_contiguous(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
     """Pixels that lie channel by channel are read as if they lay row by row."""
     image = inputs.image
     if image.size and image.strides[1] == image.itemsize and image.shape[1] > 1:
@@ -42,7 +42,7 @@ def _taken_for_contiguous(backend: Backend[Any], inputs: Any, direction: Directi
     return _run_on(backend, inputs, direction, image)
 
 
-def _offset_forgotten(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
+def _without_offset(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
     """A view is read from the beginning of the memory that it lies in."""
     image = inputs.image
     parent = image.base
@@ -51,30 +51,30 @@ def _offset_forgotten(backend: Backend[Any], inputs: Any, direction: Direction) 
     return _run_on(backend, inputs, direction, image)
 
 
-def _taken_for_dense(name: str) -> Wrap:
+def _as_dense(name: str) -> Wrap:
     """The values of an input are read one after another from where they begin, whatever its strides."""
 
     def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
-        given = getattr(inputs, name)
-        memory = given.base if isinstance(given.base, np.ndarray) else given
-        if not given.size or 0 in given.strides or not memory.flags.c_contiguous:
+        array = getattr(inputs, name)
+        memory = array.base if isinstance(array.base, np.ndarray) else array
+        if not array.size or 0 in array.strides or not memory.flags.c_contiguous:
             return backend.run(inputs, direction)
-        begin = (given.ctypes.data - memory.ctypes.data) // given.itemsize
-        values = memory.reshape(-1)[begin : begin + given.size]
-        dense = np.resize(values, given.size).reshape(given.shape)
+        begin = (array.ctypes.data - memory.ctypes.data) // array.itemsize
+        values = memory.reshape(-1)[begin : begin + array.size]
+        dense = np.resize(values, array.size).reshape(array.shape)
         return backend.run(dataclasses.replace(inputs, **{name: dense}), direction)
 
     return wrap
 
 
-def _kept_by_address(name: str) -> Wrap:
+def _cached_by_address(name: str) -> Wrap:
     """What was read of an input is kept for its address, and taken for what lies there now."""
-    kept: dict[tuple[int, tuple[int, ...], str], Array] = {}
+    cache: dict[tuple[int, tuple[int, ...], str], Array] = {}
 
     def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
-        given = getattr(inputs, name)
-        place = given.ctypes.data, given.shape, given.dtype.name
-        return backend.run(dataclasses.replace(inputs, **{name: kept.setdefault(place, given.copy())}), direction)
+        array = getattr(inputs, name)
+        place = array.ctypes.data, array.shape, array.dtype.name
+        return backend.run(dataclasses.replace(inputs, **{name: cache.setdefault(place, array.copy())}), direction)
 
     return wrap
 
@@ -122,11 +122,11 @@ def _lost_update(backend: Backend[Any], inputs: Any, direction: Direction) -> Ar
 
 def _unwritten_outside() -> Callable[[Callable[[], Array], Inputs], Array]:
     """Crops keep what their memory held before, where a sample is outside and the value for it is 0."""
-    left = [np.float32(7)]
+    previous = [np.float32(7)]
 
     def wrap(call: Callable[[], Array], inputs: Inputs) -> Array:
         result = call()
-        before, left[0] = left[0], np.float32(inputs.image.flat[0] if inputs.image.size else 0)
+        before, previous[0] = previous[0], np.float32(inputs.image.flat[0] if inputs.image.size else 0)
         if inputs.extrapolation_value == 0 and result.ndim == 4:
             result[result == 0] = before
         return result
@@ -166,21 +166,21 @@ _INPUTS = {"image": _READS, "boxes": DIRECTIONS, "box_indices": DIRECTIONS, "ups
 def of_both(rule: Rule) -> tuple[Fault, ...]:
     """Those that either operator can have, around this project's own."""
     return (
-        rule.instead("channels_last_as_rows", "the memory format is not looked at", _READS, _taken_for_contiguous),
-        rule.instead("view_from_its_parent", "the storage offset is not looked at", _READS, _offset_forgotten),
+        rule.instead("channels_last_as_rows", "the memory format is not looked at", _READS, _as_contiguous),
+        rule.instead("view_from_its_parent", "the storage offset is not looked at", _READS, _without_offset),
         rule.instead("first_1024_boxes", "one block of threads for all boxes", DIRECTIONS, _first_boxes(1024)),
         rule.instead("sixteen_bit_boxes", "boxes are counted in grid.y, or in 16 bits", DIRECTIONS, _sixteen_bits),
         rule.instead("order_of_arrival", "sums in no fixed order, undeclared", _SUMS, _other_order_each_time()),
         rule.instead("lost_update", "two threads add to a pixel without an atomic", _SUMS, _lost_update),
         *(
-            rule.instead(
-                f"{name}_taken_for_dense", f"{name} is read without its strides", places, _taken_for_dense(name)
-            )
+            rule.instead(f"{name}_taken_for_dense", f"{name} is read without its strides", places, _as_dense(name))
             for name, places in _read_by(rule)
             if name != "image"
         ),
         *(
-            rule.instead(f"{name}_kept_by_address", f"{name} is cached by its pointer", places, _kept_by_address(name))
+            rule.instead(
+                f"{name}_kept_by_address", f"{name} is cached by its pointer", places, _cached_by_address(name)
+            )
             for name, places in _read_by(rule)
         ),
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.kernels.compiling import Change, compiler, digest, kernel_sources, make, objects
 from harness.kernels.drivers import DRIVERS
-from harness.kernels.drivers.arrays import picked_order, written_beside
+from harness.kernels.drivers.arrays import margins_changed, picked_order
 from harness.operators.arrays import Array
 from harness.repository import ROOT
 
@@ -29,7 +29,11 @@ FLAGS = (
     *("-Wall", "-Wextra", "-Werror"),
     "-Wno-unknown-pragmas",  # of which `#pragma unroll` is one
 )
-SANITIZED = ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+SANITIZER_FLAGS = (
+    "-fsanitize=address,undefined,float-cast-overflow",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+)
 
 
 @functools.cache
@@ -42,7 +46,7 @@ def kernel_library(*changes: Change, sanitize: bool = False) -> Path:
 
 def library(sources: Sequence[Path], *, include: Path, sanitize: bool = False) -> Path:
     """A shared library of these sources and the executor. `include` holds the headers that they use."""
-    flags = [*FLAGS, *(SANITIZED if sanitize else ())]
+    flags = [*FLAGS, *(SANITIZER_FLAGS if sanitize else ())]
     parts = objects([*sources, *EXECUTOR], flags, (HERE, include), BUILD)
     target = BUILD / f"kernels-{digest(*(path.name for path in parts))}.so"
     make(target, ["-shared", "-Wl,--no-undefined", *flags, *map(str, parts)])
@@ -51,9 +55,13 @@ def library(sources: Sequence[Path], *, include: Path, sanitize: bool = False) -
 
 def sanitizer_environment() -> dict[str, str]:
     """What a process that is to load a sanitised library needs: the sanitizer comes before everything else."""
-    asked = subprocess.run([compiler(), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    process = subprocess.run([compiler(), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     # Python does not free all it has when it ends.
-    return {"LD_PRELOAD": asked.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
+    return {
+        "LD_PRELOAD": process.stdout.strip(),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
 
 
 @functools.cache
@@ -69,12 +77,12 @@ def launch(
 
     RuntimeError with the driver's message if it fails, or if a kernel has written beside one of its results.
     """
-    loaded = load(library)
-    loaded.set_order(picked_order(boxes) if order is None else order)
-    function = loaded[name]
+    kernels = load(library)
+    kernels.set_order(picked_order(boxes) if order is None else order)
+    function = kernels[name]
     function.restype = ctypes.c_char_p
     message = function(ctypes.byref(arguments))
     if message is not None:
         raise RuntimeError(message.decode())
-    if any(written_beside(result) for result in results):
+    if any(margins_changed(result) for result in results):
         raise RuntimeError(f"{name} has written outside of its result.")

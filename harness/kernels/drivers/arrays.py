@@ -11,10 +11,10 @@ import numpy as np
 from harness.operators.arrays import Array, channels_innermost
 
 FORWARD, BACKWARD = 0, 1
-_ALIGNED, _MARGIN = 512, 0xA5
+_ALIGNMENT, _MARGIN = 512, 0xA5
 
 
-class Described(ctypes.Structure):
+class ArrayDescription(ctypes.Structure):
     """An array as driver.h has it."""
 
     _fields_ = (
@@ -25,10 +25,10 @@ class Described(ctypes.Structure):
     )
 
 
-def described(array: Array) -> Described:
+def describe(array: Array) -> ArrayDescription:
     four = ctypes.c_int64 * 4
     strides = (stride // array.itemsize for stride in array.strides)
-    return Described(array.ctypes.data, array.dtype.name.encode(), four(*array.shape), four(*strides))
+    return ArrayDescription(array.ctypes.data, array.dtype.name.encode(), four(*array.shape), four(*strides))
 
 
 def dense(shape: tuple[int, ...], dtype: str, fill: float, *, like: Array) -> Array:
@@ -42,14 +42,14 @@ def dense(shape: tuple[int, ...], dtype: str, fill: float, *, like: Array) -> Ar
 def full(shape: tuple[int, ...], dtype: str, fill: float) -> Array:
     """Memory as a GPU's allocator gives it, aligned so that vectors can be used, between margins that nobody owns."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.full(size + 3 * _ALIGNED, _MARGIN, np.uint8)
-    start = 2 * _ALIGNED - memory.ctypes.data % _ALIGNED
+    memory = np.full(size + 3 * _ALIGNMENT, _MARGIN, np.uint8)
+    start = 2 * _ALIGNMENT - memory.ctypes.data % _ALIGNMENT
     result: Array = memory[start : start + size].view(dtype).reshape(shape)
     result.fill(fill)
     return result
 
 
-def written_beside(result: Array) -> bool:
+def margins_changed(result: Array) -> bool:
     """Whether a kernel has written into the margins of what `full` or `dense` gave."""
     memory = result.base
     assert memory is not None
@@ -59,5 +59,5 @@ def written_beside(result: Array) -> bool:
 
 def picked_order(boxes: Array) -> int:
     """Forward, backward or, from 2 on, a random order's seed: cases meet all, the same call always meets the same."""
-    picked = zlib.crc32(boxes.tobytes()) >> 1  # an int in C
-    return picked % 3 if picked % 3 in (FORWARD, BACKWARD) else picked
+    seed = zlib.crc32(boxes.tobytes()) >> 1  # an int in C
+    return seed % 3 if seed % 3 in (FORWARD, BACKWARD) else seed

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.kernels.drivers.arrays import Described, dense, described, full
+from harness.kernels.drivers.arrays import ArrayDescription, dense, describe, full
 from harness.operators.arrays import HALVES, Array, Direction, crops_dtype
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
 from harness.operators.roi_align.case import Mode, RoiInputs
@@ -29,11 +29,11 @@ class _CropCall(ctypes.Structure):
     """What crop_and_resize.cpp takes."""
 
     _fields_ = (
-        ("image", Described),
-        ("crops", Described),
-        ("boxes", Described),
-        ("box_indices", Described),
-        ("box_gradient", Described),
+        ("image", ArrayDescription),
+        ("crops", ArrayDescription),
+        ("boxes", ArrayDescription),
+        ("box_indices", ArrayDescription),
+        ("box_gradient", ArrayDescription),
         ("box_rule", ctypes.c_int64),
         ("method", ctypes.c_int64),
         ("extrapolation_value", ctypes.c_double),
@@ -60,11 +60,11 @@ class CropKernels:
 
     def _call(self, inputs: Inputs, direction: Direction, result: Array) -> None:
         call = _CropCall(
-            described(result if direction == "grad_image" else inputs.image),
-            described(result if direction == "forward" else inputs.upstream),
-            described(inputs.boxes),
-            described(inputs.box_indices),
-            described(result if direction == "grad_boxes" else inputs.boxes),
+            describe(result if direction == "grad_image" else inputs.image),
+            describe(result if direction == "forward" else inputs.upstream),
+            describe(inputs.boxes),
+            describe(inputs.box_indices),
+            describe(result if direction == "grad_boxes" else inputs.boxes),
             BOX_RULES.index(inputs.box_rule),
             METHODS.index(inputs.method),
             inputs.extrapolation_value,
@@ -90,7 +90,7 @@ class CropKernels:
 
 
 _MOST_LEVELS = 16
-_Levels = Described * _MOST_LEVELS
+_Levels = ArrayDescription * _MOST_LEVELS
 
 
 class _PyramidCall(ctypes.Structure):
@@ -102,9 +102,9 @@ class _PyramidCall(ctypes.Structure):
         ("values", _Levels),
         ("grad_maps", _Levels),
         ("scales", ctypes.c_double * _MOST_LEVELS),
-        ("crops", Described),
-        ("boxes", Described),
-        ("box_gradient", Described),
+        ("crops", ArrayDescription),
+        ("boxes", ArrayDescription),
+        ("box_gradient", ArrayDescription),
         ("sampling_ratio", ctypes.c_int64),
         ("aligned", ctypes.c_int64),
         ("first_level", ctypes.c_int64),
@@ -174,9 +174,9 @@ class RoiKernels:
             values=_levels(of.maps if of.values is None else of.values),
             grad_maps=_levels(results if direction == "grad_image" else of.maps),
             scales=(ctypes.c_double * _MOST_LEVELS)(*of.scales),
-            crops=described(results[0] if direction == "forward" else of.upstream),
-            boxes=described(of.boxes),
-            box_gradient=described(results[0] if direction == "grad_boxes" else of.boxes),
+            crops=describe(results[0] if direction == "forward" else of.upstream),
+            boxes=describe(of.boxes),
+            box_gradient=describe(results[0] if direction == "grad_boxes" else of.boxes),
             sampling_ratio=of.sampling_ratio,
             aligned=of.aligned,
             first_level=of.first_level,
@@ -188,7 +188,7 @@ class RoiKernels:
 
 
 def _levels(arrays: Sequence[Array]) -> Any:
-    return _Levels(*map(described, arrays))
+    return _Levels(*map(describe, arrays))
 
 
 def caller(

@@ -31,10 +31,10 @@ def _access(instruction: Instruction, *operations: str) -> tuple[str, Access]:
         elif word in _VECTORS:
             count = _VECTORS[word]
         elif word not in (*_HINTS, *operations) and not word.startswith(("L1::", "L2::")):
-            raise instruction.not_emulated(f" with {word}")
+            raise instruction.unsupported(f" with {word}")
     kind = instruction.parts[-1]
     if kind not in DTYPES or kind in ("f16", "bf16"):
-        raise instruction.not_emulated()
+        raise instruction.unsupported()
     return space, Access(instruction, DTYPES[kind], count)
 
 
@@ -62,9 +62,9 @@ def _load(instruction: Instruction, slots: Slots) -> Step:
             value = values[:, column]
             value = np.ascontiguousarray(after(value) if after else value)
             if not warp.full:
-                spread = warp.registers[target].copy()
-                spread[warp.active] = value
-                value = spread
+                all_lanes = warp.registers[target].copy()
+                all_lanes[warp.active] = value
+                value = all_lanes
             warp.registers[target] = value
 
     def step(warp: Warp) -> None:
@@ -93,8 +93,8 @@ def _store(instruction: Instruction, slots: Slots) -> Step:
         registers = warp.registers
         addresses = registers[place]
         addresses = (view(addresses) if view else addresses) + offset
-        held = [take(registers[source]) if take else registers[source] for source, take in sources]
-        values = np.stack(held, axis=1)
+        columns = [take(registers[source]) if take else registers[source] for source, take in sources]
+        values = np.stack(columns, axis=1)
         if not warp.full:
             addresses, values = addresses[warp.active], values[warp.active]
         warp.block.spaces.write(space, addresses, values, access, warp)
@@ -120,20 +120,20 @@ def _atomic(instruction: Instruction, slots: Slots) -> Step:
     kind = instruction.parts[-1]
     returns = instruction.parts[0] == "atom"
     targets = [slots.target(name, kind) for name in names_in(instruction.operands[0])] if returns else []
-    at, *given = instruction.operands[1:] if returns else instruction.operands
-    sources = [slots.source(name, kind) for operand in given for name in names_in(operand)]
+    at, *operands = instruction.operands[1:] if returns else instruction.operands
+    sources = [slots.source(name, kind) for operand in operands for name in names_in(operand)]
     place, view, offset, _ = _address(at, slots, space)
     operation = next((_OPERATIONS[word] for word in instruction.parts if word in _OPERATIONS), None)
-    flush = _flushed if kind == "f32" and "add" in instruction.parts else lambda value: value
+    flush = _flush_subnormal if kind == "f32" and "add" in instruction.parts else lambda value: value
     if (operation is None) != ("cas" in instruction.parts) or (kind[0] == "f" and "add" not in instruction.parts):
-        raise instruction.not_emulated()
+        raise instruction.unsupported()
 
     def step(warp: Warp) -> None:
         registers = warp.registers
         addresses = registers[place]
         addresses = ((view(addresses) if view else addresses) + offset)[warp.active]
-        held = [take(registers[source]) if take else registers[source] for source, take in sources]
-        values = np.stack(held, axis=1)[warp.active]
+        columns = [take(registers[source]) if take else registers[source] for source, take in sources]
+        values = np.stack(columns, axis=1)[warp.active]
         before = np.empty((len(addresses), access.count), access.dtype)
         in_global = not warp.block.spaces.in_shared(space, addresses)
 
@@ -144,17 +144,17 @@ def _atomic(instruction: Instruction, slots: Slots) -> Step:
             pairs = zip(old, values[lane], strict=True)
             if in_global:
                 pairs = ((flush(a), flush(b)) for a, b in pairs)  # type: ignore[assignment]
-            changed = np.array([operation(a, b) for a, b in pairs], access.dtype)
-            return np.array([flush(each) for each in changed], access.dtype) if in_global else changed
+            results = np.array([operation(a, b) for a, b in pairs], access.dtype)
+            return np.array([flush(each) for each in results], access.dtype) if in_global else results
 
         warp.block.spaces.change(space, addresses, change, access, warp)
         for column, (target, after) in enumerate(targets):
-            spread = registers[target].copy()
-            spread[warp.active] = after(before[:, column]) if after else before[:, column]
-            registers[target] = spread
+            all_lanes = registers[target].copy()
+            all_lanes[warp.active] = after(before[:, column]) if after else before[:, column]
+            registers[target] = all_lanes
 
     return step
 
 
-def _flushed(value: Any) -> Any:
+def _flush_subnormal(value: Any) -> Any:
     return np.copysign(np.float32(0), value) if abs(value) < np.finfo(np.float32).tiny else value

@@ -38,7 +38,7 @@ def is_float(kind: str) -> bool:
     return kind in ("f32", "f64")
 
 
-def _unsigned(kind: str) -> str:
+def _sign_free(kind: str) -> str:
     """Of a type whose sign makes no difference to what is computed."""
     return f"b{kind[1:]}" if kind[0] in "su" else kind
 
@@ -53,7 +53,7 @@ BITS: dict[str, Function] = {
 def _sum(instruction: Instruction, slots: Slots) -> Step:
     name, kind = instruction.parts[0], instruction.parts[-1]
     modifiers(instruction, 1, *(("rn",) if is_float(kind) else ()))
-    kind = _unsigned(kind)
+    kind = _sign_free(kind)
     return assigning(instruction, slots, _SAME_FOR_ALL[name], (kind, kind), kind)
 
 
@@ -72,7 +72,7 @@ def _product(instruction: Instruction, slots: Slots) -> Step:
 def _product_and_sum(instruction: Instruction, slots: Slots) -> Step:
     kind = instruction.parts[-1]
     if is_float(kind):
-        return _fused(instruction, slots)
+        return _fma(instruction, slots)
     (part,) = modifiers(instruction, 1, "lo", "hi", "wide")
     function, kinds, result = _multiplication(kind, part)
     return assigning(instruction, slots, lambda x, y, z: function(x, y) + z, (*kinds, result), result)
@@ -80,7 +80,7 @@ def _product_and_sum(instruction: Instruction, slots: Slots) -> Step:
 
 def _multiplication(kind: str, part: str) -> tuple[Function, tuple[str, str], str]:
     if part == "lo":
-        kind = _unsigned(kind)
+        kind = _sign_free(kind)
         return np.multiply, (kind, kind), kind
     bits = int(kind[1:])
     if part == "wide" or bits < 64:
@@ -110,14 +110,14 @@ def lanewise(function: Callable[..., Any], kind: str) -> Function:
 
 
 @family("fma")
-def _fused(instruction: Instruction, slots: Slots) -> Step:
+def _fma(instruction: Instruction, slots: Slots) -> Step:
     kind = instruction.parts[-1]
     modifiers(instruction, 1, "rn")
-    return assigning(instruction, slots, fused(kind), (kind, kind, kind), kind)
+    return assigning(instruction, slots, fma_function(kind), (kind, kind, kind), kind)
 
 
 @functools.cache
-def fused(kind: str) -> Function:
+def fma_function(kind: str) -> Function:
     """x*y+z, rounded once: the C library's, because NumPy has none."""
     library = ctypes.CDLL(ctypes.util.find_library("m"))
     function, number = (library.fmaf, ctypes.c_float) if kind == "f32" else (library.fma, ctypes.c_double)
@@ -132,11 +132,11 @@ def _quotient(instruction: Instruction, slots: Slots) -> Step:
     if is_float(kind):
         modifiers(instruction, 1, "rn")
         if name == "rem" or "rn" not in instruction.parts:
-            raise instruction.not_emulated()
+            raise instruction.unsupported()
         return assigning(instruction, slots, np.divide, (kind, kind), kind)
     modifiers(instruction, 1)
     place, view = slots.source(instruction.operands[2], kind)
-    divide = assigning(instruction, slots, _truncated if name == "div" else _remainder, (kind, kind), kind)
+    divide = assigning(instruction, slots, _truncating_quotient if name == "div" else _remainder, (kind, kind), kind)
 
     def step(warp: Warp) -> None:
         divisor = warp.registers[place]
@@ -148,7 +148,7 @@ def _quotient(instruction: Instruction, slots: Slots) -> Step:
     return step
 
 
-def _truncated(x: Array, y: Array) -> Array:
+def _truncating_quotient(x: Array, y: Array) -> Array:
     """Towards zero, as C has it; what an inactive lane divides by 0 is nothing."""
     y = np.where(y == 0, 1, y).astype(y.dtype)
     quotient: Array = x // y
@@ -158,8 +158,8 @@ def _truncated(x: Array, y: Array) -> Array:
 
 
 def _remainder(x: Array, y: Array) -> Array:
-    rest: Array = (x - _truncated(x, y) * y).astype(x.dtype)
-    return rest
+    remainder: Array = (x - _truncating_quotient(x, y) * y).astype(x.dtype)
+    return remainder
 
 
 @family("min", "max")
@@ -198,7 +198,7 @@ def _sign(instruction: Instruction, slots: Slots) -> Step:
 def _square_root(instruction: Instruction, slots: Slots) -> Step:
     kind = instruction.parts[-1]
     if modifiers(instruction, 1, "rn") != {"rn"}:
-        raise instruction.not_emulated()
+        raise instruction.unsupported()
     return assigning(instruction, slots, np.sqrt, (kind,), kind)
 
 
@@ -208,7 +208,7 @@ def _reciprocal(instruction: Instruction, slots: Slots) -> Step:
     if instruction.opcode == "rcp.approx.ftz.f64":
         return assigning(instruction, slots, _gross_reciprocal, (kind,), kind)
     if modifiers(instruction, 1, "rn") != {"rn"}:
-        raise instruction.not_emulated()
+        raise instruction.unsupported()
     return assigning(instruction, slots, lambda x: (1 / x).astype(x.dtype), (kind,), kind)
 
 
@@ -236,7 +236,7 @@ def _shift(instruction: Instruction, slots: Slots) -> Step:
         return np.where(by < bits, x << np.minimum(by, bits - 1).astype(dtype), 0).astype(dtype)
 
     def right(x: Array, by: Array) -> Array:
-        shifted: Array = x >> np.minimum(by, bits - 1).astype(dtype)
-        return shifted if dtype.kind == "i" else np.where(by < bits, shifted, 0).astype(dtype)
+        result: Array = x >> np.minimum(by, bits - 1).astype(dtype)
+        return result if dtype.kind == "i" else np.where(by < bits, result, 0).astype(dtype)
 
     return assigning(instruction, slots, left if name == "shl" else right, (kind, "u32"), kind)

@@ -43,9 +43,9 @@ class Block:
         warps = [Warp(self, index, row < count) for index, row in enumerate(numbers)]
         while True:
             for warp in warps[:: self.direction]:
-                if not warp.done:
+                if not warp.is_done:
                     warp.run()
-            if all(warp.done for warp in warps):
+            if all(warp.is_done for warp in warps):
                 return
             self._meet(warps)
             self.spaces.shared.pass_barrier()

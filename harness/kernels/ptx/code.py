@@ -57,16 +57,16 @@ class Code:
         return total
 
 
-def prepared(kernel: Kernel) -> Code:
+def prepare(kernel: Kernel) -> Code:
     """NotEmulated if an instruction is not known, wherever it stands."""
-    shared, size = _laid_out(kernel)
+    shared, size = _shared_offsets(kernel)
     slots = Slots(kernel, shared)
     parts = tuple(_part(block, slots) for block in kernel.blocks)
     grains = [_grain(each) for block in kernel.blocks for each in block.instructions]
     return Code(kernel, parts, slots.initial, slots.special, size, min(filter(None, grains), default=4))
 
 
-def _laid_out(kernel: Kernel) -> tuple[dict[str, int], int]:
+def _shared_offsets(kernel: Kernel) -> tuple[dict[str, int], int]:
     """Where the arrays of shared memory begin: those of a fixed size first, then the one that a launch sizes."""
     offsets, size = {}, 0
     for name, array in sorted(kernel.shared.items(), key=lambda each: each[1].bytes == 0):
@@ -85,9 +85,9 @@ def _part(block: BasicBlock, slots: Slots) -> Part:
     if ends == "bar" and (
         last.opcode not in ("bar.sync", "barrier.sync", "barrier.sync.aligned") or last.operands != ("0",)
     ):
-        raise last.not_emulated()
+        raise last.unsupported()
     if ends == "bar" and last.predicate is not None:
-        raise last.not_emulated(" under a predicate")
+        raise last.unsupported(" under a predicate")
     condition = None
     if last.predicate is not None:
         place, _ = slots.source(last.predicate, "pred")
@@ -98,7 +98,7 @@ def _part(block: BasicBlock, slots: Slots) -> Part:
 def _step(instruction: Instruction, slots: Slots) -> Step:
     make = FAMILIES.get(instruction.parts[0])
     if make is None:
-        raise instruction.not_emulated()
+        raise instruction.unsupported()
     step = make(instruction, slots)
     if instruction.predicate is None:
         return step

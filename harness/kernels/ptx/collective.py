@@ -63,8 +63,8 @@ def _vote(instruction: Instruction, slots: Slots) -> Step:
 
     def step(warp: Warp) -> None:
         meet(warp)
-        held = warp.registers[place]
-        votes = (view(held) if view else held) & warp.active
+        array = warp.registers[place]
+        votes = (view(array) if view else array) & warp.active
         if word in decide:
             result = np.full(LANES, decide[word](votes))
         else:
@@ -94,8 +94,8 @@ def _shuffle(instruction: Instruction, slots: Slots) -> Step:
         if silent.any():
             lane = int(np.flatnonzero(silent)[0])
             raise warp.fault_of(instruction, lane, f"reads from lane {int(source[lane])}, which is not in the mask")
-        taken = values[source]
-        store(warp, target, after(taken) if after else taken)
+        result = values[source]
+        store(warp, target, after(result) if after else result)
         if inside is not None:
             store(warp, inside, within)
 
@@ -135,8 +135,8 @@ def _reduce(instruction: Instruction, slots: Slots) -> Step:
 
     def step(warp: Warp) -> None:
         meet(warp)
-        held = warp.registers[place]
-        values = (view(held) if view else held)[warp.active]
+        array = warp.registers[place]
+        values = (view(array) if view else array)[warp.active]
         result = np.full(LANES, functools.reduce(_REDUCTIONS[word], values), dtype)
         store(warp, target, after(result) if after else result)
 
@@ -147,13 +147,13 @@ def _reduce(instruction: Instruction, slots: Slots) -> Step:
 def _wait_for_warp(instruction: Instruction, slots: Slots) -> Step:
     """__syncwarp: what the lanes did in shared memory before it is in order with what they do after it."""
     if instruction.opcode != "bar.warp.sync":
-        raise instruction.not_emulated()
+        raise instruction.unsupported()
     meet = _meeting(instruction, slots, instruction.operands[0])
 
     def step(warp: Warp) -> None:
         meet(warp)
         if not warp.whole:
-            raise instruction.not_emulated(" where only some of a warp's lanes take part")
+            raise instruction.unsupported(" where only some of a warp's lanes take part")
         warp.block.spaces.shared.pass_warp_barrier(warp.index)
 
     return step

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.kernels.ptx.memory import Access
-from harness.kernels.resources import demangled, short_name
+from harness.kernels.resources import demangle, short_name
 from harness.operators.arrays import Array
 
 _SECTOR, _WORD, _BANKS = 32, 4, 32
@@ -100,4 +100,4 @@ def _conflicts(words: Array) -> int:
 @functools.cache
 def readable(name: str) -> str:
     """A kernel's name as its source has it, without namespaces and parameters: forward_kernel<float, 4>."""
-    return short_name(demangled(name).strip())
+    return short_name(demangle(name).strip())

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.kernels.drivers.arrays import Described, picked_order
+from harness.kernels.drivers.arrays import ArrayDescription, picked_order
 from harness.kernels.ptx import program
 from harness.kernels.ptx.block import Block, Triple
-from harness.kernels.ptx.code import Code, prepared
+from harness.kernels.ptx.code import Code, prepare
 from harness.kernels.ptx.counts import Counts, Traffic, readable
 from harness.kernels.ptx.faults import Fault
-from harness.kernels.ptx.memory import Allocation, GlobalMemory, merged
+from harness.kernels.ptx.memory import Allocation, GlobalMemory, merge_overlaps
 from harness.kernels.ptx.shared import SharedMemory
 from harness.kernels.ptx.spaces import Parameters, Spaces
 from harness.operators.arrays import Array
@@ -66,7 +66,7 @@ class _Call:
 
 
 @dataclass
-class _Loaded:
+class _KernelLibrary:
     """A library, and the kernels of its files as far as they have been launched."""
 
     library: ctypes.CDLL
@@ -80,42 +80,42 @@ class _Loaded:
         if image not in self.modules:
             self.modules[image] = program.module(_text(image))
         if (image, name) not in self.codes:
-            self.codes[image, name] = prepared(self.modules[image].kernel(name))
+            self.codes[image, name] = prepare(self.modules[image].kernel(name))
         return self.codes[image, name]
 
 
 @functools.cache
-def _loaded(path: Path) -> _Loaded:
-    loaded = _Loaded(ctypes.CDLL(str(path)))
+def _load(path: Path) -> _KernelLibrary:
+    kernels = _KernelLibrary(ctypes.CDLL(str(path)))
 
     def on_launch(launch: Any) -> int:
-        assert loaded.call is not None
+        assert kernels.call is not None
         try:
-            _run(loaded, loaded.call, launch.contents)
+            _run(kernels, kernels.call, launch.contents)
         except Exception as error:  # it must not get lost in the library's host code
-            loaded.call.error = error
+            kernels.call.error = error
             return 1
         return 0
 
     def on_memory(address: int, size: int) -> None:
-        assert loaded.call is not None
+        assert kernels.call is not None
         if size:
-            loaded.call.scratch[address] = Allocation("scratch", address, size, writable=True)
+            kernels.call.scratch[address] = Allocation("scratch", address, size, writable=True)
         else:
-            loaded.call.scratch.pop(address, None)
+            kernels.call.scratch.pop(address, None)
 
-    loaded.callbacks = (_ON_LAUNCH(on_launch), _ON_MEMORY(on_memory))
-    loaded.library.set_callbacks(*loaded.callbacks)
-    return loaded
+    kernels.callbacks = (_ON_LAUNCH(on_launch), _ON_MEMORY(on_memory))
+    kernels.library.set_callbacks(*kernels.callbacks)
+    return kernels
 
 
 def prepare_all(library: Path) -> list[Code]:
     """Every kernel of a library, made ready; NotEmulated if one has an instruction that is not known."""
-    loaded = _loaded(library)
+    kernels = _load(library)
     names: list[tuple[int, str]] = []
     visit = _VISIT(lambda image, name: names.append((image, name.decode())))
-    loaded.library.each_kernel(visit)
-    return [loaded.code(*each) for each in names]
+    kernels.library.each_kernel(visit)
+    return [kernels.code(*each) for each in names]
 
 
 def launch(
@@ -139,16 +139,16 @@ def run(
     choose: Choice | None = None,
 ) -> list[Counts]:
     """Calls a function of a library that returns a message or none; the counts of each launch if blocks are chosen."""
-    loaded = _loaded(library)
-    function = loaded.library[name]
+    kernels = _load(library)
+    function = kernels.library[name]
     function.restype = ctypes.c_char_p
-    with loaded.lock:
-        call = _Call(merged(allocations), -1 if backward else 1, choose)
-        loaded.call = call
+    with kernels.lock:
+        call = _Call(merge_overlaps(allocations), -1 if backward else 1, choose)
+        kernels.call = call
         try:
             message = function(*arguments)
         finally:
-            loaded.call = None
+            kernels.call = None
     if call.error is not None:
         raise call.error
     if message is not None:
@@ -159,22 +159,22 @@ def run(
 def allocations(arguments: ctypes.Structure, results: Sequence[Array]) -> list[Allocation]:
     """The arrays that a call describes. The results are written, and known only where they have been filled."""
     starts = {result.ctypes.data: result for result in results}
-    return [_allocation(name, array, starts) for name, array in _described(arguments, "")]
+    return [_allocation(name, array, starts) for name, array in _descriptions(arguments, "")]
 
 
-def _described(value: Any, name: str) -> Iterator[tuple[str, Described]]:
-    if isinstance(value, Described):
+def _descriptions(value: Any, name: str) -> Iterator[tuple[str, ArrayDescription]]:
+    if isinstance(value, ArrayDescription):
         if value.data and all(_shape(value)):
             yield name, value
     elif isinstance(value, ctypes.Structure):
         for field_name, *_ in value._fields_:
-            yield from _described(getattr(value, field_name), field_name)
+            yield from _descriptions(getattr(value, field_name), field_name)
     elif isinstance(value, ctypes.Array) and issubclass(value._type_, ctypes.Structure):
         for index, each in enumerate(value):
-            yield from _described(each, f"{name}[{index}]")
+            yield from _descriptions(each, f"{name}[{index}]")
 
 
-def _shape(array: Described) -> tuple[int, ...]:
+def _shape(array: ArrayDescription) -> tuple[int, ...]:
     """Its sizes, without the zeros in place of dimensions that it has not got."""
     sizes = list(array.size)
     while sizes and sizes[-1] == 0:
@@ -182,7 +182,7 @@ def _shape(array: Described) -> tuple[int, ...]:
     return tuple(sizes) or (0,)
 
 
-def _allocation(name: str, array: Described, results: dict[int, Array]) -> Allocation:
+def _allocation(name: str, array: ArrayDescription, results: dict[int, Array]) -> Allocation:
     itemsize = np.dtype(array.dtype.decode() if array.dtype != b"bfloat16" else "uint16").itemsize
     shape = _shape(array)
     extent = sum((size - 1) * stride for size, stride in zip(shape, array.stride, strict=False))
@@ -214,8 +214,8 @@ def _fields(address: int, *types: Any) -> list[Any]:
     return [getattr(value, f"f{i}") for i in range(len(types))]
 
 
-def _run(loaded: _Loaded, call: _Call, launch: _Launch) -> None:
-    code = loaded.code(launch.image, launch.kernel.decode())
+def _run(kernels: _KernelLibrary, call: _Call, launch: _Launch) -> None:
+    code = kernels.code(launch.image, launch.kernel.decode())
     grid, threads = _triple(launch.grid), _triple(launch.block)
     _check(code, grid, threads, launch.shared_bytes, launch.allowed_shared_bytes)
     memory = GlobalMemory([*call.inputs, *call.scratch.values()], strict=call.choose is None)
@@ -288,7 +288,7 @@ def _parameters(code: Code, arguments: Any) -> Array:
     return values
 
 
-def _check(code: Code, grid: Triple, threads: Triple, shared: int, allowed: int) -> None:
+def _check(code: Code, grid: Triple, threads: Triple, shared: int, limit: int) -> None:
     """Fault where CUDA would refuse the launch."""
     name, count = readable(code.kernel.name), int(np.prod(threads))
     most = code.kernel.most_threads or _MOST_THREADS
@@ -303,8 +303,8 @@ def _check(code: Code, grid: Triple, threads: Triple, shared: int, allowed: int)
             f"them along z, not {threads}."
         )
     size = code.fixed_shared_bytes + shared
-    if size > min(max(_WITHOUT_ASKING, allowed), _MOST_SHARED):
+    if size > min(max(_WITHOUT_ASKING, limit), _MOST_SHARED):
         raise Fault(
             f"CUDA refuses to launch {name}: beyond 48 KiB shared memory has to be allowed with cudaFuncSetAttribute; "
-            f"{size} bytes are asked for and {allowed} are allowed."
+            f"{size} bytes are asked for and {limit} are allowed."
         )

@@ -20,5 +20,5 @@ class Fault(RuntimeError):
     """A kernel does what a GPU would not do, or leaves undefined; the message says what, where, and which thread."""
 
 
-class NotEmulated(RuntimeError):
+class UnsupportedInstruction(RuntimeError):
     """A kernel uses what the emulator does not know. It never passes over such a thing: it would compute a guess."""

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.kernels.ptx.faults import NotEmulated, Place
+from harness.kernels.ptx.faults import Place, UnsupportedInstruction
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Instruction:
         """The opcode's words: its family, its modifiers, its types."""
         return tuple(self.opcode.split("."))
 
-    def not_emulated(self, why: str = "") -> NotEmulated:
-        return NotEmulated(f"{self.opcode} {', '.join(self.operands)} ({self.place}) is not emulated{why}.")
+    def unsupported(self, why: str = "") -> UnsupportedInstruction:
+        return UnsupportedInstruction(f"{self.opcode} {', '.join(self.operands)} ({self.place}) is not emulated{why}.")
 
 
 @dataclass(frozen=True)
@@ -103,29 +103,29 @@ def _post_dominators(ways: Sequence[tuple[int, ...]]) -> list[int | None]:
                 b = nearest[b]
         return a
 
-    changed = True
-    while changed:
-        changed = False
+    progress = True
+    while progress:
+        progress = False
         for block in reversed(order[:-1]):
             candidates = [each for each in after[block] if each in nearest]
-            joined = functools.reduce(meet, candidates)
-            if nearest.get(block) != joined:
-                nearest[block] = joined
-                changed = True
+            common = functools.reduce(meet, candidates)
+            if nearest.get(block) != common:
+                nearest[block] = common
+                progress = True
     return [None if nearest.get(block, out) == out else nearest[block] for block in range(count)]
 
 
 def _postorder(root: int, nexts: Sequence[Sequence[int]]) -> list[int]:
     order: list[int] = []
-    seen = {root}
+    visited = {root}
     stack = [(root, iter(nexts[root]))]
     while stack:
         block, rest = stack[-1]
-        following = next((each for each in rest if each not in seen), None)
+        following = next((each for each in rest if each not in visited), None)
         if following is None:
             order.append(block)
             stack.pop()
         else:
-            seen.add(following)
+            visited.add(following)
             stack.append((following, iter(nexts[following])))
     return order

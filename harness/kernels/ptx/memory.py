@@ -92,7 +92,7 @@ class GlobalMemory:
     def read(self, addresses: Array, access: Access, warp: Warp) -> Array:
         """What lies at the addresses of the active lanes: a row for each."""
         result: Array = np.empty((len(addresses), access.count), access.dtype)
-        for allocation, which, rows in self._found(addresses, access, warp, "reads"):
+        for allocation, which, rows in self._locate(addresses, access, warp, "reads"):
             memory, known = allocation.views(access)
             if self._strict and not known[rows].all():
                 lane = _numbers(addresses, which)[np.flatnonzero(~known[rows].all(axis=1))[0]]
@@ -104,7 +104,7 @@ class GlobalMemory:
         return result
 
     def write(self, addresses: Array, values: Array, access: Access, warp: Warp) -> None:
-        for allocation, which, rows in self._found(addresses, access, warp, "writes"):
+        for allocation, which, rows in self._locate(addresses, access, warp, "writes"):
             clash = self._of(allocation).write(rows, access.bytes, warp.block.number)
             self._check(clash, "writes", access, warp, addresses, which)
             memory, known = allocation.views(access)
@@ -116,7 +116,7 @@ class GlobalMemory:
 
     def change(self, addresses: Array, change: Callable[[int, Array], Array], access: Access, warp: Warp) -> None:
         """One lane after another: of what is there, change(which of the active lanes, row) makes what is written."""
-        for allocation, which, rows in self._found(addresses, access, warp, "writes"):
+        for allocation, which, rows in self._locate(addresses, access, warp, "writes"):
             clash = self._of(allocation).change(rows, access.bytes, warp.block.number)
             self._check(clash, "changes", access, warp, addresses, which)
             memory, known = allocation.views(access)
@@ -151,7 +151,7 @@ class GlobalMemory:
         where = self.name(int(addresses[lane]))
         return warp.fault_at(access.instruction, int(lane), f"{verb} {access.bytes} bytes at {where}, {why}")
 
-    def _found(
+    def _locate(
         self, addresses: Array, access: Access, warp: Warp, verb: str
     ) -> Iterator[tuple[Allocation, slice | Array, Array]]:
         """The allocations that the addresses lie in, which of them each holds, and the rows of its views there."""
@@ -204,7 +204,7 @@ def all_known(size: int) -> int:
     return int.from_bytes(b"\x01" * size, "little")
 
 
-def merged(allocations: Sequence[Allocation]) -> list[Allocation]:
+def merge_overlaps(allocations: Sequence[Allocation]) -> list[Allocation]:
     """Those that share memory as one: an array may be given under two names."""
     apart: list[Allocation] = []
     for each in sorted(allocations, key=lambda each: each.start):

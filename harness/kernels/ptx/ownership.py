@@ -61,13 +61,13 @@ def _atomic(block: int) -> int:
     return -1 - block
 
 
-def _others(who: Array, block: int, did: str = "written") -> tuple[int, str] | None:
+def _others(owners: Array, block: int, did: str = "written") -> tuple[int, str] | None:
     """The first row that is another block's, and whose."""
-    others = (who != 0) & (who != block) & (who != _atomic(block))
+    others = (owners != 0) & (owners != block) & (owners != _atomic(block))
     if not others.any():
         return None
     row, column = (int(each[0]) for each in np.nonzero(others))
-    code = int(who[row, column])
+    code = int(owners[row, column])
     if did == "written" and code < 0:
         return row, "which another block has changed by an atomic operation in the same launch"
     return row, f"which {'another block' if code == _SEVERAL else f'block {code - 1}'} has {did} in the same launch"

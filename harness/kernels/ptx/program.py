@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.kernels.compiling import short
-from harness.kernels.ptx.faults import NotEmulated, Place
+from harness.kernels.ptx.faults import Place, UnsupportedInstruction
 from harness.kernels.ptx.flow import BasicBlock, Instruction, basic_blocks
 from harness.repository import ROOT
 
@@ -136,7 +136,7 @@ class _Reader:
         own = {number for number, path in paths.items() if path.is_relative_to(ROOT)}
         self._own = own or set(paths)
         self._place = Place("", 0)
-        self._unfinished = ""
+        self._pending_text = ""
 
     def read(self, line: str) -> None:
         line = line.partition("//")[0].strip()
@@ -145,10 +145,10 @@ class _Reader:
         elif line.endswith(":") and " " not in line:
             self.labels[line[:-1]] = len(self.instructions)
         else:
-            *statements, self._unfinished = f"{self._unfinished} {line}".split(";")
+            *statements, self._pending_text = f"{self._pending_text} {line}".split(";")
             for statement in statements:
                 self._statement(statement.lstrip(" {}\t").rstrip())
-            self._unfinished = self._unfinished.strip(" {}\t")
+            self._pending_text = self._pending_text.strip(" {}\t")
 
     def _locate(self, line: str) -> None:
         """The innermost line of this project: what is inlined of the toolkit's headers stands where it is called.
@@ -157,7 +157,7 @@ class _Reader:
         """
         match = _LOC.match(line)
         if match is None:
-            raise NotEmulated(f"The place {line} is written otherwise than nvcc does.")
+            raise UnsupportedInstruction(f"The place {line} is written otherwise than nvcc does.")
         file, number, caller, calls = (int(each or 0) for each in match.groups())
         if caller and file not in self._own:
             file, number = caller, calls
@@ -170,7 +170,7 @@ class _Reader:
         elif match := _SHARED.match(statement + ";"):
             self.shared[match[2]] = SharedArray(int(match[1]), int(match[3] or 0))
         elif statement.startswith(".") and not statement.startswith(".pragma"):
-            raise NotEmulated(f"{statement} ({self._place}) is not emulated.")
+            raise UnsupportedInstruction(f"{statement} ({self._place}) is not emulated.")
         elif statement and statement[0] != ".":
             self._add(statement)
 
@@ -178,11 +178,11 @@ class _Reader:
         kind = kind.removeprefix(".")
         for name in (each.strip() for each in names.split(",")):
             stem, _, count = name.partition("<")
-            numbered = [f"{stem}{i}" for i in range(int(count.rstrip(">")))] if count else [name]
-            for register in numbered:
+            registers = [f"{stem}{i}" for i in range(int(count.rstrip(">")))] if count else [name]
+            for register in registers:
                 # A name in braces of its own is declared anew, and so shares its place: nothing is kept beyond them.
                 if self.registers.setdefault(register, kind) != kind:
-                    raise NotEmulated(f"The register {register} ({self._place}) is declared with two types.")
+                    raise UnsupportedInstruction(f"The register {register} ({self._place}) is declared with two types.")
 
     def _add(self, statement: str) -> None:
         predicate, negated = None, False

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.kernels.ptx.faults import NotEmulated
+from harness.kernels.ptx.faults import UnsupportedInstruction
 from harness.kernels.ptx.flow import Instruction
 from harness.kernels.ptx.program import Kernel
 from harness.operators.arrays import Array
@@ -101,7 +101,7 @@ def literal(text: str, dtype: np.dtype[Any]) -> Any:
     try:
         number = int(text.rstrip("U"), 0)
     except ValueError:
-        raise NotEmulated(
+        raise UnsupportedInstruction(
             f"The operand {text} is not emulated: it is no register, number, parameter or array."
         ) from None
     if dtype == np.bool_:
@@ -110,31 +110,31 @@ def literal(text: str, dtype: np.dtype[Any]) -> Any:
     return np.array([number % 2**bits], np.uint64).astype(f"u{dtype.itemsize}").view(dtype)[0]
 
 
-def reading(held: np.dtype[Any], wanted: np.dtype[Any]) -> View | None:
+def reading(register_dtype: np.dtype[Any], operand_dtype: np.dtype[Any]) -> View | None:
     """A register's array as one that an instruction reads: its bits, the lower ones if it is wider."""
-    if held == wanted:
+    if register_dtype == operand_dtype:
         return None
-    if held.itemsize == wanted.itemsize:
-        return operator.methodcaller("view", wanted)
-    if held.itemsize < wanted.itemsize:
-        raise NotEmulated(f"An operand of {wanted} is not read of a register of {held}.")
-    bits, narrow = np.dtype(f"u{held.itemsize}"), np.dtype(f"u{wanted.itemsize}")
-    return lambda array: array.view(bits).astype(narrow).view(wanted)
+    if register_dtype.itemsize == operand_dtype.itemsize:
+        return operator.methodcaller("view", operand_dtype)
+    if register_dtype.itemsize < operand_dtype.itemsize:
+        raise UnsupportedInstruction(f"An operand of {operand_dtype} is not read of a register of {register_dtype}.")
+    bits, narrow = np.dtype(f"u{register_dtype.itemsize}"), np.dtype(f"u{operand_dtype.itemsize}")
+    return lambda array: array.view(bits).astype(narrow).view(operand_dtype)
 
 
-def writing(given: np.dtype[Any], held: np.dtype[Any]) -> View | None:
+def writing(result_dtype: np.dtype[Any], register_dtype: np.dtype[Any]) -> View | None:
     """A result as its register holds it: its bits, widened as its type is, with its sign or without."""
-    if given == held:
+    if result_dtype == register_dtype:
         return None
-    if given.itemsize == held.itemsize:
-        return operator.methodcaller("view", held)
-    if given.itemsize > held.itemsize or given.kind == "f":
-        raise NotEmulated(f"A result of {given} is not written to a register of {held}.")
-    wide = np.dtype(f"{given.kind}{held.itemsize}")
-    return lambda array: array.astype(wide).view(held)
+    if result_dtype.itemsize == register_dtype.itemsize:
+        return operator.methodcaller("view", register_dtype)
+    if result_dtype.itemsize > register_dtype.itemsize or result_dtype.kind == "f":
+        raise UnsupportedInstruction(f"A result of {result_dtype} is not written to a register of {register_dtype}.")
+    wide = np.dtype(f"{result_dtype.kind}{register_dtype.itemsize}")
+    return lambda array: array.astype(wide).view(register_dtype)
 
 
-def composed(function: Function, views: Sequence[View | None], after: View | None) -> Function:
+def compose(function: Function, views: Sequence[View | None], after: View | None) -> Function:
     """The function of arrays as they are held: what changes nothing is left out, because it costs at every step."""
     inner = _after_views(function, views)
     if after is None:
@@ -159,7 +159,7 @@ def assigning(instruction: Instruction, slots: Slots, function: Function, kinds:
     """The step that gives function(sources), of these types, to the first operand, in the lanes that are active."""
     target, after = slots.target(instruction.operands[0], result)
     sources = [slots.source(text, kind) for text, kind in zip(instruction.operands[1:], kinds, strict=True)]
-    compute = composed(function, [view for _, view in sources], after)
+    compute = compose(function, [view for _, view in sources], after)
     places = [place for place, _ in sources]
     if len(places) == 1:
         return _of_one(compute, target, *places)
@@ -200,9 +200,9 @@ def store(warp: Warp, target: int, value: Array) -> None:
     warp.registers[target] = value if warp.whole else np.where(warp.active, value, warp.registers[target])
 
 
-def modifiers(instruction: Instruction, types: int, *allowed: str) -> set[str]:
+def modifiers(instruction: Instruction, types: int, *supported: str) -> set[str]:
     """The opcode's words between its family and its types; NotEmulated if one is not among those allowed."""
     words = set(instruction.parts[1 : len(instruction.parts) - types])
-    if unknown := words - set(allowed):
-        raise instruction.not_emulated(f" with {', '.join(sorted(unknown))}")
+    if unknown := words - set(supported):
+        raise instruction.unsupported(f" with {', '.join(sorted(unknown))}")
     return words

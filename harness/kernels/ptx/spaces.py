@@ -58,22 +58,22 @@ class Spaces:
         """What lies at the addresses of the active lanes: a row for each."""
         if space == "param":
             return self.parameters.read(addresses, access, warp)
-        memory, addresses = self._resolved(space, addresses, access, warp)
+        memory, addresses = self._resolve(space, addresses, access, warp)
         return memory.read(addresses, access, warp)
 
     def write(self, space: str, addresses: Array, values: Array, access: Access, warp: Warp) -> None:
-        memory, addresses = self._resolved(space, addresses, access, warp)
+        memory, addresses = self._resolve(space, addresses, access, warp)
         memory.write(addresses, values, access, warp)
 
     def change(self, space: str, addresses: Array, change: Change, access: Access, warp: Warp) -> None:
         """One lane after another, in the order in which the launch has its threads."""
-        memory, addresses = self._resolved(space, addresses, access, warp)
+        memory, addresses = self._resolve(space, addresses, access, warp)
         memory.change(addresses, change, access, warp)
 
     def in_shared(self, space: str, addresses: Array) -> bool:
         return space == "shared" or (space == "generic" and bool(addresses[0] >= SHARED_WINDOW))
 
-    def _resolved(
+    def _resolve(
         self, space: str, addresses: Array, access: Access, warp: Warp
     ) -> tuple[GlobalMemory | SharedMemory, Array]:
         """The memory that is accessed, and the addresses in it."""
@@ -81,7 +81,7 @@ class Spaces:
         if space == "generic":
             inside = addresses >= SHARED_WINDOW
             if (inside != is_shared).any():
-                raise access.instruction.not_emulated(" where lanes access different memories")
+                raise access.instruction.unsupported(" where lanes access different memories")
             if is_shared:
                 addresses = addresses - np.uint64(SHARED_WINDOW)
         if self.traffic is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.kernels.machine_code import disassembler
-from harness.kernels.ptx.code import Code, prepared
+from harness.kernels.ptx.code import Code, prepare
 from harness.kernels.ptx.counts import Counts
 from harness.kernels.ptx.emulator import execute
 from harness.kernels.ptx.memory import Allocation, GlobalMemory
@@ -39,7 +39,7 @@ def count_torchvision(inputs: RoiInputs, direction: Direction, *, blocks: int = 
     Beside it, the crops or the gradient, as far as these blocks have written it. MissingLibrary if torchvision is not
     here, was built without CUDA, or cuobjdump is missing.
     """
-    code = prepared(_kernel(direction))
+    code = prepare(_kernel(direction))
     image = np.ascontiguousarray(inputs.image)
     boxes, upstream = inputs.boxes.astype(np.float32), np.ascontiguousarray(inputs.upstream)
     _, channels, height, width = image.shape

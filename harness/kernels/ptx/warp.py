@@ -55,12 +55,12 @@ class Warp:
         self._live = exists
         self._ways = [Way(0, None, exists)]
         self._runs = block.runs
-        self._left = MOST_RUNS
+        self._budget = MOST_RUNS
         self._set_special()
         self._activate(exists)
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         return not self._ways
 
     @property
@@ -86,8 +86,8 @@ class Warp:
                 continue
             part = parts[way.next]
             runs[way.next] += 1
-            self._left -= 1
-            if self._left == 0:
+            self._budget -= 1
+            if self._budget == 0:
                 raise self.fault_at(part.of.last, 0, f"has not come to an end after {MOST_RUNS} basic blocks")
             for step in part.steps:
                 step(self)
@@ -111,15 +111,15 @@ class Warp:
     def _branch(self, way: Way, part: Part) -> None:
         target, following, joins = part.of.target, part.of.next, part.of.joins
         assert target is not None
-        taken = self._agreeing(part)
-        count = np.count_nonzero(taken)
+        branch_lanes = self._agreeing(part)
+        count = np.count_nonzero(branch_lanes)
         if count in (0, len(self.lanes)):
             way.next = target if count else following
             return
-        rest = self.active & ~taken
+        other_lanes = self.active & ~branch_lanes
         self.block.divergent_branches += 1
         way.next = len(self.block.code.parts) if joins is None else joins
-        sides = [Way(following, joins, rest), Way(target, joins, taken)][:: self.block.direction]
+        sides = [Way(following, joins, other_lanes), Way(target, joins, branch_lanes)][:: self.block.direction]
         self._ways += sides
         self._activate(sides[-1].lanes)
 
@@ -167,17 +167,17 @@ class Warp:
             return "does not exist"
         return "has gone another way" if self._live[lane] else "has returned"
 
-    def fault_at(self, instruction: Instruction, position: int, what: str) -> Fault:
+    def fault_at(self, instruction: Instruction, position: int, problem: str) -> Fault:
         """Of a thread, by its position among the active lanes."""
-        return self.fault_of(instruction, int(self.lanes[position]), what)
+        return self.fault_of(instruction, int(self.lanes[position]), problem)
 
-    def fault(self, instruction: Instruction, lanes: Array, what: str) -> Fault:
+    def fault(self, instruction: Instruction, lanes: Array, problem: str) -> Fault:
         """Of the first of some lanes."""
-        return self.fault_of(instruction, int(np.flatnonzero(lanes)[0]), what)
+        return self.fault_of(instruction, int(np.flatnonzero(lanes)[0]), problem)
 
-    def fault_of(self, instruction: Instruction, lane: int, what: str) -> Fault:
+    def fault_of(self, instruction: Instruction, lane: int, problem: str) -> Fault:
         thread = self.block.coordinates(LANES * self.index + lane)
-        return Fault(f"{instruction.opcode} ({instruction.place}): thread {thread} {what}. In {self.block}.")
+        return Fault(f"{instruction.opcode} ({instruction.place}): thread {thread} {problem}. In {self.block}.")
 
     def _set_special(self) -> None:
         block = self.block

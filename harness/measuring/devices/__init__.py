@@ -146,8 +146,8 @@ def measure_row(
     A result is freed before the next call, so every call finds the memory of the previous one released.
     pytest-benchmark's own JSON also has the row, under extra_info. Without --benchmark-only there are no samples.
 
-    renew       called before each timed call, untimed. judge_last  called with the row and the last result; returns the
-                row.
+    renew       called before each timed call, untimed.
+    judge_last  called with the row and the last result; returns the row.
     """
     result: list[Any] = []
 

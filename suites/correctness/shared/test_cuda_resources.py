@@ -60,7 +60,7 @@ def test_a_kept_report_is_of_the_very_sources(tmp_path, monkeypatch):
     kernels = tmp_path / "csrc"
     kernels.mkdir()
     monkeypatch.setattr(cuda_resources, "KERNELS", kernels)
-    monkeypatch.setattr(cuda_resources, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(cuda_resources, "CACHE", tmp_path / "kept")
     monkeypatch.setattr(cuda_resources, "architectures", lambda: ["sm_80"])
     source, header = kernels / "planted.cu", kernels / "name.h"
     source.write_text('#include "name.h"\n__global__ void NAME(float* data) { data[0] = 1; }')
@@ -76,7 +76,7 @@ def test_a_kept_report_is_of_the_very_sources(tmp_path, monkeypatch):
     assert names() == ["third"]
     with monkeypatch.context() as without:  # a second time nothing is compiled
         without.setattr(cuda_resources, "subprocess", None)
-        without.setattr(cuda_resources, "demangled", lambda text: text)
+        without.setattr(cuda_resources, "demangle", lambda text: text)
         assert len(compile_all([source])) == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness import backends
-from harness.backends import BACKENDS, imported, load, operators_of, register
+from harness.backends import BACKENDS, import_module, load, operators_of, register
 from harness.backends.package import make_crop_and_resize
 from harness.backends.torch_arrays import device_tensor
 from harness.operators.arrays import LAYOUTS, Layout
@@ -34,11 +34,11 @@ def test_each_has_its_name_or_says_what_is_missing(operator: OperatorName, name:
     assert backend.sheet.operator == operator
 
 
-# The files of PEERS are imported in processes of their own: see test_matrix_libraries.py.
+# The files of PEERS are import_module in processes of their own: see test_matrix_libraries.py.
 @pytest.mark.parametrize("file", sorted({file for table in BACKENDS.values() for file in table.values()}))
 def test_each_file_makes_those_that_the_table_names_it_for(file: str) -> None:
     try:
-        makers = imported(file, f"harness.backends.{file}").BACKENDS
+        makers = import_module(file, f"harness.backends.{file}").BACKENDS
     except MissingLibrary as missing:
         pytest.skip(str(missing))
     assert set(makers) == {
@@ -53,7 +53,7 @@ def test_each_is_made_once() -> None:
 
 def test_one_that_is_made_elsewhere_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under a name of its own, or in the place of one that there is."""
-    monkeypatch.setattr(backends, "_registered", {})
+    monkeypatch.setattr(backends, "_registry", {})
     for name in ("made", "roi_align_cuda"):
         register("crop_and_resize", name, lambda name: replace(load("reference"), name=name))
         assert load(name).name == name

@@ -122,7 +122,7 @@ def test_what_fails_is_a_sentence_with_its_last_words_and_leaves_no_stamp(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = "import sys; print('No matching distribution found for mindspore'); sys.exit(3)"
-    with pytest.raises(installing.NotMade, match=r"failed with exit code 3: No matching distribution found"):
+    with pytest.raises(installing.InstallationError, match=r"failed with exit code 3: No matching distribution found"):
         installing.run([sys.executable, "-c", failing])
     (tmp_path / "mindspore").mkdir()
     monkeypatch.setattr(environments, "FOLDER", tmp_path)

@@ -17,12 +17,12 @@ import pytest
 from harness.kernels.compiling import nvcc
 from harness.kernels.machine_code import (
     Function,
-    Rounded,
+    RoundedOperations,
     arithmetic,
     disassembler,
     functions,
+    fusible_operations,
     loads_in_flight,
-    unpinned,
 )
 from harness.kernels.resources import Cubin, architectures, cubins
 from suites.missing import skip_if_missing
@@ -48,17 +48,17 @@ class Kernel:
     """A kernel's machine code, and the arithmetic of its PTX."""
 
     code: Function
-    ptx: Rounded
+    ptx: RoundedOperations
 
 
 @pytest.fixture(scope="module")
-def compiled() -> dict[str, list[Cubin]]:
+def binaries() -> dict[str, list[Cubin]]:
     return {each: cubins(None, [each]) for each in architectures()}
 
 
 @pytest.fixture(scope="module")
-def patterns(compiled: dict[str, list[Cubin]]) -> list[Function]:
-    return [function for cubin in compiled[PATTERNS] for function in functions(cubin)]
+def patterns(binaries: dict[str, list[Cubin]]) -> list[Function]:
+    return [function for cubin in binaries[PATTERNS] for function in functions(cubin)]
 
 
 def kernels(of: Iterable[Cubin]) -> list[Kernel]:
@@ -82,7 +82,7 @@ def costs(folder: Path, architecture: str) -> dict[str, list[Counter[str]]]:
     return {name: [counts[f"{name.replace('.', '_')}_{count}"] for count in (1, 2)] for name in SUBROUTINES}
 
 
-def expected(of: Rounded, cost: dict[str, list[Counter[str]]]) -> tuple[int, ...]:
+def expected(of: RoundedOperations, cost: dict[str, list[Counter[str]]]) -> tuple[int, ...]:
     """The FFMA and DFMA of a kernel that fuses nothing but what its PTX does: the second one of a subroutine costs
     less, since they share the path for subnormal numbers."""
     totals = []
@@ -96,15 +96,15 @@ def expected(of: Rounded, cost: dict[str, list[Counter[str]]]) -> tuple[int, ...
 
 
 @pytest.mark.parametrize("architecture", architectures())
-def test_nothing_is_fused_but_what_divisions_and_roots_are_made_of(compiled, architecture, tmp_path):
+def test_nothing_is_fused_but_what_divisions_and_roots_are_made_of(binaries, architecture, tmp_path):
     cost = costs(tmp_path, architecture)
     assert all(one["FFMA"] + one["DFMA"] > 3 for one, _ in cost.values())
-    every = kernels(compiled[architecture])
+    every = kernels(binaries[architecture])
     assert len(every) > 60
     for kernel in every:
         counts = kernel.code.counts()
         assert tuple(counts[fused] for fused in FUSED) == expected(kernel.ptx, cost), kernel.code.kernel
-        assert unpinned(kernel.ptx) == []
+        assert fusible_operations(kernel.ptx) == []
         # Constants are loaded by a half-precision operation that multiplies nothing.
         halves = [each for each in kernel.code.instructions if each.operation in ("HFMA2", "HADD2", "HMUL2")]
         assert all({"-RZ", "RZ"} <= set(each.operands) or widens(each.opcode) for each in halves), halves
@@ -115,9 +115,9 @@ def widens(opcode: str) -> bool:
     return opcode.startswith("HADD2.F32")
 
 
-def test_ptx_fuses_in_the_logarithm_of_the_level_alone(compiled):
+def test_ptx_fuses_in_the_logarithm_of_the_level_alone(binaries):
     """CUDA's log2 is made of fused operations; it decides which level of a pyramid a box is pooled from."""
-    for cubin in compiled[PATTERNS]:
+    for cubin in binaries[PATTERNS]:
         for line in lines_that_fuse(cubin.ptx.read_text(encoding="utf-8")):
             assert "log2(" in line
 
@@ -141,9 +141,11 @@ def test_a_fused_multiply_add_is_seen(tmp_path):
     kernel = kernels(cubins([source], [PATTERNS]))[0]
     assert lines_that_fuse(cubins([source], [PATTERNS])[0].ptx.read_text()) == {source.read_text()}
     cost = costs(tmp_path, PATTERNS)
-    unfused = Rounded(kernel.ptx.symbol, Counter({"div.rn.f32": 1}))
+    unfused = RoundedOperations(kernel.ptx.symbol, Counter({"div.rn.f32": 1}))
     assert kernel.code.counts()["FFMA"] == expected(unfused, cost)[0] + 1
-    assert unpinned(Rounded("planted", Counter({"add.rn.f32": 2, "mul.f32": 1, "mul.ftz.f32": 1}))) == [
+    assert fusible_operations(
+        RoundedOperations("planted", Counter({"add.rn.f32": 2, "mul.f32": 1, "mul.ftz.f32": 1}))
+    ) == [
         "mul.f32",
         "mul.ftz.f32",
     ]
@@ -168,8 +170,8 @@ def test_no_kernel_asks_where_a_pointer_leads(patterns):
 
 def test_channels_innermost_are_loaded_and_stored_16_bytes_at_a_time(patterns):
     """Kernels are named by the channels that a thread takes at once: <float, 4>, <BFloat16, 8, 0>."""
-    named = r"(forward|atomic|grad_boxes|pixels)_kernel<\w+, [248]\b"
-    vectors = [each for each in patterns if re.match(named, each.kernel)]
+    pattern = r"(forward|atomic|grad_boxes|pixels)_kernel<\w+, [248]\b"
+    vectors = [each for each in patterns if re.match(pattern, each.kernel)]
     assert {each.kernel.partition("<")[0] for each in vectors} >= {"forward_kernel", "pixels_kernel", "atomic_kernel"}
     for function in vectors:
         assert function.starting_with("LDG.E.128"), function.kernel

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.kernels import compiling
-from harness.kernels.ptx.arithmetic import fused
+from harness.kernels.ptx.arithmetic import fma_function
 from suites.meta.kernels.ptx_launches import COUNT, elements
 from suites.missing import skip_if_missing
 
@@ -21,7 +21,7 @@ SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e-45, 65519.0, 65520.0, 
 RANDOM = np.random.Generator(np.random.PCG64(0))
 
 
-def drawn(dtype: str, position: int = 0) -> np.ndarray:
+def draw(dtype: str, position: int = 0) -> np.ndarray:
     """Any bits, usual numbers, and values that are each a case of its own, each beside each of another position."""
     kind = np.dtype(dtype)
     values = RANDOM.integers(0, 256, COUNT * kind.itemsize, dtype=np.uint8).view(kind).copy()
@@ -97,8 +97,8 @@ def extreme(pick, zeros):
 
 I32, I64, U32, U64, F32, F64, U16 = "int32", "int64", "uint32", "uint64", "float32", "float64", "uint16"
 MEANINGS = {
-    "fused32": (F32, (F32, F32, F32), lambda x, y, z: fused("f32")(x, y, z)),
-    "fused64": (F64, (F64, F64, F64), lambda x, y, z: fused("f64")(x, y, z)),
+    "fused32": (F32, (F32, F32, F32), lambda x, y, z: fma_function("f32")(x, y, z)),
+    "fused64": (F64, (F64, F64, F64), lambda x, y, z: fma_function("f64")(x, y, z)),
     "apart32": (F32, (F32, F32, F32), lambda x, y, z: x * y + z),
     "divided32": (F32, (F32, F32), np.divide),
     "divided64": (F64, (F64, F64), np.divide),
@@ -154,7 +154,7 @@ MEANINGS = {
 @pytest.mark.parametrize("name", MEANINGS)
 def test_an_instruction_computes_what_numpy_does(name):
     result, kinds, meaning = MEANINGS[name]
-    arrays = [drawn(kind, position) for position, kind in enumerate(kinds)]
+    arrays = [draw(kind, position) for position, kind in enumerate(kinds)]
     if name in ("quotients", "long_quotients", "remainders", "unsigned_quotients"):
         arrays[1][arrays[1] == 0] = 7
     with np.errstate(all="ignore"):
@@ -168,7 +168,7 @@ def test_an_instruction_computes_what_numpy_does(name):
 
 def test_contraction_shows():
     """The three arrays are such that x*y+z, rounded once, has other bits."""
-    arrays = [drawn(F32, position) for position in range(3)]
+    arrays = [draw(F32, position) for position in range(3)]
     with np.errstate(all="ignore"):
         apart = arrays[0] * arrays[1] + arrays[2]
     together = elements("fused32", np.zeros(COUNT, F32), *arrays)

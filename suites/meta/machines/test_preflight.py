@@ -178,7 +178,7 @@ def test_the_smoke_test_passes_what_is_right_and_names_what_is_wrong(
     from harness import backends
     from harness.machines import smoke
 
-    monkeypatch.setattr(backends, "_registered", {})
+    monkeypatch.setattr(backends, "_registry", {})
     assert smoke.main(["roi_align"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6

@@ -124,7 +124,7 @@ def _multiplied(first: Scalar, last: Scalar, i: int, count: int, length: int) ->
 
 
 CROP_ORDERS: dict[str, dict[str, Callable[..., Any]]] = {
-    "fused": {"position": crop_faults._fused},
+    "fused": {"position": crop_faults._fused_position},
     "in_double": {"position": lambda *axis: type(axis[0])(cropping.position(*map(_wide, axis[:2]), *axis[2:]))},
     "ratio_first": {"position": crop_faults._ratio_first},
     "multiplied": {"position": _multiplied},
