@@ -1,10 +1,10 @@
-"""Somebody's own function as a backend: what its sheet declares, called as a user would call it, gradients by autograd.
+"""A function as a backend: called as a user would call it, within its sheet, with gradients by autograd.
 
     def my_roi_align(input, boxes, output_size, spatial_scale, sampling_ratio, aligned): ...
     my_roi_align.sheet = {"operator": "roi_align", "directions": ["forward", "grad_image"]}
 
-It gets torch tensors on the device and in the layouts that it declares, and returns one. The sheet is
-plain data, so that a package that declares one needs nothing of this project.
+It gets torch tensors on its declared device and in its declared layouts, and returns a tensor. The sheet is plain data,
+so a package with a sheet does not depend on this project.
 
 crop_and_resize   f(image, boxes, box_indices, crop_size), and by keyword `extrapolation_value` if the border is "rule",
                   and `method` if more than "bilinear" is declared. Box rules other than "normalized" are not asked for.
@@ -38,10 +38,10 @@ Call = Callable[[Any], Tensor]
 
 
 def load(name: str, place: str) -> Backend[Any]:
-    """The backend at "module:object", which may be a function with a sheet, or a Backend.
+    """Loads the backend at "module:object": a function with a sheet, or a Backend.
 
-    ValueError, in a sentence, if there is none, its module cannot be imported, or its sheet says what no sheet can;
-    MissingLibrary if its module needs one that is missing or its device is.
+    ValueError with a sentence if there is none, if its module cannot be imported, or if its sheet is invalid;
+    MissingLibrary if its device or a library that its module needs is missing.
     """
     module_name, _, object_name = place.partition(":")
     if not (module_name and object_name):
@@ -79,12 +79,12 @@ def _first_line(error: Exception) -> str:
 
 
 def _where(error: Exception) -> str:
-    """File and line of what failed while a module was imported."""
+    """The file and line to blame for a failed import."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}"
     harness = str(Path(__file__).parents[1])
     frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(harness)]
-    # Python's own files, and then installed ones, are where it failed: what can be mended is the line that led there.
+    # The failure is often in Python's own or installed files; the user can only fix the line that led there.
     own = frames
     for installed in (("<frozen", sysconfig.get_path("stdlib")), (sysconfig.get_path("purelib"),)):
         own = [each for each in own if not each.filename.startswith(installed)] or own
@@ -122,7 +122,7 @@ def _roi_align(function: Function, sheet: Sheet) -> Call:
 
 
 def _for_sheet(call: Call, sheet: Sheet) -> Call:
-    """The call, once or once for each box as its sheet says; TypeError if it returns no tensor."""
+    """The call as its sheet requires: once, or once per box; TypeError if it returns no tensor."""
 
     def call_checked(of: Any) -> Tensor:
         result = call(of)

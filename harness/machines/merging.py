@@ -1,8 +1,8 @@
-"""Several runners' archives as one folder of results: what `make merge` does before it makes the report.
+"""Merges several runners' archives into one folder of results: the first half of `make merge`, before the report.
 
-A runner that broke must not cost the figures of those that did not, and must not go unnoticed either. So what has
-arrived is merged, and a runner that left nothing, something broken or a failed step is named in a sentence. Archives
-come from other machines: one that holds anything but one run, as it is to lie in results/, is left out whole.
+A failed runner must neither hide the figures of the others nor go unnoticed. So all usable archives are merged, and
+each runner with a missing archive, a damaged one or a failed step is reported in a sentence. Archives come from other
+machines: one that contains anything except a single run, laid out as in results/, is left out entirely.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.machines.step import bad_steps
 from harness.repository import ROOT
 
 FOLDER = ROOT / "build" / "merged"
-# What was merged and what was not, beside the report: a reader of the one is to see the other.
+# The summary of merged and missing runners, beside the report.
 SUMMARY = "runners.md"
 # How .github/workflows/gpu.yml names its artifacts: gpu-RUNNER-RUN, and a run's own name has no dash.
 _ARTIFACT = re.compile(r"gpu-(?P<runner>.+)-[^-]+")
@@ -31,8 +31,8 @@ _CHUNK_BYTES = 2**20
 class MergeResult:
     """The outcome of merging.
 
-    runs      of each archive that was unpacked: its runner, and the run that it holds.
-    problems  runners that left nothing, what was left out, and steps that did not pass, each as a sentence.
+    runs      for each unpacked archive: its runner and its run.
+    problems  a sentence for each missing runner, each archive left out, and each step that did not pass.
     """
 
     runs: tuple[str, ...]
@@ -42,8 +42,8 @@ class MergeResult:
 def merge(archives: Path, expected: tuple[str, ...], output: Path) -> MergeResult:
     """Unpacks the archives under a folder, archives/gpu-RUNNER-RUN/*.tar.gz, into output/DEVICE/RUN.
 
-    expected  the runners that should have left an archive; any other is merged too.
-    output    a folder of results; the runs in it stay as they are. SUMMARY there says what this function returns.
+    expected  the runners that must have an archive; others are merged too.
+    output    a folder of results; existing runs in it stay unchanged. The result is also written to SUMMARY there.
     """
     output.mkdir(parents=True, exist_ok=True)
     runs: list[str] = []
@@ -75,8 +75,8 @@ def merge(archives: Path, expected: tuple[str, ...], output: Path) -> MergeResul
 
 
 def _unpack(file: Path, output: Path) -> Path:
-    """Puts the one run of an archive in its place and returns that, DEVICE/RUN; ValueError if it is not fit to be."""
-    # To its end, where its checksum is: tarfile stops before, and would pass on bytes that changed on the way.
+    """Unpacks an archive's single run and returns its place, DEVICE/RUN; ValueError if the archive is unusable."""
+    # Read to the end, because the checksum is there: tarfile stops earlier and would miss corruption.
     with gzip.open(file) as stream:
         while stream.read(_CHUNK_BYTES):
             pass
@@ -87,7 +87,7 @@ def _unpack(file: Path, output: Path) -> Path:
         run = runs.pop()
         if (output / run).exists():
             raise ValueError(f"{run} is there already, and two runs cannot have one place")
-        # Without the filter, on a Python older than it, there is still _run_of's word on every member.
+        # A Python without the filter relies on the checks of _run_of on every member.
         if hasattr(tarfile, "data_filter"):
             tar.extractall(scratch, filter="data")
         else:
@@ -98,7 +98,7 @@ def _unpack(file: Path, output: Path) -> Path:
 
 
 def _run_of(member: tarfile.TarInfo) -> Path | None:
-    """The run, DEVICE/RUN, that a member belongs to, None for a folder above it; ValueError if it is in no run."""
+    """The run, DEVICE/RUN, of a member, None for a folder above runs; ValueError if it belongs to no run."""
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"its {member.name!r} would leave the folder of results")
@@ -112,7 +112,7 @@ def _run_of(member: tarfile.TarInfo) -> Path | None:
 
 
 def _shortcomings(output: Path, run: Path) -> list[str]:
-    """What an unpacked run lacks, as sentences."""
+    """A sentence for each shortcoming of an unpacked run."""
     sentences = []
     steps = output / run / "logs" / "steps.txt"
     if not steps.is_file():

@@ -1,8 +1,8 @@
 """Both operators as they are written in JAX, which has neither: by jax.scipy.ndimage.map_coordinates, on the CPU.
 
-With mode="nearest" it gives the edge pixel to a sample beside the image, and no slope there; what counts as outside is
-masked afterwards. Gradients are jax.vjp's, of the boxes too. An adaptive grid has no shape that could be compiled, so
-there is none; everything is compiled anew for other shapes. It is float32, as JAX is unless a process asks for more.
+With mode="nearest" a sample beside the image gets the edge pixel and no slope; samples that count as outside are masked
+afterwards. Gradients, also of the boxes, come from jax.vjp. An adaptive grid has no static shape and so cannot be
+compiled; other shapes are compiled anew. All is float32, JAX's default.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ def make_crop_and_resize(name: str) -> Backend[Inputs]:
 
 
 BACKENDS: Makers = {("roi_align", "jax"): make_roi_align, ("crop_and_resize", "jax"): make_crop_and_resize}
-# What was compiled, by the operator's own choices: a new function would be compiled again.
+# Compiled functions by the operator's arguments: a new function object would be compiled again.
 _cache: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 
 def _prepare(operator: Any, rule: tuple[Any, ...], inputs: Any, direction: Direction, *more: Any) -> Callable[[], Any]:
-    """The compiled call of operator(image, boxes, *more), or of the gradient that its vector-Jacobian product is."""
+    """The compiled call of operator(image, boxes, *more), or of its vector-Jacobian product."""
     which = DIRECTIONS.index(direction) - 1
 
     def gradient(upstream: Any, image: Any, boxes: Any, *more: Any) -> Any:
@@ -116,7 +116,7 @@ def _crop(size: tuple[int, int], value: float, image: Any, boxes: Any, indices: 
 def _samples(image: Any, n: Any, y: Any, x: Any, beside: float, value: float) -> Any:
     """Image n of (N,C,H,W) at the positions y times x; `value` further than so many pixels beside [0, L-1].
 
-    The images are an axis of positions: to take one out of the batch would copy it for every box.
+    The image index is an axis of the positions: slicing the batch would copy an image for every box.
     """
     inside_y, inside_x = ((p >= -beside) & (p <= n - 1 + beside) for p, n in zip((y, x), image.shape[2:], strict=True))
     grid = jnp.meshgrid(y, x, indexing="ij")

@@ -2,8 +2,8 @@
 
 roi_align takes rows (index, x1, y1, x2, y2) and images in MNN's own layout NC4HW4; with `output_grad` it gives the
 gradient of the image, of the mean alone. Its maximum is that of the samples. crop_and_resize is TensorFlow's operator
-on NHWC images. Both are float32, and a sampling ratio of 0 is an adaptive grid. An expression is computed when it is
-read.
+on NHWC images. Both are float32, and a sampling ratio of 0 is an adaptive grid. Expressions are evaluated lazily, when
+they are read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Snippets of the libraries, run as a reader would: in the library's own environment, and without this project."""
+"""Runs the libraries' snippets as a reader would: in the library's own environment, without this project."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def language(name: str) -> str:
 
 
 def output(name: str, operator: OperatorName, source: str) -> str:
-    """What a backend's snippet prints last, or how it ended; MissingLibrary if its library is not here."""
+    """The last line that a backend's snippet prints, or how it ended; MissingLibrary if its library is missing."""
     with tempfile.TemporaryDirectory() as empty:
         if language(name) == "javascript":
             command, folder = ["node", "-"], str(node_modules())

@@ -1,7 +1,7 @@
-"""What the snippets of the libraries share: an array as an expression of NumPy's, and a program of at most ten lines.
+"""Helpers for the libraries' snippets: arrays as NumPy expressions, and programs of at most ten lines.
 
-A snippet is pasted into an issue of the library, so that it shows the arrays themselves: numbers are as short as reads
-back to the same bits, and zeros, ones and whole ranges are written by the function that makes them.
+A snippet goes into an issue of the library, so it contains the arrays themselves: numbers in the shortest form with the
+same bits, and zeros, ones and ranges as calls of the function that makes them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from harness.operators.arrays import Array
 
 MOST_LINES = 10
-# A line is broken before this column as long as the program keeps to its number of lines.
+# Lines are broken before this column while the program stays within its number of lines.
 _WIDTH = 110
 
 
@@ -35,19 +35,19 @@ def literal(array: Array) -> str:
 
 
 def number(value: np.generic | float) -> str:
-    """A number as Python reads it back to the same bits, NaN and infinity by NumPy's names."""
+    """The shortest Python literal with the same bits; NaN and infinity by NumPy's names."""
     text = str(value)
     # A negative zero without its point would be the integer 0.
     return {"nan": "np.nan", "inf": "np.inf", "-inf": "-np.inf", "-0.0": "-0.0"}.get(text, text.removesuffix(".0"))
 
 
 def place(index: tuple[int, ...]) -> str:
-    """An index as it stands between brackets."""
+    """An index without its brackets."""
     return ", ".join(map(str, index))
 
 
 def program(*lines: str) -> str:
-    """The lines as a program; the longest lists of numbers are broken while there is room for another line.
+    """The lines as a program; the longest lists of numbers are broken while more lines are allowed.
 
     ValueError if there are more than ten lines.
     """
@@ -57,7 +57,7 @@ def program(*lines: str) -> str:
     while len(program_lines) < MOST_LINES:
         longest = max(range(len(program_lines)), key=lambda k: len(program_lines[k]))
         line = program_lines[longest]
-        # Inside of brackets only, where Python goes on by itself.
+        # Only inside brackets, where Python continues the line implicitly.
         bracket, at = line.find("["), line.rfind(", ", 0, _WIDTH)
         if len(line) <= _WIDTH or at <= max(bracket, 0) or at > line.rfind("]"):
             break

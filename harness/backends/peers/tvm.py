@@ -1,10 +1,10 @@
 """Apache TVM on the CPU, forward only: topi's roi_align_nchw and crop_and_resize, compiled for each call's shapes.
 
-The operators are compiled as they are, without a schedule: one thread. What is timed is the compiled function.
+The operators are compiled without a schedule, for one thread. The timed part is the compiled function.
 
 Its `aligned` is documented as "aligned ROIAlign semantics without the legacy 1-pixel clamp" (relax.op.vision.roi_align)
-and does not shift boxes by half a pixel: its own importers do so before they call it (relax/frontend/torch, onnx). Here
-boxes are shifted likewise, by half a pixel of the map.
+and does not shift boxes by half a pixel: TVM's own importers shift them before the call (relax/frontend/torch, onnx).
+This backend does the same, by half a pixel of the map.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from harness.operators.sheet import Sheet
 _TITLE = f"Apache TVM {tvm.__version__} (CPU)"
 # An adaptive grid has as many samples as a box has pixels.
 _MOST = 1e4
-# Compiling takes a fifth of a second, and several where the machine is busy.
+# Compiling takes a fifth of a second, or several seconds on a busy machine.
 _LIMIT_S = 120.0
 _METHODS = {"bilinear": "bilinear", "nearest": "nearest_neighbor"}
-# What a snippet compiles a tensor expression by.
+# The lines with which a snippet compiles a tensor expression.
 _IMPORTS = "import numpy as np, tvm; from tvm import te, topi"
 _COMPILE_LINE = 'f = tvm.compile(tvm.IRModule({"main": te.create_prim_func([%s, y])}), target="llvm")["main"]'
 
@@ -87,7 +87,7 @@ def _prepare_crop(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
 
 
 def _shift(inputs: RoiInputs) -> Array:
-    """The boxes, half a pixel of the map to the left and up where they are aligned."""
+    """The boxes; aligned ones shifted by half a pixel of the map to the left and up."""
     boxes = np.array(inputs.boxes, order="C")
     if inputs.aligned:
         boxes[:, 1:] = (boxes[:, 1:].astype(np.float64) - 0.5 / inputs.spatial_scale).astype(boxes.dtype)
@@ -120,7 +120,7 @@ def _call(function: Any, arrays: Sequence[Array], shape: tuple[int, ...]) -> Cal
     dtype = arrays[0].dtype
 
     def call() -> Any:
-        # NaN where nothing is written, so that it shows.
+        # NaN, so that unwritten values are visible.
         result = tvm.runtime.tensor(np.full(shape, np.nan, dtype))
         function(*tensors, result)
         return result

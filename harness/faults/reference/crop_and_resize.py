@@ -1,7 +1,7 @@
-"""Planted faults: wrong implementations that the checks must find, so that we know what a passing check is worth.
+"""Planted faults in crop_and_resize: wrong implementations that the checks must find, as a test of the checks.
 
-Each is the reference with one step replaced, or with one vice added around it, and each has been somebody's bug or is
-one keystroke away from being one. A fault that changes no result is not listed: it would be no fault.
+Each is the reference with one step replaced, or with one defect added around it, and each has been a real bug or is one
+keystroke away from one. Changes without an effect on results are not listed: they would not be faults.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _change_shares(change: Callable[[Scalar, Scalar], rule.Pair]) -> Callable[..
 
 
 def _with_memory(change: Callable[[Array, Array], Array]) -> Callable[[Callable[[], Array], Inputs], Array]:
-    """What `change(result, memory)` returns, with memory that is kept from the last result of that shape and dtype."""
+    """Returns `change(result, memory)`, where memory persists between results of the same shape and dtype."""
     memories: dict[tuple[tuple[int, ...], str], Array] = {}
 
     def wrap(call: Callable[[], Array], inputs: Inputs) -> Array:
@@ -106,14 +106,14 @@ def _with_memory(change: Callable[[Array, Array], Array]) -> Callable[[Callable[
 
 
 def _without_zeroing(result: Array, memory: Array) -> Array:
-    """A gradient that is added up in memory kept from the call before."""
+    """A gradient accumulated in memory that still holds the previous result."""
     result += memory
     memory[...] = np.nan_to_num(result)
     return result
 
 
 def _one_output(result: Array, memory: Array) -> Array:
-    """The result of every call of one shape is the same memory."""
+    """All results of one shape share the same memory."""
     memory[...] = result
     return memory
 

@@ -1,7 +1,7 @@
-"""Planted faults that only half images show: what an implementation gets wrong that is right in float32.
+"""Planted faults that show only in half images: the implementation is right in float32.
 
-Half types interpolate and accumulate in float32 and are rounded once, to nearest even. Each of these leaves out one of
-those words.
+Half types interpolate and accumulate in float32 and are rounded once, to nearest even. Each fault violates one part of
+that sentence.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def _rows_in_half(half: Half) -> Steps:
 
 
 def ten_bits(value: Scalar) -> Scalar:
-    """A float32 as a tensor core takes it, with ten bits after the first."""
+    """A float32 rounded as by a tensor core, to ten bits after the first."""
     bits = np.float32(value).view(np.uint32)
     return ((bits + np.uint32(0xFFF) + (bits >> 13 & 1)) & ~np.uint32(0x1FFF)).view(np.float32)
 
 
 def finish_with(change: Callable[[Array, Array], None]) -> Callable[[Array, np.dtype[Any]], Array]:
-    """The last step, after which `change(rounded, total)` spoils what was rounded to a half."""
+    """The last step of the rule, followed by `change(rounded, total)`, which corrupts a half result."""
 
     def finish(total: Array, dtype: np.dtype[Any]) -> Array:
         rounded = total.astype(dtype)
@@ -62,12 +62,12 @@ def _finish_step(change: Callable[[Array, Array], None]) -> Callable[[Half], Ste
 
 
 def towards_zero(rounded: Array, total: Array) -> None:
-    """The upper bits of a float32, which is how a bfloat16 is had in one shift."""
+    """Truncates to the upper bits of a float32, like a bfloat16 conversion by one shift."""
     rounded.view(np.uint16)[...] -= np.abs(rounded.astype(total.dtype)) > np.abs(total)
 
 
 def _ties_away(rounded: Array, total: Array) -> None:
-    """Half a step is added before the bits are cut off, and whether the number was even is forgotten."""
+    """Rounds ties away from zero: adds half a step and truncates, ignoring whether the number is even."""
     other = rounded.copy()
     other.view(np.uint16)[...] += 1
     tie = np.abs(total - rounded.astype(total.dtype)) == np.abs(other.astype(total.dtype) - total)

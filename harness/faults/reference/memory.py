@@ -1,9 +1,8 @@
 """Planted faults of memory, of order and of size: the arithmetic is right, and the result is not.
 
-A layout that is taken for another one, memory that is read one too far or not written at all, an update that a second
-thread loses, sums in another order each time, and counters and offsets that are too narrow. What takes 2**31 elements
-to show stands here with 12 bits for 32. Those that need more boxes than plain loops can take are made around this
-project's own operator.
+Layouts mistaken for others, memory read past its end or never written, lost updates between threads, sums in a varying
+order, and counters or offsets that are too narrow. Faults that need 2**31 elements to show use 12 bits in place of 32.
+Faults that need more boxes than plain loops can handle wrap this project's own operator.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def _run_on(backend: Backend[Any], inputs: Any, direction: Direction, image: Arr
 
 
 def _as_contiguous(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
-    """Pixels that lie channel by channel are read as if they lay row by row."""
+    """Reads channels_last pixels as if they were contiguous."""
     image = inputs.image
     if image.size and image.strides[1] == image.itemsize and image.shape[1] > 1:
         memory = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
@@ -43,7 +42,7 @@ def _as_contiguous(backend: Backend[Any], inputs: Any, direction: Direction) -> 
 
 
 def _without_offset(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
-    """A view is read from the beginning of the memory that it lies in."""
+    """Reads a view from the beginning of its memory, ignoring the offset."""
     image = inputs.image
     parent = image.base
     if image.size and isinstance(parent, np.ndarray) and parent.ndim == 4 and parent.shape[2] > image.shape[2]:
@@ -52,7 +51,7 @@ def _without_offset(backend: Backend[Any], inputs: Any, direction: Direction) ->
 
 
 def _as_dense(name: str) -> Wrap:
-    """The values of an input are read one after another from where they begin, whatever its strides."""
+    """Reads an input's values consecutively from its start, ignoring its strides."""
 
     def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
         array = getattr(inputs, name)
@@ -68,7 +67,7 @@ def _as_dense(name: str) -> Wrap:
 
 
 def _cached_by_address(name: str) -> Wrap:
-    """What was read of an input is kept for its address, and taken for what lies there now."""
+    """Caches an input's values by address, and uses stale ones."""
     cache: dict[tuple[int, tuple[int, ...], str], Array] = {}
 
     def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
@@ -80,7 +79,7 @@ def _cached_by_address(name: str) -> Wrap:
 
 
 def _first_boxes(count: int) -> Wrap:
-    """A launch of as many threads as `count`: the boxes beyond have no thread, and so no result."""
+    """Launches `count` threads: boxes beyond them get no result."""
 
     def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
         if len(inputs.boxes) <= count:
@@ -97,12 +96,12 @@ def _first_boxes(count: int) -> Wrap:
 
 
 def _sixteen_bits(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
-    """A box's number is kept in 16 bits: the one after 65,535 is taken for the first."""
+    """Numbers boxes in 16 bits: the one after 65,535 becomes the first."""
     return backend.run(with_boxes(inputs, np.arange(len(inputs.boxes)) % 65536), direction)
 
 
 def _other_order_each_time() -> Wrap:
-    """Boxes are added up in the order in which threads happen to come."""
+    """Adds boxes up in a random order, like threads that race."""
     calls = np.random.default_rng(0)
 
     def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
@@ -112,7 +111,7 @@ def _other_order_each_time() -> Wrap:
 
 
 def _lost_update(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
-    """Two threads have half of the boxes each: where both add to a pixel, the second writes over the first."""
+    """Splits the boxes between two threads: where both add to a pixel, the second overwrites the first."""
     middle = len(inputs.boxes) // 2
     first, second = (
         backend.run(with_boxes(inputs, part), direction) for part in (slice(0, middle), slice(middle, None))
@@ -121,7 +120,7 @@ def _lost_update(backend: Backend[Any], inputs: Any, direction: Direction) -> Ar
 
 
 def _unwritten_outside() -> Callable[[Callable[[], Array], Inputs], Array]:
-    """Crops keep what their memory held before, where a sample is outside and the value for it is 0."""
+    """Leaves stale memory in crops where a sample is outside and its value is 0."""
     previous = [np.float32(7)]
 
     def wrap(call: Callable[[], Array], inputs: Inputs) -> Array:
@@ -145,7 +144,7 @@ def _one_further(p: Scalar, length: int) -> tuple[int, int]:
 
 
 def _past_the_row(image: Array, place: tuple[int, int, int, int], to: Callable[[Any], Scalar]) -> Scalar:
-    """What lies in memory where a row's or an image's next pixel would be."""
+    """Reads the memory after a row's or an image's end in place of the next pixel."""
     n, c, y, x = place
     _, channels, height, width = image.shape
     flat = ((n * channels + c) * height + y) * width + x
@@ -159,12 +158,12 @@ def _weighing_all(tl: Scalar, tr: Scalar, bl: Scalar, br: Scalar, lx: Scalar, ly
 
 _READS: tuple[Direction, ...] = ("forward", "grad_boxes")
 _SUMS: tuple[Direction, ...] = ("grad_image",)
-# The directions that read an input; of the image only what is not its own gradient.
+# The directions that read each input; the image's own gradient does not read the image.
 _INPUTS = {"image": _READS, "boxes": DIRECTIONS, "box_indices": DIRECTIONS, "upstream": GRADIENTS}
 
 
 def of_both(rule: Rule) -> tuple[Fault, ...]:
-    """Those that either operator can have, around this project's own."""
+    """The faults that apply to both operators, wrapped around this project's own."""
     return (
         rule.instead("channels_last_as_rows", "the memory format is not looked at", _READS, _as_contiguous),
         rule.instead("view_from_its_parent", "the storage offset is not looked at", _READS, _without_offset),
@@ -190,7 +189,7 @@ def _read_by(rule: Rule) -> list[tuple[str, tuple[Direction, ...]]]:
     return [(name, _INPUTS[name]) for name in OPERATORS[rule.operator].arrays]
 
 
-# Those that are planted in crop_and_resize alone.
+# The faults of crop_and_resize only.
 FAULTS: tuple[Fault, ...] = (
     around("unwritten_outside", "nothing is written where a sample is outside", FORWARD, _unwritten_outside()),
     step("twelve_bit_offsets", "offsets too narrow: 12 bits stand for 32", _READS, read=_narrow_offset),

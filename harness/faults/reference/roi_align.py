@@ -1,4 +1,4 @@
-"""Planted faults in roi_align, each the reference with one step replaced: crop_and_resize.py says what they are for."""
+"""Planted faults in roi_align, each the reference with one step replaced; see crop_and_resize.py for their purpose."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ step, around = ROI_ALIGN.step, ROI_ALIGN.around
 
 
 def _swapped_scale(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
-    """The size from the unscaled difference: another rounding, and so another grid."""
+    """Scales the difference instead of the ends: rounds differently, so the grid may differ."""
     axis = rule.axis(first, last, scale, aligned, count, ratio)
     size, stretched = rule.extent((last - first) * scale, aligned)
     size = size / type(first)(count)
@@ -59,7 +59,7 @@ def _at_sample_starts(axis: RoiAxis, index: int, i: int) -> Scalar:
 
 
 def _step_first(axis: RoiAxis, index: int, i: int) -> Scalar:
-    """The sample's share of the bin before the bin: another rounding order."""
+    """Adds the sample's share of the bin before multiplying by the bin: another order of rounding."""
     to = type(axis.start)
     return axis.start + (to(index) + (to(i) + to(0.5)) / to(axis.grid)) * axis.size
 

@@ -1,7 +1,7 @@
-"""The drivers' functions, called with a case's inputs: what the operators do around their kernels on a GPU.
+"""Calls the drivers' functions with a case's inputs, doing what the operators do around their kernels on a GPU.
 
-What runs the kernels is given: a library of theirs and the drivers, and a function that launches them from it. The
-kernels of roi_align pool a pyramid; a RoiInputs is one of a single level.
+A caller provides a library of the kernels and drivers, and a function that launches them from it. The kernels of
+roi_align pool a pyramid; a RoiInputs is a pyramid of one level.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Launch = Callable[[Path, str, int | None, Array, ctypes.Structure, Sequence[Arra
 
 
 class _CropCall(ctypes.Structure):
-    """What crop_and_resize.cpp takes."""
+    """The argument of crop_and_resize.cpp."""
 
     _fields_ = (
         ("image", ArrayDescription),
@@ -42,7 +42,7 @@ class _CropCall(ctypes.Structure):
 
 @dataclass(frozen=True)
 class CropKernels:
-    """The kernels of one library, with threads in the given order, or in one that the boxes of a call pick."""
+    """The kernels of one library, with a fixed order of threads, or one selected by the boxes of a call."""
 
     library: Library
     launch: Launch
@@ -51,7 +51,7 @@ class CropKernels:
 
     def run(self, inputs: Inputs, direction: Direction) -> Array:
         result = self._fresh(inputs, direction)
-        if inputs.upstream.size:  # else there are no samples or no channels, and the operator calls no kernel
+        if inputs.upstream.size:  # without samples or channels the operator calls no kernel
             self._call(inputs, direction, result)
         if direction != "grad_image":
             return result
@@ -75,7 +75,7 @@ class CropKernels:
         self.launch(self.library(), name, self.order, inputs.boxes, call, [result])
 
     def _fresh(self, inputs: Inputs, direction: Direction) -> Array:
-        """Where the result goes: zeros if it is added to or nothing is, else NaN, as fresh memory on a GPU may be."""
+        """Memory for the result: zeros if kernels add to it or none runs, else NaN, like fresh memory on a GPU."""
         image, upstream = inputs.image, inputs.upstream
         if direction == "forward":
             shape = (len(inputs.boxes), image.shape[1], *inputs.crop_size)
@@ -94,7 +94,7 @@ _Levels = ArrayDescription * _MOST_LEVELS
 
 
 class _PyramidCall(ctypes.Structure):
-    """What roi_align.cpp takes."""
+    """The argument of roi_align.cpp."""
 
     _fields_ = (
         ("levels", ctypes.c_int64),
@@ -115,7 +115,8 @@ class _PyramidCall(ctypes.Structure):
 
 @dataclass(frozen=True)
 class PyramidCall:
-    """One call of the operator: the fields are its arguments. `values` is pooled where `maps` are the largest."""
+    """One call of the operator; the fields are its arguments. For mode max, `values` is pooled at the maxima of
+    `maps`."""
 
     maps: Sequence[Array]
     boxes: Array
@@ -146,17 +147,17 @@ def of_one_level(inputs: RoiInputs) -> PyramidCall:
 
 @dataclass(frozen=True)
 class RoiKernels:
-    """The kernels of one library, with threads in the given order, or in one that the boxes of a call pick."""
+    """The kernels of one library, with a fixed order of threads, or one selected by the boxes of a call."""
 
     library: Library
     launch: Launch
     order: int | None = None
 
     def run(self, of: PyramidCall, direction: Direction) -> list[Array]:
-        """What a direction gives: crops, the gradient of each level, or that of the boxes."""
+        """The result of a direction: crops, the gradient of each level, or that of the boxes."""
         first = of.maps[0]
         dtype = first.dtype.name
-        # As in the operator: with nothing upstream there is nothing to sum, and no kernel is called for boxes or crops.
+        # As in the operator: without upstream values there is nothing to sum, and no kernel runs for boxes or crops.
         empty = 0 in (len(of.boxes), first.shape[1])
         fill = 0.0 if empty else np.nan
         if direction == "forward":

@@ -17,13 +17,13 @@ from harness.operators.arrays import Array
 if TYPE_CHECKING:
     from harness.kernels.ptx.warp import Warp
 
-# Words that change where a value is kept on its way, not the value.
+# Modifiers that affect caching, not values.
 _HINTS = ("nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "weak", "volatile", "relaxed", "cta", "gpu", "sys")
 _VECTORS = {"v2": 2, "v4": 4}
 
 
 def _access(instruction: Instruction, *operations: str) -> tuple[str, Access]:
-    """The space, generic if none is named, and what is accessed."""
+    """The memory space, generic if none is named, and the access."""
     space, count = "generic", 1
     for word in instruction.parts[1:-1]:
         if word in ("global", "shared", "param"):
@@ -39,7 +39,8 @@ def _access(instruction: Instruction, *operations: str) -> tuple[str, Access]:
 
 
 def _address(operand: str, slots: Slots, space: str) -> tuple[int, View | None, np.uint64, bool]:
-    """Where `[%rd4+8]` has its base, how that is read, what is added, and whether it is the same in every lane."""
+    """For an operand like `[%rd4+8]`: the slot of its base, its view, the offset, and whether it is uniform over
+    lanes."""
     base, _, offset = operand.strip("[]").replace("+-", "+ -").partition("+")
     register = slots.is_register(base)
     narrow = register and slots.initial[slots.source(base, "b32")[0]].itemsize == 4
@@ -57,7 +58,7 @@ def _load(instruction: Instruction, slots: Slots) -> Step:
     place, view, offset, uniform = _address(of, slots, space)
 
     def give(warp: Warp, values: Array) -> None:
-        """A row for each active lane becomes a register for each column."""
+        """Stores values, a row per active lane, to registers, one per column."""
         for column, (target, after) in enumerate(targets):
             value = values[:, column]
             value = np.ascontiguousarray(after(value) if after else value)
@@ -115,7 +116,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 
 @family("atom", "red")
 def _atomic(instruction: Instruction, slots: Slots) -> Step:
-    """One lane after another. In global memory the sums of float32 are flushed: PTX says so of subnormals there."""
+    """Runs one lane after another. float32 sums in global memory flush subnormals, as PTX specifies."""
     space, access = _access(instruction, *_OPERATIONS, "cas")
     kind = instruction.parts[-1]
     returns = instruction.parts[0] == "atom"

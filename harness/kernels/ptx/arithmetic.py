@@ -1,8 +1,8 @@
-"""What instructions compute, of 32 lanes at once: integers and floats. Each family is a function.
+"""Arithmetic instructions on 32 lanes at once, integers and floats. Each family of instructions is a function.
 
-Floats are IEEE's, rounded to the nearest, and subnormals are kept: NumPy's own. An approximation (.approx, .full) or
-another rounding has no bits that could be compared with anything, and is not emulated. The one exception is the start
-of a division's iteration in the toolkit's logarithm.
+Floats are IEEE's, rounded to nearest, with subnormals: NumPy's own. Approximations (.approx, .full) and other roundings
+have no reproducible bits and are not emulated. The one exception starts a division's iteration in the toolkit's
+logarithm.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def is_float(kind: str) -> bool:
 
 
 def _sign_free(kind: str) -> str:
-    """Of a type whose sign makes no difference to what is computed."""
+    """The type without its sign, for operations on which the sign has no effect."""
     return f"b{kind[1:]}" if kind[0] in "su" else kind
 
 
@@ -98,7 +98,7 @@ def _multiplication(kind: str, part: str) -> tuple[Function, tuple[str, str], st
 
 
 def lanewise(function: Callable[..., Any], kind: str) -> Function:
-    """A function of Python's integers, lane by lane: for what is rare, and clearest so."""
+    """Applies a function of Python integers lane by lane, for rare operations that are clearest this way."""
     dtype, bits = DTYPES[kind], 8 * DTYPES[kind].itemsize
     unsigned = np.dtype(f"u{dtype.itemsize}")
 
@@ -118,7 +118,7 @@ def _fma(instruction: Instruction, slots: Slots) -> Step:
 
 @functools.cache
 def fma_function(kind: str) -> Function:
-    """x*y+z, rounded once: the C library's, because NumPy has none."""
+    """x*y+z, rounded once; from the C library, because NumPy has none."""
     library = ctypes.CDLL(ctypes.util.find_library("m"))
     function, number = (library.fmaf, ctypes.c_float) if kind == "f32" else (library.fma, ctypes.c_double)
     function.restype, function.argtypes = number, (number,) * 3
@@ -149,10 +149,10 @@ def _quotient(instruction: Instruction, slots: Slots) -> Step:
 
 
 def _truncating_quotient(x: Array, y: Array) -> Array:
-    """Towards zero, as C has it; what an inactive lane divides by 0 is nothing."""
+    """The quotient rounded towards zero, as in C; inactive lanes may divide by 0."""
     y = np.where(y == 0, 1, y).astype(y.dtype)
     quotient: Array = x // y
-    if y.dtype.kind == "i":  # Python's is the floor
+    if y.dtype.kind == "i":  # NumPy rounds down
         quotient = (quotient + ((x % y != 0) & ((x < 0) != (y < 0)))).astype(x.dtype)
     return quotient
 
@@ -173,7 +173,7 @@ def _extreme(instruction: Instruction, slots: Slots) -> Step:
 
 
 def _float_extreme(name: str, *, propagates: bool) -> Function:
-    """A NaN loses, or wins if that is asked for; -0 is below +0."""
+    """The minimum or maximum: a NaN loses, or wins if it propagates; -0 is below +0."""
     pick: Function
     if name == "min":
         pick, of_zeros = (np.minimum if propagates else np.fmin), BITS["or"]
@@ -213,7 +213,7 @@ def _reciprocal(instruction: Instruction, slots: Slots) -> Step:
 
 
 def _gross_reciprocal(x: Array) -> Array:
-    """To 20 bits, the lower half of the double zero: what the toolkit's own functions improve by iteration."""
+    """The reciprocal to 20 bits, with a zero lower half: the start of an iteration in the toolkit's own functions."""
     upper: Array = ((1 / x).view(np.uint64) & np.uint64(0xFFFFFFFF00000000)).view(np.float64)
     return upper
 
@@ -227,7 +227,7 @@ def _bitwise(instruction: Instruction, slots: Slots) -> Step:
 
 @family("shl", "shr")
 def _shift(instruction: Instruction, slots: Slots) -> Step:
-    """By as many bits as there are, or more, all are shifted out: of a signed number the sign is left."""
+    """Shifts by the width or more shift all bits out; a signed right shift leaves the sign."""
     name, kind = instruction.parts[0], instruction.parts[-1]
     modifiers(instruction, 1)
     dtype, bits = DTYPES[kind], 8 * DTYPES[kind].itemsize

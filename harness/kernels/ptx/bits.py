@@ -1,4 +1,4 @@
-"""What instructions do with bits: moving and packing them, counting, finding and permuting them, converting numbers."""
+"""Instructions on bits: moving, packing, counting, finding and permuting them, and converting numbers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _pack(to: str, of: str, kind: str, slots: Slots) -> Step:
 
 @family("cvta")
 def _convert_address(instruction: Instruction, slots: Slots) -> Step:
-    """Global addresses are generic ones; those of shared memory are moved into their window, or out of it."""
+    """Global addresses equal generic ones; shared addresses are moved into their window, or out of it."""
     words = modifiers(instruction, 1, "to", "global", "shared")
     shift = SHARED_WINDOW if "shared" in words else 0
     by = np.uint64(-shift % 2**64 if "to" in words else shift)
@@ -86,7 +86,7 @@ def _find(instruction: Instruction, slots: Slots) -> Step:
     bits = int(kind[1:])
 
     def highest(x: int) -> int:
-        """The place of the highest bit that is no copy of the sign; -1 if there is none."""
+        """The position of the highest bit that differs from the sign; -1 if there is none."""
         return (x if x >= 0 else ~x).bit_length() - 1
 
     if name == "brev":
@@ -103,7 +103,7 @@ def _find(instruction: Instruction, slots: Slots) -> Step:
 
 @family("bfe", "bfi")
 def _field(instruction: Instruction, slots: Slots) -> Step:
-    """A field of `count` bits from `at` on: taken out, with its sign if the type has one, or put in."""
+    """Extracts a field of `count` bits from `at` on, sign-extended for signed types, or inserts it."""
     name, kind = instruction.parts[0], instruction.parts[-1]
     modifiers(instruction, 1)
     bits = int(kind[1:])
@@ -133,7 +133,7 @@ def _permute(instruction: Instruction, slots: Slots) -> Step:
 
 
 def _permute_bytes(x: Array, y: Array, selector: Array) -> Array:
-    """Each nibble of the selector picks one of eight bytes; its highest bit spreads that byte's sign over it."""
+    """Each nibble of the selector selects one of eight bytes; its highest bit replicates that byte's sign."""
     eight = np.stack([x, y], axis=1).view(np.uint8)
     nibbles = selector[:, None] >> np.arange(0, 16, 4, dtype=np.uint32)
     values = np.take_along_axis(eight, (nibbles & 7).astype(np.intp), axis=1)
@@ -143,7 +143,7 @@ def _permute_bytes(x: Array, y: Array, selector: Array) -> Array:
 
 @family("lop3")
 def _logic(instruction: Instruction, slots: Slots) -> Step:
-    """Any function of three bits, given by its table: bit abc of the table is what bits a, b and c give."""
+    """Any function of three bits, as a truth table: bit abc of the table is the result for the bits a, b and c."""
     modifiers(instruction, 1)
     table = int(instruction.operands[4], 0)
 
@@ -158,7 +158,7 @@ def _logic(instruction: Instruction, slots: Slots) -> Step:
 
 @family("shf")
 def _funnel(instruction: Instruction, slots: Slots) -> Step:
-    """The upper word of b:a shifted left, or the lower one shifted right, by a number that wraps or is clamped."""
+    """The upper word of b:a shifted left, or the lower one shifted right, by a wrapped or clamped number."""
     words = modifiers(instruction, 1, "l", "r", "wrap", "clamp")
 
     def shift_words(a: int, b: int, by: int) -> int:

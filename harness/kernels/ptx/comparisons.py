@@ -1,4 +1,4 @@
-"""Comparisons, of numbers that may be NaN, and choosing by them."""
+"""Comparisons, including NaN, and selection by them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _OPPOSITE = {"eq": "ne", "lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
 
 
 def comparison(word: str, kind: str) -> Function:
-    """By its word; of floats, one without a u is false where there is a NaN, and one with a u is true there."""
+    """The comparison of a PTX word; for floats with a NaN, words without a u give false and words with a u give
+    true."""
     if word in ("lo", "ls", "hi", "hs"):  # of unsigned numbers
         return _COMPARISONS[{"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}[word]]
     if not is_float(kind):

@@ -1,7 +1,7 @@
-"""Runs a driver's call: its host code launches kernels, and each launch comes here, to be run block by block.
+"""Runs a driver's call: its host code launches kernels, and each launch runs here, block by block.
 
-The arrays of the call are the allocations of the launch, and what the host code allocates is added to them. What stops
-a kernel ends the call, and is raised as it was.
+The arrays of the call are the allocations of the launch, together with those that the host code allocates. An error
+that stops a kernel ends the call, and is raised from it unchanged.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from harness.operators.arrays import Array
 _WITHOUT_ASKING = 48 * 1024
 _MOST_SHARED = 227 * 1024
 _MOST_THREADS = 1024
-# Which blocks of a grid run: (the kernel's readable name, how many there are) -> their numbers.
+# Selects the blocks of a grid to run: (the kernel's readable name, the number of blocks) -> block numbers.
 Choice = Callable[[str, int], Sequence[int]]
 
 
 class _Launch(ctypes.Structure):
-    """As runtime.cpp has it."""
+    """The struct of runtime.cpp."""
 
     _fields_ = (
         ("image", ctypes.c_void_p),
@@ -55,7 +55,7 @@ _ON_MEMORY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)
 
 @dataclass
 class _Call:
-    """A call that is under way: what its kernels may touch, how they run, and what has come of it."""
+    """A running call: its allocations, how its kernels run, and its counts and error so far."""
 
     inputs: list[Allocation]
     direction: int
@@ -67,7 +67,7 @@ class _Call:
 
 @dataclass
 class _KernelLibrary:
-    """A library, and the kernels of its files as far as they have been launched."""
+    """A library, with the code of the kernels launched so far."""
 
     library: ctypes.CDLL
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -92,7 +92,7 @@ def _load(path: Path) -> _KernelLibrary:
         assert kernels.call is not None
         try:
             _run(kernels, kernels.call, launch.contents)
-        except Exception as error:  # it must not get lost in the library's host code
+        except Exception as error:  # an exception would get lost in the library's host code
             kernels.call.error = error
             return 1
         return 0
@@ -110,7 +110,7 @@ def _load(path: Path) -> _KernelLibrary:
 
 
 def prepare_all(library: Path) -> list[Code]:
-    """Every kernel of a library, made ready; NotEmulated if one has an instruction that is not known."""
+    """Prepares every kernel of a library; UnsupportedInstruction if one has an unknown instruction."""
     kernels = _load(library)
     names: list[tuple[int, str]] = []
     visit = _VISIT(lambda image, name: names.append((image, name.decode())))
@@ -121,9 +121,10 @@ def prepare_all(library: Path) -> list[Code]:
 def launch(
     library: Path, name: str, order: int | None, boxes: Array, arguments: ctypes.Structure, results: Sequence[Array]
 ) -> None:
-    """Runs a driver's function, its warps forward or backward, as an even or odd order says, or the boxes pick.
+    """Runs a driver's function, with warps forward for an even order, backward for an odd one. None: selected by the
+    boxes.
 
-    Fault or NotEmulated if a kernel is stopped, RuntimeError with the host code's message if that refuses the call.
+    Fault or UnsupportedInstruction if a kernel is stopped, RuntimeError with the host code's message if it refuses.
     """
     order = picked_order(boxes) if order is None else order
     run(library, name, [ctypes.byref(arguments)], allocations(arguments, results), backward=order % 2 == 1)
@@ -138,7 +139,8 @@ def run(
     backward: bool = False,
     choose: Choice | None = None,
 ) -> list[Counts]:
-    """Calls a function of a library that returns a message or none; the counts of each launch if blocks are chosen."""
+    """Calls a function of a library; returns the counts of each launch if `choose` is given. RuntimeError with the
+    function's message, if it returns one."""
     kernels = _load(library)
     function = kernels.library[name]
     function.restype = ctypes.c_char_p
@@ -157,7 +159,7 @@ def run(
 
 
 def allocations(arguments: ctypes.Structure, results: Sequence[Array]) -> list[Allocation]:
-    """The arrays that a call describes. The results are written, and known only where they have been filled."""
+    """The allocations of a call's arrays. Results are writable, and initialised only if they contain no NaN."""
     starts = {result.ctypes.data: result for result in results}
     return [_allocation(name, array, starts) for name, array in _descriptions(arguments, "")]
 
@@ -175,7 +177,7 @@ def _descriptions(value: Any, name: str) -> Iterator[tuple[str, ArrayDescription
 
 
 def _shape(array: ArrayDescription) -> tuple[int, ...]:
-    """Its sizes, without the zeros in place of dimensions that it has not got."""
+    """Its sizes, without the trailing zeros for missing dimensions."""
     sizes = list(array.size)
     while sizes and sizes[-1] == 0:
         sizes.pop()
@@ -187,7 +189,7 @@ def _allocation(name: str, array: ArrayDescription, results: dict[int, Array]) -
     shape = _shape(array)
     extent = sum((size - 1) * stride for size, stride in zip(shape, array.stride, strict=False))
     size, result = (extent + 1) * itemsize, results.get(array.data)
-    if result is not None:  # zeros, to be added to, or nothing yet
+    if result is not None:  # zeros to add to, or uninitialised
         return Allocation(name, array.data, size, writable=True, filled=not np.isnan(result).any())
     allocation = Allocation(name, array.data, size, writable=False)
     known = allocation.known[allocation.start - allocation.base :][:size]
@@ -198,11 +200,11 @@ def _allocation(name: str, array: ArrayDescription, results: dict[int, Array]) -
 
 
 def _text(image: int) -> str:
-    """The PTX of a file: what the wrapper points to begins with a header, and the text lies behind."""
+    """The PTX of a file, from nvcc's fat binary: a wrapper points to a header, which is followed by the text."""
     magic, _, data = _fields(image, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p)
     kind, _, header, size = _fields(data, ctypes.c_uint32, ctypes.c_uint16, ctypes.c_uint16, ctypes.c_uint64)
     if (magic, kind) != (0x466243B1, 0xBA55ED50):
-        raise RuntimeError("What nvcc has put into an object is no longer laid out as this emulator knows it.")
+        raise RuntimeError("This nvcc's objects have a layout that the emulator does not know.")
     content = ctypes.string_at(data + header, size)
     begin = content.index(b".version")
     return content[begin : content.index(b"\0", begin)].decode()
@@ -235,9 +237,9 @@ def execute(
     choose: Choice | None,
     direction: int = 1,
 ) -> Counts | None:
-    """Runs the blocks of one launch, warps in their order or, if direction is -1, backward.
+    """Runs the blocks of one launch, with warps forward or, if direction is -1, backward.
 
-    Returns what it cost if blocks are chosen. Fault or NotEmulated if it is stopped.
+    Returns its counts if `choose` is given. Fault or UnsupportedInstruction if a kernel is stopped.
     """
     count, name = int(np.prod(grid)), readable(code.kernel.name)
     numbers: Sequence[int] = range(count) if choose is None else choose(name, count)
@@ -289,7 +291,7 @@ def _parameters(code: Code, arguments: Any) -> Array:
 
 
 def _check(code: Code, grid: Triple, threads: Triple, shared: int, limit: int) -> None:
-    """Fault where CUDA would refuse the launch."""
+    """Fault if CUDA would refuse the launch."""
     name, count = readable(code.kernel.name), int(np.prod(threads))
     most = code.kernel.most_threads or _MOST_THREADS
     if min(grid) < 1 or grid[0] >= 2**31 or max(grid[1:]) > 65535:

@@ -1,7 +1,7 @@
-"""Where a warp's values are: a list of arrays of 32 lanes, one for each register, constant and special register.
+"""A warp's values: a list of arrays of 32 lanes, one for each register, constant and special register.
 
-An operand becomes an index into that list when its kernel is prepared, whatever it is, so that nothing has to be told
-apart while it runs. An array in the list is never changed, only replaced: two registers may share one.
+When a kernel is prepared, every operand becomes an index into that list, so operands need not be distinguished at run
+time. An array in the list is never modified, only replaced: two registers may share one.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from harness.kernels.ptx.warp import Warp
 
 LANES = 32
-# What an instruction does to a warp.
+# An instruction as a function of a warp.
 Step = Callable[["Warp"], None]
 Function = Callable[..., Array]
 View = Callable[[Array], Array]
 
-# The types of instructions. Halves are bits until they are converted; b is of no kind, and here unsigned.
+# The types of instructions. Halves are bits until they are converted; b is untyped, here unsigned.
 DTYPES: dict[str, Any] = {
     **{f"{kind}{bits}": np.dtype(f"uint{bits}") for kind in "bu" for bits in (8, 16, 32, 64)},
     **{f"s{bits}": np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)},
@@ -39,9 +39,9 @@ SPECIAL += ("%laneid", "%warpid")
 
 
 class Slots:
-    """The list as a kernel needs it: where each of its operands is, and what it holds before the first instruction.
+    """The slots of a kernel's values: the index of each operand, and the initial contents.
 
-    shared  where each array of shared memory begins.
+    shared  the offset of each array in shared memory.
     """
 
     def __init__(self, kernel: Kernel, shared: dict[str, int]) -> None:
@@ -57,7 +57,7 @@ class Slots:
         self.special = {name: self._places[name, ""] for name in SPECIAL}
 
     def source(self, text: str, kind: str) -> tuple[int, View | None]:
-        """Where an operand is, and what makes its array one of the type that an instruction reads it as."""
+        """The slot of a source operand, and the view that converts its array to the instruction's type."""
         dtype = DTYPES[kind]
         if text.startswith("!"):
             return self._places[text[1:], ""], np.logical_not
@@ -66,7 +66,7 @@ class Slots:
         return self._constant(text, dtype), None
 
     def target(self, text: str, kind: str) -> tuple[int, View | None]:
-        """Where a result goes, and what makes an array of the instruction's type one of the register's."""
+        """The slot of a result, and the view that converts from the instruction's type to the register's."""
         if text == "_":
             return self._add_once("_", DTYPES[kind]), None
         return self._places[text, ""], writing(DTYPES[kind], self._dtypes[text])
@@ -94,7 +94,7 @@ class Slots:
 
 
 def literal(text: str, dtype: np.dtype[Any]) -> Any:
-    """A number as PTX has it: 0f3F800000 and 0d3FF0000000000000 are bits, others are integers."""
+    """A PTX literal: 0f3F800000 and 0d3FF0000000000000 are bits of floats, others are integers."""
     if text[:2] in ("0f", "0F", "0d", "0D"):
         bits, kind = int(text[2:], 16), "f4" if text[1] in "fF" else "f8"
         return np.array([bits], kind.replace("f", "u")).view(kind)[0]
@@ -111,7 +111,8 @@ def literal(text: str, dtype: np.dtype[Any]) -> Any:
 
 
 def reading(register_dtype: np.dtype[Any], operand_dtype: np.dtype[Any]) -> View | None:
-    """A register's array as one that an instruction reads: its bits, the lower ones if it is wider."""
+    """The view from a register's array to an instruction's type: the same bits, or the lower ones of a wider
+    register."""
     if register_dtype == operand_dtype:
         return None
     if register_dtype.itemsize == operand_dtype.itemsize:
@@ -123,7 +124,7 @@ def reading(register_dtype: np.dtype[Any], operand_dtype: np.dtype[Any]) -> View
 
 
 def writing(result_dtype: np.dtype[Any], register_dtype: np.dtype[Any]) -> View | None:
-    """A result as its register holds it: its bits, widened as its type is, with its sign or without."""
+    """The view from a result to its register's type: the same bits, sign- or zero-extended for a wider register."""
     if result_dtype == register_dtype:
         return None
     if result_dtype.itemsize == register_dtype.itemsize:
@@ -135,7 +136,7 @@ def writing(result_dtype: np.dtype[Any], register_dtype: np.dtype[Any]) -> View 
 
 
 def compose(function: Function, views: Sequence[View | None], after: View | None) -> Function:
-    """The function of arrays as they are held: what changes nothing is left out, because it costs at every step."""
+    """Composes a function with its views; identity views are left out, because they would cost at every step."""
     inner = _after_views(function, views)
     if after is None:
         return inner
@@ -156,7 +157,7 @@ def _after_views(function: Function, views: Sequence[View | None]) -> Function:
 
 
 def assigning(instruction: Instruction, slots: Slots, function: Function, kinds: Sequence[str], result: str) -> Step:
-    """The step that gives function(sources), of these types, to the first operand, in the lanes that are active."""
+    """The step that stores function(sources) to the first operand, with these types, in the active lanes."""
     target, after = slots.target(instruction.operands[0], result)
     sources = [slots.source(text, kind) for text, kind in zip(instruction.operands[1:], kinds, strict=True)]
     compute = compose(function, [view for _, view in sources], after)
@@ -196,12 +197,12 @@ def _of_many(compute: Function, target: int, places: Sequence[int]) -> Step:
 
 
 def store(warp: Warp, target: int, value: Array) -> None:
-    """Gives a register an array of 32 lanes, in those that are active."""
+    """Stores an array of 32 lanes to a register, in the active lanes."""
     warp.registers[target] = value if warp.whole else np.where(warp.active, value, warp.registers[target])
 
 
 def modifiers(instruction: Instruction, types: int, *supported: str) -> set[str]:
-    """The opcode's words between its family and its types; NotEmulated if one is not among those allowed."""
+    """The opcode's modifiers between its family and its types; UnsupportedInstruction if one is not in `supported`."""
     words = set(instruction.parts[1 : len(instruction.parts) - types])
     if unknown := words - set(supported):
         raise instruction.unsupported(f" with {', '.join(sorted(unknown))}")

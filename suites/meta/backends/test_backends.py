@@ -34,7 +34,7 @@ def test_each_has_its_name_or_says_what_is_missing(operator: OperatorName, name:
     assert backend.sheet.operator == operator
 
 
-# The files of PEERS are import_module in processes of their own: see test_matrix_libraries.py.
+# The files of PEERS are imported in processes of their own: see test_matrix_libraries.py.
 @pytest.mark.parametrize("file", sorted({file for table in BACKENDS.values() for file in table.values()}))
 def test_each_file_makes_those_that_the_table_names_it_for(file: str) -> None:
     try:
