@@ -19,6 +19,6 @@ def load(source: str, folder: Path) -> None:
     target = folder / f"{Path(source).stem}.so"
     paths = [*(f"-I{path}" for path in (KERNELS, *include_paths())), *(f"-L{path}" for path in library_paths())]
     command = ["g++", *_FLAGS, *paths, str(ROOT / source), "-ltorch", "-ltorch_cpu", "-lc10", "-o", str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     torch.ops.load_library(target)

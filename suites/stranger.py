@@ -55,7 +55,7 @@ def minutes(backend: Backend[Any]) -> float | None:
     What the properties take follows the time of a case, and what the tests of large sizes take that of a value.
     """
     sheet, direction = backend.sheet, backend.sheet.directions[0]
-    asked = [each for each, way in questions(sheet.operator) if each.undeclared(sheet, way) is None]
+    selection = [each for each, way in questions(sheet.operator) if each.undeclared(sheet, way) is None]
     try:
         first, *cases = drawing.draw_cases(within(sheet, empty=()), 11, 0)
         judge_case(backend, first, direction)  # its process begins, and may compile
@@ -66,7 +66,7 @@ def minutes(backend: Backend[Any]) -> float | None:
         backend.restart()
     except Exception:
         return None
-    cases_in_all = sum(each.examples(settings().max_examples) for each in asked)
+    cases_in_all = sum(each.examples(settings().max_examples) for each in selection)
     return (a_case * cases_in_all + a_value * _LARGE + _OWN_S) / 60
 
 

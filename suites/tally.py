@@ -15,14 +15,14 @@ class Tally:
     cases: Counter[str] = field(default_factory=Counter)
     fraction: dict[str, float] = field(default_factory=dict)
 
-    def bits(self, what: str, compared: int, different: int) -> None:
-        self.cases[what] += 1
-        self.compared[what] += compared
-        self.different[what] += different
+    def bits(self, name: str, compared: int, different: int) -> None:
+        self.cases[name] += 1
+        self.compared[name] += compared
+        self.different[name] += different
 
-    def bound(self, what: str, fraction: float) -> None:
-        self.cases[what] += 1
-        self.fraction[what] = max(self.fraction.get(what, 0.0), fraction)
+    def bound(self, name: str, fraction: float) -> None:
+        self.cases[name] += 1
+        self.fraction[name] = max(self.fraction.get(name, 0.0), fraction)
 
     def add(
         self,
@@ -35,5 +35,5 @@ class Tally:
         self.compared.update(compared)
         self.different.update(different)
         self.cases.update(cases)
-        for what, largest in fraction.items():
-            self.fraction[what] = max(self.fraction.get(what, 0.0), largest)
+        for name, largest in fraction.items():
+            self.fraction[name] = max(self.fraction.get(name, 0.0), largest)

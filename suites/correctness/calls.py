@@ -53,7 +53,7 @@ class Call:
         """What a sample outside of the image gives."""
         return float(self.options.get("extrapolation_value", 0.0))
 
-    def drawn(self, image: Tensor, count: int, seed: int = 0) -> tuple[Tensor, ...]:
+    def random_boxes(self, image: Tensor, count: int, seed: int = 0) -> tuple[Tensor, ...]:
         """Boxes from anywhere on the images and a little beyond, the last of them flipped on both axes."""
         random = torch.Generator().manual_seed(seed)
         corners = (torch.rand(count, 2, 2, generator=random) * 1.2 - 0.1).sort(dim=1).values.reshape(count, 4)
@@ -161,20 +161,20 @@ def most_allocated(run: Callable[[], Any]) -> int:
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    kept = run()
+    result = run()
     torch.cuda.synchronize()
-    del kept
+    del result
     return torch.cuda.max_memory_allocated() - before
 
 
-def asked(*calls: Call) -> pytest.MarkDecorator:
+def for_calls(*calls: Call) -> pytest.MarkDecorator:
     """A test for each of these calls, which is about the package itself."""
     return pytest.mark.parametrize("call", [pytest.param(call, marks=pytest.mark.package) for call in calls], ids=str)
 
 
-each_operator = asked(BILINEAR, AVG)
-each_call = asked(BILINEAR, NEAREST, AVG, MAX)
-each_linear_call = asked(BILINEAR, NEAREST, BIN_CENTRES, CORNERS, AVG, LEGACY, ADAPTIVE)
+each_operator = for_calls(BILINEAR, AVG)
+each_call = for_calls(BILINEAR, NEAREST, AVG, MAX)
+each_linear_call = for_calls(BILINEAR, NEAREST, BIN_CENTRES, CORNERS, AVG, LEGACY, ADAPTIVE)
 
 
 def eighths(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -191,11 +191,11 @@ def on_every_instruction_set(program: str, text: str = "") -> dict[str, str]:
     """The digest that a program prints behind the name of its kernels, under each set that ROI_ALIGN_CPU picks here."""
     digests = {}
     for name in ("portable", "avx2", "avx512", ""):
-        done = python("-c", program, text=text, ROI_ALIGN_CPU=name)
-        if "but this machine runs" in done.stderr:
+        process = python("-c", program, text=text, ROI_ALIGN_CPU=name)
+        if "but this machine runs" in process.stderr:
             continue
-        assert done.returncode == 0, done.stderr
-        kernels, digest = done.stdout.split()
+        assert process.returncode == 0, process.stderr
+        kernels, digest = process.stdout.split()
         assert kernels == name or not name
         digests[kernels] = digest
     assert "portable" in digests

@@ -28,7 +28,7 @@ FLOATS = {**FLOAT32, "image_dtypes": ["float32", "float32", "float16"]}
 MANY_CHANNELS = (4, 7, 8, 15, 16, 17, 40, 67)
 BOTH, FORWARD = ("forward", "grad_image"), ("forward",)
 # What is drawn, of how many cases at least in every profile, and the directions whose bits are compared.
-DRAWN = {
+CASES = {
     "of every kind": (2000, BOTH, FLOAT32),
     "touching boxes": (
         2000, BOTH, {**FLOAT32, "box_families": ["border", "on_pixel"], "longest_side": 70, "layouts": ["contiguous"]}),
@@ -45,16 +45,16 @@ DRAWN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("least", "directions", "choices"), DRAWN.values(), ids=DRAWN)
+@pytest.mark.parametrize(("least", "directions", "choices"), CASES.values(), ids=CASES)
 def test_random_cases_have_tensorflows_bits(backend, tensorflow, tally, least, directions, choices):
-    claimed = [direction for direction in directions if direction in backend.sheet.pinned]
-    if not claimed:
+    pinned = [direction for direction in directions if direction in backend.sheet.pinned]
+    if not pinned:
         pytest.skip(f"{backend.title} does not claim TensorFlow's order of rounding")
 
     @settings(max_examples=max(least, settings().max_examples))
     @given(case=strategy.cases(**choices))
     def holds(case):
-        for direction in claimed:
+        for direction in pinned:
             inputs = case.inputs()
             if backend.refuses(inputs, direction) or tensorflow.refuses(inputs, direction):
                 continue

@@ -91,8 +91,8 @@ def test_import_paths_are_those_of_the_original_and_functions_stay_functions():
         assert (CropAndResize, CropAndResizeFunction) == (roi_align.CropAndResize, roi_align.CropAndResizeFunction)
         assert RoIAlign is roi_align.RoIAlign
         print(pool(torch.ones(1, 1, 2, 2), torch.zeros(1, 5), 1).item())"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("1.0\n", "")
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (process.stdout, process.stderr) == ("1.0\n", "")
 
 
 def test_the_public_names_are_the_documented_ones():

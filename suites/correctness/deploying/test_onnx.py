@@ -25,7 +25,7 @@ from harness.operators.crop_and_resize.case import BOX_RULES, METHODS
 from harness.operators.implementation import Backend
 from harness.operators.sheet import INTEGERS, Sheet
 from roi_align import RoIAlign, crop_and_resize, multiscale_roi_align, roi_align
-from suites.correctness.calls import AVG, BILINEAR, asked
+from suites.correctness.calls import AVG, BILINEAR, for_calls
 from suites.correctness.deploying import onnx_files
 from suites.correctness.deploying.onnx_files import EXPORTERS, Function
 
@@ -111,24 +111,24 @@ OPEN = {
 
 
 @each_exporter
-@pytest.mark.parametrize(("name", "chosen", "changes"), OPEN.values(), ids=OPEN)
-def test_one_file_takes_tensors_of_any_size(name, chosen, changes, dynamo):
+@pytest.mark.parametrize(("name", "selection", "changes"), OPEN.values(), ids=OPEN)
+def test_one_file_takes_tensors_of_any_size(name, selection, changes, dynamo):
     operator = OPERATORS[name]
 
-    written = []
+    models = []
 
     def file_of(inputs):
-        if not written:
+        if not models:
             like = {"image": torch.rand(2, 3, 8, 9), "boxes": torch.zeros(3, inputs.boxes.shape[1]),
                     "box_indices": torch.zeros(3, dtype=torch.int64)}  # fmt: skip
             tensors = [like[each] for each in operator.arrays_of("forward")]
-            written.append(onnx_files.export(Function(CALLS[name](inputs)), tensors, dynamo=dynamo))
-        return written[0]
+            models.append(onnx_files.export(Function(CALLS[name](inputs)), tensors, dynamo=dynamo))
+        return models[0]
 
     backend = files(name, file_of)
 
     @settings(max_examples=20)
-    @given(case=operator.within(backend.sheet, **chosen))
+    @given(case=operator.within(backend.sheet, **selection))
     def search(case):
         verdict = judge_case(backend, replace(case, **changes), "forward")
         assert verdict.passed, f"{case}: {verdict}"
@@ -167,9 +167,9 @@ def test_a_pyramid_is_a_node_for_each_level(dynamo, scales):
     model = onnx_files.export(call, (*maps, boxes), dynamo=dynamo)
     assert [each["spatial_scale"] for each in onnx_files.nodes(model, "RoiAlign")] == scales
     run = onnx_files.session(model)
-    for chosen in (slice(None), slice(3), slice(6, None), slice(0)):
-        (result,) = run(*(each.numpy() for each in maps), boxes[chosen].numpy())
-        assert np.allclose(result, call(*maps, boxes[chosen]), rtol=0, atol=1e-6)
+    for selection in (slice(None), slice(3), slice(6, None), slice(0)):
+        (result,) = run(*(each.numpy() for each in maps), boxes[selection].numpy())
+        assert np.allclose(result, call(*maps, boxes[selection]), rtol=0, atol=1e-6)
     assert not result.size
 
 
@@ -183,18 +183,20 @@ def test_crops_have_the_kernels_bits():
     assert np.array_equal(result, call(*tensors))
 
 
-REFUSED = {
+UNSUPPORTED = {
     "the maximum": (AVG, {"mode": "max"}, "mode must be 'avg' .* ONNX's maximum is of weighted pixels"),
     "checks of pooled boxes": (AVG, {"validate": True}, "validate must be False"),
     "checks of cropped boxes": (BILINEAR, {"validate": True}, "validate must be False"),
 }
 
 
-@pytest.mark.parametrize(("call", "options", "words"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("call", "options", "words"), UNSUPPORTED.values(), ids=UNSUPPORTED)
 def test_what_onnx_cannot_say_is_said(call, options, words):
     image = torch.rand(2, 3, 5, 7)
     with pytest.raises(ValueError, match=words):
-        onnx_files.export(Function(functools.partial(call, **options)), (image, *call.drawn(image, 3)), dynamo=False)
+        onnx_files.export(
+            Function(functools.partial(call, **options)), (image, *call.random_boxes(image, 3)), dynamo=False
+        )
 
 
 def test_the_other_exporter_says_it_too():
@@ -202,7 +204,7 @@ def test_the_other_exporter_says_it_too():
     image = torch.rand(2, 3, 5, 7)
     call = Function(functools.partial(AVG, mode="max"))
     with pytest.raises(torch.onnx.OnnxExporterError, match="mode must be 'avg'"):
-        onnx_files.export(call, (image, *AVG.drawn(image, 3)), dynamo=True)
+        onnx_files.export(call, (image, *AVG.random_boxes(image, 3)), dynamo=True)
 
 
 def test_an_older_opset_is_refused():
@@ -212,10 +214,10 @@ def test_an_older_opset_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
-@asked(BILINEAR, AVG)
+@for_calls(BILINEAR, AVG)
 def test_outside_of_an_export_to_onnx_the_operator_is_recorded(call):
     image = torch.rand(2, 3, 5, 7)
-    tensors = image, *call.drawn(image, 3)
+    tensors = image, *call.random_boxes(image, 3)
     program = torch.export.export(Function(call), tensors)
     assert f"roi_align.{call.operator}.default" in str(program.graph)
     assert f"roi_align::{call.operator}" in str(torch.jit.trace(Function(call), tensors).graph)
@@ -227,8 +229,8 @@ class Detections(nn.Module):
         self.detector = detector
 
     def forward(self, image):
-        (found,) = self.detector([image])
-        return found["boxes"], found["labels"], found["scores"], found["masks"]
+        (detections,) = self.detector([image])
+        return detections["boxes"], detections["labels"], detections["scores"], detections["masks"]
 
 
 def test_a_whole_mask_rcnn_is_a_file():

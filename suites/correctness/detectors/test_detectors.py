@@ -161,8 +161,8 @@ def test_a_training_step_is_torchvisions(tally, name):
     theirs, ours = unmodified(name, "single", True), modified(name, "single", True)
     for part, branch in theirs.branches.items():
         assert all(torch.equal(*pair) for pair in zip(branch.boxes, ours.branches[part].boxes, strict=True))
-    for what in ("loss_objectness", "loss_rpn_box_reg"):  # the operator has no part in these
-        assert torch.equal(theirs.result[what], ours.result[what])
+    for loss in ("loss_objectness", "loss_rpn_box_reg"):  # the operator has no part in these
+        assert torch.equal(theirs.result[loss], ours.result[loss])
     own = [path for path in theirs.gradients if path.startswith("rpn.")]
     assert own
     assert all(torch.equal(theirs.gradients[path], ours.gradients[path]) for path in own)
@@ -200,7 +200,7 @@ def stale_row(pool: Any, x: dict[str, Tensor], boxes: list[Tensor], shapes: list
     return torch.cat([pooled[:-1], pooled[-2:-1]])
 
 
-def ruled(ratio: int = 2, **rule: Any) -> Callable[..., Tensor]:
+def with_rule(ratio: int = 2, **rule: Any) -> Callable[..., Tensor]:
     """The honest pooler with another rule."""
 
     def make(pool: Any, *arguments: Any) -> Tensor:
@@ -211,10 +211,10 @@ def ruled(ratio: int = 2, **rule: Any) -> Callable[..., Tensor]:
 
 FAULTS: dict[str, Callable[..., Tensor]] = {
     "half a pixel off, as with aligned": half_pixel,
-    "sampling ratio 1": ruled(ratio=1),
-    "adaptive sampling": ruled(ratio=-1),
-    "level rule off by one": ruled(canonical_level=5),
-    "level rule of another size": ruled(canonical_scale=120),
+    "sampling ratio 1": with_rule(ratio=1),
+    "adaptive sampling": with_rule(ratio=-1),
+    "level rule off by one": with_rule(canonical_level=5),
+    "level rule of another size": with_rule(canonical_scale=120),
     "finest level only": lambda pool, x, boxes, shapes: roi_align(x["0"], boxes, pool.output_size, 1 / 4, 2),
     "scale off by 1e-4": lambda pool, x, boxes, shapes: pool(x, [each * 1.0001 for each in boxes], shapes),
     "last box as the one before it": stale_row,

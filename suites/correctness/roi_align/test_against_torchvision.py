@@ -64,15 +64,15 @@ def _turned_round(row: Row) -> Row:
     return index, min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
-class Ended(BaseException):
+class ProcessEnded(BaseException):
     """A call that crashed or did not end: no Exception, so that Hypothesis does not try it again and again."""
 
 
-def ended_or(run, inputs, direction):
+def run_or_end(run, inputs, direction):
     try:
         return run(inputs, direction)
     except (Crashed, Hung) as error:
-        raise Ended(f"{operator_of(inputs).name}, {direction}: {error}") from None
+        raise ProcessEnded(f"{operator_of(inputs).name}, {direction}: {error}") from None
 
 
 def test_results_are_torchvisions(backend, torchvision, tally, undeclared):
@@ -91,7 +91,7 @@ def test_results_are_torchvisions(backend, torchvision, tally, undeclared):
         undeclared("roi_align against torchvision", str(reason))
     if not declared:
         undeclared("roi_align against torchvision", "neither a grid nor a direction of torchvision's is declared")
-    counted: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     # Thousands of this project's own; of a stranger, which is asked in another process, as many as of each property.
     many = settings().max_examples if is_foreign(backend.name) else max(5000, settings().max_examples)
 
@@ -99,23 +99,23 @@ def test_results_are_torchvisions(backend, torchvision, tally, undeclared):
     @given(case=cases)
     def holds(case):
         for setting, aligned, adaptive, direction in declared:
-            asked = in_setting(case, aligned, adaptive)
-            inputs = asked.inputs()
+            variant = in_setting(case, aligned, adaptive)
+            inputs = variant.inputs()
             if torchvision.refuses(inputs, direction):
                 continue
-            counted[f"{setting}, {direction}"] += 1
+            counts[f"{setting}, {direction}"] += 1
             if backend.refuses(inputs, direction):
                 continue
-            got, want = ended_or(backend.run, inputs, direction), torchvision.run(inputs, direction)
+            got, want = run_or_end(backend.run, inputs, direction), torchvision.run(inputs, direction)
             pinned = direction in backend.sheet.pinned
             apart = beyond_two_bounds(inputs, direction, got, want, pinned=pinned)
-            what = f"roi_align, {direction} against torchvision, {setting}"
-            tally.bits(what, got.size, int(differing(got, want).sum()))
-            assert apart is None, failure(backend, asked, direction, f"{apart} The other is torchvision's.")
+            name = f"roi_align, {direction} against torchvision, {setting}"
+            tally.bits(name, got.size, int(differing(got, want).sum()))
+            assert apart is None, failure(backend, variant, direction, f"{apart} The other is torchvision's.")
 
     try:
         holds()
-    except Ended as ended:
-        pytest.fail(str(ended))
-    assert len(counted) == len(declared)
-    assert min(counted.values()) >= 0.99 * many, "torchvision was not asked often enough"
+    except ProcessEnded as end:
+        pytest.fail(str(end))
+    assert len(counts) == len(declared)
+    assert min(counts.values()) >= 0.99 * many, "torchvision was not asked often enough"

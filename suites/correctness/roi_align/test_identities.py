@@ -34,10 +34,10 @@ def padded_pairs(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, int, int,
     return features, torch.tensor(boxes, dtype=torch.float64), size, ratio, aligned
 
 
-@given(drawn=padded_pairs())
-def test_padded_by_an_edge_pixel_crop_and_resize_has_the_same_samples(drawn):
+@given(problem=padded_pairs())
+def test_padded_by_an_edge_pixel_crop_and_resize_has_the_same_samples(problem):
     """docs/operators.md, roi_align: means of crop_and_resize at P*s on the padded map, samples at a jump apart."""
-    features, boxes, size, ratio, aligned = drawn
+    features, boxes, size, ratio, aligned = problem
     height, width = features.shape[2:]
     offset, count = (0.5 if aligned else 0.0), size * ratio
     padded = torch.nn.functional.pad(features, (1, 1, 1, 1), mode="replicate")
@@ -53,9 +53,9 @@ def test_padded_by_an_edge_pixel_crop_and_resize_has_the_same_samples(drawn):
         positions = start[:, None] + (torch.arange(count) + 0.5) * step[:, None]
         assume(bool(((positions + 1).abs() > 1e-6).all() and ((positions - length).abs() > 1e-6).all()))
     crops = crop_and_resize(padded, normalised, boxes[:, 0].long(), (count, count))
-    wanted = torch.nn.functional.avg_pool2d(crops, ratio)
+    expected = torch.nn.functional.avg_pool2d(crops, ratio)
     got = roi_align(features, boxes, size, 1.0, ratio, aligned)
-    assert torch.allclose(got, wanted, rtol=0, atol=1e-12)
+    assert torch.allclose(got, expected, rtol=0, atol=1e-12)
 
 
 @given(seed=st.integers(0, 9999), size=st.integers(1, 5))
@@ -66,6 +66,6 @@ def test_one_aligned_sample_inside_is_the_seeds_roi_align(seed, size):
     corners = torch.rand(5, 2, 2, dtype=torch.float64, generator=generator).sort(dim=1).values
     boxes = (0.5 + corners * torch.tensor([11.0, 8.0], dtype=torch.float64)).reshape(5, 4)
     index = torch.randint(2, (5, 1), generator=generator)
-    wanted = RoIAlign(size, size)(features, boxes, index[:, 0])
+    expected = RoIAlign(size, size)(features, boxes, index[:, 0])
     got = roi_align(features, torch.cat([index.double(), boxes], dim=1), size, 1.0, 1, True)
-    assert torch.allclose(got, wanted, rtol=0, atol=1e-12)
+    assert torch.allclose(got, expected, rtol=0, atol=1e-12)

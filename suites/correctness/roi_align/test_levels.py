@@ -72,7 +72,7 @@ def test_each_box_is_pooled_from_its_own_map_alone(device, pyramid, mode, layout
 
 def test_the_strategy_reaches_every_kind_of_place():
     """Within the examples of a pull request: a box past the maps, and one on the second of two maps of one scale."""
-    seen: set[str] = set()
+    kinds: set[str] = set()
 
     @given(pyramid=pyramids())
     def look(pyramid: tuple[tuple[float, ...], Tensor]) -> None:
@@ -81,16 +81,16 @@ def test_the_strategy_reaches_every_kind_of_place():
         for _, x1, y1, x2, y2 in rows.tolist():
             place = map_of((x1, y1, x2, y2), scales, dtype, **CANONICAL)
             if place is None:
-                seen.add("past the maps" if (x2 - x1) * (y2 - y1) >= 0 else "no level")
+                kinds.add("past the maps" if (x2 - x1) * (y2 - y1) >= 0 else "no level")
             elif scales[place] != scales[0] * 2.0**-place:
-                seen.add("a map of another scale than the level's")
+                kinds.add("a map of another scale than the level's")
             elif place and scales[place - 1] == scales[place]:
-                seen.add("second of a scale")
+                kinds.add("second of a scale")
             else:
-                seen.add("a level's own map")
+                kinds.add("a level's own map")
 
     look()
-    assert seen >= {"past the maps", "no level", "a map of another scale than the level's", "a level's own map"}
+    assert kinds >= {"past the maps", "no level", "a map of another scale than the level's", "a level's own map"}
 
 
 SQUARES = [4.0, 28.0, 60.0, 112.0, 224.0, 448.0, 900.0]

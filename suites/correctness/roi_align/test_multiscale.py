@@ -56,16 +56,16 @@ def test_the_level_is_torchvisions_to_the_last_ulp():
     generator = torch.Generator().manual_seed(0)
     random = torch.rand(200_000, 4, generator=generator) * 1200 - 100
     boxes = torch.cat([_areas_near_levels(), random])
-    wanted = poolers.initLevelMapper(0, 7)([boxes])
+    expected = poolers.initLevelMapper(0, 7)([boxes])
     # Maps of one value each, as large as the boxes: a box's value tells its level, 0 that it reached none.
     levels = [torch.full((1, 1, 2000 >> k, 2000 >> k), float(k + 1)) for k in range(8)]
     rows = torch.cat([torch.zeros(len(boxes), 1), boxes], dim=1)
-    found = multiscale_roi_align(levels, rows, 1, [2.0**-k for k in range(8)], 1)[:, 0, 0, 0]
+    values = multiscale_roi_align(levels, rows, 1, [2.0**-k for k in range(8)], 1)[:, 0, 0, 0]
     area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-    assert not found[area < 0].any()
-    reached = (area >= 0) & (found > 0)
-    assert reached.sum() > 50_000
-    assert torch.equal(found[reached].long() - 1, wanted[reached])
+    assert not values[area < 0].any()
+    on_a_level = (area >= 0) & (values > 0)
+    assert on_a_level.sum() > 50_000
+    assert torch.equal(values[on_a_level].long() - 1, expected[on_a_level])
 
 
 @given(rows=many_boxes())
@@ -86,11 +86,11 @@ def test_pooling_and_gradients_are_torchvisions(rows):
 @pytest.mark.parametrize(("scale", "level"), [(224.0, 4), (32.0, 3), (100.0, 2), (16.5, 5)])
 def test_a_box_of_the_canonical_scale_belongs_to_the_canonical_level(scale, level):
     levels, box = make_levels(images=1), torch.tensor([[1.0, 2.0, 1.0 + scale, 2.0 + scale]])
-    wanted = roi_align(levels[level - 2], [box], (3, 3), SCALES[level - 2], 2)
+    expected = roi_align(levels[level - 2], [box], (3, 3), SCALES[level - 2], 2)
     canonical = {"canonical_scale": scale, "canonical_level": level}
-    assert torch.equal(multiscale_roi_align(levels, [box], (3, 3), SCALES, 2, **canonical), wanted)
+    assert torch.equal(multiscale_roi_align(levels, [box], (3, 3), SCALES, 2, **canonical), expected)
     module = TorchvisionMultiScaleRoIAlign(NAMES, 3, 2, **canonical)
-    assert torch.equal(module(dict(zip(NAMES, levels, strict=True)), [box], [(256, 320)]), wanted)
+    assert torch.equal(module(dict(zip(NAMES, levels, strict=True)), [box], [(256, 320)]), expected)
 
 
 def test_one_level_gets_every_box_at_any_scale():

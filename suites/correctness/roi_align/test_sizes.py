@@ -51,8 +51,8 @@ def _bands(inputs: RoiInputs) -> list[Bands]:
         axes = zip((y1, x1), (y2, x2), inputs.output_size, inputs.image.shape[2:], strict=True)
         for first, last, count, length in axes:
             band = _band(first - 0.5, (last - first) / count, count, inputs.sampling_ratio, length)
-            read = np.flatnonzero(band.any(axis=0))
-            slices.append(slice(read[0], read[-1] + 1) if len(read) else slice(0, 0))
+            columns = np.flatnonzero(band.any(axis=0))
+            slices.append(slice(columns[0], columns[-1] + 1) if len(columns) else slice(0, 0))
             weights.append(band[:, slices[-1]])
         bands.append(Bands((int(index), slice(None), *slices), *weights))
     return bands

@@ -18,18 +18,18 @@ each_row = pytest.mark.parametrize(("operator", "direction"), ROWS, ids=["-".joi
 
 @each_row
 def test_results_are_those_of_the_golden_vectors(backend, operator, tally, direction):
-    stored = golden.read(operator)
-    what = f"{operator}, {direction} against {stored.peer}'s golden vectors"
+    file = golden.read(operator)
+    name = f"{operator}, {direction} against {file.peer}'s golden vectors"
     if direction not in backend.sheet.tensorflow_bits:
-        what += ", by bounds"
-    for vector in stored.vectors:
+        name += ", by bounds"
+    for vector in file.vectors:
         inputs, theirs = vector.inputs(), vector.results[direction]
         if backend.refuses(inputs, direction):
             continue
         got = backend.run(inputs, direction)
         unlike = unlike_peer(backend.sheet, inputs, direction, got, theirs)
         if got.shape == theirs.shape:
-            tally.bits(what, got.size, int(differing(got, theirs).sum()))
+            tally.bits(name, got.size, int(differing(got, theirs).sum()))
         assert unlike is None, failure(backend, vector.case, direction, unlike)
 
 

@@ -13,14 +13,14 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from roi_align import _library
-from suites.correctness.calls import AVG, BILINEAR, MAX, NEAREST, asked, each_call, each_operator
+from suites.correctness.calls import AVG, BILINEAR, MAX, NEAREST, each_call, each_operator, for_calls
 
 pytestmark = pytest.mark.package
 
 NAN, INF, MOST = math.nan, math.inf, 3.4e38
 NO_NUMBER = r"boxes\[1\] has an edge or leads to a sample position that is not finite"
 # The CPU always notices an index without an image, CUDA where it is told to look.
-noticed = pytest.mark.parametrize(
+each_validation = pytest.mark.parametrize(
     "validate", [pytest.param(False, marks=pytest.mark.cpu), True], ids=["", "validate=True"]
 )
 # Of boxes in the operator's own units: its tensors, all of them of the first image.
@@ -161,7 +161,7 @@ NO_IMAGE = {
 }
 
 
-@noticed
+@each_validation
 @pytest.mark.parametrize(("call", "dtype", "bad"), BAD_INDICES.values(), ids=BAD_INDICES)
 def test_an_index_without_an_image_is_an_index_error(device, call, dtype, bad, validate):
     boxes = list(call.on(torch.empty(2, 3, 5, 7), torch.rand(2, 4)))
@@ -171,7 +171,7 @@ def test_an_index_without_an_image_is_an_index_error(device, call, dtype, bad, v
         good_call_but_for(call, device, boxes, validate=validate)
 
 
-@noticed
+@each_validation
 @each_operator
 def test_boxes_without_any_image_are_an_index_error(device, call, validate):
     with pytest.raises(IndexError, match=NO_IMAGE[call.operator].format(row=0, index=0, images=0)):
@@ -276,7 +276,7 @@ NOT_DENSE = {
 @each_operator
 def test_a_tensor_that_is_not_dense_is_refused_in_a_sentence(call, make, words, which):
     image = torch.rand(2, 3, 5, 7)
-    tensors = [image, *call.drawn(image, 3)]
+    tensors = [image, *call.random_boxes(image, 3)]
     tensors[which] = make(tensors[which])
     with pytest.raises(
         TypeError, match=f"{(call.names[0], 'boxes')[which]} must .*{words}".format("(input|image|boxes)")
@@ -299,10 +299,10 @@ def test_a_tensor_on_cuda_without_the_kernels_says_how_to_build_them(monkeypatch
 @pytest.mark.parametrize(
     ("shape", "count"), [((2, 3, 5, 7), 0), ((0, 3, 5, 7), 0), ((2, 0, 5, 7), 2), ((0, 0, 5, 7), 0)]
 )
-@asked(BILINEAR, AVG, MAX)
+@for_calls(BILINEAR, AVG, MAX)
 def test_empty_inputs_give_empty_results_and_zero_gradients(device, call, shape, count):
     image, upstream = torch.rand(shape, device=device), torch.ones(count, shape[1], 4, 3, device=device)
-    boxes = call.drawn(image, count)
+    boxes = call.random_boxes(image, count)
     result, *gradients = call.results(image, *boxes, upstream=upstream)
     assert result.shape == (count, shape[1], 4, 3)
     for gradient, of in zip(gradients, (image, boxes[0]), strict=True):

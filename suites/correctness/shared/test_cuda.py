@@ -240,7 +240,7 @@ UNCOPIED = {
 @pytest.mark.parametrize(("call", "layout"), UNCOPIED.values(), ids=UNCOPIED, indirect=["call"])
 def test_no_image_is_copied_and_nothing_grows_with_images_or_channels(cuda, call, layout):
     image = torch.rand(2, 64, 128, 256, device=cuda).to(memory_format=layout).requires_grad_()
-    boxes = call.drawn(image, 100)
+    boxes = call.random_boxes(image, 100)
     upstream = torch.rand(100, 64, 7, 7, device=cuda).to(memory_format=layout)
     result = call(image, *boxes, size=(7, 7))
     assert result.is_contiguous(memory_format=layout)
@@ -257,5 +257,5 @@ def test_subnormal_gradients_are_kept_by_the_gather_and_may_be_flushed_by_atomic
     with calls.deterministic_algorithms(deterministic):
         crops = crop_and_resize(image, boxes, indices, (4, 4))
         (gradient,) = torch.autograd.grad(crops, image, torch.full_like(crops, 1e-40))
-    kept = gradient == torch.tensor(1e-40, device=cuda)
-    assert (kept if deterministic else kept | (gradient == 0)).all()
+    preserved = gradient == torch.tensor(1e-40, device=cuda)
+    assert (preserved if deterministic else preserved | (gradient == 0)).all()

@@ -62,8 +62,8 @@ def _assert_same_bits(backend, cpu, case, direction, tally) -> None:
     result, expected = backend.run(inputs, direction), cpu.run(case.inputs(), direction)
     assert (result.shape, result.dtype) == (expected.shape, expected.dtype), case
     different = int(differing(result, expected).sum())
-    what = f"{cpu.sheet.operator}, {direction} on CUDA against the CPU, {case.image_dtype} images"
-    tally.bits(what, result.size, different)
+    name = f"{cpu.sheet.operator}, {direction} on CUDA against the CPU, {case.image_dtype} images"
+    tally.bits(name, result.size, different)
     assert not different, failure(backend, case, direction, f"{different} values differ from the CPU's.")
 
 
@@ -144,12 +144,12 @@ def _gradients(call, image, boxes, upstream):
 def test_gradients_of_overlapping_boxes_are_the_same_twenty_times(call, layout):
     random = torch.Generator().manual_seed(0)
     image = torch.randn(2, 35, 40, 50, generator=random).to("cuda", memory_format=layout)
-    boxes = call.drawn(image, 1000)
+    boxes = call.random_boxes(image, 1000)
     upstream = torch.randn(1000, 35, 7, 7, generator=random).to("cuda", memory_format=layout)
     # The image's gradient, by atomics, or nothing.
     unordered = load("roi_align_cuda", call.operator).sheet.unordered
-    ordered = slice(0 if torch.are_deterministic_algorithms_enabled() else len(unordered), None)
-    first, *again = (_gradients(call, image, boxes, upstream)[ordered] for _ in range(20))
+    comparable = slice(0 if torch.are_deterministic_algorithms_enabled() else len(unordered), None)
+    first, *again = (_gradients(call, image, boxes, upstream)[comparable] for _ in range(20))
     assert all(calls.equal(gradients, first) for gradients in again)
 
 
@@ -158,7 +158,7 @@ def test_gradients_of_overlapping_boxes_are_the_same_twenty_times(call, layout):
 def test_the_deterministic_gradient_of_overlapping_boxes_is_the_cpus_twenty_times(call, layout):
     random = torch.Generator().manual_seed(0)
     image = torch.randn(2, 16, 40, 50, generator=random).to(memory_format=layout)
-    boxes = call.drawn(image, 5000)
+    boxes = call.random_boxes(image, 5000)
     upstream = torch.randn(5000, 16, 7, 7, generator=random).to(memory_format=layout)
     expected = _gradients(call, image, boxes, upstream)[0]
     on_device = image.cuda(), [each.cuda() for each in boxes], upstream.cuda()

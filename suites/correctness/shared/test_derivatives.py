@@ -15,7 +15,7 @@ from suites.correctness import calls
 pytestmark = pytest.mark.package
 
 INDICES, SIZE = torch.tensor([1, 0]), (1, 2)
-each_smooth_call = calls.asked(
+each_smooth_call = calls.for_calls(
     calls.BILINEAR, calls.BIN_CENTRES, calls.CORNERS, calls.AVG, calls.LEGACY, calls.ADAPTIVE, calls.MAX
 )
 
@@ -60,17 +60,17 @@ def test_second_derivatives(device, repeats, call):
 def test_the_tangent_of_the_image_is_the_forward_of_the_tangent(device, call):
     """By bits; what is extrapolated does not depend on the image."""
     image = torch.randn(2, 3, 7, 9, generator=torch.Generator().manual_seed(0)).to(device)
-    boxes, tangent = call.drawn(image, 3), image.flip(0)
+    boxes, tangent = call.random_boxes(image, 3), image.flip(0)
     fixed = call(torch.zeros_like(image), *boxes) != 0
     expected = torch.where(fixed, 0.0, call(tangent, *boxes))
-    result, moved = torch.func.jvp(lambda image: call(image, *boxes), (image,), (tangent,))
+    result, tangent_of_result = torch.func.jvp(lambda image: call(image, *boxes), (image,), (tangent,))
     assert torch.equal(result, call(image, *boxes))
-    assert torch.equal(moved, expected)
+    assert torch.equal(tangent_of_result, expected)
     with forward_ad.dual_level():
         assert torch.equal(forward_ad.unpack_dual(call(forward_ad.make_dual(image, tangent), *boxes)).tangent, expected)
 
 
-@calls.asked(calls.BILINEAR, calls.NEAREST, calls.BIN_CENTRES, calls.AVG, calls.ADAPTIVE, calls.MAX)
+@calls.for_calls(calls.BILINEAR, calls.NEAREST, calls.BIN_CENTRES, calls.AVG, calls.ADAPTIVE, calls.MAX)
 def test_forward_mode_agrees_with_reverse_mode(device, call):
     """Everywhere, at kinks and outside of the image too: the same side of a kink, and nothing from unread pixels."""
     image, _ = inputs(device, 3)
@@ -89,12 +89,12 @@ def test_forward_mode_agrees_with_reverse_mode(device, call):
         return call(image, edges, *indices, size=(2, 3))
 
     (gradient,) = torch.func.vjp(run, edges)[1](upstream)
-    _, moved = torch.func.jvp(run, (edges,), (direction,))
+    _, tangent_of_result = torch.func.jvp(run, (edges,), (direction,))
     expected = (gradient * direction).flatten(1).sum(1)
-    assert torch.allclose((moved * upstream).flatten(1).sum(1), expected, rtol=1e-12, atol=1e-12)
+    assert torch.allclose((tangent_of_result * upstream).flatten(1).sum(1), expected, rtol=1e-12, atol=1e-12)
 
 
-@calls.asked(calls.BILINEAR, calls.NEAREST, calls.AVG, calls.MAX)
+@calls.for_calls(calls.BILINEAR, calls.NEAREST, calls.AVG, calls.MAX)
 def test_hessians_are_the_same_in_every_mode(device, call):
     tensors = tuple(each.detach() for each in inputs(device))
 
@@ -138,11 +138,11 @@ def test_derivatives_of_a_pyramid(device, mode, scales):
         rows = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], dim=1)
         return multiscale_roi_align(levels, rows, (1, 2), scales, 2, canonical_scale=4, canonical_level=1, mode=mode)
 
-    given = [each.requires_grad_() for each in (boxes, *levels)]
-    read = [each.abs().max() > 0 for each in torch.autograd.grad(run(*given).square().sum(), given[1:])]
-    assert all(read) or scales != (1.0, 0.5)
-    assert torch.autograd.gradcheck(run, given, check_forward_ad=True, check_batched_grad=True)
-    assert torch.autograd.gradgradcheck(run, given, check_fwd_over_rev=True)
+    arguments = [each.requires_grad_() for each in (boxes, *levels)]
+    has_gradient = [each.abs().max() > 0 for each in torch.autograd.grad(run(*arguments).square().sum(), arguments[1:])]
+    assert all(has_gradient) or scales != (1.0, 0.5)
+    assert torch.autograd.gradcheck(run, arguments, check_forward_ad=True, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(run, arguments, check_fwd_over_rev=True)
 
 
 @calls.each_operator

@@ -28,7 +28,7 @@ BLOCKS = [
 APART = {"tensorflow": 0.0, "torchvision": 2 * 16 * 2.0**-24}
 
 
-def ran(block: str) -> dict[str, Any]:
+def run(block: str) -> dict[str, Any]:
     """The names that a block leaves behind."""
     names: dict[str, Any] = {}
     exec(compile(block, "a block of the documents", "exec"), names)
@@ -53,7 +53,7 @@ def test_block_runs_and_after_is_as_before(block, request):
     if library is not None:
         # Or a skip. A block that used TensorFlow first would leave it without the settings that other tests need.
         request.getfixturevalue(library)
-    names = ran(block)
+    names = run(block)
     assert ("before" in names) == ("after" in names) == ("before = " in block)
     if "before" in names:
         compare(names["before"], names["after"], APART[library or ""])
@@ -65,6 +65,6 @@ def test_three_blocks_have_a_before_and_an_after():
 
 def test_a_wrong_after_is_seen():
     pytest.importorskip("torchvision")
-    names = ran(next(block for block in BLOCKS if "before = roi_align" in block).replace("aligned=True", "", 1))
+    names = run(next(block for block in BLOCKS if "before = roi_align" in block).replace("aligned=True", "", 1))
     with pytest.raises(AssertionError):
         compare(names["before"], names["after"], APART["torchvision"])

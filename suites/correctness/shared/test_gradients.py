@@ -89,7 +89,7 @@ def test_gradcheck_of_image_and_boxes(device, repeats, call):
     holds()
 
 
-@calls.asked(calls.BIN_CENTRES, calls.CORNERS, calls.LEGACY, calls.ADAPTIVE)
+@calls.for_calls(calls.BIN_CENTRES, calls.CORNERS, calls.LEGACY, calls.ADAPTIVE)
 def test_gradcheck_of_pixel_boxes(device, repeats, call):
     image = torch.randn(2, 2, 6, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(device)
     boxes = torch.tensor([[0.61, 1.13, 4.17, 6.31], [3.33, 5.21, 0.87, 2.17]], dtype=torch.float64, device=device)
@@ -101,7 +101,7 @@ def test_double_backward_of_the_image(device, repeats, call):
     """The image's gradient is linear in the upstream one: gradgradcheck goes through both. Of a maximum the samples
     that are largest are taken."""
     image = torch.randn(2, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(device)
-    boxes = call.drawn(image, 3)
+    boxes = call.random_boxes(image, 3)
     assert torch.autograd.gradgradcheck(
         lambda image: call(image, *boxes).square(), (image.requires_grad_(),), nondet_tol=repeats(call.operator)
     )
@@ -113,7 +113,7 @@ def test_the_double_backward_is_the_forward_again(call):
     """By bits, under every method and box rule."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(2, 3, 7, 9, generator=generator, requires_grad=True)
-    boxes = call.drawn(image, 3)
+    boxes = call.random_boxes(image, 3)
     result = call(image, *boxes)
     upstream = torch.randn(result.shape, generator=generator, requires_grad=True)
     (gradient,) = torch.autograd.grad(result, image, upstream, create_graph=True)
@@ -124,12 +124,12 @@ def test_the_double_backward_is_the_forward_again(call):
     assert torch.equal(again, torch.where(fixed, 0.0, call(direction, *boxes)))
 
 
-@calls.asked(calls.BILINEAR, calls.NEAREST, calls.AVG)
+@calls.for_calls(calls.BILINEAR, calls.NEAREST, calls.AVG)
 def test_no_gradient_is_asked_for_in_vain(device, call):
     """Boxes that need no gradient do not keep the image alive."""
     image = torch.rand(1, 2, 5, 7, device=device, requires_grad=True)
-    result = call(image, *call.drawn(image, 3))
-    saved = [tensor for tensor in result.grad_fn.saved_tensors if tensor is not None]
-    assert all(tensor.shape != image.shape for tensor in saved)
+    result = call(image, *call.random_boxes(image, 3))
+    saved_tensors = [tensor for tensor in result.grad_fn.saved_tensors if tensor is not None]
+    assert all(tensor.shape != image.shape for tensor in saved_tensors)
     result.sum().backward()
     assert image.grad is not None

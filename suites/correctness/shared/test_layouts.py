@@ -37,7 +37,7 @@ def test_results_and_gradients_keep_the_layout(device, call, channels, layout):
 @calls.each_operator
 def test_strided_boxes_and_indices_are_read_where_they_are(device, call):
     image = torch.rand(3, 2, 6, 5, device=device)
-    boxes = call.drawn(image, 8)
+    boxes = call.random_boxes(image, 8)
     strided = [torch.stack([each, each], dim=-1).repeat_interleave(2, dim=0)[::2, ..., 0] for each in boxes]
     assert not any(each.is_contiguous() for each in strided)
     assert torch.equal(call(image, *strided), call(image, *boxes))
@@ -76,8 +76,8 @@ def test_every_instruction_set_gives_the_same_bits():
 
 @pytest.mark.cpu
 def test_an_unknown_instruction_set_is_refused_in_a_sentence():
-    done = python("-c", "import torch, roi_align; torch.ops.roi_align.cpu_kernels()", ROI_ALIGN_CPU="sse9")
-    assert "ValueError: ROI_ALIGN_CPU is 'sse9', but this machine runs portable" in done.stderr
+    process = python("-c", "import torch, roi_align; torch.ops.roi_align.cpu_kernels()", ROI_ALIGN_CPU="sse9")
+    assert "ValueError: ROI_ALIGN_CPU is 'sse9', but this machine runs portable" in process.stderr
 
 
 @pytest.mark.cpu
@@ -105,7 +105,7 @@ def test_one_and_more_threads_give_the_same_bits(backend, operator):
 def test_threads_that_share_one_image_row_by_row_give_the_same_bits(call, channels, layout):
     """One image of one block of channels: threads can only be given bands of rows, which samples straddle."""
     image = torch.randn(1, channels, 37, 41).to(memory_format=layout)
-    boxes, upstream = call.drawn(image, 200), torch.randn(200, channels, 7, 9)
+    boxes, upstream = call.random_boxes(image, 200), torch.randn(200, channels, 7, 9)
     first, *others = calls.with_threads(
         (1, 2, 3, 7), lambda: call.results(image, *boxes, size=(7, 9), upstream=upstream)
     )
@@ -145,6 +145,6 @@ def turned(values: torch.Tensor) -> torch.Tensor:
 def test_views_give_the_bits_of_their_copies(call, view, channels, count):
     """The image and the upstream gradient, both under these strides."""
     image, upstream = torch.randn(2, channels, 19, 23), torch.randn(count, channels, 5, 4)
-    boxes = call.drawn(image, count)
+    boxes = call.random_boxes(image, count)
     expected = call.results(image, *boxes, size=(5, 4), upstream=upstream)
     assert calls.equal(call.results(view(image), *boxes, size=(5, 4), upstream=view(upstream)), expected)

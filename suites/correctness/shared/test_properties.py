@@ -29,8 +29,8 @@ REMARKS = {
 @pytest.mark.parametrize(("property_", "direction"), ROWS)
 def test_property(backend_of, tally, undeclared, property_, direction):
     backend = backend_of(property_.operator)
-    what = f"{property_.operator}, {property_.name}, {direction}"
-    undeclared(what, property_.undeclared(backend.sheet, direction))
+    name = f"{property_.operator}, {property_.name}, {direction}"
+    undeclared(name, property_.undeclared(backend.sheet, direction))
     examples = property_.examples(settings().max_examples, FEWEST)
     finding = search(property_, backend, direction, settings(max_examples=examples))
     for _, verdict in finding.verdicts:

@@ -14,7 +14,7 @@ import torch
 from harness.judging.sample import with_boxes
 from harness.operators.arrays import DIRECTIONS, differing
 from roi_align import roi_align
-from suites.correctness.calls import ADAPTIVE, AVG, BILINEAR, MAX, asked, each_layout, each_operator, with_threads
+from suites.correctness.calls import ADAPTIVE, AVG, BILINEAR, MAX, each_layout, each_operator, for_calls, with_threads
 from suites.correctness.sizes import Size, inputs_of
 
 MANY, PIECE = 70_000, 1000  # more than 2^16 boxes, in pieces of less than 2^10
@@ -61,8 +61,8 @@ def test_rows_of_a_large_image_are_copied_and_given_back(device, call, layout):
 def _leave_behind(*shapes: tuple[int, ...]) -> None:
     """NaN in memory that is free again: what a fresh result of one of these shapes is likely to lie in."""
     for shape in shapes:
-        left = [torch.full(shape, torch.nan) for _ in range(8)]
-        del left
+        garbage = [torch.full(shape, torch.nan) for _ in range(8)]
+        del garbage
 
 
 @pytest.mark.cpu
@@ -71,7 +71,7 @@ def _leave_behind(*shapes: tuple[int, ...]) -> None:
 def test_a_wide_image_has_one_gradient_in_both_layouts(call, count):
     """So wide that the sums of a row of all channels are too much for a cache, and blocks of channels are summed."""
     image, upstream = torch.randn(2, 40, 3, 6000), torch.randn(count, 40, 2, 30)
-    boxes, gradients = call.drawn(image[:1], count), []
+    boxes, gradients = call.random_boxes(image[:1], count), []
     for layout in (torch.contiguous_format, torch.channels_last):
         of = image.to(memory_format=layout).requires_grad_()
         result = call(of, *boxes, size=(2, 30))
@@ -85,7 +85,7 @@ def test_a_wide_image_has_one_gradient_in_both_layouts(call, count):
 def test_many_boxes_give_the_same_bits_in_every_run(call):
     """Of a sum over more boxes than one thread is given to prepare, so long that threads are at it at the same time."""
     image, upstream = torch.randn(1, 16, 33, 31, requires_grad=True), torch.randn(15_000, 16, 6, 6)
-    boxes = call.drawn(image.detach(), len(upstream))
+    boxes = call.random_boxes(image.detach(), len(upstream))
 
     def gradient() -> torch.Tensor:
         return torch.autograd.grad(call(image, *boxes, size=(6, 6)), image, upstream)[0]
@@ -97,7 +97,7 @@ def test_many_boxes_give_the_same_bits_in_every_run(call):
 @pytest.mark.cpu
 @pytest.mark.parametrize("channels", [3, 16, 35])
 @each_layout
-@asked(BILINEAR, AVG, ADAPTIVE, MAX)
+@for_calls(BILINEAR, AVG, ADAPTIVE, MAX)
 def test_what_no_box_reaches_is_zero_whatever_was_in_memory(call, channels, layout):
     shape = (2, channels, 64, 24)
     image = torch.randn(shape).to(memory_format=layout).requires_grad_()

@@ -43,23 +43,23 @@ each_mapped = pytest.mark.parametrize(("call", "in_dims"), MAPPED.values(), ids=
 @calls.each_layout
 def test_vmap_gives_the_bits_of_single_calls(inputs, call, in_dims, layout):
     inputs[0] = inputs[0].flatten(0, 1).to(memory_format=layout).unflatten(0, (BATCH, 2))
-    given = [each if dim == 0 else each[0] for each, dim in zip(inputs, in_dims, strict=True)]
-    results = torch.func.vmap(call, in_dims)(*given)
-    assert calls.equal(results, [call(*single(given, in_dims, b)) for b in range(BATCH)])
+    arguments = [each if dim == 0 else each[0] for each, dim in zip(inputs, in_dims, strict=True)]
+    results = torch.func.vmap(call, in_dims)(*arguments)
+    assert calls.equal(results, [call(*single(arguments, in_dims, b)) for b in range(BATCH)])
 
 
 @each_mapped
 def test_gradients_in_a_vmap_are_those_of_single_calls(inputs, call, in_dims):
     """Per-sample gradients: what vmap over grad is for."""
-    given = [each if dim == 0 else each[0] for each, dim in zip(inputs, in_dims, strict=True)]
+    arguments = [each if dim == 0 else each[0] for each, dim in zip(inputs, in_dims, strict=True)]
 
     def loss(image, *boxes):
         return call(image, *boxes, size=(3, 5)).square().sum()
 
     gradients = torch.func.grad(loss, argnums=(0, 1))
-    results = torch.func.vmap(gradients, in_dims)(*given)
+    results = torch.func.vmap(gradients, in_dims)(*arguments)
     for b in range(BATCH):
-        assert calls.equal([each[b] for each in results], gradients(*single(given, in_dims, b)))
+        assert calls.equal([each[b] for each in results], gradients(*single(arguments, in_dims, b)))
 
 
 @calls.each_operator
@@ -129,8 +129,8 @@ def test_under_autocast_half_images_go_straight_in(inputs, device, call, dtype):
     edges = edges.to(dtype).float()
     plain = call(image, edges, *indices)
     with torch.autocast(device, dtype=dtype):
-        for given in (edges, edges.to(dtype)):
-            result = call(image, given, *indices)
+        for of_dtype in (edges, edges.to(dtype)):
+            result = call(image, of_dtype, *indices)
             assert result.dtype == dtype
             assert torch.equal(result, plain)
     (gradient,) = torch.autograd.grad(result.sum(), image)
@@ -138,7 +138,7 @@ def test_under_autocast_half_images_go_straight_in(inputs, device, call, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@calls.asked(calls.BILINEAR)
+@calls.for_calls(calls.BILINEAR)
 def test_outside_of_autocast_boxes_of_halves_are_refused(inputs, call, dtype):
     image, edges, *indices = (each[0] for each in inputs)
     with pytest.raises(TypeError, match=r"boxes must be torch\.float32 or"):
@@ -146,7 +146,7 @@ def test_outside_of_autocast_boxes_of_halves_are_refused(inputs, call, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@calls.asked(calls.AVG, calls.MAX)
+@calls.for_calls(calls.AVG, calls.MAX)
 def test_outside_of_autocast_boxes_of_halves_are_widened(inputs, call, dtype):
     image, rows = (each[0].to(dtype) for each in inputs)
     assert torch.equal(call(image, rows), call(image, rows.float()))

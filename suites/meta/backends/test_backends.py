@@ -94,14 +94,14 @@ def test_the_deterministic_gradient_alone_is_asked_for_so_and_the_switch_is_put_
 ) -> None:
     """And torch does not fill its result with NaN first, which would be timed as the operator's."""
     backend = make_crop_and_resize("made", "cpu", deterministic=True)
-    seen = []
+    calls = []
     ordinary = torch.autograd.grad
 
     def switches() -> tuple[bool, bool]:
         return torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
 
     def spy(*arguments, **options):  # type: ignore[no-untyped-def]
-        seen.append(switches())
+        calls.append(switches())
         return ordinary(*arguments, **options)
 
     monkeypatch.setattr(torch.autograd, "grad", spy)
@@ -112,4 +112,4 @@ def test_the_deterministic_gradient_alone_is_asked_for_so_and_the_switch_is_put_
         assert switches() == (before, fills)
     finally:
         torch.use_deterministic_algorithms(False)
-    assert seen == [(True, False)]
+    assert calls == [(True, False)]

@@ -46,35 +46,35 @@ def test_all_that_an_environment_has_is_pinned_and_agrees_with_this_one(name: st
 
 def test_the_modules_of_node_are_pinned_and_the_lock_names_no_host() -> None:
     folder = installing.requirements("any").parents[1] / "tfjs"
-    wanted = json.loads((folder / "package.json").read_text(encoding="utf-8"))["dependencies"]
-    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in wanted.values()), wanted
+    expected = json.loads((folder / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in expected.values()), expected
     lock = (folder / "package-lock.json").read_text(encoding="utf-8")
     assert "://" not in lock
     packages = json.loads(lock)["packages"]
-    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in expected} == expected
     assert all("integrity" in package for place, package in packages.items() if place)
 
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The commands that installing ran, of which only the folder of an environment came to be."""
-    made: list[list[str]] = []
+    commands: list[list[str]] = []
 
     def fake(command: list[Any], folder: Path = ROOT) -> str:
-        made.append([str(word) for word in command])
-        if "venv" in made[-1]:
-            Path(made[-1][-1]).mkdir(parents=True)
-        return str(tmp_path) if "purelib" in made[-1][-1] else ""
+        commands.append([str(word) for word in command])
+        if "venv" in commands[-1]:
+            Path(commands[-1][-1]).mkdir(parents=True)
+        return str(tmp_path) if "purelib" in commands[-1][-1] else ""
 
     monkeypatch.setattr(environments, "FOLDER", tmp_path / "peers")
     monkeypatch.setattr(installing, "run", fake)
     monkeypatch.setattr(installing.sys, "prefix", str(tmp_path))
-    return made
+    return commands
 
 
 def peers(*names: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["peers", *names])
-    return done.exit_code, done.output
+    result = CliRunner().invoke(app, ["peers", *names])
+    return result.exit_code, result.output
 
 
 def test_an_environment_is_made_once_and_anew_when_its_pins_change(

@@ -26,7 +26,7 @@ from harness.measuring.record import Record
 from suites.meta.comparison.quiet_medians import AGAIN, QUIET
 
 
-def named(workload: str) -> str:
+def row_name(workload: str) -> str:
     """What a table calls the row of `answered`."""
     return f"crop_and_resize {workload} forward contiguous"
 
@@ -40,7 +40,7 @@ def row_of(workload: str, median: float, **of: object) -> Record:
     return replace(usual, **of)
 
 
-def answered(workload: str, medians: Sequence[float], **of: object) -> list[list[Record]]:
+def answers(workload: str, medians: Sequence[float], **of: object) -> list[list[Record]]:
     return [[row_of(workload, median, **of)] for median in medians]
 
 
@@ -54,60 +54,60 @@ def test_sides_take_turns_in_abba_order():
 
 
 def test_a_row_that_is_wrong_on_one_side_has_no_time():
-    wrong = a_round(answered("a", QUIET), answered("a", AGAIN, status="OUT", samples=()))
+    wrong = a_round(answers("a", QUIET), answers("a", AGAIN, status="OUT", samples=()))
     assert wrong.medians() == {}
-    assert wrong.problems() == {(named("a"), "new"): "OUT"}
-    later = answered("a", AGAIN)
+    assert wrong.problems() == {(row_name("a"), "new"): "OUT"}
+    later = answers("a", AGAIN)
     others = "Its bits are not those of the first process."
     later[7] = [row_of("a", 0.0, digest="others", status="DIFFERS", message=others, samples=())]
-    assert a_round(answered("a", QUIET), later).medians() == {}
+    assert a_round(answers("a", QUIET), later).medians() == {}
 
 
 def test_other_bits_are_told():
-    assert a_round(answered("a", QUIET), answered("a", AGAIN, digest="others")).other_bits() == [named("a")]
-    assert a_round(answered("a", QUIET), answered("a", AGAIN)).other_bits() == []
+    assert a_round(answers("a", QUIET), answers("a", AGAIN, digest="others")).other_bits() == [row_name("a")]
+    assert a_round(answers("a", QUIET), answers("a", AGAIN)).other_bits() == []
 
 
 def test_what_makes_figures_doubtful_is_said():
-    assert a_round(answered("a", QUIET), answered("a", AGAIN)).warnings() == []
-    loaded = a_round(answered("a", QUIET), answered("a", AGAIN), load=1000.0).warnings()
-    assert len(loaded) == 1
-    assert "The load was 1000.0 before" in loaded[0]
-    spread = a_round(answered("a", QUIET), answered("a", [*AGAIN[:9], 2e-3])).warnings()
-    assert len(spread) == 1
-    assert "more than 10% apart" in spread[0]
+    assert a_round(answers("a", QUIET), answers("a", AGAIN)).warnings() == []
+    load_warnings = a_round(answers("a", QUIET), answers("a", AGAIN), load=1000.0).warnings()
+    assert len(load_warnings) == 1
+    assert "The load was 1000.0 before" in load_warnings[0]
+    apart_warnings = a_round(answers("a", QUIET), answers("a", [*AGAIN[:9], 2e-3])).warnings()
+    assert len(apart_warnings) == 1
+    assert "more than 10% apart" in apart_warnings[0]
 
 
 def test_what_the_scheduler_has_timed_is_not_the_same():
     def never(rows: list[str]) -> Round:
         raise AssertionError
 
-    quiet = a_round(answered("a", QUIET), answered("a", AGAIN))
+    quiet = a_round(answers("a", QUIET), answers("a", AGAIN))
     assert side_by_side.decide(quiet, never)[0][0].verdict == "SAME"
-    sliced = a_round(answered("a", QUIET), answered("a", AGAIN, interruptions=3), load=1000.0)
-    decisions, rerun = side_by_side.decide(sliced, never)
+    interrupted = a_round(answers("a", QUIET), answers("a", AGAIN, interruptions=3), load=1000.0)
+    decisions, rerun = side_by_side.decide(interrupted, never)
     assert rerun is None
     assert decisions[0].verdict == "UNCLEAR"
     assert "OMP_NUM_THREADS" in decisions[0].reason
-    assert any("interrupted" in warning for warning in sliced.warnings())
+    assert any("interrupted" in warning for warning in interrupted.warnings())
     # Where nobody else is there a process interrupts itself.
-    own = a_round(answered("a", QUIET), answered("a", AGAIN, interruptions=3))
+    own = a_round(answers("a", QUIET), answers("a", AGAIN, interruptions=3))
     assert side_by_side.decide(own, never)[0][0].verdict == "SAME"
 
 
 def test_only_slow_rows_run_again():
-    asked = []
+    reruns = []
 
     def again(slow: list[str]) -> Round:
-        asked.append(slow)
-        return a_round(answered("a", QUIET), answered("a", AGAIN))
+        reruns.append(slow)
+        return a_round(answers("a", QUIET), answers("a", AGAIN))
 
     both = [
-        [one[0], other[0]] for one, other in zip(answered("a", AGAIN * 1.05), answered("b", AGAIN / 1.05), strict=True)
+        [one[0], other[0]] for one, other in zip(answers("a", AGAIN * 1.05), answers("b", AGAIN / 1.05), strict=True)
     ]
-    base = [[one[0], other[0]] for one, other in zip(answered("a", QUIET), answered("b", QUIET), strict=True)]
+    base = [[one[0], other[0]] for one, other in zip(answers("a", QUIET), answers("b", QUIET), strict=True)]
     decisions, rerun = side_by_side.decide(a_round(base, both), again)
-    assert asked == [[named("a")]]
+    assert reruns == [[row_name("a")]]
     assert rerun is not None
     assert [each.verdict for each in decisions] == ["UNCLEAR", "FAST"]
 
@@ -172,8 +172,8 @@ def repository(tmp_path: Path) -> Path:
     """A repository whose first commit has no package, and whose second has one that does not build."""
 
     def git(*arguments: str) -> None:
-        who = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
-        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+        identity = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
 
     git("init", "--initial-branch=main")
     (tmp_path / "notes").write_text("to be written")
@@ -220,9 +220,9 @@ def test_revisions_that_cannot_be_compared_are_told_why(repository, tmp_path, mo
     ],
 )
 def test_the_verb_refuses_in_sentences(arguments, says):
-    done = CliRunner().invoke(app, ["compare", *arguments])
-    assert done.exit_code == 2
-    assert says in done.output
+    result = CliRunner().invoke(app, ["compare", *arguments])
+    assert result.exit_code == 2
+    assert says in result.output
 
 
 def of_all(names: Sequence[str], seconds: float) -> list[Record]:
@@ -239,28 +239,28 @@ def verb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, measure: object, *argu
     monkeypatch.setattr(revisions, "build", lambda revision: revision.path)
     monkeypatch.setattr(side_by_side, "BUILD", tmp_path)
     monkeypatch.setattr(side_by_side, "measure", measure)
-    done = CliRunner().invoke(app, ["compare", ".", ".", "--workload", "seed_test", *arguments])
-    return done.exit_code, done.output
+    result = CliRunner().invoke(app, ["compare", ".", ".", "--workload", "seed_test", *arguments])
+    return result.exit_code, result.output
 
 
 @pytest.mark.parametrize(("factor", "options", "code"), [(1.0, ["slow"], 0), (1.15, ["slow"], 1), (1.15, [], 0)])
 def test_a_confirmed_slow_row_fails_where_it_is_asked_to(monkeypatch, tmp_path, factor, options, code):
-    def measure(paths, chosen, processes, tell):
-        base = [of_all(chosen, median) for median in QUIET]
-        new = [of_all(chosen, median * factor) for median in AGAIN]
+    def measure(paths, names, processes, tell):
+        base = [of_all(names, median) for median in QUIET]
+        new = [of_all(names, median * factor) for median in AGAIN]
         return a_round(base, new)
 
-    found, output = verb(monkeypatch, tmp_path, measure, *(f"--fail-on={each}" for each in options))
-    assert found == code, output
+    exit_code, output = verb(monkeypatch, tmp_path, measure, *(f"--fail-on={each}" for each in options))
+    assert exit_code == code, output
     assert ("Confirmed by the rerun" in output) == (factor > 1)
-    stored = json.loads(next((tmp_path / "runs").glob("*.json")).read_text())
-    assert len(stored["rounds"]) == (2 if factor > 1 else 1)
-    assert stored["rounds"][0]["answers"]["new"][0][0]["samples"] == [AGAIN[0] * factor]
+    document = json.loads(next((tmp_path / "runs").glob("*.json")).read_text())
+    assert len(document["rounds"]) == (2 if factor > 1 else 1)
+    assert document["rounds"][0]["answers"]["new"][0][0]["samples"] == [AGAIN[0] * factor]
 
 
 def test_a_row_that_is_wrong_fails_too(monkeypatch, tmp_path):
-    def measure(paths, chosen, processes, tell):
-        base = [of_all(chosen, median) for median in QUIET]
+    def measure(paths, names, processes, tell):
+        base = [of_all(names, median) for median in QUIET]
         new = [[*each[:-1], replace(each[-1], status="OUT", message="OUT: wrong", samples=())] for each in base]
         return a_round(base, new)
 
@@ -271,7 +271,7 @@ def test_a_row_that_is_wrong_fails_too(monkeypatch, tmp_path):
 
 
 def test_an_interrupted_comparison_stores_nothing(monkeypatch, tmp_path):
-    def measure(paths, chosen, processes, tell):
+    def measure(paths, names, processes, tell):
         raise KeyboardInterrupt
 
     code, output = verb(monkeypatch, tmp_path, measure)

@@ -15,13 +15,13 @@ from harness.__main__ import app
 from harness.comparison import stored
 from harness.measuring import record
 from suites.meta.comparison.quiet_medians import AGAIN, QUIET
-from suites.meta.comparison.stored_runs import GPU, ROW, Folder, made, row, verdict
+from suites.meta.comparison.stored_runs import GPU, ROW, Folder, results_folder, row, verdict
 from suites.meta.report.made_results import store
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    return made(tmp_path, monkeypatch)
+    return results_folder(tmp_path, monkeypatch)
 
 
 def test_a_device_is_its_newest_full_run(folder):

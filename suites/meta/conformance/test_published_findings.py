@@ -20,25 +20,25 @@ MODULES = {
     "jax": "jax",
     "keras_hub": "keras_hub",
 }
-SHOWN = {
+REPRODUCIBLE = {
     (each.backend, each.operator, each.status, each.direction): each
     for each in findings.read(RESULTS / FINDINGS)
     if each.backend in MODULES and each.snippet
 }
 
 
-def number(printed: str) -> float | None:
+def number(text: str) -> float | None:
     try:
-        return float(printed)
+        return float(text)
     except ValueError:
         return None
 
 
 def test_there_are_some() -> None:
-    assert len({backend for backend, *_ in SHOWN}) >= 4
+    assert len({backend for backend, *_ in REPRODUCIBLE}) >= 4
 
 
-@pytest.mark.parametrize("finding", SHOWN.values(), ids=["-".join(each) for each in SHOWN])
+@pytest.mark.parametrize("finding", REPRODUCIBLE.values(), ids=["-".join(each) for each in REPRODUCIBLE])
 def test_a_snippet_shows_it_again(finding: findings.Finding) -> None:
     if find_spec(MODULES[finding.backend]) is None:
         pytest.skip(f"{finding.backend} is not installed; `make peers` installs it")

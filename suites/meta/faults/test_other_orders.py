@@ -15,7 +15,7 @@ from harness.faults.reference import memory
 
 TURNS = 4
 # No more than an order of rounding, or a choice where the rule jumps, which another order may make as well.
-EXCUSED = {
+ALLOWED = {
     "roi_size_scaled_late": "rounds the size of a box in another order",
     "roi_share_first": "rounds positions in another order",
     "roi_one_sample_more": "has another grid where a bin is a whole number of pixels, and nowhere else",
@@ -25,17 +25,17 @@ EXCUSED = {
 }
 # Whatever the order is: they are not about arithmetic.
 MEMORY = {fault.name for fault in memory.of_both(ROI_ALIGN)}
-ASKED = [fault for fault in FAULTS if fault.operator == "roi_align" and fault.name not in {*EXCUSED, *MEMORY}]
+FAULTS_TO_FIND = [fault for fault in FAULTS if fault.operator == "roi_align" and fault.name not in {*ALLOWED, *MEMORY}]
 
 
-def undoubted(fault: Fault) -> Fault:
+def without_pinned(fault: Fault) -> Fault:
     """The fault without the promise of an order."""
     return replace(fault, backend=replace(fault.backend, sheet=replace(fault.backend.sheet, pinned=())))
 
 
-@pytest.mark.parametrize("fault", ASKED, ids=[fault.name for fault in ASKED])
+@pytest.mark.parametrize("fault", FAULTS_TO_FIND, ids=[fault.name for fault in FAULTS_TO_FIND])
 def test_a_fault_is_killed_without_the_pinned_order(fault: Fault) -> None:
-    other = undoubted(fault)
+    other = without_pinned(fault)
     for showing in kills.showings(other):
         if showing.direction == "grad_boxes" or showing.sheet.modes == ("max",):
             checks = [check for check in showing.checks() if check.is_oracles]

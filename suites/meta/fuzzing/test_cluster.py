@@ -39,36 +39,38 @@ def client(local: Any) -> Iterator[Any]:
     connected.close()
 
 
-def hunted(client: Any, folder: Path, cases: int, killed: str) -> tuple[Totals, list[Find], Schedule]:
+def hunt(client: Any, folder: Path, cases: int, victims: str) -> tuple[Totals, list[Find], Schedule]:
     """A campaign during which, when its first find is told, one worker is killed or all are: and what was heard."""
     answer = cluster.ready(client, NAME, (OPERATOR,))
-    schedule, totals, heard = Schedule(NAME, answer.sheets, 1, cases), Totals(folder), []
+    schedule, totals, finds_heard = Schedule(NAME, answer.sheets, 1, cases), Totals(folder), []
     pids = list(client.run(os.getpid).values())
 
     def hear(number: int, find: Find) -> None:
         totals.hear(number, find)
-        if not heard:
-            for pid in pids if killed == "all" else pids[:1]:
+        if not finds_heard:
+            for pid in pids if victims == "all" else pids[:1]:
                 os.kill(pid, signal.SIGKILL)
-        heard.append(find)
+        finds_heard.append(find)
 
     for result in cluster.catches(client, answer, schedule, hear, lambda flying, workers: None):
         totals.add(result)
     assert not schedule.planned.total()  # every task is accounted for
-    return totals, heard, schedule
+    return totals, finds_heard, schedule
 
 
 def test_a_killed_worker_loses_no_find(client: Any, tmp_path: Path) -> None:
-    totals, heard, schedule = hunted(client, tmp_path, 130, "one")
+    totals, finds_heard, schedule = hunt(client, tmp_path, 130, "one")
     assert schedule.done[OPERATOR] >= 130
-    assert heard
+    assert finds_heard
     assert not totals.lost
-    stored, problems = finds.read(tmp_path)
+    stored_finds, problems = finds.read(tmp_path)
     assert not problems
-    assert {(find.property, find.direction) for find in stored} == {(find.property, find.direction) for find in heard}
-    assert {find.direction for find in stored} == {"grad_boxes"}
+    assert {(find.property, find.direction) for find in stored_finds} == {
+        (find.property, find.direction) for find in finds_heard
+    }
+    assert {find.direction for find in stored_finds} == {"grad_boxes"}
     # And what is left of each is what it was made smaller to, by the worker that was left.
-    assert {find.file_name() for find in stored} == set().union(*schedule.ways.values())
+    assert {find.file_name() for find in stored_finds} == set().union(*schedule.ways.values())
 
 
 def test_a_task_that_ends_its_workers_is_told_and_its_find_is_kept(local: Any, client: Any, tmp_path: Path) -> None:
@@ -78,13 +80,15 @@ def test_a_task_that_ends_its_workers_is_told_and_its_find_is_kept(local: Any, c
     """
     local.scheduler.allowed_failures = 0
     try:
-        totals, heard, _ = hunted(client, tmp_path, 300, "all")
+        totals, finds_heard, _ = hunt(client, tmp_path, 300, "all")
     finally:
         local.scheduler.allowed_failures = 3
     assert totals.lost
-    assert all("each of these workers ended under it" in lost.reason for lost in totals.lost)
-    stored, _ = finds.read(tmp_path)
-    assert {(find.property, find.direction) for find in stored} >= {(find.property, find.direction) for find in heard}
+    assert all("each of these workers ended under it" in task.reason for task in totals.lost)
+    stored_finds, _ = finds.read(tmp_path)
+    assert {(find.property, find.direction) for find in stored_finds} >= {
+        (find.property, find.direction) for find in finds_heard
+    }
 
 
 class Stub:

@@ -58,26 +58,26 @@ def test_two_folders_merge_by_copying(tmp_path: Path) -> None:
     for find in (replace(FIND, title="another"), second):
         finds.store(find, tmp_path / "two")
     shutil.copytree(tmp_path / "one", tmp_path / "two", dirs_exist_ok=True)
-    stored, problems = finds.read(tmp_path / "two")
+    stored_finds, problems = finds.read(tmp_path / "two")
     assert not problems
-    assert {each.case for each in stored} == {FIND.case, second.case}
+    assert {each.case for each in stored_finds} == {FIND.case, second.case}
 
 
-def changed(**changes: object) -> str:
+def document_with(**changes: object) -> str:
     return json.dumps({**asdict(FIND), **changes})
 
 
 BROKEN = {
-    "cut": (changed()[:40], "cannot be read as JSON"),
+    "cut": (document_with()[:40], "cannot be read as JSON"),
     "bytes": ("\udcff", "cannot be read as JSON"),
     "list": ("[]", "must be an object of texts"),
     "fields": ('{"case": "Case()"}', "must be an object of texts"),
-    "number": (changed(reason=1), "must be an object of texts"),
-    "direction": (changed(direction="backward"), "there is no 'backward'"),
-    "property": (changed(property="beauty"), "There is no property 'beauty'"),
-    "case": (changed(case="__import__('os')"), ""),
-    "operator": (changed(operator="roi_align", property="within bound, mode avg"), "not one"),
-    "name": (changed(), "what it holds is called"),
+    "number": (document_with(reason=1), "must be an object of texts"),
+    "direction": (document_with(direction="backward"), "there is no 'backward'"),
+    "property": (document_with(property="beauty"), "There is no property 'beauty'"),
+    "case": (document_with(case="__import__('os')"), ""),
+    "operator": (document_with(operator="roi_align", property="within bound, mode avg"), "not one"),
+    "name": (document_with(), "what it holds is called"),
 }
 
 
@@ -86,7 +86,7 @@ def test_a_broken_file_is_named_and_the_others_are_read(tmp_path: Path, kind: st
     finds.store(FIND, tmp_path)
     text, says = BROKEN[kind]
     (tmp_path / "broken.json").write_text(text, encoding="utf-8", errors="surrogateescape")
-    stored, (problem,) = finds.read(tmp_path)
-    assert stored == [FIND]
+    stored_finds, (problem,) = finds.read(tmp_path)
+    assert stored_finds == [FIND]
     assert str(tmp_path / "broken.json") in problem
     assert says in problem

@@ -46,12 +46,14 @@ def _tame(input: Tensor, boxes: Tensor, *rest: Any) -> Tensor:
 # Vices of memory.
 
 
-class _Given(torch.autograd.Function):
+class _CustomGradient(torch.autograd.Function):
     """A function whose gradient goes through another one: (gradient) -> what is handed out in its place."""
 
     @staticmethod
-    def forward(ctx: Any, change: Callable[[Tensor], Tensor], read: Callable[[Tensor], Tensor], *arguments: Any) -> Any:
-        ctx.change, ctx.read, ctx.rule = change, read, arguments[2:]
+    def forward(
+        ctx: Any, change: Callable[[Tensor], Tensor], read_argument: Callable[[Tensor], Tensor], *arguments: Any
+    ) -> Any:
+        ctx.change, ctx.read, ctx.rule = change, read_argument, arguments[2:]
         ctx.save_for_backward(*arguments[:2])
         return right(*arguments)
 
@@ -85,7 +87,7 @@ def one_buffer_for_results() -> Function:
 
 def one_buffer_for_gradients() -> Function:
     buffer = _one_buffer()
-    return lambda *arguments: _Given.apply(buffer, _unchanged, *arguments)
+    return lambda *arguments: _CustomGradient.apply(buffer, _unchanged, *arguments)
 
 
 def view_of_the_image() -> Function:
@@ -98,25 +100,25 @@ def view_of_the_image() -> Function:
     return function
 
 
-def _kept() -> Callable[[Tensor], Tensor]:
+def _by_address() -> Callable[[Tensor], Tensor]:
     """What lay at an address when it was first seen."""
-    seen: dict[Any, Tensor] = {}
-    return lambda tensor: seen.setdefault((tensor.data_ptr(), tensor.shape, tensor.dtype), tensor.detach().clone())
+    copies: dict[Any, Tensor] = {}
+    return lambda tensor: copies.setdefault((tensor.data_ptr(), tensor.shape, tensor.dtype), tensor.detach().clone())
 
 
 def image_by_address() -> Function:
-    kept = _kept()
-    return lambda input, *rest: right(kept(input), *rest)
+    cached = _by_address()
+    return lambda input, *rest: right(cached(input), *rest)
 
 
 def boxes_by_address() -> Function:
-    kept = _kept()
-    return lambda input, boxes, *rest: _tame(input, kept(boxes), *rest)
+    cached = _by_address()
+    return lambda input, boxes, *rest: _tame(input, cached(boxes), *rest)
 
 
 def upstream_by_address() -> Function:
-    kept = _kept()
-    return lambda *arguments: _Given.apply(_unchanged, kept, *arguments)
+    cached = _by_address()
+    return lambda *arguments: _CustomGradient.apply(_unchanged, cached, *arguments)
 
 
 def _dense(tensor: Tensor) -> Tensor:
@@ -131,7 +133,7 @@ def dense_boxes() -> Function:
 
 
 def dense_upstream() -> Function:
-    return lambda *arguments: _Given.apply(_unchanged, _dense, *arguments)
+    return lambda *arguments: _CustomGradient.apply(_unchanged, _dense, *arguments)
 
 
 def boxes_without_offset() -> Function:

@@ -34,19 +34,19 @@ FAR = {
 }
 
 
-def judged(inputs: Any, direction: Direction, got: Any) -> tuple[Any, Any, Any]:
+def judge_and_spy(inputs: Any, direction: Direction, got: Any) -> tuple[Any, Any, Any]:
     """The call that the oracle is given, the places, and the verdict."""
-    asked: list[Any] = []
+    calls: list[Any] = []
     judge = sample.judge
 
-    def noting(inputs: Any, direction: Direction, got: Any, *, pinned: bool, places: Any = None) -> Any:
-        asked.append((inputs, places))
+    def spy(inputs: Any, direction: Direction, got: Any, *, pinned: bool, places: Any = None) -> Any:
+        calls.append((inputs, places))
         return judge(inputs, direction, got, pinned=pinned, places=places)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sample, "judge", noting)
+        patched.setattr(sample, "judge", spy)
         verdict = sample.judge_sample(inputs, direction, got, pinned=True)
-    ((cut, places),) = asked
+    ((cut, places),) = calls
     return cut, places, verdict
 
 
@@ -59,17 +59,17 @@ def test_the_boxes_that_are_left_out_change_no_verdict(
 ) -> None:
     backend = load("reference", name)
     # A huge box would have an adaptive grid of billions of samples.
-    chosen = {"image_dtypes": ["float32"], "values": ["normal", "wide"], **NARROWED[name]}
-    inputs = data.draw(OPERATORS[name].within(backend.sheet, finite_boxes=True, **chosen)).inputs()
+    choices = {"image_dtypes": ["float32"], "values": ["normal", "wide"], **NARROWED[name]}
+    inputs = data.draw(OPERATORS[name].within(backend.sheet, finite_boxes=True, **choices)).inputs()
     got = backend.run(inputs, direction)
-    cut, places, verdict = judged(inputs, direction, got)
+    cut, places, verdict = judge_and_spy(inputs, direction, got)
     if places is None:  # there is nothing
         assert got.size == 0
     elif direction == "grad_image":
         assert verdict == sample.judge(inputs, direction, got, pinned=True, places=places)
     else:
-        kept = [row for row in range(len(inputs.boxes)) if (inputs.boxes[row] == cut.boxes).all(axis=1).any()]
-        assert len(cut.boxes) <= len(kept)
+        same_rows = [row for row in range(len(inputs.boxes)) if (inputs.boxes[row] == cut.boxes).all(axis=1).any()]
+        assert len(cut.boxes) <= len(same_rows)
         assert verdict.passed
 
 
@@ -78,7 +78,7 @@ def test_the_boxes_that_are_left_out_change_no_verdict(
 def test_what_is_wrong_at_a_place_is_seen_and_most_boxes_are_left_out(name: OperatorName, direction: Direction) -> None:
     inputs = FAR[name].inputs()
     got = load("reference", name).run(inputs, direction).copy()
-    cut, places, verdict = judged(inputs, direction, got)
+    cut, places, verdict = judge_and_spy(inputs, direction, got)
     assert verdict.passed
     if direction == "grad_image":
         assert 0 < len(cut.boxes) < len(inputs.boxes)
@@ -89,4 +89,4 @@ def test_what_is_wrong_at_a_place_is_seen_and_most_boxes_are_left_out(name: Oper
         rows = {tuple(box): row for row, box in enumerate(inputs.boxes.tolist())}
         first = (rows[tuple(cut.boxes[places[0][0]].tolist())], *places[0][1:])
     got[first] += np.float32(0.01)
-    assert judged(inputs, direction, got)[2].status is Status.OUT
+    assert judge_and_spy(inputs, direction, got)[2].status is Status.OUT

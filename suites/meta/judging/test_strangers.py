@@ -174,8 +174,8 @@ def test_a_right_kernel_with_any_sheet_is_blamed_for_nothing(seed: int) -> None:
         cases = draw_cases(OPERATORS[sheet.operator].within(sheet), 30, seed)
     except UndeclaredError:
         pytest.skip("this sheet declares no call at all")
-    asked = replace(sheet, directions=DIRECTIONS, special_values=DIRECTIONS)
-    assert [reason for case in cases if (reason := lacks(asked, case.inputs(), "forward"))] == []
+    everything = replace(sheet, directions=DIRECTIONS, special_values=DIRECTIONS)
+    assert [reason for case in cases if (reason := lacks(everything, case.inputs(), "forward"))] == []
     failure = first_failure(backend, 6)
     assert failure is None, f"{failure.verdict} {failure.case!r} {sheet}"
 

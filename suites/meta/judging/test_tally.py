@@ -28,13 +28,13 @@ def test_the_summary_counts_what_every_process_has_compared(
     # Each on a share of its own: three tests and three.
     workers = ["-n", str(processes), "--dist", "worksteal"] if processes else []
     command = [sys.executable, "-m", "pytest", "-c", str(pytestconfig.rootpath / "pyproject.toml"), "-p", "conftest"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, str(tmp_path), "--backend", "reference", *workers],
         cwd=pytestconfig.rootpath,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "crops: 60 values in 6 cases, 1 differ in any bit" in done.stdout
-    assert "gradients: 6 cases, largest fraction of the oracle's bound used 0.5" in done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "crops: 60 values in 6 cases, 1 differ in any bit" in process.stdout
+    assert "gradients: 6 cases, largest fraction of the oracle's bound used 0.5" in process.stdout

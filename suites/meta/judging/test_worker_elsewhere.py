@@ -70,18 +70,18 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend
     monkeypatch.syspath_prepend(tmp_path)
     import elsewhere  # type: ignore[import-not-found]
 
-    made = isolation.isolated("tvm", "crop_and_resize", 5.0, elsewhere.load)
-    yield made
-    made.restart()
+    worker = isolation.isolated("tvm", "crop_and_resize", 5.0, elsewhere.load)
+    yield worker
+    worker.restart()
     del sys.modules["elsewhere"]
 
 
-def asked_for(number: float) -> Case:
+def case_with(number: float) -> Case:
     return Case(CASE.shape, CASE.boxes, CASE.box_indices, CASE.crop_size, extrapolation_value=number)
 
 
 def process_of(backend: Backend[Any]) -> int:
-    (number,) = backend.run(asked_for(5).inputs(), "forward")
+    (number,) = backend.run(case_with(5).inputs(), "forward")
     return int(number)
 
 
@@ -98,11 +98,11 @@ def has_ended(process: int) -> bool:
 def test_a_worker_elsewhere_answers_and_has_none_of_what_is_here(backend: Backend[Any]) -> None:
     assert backend.title == "elsewhere"
     assert process_of(backend) != os.getpid()
-    (has_torch,) = backend.run(asked_for(6).inputs(), "forward")
+    (has_torch,) = backend.run(case_with(6).inputs(), "forward")
     assert not has_torch
     assert judge_case(backend, CASE, "forward").passed
     with pytest.raises(IndexError, match="box 0 is of image 7"):
-        backend.run(asked_for(4).inputs(), "forward")
+        backend.run(case_with(4).inputs(), "forward")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_crash_elsewhere_is_a_result_and_the_next_call_is_well(
     backend: Backend[Any], number: int, message: str
 ) -> None:
     process = process_of(backend)
-    got = run(backend, asked_for(number).inputs(), "forward")
+    got = run(backend, case_with(number).inputs(), "forward")
     assert isinstance(got, Crashed)
     assert str(got) == message
     assert has_ended(process) or number == 7  # another process than the worker's
@@ -128,7 +128,7 @@ def test_one_that_is_killed_in_a_call_is_a_crash(backend: Backend[Any]) -> None:
     process = process_of(backend)
     killer = threading.Timer(0.5, os.kill, (process, signal.SIGKILL))
     killer.start()
-    assert str(run(backend, asked_for(3).inputs(), "forward")) == "It ended its process: signal SIGKILL."
+    assert str(run(backend, case_with(3).inputs(), "forward")) == "It ended its process: signal SIGKILL."
     killer.join()
     assert has_ended(process)
     assert judge_case(backend, CASE, "forward").passed
@@ -136,9 +136,9 @@ def test_one_that_is_killed_in_a_call_is_a_crash(backend: Backend[Any]) -> None:
 
 def test_a_call_elsewhere_that_does_not_end_is_stopped(backend: Backend[Any]) -> None:
     process = process_of(backend)
-    assert isinstance(run(backend, asked_for(3).inputs(), "forward"), Hung)
+    assert isinstance(run(backend, case_with(3).inputs(), "forward"), Hung)
     assert has_ended(process)
-    assert judge_case(backend, asked_for(3), "forward").status is Status.HANG
+    assert judge_case(backend, case_with(3), "forward").status is Status.HANG
     assert judge_case(backend, CASE, "forward").passed
 
 

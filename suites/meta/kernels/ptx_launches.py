@@ -19,7 +19,7 @@ COUNT = 1024
 
 
 @functools.cache
-def compiled(name: str) -> Path:
+def module(name: str) -> Path:
     return library([HERE / name], include=HERE)
 
 
@@ -29,8 +29,8 @@ def elements(name: str, out: np.ndarray, *arrays: np.ndarray, blocks=4, threads=
     allocations = [Allocation("out", out.ctypes.data, out.nbytes, writable=True, filled=known)]
     allocations += [Allocation("in", each.ctypes.data, each.nbytes, writable=False, filled=True) for each in arrays]
     pointers = [ctypes.c_void_p(each.ctypes.data) for each in (out, *three)]
-    given = [name.encode(), blocks, threads, *pointers]
-    emulator.run(compiled(ELEMENTS), "elements", given, allocations, backward=backward)
+    arguments = [name.encode(), blocks, threads, *pointers]
+    emulator.run(module(ELEMENTS), "elements", arguments, allocations, backward=backward)
     return out
 
 
@@ -41,7 +41,7 @@ def launch(name, argument=0, *, grid=(1, 1, 1), block=(64, 1, 1), shared=0, allo
     pointer = ctypes.c_void_p(out.ctypes.data)
     memory = [Allocation("out", out.ctypes.data, out.nbytes, writable=True, filled=True)]
     emulator.run(
-        compiled(LITTLE), "launch", [name.encode(), dims, shared, allowed, pointer, argument], memory, backward=backward
+        module(LITTLE), "launch", [name.encode(), dims, shared, allowed, pointer, argument], memory, backward=backward
     )
     return out
 

@@ -59,8 +59,8 @@ SANITIZED += [("roi_align", build) for build in ("as they are", "small chunks", 
 @pytest.mark.parametrize(("operator", "build"), SANITIZED)
 def test_the_sanitizers_find_nothing(operator, build):
     large = () if cuda_cases.BUILDS[operator][build] else cuda_cases.LARGE[operator].values()
-    done = sanitized(*cuda_cases.BUILDS[operator][build], cases=(*cuda_cases.draw_cases(operator, 40), *large))
-    assert done.returncode == 0, done.stderr
+    process = sanitized(*cuda_cases.BUILDS[operator][build], cases=(*cuda_cases.draw_cases(operator, 40), *large))
+    assert process.returncode == 0, process.stderr
 
 
 PLANES, PIXELS = "roi_align/cuda/forward_planes.cu", "roi_align/cuda/forward_pixels.cu"
@@ -80,8 +80,8 @@ STRAY = {
 
 @pytest.mark.parametrize(("operator", "kind", "change"), STRAY.values(), ids=STRAY)
 def test_the_sanitizer_finds_a_stray_access(operator, kind, change):
-    done = sanitized(change, cases=cuda_cases.draw_cases(operator, 40))
-    assert re.search(rf"SUMMARY: AddressSanitizer: {kind}\w[\w-]*\.(cu|h|so)\S+ in ", done.stderr), done.stderr
+    process = sanitized(change, cases=cuda_cases.draw_cases(operator, 40))
+    assert re.search(rf"SUMMARY: AddressSanitizer: {kind}\w[\w-]*\.(cu|h|so)\S+ in ", process.stderr), process.stderr
 
 
 _JUDGE = """
@@ -105,8 +105,8 @@ def finding(operator: OperatorName, direction: Direction, order: str, *changes: 
     """What the judge says of changed sources, in these words, "" if nothing, in a process that they may end."""
     arguments = (str(kernel_library(*changes)), str(ORDERS[order]), direction, words)
     text = "\n".join(map(repr, (*cuda_cases.PLAIN[operator], *cuda_cases.draw_cases(operator, 60))))
-    done = python("-c", _JUDGE, *arguments, text=text)
-    return "" if done.returncode == 0 else done.stderr or f"It ended with {done.returncode}."
+    process = python("-c", _JUDGE, *arguments, text=text)
+    return "" if process.returncode == 0 else process.stderr or f"It ended with {process.returncode}."
 
 
 def without_barrier(file: str, before: str, after: str = "", barrier: str = "__syncthreads();") -> Change:

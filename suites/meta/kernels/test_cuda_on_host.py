@@ -88,10 +88,10 @@ def test_layouts_are_summed_as_the_sheet_says(direction, case):
 def assert_bits_of_the_cpu(
     operator: str, case: AnyCase, message: str, directions: Iterable[Direction] = DIRECTIONS, *changes: Change
 ) -> None:
-    made = cuda_cases.MAKE[operator](library=functools.partial(kernel_library, *changes))
+    backend = cuda_cases.MAKE[operator](library=functools.partial(kernel_library, *changes))
     for direction in (each for each in CPUS_BITS[operator] if each in directions):
         if not cuda_cases.cpu(operator).refuses(case.inputs(), direction):
-            both = (cuda_cases.cpu(operator), made)
+            both = (cuda_cases.cpu(operator), backend)
             expected, result = (each.run(case.inputs(), direction) for each in both)
             assert result.dtype == expected.dtype
             assert not differing(result, expected).any(), f"{direction}, {message}"
@@ -159,15 +159,15 @@ OF_NO_IMAGE = {
 
 @pytest.mark.parametrize(("backend", "direction", "bad"), OF_NO_IMAGE.values(), ids=OF_NO_IMAGE)
 def test_a_box_of_no_image_gives_nan_and_no_gradient(backend, direction, bad):
-    operator, kept = backend.sheet.operator, [0, 3]
+    operator, rows = backend.sheet.operator, [0, 3]
     for case in FOUR_BOXES[operator]:
         inputs = case.inputs()
         cuda_cases.INDICES[operator](inputs)[1:3] = bad
-        result, expected = (backend.run(each, direction) for each in (inputs, with_boxes(inputs, kept)))
+        result, expected = (backend.run(each, direction) for each in (inputs, with_boxes(inputs, rows)))
         if direction == "grad_image":
             assert np.array_equal(result, expected)
         else:
-            assert np.array_equal(result[kept], expected)
+            assert np.array_equal(result[rows], expected)
             assert np.isnan(result[1:3]).all() if direction == "forward" else not result[1:3].any()
 
 
@@ -178,9 +178,9 @@ def test_an_infinite_gradient_reaches_no_pixel_that_is_not_read(layout, mode):
     inputs = RoiCase((1, 3, 20, 20), ((0, 2.0, 2.0, 17.0, 17.0),), (2, 2), **options).inputs()
     upstream = np.full_like(inputs.upstream, np.inf)
     got = roi.run(replace(inputs, upstream=upstream), "grad_image")
-    reached = roi.run(replace(inputs, upstream=np.ones_like(upstream)), "grad_image") != 0
-    assert np.array_equal(np.isinf(got), reached)
-    assert not got[~reached].any()
+    read_pixels = roi.run(replace(inputs, upstream=np.ones_like(upstream)), "grad_image") != 0
+    assert np.array_equal(np.isinf(got), read_pixels)
+    assert not got[~read_pixels].any()
 
 
 PYRAMIDS = RoiKernels(kernel_library, launch)

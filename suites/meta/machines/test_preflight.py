@@ -129,12 +129,12 @@ def test_a_python_with_nothing_at_all_gets_sentences(pytestconfig: pytest.Config
     """The whole of `make gpu`, by an interpreter that sees no installed package."""
     command = [sys.executable, "-S", "-m", "harness.machines"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(command, cwd=pytestconfig.rootpath, env=environment, capture_output=True, text=True)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    told = re.findall(r"^preflight: The Python module (\w+) is missing", done.stdout, re.MULTILINE)
-    assert told == list(preflight.MODULES)
-    assert done.stdout.splitlines()[-1] == "Nothing was done: every step needs a GPU that torch can use."
+    process = subprocess.run(command, cwd=pytestconfig.rootpath, env=environment, capture_output=True, text=True)
+    assert process.returncode == 2, process.stderr
+    assert "Traceback" not in process.stdout + process.stderr
+    modules = re.findall(r"^preflight: The Python module (\w+) is missing", process.stdout, re.MULTILINE)
+    assert modules == list(preflight.MODULES)
+    assert process.stdout.splitlines()[-1] == "Nothing was done: every step needs a GPU that torch can use."
 
 
 def test_what_is_looked_for_is_what_the_project_names(pytestconfig: pytest.Config) -> None:
@@ -142,7 +142,7 @@ def test_what_is_looked_for_is_what_the_project_names(pytestconfig: pytest.Confi
     tomllib: Any = pytest.importorskip("tomllib", reason="Python has it from 3.11 on")
     project = tomllib.loads((pytestconfig.rootpath / "pyproject.toml").read_text(encoding="utf-8"))
     groups = project["dependency-groups"]
-    named = {re.split(r"[>=<;\[ ]", each)[0] for name in ("test", "bench", "build") for each in groups[name]}
+    packages = {re.split(r"[>=<;\[ ]", each)[0] for name in ("test", "bench", "build") for each in groups[name]}
     # The suites skip what needs one of these; without ninja and wheel a build in place is slower, or the same.
     optional = {
         "dask",
@@ -156,7 +156,7 @@ def test_what_is_looked_for_is_what_the_project_names(pytestconfig: pytest.Confi
         "scipy",
     }
     optional |= {"tensorflow", "torchvision", "ninja", "wheel"}
-    assert set(preflight.MODULES.values()) - {"torch"} == named - optional
+    assert set(preflight.MODULES.values()) - {"torch"} == packages - optional
     assert f"setuptools>={preflight.SETUPTOOLS}" in groups["build"]
 
 

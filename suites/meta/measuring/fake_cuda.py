@@ -36,9 +36,9 @@ class Stream:
     def __post_init__(self) -> None:
         self.trace: list[str] = []
 
-    def queue(self, what: str, seconds: float, host_seconds: float = 0.0) -> None:
+    def queue(self, operation: str, seconds: float, host_seconds: float = 0.0) -> None:
         """A kernel, and what its launch costs the host."""
-        self.trace.append(what)
+        self.trace.append(operation)
         self.host += host_seconds
         self.device = max(self.device, self.host) + seconds
 
@@ -111,7 +111,7 @@ def pytest_configure(config: Any) -> None:
         setattr(torch.cuda, name, function)
     cuda.copy_gbps = lambda: 3000.0
 
-    def timed(backend: Any) -> Any:
+    def on_the_stream(backend: Any) -> Any:
         def prepare(inputs: Any, direction: Any) -> Any:
             call = backend.prepare(inputs, direction)
 
@@ -143,7 +143,7 @@ def pytest_configure(config: Any) -> None:
         ),
     }
     for operator, those in fakes.items():
-        for name, fake in {each.name: timed(each) for each in those}.items():
+        for name, fake in {each.name: on_the_stream(each) for each in those}.items():
             backends.register(operator, name, lambda _, fake=fake: fake)
     columns.WORKLOADS = (
         replace(workloads.SMOKE, name="small"),

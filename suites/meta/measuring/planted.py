@@ -10,7 +10,7 @@ from torchvision.ops import roi_align  # type: ignore[import-untyped, unused-ign
 
 from harness.backends.torchvision import make_roi_align
 
-_KEPT: dict[Any, Any] = {}
+_CACHE: dict[Any, Any] = {}
 
 
 def right(*arguments: Any) -> Any:
@@ -24,18 +24,18 @@ def wrong(*arguments: Any) -> Any:
 def keeps(image: Any, boxes: Any, *rule: Any) -> Any:
     """It computes once for an address, and looks fast."""
     address = image.data_ptr(), boxes.data_ptr()
-    if address not in _KEPT:
-        _KEPT[address] = roi_align(image, boxes, *rule)
-    return _KEPT[address]
+    if address not in _CACHE:
+        _CACHE[address] = roi_align(image, boxes, *rule)
+    return _CACHE[address]
 
 
 def keeps_boxes(image: Any, boxes: Any, *rule: Any) -> Any:
     """What it keeps is a part of the work: the boxes."""
-    return roi_align(image, _KEPT.setdefault(boxes.data_ptr(), boxes.clone()), *rule)
+    return roi_align(image, _CACHE.setdefault(boxes.data_ptr(), boxes.clone()), *rule)
 
 
 def keeps_image(image: Any, boxes: Any, *rule: Any) -> Any:
-    return roi_align(_KEPT.setdefault(image.data_ptr(), image.clone()), boxes, *rule)
+    return roi_align(_CACHE.setdefault(image.data_ptr(), image.clone()), boxes, *rule)
 
 
 def writes(image: Any, boxes: Any, *rule: Any) -> Any:

@@ -100,7 +100,7 @@ def test_the_neighbour_of_a_half_is_out(direction: Direction, image_dtype: str) 
     case = replace(CASE, image_dtype=image_dtype)
     right = reference(case, direction)
     assert judge(case.inputs(), direction, right, pinned=True).passed
-    passed = []
+    passes = []
     for place in zip(*np.nonzero(right), strict=True):
         for step in (-1, 1):
             got = right.copy()
@@ -108,9 +108,9 @@ def test_the_neighbour_of_a_half_is_out(direction: Direction, image_dtype: str) 
             verdict = judge(case.inputs(), direction, got, pinned=True)
             assert verdict.passed or verdict.place == place
             assert verdict.passed or "is rounded; it must be" in verdict.reason
-            passed.append(verdict.passed)
+            passes.append(verdict.passed)
     # A few sums lie between two halves, as near as float32 can tell.
-    assert sum(passed) <= len(passed) / 20
+    assert sum(passes) <= len(passes) / 20
 
 
 def test_between_two_halves_both_are_within() -> None:
@@ -208,20 +208,22 @@ def test_what_the_judge_raises_is_not_held_against_the_implementation(
     assert (verdict.status, verdict.passed) == (Status.JUDGE, False)
     assert "please report it with this case: ZeroDivisionError: a grid of no samples (suites/meta/" in str(verdict)
     # What a check raises by itself is the judge's as well.
-    stated = replace(properties.find(name, "crop_and_resize"), check=_broken_oracle)
-    verdict = stated.holds(REFERENCE, CASE, "forward")
+    property_ = replace(properties.find(name, "crop_and_resize"), check=_broken_oracle)
+    verdict = property_.holds(REFERENCE, CASE, "forward")
     assert verdict is not None
     assert verdict.status is Status.JUDGE
 
 
 def test_judge_exits_3_where_the_judge_itself_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = replace(CROP_AND_RESIZE, expected=_broken_oracle)
-    asked = ["judge", "--backend", "reference", repr(CASE)]
-    assert CliRunner().invoke(verbs.app, asked).exit_code == 0
+    arguments = ["judge", "--backend", "reference", repr(CASE)]
+    assert CliRunner().invoke(verbs.app, arguments).exit_code == 0
     monkeypatch.setattr("harness.operators.judgement.operator_of", lambda inputs: broken)
-    done = CliRunner().invoke(verbs.app, asked)
-    assert done.exit_code == 3
-    assert "JUDGE: The judge itself failed, which is not held against the implementation; please report" in done.output
+    result = CliRunner().invoke(verbs.app, arguments)
+    assert result.exit_code == 3
+    assert (
+        "JUDGE: The judge itself failed, which is not held against the implementation; please report" in result.output
+    )
 
 
 @pytest.mark.parametrize("name", ["within bound, normalized boxes", "permuted boxes", "split list"])
@@ -309,10 +311,10 @@ def test_inputs_that_are_written_to_are_seen() -> None:
 
 
 def test_memory_that_is_left_over_is_seen() -> None:
-    left = [0.0]
+    memory = [0.0]
 
     def call(inputs: Inputs) -> Array:
-        before, left[0] = left[0], float(inputs.image.flat[0])
+        before, memory[0] = memory[0], float(inputs.image.flat[0])
         return np.full((2, 2, 3, 2), before, dtype=np.float32)
 
     with pytest.raises(AssertionError, match="other bits the second time"):

@@ -175,8 +175,8 @@ def _weighted_maximum(steps: pooling.Steps, inputs: RoiInputs, of_sample: Callab
         for i, j in np.ndindex(*inputs.output_size):
             samples = pooling.samples_of(box, i, j, to)
             for c in range(maps.shape[1]):
-                found = [each for sample in samples for each in of_sample(maps[box.image, c], sample)]
-                pooled[box.row, c, i, j] = max(found, default=to(0))
+                values = [each for sample in samples for each in of_sample(maps[box.image, c], sample)]
+                pooled[box.row, c, i, j] = max(values, default=to(0))
     return pooled
 
 
@@ -261,8 +261,8 @@ def test_an_adaptive_grid_of_no_samples_may_have_one(direction: Direction, mode:
         assert judge(case.inputs(), direction, got, pinned=pinned).passed
 
     def axis(*arguments: Any) -> RoiAxis:
-        made = pooling.axis(*arguments)
-        return dataclasses.replace(made, grid=max(made.grid, 1))
+        right = pooling.axis(*arguments)
+        return dataclasses.replace(right, grid=max(right.grid, 1))
 
     one_sample = dataclasses.replace(pooling.STEPS, axis=axis)
     other = run(pooling.build(one_sample), case.inputs(), direction)

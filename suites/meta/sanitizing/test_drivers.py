@@ -27,15 +27,15 @@ from suites.programs import python
 def test_an_array_comes_back_as_it_went(dtype, layout):
     values = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5).astype(dtype)
     if layout == "empty":
-        sent = values[:0]
+        array = values[:0]
     elif layout == "expanded":
-        sent = np.broadcast_to(values[:1], values.shape)
+        array = np.broadcast_to(values[:1], values.shape)
     else:
-        sent = laid_out(values, layout)
-    ((back,),) = unpack(pack(1, sent))
-    assert back.dtype == sent.dtype
-    assert back.strides == sent.strides
-    np.testing.assert_array_equal(back, sent)
+        array = laid_out(values, layout)
+    ((back,),) = unpack(pack(1, array))
+    assert back.dtype == array.dtype
+    assert back.strides == array.strides
+    np.testing.assert_array_equal(back, array)
 
 
 @given(cases(image_dtypes=["float32", "float64"]))
@@ -76,8 +76,8 @@ def test_the_same_seed_draws_the_same_cases(draw: Callable[[int, int], list[obje
 
 def test_larger_cases_have_every_number_of_channels_in_every_layout():
     turns = len(CHANNELS) * len(LAYOUTS)
-    for drawn in (crop_cases(2 * turns, 0), [each.case for each in roi_align_cases(2 * turns, 0)]):
-        assert len({(case.shape[1], case.layout) for case in drawn[-turns:]}) == turns
+    for samples in (crop_cases(2 * turns, 0), [each.case for each in roi_align_cases(2 * turns, 0)]):
+        assert len({(case.shape[1], case.layout) for case in samples[-turns:]}) == turns
 
 
 def test_results_that_are_not_the_operators_are_seen():
@@ -99,8 +99,8 @@ def _results(case):
         program = sanitizers.driver(operator, "thread", "portable")
     environment = {**os.environ, "ROI_ALIGN_CPU": "portable"}
     data = pack(1) + problem_of(case).data
-    done = subprocess.run([program], input=data, env=environment, capture_output=True, check=True)
-    (results,) = unpack(done.stdout)
+    process = subprocess.run([program], input=data, env=environment, capture_output=True, check=True)
+    (results,) = unpack(process.stdout)
     return results
 
 
@@ -110,9 +110,9 @@ def _sanitize(path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_without_a_compiler_it_says_so_and_exits_with_2(tmp_path):
-    done = _sanitize(tmp_path)
-    assert done.returncode == 2
-    assert "g++ is installed, and there is none in PATH" in done.stdout
+    process = _sanitize(tmp_path)
+    assert process.returncode == 2
+    assert "g++ is installed, and there is none in PATH" in process.stdout
 
 
 def test_a_sanitizer_whose_library_is_missing_is_skipped_with_the_reason(tmp_path):
@@ -123,11 +123,11 @@ def test_a_sanitizer_whose_library_is_missing_is_skipped_with_the_reason(tmp_pat
         '  *) echo "ld: cannot find -lsanitizer: No such file or directory" >&2; exit 1 ;;\nesac\n'
     )
     compiler.chmod(0o755)
-    done = _sanitize(tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("skipped: g++ is here without the library of the") == 12
-    assert "ld: cannot find -lsanitizer" in done.stdout
-    assert "compute-sanitizer" in done.stdout
+    process = _sanitize(tmp_path)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert process.stdout.count("skipped: g++ is here without the library of the") == 12
+    assert "ld: cannot find -lsanitizer" in process.stdout
+    assert "compute-sanitizer" in process.stdout
 
 
 def test_what_is_found_is_told_and_exits_with_1(monkeypatch):
@@ -141,8 +141,8 @@ def test_what_is_found_is_told_and_exits_with_1(monkeypatch):
     monkeypatch.setattr(sanitizers, "driver", lambda *arguments: sound(*arguments, fault))
     monkeypatch.setattr(sanitizers, "SANITIZERS", {"thread": "thread"})
     monkeypatch.setattr(sanitizers, "INSTRUCTION_SETS", ("portable",))
-    done = CliRunner().invoke(app, ["sanitize", "--cases", "10"])
-    assert done.exit_code == 1, done.output
-    assert "found: grad_boxes: " in done.output
-    assert "\nat: Case(" in done.output
-    assert "clean" in done.output  # roi_align has no part in that file
+    result = CliRunner().invoke(app, ["sanitize", "--cases", "10"])
+    assert result.exit_code == 1, result.output
+    assert "found: grad_boxes: " in result.output
+    assert "\nat: Case(" in result.output
+    assert "clean" in result.output  # roi_align has no part in that file
