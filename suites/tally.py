@@ -1,4 +1,4 @@
-"""What a run has compared, so that its summary says how much a pass rests on."""
+"""Counts of a run's comparisons, which its summary prints: the evidence for a pass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(repr=False)  # a failure prints its arguments; these counts would bury it
 class Tally:
-    """What a run has compared: counts that its summary prints, so that a pass says how much it rests on."""
+    """Counts of a run's comparisons, which its summary prints: the evidence for a pass."""
 
     compared: Counter[str] = field(default_factory=Counter)
     different: Counter[str] = field(default_factory=Counter)
@@ -31,7 +31,7 @@ class Tally:
         cases: dict[str, int],
         fraction: dict[str, float],
     ) -> None:
-        """What another process has compared, too."""
+        """Adds the counts of another process."""
         self.compared.update(compared)
         self.different.update(different)
         self.cases.update(cases)

@@ -1,9 +1,8 @@
 """torchvision's detectors from photograph to detections, and a training step, with its poolers and with this project's.
 
-`python -m harness bench` measures it in a process of its own, and of the devices the CPU alone.
-Both models have the same weights and are given the same photograph; they take turns, in odd blocks in reverse. Their
-pooled features are compared within the oracle's bound before either is timed. The poolers alone, on what the model gave
-them, tell how much of the whole is theirs.
+`python -m harness bench` measures it in a separate process, on the CPU only. Both models have the same weights and
+input; they take turns, in reverse order in odd blocks. Their pooled features are compared within the oracle's bound
+before either is timed. Timing the poolers alone, on the model's own features, shows their share of the whole.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ SETTINGS = settings.read()
 DEVICE = devices.load("cpu")
 FULL_SIZE, SMALL = ("maskrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn"), ("small Mask R-CNN",)
 PHOTOGRAPHS = ("coffee",)
-# What is timed: "whole" is the call that a user makes, "poolers" what they take of it.
+# The timed part: "whole" is the user's call of the model, "poolers" the share of its poolers.
 PARTS = ("whole", "poolers")
 DIRECTIONS = ("inference", "training")
-# Timed calls a block: the first one of a model, which is not timed, has warmed it up.
+# Timed calls per block; a model's first call warms it up and is not timed.
 WHOLE = clocks.Rounds(2, "least")
 POOLERS = replace(clocks.QUICK, least=WHOLE.count)
 SIZE = "a small one of this project's for tests" if SETTINGS.quick else "at its default sizes"
@@ -48,7 +47,7 @@ SOURCE = (
 
 @dataclass(frozen=True)
 class DetectorRow:
-    """One of the two models, whole or its poolers alone, in one block."""
+    """One of the two models, as a whole or its poolers only, in one block."""
 
     block: int
     model: str
@@ -80,13 +79,14 @@ def model_of(name: str, backend: str) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def theirs(name: str) -> agreement.DetectorCall:
-    """Inference by torchvision's model: what its poolers were given, and what they made of it."""
+    """An inference of torchvision's model: the inputs and outputs of its poolers."""
     return agreement.call(model_of(name, "torchvision"), detectors.images(PHOTOGRAPHS))
 
 
 @functools.cache
 def gate_of(name: str) -> Gate:
-    """Whether both models pool the same, as far as two right poolers do; and how far apart their outputs are."""
+    """Whether both models' pooled features agree within the bound for two correct poolers; and the difference of their
+    outputs."""
     call, ours = theirs(name), model_of(name, "roi_align")
     branches = {part: detectors.again(ours, part, branch) for part, branch in call.branches.items()}
     fraction = max(agreement.pooled_fractions(call, branches).values())
@@ -116,7 +116,7 @@ def _whole(row: DetectorRow) -> Callable[[], Any]:
 
 
 def _poolers(row: DetectorRow) -> Callable[[], Any]:
-    """Both poolers on what the model gave them; with their gradients for a training step."""
+    """Both poolers on the model's features; in a training step with their gradients."""
     model, branches = model_of(row.model, row.backend), theirs(row.model).branches
     training = row.direction == "training"
 

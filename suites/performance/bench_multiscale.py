@@ -1,7 +1,7 @@
-"""multiscale_roi_align beside torchvision's gather and scatter for each level, on four levels of real features.
+"""Times multiscale_roi_align beside torchvision's gather and scatter per level, on four levels of real features.
 
-Each box of ours has to be what roi_align, judged in bench_operators.py, makes of some level, to the bit; torchvision's
-as near as sums can be.
+Each box of ours must have the bits of roi_align (judged in bench_operators.py) on one of the levels; torchvision's must
+agree within the bound of a sum.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How fast both operators are, for what was judged right on the very same input.
+"""Times both operators in the implementations whose results were judged correct on the very same input.
 
-The columns and their order are in measuring/columns.py. BENCH_DEVICE and BENCH_SETTINGS (measuring/settings.py) say of
-which device, and how; `python -m harness bench` sets them. Without `--benchmark-only` each body runs once on a small
-workload. Somebody else's functions (measuring/foreign.py) have columns beside these.
+The columns and their order are in measuring/columns.py. BENCH_DEVICE and BENCH_SETTINGS (measuring/settings.py) select
+the device and the options; `python -m harness bench` sets them. Without `--benchmark-only` each body runs once on a
+small workload. Functions outside this project (measuring/foreign.py) have columns beside these.
 """
 
 from __future__ import annotations
@@ -47,14 +47,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @lru_cache(maxsize=len(OPERATORS))
 def _inputs_digest(operator: Operator, workload: Workload) -> str:
-    """Tells whether two machines were given the same: the pyramid, for one, is made by convolutions of their own."""
+    """Shows whether two machines had the same inputs: the pyramid, for example, comes from each machine's own
+    convolutions."""
     inputs = operator.from_workload(workload.inputs(), operator.settings[0])
     return digest(*(np.ascontiguousarray(getattr(inputs, name)) for name in operator.arrays))
 
 
-@lru_cache(maxsize=1)  # the columns of a (workload, direction, type) follow each other
+@lru_cache(maxsize=1)  # the columns of a (workload, direction, type) are consecutive
 def _reference(operator: Operator, workload: Workload, setting: str, direction: Direction, dtype: str) -> Array | None:
-    """What those are compared with that promise its bits; None if it is not installed or cannot do it."""
+    """The reference result for backends that promise its bits; None if the library is missing or does not support the
+    call."""
     try:
         backend = load(DEVICE.reference[0], operator.name)
     except MissingLibrary:
@@ -68,9 +70,9 @@ _NOTHING = Traffic(0, 0)
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is learned of a call once, in its first block.
+    """The measurements of a call that its first block makes, once.
 
-    seconds  that a call took.
+    seconds  the duration of a call.
     """
 
     gate: gate.Gate
@@ -83,7 +85,7 @@ class Measurement:
 def _measure(
     turn: Turn, backend: Backend[Any], inputs: Any, call: Callable[[], Any], earlier: dict[str, gate.Gate]
 ) -> Measurement:
-    """What is measured once of a call; what a backend raises is the status ERROR."""
+    """Measures a call once; an exception of the backend is the status ERROR."""
 
     def reference() -> Array | None:
         if inputs.boxes.dtype != np.float32:
@@ -108,21 +110,21 @@ def _measure(
 
 @pytest.fixture(scope="session")
 def measurements() -> dict[Turn, Measurement]:
-    """What the first block has learned of a call, for the blocks after it."""
+    """The first block's measurements of each call, for the later blocks."""
     return {}
 
 
 @pytest.fixture(scope="session")
 def held_calls() -> dict[Turn, Callable[[], Any]]:
-    """The call that the next row takes too, in another state of the cache; at most one."""
+    """The prepared call that the next row reuses, with another state of the cache; at most one."""
     return {}
 
 
 @dataclass(frozen=True)
 class ReadyCall:
-    """A row that may be timed: the call, how long one took, and its record without samples.
+    """A row that may be timed: the call, its duration, and its record without samples.
 
-    call  of somebody else's function one whose inputs are renewed.
+    call  for a function outside this project, a call whose inputs are renewed.
     """
 
     call: Callable[[], Any] | foreign.RenewableCall
@@ -138,7 +140,8 @@ def ready_call(
     measurements: dict[Turn, Measurement],
     held_calls: dict[Turn, Callable[[], Any]],
 ) -> ReadyCall:
-    """The row's call, gate passed. Otherwise the row is filed with its status and the test is skipped or fails."""
+    """The row's call, which has passed the gate. Otherwise the row is recorded with its status and the test is skipped
+    or fails."""
     operator, workload, column, record = turn.operator, turn.workload, turn.column, turn.record()
 
     def without_a_time(status: str, message: str) -> str:
@@ -150,7 +153,7 @@ def ready_call(
         pytest.fail(f"{turn} may not be timed: {verdict.status}. {verdict.message}", pytrace=False)
 
     if ledger.over:
-        # Past the first block it has the samples of an earlier block or process.
+        # After the first block, the samples of an earlier block or process exist.
         pytest.skip(without_a_time("NO_TIME", ledger.over) if turn.block == 0 else ledger.over)
     try:
         inputs = turn.inputs()
@@ -159,12 +162,12 @@ def ready_call(
     record = replace(record, boxes=len(inputs.boxes), inputs_digest=_inputs_digest(operator, workload))
     theirs = is_foreign(column.backend)
     try:
-        # Nothing of theirs is called in this process before it was right in another one.
+        # A foreign function runs in this process only after another process has judged it correct.
         backend: Backend[Any] = foreign.apart(column.backend) if theirs else load(column.backend, operator.name)
     except MissingLibrary as missing:
         pytest.skip(without_a_time("MISSING", str(missing)))
     inputs = foreign.fit_to_sheet(inputs, backend.sheet)
-    # The other rule that is timed for scale is roi_align's.
+    # The other rule, timed for comparison, is roi_align's.
     record = replace(record, title=backend.title, op=operator.name if backend.same_rule else "roi_align")
     refusal = backend.refuses(inputs, turn.direction)
     if refusal is not None:
@@ -180,7 +183,7 @@ def ready_call(
             backend = load(column.backend, operator.name)
         prepare = partial(foreign.RenewableCall, backend) if theirs else backend.prepare
         call = held_calls.pop(turn.call, None) or prepare(inputs, turn.direction)
-    except Exception as error:  # torchvision's graph, for one, is built here
+    except Exception as error:  # builds torchvision's graph, for example
         without_a_time("ERROR", f"{type(error).__name__}: {error}")
         raise
     held_calls.clear()

@@ -1,6 +1,6 @@
-"""Results are those of the golden vectors of TensorFlow and torchvision, which machines without these have.
+"""Results agree with golden vectors of TensorFlow and torchvision, on machines without these libraries too.
 
-A few hundred cases of every kind, from a file: the same comparison as with the library itself, and many fewer of them.
+A few hundred cases of every kind from a file: the same comparison as with the library itself, with fewer cases.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ def test_results_are_those_of_the_golden_vectors(backend, operator, tally, direc
 
 @each_row
 def test_a_corrupted_vector_is_found(backend, operator, direction):
-    """By a thousandth of its largest value."""
+    """The corruption is a thousandth of the largest value."""
     normal = (each for each in golden.read(operator).vectors if each.case.values == "normal")
     vector = next(each for each in normal if np.abs(each.results[direction]).max(initial=0) > 0.5)
     if backend.refuses(vector.inputs(), direction):

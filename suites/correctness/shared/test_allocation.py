@@ -1,7 +1,7 @@
-"""Where results and scratch come from.
+"""The allocation of results and scratch.
 
-What torch says when it has no memory on a device reaches the caller, though the stable ABI lets no exception out; and
-torch's deterministic mode, which fills fresh tensors with NaN, fills no more than it must.
+torch's own out-of-memory error reaches the caller, though the stable ABI passes no exceptions; and torch's
+deterministic mode, which fills fresh tensors with NaN, fills no tensor needlessly.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ without_a_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="about a de
 
 @pytest.fixture(scope="module")
 def on_cuda(tmp_path_factory):
-    """The operator of allocating.cpp, and the same called as the package calls its own."""
+    """The operator of allocating.cpp, bare and wrapped as the package wraps its own."""
     if shutil.which("g++") is None:
         pytest.skip("there is no g++ here to compile an operator with")
     stable_abi.load("suites/correctness/shared/allocating.cpp", tmp_path_factory.mktemp("allocating"))
     overload = torch.ops.roi_align_allocating.on_cuda.default
 
     def nothing(*arguments):
-        """There is nothing to save and nothing to push forward."""
+        """Nothing to save, and no tangent."""
 
     return overload, differentiable(overload, 1, nothing, lambda ctx, grad: (None,), nothing, "on_cuda")
 
 
 @without_a_gpu
 def test_the_operator_alone_says_what_it_asked_for(on_cuda):
-    """As a compiled graph calls it."""
+    """A compiled graph calls the operator directly."""
     overload, _ = on_cuda
     with pytest.raises(RuntimeError, match=MESSAGE.format(side=4, bytes=64)):
         overload(torch.zeros(1), 4)
@@ -92,7 +92,7 @@ def test_on_a_gpu_too_large_a_result_is_torchs_out_of_memory(device, call):
 
 
 def fills(run):
-    """How many tensors torch fills during a call."""
+    """The number of tensors that torch fills during a call."""
     with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
         run()
     return sum(event.count for event in profiler.key_averages() if event.key == "aten::fill_")
@@ -100,7 +100,7 @@ def fills(run):
 
 @each_call
 def test_deterministic_mode_fills_no_scratch_and_no_result_of_the_cpu(device, call):
-    """The stable ABI has no way to a result on CUDA that is not filled."""
+    """On CUDA the stable ABI cannot allocate a result without the fill."""
     image = torch.rand(2, 3, 9, 9, device=device, requires_grad=True)
     edges, *others = call.random_boxes(image.detach(), 5)
     edges.requires_grad_()

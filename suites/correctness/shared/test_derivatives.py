@@ -1,6 +1,6 @@
-"""Derivatives beyond the first gradient: forward mode, through the boxes too, second ones, and batches of gradients.
+"""Derivatives beyond the first gradient: forward mode (boxes included), second derivatives, and batched gradients.
 
-Finite differences in float64 are the reference, at positions away from pixel centres and from the border.
+The reference is finite differences in float64, away from pixel centres and the border.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ each_smooth_call = calls.for_calls(
 
 
 def inputs(device, channels=1):
-    """Images and two boxes in parts of them, the second of which leaves the image."""
+    """Images and two boxes in fractions of them; the second extends beyond the image."""
     random = torch.Generator().manual_seed(0)
     image = torch.randn(2, channels, 4, 5, dtype=torch.float64, generator=random)
     corners = torch.tensor([[0.13, 0.21, 0.77, 0.84], [0.36, 0.17, 1.2, 0.93]], dtype=torch.float64)
@@ -58,7 +58,7 @@ def test_second_derivatives(device, repeats, call):
 
 @calls.each_linear_call
 def test_the_tangent_of_the_image_is_the_forward_of_the_tangent(device, call):
-    """By bits; what is extrapolated does not depend on the image."""
+    """Bit by bit; extrapolated values do not depend on the image."""
     image = torch.randn(2, 3, 7, 9, generator=torch.Generator().manual_seed(0)).to(device)
     boxes, tangent = call.random_boxes(image, 3), image.flip(0)
     fixed = call(torch.zeros_like(image), *boxes) != 0
@@ -72,7 +72,8 @@ def test_the_tangent_of_the_image_is_the_forward_of_the_tangent(device, call):
 
 @calls.for_calls(calls.BILINEAR, calls.NEAREST, calls.BIN_CENTRES, calls.AVG, calls.ADAPTIVE, calls.MAX)
 def test_forward_mode_agrees_with_reverse_mode(device, call):
-    """Everywhere, at kinks and outside of the image too: the same side of a kink, and nothing from unread pixels."""
+    """At kinks and outside of the image too: both take the same side of a kink, and unread pixels contribute
+    nothing."""
     image, _ = inputs(device, 3)
     edges = torch.tensor(
         [[0.25, 0.5, 0.75, 1], [-0.4, 0.1, 0.6, 1.3], [0.8, 0.9, 0.1, 0.2], [float("nan"), 0, 1, 1], [0, 0, 1e308, 1]],
@@ -147,7 +148,7 @@ def test_derivatives_of_a_pyramid(device, mode, scales):
 
 @calls.each_operator
 def test_what_has_no_forward_mode_says_so(device, call):
-    """A silent zero otherwise: forward mode within forward mode."""
+    """Forward mode within forward mode would be a silent zero."""
     image, corners = (each.detach() for each in inputs(device))
 
     def along(image):
@@ -159,7 +160,7 @@ def test_what_has_no_forward_mode_says_so(device, call):
 
 @calls.each_operator
 def test_forward_mode_is_compiled_around(device, call):
-    """An operator in the graph would be a constant to it."""
+    """To the transform, an operator in the graph would be a constant."""
     torch._dynamo.reset()
     image, corners = (each.detach() for each in inputs(device))
 

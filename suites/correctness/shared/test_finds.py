@@ -1,6 +1,6 @@
-"""Every stored find of the fuzzer is asked again of the backend under test: what has failed once is asked for ever.
+"""Replays every stored find of the fuzzer on the backend under test, as regression tests.
 
-What the backend's sheet does not declare is skipped. The files lie in suites/finds.
+Calls outside of the backend's sheet are skipped. The files are in suites/finds.
 """
 
 import pytest
@@ -12,7 +12,7 @@ FINDS, PROBLEMS = finds.read()
 
 
 def test_every_file_is_a_find():
-    """With an empty folder this is the only test here, and nothing is replayed."""
+    """With an empty folder this is the only test of this file."""
     print(f"{len(FINDS)} finds in {finds.FOLDER}")
     assert not PROBLEMS, "\n".join(PROBLEMS)
 

@@ -1,6 +1,6 @@
-"""Every property of harness/properties, asked of the backend under test, in every direction that it declares.
+"""Tests every property of harness/properties on the backend under test, in every direction that it declares.
 
-What the backend's sheet does not declare is skipped and listed at the end of the run; what it declares has to hold.
+Properties outside of the backend's sheet are skipped and listed at the end of the run; all others must hold.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROWS = [
     for property_, direction in questions(*OPERATORS)
 ]
 FEWEST = 10
-# Of a failure, by whether a fresh process shows it after earlier calls only; None: not even after those.
+# A remark on a failure. True: a fresh process shows it only after earlier calls; None: not even after those.
 REMARKS = {
     False: "",
     True: " (It depends on earlier calls: the line below asks for those too.)",

@@ -1,5 +1,5 @@
-"""Torch is told the truth of the operators, by schemas, fake kernels and derivatives, and its compiler takes them.
-Called past the public functions they keep memory safe.
+"""The operators' schemas, fake kernels and derivatives are correct, and torch.compile supports the operators. Called
+directly, without the public functions' checks, they are memory-safe.
 """
 
 import shutil
@@ -45,7 +45,7 @@ def registered_crops(image, boxes, indices, grad, method, box_rule):
 
 
 def registered_pools(image, rows, grad, mode):
-    """Of a pyramid, whose finest level the image is, with boxes on all three levels."""
+    """The pooling of a pyramid whose finest level is the image, with boxes on all three levels."""
     coarser = [image.detach()[:, :, :: 2**k, :: 2**k].clone().requires_grad_(image.requires_grad) for k in (1, 2)]
     levels = [image, *coarser]
     maps = [level.detach() for level in levels]
@@ -64,7 +64,7 @@ def registered_pools(image, rows, grad, mode):
 
 
 REGISTERED = {"crop_and_resize": registered_crops, "roi_align": registered_pools}
-# The codes of a setting: method and box rule, or mode.
+# The integer codes of a setting: method and box rule, or mode.
 CODES = [(BILINEAR, (method, box_rule)) for method in (0, 1) for box_rule in (0, 1, 2)] + [(AVG, (0,)), (AVG, (1,))]
 each_code = pytest.mark.parametrize(
     ("call", "codes"), CODES, ids=[f"{call.operator}-{'-'.join(map(str, codes))}" for call, codes in CODES]
@@ -72,7 +72,7 @@ each_code = pytest.mark.parametrize(
 
 
 def registered(call, codes, image):
-    """Each operator that stands behind a call on this image, with arguments for it."""
+    """Each registered operator behind a call on this image, with its arguments."""
     boxes = call.random_boxes(image, 6 if len(image) else 0)
     dtype = image.dtype if image.is_floating_point() else torch.float32
     grad = torch.rand(len(boxes[0]), image.shape[1], 4, 3, device=image.device).to(dtype)
@@ -118,7 +118,7 @@ def test_integer_images_enter_as_float32(device, call, dtype):
 @each_code
 @each_layout
 def test_meta_tensors_have_the_shape_and_strides_of_the_result(device, call, codes, layout):
-    """Of gradients too: opcheck does not look at the strides of a list of results."""
+    """Gradients included: opcheck does not compare the strides of a list of results."""
     image = torch.rand(2, 3, 5, 9, device=device).to(memory_format=layout)
     for operator, arguments in registered(call, codes, image):
         meta = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), arguments)
@@ -130,7 +130,7 @@ def test_meta_tensors_have_the_shape_and_strides_of_the_result(device, call, cod
 @each_code
 @each_layout
 def test_results_on_cuda_have_shapes_and_layouts_before_any_kernel_runs(monkeypatch, call, codes, layout):
-    """torch.compile and torch.export ask no more of a device; needs no GPU."""
+    """torch.compile and torch.export need only the fake kernels of a device; needs no GPU."""
     monkeypatch.setattr(_library, "HAS_CUDA", True)
     image = torch.rand(2, 3, 5, 9).to(memory_format=layout)
     for operator, arguments in registered(call, codes, image):
@@ -193,7 +193,7 @@ def test_bad_input_is_refused_in_compiled_graphs_too(device, call, validate):
 
 
 def test_without_its_library_the_package_says_how_to_build_it(tmp_path):
-    """A checkout that was never built."""
+    """An unbuilt checkout."""
     unbuilt = shutil.ignore_patterns("*.so", "__pycache__")
     shutil.copytree(Path(roi_align.__file__).parent, tmp_path / "roi_align", ignore=unbuilt)
     process = python("-c", "import roi_align", cwd=tmp_path)
@@ -245,7 +245,7 @@ def bad_pools(x, boxes, grad):
 
 @pytest.mark.parametrize(("call", "bad_calls"), [(BILINEAR, bad_crops), (AVG, bad_pools)], ids=["crops", "pools"])
 def test_the_bare_operators_keep_memory_safe(device, call, bad_calls):
-    """Called past the public function, with what it would have refused."""
+    """Called directly, with arguments that the public function refuses."""
     image = torch.rand(2, 3, 5, 7, device=device)
     for bad_call in bad_calls(image, *call.random_boxes(image, 2), torch.rand(2, 3, 4, 4, device=device)):
         with pytest.raises(ValueError, match=r"^roi_align: "):

@@ -1,7 +1,7 @@
 """The CPU kernels under the sanitizers: no race, no stray access, no undefined behaviour, on any number of threads.
 
-A few of the cases that `make sanitize` runs, on the instruction set that every machine has; and faults planted in the
-kernels' sources, each of which must be found.
+A few of the cases of `make sanitize`, on the portable instruction set; and faults planted in the kernels' sources,
+which the sanitizers must find.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def driver(operator: str, sanitizer: str, *changes: Change) -> Path:
 
 
 def report(operator: str, sanitizer: str, *changes: Change, race: bool = False) -> str:
-    """What is said of kernels that have a fault."""
+    """The report on kernels with a fault."""
     finding = examine(driver(operator, sanitizer, *changes), KERNELS, random_cases(operator), race=race)
     assert isinstance(finding, SanitizerReport)
     return str(finding)
@@ -53,7 +53,7 @@ def test_the_kernels_are_clean(operator, sanitizer):
 
 @each_operator
 def test_a_race_is_found(operator):
-    """Every unit is given to several threads at once."""
+    """Every unit of work runs on several threads at once."""
     message = report(operator, "thread", race=True)
     assert "WARNING: ThreadSanitizer: data race" in message
     assert "\nat: " in message
@@ -69,7 +69,7 @@ def test_a_read_behind_a_map_is_found():
 
 
 def test_a_cast_of_a_position_that_is_nowhere_is_found():
-    """What is tested is the integer, as in many a kernel."""
+    """The faulty test compares the integer, as many kernels do."""
     test, integer = "!inside(axis.position(begin), length)", "static_cast<int64_t>(axis.position(begin)) < 0"
     change = Change("crop_and_resize/cpu/tables.cpp", f"begin < crop && {test}", f"begin < crop && {integer}")
     message = report("crop_and_resize", "address", change)
@@ -77,12 +77,12 @@ def test_a_cast_of_a_position_that_is_nowhere_is_found():
 
 
 def test_a_result_that_depends_on_the_threads_is_found():
-    """A unit is forgotten where there are more of them than one thread asks for."""
+    """The fault omits a unit of work if there are more units than one thread takes."""
     change = Change("crop_and_resize/cpu/plan.cpp", "outer * blocks * parts,", "outer * blocks * parts - (parts > 4),")
     assert "threads give other bits than one" in report("crop_and_resize", "address", change)
 
 
 def test_a_result_that_is_not_the_operators_is_found():
-    """The same bits on any number of threads, and no sanitizer minds."""
+    """The fault has the same bits on any number of threads, and triggers no sanitizer."""
     change = Change("crop_and_resize/cpu/finish_grad_boxes.cpp", "double sum = 0;", "double sum = 1;")
     assert report("crop_and_resize", "address", change).startswith("grad_boxes: ")

@@ -1,4 +1,4 @@
-"""A model with the operators inside is traced, saved and loaded with its gradients; torch.fx sees a call of each."""
+"""A model with the operators can be traced, saved and loaded, gradients included; torch.fx records a call of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from suites.programs import python
 
 pytestmark = [
     pytest.mark.package,
-    # Models in use are saved so, whatever torch advises for new ones.
+    # Existing models are saved this way, though torch advises other ways for new ones.
     pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning"),
 ]
 
@@ -31,7 +31,7 @@ each_module = pytest.mark.parametrize(("module", "boxes"), MODULES.values(), ids
 
 
 class Model(nn.Module):
-    """Something to learn before the boxes are cropped."""
+    """A layer with weights before the operator."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ def test_a_package_that_holds_the_sources_says_what_to_write_instead():
 
 @pytest.mark.cpu
 def test_a_saved_trace_needs_the_package_first(tmp_path):
-    """In C++ the library is loaded instead."""
+    """In C++, loading the library is enough."""
     module, boxes = MODULES["TorchvisionRoIAlign"]
     torch.jit.trace(module, (torch.ones(2, 2, 8, 9), *boxes)).save(tmp_path / "model.pt")
     load = "torch.jit.load('model.pt')(torch.ones(2, 2, 8, 9), torch.zeros(1, 5)).mean().item()"
