@@ -1,7 +1,7 @@
-"""A file that torch.onnx.export writes is the operator: ONNX Runtime's results are held to the oracle, case by case.
+"""A model that torch.onnx.export writes computes the operator: the oracle judges ONNX Runtime's results case by case.
 
-roi_align is one RoiAlign node. ONNX Runtime rounds in an order of its own there, so that its results have the oracle's
-bounds; crop_and_resize is written in single steps, in order A, and has the kernel's bits.
+roi_align is one RoiAlign node, which ONNX Runtime rounds in another order, so its results are within the oracle's
+bounds; crop_and_resize is exported as single steps in order A, and has the kernel's bits.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def tensors_of(inputs):
 
 
 def files(operator, file_of):
-    """The files that `file_of` writes of inputs, as a backend."""
+    """A backend that runs the file of `file_of(inputs)`."""
 
     def prepare(inputs, direction):
         run = onnx_files.session(file_of(inputs))
@@ -100,7 +100,7 @@ def test_a_file_gives_what_the_oracle_expects(tally, operator):
     search()
 
 
-# What one file holds, its sizes left open, and the cases that it is asked for.
+# The operator of one file with dynamic sizes, and its cases.
 _POOLED = {"image_dtypes": ["float32"], "boxes_dtypes": ["float32"], "scales": [0.5]}
 OPEN = {
     "crop_and_resize": ("crop_and_resize", {"image_dtypes": ["float32"], "boxes_dtypes": ["float32"]}, {
@@ -147,7 +147,7 @@ def test_roi_align_is_one_node(dynamo, aligned, ratio):
     call = Function(lambda image, boxes: roi_align(image, boxes, (3, 2), 0.25, ratio, aligned))
     model = onnx_files.export(call, (torch.ones(2, 3, 8, 9), torch.zeros(2, 5)), dynamo=dynamo, opset=16 + 2 * dynamo)
     (attributes,) = onnx_files.nodes(model, "RoiAlign")
-    # The mean is what a node without a mode has.
+    # A node without a mode computes the mean.
     assert attributes.pop("mode", b"avg") == b"avg"
     assert attributes == {
         "coordinate_transformation_mode": WHERE[aligned], "output_height": 3, "output_width": 2,
@@ -174,7 +174,7 @@ def test_a_pyramid_is_a_node_for_each_level(dynamo, scales):
 
 
 def test_crops_have_the_kernels_bits():
-    """The search holds them to the oracle's order; here to the kernel itself."""
+    """The search compares with the oracle; this test compares with the kernel itself."""
     generator = torch.Generator().manual_seed(0)
     image, boxes = torch.rand(2, 3, 37, 53, generator=generator), torch.rand(40, 4, generator=generator) * 1.4 - 0.2
     call = Function(lambda *tensors: crop_and_resize(*tensors, (7, 5), extrapolation_value=-1.5))
@@ -200,7 +200,7 @@ def test_what_onnx_cannot_say_is_said(call, options, words):
 
 
 def test_the_other_exporter_says_it_too():
-    """In an error of its own, which quotes the model's."""
+    """In its own error, which quotes the model's."""
     image = torch.rand(2, 3, 5, 7)
     call = Function(functools.partial(AVG, mode="max"))
     with pytest.raises(torch.onnx.OnnxExporterError, match="mode must be 'avg'"):
@@ -234,7 +234,7 @@ class Detections(nn.Module):
 
 
 def test_a_whole_mask_rcnn_is_a_file():
-    """With both poolers, on an image of another size than it is written for; torchvision's part is torchvision's."""
+    """With both poolers, on an image of another size than the exported one; the rest of the model is torchvision's."""
     models = pytest.importorskip("harness.detectors.models", reason="the detector is torchvision's")
     model = Detections(models.with_roi_align(models.detector("small Mask R-CNN"))).eval()
     model.detector.transform.min_size = (96,)

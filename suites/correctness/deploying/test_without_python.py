@@ -28,7 +28,7 @@ INPUTS = torch.arange(288.0).reshape(2, 2, 8, 9), torch.tensor([[0.0, 1, 2, 6, 7
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The program and the models that it loads: a trace, and a package of AOTInductor, which compiles C++ too."""
+    """The program and its models: a trace, and an AOTInductor package, which compiles C++ too."""
     if not shutil.which("g++"):
         pytest.skip("there is no g++ here to build the C++ program of docs/deploying.md with")
     folder = tmp_path_factory.mktemp("deployed")

@@ -1,8 +1,9 @@
-"""A real client: torchvision's Mask R-CNN and Faster R-CNN with this operator in them, on photographs.
+"""torchvision's Mask R-CNN and Faster R-CNN with this operator, on photographs, as a real client.
 
-The models differ in one line a pooler. Up to the proposals they are equal in every bit; what they pool is equal as far
-as the oracle lets two right poolers be apart; logits, deltas, losses and gradients as far as that can change them
-(harness/detectors/bounds.py). Final detections are not compared: with random weights non-maximum suppression jumps.
+The models differ in one line per pooler. Up to the proposals all bits are equal; pooled features agree within the
+oracle's bound for two correct poolers; logits, deltas, losses and gradients within the resulting bounds
+(harness/detectors/bounds.py). Final detections are not compared: with random weights, non-maximum suppression is
+unstable.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ pytestmark = [pytest.mark.package, pytest.mark.cpu]
 
 PHOTOGRAPHS = ("astronaut", "coffee")
 NAMES = ("small Mask R-CNN", "small Faster R-CNN")
-# What a model computes in: float32 throughout, float64 throughout, float64 around poolers in float32.
+# The dtypes of a model: float32 throughout, float64 throughout, float64 around poolers in float32.
 FLOATS = {"float32": torch.float32, "float64": torch.float64, "single": torch.float64}
-# Outputs that go to the oracle, of each branch and implementation: plain Python.
+# The number of outputs that the oracle checks per branch and implementation; it is plain Python.
 PLACES = {"forward": 400, "grad_image": 40}
 
 
@@ -65,7 +66,7 @@ def combinations(name: str) -> list[agreement.Combination]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _nothing_is_kept():
-    """Training steps hold on to their graphs: gigabytes, which the tests after these have better use for."""
+    """Frees the graphs of training steps, gigabytes that later tests need."""
     yield
     for cache in (unmodified, modified, combinations):
         cache.cache_clear()
@@ -93,7 +94,7 @@ def test_inference_is_torchvisions_up_to_suppression(tally, name, floats):
     box = theirs.branches["box"], ours.branches["box"]
     assert all(torch.equal(box[0].maps[level], each) for level, each in box[1].maps.items())
     assert all(torch.equal(*pair) for pair in zip(box[0].boxes, box[1].boxes, strict=True))
-    # After suppression detections may be others: the mask branch is asked about theirs.
+    # Detections may differ after suppression, so our mask branch runs on torchvision's.
     branches = {
         part: ours.branches[part] if part == "box" else models.again(ours.model, part, branch)
         for part, branch in theirs.branches.items()
@@ -107,7 +108,7 @@ def test_inference_is_torchvisions_up_to_suppression(tally, name, floats):
 
 @pytest.mark.parametrize("name", [name for name in models.DETECTORS if name.startswith("brief")])
 def test_every_detector_of_torchvision_takes_the_pooler(tally, name):
-    """MobileNet's two maps are of one scale, and so are the last two of an image of 65 pixels."""
+    """MobileNet's two maps have one scale, and so do the last two of an image of 65 pixels."""
     model = models.detector(name)
     photographs = models.images(PHOTOGRAPHS)
     if "65" in name:
@@ -118,7 +119,7 @@ def test_every_detector_of_torchvision_takes_the_pooler(tally, name):
         torch.equal(*pair) for pair in zip(*(side.branches["box"].boxes for side in (theirs, ours)), strict=True)
     )
     assert all(branch.pooled.flatten(1).any(dim=1).all() for branch in theirs.branches.values())
-    # As above, other branches than the first are asked about what theirs were given.
+    # As above, branches after the first run on the inputs of torchvision's.
     pooled = {
         part: ours.branches[part] if part == "box" else models.again(ours.model, part, branch)
         for part, branch in theirs.branches.items()
@@ -130,7 +131,7 @@ def test_every_detector_of_torchvision_takes_the_pooler(tally, name):
 @pytest.mark.parametrize("part", ["box", "mask"])
 @pytest.mark.parametrize("direction", PLACES)
 def test_some_of_what_was_pooled_by_the_oracle(tally, which, part, direction):
-    """Elements anywhere of what either pooler made within the model, and of the gradient it sent to the maps."""
+    """Random elements of each pooler's results within the model, and of its gradients of the maps."""
     call = which(NAMES[0], "float32", direction == "grad_image")
     branch, worst, count = call.branches[part], 0.0, 0
     levels = initLevelMapper(2, 5)(branch.boxes)
@@ -170,7 +171,7 @@ def test_a_training_step_is_torchvisions(tally, name):
 
 
 class Faulty(torch.nn.Module):
-    """A pooler with a fault in it: `make` is given the honest one, and all that this is given."""
+    """A faulty pooler: `make` gets the correct pooler and its arguments."""
 
     sampling_ratio = 2
 
@@ -183,7 +184,7 @@ class Faulty(torch.nn.Module):
 
 
 def faulty(theirs: agreement.DetectorCall, make: Callable[..., Tensor]) -> Any:
-    """The same model with this pooler, in float32, in both branches."""
+    """The same model with this pooler in both branches, in float32."""
     model = copy.deepcopy(theirs.model)
     model.roi_heads.box_roi_pool = bounds.InSingle(Faulty(7, make))
     model.roi_heads.mask_roi_pool = bounds.InSingle(Faulty(14, make))
@@ -201,7 +202,7 @@ def stale_row(pool: Any, x: dict[str, Tensor], boxes: list[Tensor], shapes: list
 
 
 def with_rule(ratio: int = 2, **rule: Any) -> Callable[..., Tensor]:
-    """The honest pooler with another rule."""
+    """The correct pooler with another rule."""
 
     def make(pool: Any, *arguments: Any) -> Tensor:
         return TorchvisionMultiScaleRoIAlign(pool.featmap_names, pool.output_size, ratio, **rule)(*arguments)
@@ -224,7 +225,7 @@ FAULTS: dict[str, Callable[..., Tensor]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_pooler_is_found(fault):
-    """In whatever is compared: pooled features, logits and deltas of both branches."""
+    """In every comparison: pooled features, logits and deltas of both branches."""
     theirs = unmodified(NAMES[0], "single")
     wrong = faulty(theirs, FAULTS[fault])
     branches = {name: models.again(wrong, name, branch) for name, branch in theirs.branches.items()}
@@ -236,7 +237,7 @@ def test_a_faulty_pooler_is_found(fault):
 
 
 class Rescaled(torch.autograd.Function):
-    """Nothing forward; backward a hundredth too much."""
+    """The identity, with a gradient one percent too large."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -248,7 +249,7 @@ class Rescaled(torch.autograd.Function):
 
 
 def with_gradient(change: Callable[[Tensor], Tensor]) -> agreement.DetectorCall:
-    """A training step whose poolers let the gradient of the finest level through this."""
+    """A training step whose poolers pass the gradient of the finest level through this function."""
 
     def make(pool: Any, x: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
         return pool({**x, "0": change(x["0"])}, boxes, shapes)

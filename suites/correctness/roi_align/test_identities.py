@@ -1,6 +1,6 @@
-"""What ties the package's two operators to each other: where their samples are the same, so are their results.
+"""Identities between the package's two operators: the same samples give the same results.
 
-What ties one call of roi_align to another is a property of every backend (harness/properties).
+Identities between calls of roi_align are properties of every backend (harness/properties).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def padded_pairs(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, int, int,
 
 @given(problem=padded_pairs())
 def test_padded_by_an_edge_pixel_crop_and_resize_has_the_same_samples(problem):
-    """docs/operators.md, roi_align: means of crop_and_resize at P*s on the padded map, samples at a jump apart."""
+    """docs/operators.md, roi_align: means of crop_and_resize at P*s on the padded map, except for samples at a jump."""
     features, boxes, size, ratio, aligned = problem
     height, width = features.shape[2:]
     offset, count = (0.5 if aligned else 0.0), size * ratio
@@ -46,7 +46,7 @@ def test_padded_by_an_edge_pixel_crop_and_resize_has_the_same_samples(problem):
         start, extent = boxes[:, first] - offset, boxes[:, last] - boxes[:, first]
         step = extent / count
         low = start + step / 2 + 1
-        # Of one sample the position is the middle of the box; of more they run from its start to its end.
+        # A single sample is at the middle of the box; several run from its start to its end.
         ends = (low, low + step * (count - 1)) if count > 1 else (low, low)
         for column, end in zip((along, along + 2), ends, strict=True):
             normalised[:, column] = end / (length + 1)

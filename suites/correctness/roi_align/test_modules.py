@@ -1,4 +1,4 @@
-"""The classes of torchvision's names pool as the functions do; boxes may be a list, with a tensor for each image."""
+"""The classes with torchvision's names pool as the functions do; boxes may be a list with a tensor for each image."""
 
 import numpy as np
 import pytest
