@@ -1,4 +1,4 @@
-"""Somebody's own function as a backend: what is wrong with it is said in a sentence, what it declares is asked for."""
+"""A foreign function as a backend: mistakes raise clear errors, and the declared calls run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The libraries that live elsewhere: how their environments are made. Nothing is fetched."""
+"""The environments of libraries that need their own. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_all_that_an_environment_has_is_pinned_and_agrees_with_this_one(name: st
     lines = pins(installing.requirements(name))
     assert all(PIN.fullmatch(line) for line in lines), lines
     versions = dict(line.lower().replace("_", "-").split("==") for line in lines)
-    # The judge's worker needs these; mmcv's has this environment's.
+    # The judge's worker needs these; mmcv's worker has this environment's.
     shared = ("numpy", "hypothesis", "ml-dtypes")
     assert name == "mmcv" or {each: versions[each] for each in shared} == {each: here[each] for each in shared}
 
@@ -57,7 +57,7 @@ def test_the_modules_of_node_are_pinned_and_the_lock_names_no_host() -> None:
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that installing ran, of which only the folder of an environment came to be."""
+    """The commands of the installation, recorded instead of run, except for the environment's folder."""
     commands: list[list[str]] = []
 
     def fake(command: list[Any], folder: Path = ROOT) -> str:

@@ -1,4 +1,4 @@
-"""The arrays of snippets read back to the same bits, and a program keeps to its lines."""
+"""The arrays of snippets read back to the same bits, and a program has at most its maximum of lines."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Comparisons: rounds of processes, revisions, and what the verb does and refuses.
+"""Comparisons: rounds of processes, revisions, and the verb with its errors.
 
-Nothing here is timed: medians are made up, and revisions are looked for and not built. Verdicts: test_verdicts.py.
+Nothing here is timed: medians are made up, and revisions are found but not built. Verdicts: test_verdicts.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from suites.meta.comparison.quiet_medians import AGAIN, QUIET
 
 
 def row_name(workload: str) -> str:
-    """What a table calls the row of `answered`."""
+    """The table's name for the row of `answers`."""
     return f"crop_and_resize {workload} forward contiguous"
 
 
@@ -90,7 +90,7 @@ def test_what_the_scheduler_has_timed_is_not_the_same():
     assert decisions[0].verdict == "UNCLEAR"
     assert "OMP_NUM_THREADS" in decisions[0].reason
     assert any("interrupted" in warning for warning in interrupted.warnings())
-    # Where nobody else is there a process interrupts itself.
+    # On an idle machine a process's interruptions are its own.
     own = a_round(answers("a", QUIET), answers("a", AGAIN, interruptions=3))
     assert side_by_side.decide(own, never)[0][0].verdict == "SAME"
 
@@ -151,7 +151,7 @@ def test_both_operators_are_compared_in_both_layouts_and_every_direction():
     names = list(rows.rows(["seed_test"]))
     assert len(names) == len(set(names)) == 2 * 2 * 3
     assert "roi_align seed_test grad_boxes channels_last" in names
-    # A revision is timed with this very process's code, which finds each row by its name.
+    # This process's harness times a revision, and looks up each row by name.
     assert [rows.name_of(turn.record()) for turn in rows.rows(["seed_test"]).values()] == names
 
 
@@ -226,7 +226,7 @@ def test_the_verb_refuses_in_sentences(arguments, says):
 
 
 def of_all(names: Sequence[str], seconds: float) -> list[Record]:
-    """What a process answers that has timed all of these rows once."""
+    """The answer of a process that has timed all of these rows once."""
     turns = rows.rows(["seed_test"])
     return [
         replace(turns[name].record(), status="EXACT", digest="bits", interruptions=0, samples=(seconds,))
@@ -235,7 +235,7 @@ def of_all(names: Sequence[str], seconds: float) -> list[Record]:
 
 
 def verb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, measure: object, *arguments: str) -> tuple[int, str]:
-    """The verb's exit code and what it prints, with made-up processes."""
+    """The verb's exit code and output, with made-up processes."""
     monkeypatch.setattr(revisions, "build", lambda revision: revision.path)
     monkeypatch.setattr(side_by_side, "BUILD", tmp_path)
     monkeypatch.setattr(side_by_side, "measure", measure)

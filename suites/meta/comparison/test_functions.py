@@ -1,4 +1,5 @@
-"""Two functions compared: the rows of both sheets, judged first, timed in fresh processes, decided as revisions are."""
+"""Comparisons of two functions: the rows of both sheets are judged, timed in fresh processes, and decided as for
+revisions."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ FORWARD = "roi_align seed_test forward contiguous"
 
 
 def time_row(name: str, earlier: gate.Gate | None = None) -> Record:
-    """What a process says of a function on little work."""
+    """The record of a process that times a function on a small workload."""
     of = f"{FUNCTIONS}:{name}"
     return timing.time_row(replace(rows.rows(["seed_test"], of)[FORWARD], workload=SMOKE), earlier, of)
 
@@ -68,7 +69,7 @@ def test_the_rule_is_that_of_revisions(
 ) -> None:
     def measure(at: Any, names: Any, processes: int, tell: Any) -> Round:
         assert at == {"base": BASE, "new": NEW}
-        assert list(names) == [FORWARD]  # the gradient is the base's alone
+        assert list(names) == [FORWARD]  # only the base has the gradient
 
         def row(median: float) -> list[Record]:
             record = rows.rows(["seed_test"], BASE)[FORWARD].record()

@@ -1,5 +1,5 @@
-"""Comparisons of stored runs on made-up files whose every verdict is known beforehand; what their names mean:
-test_stored_names.py. Verdicts on medians: test_verdicts.py; revisions: test_comparison.py. Nothing is timed or built.
+"""Comparisons of stored runs, on made-up files with known verdicts. Names of runs: test_stored_names.py; verdicts on
+medians: test_verdicts.py; revisions: test_comparison.py. Nothing is timed or built.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ def test_what_the_scheduler_has_timed_is_not_the_same(folder):
     _, output = folder.compare(base, new)
     assert verdict(output)[1] == "UNCLEAR"
     assert "new: In 1 of 1 rows a call in two was interrupted" in output
-    # Where nobody else is there a process interrupts itself.
+    # On an idle machine a process's interruptions are its own.
     _, output = folder.compare(base, folder.store("r3", often))
     assert verdict(output)[1] == "SAME"
 
 
-# Rows that have no verdict, none of them silently.
+# Rows without a verdict, all of them reported.
 
 
 def test_rows_that_one_side_lacks_are_counted_and_named(folder):
@@ -116,7 +116,7 @@ def test_rows_on_other_inputs_have_no_verdict(folder):
     assert code == 0
     assert "inputs    2 rows (crop_and_resize v forward" in output
     assert "│ SLOW" not in output
-    # An old file does not say what its inputs were.
+    # An old file has no digest of its inputs.
     code, output = folder.compare(folder.store("r0", row(QUIET, inputs_digest=None)), folder.store("r3", row(AGAIN)))
     assert verdict(output)[1] == "SAME"
 
@@ -126,7 +126,7 @@ def test_other_bits_are_told(folder):
     assert f"bits      {ROW}: both results are right" in output
 
 
-# What changed between the runs.
+# Changes between the runs.
 
 
 def test_another_machine_or_software_is_told_first_and_is_no_verdict(folder):

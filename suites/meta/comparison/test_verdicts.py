@@ -1,4 +1,4 @@
-"""What each verdict takes, and what verdicts are worth on noise of a known size.
+"""The conditions of each verdict, and the error rates of verdicts on noise of a known size.
 
 Nothing is timed: medians are made up.
 """
@@ -18,7 +18,7 @@ from suites.meta.comparison.quiet_medians import AGAIN, QUIET
 
 
 def decide(new: Sequence[float], base: Sequence[float] = QUIET, others: int = 0) -> Decision:
-    """The decision on a row among so many unchanged others."""
+    """The decision on a row among `count` unchanged others."""
     decisions = verdicts.decide({"row": (base, new), **{f"other {place}": (QUIET, AGAIN) for place in range(others)}})
     assert [each.verdict for each in decisions[1:]] == ["SAME"] * others
     return decisions[0]
@@ -67,7 +67,7 @@ def test_too_few_processes_are_told_how_many_it_takes():
     assert "have 4 or more" in decision.reason
     assert verdicts.least_processes(1) == 4
     assert verdicts.decide({"row": ([1.0], [])})[0].verdict == "UNCLEAR"
-    # With as many as it says an alarm can be raised, and with one fewer none can.
+    # With the stated number of processes an alarm is possible, with one fewer it is not.
     for rows_of, can_alarm in ((verdicts.least_processes(60), True), (verdicts.least_processes(60) - 1, False)):
         slow = np.stack([np.linspace(2, 2.01, rows_of)] + [np.linspace(1, 1.01, rows_of) + 1e-5] * 59)
         assert bool(verdicts.alarms(np.stack([np.linspace(1, 1.01, rows_of)] * 60), slow)[0]) == can_alarm
@@ -85,7 +85,7 @@ def test_holm_is_holms():
 
 
 def test_alarms_are_the_decisions():
-    """The simulation's way and the verb's way are one rule."""
+    """The simulation and the verb use one rule."""
     random = np.random.default_rng(3)
     base, new = np.exp(random.normal(0, 0.01, (2, 40, 10)))
     new *= np.exp(random.uniform(-0.05, 0.05, (40, 1)))
@@ -118,4 +118,4 @@ def test_the_simulation_sees_too_few_processes():
     assert simulate(Setting(rows=60, processes=4, noise=0.01), 0.03, 200, 1).detections == 0
 
 
-# What processes answer, made up.
+# Made-up answers of processes.

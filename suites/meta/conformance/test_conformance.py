@@ -1,4 +1,4 @@
-"""The matrix of properties: each word of it is said of a planted implementation that deserves it; nothing stops it."""
+"""The matrix of properties: every status occurs for a planted implementation, and none stops the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.operators.verdict import Crashed, Hung, Status, Verdict
 from harness.repository import MissingLibrary
 
 PLAIN = "within bound, plain float32"
-# Somebody's functions, as a process of its own gets them.
+# A module of foreign functions for a separate process.
 MODULE = """
 import ctypes, time, torch
 
@@ -63,7 +63,7 @@ def cell_of(backend: Backend[Any], direction: Direction = "forward") -> Cell:
 
 @pytest.fixture
 def run_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """Runs one of the planted functions as the command does."""
+    """Runs one of the planted functions like the command."""
     (tmp_path / "planted.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -87,7 +87,7 @@ def test_what_holds_passes_and_says_on_how_much_it_rests() -> None:
 
 
 def test_a_wrong_gradient_fails_in_the_smallest_case_and_its_line_shows_it_again() -> None:
-    # Hypothesis draws the simplest case first: that there must be three boxes is what it has to shrink to.
+    # Hypothesis draws the simplest case first; the smallest failing case has three boxes.
     wrong = with_change("grad_boxes", lambda gradient: gradient + (len(gradient) > 2))
     assert cell_of(wrong).status == "pass"
     row = cell_of(wrong, "grad_boxes")
@@ -184,7 +184,7 @@ def test_a_crash_is_a_cell_and_the_run_goes_on_undeclared_bad_input_included(run
     assert "SIGSEGV" in probed.reason
     assert operators.parse(probed.counterexample)
     assert row["bad boxes", "grad_image"].status == "undeclared"
-    # After the crash, and answered: an index of no image gives zeros, which is not held against it.
+    # Answered after the crash: an undeclared index of no image gives zeros, which is no failure.
     assert row["index of no image", "forward"].status == "undeclared"
 
 

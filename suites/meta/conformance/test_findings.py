@@ -1,4 +1,4 @@
-"""Findings: what names a library is confirmed by other code, and is shown in a call that anybody can make."""
+"""Findings: other code confirms a failure of a library, and a snippet reproduces it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def wrong(inputs: Any, crops: Any) -> Any:
 
 
 def printing(value: Callable[[float], float]) -> Callable[..., str]:
-    """Snippets that print a value made of the one that a wrong library gives."""
+    """Snippets that print a function of the wrong library's value."""
 
     def snippet(inputs: Any, direction: Any, index: tuple[int, ...]) -> str:
         crops = wrong(inputs, backends.load("reference", "roi_align").run(inputs, direction))
@@ -67,7 +67,7 @@ def test_a_wrong_value_is_confirmed_and_shown() -> None:
     assert one.got == pytest.approx(one.expected + 0.5)
     assert one.second == pytest.approx(one.expected)
     assert (one.snippet, one.output) == (f"print({one.got!r})", repr(one.got))
-    # Pixels that are easy to read, and the line shows it again.
+    # The pixels are easy to read, and the command reproduces the failure.
     case: Any = operators.parse(one.case)
     assert case.values == "ramp"
     assert not trial.judge_case(backend, case, "forward").passed
@@ -82,7 +82,7 @@ def test_a_snippet_that_shows_nothing_is_left_out() -> None:
 
 
 def test_what_the_second_formulation_does_not_say_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of the oracle would look so: library and reference agree, and it alone is apart."""
+    """The symptom of an error in the oracle: library and reference agree, and only the oracle differs."""
     backend = library(wrong)
     one = failed_cell(backend)
     assert finding(backend, one) is not None

@@ -27,7 +27,7 @@ HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs":
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Two workers that may begin processes."""
+    """Two workers that may start processes."""
     with (
         dask.config.set({"distributed.worker.daemon": False}),
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, **HERE) as two,

@@ -1,4 +1,4 @@
-"""The findings that are published: a snippet shows today what the page says that it showed."""
+"""The published findings: each snippet still shows the page's output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.backends.peers.programs import output
 from harness.measuring import findings
 from harness.repository import FINDINGS, RESULTS
 
-# The libraries of the dependency group `peers`, by the module that each is.
+# The libraries of the dependency group `peers`, by module.
 MODULES = {
     "openvino": "openvino",
     "ncnn": "ncnn",

@@ -1,4 +1,4 @@
-"""Times of libraries beside each other: only a right result has one, and what is slow is not waited for."""
+"""Times of libraries side by side: only correct results have a time, and slow calls are abandoned."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ for each in (right, wrong, late, sleeps):
 
 @pytest.fixture
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], speed.Time]:
-    """What is told of the planted functions, by function and direction."""
+    """The rows of the planted functions, by function and direction."""
     (tmp_path / "timed.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(speed, "_asked", lambda operator: [(SMOKE, OPERATORS[operator].settings[0])])

@@ -1,4 +1,4 @@
-"""A matrix that is stopped: progress is told backend by backend, and what was done by then is written."""
+"""Stopping the matrix: progress is reported per backend, and finished cells are written."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_command_tells_each_backend_and_writes_what_it_has(monkeypatch: pyte
     assert "Interrupted: what was done by then is written" in result.output
     assert len(tables.read(path)) == 2
 
-    # Gone on with: what was answered is not asked again, and is in the table as if it had been.
+    # Resumed: answered cells are not repeated, and are in the table.
     def rest(jobs: list[Job], tell: Any, on_end: Any) -> list[Done]:
         assert [(job.backend, job.skip) for job in jobs] == [
             ("reference", {(NAMES[0], "forward"), (NAMES[0], "grad_image")}),
@@ -96,7 +96,7 @@ def test_the_command_tells_each_backend_and_writes_what_it_has(monkeypatch: pyte
     assert other.exit_code == 2
     assert "The run that was stopped had another seed" in other.output
     path.unlink()
-    # Stopped a second time before anything came, and gone on with again: what came first is there still.
+    # Stopped again before the first answer, and resumed: the earlier cells remain.
     monkeypatch.setattr(processes, "run", lambda jobs, *_: [Done(jobs[0], (), "It was stopped.", True)])
     assert CliRunner().invoke(app, [*arguments, "--resume"]).exit_code == 130
     monkeypatch.setattr(processes, "run", rest)

@@ -1,5 +1,5 @@
-"""Planted faults in box gradients and maxima of roi_align, judged as of an implementation that does not promise the
-pinned order of rounding: the benefit of the doubt hides none but those that are another order, or a side of a jump.
+"""Planted faults in box gradients and maxima of roi_align, judged without the promise of the pinned order of rounding:
+the tolerance hides only faults that are another order, or a side of a jump.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from harness.faults.fault import ROI_ALIGN, Fault
 from harness.faults.reference import memory
 
 TURNS = 4
-# No more than an order of rounding, or a choice where the rule jumps, which another order may make as well.
+# Only an order of rounding, or a choice at a jump of the rule, which a correct order may make too.
 ALLOWED = {
     "roi_size_scaled_late": "rounds the size of a box in another order",
     "roi_share_first": "rounds positions in another order",
@@ -23,7 +23,7 @@ ALLOWED = {
     "roi_open_upper_end": "takes a sample at L itself as beyond the map, and no other",
     "roi_cast_neighbour_read": "reads a pixel whose weight another order may find a little above 0",
 }
-# Whatever the order is: they are not about arithmetic.
+# Independent of the order: these faults are not arithmetic.
 MEMORY = {fault.name for fault in memory.of_both(ROI_ALIGN)}
 FAULTS_TO_FIND = [fault for fault in FAULTS if fault.operator == "roi_align" and fault.name not in {*ALLOWED, *MEMORY}]
 

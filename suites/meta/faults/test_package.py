@@ -1,6 +1,6 @@
-"""Faults in the package itself: that they are what is run, that a control passes, and that cheap ones are killed.
+"""Faults in the package itself: the changed code runs, a control passes, and cheap faults are killed.
 
-All of them are run by `python -m harness mutants`; a few are here, one of each kind of evidence.
+`python -m harness mutants` runs all of them; these tests run a few, one for each kind of evidence.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MODULES = "suites/correctness/crop_and_resize/test_modules.py"
 
 
 def faulty(change: Change) -> PackageFault:
-    """A fault that the tests of the modules are asked about."""
+    """A fault for the tests of the modules."""
     return replace(FAULTS[0], changes=(change,), suites=(MODULES,))
 
 
@@ -51,7 +51,7 @@ def test_the_package_that_is_built_is_the_one_that_is_imported():
     where, version = _imported(folder, program).stdout.split()
     assert where == str(folder / "roi_align" / "__init__.py")
     assert version == importlib.metadata.version("roi-align")
-    # Every set's name stands for the kernels that were compiled, the changed ones.
+    # Every set's name selects the compiled, changed kernels.
     program = "import torch, roi_align; print(torch.ops.roi_align.cpu_kernels())"
     for kernels in ("portable", "avx2", "avx512"):
         process = _imported(folder, program, kernels)
@@ -146,7 +146,7 @@ CHEAP = ("function_without_extrapolation", "index_n_accepted", "order_by_threads
 
 
 def test_the_package_without_a_fault_passes_what_kills_the_faults():
-    """The rest of the selections are the suites themselves, which this run is a part of."""
+    """The other selections are the suites themselves, of which this run is a part."""
     assert control([BY_NAME[name] for name in CHEAP]) is None
 
 
@@ -154,4 +154,4 @@ def test_the_package_without_a_fault_passes_what_kills_the_faults():
 def test_a_fault_is_killed_by_the_tests_that_it_names(name):
     killer = killer_of(BY_NAME[name])
     assert killer is not None
-    assert any(place in killer for place in BY_NAME[name].suites), killer  # in a crash it is the test that was running
+    assert any(place in killer for place in BY_NAME[name].suites), killer  # after a crash, the test that was running

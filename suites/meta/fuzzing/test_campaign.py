@@ -1,4 +1,4 @@
-"""Campaigns of the fuzzer: what is planted is found, made small and kept, whatever ends in the middle."""
+"""Campaigns of the fuzzer find, shrink and store planted faults, even if interrupted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def hunt(name: str, folder: Path, cases: int, seed: int = 1, operator: OperatorN
 
 
 def fail_in_calls(monkeypatch: pytest.MonkeyPatch, status: Status, reason: str, *numbers: int) -> list[int]:
-    """Every property holds, but in these calls: the numbers of all calls, from 1."""
+    """Every property holds except in the calls with these numbers; returns the numbers of all calls, from 1."""
     calls: list[int] = []
 
     def holds(*_: object) -> Verdict:
@@ -60,7 +60,7 @@ def test_a_planted_fault_is_found_made_small_and_replayed(tmp_path: Path, fault:
     stored_finds, problems = finds.read(tmp_path)
     assert stored_finds
     assert not problems
-    # What was stored as it failed has gone: only what was made smaller is left.
+    # The original failures have been removed: only the shrunk finds remain.
     assert sorted(totals.stored.values(), key=Find.file_name) == stored_finds
     for find in stored_finds:
         call = (find.parse_case(), find.direction)
@@ -72,7 +72,7 @@ def test_a_planted_fault_is_found_made_small_and_replayed(tmp_path: Path, fault:
 
 
 def test_the_same_seed_gives_the_same_campaign(tmp_path: Path) -> None:
-    hunt("fault:open_upper_border", tmp_path / "warm", 1)  # all that it imports is imported: see campaign.py
+    hunt("fault:open_upper_border", tmp_path / "warm", 1)  # imports all modules in advance: see campaign.py
     one, same, other = (
         hunt("fault:open_upper_border", tmp_path / name, 25, seed)
         for name, seed in (("one", 5), ("same", 5), ("other", 6))
@@ -142,7 +142,7 @@ def test_operators_take_turns_and_each_gets_its_cases() -> None:
         assert sum(task.examples for task in tasks if task.operator == name) >= 200
     schedule.record_result(
         Catch(tasks[0], (Count("float32", 1, None),), 39, None)
-    )  # few were asked: there is room for more
+    )  # most were refused: there is room for more
     assert schedule.next().operator == tasks[0].operator
 
 
@@ -163,7 +163,7 @@ def test_only_what_was_made_smaller_of_the_same_kind_replaces_a_find(tmp_path: P
         totals.add(Catch(TASK, (), 0, replace(smaller, status=status)))
         assert {find.case for find in totals.stored.values()} == remaining
         assert len(list((tmp_path / status).iterdir())) == len(remaining)
-    # What an earlier campaign has stored is never taken away.
+    # Finds of an earlier campaign are never removed.
     finds.store(FIND, tmp_path)
     totals = Totals(tmp_path)
     totals.hear(3, FIND)
@@ -172,7 +172,7 @@ def test_only_what_was_made_smaller_of_the_same_kind_replaces_a_find(tmp_path: P
 
 
 def test_each_new_find_is_told_once(tmp_path: Path) -> None:
-    """Also one that could not be made smaller, and not one that was there before."""
+    """Including one that could not be shrunk, but not one that existed before."""
     totals = Totals(tmp_path)
     totals.hear(3, FIND)
     assert FIND.file_name() in totals.add(Catch(TASK, (), 0, FIND))
@@ -197,7 +197,7 @@ def test_a_record_has_a_row_for_each_dtype(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_ends_a_campaign_in_order(tmp_path: Path) -> None:
-    """It comes as soon as the first find is stored, most likely while that is made smaller."""
+    """The interrupt comes when the first find is stored, most likely while it is shrunk."""
     command = [sys.executable, "-m", "harness", "fuzz", "--backend", "fault:open_upper_border", "--minutes", "60"]
     command += ["--finds", str(tmp_path), "--seed", "1"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -222,7 +222,7 @@ def test_an_interrupt_ends_a_campaign_in_order(tmp_path: Path) -> None:
 def test_an_interrupt_that_is_lost_ends_a_campaign_after_its_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Python ignores one within a callback of its garbage collector."""
+    """Python ignores an interrupt within a callback of its garbage collector."""
     add = Totals.add
 
     def lossy(self: Any, result: Any) -> Any:
@@ -256,7 +256,7 @@ def test_a_crash_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_find_is_told_and_stored_whenever_an_interrupt_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
 ) -> None:
-    """Between the file and the note of it there is a moment, too."""
+    """Including between the writing of the file and its registration."""
     totals = Totals(tmp_path)
     with monkeypatch.context() as patched:
         store = finds.store

@@ -1,4 +1,4 @@
-"""Finds are stored whole and once, merge by copying, and are told apart from what only lies beside them."""
+"""Finds are stored completely and once, merge by copying, and are distinguished from other files beside them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_stored_find_is_read_again_and_shows_the_fault(tmp_path: Path) -> None
     path, is_new = finds.store(FIND, tmp_path)
     assert is_new
     assert finds.read(tmp_path) == ([FIND], [])
-    assert [each.name for each in tmp_path.iterdir()] == [path.name]  # no part of a file is left
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]  # no partial file remains
     (find,), _ = finds.read(tmp_path)
     for name, passes in (("fault:box_gradient_sign", False), ("roi_align", True)):
         verdict = find.definition().holds(load(name), find.parse_case(), find.direction)
@@ -35,7 +35,7 @@ def test_a_stored_find_is_read_again_and_shows_the_fault(tmp_path: Path) -> None
 
 
 def test_the_same_find_again_changes_nothing(tmp_path: Path) -> None:
-    """Whoever failed it, and how: what is asked is the same."""
+    """The name depends on the question only, not on the backend or the failure."""
     path, _ = finds.store(FIND, tmp_path)
     before = path.read_bytes()
     again, is_new = finds.store(replace(FIND, title="another", reason="It is of no sign."), tmp_path)

@@ -1,4 +1,4 @@
-"""The golden vectors: they are the peer's, a wrong one is found, and a file that cannot be used says why."""
+"""Golden vectors equal the peer's results; a wrong one is detected; an unusable file explains why."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_there_are_some_of_every_kind(golden_file: golden.Golden) -> None:
     cases: list[Any] = [vector.case for vector in golden_file.vectors]
     assert len(set(cases)) == len(cases) >= 300
     for name, _, field in OPERATORS[golden_file.operator].choices(cases[0].inputs()):
-        if field not in ("box_rules", "modes", "scale_dtypes"):  # of these a peer has one
+        if field not in ("box_rules", "modes", "scale_dtypes"):  # a peer has only one of these
             values = {
                 value
                 for case in cases
@@ -73,7 +73,7 @@ def test_the_same_vectors_are_the_same_bytes_whatever_the_date(
 
 @pytest.mark.parametrize(("operator", "direction"), ROWS)
 def test_a_corrupted_vector_is_found(operator: OperatorName, direction: Direction, tmp_path: Path) -> None:
-    """By the comparison that the suite makes, with an implementation that is right."""
+    """By the suite's own comparison, with a correct implementation."""
     vectors = golden.read(operator).vectors
     number = next(
         number
@@ -83,7 +83,7 @@ def test_a_corrupted_vector_is_found(operator: OperatorName, direction: Directio
     corrupt = vectors[number].results[direction].copy()
     flat = corrupt.reshape(-1)
     reference, title = load("reference", operator), OPERATORS[operator].peer.title
-    # Where bits are promised the last one; where bounds are, as much as is more than two of them.
+    # A change of the last bit if bits are promised, otherwise of more than two bounds.
     where, bits = int(np.argmax(np.abs(flat))), direction in reference.sheet.tensorflow_bits
     flat[where] = np.nextafter(flat[where], np.float32(0)) if bits else flat[where] * 1.001
     results = {**vectors[number].results, direction: corrupt}
@@ -118,7 +118,7 @@ def test_a_file_that_cannot_be_used_says_why(
 
 
 def test_other_inputs_are_told_apart_from_other_results(golden_file: golden.Golden) -> None:
-    """As from a NumPy that draws other numbers."""
+    """As with a NumPy that generates other random numbers."""
     vector = golden_file.vectors[0]
     other = replace(vector, case=replace(vector.case, seed=vector.case.seed + 1))
     with pytest.raises(ValueError, match=r"makes different inputs for (Roi)?Case\(.* than those of the golden vectors"):

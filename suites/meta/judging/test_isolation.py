@@ -1,4 +1,5 @@
-"""A foreign implementation in its own process: its arrays are the case's, its vices are seen, its end is a result."""
+"""A foreign implementation in its own process: it gets the case's arrays, its faults are detected, and its crash is a
+result."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from harness.operators.verdict import Crashed, Hung, Status
 from harness.repository import MissingLibrary
 
 CASE = Case((2, 3, 5, 6), ((0.1, 0.2, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)), (1, 0), (2, 3))
-# The extrapolation value says which vice the next call has.
+# The extrapolation value selects the fault of the next call.
 MODULE = """
 import ctypes, os, time
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""docs/judging.md, done as it says: its kernel, its sheet, the wrong line and the mended one."""
+"""Follows docs/judging.md: its kernel, its sheet, the wrong line and the corrected one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def blocks(language: str) -> list[str]:
 
 
 def command(begins: str) -> tuple[dict[str, str], list[str]]:
-    """The variables and the words of the page's command that begins so, after its variables."""
+    """The environment variables, and the words after them, of the page's command that begins with this text."""
     line = next(line for line in PAGE.splitlines() if line.startswith("    ") and begins in line)
     words = line.split()
     variables = dict(word.split("=", 1) for word in words if re.match("[A-Z_]+=", word))
@@ -33,7 +33,7 @@ def command(begins: str) -> tuple[dict[str, str], list[str]]:
 
 @pytest.fixture
 def judge(tmp_path):
-    """A command of the page on a kernel, with what is added to it."""
+    """Runs a command of the page on a kernel, with additional arguments and variables."""
 
     def run(source: str, begins: str, *added: str, **variables: str) -> str:
         message, words = command(begins)
@@ -55,7 +55,7 @@ def judge(tmp_path):
 
 
 def without_numbers(text: str) -> str:
-    """Which case is the smallest changes with what Hypothesis draws."""
+    """The smallest case depends on Hypothesis's random choices."""
     return re.sub(r"-?\d[\d.e+-]*", "0", text)
 
 
@@ -64,7 +64,7 @@ FEW = {"HYPOTHESIS_PROFILE": "sanitize"}
 
 
 def test_the_kernel_of_the_page_is_judged_as_the_page_says(judge):
-    """By its very command: first the wrong kernel, then the mended one."""
+    """With the page's own command: first the wrong kernel, then the corrected one."""
     kernel, sheet, correction, _ = blocks("python")
     failure, passes = blocks("text")
     wrong = judge(f"{kernel}\n\n{sheet}", COMMAND)
@@ -112,7 +112,7 @@ SOME = "permuted_boxes or split_list"
 
 
 def test_a_kernel_that_ends_its_process_is_told_with_its_case(judge):
-    """And the suite goes on with the next property."""
+    """And the suite continues with the next property."""
     _, sheet, *_ = blocks("python")
     text = judge(f"{KERNEL}{BEGIN}    ctypes.string_at(0)\n\n\n{sheet}", COMMAND, "-k", SOME, "--maxfail=9", **FEW)
     assert "CRASH: It ended its process: signal SIGSEGV" in text, text
@@ -146,7 +146,7 @@ def test_a_failure_that_depends_on_earlier_calls_says_so_and_its_line_shows_it(j
 
 
 def test_nothing_is_left_of_a_run_that_is_killed(tmp_path):
-    """Its workers' logs are files without a name."""
+    """The logs of its workers are unnamed files."""
     program = (
         "import os, sys; from harness.judging.isolation import isolated; "
         "isolated('reference', 'roi_align'); os.kill(os.getpid(), 9)"
@@ -167,7 +167,7 @@ SMALL = {
 
 @pytest.mark.parametrize(("sheet", "module", "function"), SMALL.values(), ids=SMALL)
 def test_a_right_function_with_a_small_sheet_passes_every_test(judge, sheet, module, function):
-    """What a sheet leaves out no test takes for granted."""
+    """No test assumes a field that the sheet omits."""
     source = f"from {module} import {function} as theirs\n\n\n"
     source += f"def {function}(*arguments):\n    return theirs(*arguments)\n\n\n"
     text = judge(

@@ -1,4 +1,5 @@
-"""The judge on strangers: what it must not let pass, what it must not blame, and that each field of a sheet matters."""
+"""The judge on foreign functions: faults that must fail, limits that must pass, and the effect of each field of a
+sheet."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ CASE = RoiCase((2, 3, 5, 6), ((1, 0.5, 0.25, 3.5, 4.0),), (2, 3), sampling_ratio
 
 
 def first_failure(backend: Backend[Any], examples: int, *names: str) -> Failure | None:
-    """The first that a backend fails of the properties of these names, or of all."""
+    """The first of these properties, or of all, that a backend fails."""
     for property_, direction in questions(backend.sheet.operator):
         if property_.undeclared(backend.sheet, direction) or (names and property_.name not in names):
             continue
@@ -46,7 +47,7 @@ def first_failure(backend: Backend[Any], examples: int, *names: str) -> Failure 
 
 
 SHARED, VIEW = "A later call changes the result of an earlier one", "The result changes when its inputs do"
-# What is said of each, by which property.
+# The message on each function, and its property.
 VICES = [
     (strangers.one_buffer_for_results, "no side effect", SHARED),
     (strangers.one_buffer_for_gradients, "no side effect", SHARED),
@@ -84,7 +85,7 @@ def _without_extent(_: Any, boxes: Any, *rest: Any) -> bool:
 
 _REFUSING, _NOISY = strangers.refusing, strangers.noisy
 _GRIDS = {"grids": ["fixed", "adaptive"]}
-# (fields, function, whether it passes): each function is right as far as its sheet says, and a wider sheet is wrong.
+# (fields, function, whether it passes): each function is correct within its sheet, and fails with a wider one.
 FIELDS: list[tuple[dict[str, Any], Any, bool]] = [
     ({"empty": ["boxes"]}, _REFUSING(lambda i, b, *r: len(b) == 0), False),
     ({"empty": ["channels"]}, _REFUSING(lambda i, b, *r: len(b) == 0), True),
@@ -142,7 +143,7 @@ def test_a_limit_is_granted_by_the_sheet_or_by_whom_asks() -> None:
 
 
 def _a_sheet(seed: int) -> Sheet:
-    """What a stranger might declare: a random part of what the operator's reference can do, and the package too."""
+    """A random sheet: a subset of the abilities of the operator's reference, and of the package."""
     draw = random.Random(seed)
     operator: OperatorName = draw.choice(list(OPERATORS))
     whole = replace(load("reference", operator).sheet, modes=load("roi_align", operator).sheet.modes)
@@ -200,7 +201,7 @@ OTHER_RESULTS: dict[str, Any] = {
 @pytest.mark.parametrize("change", OTHER_RESULTS.values(), ids=OTHER_RESULTS)
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_a_result_of_another_shape_is_never_the_judges_failure(operator: OperatorName, change: Any) -> None:
-    """No check takes a result for an array of the promised shape before it has looked."""
+    """Every check tests the type and shape of a result first."""
     right = load("roi_align", operator)
     backend = replace(right, to_numpy=lambda result: change(right.to_numpy(result)))
     for property_, direction in questions(operator):

@@ -1,4 +1,4 @@
-"""What a run has compared is told in full, by one process or by several of pytest-xdist that share the work."""
+"""The summary counts all comparisons of a run, in one process or in several of pytest-xdist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_summary_counts_what_every_process_has_compared(
     if processes:
         pytest.importorskip("xdist", reason="pytest-xdist is not installed: there are no other processes")
     (tmp_path / "test_some.py").write_text(_SUITE, encoding="utf-8")
-    # Each on a share of its own: three tests and three.
+    # Each worker has its own share, three tests each.
     workers = ["-n", str(processes), "--dist", "worksteal"] if processes else []
     command = [sys.executable, "-m", "pytest", "-c", str(pytestconfig.rootpath / "pyproject.toml"), "-p", "conftest"]
     process = subprocess.run(

@@ -1,4 +1,4 @@
-"""A worker in another interpreter answers, crashes, hangs and ends as one that is forked here does."""
+"""A worker in another interpreter answers, crashes, hangs and exits like one forked here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.operators.implementation import Backend
 from harness.operators.verdict import Crashed, Hung, Status
 
 CASE = Case((2, 3, 5, 6), ((0.1, 0.2, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)), (1, 0), (2, 3))
-# What a worker elsewhere loads. The extrapolation value says what the call does.
+# The module that the other worker loads. The extrapolation value selects the call's behaviour.
 MODULE = """
 import ctypes, os, time
 from dataclasses import replace
@@ -58,7 +58,7 @@ def load(name, operator):
 
 @pytest.fixture
 def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend[Any]]:
-    """One whose worker runs in another interpreter: a program that is this Python, and sees one more folder."""
+    """A backend whose worker runs in another interpreter: this Python with one more folder in its path."""
     (tmp_path / "elsewhere.py").write_text(MODULE, encoding="utf-8")
     python = tmp_path / "tvm" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -86,7 +86,7 @@ def process_of(backend: Backend[Any]) -> int:
 
 
 def has_ended(process: int) -> bool:
-    """Within two seconds; what has ended and is not waited for counts as one that is left."""
+    """Within two seconds; a zombie counts as still running."""
     until = time.monotonic() + 2
     while Path(f"/proc/{process}").exists():
         if time.monotonic() > until:

@@ -1,4 +1,4 @@
-"""The executor that stands in for a GPU: what it gives to kernels, and each of its rules shown to stop one.
+"""The executor that replaces a GPU: its features, and a kernel that breaks each of its rules.
 
 The little kernels are in little_kernels.cu beside this file.
 """
@@ -33,7 +33,7 @@ def little() -> ctypes.PyDLL:
 
 
 def launch(name, argument=0, *, grid=(1, 1, 1), block=(64, 1, 1), shared=0, allowed=0, order=FORWARD):
-    """What a little kernel has left in `out`, and the executor's sentence if it had one."""
+    """A little kernel's `out`, and the executor's message or None."""
     out = np.full(1024, -9, np.int32)
     little().set_order(order)
     dims = (ctypes.c_uint * 6)(*grid, *block)
@@ -42,7 +42,7 @@ def launch(name, argument=0, *, grid=(1, 1, 1), block=(64, 1, 1), shared=0, allo
 
 
 def line(marker: str) -> str:
-    """Where a comment marks a line of the little kernels."""
+    """The line of the little kernels that a comment marks."""
     lines = LITTLE.read_text(encoding="utf-8").splitlines()
     (number,) = (number for number, text in enumerate(lines, 1) if text.endswith(f"// {marker}"))
     return f"suites/meta/kernels/little_kernels.cu:{number}"
@@ -135,8 +135,8 @@ def test_a_broken_rule_stops_the_kernel_with_a_sentence(rule, order):
     if order == FORWARD:
         assert message.startswith(expected), message
         assert message.endswith(f"In block (0, 0, 0) of roi_align::cuda::(anonymous namespace)::{rule}(int*, int).")
-    assert message, rule  # another thread may be the first to see it
-    # And the next launch is as good as the first.
+    assert message, rule  # another thread may detect it first
+    # And the next launch works.
     assert launch("ticket")[0][:64].tolist() == list(range(64))
 
 
@@ -146,7 +146,7 @@ def test_a_lane_that_the_block_has_not_got():
 
 
 def test_masks_that_differ_may_take_turns():
-    """Lane 1 meets lane 2 first and lane 0 later: nobody waits in vain."""
+    """Lane 1 meets lane 2 first and lane 0 later: no deadlock."""
     for order in (FORWARD, BACKWARD, RANDOM):
         out, message = launch("turns", block=(3, 1, 1), order=order)
         assert message is None

@@ -1,4 +1,4 @@
-"""A launch that CUDA refuses is one error, raised once: the runtime keeps none for torch's next call."""
+"""A launch that CUDA refuses raises one error: the runtime keeps none for torch's next call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The emulator of PTX stops a kernel for what a GPU would not do, or would do by chance, with a sentence and a line."""
+"""The PTX emulator stops a kernel that is invalid or undefined on a GPU, with a message and a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads that wait for each other, in compiled PTX: what the emulator gives to kernels, and each of its rules broken.
+"""Synchronisation in compiled PTX: the emulator's support, and a violation of each of its rules.
 
 The little kernels are those of the fiber executor, in little_kernels.cu beside this file, as nvcc compiles them.
 """
@@ -94,7 +94,7 @@ def test_a_broken_rule_stops_the_kernel_with_a_sentence(rule):
     assert str(fault.value) == f"{placed(RULES[rule], LITTLE)} In block (0, 0, 0) of {rule}."
     with pytest.raises((Fault, UnsupportedInstruction)):
         launch(rule, shared=64, backward=True)
-    # And the next launch is as good as the first.
+    # And the next launch works.
     assert launch("ticket")[:64].tolist() == list(range(64))
 
 

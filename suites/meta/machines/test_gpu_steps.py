@@ -1,4 +1,4 @@
-"""`make gpu` without a GPU: small steps in its place, and what must come of each."""
+"""`make gpu` without a GPU: small steps in place of its own, and their outcomes."""
 
 from __future__ import annotations
 
@@ -194,17 +194,17 @@ SANITIZER_STEPS = [
 
 
 def test_the_real_steps_are_these_and_each_ends_before_a_lent_machine_is_taken_back(tmp_path: Path) -> None:
-    """Each process has a limit of its own: one that hangs takes nothing from the next."""
+    """Each process has its own limit: a hanging one takes no time from the next."""
     steps = {each.name: each for each in gpu.steps(tmp_path, COMPLETE)}
     tests = ["test", "test-deterministic", "test-meta"]
     assert list(steps) == ["build", "smoke", *tests, *SANITIZER_STEPS, "bench"]
     assert all(len(each.commands) == 1 for each in steps.values())
     assert all(each.limit_s + step._GRACE_S < 600 for each in steps.values())
     assert steps["smoke"].limit_s == 30
-    # Two commands that wrote one JUnit file would leave that of the second only.
+    # If two commands wrote one JUnit file, only the second would remain.
     junit = [word for each in steps.values() for word in each.commands[0] if "junitxml" in word]
     assert len(junit) == len(set(junit)) == 3 + 8
-    # Nothing is installed, and nothing fetched.
+    # Nothing is installed or downloaded.
     assert not any("pip" in word for each in steps.values() for word in each.commands[0])
     assert gpu.names_of("sanitize", steps) == SANITIZER_STEPS
     assert gpu.names_of("memcheck", steps) == ["memcheck"]
@@ -220,7 +220,7 @@ def test_every_tool_of_the_sanitizer_watches_both_gradients(tmp_path: Path) -> N
 
 
 def test_the_steps_are_targets_of_the_makefile(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """And run what `make gpu` runs, which needs the standard library alone."""
+    """And run the code of `make gpu`, which needs only the standard library."""
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     names = [*(each.name for each in gpu.steps(tmp_path, COMPLETE)), "sanitize", "archive"]
@@ -237,7 +237,7 @@ def test_the_package_is_used_from_the_checkout(tmp_path: Path, pytestconfig: pyt
 
 
 def test_what_is_sanitized_is_there(pytestconfig: pytest.Config) -> None:
-    """A selection that selects nothing would pass on every machine."""
+    """An empty selection would pass on every machine."""
     first = "suites/correctness/shared/test_properties.py"
     steps = [each for each in gpu.steps(Path("unused"), COMPLETE) if each.name in SANITIZER_STEPS]
     selections = {command[command.index(first) : -3] for each in steps for command in each.commands}
@@ -253,7 +253,7 @@ def test_what_is_sanitized_is_there(pytestconfig: pytest.Config) -> None:
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`python -m harness gpu` with a good step, one that fails, and one that leaves a run."""
+    """`python -m harness gpu` with a step that passes, one that fails, and one that stores a run."""
     small = (
         Step("build", (python("print('built')"),)),
         Step("test", (python("raise SystemExit(1)"),)),
@@ -294,7 +294,7 @@ def test_a_step_that_there_is_not_is_a_sentence(command: Command) -> None:
 def test_what_is_missing_is_told_before_the_steps_and_makes_the_run_fail(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What works is done all the same."""
+    """The other steps still run."""
     monkeypatch.setattr(preflight, "look", lambda: Lacks({"pandas": "The Python module pandas is missing."}, "Get it."))
     result = command("build")
     assert result.exit_code == 1

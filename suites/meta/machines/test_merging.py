@@ -1,4 +1,4 @@
-"""`make merge` on small made-up archives: what arrived is in the report, and what did not is named."""
+"""`make merge` on small made-up archives: the report has every archive that arrived, and names the missing ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PASSED = (StepResult("build", "passed", 3.0), StepResult("bench", "passed", 4.0)
 
 
 def run_of(device: str, outcomes: tuple[StepResult, ...] = PASSED) -> dict[str, str]:
-    """What a runner's archive holds: its names and their texts."""
+    """The content of a runner's archive: names and texts."""
     steps = "".join(f"{outcome}\n" for outcome in outcomes)
     with tempfile.TemporaryDirectory() as folder:
         store(Path(folder), "cuda.json", [measured([1.0], device=device)])
@@ -37,7 +37,7 @@ def run_of(device: str, outcomes: tuple[StepResult, ...] = PASSED) -> dict[str, 
 
 
 def archive(folder: Path, runner: str, content: dict[str, str], more: tuple[tarfile.TarInfo, ...] = ()) -> Path:
-    """An archive where the artifact of a runner is unpacked to; `more` are members without content."""
+    """An archive in the folder of a runner's artifact; `more` are members without content."""
     path = folder / "archives" / f"gpu-{runner}-12345" / "run.tar.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w:gz") as file:
@@ -52,7 +52,7 @@ def archive(folder: Path, runner: str, content: dict[str, str], more: tuple[tarf
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`python -m harness merge` with a folder of its own in the place of build/merged."""
+    """`python -m harness merge` with a temporary folder in place of build/merged."""
     monkeypatch.setattr(merging, "FOLDER", tmp_path / "merged")
     return lambda *arguments: CliRunner().invoke(app, ["merge", str(tmp_path / "archives"), *arguments])
 
@@ -72,7 +72,7 @@ def test_all_that_arrived_is_in_one_report(command: Command, tmp_path: Path) -> 
     assert result.output.splitlines()[:2] == ["h100: cuda-a/r1-full", "h200-of-a-friend: cuda-b/r1-full"]
     assert devices_in_the_report(tmp_path / "merged") == {"cuda-a", "cuda-b"}
     assert (tmp_path / "merged/cuda-a/r1-full/logs/steps.txt").is_file()
-    # Nothing of the unpacking is left beside the runs.
+    # No unpacked files remain beside the runs.
     names = {path.name for path in (tmp_path / "merged").iterdir()}
     assert names == {"cuda-a", "cuda-b", "README.md", "report.html", "throughput.csv", "runners.md"}
 

@@ -1,4 +1,4 @@
-"""What makes figures doubtful is told in words: on made-up states of a machine, each a little beyond what is quiet."""
+"""Warnings about doubtful figures, on made-up states of a machine, each slightly beyond a limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.measuring import conditions, nvidia_smi
 from suites.programs import python
 
 QUIET = {"load": 0.1, "ticks": {"busy": 0, "stolen": 0, "all": 0}, "own_s": 0.0, "mhz": 3000.0, "throttled": 4}
-# Ten seconds on two cores later: one of them was busy all the time, with the process itself.
+# Ten seconds later, on two cores: the process itself kept one of them busy.
 LATER = {**QUIET, "ticks": {"busy": 1000, "stolen": 0, "all": 2000}, "own_s": 10.0}
 GPU = {"sm_mhz": 1980.0, "throttle_reasons": 0x1, "other_processes": 0}
 
@@ -36,7 +36,7 @@ def rows(*changes: dict[str, Any]) -> pd.DataFrame:
 
 def test_a_quiet_machine_has_no_warnings() -> None:
     assert conditions.warnings([process(), process()], rows(), 2) == []
-    # What old files do not say is no warning either.
+    # Missing columns in old files cause no warning.
     assert conditions.warnings([], rows({"interruptions": None, "spread": float("nan")}), 2) == []
 
 
@@ -50,7 +50,7 @@ def test_a_quiet_machine_has_no_warnings() -> None:
         (process(after={"throttled": 5}), "throttled by their temperature"),
         (process(before={"gpu": {**GPU, "other_processes": 2}}), "2 other processes were on the GPU"),
         (process(after={"gpu": {**GPU, "throttle_reasons": 0x4}}), "slowed down by its power cap or its temperature"),
-        # Only under load: before and after all was well.
+        # Only under load: the states before and after are good.
         (
             process(during={"looks": 90, "slow": 7, "throttle_reasons": 0x21}),
             "(reasons 0x20; in 7 of 90 looks at it while",
@@ -92,7 +92,7 @@ def test_the_state_of_this_machine_can_be_told() -> None:
 
 @pytest.mark.parametrize("unknown", ["clocks_throttle_reasons", "clocks_event_reasons"])
 def test_a_gpus_state_is_nvidia_smis_old_and_new(monkeypatch: pytest.MonkeyPatch, unknown: str) -> None:
-    """One of the processes is this one, whatever its number is outside of a container."""
+    """One of the processes is this one, although its number differs outside of a container."""
 
     def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
         message = "1980, 2619, 41, [N/A], 0x0000000000000004\n" if "--query-gpu" in command[1] else "1\n4242\n77\n"
@@ -117,7 +117,7 @@ def test_a_machine_without_nvidia_smi_says_nothing_of_a_gpu(monkeypatch: pytest.
 
 @pytest.fixture
 def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An nvidia-smi that answers what lies in `looks`, as before driver 535, and then waits if it is to look on."""
+    """An nvidia-smi that prints the file `looks`, as before driver 535, and then waits in its loop mode."""
     program = tmp_path / "nvidia-smi"
     program.write_text(
         f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n'
@@ -138,7 +138,7 @@ def until(there: Callable[[], bool]) -> None:
 
 
 def test_a_gpu_is_looked_at_all_the_while(smi: Path) -> None:
-    """That it slowed down in between is seen, though nothing is to be seen before and after."""
+    """A slowdown in between is detected, though the states before and after show none."""
     looks = ["1980, 2619, 41, 300.5, 0x0000000000000000", "1200, 2619, 88, 700.1, 0x0000000000000024"]
     (smi / "looks").write_text("\n".join([*looks, looks[0], "1980, 26"]))
     watching = nvidia_smi.watch("GPU-1")
@@ -153,7 +153,7 @@ def test_a_gpu_is_looked_at_all_the_while(smi: Path) -> None:
 
 
 def test_what_looks_at_a_gpu_ends_with_the_process_that_began_it(smi: Path) -> None:
-    """By its next line, which nobody reads any more."""
+    """SIGPIPE ends it at its next line."""
     (smi / "looks").write_text("1980, 2619, 41, 300.5, 0x0\n")
     body = (smi / "nvidia-smi").read_text()
     looking = f"while echo 1; do echo $$ > {smi}/pid; sleep 0.05; done; exit"

@@ -1,4 +1,4 @@
-"""CUDA's clock and what is measured of a device, on a stream whose every time is known beforehand."""
+"""CUDA's clock and the measurements of a device, on a stream with simulated time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_behind_the_spin_a_time_is_the_devices_alone(stream: Any) -> None:
     cuda.get_ready(cold=False, host_seconds=30e-6)
     assert time_of(clock, call) == pytest.approx(5e-6)
     assert clock.exposed == 0
-    # Without it the launch is counted too, and that is noticed.
+    # Without it the time includes the launch, and the clock detects that.
     stream.synchronize()
     assert time_of(clock, call) == pytest.approx(35e-6)
     assert clock.exposed == 1
@@ -80,7 +80,7 @@ def test_the_spins_rate_is_that_of_raised_clocks(stream: Any, monkeypatch: pytes
 
 
 def test_what_is_flushed_and_what_is_read_then_are_larger_than_twice_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not the same memory: to read what was just written finds it in the cache, and cleans nothing."""
+    """And different memory: reading the freshly written memory would hit the cache, and flush nothing."""
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: fake_cuda.PROPERTIES)
     zeros = torch.zeros
     devices_used = []
@@ -146,7 +146,7 @@ def test_a_device_is_named_by_what_it_is(stream: Any) -> None:
 
 
 def test_nvidia_smi_is_asked_for_the_device_that_torch_has(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By uuid: its own numbers are those of the machine, whatever CUDA_VISIBLE_DEVICES leaves to torch."""
+    """By uuid: nvidia-smi's indices are the machine's and ignore CUDA_VISIBLE_DEVICES."""
     commands = []
 
     def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:

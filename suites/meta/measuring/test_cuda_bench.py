@@ -1,4 +1,4 @@
-"""A run of the CUDA benchmarks without a GPU, from the rows to the report: all but the kernels is what a GPU runs."""
+"""A run of the CUDA benchmarks without a GPU, from the rows to the report: only the kernels differ from a real run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from harness.measuring.workloads import SMOKE, WORKLOADS
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pytest-benchmark measures nothing in a process of xdist's, nor in what such a process begins."""
+    """pytest-benchmark measures nothing in a process of xdist, nor in its children."""
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
 
@@ -59,7 +59,8 @@ def test_a_run_from_its_rows_to_its_report(bench: Any, tmp_path: Path) -> None:
     for bench, columns in COLUMNS["cuda"].items():
         assert set(rows[rows.bench == bench].backend) == {column.backend for column in columns}
     assert set(rows.cache) == {"cold", "hot"}
-    # Every call has a kernel of 50 µs behind a launch of 10 µs: the first is what was timed, the second stands apart.
+    # Every call has a kernel of 50 µs and a launch of 10 µs: the kernel is the row's time, the launch a column of its
+    # own.
     assert rows.median_s.tolist() == pytest.approx([50e-6] * len(rows))
     assert (rows.exposed == 0).all()
     assert (rows.peak_memory_bytes == 4000).all()
@@ -71,7 +72,7 @@ def test_a_run_from_its_rows_to_its_report(bench: Any, tmp_path: Path) -> None:
     ours = ours[(ours.workload == "small") & (ours.cache == "cold")].set_index(["backend", "direction"])
     for name, direction, compared in (
         ("roi_align_cuda", "forward", True),
-        ("roi_align_cuda", "grad_image", False),  # atomics: the oracle alone can say
+        ("roi_align_cuda", "grad_image", False),  # atomics: only the oracle can judge them
         ("roi_align_cuda_deterministic", "grad_image", True),
         ("roi_align_cuda", "grad_boxes", False),
         ("grid_sample_cuda", "forward", False),
@@ -80,7 +81,7 @@ def test_a_run_from_its_rows_to_its_report(bench: Any, tmp_path: Path) -> None:
         assert (row.compared > 0, row.differing) == (compared, 0), (name, direction)
         assert row.compared_with == ("this project's operator on the CPU" if compared else "")
     assert ours.loc[("roi_align_cuda", "forward")].ratio_to_peer == pytest.approx(1)
-    # bfloat16 is not torchvision's, and has nobody to be a ratio to.
+    # torchvision has no bfloat16, so there is no ratio.
     assert rows[(rows.dtype == "bfloat16")].ratio_to_peer.isna().all()
     crops = table[table.bench == "crop_and_resize"]
     assert set(crops[crops.backend == "torchvision_cuda"].status) == {"OTHER_RULE", "REFUSED"}
@@ -107,7 +108,7 @@ def test_when_the_time_is_up_the_rest_is_filed_without_a_time(
     assert len(late)
     assert late.median_s.isna().all()
     assert "were used up" in late.message.iloc[0]
-    # What had its turn in the first block keeps its time, though the second did not come to it.
+    # Rows of the first block keep their times, though the second block did not reach them.
     assert table[table.median_s.notna()].shape[0] == 30 - len(table[table.status == "REFUSED"])
 
 
@@ -128,7 +129,7 @@ def test_every_row_of_a_full_run_comes_once_a_block_and_what_is_slow_to_make_rea
     assert len({str(turn) for turn in every}) == len(every)
     late = [turn.column.late for turn in every]
     assert late == sorted(late)
-    # A prepared call is handed from the cold cache to the hot one: they must follow each other.
+    # The hot row reuses the cold row's prepared call, so they must be consecutive.
     assert all(a.call == b.call for a, b in zip(every[::2], every[1::2], strict=True))
     assert [turn.cache for turn in every] == ["cold", "hot"] * (len(every) // 2)
 
@@ -167,9 +168,9 @@ def test_the_rows_of_roi_align(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     )
     assert process.returncode == 0, process.stdout
     document = record.read(file)
-    assert document.header.kind == "part"  # for it is not all that a run has
+    assert document.header.kind == "part"  # as it lacks rows of a full run
     rows = document.records
-    # Settings, blocks and caches, of ours in two layouts and three directions and of the peer in two.
+    # Settings, blocks and caches; ours in two layouts and three directions, the peer in two directions.
     assert len(rows) == 2 * 2 * 2 * (2 * 3 + 2)
     assert {row.cache for row in rows} == {"cold", "hot"}
     assert [each for row in rows for each in row.samples] == pytest.approx(

@@ -1,4 +1,4 @@
-"""Somebody else's function beside the usual columns: what is right has a time, what is not has a status and none."""
+"""A foreign function beside the usual columns: a correct one has a time, a faulty one a status and no time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ INPUTS = OPERATORS["roi_align"].from_workload(SMOKE.inputs(), "sampling_ratio 2"
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the results of runs lie, whose workload is a small one and whose process is one."""
+    """The results folder of runs with a small workload and one process."""
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.setenv("PYTEST_PLUGINS", "suites.meta.measuring.small_work")
     monkeypatch.setitem(measure.PROCESSES, "cpu", measure.PROCESSES["cpu"][:1])
@@ -61,7 +61,7 @@ def test_a_run_from_the_command_to_the_report(small: Path) -> None:
         f"{FUNCTIONS}:{each}" for each in ("right", "wrong", "keeps", "keeps_boxes", "keeps_image", "writes", "ends")
     ]
     result = CliRunner().invoke(app, ["bench", *(f"--backend={each}" for each in names)])
-    assert result.exit_code == 1, result.output  # not all of them are right
+    assert result.exit_code == 1, result.output  # not all of them are correct
     (folder,) = (small / "foreign").glob("*/*-full")
     assert not (small / "own").exists()
     with (folder / "throughput.csv").open(encoding="utf-8") as file:
@@ -81,7 +81,7 @@ def test_a_run_from_the_command_to_the_report(small: Path) -> None:
     messages = {row["backend"]: row["message"] for row in rows if row["setting"] == "sampling_ratio 2"}
     assert all("The last timed call" in messages[name] for name in names[2:5])
     assert "The last timed call" not in messages[names[1]]
-    # Its gradient has the peer's time beside it.
+    # Its gradient has a ratio to the peer's time.
     (gradient,) = (
         row for row in rows if (row["backend"], row["direction"]) == (RIGHT, "grad_image") and row["median_s"]
     )

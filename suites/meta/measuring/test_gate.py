@@ -1,4 +1,4 @@
-"""The gate before the clock: right results pass it, and each way of being wrong stops at it."""
+"""The gate before the clock: correct results pass it, and every kind of wrong result fails it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def right(backend: Backend, inputs: Inputs) -> dict[Direction, Array]:
 
 
 def nothing() -> None:
-    """No TensorFlow to compare with."""
+    """There is no TensorFlow to compare with."""
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -43,7 +43,7 @@ def test_a_right_result_passes_and_is_compared_in_full(
     verdict = gate.check(backend, inputs, direction, got, lambda: got)
     assert verdict.passed
     assert verdict.status in ("EXACT", "WITHIN")
-    # The peer rounds the positions of its box gradient in another order: there is nothing to be equal to.
+    # The peer rounds the positions of its box gradient in another order, so there is no reference.
     assert verdict.compared == (0 if direction == "grad_boxes" else got.size)
     assert verdict.differing == 0
 
@@ -118,7 +118,7 @@ def test_what_was_compared_with_what_is_said(backend: Backend, inputs: Inputs, r
 def test_where_bits_are_not_promised_the_oracle_alone_decides(
     backend: Backend, inputs: Inputs, right: dict[Direction, Array]
 ) -> None:
-    """Atomics add up in no fixed order: other bits than the reference's are right if the oracle says so."""
+    """Atomics sum in no fixed order: other bits than the reference's pass if the oracle accepts them."""
     atomics = replace(backend, sheet=replace(backend.sheet, tensorflow_bits=("forward",)))
     got = right["grad_image"]
     nearly = np.nextafter(got, np.float32(np.inf), where=got != 0, out=got.copy())

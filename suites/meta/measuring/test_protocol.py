@@ -1,4 +1,4 @@
-"""How a run of the benchmarks is made of processes, blocks and rounds. No process is started, and nothing is timed."""
+"""The processes, blocks and rounds of a run of the benchmarks. No process starts, and nothing is timed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness.operators import OPERATORS
 
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
-    """What measure.run asks of each process; they leave a file at once, and results lie under tmp_path."""
+    """The requests of measure.run to its fake processes, which write a file at once; results are under tmp_path."""
     requests: list[dict[str, Any]] = []
 
     def child(process: Process, device: str, of: Settings, tell: Any) -> Exit:
@@ -51,7 +51,7 @@ def test_processes_take_turns_there_and_back(requests: list[dict[str, Any]], tmp
     assert {each["processes"] for each in requests} == {3}
     assert {each["workloads"] for each in requests} == {("seed_test",)}
     assert len({each["run"] for each in requests}) == 1
-    # Judged once by the oracle, in the first process; the others have its bits to give.
+    # The oracle judges the first process; the others must have its bits.
     assert [Path(each["judged"]).name for each in requests] == ["", *["default.json"] * 5]
     (run,) = (tmp_path / "cpu-made-up").iterdir()
     assert run.name.endswith("-part")
@@ -94,7 +94,7 @@ def test_only_named_workloads_are_measured() -> None:
 
 
 def test_the_tuned_allocator_has_fewer_rows() -> None:
-    """It answers what fresh memory costs: no series, in a quick run no real input, no slow peer of roi_align."""
+    """It measures the cost of fresh memory: no series, in a quick run no real input, no slow peer of roi_align."""
     assert set(columns.workloads_for(Settings(), "tuned")) == {each for each in WORKLOADS if not each.series}
     quick = {each for each in WORKLOADS if each.quick}
     assert set(columns.workloads_for(Settings(quick=True), "default")) == quick
@@ -217,10 +217,10 @@ def test_interruptions_and_the_reason_are_stored_beside_the_samples(monkeypatch:
     before, benchmark = replace(turn.record(), host_s=0.5), Benchmark()
     row = devices.measure_row(device, benchmark, before, Result, clocks.Rounds(3, "most"))
     assert row == replace(before, stopped="most", interruptions=7, exposed=2, samples=(1.0, 2.0, 3.0))
-    # pytest-benchmark's own file has the row beside its own samples.
+    # pytest-benchmark's own file has the row beside its samples.
     assert Record(**benchmark.extra_info, samples=row.samples) == row
     assert ready == [("warm", 0.5)] * 3
-    assert freed[:2] == [1, 2]  # each before the next call is made ready
+    assert freed[:2] == [1, 2]  # each before the next call is prepared
 
 
 def test_a_device_is_named_by_the_kernels_that_run_on_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The file of a process: what is written is read again, to six digits, a line for each row."""
+"""The file of a process reads back as written, to six digits, with a line for each row."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_file_has_a_line_for_each_row_and_names_each_column_once(tmp_path: Pat
     rows = text.partition('"rows": [\n')[2].splitlines()[:-1]
     assert [json.loads(row.rstrip(","))[-1] for row in rows] == [[0.000324614, 12.0]] * 2 + [[]]
     assert text.count('"workload"') == text.count('"made up"') == 1
-    # What is the same default in all rows is not stored.
+    # A column of defaults is not stored.
     assert "peak_memory_bytes" not in text
 
 

@@ -1,4 +1,4 @@
-"""The way from stored JSON to tables, on small made-up files whose every figure is known beforehand."""
+"""From stored JSON to tables, on small made-up files with known figures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_blocks_are_merged_over_their_raw_samples(tmp_path: Path) -> None:
 
 
 def test_a_rows_time_is_the_median_of_its_processes_medians(tmp_path: Path) -> None:
-    # The first process has most of the samples; each counts once all the same.
+    # The first process has most of the samples, but each process counts once.
     store(tmp_path, "a.json", [measured([1.0] * 9, interruptions=2), measured([7.0], block=1, interruptions=3)])
     store(tmp_path, "a-2.json", [measured([4.0, 5.0, 5.0], process=1, block=1)])
     store(tmp_path, "a-3.json", [measured([3.0], process=2, block=2, stopped="least")])
@@ -80,14 +80,14 @@ def test_roi_aligns_ratio_is_to_torchvision_of_the_same_setting(tmp_path: Path) 
     table = results.throughput(results.read(tmp_path).blocks)
     assert line(table, bench="roi_align", setting="adaptive", backend="roi_align").ratio_to_peer == 4.0
     assert np.isnan(line(table, bench="roi_align", setting="sampling_ratio 2").ratio_to_peer)
-    # Beside crop_and_resize torchvision stands for scale only: nothing there is a ratio to it.
+    # Beside crop_and_resize torchvision's times are only for comparison: there is no ratio to them.
     own = line(table, bench="crop_and_resize", backend="roi_align")
     assert own.peer == "tensorflow"
     assert np.isnan(own.ratio_to_peer)
 
 
 def broken(**changes: object) -> str:
-    """A file of one row, with these changes of its top level; None takes a name away."""
+    """A file of one row, with these changes of its top level; None removes a name."""
     header = {"run": "r1", "kind": "full", "device": "cpu-test", "allocator": "default", "process": 0, "threads": 2}
     header |= {"clock": "c", "copy_gbps": 10.0, "schema": record.SCHEMA}
     row = {"bench": "b", "setting": "", "workload": "w", "op": "o", "direction": "forward", "backend": "roi_align"}
@@ -98,7 +98,7 @@ def broken(**changes: object) -> str:
 
 
 def test_a_file_that_is_whole_is_read(tmp_path: Path) -> None:
-    """Or a broken one would be left out for nothing that is broken in it."""
+    """Otherwise a valid field would exclude the broken file."""
     (tmp_path / "whole.json").write_text(broken(), encoding="utf-8")
     contents = results.read(tmp_path)
     assert contents.problems == ()
@@ -133,7 +133,7 @@ def test_a_file_of_a_newer_schema_is_left_out_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("schema", [1, 2, 3, 4])
 def test_a_file_of_an_older_schema_is_left_out_by_name(tmp_path: Path, schema: int) -> None:
-    """Up to the fourth a file was pytest-benchmark's own."""
+    """Up to the fourth schema a file was pytest-benchmark's own."""
     row = {"extra_info": {"schema": schema}, "stats": {"data": [1.0]}}
     (tmp_path / "older.json").write_text(json.dumps({"benchmarks": [row]}), encoding="utf-8")
     contents = results.read(tmp_path)
@@ -175,7 +175,7 @@ def test_the_newest_full_run_is_shown_and_a_quick_one_only_without_it(tmp_path: 
 
 @pytest.fixture
 def report(tmp_path: Path) -> Path:
-    """A folder with a report made of one device, both allocators, one failed row, a series and a broken file."""
+    """A folder with a report of one device, both allocators, one failed row, a series and a broken file."""
     for package in ("jinja2", "matplotlib"):
         pytest.importorskip(package, reason=f"a report needs {package}")
     from harness.report import write

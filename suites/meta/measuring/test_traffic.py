@@ -1,4 +1,4 @@
-"""The bytes of calls so small that they can be counted by hand."""
+"""The bytes of calls that are small enough to count by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two results that agree as promised pass, and each way of not doing so is named."""
+"""Results that agree as promised pass; every kind of disagreement is named."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def test_an_infinity_that_both_have_is_no_distance() -> None:
 
 
 def _unordered(backend: Backend, **claims: object) -> Backend:
-    """The backend, which says that its image gradient has no fixed order."""
+    """The backend, with a sheet that declares an image gradient without a fixed order."""
     return replace(backend, sheet=replace(backend.sheet, unordered=("grad_image",), **claims))  # type: ignore[arg-type]
 
 
 def _noisy(error: float) -> Backend:
-    """The reference, each of whose calls is off by another multiple of `error`."""
+    """The reference with another multiple of `error` added in each call."""
     calls = itertools.count()
 
     def prepare(inputs: Inputs, direction: Direction) -> object:
@@ -106,7 +106,7 @@ def test_sums_in_no_fixed_order_may_change_their_bits_and_nothing_more() -> None
 @settings(max_examples=60)
 @given(case=roi_cases(modes=["avg"], values=["normal", "wide", "dyadic"], empty=()))
 def test_what_needs_no_oracle_is_nearer_than_its_bounds(case: RoiCase) -> None:
-    """judgement.py takes two results for equal that are eight roundings apart: each bound has room for as many."""
+    """judgement.py accepts two results that are eight roundings apart; every bound is at least that large."""
     inputs = case.inputs()
     directions: tuple[Direction, ...] = ("forward", "grad_image")
     for direction in directions:

@@ -1,4 +1,4 @@
-"""Cases print what they are, and strategies draw what they promise."""
+"""A case's repr reproduces it, and strategies draw every documented kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.operators.drawing import BESIDE_ZERO, draw_cases, next_after
 
 @given(cases(box_rules=BOX_RULES))
 def test_repr_reads_back(case: Case) -> None:
-    """And makes the same arrays, bit for bit. (NaN is not equal to itself, so the reprs are compared.)"""
+    """And makes the same arrays, bit for bit. (The test compares reprs, as NaN is not equal to itself.)"""
     again = Case.parse(repr(case))
     assert repr(again) == repr(case)
     one, other = case.inputs(), again.inputs()
@@ -34,7 +34,7 @@ def test_other_lines_are_no_cases(line: str) -> None:
 
 @given(cases(boxes_layouts=["contiguous"]))
 def test_printed_box_is_the_box(case: Case) -> None:
-    """No coordinate is rounded on its way from the line to the array, but for those that overflow."""
+    """No coordinate is rounded between the line and the array, except those that overflow."""
     for printed_box, box in zip(case.boxes, case.inputs().boxes, strict=True):
         for a, b in zip(printed_box, box, strict=True):
             assert a == float(b) or math.isnan(a) or math.isinf(b)
@@ -81,7 +81,7 @@ def test_every_kind_is_drawn() -> None:
 @pytest.mark.parametrize("image_dtype", HALVES)
 @pytest.mark.parametrize("values", VALUES)
 def test_half_images_hold_what_is_drawn_for_them(values: Values, image_dtype: str) -> None:
-    """Neither infinite where float32 is not, nor all alike."""
+    """Neither infinite where float32 is finite, nor all equal."""
     of = {"image_dtype": image_dtype, "values": values, "layout": "offset"}
     case = Case((2, 3, 20, 20), ((0.0, 0.0, 1.0, 1.0),), (0,), (9, 9), **of)
     inputs, single = case.inputs(), replace(case, image_dtype="float32").inputs()

@@ -1,7 +1,7 @@
-"""Right implementations that round positions in orders of their own, each judged as one that does not promise the
-pinned order: none is ever called wrong, in any direction, and wrong ones still are.
+"""Correct implementations that round positions in other orders, judged without the promise of the pinned order: all
+pass in every direction, and wrong ones still fail.
 
-The orders are the step-by-step references with their positions had in another way.
+Each order is the step-by-step reference with another computation of its positions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _wide(value: Scalar) -> np.float64:
 
 
 def _axis(start: Scalar, size: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
-    """The axis of bins from `start` on, of a box that is `size` long."""
+    """The axis of the bins of a box of length `size` from `start` on."""
     length, stretched = pooling.extent(size, aligned)
     per_bin = length / type(size)(count)
     return RoiAxis(start, per_bin, ratio if ratio > 0 else pooling.adaptive(per_bin), stretched)
@@ -75,7 +75,7 @@ def _in_the_bin_first(axis: RoiAxis, index: int, i: int) -> Scalar:
 
 
 def _by_step(axis: RoiAxis, index: int, i: int) -> Scalar:
-    """In steps from sample to sample, and a product with a reciprocal."""
+    """Positions by steps from sample to sample, and a product with a reciprocal."""
     to = type(axis.start)
     step = axis.size * (to(1) / to(axis.grid))
     return axis.start + (to(index * axis.grid + i) + to(0.5)) * step
@@ -98,7 +98,7 @@ def _rounded_once(axis: RoiAxis, index: int, i: int) -> Scalar:
 
 
 def _from_pixel_edges(axis: RoiAxis, index: int, i: int) -> Scalar:
-    """With half a pixel added and taken off again."""
+    """Positions with half a pixel added and subtracted."""
     half = type(axis.start)(0.5)
     return pooling.position(dataclasses.replace(axis, start=axis.start + half), index, i) - half
 
@@ -117,7 +117,7 @@ ROI_ORDERS: dict[str, dict[str, Callable[..., Any]]] = {
 
 
 def _multiplied(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
-    """A product with the reciprocal, and between the two ends."""
+    """Positions as a product with the reciprocal, interpolated between the two ends."""
     to = type(first)
     share = to(0.5) if count == 1 else to(i) * (to(1) / to(count - 1))
     return ((to(1) - share) * first + share * last) * to(length - 1)
@@ -140,7 +140,7 @@ def crop_order(name: str) -> Backend[Any]:
 
 
 def _passes(backend: Backend[Any], direction: Direction, count: int, seed: int, **choices: Any) -> set[Status]:
-    """The statuses of so many drawn cases, none of which may fail."""
+    """The statuses of `count` random cases, which must all pass."""
     statuses = set()
     for case in drawing.draw_cases(within(backend.sheet, **choices), count, seed):
         if backend.refuses(case.inputs(), direction) is None:
@@ -167,7 +167,7 @@ def test_an_order_of_crop_and_resize_is_never_wrong(name: str, direction: Direct
 
 
 def _weighted_maximum(steps: pooling.Steps, inputs: RoiInputs, of_sample: Callable[..., list[Scalar]]) -> Array:
-    """ONNX's maximum, with what it takes of each sample."""
+    """ONNX's maximum, with the terms of each sample from `of_sample`."""
     to = np.float64 if inputs.image.dtype.name == "float64" else np.float32
     maps = inputs.image.astype(to)
     pooled = np.zeros((len(inputs.boxes), maps.shape[1], *inputs.output_size), to)
@@ -252,7 +252,7 @@ EMPTY_BOXES = (
 @pytest.mark.parametrize("mode", ["avg", "max"])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_an_adaptive_grid_of_no_samples_may_have_one(direction: Direction, mode: Mode, box: Row) -> None:
-    """In another order a box without extent may have some, and then a grid of one sample."""
+    """In another order a box without extent may have a small one, and then a grid of one sample."""
     case = RoiCase((1, 1, 5, 6), (box,), (2, 2), 1.0, -1, True, mode, seed=3)
     got = run(pooling.build(pooling.STEPS), case.inputs(), direction)
     assert isinstance(got, np.ndarray)
@@ -273,7 +273,7 @@ def test_an_adaptive_grid_of_no_samples_may_have_one(direction: Direction, mode:
 @pytest.mark.parametrize("family", [*POOL_FAMILIES, "below_pixel"])
 @pytest.mark.parametrize("mode", MODES)
 def test_the_oracle_of_roi_align_raises_nothing(mode: Mode, family: str) -> None:
-    """Of no box of any family, pinned or not, in any direction; boxes that are huge cost no more than others."""
+    """For boxes of all families, pinned or not, in every direction; huge boxes take no longer than others."""
     some_cases = roi_cases(
         modes=[mode], box_families=[family], image_dtypes=(*FLOATS, "uint8"), ratios=(-1, 1, 3, 5), most_outputs=8,
         longest_side=9,
@@ -290,7 +290,7 @@ def test_the_oracle_of_roi_align_raises_nothing(mode: Mode, family: str) -> None
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("mode", ["avg", "max"])
 def test_away_from_every_jump_another_order_costs_a_few_ulps(mode: Mode, direction: Direction) -> None:
-    """Of the numbers that the positions are made of, times the steepness of the map."""
+    """Roundings of the operands of the positions, times the steepness of the map."""
     case = RoiCase((1, 2, 6, 7), ((0, 1.03, 0.61, 5.12, 4.43),), (2, 2), 1.0, 2, True, mode, values="ramp", seed=1)
     for (place, strict), (_, lenient) in zip(
         ROI_ALIGN.expected(case.inputs(), direction),

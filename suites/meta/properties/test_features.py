@@ -1,4 +1,4 @@
-"""The properties of one feature each: their cases have that feature, and no other that could be broken instead."""
+"""The cases of a property of one feature have that feature, and no other that could be broken instead."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ def test_the_references_weighted_maximum_reads_no_pixel_without_weight() -> None
     inputs = RoiCase((1, 1, 1, 2), ((0, -0.5, -0.5, 0.5, 0.5),), (1, 1), sampling_ratio=1, mode="weighted_max").inputs()
     image = np.array([[[[-2.0, np.nan]]]], np.float32)
     reference = backends.load("reference", "roi_align")
-    # -2 times 1, and 0 for what weighs nothing; and half of 4 is more than half of 3.
+    # -2 times 1, and 0 for zero weights; half of 4 is more than half of 3.
     assert reference.run(replace(inputs, image=image), "forward").item() == 0
     between = replace(inputs, boxes=np.array([[0, 0, -0.5, 1, 0.5]], np.float32), image=np.float32([[[[3, 4]]]]))
     assert reference.run(between, "forward").item() == 2
-    # A double just below 1 is 1 once it is cast: the pixel before it weighs nothing.
+    # A double just below 1 casts to 1, and the pixel before it has weight 0.
     below = replace(
         inputs, boxes=np.array([[0, 0, -0.5, 1.9999999999999998, 0.5]]), image=np.float32([[[[np.nan, 3]]]])
     )

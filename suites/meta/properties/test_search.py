@@ -1,6 +1,6 @@
-"""The one search: what it counts, which failing case it reports, and when it ends.
+"""The search: its counts, the failing case that it reports, and its end.
 
-Its properties here are of whole numbers: a number is a case, and what is smaller needs no explanation.
+The properties here are about integers: a number is a case, with an obvious order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHRINKING = effort(100, Phase.generate, Phase.shrink)
 
 
 class NumberProperty:
-    """A property of numbers below a limit, and every number that it was asked about."""
+    """A property of numbers below a limit, which records every number."""
 
     def __init__(self, verdict_on: Callable[[int], Verdict | None], below: int = 10_000) -> None:
         self.numbers: list[int] = []
@@ -45,7 +45,7 @@ class NumberProperty:
 
 
 def wrong_from(least: int, status: Status = Status.OUT) -> Callable[[int], Verdict]:
-    """Right below a number and wrong from there on."""
+    """Passes below a number and fails from there on."""
     return lambda number: Verdict(status, reason=f"{number} is large") if number >= least else Verdict(Status.EXACT)
 
 
@@ -82,7 +82,7 @@ def test_the_smallest_failing_case_is_reported_and_trials_end_with_the_first() -
 
 
 def test_a_failure_is_not_turned_into_another_one() -> None:
-    """Between 50 and 776 it fails in another way, and in smaller cases."""
+    """From 50 to 776 it fails in another way, with smaller cases."""
     property_ = NumberProperty(
         lambda number: wrong_from(777)(number) if number >= 777 else wrong_from(50, Status.ERROR)(number)
     )

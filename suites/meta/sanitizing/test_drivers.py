@@ -1,4 +1,4 @@
-"""What goes to the sanitizers' drivers and comes back, and what `make sanitize` says where it cannot run."""
+"""The format of the sanitizers' drivers, and the messages of `make sanitize` if it cannot run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_image_of_a_case_comes_back_as_it_went(case):
 
 
 def test_only_a_tensors_own_memory_is_sent():
-    """From its first element to its last, whatever it is a part of."""
+    """From its first element to its last, without the rest of its buffer."""
     row = np.arange(20, dtype=np.float32)
     head = 2 * 8 + 2 * 8  # dtype and rank, size and stride
     assert pack(row[3:12:4])[head:] == row[3:12].tobytes()
@@ -81,7 +81,7 @@ def test_larger_cases_have_every_number_of_channels_in_every_layout():
 
 
 def test_results_that_are_not_the_operators_are_seen():
-    """By the bit, of a single map and of a pyramid, where a box may be of any level."""
+    """A single bit, for a single map and a pyramid, whose boxes may be on any level."""
     boxes = ((0, 0.5, 1.0, 7.5, 6.0), (0, 0.0, 0.0, 40.0, 40.0))  # of the first level, and of the second
     roi_case = RoiCase(shape=(1, 3, 40, 40), boxes=boxes, output_size=(2, 3), sampling_ratio=2)
     for case in (crop_cases(40, 0)[-3], Pyramid(roi_case, (0, 1))):
@@ -93,7 +93,7 @@ def test_results_that_are_not_the_operators_are_seen():
 
 
 def _results(case):
-    """What a driver without a fault gives."""
+    """The results of a driver without a fault."""
     operator = "roi_align" if isinstance(case, Pyramid) else "crop_and_resize"
     with skip_if_missing():
         program = sanitizers.driver(operator, "thread", "portable")
@@ -105,7 +105,7 @@ def _results(case):
 
 
 def _sanitize(path: Path) -> subprocess.CompletedProcess[str]:
-    """The verb, with only this folder's programs."""
+    """Runs the verb with only this folder in PATH."""
     return python("-m", "harness", "sanitize", "--cases", "2", cwd=ROOT, PATH=str(path), COLUMNS="200")
 
 
@@ -116,7 +116,7 @@ def test_without_a_compiler_it_says_so_and_exits_with_2(tmp_path):
 
 
 def test_a_sanitizer_whose_library_is_missing_is_skipped_with_the_reason(tmp_path):
-    """This g++ compiles anything to an empty file, and finds no library."""
+    """This fake g++ compiles everything to an empty file, and finds no library."""
     compiler = tmp_path / "g++"
     compiler.write_text(
         '#!/bin/sh\ncase "$*" in\n  --version) echo "no g++" ;;\n  *" -c "*) for last; do :; done; : > "$last" ;;\n'
@@ -131,7 +131,7 @@ def test_a_sanitizer_whose_library_is_missing_is_skipped_with_the_reason(tmp_pat
 
 
 def test_what_is_found_is_told_and_exits_with_1(monkeypatch):
-    """By the verb itself, of kernels with a fault in one file."""
+    """The verb itself, on kernels with a fault in one file."""
     from typer.testing import CliRunner
 
     from harness.__main__ import app
