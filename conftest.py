@@ -1,7 +1,7 @@
-"""What every suite shares: which implementation is judged, how hard Hypothesis tries, and what a run has counted.
+"""Shared by all suites: the implementation under judgement, Hypothesis's profiles, and the counts of a run.
 
 pytest suites/                        this project's operator
-pytest suites/ --backend tensorflow   another one, judged by the same properties
+pytest suites/ --backend tensorflow   another implementation, judged by the same properties
 pytest --benchmark-only               performance only
 """
 
@@ -27,8 +27,8 @@ from harness.repository import MissingLibrary
 from suites import stranger
 from suites.tally import Tally
 
-# The same examples on every run, for a pull request; new ones every night, remembered; few while developing.
-# No deadline anywhere: machines are shared, and a slow example is not a wrong one.
+# "pr" draws the same examples on every run; "nightly" draws new ones and keeps its failures; "dev" draws few. No
+# profile has a deadline: machines are shared, and a slow example is not a wrong one.
 _CHECKS = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture]
 hypothesis.settings.register_profile(
     "pr", derandomize=True, database=None, max_examples=150, deadline=None, suppress_health_check=_CHECKS
@@ -67,8 +67,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--limit",
         type=float,
         metavar="SECONDS",
-        help="how long a call of somebody else's function may take on a small case before it counts as one that never "
-        "ends; larger cases are granted more (default: what its sheet says, and a process's first call more)",
+        help="how long a call of a function outside this project may take on a small case before it counts as a hang; "
+        "larger cases get more time (default: the limit on its sheet, and more for a process's first call)",
     )
 
 
@@ -76,9 +76,9 @@ def pytest_configure(config: pytest.Config) -> None:
     plainly()
     config.addinivalue_line("markers", "package: about the roi_align package itself, on the device of its backend")
     config.addinivalue_line("markers", "cpu: about the package's CPU kernels, which its CUDA backends do not run")
-    config.stash[CHOSEN] = {}
+    config.stash[BACKENDS] = {}
     try:
-        _load_chosen(config)
+        _load_backends(config)
     except (ValueError, Crashed, Hung) as unusable:
         raise pytest.UsageError(str(unusable)) from None
     config.stash[UNDECLARED] = {}
@@ -86,118 +86,124 @@ def pytest_configure(config: pytest.Config) -> None:
         # Every benchmark body runs once, untimed, as a smoke test.
         config.option.benchmark_disable = True
     elif not config.option.benchmark_json and not settings.read().output:
-        # Nobody has looked yet whether there is such a device.
-        missing = devices.chosen().why_not()
-        if missing is not None:
-            raise pytest.UsageError(missing)
+        # The device has not been checked yet.
+        reason = devices.chosen().why_not()
+        if reason is not None:
+            raise pytest.UsageError(reason)
     config.stash[TALLY] = Tally()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    chosen = config.getoption("--backend")
-    if backends.is_foreign(chosen):
-        of = next(iter(config.stash[CHOSEN]))
+    backend_name = config.getoption("--backend")
+    if backends.is_foreign(backend_name):
+        operator = next(iter(config.stash[BACKENDS]))
         about = stranger.times if config.getoption("--benchmark-only") else stranger.is_about
-        ours = [item for item in items if not about(item, of, config.rootpath)]
+        ours = [item for item in items if not about(item, operator, config.rootpath)]
         config.hook.pytest_deselected(items=ours)
         rest = [item for item in items if item not in set(ours)]
-        # The properties tell most, in fewest words.
+        # Properties come first: they say the most in the fewest words.
         items[:] = sorted(rest, key=lambda item: item.path.name != "test_properties.py")
-    skipped = {}
-    if chosen not in PACKAGE:
-        skipped["package"] = pytest.mark.skip(reason=f"about the package roi_align, not about the backend {chosen}")
-    if PACKAGE.get(chosen) != "cpu":
-        skipped["cpu"] = pytest.mark.skip(reason=f"about the package's CPU kernels, not about the backend {chosen}")
+    marks = {}
+    if backend_name not in PACKAGE:
+        marks["package"] = pytest.mark.skip(reason=f"about the package roi_align, not about the backend {backend_name}")
+    if PACKAGE.get(backend_name) != "cpu":
+        marks["cpu"] = pytest.mark.skip(reason=f"about the package's CPU kernels, not about the backend {backend_name}")
     for item in items:
-        for name, skip in skipped.items():
+        for name, skip in marks.items():
             if item.get_closest_marker(name):
                 item.add_marker(skip)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Somebody else's function that a run judges, and about how long that takes."""
-    chosen = config.getoption("--backend")
-    judged = next(iter(config.stash[CHOSEN].values()))
-    if not backends.is_foreign(chosen) or not isinstance(judged, Backend) or config.getoption("--benchmark-only"):
+    """The function outside this project that a run judges, and roughly how long that takes."""
+    backend_name = config.getoption("--backend")
+    backend = next(iter(config.stash[BACKENDS].values()))
+    if (
+        not backends.is_foreign(backend_name)
+        or not isinstance(backend, Backend)
+        or config.getoption("--benchmark-only")
+    ):
         return []
-    minutes = stranger.minutes(judged)
+    minutes = stranger.minutes(backend)
     if minutes is None:
-        return [f"judging {judged.title}: not even a few calls came back"]
+        return [f"judging {backend.title}: even a few calls did not return"]
     about = "about a minute" if minutes < 1.5 else f"about {minutes:.0f} minutes"
-    return [f"judging {judged.title}: {about} in one process; -n auto shares the work"]
+    return [f"judging {backend.title}: {about} in one process; -n auto shares the work"]
 
 
-CHOSEN = pytest.StashKey[dict[str, Backend | MissingLibrary]]()
+BACKENDS = pytest.StashKey[dict[str, Backend | MissingLibrary]]()
 UNDECLARED = pytest.StashKey[dict[str, str]]()
 
 
-def _load_chosen(config: pytest.Config) -> None:
-    """The chosen backend, for each operator that it has: this project's in this process, somebody else's in one of its
-    own. What is missing is kept as the reason for which each test that needs it is skipped."""
+def _load_backends(config: pytest.Config) -> None:
+    """Loads the backend for each of its operators: this project's in this process, any other in a process of its own. A
+    missing library is stored in its place, as the reason for skipping the tests that need it."""
     name = config.getoption("--backend")
     isolated = partial(isolation.isolated, limit_s=config.getoption("--limit"))
     if backends.is_foreign(name):
-        made: Any = _or_missing(isolated, name, "crop_and_resize")
-        of = (made.sheet.operator,) if isinstance(made, Backend) else tuple(backends.BACKENDS)
-        config.stash[CHOSEN] = dict.fromkeys(of, made)
+        backend: Any = _or_missing(isolated, name, "crop_and_resize")
+        operators = (backend.sheet.operator,) if isinstance(backend, Backend) else tuple(backends.BACKENDS)
+        config.stash[BACKENDS] = dict.fromkeys(operators, backend)
         return
-    of = backends.operators_of(name) or ("crop_and_resize",)
+    operators = backends.operators_of(name) or ("crop_and_resize",)
     load = isolated if backends.is_a_peer(name) else faults.load
-    config.stash[CHOSEN] = {operator: _or_missing(load, name, operator) for operator in of}
+    config.stash[BACKENDS] = {operator: _or_missing(load, name, operator) for operator in operators}
 
 
 def _or_missing(load: Any, name: str, operator: str) -> Backend | MissingLibrary:
     try:
-        made: Backend = load(name, operator)
+        backend: Backend = load(name, operator)
     except MissingLibrary as missing:
         return missing
-    return made
+    return backend
 
 
 TALLY = pytest.StashKey[Tally]()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker of pytest-xdist, which prints no summary, sends what it would say to the process that does."""
+    """A pytest-xdist worker prints no summary; it sends its counts to the process that does."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["undeclared"] = session.config.stash[UNDECLARED]
         counts = vars(session.config.stash[TALLY])
-        session.config.workeroutput["tally"] = {name: dict(each) for name, each in counts.items()}  # no Counter is sent
+        # Plain dicts, because xdist cannot send a Counter.
+        session.config.workeroutput["tally"] = {name: dict(each) for name, each in counts.items()}
 
 
-@pytest.hookimpl(optionalhook=True)  # nobody calls it without pytest-xdist
+@pytest.hookimpl(optionalhook=True)  # a hook of pytest-xdist
 def pytest_testnodedown(node: Any) -> None:
-    sent = getattr(node, "workeroutput", {})
-    if "tally" in sent:  # a worker that crashed, which fails the run, has left nothing
-        node.config.stash[TALLY].add(**sent["tally"])
-        node.config.stash[UNDECLARED].update(sent["undeclared"])
+    output = getattr(node, "workeroutput", {})
+    if "tally" in output:  # a crashed worker sends nothing, and fails the run
+        node.config.stash[TALLY].add(**output["tally"])
+        node.config.stash[UNDECLARED].update(output["undeclared"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if config.stash[UNDECLARED]:
         terminalreporter.section(f"what {config.getoption('--backend')} does not declare")
-    for what, reason in config.stash[UNDECLARED].items():
-        terminalreporter.line(f"{what}: {reason}")
+    for subject, reason in config.stash[UNDECLARED].items():
+        terminalreporter.line(f"{subject}: {reason}")
     tally = config.stash[TALLY]
     if tally.cases:
-        terminalreporter.section("what was compared")
-    for what, compared in tally.compared.items():
+        terminalreporter.section("values compared")
+    for subject, count in tally.compared.items():
         terminalreporter.line(
-            f"{what}: {compared:,} values in {tally.cases[what]:,} cases, {tally.different[what]:,} differ in any bit"
+            f"{subject}: {count:,} values in {tally.cases[subject]:,} cases, "
+            f"{tally.different[subject]:,} differ in any bit"
         )
-    for what, fraction in tally.fraction.items():
+    for subject, fraction in tally.fraction.items():
         terminalreporter.line(
-            f"{what}: {tally.cases[what]:,} cases, largest fraction of the oracle's bound used {fraction:.3g}"
+            f"{subject}: {tally.cases[subject]:,} cases, largest fraction of the oracle's bound used {fraction:.3g}"
         )
 
 
 @pytest.fixture
 def undeclared(pytestconfig: pytest.Config) -> Callable[[str, str | None], None]:
-    """Called with what a test is about and what of it is not declared, if anything: then it is skipped and listed."""
+    """Skips the test, and lists it in the summary, if there is a reason why its subject is not declared."""
 
-    def skip(what: str, reason: str | None) -> None:
+    def skip(subject: str, reason: str | None) -> None:
         if reason is not None:
-            pytestconfig.stash[UNDECLARED][what] = reason
+            pytestconfig.stash[UNDECLARED][subject] = reason
             pytest.skip(f"undeclared: {reason}")
 
     return skip
@@ -211,12 +217,12 @@ def tally(pytestconfig: pytest.Config) -> Tally:
 @pytest.fixture(scope="session")
 def backend_of(pytestconfig: pytest.Config) -> Callable[[OperatorName], Backend]:
     """The implementation of an operator that this run judges, or a skip if the chosen backend has none."""
-    return lambda operator: _chosen(pytestconfig, operator)
+    return lambda operator: _judged_backend(pytestconfig, operator)
 
 
 @pytest.fixture(params=OPERATORS)
 def operator(request: pytest.FixtureRequest) -> OperatorName:
-    """Each operator in turn; in a folder for one operator's tests a conftest.py says which."""
+    """Each operator in turn; a folder of tests for one operator overrides this in its conftest.py."""
     name: OperatorName = request.param
     return name
 
@@ -229,12 +235,12 @@ def backend(backend_of: Callable[[OperatorName], Backend], operator: OperatorNam
 
 @pytest.fixture
 def repeats(backend_of: Callable[[OperatorName], Backend]) -> Callable[[OperatorName], float]:
-    """How far gradients of two runs in float64 may be apart, for gradcheck: not at all, or by the order of a sum."""
+    """For gradcheck: how far the float64 gradients of two runs may be apart. 0 unless the order of a sum varies."""
     return lambda operator: 1e-12 if "grad_image" in backend_of(operator).sheet.unordered else 0.0
 
 
-def _chosen(config: pytest.Config, operator: OperatorName) -> Backend:
-    backend = config.stash[CHOSEN].get(operator)
+def _judged_backend(config: pytest.Config, operator: OperatorName) -> Backend:
+    backend = config.stash[BACKENDS].get(operator)
     if backend is None:
         pytest.skip(f"the backend {config.getoption('--backend')} has no {operator}")
     if isinstance(backend, MissingLibrary):
@@ -253,29 +259,29 @@ def _load(name: str, operator: OperatorName) -> Backend:
 
 @pytest.fixture(scope="session")
 def tensorflow() -> Backend:
-    """TensorFlow's crop_and_resize, or a skip that says it is missing."""
+    """TensorFlow's crop_and_resize; skips the test if TensorFlow is missing."""
     return _load("tensorflow", "crop_and_resize")
 
 
 @pytest.fixture(scope="session")
 def torchvision() -> Backend:
-    """torchvision's roi_align, or a skip that says it is missing."""
+    """torchvision's roi_align; skips the test if torchvision is missing."""
     return _load("torchvision", "roi_align")
 
 
 @pytest.fixture
 def device(pytestconfig: pytest.Config) -> Iterator[str]:
-    """Where the package's own tests make their tensors, and in which mode: torch's, as the chosen backend has it."""
-    chosen = pytestconfig.getoption("--backend")
-    if chosen in PACKAGE:
-        _load(chosen, "crop_and_resize")
-    if chosen != DETERMINISTIC:
-        yield PACKAGE.get(chosen, "cpu")
+    """The device of the package's own tests; it also sets torch's deterministic mode as the backend needs it."""
+    backend_name = pytestconfig.getoption("--backend")
+    if backend_name in PACKAGE:
+        _load(backend_name, "crop_and_resize")
+    if backend_name != DETERMINISTIC:
+        yield PACKAGE.get(backend_name, "cpu")
         return
     import torch
 
     torch.use_deterministic_algorithms(True)
     try:
-        yield PACKAGE[chosen]
+        yield PACKAGE[backend_name]
     finally:
         torch.use_deterministic_algorithms(False)

@@ -1,4 +1,4 @@
-"""How tests do without what a machine lacks: a library, a compiler, a GPU."""
+"""Skips tests on machines that lack a library, a compiler or a GPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from harness.repository import MissingLibrary
 
 @contextmanager
 def skip_if_missing() -> Iterator[None]:
-    """Skips the test, or the module that is being imported, where its block needs something that is missing."""
+    """A context: skips the test, or the module being imported, if its block needs a missing library, compiler or
+    GPU."""
     try:
         yield
     except MissingLibrary as missing:

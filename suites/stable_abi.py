@@ -1,4 +1,4 @@
-"""Small operators on torch's stable ABI, compiled for a test: as the package's own are, by g++ alone."""
+"""Compiles small operators on torch's stable ABI for a test, with g++ alone, as the package's own operators."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-DTORCH_TARGET_VERSION=0x020
 
 
 def load(source: str, folder: Path) -> None:
-    """Compiles a source, named as from the root of the checkout, into a library in the folder, and loads it."""
+    """Compiles a source, whose path is relative to the checkout, into a library in the folder, and loads it."""
     target = folder / f"{Path(source).stem}.so"
     paths = [*(f"-I{path}" for path in (KERNELS, *include_paths())), *(f"-L{path}" for path in library_paths())]
     command = ["g++", *_FLAGS, *paths, str(ROOT / source), "-ltorch", "-ltorch_cpu", "-lc10", "-o", str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     torch.ops.load_library(target)

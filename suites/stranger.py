@@ -1,7 +1,7 @@
-"""A run that judges somebody else's function: which tests are about it, and how long they take.
+"""The tests that judge a function outside this project, and an estimate of their duration.
 
-This project's own tests of its package, its harness and the other operator say nothing about a stranger. They are no
-part of such a run, so that its summary counts what was asked of the function and nothing else.
+Such a run omits the tests of this project's package, of its harness and of the other operator, so that its summary
+counts the checks of the function only.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import pytest
 from hypothesis import settings
 
 from harness.judging.sample import with_boxes
-from harness.judging.trial import judged
+from harness.judging.trial import judge_case
 from harness.operators import OPERATORS, drawing, within
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
 from harness.properties import questions
 
 _FIXTURES = {"backend", "backend_of"}
-# What a test with one of these asks is asked of that library.
+# A test with one of these fixtures tests that library.
 _LIBRARIES = {"onnxruntime"}
-# Values that are asked for at once to time one; as many as the tests of large sizes ask for; and what these take beside
-# the function, to draw and to compare.
+# The values in the one call that is timed; the values that the tests of large sizes compute; and the seconds that
+# drawing and comparing take in these tests.
 _VALUES, _LARGE, _OWN_S = 200_000, 60_000_000, 30.0
 
 
 def is_about(item: pytest.Item, operator: OperatorName, root: Path) -> bool:
-    """Whether a test asks something of the function under test, which is one of this operator."""
+    """Whether a test checks the function under test, an implementation of this operator."""
     folders = item.path.relative_to(root).parts
     others = [name for name in OPERATORS if name != operator]
     if folders[1] != "correctness" or any(name in folders for name in others):
@@ -45,28 +45,28 @@ def is_about(item: pytest.Item, operator: OperatorName, root: Path) -> bool:
 
 
 def times(item: pytest.Item, operator: OperatorName, root: Path) -> bool:
-    """Whether a benchmark times the function: one does, beside the usual columns."""
+    """Whether a benchmark times the function: bench_operators.py does, beside the usual columns."""
     return item.path.relative_to(root).parts[1:] == ("performance", "bench_operators.py")
 
 
 def minutes(backend: Backend[Any]) -> float | None:
-    """About how long the run takes here in one process, from a few calls; None where not even these come back.
+    """An estimate in minutes of the run in one process, from a few calls; None if these fail.
 
-    What the properties take follows the time of a case, and what the tests of large sizes take that of a value.
+    The properties take time per case, the tests of large sizes per value.
     """
     sheet, direction = backend.sheet, backend.sheet.directions[0]
-    asked = [each for each, way in questions(sheet.operator) if each.undeclared(sheet, way) is None]
+    selection = [each for each, way in questions(sheet.operator) if each.undeclared(sheet, way) is None]
     try:
-        first, *cases = drawing.drawn(within(sheet, empty=()), 11, 0)
-        judged(backend, first, direction)  # its process begins, and may compile
-        a_case = _seconds(lambda: [judged(backend, case, direction) for case in cases]) / len(cases)
+        first, *cases = drawing.draw_cases(within(sheet, empty=()), 11, 0)
+        judge_case(backend, first, direction)  # starts the process, which may compile
+        a_case = _seconds(lambda: [judge_case(backend, case, direction) for case in cases]) / len(cases)
         few = first.inputs()
         long = with_boxes(few, np.arange(_VALUES // few.upstream[0].size) % len(few.boxes))
         a_value = _seconds(lambda: backend.run(long, direction)) / _VALUES
         backend.restart()
     except Exception:
         return None
-    cases_in_all = sum(each.examples(settings().max_examples) for each in asked)
+    cases_in_all = sum(each.examples(settings().max_examples) for each in selection)
     return (a_case * cases_in_all + a_value * _LARGE + _OWN_S) / 60
 
 

@@ -1,4 +1,4 @@
-"""What a run has compared, so that its summary says how much a pass rests on."""
+"""Counts of a run's comparisons, which its summary prints: the evidence for a pass."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 
 @dataclass(repr=False)  # a failure prints its arguments; these counts would bury it
 class Tally:
-    """What a run has compared: counts that its summary prints, so that a pass says how much it rests on."""
+    """Counts of a run's comparisons, which its summary prints: the evidence for a pass."""
 
     compared: Counter[str] = field(default_factory=Counter)
     different: Counter[str] = field(default_factory=Counter)
     cases: Counter[str] = field(default_factory=Counter)
     fraction: dict[str, float] = field(default_factory=dict)
 
-    def bits(self, what: str, compared: int, different: int) -> None:
-        self.cases[what] += 1
-        self.compared[what] += compared
-        self.different[what] += different
+    def bits(self, name: str, compared: int, different: int) -> None:
+        self.cases[name] += 1
+        self.compared[name] += compared
+        self.different[name] += different
 
-    def bound(self, what: str, fraction: float) -> None:
-        self.cases[what] += 1
-        self.fraction[what] = max(self.fraction.get(what, 0.0), fraction)
+    def bound(self, name: str, fraction: float) -> None:
+        self.cases[name] += 1
+        self.fraction[name] = max(self.fraction.get(name, 0.0), fraction)
 
     def add(
         self,
@@ -31,9 +31,9 @@ class Tally:
         cases: dict[str, int],
         fraction: dict[str, float],
     ) -> None:
-        """What another process has compared, too."""
+        """Adds the counts of another process."""
         self.compared.update(compared)
         self.different.update(different)
         self.cases.update(cases)
-        for what, largest in fraction.items():
-            self.fraction[what] = max(self.fraction.get(what, 0.0), largest)
+        for name, largest in fraction.items():
+            self.fraction[name] = max(self.fraction.get(name, 0.0), largest)

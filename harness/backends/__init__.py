@@ -1,11 +1,11 @@
-"""The implementations under test: a file per library, loaded only when one of its backends is asked for.
+"""The implementations under test: a file per library, imported only when one of its backends is loaded.
 
-A backend is a plain record of functions and a capability sheet (harness/operators/sheet.py). The table below says
-which file makes it; that file imports its own library and nobody else's, and has a table of functions that make its
-backends. Those that are made elsewhere, such as the planted faults, are registered. Somebody else's is named by
-"module:object", or by an entry point of the group "roi_align.backends"; it may be a Backend, or a plain function with
-a sheet (foreign.py). A library or a device that is missing makes `load` raise MissingLibrary, which the suites turn
-into a skip with that reason.
+A backend is a plain record of functions and a capability sheet (harness/operators/sheet.py). The tables below map each
+backend to its file; that file imports only its own library, and has a table of functions that make its backends.
+Backends that are made elsewhere, such as planted faults, are registered. A backend outside this project is named by
+"module:object", or by an entry point of the group "roi_align.backends"; it may be a Backend, or a plain function with a
+sheet (foreign.py). If a library or a device is missing, `load` raises MissingLibrary, which the suites turn into a skip
+with that reason.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
 from harness.repository import MissingLibrary
 
-# A maker gets the backend's name; MissingLibrary if its device is not here.
+# A maker gets the backend's name; raises MissingLibrary if its device is missing.
 Maker = Callable[[str], Backend[Any]]
 Makers = dict[tuple[OperatorName, str], Maker]
 
-# In the order of tables: each backend's name, and the file here that makes it.
+# In the order of tables: each backend's name, and the file in this folder that makes it.
 BACKENDS: dict[OperatorName, dict[str, str]] = {
     "crop_and_resize": {
         "roi_align": "package",
@@ -57,8 +57,8 @@ BACKENDS: dict[OperatorName, dict[str, str]] = {
         "onnxruntime": "onnxruntime",
     },
 }
-# Libraries that neither the suites nor the benchmarks need, and the matrix of all libraries asks. `make peers` installs
-# them: beside torch, or in environments of their own (peers/environments.py).
+# Libraries that only the matrix of all libraries needs, not the suites or benchmarks. `make peers` installs them:
+# beside torch, or in environments of their own (peers/environments.py).
 PEERS: dict[OperatorName, dict[str, str]] = {
     "crop_and_resize": {
         "openvino": "peers.openvino",
@@ -84,66 +84,67 @@ PEERS: dict[OperatorName, dict[str, str]] = {
     },
 }
 ENTRY_POINTS = "roi_align.backends"
-# Those whose same_rule is False, known before they are loaded, and so where they are missing too.
+# The backends whose same_rule is False, listed so that it is known even if they are missing.
 OTHER_RULE: dict[OperatorName, tuple[str, ...]] = {"crop_and_resize": ("torchvision", "torchvision_cuda")}
-_registered: Makers = {}
+_registry: Makers = {}
 
 
 def register(operator: OperatorName, name: str, make: Maker) -> None:
-    """Gives a backend that is made elsewhere a name here, before any that has it already."""
-    _registered[operator, name] = make
+    """Registers a backend that is made elsewhere under a name, with priority over the tables."""
+    _registry[operator, name] = make
 
 
 def is_foreign(name: str) -> bool:
-    """Whether this is somebody else's: a place of the form "module:object", or an entry point."""
+    """Whether this names a backend outside this project: "module:object", or an entry point."""
     return (":" in name and not name.startswith("fault:")) or name in _entry_points()
 
 
 def is_a_peer(name: str) -> bool:
-    """Whether this is a library of the matrix alone: it runs in a process of its own, and maybe in its own Python."""
+    """Whether this is a library of the matrix only: it runs in a process of its own, possibly in its own Python."""
     return any(name in table for table in PEERS.values())
 
 
 def operators_of(name: str) -> tuple[OperatorName, ...]:
-    """The operators that a backend of this project has, () for a name that is none."""
+    """The operators of a backend of this project, () for an unknown name."""
     return tuple(
-        each for each in BACKENDS if name in BACKENDS[each] or name in PEERS[each] or (each, name) in _registered
+        each for each in BACKENDS if name in BACKENDS[each] or name in PEERS[each] or (each, name) in _registry
     )
 
 
 def interpreter(name: str, operator: OperatorName) -> Path | None:
     """The Python that a backend's library is installed in, None for this one.
 
-    MissingLibrary if it has an environment of its own that is not here.
+    MissingLibrary if its environment is missing.
     """
     return environments.interpreter(PEERS[operator].get(name, ""))
 
 
 def load(name: str, operator: OperatorName = "crop_and_resize") -> Backend[Any]:
-    """The backend of that name for an operator, somebody else's by its place; each of this project's is made once.
+    """The backend of this name for an operator; this project's backends are cached.
 
-    ValueError if there is none, MissingLibrary if its library is not installed or its device is not here.
+    name: one of this project's backends, "module:object", or an entry point. ValueError if there is none,
+    MissingLibrary if its library is not installed or its device is missing.
     """
     if is_foreign(name):
         from harness.backends import foreign
 
         return foreign.load(name, _entry_points().get(name, name))
-    if (operator, name) in _registered:
-        return _made(_registered[operator, name], name)
+    if (operator, name) in _registry:
+        return _cached(_registry[operator, name], name)
     table = BACKENDS[operator] | PEERS[operator]
     if name not in table:
         raise ValueError(
             f"There is no backend {name!r} of {operator}; there are {', '.join(table)}, the planted faults as "
             f"fault:NAME, and yours as module:function or by an entry point of the group {ENTRY_POINTS!r}."
         )
-    makers: Makers = imported(name, f"{__name__}.{table[name]}").BACKENDS
-    return _made(makers[operator, name], name)
+    makers: Makers = import_module(name, f"{__name__}.{table[name]}").BACKENDS
+    return _cached(makers[operator, name], name)
 
 
-def imported(name: str, module: str) -> Any:
-    """The module of the backend of that name; MissingLibrary if it needs one that is not installed.
+def import_module(name: str, module: str) -> Any:
+    """Imports the module of a backend; MissingLibrary if it needs a library that is not installed.
 
-    ModuleNotFoundError if it is itself not there, or a part of its own package.
+    ModuleNotFoundError if the module itself, or a part of its own package, does not exist.
     """
     try:
         return importlib.import_module(module)
@@ -156,14 +157,14 @@ def imported(name: str, module: str) -> Any:
 
 
 def _installs(name: str) -> str:
-    """What installs the library of a backend, for the end of a sentence."""
+    """How to install the library of a backend, as the end of a sentence."""
     if is_a_peer(name):
         return "`make peers` installs it and the other libraries of the matrix"
     return "`make env` installs all that this project's backends need"
 
 
 @functools.cache
-def _made(make: Maker, name: str) -> Backend[Any]:
+def _cached(make: Maker, name: str) -> Backend[Any]:
     return make(name)
 
 

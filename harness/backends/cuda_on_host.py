@@ -1,7 +1,7 @@
-"""This project's CUDA kernels, run on the CPU by harness/kernels/cuda_on_host: slow, and right only where they are.
+"""This project's CUDA kernels, run on the CPU by harness/kernels/cuda_on_host: slow, but with the kernels' results.
 
-The order in which threads run, forward, backward or at random, is picked by the boxes of the call: cases meet all
-three, and the same call always meets the same one.
+The boxes of a call select the order of threads: forward, backward or random. So cases cover all three, and the same
+call always has the same order.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def make_crop_and_resize(
     title: str = _TITLE,
     order: int | None = None,
 ) -> Backend[Inputs]:
-    """The kernels of a library as a backend, with the threads in one order if it is given.
+    """The kernels of a library as a backend, with a fixed order of threads if given.
 
-    atomics: the image gradient is added up by atomics, as the operator does by default, or gathered in the CPU's order,
-    as it does under torch.use_deterministic_algorithms(True). MissingLibrary if there is no compiler here.
+    atomics: the image gradient uses atomics, the operator's default; otherwise it is gathered in the CPU's order, as
+    under torch.use_deterministic_algorithms(True). MissingLibrary without a compiler.
     """
     compiling.compiler()
     kernels = CropKernels(library, launch, order, atomics)
@@ -70,7 +70,7 @@ def make_roi_align(
     title: str = _TITLE,
     order: int | None = None,
 ) -> Backend[RoiInputs]:
-    """Likewise of roi_align."""
+    """The same for roi_align."""
     compiling.compiler()
     kernels = RoiKernels(library, launch, order)
 
@@ -89,7 +89,7 @@ BACKENDS: Makers = {
 
 
 def _sheet(operator: OperatorName, **declared: Any) -> Sheet:
-    """What both operators declare, and what one declares beside it. The operators widen integers before the kernels."""
+    """The common sheet plus the operator's own fields. The operators widen integers before the kernels."""
     return Sheet(
         operator=operator,
         directions=DIRECTIONS,

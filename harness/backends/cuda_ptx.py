@@ -1,7 +1,7 @@
-"""This project's CUDA kernels as nvcc compiles them, run by harness/kernels/ptx: instruction by instruction.
+"""This project's CUDA kernels as nvcc compiles them, emulated by harness/kernels/ptx instruction by instruction.
 
-What the compiler makes of the kernels is judged, on a machine without a GPU. It takes a second for what a GPU does in a
-microsecond.
+This judges the compiler's output for the kernels on a machine without a GPU; a second here corresponds to a microsecond
+on a GPU.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def make(
     library: Library = kernel_library,
     order: int | None = None,
 ) -> Backend[Any]:
-    """An operator's kernels, those of crop_and_resize's image gradient with or without atomics.
+    """An operator's kernels as a backend; crop_and_resize's image gradient with or without atomics.
 
-    order: warps run forward if it is even and backward if it is odd. MissingLibrary if there is no nvcc.
+    order: even runs warps forward, odd backward. MissingLibrary without nvcc.
     """
     compiling.nvcc()
     if operator == "roi_align":

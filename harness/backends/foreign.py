@@ -1,10 +1,10 @@
-"""Somebody's own function as a backend: what its sheet declares, called as a user would call it, gradients by autograd.
+"""A function as a backend: called as a user would call it, within its sheet, with gradients by autograd.
 
     def my_roi_align(input, boxes, output_size, spatial_scale, sampling_ratio, aligned): ...
     my_roi_align.sheet = {"operator": "roi_align", "directions": ["forward", "grad_image"]}
 
-It gets torch tensors on the device and in the layouts that it declares, and returns one. The sheet is
-plain data, so that a package that declares one needs nothing of this project.
+It gets torch tensors on its declared device and in its declared layouts, and returns a tensor. The sheet is plain data,
+so a package with a sheet does not depend on this project.
 
 crop_and_resize   f(image, boxes, box_indices, crop_size), and by keyword `extrapolation_value` if the border is "rule",
                   and `method` if more than "bilinear" is declared. Box rules other than "normalized" are not asked for.
@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.backends import imported
+from harness.backends import import_module
 from harness.backends.torch_arrays import device_tensor, require_device, torch_backend
 from harness.operators import operator_of
 from harness.operators import sheet as sheets
@@ -38,16 +38,16 @@ Call = Callable[[Any], Tensor]
 
 
 def load(name: str, place: str) -> Backend[Any]:
-    """The backend at "module:object", which may be a function with a sheet, or a Backend.
+    """Loads the backend at "module:object": a function with a sheet, or a Backend.
 
-    ValueError, in a sentence, if there is none, its module cannot be imported, or its sheet says what no sheet can;
-    MissingLibrary if its module needs one that is missing or its device is.
+    ValueError with a sentence if there is none, if its module cannot be imported, or if its sheet is invalid;
+    MissingLibrary if its device or a library that its module needs is missing.
     """
     module_name, _, object_name = place.partition(":")
     if not (module_name and object_name):
         raise ValueError(f"{place!r} names no function; a backend is given as module:function, such as mykernel:crop.")
     try:
-        named = imported(name, module_name)
+        target = import_module(name, module_name)
     except ModuleNotFoundError as error:
         raise ValueError(f"There is no module {error.name!r} for the backend {name!r}; is it on PYTHONPATH?") from None
     except MissingLibrary:
@@ -58,19 +58,19 @@ def load(name: str, place: str) -> Backend[Any]:
             f"{_first_line(error)} ({_where(error)})."
         ) from error
     for part in object_name.split("."):
-        if not hasattr(named, part):
+        if not hasattr(target, part):
             raise ValueError(f"{module_name} has no {object_name!r}; the backend {name!r} is given as module:function.")
-        named = getattr(named, part)
-    if isinstance(named, Backend):
-        return named
-    if not callable(named):
-        raise ValueError(f"{place} is a {type(named).__name__}; a backend is a function with a sheet, or a Backend.")
-    if not hasattr(named, "sheet"):
+        target = getattr(target, part)
+    if isinstance(target, Backend):
+        return target
+    if not callable(target):
+        raise ValueError(f"{place} is a {type(target).__name__}; a backend is a function with a sheet, or a Backend.")
+    if not hasattr(target, "sheet"):
         raise ValueError(
             f"{place} has no capability sheet. Give it one, such as {object_name}.sheet = "
             '{"operator": "roi_align", "directions": ["forward"]}; docs/judging.md lists what a sheet can say.'
         )
-    return of_function(name, named, sheets.read(named.sheet, place))
+    return of_function(name, target, sheets.read(target.sheet, place))
 
 
 def _first_line(error: Exception) -> str:
@@ -79,12 +79,12 @@ def _first_line(error: Exception) -> str:
 
 
 def _where(error: Exception) -> str:
-    """File and line of what failed while a module was imported."""
+    """The file and line to blame for a failed import."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}"
     harness = str(Path(__file__).parents[1])
     frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(harness)]
-    # Python's own files, and then installed ones, are where it failed: what can be mended is the line that led there.
+    # The failure is often in Python's own or installed files; the user can only fix the line that led there.
     own = frames
     for installed in (("<frozen", sysconfig.get_path("stdlib")), (sysconfig.get_path("purelib"),)):
         own = [each for each in own if not each.filename.startswith(installed)] or own
@@ -97,7 +97,7 @@ def of_function(name: str, function: Function, sheet: Sheet) -> Backend[Any]:
     call = _CALLS[sheet.operator](function, sheet)
     of = f"{sheet.title or name} {sheet.version}".strip()
     title = of if sheet.title else f"{of}, torch {torch.__version__} ({sheet.device.upper()})"
-    return torch_backend(name, title, sheet, _as_declared(call, sheet), partial(device_tensor, device=sheet.device))
+    return torch_backend(name, title, sheet, _for_sheet(call, sheet), partial(device_tensor, device=sheet.device))
 
 
 def _crop_and_resize(function: Function, sheet: Sheet) -> Call:
@@ -121,10 +121,10 @@ def _roi_align(function: Function, sheet: Sheet) -> Call:
     return call
 
 
-def _as_declared(call: Call, sheet: Sheet) -> Call:
-    """The call, once or once for each box as its sheet says; TypeError if it returns no tensor."""
+def _for_sheet(call: Call, sheet: Sheet) -> Call:
+    """The call as its sheet requires: once, or once per box; TypeError if it returns no tensor."""
 
-    def checked(of: Any) -> Tensor:
+    def call_checked(of: Any) -> Tensor:
         result = call(of)
         if not isinstance(result, Tensor):
             raise TypeError(f"the function returned {type(result).__name__}; a torch.Tensor is expected")
@@ -132,12 +132,14 @@ def _as_declared(call: Call, sheet: Sheet) -> Call:
 
     def each(of: Any) -> Tensor:
         if len(of.boxes) < 2:
-            return checked(of)
+            return call_checked(of)
         names = operator_of(of).arrays[1:-1]
         rows = range(len(of.boxes))
-        return torch.cat([checked(replace(of, **{name: getattr(of, name)[k : k + 1] for name in names})) for k in rows])
+        return torch.cat(
+            [call_checked(replace(of, **{name: getattr(of, name)[k : k + 1] for name in names})) for k in rows]
+        )
 
-    return each if sheet.one_box else checked
+    return each if sheet.one_box else call_checked
 
 
 _CALLS: dict[OperatorName, Callable[[Function, Sheet], Call]] = {

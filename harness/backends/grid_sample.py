@@ -1,8 +1,8 @@
-"""crop_and_resize by way of torch's grid_sample, which is how it is mostly written by those who have no operator.
+"""crop_and_resize in terms of torch's grid_sample, the common way to write it without an operator.
 
-Positions go through [-1, 1] and back, so they are rounded in another order than A, and a grid must be of the image's
-dtype: the judge grants what that can change. A half image is therefore sampled as float32, and its crops are rounded.
-Its nearest mode rounds halves to even, which is another rule. It runs on any device, as it is or through torch.compile.
+Positions go through [-1, 1] and back, so they are rounded in another order than A; the judge allows for that. A grid
+must have the image's dtype, so a half image is sampled as float32 and its crops are rounded. The nearest mode rounds
+halves to even, which is another rule. It runs on any device, eagerly or through torch.compile.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch._functorch import config as functorch_config
 from torch.nn import functional
 
 from harness.backends import Makers
-from harness.backends.torch_arrays import host_tensor, prepared, require_device, to_numpy
+from harness.backends.torch_arrays import host_tensor, prepare_call, require_device, to_numpy
 from harness.operators.arrays import DIRECTIONS, FLOATS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.implementation import Backend
@@ -27,14 +27,14 @@ from harness.operators.sheet import Sheet
 
 
 def make_crop_and_resize(name: str, device: str, *, compiled: bool = False) -> Backend[Inputs]:
-    """grid_sample on a device as a backend; MissingLibrary if that is not here.
+    """grid_sample on a device as a backend; MissingLibrary if the device is missing.
 
-    compiled: through torch.compile, for the very shapes of each call.
+    compiled: through torch.compile, for the exact shapes of each call.
     """
     require_device(name, device)
 
     def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Tensor]:
-        # Detectors keep a list of boxes for each image; finding them here would make a GPU's host wait in every call.
+        # Detectors have a list of boxes per image; computing it inside the call would make a GPU's host wait.
         rows = {int(n): np.flatnonzero(inputs.box_indices == n) for n in np.unique(inputs.box_indices)}
         groups = tuple((n, _tensor(mine, device)) for n, mine in rows.items())
         back = _tensor(np.argsort(np.concatenate(list(rows.values()))), device)
@@ -44,12 +44,12 @@ def make_crop_and_resize(name: str, device: str, *, compiled: bool = False) -> B
             return function(of.image, of.boxes, groups, back, of.crop_size, of.extrapolation_value)
 
         if not compiled:
-            return prepared(crop, inputs, direction, partial(_tensor, device=device))
-        with warnings.catch_warnings():  # what the compiler advises is for others
+            return prepare_call(crop, inputs, direction, partial(_tensor, device=device))
+        with warnings.catch_warnings():  # the compiler's advice is irrelevant here
             warnings.simplefilter("ignore")
-            asked = prepared(crop, inputs, direction, partial(_tensor, device=device))
-            asked()  # compiling is no part of what is timed
-        return asked
+            call = prepare_call(crop, inputs, direction, partial(_tensor, device=device))
+            call()  # compile outside the timed part
+        return call
 
     return Backend(
         name=name,
@@ -63,7 +63,7 @@ def make_crop_and_resize(name: str, device: str, *, compiled: bool = False) -> B
             boxes_dtypes=SINGLE_AND_DOUBLE,
             index_dtypes=("int32", "int64"),
             layouts=LAYOUTS,
-            # It differentiates through samples that are masked afterwards, and 0 times NaN is NaN.
+            # It differentiates through samples that are masked afterwards, where 0 times NaN is NaN.
             special_values=("forward", "grad_image"),
             layout_bits=("forward", "grad_image"),
             list_bits=("forward", "grad_boxes"),
@@ -98,9 +98,9 @@ def crop_and_resize(
     crop_size: tuple[int, int],
     extrapolation_value: float,
 ) -> Tensor:
-    """Crops (M,C,h,w); the boxes of one image go through one grid, so that no image is copied for each of its boxes.
+    """Crops (M,C,h,w); the boxes of one image share one grid, so no image is copied per box.
 
-    groups: each image that has boxes, and their rows; back: where in the groups, one after another, each box is.
+    groups: each image with boxes, and their rows; back: the position of each box in the concatenated groups.
     """
     dtype, image = image.dtype, image.to(torch.promote_types(image.dtype, torch.float32))
     height, width = image.shape[2:]
@@ -120,14 +120,14 @@ def crop_and_resize(
         rows = grid[mine].reshape(1, mine.shape[0] * crop_size[0], crop_size[1], 2)
         sampled = functional.grid_sample(image[n : n + 1], rows, padding_mode="border", align_corners=True)
         crops.append(sampled.reshape(-1, mine.shape[0], *crop_size).transpose(0, 1))
-    gathered = torch.cat(crops)[back] if len(crops) > 1 else crops[0]  # of one image they are in order already
+    gathered = torch.cat(crops)[back] if len(crops) > 1 else crops[0]  # for one image they are already in order
     return torch.where(inside[:, None], gathered, extrapolation_value).to(dtype)
 
 
 def _compile() -> Callable[..., Tensor]:
-    """The function for torch to compile when it is first called."""
-    torch._dynamo.reset()  # it keeps eight shapes of a function and refuses the ninth
-    functorch_config.donated_buffer = False  # or no graph could be kept
+    """The function through torch.compile, which compiles on the first call."""
+    torch._dynamo.reset()  # torch caches eight shapes of a function and refuses the ninth
+    functorch_config.donated_buffer = False  # otherwise no graph could be retained
     return torch.compile(crop_and_resize, fullgraph=True, dynamic=False)
 
 

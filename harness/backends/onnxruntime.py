@@ -1,8 +1,8 @@
 """ONNX Runtime on the CPU, forward only: a model of one node, RoiAlign or com.microsoft.CropAndResize.
 
-RoiAlign's mean is this project's rule, and its maximum the one of weighted pixels. Its sampling ratio of 0 is an
-adaptive grid, and it takes indices apart from boxes. CropAndResize is TensorFlow's operator in NCHW, float32 only; it
-rounds positions in an order of its own, so it has TensorFlow's values within bounds and not in every bit.
+RoiAlign's mean follows this project's rule; its maximum is that of weighted pixels. A sampling ratio of 0 means an
+adaptive grid, and indices are separate from boxes. CropAndResize is TensorFlow's operator in NCHW, float32 only; it
+rounds positions in another order, so it has TensorFlow's values within bounds but not bit for bit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST = 1e4
 
 
 def make_roi_align(name: str) -> Backend[RoiInputs]:
-    # Pixels are multiplied by weights of 0, so that NaN leaks.
+    # Pixels are multiplied by weights of 0, so NaN leaks.
     sheet = Sheet(
         operator="roi_align",
         image_dtypes=SINGLE_AND_DOUBLE,
@@ -125,7 +125,7 @@ def _crop_and_resize(method: str, extrapolation_value: float) -> Any:
 
 
 def _session(model: Any) -> Any:
-    """A session of a model, whose failures are the caller's to tell and no lines of a log."""
+    """A session of a model that does not log errors; the caller reports them."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

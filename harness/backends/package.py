@@ -1,9 +1,9 @@
-"""This project's operators on any device that torch has, asked through what users call, gradients through autograd.
+"""This project's operators on any device of torch, through their public API, with gradients by autograd.
 
-The layout of the inputs is passed on as it is: whether the operator keeps it is part of what is judged. On CUDA the
-forward has the CPU's bits. There crop_and_resize's image gradient is added up by atomics, in no fixed order, or, under
-torch.use_deterministic_algorithms(True), gathered in the CPU's order; roi_align's is always gathered. The gradient of
-the boxes is the same each time, in an order of its own for each layout.
+The layout of the inputs is passed on unchanged, because keeping it is part of the operator's contract. On CUDA the
+forward has the CPU's bits. crop_and_resize's image gradient there uses atomics, in no fixed order, or, under
+torch.use_deterministic_algorithms(True), is gathered in the CPU's order; roi_align's is always gathered. The box
+gradient is reproducible, with an order of its own for each layout.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from roi_align import RoIAlign, crop_and_resize, roi_align
 
 
 def make_crop_and_resize(name: str, device: str, *, deterministic: bool = False) -> Backend[Inputs]:
-    """crop_and_resize on a device as a backend; MissingLibrary if that is not here.
+    """crop_and_resize on a device as a backend; MissingLibrary if the device is missing.
 
-    deterministic: gradients are asked for under torch.use_deterministic_algorithms(True).
+    deterministic: gradients run under torch.use_deterministic_algorithms(True).
     """
     _require(name, device)
     atomics = device == "cuda" and not deterministic
@@ -53,7 +53,7 @@ def make_crop_and_resize(name: str, device: str, *, deterministic: bool = False)
 
 
 def make_roi_align(name: str, device: str) -> Backend[RoiInputs]:
-    """roi_align on a device as a backend; MissingLibrary if that is not here."""
+    """roi_align on a device as a backend; MissingLibrary if the device is missing."""
     _require(name, device)
 
     sheet = _sheet("roi_align", device, modes=SAMPLED, grids=("fixed", "adaptive"))
@@ -78,7 +78,7 @@ def avoids(inputs: Inputs, direction: Direction) -> str | None:
 
 
 def _crop(of: Any) -> Tensor:
-    """What users call with these inputs, whose arrays are tensors."""
+    """The user's call for these inputs, whose arrays are tensors."""
     if of.box_rule == "normalized":
         return crop_and_resize(of.image, of.boxes, of.box_indices, of.crop_size, of.method, of.extrapolation_value)
     height, width = of.crop_size
@@ -95,7 +95,7 @@ def _pool(of: Any) -> Tensor:
 def _require(name: str, device: str) -> None:
     require_device(name, device)
     if device == "cuda":
-        # Only here: `compare` runs other revisions of the package, which agree in what is public.
+        # Imported only here: `compare` runs other revisions of the package, which share only the public API.
         from roi_align import _library
 
         if not _library.HAS_CUDA:
@@ -109,7 +109,7 @@ def _title(device: str, mode: str = "") -> str:
 
 
 def _sheet(operator: OperatorName, device: str, **declared: Any) -> Sheet:
-    """What both operators declare, and what one declares beside it."""
+    """The common sheet plus the operator's own fields."""
     return Sheet(
         operator=operator,
         directions=DIRECTIONS,
@@ -129,14 +129,14 @@ def _sheet(operator: OperatorName, device: str, **declared: Any) -> Sheet:
 
 @contextmanager
 def _deterministic_algorithms() -> Iterator[None]:
-    """torch's own switches, which belong to the whole process: put back as they were.
+    """Sets torch's deterministic switches, which are global to the process, and restores them afterwards.
 
-    Under the first torch fills fresh tensors with NaN, which on CUDA costs a call one more pass over its result: the
-    second leaves that out, so that what is timed is the operator.
+    Deterministic mode makes torch fill fresh tensors with NaN, an extra pass over every result on CUDA; that is
+    switched off, so that only the operator is timed.
     """
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    of_memory: Any = torch.utils.deterministic  # a module whose attribute is a property, of which mypy knows nothing
+    of_memory: Any = torch.utils.deterministic  # a module with a property, which mypy does not know
     fills = of_memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     of_memory.fill_uninitialized_memory = False

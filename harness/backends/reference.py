@@ -1,4 +1,4 @@
-"""The rules step by step in NumPy, which operators/*/reference.py hold: slow, and shares nothing with the oracles."""
+"""The rules step by step in NumPy (operators/*/reference.py): slow, and sharing no code with the oracles."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""TensorFlow's crop_and_resize on the CPU: the implementation ours must equal to the last bit.
+"""TensorFlow's crop_and_resize on the CPU: the implementation that ours must equal to the last bit.
 
-Three settings make it usable as an oracle. Its image gradient is a race between threads unless operator determinism
-is asked for; its GPU kernels round in another order, so the GPU is hidden; and it gets as many threads as PyTorch
-takes by default, so that a race between the two is a fair one. It is NHWC throughout: the transposes happen in
-`prepare` and `to_numpy`, outside what is timed.
+Three settings make it usable as an oracle. Operator determinism is on, because otherwise its image gradient is a race
+between threads; the GPU is hidden, because its kernels round in another order; and it gets as many threads as PyTorch
+uses by default, for fair timing. All is NHWC: the transposes happen in `prepare` and `to_numpy`, which are not timed.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from harness.operators.crop_and_resize.case import METHODS, Inputs
 from harness.operators.implementation import Backend
 from harness.operators.sheet import EMPTY, Sheet
 
-# Read once, when TensorFlow's library is loaded. oneDNN has no crop_and_resize: it would only print a notice.
+# Read once, when TensorFlow's library is loaded. oneDNN has no crop_and_resize, and would only print a notice.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
@@ -39,8 +38,8 @@ def make_crop_and_resize(name: str) -> Backend[Inputs]:
     return Backend(
         name=name,
         title=f"TensorFlow {tf.__version__} (CPU)",
-        # It takes float64 images, and computes them in float32: another rule. It casts positions to integers before
-        # it looks whether they are inside, in the gradients too, and dies of what does not fit: [3.4e38, 0, -3.4e38,
+        # It accepts float64 images but computes in float32: another rule. It casts positions to integers before testing
+        # whether they are inside, in the gradients too, and crashes on positions that do not fit: [3.4e38, 0, -3.4e38,
         # 1] ends the process.
         sheet=Sheet(
             operator="crop_and_resize",
@@ -84,7 +83,7 @@ def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
                 extrapolation_value=value,
             )
 
-        # Whatever the image, TensorFlow answers in float32; a half image's crops are halves here, rounded once.
+        # TensorFlow always returns float32; a half image's crops are rounded once to half here.
         return (lambda: tf.cast(forward(), tf.float16)) if image.dtype == tf.float16 else forward
     upstream = tf.constant(_channels_last(inputs.upstream).astype(np.float32))
     if direction == "grad_image":
@@ -92,7 +91,7 @@ def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
         return lambda: tf.raw_ops.CropAndResizeGradImage(
             grads=upstream, boxes=boxes, box_ind=indices, image_size=size, T=tf.float32, method=inputs.method
         )
-    # It knows no "nearest" here: the gradient of the boxes is the bilinear formula's either way.
+    # The box gradient has no method: it is the bilinear formula's in any case.
     return lambda: tf.raw_ops.CropAndResizeGradBoxes(grads=upstream, image=image, boxes=boxes, box_ind=indices)
 
 

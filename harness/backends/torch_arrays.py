@@ -1,6 +1,6 @@
-"""What the backends share that are written with torch: NumPy's arrays as tensors and back, and a call's gradients.
+"""Helpers for backends written with torch: NumPy arrays to tensors and back, and gradients of a call.
 
-Not a backend. bfloat16, which neither library takes from the other, travels as int16.
+This is not a backend. bfloat16, which neither library accepts from the other, is passed as int16.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from torch import Tensor
 
 from harness.operators import operator_of
 from harness.operators.arrays import Array, Direction
-from harness.operators.implementation import Backend, Held
+from harness.operators.implementation import Backend, HeldCall
 from harness.operators.sheet import Sheet
 from harness.repository import MissingLibrary
 
 Call = Callable[[Any], Tensor]
 
-# In bytes: the largest unit in which a kernel loads, and what torch's allocator of device memory aligns to.
-_VECTOR, _ALIGNED = 16, 512
+# In bytes: the largest load of a kernel, and the alignment of torch's device allocator.
+_VECTOR, _ALIGNMENT = 16, 512
 
 
 def require_device(name: str, device: str) -> None:
-    """MissingLibrary, in a sentence, if torch has no such device here for the backend of that name."""
+    """MissingLibrary with a sentence if torch has no such device here, for the backend of this name."""
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -44,27 +44,27 @@ def torch_backend(
     avoids: Callable[[Any, Direction], str | None] = lambda inputs, direction: None,
     around: Callable[[Direction], AbstractContextManager[None]] = lambda direction: nullcontext(),
 ) -> Backend[Any]:
-    """A backend of a call that gets the inputs with tensors in the place of their arrays, as `to_tensor` makes them.
+    """A backend from a call on inputs whose arrays are replaced by tensors, made by `to_tensor`.
 
-    around: what a direction is asked for within.
+    around: a context manager for each direction, entered around every call.
     """
 
     def within(direction: Direction, ask: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        def asked() -> Tensor:
+        def call_within() -> Tensor:
             with around(direction):
                 return ask()
 
-        return asked
+        return call_within
 
     def prepare(inputs: Any, direction: Direction) -> Callable[[], Tensor]:
-        return within(direction, prepared(call, inputs, direction, to_tensor))
+        return within(direction, prepare_call(call, inputs, direction, to_tensor))
 
-    def hold(inputs: Any, direction: Direction) -> Held:
+    def hold(inputs: Any, direction: Direction) -> HeldCall:
         tensors = _tensors(inputs, direction, to_tensor)
 
         def overwrite(other: Any) -> None:
             with torch.no_grad():
-                for name in operator_of(inputs).read(direction):
+                for name in operator_of(inputs).arrays_of(direction):
                     tensor = getattr(tensors, name)
                     once = _without_repetitions(tensor)
                     tensor[once].copy_(host_tensor(getattr(other, name))[once])
@@ -73,32 +73,32 @@ def torch_backend(
             return call(tensors) if direction == "forward" else _gradient(call, tensors, direction)()
 
         def read(name: str) -> Array:
-            value = getattr(tensors, name)  # an upstream gradient that a forward does not get is no tensor
+            value = getattr(tensors, name)  # in a forward the upstream gradient is not a tensor
             return to_numpy(value) if isinstance(value, Tensor) else value
 
-        return Held(within(direction, ask), overwrite, read)
+        return HeldCall(within(direction, ask), overwrite, read)
 
     return Backend(name, title, sheet, prepare, to_numpy, avoids, hold=hold)
 
 
-def prepared(
+def prepare_call(
     call: Call, inputs: Any, direction: Direction, to_tensor: Callable[[Array], Tensor]
 ) -> Callable[[], Tensor]:
-    """What a backend's `prepare` returns: `call` asked for a direction, a gradient by autograd.
+    """The result of a backend's `prepare`: the call in a direction, with gradients by autograd.
 
-    RuntimeError if the crops of a call whose gradient is asked for require none.
+    RuntimeError if a gradient is requested but the crops do not require one.
     """
     tensors = _tensors(inputs, direction, to_tensor)
     return (lambda: call(tensors)) if direction == "forward" else _gradient(call, tensors, direction)
 
 
 def _tensors(inputs: Any, direction: Direction, to_tensor: Callable[[Array], Tensor]) -> Any:
-    names = operator_of(inputs).read(direction)
+    names = operator_of(inputs).arrays_of(direction)
     return replace(inputs, **{name: to_tensor(getattr(inputs, name)) for name in names})
 
 
 def _gradient(call: Call, tensors: Any, direction: Direction) -> Callable[[], Tensor]:
-    """The graph is built here and kept: the gradient alone is what is timed."""
+    """Builds the graph once and retains it, so only the gradient is timed."""
     leaf = (tensors.image if direction == "grad_image" else tensors.boxes).requires_grad_()
     crops = call(tensors)
     if not crops.requires_grad:
@@ -107,14 +107,14 @@ def _gradient(call: Call, tensors: Any, direction: Direction) -> Callable[[], Te
 
 
 def _without_repetitions(tensor: Tensor) -> tuple[slice, ...]:
-    """Where each element of an expanded tensor is once: torch writes to no other."""
-    repeated = [size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)]
-    return tuple(slice(0, 1) if each else slice(None) for each in repeated)
+    """The part of an expanded tensor with each element once: torch can write to no other."""
+    repeats = [size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)]
+    return tuple(slice(0, 1) if each else slice(None) for each in repeats)
 
 
 def host_tensor(array: Array) -> Tensor:
-    """The array's own memory and strides, nothing is copied: a view into the tensor of all the memory that it lies in,
-    with torch's own storage_offset."""
+    """A tensor on the array's own memory with its strides, without a copy: a view into the whole owning memory, with
+    the matching storage_offset."""
     root = array
     while isinstance(root.base, np.ndarray):
         root = root.base
@@ -133,10 +133,9 @@ def _of_memory(array: Array) -> Tensor:
 
 
 def device_tensor(array: Array, device: str) -> Tensor:
-    """The array on the device under its own strides, as far from an aligned address as it is on the host.
+    """The array on the device with the same strides, and the same distance from an aligned address as on the host.
 
-    It lies inside memory that is not its own, NaN where its values can be: before it, behind it, and all that lies
-    between its elements on the host too.
+    The memory around it and between its elements is filled with NaN (0 for integers), so that stray reads are visible.
     """
     host = host_tensor(array)
     if device == "cpu":
@@ -144,7 +143,7 @@ def device_tensor(array: Array, device: str) -> Tensor:
     span = 1 + sum((size - 1) * stride for size, stride in zip(host.shape, host.stride(), strict=True))
     if not host.numel():
         return torch.empty_strided(host.shape, host.stride(), dtype=host.dtype, device=device)
-    start = (_ALIGNED + host.data_ptr() % _VECTOR) // host.element_size()
+    start = (_ALIGNMENT + host.data_ptr() % _VECTOR) // host.element_size()
     filling = torch.nan if host.is_floating_point() else 0
     memory = torch.full((start + span + _VECTOR,), filling, dtype=host.dtype, device=device)
     memory[start : start + span] = host.as_strided((span,), (1,)).to(device)
@@ -152,7 +151,7 @@ def device_tensor(array: Array, device: str) -> Tensor:
 
 
 def to_numpy(result: Tensor) -> Array:
-    """A result as an array of its own, in the layout that it came in. Waits for the device."""
+    """Copies a result to a new array of the same layout; waits for the device."""
     host = result.detach().cpu()
     if host.dtype == torch.bfloat16:
         return np.array(host.view(torch.int16).numpy().view("bfloat16"), order="K")

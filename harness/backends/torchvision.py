@@ -1,13 +1,13 @@
-"""torchvision's roi_align on any device: the operator whose rule that is, and for crop_and_resize a peer in time.
+"""torchvision's roi_align on any device: the peer of roi_align, and a peer of crop_and_resize for timing only.
 
-It takes boxes of the image's own type, copies of any layout to NCHW, and no gradient of the boxes. On CUDA its gradient
-is added up by atomics, and its positions are fused multiply-adds: no order of rounding is pinned.
+It needs boxes of the image's dtype, copies any layout to NCHW, and has no box gradient. On CUDA its gradient uses
+atomics, and its positions are fused multiply-adds: no order of rounding is pinned.
 
-As roi_align it has no maximum, and ends the process or raises where an index or a grid makes no sense.
+As roi_align it has no maximum, and it crashes or raises for an invalid index or grid.
 
-As crop_and_resize it computes another rule: pixel boxes, and an edge pixel where crop_and_resize extrapolates. It is
-given the pixel boxes whose bins have their centres at crop_and_resize's samples, one sample a bin, so that it reads the
-same taps and does the same amount of work; its values are never compared (`same_rule` is False).
+As crop_and_resize it computes another rule: pixel boxes, and an edge pixel where crop_and_resize extrapolates. It gets
+pixel boxes whose bin centres are crop_and_resize's samples, one sample per bin, so it reads the same taps and does the
+same amount of work; its values are never compared (`same_rule` is False).
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from torch import Tensor
 from torchvision.ops import roi_align  # type: ignore[import-untyped, unused-ignore]
 
 from harness.backends import Makers
-from harness.backends.torch_arrays import prepared, require_device, to_numpy, torch_backend
+from harness.backends.torch_arrays import prepare_call, require_device, to_numpy, torch_backend
 from harness.operators.arrays import DIRECTIONS, LAYOUTS, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import RoiInputs
 from harness.operators.sheet import EMPTY, OperatorName, Sheet
 
-# A box is asked for up to this many pixels: an adaptive grid allocates as many samples as it has.
+# The largest box in pixels: an adaptive grid allocates as many samples.
 _MOST = 1e4
 _TITLE = f"torchvision {torchvision.__version__.partition('+')[0]}"
 
 
 def make_roi_align(name: str, device: str) -> Backend[RoiInputs]:
-    """The operator on a device as a backend; MissingLibrary if that is not here."""
+    """The operator on a device as a backend; MissingLibrary if the device is missing."""
     require_device(name, device)
 
-    # Pixels are multiplied by weights of 0, so that NaN and infinity leak.
+    # Pixels are multiplied by weights of 0, so NaN and infinity leak.
     sheet = _sheet(
         "roi_align",
         device,
@@ -60,7 +60,7 @@ def make_crop_and_resize(name: str, device: str, image_dtypes: tuple[str, ...] =
     def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Tensor]:
         # Of the image's own type: in a half type their coordinates are rounded.
         in_pixels = replace(inputs, boxes=_pixel_rois(inputs).astype(inputs.image.dtype))
-        return prepared(_pool_crops, in_pixels, direction, partial(_tensor, device=device))
+        return prepare_call(_pool_crops, in_pixels, direction, partial(_tensor, device=device))
 
     sheet = _sheet(
         "crop_and_resize", device, image_dtypes=image_dtypes, index_dtypes=("int32", "int64"), special_values=DIRECTIONS
@@ -81,8 +81,8 @@ BACKENDS: Makers = {
 
 def avoids(inputs: RoiInputs, direction: Direction) -> str | None:
     edges = inputs.boxes[:, 1:]
-    turned = np.sign(edges[:, 2:] - edges[:, :2]).prod(axis=1) < 0
-    if inputs.aligned and inputs.sampling_ratio <= 0 and turned.any():
+    inverted = np.sign(edges[:, 2:] - edges[:, :2]).prod(axis=1) < 0
+    if inputs.aligned and inputs.sampling_ratio <= 0 and inverted.any():
         return "torchvision's roi_align raises for an adaptive grid of a box that is inverted on one axis."
     return None
 
@@ -96,7 +96,7 @@ def _pool_crops(of: Any) -> Any:
 
 
 def _tensor(array: Array, device: str) -> Tensor:
-    """An NCHW copy: it has no kernels for another layout."""
+    """An NCHW copy: torchvision has no kernels for other layouts."""
     return torch.from_numpy(np.array(array, order="C")).to(device)
 
 
@@ -120,8 +120,8 @@ def _sheet(operator: OperatorName, device: str, **declared: Any) -> Sheet:
 def _pixel_rois(inputs: Inputs) -> Array:
     """(M,5) float64 rows (index, x1, y1, x2, y2) whose bin centres are crop_and_resize's sample positions.
 
-    With `aligned` torchvision samples at start + (i + 0.5) * size / n - 0.5, start and size in pixels. The first
-    sample is to be a1 * (L - 1) and the step (a2 - a1) * (L - 1) / (n - 1); a crop of one sample has a unit step.
+    With `aligned` torchvision samples at start + (i + 0.5) * size / n - 0.5, start and size in pixels. The first sample
+    must be a1 * (L - 1) and the step (a2 - a1) * (L - 1) / (n - 1); a crop of one sample has a unit step.
     """
     boxes = inputs.boxes.astype(np.float64)
     _, _, height, width = inputs.image.shape

@@ -1,11 +1,11 @@
-"""The rows of two stored runs, matched, and what may be said of them.
+"""Matches the rows of two stored runs and decides on each pair.
 
-The rule is that of two revisions (verdicts.py): each process is worth one number a row. What two stored runs lack is
-that their processes took turns, and a rerun: the machine may have changed between the two, and so a comparison tells
-first what is known to have changed, and how long code took meanwhile that is not this project's.
+The rule is the one for two revisions (verdicts.py): each process counts as one number per row. But the processes of two
+stored runs did not take turns, and there is no rerun: the machine may have changed in between. A comparison therefore
+starts with the known changes, and with the change in the times of code outside this project.
 
-Between a CPU and a GPU the same operator has other names, and a CPU's one state of the cache and allocator stand
-against a GPU's cold cache and its only allocator.
+Between a CPU and a GPU the same operator has different names; a CPU's only cache state and default allocator are paired
+with a GPU's cold cache and only allocator.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import numpy as np
 import pandas as pd
 
 from harness.comparison import verdicts
-from harness.comparison.side_by_side import SIDES, doubted
+from harness.comparison.side_by_side import SIDES, hide_doubtful_same
 from harness.comparison.stored import Run
 from harness.comparison.verdicts import LIMITS, PROCESSES, Decision, Medians
 from harness.measuring import conditions, fingerprint, results
 from harness.measuring.columns import ON_THE_CPU
 
-# Together these name one row; what they are on a GPU and not on a CPU, when it is compared with one.
+# Together these columns identify a row; the replacements apply to a GPU's rows when compared with a CPU's.
 _IDENTITY = [
     "allocator", "bench", "setting", "workload", "op", "direction", "backend", "dtype", "layout", "cache",
 ]  # fmt: skip
 _AS_ON_A_CPU = {"backend": ON_THE_CPU, "cache": {"cold": "warm"}, "allocator": {"cuda": "default"}}
-# What a row's name leaves out because most rows have it.
+# Values that a row's name omits because most rows have them.
 _USUAL = {"dtype": ("float32",), "cache": ("warm",), "allocator": ("default", "cuda")}
-# Rows without a time that say nothing against the result: they had no turn.
+# The status of rows that have no time only because the run's time was up.
 _NO_TURN = "NO_TIME"
 
 IN_TURNS = (
@@ -45,15 +45,15 @@ IN_TURNS = (
 class Pairs:
     """Two runs, row by row.
 
-    medians       seconds by row, a median for each process, of rows that can be compared.
-    own           those of them that are this project's.
-    lacking       of each side the rows that only the other one has.
-    untimed       why a row that both have has no time, by row and side.
-    worse         this project's rows that the base has a time of and the new one has none, because of its result.
-    other_inputs  rows whose inputs are not the same: their times are not compared.
-    other_bits    rows whose results passed on both sides, but are not the same to the bit.
+    medians       seconds by row, one median per process, for rows that can be compared.
+    own           the rows of this project's backends among them.
+    lacking       for each side, the rows that only the other side has.
+    untimed       for rows on both sides without a time: the reason, by row and side.
+    worse         this project's rows with a time in the base and none in the new run, because the result is wrong.
+    other_inputs  rows whose inputs differ: their times are not compared.
+    other_bits    rows whose results passed on both sides but differ in some bit.
     interrupted   rows whose median call was interrupted by other work, on one side at least.
-    threads       by row the two sides' numbers of threads, where they differ.
+    threads       the two sides' numbers of threads by row, where they differ.
     """
 
     medians: dict[str, Medians]
@@ -69,7 +69,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class _Side:
-    """What one run has of a row: `problem` is its status and message if it has no time, and `status` that alone."""
+    """One run's side of a row: `problem` is its status and message if it has no time, `status` only the status."""
 
     name: str
     own: bool
@@ -83,17 +83,18 @@ class _Side:
 
 
 def pair(base: Run, new: Run, workloads: Collection[str] = ()) -> Pairs:
-    """The rows of both runs, those of these workloads only if there are any; ValueError for one that neither has."""
-    known = set(base.blocks.workload) | set(new.blocks.workload)
+    """Pairs the rows of two runs, restricted to `workloads` if given; ValueError for a workload that neither run
+    has."""
+    names = set(base.blocks.workload) | set(new.blocks.workload)
     for name in workloads:
-        if name not in known:
-            raise ValueError(f"Neither run has a workload {name!r}; there are {', '.join(sorted(known))}.")
+        if name not in names:
+            raise ValueError(f"Neither run has a workload {name!r}; there are {', '.join(sorted(names))}.")
     across = results.device_type(base.device) != results.device_type(new.device)
-    of_base, of_new = (_rows(each, across, workloads or known) for each in (base, new))
-    crowded = [conditions.crowded(run.machine["conditions"], int(run.machine.get("cores", 1))) for run in (base, new)]
+    of_base, of_new = (_rows(each, across, workloads or names) for each in (base, new))
+    busy = [conditions.is_crowded(run.machine["conditions"], int(run.machine.get("cores", 1))) for run in (base, new)]
     both = [(of_base[row], of_new[row]) for row in of_base if row in of_new]
-    timed = [(one, two) for one, two in both if not one.problem and not two.problem]
-    alike = [(one, two) for one, two in timed if not _differ(one.inputs, two.inputs)]
+    comparable = [(one, two) for one, two in both if not one.problem and not two.problem]
+    alike = [(one, two) for one, two in comparable if not _differ(one.inputs, two.inputs)]
     return Pairs(
         medians={one.name: (one.medians, two.medians) for one, two in alike},
         own=frozenset(one.name for one, _ in alike if one.own),
@@ -110,52 +111,54 @@ def pair(base: Run, new: Run, workloads: Collection[str] = ()) -> Pairs:
         worse=tuple(
             one.name for one, two in both if one.own and not one.problem and two.problem and two.status != _NO_TURN
         ),
-        other_inputs=tuple(one.name for one, two in timed if _differ(one.inputs, two.inputs)),
+        other_inputs=tuple(one.name for one, two in comparable if _differ(one.inputs, two.inputs)),
         other_bits=tuple(one.name for one, two in alike if _differ((one.digest,), (two.digest,))),
         interrupted=tuple(
             sides[0].name
             for sides in alike
-            if any(each.interrupted and full for each, full in zip(sides, crowded, strict=True))
+            if any(each.interrupted and full for each, full in zip(sides, busy, strict=True))
         ),
         threads={one.name: (one.threads, two.threads) for one, two in alike if _differ((one.threads,), (two.threads,))},
     )
 
 
 def decide(pairs: Pairs) -> list[Decision]:
-    """What may be said of each row: advice fits stored runs, and a SLOW says that nothing has confirmed it."""
-    needed = max(PROCESSES, verdicts.least_processes(max(1, len(pairs.medians))))
-    advice = f" A run of more processes is `python -m harness bench --processes {needed}`; --workload has fewer rows."
-    added = {"UNCLEAR": advice, "SLOW": " No rerun has confirmed it."}
-    found = doubted(verdicts.decide(pairs.medians), pairs.interrupted)
-    return [replace(each, reason=each.reason + added.get(each.verdict, "")) for each in found]
+    """The decision on each row; UNCLEAR and SLOW rows get advice that fits stored runs."""
+    processes = max(PROCESSES, verdicts.least_processes(max(1, len(pairs.medians))))
+    advice = (
+        f" A run of more processes is `python -m harness bench --processes {processes}`; --workload has fewer rows."
+    )
+    suffix_by_verdict = {"UNCLEAR": advice, "SLOW": " No rerun has confirmed it."}
+    decisions = hide_doubtful_same(verdicts.decide(pairs.medians), pairs.interrupted)
+    return [replace(each, reason=each.reason + suffix_by_verdict.get(each.verdict, "")) for each in decisions]
 
 
 def changes(base: Run, new: Run) -> list[str]:
-    """What is known to have changed between two runs beside the revision, as in "torch 2.11.0 -> 2.12.0"."""
+    """The known changes between two runs other than the revision, e.g. "torch 2.11.0 -> 2.12.0"."""
     return fingerprint.changes(base.machine, new.machine)
 
 
 def warnings(base: Run, new: Run, pairs: Pairs) -> list[str]:
-    """What makes these figures doubtful, and what to do about it, as sentences."""
-    said = [IN_TURNS]
+    """Sentences on what makes these figures doubtful, and on what to do about it."""
+    sentences = [IN_TURNS]
     if changes(base, new):
-        said.append("The machine or its software is not the same on both sides: a difference may be theirs alone.")
+        sentences.append("The machine or its software is not the same on both sides: a difference may be theirs alone.")
     if pairs.threads:
         row, (before, after) = next(iter(pairs.threads.items()))
-        said.append(
+        sentences.append(
             f"{len(pairs.threads)} rows were measured with other numbers of threads ({row}: {before} -> {after}): "
             "set OMP_NUM_THREADS to the same number for both runs."
         )
-    said += _of_others(pairs) if base.device == new.device else []
+    sentences += _of_others(pairs) if base.device == new.device else []
     for side, run in zip(SIDES, (base, new), strict=True):
         rows = results.throughput(run.blocks)
         of_run = conditions.warnings(run.machine["conditions"], rows, int(run.machine.get("cores", 1)))
-        said += [f"{side}: {each}" for each in of_run]
-    return said
+        sentences += [f"{side}: {each}" for each in of_run]
+    return sentences
 
 
 def _of_others(pairs: Pairs) -> list[str]:
-    """What code that is not this project's says of the machine, where it says anything."""
+    """A warning if code outside this project got slower or faster, which points to the machine."""
     others = [sides for row, sides in pairs.medians.items() if row not in pairs.own]
     if not others:
         return []
@@ -169,7 +172,7 @@ def _of_others(pairs: Pairs) -> list[str]:
 
 
 def _rows(run: Run, across: bool, workloads: Collection[str]) -> dict[tuple[Any, ...], _Side]:
-    """One run's rows by what both runs call them."""
+    """One run's rows by their identity, which both runs share."""
     blocks = run.blocks[run.blocks.workload.isin(workloads)]
     own = blocks.backend.isin(results.OURS)
     if across and results.device_type(run.device) == "cuda":
@@ -180,14 +183,14 @@ def _rows(run: Run, across: bool, workloads: Collection[str]) -> dict[tuple[Any,
 
 def _side(group: pd.DataFrame) -> _Side:
     first = group.iloc[0]
-    failed = group[group.samples.map(len) == 0]
-    status = "" if failed.empty else str(failed.iloc[0].status)
-    # One process or block that did not pass is enough: what is wrong is not timed.
-    message = "" if failed.empty else f"{status}: {failed.iloc[0].message or 'it has no time'}"
+    failures = group[group.samples.map(len) == 0]
+    status = "" if failures.empty else str(failures.iloc[0].status)
+    # One failed process or block is enough: wrong results have no time.
+    message = "" if failures.empty else f"{status}: {failures.iloc[0].message or 'it has no time'}"
     return _Side(
         name=_name(first),
         own=bool(first.own),
-        medians=results.process_medians(group) if failed.empty else [],
+        medians=results.process_medians(group) if failures.empty else [],
         status=status,
         problem=message,
         inputs=(first.inputs_digest, first.boxes),
@@ -198,7 +201,7 @@ def _side(group: pd.DataFrame) -> _Side:
 
 
 def _name(row: pd.Series) -> str:
-    """What a row is called in the output."""
+    """The row's name in the output."""
     operator = row.op if row.op == row.bench else f"{row.op} in {row.bench}"
     words = (operator, row.setting, row.workload, row.direction, row.backend, row.layout)
     usual = (str(row[column]) for column, values in _USUAL.items() if row[column] not in values)
@@ -206,6 +209,6 @@ def _name(row: pd.Series) -> str:
 
 
 def _differ(one: Sequence[object], other: Sequence[object]) -> bool:
-    """Whether two are known not to be the same; files of old schemas say less."""
-    known = [(a, b) for a, b in zip(one, other, strict=True) if not pd.isna([a, b]).any()]
-    return any(a != b for a, b in known)
+    """Whether two rows differ in a value that both have; old files may lack some."""
+    pairs = [(a, b) for a, b in zip(one, other, strict=True) if not pd.isna([a, b]).any()]
+    return any(a != b for a, b in pairs)

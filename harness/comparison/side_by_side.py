@@ -1,8 +1,8 @@
-"""Two sides measured on one machine: fresh processes in ABBA order, and what the machine was doing meanwhile.
+"""Measures two sides on one machine: fresh processes in ABBA order, with the state of the machine meanwhile.
 
-What drifts (a warm machine, a neighbour that begins) hits both sides alike if they take turns, and in ABBA order the
-second of a pair is the base's as often as the new one's. A process judges its results before it times them: the first
-of each side against the oracle, the others by the first one's digests.
+Drift (a warming machine, a neighbour that starts) hits both sides equally if they take turns, and in ABBA order the
+second process of a pair belongs to each side equally often. A process judges its results before it times them: the
+first process of each side against the oracle, later ones by the digests of the first.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ SCHEMA = 4  # whose answers are rows of measuring/record.py, and whose sides may
 
 
 class FailedProcess(Exception):
-    """A measuring process ended without an answer; the message has what it said."""
+    """A measuring process ended without an answer; the message contains its output."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """What is compared.
+    """One side of a comparison.
 
     title  for a reader.
-    at     the folder that its package lies in, or the function that it is, as module:function.
-    about  what is stored of it.
+    at     the folder with its package, or a function as module:function.
+    about  the fields that are stored with the results.
     """
 
     title: str
@@ -56,8 +56,8 @@ class Side:
 class Round:
     """One round of processes.
 
-    answers  of each side the rows of each of its processes, process by process.
-    order    the sides in the order in which their processes ran.
+    answers  for each side, the rows of each of its processes.
+    order    the sides in the order of their processes.
     conditions  the machine's states: [{"before", "after"}], see harness/measuring/conditions.py.
     copy_gbps  what a copy of this machine reads and writes, for the record: dividing by it would add its own noise.
     """
@@ -68,42 +68,42 @@ class Round:
     copy_gbps: float
 
     def medians(self) -> dict[str, verdicts.Medians]:
-        """Seconds by row, a median for each process; only rows that every process has times of."""
+        """Seconds by row, one median per process, for rows that every process has timed."""
         without = {row for row, _ in self.problems()}
         base, new = (self._by_row(side) for side in SIDES)
         return {row: (base[row], new[row]) for row in base if row not in without}
 
     def problems(self) -> dict[tuple[str, str], str]:
         """Why a row has no time, by row and side; the first process's reason."""
-        found: dict[tuple[str, str], str] = {}
+        reasons: dict[tuple[str, str], str] = {}
         for side in SIDES:
             for each in (one for answer in self.answers[side] for one in answer if not one.samples):
-                found.setdefault((name_of(each), side), each.message or each.status)
-        return found
+                reasons.setdefault((name_of(each), side), each.message or each.status)
+        return reasons
 
     def other_bits(self) -> list[str]:
-        """The rows whose results passed on both sides, but are not the same to the bit."""
+        """The rows whose results passed on both sides but differ in some bit."""
         base, new = ({name_of(each): each.digest for each in self.answers[side][0]} for side in SIDES)
         return [row for row in self.medians() if base[row] != new[row]]
 
     def interrupted(self) -> list[str]:
-        """The rows whose calls were interrupted so often, on one side at least, that a median call was.
+        """The rows in which, on one side at least, the median call was interrupted by other work.
 
-        None where nobody else took a part of the cores: there a process interrupts itself.
+        Empty if no other process used the cores: then a process interrupts itself.
         """
-        found: list[str] = []
-        if not conditions.crowded(self.conditions, _cores()):
-            return found
+        rows: list[str] = []
+        if not conditions.is_crowded(self.conditions, _cores()):
+            return rows
         for row in self.medians():
             for side in SIDES:
                 of_row = [each for answer in self.answers[side] for each in answer if name_of(each) == row]
                 calls = sum(len(each.samples) for each in of_row)
-                if 2 * sum(each.interruptions or 0 for each in of_row) >= calls and row not in found:
-                    found.append(row)
-        return found
+                if 2 * sum(each.interruptions or 0 for each in of_row) >= calls and row not in rows:
+                    rows.append(row)
+        return rows
 
     def warnings(self) -> list[str]:
-        """What makes these figures doubtful, and what to do about it, as sentences."""
+        """Sentences on what makes these figures doubtful, and on what to do about it."""
         spreads = [
             (row, max((max(side) - min(side)) / float(np.median(side)) for side in sides))
             for row, sides in self.medians().items()
@@ -114,10 +114,10 @@ class Round:
         ]
 
     def _by_row(self, side: str) -> dict[str, list[float]]:
-        found: dict[str, list[float]] = {}
+        medians: dict[str, list[float]] = {}
         for each in (one for answer in self.answers[side] for one in answer if one.samples):
-            found.setdefault(name_of(each), []).append(float(np.median(each.samples)))
-        return found
+            medians.setdefault(name_of(each), []).append(float(np.median(each.samples)))
+        return medians
 
 
 def _cores() -> int:
@@ -125,46 +125,46 @@ def _cores() -> int:
 
 
 def sides_in_order(processes: int) -> list[str]:
-    """ABBA: base, new, new, base and so on, so many of each."""
+    """ABBA: base, new, new, base and so on, `processes` of each side."""
     return [side for pair in range(processes) for side in (SIDES if pair % 2 == 0 else SIDES[::-1])]
 
 
 def measure(at: Mapping[str, Path | str], rows: Sequence[str], processes: int, tell: Callable[[str], None]) -> Round:
-    """One round; `tell(side)` is called when a process of that side is done. FailedProcess if one has no answer.
+    """Runs one round; calls `tell(side)` when a process of that side is done. FailedProcess if one has no answer.
 
-    at: for each side what Side.at says. KeyboardInterrupt ends the process that runs.
+    at: Side.at for each side. KeyboardInterrupt ends the running process.
     """
     answers: dict[str, list[list[Record]]] = {side: [] for side in SIDES}
-    passed: dict[str, dict[str, Any]] = {side: {} for side in SIDES}
+    gates: dict[str, dict[str, Any]] = {side: {} for side in SIDES}
     order = sides_in_order(processes)
     before = conditions.state()
     with tempfile.TemporaryDirectory() as scratch, cpu.pinned():
         for side in order:
             function = at[side] if isinstance(at[side], str) else ""
             origin = "" if function else str(at[side])
-            asked = Order(list(rows), passed[side], origin, str(Path(scratch) / "answer.json"), str(function))
-            answer = _answer(asked, Path(scratch))
+            request = Order(list(rows), gates[side], origin, str(Path(scratch) / "answer.json"), str(function))
+            answer = _answer(request, Path(scratch))
             answers[side].append(answer)
-            right = {name_of(each): asdict(gate.stored_in(each)) for each in answer if each.samples}
-            passed[side] = passed[side] or right
+            answer_gates = {name_of(each): asdict(gate.stored_in(each)) for each in answer if each.samples}
+            gates[side] = gates[side] or answer_gates
             tell(side)
     states = [{"before": before, "after": conditions.state()}]
     return Round(answers, order, states, cpu.copy_gbps())
 
 
 def decide(first: Round, again: Callable[[list[str]], Round]) -> tuple[list[Decision], Round | None]:
-    """The decisions on a round, after a rerun of the rows that are SLOW in it, and that rerun, if there was one."""
-    found = doubted(verdicts.decide(first.medians()), first.interrupted())
-    slow = [each.row for each in found if each.verdict == "SLOW"]
+    """The decisions on a round, after a rerun of its SLOW rows, and that rerun (None without one)."""
+    decisions = hide_doubtful_same(verdicts.decide(first.medians()), first.interrupted())
+    slow = [each.row for each in decisions if each.verdict == "SLOW"]
     if not slow:
-        return found, None
+        return decisions, None
     rerun = again(slow)
     second = {each.row: each for each in verdicts.decide(rerun.medians())}
-    return [verdicts.confirmed(each, second.get(each.row)) if each.row in slow else each for each in found], rerun
+    return [verdicts.after_rerun(each, second.get(each.row)) if each.row in slow else each for each in decisions], rerun
 
 
-def doubted(decisions: Sequence[Decision], interrupted: Sequence[str]) -> list[Decision]:
-    """The decisions, none of them SAME on rows that the scheduler has timed: it hides what the kernels do, steadily."""
+def hide_doubtful_same(decisions: Sequence[Decision], interrupted: Sequence[str]) -> list[Decision]:
+    """The decisions with SAME replaced by UNCLEAR on interrupted rows: scheduling delays hide differences steadily."""
     reason = (
         f"The median call was interrupted by other work, which takes as long on both sides: {conditions.FEWER_THREADS}"
     )
@@ -175,7 +175,7 @@ def doubted(decisions: Sequence[Decision], interrupted: Sequence[str]) -> list[D
 
 
 def store(sides: Sequence[Side], rounds: Sequence[Round], decisions: Sequence[Decision]) -> Path:
-    """Writes all that was measured and decided, raw samples included, under build/compare/runs."""
+    """Writes all measurements and decisions, raw samples included, under build/compare/runs."""
     now = repository.stamp()
     record = {
         "schema": SCHEMA,
@@ -190,14 +190,14 @@ def store(sides: Sequence[Side], rounds: Sequence[Round], decisions: Sequence[De
     return path
 
 
-def _answer(asked: Order, scratch: Path) -> list[Record]:
-    """What one process says."""
-    path, output = scratch / "order.json", Path(asked.output)
-    repository.replace(path, json.dumps(asdict(asked)))
+def _answer(order: Order, scratch: Path) -> list[Record]:
+    """Runs one process and returns its rows."""
+    path, output = scratch / "order.json", Path(order.output)
+    repository.replace(path, json.dumps(asdict(order)))
     output.unlink(missing_ok=True)
-    # The allocator is every user's own default, and as many threads as this machine is said to have.
+    # The default allocator, as users have it, and the same number of threads in every process.
     environment = {key: value for key, value in os.environ.items() if key not in cpu.TUNED_ALLOCATOR}
-    environment |= {"OMP_NUM_THREADS": str(cpu.threads()), "PYTHONPATH": asked.origin or foreign.path()}
+    environment |= {"OMP_NUM_THREADS": str(cpu.threads()), "PYTHONPATH": order.origin or foreign.path()}
     command = [sys.executable, "-m", "harness.comparison.timing", str(path)]
     with subprocess.Popen(
         command,
@@ -209,15 +209,15 @@ def _answer(asked: Order, scratch: Path) -> list[Record]:
         errors="replace",
     ) as child:
         try:
-            said, _ = child.communicate()
+            printed, _ = child.communicate()
         except BaseException:
             child.terminate()
             child.wait()
             raise
     if child.returncode != 0 or not output.exists():
-        tail = "\n".join(said.splitlines()[-15:])
+        tail = "\n".join(printed.splitlines()[-15:])
         raise FailedProcess(
-            f"A process that timed {asked.function or asked.origin} ended with {child.returncode}. "
+            f"A process that timed {order.function or order.origin} ended with {child.returncode}. "
             f"Its last lines:\n{tail}"
         )
     return [

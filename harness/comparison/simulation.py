@@ -1,8 +1,8 @@
-"""What a verdict is worth: whole comparisons of made-up processes, whose noise and whose difference are known.
+"""The error rates of the verdicts, from simulated comparisons with known noise and known differences.
 
 `python -m harness.comparison.simulation` prints the figures that docs/comparing.md quotes. A run-to-run noise of 1 % is
-that of a quiet machine; on another one the chance of a false alarm stays, for ranks do not see the size of noise, and
-what is missed grows.
+typical of a quiet machine. On a noisier one false alarms stay as rare, because ranks do not depend on the size of
+noise, but more differences are missed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.operators.arrays import Array
 
 @dataclass(frozen=True)
 class Setting:
-    """rows in a comparison, processes a side, and by how much their medians scatter (log-normal, as a part)."""
+    """Rows in a comparison, processes per side, and the relative noise of their medians (log-normal)."""
 
     rows: int = 60
     processes: int = PROCESSES
@@ -26,31 +26,31 @@ class Setting:
 
 @dataclass(frozen=True)
 class Figures:
-    """Parts of the simulated comparisons.
+    """Fractions of the simulated comparisons.
 
-    false   unchanged ones that raise any alarm, in either direction, before a rerun: FAST has none.
-    found   those with a step in one row that say SLOW of it, and once more in the rerun.
+    false_alarms  unchanged comparisons with any alarm, in either direction, before a rerun (FAST has no rerun).
+    detections    comparisons with a step in one row that report it as SLOW, and again in the rerun.
     """
 
-    false: float
-    found: float
+    false_alarms: float
+    detections: float
 
 
 def simulate(setting: Setting, step: float, comparisons: int, seed: int, rule: Thresholds = LIMITS) -> Figures:
-    """The figures of so many unchanged comparisons, and of as many with one row slower by `step` (0.03 is 3 %)."""
+    """The figures for `comparisons` unchanged comparisons, and as many with one row slower by `step` (0.03 is 3 %)."""
     random = np.random.default_rng(seed)
 
     def medians(rows: int) -> Array:
-        drawn: Array = np.exp(random.normal(0, setting.noise, (comparisons, rows, setting.processes)))
-        return drawn
+        samples: Array = np.exp(random.normal(0, setting.noise, (comparisons, rows, setting.processes)))
+        return samples
 
-    raised = alarms(medians(setting.rows), medians(setting.rows), rule)
+    flags = alarms(medians(setting.rows), medians(setting.rows), rule)
     slower = np.ones(setting.rows)
     slower[0] += step
     first = alarms(medians(setting.rows), medians(setting.rows) * slower[:, None], rule)[:, 0] == 1
-    # The rerun is a comparison of this row alone, as long as no other was SLOW too.
+    # The rerun compares this row alone, assuming no other was SLOW.
     again = alarms(medians(1), medians(1) * (1 + step), rule)[:, 0] == 1
-    return Figures(float(np.mean((raised != 0).any(axis=-1))), float(np.mean(first & again)))
+    return Figures(float(np.mean((flags != 0).any(axis=-1))), float(np.mean(first & again)))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
-"""A run that is stored already, by its folder or its device: the other thing that can be compared.
-
-What a name means is decided in this order, the first that fits:
+"""Finds a stored run by its folder or its device. A name on the command line is resolved in this order:
 
     .                                     the working tree, and no run
-    a folder that holds JSON files        that run, by any path, and by DEVICE/RUN below results/
-    a folder of runs in results/          that device, by its name there or its path: its newest full run
+    a folder that holds JSON files        that run, by any path, or by DEVICE/RUN below results/
+    a folder of runs in results/          that device's newest full run, by the device's name or path
     module:function, an entry point       that function, see measuring/foreign.py
     anything else                         a revision, see revisions.py
 
-So a branch that has a device's name is told from it as refs/heads/NAME.
+A branch with the name of a device is therefore written refs/heads/NAME.
 """
 
 from __future__ import annotations
@@ -24,17 +22,17 @@ from harness.measuring import fingerprint, results
 
 
 class UnusableRun(Exception):
-    """The folder is there, but no one run can be read from it; the message says why and what to do."""
+    """The folder exists but does not contain exactly one readable run; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Run:
     """One side of a comparison.
 
-    folder    what was read.
-    blocks    its rows, lines of `results.Results.blocks`.
-    machine   what the machine said of itself.
-    problems  files that were left out, each as a sentence.
+    folder    the path that was read.
+    blocks    its rows, as in `results.Results.blocks`.
+    machine   the description of the machine.
+    problems  a sentence for each file that was left out.
     """
 
     folder: Path
@@ -54,9 +52,9 @@ class Run:
 
 
 def find(name: str, folder: Path) -> Run | None:
-    """The stored run of that name, None if nothing is stored under it; UnusableRun if it is not fit to be compared.
+    """The stored run of this name, None if there is none; UnusableRun if it cannot be compared.
 
-    folder: where devices and their runs lie.
+    folder: the folder of devices and their runs.
     """
     if name == WORKING_TREE:
         return None
@@ -69,31 +67,31 @@ def find(name: str, folder: Path) -> Run | None:
 
 
 def _read(path: Path) -> results.Results:
-    found = results.read(path)
-    if found.blocks.empty:
-        raise UnusableRun(f"No file under {path} can be read as a run's. {' '.join(found.problems)}".strip())
-    return found
+    contents = results.read(path)
+    if contents.blocks.empty:
+        raise UnusableRun(f"No file under {path} can be read as a run's. {' '.join(contents.problems)}".strip())
+    return contents
 
 
-def _only(found: results.Results, path: Path) -> Run:
-    runs = sorted(set(found.machines))
+def _only(contents: results.Results, path: Path) -> Run:
+    runs = sorted(set(contents.machines))
     if len(runs) > 1:
-        named = ", ".join("/".join(each) for each in runs)
-        raise UnusableRun(f"{path} holds {len(runs)} runs ({named}), and one is compared: name the folder of one.")
-    return _run(found, path, found.blocks)
+        names = ", ".join("/".join(each) for each in runs)
+        raise UnusableRun(f"{path} holds {len(runs)} runs ({names}), and one is compared: name the folder of one.")
+    return _run(contents, path, contents.blocks)
 
 
-def _newest(found: results.Results, path: Path) -> Run:
-    shown = results.newest(found.blocks)
-    devices = sorted(set(shown.device))
+def _newest(contents: results.Results, path: Path) -> Run:
+    blocks = results.newest(contents.blocks)
+    devices = sorted(set(blocks.device))
     if len(devices) > 1:
         raise UnusableRun(
             f"{path} holds runs of {len(devices)} devices ({', '.join(devices)}): name the folder of one run."
         )
-    return _run(found, path, shown)
+    return _run(contents, path, blocks)
 
 
-def _run(found: results.Results, path: Path, blocks: pd.DataFrame) -> Run:
+def _run(contents: results.Results, path: Path, blocks: pd.DataFrame) -> Run:
     first = blocks.iloc[0]
-    machine = found.machines[first.device, first.run]
-    return Run(path, str(first.device), str(first.run), str(first.kind), blocks, machine, found.problems)
+    machine = contents.machines[first.device, first.run]
+    return Run(path, str(first.device), str(first.run), str(first.kind), blocks, machine, contents.problems)

@@ -1,11 +1,9 @@
-"""One process of a comparison: it judges and times every row with the one package that comes first on its path, or
-with the one function.
+"""One process of a comparison: judges and times every row with the package first on its path, or with one function.
 
     python -m harness.comparison.timing ORDER.json
 
-ORDER.json is an `Order`; the answer, the rows of a `Record` each, goes to the file that it names. The side that is not
-timed here is never imported: two packages in one process would share an allocator, a heap and the names of torch's
-operators.
+ORDER.json is an `Order`; the answer, a `Record` per row, is written to the file that it names. The other side is never
+imported: two packages in one process would share an allocator, a heap and the names of torch's operators.
 """
 
 from __future__ import annotations
@@ -32,47 +30,47 @@ BUDGET = clocks.PROCESS
 
 @dataclass(frozen=True)
 class Order:
-    """What a process is asked for.
+    """The task of one process.
 
-    rows     what to time, by name, in this order.
-    passed   what the gate found of results that an earlier process of the same side had judged, by row, as the fields
-             of a Gate: the same bits are not judged again, and other bits are no result of this side.
-    origin   the folder that `roi_align` has to come from, or "" if a function is timed.
-    output   the file for the answer.
-    function somebody else's, as module:function; "" if the package is timed.
+    rows     the names of the rows to time, in order.
+    gates    by row, the fields of the Gate from an earlier process of the same side: equal bits are not judged again,
+             and different bits are an error.
+    origin   the folder that `roi_align` must be imported from, "" if a function is timed.
+    output   the path of the answer file.
+    function a function outside this project, as module:function; "" if the package is timed.
     """
 
     rows: list[str]
-    passed: dict[str, dict[str, Any]]
+    gates: dict[str, dict[str, Any]]
     origin: str
     output: str
     function: str = ""
 
 
-def timed(turn: Turn, passed: Gate | None, function: str = "") -> Record:
-    """A row, judged first; whatever it raises is its problem and not the process's end.
+def time_row(turn: Turn, earlier: Gate | None, function: str = "") -> Record:
+    """Judges and times a row; an exception becomes the row's problem and does not end the process.
 
-    interruptions tell a full machine: a thread that waits for its neighbour there waits for the scheduler, every call
-    of 1 ms then takes 8 ms, whatever the kernel does, and times look steady.
+    Interruptions reveal a busy machine: threads that wait for each other then wait for the scheduler, and every call of
+    1 ms takes a steady 8 ms, whatever the kernel does.
     """
     record = turn.record()
     try:
         backend = load(turn.column.backend, turn.operator.name)
-        inputs = foreign.declared(turn.inputs(), backend.sheet)
+        inputs = foreign.fit_to_sheet(turn.inputs(), backend.sheet)
         refusal = backend.refuses(inputs, turn.direction)
         if refusal is not None:
             return replace(record, status="REFUSED", message=refusal)
-        if function and passed is None:  # what may end its process does so in another one
-            apart = foreign.judged_apart(function, inputs, turn.direction)
-            if not apart.passed:
-                return replace(record, **apart.stored())
-        renewed = foreign.Renewed(backend, inputs, turn.direction) if function else None
-        call = renewed or backend.prepare(inputs, turn.direction)
+        if function and earlier is None:  # in another process, which the call may crash
+            verdict = foreign.judge_apart(function, inputs, turn.direction)
+            if not verdict.passed:
+                return replace(record, **verdict.stored())
+        renewable = foreign.RenewableCall(backend, inputs, turn.direction) if function else None
+        call = renewable or backend.prepare(inputs, turn.direction)
         got = backend.to_numpy(call())
-        if passed is None or turn.direction in backend.sheet.unordered:
+        if earlier is None or turn.direction in backend.sheet.unordered:
             verdict = gate.check(backend, inputs, turn.direction, got, lambda: None)
-        elif gate.digest(got) == passed.digest:
-            verdict = passed
+        elif gate.digest(got) == earlier.digest:
+            verdict = earlier
         else:
             message = "Its bits are not those of the first process of this side."
             verdict = Gate("DIFFERS", False, message, digest=gate.digest(got))
@@ -94,8 +92,8 @@ def timed(turn: Turn, passed: Gate | None, function: str = "") -> Record:
     try:
         for _ in range(rounds.count):
             result = None  # freed before the next call, outside the timed part
-            if renewed is not None:
-                renewed.renew()
+            if renewable is not None:
+                renewable.renew()
             device.get_ready(turn.cache, host_seconds)
             begin = timer()
             result = call()
@@ -106,18 +104,18 @@ def timed(turn: Turn, passed: Gate | None, function: str = "") -> Record:
         gc.enable()
     interruptions = clocks.interruptions() - before
     row = replace(record, stopped=rounds.stopped, interruptions=interruptions, samples=tuple(seconds))
-    return row if renewed is None else renewed.judged(row, result)
+    return row if renewable is None else renewable.judge_last(row, result)
 
 
 def main(path: Path) -> None:
     order = Order(**json.loads(path.read_text(encoding="utf-8")))
-    # Found and not imported: only a backend imports it.
-    found = importlib.util.find_spec("roi_align")
-    if not order.function and (found is None or found.origin != str(Path(order.origin) / "roi_align" / "__init__.py")):
-        raise SystemExit(f"The package under the clock is {found and found.origin}, not the one in {order.origin}.")
+    # Located without importing it: only a backend imports it.
+    spec = importlib.util.find_spec("roi_align")
+    if not order.function and (spec is None or spec.origin != str(Path(order.origin) / "roi_align" / "__init__.py")):
+        raise SystemExit(f"The package under the clock is {spec and spec.origin}, not the one in {order.origin}.")
     every = rows.rows((workload.name for workload in WORKLOADS), order.function)
-    passed = {name: Gate(**of) for name, of in order.passed.items()}
-    answer = [asdict(timed(every[name], passed.get(name), order.function)) for name in order.rows]
+    gates = {name: Gate(**of) for name, of in order.gates.items()}
+    answer = [asdict(time_row(every[name], gates.get(name), order.function)) for name in order.rows]
     repository.replace(Path(order.output), json.dumps(answer))
 
 

@@ -1,15 +1,15 @@
 """SAME, FAST, SLOW or UNCLEAR, decided on the medians of processes.
 
-Samples within one process share its memory layout and its minute of the machine: a thousand of them are one
-observation of the revision, not a thousand. So a process is worth one number a row, its median, and processes of both
-sides are ranked together. An alarm needs three things at once:
+Samples within one process share its memory layout and its minute of the machine: a thousand of them are one observation
+of the revision, not a thousand. So a process counts as one number per row, its median, and the processes of both sides
+are ranked together. An alarm needs three things at once:
 
     a one-sided rank test (Mann-Whitney, exact): no assumption about how noise is distributed
-    Holm over both directions of all rows: sixty rows are sixty chances to be unlucky
-    a minimum effect: what is certain and small is of no use to anybody
+    Holm's correction over both directions of all rows: sixty rows are sixty chances of bad luck a minimum effect: small
+    differences do not matter, however certain
 
-and SAME needs more than the lack of an alarm: an interval that leaves no room for the difference that is looked for.
-What is neither is UNCLEAR, and says what to do. `simulation.py` tells how often all this is wrong.
+SAME needs more than the lack of an alarm: an interval that excludes the difference of interest. Otherwise a row is
+UNCLEAR, with advice. `simulation.py` measures how often all this is wrong.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Medians = tuple[Sequence[float], Sequence[float]]
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What is asked for an alarm; the defaults are those that `simulation.py` gives figures for.
+    """The thresholds of an alarm; `simulation.py` has figures for the defaults.
 
-    level    the chance that any row of an unchanged comparison passes the rank tests, whatever the noise.
-    effect   an alarm's ratio of medians is beyond this, as a part of the base: 0.015 is 1.5 %.
-    step     the difference that is looked for: SAME says that the interval has no room for it.
+    level    the probability that any row of an unchanged comparison passes the rank tests, whatever the noise.
+    effect   the minimum difference for an alarm, relative to the base: 0.015 is 1.5 %.
+    step     the difference of interest: SAME means that the interval excludes it.
     """
 
     level: float = 0.05
@@ -44,21 +44,21 @@ class Thresholds:
 
 
 LIMITS = Thresholds()
-# A side's processes where nobody asks for others: those that `simulation.py` gives figures for.
+# The default number of processes per side; `simulation.py` has figures for it.
 PROCESSES = 10
-# Of the interval that is told. It decides no alarm, so that nothing is corrected for the number of rows.
+# The confidence of the reported interval. It decides no alarm, so it is not corrected for the number of rows.
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What may be said of one row.
+    """The decision on one row.
 
-    ratio     median of the new processes over that of the base's: above 1 is slower. NaN if one side has none.
-    interval  where that ratio lies with CONFIDENCE, by bootstrap over processes; NaNs if there are too few.
-    p_slow    one-sided p value of the rank test that the new one is slower, and p_fast that it is faster, as they are.
-    corrected the smaller of the two after Holm over the whole comparison: what is held against the level.
-    reason    the same in words, and what to do where something is to be done.
+    ratio     median of the new processes over that of the base's; above 1 is slower. NaN if one side has no times.
+    interval  of that ratio, with CONFIDENCE, by bootstrap over processes; NaNs if there are too few processes.
+    p_slow    one-sided p value of the rank test that the new side is slower; p_fast, that it is faster; uncorrected.
+    corrected the smaller of the two after Holm's correction over the whole comparison; compared with the level.
+    reason    the verdict in words, with advice.
     """
 
     row: str
@@ -72,17 +72,17 @@ class Decision:
 
 
 def decide(rows: Mapping[str, Medians], rule: Thresholds = LIMITS) -> list[Decision]:
-    """A decision for each row, in their order; all of them are one comparison, whose rows Holm counts.
+    """A decision for each row, in order; Holm's correction covers all of them.
 
-    ValueError for a median that is not above 0: logarithms are taken, and a clock has no other.
+    ValueError for a median that is not positive: logarithms are taken, and a clock gives no other.
     """
     for row, sides in rows.items():
         if not all(0 < each < math.inf for side in sides for each in side):
             raise ValueError(f"{row} has a median that is not a time: {sides}; a row without times is to be left out.")
-    tested = {row: sides for row, sides in rows.items() if all(len(side) for side in sides)}
-    raw = np.array([rank_tests(*map(np.asarray, sides)) for sides in tested.values()]).reshape(-1, 2)
-    corrected = dict(zip(tested, holm(raw.ravel()).reshape(-1, 2), strict=True))
-    p_values = dict(zip(tested, raw, strict=True))
+    complete = {row: sides for row, sides in rows.items() if all(len(side) for side in sides)}
+    raw = np.array([rank_tests(*map(np.asarray, sides)) for sides in complete.values()]).reshape(-1, 2)
+    corrected = dict(zip(complete, holm(raw.ravel()).reshape(-1, 2), strict=True))
+    p_values = dict(zip(complete, raw, strict=True))
     nothing = np.full(2, np.nan)
     return [
         _decision(row, sides, p_values.get(row, nothing), corrected.get(row, nothing), len(rows), rule)
@@ -90,8 +90,8 @@ def decide(rows: Mapping[str, Medians], rule: Thresholds = LIMITS) -> list[Decis
     ]
 
 
-def confirmed(first: Decision, again: Decision | None) -> Decision:
-    """A SLOW after its rerun, which new processes made: the rerun's, if it is SLOW too, else UNCLEAR.
+def after_rerun(first: Decision, again: Decision | None) -> Decision:
+    """A SLOW decision after a rerun in new processes: the rerun's decision if that is SLOW too, else UNCLEAR.
 
     again: None if the rerun has no times of the row.
     """
@@ -108,7 +108,7 @@ def confirmed(first: Decision, again: Decision | None) -> Decision:
 
 
 def rank_tests(base: Array, new: Array) -> Array:
-    """One-sided exact p values along the last axis, (..., 2): that the new one is slower, and that it is faster."""
+    """One-sided exact p values along the last axis, (..., 2): the new side is slower; the new side is faster."""
     options: dict[str, Any] = {"axis": -1, "method": "exact"}
     slower = stats.mannwhitneyu(new, base, alternative="greater", **options).pvalue
     faster = stats.mannwhitneyu(new, base, alternative="less", **options).pvalue
@@ -117,25 +117,25 @@ def rank_tests(base: Array, new: Array) -> Array:
 
 
 def holm(p_values: Array) -> Array:
-    """Holm's step-down correction over the last axis; SciPy has only those that let a share of alarms be false."""
+    """Holm's step-down correction over the last axis; SciPy only offers false discovery control."""
     order = np.argsort(p_values, axis=-1)
     count = p_values.shape[-1]
-    stepped = np.take_along_axis(p_values, order, axis=-1) * np.arange(count, 0, -1)
-    stepped = np.minimum(np.maximum.accumulate(stepped, axis=-1), 1.0)
-    made = np.empty_like(stepped)
-    np.put_along_axis(made, order, stepped, axis=-1)
-    return made
+    adjusted = np.take_along_axis(p_values, order, axis=-1) * np.arange(count, 0, -1)
+    adjusted = np.minimum(np.maximum.accumulate(adjusted, axis=-1), 1.0)
+    result = np.empty_like(adjusted)
+    np.put_along_axis(result, order, adjusted, axis=-1)
+    return result
 
 
 def beyond(ratio: Array | float, effect: float) -> Array:
-    """1 where a ratio is slower by more than the effect, -1 where it is faster by as much, else 0."""
+    """1 if a ratio is slower by more than the effect, -1 if it is faster by more, else 0."""
     logarithm = np.log(ratio)
-    found: Array = np.sign(logarithm) * (np.abs(logarithm) > math.log1p(effect))
-    return found
+    direction: Array = np.sign(logarithm) * (np.abs(logarithm) > math.log1p(effect))
+    return direction
 
 
 def alarms(base: Array, new: Array, rule: Thresholds = LIMITS) -> Array:
-    """What `decide` raises for whole comparisons at once: 1 for SLOW, -1 for FAST, else 0, (..., rows).
+    """The alarms of `decide` for whole comparisons at once: 1 for SLOW, -1 for FAST, else 0, (..., rows).
 
     base, new: medians (..., rows, processes).
     """
@@ -143,12 +143,12 @@ def alarms(base: Array, new: Array, rule: Thresholds = LIMITS) -> Array:
     corrected = holm(p_values.reshape(*p_values.shape[:-2], -1)).reshape(p_values.shape)
     side = beyond(np.median(new, axis=-1) / np.median(base, axis=-1), rule.effect)
     certain = np.where(side > 0, corrected[..., 0], corrected[..., 1]) <= rule.level
-    found: Array = side * certain
-    return found
+    flags: Array = side * certain
+    return flags
 
 
 def least_processes(rows: int, rule: Thresholds = LIMITS) -> int:
-    """How many processes a side the rank test needs to be able to raise any alarm among so many rows."""
+    """The fewest processes per side with which the rank test can raise an alarm among `rows` rows."""
     count = 1
     while 2 * rows / math.comb(2 * count, count) > rule.level:
         count += 1
@@ -156,8 +156,8 @@ def least_processes(rows: int, rule: Thresholds = LIMITS) -> int:
 
 
 def interval(base: Sequence[float], new: Sequence[float]) -> tuple[float, float]:
-    """Where the ratio of medians lies, by bootstrap over processes, with the same resamples on every machine."""
-    found = stats.bootstrap(
+    """The interval of the ratio of medians, by bootstrap over processes; the resamples are the same everywhere."""
+    limits = stats.bootstrap(
         (np.log(new), np.log(base)),
         lambda of_new, of_base, axis: np.median(of_new, axis=axis) - np.median(of_base, axis=axis),
         n_resamples=2000,
@@ -165,21 +165,21 @@ def interval(base: Sequence[float], new: Sequence[float]) -> tuple[float, float]
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return math.exp(found.low), math.exp(found.high)
+    return math.exp(limits.low), math.exp(limits.high)
 
 
 def _decision(row: str, sides: Medians, p_values: Array, corrected: Array, rows: int, rule: Thresholds) -> Decision:
     base, new = sides
-    fewest, needed = min(len(base), len(new)), least_processes(rows, rule)
+    fewest, required = min(len(base), len(new)), least_processes(rows, rule)
     ratio = float(np.median(new) / np.median(base)) if fewest else math.nan
     limits = interval(base, new) if fewest > 1 else (math.nan, math.nan)
     side = int(beyond(ratio, rule.effect)) if fewest else 0
     smallest = float(np.min(corrected))
     p_side = float(corrected[0] if side > 0 else corrected[1])
     verdict: Conclusion = "UNCLEAR"
-    if fewest < needed:
+    if fewest < required:
         count = f"{fewest} process{'' if fewest == 1 else 'es'} a side"
-        reason = f"{count} cannot be told from luck among {rows} rows: have {needed} or more, or fewer rows."
+        reason = f"{count} cannot be told from luck among {rows} rows: have {required} or more, or fewer rows."
     elif side and p_side <= rule.level:
         verdict = "SLOW" if side > 0 else "FAST"
         reason = (

@@ -1,10 +1,9 @@
 """Whether an implementation has a property, as a cell of a matrix: one backend, one property, one direction.
 
-A suite stops a kernel author at the first failure; a matrix shows all that holds and all that does not, beside the
-libraries that others use. So nothing stops a run: every backend stands in a process of its own (isolation.py), and a
-crash, a hang, a missing library are words in a cell. What a sheet does not declare is not held against anybody, but
-undeclared bad input is put to everybody: that it ends a process is recorded as seen. It is undefined behaviour, and
-asserted nowhere.
+A suite stops at the first failure; a matrix shows every property that holds or fails, beside the widely used libraries.
+So nothing stops a run: every backend runs in a process of its own (isolation.py), and a crash, a hang or a missing
+library is a word in a cell. Undeclared features do not count against a backend. Undeclared bad input is probed anyway:
+a crash on it is recorded, but it is undefined behaviour and no test asserts it.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ from harness.properties import Property
 from harness.properties.search import NOTHING, Finding, largest_fraction, search
 
 CellStatus = Literal["pass", "fail", "ambiguous", "crash", "hang", "undeclared", "missing", "not asked", "judge"]
-# These count against a backend that declares the property.
+# The statuses that count against a backend if it declares the property.
 BAD: tuple[CellStatus, ...] = ("fail", "crash", "hang")
 EXAMPLES = 100
-# Of these, one in so many is put to a backend that compiles each of them first.
+# A backend that compiles for each case gets one case in so many.
 COMPILED_SHARE = 10
-# So often a failing case is tried smaller. A call may take a second, and a case need not be the smallest that there is.
+# The most attempts to shrink a failing case: a call may take a second, and the case need not be minimal.
 SHRINKS = 400
 LIBRARIES = ("numpy", "torch", "torchvision", "tensorflow", "onnxruntime", "hypothesis")
 OURS: CellStatus = "judge"
 DEADLY: dict[Status, CellStatus] = {Status.CRASH: "crash", Status.HANG: "hang"}
-# What a library writes to its log before what it has to say: when, which thread, and of which file.
-_LOGGED = re.compile(
+# The prefix of a library's log line: time, thread and file.
+_LOG_PREFIX = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: |[IWEF]\d{4} [\d:.]+ +\d+ |\b0x[0-9a-f]+\b"
     r"|\(\d+,[0-9a-f]+,\w+\):[\d:.-]+"
 )
@@ -50,17 +49,17 @@ _LOGGED = re.compile(
 class Cell:
     """One backend, one property, one direction.
 
-    device          where it ran, as results are filed: harness.measuring.devices.cpu.device(), or a GPU's name.
+    device          the device, as in the names of results: harness.measuring.devices.cpu.device(), or a GPU's name.
     status          "ambiguous": it passed, but some value only because another order of rounding may take another
-                    branch. "undeclared": its sheet leaves it out. "missing": its library or device is not here. "not
-                    asked": every drawn case was refused. "judge": the judge itself failed, which is held against
-                    nobody.
-    declared        whether its sheet declares it; a crash on what it does not is shown, and held against nobody.
-    cases           that were asked until the first failure, and in how many of them a value was ambiguous.
-    fraction        the largest part of a bound that was used, None where nothing was judged by one.
-    counterexample  the line of the smallest failing case that was found, of a crash or hang the first.
-    reason          why the status is what it is, in one line; of one that holds which drawn cases were refused.
-    versions        of the libraries here; driver: the GPU's, "" on a CPU.
+                    branch. "undeclared": its sheet does not declare it. "missing": its library or device is missing.
+                    "not asked": every drawn case was refused. "judge": the judge itself failed, which does not count
+                    against the backend.
+    declared        whether its sheet declares it; a crash on undeclared input is shown but does not count.
+    cases           the number of cases up to the first failure; ambiguous: how many of them had an ambiguous value.
+    fraction        the largest fraction of a bound, None if nothing was judged by one.
+    counterexample  the line of the smallest failing case; of a crash or hang, the first.
+    reason          the reason for the status in one line; for "pass", the drawn cases that were refused.
+    versions        of the installed libraries; driver: the GPU's, "" on a CPU.
     """
 
     operator: OperatorName
@@ -88,13 +87,12 @@ def is_bad(each: Cell) -> bool:
 def cell(
     backend: Backend[Any], property_: Property, direction: Direction, examples: int = EXAMPLES, seed: int = 0
 ) -> Cell:
-    """The cell of a backend, which should be isolated, on so many cases divided by the property's share.
-
-    A backend that compiles for each shape is asked for a tenth of them.
+    """The cell of a backend, on `examples` cases divided by the property's share. The backend should be isolated. One
+    that compiles for each shape gets a tenth of the cases.
     """
 
-    def searched(fails: Callable[[Verdict], bool]) -> Finding:
-        """A crash or hang is taken as it came: to try a smaller one is to start a library again each time."""
+    def search_with(fails: Callable[[Verdict], bool]) -> Finding:
+        """Searches for a failure; does not shrink crashes and hangs, since each attempt would restart the library."""
         count = examples // COMPILED_SHARE if backend.sheet.compiles else examples
         settings = effort(property_.examples(count), Phase.generate, Phase.shrink)
         return search(
@@ -104,13 +102,13 @@ def cell(
     undeclared = property_.undeclared(backend.sheet, direction)
     if undeclared is None:
         try:
-            finding = searched(lambda verdict: not verdict.passed)
+            finding = search_with(lambda verdict: not verdict.passed)
         except Unsatisfiable as nothing:
             return _of_backend(backend, property_, direction, "not asked", str(nothing), True)
         status, reason = _status(backend, direction, finding)
         return _of_backend(backend, property_, direction, status, reason, True, finding)
     if property_.can_be_probed(backend.sheet, direction):
-        finding = searched(lambda verdict: verdict.status in DEADLY)
+        finding = search_with(lambda verdict: verdict.status in DEADLY)
         if finding.failure is not None:
             verdict = finding.failure.verdict
             reason = f"Undeclared ({undeclared}), and so undefined behaviour. {verdict.reason}"
@@ -121,7 +119,7 @@ def cell(
 def without_backend(
     name: str, property_: Property, direction: Direction, status: CellStatus, reason: str, declared: bool
 ) -> Cell:
-    """The cell of a backend that could not be loaded: nothing more is known of it than its name."""
+    """The cell of a backend that could not be loaded; only its name is known."""
     return Cell(
         property_.operator, property_.name, direction, name, cpu.device(), status, declared, 0, 0, None, "",
         _in_one_line(reason), name, versions(), "",
@@ -133,14 +131,14 @@ def _status(backend: Backend[Any], direction: Direction, finding: Finding) -> tu
     if finding.failure is not None:
         verdict = finding.failure.verdict
         return {**DEADLY, Status.JUDGE: OURS}.get(verdict.status, "fail"), verdict.reason + finding.failure.remark
-    reasons = [reason for case in finding.refused if (reason := backend.refuses(case.inputs(), direction))]
+    reasons = [reason for case in finding.refusals if (reason := backend.refuses(case.inputs(), direction))]
     refusal = reasons[-1] if reasons else "The check had no use for the case."
-    if not finding.asked:
+    if not finding.verdicts:
         return "not asked", refusal
-    # What is refused is no pass: a reader shall see how much of it there was.
-    refused = f"{len(reasons)} drawn cases were not asked, such as: {refusal}" if reasons else ""
-    ambiguous = any(verdict.status is Status.AMBIGUOUS for _, verdict in finding.asked)
-    return ("ambiguous" if ambiguous else "pass"), refused
+    # Refused cases are no passes, so the reason counts them.
+    remark = f"{len(reasons)} drawn cases were not asked, such as: {refusal}" if reasons else ""
+    ambiguous = any(verdict.status is Status.AMBIGUOUS for _, verdict in finding.verdicts)
+    return ("ambiguous" if ambiguous else "pass"), remark
 
 
 def _of_backend(
@@ -152,9 +150,9 @@ def _of_backend(
     declared: bool,
     finding: Finding = NOTHING,
 ) -> Cell:
-    """A cell of a backend that is here."""
+    """A cell of a loaded backend."""
     device, driver = _place(backend.sheet.device)
-    verdicts = [verdict for _, verdict in finding.asked]
+    verdicts = [verdict for _, verdict in finding.verdicts]
     ambiguous = sum(verdict.status is Status.AMBIGUOUS for verdict in verdicts)
     counterexample = "" if finding.failure is None else repr(finding.failure.case)
     return Cell(
@@ -165,20 +163,20 @@ def _of_backend(
 
 @functools.cache
 def versions() -> str:
-    """The libraries here and their versions, in one line."""
+    """The installed libraries with their versions, in one line."""
     return ", ".join(f"{name} {version}" for name, version in cpu.versions(LIBRARIES).items())
 
 
 @functools.cache
 def _place(device: str) -> tuple[str, str]:
-    """What results of a device of torch's are filed under, and its driver."""
+    """The name of a torch device in results, and its driver."""
     if device.partition(":")[0] != "cuda":
         return devices.load("cpu").name(), ""
-    from harness.measuring.devices import cuda  # it imports torch, which a run on a CPU does not need here
+    from harness.measuring.devices import cuda  # imports torch, which a CPU run does not need here
 
     return cuda.name(), cuda.driver()
 
 
 def _in_one_line(text: str) -> str:
-    """The same words the next time, as far as possible: without times, numbers of processes, and addresses."""
-    return " ".join(_LOGGED.sub("", text).split())[:500]
+    """The text in one reproducible line, without times, process ids and addresses."""
+    return " ".join(_LOG_PREFIX.sub("", text).split())[:500]

@@ -1,8 +1,8 @@
-"""What a failed cell shows to somebody who does not know this project: one call, one value, and why it is wrong.
+"""Turns a failed cell into a finding for readers outside this project: one call, one value, and why it is wrong.
 
 A finding names a library, so it must not rest on the judge alone: it is kept only if the reference's formulation, run
-in float64, says what the oracle says. Nothing is shared by the two (operators/*/reference.py), and an error of one of
-them would have to be made twice. The other failed cells stay in the table, unconfirmed.
+in float64, agrees with the oracle. The two share no code (operators/*/reference.py), so an error would have to be made
+twice. Other failed cells stay in the table, unconfirmed.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from harness.operators.judgement import judge
 from harness.operators.verdict import Crashed, Hung, Status, Verdict, without_result
 from harness.repository import MissingLibrary
 
-# The oracle is plain Python: of a result of more values than that a sample is judged.
+# The oracle is plain Python: results of more values than this are judged by a sample.
 _ALL = 20_000
-# A snippet of more characters is no snippet: what needs hundreds of boxes is shown by its case alone.
+# The longest snippet in characters; failures that need hundreds of boxes are shown by their case only.
 _MOST = 1500
 
 
 @dataclass(frozen=True)
 class _Call:
-    """One call of a failed check and its verdict; alone: whether it is the case's own, in a fresh process."""
+    """One call of a failed check and its verdict; alone: whether it is the case's own call, in a fresh process."""
 
     inputs: Any
     direction: Direction
@@ -45,7 +45,8 @@ class _Call:
 
 
 def finding(backend: Backend[Any], each: Cell) -> Finding | None:
-    """The finding of a failed cell, None if it does not fail again or the second formulation does not confirm it."""
+    """The finding of a failed cell; None if it does not fail again, or if the second formulation does not confirm
+    it."""
     if not is_bad(each) or not each.counterexample:
         return None
     case = parse(each.counterexample)
@@ -56,20 +57,20 @@ def finding(backend: Backend[Any], each: Cell) -> Finding | None:
                 if second is not None and _confirms(call, second):
                     return _finding(backend, each, simpler, call, second)
     except (Crashed, Hung):
-        pass  # it does not even say what it refuses: a cell without a finding is better than a run without the others
+        pass  # the backend cannot even answer; a cell without a finding is better than a run that stops
     return None
 
 
 def _simpler(each: Cell, case: AnyCase) -> Iterator[AnyCase]:
-    """The case on pixels that are easier to read, then as it is: the first that fails is shown."""
-    if each.status == "fail":  # what ends a process or does not end is not waited for again and again
+    """The case with simpler pixel values, then unchanged; the first that fails is shown."""
+    if each.status == "fail":  # do not repeat crashes and hangs
         for values in ("ramp", "dyadic"):
             yield replace(case, values=values, seed=0)
     yield case
 
 
 def _wrong_calls(backend: Backend[Any], each: Cell, case: AnyCase) -> Iterator[_Call]:
-    """The case's own call if it is wrong, else those of the property's calls that are."""
+    """The case's own call if it is wrong, else the wrong ones among the property's calls."""
     direction = each.direction
     backend.restart()
     inputs = case.inputs()
@@ -87,12 +88,12 @@ def _wrong_calls(backend: Backend[Any], each: Cell, case: AnyCase) -> Iterator[_
 
 
 def _recording(backend: Backend[Any], calls: list[tuple[Any, Direction, Any]]) -> Backend[Any]:
-    """The backend, which keeps its calls and their results or exceptions."""
+    """A copy of the backend that appends its calls with their results or exceptions to a list."""
 
     def prepare(inputs: Any, direction: Direction) -> Any:
         call = backend.prepare(inputs, direction)
 
-        def recorded() -> Any:
+        def record() -> Any:
             try:
                 result = call()
             except Exception as error:
@@ -101,15 +102,15 @@ def _recording(backend: Backend[Any], calls: list[tuple[Any, Direction, Any]]) -
             calls.append((inputs, direction, backend.to_numpy(result)))
             return result
 
-        return recorded
+        return record
 
-    def observed(series: Sequence[Any], direction: Direction) -> Any:
-        kept = [replace(each) for each in series]
+    def observe(series: Sequence[Any], direction: Direction) -> Any:
+        copies = [replace(each) for each in series]
         observation = backend.observe(series, direction)
-        calls.extend((inputs, direction, got) for inputs, got in zip(kept, observation.results, strict=False))
+        calls.extend((inputs, direction, got) for inputs, got in zip(copies, observation.results, strict=False))
         return observation
 
-    return replace(backend, prepare=prepare, remote=observed)
+    return replace(backend, prepare=prepare, remote=observe)
 
 
 def _verdict_on(backend: Backend[Any], inputs: Any, direction: Direction, got: Array | BaseException) -> Verdict:
@@ -122,11 +123,11 @@ def _verdict_on(backend: Backend[Any], inputs: Any, direction: Direction, got: A
 
 
 def _second(call: _Call) -> float | None:
-    """The value in the second formulation; of a call without a result its first. None if it has no answer."""
+    """The value in the second formulation; the first value for a call without a result. None if it has no answer."""
     inputs, place = call.inputs, tuple(call.verdict.place or ())
-    shape = operator_of(inputs).promised(inputs, call.direction)[0]
+    shape = operator_of(inputs).result_type(inputs, call.direction)[0]
     if not math.prod(shape):
-        return 0.0  # there is nothing to compute: that is the answer
+        return 0.0  # an empty result is the right answer
     place = place or (0,) * len(shape)
     if call.direction != "grad_image":
         inputs, place = with_boxes(inputs, [place[0]]), (0, *place[1:])
@@ -141,12 +142,12 @@ def _second(call: _Call) -> float | None:
 
 
 def _confirms(call: _Call, second: float) -> bool:
-    """Whether the second formulation says that the value is wrong, and what the oracle says is right."""
+    """Whether the second formulation agrees with the oracle and not with the library."""
     verdict = call.verdict
     if verdict.status is Status.JUDGE:
         return False
     if verdict.status is not Status.OUT:
-        return math.isfinite(second)  # the call has an answer, and none came
+        return math.isfinite(second)  # a right answer exists, but the call gave none
     assert verdict.expected is not None
     assert verdict.got is not None
     return confirms(second, got=verdict.got, expected=float(verdict.expected.value), bound=verdict.expected.bound)
@@ -155,7 +156,7 @@ def _confirms(call: _Call, second: float) -> bool:
 def _finding(backend: Backend[Any], each: Cell, case: AnyCase, call: _Call, second: float) -> Finding:
     verdict, rule = call.verdict, rule_of(each.operator, each.property, call.direction)
     index = tuple(verdict.place or ()) if verdict.status is Status.OUT else ()
-    snippet, output = _shown(backend, each, call, index)
+    snippet, output = _snippet_and_output(backend, each, call, index)
     expected = verdict.expected if index else None
     return Finding(
         operator=each.operator,
@@ -183,11 +184,11 @@ def _finding(backend: Backend[Any], each: Cell, case: AnyCase, call: _Call, seco
     )
 
 
-def _shown(backend: Backend[Any], each: Cell, call: _Call, index: tuple[int, ...]) -> tuple[str, str]:
-    """The snippet and its output, both "" unless it shows the failure."""
+def _snippet_and_output(backend: Backend[Any], each: Cell, call: _Call, index: tuple[int, ...]) -> tuple[str, str]:
+    """A snippet and its output, both "" unless they show the failure."""
     if backend.snippet is None:
         return "", ""
-    shape = operator_of(call.inputs).promised(call.inputs, call.direction)[0]
+    shape = operator_of(call.inputs).result_type(call.inputs, call.direction)[0]
     try:
         source = backend.snippet(call.inputs, call.direction, index or (0,) * len(shape))
         if len(source) > _MOST:
@@ -199,23 +200,23 @@ def _shown(backend: Backend[Any], each: Cell, call: _Call, index: tuple[int, ...
 
 
 def _shows(output: str, verdict: Verdict) -> bool:
-    """Whether a snippet printed the wrong value, or no value where none came."""
+    """Whether a snippet prints the wrong value, or no value if the call gave none."""
     try:
         value = float(output)
     except ValueError:
         return verdict.status is not Status.OUT
     if verdict.status is not Status.OUT or verdict.got is None or verdict.expected is None:
         return False
-    # Memory that was never written is something else each time: any value that is wrong shows it.
+    # Uninitialised memory differs each time, so any wrong value counts.
     return apart(value, verdict.got) == 0 or apart(value, float(verdict.expected.value)) > verdict.expected.bound
 
 
 def merged(old: Iterable[Finding], cells: Iterable[Cell], new: Iterable[Finding]) -> list[Finding]:
-    """The old findings with the new ones: those whose cell was asked again go."""
+    """Merges old and new findings; old ones whose cell was checked again are dropped."""
     again = {(each.operator, each.backend, each.device, each.property, each.direction) for each in cells}
-    kept = [
+    others = [
         each for each in old if (each.operator, each.backend, each.device, each.property, each.direction) not in again
     ]
     return sorted(
-        [*kept, *new], key=lambda each: (each.operator, each.backend, each.property, each.direction, each.device)
+        [*others, *new], key=lambda each: (each.operator, each.backend, each.property, each.direction, each.device)
     )

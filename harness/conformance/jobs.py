@@ -1,4 +1,4 @@
-"""What is asked for the matrix: a job for each backend and operator, and the cells and findings that it gives."""
+"""The jobs of the matrix: one for each backend and operator, with the cells and findings that it produces."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from harness.operators.verdict import Crashed, Hung, without_result
 from harness.properties import Question
 from harness.repository import MissingLibrary
 
-# The CUDA kernels on the CPU take a hundred times as long as any other: they run if they are asked for.
+# The CUDA kernels on the CPU take a hundred times as long as any other backend, so they run only by name.
 _SLOW = ("cuda_on_host", "cuda_ptx")
-# The same code as another backend's, compiled for a minute a case: no library, and asked by name alone.
-_COMPILED = ("grid_sample_compiled", "grid_sample_cuda_compiled")
+# The same code as another backend, compiled for a minute per case: runs only by name.
+_COMPILED_BACKENDS = ("grid_sample_compiled", "grid_sample_cuda_compiled")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One backend and what is asked of it.
+    """One backend and the questions for it.
 
-    operators       those that its rows are of; somebody else's has one of them.
-    property_names  the properties, () for all of them.
-    limit_s         seconds that a call on a small case may take, None for what its sheet says.
-    skip            the properties and directions that were answered before an interrupt.
+    operators       the candidates for its operator; a function outside this project implements one of them.
+    property_names  the properties, () for all.
+    limit_s         seconds that a call on a small case may take, None for the sheet's limit.
+    skip            the properties and directions answered before an interrupt.
     """
 
     backend: str
@@ -45,7 +45,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Answer:
-    """A cell, and of one that failed its finding, None if it is not confirmed."""
+    """A cell, with its finding if it failed and the failure is confirmed."""
 
     cell: Cell
     finding: Finding | None = None
@@ -53,8 +53,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Done:
-    """The cells of a job and its findings; problem: why they are not all of them, or ""; stopped: whether it is an
-    interrupt."""
+    """The cells and findings of a job; problem: why cells are missing, or ""; stopped: whether an interrupt is the
+    reason."""
 
     job: Job
     cells: tuple[Cell, ...]
@@ -64,36 +64,36 @@ class Done:
 
 
 def done_of(job: Job, replies: Sequence[Answer], problem: str = "", stopped: bool = False) -> Done:
-    """What a job has done, from its answers."""
+    """The result of a job from its answers."""
     findings = tuple(each.finding for each in replies if each.finding is not None)
     return Done(job, tuple(each.cell for each in replies), problem, stopped, findings)
 
 
 def everybody() -> list[str]:
-    """The names of all backends that are asked by default: this project's, its peers', and entry points."""
+    """The names of the default backends: this project's, its peers', and entry points."""
     names = dict.fromkeys(name for table in BACKENDS.values() for name in table)
-    usual = [name for name in names if not name.startswith(_SLOW) and name not in _COMPILED]
+    usual = [name for name in names if not name.startswith(_SLOW) and name not in _COMPILED_BACKENDS]
     return [*usual, *sorted(point.name for point in entry_points(group=ENTRY_POINTS))]
 
 
 def all_libraries() -> list[str]:
-    """The names of these, and of every other library that people use."""
+    """The names of the default backends and of all peer libraries."""
     return [*everybody(), *dict.fromkeys(name for table in PEERS.values() for name in table)]
 
 
-def without(chosen: Sequence[Job], replies: Sequence[Answer]) -> list[Job]:
-    """The jobs without what is answered already; those that are answered in full are left out."""
-    left = []
-    for job in chosen:
-        known = frozenset((each.cell.property, each.cell.direction) for each in replies if _is_of(each, job))
-        if shorter := [each for each in questions_of(job) if (each[0].name, each[1]) not in known]:
-            left.append(replace(job, skip=known) if len(shorter) < len(questions_of(job)) else job)
-    return left
+def without(requests: Sequence[Job], replies: Sequence[Answer]) -> list[Job]:
+    """The jobs without the questions already answered; fully answered jobs are dropped."""
+    rest = []
+    for job in requests:
+        keys = frozenset((each.cell.property, each.cell.direction) for each in replies if _is_of(each, job))
+        if shorter := [each for each in questions_of(job) if (each[0].name, each[1]) not in keys]:
+            rest.append(replace(job, skip=keys) if len(shorter) < len(questions_of(job)) else job)
+    return rest
 
 
-def resumed(chosen: Sequence[Job], replies: Sequence[Answer]) -> list[Done]:
-    """What was answered of these jobs before, as if it were done now."""
-    of = {job: [each for each in replies if _is_of(each, job)] for job in chosen}
+def resumed(requests: Sequence[Job], replies: Sequence[Answer]) -> list[Done]:
+    """The results of these jobs from earlier answers."""
+    of = {job: [each for each in replies if _is_of(each, job)] for job in requests}
     return [done_of(job, each) for job, each in of.items() if each]
 
 
@@ -113,9 +113,11 @@ def jobs(
 
     limit_s: as Job has it.
     """
-    known = dict.fromkeys(property_.name for property_, _ in properties.questions(*operators))
-    for unknown in (name for name in property_names if name not in known):
-        raise ValueError(f"There is no property {unknown!r} of {' or '.join(operators)}; there are {', '.join(known)}.")
+    property_by_name = dict.fromkeys(property_.name for property_, _ in properties.questions(*operators))
+    for unknown in (name for name in property_names if name not in property_by_name):
+        raise ValueError(
+            f"There is no property {unknown!r} of {' or '.join(operators)}; there are {', '.join(property_by_name)}."
+        )
     all_jobs = []
     for name in names:
         if backends.is_foreign(name):
@@ -123,20 +125,20 @@ def jobs(
             continue
         of = backends.operators_of(name)
         if not of:
-            faults.load(name)  # says which there are
+            faults.load(name)  # raises with the existing names
         all_jobs += [
             Job(name, (each,), tuple(property_names), examples, seed, limit_s) for each in of if each in operators
         ]
-    # What computes another rule is timed beside crop_and_resize, and never judged.
+    # Backends of another rule are timed beside crop_and_resize, but never judged.
     return [job for job in all_jobs if job.backend not in OTHER_RULE.get(job.operators[0], ())]
 
 
 def answers(job: Job) -> Iterator[Answer]:
-    """The answers of a job, one after another; ValueError if the backend cannot be used at all."""
+    """The answers of a job, one after another; ValueError if the backend is unusable."""
     try:
         backend = isolated(job.backend, job.operators[0], job.limit_s, faults.load)
     except (MissingLibrary, Crashed, Hung) as error:
-        status, reason, declared = _unloaded(error)
+        status, reason, declared = _load_failure(error)
         for property_, direction in questions_of(job):
             yield Answer(without_backend(job.backend, property_, direction, status, reason, declared))
         return
@@ -149,15 +151,15 @@ def answers(job: Job) -> Iterator[Answer]:
         yield Answer(answer, finding(backend, answer))
 
 
-def _unloaded(error: MissingLibrary | Crashed | Hung) -> tuple[CellStatus, str, bool]:
-    """The status of a backend that could not be loaded, the reason, and whether it is held against it."""
+def _load_failure(error: MissingLibrary | Crashed | Hung) -> tuple[CellStatus, str, bool]:
+    """The status of a backend that could not be loaded, the reason, and whether it counts against the backend."""
     if isinstance(error, MissingLibrary):
         return "missing", str(error), False
     return DEADLY[without_result(error).status], f"Loading it: {error}", True
 
 
 def questions_of(job: Job, operators: Sequence[OperatorName] = ()) -> list[Question]:
-    """What a job asks, of these of its operators only, if any are given."""
+    """The questions of a job, restricted to these operators if given."""
     return [
         (property_, direction)
         for property_, direction in properties.questions(*(operators or job.operators))

@@ -1,7 +1,7 @@
-"""The answers of a run of the matrix as they come, so that a run which was stopped can be gone on with.
+"""A journal of the answers of a running matrix, so that an interrupted run can be resumed.
 
-A line is written for each answer, and the file goes when the run is done. Its first line says what was asked: answers
-on other cases are not the answers of this run.
+Each answer is a line, and the file is deleted at the end of the run. The first line has the settings of the run:
+answers under other settings do not belong to it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from harness.repository import sources
 
 
 def path_of(table: Path) -> Path:
-    """The journal of a run whose rows go into a table: beside it."""
+    """The path of the journal of a table, beside the table."""
     return table.with_name(f"{table.stem}.stopped.jsonl")
 
 
 def key(examples: int, seed: int) -> dict[str, int | str]:
-    """What answers have to be of to be those of one run."""
+    """The settings that answers of one run share."""
     return {"examples": examples, "seed": seed, "harness": sources()}
 
 
 def begin(path: Path, of: dict[str, int | str], replies: list[Answer]) -> None:
-    """An empty journal, or one with the answers of a run that is gone on with."""
+    """Starts a journal, with the answers so far if a run is resumed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(of) + "\n", encoding="utf-8")
     for each in replies:
@@ -35,13 +35,13 @@ def begin(path: Path, of: dict[str, int | str], replies: list[Answer]) -> None:
 
 
 def add(path: Path, answer: Answer) -> None:
-    """Writes one more answer."""
+    """Appends one answer."""
     with path.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(asdict(answer)) + "\n")
 
 
 def read(path: Path, of: dict[str, int | str]) -> list[Answer]:
-    """The answers of the run that was stopped; ValueError, in a sentence, if there is none of these cases."""
+    """The answers of an interrupted run; ValueError with a sentence if there is none, or if its settings differ."""
     if not path.exists():
         raise ValueError(f"There is no run to go on with: {path} is not there. Begin one without --resume.")
     first, *lines = path.read_text(encoding="utf-8").splitlines()
@@ -50,12 +50,12 @@ def read(path: Path, of: dict[str, int | str]) -> list[Answer]:
         raise ValueError(
             f"The run that was stopped had another {' and another '.join(different)}; begin a new one without --resume."
         )
-    return [_answer(line) for line in lines if line.endswith("}")]  # the last may have been cut
+    return [_answer(line) for line in lines if line.endswith("}")]  # the last line may be truncated
 
 
 def _answer(line: str) -> Answer:
-    told = json.loads(line)
-    finding = told["finding"]
+    entry = json.loads(line)
+    finding = entry["finding"]
     return Answer(
-        Cell(**told["cell"]), None if finding is None else Finding(**{**finding, "index": tuple(finding["index"])})
+        Cell(**entry["cell"]), None if finding is None else Finding(**{**finding, "index": tuple(finding["index"])})
     )

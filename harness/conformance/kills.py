@@ -1,7 +1,7 @@
-"""Which check finds which planted fault, and which finds it first: what a pass of the suites is worth.
+"""Which check finds which planted fault, and which finds it first: the value of a pass of the suites.
 
-The checks are the properties that the suites assert, in their order, on cases that they draw. A fault is asked about in
-each direction and mode in which it shows, and has to be found in every one of them.
+The checks are the suites' properties, in their order, on cases that they draw. A fault must be found in every direction
+and mode in which it shows.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from harness.faults.package.building import PackageFault
 from harness.operators import AnyCase, drawing
 from harness.operators.arrays import DIRECTIONS, Direction
 from harness.operators.sheet import OperatorName, Sheet
-from harness.operators.verdict import JudgeFailed, Status
+from harness.operators.verdict import JudgementError, Status
 from harness.properties import Property, questions
 from harness.properties.search import among
 
-# Those planted in the package are called so beside the others.
+# The name prefix of faults planted in the package.
 PACKAGE = "package:"
-# Of the cases that one run of Hypothesis draws many are variations of a few, so that now and then all of them miss a
-# fault. Whether they do changes with every line of the project, whose constants it draws too: a fault gets more turns.
+# Many cases of one Hypothesis run are variations of a few, so occasionally all of them miss a fault. Whether they do
+# changes with every line of the project, because Hypothesis also draws its constants. So a fault gets several turns.
 TURNS, CASES = 16, 60
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What one check made of one fault in one direction: a line of results/mutants.csv.
+    """The outcome of one check on one fault in one direction: a line of results/mutants.csv.
 
     kind     "reference": planted in the step-by-step rule; "package": in the package itself, C++ or Python.
     outcome  "killed", "survived", or "not asked".
     first    whether this check found the fault before any other did.
-    cases    at which case it was found, or how many it survived.
-    detail   the words of the verdict.
+    cases    the number of the case that found it, or of the cases it survived.
+    detail   the verdict in words.
     """
 
     fault: str
@@ -57,9 +57,9 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Showing:
-    """Where a fault shows: in a direction, on the cases of a sheet narrowed to the images and the mode that show it.
+    """A direction in which a fault shows, with the sheet narrowed to the images and the mode that show it.
 
-    name: the direction, with the mode where the operator has several.
+    name: the direction, with the mode if the operator has several.
     """
 
     name: str
@@ -67,14 +67,14 @@ class Showing:
     sheet: Sheet
 
     def checks(self) -> Iterator[Property]:
-        """The properties that it is held against."""
+        """The properties to check."""
         for property_, direction in questions(self.sheet.operator):
             if direction == self.direction and property_.undeclared(self.sheet, direction) is None:
                 yield property_
 
 
 def showings(fault: Fault) -> Iterator[Showing]:
-    """The directions and modes in which a fault has to be found."""
+    """The directions and modes in which a fault must be found."""
     sheet = replace(fault.backend.sheet, image_dtypes=fault.image_dtypes)
     for direction in fault.directions:
         for mode in fault.modes:
@@ -83,29 +83,29 @@ def showings(fault: Fault) -> Iterator[Showing]:
 
 
 @functools.cache
-def drawn(check: Property, sheet: Sheet, count: int, turn: int) -> tuple[AnyCase, ...]:
-    """A check's cases in one turn, the same ones for every fault."""
-    return tuple(drawing.drawn(check.cases(sheet), count, turn))
+def draw_cases(check: Property, sheet: Sheet, count: int, turn: int) -> tuple[AnyCase, ...]:
+    """A check's cases in one turn, the same for every fault."""
+    return tuple(drawing.draw_cases(check.cases(sheet), count, turn))
 
 
 def attempt(fault: Fault, showing: Showing, check: Property, turn: int) -> Attempt:
-    """What one check makes of a fault on the cases of one turn; the rarer checks in fewer cases, as in the suites."""
-    cases = drawn(check, showing.sheet, check.examples(CASES), turn)
+    """Runs one check on a fault with the cases of one turn; expensive checks get fewer cases, as in the suites."""
+    cases = draw_cases(check, showing.sheet, check.examples(CASES), turn)
     finding = among(cases, check, fault.backend, showing.direction)
-    asked = len(finding.asked)
-    outcome, count, detail = ("survived" if asked else "not asked"), asked, ""
+    number = len(finding.verdicts)
+    outcome, count, detail = ("survived" if number else "not asked"), number, ""
     if finding.failure is not None:
         verdict = finding.failure.verdict
         if verdict.status is Status.JUDGE:
-            raise JudgeFailed(verdict)  # that kills nothing
-        outcome, count, detail = "killed", turn * len(cases) + asked, f"{verdict.status.name}: {verdict.reason}"
+            raise JudgementError(verdict)  # a failure of the judge is no kill
+        outcome, count, detail = "killed", turn * len(cases) + number, f"{verdict.status.name}: {verdict.reason}"
     return Attempt(
         fault.name, "reference", fault.operator, showing.name, check.name, outcome, False, count, detail, fault.why
     )
 
 
 def first_killer(fault: Fault, showing: Showing) -> Attempt | None:
-    """The check that finds a fault first, None if it survives every turn of all of them."""
+    """The check that finds a fault first, None if the fault survives every turn of every check."""
     for turn in range(TURNS):
         for check in showing.checks():
             latest = attempt(fault, showing, check, turn)
@@ -115,7 +115,7 @@ def first_killer(fault: Fault, showing: Showing) -> Attempt | None:
 
 
 def row(fault: Fault) -> list[Attempt]:
-    """A fault's row of the matrix: every check in its first turn, and the one that finds it first."""
+    """A fault's row of the matrix: every check in the first turn, with the first killer marked."""
     attempts: list[Attempt] = []
     for showing in showings(fault):
         first_turn = [attempt(fault, showing, check, 0) for check in showing.checks()]
@@ -130,20 +130,20 @@ def row(fault: Fault) -> list[Attempt]:
 
 
 def names() -> list[str]:
-    """All faults: those of the rule, then those of the package."""
+    """The names of all faults: those in the reference, then those in the package."""
     return [fault.name for fault in FAULTS] + [PACKAGE + fault.name for fault in package.FAULTS]
 
 
 def row_of(name: str) -> list[Attempt]:
-    """The row of the fault of that name."""
+    """The row of the fault of this name."""
     if name.startswith(PACKAGE):
         return [of_package(next(fault for fault in package.FAULTS if PACKAGE + fault.name == name))]
     return row(next(fault for fault in FAULTS if fault.name == name))
 
 
 def of_package(fault: PackageFault) -> Attempt:
-    """What finds a fault of the package: the first of the suites' own tests that fails on it."""
-    test = building.killed_by(fault)
+    """The first test of the suites that fails on a fault of the package."""
+    test = building.killer_of(fault)
     return Attempt(
         fault=PACKAGE + fault.name, kind="package", operator=fault.operator,
         direction="all" if fault.directions == DIRECTIONS else ", ".join(fault.directions),
@@ -154,16 +154,16 @@ def of_package(fault: PackageFault) -> Attempt:
 
 
 def survivors(attempts: Iterable[Attempt]) -> list[tuple[str, str]]:
-    """The faults, each with its direction, that no check found."""
-    killed: dict[tuple[str, str], bool] = {}
+    """The faults, with their directions, that no check found."""
+    kills: dict[tuple[str, str], bool] = {}
     for each in attempts:
         key = each.fault, each.direction
-        killed[key] = killed.get(key, False) or each.outcome == "killed"
-    return [key for key, is_killed in killed.items() if not is_killed]
+        kills[key] = kills.get(key, False) or each.outcome == "killed"
+    return [key for key, is_killed in kills.items() if not is_killed]
 
 
 def write(attempts: Iterable[Attempt], path: Path) -> None:
-    """The attempts as CSV, whole or not at all; a detail is cut to one line."""
+    """Writes the attempts as CSV, atomically; details are cut to one line."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Attempt)], lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""The jobs of the matrix on this machine: a few at once, each in a process of its own."""
+"""Runs the jobs of the matrix on this machine: a few at once, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from typing import Any
 
 from harness.conformance.jobs import Answer, Done, Job, answers, done_of, questions_of
 
-# Called with a job, how many answers it will have, and the one that came, at first None.
+# Called with a job, its number of answers, and the latest answer (None at the start).
 Tell = Callable[[Job, int, Answer | None], None]
 
 
 def run(
-    chosen: Sequence[Job],
+    jobs: Sequence[Job],
     tell: Tell,
-    ended: Callable[[Done], None] = lambda done: None,
+    on_end: Callable[[Done], None] = lambda done: None,
     side_by_side: int = 2,
 ) -> list[Done]:
-    """All jobs, so many at once, each in a process of its own; ValueError if a backend cannot be used at all.
+    """Runs all jobs, `side_by_side` at once, each in a process of its own; ValueError if a backend is unusable.
 
-    tell   called from threads, as Tell has it.
-    ended  called from threads with a job that is done.
+    tell    see Tell; called from threads.
+    on_end  called from threads with the result of each finished job.
 
-    KeyboardInterrupt ends the processes: what they had done by then is returned, each job with its problem.
+    KeyboardInterrupt ends the processes and returns the results so far, each job with its problem.
     """
     running: list[Any] = []
-    stopped = threading.Event()
-    # Threads wait for the processes that work: the oracle is Python, and one interpreter would do one thing at a time.
+    stop = threading.Event()
+    # The threads only wait for processes: the oracle is Python, and one interpreter would run one job at a time.
     with ThreadPoolExecutor(side_by_side) as pool:
-        jobs = [pool.submit(_run, job, tell, ended, running, stopped) for job in chosen]
+        futures = [pool.submit(_run, job, tell, on_end, running, stop) for job in jobs]
         try:
-            return [each.result() for each in jobs]
+            return [each.result() for each in futures]
         except BaseException as error:
-            stopped.set()
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list(running):
                 process.terminate()
@@ -45,26 +45,26 @@ def run(
                 raise
     return [
         Done(job, (), f"{job.backend} was not asked.", True) if each.cancelled() else each.result()
-        for job, each in zip(chosen, jobs, strict=True)
+        for job, each in zip(jobs, futures, strict=True)
     ]
 
 
 def _run(
     job: Job,
     tell: Tell,
-    ended: Callable[[Done], None],
+    on_end: Callable[[Done], None],
     running: list[Any],
-    stopped: threading.Event,
+    stop: threading.Event,
 ) -> Done:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(theirs, job))
     process.start()
     running.append(process)
-    if stopped.is_set():
+    if stop.is_set():
         process.terminate()
     theirs.close()
-    done: list[Answer] = []
+    replies: list[Answer] = []
     count = len(questions_of(job, job.operators[:1]))
     tell(job, count, None)
     problem: str | None = None
@@ -72,22 +72,22 @@ def _run(
         while (message := ours.recv()) is not None:
             if isinstance(message, str):
                 raise ValueError(message)
-            done.append(message)
+            replies.append(message)
             tell(job, count, message)
     except EOFError:
         process.join()
-        how = "was stopped" if stopped.is_set() else f"ended with code {process.exitcode}"
-        problem = f"The process that asked {job.backend} {how} after {len(done)} cells."
+        ending = "was stopped" if stop.is_set() else f"ended with code {process.exitcode}"
+        problem = f"The process that asked {job.backend} {ending} after {len(replies)} cells."
     process.join()
     running.remove(process)
-    finished = done_of(job, done, problem or "", stopped.is_set() and bool(problem))
-    ended(finished)
-    return finished
+    result = done_of(job, replies, problem or "", stop.is_set() and bool(problem))
+    on_end(result)
+    return result
 
 
 def _send(connection: Connection, job: Job) -> None:
-    """The process of a job: its answers, then None; or a sentence."""
-    # A terminal interrupts this process too, and it is for the one that began it to end it.
+    """Runs in the process of a job: sends its answers, then None; or an error message first."""
+    # A terminal interrupts this process too; its parent decides when to end it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         for each in answers(job):

@@ -1,6 +1,6 @@
-"""What the rule is that a library broke, in the words of docs/operators.md, by the property that failed.
+"""The rule behind each property, in the words of docs/operators.md, for the page of libraries.
 
-A reader of the page wants to know why a value is wrong before he believes that it is.
+A reader of the page needs the reason why a value is wrong.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _OF_PROPERTIES: dict[tuple[OperatorName, str], Rule] = {
         "sample outside, count as 0.",
     ),
 }
-# Properties of the same rule as another.
+# Properties that share the rule of another property.
 _LIKE = {
     "within bound, mode max": "maximum of samples",
     "within bound, mode weighted_max": "maximum of weighted pixels",
@@ -91,7 +91,7 @@ _OF_OPERATORS: dict[tuple[OperatorName, bool], Rule] = {
 
 
 def rule_of(operator: OperatorName, property_: str, direction: Direction) -> Rule:
-    """The rule that a property is about, or else that of the operator's results."""
+    """The rule behind a property, by default that of the operator's results."""
     default = _OF_OPERATORS[operator, direction == "forward"]
     property_ = _LIKE.get(property_, property_)
     return _OF_PROPERTIES.get((operator, property_)) or _OF_KINDS.get(property_) or default

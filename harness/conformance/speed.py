@@ -1,8 +1,8 @@
-"""The times of libraries on the same workloads, beside the matrix: who is right is the first question, not the last.
+"""The times of libraries on the same workloads, to go with the matrix: a time counts only for a right result.
 
-A result is judged on the very input before it has a time, and each library is timed in a process of its own, in blocks
-that take turns there and back: a slow minute of the machine is everybody's. benchmarks (harness/measuring) measure this
-project's columns far more closely; here libraries that cannot share a process are beside each other.
+Each result is judged on the timed input before it has a time. Each library is timed in a process of its own, in blocks
+that alternate between the libraries, so a slow minute of the machine affects all of them. The benchmarks
+(harness/measuring) time this project far more closely; this module compares libraries that cannot share a process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness import faults, repository
 from harness.judging.isolation import isolated
 from harness.judging.sample import judge_sample
 from harness.measuring import devices
-from harness.measuring.foreign import declared
+from harness.measuring.foreign import fit_to_sheet
 from harness.measuring.workloads import WORKLOADS
 from harness.operators import OPERATORS
 from harness.operators.arrays import DIRECTIONS, Direction
@@ -30,8 +30,8 @@ from harness.operators.verdict import Crashed, Hung, Status
 from harness.repository import MissingLibrary
 
 # Few boxes on a large map; many on few channels; a detector's level P2.
-WORKLOADS_ASKED = ("seed_test", "boxes_1000", "fpn_p2_test")
-# Blocks of each library; a call of one that takes longer than so many seconds is not waited for.
+WORKLOAD_NAMES = ("seed_test", "boxes_1000", "fpn_p2_test")
+# The number of blocks per library, and the time limit of one call in seconds.
 BLOCKS, PATIENCE_S = 3, 20.0
 
 
@@ -39,8 +39,8 @@ BLOCKS, PATIENCE_S = 3, 20.0
 class Time:
     """A library's time for one direction of a workload.
 
-    status   "ok"; or why it has no time: "wrong", "crash", "slow", "undeclared" or "missing", with the reason.
-    ms       the median of its blocks in milliseconds, None without one; ms_low and ms_high: the fastest and slowest.
+    status   "ok", or why there is no time: "wrong", "crash", "slow", "undeclared" or "missing", with the reason.
+    ms       the median of its blocks in milliseconds, or None; ms_low and ms_high: the fastest and slowest block.
     """
 
     operator: OperatorName
@@ -62,7 +62,7 @@ _KINDS = {Status.CRASH: "crash", Status.HANG: "slow"}
 
 
 def times(names: Sequence[str], operators: Sequence[OperatorName], tell: Callable[[str], None]) -> list[Time]:
-    """The times of these backends of these operators; tell is called with what is being timed."""
+    """The times of these backends for these operators; tell is called with the name of each row."""
     rows: list[Time] = []
     device = devices.load("cpu").name()
     for operator in operators:
@@ -72,7 +72,7 @@ def times(names: Sequence[str], operators: Sequence[OperatorName], tell: Callabl
                 here[name] = isolated(name, operator, PATIENCE_S, faults.load, math.inf)
             except (MissingLibrary, Crashed, Hung) as error:
                 tell(f"{name}, {operator}: missing: {error}")
-        for workload, setting in _asked(operator):
+        for workload, setting in _workloads(operator):
             inputs = OPERATORS[operator].from_workload(workload.inputs(), setting)
             label = f"{workload.name}, {setting}" if setting else workload.name
             for direction in DIRECTIONS:
@@ -86,9 +86,9 @@ def times(names: Sequence[str], operators: Sequence[OperatorName], tell: Callabl
     return rows
 
 
-def _asked(operator: OperatorName) -> list[tuple[Any, str]]:
+def _workloads(operator: OperatorName) -> list[tuple[Any, str]]:
     by_name = {each.name: each for each in WORKLOADS}
-    return [(by_name[name], OPERATORS[operator].settings[0]) for name in WORKLOADS_ASKED]
+    return [(by_name[name], OPERATORS[operator].settings[0]) for name in WORKLOAD_NAMES]
 
 
 # The last fields of a Time.
@@ -96,10 +96,10 @@ _Of = tuple[Any, ...]
 
 
 def _side_by_side(here: dict[str, Backend[Any]], inputs: Any, direction: Direction) -> dict[str, _Of]:
-    """What each backend's row says of one call, those that are right timed in turns."""
+    """The fields of each backend's row for one call; backends with a right result are timed in turns."""
     rows: dict[str, _Of] = {}
     right: dict[str, list[float]] = {}
-    calls = {name: declared(inputs, backend.sheet) for name, backend in here.items()}
+    calls = {name: fit_to_sheet(inputs, backend.sheet) for name, backend in here.items()}
     for name, backend in here.items():
         refusal = backend.refuses(calls[name], direction)
         rows[name] = ("undeclared", refusal) if refusal else _gate(backend, calls[name], direction)
@@ -109,10 +109,10 @@ def _side_by_side(here: dict[str, Backend[Any]], inputs: Any, direction: Directi
             backend.restart()
     for block in range(BLOCKS):
         for name in list(right)[:: -1 if block % 2 else 1]:
-            timed = here[name].timed
-            assert timed is not None
+            seconds_of = here[name].seconds
+            assert seconds_of is not None
             try:
-                right[name].append(1000 * median(timed(calls[name], direction)))
+                right[name].append(1000 * median(seconds_of(calls[name], direction)))
             except (Crashed, Hung, RuntimeError) as error:
                 rows[name] = ("slow" if isinstance(error, Hung) else "crash", str(error))
                 del right[name]
@@ -129,7 +129,7 @@ def _gate(backend: Backend[Any], inputs: Any, direction: Direction) -> _Of:
 
 
 def write(path: Path, rows: Iterable[Time]) -> None:
-    """The times as a file, in milliseconds to four digits."""
+    """Writes the times, in milliseconds with four digits."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()

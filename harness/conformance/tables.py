@@ -1,6 +1,6 @@
-"""The table that the cells of many backends are merged into.
+"""Reads, merges and writes the table of cells.
 
-A row names its device, so that a GPU machine's rows stand beside a CPU's: what was not run this time stays as it is.
+Each row names its device, so the rows of GPU and CPU machines share one table; rows without a new run stay unchanged.
 """
 
 from __future__ import annotations
@@ -23,15 +23,13 @@ CSV_COLUMNS = [each.name for each in fields(Cell)]
 
 
 def read(path: Path) -> list[Cell]:
-    """The cells of a table, [] if there is none; ValueError if it is of other columns."""
+    """The cells of a table, [] if there is no file; ValueError if its columns differ."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
         if reader.fieldnames != CSV_COLUMNS:
-            raise ValueError(
-                f"{path} has the columns {reader.fieldnames}, not {CSV_COLUMNS}; remove it to make it anew."
-            )
+            raise ValueError(f"{path} has the columns {reader.fieldnames}, not {CSV_COLUMNS}; delete it to start over.")
         return [_cell(line) for line in reader]
 
 
@@ -45,28 +43,27 @@ def _cell(line: dict[str, Any]) -> Cell:
     return Cell(**{**line, **numbers})
 
 
-def merged(old: Iterable[Cell], done: Sequence[Done]) -> list[Cell]:
-    """The old cells with the new ones in their place, in the order of the tables.
+def merged(old: Iterable[Cell], results: Sequence[Done]) -> list[Cell]:
+    """The old cells with new ones in their place, in the order of the tables.
 
-    An old one goes where its backend was asked for its property again, on the same device or because there was none
-    before; and where no property has its name any more. Of a job that was not finished only what it had done counts as
-    asked.
+    An old cell is dropped if its backend was checked for its property again, on the same device or after it was
+    missing, or if no property has its name any more. For an unfinished job only the finished cells count.
     """
-    new = [each for one in done for each in one.cells]
-    cut = {(each.operator, each.backend) for one in done if one.problem for each in one.cells}
+    new = [each for one in results for each in one.cells]
+    cut = {(each.operator, each.backend) for one in results if one.problem for each in one.cells}
     again = {(each.operator, each.backend, each.property, each.direction) for each in new}
     names = {(each.operator, each.name) for each in properties.all_properties()}
-    asked = {(each.operator, each.backend): one.job.property_names for one in done for each in one.cells}
+    names_by_backend = {(each.operator, each.backend): one.job.property_names for one in results for each in one.cells}
     places = {(each.operator, each.backend, each.device) for each in new}
 
     def goes(each: Cell) -> bool:
         if (each.operator, each.property) not in names:
             return True
-        asked_for = asked.get((each.operator, each.backend))
-        if asked_for is None or (asked_for and each.property not in asked_for):
+        property_names = names_by_backend.get((each.operator, each.backend))
+        if property_names is None or (property_names and each.property not in property_names):
             return False
-        done_again = (each.operator, each.backend, each.property, each.direction) in again
-        if (each.operator, each.backend) in cut and not done_again:
+        is_new = (each.operator, each.backend, each.property, each.direction) in again
+        if (each.operator, each.backend) in cut and not is_new:
             return False
         return each.status == "missing" or (each.operator, each.backend, each.device) in places
 
@@ -74,8 +71,8 @@ def merged(old: Iterable[Cell], done: Sequence[Done]) -> list[Cell]:
 
 
 def _order(each: Cell) -> tuple[Any, ...]:
-    """operators, then backends, devices, properties and directions as this project lists them; what is not listed last,
-    by name."""
+    """The sort key: operators, backends, devices, properties and directions in this project's order; unknown names
+    last, alphabetically."""
 
     def place(value: str, among: Sequence[str]) -> int:
         return among.index(value) if value in among else len(among)
@@ -89,7 +86,7 @@ def _order(each: Cell) -> tuple[Any, ...]:
 
 
 def write(path: Path, table: Iterable[Cell]) -> None:
-    """The table as a file: written whole or not at all."""
+    """Writes the table, atomically."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()

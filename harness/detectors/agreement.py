@@ -1,7 +1,7 @@
-"""Whether two detectors agree that differ in their poolers alone: the part of its bound by which each result differs.
+"""Whether two detectors that differ only in their poolers agree: each difference as a fraction of its bound.
 
-Above 1 one of the poolers is wrong. Where a bound is of all elements together, a random combination of them is
-compared: a difference anywhere shows in it.
+Above 1, one of the poolers is wrong. Where the bound covers all elements together, a random combination is compared: it
+reveals a difference in any element.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from torch import Tensor
 from harness.detectors import bounds, models
 from harness.detectors.models import BRANCHES, Branch, Target
 
-# The losses of each branch, and how many random combinations of a box's outputs are compared.
+# The losses of each branch, and the number of random combinations of a box's outputs to compare.
 LOSSES = {"box": ("loss_classifier", "loss_box_reg"), "mask": ("loss_mask",)}
 COMBINATIONS = 2
 
 
 @dataclass(frozen=True)
 class DetectorCall:
-    """A model, the photographs it was given, and what came of it: see models.run.
+    """One call of a model: its photographs, its result and its branches, see models.run.
 
-    gradients: of its parameters by name, if it was a training step.
+    gradients: of its parameters by name, after a training step.
     """
 
     model: Any
@@ -34,12 +34,14 @@ class DetectorCall:
     gradients: dict[str, Tensor]
 
 
-def call(model: Any, photographs: list[Tensor], wanted: list[Target] | None = None) -> DetectorCall:
-    """Inference, or with targets a training step."""
-    result, branches = models.run(model, photographs, wanted)
-    parameters = dict(model.named_parameters()) if wanted else {}
-    found = torch.autograd.grad(sum(result.values()), list(parameters.values()), retain_graph=True) if wanted else ()
-    return DetectorCall(model, photographs, result, branches, dict(zip(parameters, found, strict=True)))
+def call(model: Any, photographs: list[Tensor], targets: list[Target] | None = None) -> DetectorCall:
+    """Runs inference, or a training step if there are targets."""
+    result, branches = models.run(model, photographs, targets)
+    parameters = dict(model.named_parameters()) if targets else {}
+    gradients = (
+        torch.autograd.grad(sum(result.values()), list(parameters.values()), retain_graph=True) if targets else ()
+    )
+    return DetectorCall(model, photographs, result, branches, dict(zip(parameters, gradients, strict=True)))
 
 
 def pooler(model: Any, name: str) -> Any:
@@ -47,14 +49,16 @@ def pooler(model: Any, name: str) -> Any:
 
 
 def part_of_bound(ours: Tensor, theirs: Tensor, bound: Tensor | float) -> float:
-    """The largest part of its bound by which an element differs."""
+    """The largest difference of an element, as a fraction of its bound."""
     apart = (ours.detach().double() - theirs.detach().double()).abs()
-    used = torch.where(apart == 0, 0.0, apart / bound)
-    return float(used.nan_to_num(nan=torch.inf).max())
+    fractions = torch.where(apart == 0, 0.0, apart / bound)
+    return float(fractions.nan_to_num(nan=torch.inf).max())
 
 
-def pooled_used(theirs: DetectorCall, ours: dict[str, Branch], dtype: torch.dtype = torch.float32) -> dict[str, float]:
-    """Each element of what was pooled, in this type."""
+def pooled_fractions(
+    theirs: DetectorCall, ours: dict[str, Branch], dtype: torch.dtype = torch.float32
+) -> dict[str, float]:
+    """Compares every pooled element, with the bounds of this dtype."""
     return {
         f"{name}, pooled features": part_of_bound(
             ours[name].pooled, branch.pooled, bounds.of_pooled(branch, pooler(theirs.model, name), dtype)
@@ -65,7 +69,7 @@ def pooled_used(theirs: DetectorCall, ours: dict[str, Branch], dtype: torch.dtyp
 
 @dataclass(frozen=True)
 class Combination:
-    """One random combination of each box's outputs, (K,), and how far another detector's may be from it."""
+    """One random combination of each box's outputs, (K,), and the bound on another detector's difference."""
 
     name: str
     place: int
@@ -75,68 +79,72 @@ class Combination:
 
 
 def combinations(theirs: DetectorCall) -> list[Combination]:
-    """Of class logits, of box deltas, of mask logits."""
-    found = []
+    """Random combinations of class logits, box deltas and mask logits."""
+    results = []
     for name, branch in theirs.branches.items():
         errors = bounds.of_pooled(branch, pooler(theirs.model, name))
         _, head, predictor = (getattr(theirs.model.roi_heads, part) for part in BRANCHES[name])
         pooled = branch.pooled.detach().requires_grad_()
-        made = predictor(head(pooled))
-        for place, output in enumerate(made if name == "box" else (made,)):
+        predictions = predictor(head(pooled))
+        for place, output in enumerate(predictions if name == "box" else (predictions,)):
             own = output.flatten(1)
             for seed in range(COMBINATIONS):
                 (weights,) = bounds.directions([own[0]], seed)
-                # Boxes are independent: the gradient of the sum over them holds each one's own.
+                # Boxes are independent: the gradient of the sum contains the gradient of each box.
                 (slopes,) = torch.autograd.grad((own @ weights).sum(), pooled, retain_graph=True)
                 bound = (slopes.abs() * errors).flatten(1).sum(1)
-                found.append(Combination(name, place, weights, (own @ weights).detach(), bound))
-    return found
+                results.append(Combination(name, place, weights, (own @ weights).detach(), bound))
+    return results
 
 
-def outputs_used(wanted: list[Combination], ours: dict[str, Branch]) -> dict[str, float]:
-    """Combinations of one detector's outputs, compared with another's."""
-    used: dict[str, float] = {}
-    for each in wanted:
-        what = f"{each.name}, {('class logits', 'box deltas')[each.place] if each.name == 'box' else 'mask logits'}"
+def output_fractions(expected: list[Combination], ours: dict[str, Branch]) -> dict[str, float]:
+    """Compares combinations of one detector's outputs with another's."""
+    fractions: dict[str, float] = {}
+    for each in expected:
+        name = f"{each.name}, {('class logits', 'box deltas')[each.place] if each.name == 'box' else 'mask logits'}"
         got = ours[each.name].outputs[each.place].flatten(1) @ each.weights
-        used[what] = max(used.get(what, 0.0), part_of_bound(got, each.value, each.bound))
-    return used
+        fractions[name] = max(fractions.get(name, 0.0), part_of_bound(got, each.value, each.bound))
+    return fractions
 
 
 def changed_signs(theirs: DetectorCall, ours: DetectorCall, name: str) -> int:
-    """How many units of the heads' ReLUs are on in one model and off in the other."""
+    """The number of ReLU units of the heads that are on in one model and off in the other."""
     one, other = (bounds.signs(theirs.model, name, side.branches[name].pooled.detach()) for side in (theirs, ours))
-    changed = int((one != other).sum())
-    assert changed <= 1e-5 * len(one), f"{changed} units of the {name} branch changed their sign."
-    return changed
+    count = int((one != other).sum())
+    assert count <= 1e-5 * len(one), f"{count} units of the {name} branch changed their sign."
+    return count
 
 
-def losses_and_heads_used(theirs: DetectorCall, ours: DetectorCall, name: str) -> dict[str, float]:
-    """A branch's losses, and the gradients of its parameters along a random direction."""
+def loss_and_head_fractions(theirs: DetectorCall, ours: DetectorCall, name: str) -> dict[str, float]:
+    """Compares a branch's losses, and the gradients of its parameters along a random direction."""
     loss, branch = sum(theirs.result.values()), theirs.branches[name]
     errors = bounds.of_pooled(branch, pooler(theirs.model, name))
-    used = {
-        what: part_of_bound(ours.result[what], theirs.result[what], bounds.change(theirs.result[what], branch, errors))
-        for what in LOSSES[name]
+    fractions = {
+        loss_name: part_of_bound(
+            ours.result[loss_name], theirs.result[loss_name], bounds.change(theirs.result[loss_name], branch, errors)
+        )
+        for loss_name in LOSSES[name]
     }
     if changed_signs(theirs, ours, name):
-        return used  # a gradient jumps there: either is right
+        return fractions  # the gradient jumps there, so either side is right
     modules = tuple(f"roi_heads.{part}." for part in BRANCHES[name][1:])
     parameters = {path: each for path, each in theirs.model.named_parameters() if path.startswith(modules)}
     gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True)
     directions = [
-        along / gradient.detach().norm()  # so that each tensor has a like part in it
+        along / gradient.detach().norm()  # so that each tensor contributes equally
         for along, gradient in zip(bounds.directions(gradients, 0), gradients, strict=True)
     ]
     projected = sum((each * along).sum() for each, along in zip(gradients, directions, strict=True))
     bound = bounds.change(torch.as_tensor(projected), branch, errors)
-    return used | {f"{name}, gradients of the heads": _along_used(theirs, ours, list(parameters), directions, bound)}
+    return fractions | {
+        f"{name}, gradients of the heads": _fraction_along(theirs, ours, list(parameters), directions, bound)
+    }
 
 
-def _along_used(
+def _fraction_along(
     theirs: DetectorCall, ours: DetectorCall, paths: list[str], directions: list[Tensor], bound: float
 ) -> float:
-    """The gradients of these parameters, projected on these directions together."""
+    """Compares the gradients of these parameters, projected on these directions together."""
     apart = sum(
         ((ours.gradients[path] - theirs.gradients[path]) * along).sum()
         for path, along in zip(paths, directions, strict=True)
@@ -144,36 +152,39 @@ def _along_used(
     return part_of_bound(torch.as_tensor(apart), torch.zeros(()), bound)
 
 
-def sent_back(side: DetectorCall, name: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """The gradient of a branch's pooled features, and those that its pooler makes of it for the maps."""
+def map_gradients(side: DetectorCall, name: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """The gradient of a branch's pooled features, and the map gradients that its pooler computes from it."""
     branch = side.branches[name]
-    found = torch.autograd.grad(
+    gradients = torch.autograd.grad(
         sum(side.result.values()), [branch.pooled, *branch.maps.values()], retain_graph=True, materialize_grads=True
     )
-    return found[0], dict(zip(branch.maps, found[1:], strict=True))
+    return gradients[0], dict(zip(branch.maps, gradients[1:], strict=True))
 
 
-def maps_used(theirs: DetectorCall, ours: DetectorCall, name: str) -> dict[str, float]:
-    """Each element of what our pooler sends back to the maps, beside theirs given the same gradient."""
-    branch, (upstream, sent) = theirs.branches[name], sent_back(ours, name)
+def map_fractions(theirs: DetectorCall, ours: DetectorCall, name: str) -> dict[str, float]:
+    """Compares each element of our pooler's map gradients with theirs for the same upstream gradient."""
+    branch, (upstream, gradients) = theirs.branches[name], map_gradients(ours, name)
     maps = list(branch.maps.values())
     same = torch.autograd.grad(branch.pooled, maps, upstream, retain_graph=True, materialize_grads=True)
-    allowed = bounds.of_maps(branch, pooler(theirs.model, name), upstream)
-    used = (part_of_bound(sent[level], each, allowed[level]) for level, each in zip(branch.maps, same, strict=True))
-    return {f"{name}, gradients of the maps": max(used)}
+    limits = bounds.of_maps(branch, pooler(theirs.model, name), upstream)
+    fractions = (
+        part_of_bound(gradients[level], each, limits[level]) for level, each in zip(branch.maps, same, strict=True)
+    )
+    return {f"{name}, gradients of the maps": max(fractions)}
 
 
-def behind_used(theirs: DetectorCall, ours: DetectorCall) -> dict[str, float]:
-    """All parameters of backbone and pyramid along a random direction v: J' g v = g J v for the maps' gradients g.
+def backbone_fractions(theirs: DetectorCall, ours: DetectorCall) -> dict[str, float]:
+    """Compares the gradients of all parameters of backbone and pyramid along a random direction v: J' g v = g J v for
+    the map gradients g.
 
-    g differs by what our pooler makes of the same gradient, and by what it makes of the gradient's own difference. The
-    roundings of J' are left out, which makes it no easier.
+    The bound on g has two parts: our pooler's difference for the same upstream gradient, and the difference of the
+    upstream gradient itself. The roundings of J' are left out, which only tightens the bound.
     """
     paths = [path for path in theirs.gradients if path.startswith("backbone.")]
     directions = bounds.directions([theirs.gradients[path] for path in paths], 1)
     batch, _ = theirs.model.transform(theirs.photographs)
-    moved = {path.removeprefix("backbone."): each for path, each in zip(paths, directions, strict=True)}
-    tangents = bounds.along(theirs.model, batch.tensors, moved)
+    tangent_directions = {path.removeprefix("backbone."): each for path, each in zip(paths, directions, strict=True)}
+    tangents = bounds.along(theirs.model, batch.tensors, tangent_directions)
     bound = 0.0
     for name, branch in theirs.branches.items():
         if changed_signs(theirs, ours, name):
@@ -181,17 +192,17 @@ def behind_used(theirs: DetectorCall, ours: DetectorCall) -> dict[str, float]:
         pool = pooler(theirs.model, name)
         (upstream,) = torch.autograd.grad(sum(theirs.result.values()), branch.pooled, create_graph=True)
         with torch.no_grad():
-            seen = pool({level: tangents[level] for level in branch.maps}, branch.boxes, branch.shapes)
+            pooled_tangents = pool({level: tangents[level] for level in branch.maps}, branch.boxes, branch.shapes)
         errors = bounds.of_pooled(branch, pool)
-        bound += bounds.change((upstream * seen).sum(), branch, errors)
+        bound += bounds.change((upstream * pooled_tangents).sum(), branch, errors)
         of_maps = bounds.of_maps(branch, pool, upstream.detach())
         bound += sum(float((error * tangents[level].abs()).sum()) for level, error in of_maps.items())
-    return {"gradients of backbone and pyramid": _along_used(theirs, ours, paths, directions, bound)}
+    return {"gradients of backbone and pyramid": _fraction_along(theirs, ours, paths, directions, bound)}
 
 
-def training_used(theirs: DetectorCall, ours: DetectorCall) -> dict[str, float]:
-    """Everything of a training step."""
-    used = pooled_used(theirs, ours.branches) | behind_used(theirs, ours)
+def training_fractions(theirs: DetectorCall, ours: DetectorCall) -> dict[str, float]:
+    """Compares all results of a training step."""
+    fractions = pooled_fractions(theirs, ours.branches) | backbone_fractions(theirs, ours)
     for name in theirs.branches:
-        used |= losses_and_heads_used(theirs, ours, name) | maps_used(theirs, ours, name)
-    return used
+        fractions |= loss_and_head_fractions(theirs, ours, name) | map_fractions(theirs, ours, name)
+    return fractions

@@ -1,10 +1,10 @@
-"""How far apart two detectors can be whose only difference is an honest pooler.
+"""Bounds on the difference of two detectors that differ only in honest poolers.
 
-What a pooler may change of its features, D, and of a map's gradient is the oracle's, element by element. What that does
-to anything computed from pooled features x, a logit, a loss or a gradient, is the sum of |derivative in x| D: nobody
-chooses a tolerance. That takes a model which computes in float64 around poolers in float32 (`around_single`), or its
-own roundings, which both have, would hide a pooler's; and heads that are linear between the two features, as a ReLU net
-is unless a unit changes its sign.
+The oracle bounds the change of each pooled feature, D, and of each map gradient. Anything computed from pooled features
+x, a logit, a loss or a gradient, then changes by at most the sum of |derivative in x| D; no tolerance is chosen by
+hand. This needs a model that computes in float64 around float32 poolers (`around_single`), because its own roundings
+would hide a pooler's; and heads that are linear between the two features, as a ReLU net is unless a unit changes its
+sign.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from harness.operators.rounding import UNIT
 
 
 class InSingle(nn.Module):
-    """A pooler that is given and gives float64, and pools in float32."""
+    """A pooler with float64 inputs and outputs that pools in float32."""
 
     def __init__(self, pool: Any) -> None:
         super().__init__()
@@ -45,45 +45,45 @@ def around_single(model: Any) -> Any:
 
 
 def gamma(roundings: Tensor | int, dtype: torch.dtype = torch.float32) -> Any:
-    """How far so many roundings, in any order, can put a sum of products, as a part of the sum of their sizes."""
+    """The error bound of a sum of products with so many roundings, relative to the sum of their sizes."""
     unit = roundings * UNIT[str(dtype).removeprefix("torch.")]
     return unit / (1 - unit) * SECOND_ORDER
 
 
 def of_pooled(branch: Branch, pool: Any, dtype: torch.dtype = torch.float32) -> Tensor:
-    """How far apart two right results of pooling may be, (K, C, h, w): each is within the oracle's bound of the mean.
+    """The bound on the difference of two right pooled results, (K, C, h, w): each is within the oracle's bound.
 
-    Of the oracle's two formulations that which rounds more, with s samples an axis. pool: the unmodified pooler, which
-    tells sum(weight * |pixel|) when it is given |pixel|. dtype: what is pooled in.
+    Uses the oracle's formulation with more roundings, for s samples per axis. pool: the unmodified pooler, which gives
+    sum(weight * |pixel|) for the input |pixel|. dtype: the dtype of pooling.
     """
     samples = pool.sampling_ratio
     one = gamma(max(8 + samples**2, 6 * samples + 4), dtype)
     with torch.no_grad():
-        reached: Tensor = pool({name: each.abs() for name, each in branch.maps.items()}, branch.boxes, branch.shapes)
-    errors: Tensor = 2 * one * reached.double() * (1 + one)  # it was itself summed with roundings
+        magnitude: Tensor = pool({name: each.abs() for name, each in branch.maps.items()}, branch.boxes, branch.shapes)
+    errors: Tensor = 2 * one * magnitude.double() * (1 + one)  # the magnitude itself was summed with roundings
     return errors
 
 
 def of_maps(branch: Branch, pool: Any, upstream: Tensor) -> dict[str, Tensor]:
-    """The same for the gradient of each map, given one gradient of the pooled features: pool is InSingle.
+    """The bound for the gradient of each map, for one gradient of the pooled features; pool is an InSingle.
 
-    A pixel sums what the samples of the boxes that reach it send: s * s of each of h * w bins at most.
+    A pixel sums over the samples of the boxes that reach it: at most s * s for each of h * w bins.
     """
     maps = {name: each.detach().requires_grad_() for name, each in branch.maps.items()}
     with torch.enable_grad():
-        made = pool(maps, branch.boxes, branch.shapes)
-        reached = torch.autograd.grad(made, list(maps.values()), upstream.abs(), materialize_grads=True)
+        pooled = pool(maps, branch.boxes, branch.shapes)
+        magnitudes = torch.autograd.grad(pooled, list(maps.values()), upstream.abs(), materialize_grads=True)
     samples = pool.sampling_ratio**2 * branch.pooled.shape[2] * branch.pooled.shape[3]
     errors = {}
-    for (name, each), sums in zip(maps.items(), reached, strict=True):
-        # Six of a weight and its products, one for a gradient that is cast to float32.
+    for (name, each), sums in zip(maps.items(), magnitudes, strict=True):
+        # Six roundings for a weight and its products, one for the cast of a gradient to float32.
         one = gamma(_near(branch, each) * samples + 2 * pool.sampling_ratio + 7)
         errors[name] = 2 * one * sums * (1 + one)
     return errors
 
 
 def _near(branch: Branch, level: Tensor) -> Tensor:
-    """How many boxes, of whatever level, come within two pixels of each pixel of a level: (N, 1, H, W)."""
+    """The number of boxes, of any level, that come within two pixels of each pixel of a level: (N, 1, H, W)."""
     count = torch.zeros(level.shape[0], 1, *level.shape[2:])
     scale = level.shape[2] / max(height for height, _ in branch.shapes)
     scale = 2.0 ** round(torch.tensor(scale).log2().item())
@@ -95,18 +95,18 @@ def _near(branch: Branch, level: Tensor) -> Tensor:
 
 
 def change(functional: Tensor, branch: Branch, errors: Tensor) -> float:
-    """How much a number that was computed from a branch's pooled features may change with them."""
+    """The largest change of a number computed from a branch's pooled features, for these errors of the features."""
     return float((torch.autograd.grad(functional, branch.pooled, retain_graph=True)[0].abs() * errors).sum())
 
 
 def signs(model: Any, name: str, pooled: Tensor) -> Tensor:
-    """Which units of a branch's ReLUs are on, one after the other: equal for two features if all between is linear."""
+    """The on/off state of all ReLU units of a branch; equal for two features if the heads are linear between them."""
     _, head, predictor = (getattr(model.roi_heads, part) for part in BRANCHES[name])
     units: list[Tensor] = []
     layers = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
     hidden = [each for each in head.modules() if isinstance(each, layers)]
     hidden += [predictor.conv5_mask] if name == "mask" else []
-    hooks = [each.register_forward_hook(lambda _, __, made: units.append((made > 0).flatten())) for each in hidden]
+    hooks = [each.register_forward_hook(lambda _, __, output: units.append((output > 0).flatten())) for each in hidden]
     with torch.no_grad():
         predictor(head(pooled))
     for hook in hooks:
@@ -115,17 +115,17 @@ def signs(model: Any, name: str, pooled: Tensor) -> Tensor:
 
 
 def directions(shapes: Sequence[Tensor], seed: int) -> list[Tensor]:
-    """Random numbers in the shapes of these: by one projection on them a difference anywhere is seen."""
+    """Random directions of these shapes; the projection on one reveals a difference in any element."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(each.shape, generator=generator, dtype=each.dtype) for each in shapes]
 
 
 def along(model: Any, batch: Tensor, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-    """How the maps that a model makes of a batch change when the backbone's parameters move along these."""
+    """The derivative of a batch's maps when the backbone's parameters move along these directions."""
     values = {name: each.detach() for name, each in model.backbone.named_parameters()}
 
-    def maps(moved: dict[str, Tensor]) -> dict[str, Tensor]:
-        return dict(torch.func.functional_call(model.backbone, moved, (batch,)))
+    def maps(values: dict[str, Tensor]) -> dict[str, Tensor]:
+        return dict(torch.func.functional_call(model.backbone, values, (batch,)))
 
     tangents: dict[str, Tensor] = torch.func.jvp(maps, (values,), (parameters,))[1]
     return tangents

@@ -1,8 +1,8 @@
-"""A real client: torchvision's Mask R-CNN and Faster R-CNN on photographs, with one operator or the other in them.
+"""A real client: torchvision's detectors on photographs, with torchvision's operator or with this project's.
 
-Weights are random, from a seed: nothing is downloaded. What such a detector finds jumps with the last bit of a score,
-in non-maximum suppression; all that is before it does not, and is caught here as the model runs: what each branch of
-the heads was given, pooled features, class logits, box deltas and mask logits, in a training step their gradients too.
+Weights are random from a seed, so nothing is downloaded. Detections jump with the last bit of a score, in non-maximum
+suppression; everything before it does not, and is recorded here while the model runs: the inputs of each branch of the
+heads, pooled features, class logits, box deltas and mask logits, and in a training step their gradients.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from harness.measuring.workloads import photograph, segments
 from roi_align import TorchvisionMultiScaleRoIAlign
 
 Target = dict[str, Tensor]
-# The branches of the heads, and what each is made of: its pooler, its head and what predicts from that.
+# The branches of the heads, each with its pooler, head and predictor.
 BRANCHES = {
     "box": ("box_roi_pool", "box_head", "box_predictor"),
     "mask": ("mask_roi_pool", "mask_head", "mask_predictor"),
@@ -45,39 +45,39 @@ _CLASSES, _SEED = 5, 0
 
 
 def _small(model: Any) -> Callable[[], nn.Module]:
-    """On ResNet-18, with maps of 64 channels, small photographs and few proposals: for a test."""
+    """A small model for tests: ResNet-18, maps of 64 channels, small photographs and few proposals."""
 
     def make() -> nn.Module:
         trunk = resnet18(weights=None, norm_layer=FrozenBatchNorm2d)
         levels = {f"layer{1 + level}": str(level) for level in range(4)}
         backbone = BackboneWithFPN(trunk, levels, [64, 128, 256, 512], 64)
-        made: nn.Module = model(
+        module: nn.Module = model(
             backbone, num_classes=_CLASSES, min_size=192, max_size=288, rpn_post_nms_top_n_train=100,
             rpn_post_nms_top_n_test=100, box_batch_size_per_image=24, box_score_thresh=0.0, box_detections_per_img=8,
         )  # fmt: skip
-        return made
+        return module
 
     return make
 
 
 def _of_torchvision(name: str, **changes: Any) -> Callable[[], nn.Module]:
-    """As torchvision builds it, but for these arguments."""
+    """The model as torchvision builds it, except for these arguments."""
     return lambda: getattr(models, name)(weights=None, weights_backbone=None, **changes)
 
 
-# For one inference on small photographs.
+# Arguments for one quick inference on small photographs.
 _BRIEF: dict[str, Any] = {
     "min_size": 160, "max_size": 224, "rpn_post_nms_top_n_test": 24, "rpn_score_thresh": 0.0, "box_score_thresh": 0.0,
     "box_detections_per_img": 3,
 }  # fmt: skip
-# The two of the benchmarks as torchvision builds them; smaller ones; and all of torchvision's for a brief call.
+# The two of the benchmarks as torchvision builds them, smaller ones, and all of torchvision's for a quick call.
 DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "maskrcnn_resnet50_fpn": _of_torchvision("maskrcnn_resnet50_fpn"),
     "fasterrcnn_resnet50_fpn": _of_torchvision("fasterrcnn_resnet50_fpn"),
     "small Mask R-CNN": _small(models.MaskRCNN),
     "small Faster R-CNN": _small(models.FasterRCNN),
     **{f"brief {name}": _of_torchvision(name, **_BRIEF) for name in OF_TORCHVISION},
-    # Not padded: the last two of its maps have 5 and 3 rows, which are both told to be 1/16.
+    # Without padding the last two maps have 5 and 3 rows, and both get the scale 1/16.
     "brief, of 65 pixels": _of_torchvision(
         "fasterrcnn_resnet50_fpn", **{**_BRIEF, "min_size": 65, "max_size": 65, "size_divisible": 1}
     ),
@@ -85,14 +85,14 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {
 
 
 def detector(name: str, dtype: torch.dtype = torch.float32) -> Any:
-    """One of DETECTORS as torchvision has it, the same weights every time; ready for inference."""
+    """One of DETECTORS with torchvision's operator and reproducible weights, ready for inference."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         return DETECTORS[name]().to(dtype).eval()
 
 
 def with_roi_align(model: Any) -> Any:
-    """A copy with this project's operator in it: what a user writes, one line for each pooler."""
+    """A copy with this project's operator, as a user would write it: one line per pooler."""
     model = copy.deepcopy(model)
     model.roi_heads.box_roi_pool = TorchvisionMultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2)
     if model.roi_heads.has_mask():
@@ -108,11 +108,11 @@ def images(names: Sequence[str], dtype: torch.dtype = torch.float32) -> list[Ten
 
 
 def targets(names: Sequence[str], dtype: torch.dtype = torch.float32) -> list[Target]:
-    """What is to be found in each: the whole of it and its 15 largest segments, in classes by turns.
+    """The targets of each photograph: the whole image and its 15 largest segments, with classes in rotation.
 
-    Of all sizes, so that a training step pools from several levels of the pyramid.
+    Boxes of all sizes make a training step pool from several levels of the pyramid.
     """
-    found = []
+    all_targets = []
     for name in names:
         labels = segments(name)
         numbers, areas = np.unique(labels, return_counts=True)
@@ -120,21 +120,21 @@ def targets(names: Sequence[str], dtype: torch.dtype = torch.float32) -> list[Ta
         masks = np.stack([labels >= 0, *(labels == number for number in largest)])
         ends = [(np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))) for mask in masks]
         boxes = [(x[0], y[0], x[-1] + 1, y[-1] + 1) for x, y in ends]
-        found.append(
+        all_targets.append(
             {
                 "boxes": torch.tensor(np.array(boxes), dtype=dtype),
                 "labels": 1 + torch.arange(len(boxes)) % (_CLASSES - 1),
                 "masks": torch.from_numpy(masks.astype(np.uint8)),
             }
         )
-    return found
+    return all_targets
 
 
 @dataclass(frozen=True)
 class Branch:
-    """What one branch was given and what it made of it; in a training step all of it still hangs together for autograd.
+    """The inputs and outputs of one branch; after a training step they are still connected in autograd's graph.
 
-    maps     the levels by name, (N, C, H_k, W_k): by names of this branch, so that a gradient is what it alone sends.
+    maps     the levels by name, (N, C, H_k, W_k): views of this branch's own, so their gradients come from it alone.
     boxes    (K_i, 4) for each image, in pixels of the images as they were resized; shapes, (height, width) of those.
     pooled   (K, C, h, w).
     outputs  class logits (K, classes) and box deltas (K, 4 * classes); or mask logits (K, classes, 2h, 2w).
@@ -147,54 +147,54 @@ class Branch:
     outputs: tuple[Tensor, ...]
 
 
-def run(model: Any, photographs: list[Tensor], wanted: list[Target] | None = None) -> tuple[Any, dict[str, Branch]]:
+def run(model: Any, photographs: list[Tensor], targets: list[Target] | None = None) -> tuple[Any, dict[str, Branch]]:
     """A call of a model, and its branches by name.
 
-    With targets it is a training step up to its losses, which are the result, by name; else inference, without a graph.
-    What the model draws by chance is the same every time.
+    With targets it is a training step up to the losses, which are the result, by name; otherwise inference without a
+    graph. The model's random draws are the same every time.
     """
-    with _watched(model) as seen, torch.random.fork_rng(devices=[]):
+    with _recording(model) as branches, torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        if wanted is None:
+        if targets is None:
             with torch.no_grad():
                 result = model.eval()(photographs)
         else:
-            result = model.train()(photographs, copy.deepcopy(wanted))
+            result = model.train()(photographs, copy.deepcopy(targets))
             model.eval()
-    return result, {name: Branch(**parts) for name, parts in seen.items()}
+    return result, {name: Branch(**parts) for name, parts in branches.items()}
 
 
-def again(model: Any, name: str, given: Branch) -> Branch:
-    """A branch of a model, run on what another was given."""
+def again(model: Any, name: str, branch: Branch) -> Branch:
+    """Runs a branch of a model on the inputs of another model's branch."""
     pool, head, predictor = (getattr(model.roi_heads, part) for part in BRANCHES[name])
     with torch.no_grad():
-        pooled = pool(given.maps, given.boxes, given.shapes)
+        pooled = pool(branch.maps, branch.boxes, branch.shapes)
         outputs = predictor(head(pooled))
-    return Branch(given.maps, given.boxes, given.shapes, pooled, outputs if name == "box" else (outputs,))
+    return Branch(branch.maps, branch.boxes, branch.shapes, pooled, outputs if name == "box" else (outputs,))
 
 
 @contextmanager
-def _watched(model: Any) -> Iterator[dict[str, dict[str, Any]]]:
-    """Catches the branches of every call within, through hooks; nothing of what is computed changes."""
-    seen: dict[str, dict[str, Any]] = {}
+def _recording(model: Any) -> Iterator[dict[str, dict[str, Any]]]:
+    """Records the branches of every call inside, through hooks that change no value."""
+    branches: dict[str, dict[str, Any]] = {}
 
     def watch(name: str, pool: nn.Module, predictor: nn.Module) -> list[Any]:
-        def given(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        def on_input(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
             maps, boxes, shapes = arguments
             maps = {level: each.view_as(each) for level, each in maps.items()}
-            seen[name] = {"maps": maps, "boxes": list(boxes), "shapes": list(shapes)}
+            branches[name] = {"maps": maps, "boxes": list(boxes), "shapes": list(shapes)}
             return maps, boxes, shapes
 
-        def pooled(_: nn.Module, __: Any, output: Tensor) -> None:
-            seen[name]["pooled"] = output
+        def on_pooled(_: nn.Module, __: Any, output: Tensor) -> None:
+            branches[name]["pooled"] = output
 
-        def predicted(_: nn.Module, __: Any, output: Any) -> None:
-            seen[name]["outputs"] = output if name == "box" else (output,)
+        def on_output(_: nn.Module, __: Any, output: Any) -> None:
+            branches[name]["outputs"] = output if name == "box" else (output,)
 
         return [
-            pool.register_forward_pre_hook(given),
-            pool.register_forward_hook(pooled),
-            predictor.register_forward_hook(predicted),
+            pool.register_forward_pre_hook(on_input),
+            pool.register_forward_hook(on_pooled),
+            predictor.register_forward_hook(on_output),
         ]
 
     hooks: list[Any] = []
@@ -202,7 +202,7 @@ def _watched(model: Any) -> Iterator[dict[str, dict[str, Any]]]:
         if getattr(model.roi_heads, pool, None) is not None:
             hooks += watch(name, getattr(model.roi_heads, pool), getattr(model.roi_heads, predictor))
     try:
-        yield seen
+        yield branches
     finally:
         for hook in hooks:
             hook.remove()

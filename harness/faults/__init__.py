@@ -1,12 +1,11 @@
-"""The judge itself on trial: faults planted on purpose, each of which some check has to find.
+"""Mutation tests of the judge: planted faults, each of which some check must find.
 
-fault.py      what a fault of a step-by-step reference is
-reference/    those that are planted so
-package/      the package built with a fault of its own sources, read from texts; first_failure is the plugin that runs
-              in it
+fault.py      a fault of a step-by-step reference
+reference/    the faults of that kind
+package/      faults in the package's own sources, read from texts; first_failure is a pytest plugin for their tests
 
-Importing this module registers those of the references with harness.backends: "fault:NAME" is then a backend's name.
-Which check finds which fault is told by harness/conformance/kills.py.
+Importing this module registers the references' faults with harness.backends, as backends named "fault:NAME".
+harness/conformance/kills.py determines which check finds which fault.
 """
 
 from __future__ import annotations
@@ -32,5 +31,6 @@ for _each in FAULTS:
 
 
 def load(name: str, operator: OperatorName = "crop_and_resize") -> Backend[Any]:
-    """As harness.backends.load, which knows the planted faults in every process that has this function."""
+    """harness.backends.load, with the planted faults registered: importing this function registers them in any
+    process."""
     return backends.load(name, operator)

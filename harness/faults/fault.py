@@ -1,4 +1,4 @@
-"""What a planted fault is, and how one is made of an operator's step-by-step reference."""
+"""Planted faults, and how they are built from an operator's step-by-step reference."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ IMAGE: tuple[Direction, ...] = ("forward", "grad_image")
 BOXES: tuple[Direction, ...] = ("grad_boxes",)
 GRADIENTS: tuple[Direction, ...] = ("grad_image", "grad_boxes")
 
-# np.float16 or ml_dtypes' bfloat16: a call rounds to it, and so does every operation on its scalars.
+# np.float16 or ml_dtypes' bfloat16: calling it rounds, and so does every operation on its scalars.
 Half = Callable[[Any], Scalar]
 Steps = dict[str, Callable[..., Any]]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A wrong implementation: what it does, why that matters, and in which directions, of which images and in which
-    modes it shows. It has to be found in each direction and mode."""
+    """A wrong implementation: what is wrong, and the directions, images and modes in which it shows. It must be found
+    in each direction and mode."""
 
     name: str
     why: str
@@ -47,9 +47,9 @@ class Fault:
 
 @dataclass(frozen=True)
 class Rule:
-    """An operator's reference as faults are planted in it, and where they show unless one says otherwise.
+    """An operator's reference as the base for faults, with the default images and modes in which they show.
 
-    prefix   what the names of its faults begin with.
+    prefix   the prefix of its faults' names.
     build    (steps, name=, title=) -> the reference with these steps.
     """
 
@@ -67,10 +67,10 @@ class Rule:
         directions: tuple[Direction, ...] = DIRECTIONS,
         modes: tuple[Mode, ...] = (),
         image_dtypes: tuple[str, ...] = (),
-        **replaced: Callable[..., Any],
+        **replacements: Callable[..., Any],
     ) -> Fault:
         """The reference with these steps replaced."""
-        return self._fault(name, why, directions, self._reference(name, replaced), modes, image_dtypes)
+        return self._fault(name, why, directions, self._reference(name, replacements), modes, image_dtypes)
 
     def around(
         self,
@@ -80,7 +80,7 @@ class Rule:
         wrap: Callable[[Callable[[], Array], Any], Array],
         image_dtypes: tuple[str, ...] = (),
     ) -> Fault:
-        """The reference inside `wrap(call, inputs)`, which is run instead of the call."""
+        """The reference with `wrap(call, inputs)` in place of the call."""
         honest = self._reference(name, {})
 
         def prepare(inputs: Any, direction: Direction) -> Callable[[], Array]:
@@ -94,16 +94,16 @@ class Rule:
         name: str,
         why: str,
         directions: tuple[Direction, ...],
-        replaced: Callable[[Half], Steps],
+        replacements: Callable[[Half], Steps],
         image_dtypes: tuple[str, ...] = HALVES,
     ) -> Fault:
-        """The reference with these steps replaced for half images; `replaced` gets the half's type."""
+        """The reference with these steps replaced for half images; `replacements` gets the half type."""
         honest = self._reference(name, {})
 
         def prepare(inputs: Any, direction: Direction) -> Callable[[], Any]:
             if inputs.image.dtype.name not in image_dtypes:
                 return honest.prepare(inputs, direction)
-            return self._reference(name, replaced(inputs.image.dtype.type)).prepare(inputs, direction)
+            return self._reference(name, replacements(inputs.image.dtype.type)).prepare(inputs, direction)
 
         return self._fault(name, why, directions, dataclasses.replace(honest, prepare=prepare), (), image_dtypes)
 
@@ -114,19 +114,19 @@ class Rule:
         directions: tuple[Direction, ...],
         wrap: Callable[[Backend[Any], Any, Direction], Array],
     ) -> Fault:
-        """What returns `wrap(this project's own backend, inputs, direction)`: plain loops are too slow for many boxes.
-        It shows in images of float32 and float64, and in a mean."""
+        """A fault that returns `wrap(this project's own backend, inputs, direction)`, since plain loops are too slow
+        for many boxes. It shows for float32 and float64 images, in mode avg."""
 
         def prepare(inputs: Any, direction: Direction) -> Callable[[], Array]:
             return lambda: wrap(load("roi_align", self.operator), inputs, direction)
 
-        # The sheet is the reference's: a fault is loaded with all others, and must not cost an import of torch.
+        # The sheet is the reference's: all faults are loaded together, and must not import torch.
         honest = self._reference(name, {})
         backend = Backend(honest.name, honest.title, honest.sheet, prepare, np.asarray)
         return self._fault(name, why, directions, backend, ("avg",), SINGLE_AND_DOUBLE)
 
-    def _reference(self, name: str, replaced: Steps) -> Backend[Any]:
-        steps = dataclasses.replace(self.steps, **replaced)
+    def _reference(self, name: str, replacements: Steps) -> Backend[Any]:
+        steps = dataclasses.replace(self.steps, **replacements)
         return self.build(steps, name=f"fault:{self.prefix}{name}", title=f"fault: {name}")
 
     def _fault(
@@ -143,5 +143,5 @@ class Rule:
 
 
 CROP_AND_RESIZE = Rule("crop_and_resize", "", cropping.STEPS, cropping.build, SINGLE_AND_DOUBLE, ("avg",))
-# Integer maps are part of what roi_align's rule is asked for everywhere.
+# All checks of roi_align include integer maps.
 ROI_ALIGN = Rule("roi_align", "roi_", pooling.STEPS, pooling.build, (*FLOATS, "uint8", "int16"), SAMPLED)

@@ -1,6 +1,6 @@
-"""Campaigns without an end: properties hunted in turn, in this process or by a cluster's workers, and what they find.
+"""Fuzz campaigns: properties are checked in turn, without end, in this process or on a cluster's workers.
 
-campaign.py  which task comes next, and one task of it
-worker.py    what a process knows of itself before it hunts; cluster.py: the workers of a dask cluster
-finds.py     a find as a file in suites/finds; totals.py: the counts, files and rows of a campaign
+campaign.py  the schedule of tasks, and one task
+worker.py    a process's description of itself; cluster.py: the workers of a dask cluster
+finds.py     finds as files in suites/finds; totals.py: the counts, files and rows of a campaign
 """

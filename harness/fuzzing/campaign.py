@@ -1,8 +1,8 @@
-"""A fuzz campaign: small tasks, each of which draws cases of one property and looks for one that fails.
+"""A fuzz campaign: small tasks, each of which draws cases of one property and searches for a failing one.
 
-A task is plain data with a seed of its own, so that any process can have it, and have it again: here, or on a worker of
-a cluster (cluster.py). Its result is plain data too; totals.py keeps it. (Hypothesis also draws constants of the
-modules that are loaded: the same seed gives the same cases to the same command on the same revision.)
+A task is plain data with a seed of its own, so any process can run and repeat it: this one, or a worker of a cluster
+(cluster.py). Its result is plain data too; totals.py accumulates it. (Hypothesis also draws constants of the loaded
+modules: a seed reproduces its cases only with the same command on the same revision.)
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from harness.operators.verdict import Status, Verdict
 from harness.properties import Question
 from harness.properties.search import Failure, largest_fraction, search
 
-# Cases that one task draws: enough for target() to climb, few enough for a task to take a second or two. Many short
-# runs of Hypothesis see more than one long one, in which most cases are variations of a few.
+# Cases per task: enough for target() to climb, few enough to take a second or two. Many short Hypothesis runs cover
+# more than a long one, in which most cases are variations of a few.
 EXAMPLES = 40
-# Calls that may be spent on making a failing case smaller.
+# The most calls for shrinking a failing case.
 SHRINKS = 300
-# The oracle's properties come this many times as often as others: they compare every value.
+# Properties against the oracle run this many times as often as others, because they compare every value.
 ORACLES_TURNS = 3
-# A property that has failed in a direction in this many ways is asked no more: a further one would hardly tell more.
+# A property that has failed in this many ways in a direction is retired: more failures would add little.
 ENOUGH = 5
 
 
@@ -45,7 +45,7 @@ ENOUGH = 5
 class Task:
     """One run of Hypothesis.
 
-    number      its place in the campaign.
+    number      its number in the campaign.
     seed        Hypothesis's.
     examples    the number of cases to draw.
     """
@@ -64,7 +64,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Count:
-    """The cases that a task has asked of images of one dtype; fraction is the largest part of a bound used, or None."""
+    """A task's number of cases with images of one dtype; fraction: the largest fraction of a bound, or None."""
 
     dtype: str
     cases: int
@@ -73,11 +73,11 @@ class Count:
 
 @dataclass(frozen=True)
 class Catch:
-    """A task's result: the cases asked, those that the backend was not asked for, and the failing case, if any."""
+    """A task's result: the number of cases run and refused, and the failing case, if any."""
 
     task: Task
     counts: tuple[Count, ...]
-    refused: int
+    refusals: int
     find: Find | None
 
     @property
@@ -86,8 +86,8 @@ class Catch:
 
 
 @dataclass(frozen=True)
-class Lost:
-    """A task without a result, and why, in a sentence."""
+class LostTask:
+    """A task without a result, and the reason as a sentence."""
 
     task: Task
     reason: str
@@ -95,23 +95,23 @@ class Lost:
 
 @functools.cache
 def backend_of(name: str, operator: OperatorName) -> Backend[Any]:
-    """The backend of that name for all of this process's tasks, in a process of its own unless it cannot end one.
+    """The backend of this name for all tasks of this process, isolated unless it cannot crash.
 
-    ValueError, MissingLibrary, Crashed or Hung as harness.judging.isolation.isolated.
+    Raises ValueError, MissingLibrary, Crashed or Hung like harness.judging.isolation.isolated.
     """
     return (load if in_process(name) else isolated)(name, operator)
 
 
 def in_process(name: str) -> bool:
-    """Whether this is the reference, or a fault planted in it. A compiled kernel may end its process, ours too."""
+    """Whether the backend runs in this process: the reference and its faults. Any compiled kernel may crash."""
     return not is_foreign(name) and (name == "reference" or name.startswith("fault:"))
 
 
-def hunt(task: Task, tell: Callable[[Find], None]) -> Catch | Lost:
-    """Draws the task's cases, asks for each, and makes the first that fails as small as it gets.
+def hunt(task: Task, tell: Callable[[Find], None]) -> Catch | LostTask:
+    """Runs a task: draws its cases, checks each, and shrinks the first that fails.
 
-    Lost if the judge itself failed: that is no find of the backend.
-    tell: called with that first one at once, before it is made smaller, so that it outlives this process.
+    A LostTask if the judge itself failed: that is no find against the backend.
+    tell: called with the first failure at once, before shrinking, so that it survives this process.
     """
     backend, property_ = backend_of(task.backend, task.operator), properties.find(task.property, task.operator)
 
@@ -128,16 +128,16 @@ def hunt(task: Task, tell: Callable[[Find], None]) -> Catch | Lost:
         tell=lambda failure: None if failure.verdict.status is Status.JUDGE else tell(find(failure)),
     )  # fmt: skip
     if finding.failure is not None and finding.failure.verdict.status is Status.JUDGE:
-        return Lost(task, f"{finding.failure.verdict.reason} The case: {finding.failure.case!r}")
+        return LostTask(task, f"{finding.failure.verdict.reason} The case: {finding.failure.case!r}")
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
-    for case, verdict in finding.asked:
+    for case, verdict in finding.verdicts:
         verdicts[case.image_dtype].append(verdict)
     counts = tuple(Count(dtype, len(of), largest_fraction(of)) for dtype, of in sorted(verdicts.items()))
-    return Catch(task, counts, len(finding.refused), None if finding.failure is None else find(finding.failure))
+    return Catch(task, counts, len(finding.refusals), None if finding.failure is None else find(finding.failure))
 
 
-def catches(schedule: Schedule, tell: Callable[[int, Find], None]) -> Generator[Catch | Lost]:
-    """The result of each of the schedule's tasks, hunted in this process; tell as in cluster.catches."""
+def catches(schedule: Schedule, tell: Callable[[int, Find], None]) -> Generator[Catch | LostTask]:
+    """The result of each of the schedule's tasks, run in this process; tell as in cluster.catches."""
     while (task := schedule.next()) is not None:
         catch = hunt(task, functools.partial(tell, task.number))
         schedule.returned(catch)
@@ -145,9 +145,9 @@ def catches(schedule: Schedule, tell: Callable[[int, Find], None]) -> Generator[
 
 
 class Schedule:
-    """Which task comes next: operators take turns, and each operator's properties and directions do.
+    """The order of tasks: operators take turns, and so do each operator's properties and directions.
 
-    cases     for each operator the number of cases after which it has had its share; None for no such end.
+    cases     the number of cases per operator; None for no limit.
     is_over   whether the campaign's time is up.
     """
 
@@ -164,17 +164,17 @@ class Schedule:
         self.turns = {operator: _turns(sheet) for operator, sheet in sheets.items()}
         self.done: Counter[OperatorName] = Counter()
         self.planned: Counter[OperatorName] = Counter()
-        # Of each property and direction the names of its finds and of the tasks that were lost.
+        # For each property and direction, the names of its finds and of its lost tasks.
         self.ways: dict[Question, set[str]] = defaultdict(set)
         self.silent: set[Question] = set()
         self.last = ""
 
     def next(self) -> Task | None:
-        """The next task; None if there is none, for now or for good: what is under way may leave room for more."""
+        """The next task; None if there is none, possibly only until running tasks finish."""
         unfinished = [operator for operator in self.turns if self._wants(operator)]
         if self.is_over() or not unfinished:
             return None
-        # In the order of the table, after the one that had the last turn.
+        # In the order of the table, starting after the operator of the last turn.
         operators = list(self.turns)
         after = operators.index(self.last) + 1 if self.last in operators else 0
         operator = next(each for each in (*operators[after:], *operators[:after]) if each in unfinished)
@@ -185,19 +185,19 @@ class Schedule:
         self.planned[operator] += examples
         return Task(number, self.backend, operator, property_.name, direction, _seed(self.seed, number), examples)
 
-    def returned(self, result: Catch | Lost) -> None:
-        """Takes account of a task that is done."""
+    def record_result(self, result: Catch | LostTask) -> None:
+        """Records the result of a finished task."""
         task = result.task
         turn = properties.find(task.property, task.operator), task.direction
         self.planned[task.operator] -= task.examples
-        if isinstance(result, Lost):
+        if isinstance(result, LostTask):
             self.ways[turn].add(str(task))
             return
         self.done[task.operator] += result.cases
         if result.find is not None:
             self.ways[turn].add(result.find.file_name())
         if not result.cases:
-            self.silent.add(turn)  # the backend avoids it
+            self.silent.add(turn)  # the backend refuses all its cases
 
     def _wants(self, operator: OperatorName) -> bool:
         if all(map(self._is_enough, self.turns[operator][0])):
@@ -209,7 +209,7 @@ class Schedule:
 
 
 def _turns(sheet: Sheet) -> tuple[list[Question], Iterator[Question]]:
-    """What the sheet declares, and the endless order in which it is asked for."""
+    """The questions that the sheet declares, and their endless order."""
     turns = [
         (property_, direction)
         for property_, direction in properties.questions(sheet.operator)
@@ -220,5 +220,5 @@ def _turns(sheet: Sheet) -> tuple[list[Question], Iterator[Question]]:
 
 
 def _seed(campaign: int, number: int) -> int:
-    """A task's own seed: of the campaign's and its place alone."""
+    """A task's own seed, from the campaign's seed and the task's number only."""
     return int.from_bytes(hashlib.sha256(f"{campaign}/{number}".encode()).digest()[:8], "big")

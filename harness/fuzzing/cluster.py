@@ -1,8 +1,8 @@
 """A campaign on the workers of a dask.distributed cluster, any of which may be killed at any time.
 
-Tasks go out a few per worker ahead. One whose worker dies is run again on another by dask, with the same seed; and a
-find is sent as an event the moment it is made, so that it outlives its worker. Each worker needs this checkout, on its
-path and of the same revision, and one thread; a worker for CUDA has the resource GPU:
+A few tasks per worker are submitted ahead. When a worker dies, dask runs its task again on another with the same seed.
+A find is sent as an event at once, so it survives its worker. Each worker needs this checkout on its path, of the same
+revision, and one thread; a worker for CUDA has the resource GPU:
 
     PYTHONPATH=. dask scheduler
     PYTHONPATH=. DASK_DISTRIBUTED__WORKER__DAEMON=False dask worker ADDRESS --nthreads 1 --resources GPU=1
@@ -20,7 +20,7 @@ from typing import Any
 
 from hypothesis.errors import HypothesisDeprecationWarning
 
-from harness.fuzzing.campaign import Catch, Lost, Schedule, Task, hunt, in_process
+from harness.fuzzing.campaign import Catch, LostTask, Schedule, Task, hunt, in_process
 from harness.fuzzing.finds import Find
 from harness.fuzzing.worker import About, about
 from harness.judging.cluster import (
@@ -34,13 +34,13 @@ from harness.repository import sources
 
 TOPIC = "roi-align-finds"
 AHEAD = 3
-# Seconds: between two looks at what is under way; for tasks that are still under way when the
-# time is up, and for a cluster without workers to get one.
+# Seconds: between two looks at the running tasks; and the grace period for tasks still running when the time is up, and
+# for a cluster without workers.
 LOOK_S, GRACE_S = 0.5, 60.0
 
 
 def ready(client: Any, backend: str, operators: tuple[OperatorName, ...]) -> About:
-    """The workers' answer, one for all; UnusableCluster if they are not fit for a campaign."""
+    """One answer for all workers; UnusableCluster if they are not fit for a campaign."""
     answers = answers_of(client, about, backend, operators)
     workers = client.scheduler_info(n_workers=-1)["workers"]
     if not in_process(backend):
@@ -52,7 +52,7 @@ def ready(client: Any, backend: str, operators: tuple[OperatorName, ...]) -> Abo
     one_for_all: About = answers[(with_gpu or list(answers))[0]]
     if _resources(one_for_all) and not with_gpu:
         raise UnusableCluster(
-            f"The backend {backend} runs on CUDA, and no worker has a GPU to give; begin those that have one with "
+            f"The backend {backend} runs on CUDA, and no worker has a GPU to give; start those that have one with "
             '`dask worker ADDRESS --nthreads 1 --resources "GPU=1"`.'
         )
     return one_for_all
@@ -62,30 +62,30 @@ def _resources(workers: About) -> dict[str, float] | None:
     return {"GPU": 1} if any(sheet.device == "cuda" for sheet in workers.sheets.values()) else None
 
 
-# A process hunts one task at a time, however many threads its worker has: a backend's calls share one worker process,
-# and what a property asks of two calls would not hold with others in between.
+# A process runs one task at a time, however many threads its worker has: a backend's calls share one process, and a
+# property of two calls would be disturbed by calls in between.
 _one_at_a_time = threading.Lock()
 
 
-def _hunt_here(task: Task, harness: str) -> Catch | Lost:
-    """On a worker: the task, its finds sent at once."""
+def _hunt_here(task: Task, harness: str) -> Catch | LostTask:
+    """Runs on a worker: the task, with its finds sent at once."""
     from distributed import get_worker
 
     require_same_sources(harness)
     with _one_at_a_time, warnings.catch_warnings():
-        # Hypothesis watches the `random` module, which the worker's other threads use too, for their own purposes.
+        # Hypothesis monitors the `random` module, which other threads of the worker use for their own purposes.
         warnings.filterwarnings("ignore", "Do not use the `random` module", HypothesisDeprecationWarning)
         return hunt(task, lambda find: get_worker().log_event(TOPIC, {"task": task.number, "find": asdict(find)}))
 
 
 def catches(
     client: Any, workers: About, schedule: Schedule, tell: Callable[[int, Find], None], look: Callable[[int, int], None]
-) -> Generator[Catch | Lost]:
-    """The result of each of the schedule's tasks, as they are done; UnusableCluster if the cluster becomes so.
+) -> Generator[Catch | LostTask]:
+    """The result of each of the schedule's tasks as they finish; UnusableCluster if the cluster becomes unusable.
 
-    workers  their answer, of `ready`.
-    tell  called with a task's number and a find as soon as it is heard of, before its task is done.
-    look  called with the number of tasks under way and of workers, twice a second.
+    workers  the result of `ready`.
+    tell  called with a task's number and a find as soon as it arrives, before its task finishes.
+    look  called with the numbers of running tasks and of workers, twice a second.
     """
     from distributed import wait
 
@@ -109,17 +109,17 @@ def catches(
                 raise UnusableCluster(f"The cluster has had no workers for {GRACE_S:g} s.")
             if over_since and now - over_since > GRACE_S:
                 for task in flying.values():
-                    yield Lost(task, f"It was still under way {GRACE_S:g} s after the campaign's time was up.")
+                    yield LostTask(task, f"It was still under way {GRACE_S:g} s after the campaign's time was up.")
                 return
             try:
-                done = wait(list(flying), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
+                futures = wait(list(flying), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
             except TimeoutError:
-                done = set()
+                futures = set()
             _pass_on(events, tell)
-            for future in done:
+            for future in futures:
                 task = flying.pop(future)
                 result = result_of(task, future)
-                schedule.returned(result)
+                schedule.record_result(result)
                 yield result
     finally:
         client.cancel(list(flying))
@@ -127,18 +127,18 @@ def catches(
         _pass_on(events, tell)
 
 
-def result_of(task: Task, future: Any) -> Catch | Lost:
-    """The result of a task that is done; whatever it raised that is no news of the backend is raised here."""
+def result_of(task: Task, future: Any) -> Catch | LostTask:
+    """The result of a finished task; raises its exception, unless its workers were killed."""
     from distributed import KilledWorker
 
     error = future.exception()
     if isinstance(error, KilledWorker):
-        return Lost(
+        return LostTask(
             task, f"It was on {error.last_worker.address} and others, and each of these workers ended under it."
         )
     if error is not None:
         raise error
-    result: Catch | Lost = future.result()
+    result: Catch | LostTask = future.result()
     return result
 
 

@@ -1,7 +1,7 @@
-"""Cases that an implementation failed: one small file each, replayed by the suite from then on.
+"""Finds: cases that an implementation failed, one small file each, replayed by the suite from then on.
 
-A find is named by what it is about and nothing else, so that two machines' folders merge by copying, and the same find
-again is the same file. A file appears whole or not at all, and one that is there is never written to again.
+The name of a find depends only on its question, so folders of several machines merge by copying, and the same find
+always has the same file. A file is written atomically, and never written to again.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ FOLDER = ROOT / "suites" / "finds"
 class Find:
     """One case that one backend failed, in one direction of one property.
 
-    case            the line that makes it.
-    status, reason  what the verdict was: the value of a harness.operators.verdict.Status, and its words.
-    backend, title  whose failure it was, by name and as tables call it. Any other may be asked for the same.
+    case            the line of the case.
+    status, reason  of the verdict: the value of a harness.operators.verdict.Status, and the reason in words.
+    backend, title  of the failing backend, by name and as in tables. Any other backend can replay the case.
     """
 
     operator: OperatorName
@@ -44,24 +44,24 @@ class Find:
     title: str
 
     def file_name(self) -> str:
-        """What its file is called: a digest of the question, the backend that failed it, and how."""
-        asked = "\n".join((self.operator, self.property, self.direction, self.case))
-        return f"{hashlib.sha256(asked.encode()).hexdigest()[:20]}.json"
+        """The name of its file: a digest of operator, property, direction and case."""
+        question = "\n".join((self.operator, self.property, self.direction, self.case))
+        return f"{hashlib.sha256(question.encode()).hexdigest()[:20]}.json"
 
     def definition(self) -> Property:
-        """The property of its name; ValueError if there is none."""
+        """Its property; ValueError if there is none of this name."""
         return properties.find(self.property, self.operator)
 
-    def parsed(self) -> AnyCase:
+    def parse_case(self) -> AnyCase:
         return parse(self.case)
 
     def reproduction(self) -> str:
-        """The command that shows it again."""
+        """The command that reproduces it."""
         return reproduction(self.backend, self.direction, self.case, self.property)
 
 
 def store(find: Find, folder: Path = FOLDER) -> tuple[Path, bool]:
-    """The find's file, and whether it is new: one that is there stays as it is."""
+    """Stores a find; returns its path and whether it is new. An existing file stays unchanged."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / find.file_name()
     descriptor, part = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
@@ -69,7 +69,7 @@ def store(find: Find, folder: Path = FOLDER) -> tuple[Path, bool]:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(json.dumps(asdict(find), indent=1, ensure_ascii=False) + "\n")
         os.chmod(part, 0o644)
-        os.link(part, path)  # unlike a rename, it fails where something stands already
+        os.link(part, path)  # unlike a rename, a link fails if the path exists
     except FileExistsError:
         return path, False
     finally:
@@ -78,7 +78,7 @@ def store(find: Find, folder: Path = FOLDER) -> tuple[Path, bool]:
 
 
 def read(folder: Path = FOLDER) -> tuple[list[Find], list[str]]:
-    """All finds of a folder, by name of their files, and a sentence about each file that holds none."""
+    """All finds of a folder, in the order of file names, and a sentence about each file that is not a find."""
     all_finds: list[Find] = []
     problems: list[str] = []
     for path in sorted(folder.glob("*.json")):
@@ -109,7 +109,7 @@ def _read(path: Path) -> Find:
     if find.operator not in OPERATORS or find.direction not in DIRECTIONS:
         raise ValueError(f"there is no {find.direction!r} of {find.operator!r}.")
     find.definition()
-    if operator_of(find.parsed()).name != find.operator:
+    if operator_of(find.parse_case()).name != find.operator:
         raise ValueError(f"its case is not one of {find.operator}.")
     if find.file_name() != path.name:
         raise ValueError(f"what it holds is called {find.file_name()}.")

@@ -1,7 +1,7 @@
-"""The totals of a campaign so far: its counts, its finds as files, and the rows that are kept of it.
+"""The totals of a campaign so far: its counts, its finds as files, and its stored rows.
 
-A find is stored when it is first heard of, as it failed, and again once it is smaller; then the first file goes.
-So whatever is killed in between, worker or campaign, the find is there.
+A find is stored on arrival, before shrinking, and again after shrinking; then the first file is deleted. So a find
+survives whatever is killed in between, worker or campaign.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.fuzzing import finds
-from harness.fuzzing.campaign import Catch, Lost
+from harness.fuzzing.campaign import Catch, LostTask
 from harness.fuzzing.finds import Find
 from harness.operators.arrays import Direction
 from harness.operators.sheet import OperatorName
@@ -26,11 +26,11 @@ _Place = tuple[OperatorName, Direction, str]  # the last is the image's dtype
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the rows of a campaign come from.
+    """The origin of a campaign's rows.
 
-    run         when it began, as in "20261125T031500Z".
-    device      what its results are filed under; versions, of the libraries that take part, as "torch 2.11.0; ...".
-    backend, title  by name, and of each operator as tables call it.
+    run         its start, e.g. "20261125T031500Z".
+    device      the name of the device in results; versions: of the libraries involved, as "torch 2.11.0; ...".
+    backend, title  its name, and its title in tables for each operator.
     """
 
     run: str
@@ -49,24 +49,24 @@ class Totals:
         self.cases: Counter[_Place] = Counter()
         self.fractions: dict[_Place, float] = {}
         self.refused: Counter[OperatorName] = Counter()
-        self.lost: list[Lost] = []
+        self.lost: list[LostTask] = []
         self.stored: dict[Path, Find] = {}
-        # Per task: files of finds that are yet to be made smaller, made by this campaign.
+        # Per task: this campaign's files of finds before shrinking.
         self._raw: dict[int, list[Path]] = defaultdict(list)
         self._final: set[Path] = set()
         self._smaller: dict[int, Find] = {}
 
     def hear(self, number: int, find: Find) -> None:
-        """Takes in a find of a task that is under way."""
+        """Stores a find of a running task."""
         if number in self._smaller and self._smaller[number].status == find.status:
-            return  # another process has done the task since
+            return  # another process has finished the task since
         path, is_new = self._store(find)
         if is_new:
             self._raw[number].append(path)
 
-    def add(self, result: Catch | Lost) -> str:
-        """Takes in the result of a task; returns what is new about it, in words, or ""."""
-        if isinstance(result, Lost):
+    def add(self, result: Catch | LostTask) -> str:
+        """Adds the result of a task; returns its news in words, or ""."""
+        if isinstance(result, LostTask):
             self.lost.append(result)
             return f"lost    {result.task}: {result.reason}"
         task, find = result.task, result.find
@@ -102,7 +102,9 @@ class Totals:
 
     def rows(self) -> list[dict[str, object]]:
         """A row for each operator, direction and image dtype: cases, finds, largest fraction of a bound used or ""."""
-        finds_of = Counter((find.operator, find.direction, find.parsed().image_dtype) for find in self.stored.values())
+        finds_of = Counter(
+            (find.operator, find.direction, find.parse_case().image_dtype) for find in self.stored.values()
+        )
         return [
             {
                 "operator": operator,
@@ -117,18 +119,18 @@ class Totals:
         ]
 
     def settle(self) -> None:
-        """To be called after an interrupt: writes the file that it may have come before."""
+        """Call after an interrupt: writes any file that the interrupt may have prevented."""
         for find in self.stored.values():
             finds.store(find, self.folder)
 
     def _store(self, find: Find) -> tuple[Path, bool]:
-        # Noted before it is written: an interrupt between the two must not leave a file that no report names.
+        # Recorded before it is written, so an interrupt cannot leave a file that no report names.
         self.stored[self.folder / find.file_name()] = find
         return finds.store(find, self.folder)
 
 
 def record(totals: Totals, origin: Origin, seconds: float, workers: int, folder: Path) -> Path:
-    """The campaign's rows as DEVICE-RUN.csv in a folder, so that files of many machines merge by copying."""
+    """Writes the campaign's rows as DEVICE-RUN.csv in a folder, so files of many machines merge by copying."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{origin.device}-{origin.run}.csv"
     of_all = {

@@ -1,6 +1,6 @@
-"""What a process that hunts for a campaign says of itself: this one, or a worker of a cluster.
+"""The description that a process gives of itself before a campaign: this process, or a worker of a cluster.
 
-A campaign is only as good as what its workers run: which harness, which backend, on which device.
+All workers of a campaign must run the same harness and the same backend.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from harness.repository import MissingLibrary, sources
 
 @dataclass(frozen=True)
 class About:
-    """What a process that is to hunt says of itself.
+    """A process's description of itself.
 
-    harness     a digest of the harness's sources: two of different ones would not mean the same by a task.
-    device      what results of the backend's device are filed under.
-    sheets, titles  of the backend, for each operator that it has; missing says why there are none, or is "".
-    may_begin_processes  whether it may have processes of its own, as a backend that may crash needs.
+    harness     a digest of the harness's sources: with different sources a task would mean different cases.
+    device      the name of the backend's device in results.
+    sheets, titles  of the backend, for each of its operators; missing: why there are none, or "".
+    may_begin_processes  whether it may start processes, which a backend that may crash needs.
     """
 
     harness: str
@@ -36,7 +36,7 @@ class About:
 
 
 def about(backend: str, operators: tuple[OperatorName, ...]) -> About:
-    """This process's answer, for a campaign of that backend."""
+    """Describes this process for a campaign of this backend."""
     may_begin = not multiprocessing.current_process().daemon
     sheets: dict[OperatorName, Sheet] = {}
     titles: dict[OperatorName, str] = {}
@@ -44,13 +44,14 @@ def about(backend: str, operators: tuple[OperatorName, ...]) -> About:
     if may_begin or in_process(backend):
         try:
             for operator in operators:
-                loaded = backend_of(backend, operator)
-                if not loaded.same_rule:
+                implementation = backend_of(backend, operator)
+                if not implementation.same_rule:
                     raise ValueError(
-                        f"{loaded.title} computes another rule than the oracle; it can be timed, not judged."
+                        f"{implementation.title} computes another rule than the oracle; it can be timed, not judged."
                     )
-                if loaded.sheet.operator == operator:  # somebody else's has one, whichever is asked for
-                    sheets[operator], titles[operator] = loaded.sheet, loaded.title
+                # A function outside this project has one operator, whichever is requested.
+                if implementation.sheet.operator == operator:
+                    sheets[operator], titles[operator] = implementation.sheet, implementation.title
         except (ValueError, MissingLibrary, Crashed, Hung) as error:
             missing = str(error)
     types = {sheet.device for sheet in sheets.values()}

@@ -1,8 +1,8 @@
-"""A peer's results for a few hundred cases, in one file: what a machine without the peer is compared with.
+"""Golden vectors: a peer's results for a few hundred cases in one file, for machines without the peer.
 
-A GPU runner has one environment and no room for a second framework. The cases are stored as the lines that make their
-inputs, with a digest of those inputs, so that other inputs (another NumPy may draw other numbers) are told apart from
-other results. Reading needs NumPy alone.
+A GPU runner has one environment and no room for a second framework. Cases are stored as the lines that make their
+inputs, with a digest of those inputs, so that different inputs (another NumPy may draw other numbers) cannot be
+mistaken for different results. Reading needs only NumPy.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Vector:
-    """One case, the peer's result for it in each direction that it has, and the digest of the inputs that it got."""
+    """One case, the peer's result in each of its directions, and the digest of the inputs."""
 
     case: AnyCase
     results: dict[Direction, Array]
     digest: bytes
 
     def inputs(self) -> AnyInput:
-        """The inputs of the case; ValueError if this machine makes others than those that the peer got."""
+        """The inputs of the case; ValueError if this machine makes different ones than the peer had."""
         inputs = self.case.inputs()
         if _digest(inputs) != self.digest:
             operator = operator_of(self.case)
             raise ValueError(
-                f"NumPy {np.__version__} makes other inputs for {self.case!r} than those of the golden vectors; "
+                f"NumPy {np.__version__} makes different inputs for {self.case!r} than those of the golden vectors; "
                 f"`{_remake(operator)}` makes vectors for this NumPy, where {operator.peer.title} is installed."
             )
         return inputs
@@ -52,7 +52,7 @@ class Vector:
 
 @dataclass(frozen=True)
 class Golden:
-    """All vectors of an operator, and the version of the peer that made them."""
+    """All vectors of an operator, and the version of the peer that computed them."""
 
     operator: OperatorName
     version: str
@@ -60,7 +60,7 @@ class Golden:
 
     @property
     def peer(self) -> str:
-        """What made them, with its version."""
+        """The peer's name and version."""
         return f"{OPERATORS[self.operator].peer.title} {self.version}"
 
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ class Golden:
 
 
 def path_of(operator: OperatorName) -> Path:
-    """Where the suite's own vectors of an operator lie."""
+    """The path of the suite's own vectors of an operator."""
     return FOLDER / f"{OPERATORS[operator].peer.name}.npz"
 
 
@@ -87,7 +87,7 @@ def make(operator: OperatorName) -> Golden:
 
 
 def write(golden: Golden, path: Path) -> None:
-    """One compressed file; the same vectors give the same bytes, for NumPy dates no member of it."""
+    """Writes one compressed file; the same vectors give the same bytes, because NumPy stores no dates."""
     peer = OPERATORS[golden.operator].peer
     about = {"schema": SCHEMA, peer.name: golden.version, "cases": [repr(each.case) for each in golden.vectors]}
     arrays: dict[str, Any] = {
@@ -105,12 +105,12 @@ def write(golden: Golden, path: Path) -> None:
 
 
 def read(operator: OperatorName, path: Path | None = None) -> Golden:
-    """The vectors in a file, by default the suite's own; ValueError, in a sentence, if it cannot be used."""
+    """The vectors in a file, by default the suite's own; ValueError with a sentence if it cannot be used."""
     path, peer = path or path_of(operator), OPERATORS[operator].peer
     remake = f"`{_remake(OPERATORS[operator])}` makes it, where {peer.title} is installed."
     try:
-        with path.open("rb") as file, np.load(file) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        with path.open("rb") as file, np.load(file) as archive:
+            arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise ValueError(f"There are no golden vectors at {path}; {remake}") from None
     except (zipfile.BadZipFile, zlib.error, ValueError, OSError) as error:
@@ -126,7 +126,7 @@ def read(operator: OperatorName, path: Path | None = None) -> Golden:
         results: dict[Direction, Array] = {}
         inputs = case.inputs()
         for direction in peer.directions:
-            shape, _ = OPERATORS[operator].promised(inputs, direction)
+            shape, _ = OPERATORS[operator].result_type(inputs, direction)
             end = start[direction] + int(np.prod(shape))
             results[direction] = arrays[direction][start[direction] : end].reshape(shape)
             start[direction] = end
@@ -139,15 +139,15 @@ def _remake(operator: Operator) -> str:
 
 
 def _cases(operator: Operator) -> list[Any]:
-    """The same cases each time on one revision, none of them twice."""
-    drawn: dict[Any, None] = {}
+    """The cases without duplicates, the same on every run of one revision."""
+    cases: dict[Any, None] = {}
     for count, strategy in operator.peer.groups():
-        drawn |= dict.fromkeys(_drawn(count, strategy))
-    return list(drawn)
+        cases |= dict.fromkeys(_draw_cases(count, strategy))
+    return list(cases)
 
 
-def _drawn(count: int, strategy: SearchStrategy[Any]) -> list[Any]:
-    drawn: list[Any] = []
+def _draw_cases(count: int, strategy: SearchStrategy[Any]) -> list[Any]:
+    cases: list[Any] = []
 
     @hypothesis.settings(
         max_examples=count,
@@ -159,10 +159,10 @@ def _drawn(count: int, strategy: SearchStrategy[Any]) -> list[Any]:
     )
     @hypothesis.given(strategy)
     def draw(case: Any) -> None:
-        drawn.append(case)
+        cases.append(case)
 
     draw()
-    return drawn
+    return cases
 
 
 def _digest(inputs: AnyInput) -> bytes:

@@ -1,9 +1,9 @@
-"""Somebody else's implementation in a process of its own, so that a crash is a result and not the end of the run.
+"""Runs an implementation in a process of its own, so that a crash is a result and does not end the run.
 
-A kernel under development segfaults, aborts, hangs, or leaves a GPU's context useless. Each call goes to a worker with
-the memory that its arrays lie in, strides and surroundings included, and comes back as an array, an exception, or
-Crashed or Hung from operators/verdict.py; then the next call gets a new worker. A call costs about a quarter of a
-millisecond. Whether results share memory can be seen there only, so that the worker itself observes a series of calls.
+A kernel under development may segfault, abort, hang, or corrupt a GPU's context. Each call is sent to a worker with the
+memory around its arrays, strides included, and returns an array, an exception, or Crashed or Hung from
+operators/verdict.py; after those the next call gets a new worker. A call costs about a quarter of a millisecond. Shared
+memory between results is visible only in the worker, so the worker itself observes a series of calls.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from typing import Any
 import numpy as np
 
 from harness.backends import interpreter, load
-from harness.judging.worker import Load, arrays, packed, serve_logged
+from harness.judging.worker import Load, arrays, pack, serve_to_log
 from harness.operators.arrays import Array, Direction
 from harness.operators.implementation import Backend, Observation
 from harness.operators.sheet import LIMIT_S, OperatorName
 from harness.operators.verdict import Crashed, Hung
 from harness.repository import ROOT, MissingLibrary
 
-# A process's first call may compile a kernel, and is granted so many seconds more; once one has been seen, three times
-# what it took.
+# A process's first call may compile a kernel, and gets this many extra seconds; later processes get three times what
+# the first call took.
 FIRST_S = 90.0
-# A call is granted the sheet's limit once more for each so many values of its image and its result.
+# A call gets the sheet's limit once more for every this many values of its image and result.
 VALUES = 100_000
-# What a GPU's driver says once, and from then on of every call.
+# Errors after which a GPU fails every further call.
 _USELESS = ("CUDA error", "CUDNN_STATUS", "HIP error", "an illegal memory access was encountered")
 
 
 class Worker:
-    """One backend's process, begun when it is first asked and again after each crash."""
+    """One backend's process, started on first use and again after each crash."""
 
     def __init__(
         self,
@@ -55,18 +55,18 @@ class Worker:
         self.name, self.operator, self.limit_s, self.load = name, operator, limit_s or LIMIT_S, load
         self.values = values
         self._context = multiprocessing.get_context("forkserver")
-        # They take seconds to import; a forked worker has them at once. Importing starts no threads and no GPU. What is
-        # not installed is passed over.
+        # They take seconds to import; a forked worker has them at once. Importing starts no threads and no GPU. Missing
+        # modules are skipped.
         self._context.set_forkserver_preload(["harness.judging.isolation", "torch", "torchvision"])
         self._process: Any = None
         self._connection: Connection | None = None
         self._has_run, self._first_s = False, FIRST_S if limit_s is None else 0.0
-        # A file without a name: however this process ends, nothing is left of it.
+        # An unnamed file, which disappears however this process ends.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  it is open as long as this object lives
         weakref.finalize(self, self._log.close)
 
     def ask(self, question: str, *rest: Any, limit_s: float = 0.0) -> Any:
-        """The worker's answer within so many seconds; Crashed, Hung, or what the call raised."""
+        """The worker's answer within the time limit; raises Crashed, Hung, or the call's own exception."""
         connection = self._begin()
         limit_s = max(limit_s, self.limit_s) + (0.0 if self._has_run else self._first_s)
         start = time.monotonic()
@@ -80,7 +80,7 @@ class Worker:
                 )
             kind, answer = connection.recv()
         except (EOFError, ConnectionError):
-            raise Crashed(self._how_it_ended()) from None
+            raise Crashed(self._exit_message()) from None
         if question in ("run", "observe") and not self._has_run:
             self._has_run, self._first_s = True, 3 * (time.monotonic() - start)
         if kind != "raised":
@@ -88,31 +88,31 @@ class Worker:
         raise self._error(*answer)
 
     def run(self, inputs: Any, direction: Direction) -> Array:
-        """One call. What it did to its inputs is done to them here as well."""
-        result, written = self.ask(
-            "run", arrays(inputs, packed, np.ndarray), direction, limit_s=self.limit_s * self._work(inputs)
+        """One call. Its changes to the inputs are applied to them here as well."""
+        result, changes = self.ask(
+            "run", arrays(inputs, pack, np.ndarray), direction, limit_s=self.limit_s * self._work(inputs)
         )
-        for name, values in written.items():
+        for name, values in changes.items():
             getattr(inputs, name)[...] = values
         return np.asarray(result)
 
     def observe(self, series: Sequence[Any], direction: Direction) -> Observation:
-        """A series of calls, as Backend.observe has it."""
-        sent = [arrays(each, packed, np.ndarray) for each in series]
+        """A series of calls, as in Backend.observe."""
+        packed_calls = [arrays(each, pack, np.ndarray) for each in series]
         observation: Observation = self.ask(
-            "observe", *sent, direction, limit_s=self.limit_s * sum(map(self._work, series))
+            "observe", *packed_calls, direction, limit_s=self.limit_s * sum(map(self._work, series))
         )
         results = [self._error(*each.args) if isinstance(each, Exception) else each for each in observation.results]
         return Observation(tuple(results), observation.effect)
 
     def time(self, inputs: Any, direction: Direction) -> tuple[float, ...]:
-        """The seconds of each of a few calls, measured there."""
+        """The seconds of each of a few calls, measured in the worker."""
         limit_s = 5 * self.limit_s * self._work(inputs)
-        seconds: tuple[float, ...] = self.ask("time", arrays(inputs, packed, np.ndarray), direction, limit_s=limit_s)
+        seconds: tuple[float, ...] = self.ask("time", arrays(inputs, pack, np.ndarray), direction, limit_s=limit_s)
         return seconds
 
     def stop(self) -> None:
-        """Ends the process, whatever it is doing."""
+        """Kills the process."""
         if self._process is not None:
             self._process.kill()
             self._exit_code()
@@ -128,7 +128,7 @@ class Worker:
             self._connection, theirs = self._context.Pipe()
             if python is None:
                 arguments = (theirs, self.load, self.name, self.operator, DupFd(self._log.fileno()))
-                self._process = self._context.Process(target=serve_logged, args=arguments, daemon=True)
+                self._process = self._context.Process(target=serve_to_log, args=arguments, daemon=True)
                 self._process.start()
             else:
                 self._process = self._elsewhere(python, theirs.fileno())
@@ -137,7 +137,7 @@ class Worker:
         return self._connection
 
     def _elsewhere(self, python: Path, descriptor: int) -> subprocess.Popen[bytes]:
-        """The worker in another interpreter, which sees this checkout and no installed package of this one."""
+        """Starts the worker in another interpreter, which sees this checkout but no package installed for this one."""
         process = subprocess.Popen(
             [python, "-c", f"from harness.judging import worker; worker.begin({descriptor})"],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -146,11 +146,11 @@ class Worker:
             stderr=self._log,
             pass_fds=(descriptor,),
         )
-        weakref.finalize(self, _end, process)  # it does not end with this one while it is in a call
+        weakref.finalize(self, _end, process)  # during a call it would outlive this process
         return process
 
     def _work(self, inputs: Any) -> float:
-        """How many times its limit a call is granted: once, and once more for each so many values."""
+        """The multiple of the limit that a call gets: 1, plus 1 for every `values` values."""
         return 1.0 + float(inputs.image.size + inputs.upstream.size) / self.values
 
     def _exit_code(self) -> int:
@@ -161,32 +161,33 @@ class Worker:
         code: int = self._process.exitcode
         return code
 
-    def _how_it_ended(self) -> str:
+    def _exit_message(self) -> str:
         code = self._exit_code()
         self.stop()
-        how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        ending = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
         self._log.seek(0)
         lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
-        # Python's own account of a fault comes last and says where it was called from; what came before says why.
+        # Python's own traceback of a fault comes last and says where; the lines before it say why.
         lines = lines[: next((k for k, line in enumerate(lines) if line.startswith("Fatal Python error")), len(lines))]
-        # A process that is killed for a stray access says nothing; the log is about something else then.
-        told = lines and code != -signal.SIGSEGV
-        return f"It ended its process: {how}." + (f" Its last words: {lines[-1].strip()[:300]}" if told else "")
+        # A segfault prints nothing; the log is unrelated then.
+        has_log = lines and code != -signal.SIGSEGV
+        return f"It ended its process: {ending}." + (f" Its last words: {lines[-1].strip()[:300]}" if has_log else "")
 
     def _error(self, kind: str, message: str) -> Exception:
-        """What a call raised, as far as this process knows its class; Crashed if no call can be made any more."""
+        """A call's exception, by its class if this process knows it; raises Crashed if the device is unusable from now
+        on."""
         if any(word in message for word in _USELESS):
             self.stop()
             raise Crashed(f"It left the device useless: {kind}: {message.splitlines()[0]}")
         if kind == "MissingLibrary":
             return MissingLibrary(message)
-        if kind == "Crashed":  # a process that the library runs in for the worker, such as node
+        if kind == "Crashed":  # a process that the worker runs the library in, such as node
             return Crashed(message)
-        known = getattr(builtins, kind, None)
-        if isinstance(known, type) and issubclass(
-            known, (ValueError, TypeError, LookupError, MemoryError, NotImplementedError)
+        error_class = getattr(builtins, kind, None)
+        if isinstance(error_class, type) and issubclass(
+            error_class, (ValueError, TypeError, LookupError, MemoryError, NotImplementedError)
         ):
-            return known(message)
+            return error_class(message)
         return RuntimeError(f"{kind}: {message}")
 
 
@@ -198,11 +199,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def isolated(
     name: str, operator: OperatorName, limit_s: float | None = None, load: Load = load, values: float = VALUES
 ) -> Backend[Any]:
-    """The backend of that name behind a Worker; the errors of harness.backends.load, and Crashed if loading ends it.
+    """The backend of this name behind a Worker; raises the errors of harness.backends.load, and Crashed if loading
+    crashes.
 
-    limit_s: seconds that a call on a small case may take, a process's first call too; by default what its sheet says.
-    load: what loads it there, such as harness.faults.load; found by its module and name, which the worker imports.
-    values: a call is granted the limit once more for so many values of its image and its result.
+    limit_s: seconds that a call on a small case may take, including a process's first call; by default the sheet's
+    limit. load: loads the backend in the worker, e.g. harness.faults.load; the worker imports it by module and name.
+    values: a call gets the limit once more for every this many values of its image and result.
     """
     worker = Worker(name, operator, limit_s, load, values)
     title, sheet, same_rule, has_snippet = worker.ask("about")
@@ -213,12 +215,12 @@ def isolated(
         sheet=sheet,
         prepare=lambda inputs, direction: lambda: worker.run(inputs, direction),
         to_numpy=lambda result: result,
-        avoids=lambda inputs, direction: worker.ask("avoids", arrays(inputs, packed, np.ndarray), direction),
+        avoids=lambda inputs, direction: worker.ask("avoids", arrays(inputs, pack, np.ndarray), direction),
         same_rule=same_rule,
         remote=worker.observe,
         restart=worker.stop,
-        snippet=(lambda *of: str(worker.ask("snippet", arrays(of[0], packed, np.ndarray), *of[1:])))
+        snippet=(lambda *of: str(worker.ask("snippet", arrays(of[0], pack, np.ndarray), *of[1:])))
         if has_snippet
         else None,
-        timed=worker.time,
+        seconds=worker.time,
     )

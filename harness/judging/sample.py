@@ -1,7 +1,7 @@
-"""A large result judged at a few places, with the boxes that these places need.
+"""Judges a large result at a few places, with only the boxes that these places need.
 
-The oracle is plain Python. It gets no box that has no part in the sample, so that a hundred thousand boxes cost no more
-than a hundred. The places are the same for every implementation.
+The oracle is plain Python. It gets only the boxes that take part in the sample, so a hundred thousand boxes cost no
+more than a hundred. The places are the same for every implementation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.operators.verdict import Verdict
 
 
 def with_boxes(inputs: Any, rows: Any) -> Any:
-    """The call with these of its boxes, and with what belongs to them."""
+    """The call restricted to these boxes, with their indices and upstream gradients."""
     names = operator_of(inputs).arrays[1:]
     return replace(inputs, **{name: np.ascontiguousarray(getattr(inputs, name)[rows]) for name in names})
 
@@ -26,12 +26,12 @@ def with_boxes(inputs: Any, rows: Any) -> Any:
 def judge_sample(inputs: Any, direction: Direction, got: Array, *, pinned: bool) -> Verdict:
     """The oracle's verdict on a sample of a result."""
     operator = operator_of(inputs)
-    if got.size == 0 or got.shape != operator.promised(inputs, direction)[0]:
+    if got.size == 0 or got.shape != operator.result_type(inputs, direction)[0]:
         return judge(inputs, direction, got, pinned=pinned)
     places = operator.sample(inputs, direction, got)
     if direction == "grad_image":
         rows = np.flatnonzero(operator.near(inputs, places))
         return judge(with_boxes(inputs, rows), direction, got, pinned=pinned, places=places)
-    rows, renumbered = np.unique([place[0] for place in places], return_inverse=True)
-    moved = [(int(row), *place[1:]) for row, place in zip(renumbered, places, strict=True)]
-    return judge(with_boxes(inputs, rows), direction, got[rows], pinned=pinned, places=moved)
+    rows, numbers = np.unique([place[0] for place in places], return_inverse=True)
+    local_places = [(int(row), *place[1:]) for row, place in zip(numbers, places, strict=True)]
+    return judge(with_boxes(inputs, rows), direction, got[rows], pinned=pinned, places=local_places)

@@ -1,11 +1,11 @@
-"""The process in which somebody else's implementation runs: it answers what isolation.py asks.
+"""The worker process of isolation.py: runs an implementation and answers questions about it.
 
-It is forked from a server that has torch already, or begun in another interpreter, where the library lives:
+It is forked from a server that has already imported torch, or started in the interpreter that has the library:
 
     python -c "from harness.judging import worker; worker.begin(DESCRIPTOR)"
 
-with the descriptor of a connection, whose first message says what to load. Arrays travel with the memory
-that they lie in, strides and surroundings included.
+with the descriptor of a connection, whose first message says what to load. Arrays are sent with the memory around them,
+strides included.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from harness.operators.implementation import Backend, Observation
 from harness.operators.sheet import OperatorName, Sheet
 
 Load = Callable[[str, OperatorName], Backend[Any]]
-# A block of timed calls: so many at least, and then until so many seconds have passed, or so many calls.
+# A block of timed calls: at least so many, then until so many seconds have passed or so many calls were made.
 CALLS_MIN, CALLS_S, CALLS_MOST = 3, 0.2, 200
 
 
 @dataclass(frozen=True)
-class Packed:
-    """An array as the memory that it lies in and its place there: pickling alone would lay it out anew."""
+class PackedArray:
+    """An array as its surrounding memory and its position in it; pickling alone would change its layout."""
 
     memory: bytes
     dtype: np.dtype[Any]
@@ -42,25 +42,25 @@ class Packed:
     offset: int
 
 
-def packed(array: Array) -> Packed:
+def pack(array: Array) -> PackedArray:
     if not array.size:
-        return Packed(b"", array.dtype, array.shape, array.strides, 0)
-    root = array  # of a view the array that owns the memory: what lies around the view is part of the case
+        return PackedArray(b"", array.dtype, array.shape, array.strides, 0)
+    root = array  # the owner of a view's memory: the memory around a view is part of the case
     while isinstance(root.base, np.ndarray):
         root = root.base
     low, high = np.lib.array_utils.byte_bounds(root)
     offset = array.__array_interface__["data"][0] - low
-    return Packed(ctypes.string_at(low, high - low), array.dtype, array.shape, array.strides, offset)
+    return PackedArray(ctypes.string_at(low, high - low), array.dtype, array.shape, array.strides, offset)
 
 
-def _unpacked(packed: Packed) -> Array:
-    if not packed.memory:
-        return np.zeros(packed.shape, packed.dtype)
-    size = packed.dtype.itemsize
-    memory: Array = np.ndarray((len(packed.memory) // size,), packed.dtype, bytearray(packed.memory))
+def _unpack(source: PackedArray) -> Array:
+    if not source.memory:
+        return np.zeros(source.shape, source.dtype)
+    size = source.dtype.itemsize
+    memory: Array = np.ndarray((len(source.memory) // size,), source.dtype, bytearray(source.memory))
     array: Array = np.ndarray(
-        packed.shape, packed.dtype, memory, packed.offset, packed.strides
-    )  # a view: it has a base
+        source.shape, source.dtype, memory, source.offset, source.strides
+    )  # a view, so it has a base
     return array
 
 
@@ -70,13 +70,13 @@ def arrays(inputs: Any, change: Callable[[Any], Any], kind: type) -> Any:
 
 
 def begin(descriptor: int) -> None:
-    """Serves on a descriptor that was inherited, in an interpreter of its own."""
+    """Serves on an inherited descriptor, in another interpreter."""
     connection = Connection(descriptor)
     serve(connection, *connection.recv())
 
 
-def serve_logged(connection: Connection, load: Load, name: str, operator: OperatorName, log: Any) -> None:
-    """Serves in a forked process, whose output goes to a file."""
+def serve_to_log(connection: Connection, load: Load, name: str, operator: OperatorName, log: Any) -> None:
+    """Serves in a forked process, with its output redirected to a file."""
     descriptor = log.detach()
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -84,7 +84,7 @@ def serve_logged(connection: Connection, load: Load, name: str, operator: Operat
 
 
 def serve(connection: Connection, load: Load, name: str, operator: OperatorName) -> None:
-    """Answers what it is asked until nobody asks."""
+    """Answers questions until the connection closes."""
     faulthandler.enable()
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     backend: Backend[Any] | None = None
@@ -99,10 +99,10 @@ def serve(connection: Connection, load: Load, name: str, operator: OperatorName)
                 if question == "snippet":
                     inputs, direction, index = rest
                     assert backend.snippet is not None
-                    connection.send((question, backend.snippet(arrays(inputs, _unpacked, Packed), direction, index)))
+                    connection.send((question, backend.snippet(arrays(inputs, _unpack, PackedArray), direction, index)))
                     continue
-                *sent, direction = rest
-                calls = [arrays(each, _unpacked, Packed) for each in sent]
+                *packed_calls, direction = rest
+                calls = [arrays(each, _unpack, PackedArray) for each in packed_calls]
                 if question == "avoids":
                     connection.send((question, backend.avoids(calls[0], direction)))
                 elif question == "time":
@@ -111,9 +111,9 @@ def serve(connection: Connection, load: Load, name: str, operator: OperatorName)
                     connection.send((question, _plain(backend.observe(calls, direction))))
                 else:
                     result = backend.run(calls[0], direction)
-                    connection.send((question, (result, _written(calls[0], sent[0]))))
+                    connection.send((question, (result, _changed_inputs(calls[0], packed_calls[0]))))
             except Exception as error:
-                connection.send(("raised", _told(error)))
+                connection.send(("raised", _name_and_message(error)))
 
 
 def _about(backend: Backend[Any]) -> tuple[str, Sheet, bool, bool]:
@@ -121,7 +121,7 @@ def _about(backend: Backend[Any]) -> tuple[str, Sheet, bool, bool]:
 
 
 def _seconds(call: Callable[[], Any]) -> tuple[float, ...]:
-    """What each of a few calls took, after one that is not counted."""
+    """The seconds of each of a few calls, after one warm-up call."""
     call()
     seconds: list[float] = []
     while len(seconds) < CALLS_MIN or (sum(seconds) < CALLS_S and len(seconds) < CALLS_MOST):
@@ -132,20 +132,22 @@ def _seconds(call: Callable[[], Any]) -> tuple[float, ...]:
 
 
 def _plain(observation: Observation) -> Observation:
-    """Without exceptions of classes that the other process may not have: it gets their names and messages."""
-    results = [RuntimeError(*_told(each)) if isinstance(each, Exception) else each for each in observation.results]
+    """Replaces exceptions by their names and messages, since the other process may not have their classes."""
+    results = [
+        RuntimeError(*_name_and_message(each)) if isinstance(each, Exception) else each for each in observation.results
+    ]
     return Observation(tuple(results), observation.effect)
 
 
-def _told(error: Exception) -> tuple[str, str]:
+def _name_and_message(error: Exception) -> tuple[str, str]:
     return type(error).__name__, str(error)
 
 
-def _written(inputs: Any, sent: Any) -> dict[str, Array]:
-    """The inputs that the call wrote to, as it left them."""
+def _changed_inputs(inputs: Any, packed_calls: Any) -> dict[str, Array]:
+    """The inputs that the call wrote to, with their new values."""
     names = [each.name for each in fields(inputs) if isinstance(getattr(inputs, each.name), np.ndarray)]
     return {
         name: np.array(getattr(inputs, name))
         for name in names
-        if getattr(inputs, name).tobytes() != _unpacked(getattr(sent, name)).tobytes()
+        if getattr(inputs, name).tobytes() != _unpack(getattr(packed_calls, name)).tobytes()
     }

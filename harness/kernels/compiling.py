@@ -1,7 +1,7 @@
-"""The kernels' sources compiled by g++ for tests, as they are or with a fault planted in them.
+"""Compiles the kernels' sources with g++ for tests, unchanged or with a planted fault.
 
-Every object is kept in build/ under a hash of all that it is made of, so it is compiled once, and a planted fault costs
-the files that it is in.
+Each object is cached in build/ under a hash of all its inputs, so it is compiled once, and a planted fault recompiles
+only the files that contain it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pathlib import Path
 from harness.repository import ROOT, MissingLibrary
 
 KERNELS = ROOT / "impl" / "csrc"
-_INCLUDED = re.compile(rb'^\s*#include [<"]([^>"]+)[>"]', re.MULTILINE)
+_INCLUDE = re.compile(rb'^\s*#include [<"]([^>"]+)[>"]', re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Change:
-    """A text that stands once in a file, and what stands there instead: a fault, say."""
+    """The replacement of a text that occurs once in a file, for example to plant a fault."""
 
     file: str
     before: str
@@ -34,7 +34,7 @@ class Change:
 
 @functools.cache
 def compiler() -> str:
-    """The compiler, or MissingLibrary."""
+    """The path of g++, or MissingLibrary."""
     path = shutil.which("g++")
     if path is None:
         raise MissingLibrary("Kernels are compiled for tests only where g++ is installed, and there is none in PATH.")
@@ -42,12 +42,12 @@ def compiler() -> str:
 
 
 def texts_in(root: Path, pattern: str = "*.*") -> dict[str, str]:
-    """Every source below a folder, by its path there."""
+    """All sources below a folder, by relative path."""
     return {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in sorted(root.rglob(pattern))}
 
 
-def changed(texts: Mapping[str, str], changes: Sequence[Change]) -> dict[str, str]:
-    """The same sources with the changes; ValueError if one does not stand in its file exactly once."""
+def apply_changes(texts: Mapping[str, str], changes: Sequence[Change]) -> dict[str, str]:
+    """The sources after the changes; ValueError if a text does not occur exactly once in its file."""
     result = dict(texts)
     for change in changes:
         count = result.get(change.file, "").count(change.before)
@@ -58,7 +58,7 @@ def changed(texts: Mapping[str, str], changes: Sequence[Change]) -> dict[str, st
 
 
 def folder_of(texts: Mapping[str, str], build: Path, *tools: str) -> Path:
-    """The folder below `build` for these sources: named after them, and after the tools that they are built with."""
+    """The folder below `build` for these sources, named by a digest of the sources and the build tools."""
     return build / digest(*tools, *texts, *texts.values())
 
 
@@ -69,10 +69,10 @@ def write(texts: Mapping[str, str], root: Path) -> None:
 
 
 def kernel_sources(changes: Sequence[Change], build: Path) -> Path:
-    """The folder of the kernels' sources, of a copy under `build` if there are changes (paths as from impl/csrc)."""
+    """The folder of the kernels' sources; with changes (paths relative to impl/csrc), a changed copy under `build`."""
     if not changes:
         return KERNELS
-    texts = changed(texts_in(KERNELS), changes)
+    texts = apply_changes(texts_in(KERNELS), changes)
     root = folder_of(texts, build)
     write(texts, root)
     return root
@@ -80,7 +80,7 @@ def kernel_sources(changes: Sequence[Change], build: Path) -> Path:
 
 @functools.cache
 def nvcc() -> str:
-    """The compiler of CUDA, or MissingLibrary."""
+    """The path of nvcc, or MissingLibrary."""
     path = shutil.which("nvcc")
     if path is None:
         raise MissingLibrary(
@@ -92,14 +92,14 @@ def nvcc() -> str:
 def objects(
     sources: Sequence[Path], flags: Sequence[str], include: Sequence[Path], build: Path, *, program: str = ""
 ) -> list[Path]:
-    """The sources as objects under `build`, in their order, C++ by g++ or CUDA by the program that is given.
+    """Compiles sources to objects under `build`, in order: C++ with g++, or with the given program.
 
-    include  the folders that headers are looked for in. What a source includes of them is part of its hash.
-    RuntimeError with what the compiler says if one does not compile.
+    include: the folders of headers; the headers that a source includes are part of its hash. RuntimeError with the
+    compiler's message if a source does not compile.
     """
     folders = [f"-I{short(folder)}" for folder in include]
 
-    def compiled(source: Path) -> Path:
+    def compile_one(source: Path) -> Path:
         texts = [path.read_bytes() for path in _read(source, include)]
         target = build / f"{source.stem}-{digest(version(program), *flags, *texts)}.o"
         language = "cu" if program and source.suffix == ".cu" else "c++"
@@ -108,24 +108,24 @@ def objects(
 
     build.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(compiled, sources))
+        return list(pool.map(compile_one, sources))
 
 
 def make(target: Path, arguments: Sequence[str], *, program: str = "") -> None:
-    """Has a compiler, by default g++, make a file that is not there yet. Processes beside this one may be making it."""
+    """Builds a file, by default with g++, unless it exists; safe with other processes building the same file."""
     if target.exists():
         return
     partial = target.with_suffix(f".{os.getpid()}")
-    done = subprocess.run(
+    process = subprocess.run(
         [program or compiler(), *arguments, "-o", str(partial)], cwd=ROOT, capture_output=True, text=True
     )
-    if done.returncode != 0:
-        raise RuntimeError(f"{target.name} does not compile:\n{done.stderr}")
+    if process.returncode != 0:
+        raise RuntimeError(f"{target.name} does not compile:\n{process.stderr}")
     partial.replace(target)
 
 
 def digest(*parts: str | bytes) -> str:
-    """What names a file or folder that is made of these parts, in this order."""
+    """A digest of these parts, in order, for the name of a file or folder."""
     whole = hashlib.sha256()
     for part in parts:
         content = part.encode() if isinstance(part, str) else part
@@ -134,18 +134,18 @@ def digest(*parts: str | bytes) -> str:
 
 
 def short(path: Path) -> str:
-    """As messages should have it: a place in this project by its path there."""
+    """The path for messages: relative to this project if inside."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 @functools.cache
 def version(program: str = "") -> str:
-    """What a compiler, by default g++, says that it is; a part of every hash."""
+    """The version message of a compiler, by default g++; part of every hash."""
     return subprocess.run([program or compiler(), "--version"], capture_output=True, text=True, check=True).stdout
 
 
 def _read(source: Path, include: Sequence[Path]) -> list[Path]:
-    """The files that a source is made of: itself, and what it includes of the given folders and its own."""
+    """A source with all files that it includes from these folders and its own."""
     files: dict[Path, None] = {}
     waiting = [source]
     while waiting:
@@ -153,7 +153,7 @@ def _read(source: Path, include: Sequence[Path]) -> list[Path]:
         if path in files:
             continue
         files[path] = None
-        for name in _INCLUDED.findall(path.read_bytes()):
+        for name in _INCLUDE.findall(path.read_bytes()):
             places = [(folder / name.decode()).resolve() for folder in (path.parent, *include)]
             waiting += [place for place in places if place.is_file()]
     return list(files)

@@ -1,8 +1,8 @@
-"""The machine code of the CUDA kernels: what runs on a GPU, read on machines that have none.
+"""Reads the machine code of the CUDA kernels, on machines without a GPU.
 
-The source promises that every operation is rounded on its own, that loads are issued together and that no access goes
-through a generic address; only the machine code can show that the compiler kept to it. cuobjdump disassembles; it comes
-with the CUDA toolkit, and with Triton, which torch brings along.
+The source promises that every operation is rounded separately, that loads are issued together, and that no access uses
+a generic address; only the machine code shows whether the compiler keeps these promises. cuobjdump disassembles; it is
+part of the CUDA toolkit, and of Triton, which torch installs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.kernels.resources import Cubin, demangled, short_name
+from harness.kernels.resources import Cubin, demangle, short_name
 from harness.repository import MissingLibrary
 
 _UNIFORM = {"UFFMA": "FFMA", "UDFMA": "DFMA"}
@@ -38,7 +38,7 @@ class Instruction:
         """The opcode without modifiers."""
         return self.opcode.partition(".")[0]
 
-    def written(self) -> frozenset[str]:
+    def writes(self) -> frozenset[str]:
         """The registers that a load or a computation writes: several for 64 and 128 bits."""
         if self.operation.startswith(_WRITES_NOTHING) or not self.operands:
             return frozenset()
@@ -48,9 +48,9 @@ class Instruction:
         width = 4 if ".128" in self.opcode else 2 if ".64" in self.opcode else 1
         return frozenset(f"R{int(first[1]) + k}" for k in range(width))
 
-    def read(self) -> frozenset[str]:
-        """The registers that its operands name, but for the one that it writes."""
-        operands = self.operands[1:] if self.written() else self.operands
+    def reads(self) -> frozenset[str]:
+        """The registers among its operands, except the one that it writes."""
+        operands = self.operands[1:] if self.writes() else self.operands
         return frozenset(re.findall(r"\bR\d+\b", " ".join(operands)))
 
 
@@ -58,7 +58,7 @@ class Instruction:
 class Function:
     """A kernel's instructions on one architecture, in the order of their addresses.
 
-    symbol  its mangled name, as PTX has it too, without what nvcc makes of the file's path.
+    symbol  its mangled name, as in PTX, without nvcc's digest of the file's path.
     """
 
     kernel: str
@@ -67,7 +67,7 @@ class Function:
     instructions: tuple[Instruction, ...]
 
     def counts(self) -> Counter[str]:
-        """How often each operation occurs, without its modifiers; UFFMA, of a warp's uniform values, is an FFMA."""
+        """The number of each operation, without modifiers; UFFMA, on a warp's uniform values, counts as FFMA."""
         return Counter(_UNIFORM.get(each.operation, each.operation) for each in self.instructions)
 
     def starting_with(self, *opcodes: str) -> list[Instruction]:
@@ -75,7 +75,7 @@ class Function:
 
 
 def disassembler() -> Path:
-    """cuobjdump; MissingLibrary if neither the CUDA toolkit nor Triton has brought it."""
+    """The path of cuobjdump; MissingLibrary without the CUDA toolkit and Triton."""
     spec = importlib.util.find_spec("triton")
     folders = [
         Path(place) / "backends" / "nvidia" / "bin" for place in (spec and spec.submodule_search_locations) or ()
@@ -89,17 +89,17 @@ def disassembler() -> Path:
 
 
 def functions(cubin: Cubin) -> list[Function]:
-    """The kernels in a file of machine code; MissingLibrary if there is nothing to read it with."""
-    # nvdisasm lies beside cuobjdump, which looks for it in PATH.
+    """The kernels in a file of machine code; MissingLibrary without a disassembler."""
+    # cuobjdump looks for nvdisasm, which is in the same folder, in PATH.
     program = disassembler()
-    done = subprocess.run(
+    process = subprocess.run(
         [program, "-sass", cubin.file],
         env={"PATH": f"{program.parent}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=True,
     )
-    return list(_functions(done.stdout, cubin.architecture))
+    return list(_functions(process.stdout, cubin.architecture))
 
 
 _LINE = re.compile(
@@ -119,39 +119,38 @@ def _functions(listing: str, architecture: str) -> Iterator[Function]:
             )
             for match in matches
         )
-        yield Function(short_name(demangled(symbol)), _plain(symbol), architecture, instructions)
+        yield Function(short_name(demangle(symbol)), _plain(symbol), architecture, instructions)
 
 
 @functools.cache
 def _plain(symbol: str) -> str:
-    """A symbol without the digest of the file's path, which is another each time."""
+    """A symbol without the digest of the file's path, which varies."""
     return re.sub(r"_GLOBAL__N__[0-9a-f]+_|__N__[0-9a-f]+_|_INTERNAL_[0-9a-f]+_", "", symbol.strip())
 
 
 def loads_in_flight(of: Sequence[Instruction], opcode: str = "LDG") -> int:
-    """The most loads that are issued before the first of them is used or the threads of a block wait for each other.
+    """The most loads issued before one of them is used, or before the threads of a block synchronise.
 
-    A thread is stopped by the first use of a load that is still under way; those issued before it are waited for
-    together.
+    A thread stalls at the first use of a pending load; it waits for all loads issued before that together.
     """
     most, pending = 0, set[frozenset[str]]()
     for each in of:
-        if any(each.read() & registers for registers in pending) or _ends(each):
+        if any(each.reads() & registers for registers in pending) or _ends(each):
             pending.clear()
         if each.opcode.startswith(opcode):
-            pending.add(each.written())
+            pending.add(each.writes())
             most = max(most, len(pending))
     return most
 
 
 def _ends(each: Instruction) -> bool:
-    """Whether what follows is not what a thread does next, or only after a wait."""
+    """Whether the next instruction is not the one that follows, or only runs after a wait."""
     return each.operation in _ENDS or (each.operation == "BRA" and not each.guarded)
 
 
 @dataclass(frozen=True)
-class Rounded:
-    """How many operations of a kind a kernel has in PTX, by their names there, such as "div.rn.f32"."""
+class RoundedOperations:
+    """The numbers of a kernel's operations in PTX, by names such as "div.rn.f32"."""
 
     symbol: str
     operations: Counter[str]
@@ -163,13 +162,14 @@ _ARITHMETIC = re.compile(
 )
 
 
-def arithmetic(ptx: str) -> list[Rounded]:
+def arithmetic(ptx: str) -> list[RoundedOperations]:
     """The floating-point arithmetic of every kernel in a PTX file."""
     return [
-        Rounded(_plain(each["symbol"]), Counter(_ARITHMETIC.findall(each["body"]))) for each in _ENTRY.finditer(ptx)
+        RoundedOperations(_plain(each["symbol"]), Counter(_ARITHMETIC.findall(each["body"])))
+        for each in _ENTRY.finditer(ptx)
     ]
 
 
-def unpinned(rounded: Rounded) -> list[str]:
-    """The additions and products that ptxas is free to fuse, since they name no rounding."""
-    return [name for name in rounded.operations if re.match(r"(add|sub|mul)\.(?!rn\.)", name)]
+def fusible_operations(arithmetic_of: RoundedOperations) -> list[str]:
+    """The additions and products that ptxas may fuse, because they specify no rounding."""
+    return [name for name in arithmetic_of.operations if re.match(r"(add|sub|mul)\.(?!rn\.)", name)]

@@ -1,8 +1,8 @@
-"""How many warps of a kernel a multiprocessor can hold at once, from what its blocks take: theoretical occupancy.
+"""Theoretical occupancy: how many warps of a kernel a multiprocessor can hold, from the resources of its blocks.
 
-A GPU hides the time of a load behind other warps. What a kernel takes of registers and shared memory says how many
-there can be, on a machine without a GPU too. The limits are those of the CUDA C++ Programming Guide ("Technical
-Specifications per Compute Capability"); the units of allocation are those of the occupancy calculator.
+A GPU hides the latency of loads behind other warps. A kernel's registers and shared memory determine how many there can
+be, and are known without a GPU. The limits are from the CUDA C++ Programming Guide ("Technical Specifications per
+Compute Capability"); the allocation units are those of the occupancy calculator.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _WARP = 32
-# Registers are given to warps, and shared memory to blocks, in units of so many.
+# The units in which registers are allocated to warps, and shared memory to blocks.
 _REGISTER_UNIT, _SHARED_UNIT = 256, 128
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a multiprocessor has: resident warps and blocks, registers, bytes of shared memory, and of these the bytes
-    that the system keeps for itself in every block."""
+    """The limits of a multiprocessor: resident warps and blocks, registers, bytes of shared memory, and the bytes that
+    the system reserves in every block."""
 
     warps: int
     blocks: int
@@ -40,9 +40,9 @@ LIMITS = {
 def resident_blocks(architecture: str, registers: int, threads: int, shared_bytes: int) -> int:
     """The blocks of a kernel that one multiprocessor holds.
 
-    registers     a thread takes.
-    threads       a block has.
-    shared_bytes  a block takes, fixed and dynamic.
+    registers     per thread.
+    threads       per block.
+    shared_bytes  per block, fixed and dynamic.
     ValueError if the limits of the architecture are not known.
     """
     if architecture not in LIMITS:
@@ -50,14 +50,14 @@ def resident_blocks(architecture: str, registers: int, threads: int, shared_byte
     limits = LIMITS[architecture]
     warps = _units(threads, _WARP)
     of_a_warp = _units(registers * _WARP, _REGISTER_UNIT) * _REGISTER_UNIT
-    shared = _units(shared_bytes + limits.reserved_bytes, _SHARED_UNIT) * _SHARED_UNIT
+    shared_units = _units(shared_bytes + limits.reserved_bytes, _SHARED_UNIT) * _SHARED_UNIT
     by_registers = limits.registers // of_a_warp // warps
-    by_shared = limits.shared_bytes // shared if shared else limits.blocks
+    by_shared = limits.shared_bytes // shared_units if shared_units else limits.blocks
     return min(limits.warps // warps, limits.blocks, by_registers, by_shared)
 
 
 def occupancy(architecture: str, registers: int, threads: int, shared_bytes: int) -> float:
-    """The share of a multiprocessor's warps that a kernel can fill, from 0 to 1; parameters as resident_blocks has."""
+    """The share of a multiprocessor's warps that a kernel can fill, from 0 to 1; parameters as in resident_blocks."""
     blocks = resident_blocks(architecture, registers, threads, shared_bytes)
     return blocks * _units(threads, _WARP) / LIMITS[architecture].warps
 

@@ -1,8 +1,8 @@
-"""What the compiler says of the CUDA kernels: do they compile for every architecture, and do they fit its registers?
+"""The compiler's report on the CUDA kernels: whether they compile for every architecture without spilling.
 
-A machine without a GPU can still compile for all of them. A kernel that spills registers to memory, or keeps an array
-on a stack, runs at a fraction of its speed and nothing else would tell: the compiler's own report does. To compile all
-of them takes minutes, so each report is kept in build/ under a hash of all that it is made of, the compiler included.
+Compiling needs no GPU. A kernel that spills registers to memory, or keeps an array on a stack, runs at a fraction of
+its speed, which only the compiler's report reveals. Compiling all architectures takes minutes, so each report is cached
+in build/ under a hash of all its inputs, the compiler included.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from harness import repository
 from harness.kernels.compiling import KERNELS, digest, nvcc, version
 from harness.repository import ROOT
 
-KEPT = ROOT / "build" / "cuda_resources"
+CACHE = ROOT / "build" / "cuda_resources"
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What one kernel takes on one architecture: registers a thread, and bytes a thread of stack and of spills."""
+    """The resources of one kernel on one architecture, per thread: registers, and bytes of stack and spills."""
 
     kernel: str
     architecture: str
@@ -52,11 +52,11 @@ class Cubin:
 
 
 class DoesNotCompile(Exception):
-    """The compiler refused a source or warned of it; the message is what it said."""
+    """The compiler rejected a source or warned about it; the message is the compiler's."""
 
 
 def build_setting(name: str) -> list[str] | str:
-    """A constant of setup.py, which cannot be imported without building: what is examined is what is built."""
+    """A constant of setup.py, parsed because importing it would build; the kernels are compiled with the real flags."""
     for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and [getattr(each, "id", "") for each in node.targets] == [name]:
             value: list[str] | str = ast.literal_eval(node.value)
@@ -65,9 +65,9 @@ def build_setting(name: str) -> list[str] | str:
 
 
 def architectures() -> list[str]:
-    """Those that setup.py builds for, as nvcc names them: 9.0 is sm_90."""
-    listed = str(build_setting("ARCHITECTURES")).replace("+PTX", "").split(";")
-    return [f"sm_{each.replace('.', '')}" for each in listed]
+    """The architectures that setup.py builds for, in nvcc's notation: 9.0 is sm_90."""
+    names = str(build_setting("ARCHITECTURES")).replace("+PTX", "").split(";")
+    return [f"sm_{each.replace('.', '')}" for each in names]
 
 
 def compile_all(sources: Sequence[Path] | None = None) -> list[Usage]:
@@ -79,19 +79,19 @@ def compile_all(sources: Sequence[Path] | None = None) -> list[Usage]:
 
 
 def usages(cubin: Cubin) -> list[Usage]:
-    """What each kernel of a file of machine code takes."""
-    return list(_read(demangled(cubin.report)))
+    """The resources of each kernel in a file of machine code."""
+    return list(_read(demangle(cubin.report)))
 
 
 def cubins(sources: Sequence[Path] | None, of: Sequence[str]) -> list[Cubin]:
     """The machine code of the sources (None for all of this project's) for these architectures, such as "sm_90".
 
-    Raises what compile_all does.
+    Raises as compile_all does.
     """
     nvcc()
     paths = sorted(KERNELS.glob("*/cuda/*.cu")) if sources is None else list(sources)
     jobs = [(path, architecture) for path in paths for architecture in of]
-    KEPT.mkdir(parents=True, exist_ok=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return list(pool.map(lambda job: _compile(*job), jobs))
 
@@ -101,15 +101,15 @@ def _compile(source: Path, architecture: str) -> Cubin:
         *("nvcc", *build_setting("DEVICE_FLAGS"), f"-I{KERNELS}", f"-arch={architecture}", "-cubin", "-lineinfo"),
         *("-Werror=all-warnings", "-Xptxas=--verbose,--warning-as-error"),
     )
-    headers = [path.read_bytes() for path in sorted(KERNELS.rglob("*.h"))]  # any of which it may include
+    headers = [path.read_bytes() for path in sorted(KERNELS.rglob("*.h"))]  # any of them may be included
     name = f"{source.stem}-{architecture}-{digest(version('nvcc'), *command, *headers, source.read_bytes())}"
-    cubin, ptx, report = (KEPT / f"{name}.{kind}" for kind in ("cubin", "ptx", "txt"))
+    cubin, ptx, report = (CACHE / f"{name}.{kind}" for kind in ("cubin", "ptx", "txt"))
     if not all(path.exists() for path in (cubin, ptx, report)):
-        with tempfile.TemporaryDirectory(dir=KEPT) as folder:
+        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             arguments = [*command, "--keep", f"--keep-dir={folder}", str(source), "-o", f"{folder}/cubin"]
-            done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-            output = done.stdout + done.stderr
-            if done.returncode != 0:
+            process = subprocess.run(arguments, capture_output=True, text=True, check=False)
+            output = process.stdout + process.stderr
+            if process.returncode != 0:
                 raise DoesNotCompile(f"{source.name} for {architecture}:\n{output}")
             os.replace(f"{folder}/cubin", cubin)
             os.replace(f"{folder}/{source.stem}.ptx", ptx)
@@ -117,7 +117,7 @@ def _compile(source: Path, architecture: str) -> Cubin:
     return Cubin(source, architecture, cubin, ptx, report.read_text(encoding="utf-8"))
 
 
-def demangled(text: str) -> str:
+def demangle(text: str) -> str:
     if shutil.which("c++filt") is None:
         return text
     return subprocess.run(["c++filt"], input=text, capture_output=True, text=True, check=True).stdout

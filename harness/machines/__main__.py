@@ -1,4 +1,4 @@
-"""`python -m harness.machines [STEP]...`: what `make gpu` runs, with nothing but the standard library to begin with."""
+"""`python -m harness.machines [STEP]...`: the command behind `make gpu`; needs only the standard library to start."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Several runners' archives as one folder of results: what `make merge` does before it makes the report.
+"""Merges several runners' archives into one folder of results: the first half of `make merge`, before the report.
 
-A runner that broke must not cost the figures of those that did not, and must not go unnoticed either. So what has
-arrived is merged, and a runner that left nothing, something broken or a failed step is named in a sentence. Archives
-come from other machines: one that holds anything but one run, as it is to lie in results/, is left out whole.
+A failed runner must neither hide the figures of the others nor go unnoticed. So all usable archives are merged, and
+each runner with a missing archive, a damaged one or a failed step is reported in a sentence. Archives come from other
+machines: one that contains anything except a single run, laid out as in results/, is left out entirely.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.machines.step import bad_steps
 from harness.repository import ROOT
 
 FOLDER = ROOT / "build" / "merged"
-# What was merged and what was not, beside the report: a reader of the one is to see the other.
+# The summary of merged and missing runners, beside the report.
 SUMMARY = "runners.md"
 # How .github/workflows/gpu.yml names its artifacts: gpu-RUNNER-RUN, and a run's own name has no dash.
 _ARTIFACT = re.compile(r"gpu-(?P<runner>.+)-[^-]+")
@@ -28,22 +28,22 @@ _CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeResult:
     """The outcome of merging.
 
-    runs      of each archive that was unpacked: its runner, and the run that it holds.
-    problems  runners that left nothing, what was left out, and steps that did not pass, each as a sentence.
+    runs      for each unpacked archive: its runner and its run.
+    problems  a sentence for each missing runner, each archive left out, and each step that did not pass.
     """
 
     runs: tuple[str, ...]
     problems: tuple[str, ...]
 
 
-def merge(archives: Path, expected: tuple[str, ...], output: Path) -> Merged:
+def merge(archives: Path, expected: tuple[str, ...], output: Path) -> MergeResult:
     """Unpacks the archives under a folder, archives/gpu-RUNNER-RUN/*.tar.gz, into output/DEVICE/RUN.
 
-    expected  the runners that should have left an archive; any other is merged too.
-    output    a folder of results; the runs in it stay as they are. SUMMARY there says what this function returns.
+    expected  the runners that must have an archive; others are merged too.
+    output    a folder of results; existing runs in it stay unchanged. The result is also written to SUMMARY there.
     """
     output.mkdir(parents=True, exist_ok=True)
     runs: list[str] = []
@@ -71,34 +71,34 @@ def merge(archives: Path, expected: tuple[str, ...], output: Path) -> Merged:
         problems.append(f"There is no archive gpu-RUNNER-RUN/*.tar.gz under {archives}; `make gpu` makes some.")
     lines = ["# Runners", "", *(f"- {line}" for line in (*runs, *problems)), ""]
     repository.replace(output / SUMMARY, "\n".join(lines))
-    return Merged(tuple(runs), tuple(problems))
+    return MergeResult(tuple(runs), tuple(problems))
 
 
 def _unpack(file: Path, output: Path) -> Path:
-    """Puts the one run of an archive in its place and returns that, DEVICE/RUN; ValueError if it is not fit to be."""
-    # To its end, where its checksum is: tarfile stops before, and would pass on bytes that changed on the way.
+    """Unpacks an archive's single run and returns its place, DEVICE/RUN; ValueError if the archive is unusable."""
+    # Read to the end, because the checksum is there: tarfile stops earlier and would miss corruption.
     with gzip.open(file) as stream:
         while stream.read(_CHUNK_BYTES):
             pass
-    with tempfile.TemporaryDirectory(prefix="unpacking-", dir=output) as scratch, tarfile.open(file, "r:gz") as packed:
-        runs = {run for member in packed.getmembers() if (run := _run_of(member)) is not None}
+    with tempfile.TemporaryDirectory(prefix="unpacking-", dir=output) as scratch, tarfile.open(file, "r:gz") as tar:
+        runs = {run for member in tar.getmembers() if (run := _run_of(member)) is not None}
         if len(runs) != 1:
             raise ValueError(f"it holds {len(runs)} runs in the place of one")
         run = runs.pop()
         if (output / run).exists():
             raise ValueError(f"{run} is there already, and two runs cannot have one place")
-        # Without the filter, on a Python older than it, there is still _run_of's word on every member.
+        # A Python without the filter relies on the checks of _run_of on every member.
         if hasattr(tarfile, "data_filter"):
-            packed.extractall(scratch, filter="data")
+            tar.extractall(scratch, filter="data")
         else:
-            packed.extractall(scratch)
+            tar.extractall(scratch)
         (output / run.parent).mkdir(exist_ok=True)
         (Path(scratch) / run).rename(output / run)
     return run
 
 
 def _run_of(member: tarfile.TarInfo) -> Path | None:
-    """The run, DEVICE/RUN, that a member belongs to, None for a folder above it; ValueError if it is in no run."""
+    """The run, DEVICE/RUN, of a member, None for a folder above runs; ValueError if it belongs to no run."""
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"its {member.name!r} would leave the folder of results")
@@ -112,7 +112,7 @@ def _run_of(member: tarfile.TarInfo) -> Path | None:
 
 
 def _shortcomings(output: Path, run: Path) -> list[str]:
-    """What an unpacked run lacks, as sentences."""
+    """A sentence for each shortcoming of an unpacked run."""
     sentences = []
     steps = output / run / "logs" / "steps.txt"
     if not steps.is_file():

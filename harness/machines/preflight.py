@@ -1,7 +1,7 @@
-"""What `make gpu` needs of a machine and does not have, told before anything is done.
+"""Checks, before `make gpu` does anything, which of its requirements a machine lacks.
 
-The machine may be a plain image of torch that has little else. So the standard library alone looks, at everything at
-once, and says each thing in a sentence with the way to get it; the steps that can do without it run all the same.
+The machine may be a plain image with torch and little else, so only the standard library is used. Everything is checked
+at once, and each missing requirement is reported in a sentence with its remedy; steps that do not need it still run.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-# The modules that a step cannot begin without, and the package that each comes with; what else the suites use of a
-# library is skipped where that is missing.
+# The modules that a step requires, with the package of each; suites skip the tests of other missing libraries.
 BUILD = {"torch": "torch", "setuptools": "setuptools"}
 TEST = {
     "torch": "torch",
@@ -32,7 +31,7 @@ BENCH = {**TEST, "pandas": "pandas", "jinja2": "jinja2", "matplotlib": "matplotl
 MODULES = {**BUILD, **BENCH}
 SETUPTOOLS = 77  # the first that reads pyproject.toml's licence
 GPU, NVCC, COMPILER, SANITIZER = "a GPU", "nvcc", "a C++ compiler", "compute-sanitizer"
-# How long torch may take to say whether it can use a GPU.
+# The time limit for torch's check of the GPU.
 _PROBE_S = 120.0
 _TOOLKIT = Path("/usr/local/cuda")
 _PROBE = """
@@ -46,16 +45,16 @@ elif not torch.cuda.is_available():
 
 @dataclass(frozen=True)
 class Lacks:
-    """What a machine lacks: by its name, the sentence that says so.
+    """The missing requirements: a sentence for each, by name.
 
-    advice  what goes for all missing modules together, "" if none is missing.
+    advice  the advice for all missing modules together, "" if none is missing.
     """
 
     sentences: dict[str, str]
     advice: str = ""
 
     def of(self, needs: Iterable[str]) -> str | None:
-        """Why a step that needs these cannot be done, or None if it can."""
+        """The reason why a step with these needs cannot run, or None."""
         lacking = [need for need in needs if need in self.sentences]
         return f"it needs {', '.join(lacking)}: see the preflight." if lacking else None
 
@@ -64,12 +63,13 @@ class Lacks:
 
     @property
     def bad(self) -> bool:
-        """Whether something is missing that no GPU machine may be without: compute-sanitizer refuses some of them."""
+        """Whether a mandatory requirement is missing; compute-sanitizer is optional, because it refuses some
+        machines."""
         return bool(set(self.sentences) - {SANITIZER})
 
 
 def look(python: str = sys.executable) -> Lacks:
-    """All that is missing here for `make gpu` with this Python, which is the one that runs."""
+    """All requirements of `make gpu` that are missing here, for this Python (the running one)."""
     sentences = {
         module: f"The Python module {module} is missing; it comes with the package {package}."
         for module, package in MODULES.items()
@@ -82,36 +82,36 @@ def look(python: str = sys.executable) -> Lacks:
         reason = _no_gpu(python)
         if reason:
             sentences[GPU] = reason
-    for what, program, advice in (
+    for need, program, advice in (
         (NVCC, "nvcc", "it comes with the CUDA toolkit; set CUDA_HOME to the folder of one that is not in PATH."),
         (COMPILER, os.environ.get("CXX", "g++"), "nvcc and the build need one; set CXX to another than g++."),
         (SANITIZER, "compute-sanitizer", "it comes with the CUDA toolkit; the steps that use it are skipped."),
     ):
         if find(program) is None:
-            sentences[what] = f"There is no {program} here; {advice}"
+            sentences[need] = f"There is no {program} here; {advice}"
     return Lacks(sentences, _advice(python, packages))
 
 
 def find(program: str) -> str | None:
-    """Where a program is: in CUDA_HOME, in PATH, or where the toolkit is usually installed."""
+    """The path of a program: in CUDA_HOME, in PATH, or in the toolkit's usual place."""
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     places = [shutil.which(program, path=str(Path(home, "bin")))] if home else []
     return next(filter(None, [*places, shutil.which(program), shutil.which(program, path=str(_TOOLKIT / "bin"))]), None)
 
 
 def _no_gpu(python: str) -> str:
-    """Why torch cannot use a GPU here, "" if it can."""
+    """The reason why torch cannot use a GPU here, or ""."""
     try:
-        done = subprocess.run([python, "-c", _PROBE], capture_output=True, text=True, check=False, timeout=_PROBE_S)
+        process = subprocess.run([python, "-c", _PROBE], capture_output=True, text=True, check=False, timeout=_PROBE_S)
     except subprocess.TimeoutExpired:
         return f"torch had not said after {_PROBE_S:.0f} seconds whether it can use a GPU."
-    if done.returncode:
-        return f"torch cannot be imported: {(done.stderr.strip().splitlines() or ['it says nothing'])[-1]}"
-    return done.stdout.strip()
+    if process.returncode:
+        return f"torch cannot be imported: {(process.stderr.strip().splitlines() or ['it says nothing'])[-1]}"
+    return process.stdout.strip()
 
 
 def _advice(python: str, packages: list[str]) -> str:
-    """How to install what is missing: where a distribution's own Python refuses pip (PEP 668), beside it."""
+    """How to install the missing packages: in a virtual environment if the Python refuses pip (PEP 668)."""
     if not packages:
         return ""
     install = f"pip install --upgrade {' '.join(packages)}"

@@ -1,7 +1,7 @@
 """Half a minute on a GPU before anything longer: each operator once in each direction, judged.
 
-A library for another GPU, a driver that is too old or a kernel that does not start shows here, in a line, and not in
-two thousand failed tests.
+A library built for another GPU, an old driver or a kernel that does not start then fails here in one line, instead of
+in two thousand tests.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from harness.backends import load, operators_of
-from harness.judging.trial import judged
+from harness.judging.trial import judge_case
 from harness.operators import AnyCase
 from harness.operators.arrays import DIRECTIONS
 from harness.operators.crop_and_resize.case import Case
@@ -27,20 +27,20 @@ BACKENDS = ("roi_align_cuda", "roi_align_cuda_deterministic")
 
 
 def verdicts(backends: Sequence[str]) -> Iterator[tuple[str, Verdict]]:
-    """What each backend gives for each operator that it has, in each direction; MissingLibrary without its device."""
+    """The verdict of each backend for each of its operators in each direction; MissingLibrary without its device."""
     for name in backends:
         for operator in operators_of(name):
             backend = load(name, operator)
             for direction in DIRECTIONS:
-                yield f"{name}, {operator}, {direction}", judged(backend, CASES[operator], direction)
+                yield f"{name}, {operator}, {direction}", judge_case(backend, CASES[operator], direction)
 
 
 def main(backends: Sequence[str]) -> int:
-    """The exit code: 1 if a result is wrong, or there is nobody to give one."""
+    """Runs the smoke test and returns the exit code: 1 if a result is wrong, or if a backend is missing."""
     wrong = 0
     try:
-        for what, verdict in verdicts(backends):
-            print(f"{what}: {verdict}", flush=True)
+        for name, verdict in verdicts(backends):
+            print(f"{name}: {verdict}", flush=True)
             wrong += not verdict.passed
     except MissingLibrary as missing:
         print(missing)

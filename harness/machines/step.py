@@ -1,4 +1,4 @@
-"""A step on a lent machine: child processes with one limit of time and one log, done one after the other."""
+"""Steps on a GPU machine: child processes with a common time limit and log, one after the other."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from typing import IO
 
 from harness.repository import ROOT
 
-# Below the ten minutes after which a lent machine's call is ended, whatever it is doing.
+# Below ten minutes, a common limit for one command on a borrowed machine.
 LIMIT_S = 540.0
-# How long a process that was interrupted has to write what it knows.
+# The time for an interrupted process to write its results.
 _GRACE_S = 20.0
 _BAD = ("failed", "out of time")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do on the GPU machine.
+    """One step on the GPU machine.
 
     commands     child processes, one after another; all of them run, and all must pass.
-    environment  what they have in their environment beside what is there, asked for when the step's turn has come.
-    why_not      why the step is skipped, or None if it is not, likewise.
-    makes        a folder of results: what it has as DEVICE/RUN afterwards and had not before is kept for the archive.
+    environment  additional environment variables, evaluated when the step starts.
+    why_not      the reason to skip the step, or None; evaluated when the step starts.
+    makes        a folder of results; new DEVICE/RUN folders in it are copied for the archive.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Step:
 
 @dataclass(frozen=True)
 class StepResult:
-    """The end of a step: "passed", "failed", "skipped" or "out of time", and a sentence where it did not pass."""
+    """The result of a step: "passed", "failed", "skipped" or "out of time", and a sentence unless it passed."""
 
     step: str
     status: str
@@ -57,17 +57,17 @@ class StepResult:
 
 
 def bad_steps(outcomes: str) -> list[str]:
-    """The steps that did not pass when they were done last, by the text of logs/steps.txt: a line an outcome."""
+    """The steps that did not pass in their latest run, from the text of logs/steps.txt, one outcome per line."""
     last = {line[:24].rstrip(): line[24:36].rstrip() for line in outcomes.splitlines()}
     return [step for step, status in last.items() if status in _BAD]
 
 
-def run(chosen: tuple[Step, ...], parts: Path, tell: Callable[[StepResult], None]) -> list[StepResult]:
-    """Does the steps in their order, all of them; `tell` hears of each outcome."""
+def run(steps: tuple[Step, ...], parts: Path, tell: Callable[[StepResult], None]) -> list[StepResult]:
+    """Runs all steps in order; calls `tell` with each outcome."""
     logs = parts / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     outcomes = []
-    for step in chosen:
+    for step in steps:
         before = runs_in(step.makes)
         try:
             outcome = _do(step, logs / f"{step.name}.log")
@@ -83,16 +83,16 @@ def run(chosen: tuple[Step, ...], parts: Path, tell: Callable[[StepResult], None
 
 
 def _do(step: Step, log: Path) -> StepResult:
-    """One step, from its start to its end or its limit."""
+    """Runs one step to its end or its time limit."""
     reason = step.why_not()
     if reason is not None:
         log.write_text(f"skipped: {reason}\n", encoding="utf-8")
         return StepResult(step.name, "skipped", message=reason)
     begin = time.monotonic()
-    # The package is used from the checkout, as it was built there.
+    # The package is imported from the checkout, where it was built.
     python_path = os.pathsep.join(filter(None, [str(ROOT / "impl"), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": python_path, **step.environment()}
-    failed = []
+    failures = []
     with log.open("wb") as output:
         for command in step.commands:
             output.write(f"$ {' '.join(command)}\n".encode())
@@ -102,15 +102,15 @@ def _do(step: Step, log: Path) -> StepResult:
                 message = f"It was stopped after its {step.limit_s:.0f} seconds; {log} ends with what it did last."
                 return StepResult(step.name, "out of time", time.monotonic() - begin, message)
             if code:
-                failed.append(f"exit code {code} of: {' '.join(command)}")
+                failures.append(f"exit code {code} of: {' '.join(command)}")
     seconds = time.monotonic() - begin
-    if failed:
-        return StepResult(step.name, "failed", seconds, f"{'; '.join(failed)}. Its log is {log}.")
+    if failures:
+        return StepResult(step.name, "failed", seconds, f"{'; '.join(failures)}. Its log is {log}.")
     return StepResult(step.name, "passed", seconds)
 
 
 def _child(command: tuple[str, ...], environment: dict[str, str], output: IO[bytes], seconds: float) -> int | None:
-    """A process's exit code, None if it was stopped after these seconds, with all processes that it started."""
+    """A process's exit code, or None if it was stopped at the time limit, together with all its children."""
     try:
         child = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
@@ -129,9 +129,9 @@ def _child(command: tuple[str, ...], environment: dict[str, str], output: IO[byt
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """Interrupts a process and its own; those that do not end are ended."""
-    for how, seconds in ((signal.SIGINT, _GRACE_S), (signal.SIGKILL, None)):
-        os.killpg(child.pid, how)
+    """Interrupts a process and its children; kills them if they do not end."""
+    for signal_number, seconds in ((signal.SIGINT, _GRACE_S), (signal.SIGKILL, None)):
+        os.killpg(child.pid, signal_number)
         try:
             child.wait(seconds)
             return
@@ -147,7 +147,7 @@ def runs_in(results: Path | None) -> set[Path]:
 
 
 def _keep(results: Path, new: set[Path], runs: Path) -> None:
-    """Copies of these runs, in the place of those that were kept before."""
+    """Copies these runs, replacing earlier copies."""
     shutil.rmtree(runs, ignore_errors=True)
     for run_folder in new:
         shutil.copytree(results / run_folder, runs / run_folder)

@@ -1,8 +1,8 @@
-"""Which columns are measured on which device, and the turns of a process in their order.
+"""The columns of each device, and the turns of a process in order.
 
 Blocks are the outermost loop and run through all rows, so that a slow minute of the machine hits every backend; within
 a block the backends of one (operator, workload, setting, type, direction) follow each other, in odd blocks in reverse:
-ABBA. A run of one process has two blocks in it; one of many has a block in each.
+ABBA. A run of one process has two blocks; a run of several processes has one block in each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.operators.arrays import DIRECTIONS, Direction, Layout
 from harness.operators.sheet import OperatorName
 
 _BLOCKS = 2
-# The same operators on the other type of device: a GPU's backend, and the CPU's.
+# From a GPU's backend to the same operator on the CPU.
 ON_THE_CPU = {"roi_align_cuda": "roi_align", "torchvision_cuda": "torchvision"}
 _NO_BOXES: tuple[Direction, ...] = ("forward", "grad_image")  # torchvision has no gradient of the boxes
 
@@ -29,11 +29,11 @@ _NO_BOXES: tuple[Direction, ...] = ("forward", "grad_image")  # torchvision has 
 class Column:
     """One backend on inputs of one layout and type.
 
-    directions  those that it is timed in.
+    directions  the directions to time.
     series      whether it is timed on the scaling series too.
     tuned       whether it is timed under the tuned allocator too.
-    late        whether it is timed on the quick workloads only, once, when all others are done: making it ready takes
-                longer than timing it.
+    late        whether it is timed only on the quick workloads, once, after all others: preparing it takes longer than
+                timing it.
     """
 
     backend: str
@@ -45,9 +45,9 @@ class Column:
     late: bool = False
 
 
-# By type of device and operator. The series are crop_and_resize's. torchvision's and ONNX Runtime's roi_align stand in
-# NCHW alone: the one makes anything else contiguous first, the other knows nothing else; and as they are slow, under
-# the default allocator alone, which is what users have.
+# By type of device and operator. The series are crop_and_resize's. roi_align of torchvision and ONNX Runtime is timed
+# in NCHW only: the former makes any other layout contiguous first, the latter supports no other. As they are slow, they
+# run under the default allocator only, which is the one that users have.
 COLUMNS: dict[str, dict[OperatorName, tuple[Column, ...]]] = {
     "cpu": {
         "crop_and_resize": (
@@ -89,7 +89,7 @@ COLUMNS: dict[str, dict[OperatorName, tuple[Column, ...]]] = {
 
 @dataclass(frozen=True)
 class Turn:
-    """What is timed at a time: one column of one line of the table, in one state of the cache, in one block."""
+    """The unit of timing: one column in one row of the table, in one cache state and one block."""
 
     operator: Operator
     workload: Workload
@@ -101,11 +101,11 @@ class Turn:
 
     @property
     def call(self) -> Turn:
-        """The same for all blocks, and for all states of the cache."""
+        """The turn without block and cache state: equal for all turns of the same call."""
         return replace(self, block=0, cache="")
 
     def record(self) -> Record:
-        """Its row, before anything is known of the result."""
+        """Its row, before the result is known."""
         workload, column = self.workload, self.column
         return Record(
             bench=self.operator.name, setting=self.setting, workload=workload.name, source=workload.source,
@@ -115,7 +115,7 @@ class Turn:
         )  # fmt: skip
 
     def inputs(self) -> Any:
-        """What the backend is given; nobody may write to its arrays."""
+        """The inputs for the backend; the arrays are shared and must not be written to."""
         workload = self.workload.inputs(self.column.layout, self.column.dtype)
         return self.operator.from_workload(workload, self.setting)
 
@@ -135,37 +135,37 @@ def columns_of(device: str, allocator: str) -> dict[OperatorName, tuple[Column, 
 
 
 def blocks(settings: Settings, measuring: bool) -> Sequence[int]:
-    """The blocks of this process: one of its own number where a run has several; one for a smoke test."""
+    """The blocks of this process: the one of its own number if the run has several processes; one for a smoke test."""
     if settings.processes > 1:
         return (settings.process,)
     return range(_BLOCKS if measuring else 1)
 
 
-def kind(quick: bool, named: bool) -> str:
-    """What a run is called: "quick", not for the record; "part", of what somebody named; or "full"."""
-    return "quick" if quick else "part" if named else "full"
+def kind(quick: bool, by_name: bool) -> str:
+    """The kind of a run: "quick", not for the record; "part", only what the command line names; or "full"."""
+    return "quick" if quick else "part" if by_name else "full"
 
 
-def named(names: Iterable[str]) -> tuple[Workload, ...]:
-    """The workloads of these names, in the usual order; ValueError for a name that none has."""
-    known = {workload.name: workload for workload in WORKLOADS}
-    asked = set(names)
-    unknown = sorted(asked - set(known))
+def workloads_of(names: Iterable[str]) -> tuple[Workload, ...]:
+    """The workloads of these names, in the usual order; ValueError for an unknown name."""
+    all_workloads = {workload.name: workload for workload in WORKLOADS}
+    requested = set(names)
+    unknown = sorted(requested - set(all_workloads))
     if unknown:
-        raise ValueError(f"There is no workload {unknown[0]!r}; there are {', '.join(known)}.")
-    return tuple(workload for name, workload in known.items() if name in asked)
+        raise ValueError(f"There is no workload {unknown[0]!r}; there are {', '.join(all_workloads)}.")
+    return tuple(workload for name, workload in all_workloads.items() if name in requested)
 
 
-def selected(settings: Settings, allocator: str) -> tuple[Workload, ...]:
-    """The workloads that this process measures: those that are named, or else the usual ones.
+def workloads_for(settings: Settings, allocator: str) -> tuple[Workload, ...]:
+    """The workloads that this process measures: those named in the settings, or the usual ones.
 
-    The tuned allocator answers one question, what fresh memory costs: the scaling series and, in a quick run, the real
-    input (whose making takes longest) run under the default one only.
+    The tuned allocator answers one question, the cost of fresh memory. The scaling series and, in a quick run, the real
+    input (the slowest to prepare) run under the default allocator only.
     """
     tuned = allocator == "tuned"
     usual = (each for each in WORKLOADS if not settings.quick or (each.quick and not (tuned and each.real)))
-    chosen = named(settings.workloads) or tuple(usual)
-    return tuple(each for each in chosen if not (tuned and each.series))
+    workloads = workloads_of(settings.workloads) or tuple(usual)
+    return tuple(each for each in workloads if not (tuned and each.series))
 
 
 def turns(
@@ -175,7 +175,7 @@ def turns(
     blocks: Sequence[int],
     every_setting: bool = True,
 ) -> Iterator[Turn]:
-    """All turns in the order in which they run; of each operator's settings the first alone, or every one."""
+    """All turns in the order of execution; for each operator only its first setting, or every one."""
     workloads = tuple(workloads)
 
     def block_of(block: int, late: bool, workloads: tuple[Workload, ...]) -> Iterator[Turn]:
@@ -186,8 +186,8 @@ def turns(
             dtypes = sorted({column.dtype for column in own}, reverse=True)  # float32 first
             for workload, setting, dtype, direction in product(workloads, settings, dtypes, DIRECTIONS):
                 for column, cache in product(own, caches):
-                    timed = column.dtype == dtype and direction in column.directions
-                    if timed and (column.series or not workload.series):
+                    matches = column.dtype == dtype and direction in column.directions
+                    if matches and (column.series or not workload.series):
                         yield Turn(operator, workload, setting, direction, column, cache, block)
 
     for block in blocks:

@@ -1,8 +1,8 @@
-"""The state of the machine before, while and after a process measured, and what in it makes figures doubtful.
+"""The state of the machine before, during and after a measuring process, and warnings derived from it.
 
-A time says nothing about who else was at work. What can be told from outside is therefore stored beside the figures:
-the load, how much of the cores a hypervisor or other processes took, the clocks, whether something was throttled, and
-who else was on the GPU. `warnings` reads it, with the rows themselves, and says in words what to do.
+A time alone does not show other work on the machine. The observable state is therefore stored with the figures: the
+load, the share of the cores taken by a hypervisor or other processes, the clocks, throttling, and other processes on
+the GPU. `warnings` turns it, with the rows themselves, into advice.
 """
 
 from __future__ import annotations
@@ -20,39 +20,38 @@ import pandas as pd
 from harness.measuring import nvidia_smi
 
 _CPU = Path("/sys/devices/system/cpu")
-# Beyond this part of their median, medians of processes do not belong to a quiet machine.
-SPREAD = 0.10
-# A clock that is this part lower after the run than before it.
+# On a quiet machine, medians of processes are closer together than this, relative to their median.
+MOST_SPREAD = 0.10
+# The relative drop of the clock during a run that causes a warning.
 CLOCK = 0.10
-# The part of the machine's time that others may have had without a word.
-TAKEN = 0.05
+# The share of the machine's time that other work may take without a warning.
+MOST_TAKEN = 0.05
 FEWER_THREADS = "stop that work, or set OMP_NUM_THREADS to the number of cores that it leaves free."
 
 
 def state(gpu: str = "") -> dict[str, Any]:
-    """What can be told of a machine now, for JSON; what cannot be told is left out.
+    """The current state of the machine, for JSON; unknown values are left out.
 
-    gpu: the uuid of the GPU that is measured, whose own part is under "gpu"; "" for none.
+    gpu: the uuid of the measured GPU, whose state is under "gpu"; "" for none.
     """
-    found: dict[str, Any] = {"load": os.getloadavg()[0], "cores": os.cpu_count()}
-    found |= {"ticks": _ticks(), "own_s": sum(os.times()[:4])}
+    facts: dict[str, Any] = {"load": os.getloadavg()[0], "cores": os.cpu_count()}
+    facts |= {"ticks": _ticks(), "own_s": sum(os.times()[:4])}
     clocks = [float(each) for each in re.findall(r"^cpu MHz\s*: ([\d.]+)$", _text(Path("/proc/cpuinfo")), re.M)]
     if clocks:
-        found["mhz"] = max(clocks)  # the core that asks is at work; idle ones have slowed down
+        facts["mhz"] = max(clocks)  # the core of this process is busy; idle ones have slowed down
     governor = _text(_CPU / "cpu0/cpufreq/scaling_governor").strip()
     if governor:
-        found["governor"] = governor
-    throttled = [_text(path) for path in sorted(_CPU.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))]
-    if throttled:
-        found["throttled"] = sum(int(each or 0) for each in throttled)
+        facts["governor"] = governor
+    counts = [_text(path) for path in sorted(_CPU.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))]
+    if counts:
+        facts["throttled"] = sum(int(each or 0) for each in counts)
     if gpu:
-        found["gpu"] = nvidia_smi.state(gpu)
-    return found
+        facts["gpu"] = nvidia_smi.state(gpu)
+    return facts
 
 
 def _ticks() -> dict[str, int]:
-    """Since the machine started, in hundredths of a second over all cores: work of anybody's, what the hypervisor gave
-    to other machines, and all there was."""
+    """CPU time over all cores since boot, in clock ticks: busy, stolen by the hypervisor, and total."""
     fields = [int(each) for each in _text(Path("/proc/stat")).partition("\n")[0].split()[1:9]]
     if len(fields) < 8:
         return {}
@@ -67,88 +66,88 @@ def _text(path: Path) -> str:
 
 
 def warnings(conditions: list[dict[str, Any]], rows: pd.DataFrame, cores: int) -> list[str]:
-    """What makes a run's figures doubtful, and what to do about it, as sentences; none if nothing is known to.
+    """Sentences on what makes a run's figures doubtful, and on what to do about it; empty if nothing does.
 
-    conditions  what each process found and left: {"process", "before", "after"}, each a `state`; of a GPU "during",
-                what nvidia_smi.summary told.
-    rows        the run's lines of results.throughput.
-    cores       that a process of the run may use.
+    conditions  for each process {"process", "before", "after"}, with a `state` before and after; for a GPU also
+                "during", from nvidia_smi.summary.
+    rows        the run's rows from results.throughput.
+    cores       the number of cores that a process of the run may use.
     """
-    timed = rows[rows.median_s.notna()]
-    often = timed[timed.interruptions.fillna(0) * 2 >= timed.samples]
-    interrupted = [_name(row) for _, row in often.iterrows()] if crowded(conditions, cores) else []
-    spreads = [(_name(row), row.spread) for _, row in timed.iterrows()]
+    measurements = rows[rows.median_s.notna()]
+    often = measurements[measurements.interruptions.fillna(0) * 2 >= measurements.samples]
+    interrupted = [_name(row) for _, row in often.iterrows()] if is_crowded(conditions, cores) else []
+    spreads = [(_name(row), row.spread) for _, row in measurements.iterrows()]
     return [*of_machine(conditions, cores), *of_rows(interrupted, spreads)]
 
 
 def of_machine(conditions: list[dict[str, Any]], cores: int) -> list[str]:
-    """Those of them that the states alone tell."""
+    """The warnings that follow from the states alone."""
     return [*_of_cores(conditions, cores), *_of_clocks(conditions), *_of_gpu(conditions)]
 
 
 def of_rows(interrupted: Sequence[str], spreads: Sequence[tuple[str, float]]) -> list[str]:
-    """Those of them that are about single rows.
+    """The warnings about single rows.
 
     interrupted  the rows in which a call in two was interrupted by other work.
-    spreads      of every timed row how far its processes are apart, as a part of their median, NaN for a single one.
+    spreads      for every timed row, the relative spread of its processes, NaN for a single process.
     """
-    said = []
+    sentences = []
     if interrupted:
-        said.append(
+        sentences.append(
             f"In {len(interrupted)} of {len(spreads)} rows a call in two was interrupted by other work "
             f"({interrupted[0]}, for one), and its time may be the scheduler's: {FEWER_THREADS}"
         )
-    wide = [each for each in spreads if each[1] > SPREAD]
+    wide = [each for each in spreads if each[1] > MOST_SPREAD]
     if wide:
         widest, spread = max(wide, key=lambda each: each[1])
-        said.append(
-            f"In {len(wide)} of {len(spreads)} rows the processes are more than {SPREAD:.0%} apart (most in {widest}: "
-            f"{spread:.0%}), and small differences cannot be seen: have more --processes, or a machine to yourself "
-            "with a fixed clock rate."
+        sentences.append(
+            f"In {len(wide)} of {len(spreads)} rows the processes are more than {MOST_SPREAD:.0%} apart "
+            f"(most in {widest}: {spread:.0%}), and small differences cannot be seen: have more --processes, or a "
+            "machine to yourself with a fixed clock rate."
         )
-    return said
+    return sentences
 
 
-def crowded(conditions: list[dict[str, Any]], cores: int) -> bool:
-    """Whether other work took a part of the cores: only then is an interruption somebody else's turn.
+def is_crowded(conditions: list[dict[str, Any]], cores: int) -> bool:
+    """Whether other work used the cores; only then are interruptions caused by it.
 
-    On a quiet machine a process interrupts itself, as its libraries' threads share the cores among each other.
+    On a quiet machine a process interrupts itself: its libraries' threads compete for the cores.
     """
     return bool(_of_cores(conditions, cores))
 
 
 def _of_cores(conditions: list[dict[str, Any]], cores: int) -> list[str]:
-    said = []
+    sentences = []
     states = [each["before"] for each in conditions if each["before"].get("load", 0.0) > _cores(each["before"], cores)]
     if states:
         most = max(states, key=lambda state: state["load"])
-        said.append(
+        sentences.append(
             f"The load was {most['load']:.1f} before a process began, on {_cores(most, cores)} cores: other work was "
             "there. Stop it, or measure when the machine is quiet."
         )
-    shares = [share for share in map(_taken, conditions) if share is not None]
+    shares = [share for share in map(_shares_of_others, conditions) if share is not None]
     stolen = max((stolen for stolen, _ in shares), default=0.0)
     others = max((others for _, others in shares), default=0.0)
-    if stolen > TAKEN:
-        said.append(
+    if stolen > MOST_TAKEN:
+        sentences.append(
             f"Other virtual machines had up to {stolen:.0%} of this one's cores while it measured: compare ratios of "
             "one run only, or rent a machine that is not shared."
         )
-    if others > TAKEN:
-        said.append(
+    if others > MOST_TAKEN:
+        sentences.append(
             f"Other processes had up to {others:.0%} of the machine's cores while it measured: stop them, or measure "
             "when the machine is quiet."
         )
-    return said
+    return sentences
 
 
 def _cores(state: dict[str, Any], cores: int) -> int:
-    """How many the machine has, which a process may use only some of."""
+    """The number of cores of the machine, of which a process may use only some."""
     return int(state.get("cores") or cores)
 
 
-def _taken(of: dict[str, Any]) -> tuple[float, float] | None:
-    """The parts of the machine's time that other virtual machines and other processes had; None if it is not known."""
+def _shares_of_others(of: dict[str, Any]) -> tuple[float, float] | None:
+    """The shares of the machine's time of other virtual machines and of other processes; None if unknown."""
     before, after = of["before"].get("ticks"), of["after"].get("ticks")
     if not before or not after or after["all"] <= before["all"]:
         return None
@@ -158,34 +157,34 @@ def _taken(of: dict[str, Any]) -> tuple[float, float] | None:
 
 
 def _of_clocks(conditions: list[dict[str, Any]]) -> list[str]:
-    said = []
+    sentences = []
     fell = [1 - each["after"]["mhz"] / each["before"]["mhz"] for each in conditions if "mhz" in each["before"]]
     if max(fell, default=0.0) > CLOCK:
-        said.append(
+        sentences.append(
             f"The clock of the cores was {max(fell):.0%} lower after a process than before it: fix the clock rate (the "
             "governor performance, no boost), or read ratios only."
         )
     if any(each["after"].get("throttled", 0) > each["before"].get("throttled", 0) for each in conditions):
-        said.append("The cores were throttled by their temperature while they measured: cool the machine.")
-    return said
+        sentences.append("The cores were throttled by their temperature while they measured: cool the machine.")
+    return sentences
 
 
 def _of_gpu(conditions: list[dict[str, Any]]) -> list[str]:
     states = [each[when]["gpu"] for each in conditions for when in ("before", "after") if "gpu" in each[when]]
-    said = []
+    sentences = []
     others = max((state.get("other_processes", 0) for state in states), default=0)
     if others:
-        said.append(f"{others} other processes were on the GPU: it is to be the benchmark's alone.")
-    watched = [each["during"] for each in conditions if each.get("during")]
-    reasons = [state.get("throttle_reasons", 0) & nvidia_smi.SLOWED for state in (*states, *watched)]
+        sentences.append(f"{others} other processes were on the GPU: it is to be the benchmark's alone.")
+    summaries = [each["during"] for each in conditions if each.get("during")]
+    reasons = [state.get("throttle_reasons", 0) & nvidia_smi.SLOWDOWN_BITS for state in (*states, *summaries)]
     if any(reasons):
-        looks, slow = (sum(each[name] for each in watched) for name in ("looks", "slow"))
+        looks, slow = (sum(each[name] for each in summaries) for name in ("looks", "slow"))
         together = functools.reduce(or_, reasons)
-        said.append(
+        sentences.append(
             f"The GPU was slowed down by its power cap or its temperature (reasons {together:#x}; in {slow} of {looks} "
             "looks at it while it measured): cool it, or lock its clocks below that (nvidia-smi --lock-gpu-clocks)."
         )
-    return said
+    return sentences
 
 
 def _name(row: pd.Series) -> str:

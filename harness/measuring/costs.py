@@ -1,9 +1,9 @@
-"""What the CUDA kernels cost on a workload, counted without a GPU: the table in docs/cuda.md.
+"""The cost of the CUDA kernels on a workload, counted without a GPU: the table in docs/cuda.md.
 
 Instructions, sectors and wavefronts are counted in compiled PTX, in a few blocks of each grid (harness/kernels/ptx);
-registers and loads in flight are read from machine code, and occupancy follows. The time beside them is a prediction,
-and a floor: what the instructions take if every scheduler issues one in each cycle, or the compulsory bytes at the
-memory's bandwidth, whichever is longer. Nothing here was measured on a GPU.
+registers and loads in flight come from machine code and determine the occupancy. The time is a prediction and a lower
+bound: the instructions at one per scheduler and cycle, or the compulsory bytes at the memory's bandwidth, whichever is
+longer. None of these figures is measured on a GPU.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last")
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as far as a floor needs it; figures of its data sheet."""
+    """The figures from a GPU's data sheet that determine the floor."""
 
     name: str
     multiprocessors: int
@@ -52,12 +52,12 @@ class Cost:
     """One kernel of a call.
 
     a_value           PTX instructions, of all lanes of its warps, for each value of the crops.
-    sectors_a_value   of 32 bytes, that it asks of the second-level cache if nothing is found in the first.
-    wavefronts_a_value  of shared memory.
-    loads_in_flight   the most loads that are issued before one of them is used; of sm_90, as registers are.
+    sectors_a_value   sectors of 32 bytes requested from the second-level cache if the first never hits.
+    wavefronts_a_value  wavefronts of shared memory.
+    loads_in_flight   the most loads issued before one of them is used; on sm_90, like registers.
     occupancy         percent of the warps that a multiprocessor of OCCUPANCIES can hold.
-    floor_us          predicted, on Gpu: see above. The bytes are counted for the call's longest kernel.
-    None where it is not this project's kernel, and its machine code is another's.
+    floor_us          the predicted lower bound on the Gpu, see above; the bytes count for the call's longest kernel
+                      only. Fields from machine code are None for torchvision's kernels.
     """
 
     operator: OperatorName
@@ -78,9 +78,9 @@ class Cost:
 
 
 def costs(workload: Workload, *, blocks: int = 4, gpu: Gpu = H100) -> Iterator[Cost]:
-    """The cost of every kernel of both operators on a workload of float32, roi_align with its first setting.
+    """The cost of every kernel of both operators on a float32 workload, with roi_align's first setting.
 
-    MissingLibrary without nvcc or cuobjdump; without torchvision's kernels they are left out.
+    MissingLibrary without nvcc or cuobjdump; torchvision's kernels are left out if they are missing.
     """
     code, usage = _machine_code()
     for (name, operator), direction, layout in itertools.product(OPERATORS.items(), DIRECTIONS, _LAYOUTS):
@@ -95,7 +95,7 @@ def costs(workload: Workload, *, blocks: int = 4, gpu: Gpu = H100) -> Iterator[C
 
 
 def _ways(operator: OperatorName, inputs: Any, direction: Direction, blocks: int) -> list[list[Counts]]:
-    """The launches of a call, and where there is one that adds by atomics, those of it."""
+    """The launches of a call and, if there is a variant with atomics, also its launches."""
     by_atomics = (False, True) if direction == "grad_image" else (False,)
     ways = [count_launches(operator, inputs, direction, blocks=blocks, atomics=atomics) for atomics in by_atomics]
     kernels = [[each.kernel for each in counts] for counts in ways]
@@ -116,10 +116,10 @@ def _of_torchvision(workload: Workload, blocks: int, gpu: Gpu) -> Iterator[Cost]
 
 
 def _machine_code() -> tuple[dict[str, Function], dict[tuple[str, str], Usage]]:
-    """The kernels' code on sm_90, and what each takes on the architectures of the table."""
-    compiled = cubins(None, OCCUPANCIES)
-    code = {each.kernel: each for cubin in compiled if cubin.architecture == "sm_90" for each in functions(cubin)}
-    return code, {(each.architecture, each.kernel): each for cubin in compiled for each in usages(cubin)}
+    """The kernels' code on sm_90, and each kernel's resources on the architectures of the table."""
+    binaries = cubins(None, OCCUPANCIES)
+    code = {each.kernel: each for cubin in binaries if cubin.architecture == "sm_90" for each in functions(cubin)}
+    return code, {(each.architecture, each.kernel): each for cubin in binaries for each in usages(cubin)}
 
 
 def _cost(
@@ -161,7 +161,7 @@ def _cost(
 
 
 def _instructions(counts: Counts) -> float:
-    """Instructions of all warps of the grid."""
+    """The instructions of all warps of the grid."""
     return counts.of_grid(sum(counts.instructions.values()))
 
 
@@ -185,12 +185,12 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 
 def table(rows: Sequence[Cost]) -> pd.DataFrame:
-    """The costs as a table, a column for each field."""
+    """The costs as a table with a column per field."""
     frame: pd.DataFrame = pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(Cost)])
     return frame
 
 
 def cells(costs_of: pd.DataFrame) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """The header and the rows of the table as words."""
+    """The header and the rows of the table as text."""
     rows = (tuple(write(row[name]) for name, (_, write) in COLUMNS.items()) for _, row in costs_of.iterrows())
     return tuple(head for head, _ in COLUMNS.values()), tuple(rows)

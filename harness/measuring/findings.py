@@ -1,8 +1,8 @@
 """results/findings.json: the failures that a second formulation confirms, each with a snippet that shows it.
 
-`python -m harness conformance` writes the file, and the page of libraries reads it. A failure that has no entry was not
-confirmed, and nothing is claimed of it. The file's word is not taken for it: the numbers of an entry have to say so
-too.
+`python -m harness conformance` writes the file, and the page of libraries reads it. A failure without an entry is
+unconfirmed, and no claim is made about it. Readers do not trust the file blindly: the numbers of an entry must confirm
+it again.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class Finding:
     """One failed check of a library.
 
     status    "fail", "crash" or "hang", as in conformance.csv.
-    case      the line of the smallest case that was found.
-    index     of the value in the result, in NCHW order; () where a value is not what is wrong.
-    got       the library's value, None where there was none; expected and bound: the oracle's; second: the value of
-              the second formulation in float64.
+    case      the line of the smallest failing case.
+    index     of the wrong value in the result, in NCHW order; () if the failure is not a wrong value.
+    got       the library's value, or None; expected and bound: the oracle's; second: the value of the second
+              formulation in float64.
     rule      a heading of docs/operators.md; why: that rule in a sentence or two.
-    snippet   at most ten lines that show it in the library's own API; output: what they printed, or how they ended. ""
-              where it shows only after other calls, or needs more input than anybody reads.
-    alone     whether the case's own call fails in a fresh process; else it needs the others that its property makes.
-    replay    the command that shows it again with this project.
+    snippet   at most ten lines that reproduce it in the library's own API; output: their output, or their exit. "" if
+              it needs earlier calls, or too much input to read.
+    alone     whether the case's own call fails in a fresh process; otherwise it needs other calls of its property.
+    replay    the command that reproduces it with this project.
     """
 
     operator: str
@@ -63,9 +63,9 @@ class Finding:
 
 
 def is_confirmed(finding: Finding) -> bool:
-    """Whether the second formulation agrees with the oracle, and not with the library.
+    """Whether the second formulation agrees with the oracle and not with the library.
 
-    What ended its process, or gave no value, needs no second opinion on one.
+    A crash, or a call without a value, needs no second opinion on a value.
     """
     if finding.status != "fail" or finding.got is None:
         return True
@@ -75,10 +75,10 @@ def is_confirmed(finding: Finding) -> bool:
 
 
 def confirms(second: float, *, got: float, expected: float, bound: float) -> bool:
-    """Whether a second value says that `got`, which is further than the bound from `expected`, is wrong.
+    """Whether a second value confirms that `got`, beyond the bound from `expected`, is wrong.
 
-    It agrees with what is expected if it is within the bound, or ten times as near as the library: the bound of a
-    float64 result is no wider than the second formulation's own rounding.
+    It agrees with `expected` if it is within the bound, or ten times as close as the library: the bound of a float64
+    result is no wider than the second formulation's own rounding.
     """
     off = apart(got, expected)
     agreement = max(bound, off / 10 if math.isfinite(off) else 0.0)
@@ -88,7 +88,7 @@ def confirms(second: float, *, got: float, expected: float, bound: float) -> boo
 
 
 def apart(one: float, other: float) -> float:
-    """How far two values are from each other: 0 for two NaNs or equal infinities, infinity for one of them alone."""
+    """The distance of two values: 0 for two NaNs or equal infinities, infinity if only one is such."""
     if one == other or (math.isnan(one) and math.isnan(other)):
         return 0.0
     distance = abs(one - other)
@@ -96,7 +96,7 @@ def apart(one: float, other: float) -> float:
 
 
 def read(path: Path) -> tuple[Finding, ...]:
-    """The findings of a file, () if there is none; ValueError in a sentence if it is not of this form."""
+    """The findings of a file, () if there is no file; ValueError with a sentence if its form is wrong."""
     if not path.exists():
         return ()
     try:
@@ -116,11 +116,11 @@ def _finding(number: int, entry: Mapping[str, Any]) -> Finding:
     for name in _NUMBERS:
         values[name] = _number(number, name, values[name])
     finding = Finding(**{**values, "index": tuple(values["index"])})
-    for name, value, accepted in (
+    for name, value, choices in (
         ("status", finding.status, STATUSES), ("language", finding.language, LANGUAGES),
     ):  # fmt: skip
-        if value not in accepted:
-            raise ValueError(f"finding {number} has the {name} {value!r}; {', '.join(accepted)} are accepted")
+        if value not in choices:
+            raise ValueError(f"finding {number} has the {name} {value!r}; {', '.join(choices)} are accepted")
     lines = len(finding.snippet.splitlines())
     if lines > LONGEST_SNIPPET:
         raise ValueError(f"finding {number} has a snippet of {lines} lines; at most {LONGEST_SNIPPET} are accepted")
@@ -128,7 +128,7 @@ def _finding(number: int, entry: Mapping[str, Any]) -> Finding:
 
 
 def _number(finding: int, name: str, value: object) -> float | None:
-    """A number, or "nan", "inf" and "-inf", which JSON has no number for."""
+    """A number, possibly written as "nan", "inf" or "-inf", which JSON lacks."""
     if value is None:
         return None
     try:
@@ -138,7 +138,7 @@ def _number(finding: int, name: str, value: object) -> float | None:
 
 
 def write(path: Path, findings: Iterable[Finding]) -> None:
-    """The findings as a file; numbers that JSON does not have are words."""
+    """Writes the findings; numbers that JSON lacks become strings."""
 
     def plain(value: Any) -> Any:
         return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,8 +1,8 @@
-"""Whether two runs were measured by the same machine and software, and what is not the same.
+"""Whether two runs were measured on the same machine with the same software, and the differences.
 
-A new driver, a newer torch or a machine with other threads changes times as a new kernel does. What a run has stored of
-its machine is therefore reduced to the facts that times hang on; the project's own revision is not among them, because
-that is what is compared.
+A new driver, a newer torch or another number of threads changes times just as a new kernel does. A run's description of
+its machine is therefore reduced to the facts that times depend on; the project's own revision is not one of them,
+because it is what a comparison is about.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ _FACTS = (
 
 
 def facts(machine: dict[str, Any]) -> dict[str, str]:
-    """What times hang on, by name, of what a run has stored of its machine; each library's version is a fact."""
-    found = {name: str(machine[name]) for name in _FACTS if name in machine}
-    return found | {name: str(version) for name, version in machine.get("versions", {}).items()}
+    """The facts that times depend on, by name, from a run's description of its machine; includes library versions."""
+    by_name = {name: str(machine[name]) for name in _FACTS if name in machine}
+    return by_name | {name: str(version) for name, version in machine.get("versions", {}).items()}
 
 
 def fingerprint(machine: dict[str, Any]) -> str:
-    """Eight hexadecimal digits that are the same for the same facts."""
+    """A digest of the facts, eight hexadecimal digits."""
     text = json.dumps(facts(machine), sort_keys=True)
     return digest(text.encode(), size=4)
 
 
 def revision(machine: dict[str, Any]) -> str:
-    """The revision that a run is of, in seven digits, with a + if files were changed since."""
+    """The revision of a run in seven digits, with a + if files differed from it."""
     return str(machine.get("revision", "unknown"))[:7] + ("+" if machine.get("dirty") else "")
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """What is not the same of two machines, as in "torch 2.11.0 -> 2.12.0"; a fact that one of them lacks is "none"."""
+    """The differences of two machines, as in "torch 2.11.0 -> 2.12.0"; a missing fact is "none"."""
     old, new = facts(before), facts(after)
     names = dict.fromkeys([*old, *new])
     return [

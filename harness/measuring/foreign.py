@@ -1,9 +1,9 @@
-"""Somebody else's function in the benchmarks: its columns, what it must pass, and the inputs of its timed calls.
+"""Functions outside this project in the benchmarks: their columns, their checks, and the inputs of timed calls.
 
-A kernel under development ends its process: each of its calls is judged first in a process of its own
-(judging/isolation.py), and runs in the measuring one only where it was right. And a function that keeps what it
-computed for an address looks fast: each timed call gets other values at the addresses of the call before, and the last
-of them is judged again. What it kept is wrong by then.
+A kernel under development may crash, so each of its calls is first judged in a process of its own
+(judging/isolation.py), and runs in the measuring process only if it was right. And a function that caches results by
+address would look fast, so each timed call gets new values at the same addresses, and the last result is judged again:
+a cached one is wrong by then.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ from harness.operators.sheet import OperatorName, Sheet
 from harness.operators.verdict import Hung, without_result
 
 _LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last")
-# By what images and upstream gradients are multiplied, call after call: exactly, in any type of float. The first call's
-# factor never comes again, so that what was kept of it is wrong in every timed call.
+# The factors for images and upstream gradients in successive calls, exact in any floating type. The first factor never
+# repeats, so a result cached from the first call is wrong in every timed call.
 _FACTORS = (1, -2, 4, -8, 2, -4, 8, -1)
-# The functions of which a call did not end: each other one would be waited for as long.
-_HUNG: set[str] = set()
+# The functions with a call that did not return; each further call would cost the time limit again.
+_HANGING: set[str] = set()
 
 
 def path() -> str:
-    """PYTHONPATH for a process that imports a function: its module may lie where this process was begun."""
+    """PYTHONPATH for a process that imports a function: its module may be in the current folder."""
     return os.pathsep.join(filter(None, (os.getcwd(), os.environ.get("PYTHONPATH"))))
 
 
-def named(told: Settings, backend: str) -> tuple[str, ...]:
-    """The functions that a process times: those that it was told of, and pytest's own --backend where it is one."""
-    return tuple(dict.fromkeys((*told.backends, *((backend,) if is_foreign(backend) else ()))))
+def named(settings: Settings, backend: str) -> tuple[str, ...]:
+    """The functions that a process times: those in its settings, and pytest's --backend if that is a function."""
+    return tuple(dict.fromkeys((*settings.backends, *((backend,) if is_foreign(backend) else ()))))
 
 
 @cache
 def apart(name: str) -> Backend[Any]:
-    """The function in a process of its own; the errors of `isolated`, and ValueError for what cannot be timed."""
+    """The function in a process of its own; raises the errors of `isolated`, and ValueError if it cannot be timed."""
     if not is_foreign(name):
         raise ValueError(
             f"{name!r} is no function: --backend takes module:function, or an entry point's name. The columns of this "
             "project and of its peers are in every run."
         )
-    # Which operator it is its sheet says.
+    # Its sheet says which operator it is.
     backend = isolated(name, "crop_and_resize")
     if backend.sheet.border == "inside":
         raise ValueError(
@@ -68,16 +68,16 @@ def apart(name: str) -> Backend[Any]:
 def beside(
     columns: dict[OperatorName, tuple[Column, ...]], names: Sequence[str], device: str
 ) -> dict[OperatorName, tuple[Column, ...]]:
-    """The columns of these functions' operators with their own behind them; ValueError for one of another device.
+    """The columns of these functions' operators, then the functions' own; ValueError for one on another device.
 
-    A type that only a function has is measured in the columns of float32 too, so that it has something beside it.
+    A dtype that only a function has is also measured in the columns of float32, for comparison.
     """
-    found: dict[OperatorName, tuple[Column, ...]] = {}
+    all_columns: dict[OperatorName, tuple[Column, ...]] = {}
     for name in names:
         sheet = apart(name).sheet
         if sheet.device.partition(":")[0] != device:
             raise ValueError(f"{name} runs on {sheet.device}, and {device} is measured: use --device {sheet.device}.")
-        usual = found.get(sheet.operator, columns[sheet.operator])
+        usual = all_columns.get(sheet.operator, columns[sheet.operator])
         own = columns_of(name, sheet, series=any(column.series for column in usual))
         lacking = [dtype for dtype in sheet.image_dtypes if dtype not in {column.dtype for column in usual}]
         more = [
@@ -86,12 +86,12 @@ def beside(
             for column in columns[sheet.operator]
             if dtype in FLOATS and column.dtype == "float32" and not column.late
         ]
-        found[sheet.operator] = (*usual, *more, *own)
-    return found
+        all_columns[sheet.operator] = (*usual, *more, *own)
+    return all_columns
 
 
 def columns_of(name: str, sheet: Sheet, *, series: bool) -> tuple[Column, ...]:
-    """Each layout and type of float of a sheet, as far as there are workloads of it."""
+    """A column for each layout and floating dtype of a sheet that the workloads have."""
     directions = tuple(each for each in DIRECTIONS if each in sheet.directions)
     return tuple(
         Column(name, layout, dtype, directions, series)
@@ -101,8 +101,8 @@ def columns_of(name: str, sheet: Sheet, *, series: bool) -> tuple[Column, ...]:
     )
 
 
-def declared(inputs: Any, sheet: Sheet) -> Any:
-    """A workload's call with boxes and indices of types that a sheet takes."""
+def fit_to_sheet(inputs: Any, sheet: Sheet) -> Any:
+    """A workload's inputs with the dtypes of boxes and indices cast to ones that a sheet declares."""
     boxes = inputs.image.dtype if sheet.same_dtype else inputs.boxes.dtype
     types = {"boxes": (boxes.name, () if sheet.same_dtype else sheet.boxes_dtypes)}
     if "box_indices" in operator_of(inputs).arrays:
@@ -110,33 +110,33 @@ def declared(inputs: Any, sheet: Sheet) -> Any:
     return replace(
         inputs,
         **{
-            name: getattr(inputs, name).astype(own if own in known or not known else known[0], copy=False)
-            for name, (own, known) in types.items()
+            name: getattr(inputs, name).astype(own if own in choices or not choices else choices[0], copy=False)
+            for name, (own, choices) in types.items()
         },
     )
 
 
-def judged_apart(name: str, inputs: Any, direction: Direction) -> Gate:
-    """The gate's word on a call of the function in a process of its own: a crash and a hang are statuses of a row."""
-    backend, own = apart(name), _copied(inputs)
-    if name in _HUNG:
+def judge_apart(name: str, inputs: Any, direction: Direction) -> Gate:
+    """The gate for a call of the function in a process of its own; a crash or a hang becomes the row's status."""
+    backend, own = apart(name), _copy(inputs)
+    if name in _HANGING:
         return Gate("NO_TIME", False, "An earlier call of it did not end: no other one was begun.")
     try:
         got = backend.run(own, direction)
     except Exception as error:
         if isinstance(error, Hung):
-            _HUNG.add(name)
+            _HANGING.add(name)
         verdict = without_result(error)
         return Gate(verdict.status.name, False, verdict.reason)
-    return _untouched(own, inputs) or gate.check(backend, inputs, direction, got, lambda: None)
+    return _check_inputs(own, inputs) or gate.check(backend, inputs, direction, got, lambda: None)
 
 
-class Renewed:
-    """A call of a backend on inputs of its own, which `renew` gives other values in the same places."""
+class RenewableCall:
+    """A call of a backend on its own inputs; `renew` changes their values in place."""
 
     def __init__(self, backend: Backend[Any], inputs: Any, direction: Direction) -> None:
-        self.backend, self.direction, self.given = backend, direction, inputs
-        self.own = _copied(inputs)
+        self.backend, self.direction, self.inputs = backend, direction, inputs
+        self.own = _copy(inputs)
         self.times = 0
         self.call: Callable[[], Any] | None = backend.prepare(self.own, direction)
 
@@ -145,31 +145,31 @@ class Renewed:
         return self.call()
 
     def renew(self) -> None:
-        """Before a timed call: other values, and the call prepared anew, where the one before it was."""
+        """Runs before a timed call: changes the values in place, and prepares the call again in the same memory."""
         self.call = None
         before, self.times = _factor(self.times), self.times + 1
         for name, array in self._arrays():
             if name.startswith("box"):
-                array[...] = np.roll(getattr(self.given, name), self.times, axis=0)
-            else:  # in place, so that the cache holds what a call before would have left
+                array[...] = np.roll(getattr(self.inputs, name), self.times, axis=0)
+            else:  # in place, so the cache is as an earlier call would leave it
                 np.multiply(array, array.dtype.type(_factor(self.times) / before), out=array)
         self.call = self.backend.prepare(self.own, self.direction)
 
-    def judged(self, row: Record, result: Any) -> Record:
-        """The row, or without its samples and with the reason if the result of the last call was not right."""
+    def judge_last(self, row: Record, result: Any) -> Record:
+        """The row, or if the last result is wrong the row without samples but with the reason."""
         values = {
-            name: np.roll(getattr(self.given, name), self.times, axis=0)
+            name: np.roll(getattr(self.inputs, name), self.times, axis=0)
             if name.startswith("box")
-            else getattr(self.given, name) * array.dtype.type(_factor(self.times))
+            else getattr(self.inputs, name) * array.dtype.type(_factor(self.times))
             for name, array in self._arrays()
         }
-        inputs = replace(self.given, **values)
+        inputs = replace(self.inputs, **values)
         got = self.backend.to_numpy(result)
-        found = _untouched(self.own, inputs) or gate.check(self.backend, inputs, self.direction, got, lambda: None)
-        if found.passed:
+        verdict = _check_inputs(self.own, inputs) or gate.check(self.backend, inputs, self.direction, got, lambda: None)
+        if verdict.passed:
             return row
-        message = f"The last timed call, whose inputs were none that it had before: {found.message}"
-        return replace(row, status=found.status, message=message, samples=())
+        message = f"The last timed call, whose inputs were none that it had before: {verdict.message}"
+        return replace(row, status=verdict.status, message=message, samples=())
 
     def _arrays(self) -> list[tuple[str, Any]]:
         return [(name, getattr(self.own, name)) for name in operator_of(self.own).arrays]
@@ -179,15 +179,15 @@ def _factor(times: int) -> int:
     return _FACTORS[1 + (times - 1) % (len(_FACTORS) - 1)] if times else _FACTORS[0]
 
 
-def _copied(inputs: Any) -> Any:
-    """The call with arrays of its own, in the same layout: a workload's are every column's."""
+def _copy(inputs: Any) -> Any:
+    """Copies a call's arrays in the same layout: the workload's arrays are shared by all columns."""
     names = operator_of(inputs).arrays
     return replace(inputs, **{name: np.array(getattr(inputs, name), order="K") for name in names})
 
 
-def _untouched(own: Any, given: Any) -> Gate | None:
-    """What is said of a call that wrote to its inputs; None if they are what it was given."""
-    for name in operator_of(given).arrays:
-        if getattr(own, name).tobytes() != getattr(given, name).tobytes():
+def _check_inputs(own: Any, expected: Any) -> Gate | None:
+    """The gate for a call that wrote to its inputs, None if it did not."""
+    for name in operator_of(expected).arrays:
+        if getattr(own, name).tobytes() != getattr(expected, name).tobytes():
             return Gate("BROKEN", False, f"The call writes to {name}, one of its inputs.")
     return None

@@ -1,9 +1,9 @@
-"""Correctness before speed: what must hold before a result may have a time.
+"""Correctness before speed: the checks that a result must pass before it may be timed.
 
-The very arrays that are about to be timed are judged. A sample of the outputs goes to the oracle, which is too slow
-for all of them; all of them are compared with a reference, by equality of bits where that is promised: TensorFlow, or
-on a machine without it this project's CPU kernels, which have its bits. The sample is cut out first (the oracle gets
-the boxes it needs and no others), so that a hundred thousand boxes cost no more than a hundred.
+The same arrays that will be timed are judged. The oracle is too slow for all outputs and judges a sample; where equal
+bits are promised, all outputs are compared with a reference: TensorFlow or, on a machine without it, this project's CPU
+kernels, which have the same bits. The oracle gets only the boxes of the sample, so a hundred thousand boxes cost no
+more than a hundred.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ OTHER_RULE = "OTHER_RULE"
 
 @dataclass(frozen=True)
 class Gate:
-    """What the gate found.
+    """The outcome of the gate for one result.
 
-    status     EXACT or WITHIN (the judge's word) or OTHER_RULE for what may be timed; else what went wrong.
+    status     EXACT or WITHIN (from the judge) or OTHER_RULE if it may be timed; otherwise the kind of failure.
     passed     whether it may be timed.
-    message    what a reader should know if not.
-    compared   outputs compared bit by bit with the reference, differing of which were different.
-    compared_with  what that reference is called, "" if nothing was compared.
+    message    the reason if not.
+    compared   the number of outputs compared bit by bit with the reference; differing: how many differ.
+    compared_with  the title of that reference, "" if nothing was compared.
     digest     BLAKE2b of the output in NCHW order: equal digests are equal results.
     """
 
@@ -44,19 +44,19 @@ class Gate:
     compared_with: str = ""
 
     def stored(self) -> dict[str, Any]:
-        """Its fields of a Record: one that has samples has passed."""
+        """Its fields in a Record; a record with samples has passed."""
         return {name: value for name, value in asdict(self).items() if name != "passed"}
 
 
 def stored_in(record: Record) -> Gate:
-    """What the gate found of a row that has samples."""
+    """The Gate of a row that has samples."""
     return Gate(
         passed=True, **{each.name: getattr(record, each.name) for each in fields(Gate) if each.name != "passed"}
     )
 
 
 def digest(got: Array) -> str:
-    """A result's digest: the same for the same values in any layout."""
+    """The digest of a result; equal for equal values in any layout."""
     return digest_of(np.ascontiguousarray(got).tobytes())
 
 
@@ -69,25 +69,25 @@ def check(
     direction: Direction,
     got: Array,
     reference: Callable[[], Array | None],
-    known: Mapping[str, Gate] = _NOTHING,
+    earlier: Mapping[str, Gate] = _NOTHING,
     reference_title: str = "TensorFlow",
 ) -> Gate:
-    """Judge what a backend returned.
+    """Judges a backend's result before timing.
 
-    reference: the result for the same inputs of what has TensorFlow's bits; None if there is none.
-    known: results of the same call that have passed, by digest: of another layout, or an earlier process of this run.
-    Inputs are the same in all of them, so a result of such a digest is the very one that has been judged.
+    reference: computes the result with TensorFlow's bits for the same inputs, or None. earlier: gates of the same call
+    by digest, from another layout or an earlier process of this run. Their inputs are equal, so a result with such a
+    digest has already been judged.
     """
     own = digest(got)
-    if own in known and known[own].passed:
-        return known[own]
+    if own in earlier and earlier[own].passed:
+        return earlier[own]
     if not backend.same_rule:
         return Gate(OTHER_RULE, True, "It computes another rule and is timed for scale only.", digest=own)
     verdict = judge_sample(inputs, direction, got, pinned=direction in backend.sheet.pinned)
     status = verdict.status.name
     if not verdict.passed:
         return Gate(status, False, str(verdict), digest=own)
-    # Where TensorFlow's bits are not promised (nobody's box gradient has them) only the oracle can say.
+    # Without a promise of TensorFlow's bits (as for all box gradients) only the oracle judges.
     want = reference() if direction in backend.sheet.tensorflow_bits and backend.name != "tensorflow" else None
     if want is None:
         return Gate(status, True, digest=own)

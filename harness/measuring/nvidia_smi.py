@@ -1,8 +1,8 @@
-"""nvidia-smi: the state of the very GPU that is measured, now and all the while.
+"""nvidia-smi: the state of the measured GPU, now and during a run.
 
-It numbers the GPUs of the machine, torch those that CUDA_VISIBLE_DEVICES leaves it: so it is asked by uuid. And a GPU
-that slows down under load has recovered a moment later: looks before and after a run see nothing, so a process of
-nvidia-smi's own looks once a second in between, and takes nothing from the process that measures.
+It numbers all GPUs of the machine, torch only those in CUDA_VISIBLE_DEVICES, so it is queried by uuid. And a GPU that
+slows down under load recovers a moment later, so looks before and after a run see nothing: a separate nvidia-smi
+process polls once a second during the run, and takes no time from the measuring process.
 """
 
 from __future__ import annotations
@@ -18,49 +18,49 @@ _FIELDS = {
     "power_w": "power.draw",
     "throttle_reasons": "clocks_{}_reasons.active",
 }
-# What it calls these reasons: since driver 535, and before. It answers nothing to a query with one it lacks.
+# The name of these reasons since driver 535, and before. A query with an unknown field gets no answer.
 _REASONS = ("event", "throttle")
-# Bits of NVML's reasons that slow a kernel down: a power cap, and slowdowns by hardware and by temperature. The others
-# are an idle GPU, clocks that somebody set, and the like.
-SLOWED = 0x4 | 0x8 | 0x20 | 0x40 | 0x80
+# The bits of NVML's reasons that slow a kernel down: a power cap, and slowdowns by hardware and by temperature. Other
+# bits mean an idle GPU, clocks set by the user, and the like.
+SLOWDOWN_BITS = 0x4 | 0x8 | 0x20 | 0x40 | 0x80
 _LOOK_MS = 1000
-# What a pipe may hold that nobody reads before the end: some four hours of looks.
-_KEPT_BYTES = 1 << 20
+# The size of a pipe that is read only at the end: enough for about four hours of looks.
+_PIPE_BYTES = 1 << 20
 
 
 def ask(query: str, gpu: str) -> list[list[str]]:
-    """The cells of its answer about the GPU of this uuid, no lines where there is none."""
+    """The cells of its answer about the GPU of this uuid, [] without an answer."""
     try:
-        done = subprocess.run(_command(query, gpu), capture_output=True, text=True, check=True, timeout=30)
+        process = subprocess.run(_command(query, gpu), capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return []
-    return _cells(done.stdout)
+    return _cells(process.stdout)
 
 
 def state(gpu: str) -> dict[str, Any]:
-    """What it tells of this GPU now, for JSON; what it does not know is left out."""
+    """The current state of this GPU, for JSON; unknown values are left out."""
     none: list[list[str]] = [[]]
     lines = next(filter(None, (ask(query, gpu) for query in _queries())), none)
-    # One of them is this process, by a number that in a container is not its own.
+    # One of them is this process, whose pid is different inside a container.
     others = max(0, len(ask("--query-compute-apps=pid", gpu)) - 1)
     return {**_values(lines[0]), "other_processes": others}
 
 
 def watch(gpu: str) -> subprocess.Popen[str] | None:
-    """A process that looks at this GPU until `summary` or the end of this one stops it; None without nvidia-smi."""
+    """Starts a process that polls this GPU until `summary`, or until this process ends; None without nvidia-smi."""
     query = next((query for query in _queries() if ask(query, gpu)), None)
     if query is None:
         return None
     command = [*_command(query, gpu), f"--loop-ms={_LOOK_MS}"]
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        pipesize=_KEPT_BYTES,
+        pipesize=_PIPE_BYTES,
     )  # fmt: skip
 
 
 def summary(watching: subprocess.Popen[str] | None) -> dict[str, Any]:
-    """What a process of `watch` saw, which ends: {} if nothing, else how many looks, in how many of them the GPU was
-    slowed down, all reasons together, and the lowest clock of its multiprocessors."""
+    """Ends a process of `watch` and summarises it: the number of looks, the number with a slowdown, all reasons
+    combined, and the lowest clock of the multiprocessors; {} without looks."""
     if watching is None:
         return {}
     watching.terminate()
@@ -74,7 +74,7 @@ def summary(watching: subprocess.Popen[str] | None) -> dict[str, Any]:
     lowest = min((look["sm_mhz"] for look in looks if "sm_mhz" in look), default=None)
     return {
         "looks": len(looks),
-        "slow": sum(bool(each & SLOWED) for each in reasons),
+        "slow": sum(bool(each & SLOWDOWN_BITS) for each in reasons),
         "throttle_reasons": together,
         **({} if lowest is None else {"sm_mhz": lowest}),
     }

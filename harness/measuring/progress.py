@@ -1,4 +1,4 @@
-"""A pytest plugin that tells another process how far a run is.
+"""A pytest plugin that reports a run's progress to another process.
 
 `python -m harness bench` loads it into its child (`-p harness.measuring.progress`) and reads a line of JSON per event
 from the pipe that the child's settings name. Parsing what pytest prints for people would break with its next

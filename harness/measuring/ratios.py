@@ -1,4 +1,4 @@
-"""How many times as fast as its peer each row of a process is: what a plain run prints at its end."""
+"""The speed of each row relative to its peer, printed at the end of a plain run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from harness.measuring.results import PEERS
 
 
 def table(records: Iterable[Record], device: Device) -> Iterator[str]:
-    """A line for each row that has a peer, on each workload and as the geometric mean of a setting's."""
+    """A line for each row with a peer, per workload and as the geometric mean of a setting."""
     seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for row in records:
-        # A device with one state of its cache need not name it.
+        # A device with one cache state need not name it.
         setting = ", ".join(word for word in (row.setting, row.cache if len(device.caches) > 1 else "") if word)
         work = (row.bench, row.workload, setting, row.direction, row.dtype)
         key = (*work, row.backend, row.layout)
@@ -33,6 +33,6 @@ def table(records: Iterable[Record], device: Device) -> Iterator[str]:
         work_name = f"{bench} {', '.join(word for word in (workload, setting) if word)}"
         yield f"{work_name:50} {direction:11} {column:30} {np.median(own) * 1e3:9.2f} ms {ratio:7.1f}x"
     for (bench, setting, direction, column), each in ratios.items():
-        mean, spread = float(np.exp(np.mean(np.log(each)))), f"({min(each):.1f}, {max(each):.1f})"
+        mean, span = float(np.exp(np.mean(np.log(each)))), f"({min(each):.1f}, {max(each):.1f})"
         name = ", ".join(word for word in ("geometric mean", setting) if word)
-        yield f"{f'{bench} {name}':50} {direction:11} {column:30} {mean:20.1f}x {spread}"
+        yield f"{f'{bench} {name}':50} {direction:11} {column:30} {mean:20.1f}x {span}"

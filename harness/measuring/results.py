@@ -1,7 +1,7 @@
-"""What was measured, as data frames.
+"""The stored measurements as data frames.
 
-The JSON files under results/ (record.py) are the source of truth, never written by hand. A file that cannot be read is
-named and left out: one broken upload must not hide nine good ones.
+The JSON files under results/ (record.py) are the source of truth and never edited by hand. An unreadable file is
+reported and left out: one broken upload must not hide nine good ones.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import pandas as pd
 from harness.measuring import record
 from harness.repository import FINDINGS
 
-# Together these name one line of the tables; its processes and blocks differ only in when they ran.
+# These columns identify a row of the tables; its processes and blocks differ only in time.
 KEY = [
     "device", "run", "kind", "allocator", "bench", "setting", "workload", "op", "direction", "backend", "dtype",
     "layout", "cache",
 ]  # fmt: skip
-# What was counted while a block ran.
-_COUNTED = ["exposed", "interruptions"]
+# Counts that are summed over blocks.
+_COUNTS = ["exposed", "interruptions"]
 # throughput.csv's columns, in order. Times in seconds, rates per second, gbps in 10^9 bytes per second.
 CSV_COLUMNS = [
-    *KEY, "median_s", "p05_s", "p95_s", "samples", "processes", "spread", "stopped", *_COUNTED, "boxes", "boxes_per_s",
+    *KEY, "median_s", "p05_s", "p95_s", "samples", "processes", "spread", "stopped", *_COUNTS, "boxes", "boxes_per_s",
     "compulsory_bytes", "requested_bytes", "gbps", "copy_gbps", "roof_fraction", "launch_bound", "peer",
     "ratio_to_peer", "host_s", "peak_memory_bytes", "inputs_digest", "digest", "compared", "compared_with", "differing",
     "clock", "threads", "status", "message",
 ]  # fmt: skip
-# What tables say of a row besides.
-_DESCRIBED = ["title", "source", "series", "size"]
-# The backend that ratios are to, by benchmark and type of device: its time in the same run.
+# Further columns for the tables.
+_DESCRIPTIONS = ["title", "source", "series", "size"]
+# The denominator of ratios, by benchmark and type of device: this backend's time in the same run.
 PEERS = {
     ("crop_and_resize", "cpu"): "tensorflow",
     ("crop_and_resize", "cuda"): "torchvision_cuda",
@@ -41,9 +41,9 @@ PEERS = {
     ("detectors", "cpu"): "torchvision",
 }
 BENCHES = tuple(dict.fromkeys(bench for bench, _ in PEERS))
-# This project's backends, and what they are called in tables.
+# This project's backends, with their names in tables.
 OURS = {"roi_align": "roi_align", "roi_align_cuda": "roi_align", "roi_align_cuda_deterministic": "deterministic"}
-# What others are called, in the order in which they follow.
+# Other backends' names in tables, in order.
 OTHERS = {
     "tensorflow": "TensorFlow",
     "torchvision": "torchvision",
@@ -53,18 +53,18 @@ OTHERS = {
     "grid_sample_cuda_compiled": "grid_sample, compiled",
 }
 LAYOUTS = {"contiguous": "NCHW", "channels_last": "channels_last"}
-# Work that a GPU's memory could do in less than this takes as long as a launch does, on any backend.
+# Work that a GPU's memory could do in less than this is bound by the launch, on any backend.
 LAUNCH_S = 10e-6
 
 
 @dataclass(frozen=True)
 class Results:
-    """The stored rows and what is known of where they come from.
+    """The stored rows and the machines that measured them.
 
     blocks     one line per row, process and block: the fields of record.Header and record.Record.
-    machines   (device, run) -> what the machine said of itself, and under "conditions" its state before and after each
-               process: [{"process", "before", "after"}], see conditions.py.
-    problems   files that were left out, each as a sentence.
+    machines   (device, run) -> the description of the machine, with its state before and after each process under
+               "conditions": [{"process", "before", "after"}], see conditions.py.
+    problems   a sentence for each file that was left out.
     """
 
     blocks: pd.DataFrame
@@ -79,39 +79,39 @@ def read(folder: Path) -> Results:
     problems: list[str] = []
     for path in sorted({*folder.rglob("*.json")} - {folder / FINDINGS}):
         try:
-            stored = record.read(path)
+            measurements = record.read(path)
         except (OSError, ValueError) as error:
             problems.append(f"{path.relative_to(folder)} was left out: {error}.")
             continue
-        lines += [{**vars(stored.header), **vars(each)} for each in stored.records]
-        place = (stored.header.device, stored.header.run)
-        state = [{"process": stored.header.process, **stored.conditions}] if stored.conditions else []
+        lines += [{**vars(measurements.header), **vars(each)} for each in measurements.records]
+        place = (measurements.header.device, measurements.header.run)
+        state = [{"process": measurements.header.process, **measurements.conditions}] if measurements.conditions else []
         earlier = machines.get(place, {}).get("conditions", [])
-        machines[place] = {**stored.machine, "conditions": [*earlier, *state]}
+        machines[place] = {**measurements.machine, "conditions": [*earlier, *state]}
     columns = [each.name for of in (record.Header, record.Record) for each in fields(of)]
     return Results(pd.DataFrame(lines, columns=columns), machines, tuple(problems))
 
 
 def device_type(device: str) -> str:
-    """The type of a device by its name: "cpu" or "cuda"."""
+    """The type of a device from its name: "cpu" or "cuda"."""
     return device.partition("-")[0]
 
 
 def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
-    """One line per row with its blocks merged: CSV_COLUMNS, title, source, series, size, own, subject and column.
+    """One line per row, over all its blocks: CSV_COLUMNS, title, source, series, size, own, subject and column.
 
     A row that did not pass has no time.
 
     median_s is the median of the processes' medians, each over the raw samples of all its blocks; p05_s and p95_s are
-    over all raw samples; spread is how far the processes' medians are apart, as a part of median_s, NaN for a single
-    one; roof_fraction is gbps over the copy bandwidth of the same run, above 1 where the work stays in a cache;
-    ratio_to_peer is how many times as fast as the peer on the same work in the same run; launch_bound says of a GPU's
-    row that memory could do its work in less than LAUNCH_S, and is one answer for all columns of a (workload,
-    direction, type); own says whether the backend is this project's; subject is the bench, or what it times beside that
-    (a pyramid, a detector); column is what the backend with its layout is called, unique on a device.
+    over all raw samples; spread is the range of the processes' medians relative to median_s, NaN for a single process;
+    roof_fraction is gbps over the copy bandwidth of the same run, above 1 where the work stays in a cache;
+    ratio_to_peer is how many times as fast as the peer on the same work in the same run; launch_bound is whether a
+    GPU's memory could do the work in less than LAUNCH_S, the same for all columns of a (workload, direction, type); own
+    is whether the backend is this project's; subject is the bench, or a further subject of the bench (a pyramid, a
+    detector); column is the name of backend and layout, unique on a device.
     """
-    merged = [_merged(group) for _, group in blocks.groupby(KEY, sort=False, dropna=False)]
-    table: pd.DataFrame = pd.DataFrame(merged, columns=[*CSV_COLUMNS, *_DESCRIBED])
+    lines = [_merge(group) for _, group in blocks.groupby(KEY, sort=False, dropna=False)]
+    table: pd.DataFrame = pd.DataFrame(lines, columns=[*CSV_COLUMNS, *_DESCRIPTIONS])
     types = table.device.map(device_type)
     table["peer"] = [PEERS.get(of) for of in zip(table.bench, types, strict=True)]
     same_work = ["device", "run", "allocator", "bench", "setting", "cache", "workload", "direction", "dtype"]
@@ -124,9 +124,9 @@ def throughput(blocks: pd.DataFrame) -> pd.DataFrame:
     table["launch_bound"] = (types == "cuda") & (longest.transform("max") < LAUNCH_S)
     table["own"] = table.backend.isin(OURS)
     table["subject"] = table.op.where(~table.op.isin(BENCHES), table.bench)
-    # Somebody else's functions are called by their titles, and two may have the same one.
-    shared = table.groupby("title").backend.transform("nunique") > 1
-    titles = table.title.where(~shared, table.title + ", " + table.backend)
+    # Functions outside this project are named by their titles, which may coincide.
+    repeats = table.groupby("title").backend.transform("nunique") > 1
+    titles = table.title.where(~repeats, table.title + ", " + table.backend)
     columns = zip(table.backend, titles, table.layout, table.subject != table.op, strict=True)
     table["column"] = [_column(*each) for each in columns]
     return table
@@ -138,16 +138,16 @@ def _column(backend: str, title: str, layout: str, another_rule: bool) -> str:
     return OTHERS.get(backend, f"{title}, {LAYOUTS.get(layout, layout)}") + (" (another rule)" if another_rule else "")
 
 
-def _merged(group: pd.DataFrame) -> dict[str, Any]:
-    """The processes and blocks of one row as one."""
-    failed = group[group.samples.map(len) == 0]
-    first = (group if failed.empty else failed).iloc[0]
+def _merge(group: pd.DataFrame) -> dict[str, Any]:
+    """Merges the processes and blocks of one row."""
+    failures = group[group.samples.map(len) == 0]
+    first = (group if failures.empty else failures).iloc[0]
     line: dict[str, Any] = {str(name): value for name, value in first.items()}
-    line |= {name: group[name].astype(float).sum(min_count=1) for name in _COUNTED}
+    line |= {name: group[name].astype(float).sum(min_count=1) for name in _COUNTS}
     samples = pd.Series([each for block in group.samples for each in block], dtype=float)
-    line["samples"] = len(samples) if failed.empty else 0
-    line["processes"] = group.process.nunique() if failed.empty else 0
-    if failed.empty:
+    line["samples"] = len(samples) if failures.empty else 0
+    line["processes"] = group.process.nunique() if failures.empty else 0
+    if failures.empty:
         medians = process_medians(group)
         median = float(np.median(medians))
         line["spread"] = (max(medians) - min(medians)) / median if len(medians) > 1 else float("nan")
@@ -159,16 +159,17 @@ def _merged(group: pd.DataFrame) -> dict[str, Any]:
 
 
 def process_medians(group: pd.DataFrame) -> list[float]:
-    """Of one row's lines of `Results.blocks`: each process's median over the samples of all its blocks, in seconds."""
+    """From one row's lines of `Results.blocks`: each process's median over all its samples, in seconds."""
     of_process = group.groupby("process", sort=True).samples
     return [float(np.median([each for block in blocks for each in block])) for _, blocks in of_process]
 
 
 def newest(table: pd.DataFrame) -> pd.DataFrame:
-    """The lines of each device's newest full run; without one those of its newest of some workloads, or quick one."""
+    """The lines of each device's newest full run; without one, of its newest partial run, else of its newest quick
+    run."""
     runs = table[["device", "run", "kind"]].drop_duplicates().sort_values(["device", "kind", "run"])
     # "full" sorts before "part" and "quick": the last line of a device's first kind is the run to show.
-    chosen = [of_device[of_device.kind == of_device.kind.iloc[0]].iloc[-1] for _, of_device in runs.groupby("device")]
-    shown = pd.DataFrame(chosen, columns=["device", "run", "kind"])
-    lines: pd.DataFrame = table.merge(shown, on=["device", "run", "kind"], how="inner")
+    latest = [of_device[of_device.kind == of_device.kind.iloc[0]].iloc[-1] for _, of_device in runs.groupby("device")]
+    run_rows = pd.DataFrame(latest, columns=["device", "run", "kind"])
+    lines: pd.DataFrame = table.merge(run_rows, on=["device", "run", "kind"], how="inner")
     return lines

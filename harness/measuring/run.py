@@ -1,10 +1,10 @@
-"""One run of the benchmarks: fresh pytest processes for each allocator, whole files of results or none.
+"""One run of the benchmarks: fresh pytest processes for each allocator; results are stored completely or not at all.
 
-Samples of one process share its memory layout and its minute of the machine, so a run may have many processes of each
-sort; they take turns, each with a block of its own. The C library reads its allocator's settings when a process starts,
-so the CPU's two columns need processes of their own; CUDA has one allocator. Each process writes to a folder under
-build/, and whole files are moved together to where results live; those of an interrupted run hold the rows that were
-finished, in a run marked "part". What a process is told, and how, stands in settings.py.
+Samples of one process share its memory layout and its moment, so a run may have several processes of each kind; they
+take turns, each with a block of its own. The C library reads its allocator's settings at process start, so the CPU's
+two allocators need separate processes; CUDA has one allocator. Each process writes to a folder under build/, and the
+complete files are moved to results/ together; an interrupted run keeps its finished rows and is marked "part".
+settings.py has the settings of a process.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from pathlib import Path
 
 from harness import repository
 from harness.measuring import foreign, record, settings
-from harness.measuring.columns import kind, named
+from harness.measuring.columns import kind, workloads_of
 from harness.measuring.devices import cpu
 from harness.measuring.settings import Settings
 
 
 @dataclass(frozen=True)
 class Process:
-    """One sort of pytest process: its file of results has its name.
+    """One kind of pytest process, which names its file of results.
 
     benches    the benchmarks that it runs: suites/performance/bench_BENCH.py.
-    allocator  what the C library reads at its start, as environment variables.
-    seconds    after so many no other row is begun; None for no limit.
+    allocator  environment variables for the C library's allocator.
+    seconds    the time after which no new row starts; None for no limit.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Process:
     seconds: float | None = None
 
     def file(self, replicate: int) -> str:
-        """What its file is called in one of the run's turns."""
+        """The name of its file in one turn of the run."""
         return f"{self.name}.json" if replicate == 0 else f"{self.name}-{replicate + 1}.json"
 
 
-# For each type of device its processes. A detector's takes the memory of two whole models: it has a process of its own.
-# Who lends a GPU wants it back: what has not had its turn after that time gets no time, and the row says why.
+# The processes of each type of device. The detectors take the memory of two whole models, so they have a process of
+# their own. GPU time is limited: rows that have not started by then get no time, and say why.
 PROCESSES: dict[str, tuple[Process, ...]] = {
     "cpu": (
         Process("default", ("operators", "multiscale"), {}),
@@ -59,14 +59,14 @@ PROCESSES: dict[str, tuple[Process, ...]] = {
 }
 
 
-# How long an interrupted process may take to end its call and write its rows.
+# The time for an interrupted process to finish its call and write its rows.
 _PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)
 class Exit:
-    """How one process ended: the file it left (None if none), pytest's exit code, the end of what it printed, and
-    whether it was interrupted."""
+    """The exit of one process: its file (or None), pytest's exit code, the end of its output, and whether it was
+    interrupted."""
 
     process: Process
     file: Path | None
@@ -76,16 +76,15 @@ class Exit:
 
 
 def processes_of(device: str, workloads: Sequence[str], backends: Sequence[str] = ()) -> tuple[Process, ...]:
-    """The device's processes that have something to do for these workloads and somebody else's functions; all of them
-    if none is named.
+    """The device's processes that are needed for these workloads and functions; all if there are none.
 
-    Neither a detector nor a pyramid is a workload, and a scaling series is measured under the default allocator alone.
-    ValueError for a name that no workload has.
+    Detectors and pyramids are not workloads, and scaling series run under the default allocator only. ValueError for
+    an unknown workload.
     """
-    chosen = named(workloads)
-    if not chosen and not backends:
+    selection = workloads_of(workloads)
+    if not selection and not backends:
         return PROCESSES[device]
-    narrow = bool(chosen) and all(workload.series for workload in chosen)
+    narrow = bool(selection) and all(workload.series for workload in selection)
     return tuple(
         replace(process, benches=("operators",))
         for process in PROCESSES[device]
@@ -101,41 +100,45 @@ def run(
     tell: Callable[[str, dict[str, object]], None],
     backends: Sequence[str] = (),
 ) -> list[Exit]:
-    """Runs the device's processes in turn, so often; `tell(name, event)` hears of a process's progress.
+    """Runs the device's processes in turn; `tell(name, event)` receives their progress.
 
-    processes  how many fresh processes each row is measured in; a single one runs two blocks.
-    workloads  only these, all of the device's if there are none.
-    backends   somebody else's functions, timed beside the columns of their operators.
+    processes  the number of processes that measure each row; a single one runs two blocks.
+    workloads  only these; () for all of the device's.
+    backends   functions outside this project, timed beside the columns of their operators.
 
-    KeyboardInterrupt ends the child, which writes the rows that it has, and the run: its last exit is interrupted.
+    KeyboardInterrupt ends the child, which writes its finished rows, and the run; the last exit is marked interrupted.
     """
     name = repository.stamp()
     exits: list[Exit] = []
     with _scratch() as scratch, cpu.pinned():
         for replicate, process in _turns(processes, processes_of(device, workloads, backends)):
-            # The judge's word on the same rows, from an earlier process.
+            # The verdicts on the same rows, from an earlier process.
             same = (each.file for each in exits if each.process.benches[0] == process.benches[0])
-            judged = next((file for file in same if file is not None), None)
-            told = Settings(
+            earlier_file = next((file for file in same if file is not None), None)
+            child_settings = Settings(
                 name, replicate, processes, tuple(workloads), quick, process.seconds,
-                str(judged or ""), str(scratch / process.file(replicate)), backends=tuple(backends),
+                str(earlier_file or ""), str(scratch / process.file(replicate)), backends=tuple(backends),
             )  # fmt: skip
-            exits.append(_child(process, device, told, tell))
+            exits.append(_child(process, device, child_settings, tell))
             if exits[-1].interrupted:
                 break
-        # Moved together at the end: a run is there with all its files or not at all.
+        # Moved together at the end, so a run has all its files or does not exist.
         sort = kind(quick, bool(workloads) or exits[-1].interrupted)
         for place, each in enumerate(exits):
             if each.file is not None:
-                stored = record.read(each.file)
-                target = repository.results_folder(quick, bool(backends)) / stored.header.device / f"{name}-{sort}"
+                measurements = record.read(each.file)
+                target = (
+                    repository.results_folder(quick, bool(backends)) / measurements.header.device / f"{name}-{sort}"
+                )
                 exits[place] = replace(each, file=target / each.file.name)
-                record.write(target / each.file.name, replace(stored, header=replace(stored.header, kind=sort)))
+                record.write(
+                    target / each.file.name, replace(measurements, header=replace(measurements.header, kind=sort))
+                )
     return exits
 
 
 def _turns(processes: int, sorts: Sequence[Process]) -> Iterator[tuple[int, Process]]:
-    """There and back, as the columns within them: ABBA."""
+    """The processes in ABBA order, like the columns within them."""
     for replicate in range(processes):
         for process in sorts[:: 1 if replicate % 2 == 0 else -1]:
             yield replicate, process
@@ -143,7 +146,7 @@ def _turns(processes: int, sorts: Sequence[Process]) -> Iterator[tuple[int, Proc
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A folder on the same file system as the results, gone afterwards."""
+    """A temporary folder on the same file system as the results."""
     (repository.ROOT / "build").mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=repository.ROOT / "build"))
     try:
@@ -152,25 +155,27 @@ def _scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _child(process: Process, device: str, told: Settings, tell: Callable[[str, dict[str, object]], None]) -> Exit:
+def _child(
+    process: Process, device: str, child_settings: Settings, tell: Callable[[str, dict[str, object]], None]
+) -> Exit:
     """One pytest process, from its start to its file."""
-    file = Path(told.output)
+    file = Path(child_settings.output)
     log = file.with_suffix(".log")
     reading, writing = os.pipe()
     environment = {key: value for key, value in os.environ.items() if key not in cpu.TUNED_ALLOCATOR}
-    environment |= process.allocator | settings.environment(device, replace(told, progress=writing))
-    if told.backends:
+    environment |= process.allocator | settings.environment(device, replace(child_settings, progress=writing))
+    if child_settings.backends:
         environment["PYTHONPATH"] = foreign.path()
     command = [
         *(sys.executable, "-m", "pytest", *(f"suites/performance/bench_{bench}.py" for bench in process.benches)),
         *("-p", "harness.measuring.progress", "-p", "no:cacheprovider"),
         *("--benchmark-only", "--benchmark-quiet", "-q", "--tb=short", "-rf"),
-        *("-W", "default"),  # a library's advice is no reason to leave a row without a time
+        *("-W", "default"),  # a library's warning must not fail a row
     ]
     with log.open("wb") as output:
         child = subprocess.Popen(
             command, cwd=repository.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT,
-            pass_fds=(writing,), start_new_session=True,  # a terminal interrupts all of its group, and this one alone
+            pass_fds=(writing,), start_new_session=True,  # a terminal would interrupt the child too
         )  # fmt: skip
     os.close(writing)
     interrupted = False
@@ -180,7 +185,7 @@ def _child(process: Process, device: str, told: Settings, tell: Callable[[str, d
                 tell(process.name, json.loads(line))
         code = child.wait()
     except KeyboardInterrupt:
-        interrupted, code = True, _ended(child)
+        interrupted, code = True, _exit_code(child)
     except BaseException:
         child.terminate()
         child.wait()
@@ -189,8 +194,8 @@ def _child(process: Process, device: str, told: Settings, tell: Callable[[str, d
     return Exit(process, file if file.exists() else None, code, tail, interrupted)
 
 
-def _ended(child: subprocess.Popen[bytes]) -> int:
-    """The exit code of an interrupted process, which is given time for its rows; a second interrupt ends it at once."""
+def _exit_code(child: subprocess.Popen[bytes]) -> int:
+    """Interrupts a process and waits for its rows; a second interrupt ends it at once. Returns its exit code."""
     try:
         child.send_signal(signal.SIGINT)
         return child.wait(_PATIENCE_S)

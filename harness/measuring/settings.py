@@ -1,12 +1,12 @@
-"""What a measuring process is told by the one that starts it. All environment variables of this room are here:
+"""The settings of a measuring process, passed by the process that starts it. All environment variables of this room:
 
-    BENCH_DEVICE         the type of the device to measure: "cpu", as it is where it is not set, or "cuda".
-    BENCH_SETTINGS       the rest, as one JSON object with fields of `Settings`: what is left out has its default, so
+    BENCH_DEVICE         the type of the device to measure: "cpu" (the default) or "cuda".
+    BENCH_SETTINGS       the rest, as one JSON object with fields of `Settings`; missing fields have their defaults:
                          BENCH_SETTINGS='{"quick": true}' pytest --benchmark-only
-    ROI_ALIGN_REVISION   the git revision that results are of, where the files came without their history.
+    ROI_ALIGN_REVISION   the git revision of the code, for files without their history.
 
 OMP_NUM_THREADS and glibc's MALLOC_* belong to the libraries, ROI_ALIGN_CPU to the operator; cpu.py reads them, because
-times hang on them.
+times depend on them.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ REVISION = "ROI_ALIGN_REVISION"
 
 @dataclass(frozen=True)
 class Settings:
-    """How a process measures.
+    """The settings of a measuring process.
 
-    run        the stamp of the run that it belongs to; "" for one of its own.
-    process    which of the run's processes of its sort it is, from 0 on, and processes, how many there are. With
-               several, each measures the block of its own number; a single one measures two blocks.
-    workloads  only these; all that are usual if there are none.
+    run        the stamp of its run; "" for a run of its own.
+    process    its number among the run's processes of its kind, from 0; processes: how many there are. With several,
+               each measures the block of its own number; a single one measures two blocks.
+    workloads  only these; () for the usual ones.
     quick      few workloads and short budgets; not for the record.
-    seconds    after so many no other row is begun; None for no limit.
-    judged     an earlier process's file: its results are not judged again where the bits are the same; "" for none.
+    seconds    the time after which no new row starts; None for no limit.
+    judged     an earlier process's file, whose results with equal bits are not judged again; "" for none.
     output     the file to write; "" for the usual place below results/.
-    progress   the descriptor of a pipe that is told how far the process is; None for none.
-    backends   somebody else's functions, as module:function or by entry point, to be timed beside the usual columns.
+    progress   the descriptor of a pipe for progress reports; None for none.
+    backends   functions outside this project, as module:function or entry point, to time beside the usual columns.
     """
 
     run: str = ""
@@ -49,20 +49,20 @@ class Settings:
 
 
 def read() -> Settings:
-    """This process's settings; ValueError if BENCH_SETTINGS is not such an object."""
+    """This process's settings; ValueError if BENCH_SETTINGS is malformed."""
     text = os.environ.get(SETTINGS, "{}")
     try:
-        told = json.loads(text)
-        lists = {name: tuple(told.get(name, ())) for name in ("workloads", "backends")}
-        return Settings(**{**told, **lists})
+        values = json.loads(text)
+        lists = {name: tuple(values.get(name, ())) for name in ("workloads", "backends")}
+        return Settings(**{**values, **lists})
     except (AttributeError, TypeError, ValueError) as error:
-        known = ", ".join(each.name for each in fields(Settings))
+        names = ", ".join(each.name for each in fields(Settings))
         example = '{"quick": true}'
         raise ValueError(
-            f"{SETTINGS} is {text!r}; it is a JSON object with some of {known}, such as {example}: {error}."
+            f"{SETTINGS} is {text!r}; it is a JSON object with some of {names}, such as {example}: {error}."
         ) from None
 
 
 def environment(device: str, settings: Settings) -> dict[str, str]:
-    """What tells a process to measure a device in this way."""
+    """The environment variables for a process that measures a device with these settings."""
     return {DEVICE: device, SETTINGS: json.dumps(asdict(settings))}

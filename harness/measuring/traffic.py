@@ -1,4 +1,4 @@
-"""The bytes of a call: the compulsory ones, which any implementation must move, however clever, and the requested ones.
+"""The bytes of a call: compulsory ones, which any implementation must move, and requested ones.
 
 Each touched line of the image once (64 bytes on a CPU, a sector of 32 on a GPU), each byte of the boxes, of the
 upstream gradient that arrives at a sample inside the image, and of the output once. The lines are counted from the
@@ -20,9 +20,9 @@ from harness.operators.reach import Reach
 class Traffic:
     """Bytes of one call.
 
-    compulsory  what any implementation must move.
-    requested   what the call asks for if nothing is kept between two samples: four pixels each, read, and for the
-                gradient of the image read and written. Over the compulsory ones: how often a byte is used.
+    compulsory  the bytes that any implementation must move.
+    requested   the bytes accessed if nothing is cached between two samples: four pixels per sample, read, and for the
+                image gradient read and written. Divided by the compulsory bytes: how often a byte is used.
     """
 
     compulsory: int
@@ -30,23 +30,25 @@ class Traffic:
 
 
 def traffic(reach: Reach, direction: Direction, layout: Layout, line_bytes: int) -> Traffic:
-    """Bytes that this direction must move and asks for, on an image of this layout."""
+    """The compulsory and requested bytes of a direction, on an image of this layout."""
     channel = int(reach.image.shape[1] * reach.image.itemsize)
     taps = 4 * reach.samples * channel
-    arrived = reach.given + reach.outputs * channel  # of the upstream gradient, what is needed
+    needed_bytes = reach.box_bytes + reach.outputs * channel  # with the needed part of the upstream gradient
     if direction == "grad_image":
-        return Traffic(arrived + int(reach.image.nbytes), arrived + 2 * taps)
-    written = reach.given + reach.upstream if direction == "forward" else arrived + reach.moved
-    return Traffic(touched_lines(reach, layout, line_bytes) * line_bytes + written, taps + written)
+        return Traffic(needed_bytes + int(reach.image.nbytes), needed_bytes + 2 * taps)
+    other_bytes = (
+        reach.box_bytes + reach.upstream if direction == "forward" else needed_bytes + reach.box_gradient_bytes
+    )
+    return Traffic(touched_lines(reach, layout, line_bytes) * line_bytes + other_bytes, taps + other_bytes)
 
 
 def touched_lines(reach: Reach, layout: Layout, line_bytes: int) -> int:
-    """Lines of the image that hold at least one tap; a line that two planes or images share counts for each."""
+    """The number of lines of the image with at least one tap; a line shared by two planes or images counts twice."""
     count, channels, height, width = reach.image.shape
     size, pixels = reach.image.itemsize, reach.pixels
     if layout == "channels_last":
         return _lines(pixels * channels * size, channels * size, line_bytes)
-    # In NCHW the planes of an image repeat one pattern; only where a plane starts within a line differs.
+    # In NCHW the planes of an image repeat one pattern; only the offset of a plane within a line differs.
     lines = 0
     for image in range(count):
         own = pixels[pixels // (height * width) == image] % (height * width)
@@ -57,9 +59,9 @@ def touched_lines(reach: Reach, layout: Layout, line_bytes: int) -> int:
 
 
 def _lines(offsets: Array, length: int, line_bytes: int) -> int:
-    """Lines under the byte ranges [offset, offset + length), the offsets ascending."""
+    """The number of lines that the byte ranges [offset, offset + length) cover, for ascending offsets."""
     if offsets.size == 0:
         return 0
     first, last = offsets // line_bytes, (offsets + length - 1) // line_bytes
-    already = np.concatenate([[-1], last[:-1]])
-    return int((last - np.maximum(first, already + 1) + 1).clip(min=0).sum())
+    previous = np.concatenate([[-1], last[:-1]])
+    return int((last - np.maximum(first, previous + 1) + 1).clip(min=0).sum())

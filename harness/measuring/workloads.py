@@ -1,8 +1,8 @@
-"""The named workloads, and where their shapes come from.
+"""The named workloads, and the sources of their shapes.
 
-A figure means something for a reader who knows whose work it is. Each workload therefore says where its shape comes
-from; two of them are real input, photographs and the boxes of their segments, because random boxes spread their reads
-over a map as no detector's do. One series varies the boxes at a fixed map and the map at fixed boxes.
+A figure is meaningful only with the origin of its workload. Each workload therefore names the source of its shape. Some
+are real input, photographs and the boxes of their segments, because random boxes spread their reads over a map as no
+detector does. One series varies the number of boxes on a fixed map, another the size of the map.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from harness.operators.arrays import Array, Layout
 from harness.operators.crop_and_resize.case import Inputs
 
-# Photographs that lie inside scikit-image's own package; others of its gallery would be downloaded.
+# Photographs inside scikit-image's own package; others of its gallery would need a download.
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 _CANVAS = (512, 640)  # they share one batch, zero-padded at the bottom right to a multiple of 32 as detectors do
 
@@ -26,12 +26,12 @@ _CANVAS = (512, 640)  # they share one batch, zero-padded at the bottom right to
 class Workload:
     """One shape of work.
 
-    source   where the shape comes from, for the reader of a table.
+    source   the origin of the shape, for the reader of a table.
     make     makes the inputs; float32, contiguous NCHW, the same values on every machine. Half types round them.
     quick    whether a quick run measures it.
-    real     whether images and boxes are real and not random.
+    real     whether images and boxes are real, not random.
     series   "boxes" or "pixels" if it is a point of a scaling series, else "".
-    size     what that series varies: the number of boxes, or of pixels in a plane.
+    size     the quantity that the series varies: the number of boxes, or of pixels in a plane.
     """
 
     name: str
@@ -45,26 +45,26 @@ class Workload:
     def inputs(self, layout: Layout = "contiguous", dtype: str = "float32") -> Inputs:
         """The inputs in this layout, image and upstream in this type.
 
-        The NCHW float32 ones are made once per process: nobody may write to them.
+        The NCHW float32 inputs are made once per process and shared: do not write to them.
         """
         if layout == "channels_last":
-            return _made_channels_last(self, dtype)
-        return _made(self) if dtype == "float32" else _made_in(self, dtype)
+            return _inputs_channels_last(self, dtype)
+        return _contiguous_inputs(self) if dtype == "float32" else _inputs_in(self, dtype)
 
 
 @cache
-def _made(workload: Workload) -> Inputs:
+def _contiguous_inputs(workload: Workload) -> Inputs:
     return workload.make()
 
 
-@lru_cache(maxsize=1)  # one workload's columns of one type follow each other, and copies of all would be gigabytes
-def _made_in(workload: Workload, dtype: str) -> Inputs:
-    inputs = _made(workload)
+@lru_cache(maxsize=1)  # columns of one workload and dtype are consecutive; caching all would take gigabytes
+def _inputs_in(workload: Workload, dtype: str) -> Inputs:
+    inputs = _contiguous_inputs(workload)
     return replace(inputs, image=inputs.image.astype(dtype), upstream=inputs.upstream.astype(dtype))
 
 
 @lru_cache(maxsize=1)
-def _made_channels_last(workload: Workload, dtype: str) -> Inputs:
+def _inputs_channels_last(workload: Workload, dtype: str) -> Inputs:
     inputs = workload.inputs("contiguous", dtype)
     return replace(inputs, image=_as_channels_last(inputs.image), upstream=_as_channels_last(inputs.upstream))
 
@@ -103,7 +103,7 @@ def _random(
 def _uniform_corners(
     shape: tuple[int, int, int, int], count: int, crop: int, most: float, seed: int
 ) -> Callable[[], Inputs]:
-    """Corners drawn uniformly up to `most` and sorted: boxes of all sizes, a third of the image wide on average."""
+    """Uniform corners up to `most`, sorted: boxes of all sizes, a third of the image wide on average."""
 
     def make() -> Inputs:
         random = np.random.default_rng(seed)
@@ -161,21 +161,21 @@ def _segments() -> Inputs:
 
 @lru_cache(maxsize=1)
 def pyramid() -> dict[str, Array]:
-    """Levels P2 (4,256,128,160) to P5 (4,256,16,20) of what ResNet-50 with FPN, untrained, makes of the photographs."""
+    """Levels P2 (4,256,128,160) to P5 (4,256,16,20) of an untrained ResNet-50 FPN on the photographs."""
     import torch
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone  # type: ignore[import-untyped, unused-ignore]
 
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
         backbone: Any = resnet_fpn_backbone(backbone_name="resnet50", weights=None).eval()
-        # In this layout the convolutions take a third of the time.
+        # Convolutions take a third of the time in this layout.
         backbone = backbone.to(memory_format=torch.channels_last)
         levels = backbone(torch.from_numpy(photographs()[0]).to(memory_format=torch.channels_last))
         return {f"p{2 + int(level)}": np.ascontiguousarray(levels[level].numpy()) for level in "0123"}
 
 
 def _segments_on(level: str) -> Callable[[], Inputs]:
-    """All boxes on one level of the pyramid; boxes are normalised, so they are the same on each."""
+    """All boxes on one level of the pyramid; boxes are normalised, hence equal on every level."""
 
     def make() -> Inputs:
         _, boxes, indices = photographs()
@@ -186,7 +186,8 @@ def _segments_on(level: str) -> Callable[[], Inputs]:
 
 @lru_cache(maxsize=1)
 def pyramid_inputs() -> tuple[dict[str, Array], list[Array], list[tuple[int, int]]]:
-    """The levels P2 to P5 of the photographs, the boxes (K_i, 4) of each one's segments in pixels, and their sizes."""
+    """The levels P2 to P5 of the photographs, the boxes (K_i, 4) of each photograph's segments in pixels, and the image
+    sizes."""
     batch, boxes, indices = photographs()
     height, width = batch.shape[2:]
     pixels = (boxes[:, [1, 0, 3, 2]] * [width - 1, height - 1, width - 1, height - 1]).astype(np.float32)
@@ -272,7 +273,7 @@ WORKLOADS = (
     ),
 )
 
-# What a plain test run puts through every benchmark body: the way is tested, nothing is measured.
+# The workload that a plain test run passes through every benchmark body, as a smoke test.
 SMOKE = Workload(
     "smoke", "1x4x24x32, 20 boxes, 3x3: a test run", _random((1, 4, 24, 32), 20, 3, (2.0, 20.0), 70), quick=True
 )

@@ -1,7 +1,7 @@
-"""The two operators: what each computes, must compute, and may be asked, behind one record (operator.py).
+"""The two operators behind one record (operator.py): their cases, their oracles and their references.
 
-arrays, rounding, expected, verdict, sheet    what both are made of
-implementation                                what a backend is
+arrays, rounding, expected, verdict, sheet    shared by both operators
+implementation                                the interface of a backend
 crop_and_resize/, roi_align/                  case, strategy, oracle, reference ...: the same names in both
 """
 
@@ -37,20 +37,20 @@ OPERATORS: dict[OperatorName, Operator] = {each.name: each for each in (CROP_AND
 
 
 def operator_of(call: AnyCase | AnyInput) -> Operator:
-    """The operator that a case, or its inputs, is a call of."""
+    """The operator of a case or of its inputs."""
     return next(each for each in OPERATORS.values() if isinstance(call, (each.case, each.inputs)))
 
 
 def parse(line: str) -> AnyCase:
-    """The case of either operator that a line makes; ValueError if it makes none."""
-    named = (each for each in OPERATORS.values() if line.lstrip().startswith(f"{each.case.__name__}("))
-    case: AnyCase = next(named, CROP_AND_RESIZE).case.parse(line)
+    """Parses the line of a case of either operator; ValueError if it is not one."""
+    operators = (each for each in OPERATORS.values() if line.lstrip().startswith(f"{each.case.__name__}("))
+    case: AnyCase = next(operators, CROP_AND_RESIZE).case.parse(line)
     return case
 
 
 def within(sheet: Sheet, **choices: Any) -> SearchStrategy[Any]:
-    """Cases of the sheet's operator, within these choices and what the sheet declares.
+    """Cases of the sheet's operator that fit both these choices and the sheet.
 
-    UndeclaredError if nothing is left of one of the choices.
+    UndeclaredError if the sheet rules out every value of a choice.
     """
     return OPERATORS[sheet.operator].within(sheet, **choices)

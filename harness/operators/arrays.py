@@ -1,7 +1,7 @@
-"""What the inputs of both operators are made of: dtypes, layouts, families of values, and the line that makes a case.
+"""Building blocks of both operators' inputs: dtypes, layouts, families of values, and the one-line form of a case.
 
-The arrays are NumPy's, strides included, so that a layout is a fact of the input and not something each backend makes
-up. Values come from a family and a seed, so that a case prints as one line and is the same on any machine.
+The arrays are NumPy's, strides included, so a layout belongs to the input instead of being chosen by each backend.
+Values come from a family and a seed, so that a case prints as one line and is the same on any machine.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ def crops_dtype(image_dtype: str) -> str:
 
 
 def in_one_line(case: Any) -> str:
-    """A dataclass as the expression that makes it; fields at their default are left out."""
-    shown = [
+    """The expression that constructs a dataclass; fields at their default are omitted."""
+    arguments = [
         f"{field.name}={getattr(case, field.name)!r}"
         for field in fields(case)
         if getattr(case, field.name) != field.default
     ]
-    return f"{type(case).__name__}({', '.join(shown)})"
+    return f"{type(case).__name__}({', '.join(arguments)})"
 
 
 def read_line(line: str, kind: type[Kind]) -> Kind:
-    """What `in_one_line` wrote, a `kind`; ValueError if the line is anything else."""
+    """Parses the output of `in_one_line` into a `kind`; ValueError for any other line."""
     name = kind.__name__
     try:
-        made = eval(line, {"__builtins__": {}}, {name: kind, "nan": math.nan, "inf": math.inf})
+        case = eval(line, {"__builtins__": {}}, {name: kind, "nan": math.nan, "inf": math.inf})
     except Exception as error:
         raise ValueError(f"{line!r} is not a case: {error}. Paste the whole line, from '{name}(' to ')'.") from error
-    if not isinstance(made, kind):
-        raise ValueError(f"{line!r} is not a case: it makes a {type(made).__name__}, no {name}.")
-    return made
+    if not isinstance(case, kind):
+        raise ValueError(f"{line!r} is not a case: it makes a {type(case).__name__}, not a {name}.")
+    return case
 
 
 def image_of(family: Values, shape: tuple[int, int, int, int], dtype: str, layout: Layout, random: Random) -> Array:
@@ -70,27 +70,27 @@ def image_of(family: Values, shape: tuple[int, int, int, int], dtype: str, layou
 
 
 def upstream_of(family: Values, shape: tuple[int, ...], image_dtype: str, layout: Layout, random: Random) -> Array:
-    """The gradient that arrives at crops of an image of this dtype, as dense as the image is."""
+    """The upstream gradient of crops of an image with this dtype, channels_last where the image is."""
     dtype = crops_dtype(image_dtype)
     upstream = values_of(special_free(family), shape, dtype, random).astype(dtype)
     return laid_out(upstream, "channels_last" if layout == "channels_last" else "contiguous")
 
 
 def boxes_of(rows: tuple[tuple[float, ...], ...], columns: int, dtype: str) -> Array:
-    """Boxes (M, columns) in their dtype; what overflows it becomes infinite, as 1e40 in float32 is meant to."""
+    """Boxes (M, columns) in their dtype; overflow becomes infinity, deliberately: 1e40 in float32."""
     with np.errstate(over="ignore"):
         return np.array(rows, dtype=np.float64).reshape(len(rows), columns).astype(dtype)
 
 
 def special_free(family: Values) -> Values:
-    """The family of the upstream gradient: a special pixel belongs to the image, and a leak of it can be seen only in
-    a gradient that is finite itself."""
+    """The family for the upstream gradient. Special values stay in the image: they are visible in a gradient only if
+    the upstream gradient itself is finite."""
     return "normal" if family in ("nan_pixel", "inf_pixel", "negative_zero") else family
 
 
 def pixels(family: Values, shape: tuple[int, ...], dtype: str, random: Random) -> Array:
-    """An image's pixels in its dtype; "normal" integers are drawn from all that their type holds, up to 2**53, which
-    is as far as a float64 tells them apart."""
+    """An image's pixels in its dtype; "normal" integers cover the whole range of their type up to 2**53, the limit of
+    exact integers in float64."""
     if np.dtype(dtype).kind not in "iu":
         return values_of(family, shape, dtype, random).astype(dtype)
     least, most = max(np.iinfo(dtype).min, -(2**53)), min(np.iinfo(dtype).max, 2**53)
@@ -100,8 +100,8 @@ def pixels(family: Values, shape: tuple[int, ...], dtype: str, random: Random) -
 
 
 def values_of(family: Values, shape: tuple[int, ...], dtype: str, random: Random) -> Array:
-    """float64 values of a family that fit `dtype`; every one is exact in float32, so that float32 and float64 see the
-    same. A half type rounds them, and what it holds is the image."""
+    """float64 values of a family that fit `dtype`; each is exact in float32, so float32 and float64 images are equal.
+    For a half type the rounded values are the image."""
     if family == "negative_zero":
         return np.full(shape, -0.0)
     if family == "ramp":
@@ -127,7 +127,7 @@ def laid_out(values: Array, layout: Layout) -> Array:
         channels_last: Array = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
         return channels_last
     if layout == "offset":
-        # An inner view of a larger array that is all NaN: a read past a row, or without the offset, shows.
+        # An inner view of a larger array of NaN: a read past a row, or one that ignores the offset, becomes visible.
         n, c, h, w = values.shape
         fill = np.nan if values.dtype.name in FLOATS else 0
         parent = np.full((n, c, h + 2, w + 3), fill, dtype=values.dtype)
@@ -138,10 +138,10 @@ def laid_out(values: Array, layout: Layout) -> Array:
 
 
 def strided(values: Array, strides: Strides) -> Array:
-    """The same values under other strides, NaN (or a number that no index is) around and between them.
+    """The same values under other strides, with NaN (or an invalid index) around and between them.
 
-    "strided" leaves a gap after every element of the last axis and of the first; "offset" is dense, and not where its
-    memory begins; "expanded" is the first value, or row of values, over and over, and all of one value from rank 4 on.
+    "strided" leaves a gap after every element of the first and last axes; "offset" is dense but does not start where
+    its memory starts; "expanded" repeats the first value or row, and from rank 4 on a single value.
     """
     if strides == "contiguous":
         return values
@@ -161,7 +161,7 @@ def strided(values: Array, strides: Strides) -> Array:
 
 
 def layout_of(image: Array) -> Layout:
-    """How an image lies in memory, whatever made it so; a dense one that is both is contiguous."""
+    """The layout of an image, derived from its strides; "contiguous" if several layouts fit."""
     if image.flags.c_contiguous:
         return "contiguous"
     if 0 in image.strides:

@@ -1,7 +1,7 @@
-"""What both operators' strategies are made of, how a capability sheet narrows them, and what a seed draws of them.
+"""Building blocks of both operators' strategies, their restriction to a capability sheet, and seeded draws.
 
-Nothing is drawn that would only be refused. To make and check a strategy costs Hypothesis more than to draw from it, so
-each is made once and kept.
+Cases that the sheet would refuse are not drawn. Creating and validating a strategy costs Hypothesis more than drawing
+from it, so each is created once and cached.
 """
 
 from __future__ import annotations
@@ -20,50 +20,50 @@ from hypothesis.strategies import SearchStrategy
 from harness.operators.arrays import LAYOUTS, SINGLE_AND_DOUBLE, STRIDES, VALUES, Box, Strides
 from harness.operators.sheet import EMPTY, Extent, Sheet
 
-Chosen = TypeVar("Chosen")
-Drawn = TypeVar("Drawn")
+Value = TypeVar("Value")
+Example = TypeVar("Example")
 
 _SPECIAL = ("nan_pixel", "inf_pixel")
 
 
-# The neighbours of 0 are subnormal, and whether subnormals are flushed to 0 belongs to the thread that a kernel runs in
-# and not to the rule: TensorFlow's flush, NumPy's do not. This is small enough to vanish beside 1 in float32, and its
-# square times any pixel is still a normal number.
+# The neighbours of 0 are subnormal, and flushing subnormals to 0 is a property of the thread, not of the rule:
+# TensorFlow's threads flush, NumPy's do not. This value vanishes beside 1 in float32, and its square times any pixel is
+# still a normal number.
 BESIDE_ZERO = 2.0**-30
 
 integers = functools.cache(st.integers)
-# By type too: 0 and False are different choices, though they are equal.
+# Typed, because 0 and False are different choices although they are equal.
 _sampled_from = functools.lru_cache(maxsize=None, typed=True)(lambda *values: st.sampled_from(values))
 
 
-def one_from(*values: Chosen) -> st.SearchStrategy[Chosen]:
+def one_from(*values: Value) -> st.SearchStrategy[Value]:
     """One of the values, the first of which is the simplest."""
-    kept: st.SearchStrategy[Chosen] = _sampled_from(*values)
-    return kept
+    strategy: st.SearchStrategy[Value] = _sampled_from(*values)
+    return strategy
 
 
 @functools.cache
 def sides(short: int, long: int) -> st.SearchStrategy[tuple[int, int]]:
     """Height and width of an image, one of them up to `long`."""
     side, longer = integers(1, short), integers(1, long)
-    # One long side is enough for positions of many digits, where orders of rounding differ, and is still few pixels.
+    # One long side gives positions of many digits, where orders of rounding differ, with few pixels.
     return st.one_of(st.tuples(side, side), st.tuples(side, longer), st.tuples(longer, side))
 
 
 @functools.cache
 def counts(most: int, empty: bool) -> st.SearchStrategy[int]:
-    """How many boxes there are. 0 is the rare case, not the simplest one: it would shrink every failure to it."""
+    """The number of boxes. 0 is drawn rarely and is not the simplest choice, or every failure would shrink to it."""
     return st.one_of(integers(1, most), integers(0, most)) if empty else integers(1, most)
 
 
 @functools.cache
 def depths(channels: tuple[int, ...], empty: bool) -> st.SearchStrategy[int]:
-    """How many channels there are, now and then none."""
+    """The number of channels, occasionally 0."""
     return st.one_of(one_from(*channels), one_from(0, *channels)) if empty else one_from(*channels)
 
 
 def next_after(value: float, direction: int, dtype: str) -> float:
-    """The neighbour of a finite value in `dtype`; beside 0 it is BESIDE_ZERO."""
+    """The neighbour of a finite value in `dtype`; for 0 it is BESIDE_ZERO."""
     if value == 0:
         return BESIDE_ZERO * direction
     if dtype != "float32":
@@ -74,25 +74,25 @@ def next_after(value: float, direction: int, dtype: str) -> float:
 
 
 def exact(value: float, dtype: str) -> float:
-    """Rounded to `dtype` unless that would overflow, so that the printed box is the box that is used."""
+    """The value rounded to `dtype` unless that overflows, so the printed box is exactly the box in use."""
     if dtype == "float32" and abs(value) < 3.5e38:
         return float(struct.unpack("<f", struct.pack("<f", value))[0])
     return value
 
 
 def mostly_contiguous(*strides: Strides) -> st.SearchStrategy[Strides]:
-    """How boxes or an upstream gradient lie in memory: two in three times as they mostly do."""
+    """The layout of boxes or of an upstream gradient: contiguous two times out of three."""
     usual = "contiguous" if "contiguous" in strides else strides[0]
     return one_from(*(usual,) * (2 * len(strides)), *strides)
 
 
 def upright(box: Sequence[float], dtype: str, extent: float) -> Box:
-    """A box (first, first, last, last) whose last edges lie behind its first ones, by `extent` where they are equal."""
+    """A box (first, first, last, last) with its last edges above its first ones, by `extent` where they are equal."""
     edges = []
     for first, last in zip(box[:2], box[2:], strict=True):
         low, high = min(first, last), max(first, last)
         if low == high and math.isfinite(low):
-            # Of what is so large that no number is near nothing is left but to overflow.
+            # Coordinates too large to have a near neighbour overflow instead.
             high = max(exact(low + extent, dtype), next_after(low, 1, dtype)) if abs(low) < 1e30 else math.inf
         edges.append((low, high))
     (a, c), (b, d) = edges
@@ -100,60 +100,60 @@ def upright(box: Sequence[float], dtype: str, extent: float) -> Box:
 
 
 class UndeclaredError(Exception):
-    """A property is about something that the sheet does not declare; the message names it."""
+    """A property needs something that the sheet does not declare; the message names it."""
 
 
-def declared(name: str, asked: Iterable[Any], sheet: Iterable[Any]) -> list[Any]:
-    """Those of the asked choices that a sheet declares, in their order; UndeclaredError if there is none."""
-    asked, sheet = list(asked), list(sheet)
-    left = [each for each in asked if each in sheet]
-    if not left:
-        raise UndeclaredError(f"{name}: none of {', '.join(map(str, dict.fromkeys(asked)))} is declared")
-    return left
+def restrict(name: str, choices: Iterable[Any], sheet: Iterable[Any]) -> list[Any]:
+    """The choices that a sheet declares, in their order; UndeclaredError if there are none."""
+    choices, sheet = list(choices), list(sheet)
+    permitted = [each for each in choices if each in sheet]
+    if not permitted:
+        raise UndeclaredError(f"{name}: none of {', '.join(map(str, dict.fromkeys(choices)))} is declared")
+    return permitted
 
 
-def extent(sheet: Sheet, asked: dict[str, Any]) -> Extent:
-    """Which boxes are drawn without an extent, by what is asked for and a sheet; UndeclaredError if all were."""
-    kind: Extent = asked.get("extent", sheet.extent)
-    if "extent" in asked and kind == "any" and sheet.extent == "positive":
+def extent(sheet: Sheet, choices: dict[str, Any]) -> Extent:
+    """The extent of the boxes to draw, from the choices and the sheet; UndeclaredError if they exclude each other."""
+    kind: Extent = choices.get("extent", sheet.extent)
+    if "extent" in choices and kind == "any" and sheet.extent == "positive":
         raise UndeclaredError("extent: boxes that are empty or inverted are not declared")
     return sheet.extent if kind == "any" else kind
 
 
-def common(sheet: Sheet, asked: dict[str, Any], image_dtypes: Sequence[str]) -> dict[str, Any]:
-    """The choices that both operators' strategies have, within a sheet."""
+def common(sheet: Sheet, choices: dict[str, Any], image_dtypes: Sequence[str]) -> dict[str, Any]:
+    """The arguments that both operators' strategies share, restricted to a sheet."""
     plain = [each for each in VALUES if sheet.special_values or each not in _SPECIAL]
-    choices: dict[str, Any] = {
-        "image_dtypes": declared("image dtypes", asked.get("image_dtypes", image_dtypes), sheet.image_dtypes),
-        "boxes_dtypes": declared("box dtypes", asked.get("boxes_dtypes", SINGLE_AND_DOUBLE), sheet.boxes_dtypes),
-        "layouts": declared("layouts", asked.get("layouts", LAYOUTS), sheet.layouts),
-        "values": declared("values", asked.get("values", VALUES), plain),
-        "boxes_layouts": declared("layouts of boxes", asked.get("boxes_layouts", STRIDES), sheet.boxes_layouts),
-        "upstream_layouts": declared("layouts", asked.get("upstream_layouts", STRIDES), sheet.upstream_layouts),
-        "empty": [kind for kind in asked.get("empty", EMPTY) if kind in sheet.empty],
+    arguments: dict[str, Any] = {
+        "image_dtypes": restrict("image dtypes", choices.get("image_dtypes", image_dtypes), sheet.image_dtypes),
+        "boxes_dtypes": restrict("box dtypes", choices.get("boxes_dtypes", SINGLE_AND_DOUBLE), sheet.boxes_dtypes),
+        "layouts": restrict("layouts", choices.get("layouts", LAYOUTS), sheet.layouts),
+        "values": restrict("values", choices.get("values", VALUES), plain),
+        "boxes_layouts": restrict("layouts of boxes", choices.get("boxes_layouts", STRIDES), sheet.boxes_layouts),
+        "upstream_layouts": restrict("layouts", choices.get("upstream_layouts", STRIDES), sheet.upstream_layouts),
+        "empty": [kind for kind in choices.get("empty", EMPTY) if kind in sheet.empty],
     }
     if sheet.same_dtype:
-        choices["image_dtypes"] = declared("image dtypes", choices["image_dtypes"], choices["boxes_dtypes"])
-        choices["same_dtype"] = True
-    return choices
+        arguments["image_dtypes"] = restrict("image dtypes", arguments["image_dtypes"], arguments["boxes_dtypes"])
+        arguments["same_dtype"] = True
+    return arguments
 
 
 def effort(examples: int, *phases: Phase) -> hypothesis.settings:
-    """Settings of a run of Hypothesis in which the seed alone decides, and nothing is stored or printed."""
+    """Hypothesis settings under which the seed alone decides, and nothing is stored or printed."""
     return hypothesis.settings(
         max_examples=examples, phases=phases, database=None, deadline=None, derandomize=False, print_blob=False,
         verbosity=Verbosity.quiet, suppress_health_check=list(HealthCheck),
     )  # fmt: skip
 
 
-def drawn(strategy: SearchStrategy[Drawn], count: int, seed: int) -> list[Drawn]:
-    """So many cases, the same ones for the same seed."""
-    cases: list[Drawn] = []
+def draw_cases(strategy: SearchStrategy[Example], count: int, seed: int) -> list[Example]:
+    """`count` cases, the same ones for the same seed."""
+    cases: list[Example] = []
 
     @hypothesis.seed(seed)
     @effort(count, Phase.generate)
     @hypothesis.given(strategy)
-    def draw(case: Drawn) -> None:
+    def draw(case: Example) -> None:
         cases.append(case)
 
     draw()

@@ -1,6 +1,6 @@
-"""What an oracle expects of one output, and the sum that a gradient is: the value, its bound, and what is as right.
+"""An oracle's expectation of one output: its value, its bound, and other values that are equally right.
 
-Plain Python: the oracles share no array library with the code that they judge. Nothing here knows an operator.
+Plain Python: the oracles share no array library with the code that they judge. Nothing here depends on an operator.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SECOND_ORDER = 1 + 2.0**-20
 
 
 class Arithmetic(Protocol):
-    """The type that is accumulated in, as far as a bound needs it; a Call is one."""
+    """The properties of the accumulate dtype that a bound needs; a Call provides them."""
 
     @property
     def unit(self) -> float: ...
@@ -41,14 +41,14 @@ def size(value: Number) -> float:
 
 @dataclass(frozen=True)
 class Expected:
-    """One output: `value`, and the largest honest distance from it, in the type that is accumulated in.
+    """One output: `value`, and the largest honest distance from it, in the accumulate dtype.
 
-    A result of a narrower type (the half types' crops and image gradients) is rounded once, afterwards. No bound is
-    widened for that, or a bfloat16 would hide weights of ten bits: it is undone instead, see before_rounding.
+    Results of a narrower dtype (crops and image gradients of half images) are rounded once at the end. The bound is not
+    widened for that, or bfloat16 would hide weights of ten bits; the judge undoes the rounding, see before_rounding.
 
-    others  intervals, bounds included, that are as right as the value because a position may be rounded either way.
-    loose   any non-finite result will do where a non-finite one is expected: the order of a sum is not pinned, and so
-            it is not pinned whether infinities meet.
+    others  intervals, bounds included, that are equally right because a position may be rounded either way.
+    loose   any non-finite result is accepted where one is expected: the order of a sum decides whether infinities meet,
+            and it is not pinned.
     """
 
     value: Number
@@ -114,7 +114,7 @@ class Sum:
 
 
 def one_of(sums: list[Sum]) -> Sum:
-    """The sum that is any of these, the first the nominal one; itself where there is one only."""
+    """One sum that covers all of these; the first is the nominal one."""
     if len(sums) == 1:
         return sums[0]
     first, finite = sums[0], [each for each in sums if not each.hopeless] or sums
@@ -134,41 +134,41 @@ def one_of(sums: list[Sum]) -> Sum:
 
 
 def accumulated_in(inputs: Any) -> str:
-    """The dtype that a call is interpolated and summed in: float64 for float64 images, float32 for all others."""
+    """The dtype of interpolation and sums: float64 for float64 images, float32 for all others."""
     return "float64" if inputs.image.dtype.name == "float64" else "float32"
 
 
 def before_rounding(inputs: Any, dtype: str) -> Callable[[float], tuple[float, float]]:
-    """From a result of `dtype` to what can have been accumulated, from the least to the largest: the result itself or,
-    if `dtype` is the narrower type, all that is rounded to it."""
+    """Maps a result of `dtype` to the smallest and largest value that can have been accumulated: the result itself or,
+    if `dtype` is the narrower one, the range that rounds to it."""
     if UNIT[dtype] > UNIT[accumulated_in(inputs)]:
         return functools.partial(cell, dtype=dtype)
     return lambda value: (value, value)
 
 
 class Line(Protocol):
-    """A pixel's weight in a sample or bin on one axis: which one, its value, and the range that is as right."""
+    """A pixel's weight in a sample or bin on one axis; `index` is that of the sample or bin."""
 
     @property
     def index(self) -> int: ...
 
 
-Weighed = TypeVar("Weighed", bound=Line)
+Weight = TypeVar("Weight", bound=Line)
 
 
 def gathered(
     call: Any,
-    weights: Callable[[Any, int, int], Iterable[tuple[int, Weighed]]],
-    contribute: Callable[[Any, Sum, float, Weighed, Weighed], None],
+    weights: Callable[[Any, int, int], Iterable[tuple[int, Weight]]],
+    contribute: Callable[[Any, Sum, float, Weight, Weight], None],
 ) -> Callable[[Place], Expected]:
-    """The expectation at a pixel (n,c,y,x) of a gradient whose samples are rows times columns; weights are looked up.
+    """The expected image gradient at a pixel (n,c,y,x), where samples are rows times columns.
 
     weights     (call, box, axis) -> the pixels that the box reaches on the axis, each with its weight.
     contribute  (call, sum, upstream value, weight in y, weight in x): adds a term.
     """
     inputs = call.inputs
-    rows: dict[tuple[int, int], list[tuple[int, Weighed]]] = defaultdict(list)
-    columns: dict[tuple[int, int], list[Weighed]] = defaultdict(list)
+    rows: dict[tuple[int, int], list[tuple[int, Weight]]] = defaultdict(list)
+    columns: dict[tuple[int, int], list[Weight]] = defaultdict(list)
     for m in range(len(inputs.boxes)):
         for y, weight in weights(call, m, 0):
             rows[call.image_of(m), y].append((m, weight))
@@ -190,5 +190,5 @@ def gathered(
 
 
 def no_terms(call: Arithmetic) -> Sum:
-    """The empty sum in the numbers of a call."""
+    """An empty sum in the number type of a call."""
     return Sum(call.number(0.0), call.number(0.0), call.number(0.0))

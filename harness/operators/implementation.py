@@ -1,4 +1,4 @@
-"""What an implementation of an operator is to everything here: a record of functions and a capability sheet."""
+"""The interface of an implementation of an operator: a record of functions and a capability sheet."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def _avoids_nothing(inputs: Any, direction: Direction) -> str | None:
 
 
 @dataclass(frozen=True)
-class Held:
-    """A call whose inputs stay where they are, so that it can be asked again with other values at the same addresses.
+class HeldCall:
+    """A call whose inputs keep their addresses, so it can be repeated with other values in the same memory.
 
-    call       asks the library anew; what it returns is handed back as it is.
-    overwrite  writes the values of other inputs, of the same shapes and dtypes, over those of the call.
-    read       the value that an input, by name, has now.
+    call       calls the library again and returns its result unchanged.
+    overwrite  overwrites the call's inputs with those of another call of the same shapes and dtypes.
+    read       the current value of an input, by name.
     """
 
     call: Callable[[], Any]
@@ -35,7 +35,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Observation:
-    """A series of calls on the same memory: the result of each, or what it raised, and the first side effect."""
+    """A series of calls on the same memory: each result or exception, and the first side effect."""
 
     results: tuple[Array | Exception, ...]
     effect: str | None
@@ -48,16 +48,16 @@ _VIEW = "The result changes when its inputs do: it is a view of one."
 class Backend(Generic[AnyInputs]):
     """One implementation of one operator; AnyInputs are the inputs of that operator's cases.
 
-    title       what tables call it, library and version, e.g. "TensorFlow 2.21.0 (CPU)".
-    sheet       what it declares of itself.
-    prepare     copies the inputs to where and how the library wants them and returns the call to be judged or timed.
-    to_numpy    what that call returned, as an NCHW array (boxes: (M,4) or (K,5)), copied to the host.
-    avoids      why it is not asked for a direction of inputs though its sheet declares them, or None: what is known to
-                be another rule, or to end the process.
-    same_rule   False if it computes another rule than its operator's and may only be timed, for scale.
-    hold        (inputs, direction) -> the call on inputs that stay where they are; by default NumPy's arrays stay.
-    remote      (series, direction) -> what `observe` gives, of a backend that runs in another process.
-    restart     forgets all calls that were made, as far as it can.
+    title       its name in tables, library and version, e.g. "TensorFlow 2.21.0 (CPU)".
+    sheet       its capability sheet.
+    prepare     copies the inputs to the device and form that the library needs and returns the call to judge or time.
+    to_numpy    converts that call's result to an NCHW array on the host (box gradients: (M,4) or (K,5)).
+    avoids      why a direction of inputs is skipped although the sheet declares them, or None: known differences of the
+                rule, and known crashes.
+    same_rule   False if it computes another rule than its operator's: it may be timed for scale, not judged.
+    hold        (inputs, direction) -> a HeldCall; by default one on NumPy's own arrays.
+    remote      (series, direction) -> Observation: replaces `observe` for a backend in another process.
+    restart     discards all state of earlier calls, as far as possible.
     snippet     (inputs, direction, index) -> at most ten lines in the library's own API, without this project, that
                 make the call and print the element of its NCHW result that is at the index. None if it has none.
     timed       (inputs, direction) -> the seconds of a few calls, measured in the process of an isolated backend.
@@ -70,14 +70,14 @@ class Backend(Generic[AnyInputs]):
     to_numpy: Callable[[Any], Array]
     avoids: Callable[[AnyInputs, Direction], str | None] = _avoids_nothing
     same_rule: bool = True
-    hold: Callable[[AnyInputs, Direction], Held] | None = None
+    hold: Callable[[AnyInputs, Direction], HeldCall] | None = None
     remote: Callable[[Sequence[AnyInputs], Direction], Observation] | None = None
     restart: Callable[[], None] = lambda: None
     snippet: Callable[[AnyInputs, Direction, tuple[int, ...]], str] | None = None
-    timed: Callable[[AnyInputs, Direction], tuple[float, ...]] | None = None
+    seconds: Callable[[AnyInputs, Direction], tuple[float, ...]] | None = None
 
     def refuses(self, inputs: AnyInputs, direction: Direction) -> str | None:
-        """Why this backend cannot be asked for a direction of these inputs, or None if it can."""
+        """Why this backend cannot compute a direction of these inputs, or None if it can."""
         return lacks(self.sheet, inputs, direction) or self.avoids(inputs, direction)
 
     def run(self, inputs: AnyInputs, direction: Direction) -> Array:
@@ -85,48 +85,48 @@ class Backend(Generic[AnyInputs]):
         return self.to_numpy(self.prepare(inputs, direction)())
 
     def observe(self, series: Sequence[Any], direction: Direction) -> Observation:
-        """Asks for each of these inputs in turn, written over the first where those lie, and keeps what is returned.
+        """Calls the backend on each of these inputs in turn, in the memory of the first, and keeps the results.
 
-        A result is looked at again after every later call, and after the inputs have been overwritten: it must be
-        memory of its own.
+        Each result is compared again after every later call, and after the inputs have been overwritten: it must own
+        its memory.
         """
         if self.remote is not None:
             return self.remote(series, direction)
-        held = (self.hold or self._hold)(series[0], direction)
+        held_call = (self.hold or self._hold)(series[0], direction)
         names = operator_of(series[0]).arrays
         raw: list[Any] = []
         results: list[Array | Exception] = []
         for inputs in series:
-            held.overwrite(inputs)
+            held_call.overwrite(inputs)
             if self._other_now(raw, results):
                 return Observation(tuple(results), _VIEW)
             try:
-                raw.append(held.call())
+                raw.append(held_call.call())
                 results.append(np.array(self.to_numpy(raw[-1])))
             except Exception as error:
                 return Observation((*results, error), None)
             for name in names:
-                if held.read(name).tobytes() != getattr(inputs, name).tobytes():
+                if held_call.read(name).tobytes() != getattr(inputs, name).tobytes():
                     return Observation(tuple(results), f"The call writes to {name}, one of its inputs.")
             if self._other_now(raw[:-1], results):
                 effect = "A later call changes the result of an earlier one: they share memory."
                 return Observation(tuple(results), effect)
-        held.overwrite(series[1 if len(series) > 1 else 0])
+        held_call.overwrite(series[1 if len(series) > 1 else 0])
         return Observation(tuple(results), _VIEW if self._other_now(raw, results) else None)
 
     def _other_now(self, raw: Sequence[Any], results: Sequence[Any]) -> bool:
-        return any(self.to_numpy(each).tobytes() != kept.tobytes() for each, kept in zip(raw, results, strict=False))
+        return any(self.to_numpy(each).tobytes() != copy.tobytes() for each, copy in zip(raw, results, strict=False))
 
-    def _hold(self, inputs: Any, direction: Direction) -> Held:
+    def _hold(self, inputs: Any, direction: Direction) -> HeldCall:
         def overwrite(other: Any) -> None:
             for name in operator_of(inputs).arrays:
                 getattr(inputs, name)[...] = getattr(other, name)
 
-        return Held(lambda: self.prepare(inputs, direction)(), overwrite, lambda name: getattr(inputs, name))
+        return HeldCall(lambda: self.prepare(inputs, direction)(), overwrite, lambda name: getattr(inputs, name))
 
 
 def lacks(sheet: Sheet, inputs: Any, direction: Direction) -> str | None:
-    """What of a call its sheet does not declare, in words, or None if all of it is declared."""
+    """What the call needs that its sheet does not declare, in words, or None if all of it is declared."""
     if direction not in sheet.directions:
         return f"{direction} is not declared"
     image, boxes = inputs.image, inputs.boxes
@@ -165,9 +165,9 @@ def lacks(sheet: Sheet, inputs: Any, direction: Direction) -> str | None:
 
 
 def _may_lack_extent(sheet: Sheet, inputs: Any) -> bool:
-    """Whether boxes of a call may be empty or inverted; one that is not aligned is a pixel long at least."""
+    """Whether boxes of a call may be empty or inverted; unaligned boxes are always at least a pixel long."""
     if sheet.extent == "any":
         return True
-    chosen = {field: value for _, value, field in operator_of(inputs).choices(inputs)}
-    adaptive = chosen.get("grids") == "adaptive" and chosen.get("aligned") is True
+    values = {field: value for _, value, field in operator_of(inputs).choices(inputs)}
+    adaptive = values.get("grids") == "adaptive" and values.get("aligned") is True
     return sheet.extent == "positive where adaptive" and not adaptive

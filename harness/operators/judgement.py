@@ -1,7 +1,7 @@
-"""A result against the oracle, or against another result: how a right one is told from a wrong one, for both operators.
+"""Judging a result of either operator, against the oracle or against another result.
 
-judge holds a result against the oracle. beyond_two_bounds holds it against another implementation's, or against its own
-from another layout or another run: two right results may lie on both sides of what is exact, two bounds apart.
+`judge` compares a result with the oracle. `beyond_two_bounds` compares it with another implementation's, or with its
+own in another layout or run: two right results may lie on both sides of the exact value, two bounds apart.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ def judge(
     pinned: bool,
     places: Iterable[Place] | None = None,
 ) -> Verdict:
-    """`got`, the result or the exception that was raised instead, against the oracle, at all places or the given ones.
+    """Judges `got`, a result or the exception in its place, against the oracle, at all places or those in `places`.
 
-    pinned: whether the implementation rounds its positions in the pinned order. Then no ambiguity excuses it.
-    An exception of the oracle is a verdict too, Status.JUDGE.
+    pinned: whether the implementation rounds positions in the pinned order; then no value may be ambiguous. An
+    exception of the oracle gives a verdict too, Status.JUDGE.
     """
     if isinstance(got, BaseException):
         return without_result(got)
     try:
         operator = operator_of(inputs)
-        shape, dtype = operator.promised(inputs, direction)
+        shape, dtype = operator.result_type(inputs, direction)
         values = operator.expected(inputs, direction, pinned=pinned, places=places)
         return verdict_on(got, direction, shape, dtype, before_rounding(inputs, dtype.name), values)
     except Exception as error:
@@ -46,26 +46,26 @@ def judge(
 def beyond_two_bounds(
     inputs: Any, direction: Direction, got: Array, other: Array, *, pinned: bool = True
 ) -> str | None:
-    """A value that is further from its counterpart than twice the oracle's bound for it, in words, or None.
+    """Describes a value that differs from its counterpart by more than twice the oracle's bound; None if there is none.
 
-    The furthest are looked at first. pinned: whether both round positions in the pinned order; if not, what another
-    order of rounding may change is left out, and so is what is not finite: the judge has its say on those.
+    The largest differences are checked first. pinned: whether both round positions in the pinned order; if not,
+    ambiguous and non-finite values are skipped: the judge covers those.
     """
     if got.shape != other.shape or got.dtype != other.dtype:
         return f"It is {got.dtype} of shape {got.shape}, the other {other.dtype} of shape {other.shape}."
     operator = operator_of(inputs)
     one, two = got.astype(np.float64), other.astype(np.float64)
     unit = operator.least_roundings(inputs, direction) * UNIT[accumulated_in(inputs)]
-    with np.errstate(invalid="ignore"):  # an infinity that both have is no distance
+    with np.errstate(invalid="ignore"):  # equal infinities are at distance 0
         distances = np.where(differing(got, other), np.abs(one - two), -1.0)
-        # What is as near as a result's own roundings lies within its bound, and needs no oracle.
+        # Differences below a result's own roundings are within its bound without asking the oracle.
         near = distances <= unit * np.minimum(np.abs(one), np.abs(two))
     distances = np.where(near, -1.0, np.where(np.isnan(distances), np.inf, distances))
     furthest = np.argsort(distances, axis=None)[::-1][: operator.most_places]
     places = [tuple(int(axis) for axis in np.unravel_index(flat, got.shape)) for flat in furthest]
     places = [place for place in places if distances[place] >= 0]
     if not places:
-        return None  # before the oracle weighs anything
+        return None  # before the oracle computes anything
     unrounded = before_rounding(inputs, got.dtype.name)
     for place, value in operator.expected(inputs, direction, pinned=pinned, places=places):
         if value.ambiguous or not np.isfinite(float(value.value)):
@@ -77,19 +77,19 @@ def beyond_two_bounds(
     return None
 
 
-def unlike_peer(sheet: Sheet, inputs: Any, direction: Direction, got: Array, theirs: Array) -> str | None:
-    """What of an implementation's result is not as the result of its operator's peer is, in words, or None.
+def unlike_peer(sheet: Sheet, inputs: Any, direction: Direction, got: Array, peer_result: Array) -> str | None:
+    """How a result differs from that of its operator's peer, in words, or None.
 
-    A differing bit where its sheet promises TensorFlow's bits; else a value that is more than two bounds away.
+    By any bit where the sheet promises TensorFlow's bits, else by more than two bounds.
     """
     peer = operator_of(inputs).peer
-    if got.shape == theirs.shape and got.dtype == theirs.dtype and direction in sheet.tensorflow_bits:
-        different = differing(got, theirs)
+    if got.shape == peer_result.shape and got.dtype == peer_result.dtype and direction in sheet.tensorflow_bits:
+        different = differing(got, peer_result)
         if not different.any():
             return None
         place = tuple(int(axis[0]) for axis in np.nonzero(different))
         count = f"{int(different.sum())} values differ from {peer.title}'s"
-        return f"{count}; at {place} {got[place]!r}, not {theirs[place]!r}."
+        return f"{count}; at {place} {got[place]!r}, not {peer_result[place]!r}."
     pinned = direction in sheet.pinned and direction in peer.pinned
-    message = beyond_two_bounds(inputs, direction, got, theirs, pinned=pinned)
+    message = beyond_two_bounds(inputs, direction, got, peer_result, pinned=pinned)
     return message and f"{message[:-1]}, which is {peer.title}'s."

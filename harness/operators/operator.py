@@ -1,7 +1,7 @@
-"""What everything here may ask of an operator, so that it is asked of both in the same lines.
+"""One interface for both operators, so that the rest of the harness is written once.
 
-How a case is drawn, judged, repeated, timed or compared does not depend on which operator it is of: the differences are
-the fields of this record. crop_and_resize/operator.py and roi_align/operator.py fill them in.
+Drawing, judging, repeating, timing and comparing a case are the same for every operator; the differences are fields of
+this record. crop_and_resize/operator.py and roi_align/operator.py provide the two instances.
 """
 
 from __future__ import annotations
@@ -22,30 +22,32 @@ from harness.operators.sheet import OperatorName, Sheet
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator. `inputs` are those that its cases make: image (N,C,H,W), boxes, upstream and its own arguments.
+    """One operator. `inputs` are made by its cases: image (N,C,H,W), boxes, upstream and its own arguments.
 
     case, inputs  the classes of its cases and of their arrays.
-    arrays        the arrays of its inputs by name: first the image, last the upstream gradient, between them the boxes.
+    arrays        the names of its input arrays: first the image, last the upstream gradient, the boxes in between.
     size          the field of its inputs that is (height, width) of a result.
-    peer          the library whose rule it is.
-    settings      the ways in which a workload is asked of it, "" where there is one only.
+    peer          the library that defines its rule.
+    settings      its settings for a workload; ("",) if there is only one.
 
-    expected             (inputs, direction, *, pinned, places) -> each place, all if None, and what the oracle expects.
-    least_roundings      (inputs, direction) -> how many roundings of a result each bound has room for at least.
-    most_places          at how many of the places that differ the oracle is asked, None for all.
-    choices              inputs -> (name in words, value, field of the sheet that declares it), of its own arguments.
-    undefined            (inputs, direction) -> why the rule has no such result, in words, or None.
-    extrapolation_value  inputs -> what a sample outside gives.
-    nothing_outside      inputs -> the call with 0 for what a sample outside gives: it is linear in the image then.
-    within               (sheet, **choices) -> cases that the sheet declares; UndeclaredError if there are none.
-    bad_row              (sheet, box, seed) -> a case with a box of these four numbers beside a good one.
-    with_index           (inputs, index) -> the same call, its first box of an image that there may not be.
-    twice_on_one_image   case -> the case with its first box twice, on its only image.
-    elsewhere            inputs -> the same call with every box half as far from the origin, and of the next image.
-    sample               (inputs, direction, got) -> the places at which a large result is judged: the oracle is slow.
-    near                 (inputs, places) -> which boxes may have a part in these places (n,c,y,x) of an image gradient.
+    expected             (inputs, direction, *, pinned, places) -> each place (all if None) with the oracle's
+                         expectation.
+    least_roundings      (inputs, direction) -> the number of roundings of a result that every bound covers.
+    most_places          the number of differing places at which the oracle is asked, None for all.
+    choices              inputs -> (name in words, value, field of the sheet) for each of its own arguments.
+    undefined            (inputs, direction) -> why the rule defines no such result, in words, or None.
+    extrapolation_value  inputs -> the value of a sample outside.
+    nothing_outside      inputs -> the call with 0 for samples outside, which makes it linear in the image.
+    within               (sheet, **choices) -> the cases that the sheet declares; UndeclaredError if there are none.
+    bad_row              (sheet, box, seed) -> a case with this box of four numbers and a valid one.
+    with_index           (inputs, index) -> the same call with this image index, possibly invalid, for its first box.
+    twice_on_one_image   case -> the case reduced to one image, with its first box twice.
+    elsewhere            inputs -> the same call with halved box coordinates, on the next image.
+    sample               (inputs, direction, got) -> the places at which a large result is judged (the oracle is slow).
+    near                 (inputs, places) -> the boxes that may contribute to these places (n,c,y,x) of an image
+                         gradient.
     from_workload        (crop_and_resize's inputs, setting) -> the call of this operator on the same image and boxes.
-    reach                inputs -> what its samples ask of memory.
+    reach                inputs -> the memory that its samples access.
     """
 
     name: OperatorName
@@ -72,12 +74,12 @@ class Operator:
     from_workload: Callable[[Any, str], Any]
     reach: Callable[[Any], Reach]
 
-    def read(self, direction: Direction) -> tuple[str, ...]:
-        """The arrays that a direction reads: the upstream gradient is no part of a forward."""
+    def arrays_of(self, direction: Direction) -> tuple[str, ...]:
+        """The names of the arrays that a direction reads: all, but no upstream gradient in the forward."""
         return self.arrays[:-1] if direction == "forward" else self.arrays
 
-    def promised(self, inputs: Any, direction: Direction) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-        """The shape and dtype of a result."""
+    def result_type(self, inputs: Any, direction: Direction) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+        """The shape and dtype that a result must have."""
         if direction == "forward":
             shape = (len(inputs.boxes), inputs.image.shape[1], *getattr(inputs, self.size))
             return shape, np.dtype(crops_dtype(inputs.image.dtype.name))

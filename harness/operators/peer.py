@@ -1,4 +1,4 @@
-"""The library whose rule an operator has: what its stored results are made of, and what they can be compared by."""
+"""The library that defines an operator's rule: the source of its golden vectors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from harness.operators.arrays import Direction
 class Peer:
     """One library beside an operator.
 
-    name        of its backend, of its distribution, and of the file of its results in suites/golden.
-    title       what it calls itself.
-    directions  those that it has.
-    pinned      those whose sample positions it rounds in the pinned order.
-    groups      () -> how many cases of which kind are stored, within what it can be asked for.
+    name        of its backend, its distribution, and its file in suites/golden.
+    title       as the library writes its own name.
+    directions  the directions that it computes.
+    pinned      the directions in which it rounds positions in the pinned order.
+    groups      () -> (count, strategy) for each kind of case to store.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a call's samples ask of memory, whatever the operator; measuring/traffic.py turns it into bytes."""
+"""The memory that a call's samples access, for any operator; measuring/traffic.py converts it to bytes."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from harness.operators.arrays import Array
 
 @dataclass(frozen=True)
 class Reach:
-    """What a call's samples inside its image ask for, whatever the operator.
+    """The accesses of a call's samples inside its image.
 
     image     (N,C,H,W).
     pixels    ascending indices into (N,H,W) of the pixels that they read.
-    samples   how many there are, in each channel; each reads four pixels.
-    outputs   how many outputs, in each channel, have one at least: those whose upstream gradient is needed.
-    given     bytes of the boxes and their indices.
-    upstream  bytes of the upstream gradient, which the output has too.
-    moved     bytes of the gradient of the boxes.
+    samples   the number of samples per channel; each reads four pixels.
+    outputs   the number of outputs per channel with at least one sample: those whose upstream gradient is needed.
+    upstream  bytes of the upstream gradient, and equally of the output.
+
+    box_bytes           bytes of the boxes and their indices.
+    box_gradient_bytes  bytes of the gradient of the boxes.
     """
 
     image: Array
     pixels: Array
     samples: int
     outputs: int
-    given: int
+    box_bytes: int
     upstream: int
-    moved: int
+    box_gradient_bytes: int

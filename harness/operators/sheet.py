@@ -1,8 +1,8 @@
-"""What an implementation declares of itself: its capability sheet.
+"""Capability sheets: what an implementation declares that it supports.
 
-A judge that asks for everything fails everybody, and one that forgives a refusal cannot tell "not meant to" from
-"broken". So each implementation says what it does. What it does not declare is skipped and listed; what it declares has
-to work.
+A judge that demands everything fails every implementation, and one that forgives every refusal cannot tell "not
+supported" from "broken". So each implementation declares its capabilities. Undeclared features are skipped and listed;
+declared ones have to work.
 """
 
 from __future__ import annotations
@@ -22,48 +22,48 @@ Extent = Literal["any", "positive", "positive where adaptive"]
 Empty = Literal["boxes", "channels", "images"]
 
 EMPTY: tuple[Empty, ...] = get_args(Empty)
-# Beyond this a finite box counts as bad input.
+# Finite boxes beyond this count as bad input.
 LARGEST = 2.0**20
-# A call that takes longer is taken for one that never ends; where there is more to do it is granted more.
+# A call that takes longer counts as a hang; larger calls get more time.
 LIMIT_S = 30.0
 INTEGERS = ("uint8", "int8", "uint16", "int16", "int32", "int64")
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """What one implementation of one operator can be asked for.
+    """The capabilities of one implementation of one operator.
 
-    directions    the results it has: "forward" and the gradients it knows.
-    device        torch's name of the device that it runs on.
-    title, version   what tables call it; without a title, its name and torch's version.
-    limit         seconds that a call on a small case may take before it counts as one that never ends.
-    compiles      whether it is compiled anew for each shape: it is asked for a tenth of the cases.
-    image_dtypes, boxes_dtypes, index_dtypes   what is taken; the last is crop_and_resize's.
-    same_dtype    whether boxes must be of the image's own dtype.
-    gradient_dtypes  the images that have a gradient; () for all floating ones of image_dtypes.
+    directions    the results it computes: "forward" and its gradients.
+    device        torch's name for the device that it runs on.
+    title, version   its name in tables; without a title, its backend name and torch's version.
+    limit         seconds that a call on a small case may take before it counts as a hang.
+    compiles      whether it compiles for each shape: it gets a tenth of the cases.
+    image_dtypes, boxes_dtypes, index_dtypes   the dtypes that it accepts; the last is for crop_and_resize only.
+    same_dtype    whether boxes must have the image's dtype.
+    gradient_dtypes  the image dtypes that have a gradient; () for all floating ones of image_dtypes.
     scale_dtype   roi_align: "float32" if the scale is held in float32 whatever the boxes' dtype.
-    layouts       how an image may lie in memory.
-    boxes_layouts, upstream_layouts   likewise of boxes with their indices, and of the upstream gradient. A caller may
-                  hand over any of them, so that all are declared unless a sheet says otherwise.
+    layouts       the supported memory layouts of an image.
+    boxes_layouts, upstream_layouts   likewise for boxes with their indices, and for the upstream gradient. Callers may
+                                      pass any of them, so all are declared unless a sheet says otherwise.
     border        "rule": the operator's own (crop_and_resize: any extrapolation value outside of [0, L-1]; roi_align:
                   the edge pixel down to -1 and up to L, 0 beyond). "zero": crop_and_resize with 0 outside, and no
                   parameter for it. "inside": only boxes whose samples lie inside of the image.
-    extent        "any": boxes may be empty or inverted. "positive": x1 < x2 and y1 < y2. "positive where adaptive": so
-                  where the size of an aligned box makes the grid.
-    largest       the largest coordinate of a box that is no bad input.
-    bad_input     "boxes": those that are NaN, infinite or overflow are outside. "indices": one of no image is refused,
-                  or its crop is NaN.
-    empty         of what there may be none: "boxes", "channels", "images".
-    one_box       whether it takes one box a call: it is called for each, and the results are put together.
-    methods, box_rules   crop_and_resize's; modes, grids and aligned are roi_align's.
-    special_values   the directions in which a pixel that has no weight may be NaN or infinite: multiplied by 0 it would
-                  show.
-    pinned        the directions whose sample positions are rounded in the pinned order: no ambiguity is excused there.
-    tensorflow_bits  the directions whose results are TensorFlow's in every bit, for float32 images and boxes.
-    layout_bits   the directions whose bits do not depend on the memory that an image lies in, or on whether it is a
-                  half; elsewhere two such results are within bounds of each other.
-    list_bits     the directions in which a box and a channel have the same bits whatever else is in the call.
-    unordered     the directions that are summed in no fixed order: the same call may give other bits each time.
+    extent        "any": boxes may be empty or inverted. "positive": x1 < x2 and y1 < y2. "positive where adaptive":
+                  positive only where the size of an aligned box determines the grid.
+    largest       the largest coordinate of a box that is not bad input.
+    bad_input     "boxes": boxes that are NaN, infinite or overflow are outside. "indices": an invalid image index is
+                  refused, or its crop is NaN.
+    empty         the dimensions that may be 0: "boxes", "channels", "images".
+    one_box       whether it accepts one box per call: it is called once per box, and the results are concatenated.
+    methods, box_rules   for crop_and_resize; modes, grids and aligned are for roi_align.
+    special_values   the directions in which a pixel of weight 0 may be NaN or infinite without affecting the result.
+    pinned        the directions whose sample positions are rounded in the pinned order: no value may be ambiguous
+                  there.
+    tensorflow_bits  the directions whose results equal TensorFlow's in every bit, for float32 images and boxes.
+    layout_bits   the directions whose bits do not depend on the image's memory layout, or on whether it is a half; in
+                  other directions two such results are within bounds of each other.
+    list_bits     the directions in which the bits for a box and channel do not depend on the rest of the call.
+    unordered     the directions without a fixed order of summation: the same call may give different bits each time.
     """
 
     operator: OperatorName
@@ -102,17 +102,17 @@ class Sheet:
 
     @property
     def scale_dtypes(self) -> tuple[str, ...]:
-        """The types that hold the scale of a call exactly, any of which will do."""
+        """The dtypes that may hold the scale of a call: float32, or float32 and float64."""
         return ("float32",) if self.scale_dtype == "float32" else ("float32", "float64")
 
     @property
     def usual_image(self) -> str:
-        """The dtype of an image whose dtype plays no part: float32 where that is declared."""
+        """The image dtype for checks that do not depend on it: float32 if declared."""
         return "float32" if "float32" in self.image_dtypes else self.image_dtypes[0]
 
     @property
     def usual_boxes(self) -> str:
-        """The dtype of boxes beside such an image."""
+        """The dtype of boxes that go with `usual_image`."""
         return self.usual_image if self.same_dtype else self.boxes_dtypes[0]
 
 
@@ -139,26 +139,26 @@ CHOICES: dict[str, tuple[Any, ...]] = {
         DIRECTIONS,
     ),
 }
-# Nothing can be asked for where one of these has no choice.
+# Without a choice for each of these no call is possible.
 _NEVER_EMPTY = ("directions", "image_dtypes", "boxes_dtypes", "index_dtypes", "layouts", "modes", "grids", "aligned")
 
 
 def read(declared: Any, of: str) -> Sheet:
-    """The sheet that a dict of its fields declares; ValueError for what is no field, or no choice of one.
+    """The sheet that a dict of fields declares; ValueError for an unknown field or value.
 
-    of: whose it is, for the sentence.
+    of: the owner of the sheet, for the error message.
     """
     if not isinstance(declared, dict) or "operator" not in declared:
         raise ValueError(
             f"{of} declares {declared!r}; a capability sheet is a dict that names at least its operator, such as "
             '{"operator": "roi_align", "directions": ["forward", "grad_image"]}.'
         )
-    known = {field.name: field for field in fields(Sheet)}
-    made: dict[str, Any] = {}
+    by_name = {field.name: field for field in fields(Sheet)}
+    values: dict[str, Any] = {}
     for name, value in declared.items():
-        if name not in known:
-            raise ValueError(f"{of} declares {name!r}, which no sheet has; there are {', '.join(known)}.")
-        example: Any = known[name].default
+        if name not in by_name:
+            raise ValueError(f"{of} declares {name!r}, which no sheet has; there are {', '.join(by_name)}.")
+        example: Any = by_name[name].default
         many = isinstance(example, tuple)
         if many and (isinstance(value, str) or not isinstance(value, (list, tuple, set, frozenset))):
             usual = list(example or CHOICES[name][:1])
@@ -176,10 +176,10 @@ def read(declared: Any, of: str) -> Sheet:
             raise ValueError(f"{of} declares {name} = {value!r}; it is a number above 0, such as {example:g}.")
         if isinstance(example, str) and not isinstance(value, str):
             raise ValueError(f"{of} declares {name} = {value!r}; it is a string.")
-        made[name] = tuple(value) if many else value
-    if {"max", "weighted_max"} <= set(made.get("modes", ())):
+        values[name] = tuple(value) if many else value
+    if {"max", "weighted_max"} <= set(values.get("modes", ())):
         raise ValueError(
             f'{of} declares both "max" and "weighted_max" under modes: the maximum of samples and that of weighted '
             'pixels. A function has one of them, and is called with mode="max" for either.'
         )
-    return Sheet(**made)
+    return Sheet(**values)

@@ -1,7 +1,7 @@
-"""An implementation's result against the oracle: what kind of right or wrong it is, and where it is worst.
+"""Verdicts: the kind of right or wrong that a result is, and its worst value.
 
-A suite that says only "not close" leaves the work to its reader. A Verdict says which output, what came, what was
-expected, how far it may be off and how much of that was used: a drift from 12 % to 70 % is news before it is a failure.
+A suite that says only "not close" leaves the work to its reader. A Verdict names the output, its value, the expected
+value, the bound, and the fraction of the bound in use: a drift from 12 % to 70 % is news before it is a failure.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from harness.repository import ROOT
 class Status(Enum):
     """EXACT: every value is the oracle's, rounded once. WITHIN: every value is within its bound. AMBIGUOUS: some value
     is right only because another order of rounding may take another branch. OUT: some value is wrong. SHAPE and DTYPE:
-    the result is of another shape or type than promised. ERROR: there was no result, but an exception. CRASH and HANG:
-    the call ended its process, or did not end. HOLDS and BROKEN: several calls are, or are not, to each other as they
-    must be. JUDGE: the judge itself failed, which is not held against the implementation."""
+    the result has the wrong shape or dtype. ERROR: the call raised an exception. CRASH and HANG: the call ended its
+    process, or did not return. HOLDS and BROKEN: a relation between several calls holds, or does not. JUDGE: the judge
+    itself failed, which does not count against the implementation."""
 
     EXACT = "exact"
     WITHIN = "within"
@@ -45,12 +45,12 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a result was judged.
+    """The judgement of one result or property.
 
-    fraction   the largest part of a bound that was used, over the values that were judged by one.
-    compared, exact, ambiguous  counts of values.
+    fraction   the largest fraction of a bound in use, over all values judged by a bound.
+    compared, exact, ambiguous  numbers of values.
     place, got, expected        of the worst value, if the status is OUT.
-    reason     what is wrong, in words, if the result did not pass.
+    reason     the failure in words, if the result did not pass.
     """
 
     status: Status
@@ -88,9 +88,9 @@ def verdict_on(
     unrounded: Callable[[float], tuple[float, float]],
     values: Iterable[tuple[Place, Expected]],
 ) -> Verdict:
-    """`got`, the result or the exception that was raised instead, against what the oracle of some operator expects.
+    """Judges `got`, a result or the exception in its place, against an oracle's expectations.
 
-    unrounded: from a result to what can have been accumulated (harness.operators.crop_and_resize.call.before_rounding).
+    unrounded: maps a result to the range that can have been accumulated (harness.operators.expected.before_rounding).
     """
     if isinstance(got, BaseException):
         return without_result(got)
@@ -110,13 +110,13 @@ def verdict_on(
             exact += 1
             continue
         ends = unrounded(value)
-        used = _used(ends, want.value, want.bound)
-        if used <= 1:
-            largest = max(largest, used)
+        fraction = _fraction(ends, want.value, want.bound)
+        if fraction <= 1:
+            largest = max(largest, fraction)
         elif any(_within(ends, low, high) for low, high in want.others):
             ambiguous += 1
-        elif worst_expected is None or used > worst:
-            worst, worst_place, worst_expected = used, place, want
+        elif worst_expected is None or fraction > worst:
+            worst, worst_place, worst_expected = fraction, place, want
     if worst_expected is not None and worst_place is not None:
         value = float(got.item(*worst_place))
         return Verdict(
@@ -135,16 +135,15 @@ def verdict_on(
 
 
 class Crashed(Exception):
-    """A call that ended its process, or made it useless; the message says how."""
+    """A call ended its process, or made it unusable; the message says how."""
 
 
 class Hung(Exception):
-    """A call that did not end; the message says after how long it was given up."""
+    """A call did not return; the message gives the time limit."""
 
 
-class Raised(Exception):
-    """Whatever an implementation raised in place of an answer, `error`; what comes without this around it, the judge
-    raised himself."""
+class ImplementationError(Exception):
+    """Wraps an exception raised by an implementation, `error`. Exceptions without this wrapper are the judge's own."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -152,16 +151,16 @@ class Raised(Exception):
 
 
 @contextmanager
-def theirs() -> Iterator[None]:
-    """Around a call of an implementation: what it raises is its own, Raised."""
+def implementation_code() -> Iterator[None]:
+    """Wraps every exception raised inside as an ImplementationError."""
     try:
         yield
     except Exception as error:
-        raise Raised(error) from error
+        raise ImplementationError(error) from error
 
 
-class JudgeFailed(Exception):
-    """A judgement that a check asked for and that failed; its verdict."""
+class JudgementError(Exception):
+    """A check's own judgement failed; carries that verdict."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict)
@@ -169,24 +168,24 @@ class JudgeFailed(Exception):
 
 
 def without_verdict(error: Exception) -> Verdict:
-    """What an exception is that stopped a check: the implementation's if it is marked as its own, or ended its process;
-    the judge's else."""
-    if isinstance(error, JudgeFailed):
+    """The verdict for an exception that stopped a check: against the implementation if it is an ImplementationError, a
+    crash or a hang, else JUDGE."""
+    if isinstance(error, JudgementError):
         return error.verdict
-    if isinstance(error, (Raised, Crashed, Hung)):
-        return without_result(error.error if isinstance(error, Raised) else error)
+    if isinstance(error, (ImplementationError, Crashed, Hung)):
+        return without_result(error.error if isinstance(error, ImplementationError) else error)
     at = traceback.extract_tb(error.__traceback__)[-1]
     path = Path(at.filename)
-    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    location = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     return Verdict(
         Status.JUDGE,
         reason="The judge itself failed, which is not held against the implementation; please report it with this "
-        f"case: {type(error).__name__}: {error} ({shown}, line {at.lineno})",
+        f"case: {type(error).__name__}: {error} ({location}, line {at.lineno})",
     )
 
 
 def without_result(error: BaseException) -> Verdict:
-    """What an exception in place of a result is."""
+    """The verdict for an exception in place of a result."""
     if isinstance(error, (Crashed, Hung)):
         return Verdict(Status.CRASH if isinstance(error, Crashed) else Status.HANG, reason=str(error))
     return Verdict(Status.ERROR, reason=f"It raised {type(error).__name__}: {error}")
@@ -200,8 +199,8 @@ def _same(got: float, want: float, loose: bool) -> bool:
     return math.isnan(got) if math.isnan(want) else got == want
 
 
-def _used(ends: tuple[float, float], want: Number, bound: float) -> float:
-    """The part of the bound that the distance is; infinite where nothing but equality was allowed."""
+def _fraction(ends: tuple[float, float], want: Number, bound: float) -> float:
+    """The distance as a fraction of the bound; infinite if only equality is allowed."""
     if math.isnan(ends[0]) or not math.isfinite(want):
         return math.inf
     nearest = max(ends[0], min(want, ends[1]))
@@ -217,14 +216,14 @@ def _within(ends: tuple[float, float], low: Number, high: Number) -> bool:
 
 
 def _reason(
-    direction: Direction, place: Place, got: float, ends: tuple[float, float], want: Expected, used: float
+    direction: Direction, place: Place, got: float, ends: tuple[float, float], want: Expected, fraction: float
 ) -> str:
     names = {"forward": "crops", "grad_image": "image gradient", "grad_boxes": "box gradient"}
     where = f"{names[direction]}[{', '.join(map(str, place))}]"
     if want.bound:
-        allowed = f"within {want.bound:.3g} of {float(want.value)!r}, so {used:.3g} times the bound was used"
+        requirement = f"within {want.bound:.3g} of {float(want.value)!r}, so {fraction:.3g} times the bound was used"
     else:
-        allowed = f"exactly {float(want.value)!r}, for nothing is rounded there"
+        requirement = f"exactly {float(want.value)!r}, for nothing is rounded there"
     either = "".join(f", or between {float(low)!r} and {float(high)!r}" for low, high in want.others)
     cell = "" if not ends[0] < ends[1] else f", to which {ends[0]!r} up to {ends[1]!r} is rounded"
-    return f"{where} is {got!r}{cell}; it must be {allowed}{either}."
+    return f"{where} is {got!r}{cell}; it must be {requirement}{either}."

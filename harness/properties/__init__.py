@@ -1,12 +1,11 @@
-"""The properties that an implementation has or has not: what the suites assert, the fuzzer hunts and the matrix shows.
+"""The properties of an implementation: asserted by the suites, fuzzed by campaigns, tabulated by the matrix.
 
-A Property draws cases within a capability sheet and checks one direction of one of them. Whatever else a check needs
-(an order of boxes, a power of two) it takes from the case's own seed, so that the case's line is all there is to
-reproduce:
+A Property draws cases within a capability sheet and checks one direction of one of them. Any other choice of a check
+(an order of boxes, a power of two) derives from the case's own seed, so the case's line alone reproduces it:
 
     python -m harness judge --backend NAME --property NAME --direction forward "Case(...)"
 
-This table leads from each property to the file of its check; "..." ends a family of names:
+The file of each property's check; "..." ends a family of names:
 
     boxes inside                     bounds.py
     one sample an axis               bounds.py
@@ -42,9 +41,9 @@ This table leads from each property to the file of its check; "..." ends a famil
     bad boxes                        probes.py
     index of no image                probes.py
 
-relations.py makes properties of both operators of what lists.py and images.py check, and features.py, of what bounds.py
-checks, one for each feature that a library has or has not; calls.py compares two results; and
-search.py looks for a case in which a backend does not have a property.
+relations.py builds properties of both operators from the checks in lists.py and images.py; features.py builds one
+property per feature of a library from bounds.py; calls.py compares two results; search.py searches for a case that
+violates a property.
 """
 
 from __future__ import annotations
@@ -63,26 +62,26 @@ from harness.operators.arrays import Direction
 from harness.operators.drawing import UndeclaredError
 from harness.operators.implementation import Backend, lacks
 from harness.operators.sheet import BadInput, OperatorName, Sheet
-from harness.operators.verdict import Status, Verdict, theirs, without_verdict
+from harness.operators.verdict import Status, Verdict, implementation_code, without_verdict
 
 
 class NotAskedError(Exception):
-    """A call that the backend is not asked for; the message says why."""
+    """The check skips a call that the backend refuses; the message says why."""
 
 
 @dataclass(frozen=True)
 class Property:
     """One property of an operator's implementations.
 
-    says        what holds, in a sentence.
-    directions  each is a row of its own; `needs` are those that a check asks for beside its own.
-    cases       the cases to draw within a sheet; UndeclaredError if the sheet rules all of them out.
-    check       (backend, case, direction) -> the verdict, None where nothing was asked; NotAskedError likewise, and
-                what the backend raises, as Raised.
-    is_oracles  whether the check is the oracle's judgement of one call and nothing else.
-    share       a suite draws its number of examples divided by this: for what is dear.
-    probe       the bad input that it is about. A backend that does not declare it may still be probed: that it crashes
-                is worth knowing, that it fails is not held against it.
+    says        the property in a sentence.
+    directions  each has a row of its own; `needs` are further directions that a check calls.
+    cases       sheet -> the cases to draw; UndeclaredError if the sheet rules all of them out.
+    check       (backend, case, direction) -> the verdict, or None if nothing was checked; raises NotAskedError for the
+                same, and the backend's exceptions as ImplementationError.
+    is_oracles  whether the check is just the oracle's judgement of one call.
+    share       divides the number of examples, for expensive checks.
+    probe       the bad input that it covers. A backend that does not declare it is probed anyway: crashes are worth
+                knowing, failures do not count against it.
     """
 
     name: str
@@ -98,15 +97,15 @@ class Property:
 
     @property
     def slug(self) -> str:
-        """The name as one word, as a test is called."""
+        """The name as one word, for test ids."""
         return re.sub(r"\W+", "_", self.name).strip("_")
 
     def examples(self, count: int, least: int = 5) -> int:
-        """Its share of so many examples, and never fewer than the least."""
+        """This property's share of `count` examples, at least `least`."""
         return max(least, count // self.share)
 
     def undeclared(self, sheet: Sheet, direction: Direction) -> str | None:
-        """What of it the sheet does not declare, in words, or None."""
+        """What the property needs that the sheet does not declare, in words, or None."""
         for each in (direction, *self.needs):
             if each not in sheet.directions:
                 return f"{each} is not declared"
@@ -119,13 +118,13 @@ class Property:
         return None
 
     def can_be_probed(self, sheet: Sheet, direction: Direction) -> bool:
-        """Whether it is about bad input that is not declared, in a direction that is."""
+        """Whether it covers undeclared bad input, in a declared direction."""
         return self.probe is not None and self.probe not in sheet.bad_input and direction in sheet.directions
 
     def holds(self, backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict | None:
-        """The verdict on one case, whatever the backend does; None if nothing of it was asked for.
+        """The verdict on one case; never raises. None if nothing was checked.
 
-        What the backend raised is its own error, and any other exception the judge's.
+        Exceptions of the backend count against the backend, any others against the judge.
         """
         try:
             return self.check(backend, case, direction)
@@ -139,20 +138,21 @@ def may_ask(backend: Backend[Any], inputs: AnyInput, direction: Direction) -> No
     """NotAskedError if the backend refuses the call."""
     refusal = lacks(backend.sheet, inputs, direction)
     if refusal is None:
-        with theirs():
+        with implementation_code():
             refusal = backend.avoids(inputs, direction)
     if refusal is not None:
         raise NotAskedError(refusal)
 
 
 def ask(backend: Backend[Any], inputs: AnyInput, direction: Direction) -> np.ndarray[Any, Any]:
-    """One result; NotAskedError if the backend refuses the call, Raised if it raises or is not what was promised.
+    """One result; NotAskedError if the backend refuses the call, ImplementationError if it raises or returns the wrong
+    shape or dtype.
 
-    What compares results may take them for arrays of that shape: another one is not the judge's mistake.
+    Comparisons may therefore rely on the shape: a wrong one is not the judge's error.
     """
     may_ask(backend, inputs, direction)
-    shape, dtype = operator_of(inputs).promised(inputs, direction)
-    with theirs():
+    shape, dtype = operator_of(inputs).result_type(inputs, direction)
+    with implementation_code():
         got = backend.run(inputs, direction)
         if got.shape != shape or got.dtype != dtype:
             raise ValueError(f"the result is {got.dtype} of shape {got.shape}; {dtype} of shape {shape} is expected")
@@ -162,25 +162,25 @@ def ask(backend: Backend[Any], inputs: AnyInput, direction: Direction) -> np.nda
 def relation(
     compare: Callable[[Backend[Any], Any, Direction], str | None],
 ) -> Callable[[Backend[Any], Any, Direction], Verdict]:
-    """The check of a function that says in what two calls are not as they must be to each other, or None."""
+    """Makes a check from a function that describes how a relation between calls is violated, or returns None."""
 
     @functools.wraps(compare)
     def check(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
-        broken = compare(backend, case, direction)
-        return Verdict(Status.HOLDS) if broken is None else Verdict(Status.BROKEN, reason=broken)
+        difference = compare(backend, case, direction)
+        return Verdict(Status.HOLDS) if difference is None else Verdict(Status.BROKEN, reason=difference)
 
     return check
 
 
 def all_properties() -> tuple[Property, ...]:
-    """Every property, the cheapest and most telling of each operator first."""
+    """Every property, the cheapest and most informative of each operator first."""
     from harness.properties import bounds, features, geometry, peers, probes, relations
 
     parts = (features, bounds, peers, relations, geometry, probes)
     return tuple(each for part in parts for each in part.PROPERTIES)
 
 
-# One property in one direction: what a backend is asked about.
+# One property in one direction.
 Question = tuple[Property, Direction]
 
 
@@ -192,7 +192,7 @@ def questions(*operators: OperatorName) -> tuple[Question, ...]:
 
 
 def find(name: str, operator: OperatorName) -> Property:
-    """The property of that name; ValueError, with the names that there are, if there is none."""
+    """The property of this name; ValueError with the existing names if there is none."""
     of = {property_.name: property_ for property_, _ in questions(operator)}
     if name not in of:
         raise ValueError(f"There is no property {name!r} of {operator}; there are {', '.join(of)}.")
@@ -200,5 +200,5 @@ def find(name: str, operator: OperatorName) -> Property:
 
 
 def for_both(define: Callable[[OperatorName], Property]) -> tuple[Property, ...]:
-    """One property of each operator, defined by the same lines."""
+    """The same property for each operator."""
     return tuple(map(define, OPERATORS))

@@ -1,7 +1,7 @@
-"""Against the oracle: every output within its own bound, and nothing beside it.
+"""Properties against the oracle: every output is within its own bound, and a call has no side effects.
 
-The half types are asked for apart, so that they take no case from the others, and of those values in which something is
-rounded: geometry of every kind they share with float32 (relations.py).
+Half types have properties of their own, so that they take no cases from the others, and only values that cause
+rounding; relations.py ties all of their geometry to float32.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis.strategies import SearchStrategy
 
-from harness.judging.trial import judged, side_effect
+from harness.judging.trial import judge_case, side_effect
 from harness.operators import AnyCase, within
 from harness.operators.arrays import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction
 from harness.operators.crop_and_resize.case import BOX_RULES
@@ -22,22 +22,22 @@ from harness.operators.sheet import INTEGERS, OperatorName, Sheet
 from harness.operators.verdict import Status, Verdict
 from harness.properties import Property, ask, may_ask
 
-ROUNDED = ["normal", "wide", "ramp", "dyadic", "inf_pixel"]
+ROUNDING_VALUES = ["normal", "wide", "ramp", "dyadic", "inf_pixel"]
 JUMPS = ["lower_band", "upper_band", "border", "on_pixel", "whole_bins"]
 
 
 def within_bound(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
     may_ask(backend, case.inputs(), direction)
-    return judged(backend, case, direction)
+    return judge_case(backend, case, direction)
 
 
-def reached_within_bound(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
-    """Most of a large image is out of reach of its few boxes: only the pixels that got something are looked at."""
+def nonzero_within_bound(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
+    """Checks only the nonzero pixels of an image gradient: most of a large image is out of reach of its few boxes."""
     may_ask(backend, case.inputs(), direction)
     places = None
     if direction == "grad_image":
         places = [tuple(place) for place in np.argwhere(ask(backend, case.inputs(), direction)).tolist()]
-    return judged(backend, case, direction, places)
+    return judge_case(backend, case, direction, places)
 
 
 def no_side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
@@ -82,7 +82,7 @@ _CROPS = (
             box_rules=BOX_RULES,
             methods=["bilinear"],
             image_dtypes=[half],
-            values=ROUNDED,
+            values=ROUNDING_VALUES,
             finite_boxes=True,
             empty=(),
         )
@@ -101,7 +101,7 @@ _CROPS = (
             most_outputs=200,
             image_dtypes=SINGLE_AND_DOUBLE,
         ),
-        reached_within_bound,
+        nonzero_within_bound,
         is_oracles=True,
     ),
     bound(
@@ -143,7 +143,7 @@ _POOLS = (
             "half maps are interpolated and summed in float32 and rounded once",
             share=2,
             image_dtypes=[half],
-            values=ROUNDED,
+            values=ROUNDING_VALUES,
             empty=(),
         )
         for half in HALVES
@@ -174,7 +174,7 @@ _POOLS = (
 )
 
 
-_HOLED: dict[str, Any] = {
+_SPECIAL_PIXELS: dict[str, Any] = {
     "image_dtypes": SINGLE_AND_DOUBLE,
     "values": ["nan_pixel", "inf_pixel"],
     "longest_side": 4,
@@ -188,7 +188,7 @@ def _unread(operator: OperatorName, **choices: Any) -> Property:
         "within bound, samples on pixels",
         "beside a sample that lies on a pixel a NaN or an infinity is not read, though it would be weighed with 0",
         box_families=["on_pixel", "border"],
-        **_HOLED,
+        **_SPECIAL_PIXELS,
         **choices,
     )
 
@@ -202,7 +202,7 @@ def _unread_once_cast() -> Property:
         scales=[1.0],
         ratios=[1],
         boxes_dtypes=["float64"],
-        **{**_HOLED, "image_dtypes": ["float32"], "box_families": [strategy.BELOW_PIXEL]},
+        **{**_SPECIAL_PIXELS, "image_dtypes": ["float32"], "box_families": [strategy.BELOW_PIXEL]},
     )
 
 

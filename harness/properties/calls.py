@@ -1,4 +1,4 @@
-"""Calls tied to one another: the same with other boxes, or another image, and whether their results are the same."""
+"""Compares the results of related calls, for the relations in lists.py, images.py and geometry.py."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def same(
     want: Array,
     *promises: tuple[Direction, ...],
 ) -> str | None:
-    """How two results for these inputs are not the same, or None: by bits where these are promised, else within bounds.
+    """How two results for these inputs differ, or None: by bits if the sheet promises them, else by bounds.
 
-    promises: the fields of its sheet, layout_bits and list_bits, that promise the bits of such two calls.
+    promises: the sheet's fields, layout_bits and list_bits, that promise equal bits for two such calls.
     """
     if got.shape != want.shape or got.dtype != want.dtype:
         return f"one is {got.dtype} of shape {got.shape}, the other {want.dtype} of shape {want.shape}"
@@ -37,6 +37,6 @@ def same(
     return f"{count}; at {place} one is {got[place]!r}, the other {want[place]!r}"
 
 
-def sentence(claim: str, broken: str | None) -> str | None:
-    """What fails to hold, with how it does; None where nothing does."""
-    return None if broken is None else f"{claim}: {broken}."
+def sentence(claim: str, difference: str | None) -> str | None:
+    """The violated claim with the difference, as a sentence; None if there is no difference."""
+    return None if difference is None else f"{claim}: {difference}."

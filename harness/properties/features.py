@@ -1,7 +1,7 @@
-"""One feature of a call each: what a user asks of a library is whether it has an adaptive grid, or boxes outside.
+"""One property per feature of a library, such as an adaptive grid or boxes outside the image.
 
-Other properties draw everything that is declared at once, and find what only shows together; a failure of theirs does
-not tell which feature is broken. Here nothing else can go wrong.
+Other properties draw everything that is declared at once, and find errors that need a combination; their failures do
+not say which feature is broken. Here only one feature can fail.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PLAIN: dict[str, Any] = {
 _SEVERAL = (2, 7)
 _BILINEAR: dict[str, Any] = {"methods": ["bilinear"], "crop_sides": _SEVERAL}
 _FIXED = {"modes": ["avg"], "ratios": [1, 2, 3]}
-# (name, what holds, the choices) of each operator.
+# (name, end of the sentence, choices) for each operator.
 _FEATURES: dict[OperatorName, tuple[tuple[str, str, dict[str, Any]], ...]] = {
     "crop_and_resize": (
         ("boxes inside", "of boxes inside of the image", {"box_families": ["interior"], **_BILINEAR}),
@@ -88,7 +88,7 @@ _FEATURES: dict[OperatorName, tuple[tuple[str, str, dict[str, Any]], ...]] = {
 
 
 def _features(operator: OperatorName) -> tuple[Property, ...]:
-    """A property of each feature of the operator."""
+    """One property for each feature of the operator."""
     return (
         *(
             bound(
@@ -115,13 +115,13 @@ def _features(operator: OperatorName) -> tuple[Property, ...]:
 
 
 def _without(sheet: Sheet) -> SearchStrategy[Any]:
-    """Cases in which there is nothing of one kind that a sheet declares."""
+    """Cases without boxes, channels or images, as far as the sheet declares them."""
     if not sheet.empty:
         raise UndeclaredError("empty: none of boxes, channels and images may be missing")
-    return st.builds(_emptied, within(sheet, empty=()), st.sampled_from(sheet.empty))
+    return st.builds(_empty_case, within(sheet, empty=()), st.sampled_from(sheet.empty))
 
 
-def _emptied(case: AnyCase, kind: Empty) -> AnyCase:
+def _empty_case(case: AnyCase, kind: Empty) -> AnyCase:
     images, channels, height, width = case.shape
     if kind == "channels":
         return replace(case, shape=(images, 0, height, width))

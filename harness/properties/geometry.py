@@ -1,6 +1,6 @@
-"""Relations that one operator's geometry gives, by bits: flips, shifts, constants, ramps, matrices.
+"""Relations that follow from one operator's geometry, compared by bits: flips, shifts, constants, ramps, matrices.
 
-Geometry that must not round is made of powers of two: sides of 2**k + 1, edges in sixteenths of a pixel.
+Cases that must not round use powers of two: sides of 2**k + 1, edges in sixteenths of a pixel.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _EXACT_EDGE = 16
 
 
 @st.composite
-def _drawn_exactly(draw: st.DrawFn, blank: float, beside: int) -> Case:
+def _exact_cases(draw: st.DrawFn, blank: float, beside: int) -> Case:
     n, c, height, width = draw(st.integers(1, 2)), draw(st.integers(1, 3)), draw(_SIDES), draw(_SIDES)
 
     def edge(side: int) -> float:
@@ -48,32 +48,32 @@ def _drawn_exactly(draw: st.DrawFn, blank: float, beside: int) -> Case:
 
 
 def exact_cases(sheet: Sheet) -> SearchStrategy[Case]:
-    """Cases in which no position is rounded, as far as the sheet's border allows beside the image."""
+    """Cases in which no position is rounded; boxes reach beside the image if the sheet's border allows it."""
     for dtype, declared in (("float32", sheet.image_dtypes), ("float32", sheet.boxes_dtypes)):
         if dtype not in declared:
             raise UndeclaredError(f"{dtype} is not declared")
     blank = -3.5 if sheet.border == "rule" else 0.0
     index_dtype = sheet.index_dtypes[0]
-    drawn = _drawn_exactly(blank, 0 if sheet.border == "inside" else 8)
-    return drawn.map(lambda case: replace(case, index_dtype=index_dtype))
+    cases = _exact_cases(blank, 0 if sheet.border == "inside" else 8)
+    return cases.map(lambda case: replace(case, index_dtype=index_dtype))
 
 
 def inverted_box_flips(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
     inputs, axis = case.inputs(), case.seed % 2
     columns = [2, 1, 0, 3] if axis == 0 else [0, 3, 2, 1]
     got = ask(backend, replace(inputs, boxes=inputs.boxes[:, columns].copy()), direction)
-    broken = same(backend, inputs, direction, got, np.flip(ask(backend, inputs, direction), 2 + axis))
-    return broken and f"Boxes inverted on axis {axis} do not flip their crops: {broken}."
+    difference = same(backend, inputs, direction, got, np.flip(ask(backend, inputs, direction), 2 + axis))
+    return difference and f"Boxes inverted on axis {axis} do not flip their crops: {difference}."
 
 
 def mirrored_image(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
     inputs, axis = case.inputs(), case.seed % 2
     boxes = inputs.boxes.copy()
     boxes[:, [axis, axis + 2]] = 1 - boxes[:, [axis, axis + 2]]
-    # The edges stay in their order, (1 - a1, 1 - a2), so the samples run the other way: crop for crop the same.
+    # The edges keep their order, (1 - a1, 1 - a2), so the samples run backwards and the crops are equal.
     mirrored = replace(inputs, image=np.flip(inputs.image, 2 + axis).copy(), boxes=boxes)
-    broken = same(backend, inputs, direction, ask(backend, mirrored, direction), ask(backend, inputs, direction))
-    return broken and f"An image and boxes mirrored on axis {axis} give other crops: {broken}."
+    difference = same(backend, inputs, direction, ask(backend, mirrored, direction), ask(backend, inputs, direction))
+    return difference and f"An image and boxes mirrored on axis {axis} give other crops: {difference}."
 
 
 def shifted_image(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
@@ -84,16 +84,16 @@ def shifted_image(backend: Backend[Inputs], case: Case, direction: Direction) ->
     image = np.zeros((n, c, tall, wide), np.float32)
     image[:, :, down : down + height, right : right + width] = inputs.image
     old, new = (np.array([y - 1, x - 1] * 2, np.float32) for y, x in ((height, width), (tall, wide)))
-    moved = replace(inputs, image=image, boxes=(inputs.boxes * old + np.array([down, right] * 2, np.float32)) / new)
-    before, after = ask(backend, inputs, direction), ask(backend, moved, direction)
-    # What was outside of the small image may be inside of the large one.
-    seen = _inside(backend, inputs)
-    broken = same(backend, inputs, direction, np.where(seen, after, before), before)
-    return broken and f"Image and boxes shifted by {down} and {right} pixels give other crops: {broken}."
+    shifted = replace(inputs, image=image, boxes=(inputs.boxes * old + np.array([down, right] * 2, np.float32)) / new)
+    before, after = ask(backend, inputs, direction), ask(backend, shifted, direction)
+    # Samples outside the small image may be inside the large one.
+    inside = _inside(backend, inputs)
+    difference = same(backend, inputs, direction, np.where(inside, after, before), before)
+    return difference and f"Image and boxes shifted by {down} and {right} pixels give other crops: {difference}."
 
 
 def _inside(backend: Backend[Inputs], inputs: Inputs) -> Array:
-    """Which values of the crops are not the extrapolation value, as an image of ones tells."""
+    """A mask of the crop values that are not the extrapolation value, found with an image of ones."""
     ones = ask(backend, replace(inputs, image=np.ones_like(inputs.image)), "forward")
     return np.asarray(ones == 1)
 
@@ -110,7 +110,7 @@ def constant_image(backend: Backend[Inputs], case: Case, direction: Direction) -
 
 
 def ramp_tells_positions(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
-    """A pixel that holds its own coordinate interpolates to the position itself: order A, written again in NumPy."""
+    """Pixels that hold their own coordinate interpolate to the sample position: order A, restated in NumPy."""
     axis = case.seed % 2
     inputs = replace(case.inputs(), extrapolation_value=np.nan)
     shape, length, n = inputs.image.shape, inputs.image.shape[2 + axis], inputs.crop_size[axis]
@@ -132,22 +132,23 @@ def ramp_tells_positions(backend: Backend[Inputs], case: Case, direction: Direct
 
 
 def unread_pixels(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
-    """What no sample reads gets no gradient, so the image gradient of ones tells which pixels may be poisoned."""
+    """Unread pixels get no gradient, so the image gradient of ones finds the pixels that may be poisoned."""
     inputs = case.inputs()
     weights = ask(backend, replace(inputs, upstream=np.ones_like(inputs.upstream)), "grad_image")
     poisoned = np.where(weights == 0, np.float32(np.nan), inputs.image)
     got, want = ask(backend, replace(inputs, image=poisoned), direction), ask(backend, inputs, direction)
-    broken = same(backend, inputs, direction, got, want, backend.sheet.layout_bits)
-    return broken and f"A pixel that has no gradient is read all the same: {broken}."
+    difference = same(backend, inputs, direction, got, want, backend.sheet.layout_bits)
+    return difference and f"A pixel that has no gradient is read all the same: {difference}."
 
 
 def two_band_matrices(backend: Backend[Any], case: RoiCase, direction: Direction) -> str | None:
-    """out = Wy F Wx', border rule included: the matrices are read off with maps of one row and of one column."""
+    """out = Wy F Wx', border rule included; the matrices are measured with maps of one row and of one column."""
     inputs = case.inputs()
     n, _, height, width = inputs.image.shape
 
     def matrix(along: int) -> Array:
-        """(K, bins, length): the weights of each pixel on an axis, from unit maps that the other axis only averages."""
+        """(K, bins, length): the weights of each pixel on an axis, from unit maps that are constant along the other
+        axis."""
         length = inputs.image.shape[2 + along]
         eye = np.eye(length).reshape((1, length, length, 1) if along == 0 else (1, length, 1, length))
         units = np.broadcast_to(eye, (n, length, height, width)).copy()

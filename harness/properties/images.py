@@ -1,4 +1,4 @@
-"""What is known of a call's result when its image is another: its order, its memory, its type, its scale."""
+"""How a result changes when its image changes: in channel order, memory layout, dtype or scale."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def half_is_rounded_once(backend: Backend[Any], case: AnyCase, direction: Direct
     inputs = case.inputs()
     wide = replace(inputs, image=inputs.image.astype(np.float32), upstream=inputs.upstream.astype(np.float32))
     with np.errstate(over="ignore"):
-        want = ask(backend, wide, direction).astype(operator_of(case).promised(inputs, direction)[1])
+        want = ask(backend, wide, direction).astype(operator_of(case).result_type(inputs, direction)[1])
     got = ask(backend, inputs, direction)
     return sentence(
         "It is not the float32 result, rounded once",
@@ -47,7 +47,7 @@ def power_of_two(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
     factor = np.float32(2.0**power)
     scaled = operator_of(case).nothing_outside(case.inputs())
     of = scaled.image if direction == "forward" else scaled.upstream
-    of[...] = of * factor  # where it lies: in another layout the order of a sum may be another
+    of[...] = of * factor  # in place: another layout may change the order of a sum
     got, want = ask(backend, scaled, direction), ask(backend, inputs, direction) * factor
     return sentence(f"Scaling by 2**{power} does not scale the result", same(backend, scaled, direction, got, want))
 
@@ -55,12 +55,12 @@ def power_of_two(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
 def every_layout(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
     want = ask(backend, case.inputs(), direction)
     for layout in backend.sheet.layouts:
-        if layout in ("contiguous", "expanded"):  # expanded: other values by nature, see below
+        if layout in ("contiguous", "expanded"):  # expanded images have other values, see below
             continue
         got = ask(backend, replace(case, layout=layout).inputs(), direction)
-        broken = same(backend, case.inputs(), direction, got, want, backend.sheet.layout_bits)
-        if broken:
-            return f"The layout {layout} does not give what contiguous gives: {broken}."
+        difference = same(backend, case.inputs(), direction, got, want, backend.sheet.layout_bits)
+        if difference:
+            return f"The layout {layout} does not give what contiguous gives: {difference}."
     return None
 
 
@@ -75,10 +75,9 @@ def expanded_is_its_copy(backend: Backend[Any], case: AnyCase, direction: Direct
 
 
 def adjoint(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
-    """<f(v), u> = <v, f'(u)> for what is linear in the image, without differences.
+    """<f(v), u> = <v, f'(u)> for a call that is linear in the image; needs no finite differences.
 
-    Each product rests on at most a few dozen roundings of its own dtype, and on as many more as there are terms in a
-    sum.
+    Each product has at most a few dozen roundings of its dtype, plus one per term of a sum.
     """
     inputs = operator_of(case).nothing_outside(case.inputs())
     image = inputs.image
@@ -86,8 +85,8 @@ def adjoint(backend: Backend[Any], case: AnyCase, direction: Direction) -> str |
     left = (crops.astype(np.float64) * inputs.upstream).sum()
     right = (image.astype(np.float64) * gradient).sum()
     unit = UNIT[image.dtype.name]
-    reached = np.abs(inputs.upstream.astype(np.float64)).sum() * np.abs(image.astype(np.float64)).max()
-    allowed = (100 + crops.size) * unit * reached + 1e-300
-    if abs(left - right) <= allowed:
+    magnitude = np.abs(inputs.upstream.astype(np.float64)).sum() * np.abs(image.astype(np.float64)).max()
+    tolerance = (100 + crops.size) * unit * magnitude + 1e-300
+    if abs(left - right) <= tolerance:
         return None
-    return f"<f(v), u> is {left!r} and <v, f'(u)> is {right!r}: further apart than {allowed:.3g}."
+    return f"<f(v), u> is {left!r} and <v, f'(u)> is {right!r}: further apart than {tolerance:.3g}."

@@ -1,4 +1,4 @@
-"""What is known of a call's result when its list of boxes is another: its order, its length, its parts."""
+"""How a result changes when its list of boxes changes: in order, length or parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.operators.implementation import Backend
 from harness.properties import NotAskedError, ask
 from harness.properties.calls import same, sentence
 
-# More boxes than a block of threads, and than 16 bits count.
+# More boxes than a block has threads, and more than 16 bits can count.
 LONG_LISTS = (1100, 65_600)
 
 
@@ -40,11 +40,11 @@ def split_boxes(backend: Backend[Any], case: AnyCase, direction: Direction) -> s
     else:
         raise NotAskedError("one box cannot be split, and an empty list is not declared")
     parts = [with_boxes(inputs, slice(None, cut)), with_boxes(inputs, slice(cut, None))]
-    joined = np.concatenate([ask(backend, part, direction) for part in parts])
+    parts_result = np.concatenate([ask(backend, part, direction) for part in parts])
     whole = ask(backend, inputs, direction)
     return sentence(
         f"Cut before box {cut}, the list does not give the parts of the whole",
-        same(backend, inputs, direction, joined, whole, backend.sheet.list_bits),
+        same(backend, inputs, direction, parts_result, whole, backend.sheet.list_bits),
     )
 
 
@@ -60,9 +60,9 @@ def box_twice(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
 
 
 def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
-    """The boxes over and over give their results over and over; in the image's gradient all but the last are silent.
+    """Repeated boxes give repeated results; for the image gradient the upstream gradient is 0 for all but the last.
 
-    They come in no regular order, in which a box that is taken for another one might be the right one by chance.
+    The order is random: in a regular one, a box mistaken for another might be right by chance.
     """
     inputs = case.inputs()
     promises = backend.sheet.layout_bits, backend.sheet.list_bits
@@ -72,10 +72,10 @@ def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
     long = with_boxes(inputs, order)
     if direction == "grad_image":
         long.upstream[:-few] = 0
-        # A sum that began with other zeros may end in a zero of another sign.
+        # A sum that started with other zeros may end in a zero of the other sign.
         got, want = (np.where(each == 0, np.zeros_like(each), each) for each in _both(backend, long, inputs, direction))
-        broken = same(backend, inputs, direction, got, want, *promises)
-        return sentence(f"The last of {count} boxes give another gradient than alone", broken)
+        difference = same(backend, inputs, direction, got, want, *promises)
+        return sentence(f"The last of {count} boxes give another gradient than alone", difference)
     got, want = _both(backend, long, inputs, direction)
     if got.shape != (count, *want.shape[1:]):
         return f"The result for {count} boxes has the shape {got.shape}."
@@ -83,9 +83,9 @@ def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
     for row in np.flatnonzero(different)[:1].tolist():
         few_of_them = want.copy()
         few_of_them[order[row]] = got[row]
-        broken = same(backend, inputs, direction, few_of_them, want, *promises)
-        if broken:
-            return f"Of {count} boxes number {row} does not give what it gives among {few}: {broken}."
+        difference = same(backend, inputs, direction, few_of_them, want, *promises)
+        if difference:
+            return f"Of {count} boxes number {row} does not give what it gives among {few}: {difference}."
     return None
 
 

@@ -1,6 +1,6 @@
-"""Against stored results of the libraries whose rules these are: by bits where a sheet promises them, else by bounds.
+"""Properties against golden vectors of TensorFlow and torchvision: by bits if a sheet promises them, else by bounds.
 
-The vectors lie in suites/golden, so that a machine without TensorFlow or torchvision compares too (judging/golden.py).
+The vectors are in suites/golden, so a machine without TensorFlow or torchvision compares too (judging/golden.py).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def _vectors(operator: OperatorName) -> dict[AnyCase, golden.Vector]:
     return {vector.case: vector for vector in golden.read(operator).vectors}
 
 
-def as_stored(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
-    """NotAskedError for a case of which no results are stored, or are no longer."""
+def matches_stored_results(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
+    """Compares a result with the golden vector of its case; NotAskedError if there is none."""
     vector = _vectors(operator_of(case).name).get(case)
     if vector is None:
         raise NotAskedError("no results are stored for this case")
@@ -35,7 +35,7 @@ def as_stored(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
     return unlike_peer(backend.sheet, vector.inputs(), direction, got, vector.results[direction])
 
 
-def _stored(sheet: Sheet) -> SearchStrategy[Any]:
+def _stored_cases(sheet: Sheet) -> SearchStrategy[Any]:
     """The stored cases that the sheet allows."""
     cases = [case for case in _vectors(sheet.operator) if lacks(sheet, case.inputs(), "forward") is None]
     if not cases:
@@ -43,16 +43,16 @@ def _stored(sheet: Sheet) -> SearchStrategy[Any]:
     return st.sampled_from(cases)
 
 
-def _as_stored(operator: OperatorName) -> Property:
+def _stored_results(operator: OperatorName) -> Property:
     peer = OPERATORS[operator].peer
     return Property(
         f"as {peer.title}'s stored results",
         f"every bit is {peer.title}'s in the directions of which the sheet promises it; else within two bounds",
         operator,
         peer.directions,
-        _stored,
-        relation(as_stored),
+        _stored_cases,
+        relation(matches_stored_results),
     )
 
 
-PROPERTIES = for_both(_as_stored)
+PROPERTIES = for_both(_stored_results)

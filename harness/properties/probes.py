@@ -1,7 +1,7 @@
-"""Bad input: boxes that are no numbers, indices of no image, no boxes at all. Nothing of it may end a process.
+"""Bad input: boxes that are not finite, and indices of no image. None of it may crash a process.
 
-The inputs are those that have ended other implementations (docs/operators.md, bad input). A probe is put to everybody:
-what does not declare such boxes is told to have crashed on them if it has, and nothing else is held against it.
+These inputs have crashed other implementations (docs/operators.md, bad input). Every backend is probed: for one that
+does not declare such input a crash is reported, and nothing else counts against it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from harness.judging.trial import judged, run
+from harness.judging.trial import judge_case, run
 from harness.operators import OPERATORS, AnyCase, operator_of, within
 from harness.operators.arrays import DIRECTIONS, Direction
 from harness.operators.implementation import Backend
@@ -24,7 +24,7 @@ from harness.operators.verdict import Crashed, Hung, Status, Verdict, without_re
 from harness.properties import NotAskedError, Property, for_both
 
 NAN, INF, MAX = math.nan, math.inf, 3.4e38
-# The first that ended somebody's process: CVE-2020-15266 is the third.
+# Boxes that have crashed an implementation; the third is CVE-2020-15266.
 ROWS = (
     (MAX, 0.0, -MAX, 1.0),
     (NAN, 0.0, 1.0, 1.0),
@@ -38,13 +38,13 @@ INDICES = (1, -1, 2**31 - 1, -(2**31))
 
 
 def _bad_rows(sheet: Sheet) -> SearchStrategy[Any]:
-    """A bad box beside a good one."""
+    """Cases with a bad box and a good one."""
     return st.builds(partial(OPERATORS[sheet.operator].bad_row, sheet), st.sampled_from(ROWS), st.integers(0, 99))
 
 
 def bad_boxes_are_outside(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
-    """Asked of everybody, whatever the backend would rather avoid."""
-    verdict = judged(backend, case, direction)
+    """Runs on every backend, even where the backend avoids such boxes."""
+    verdict = judge_case(backend, case, direction)
     if (
         verdict.passed
         or verdict.status in (Status.CRASH, Status.HANG, Status.JUDGE)
@@ -55,7 +55,8 @@ def bad_boxes_are_outside(backend: Backend[Any], case: AnyCase, direction: Direc
 
 
 def no_image_is_no_crash(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
-    """An index of no image: an exception, or a crop of NaN where nobody waits for the data."""
+    """An index of no image must raise, or give a crop of NaN (on devices where a check would have to wait for the
+    data)."""
     index = INDICES[case.seed % len(INDICES)]
     inputs = operator_of(case).with_index(case.inputs(), index)
     got = run(backend, inputs, direction)
@@ -63,7 +64,7 @@ def no_image_is_no_crash(backend: Backend[Any], case: AnyCase, direction: Direct
         return without_result(got)
     if isinstance(got, BaseException):
         return Verdict(Status.HOLDS)
-    shape, _ = operator_of(case).promised(inputs, direction)
+    shape, _ = operator_of(case).result_type(inputs, direction)
     if got.shape == shape and np.isnan(got[0].astype(np.float64)).all():
         return Verdict(Status.HOLDS)
     if "indices" not in backend.sheet.bad_input:
@@ -71,7 +72,7 @@ def no_image_is_no_crash(backend: Backend[Any], case: AnyCase, direction: Direct
     return Verdict(Status.BROKEN, reason=f"An index of {index} on one image gives a result that looks like a crop.")
 
 
-def _indexed(sheet: Sheet) -> SearchStrategy[Any]:
+def _one_image_cases(sheet: Sheet) -> SearchStrategy[Any]:
     return within(
         replace(sheet, layouts=("contiguous",)), values=["normal"], empty=(), finite_boxes=True, longest_side=8
     ).map(OPERATORS[sheet.operator].twice_on_one_image)
@@ -97,7 +98,7 @@ def _no_image(operator: OperatorName) -> Property:
         "an index of no image is refused, or gives NaN; nothing is read there",
         operator,
         ("forward",),
-        _indexed,
+        _one_image_cases,
         no_image_is_no_crash,
         share=3,
         probe="indices",

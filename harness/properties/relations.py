@@ -1,8 +1,8 @@
-"""What ties one call to another, without an oracle: they find faults that an oracle with the same fault would share.
+"""Metamorphic relations between calls, without an oracle: they find faults that the oracle might share.
 
 Each changes the inputs in a way whose effect on the result is known exactly (lists.py, images.py): sums are avoided or
-kept in their order. Only where a sheet says that a direction is summed in no fixed order, or in another one in another
-layout, two right sums are as far apart as they may be.
+keep their order. Only if a sheet declares no fixed order of summation, or one that depends on the layout, may two sums
+differ, by at most two bounds.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def _relation(
     **both: Any,
 ) -> tuple[Property, ...]:
     """The relation as a property of either operator: `both` narrows the cases of both, `crops` and `pools` of one."""
-    narrowed = {"crop_and_resize": {**both, **(crops or {})}, "roi_align": {**both, **(pools or {})}}
+    choices = {"crop_and_resize": {**both, **(crops or {})}, "roi_align": {**both, **(pools or {})}}
 
     def define(operator: OperatorName) -> Property:
         def cases(sheet: Sheet) -> SearchStrategy[Any]:
-            return within(sheet, **narrowed[operator])
+            return within(sheet, **choices[operator])
 
         return Property(name, says, operator, directions, cases, relation(compare), needs, share)
 
@@ -46,7 +46,7 @@ def _relation(
 
 
 def _of_layouts(property_: Property) -> Property:
-    """The property, undeclared where a sheet has one layout only."""
+    """The property, undeclared if a sheet has only one layout."""
 
     def cases(sheet: Sheet) -> SearchStrategy[Any]:
         if set(sheet.layouts) <= {"contiguous", "expanded"}:

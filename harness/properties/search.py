@@ -1,7 +1,7 @@
-"""One search: Hypothesis draws cases of a property until a backend fails one, and then makes that one smaller.
+"""The one search: Hypothesis draws cases of a property until a backend fails one, then shrinks that case.
 
-The suite, the matrix, the fuzzer and the kill runs ask for more or less of it, and mean the same by it: what counts as
-a failure and which case is reported. No crash, hang or failure that does not show each time ends the caller.
+The suite, the matrix, the fuzzer and the kill runs search with different effort but the same meaning of a failure and
+of the case to report. Crashes, hangs and failures that do not repeat never end the caller.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.properties import Property
 
 @dataclass(frozen=True)
 class Failure:
-    """A case that failed; repeats: whether it failed in the same way when it was asked again."""
+    """A case that failed; repeats: whether a second call failed in the same way."""
 
     case: AnyCase
     verdict: Verdict
@@ -32,15 +32,15 @@ class Failure:
 
     @property
     def remark(self) -> str:
-        """What a reader of the verdict has to know of a failure that does not show each time, or ""."""
+        """A note to append to the verdict of a failure that does not repeat, else ""."""
         return "" if self.repeats else " (Asked again it did not fail in this way: not every call shows it.)"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of a search; NOTHING is that of none.
+    """The result of a search; NOTHING is an empty one.
 
-    trials   the drawn cases up to the first that fails, each with its verdict, None where the backend was not asked.
+    trials   the drawn cases up to the first failing one, each with its verdict, or None if it was skipped.
     failure  the smallest failing case, None if no case failed.
     """
 
@@ -48,11 +48,11 @@ class Finding:
     failure: Failure | None
 
     @property
-    def asked(self) -> list[tuple[AnyCase, Verdict]]:
+    def verdicts(self) -> list[tuple[AnyCase, Verdict]]:
         return [(case, verdict) for case, verdict in self.trials if verdict is not None]
 
     @property
-    def refused(self) -> list[AnyCase]:
+    def refusals(self) -> list[AnyCase]:
         return [case for case, verdict in self.trials if verdict is None]
 
 
@@ -60,20 +60,20 @@ NOTHING = Finding((), None)
 
 
 def largest_fraction(verdicts: Iterable[Verdict]) -> float | None:
-    """The largest part of a bound that a passing result used, None if nothing was judged by a bound."""
+    """The largest fraction of a bound over all passing results, None if nothing was judged by a bound."""
     return max((each.fraction for each in verdicts if each.passed and each.compared), default=None)
 
 
-# So many earlier calls are tried without, one after another, when a failure depends on them.
+# When a failure depends on earlier calls, at most so many of them are tried for removal, one after another.
 _MOST_EARLIER = 32
 
 
-class _Failed(AssertionError):
+class _FailureSignal(AssertionError):
     """For Hypothesis: this case fails."""
 
 
 class _Enough(BaseException):
-    """Ends a run of Hypothesis, which would go on for minutes: it lets pass what is no Exception."""
+    """Ends a Hypothesis run that would take minutes; a BaseException, because Hypothesis lets those pass."""
 
 
 def search(
@@ -88,25 +88,25 @@ def search(
     fails: Callable[[Verdict], bool] = lambda verdict: not verdict.passed,
     tell: Callable[[Failure], None] = lambda failure: None,
 ) -> Finding:
-    """Asks a backend for a property in one direction; hypothesis.errors.Unsatisfiable if there are no cases.
+    """Searches for a violation of a property in one direction; hypothesis.errors.Unsatisfiable if there are no cases.
 
-    settings  how many cases are drawn, and in which phases; with Phase.target towards what uses most of a bound.
-    seed      the same one draws the same cases; None leaves it to the settings.
-    shrinks   calls that may be spent on smaller cases.
-    final     failures that are not made smaller: each try would take as long, or start a process again.
+    settings  the number of cases and the phases; Phase.target steers towards the largest fraction of a bound.
+    seed      determines the cases; None leaves that to the settings.
+    shrinks   the most calls for shrinking.
+    final     statuses that are not shrunk: each attempt would take as long, or restart a process.
     fails     whether a verdict is a failure.
-    tell      called with the first failure at once, before it is made smaller, so that it outlives this process.
+    tell      called with the first failure before shrinking, so that it survives this process.
     """
     trials: list[tuple[AnyCase, Verdict | None]] = []
     failures: list[Failure] = []
-    left = shrinks
+    budget = shrinks
 
     def ask(case: AnyCase) -> None:
-        nonlocal left
+        nonlocal budget
         if failures:
-            if left <= 0:
+            if budget <= 0:
                 raise _Enough
-            left -= 1
+            budget -= 1
         verdict = property_.holds(backend, case, direction)
         if not failures:
             trials.append((case, verdict))
@@ -114,7 +114,7 @@ def search(
             return
         if not failures and verdict.passed and verdict.compared:
             hypothesis.target(verdict.fraction, label="fraction of the bound")
-        # One failure is not turned into another while its case is made smaller.
+        # Shrinking must not turn one kind of failure into another.
         if not fails(verdict) or (failures and verdict.status is not failures[0].verdict.status):
             return
         failures.append(Failure(case, verdict))
@@ -122,7 +122,7 @@ def search(
             tell(failures[0])
         if verdict.status in final:
             raise _Enough
-        raise _Failed
+        raise _FailureSignal
 
     run: Callable[[], None] = hypothesis.settings(
         settings, report_multiple_bugs=False, phases=[each for each in settings.phases if each is not Phase.explain]
@@ -134,18 +134,19 @@ def search(
         run()
     except Flaky:
         repeats = False
-    except (_Enough, _Failed):
+    except (_Enough, _FailureSignal):
         pass
-    # Hypothesis takes over what fails and is smaller, and asks the smallest again at the end: it is the last.
+    # Hypothesis keeps smaller failing cases and repeats the smallest at the end, so it is the last.
     return Finding(tuple(trials), replace(failures[-1], repeats=repeats) if failures else None)
 
 
 def earlier_calls(
     finding: Finding, property_: Property, backend: Backend[Any], direction: Direction
 ) -> tuple[AnyCase, ...] | None:
-    """The cases to be asked before the failing one for it to fail in a fresh process, None if these are not enough.
+    """The earlier cases that a fresh process needs to reproduce the failure, None if no number of them suffices.
 
-    They are the last that were asked, as few as do. A backend in this process cannot be begun again: it has none.
+    The shortest sufficient suffix of the earlier cases, minimised. A backend in this process cannot restart: it has
+    none.
     """
     failure = finding.failure
     if failure is None or failure.verdict.status is Status.HANG:
@@ -158,20 +159,20 @@ def earlier_calls(
         verdict = property_.holds(backend, failure.case, direction)
         return verdict is not None and not verdict.passed
 
-    asked = [case for case, _ in finding.trials]
-    candidates = ([], *(asked[-(2**k) :] for k in range(len(asked).bit_length() + 1)))
-    kept = next((each for each in candidates if fails_after(each)), None)
-    if kept is None:
+    cases = [case for case, _ in finding.trials]
+    candidates = ([], *(cases[-(2**k) :] for k in range(len(cases).bit_length() + 1)))
+    earlier = next((each for each in candidates if fails_after(each)), None)
+    if earlier is None:
         return None
-    for case in kept[:_MOST_EARLIER]:
-        without = [each for each in kept if each is not case]
+    for case in earlier[:_MOST_EARLIER]:
+        without = [each for each in earlier if each is not case]
         if fails_after(without):
-            kept = without
-    return tuple(kept)
+            earlier = without
+    return tuple(earlier)
 
 
 def among(cases: Iterable[AnyCase], property_: Property, backend: Backend[Any], direction: Direction) -> Finding:
-    """The same on cases that are drawn already, for many backends in turn; the first failure ends it."""
+    """Like `search`, on given cases (for many backends in turn); stops at the first failure, without shrinking."""
     trials: list[tuple[AnyCase, Verdict | None]] = []
     for case in cases:
         verdict = property_.holds(backend, case, direction)

@@ -1,5 +1,5 @@
-"""The kernels under the compilers' sanitizers, by drivers in C++ that know neither Python nor PyTorch.
+"""The kernels under the compilers' sanitizers, in C++ drivers without Python or PyTorch.
 
-driver_problems.py  the cases of the properties as problems for a driver; packing.py: as the bytes that it reads
+driver_problems.py  turns the properties' cases into problems for a driver; packing.py: into bytes
 sanitizers.py       builds a driver with a sanitizer and runs it over them
 """

@@ -1,8 +1,8 @@
-"""What the sanitizers' drivers are given: the cases that the properties are tested on, and larger ones.
+"""The problems for the sanitizers' drivers: the cases of the properties, and larger ones.
 
-A driver is not only asked whether a sanitizer is silent: its results must have the bits of the operator's own, so a
-driver that leads the kernels astray, or nowhere, is seen. The kernels compute in float32 or float64: half types and
-integers are widened here and results rounded, as the operator does around its kernels.
+A silent sanitizer is not enough: a driver's results must equal the operator's bit for bit, so a driver that calls the
+kernels wrongly, or not at all, is detected. The kernels compute in float32 or float64: half types and integers are
+widened here and results rounded, as the operator does around its kernels.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from harness.operators.arrays import (
 )
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
 from harness.operators.crop_and_resize.strategy import cases
-from harness.operators.drawing import drawn
+from harness.operators.drawing import draw_cases
 from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import SAMPLED, RoiCase, RoiInputs
 from harness.operators.roi_align.strategy import roi_cases
-from harness.sanitizing.packing import packed
+from harness.sanitizing.packing import pack
 
-# Types of pixels as often as they differ to a kernel: what is widened comes to it as float32.
+# Pixel types in proportion to the kernels' work: widened types reach a kernel as float32.
 IMAGE_DTYPES = ("float32", *FLOATS, "uint8", "int64")
-# Larger cases have all of these in turn, each in every layout: draws would leave some out where there are few. As many
-# channels as vectors and blocks have, a few more or fewer.
+# Larger cases use all of these in turn, each in every layout, because few random draws would miss some. The channels of
+# whole vectors and blocks, and a few more or fewer.
 CHANNELS = (3, 35, 4, 8, 16, 80, 1, 19, 2)
-# Boxes are repeated so often, and the sides of images and crops are so many times as long.
+# The factors for the number of boxes and for the sides of images and crops.
 COPIES, LONGER_IMAGE, LONGER_CROP = 12, 3, 2
 # The side of a box that belongs to the second level of a pyramid.
 CANONICAL_SCALE = 12.0
-# What is asked of the strategies for these.
+# The choices for the strategies of larger cases.
 _LARGER: dict[str, Any] = {"image_dtypes": SINGLE_AND_DOUBLE, "longest_side": 14, "most_outputs": 2000}
 
 
 @dataclass(frozen=True)
 class Pyramid:
-    """A case of roi_align on several maps, each of the case's own sides halved so many times; the first is its own."""
+    """A case of roi_align on several maps: the case's own, then maps with its sides halved `halved` times."""
 
     case: RoiCase
     halved: tuple[int, ...]
@@ -68,7 +68,7 @@ class Pyramid:
 
 @dataclass(frozen=True)
 class Problem:
-    """What a driver reads for a case, and what is wrong with its results, in words, or None."""
+    """A driver's input for a case, and a function that describes errors in its results, or returns None."""
 
     case: Case | Pyramid
     data: bytes
@@ -76,14 +76,14 @@ class Problem:
 
 
 def crop_cases(count: int, seed: int) -> list[Case]:
-    """Cases of crop_and_resize: half of them as the properties draw them, half with more of everything."""
+    """Cases of crop_and_resize: half of them as the properties draw them, half larger."""
 
     def of_each_rule(**choices: Any) -> SearchStrategy[Case]:
         return st.one_of(cases(**choices), cases(box_rules=BOX_RULES, methods=["bilinear"], **choices))
 
     return [
-        *drawn(of_each_rule(image_dtypes=IMAGE_DTYPES), count - count // 2, seed),
-        *(_larger_crops(case, turn) for turn, case in enumerate(drawn(of_each_rule(**_LARGER), count // 2, seed))),
+        *draw_cases(of_each_rule(image_dtypes=IMAGE_DTYPES), count - count // 2, seed),
+        *(_larger_crops(case, turn) for turn, case in enumerate(draw_cases(of_each_rule(**_LARGER), count // 2, seed))),
     ]
 
 
@@ -92,13 +92,13 @@ def roi_align_cases(count: int, seed: int) -> list[Pyramid]:
     halved = st.sampled_from([(0,), (0,), (0, 1), (0, 1, 2), (0, 0), (0, 1, 1), (0, 2)])
     larger = st.tuples(roi_cases(modes=("avg", "avg", "max"), **_LARGER), halved)
     return [
-        *drawn(st.builds(Pyramid, roi_cases(image_dtypes=IMAGE_DTYPES), halved), count - count // 2, seed),
-        *(_larger_pyramid(*each, turn) for turn, each in enumerate(drawn(larger, count // 2, seed))),
+        *draw_cases(st.builds(Pyramid, roi_cases(image_dtypes=IMAGE_DTYPES), halved), count - count // 2, seed),
+        *(_larger_pyramid(*each, turn) for turn, each in enumerate(draw_cases(larger, count // 2, seed))),
     ]
 
 
 def _larger_crops(case: Case, turn: int) -> Case:
-    """With a box of each image from its first pixel to its last, behind which memory is nobody's."""
+    """A larger case, with a box over the whole of each image, up to the end of its memory."""
     n, _, h, w = case.shape
     h, w = LONGER_IMAGE * h, LONGER_IMAGE * w
     whole = (0.0, 0.0, 1.0, 1.0) if case.box_rule == "normalized" else (0.0, 0.0, w - 1.0, h - 1.0)
@@ -113,7 +113,7 @@ def _larger_crops(case: Case, turn: int) -> Case:
 
 
 def _larger_pyramid(case: RoiCase, halved: tuple[int, ...], turn: int) -> Pyramid:
-    """With two boxes of each image, all of it and its last pixel."""
+    """A larger case, with two boxes for each image: all of it, and its last pixel."""
     n, _, h, w = case.shape
     h, w = LONGER_IMAGE * h, LONGER_IMAGE * w
     x, y = w / case.spatial_scale, h / case.spatial_scale
@@ -130,30 +130,30 @@ def _larger_pyramid(case: RoiCase, halved: tuple[int, ...], turn: int) -> Pyrami
 
 
 def problem_of(case: Case | Pyramid) -> Problem:
-    """What a driver reads for a case: crop_and_resize's for a Case, roi_align's for a Pyramid."""
+    """The problem of a case: for crop_and_resize's driver from a Case, for roi_align's from a Pyramid."""
     return _crop_problem(case) if isinstance(case, Case) else _roi_problem(case)
 
 
 def _crop_problem(case: Case) -> Problem:
     """Image, boxes, box_indices, upstream gradient; method, box rule, extrapolation value."""
     inputs = case.inputs()
-    data = packed(_widened(inputs.image), inputs.boxes, inputs.box_indices, _widened(inputs.upstream))
-    data += packed(METHODS.index(case.method), BOX_RULES.index(case.box_rule), float(case.extrapolation_value))
+    data = pack(_widen(inputs.image), inputs.boxes, inputs.box_indices, _widen(inputs.upstream))
+    data += pack(METHODS.index(case.method), BOX_RULES.index(case.box_rule), float(case.extrapolation_value))
 
     return Problem(case, data, lambda results: _first_unlike(backends.load("roi_align"), inputs, results))
 
 
 def _roi_problem(pyramid: Pyramid) -> Problem:
-    """How many levels; a map and a scale for each; boxes, upstream gradient; sampling ratio, aligned, mode, the
+    """The number of levels; a map and a scale for each; boxes, upstream gradient; sampling ratio, aligned, mode, the
     canonical scale and its level."""
     case, levels = pyramid.case, pyramid.inputs()
-    maps = [_widened(level.image) for level in levels]
-    upstream = _laid_out(_widened(levels[0].upstream), channels_innermost(maps[0]))
-    data = packed(len(levels))
+    maps = [_widen(level.image) for level in levels]
+    upstream = _lay_out(_widen(levels[0].upstream), channels_innermost(maps[0]))
+    data = pack(len(levels))
     for level, values in zip(levels, maps, strict=True):
-        data += packed(values, float(level.spatial_scale))
-    data += packed(levels[0].boxes, upstream, case.sampling_ratio, int(case.aligned), SAMPLED.index(case.mode))
-    data += packed(CANONICAL_SCALE, 1)
+        data += pack(values, float(level.spatial_scale))
+    data += pack(levels[0].boxes, upstream, case.sampling_ratio, int(case.aligned), SAMPLED.index(case.mode))
+    data += pack(CANONICAL_SCALE, 1)
 
     def wrong(results: list[Array]) -> str | None:
         operator = backends.load("roi_align", "roi_align")
@@ -166,26 +166,26 @@ def _roi_problem(pyramid: Pyramid) -> Problem:
         for row in range(len(crops)):
             choices = [(expected[0][row], expected[1][row]) for expected in own]
             choices.append((np.zeros_like(own[0][0][row]), np.zeros_like(own[0][1][row])))
-            if all(_unlike(crops[row], pooled) or _unlike(edges[row], moved) for pooled, moved in choices):
+            if all(_unlike(crops[row], crop) or _unlike(edges[row], gradient) for crop, gradient in choices):
                 return f"forward and grad_boxes: box {row} is pooled as it is on none of the levels."
         return None
 
     return Problem(pyramid, data, wrong)
 
 
-def _widened(array: Array) -> Array:
-    """As the operator's kernels take it."""
+def _widen(array: Array) -> Array:
+    """The array in the dtype that the operator passes to its kernels."""
     if array.dtype.name in SINGLE_AND_DOUBLE:
         return array
-    return _laid_out(array.astype("float32"), channels_innermost(array))
+    return _lay_out(array.astype("float32"), channels_innermost(array))
 
 
-def _laid_out(array: Array, channels_last: bool) -> Array:
+def _lay_out(array: Array, channels_last: bool) -> Array:
     return laid_out(array, "channels_last" if channels_last else "contiguous")
 
 
 def _first_unlike(operator: Backend[Any], inputs: Any, results: list[Array]) -> str | None:
-    """The first direction whose result is not as the operator's is, and how it differs, in words; or None."""
+    """The first direction whose result differs from the operator's, and how, in words; or None."""
     for direction, got in zip(DIRECTIONS, results, strict=True):
         unlike = None if operator.refuses(inputs, direction) else _unlike(got, operator.run(inputs, direction))
         if unlike:

@@ -1,9 +1,8 @@
 """Numbers and arrays as the drivers of the CPU kernels read and write them (harness/sanitizing/cpu_threads.h).
 
 A number is eight bytes in the machine's own order, an int64 or a float64. An array is the number of its dtype
-(impl/csrc/common/view.h), its rank, its sizes, its strides in elements, and then the memory from its first
-element to its last, with what lies between its elements and nothing else; of an array without elements there is no
-memory.
+(impl/csrc/common/view.h), its rank, its sizes, its strides in elements, and then the memory from its first element to
+its last, including gaps between elements; none for an empty array.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ import numpy as np
 
 from harness.operators.arrays import Array
 
-# In the order of impl/csrc/common/view.h: what the CPU kernels take.
+# The dtypes that the CPU kernels accept, in the order of impl/csrc/common/view.h.
 DTYPES = ("float32", "float64", "int32", "int64")
 
 
-def packed(*values: Array | int | float) -> bytes:
+def pack(*values: Array | int | float) -> bytes:
     """The values, one after another; ValueError for an array of another dtype or with negative strides."""
-    return b"".join(_packed(value) for value in values)
+    return b"".join(_pack(value) for value in values)
 
 
-def _packed(value: Array | int | float) -> bytes:
+def _pack(value: Array | int | float) -> bytes:
     if isinstance(value, int):
         return struct.pack("=q", value)
     if isinstance(value, float):
@@ -37,8 +36,8 @@ def _packed(value: Array | int | float) -> bytes:
     return head + np.lib.stride_tricks.as_strided(value, (_span(value.shape, strides),), (value.itemsize,)).tobytes()
 
 
-def unpacked(data: bytes) -> list[list[Array]]:
-    """What a driver has written: for each problem how many arrays its results are, then those.
+def unpack(data: bytes) -> list[list[Array]]:
+    """Parses a driver's output: for each problem the number of result arrays, then the arrays.
 
     ValueError if the data end in the middle of one.
     """

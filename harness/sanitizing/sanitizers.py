@@ -2,7 +2,7 @@
 
 A driver in C++ for each operator (cpu_threads.cpp, roi_cpu_threads.cpp) runs the package's own kernels under
 std::thread. It is compiled with a sanitizer and one instruction set's kernels, reads problems, and compares the bits of
-1, 2, 4 and 7 threads; what it writes is compared with the operator here.
+1, 2, 4 and 7 threads; its output is compared with the operator here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.operators.arrays import DIRECTIONS
 from harness.operators.crop_and_resize.case import Case
 from harness.repository import ROOT, MissingLibrary
 from harness.sanitizing.driver_problems import Problem, Pyramid, crop_cases, problem_of, roi_align_cases
-from harness.sanitizing.packing import packed, unpacked
+from harness.sanitizing.packing import pack, unpack
 
 HERE = Path(__file__).resolve().parent
 BUILD = ROOT / "build" / "sanitizers"
@@ -32,16 +32,16 @@ CASES: dict[str, Callable[[int, int], Sequence[Case | Pyramid]]] = {
 SANITIZERS = {"address": "address,undefined,float-cast-overflow", "thread": "thread"}
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
 THREAD_COUNTS = (1, 2, 4, 7)
-# Without optimisation every access of the source is one of the program, and it is compiled in a quarter of the time.
+# Without optimisation every access in the source is one in the program, and compiling takes a quarter of the time.
 FLAGS = ("-std=c++17", "-O0", "-g1", "-ffp-contract=off", "-Wall", "-fno-omit-frame-pointer")
-# How many problems a driver is given at once.
+# The number of problems per run of a driver.
 _BATCH = 20
 _OPTIONS = {"TSAN_OPTIONS": "halt_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
 
 
 @dataclass(frozen=True)
 class SanitizerReport:
-    """A sentence or a sanitizer's report, and the case at which it came: None if it was no case's."""
+    """A message or a sanitizer's report, and the case that caused it, None if no single case did."""
 
     message: str
     case: Case | Pyramid | None
@@ -52,7 +52,7 @@ class SanitizerReport:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one driver on its cases. `status` is "clean", "found" or "skipped"; the last says why."""
+    """The outcome of one driver on its cases. `status` is "clean", "found" or "skipped"; `message` says why."""
 
     sanitizer: str
     operator: str
@@ -63,14 +63,14 @@ class Outcome:
 
     def __str__(self) -> str:
         calls = self.cases * len(DIRECTIONS) * len(THREAD_COUNTS)
-        ran = f"{self.cases:6,} cases {calls:9,} calls  "
+        totals = f"{self.cases:6,} cases {calls:9,} calls  "
         head = f"{self.sanitizer:8} {self.operator:16} {self.kernels:9}"
-        return f"{head} {'' if self.status == 'skipped' else ran}{self.status}{self.message and ': ' + self.message}"
+        return f"{head} {'' if self.status == 'skipped' else totals}{self.status}{self.message and ': ' + self.message}"
 
 
 @functools.cache
 def driver(operator: str, sanitizer: str, kernels: str, *changes: Change) -> Path:
-    """An operator's driver with a sanitizer and an instruction set's kernels, as they are or with changes.
+    """Builds an operator's driver with a sanitizer and an instruction set's kernels, optionally with changes.
 
     MissingLibrary if there is no compiler, or none with this sanitizer.
     """
@@ -78,8 +78,8 @@ def driver(operator: str, sanitizer: str, kernels: str, *changes: Change) -> Pat
     root = kernel_sources(changes, BUILD)
     sources = [DRIVERS[operator], *sorted(root.glob("*/boxes.cpp")), *sorted(root.glob("**/cpu/*.cpp"))]
     left_out = [name for name in INSTRUCTION_SETS if name != kernels]
-    kept = [path for path in sources if path.stem.removeprefix("isa_") not in left_out]
-    parts = objects(kept, flags, [root], BUILD)
+    selection = [path for path in sources if path.stem.removeprefix("isa_") not in left_out]
+    parts = objects(selection, flags, [root], BUILD)
     for name in left_out:
         parts += objects([HERE / "left_out_kernels.cpp"], [*flags, f"-DROI_ALIGN_ISA={name}"], [root], BUILD)
     target = BUILD / f"{operator}-{digest(*(path.name for path in parts))}"
@@ -99,12 +99,11 @@ def examine(
     cases: Sequence[Case | Pyramid],
     *,
     race: bool = False,
-    tell: Callable[[int], None] = lambda done: None,
+    tell: Callable[[int], None] = lambda count: None,
 ) -> SanitizerReport | None:
-    """Runs a driver on cases and says what was found first, or None; `tell` hears how many cases are done.
+    """Runs a driver on cases and returns the first report, or None; calls `tell` with the number of finished cases.
 
-    race: plants the fault that all threads work on every unit.
-    MissingLibrary if this machine cannot run the kernels.
+    race: plants a fault: all threads work on every unit. MissingLibrary if this machine cannot run the kernels.
     """
     for start in range(0, len(cases), _BATCH):
         problems = [problem_of(case) for case in cases[start : start + _BATCH]]
@@ -116,18 +115,18 @@ def examine(
 
 
 def _examine(program: Path, kernels: str, problems: Sequence[Problem], race: bool) -> SanitizerReport | None:
-    done = subprocess.run(
+    process = subprocess.run(
         [str(program), *(["race"] if race else [])],
-        input=packed(len(problems)) + b"".join(problem.data for problem in problems),
+        input=pack(len(problems)) + b"".join(problem.data for problem in problems),
         env={**os.environ, "ROI_ALIGN_CPU": kernels, **_OPTIONS}, capture_output=True, check=False, cwd=ROOT,
     )  # fmt: skip
-    report = done.stderr.decode(errors="replace").strip()
+    report = process.stderr.decode(errors="replace").strip()
     if "but this machine runs" in report:
         raise MissingLibrary(f"This machine has no {kernels}.")
-    results = unpacked(done.stdout)
-    if done.returncode != 0 or len(results) != len(problems):
+    results = unpack(process.stdout)
+    if process.returncode != 0 or len(results) != len(problems):
         at = problems[len(results)].case if len(results) < len(problems) else None
-        return SanitizerReport(report or f"the driver ended with exit code {done.returncode} and said nothing", at)
+        return SanitizerReport(report or f"the driver ended with exit code {process.returncode} and said nothing", at)
     for problem, arrays in zip(problems, results, strict=False):
         wrong = problem.wrong(arrays)
         if wrong is not None:
@@ -136,9 +135,9 @@ def _examine(program: Path, kernels: str, problems: Sequence[Problem], race: boo
 
 
 def outcomes(count: int, seed: int, tell: Callable[[str], None]) -> Iterator[Outcome]:
-    """Everything that `make sanitize` does on a CPU, one outcome for each sanitizer, operator and instruction set.
+    """All runs of `make sanitize` on a CPU: one outcome for each sanitizer, operator and instruction set.
 
-    tell hears in words what is going on.
+    tell: called with a progress message.
     """
     for operator, draw in CASES.items():
         tell(f"{operator}: {count} cases are drawn")
@@ -155,7 +154,9 @@ def _outcome(
     try:
         tell(f"{about}: compiling")
         program = driver(operator, sanitizer, kernels)
-        finding = examine(program, kernels, cases, tell=lambda done: tell(f"{about}: {done:,} of {len(cases):,} cases"))
+        finding = examine(
+            program, kernels, cases, tell=lambda count: tell(f"{about}: {count:,} of {len(cases):,} cases")
+        )
     except MissingLibrary as missing:
         return outcome("skipped", str(missing))
     return outcome("clean") if finding is None else outcome("found", str(finding))

@@ -55,7 +55,7 @@ def judge(
         stop(f"{judged.title} computes another rule than the oracle; it can be timed, not judged.")
 
     def verdict_on(case: AnyCase) -> Verdict | None:
-        return trial.judged(judged, case, way) if stated is None else stated.holds(judged, case, way)
+        return trial.judge_case(judged, case, way) if stated is None else stated.holds(judged, case, way)
 
     refusal = judged.refuses(parsed.inputs(), way) if stated is None else None
     if refusal is not None:

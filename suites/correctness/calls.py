@@ -1,7 +1,7 @@
-"""How the tests call the package's operators with torch's tensors, so that both are asked in the same lines.
+"""Calls of both operators of the package with torch's tensors, so that one test covers both.
 
-A test has boxes (M, 4) as (y1, x1, y2, x2) in parts of an image, where 1 is the last pixel, and the image of each (M,).
-A Call turns them into its operator's own tensors and runs the operator in one setting.
+A test has boxes (M, 4) as (y1, x1, y2, x2) in fractions of an image, where 1 is the last pixel, and the index of each
+box's image (M,). A Call turns them into its operator's own tensors and runs the operator in one setting.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Call:
     """One operator of the package in one setting.
 
     function  (image, *boxes, size, **options) -> (M, C, *size); boxes are the operator's own tensors.
-    boxes     (image, corners, indices) -> these tensors, of boxes in parts of the image and the image of each.
+    boxes     (image, corners, indices) -> these tensors, from boxes in fractions of the image and their image indices.
     indices   *boxes -> the indices within them, to be read and written.
-    names     what the operator calls its image and its output size.
+    names     the operator's names of its image and output size.
     """
 
     operator: OperatorName
@@ -50,11 +50,11 @@ class Call:
 
     @property
     def outside(self) -> float:
-        """What a sample outside of the image gives."""
+        """The value of a sample outside of the image."""
         return float(self.options.get("extrapolation_value", 0.0))
 
-    def drawn(self, image: Tensor, count: int, seed: int = 0) -> tuple[Tensor, ...]:
-        """Boxes from anywhere on the images and a little beyond, the last of them flipped on both axes."""
+    def random_boxes(self, image: Tensor, count: int, seed: int = 0) -> tuple[Tensor, ...]:
+        """Random boxes on the images and a little beyond; the last is flipped on both axes."""
         random = torch.Generator().manual_seed(seed)
         corners = (torch.rand(count, 2, 2, generator=random) * 1.2 - 0.1).sort(dim=1).values.reshape(count, 4)
         corners[-1:] = corners[-1:].roll(2, dims=1)
@@ -67,7 +67,7 @@ class Call:
         return self.on(image, torch.randint(17, (count, 4), generator=random) / 16)
 
     def on(self, image: Tensor, corners: Tensor) -> tuple[Tensor, ...]:
-        """The operator's tensors of these boxes, of the images in turn."""
+        """The operator's tensors for these boxes, which take the images in turn."""
         indices = torch.arange(len(corners)) % max(1, len(image))
         return self.boxes(image, corners.to(image.device), indices.to(image.device))
 
@@ -133,7 +133,7 @@ LEGACY = _pooling("legacy", aligned=False, spatial_scale=0.75)
 ADAPTIVE = _pooling("adaptive", sampling_ratio=-1, spatial_scale=0.75)
 
 
-# What is asked on CUDA: the calls, and whether torch is told to be deterministic, which roi_align always is.
+# The calls to test on CUDA, and whether torch's deterministic mode is on; roi_align is always deterministic.
 ON_CUDA = {
     "crop_and_resize-atomics": (BILINEAR, False),
     "crop_and_resize-deterministic": (BILINEAR, True),
@@ -144,7 +144,7 @@ ON_CUDA = {
 
 @contextmanager
 def deterministic_algorithms(switch: bool) -> Iterator[None]:
-    """torch's own switch, put back to where it is by default."""
+    """Sets torch's deterministic mode, and restores the default."""
     torch.use_deterministic_algorithms(switch)
     try:
         yield
@@ -152,29 +152,29 @@ def deterministic_algorithms(switch: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(False)
 
 
-# torch's allocator gives memory in units of half a kilobyte; this much is nobody's copy.
+# torch's allocator rounds up to units of 512 bytes; a difference below this bound is not a copy of a tensor.
 ALLOCATION_UNITS = 2**16
 
 
 def most_allocated(run: Callable[[], Any]) -> int:
-    """The most bytes that a call held on CUDA at once, beside those that were held before."""
+    """The peak CUDA memory of a call, in bytes beyond the memory allocated before it."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    kept = run()
+    result = run()
     torch.cuda.synchronize()
-    del kept
+    del result
     return torch.cuda.max_memory_allocated() - before
 
 
-def asked(*calls: Call) -> pytest.MarkDecorator:
-    """A test for each of these calls, which is about the package itself."""
+def for_calls(*calls: Call) -> pytest.MarkDecorator:
+    """Parametrizes a test of the package by these calls."""
     return pytest.mark.parametrize("call", [pytest.param(call, marks=pytest.mark.package) for call in calls], ids=str)
 
 
-each_operator = asked(BILINEAR, AVG)
-each_call = asked(BILINEAR, NEAREST, AVG, MAX)
-each_linear_call = asked(BILINEAR, NEAREST, BIN_CENTRES, CORNERS, AVG, LEGACY, ADAPTIVE)
+each_operator = for_calls(BILINEAR, AVG)
+each_call = for_calls(BILINEAR, NEAREST, AVG, MAX)
+each_linear_call = for_calls(BILINEAR, NEAREST, BIN_CENTRES, CORNERS, AVG, LEGACY, ADAPTIVE)
 
 
 def eighths(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -188,14 +188,15 @@ def equal(results: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
 
 
 def on_every_instruction_set(program: str, text: str = "") -> dict[str, str]:
-    """The digest that a program prints behind the name of its kernels, under each set that ROI_ALIGN_CPU picks here."""
+    """The digest that a program prints after the name of its kernels, for each instruction set that ROI_ALIGN_CPU can
+    select here."""
     digests = {}
     for name in ("portable", "avx2", "avx512", ""):
-        done = python("-c", program, text=text, ROI_ALIGN_CPU=name)
-        if "but this machine runs" in done.stderr:
+        process = python("-c", program, text=text, ROI_ALIGN_CPU=name)
+        if "but this machine runs" in process.stderr:
             continue
-        assert done.returncode == 0, done.stderr
-        kernels, digest = done.stdout.split()
+        assert process.returncode == 0, process.stderr
+        kernels, digest = process.stdout.split()
         assert kernels == name or not name
         digests[kernels] = digest
     assert "portable" in digests
@@ -203,7 +204,7 @@ def on_every_instruction_set(program: str, text: str = "") -> dict[str, str]:
 
 
 def with_threads(counts: Sequence[int], run: Callable[[], Any]) -> list[Any]:
-    """What a call gives under each number of torch's threads."""
+    """The results of a call with each number of torch threads."""
     before = torch.get_num_threads()
     try:
         results = []

@@ -1,7 +1,7 @@
-"""Calls of the sizes at which an implementation may change its way: what small random cases cannot reach.
+"""Calls of sizes at which an implementation may switch algorithms, which small random cases do not reach.
 
-Results too large for a cache, crops too large for a tile, more boxes than a block of threads, one image for many
-threads, bins that are made a few at a time, channels left over.
+Results larger than a cache, crops larger than a tile, more boxes than a block of threads, one image for many threads,
+bins computed a few at a time, numbers of channels that no vector divides.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.operators.sheet import OperatorName
 
 @dataclass(frozen=True)
 class Size:
-    """One call: the image, how many boxes, the size of a crop, and of roi_align the sides of its bins and its grid."""
+    """One call: the image, the number of boxes, the crop size, and for roi_align the sides of its bins and its grid."""
 
     shape: tuple[int, int, int, int]
     rows: int
@@ -65,7 +65,7 @@ def of(*operators: OperatorName) -> pytest.MarkDecorator:
 
 
 def _crops(size: Size, random: np.random.Generator, integers: bool, **arrays: Array) -> Inputs:
-    """Boxes with integers for values lie on multiples of a sixteenth: see Call.exact in calls.py."""
+    """With integer values, boxes lie on multiples of 1/16: see Call.exact in calls.py."""
     shape = (size.rows, 4)
     boxes = random.integers(-1, 18, shape) / 16 if integers else random.uniform(-0.1, 1.1, shape)
     return Inputs(

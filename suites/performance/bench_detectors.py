@@ -1,9 +1,8 @@
 """torchvision's detectors from photograph to detections, and a training step, with its poolers and with this project's.
 
-`python -m harness bench` measures it in a process of its own, and of the devices the CPU alone.
-Both models have the same weights and are given the same photograph; they take turns, in odd blocks in reverse. Their
-pooled features are compared within the oracle's bound before either is timed. The poolers alone, on what the model gave
-them, tell how much of the whole is theirs.
+`python -m harness bench` measures it in a separate process, on the CPU only. Both models have the same weights and
+input; they take turns, in reverse order in odd blocks. Their pooled features are compared within the oracle's bound
+before either is timed. Timing the poolers alone, on the model's own features, shows their share of the whole.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from harness.measuring.devices import cpu
 from harness.measuring.gate import Gate
 from harness.measuring.record import Record
 
-TOLD = settings.read()
+SETTINGS = settings.read()
 DEVICE = devices.load("cpu")
 FULL_SIZE, SMALL = ("maskrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn"), ("small Mask R-CNN",)
 PHOTOGRAPHS = ("coffee",)
-# What is timed: "whole" is the call that a user makes, "poolers" what they take of it.
+# The timed part: "whole" is the user's call of the model, "poolers" the share of its poolers.
 PARTS = ("whole", "poolers")
 DIRECTIONS = ("inference", "training")
-# Timed calls a block: the first one of a model, which is not timed, has warmed it up.
+# Timed calls per block; a model's first call warms it up and is not timed.
 WHOLE = clocks.Rounds(2, "least")
 POOLERS = replace(clocks.QUICK, least=WHOLE.count)
-SIZE = "a small one of this project's for tests" if TOLD.quick else "at its default sizes"
+SIZE = "a small one of this project's for tests" if SETTINGS.quick else "at its default sizes"
 SOURCE = (
     f"torchvision's model, {SIZE}, random weights, on scikit-image's photograph {' and '.join(PHOTOGRAPHS)}; a "
     "training step ends with the gradients, and its targets are the photograph's largest segments"
@@ -48,7 +47,7 @@ SOURCE = (
 
 @dataclass(frozen=True)
 class DetectorRow:
-    """One of the two models, whole or its poolers alone, in one block."""
+    """One of the two models, as a whole or its poolers only, in one block."""
 
     block: int
     model: str
@@ -62,10 +61,10 @@ class DetectorRow:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     measuring = metafunc.config.getoption("benchmark_only")
-    models = SMALL if TOLD.quick or not measuring else FULL_SIZE
+    models = SMALL if SETTINGS.quick or not measuring else FULL_SIZE
     rows = [
         DetectorRow(block, model, direction, part, backend)
-        for block in blocks(TOLD, measuring)
+        for block in blocks(SETTINGS, measuring)
         for model, direction, part in product(models, DIRECTIONS, PARTS)
         for backend in (("torchvision", "roi_align") if block % 2 == 0 else ("roi_align", "torchvision"))
     ]
@@ -80,55 +79,56 @@ def model_of(name: str, backend: str) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def theirs(name: str) -> agreement.DetectorCall:
-    """Inference by torchvision's model: what its poolers were given, and what they made of it."""
+    """An inference of torchvision's model: the inputs and outputs of its poolers."""
     return agreement.call(model_of(name, "torchvision"), detectors.images(PHOTOGRAPHS))
 
 
 @functools.cache
 def gate_of(name: str) -> Gate:
-    """Whether both models pool the same, as far as two right poolers do; and how far apart their outputs are."""
+    """Whether both models' pooled features agree within the bound for two correct poolers; and the difference of their
+    outputs."""
     call, ours = theirs(name), model_of(name, "roi_align")
     branches = {part: detectors.again(ours, part, branch) for part, branch in call.branches.items()}
-    used = max(agreement.pooled_used(call, branches).values())
+    fraction = max(agreement.pooled_fractions(call, branches).values())
     apart = max(
         float((mine - own).abs().max() / own.abs().max())
         for part, branch in call.branches.items()
         for mine, own in zip(branches[part].outputs, branch.outputs, strict=True)
     )
     message = (
-        f"{used:.1%} of the bound of a pooled feature used; logits and deltas are {apart:.1e} of the largest apart"
+        f"{fraction:.1%} of the bound of a pooled feature used; logits and deltas are {apart:.1e} of the largest apart"
     )
-    return Gate("WITHIN" if used <= 1 else "OUT", used <= 1, message)
+    return Gate("WITHIN" if fraction <= 1 else "OUT", fraction <= 1, message)
 
 
 def _whole(row: DetectorRow) -> Callable[[], Any]:
     model, photographs = model_of(row.model, row.backend), detectors.images(PHOTOGRAPHS)
     if row.direction == "inference":
         return lambda: detectors.run(model, photographs)[0]
-    wanted = detectors.targets(PHOTOGRAPHS)
+    targets = detectors.targets(PHOTOGRAPHS)
     parameters = [each for each in model.parameters() if each.requires_grad]
 
     def step() -> Any:
-        losses, _ = detectors.run(model, photographs, wanted)
+        losses, _ = detectors.run(model, photographs, targets)
         return torch.autograd.grad(sum(losses.values()), parameters)
 
     return step
 
 
 def _poolers(row: DetectorRow) -> Callable[[], Any]:
-    """Both poolers on what the model gave them; with their gradients for a training step."""
+    """Both poolers on the model's features; in a training step with their gradients."""
     model, branches = model_of(row.model, row.backend), theirs(row.model).branches
     training = row.direction == "training"
 
     def pool() -> Any:
-        made = []
+        outputs = []
         for name, branch in branches.items():
             maps = {level: each.detach().requires_grad_(training) for level, each in branch.maps.items()}
             pooled = agreement.pooler(model, name)(maps, branch.boxes, branch.shapes)
             if training:
                 pooled.backward(torch.ones_like(pooled))
-            made.append(pooled)
-        return made
+            outputs.append(pooled)
+        return outputs
 
     return pool
 
@@ -147,6 +147,6 @@ def bench_detector(detector_row: DetectorRow, benchmark: Any, ledger: Any) -> No
     call = _whole(row) if row.part == "whole" else _poolers(row)
     cpu.give_back_memory()
     rounds = POOLERS.rounds(clocks.warm_up(call)) if row.part == "poolers" else WHOLE
-    if row.part == "whole" and row.block == blocks(TOLD, True)[0] and not benchmark.disabled:
+    if row.part == "whole" and row.block == blocks(SETTINGS, True)[0] and not benchmark.disabled:
         call()
-    ledger.records.append(devices.timed(DEVICE, benchmark, record, call, rounds))
+    ledger.records.append(devices.measure_row(DEVICE, benchmark, record, call, rounds))

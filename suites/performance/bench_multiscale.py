@@ -1,7 +1,7 @@
-"""multiscale_roi_align beside torchvision's gather and scatter for each level, on four levels of real features.
+"""Times multiscale_roi_align beside torchvision's gather and scatter per level, on four levels of real features.
 
-Each box of ours has to be what roi_align, judged in bench_operators.py, makes of some level, to the bit; torchvision's
-as near as sums can be.
+Each box of ours must have the bits of roi_align (judged in bench_operators.py) on one of the levels; torchvision's must
+agree within the bound of a sum.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.measuring.workloads import pyramid_inputs
 from harness.operators.arrays import Direction
 from roi_align import TorchvisionMultiScaleRoIAlign, roi_align
 
-TOLD = settings.read()
+SETTINGS = settings.read()
 DEVICE = devices.chosen()
 DIRECTIONS: tuple[Direction, ...] = ("forward", "grad_image")
 POOLERS = ("roi_align", "torchvision")
@@ -31,7 +31,7 @@ SOURCE = "levels P2 to P5 of the photographs' pyramid in one call, 7x7: each seg
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    own = blocks(TOLD, metafunc.config.getoption("benchmark_only"))
+    own = blocks(SETTINGS, metafunc.config.getoption("benchmark_only"))
     order = [(block, pooler) for block in own for pooler in POOLERS[:: 1 if block % 2 == 0 else -1]]
     metafunc.parametrize(("block", "pooler"), order)
     metafunc.parametrize("cache", DEVICE.caches)
@@ -64,5 +64,5 @@ def bench_multiscale(block: int, pooler: str, cache: str, direction: Direction, 
         direction=direction, backend=backend, title=backend, layout="contiguous", cache=cache, block=block,
         boxes=len(pooled), status="EXACT" if pooler == "roi_align" else "WITHIN", host_s=DEVICE.host_seconds(call),
     )  # fmt: skip
-    rounds = DEVICE.budget[TOLD.quick].rounds(DEVICE.settle(call, 0.0))
-    ledger.records.append(devices.timed(DEVICE, benchmark, record, call, rounds))
+    rounds = DEVICE.budget[SETTINGS.quick].rounds(DEVICE.settle(call, 0.0))
+    ledger.records.append(devices.measure_row(DEVICE, benchmark, record, call, rounds))

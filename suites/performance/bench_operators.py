@@ -1,8 +1,8 @@
-"""How fast both operators are, for what was judged right on the very same input.
+"""Times both operators in the implementations whose results were judged correct on the very same input.
 
-The columns and their order are in measuring/columns.py. BENCH_DEVICE and BENCH_SETTINGS (measuring/settings.py) say of
-which device, and how; `python -m harness bench` sets them. Without `--benchmark-only` each body runs once on a small
-workload. Somebody else's functions (measuring/foreign.py) have columns beside these.
+The columns and their order are in measuring/columns.py. BENCH_DEVICE and BENCH_SETTINGS (measuring/settings.py) select
+the device and the options; `python -m harness bench` sets them. Without `--benchmark-only` each body runs once on a
+small workload. Functions outside this project (measuring/foreign.py) have columns beside these.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 
 from harness.backends import is_foreign, load
 from harness.measuring import devices, foreign, gate, settings
-from harness.measuring.columns import Turn, blocks, columns_of, selected, turns
+from harness.measuring.columns import Turn, blocks, columns_of, turns, workloads_for
 from harness.measuring.record import Record
 from harness.measuring.traffic import Traffic, traffic
 from harness.measuring.workloads import SMOKE, Workload
@@ -27,7 +27,7 @@ from harness.operators.arrays import Array, Direction
 from harness.operators.implementation import Backend
 from harness.repository import MissingLibrary, digest
 
-TOLD = settings.read()
+SETTINGS = settings.read()
 DEVICE = devices.chosen()
 
 
@@ -35,26 +35,28 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "turn" in metafunc.fixturenames:
         measuring = metafunc.config.getoption("benchmark_only")
         allocator = DEVICE.allocator()
-        workloads = selected(TOLD, allocator) if measuring else (SMOKE,)
-        every_setting = not (measuring and TOLD.quick)
+        workloads = workloads_for(SETTINGS, allocator) if measuring else (SMOKE,)
+        every_setting = not (measuring and SETTINGS.quick)
         columns = columns_of(DEVICE.type, allocator)
-        others = foreign.named(TOLD, metafunc.config.getoption("backend"))
+        others = foreign.named(SETTINGS, metafunc.config.getoption("backend"))
         if others:
             columns = foreign.beside(columns, others, DEVICE.type)
-        made = turns(columns, DEVICE.caches, workloads, blocks(TOLD, measuring), every_setting)
-        metafunc.parametrize("turn", list(made), ids=str)
+        all_turns = turns(columns, DEVICE.caches, workloads, blocks(SETTINGS, measuring), every_setting)
+        metafunc.parametrize("turn", list(all_turns), ids=str)
 
 
 @lru_cache(maxsize=len(OPERATORS))
 def _inputs_digest(operator: Operator, workload: Workload) -> str:
-    """Tells whether two machines were given the same: the pyramid, for one, is made by convolutions of their own."""
+    """Shows whether two machines had the same inputs: the pyramid, for example, comes from each machine's own
+    convolutions."""
     inputs = operator.from_workload(workload.inputs(), operator.settings[0])
     return digest(*(np.ascontiguousarray(getattr(inputs, name)) for name in operator.arrays))
 
 
-@lru_cache(maxsize=1)  # the columns of a (workload, direction, type) follow each other
+@lru_cache(maxsize=1)  # the columns of a (workload, direction, type) are consecutive
 def _reference(operator: Operator, workload: Workload, setting: str, direction: Direction, dtype: str) -> Array | None:
-    """What those are compared with that promise its bits; None if it is not installed or cannot do it."""
+    """The reference result for backends that promise its bits; None if the library is missing or does not support the
+    call."""
     try:
         backend = load(DEVICE.reference[0], operator.name)
     except MissingLibrary:
@@ -67,10 +69,10 @@ _NOTHING = Traffic(0, 0)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What is learned of a call once, in its first block.
+class Measurement:
+    """The measurements of a call that its first block makes, once.
 
-    seconds  that a call took.
+    seconds  the duration of a call.
     """
 
     gate: gate.Gate
@@ -81,9 +83,9 @@ class Measured:
 
 
 def _measure(
-    turn: Turn, backend: Backend[Any], inputs: Any, call: Callable[[], Any], known: dict[str, gate.Gate]
-) -> Measured:
-    """What is measured once of a call; what a backend raises is the status ERROR."""
+    turn: Turn, backend: Backend[Any], inputs: Any, call: Callable[[], Any], earlier: dict[str, gate.Gate]
+) -> Measurement:
+    """Measures a call once; an exception of the backend is the status ERROR."""
 
     def reference() -> Array | None:
         if inputs.boxes.dtype != np.float32:
@@ -92,65 +94,66 @@ def _measure(
 
     try:
         got = backend.to_numpy(call())
-        verdict = gate.check(backend, inputs, turn.direction, got, reference, known, DEVICE.reference[1])
+        verdict = gate.check(backend, inputs, turn.direction, got, reference, earlier, DEVICE.reference[1])
         if not verdict.passed:
-            return Measured(verdict)
-        known[verdict.digest] = verdict
+            return Measurement(verdict)
+        earlier[verdict.digest] = verdict
         begin = time.perf_counter()
         peak = DEVICE.peak_memory_bytes(call)
         seconds = time.perf_counter() - begin
         host = DEVICE.host_seconds(call)
     except Exception as error:  # a row that breaks must not take the others with it
-        return Measured(gate.Gate("ERROR", False, f"{type(error).__name__}: {error}"))
-    moved = traffic(turn.operator.reach(inputs), turn.direction, turn.column.layout, DEVICE.line_bytes)
-    return Measured(verdict, moved, peak, host, seconds)
+        return Measurement(gate.Gate("ERROR", False, f"{type(error).__name__}: {error}"))
+    bytes_moved = traffic(turn.operator.reach(inputs), turn.direction, turn.column.layout, DEVICE.line_bytes)
+    return Measurement(verdict, bytes_moved, peak, host, seconds)
 
 
 @pytest.fixture(scope="session")
-def measured() -> dict[Turn, Measured]:
-    """What the first block has learned of a call, for the blocks after it."""
+def measurements() -> dict[Turn, Measurement]:
+    """The first block's measurements of each call, for the later blocks."""
     return {}
 
 
 @pytest.fixture(scope="session")
-def held() -> dict[Turn, Callable[[], Any]]:
-    """The call that the next row takes too, in another state of the cache; at most one."""
+def held_calls() -> dict[Turn, Callable[[], Any]]:
+    """The prepared call that the next row reuses, with another state of the cache; at most one."""
     return {}
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A row that may be timed: the call, how long one took, and its record without samples.
+class ReadyCall:
+    """A row that may be timed: the call, its duration, and its record without samples.
 
-    call  of somebody else's function one whose inputs are renewed.
+    call  for a function outside this project, a call whose inputs are renewed.
     """
 
-    call: Callable[[], Any] | foreign.Renewed
+    call: Callable[[], Any] | foreign.RenewableCall
     seconds: float
     record: Record
 
 
 @pytest.fixture
-def prepared(
+def ready_call(
     turn: Turn,
     ledger: Any,
     judged: dict[tuple[str, ...], dict[str, gate.Gate]],
-    measured: dict[Turn, Measured],
-    held: dict[Turn, Callable[[], Any]],
-) -> Prepared:
-    """The row's call, gate passed. Otherwise the row is filed with its status and the test is skipped or fails."""
+    measurements: dict[Turn, Measurement],
+    held_calls: dict[Turn, Callable[[], Any]],
+) -> ReadyCall:
+    """The row's call, which has passed the gate. Otherwise the row is recorded with its status and the test is skipped
+    or fails."""
     operator, workload, column, record = turn.operator, turn.workload, turn.column, turn.record()
 
     def without_a_time(status: str, message: str) -> str:
         ledger.records.append(replace(record, status=status, message=message))
         return message
 
-    def refuse(found: gate.Gate) -> None:
-        ledger.records.append(replace(record, **found.stored()))
-        pytest.fail(f"{turn} may not be timed: {found.status}. {found.message}", pytrace=False)
+    def refuse(verdict: gate.Gate) -> None:
+        ledger.records.append(replace(record, **verdict.stored()))
+        pytest.fail(f"{turn} may not be timed: {verdict.status}. {verdict.message}", pytrace=False)
 
     if ledger.over:
-        # Past the first block it has the samples of an earlier block or process.
+        # After the first block, the samples of an earlier block or process exist.
         pytest.skip(without_a_time("NO_TIME", ledger.over) if turn.block == 0 else ledger.over)
     try:
         inputs = turn.inputs()
@@ -159,53 +162,53 @@ def prepared(
     record = replace(record, boxes=len(inputs.boxes), inputs_digest=_inputs_digest(operator, workload))
     theirs = is_foreign(column.backend)
     try:
-        # Nothing of theirs is called in this process before it was right in another one.
+        # A foreign function runs in this process only after another process has judged it correct.
         backend: Backend[Any] = foreign.apart(column.backend) if theirs else load(column.backend, operator.name)
     except MissingLibrary as missing:
         pytest.skip(without_a_time("MISSING", str(missing)))
-    inputs = foreign.declared(inputs, backend.sheet)
-    # The other rule that is timed for scale is roi_align's.
+    inputs = foreign.fit_to_sheet(inputs, backend.sheet)
+    # The other rule, timed for comparison, is roi_align's.
     record = replace(record, title=backend.title, op=operator.name if backend.same_rule else "roi_align")
     refusal = backend.refuses(inputs, turn.direction)
     if refusal is not None:
         pytest.skip(without_a_time("REFUSED", refusal))
-    if theirs and turn.call not in measured:
-        found = foreign.judged_apart(column.backend, inputs, turn.direction)
-        if not found.passed:
-            measured[turn.call] = Measured(found)
-    if turn.call in measured and not measured[turn.call].gate.passed:
-        refuse(measured[turn.call].gate)
+    if theirs and turn.call not in measurements:
+        verdict = foreign.judge_apart(column.backend, inputs, turn.direction)
+        if not verdict.passed:
+            measurements[turn.call] = Measurement(verdict)
+    if turn.call in measurements and not measurements[turn.call].gate.passed:
+        refuse(measurements[turn.call].gate)
     try:
         if theirs:
             backend = load(column.backend, operator.name)
-        prepare = partial(foreign.Renewed, backend) if theirs else backend.prepare
-        call = held.pop(turn.call, None) or prepare(inputs, turn.direction)
-    except Exception as error:  # torchvision's graph, for one, is built here
+        prepare = partial(foreign.RenewableCall, backend) if theirs else backend.prepare
+        call = held_calls.pop(turn.call, None) or prepare(inputs, turn.direction)
+    except Exception as error:  # builds torchvision's graph, for example
         without_a_time("ERROR", f"{type(error).__name__}: {error}")
         raise
-    held.clear()
+    held_calls.clear()
     if turn.cache != DEVICE.caches[-1]:
-        held[turn.call] = call
-    if turn.call not in measured:
+        held_calls[turn.call] = call
+    if turn.call not in measurements:
         key = (operator.name, workload.name, turn.setting, turn.direction, column.backend, column.dtype)
-        measured[turn.call] = _measure(turn, backend, inputs, call, judged[key])
-    of = measured[turn.call]
+        measurements[turn.call] = _measure(turn, backend, inputs, call, judged[key])
+    of = measurements[turn.call]
     record = replace(
         record, **of.gate.stored(), peak_memory_bytes=of.peak_memory_bytes, compulsory_bytes=of.traffic.compulsory,
         requested_bytes=of.traffic.requested, host_s=of.host_s,
     )  # fmt: skip
     if not of.gate.passed:
         refuse(of.gate)
-    return Prepared(call, of.seconds, record)
+    return ReadyCall(call, of.seconds, record)
 
 
 @pytest.mark.benchmark(disable_gc=True, timer=DEVICE.timer)
-def bench_operators(prepared: Prepared, benchmark: Any, ledger: Any) -> None:
-    call, record = prepared.call, prepared.record
-    renewed = {"renew": call.renew, "judged": call.judged} if isinstance(call, foreign.Renewed) else {}
+def bench_operators(ready_call: ReadyCall, benchmark: Any, ledger: Any) -> None:
+    call, record = ready_call.call, ready_call.record
+    hooks = {"renew": call.renew, "judge_last": call.judge_last} if isinstance(call, foreign.RenewableCall) else {}
     try:
-        rounds = DEVICE.budget[TOLD.quick].rounds(DEVICE.settle(call, prepared.seconds))
-        row = devices.timed(DEVICE, benchmark, record, call, rounds, **renewed)
+        rounds = DEVICE.budget[SETTINGS.quick].rounds(DEVICE.settle(call, ready_call.seconds))
+        row = devices.measure_row(DEVICE, benchmark, record, call, rounds, **hooks)
     except Exception as error:
         ledger.records.append(replace(record, status="ERROR", message=f"{type(error).__name__}: {error}"))
         raise

@@ -1,8 +1,7 @@
-"""What a call costs before it computes anything: one crop of one pixel, beside an operator that only allocates.
+"""Times the overhead of a call: one crop of one pixel, beside an operator that only allocates.
 
-The bare operator (harness/kernels/bare_operator.cpp) is on the same stable ABI and has the same schema. It is called as
-it is, and differentiated by torch.library.register_autograd, which is torch's own way. All run in one process, on one
-thread.
+The bare operator (harness/kernels/bare_operator.cpp) uses the same stable ABI and schema. It is timed bare, and
+differentiated by torch.library.register_autograd, torch's standard way. All rows run in one process, on one thread.
 """
 
 from __future__ import annotations

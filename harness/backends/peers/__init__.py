@@ -1,5 +1,5 @@
-"""The libraries that people use beside those which the suites need: a file for each, loaded only when it is asked for.
+"""Further widely used libraries, for the matrix only: a file for each, imported on demand.
 
-environments.py says where each is installed. Their sheets declare what a library's documentation claims; what it
-excludes is not declared, with the sentence's source beside it.
+environments.py knows where each is installed. A sheet declares what the library's documentation claims; exclusions are
+documented beside the sheet, with their source.
 """

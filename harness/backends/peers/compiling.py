@@ -1,7 +1,7 @@
-"""mmcv with its roi_align and no other operator, whose compilation takes a minute instead of a quarter of an hour.
+"""Compiles mmcv with roi_align as its only operator: in a minute instead of a quarter of an hour.
 
-Its sources are compiled as the extension that its own Python file asks for. Its two __init__ files import OpenCV and
-every operator: here they import what there is. It runs in mmcv's environment, after the package is installed there.
+The sources are compiled as the extension that mmcv's Python file imports. mmcv's two __init__ files import OpenCV and
+every operator; here they import only what exists. This runs in mmcv's environment, after the package is installed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _IMPORTED = {
 
 
 def compile_mmcv() -> None:
-    """Puts mmcv/_ext.so into this interpreter's mmcv; RuntimeError with the compiler's message if it cannot."""
+    """Installs mmcv/_ext.so into this interpreter's mmcv; RuntimeError with the compiler's message if that fails."""
     from torch.utils import cpp_extension
 
     package = Path(sysconfig.get_path("purelib")) / "mmcv"

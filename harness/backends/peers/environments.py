@@ -1,8 +1,8 @@
-"""Where the libraries of the matrix are installed: beside torch, or in an environment of their own.
+"""The environments of the matrix's libraries: beside torch, or one of their own.
 
-Some cannot live beside torch and TensorFlow: they pin other versions of what these need, or weigh gigabytes that no
-other command uses. Each of these has an interpreter of its own in .venv-peers/NAME, which `make peers` makes from the
-pinned versions in the files beside this one; the judge's worker runs there (judging/isolation.py).
+Some cannot be installed beside torch and TensorFlow: they pin conflicting versions, or take gigabytes that no other
+command uses. Each of these has an interpreter of its own in .venv-peers/NAME, which `make peers` makes from the pinned
+versions in the files beside this one; the judge's worker runs there (judging/isolation.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.repository import ROOT, MissingLibrary
 
 FOLDER = ROOT / ".venv-peers"
-# The backends' files whose libraries have an environment of their own, and its name.
+# From a backend's file to the name of its library's own environment.
 OF_THEIR_OWN = {
     "peers.paddle": "paddle",
     "peers.tvm": "tvm",
@@ -23,7 +23,8 @@ OF_THEIR_OWN = {
 
 
 def interpreter(file: str) -> Path | None:
-    """The Python of a backend's file, None if its library lives beside torch; MissingLibrary if it is not here."""
+    """The Python of a backend's file, None if its library is installed beside torch; MissingLibrary if it is
+    missing."""
     name = OF_THEIR_OWN.get(file)
     if name is None:
         return None
@@ -37,7 +38,7 @@ def interpreter(file: str) -> Path | None:
 
 
 def node_modules() -> Path:
-    """The folder with TensorFlow.js's modules, for node; MissingLibrary if they are not here, or node is not."""
+    """The folder with TensorFlow.js's modules for node; MissingLibrary if they or node are missing."""
     folder = FOLDER / "tfjs"
     if shutil.which("node") is None:
         raise MissingLibrary("TensorFlow.js runs in node, and there is none in PATH; install it, then `make peers`.")

@@ -1,7 +1,8 @@
-"""Makes what the libraries of the matrix need: some beside torch, the others in a folder of their own in .venv-peers.
+"""Installs the libraries of the matrix: some beside torch, the others in folders of their own in .venv-peers.
 
 Versions are pinned: beside torch by constraints.txt, elsewhere by requirements/NAME.txt and tfjs/package-lock.json.
-What is made carries a stamp of the files that it was made from, and is made again only when one of them has changed.
+An environment has a stamp with a digest of the files that it was made from, and is rebuilt only when one of them
+changes.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ from harness.repository import ROOT, digest
 _HERE = Path(__file__).parent
 _TFJS = _HERE / "tfjs"
 _TFJS_FILES = ("package.json", "package-lock.json", ".npmrc")
-# What a failed command said last tells why.
+# The last lines of a failed command's output show the reason.
 _LAST_LINES = 3
 
 
-class NotMade(Exception):
-    """An environment that could not be made; the message is a sentence that says why, and what to do."""
+class InstallationError(Exception):
+    """An environment could not be made; the message is a sentence that says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """One thing to make.
+    """One environment to make.
 
-    name     by which it is asked for.
-    files    that it is made from; it is made again when their contents change.
-    stamp    the file that says from what it was made.
-    make     makes it, from nothing.
-    needs    the programs that it needs in PATH.
+    name     its name on the command line.
+    files    the files that it is made from; it is rebuilt when their contents change.
+    stamp    the file with the digest of those contents.
+    make     makes it from scratch.
+    needs    the programs that must be in PATH.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Environment:
     needs: tuple[str, ...] = ()
 
     def contents(self) -> str:
-        """The digest of what it is made from, this Python included."""
+        """The digest of its files and of this Python's version."""
         return digest(sys.version.encode(), *(file.read_bytes() for file in self.files))
 
     def is_here(self) -> bool:
@@ -56,7 +57,7 @@ class Environment:
 
 
 def all_environments() -> dict[str, Environment]:
-    """Those that there are, by name, in the order in which they are made."""
+    """All environments by name, in the order of making."""
     beside = Environment(
         "beside",
         (ROOT / "pyproject.toml", ROOT / "constraints.txt"),
@@ -82,7 +83,7 @@ def all_environments() -> dict[str, Environment]:
 
 
 def make(environment: Environment, tell: Callable[[str], None]) -> bool:
-    """Makes it unless it is here already, and says so; False, and a sentence, if that is not possible."""
+    """Makes an environment unless it is up to date; False, after a message, if that fails."""
     if environment.is_here():
         tell(f"{environment.name}: is here already.")
         return True
@@ -93,7 +94,7 @@ def make(environment: Environment, tell: Callable[[str], None]) -> bool:
     tell(f"{environment.name}: is being made ...")
     try:
         environment.make()
-    except NotMade as reason:
+    except InstallationError as reason:
         tell(f"{environment.name}: not made: {reason}")
         return False
     environment.stamp.write_text(environment.contents(), encoding="utf-8")
@@ -111,7 +112,7 @@ def _stamp(name: str) -> Path:
 
 
 def _make_beside_torch() -> None:
-    """This project's own environment, by the pip of the interpreter that runs this."""
+    """Installs into this project's own environment, with the running interpreter's pip."""
     constraints = ["--constraint", "constraints.txt"]
     run([sys.executable, "-m", "pip", "install", "--quiet", *constraints, "--group", "peers"])
 
@@ -122,11 +123,11 @@ def _make_python(name: str) -> None:
 
 
 def _make_mmcv() -> None:
-    """An environment that sees this one's packages behind its own: torch is gigabytes, and the same one will do."""
+    """Makes an environment that also sees this one's packages, to share torch's gigabytes."""
     python = _new_environment("mmcv", "--without-pip")
     folder = Path(run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).strip())
     (folder / "packages_beside_torch.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    # Its dependencies are listed, as far as they are needed, and OpenCV is none of them.
+    # The requirements list the dependencies that are needed, without OpenCV.
     run([python, "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", requirements("mmcv")])
     run([python, "-c", "from harness.backends.peers import compiling; compiling.compile_mmcv()"])
 
@@ -141,7 +142,7 @@ def _make_tfjs() -> None:
 
 
 def _new_environment(name: str, *options: str) -> Path:
-    """An empty environment in the place of what there may be; its interpreter."""
+    """Makes an empty environment, replacing any old one; returns its interpreter."""
     folder = environments.FOLDER / name
     shutil.rmtree(folder, ignore_errors=True)
     run([sys.executable, "-m", "venv", *options, folder])
@@ -149,11 +150,11 @@ def _new_environment(name: str, *options: str) -> Path:
 
 
 def run(command: Sequence[str | Path], folder: Path = ROOT) -> str:
-    """What a command prints; NotMade with the last lines that it wrote if it fails."""
+    """A command's output; InstallationError with its last lines if it fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode:
+        lines = [line.strip() for line in (process.stdout + process.stderr).splitlines() if line.strip()]
         last = " ".join(lines[-_LAST_LINES:]) or "it said nothing"
-        raise NotMade(f"`{' '.join(map(str, command))}` failed with exit code {done.returncode}: {last}")
-    return done.stdout
+        raise InstallationError(f"`{' '.join(map(str, command))}` failed with exit code {process.returncode}: {last}")
+    return process.stdout

@@ -1,8 +1,8 @@
 """Both operators as they are written in JAX, which has neither: by jax.scipy.ndimage.map_coordinates, on the CPU.
 
-With mode="nearest" it gives the edge pixel to a sample beside the image, and no slope there; what counts as outside is
-masked afterwards. Gradients are jax.vjp's, of the boxes too. An adaptive grid has no shape that could be compiled, so
-there is none; everything is compiled anew for other shapes. It is float32, as JAX is unless a process asks for more.
+With mode="nearest" a sample beside the image gets the edge pixel and no slope; samples that count as outside are masked
+afterwards. Gradients, also of the boxes, come from jax.vjp. An adaptive grid has no static shape and so cannot be
+compiled; other shapes are compiled anew. All is float32, JAX's default.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def make_roi_align(name: str) -> Backend[RoiInputs]:
 
     def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Any]:
         rule = (inputs.output_size, float(inputs.spatial_scale), inputs.sampling_ratio, inputs.aligned)
-        return _prepared(partial(_pool, *rule), rule, inputs, direction)
+        return _prepare(partial(_pool, *rule), rule, inputs, direction)
 
     return Backend(name, _TITLE, sheet, prepare, np.array, snippet=pool_snippet)
 
@@ -60,28 +60,28 @@ def make_crop_and_resize(name: str) -> Backend[Inputs]:
 
     def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
         rule = (inputs.crop_size, float(inputs.extrapolation_value))
-        return _prepared(partial(_crop, *rule), rule, inputs, direction, jnp.array(inputs.box_indices, jnp.int32))
+        return _prepare(partial(_crop, *rule), rule, inputs, direction, jnp.array(inputs.box_indices, jnp.int32))
 
     return Backend(name, _TITLE, sheet, prepare, np.array, snippet=crop_snippet)
 
 
 BACKENDS: Makers = {("roi_align", "jax"): make_roi_align, ("crop_and_resize", "jax"): make_crop_and_resize}
-# What was compiled, by the operator's own choices: a new function would be compiled again.
-_compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
+# Compiled functions by the operator's arguments: a new function object would be compiled again.
+_cache: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 
-def _prepared(operator: Any, rule: tuple[Any, ...], inputs: Any, direction: Direction, *more: Any) -> Callable[[], Any]:
-    """The compiled call of operator(image, boxes, *more), or of the gradient that its vector-Jacobian product is."""
+def _prepare(operator: Any, rule: tuple[Any, ...], inputs: Any, direction: Direction, *more: Any) -> Callable[[], Any]:
+    """The compiled call of operator(image, boxes, *more), or of its vector-Jacobian product."""
     which = DIRECTIONS.index(direction) - 1
 
     def gradient(upstream: Any, image: Any, boxes: Any, *more: Any) -> Any:
         return jax.vjp(lambda *of: operator(*of, *more), image, boxes)[1](upstream)[which]
 
     forward = direction == "forward"
-    call = _compiled.setdefault((len(more), rule, direction), jax.jit(operator if forward else gradient))
+    call = _cache.setdefault((len(more), rule, direction), jax.jit(operator if forward else gradient))
     image, boxes, upstream = (jnp.array(each) for each in (inputs.image, inputs.boxes, inputs.upstream))
-    given = (image, boxes, *more) if forward else (upstream, image, boxes, *more)
-    return lambda: call(*given).block_until_ready()
+    arguments = (image, boxes, *more) if forward else (upstream, image, boxes, *more)
+    return lambda: call(*arguments).block_until_ready()
 
 
 def _pool(size: tuple[int, int], scale: float, ratio: int, aligned: bool, image: Any, boxes: Any) -> Any:
@@ -116,7 +116,7 @@ def _crop(size: tuple[int, int], value: float, image: Any, boxes: Any, indices: 
 def _samples(image: Any, n: Any, y: Any, x: Any, beside: float, value: float) -> Any:
     """Image n of (N,C,H,W) at the positions y times x; `value` further than so many pixels beside [0, L-1].
 
-    The images are an axis of positions: to take one out of the batch would copy it for every box.
+    The image index is an axis of the positions: slicing the batch would copy an image for every box.
     """
     inside_y, inside_x = ((p >= -beside) & (p <= n - 1 + beside) for p, n in zip((y, x), image.shape[2:], strict=True))
     grid = jnp.meshgrid(y, x, indexing="ij")
@@ -142,7 +142,7 @@ def pool_snippet(inputs: RoiInputs, direction: Direction, index: tuple[int, ...]
         "crop = lambda image, b: jnp.stack([one(p, *grid(b)) for p in image[b[0].astype(int)]])",
         "pool = lambda image, boxes: jax.vmap(crop, (None, 0))(image, boxes)"
         f".reshape(len(boxes), -1, {height}, {r}, {width}, {r}).mean((3, 5))",
-        _asked("pool", inputs, direction, index),
+        _print_line("pool", inputs, direction, index),
     )
 
 
@@ -160,14 +160,14 @@ def crop_snippet(inputs: Inputs, direction: Direction, index: tuple[int, ...]) -
         f"one = lambda p, y, x: jnp.where({inside}, sample(p, [y, x], 1, 'nearest'), {outside})",
         "crop = lambda image, boxes: jax.vmap(lambda b, n: jnp.stack([one(p, *grid(b)) for p in image[n]]))"
         "(boxes, jnp.array(indices))",
-        _asked("crop", inputs, direction, index),
+        _print_line("crop", inputs, direction, index),
     )
 
 
-def _asked(name: str, inputs: Any, direction: Direction, index: tuple[int, ...]) -> str:
+def _print_line(name: str, inputs: Any, direction: Direction, index: tuple[int, ...]) -> str:
     """The line that prints an element of a direction's result."""
-    given = "jnp.array(image), jnp.array(boxes)"
+    arguments = "jnp.array(image), jnp.array(boxes)"
     if direction == "forward":
-        return f"print({name}({given})[{place(index)}])"
+        return f"print({name}({arguments})[{place(index)}])"
     which = DIRECTIONS.index(direction) - 1
-    return f"print(jax.vjp({name}, {given})[1](jnp.array({literal(inputs.upstream)}))[{which}][{place(index)}])"
+    return f"print(jax.vjp({name}, {arguments})[1](jnp.array({literal(inputs.upstream)}))[{which}][{place(index)}])"

@@ -1,7 +1,7 @@
 """RoIAlign as keras-hub computes it for SAM 3, in Keras operations over TensorFlow, with TensorFlow's gradient.
 
-Keras itself has none. Over PyTorch, the same function calls torchvision's operator instead, so that its rule is
-torchvision's with an adaptive grid. It reads the whole map for each bin and masks what does not belong to it.
+Keras itself has no RoIAlign. Over PyTorch, the same function calls torchvision's operator, so its rule is torchvision's
+with an adaptive grid. It reads the whole map for each bin and masks all pixels outside the bin.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _MOST_SAMPLES = 2**24
 
 
 def make_roi_align(name: str) -> Backend[RoiInputs]:
-    """It has no documentation. `roi_align_torch` beside it is called in its place, and calls torchvision.ops.roi_align
-    without a sampling_ratio: that is the rule."""
+    """It has no documentation. On PyTorch keras-hub calls `roi_align_torch` instead, which calls
+    torchvision.ops.roi_align without a sampling_ratio: that defines the rule."""
     sheet = Sheet(
         operator="roi_align",
         directions=("forward", "grad_image"),  # torchvision gives the boxes no gradient

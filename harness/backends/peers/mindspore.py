@@ -1,7 +1,7 @@
 """MindSpore on the CPU: ops.ROIAlign with the gradient of the image, and ops.CropAndResize (NHWC) with both gradients.
 
 roi_end_mode=0 of ROIAlign is this operator's rule where boxes are not aligned; the default of 1 makes a box one pixel
-longer and is another. Neither shifts by half a pixel, so that aligned boxes are not declared.
+longer and is another. Neither shifts by half a pixel, so aligned boxes are not declared.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 roi_align takes rows (index, x1, y1, x2, y2) and images in MNN's own layout NC4HW4; with `output_grad` it gives the
 gradient of the image, of the mean alone. Its maximum is that of the samples. crop_and_resize is TensorFlow's operator
-on NHWC images. Both are float32, and a sampling ratio of 0 is an adaptive grid. An expression is computed when it is
-read.
+on NHWC images. Both are float32, and a sampling ratio of 0 is an adaptive grid. Expressions are evaluated lazily, when
+they are read.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def avoids(inputs: RoiInputs, direction: Direction) -> str | None:
 
 
 def pool(inputs: RoiInputs, direction: Direction) -> Callable[[], Array]:
-    image, boxes, upstream = _packed(inputs.image), _constant(inputs.boxes), _packed(inputs.upstream)
+    image, boxes, upstream = _pack(inputs.image), _constant(inputs.boxes), _pack(inputs.upstream)
     mode = mnn.Pooling_Mode.AVEPOOL if inputs.mode == "avg" else mnn.Pooling_Mode.MAXPOOL
     rule = (*inputs.output_size, float(inputs.spatial_scale), max(inputs.sampling_ratio, 0), inputs.aligned, mode)
     gradient = (True, upstream) if direction == "grad_image" else ()
@@ -100,7 +100,7 @@ def _constant(array: Array, layout: Any = mnn.NCHW) -> Any:
     return mnn.const(np.ascontiguousarray(array), list(array.shape), layout, kind)
 
 
-def _packed(array: Array) -> Any:
+def _pack(array: Array) -> Any:
     return mnn.convert(_constant(array), mnn.NC4HW4)
 
 

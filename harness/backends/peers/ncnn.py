@@ -1,9 +1,9 @@
 """ncnn's layer ROIAlign on the CPU: a network of one layer, which takes one image and one box a call.
 
-It has no batch and no list: this calls it for every box with that box's image, and puts the results together. Its
-parameter `version` chooses the rule: 0, the default, is ncnn's own and older one, which cuts a box off at the image; 1
-is detectron2's, which is this operator's, and what pnnx writes for torchvision's. A sampling ratio of 0 is an adaptive
-grid. Half types are switched off: they are storage of ncnn's own.
+It has no batch and no list of boxes: this backend calls it for every box with that box's image, and stacks the results.
+Its parameter `version` chooses the rule: 0, the default, is ncnn's own and older one, which cuts a box off at the
+image; 1 is detectron2's, which is this operator's, and what pnnx writes for torchvision's. A sampling ratio of 0 is an
+adaptive grid. Half types are switched off: they are storage of ncnn's own.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Array]:
 
 
 def _mat(array: Array) -> Any:
-    """A copy. A Mat of an array is a view that does not keep it alive: here the argument does while it is copied."""
+    """Copies an array into a Mat. A Mat of an array is a view that does not keep the array alive, so it is cloned
+    here."""
     return ncnn.Mat(array).clone()
 
 

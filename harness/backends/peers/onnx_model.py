@@ -1,7 +1,7 @@
-"""A model of one RoiAlign, in ONNX's own text: what a library is handed that reads models and has no function to call.
+"""A model of one RoiAlign, in ONNX's text format, for libraries that read models and have no function to call.
 
-The scale is an attribute, and so a float32; a sampling ratio of 0 is an adaptive grid. The specification has RoiAlign
-for float16 and bfloat16 too, and does not say how their sums are rounded: no sheet declares them.
+The scale is an attribute and therefore float32; a sampling ratio of 0 means an adaptive grid. The specification also
+allows float16 and bfloat16 but does not define the rounding of their sums, so no sheet declares them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ _TYPES = {"float32": "float", "float64": "double"}
 
 
 def text(inputs: RoiInputs) -> str:
-    """The model for the shapes, dtype and choices of a call: x, boxes and indices are its arguments, y its result."""
+    """The model for the shapes, dtype and options of a call: its arguments are x, boxes and indices, its result is
+    y."""
     boxes, shape = len(inputs.boxes), inputs.image.shape
     result = (boxes, shape[1], *inputs.output_size)
     of = _TYPES[inputs.image.dtype.name]
@@ -25,11 +26,11 @@ def text(inputs: RoiInputs) -> str:
         "spatial_scale": float(inputs.spatial_scale),
         "coordinate_transformation_mode": '"half_pixel"' if inputs.aligned else '"output_half_pixel"',
     }
-    written = ", ".join(f"{name}={value}" for name, value in attributes.items())
+    attribute_list = ", ".join(f"{name}={value}" for name, value in attributes.items())
     arguments = f"{of}[{_sizes(shape)}] x, {of}[{boxes}, 4] boxes, int64[{boxes}] indices"
     return (
         f'<ir_version: 9, opset_import: ["": 16]> model ({arguments}) => ({of}[{_sizes(result)}] y)'
-        f" {{ y = RoiAlign <{written}> (x, boxes, indices) }}"
+        f" {{ y = RoiAlign <{attribute_list}> (x, boxes, indices) }}"
     )
 
 

@@ -1,7 +1,7 @@
 """RoiAlign as onnx's own ReferenceEvaluator computes it: the specification's rule, as its authors run it, in Python.
 
-It is a loop over every sample, so that it is slow. Its maximum is the one of weighted pixels. It computes in NumPy's
-scalars of the image's type.
+It loops over every sample and is slow. Its maximum is that of weighted pixels. It computes in NumPy scalars of the
+image's dtype.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harness.operators.sheet import Sheet
 _VERSION = version("onnx")
 # An adaptive grid has as many samples as a box has pixels.
 _LARGEST = 1e4
-# More boxes than these take minutes.
+# More boxes than this take minutes.
 _MOST_BOXES = 2000
 
 

@@ -1,6 +1,6 @@
 """RoiAlign in OpenCV's dnn module, from an ONNX model of one node: OpenCV has no function to call.
 
-A network is read for the shapes of a call; its result is float32. The specification is ONNX's, and so its maximum is
+A network is built for the shapes of a call; its result is float32. It follows ONNX's specification, so its maximum is
 that of weighted pixels.
 """
 
@@ -58,7 +58,7 @@ def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], Array]:
     def call() -> Array:
         for name, array in feed.items():
             net.setInput(array, name)
-        return np.array(net.forward())  # a copy: the net keeps its result's memory
+        return np.array(net.forward())  # a copy, because the net owns its result's memory
 
     return call
 

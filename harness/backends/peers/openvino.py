@@ -5,8 +5,8 @@ pixel at least; "half_pixel_for_nn" takes half a pixel off; "half_pixel" is anot
 A sampling ratio of 0 is an adaptive grid. The maximum is that of the interpolated samples. A model is compiled for each
 choice of sizes, and computes in bfloat16 on some processors unless it is told to keep float32.
 
-CropAndResize is no operation of OpenVINO's: its frontend translates TensorFlow's into others, so that TensorFlow has
-to be here to write the model.
+OpenVINO has no CropAndResize operation: its frontend translates TensorFlow's, so TensorFlow is needed to write the
+model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import openvino
 from openvino import opset9
 
-from harness.backends import Makers, imported
+from harness.backends import Makers, import_module
 from harness.backends.peers.snippets import literal, place, program
 from harness.operators.arrays import LAYOUTS, Array, Direction
 from harness.operators.crop_and_resize.case import Inputs
@@ -52,8 +52,8 @@ def make_roi_align(name: str) -> Backend[RoiInputs]:
 
 
 def make_crop_and_resize(name: str) -> Backend[Inputs]:
-    """MissingLibrary if TensorFlow is not here."""
-    tensorflow = imported("tensorflow", "harness.backends.tensorflow").tf
+    """MissingLibrary without TensorFlow."""
+    tensorflow = import_module("tensorflow", "harness.backends.tensorflow").tf
     # The frontend says: "Only CropAndResize with bilinear sampling is supported", "with zero extrapolation_value".
     sheet = Sheet(
         operator="crop_and_resize",
@@ -87,7 +87,7 @@ def pool(inputs: RoiInputs, direction: Direction) -> Callable[[], Array]:
 
 
 def _choices(inputs: RoiInputs) -> tuple[int, int, int, float, str, str]:
-    """What ROIAlign gets beside its arrays, in its order."""
+    """ROIAlign's arguments after its arrays, in order."""
     aligned = "half_pixel_for_nn" if inputs.aligned else "asymmetric"
     return (*inputs.output_size, max(inputs.sampling_ratio, 0), float(inputs.spatial_scale), inputs.mode, aligned)
 

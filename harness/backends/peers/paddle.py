@@ -1,7 +1,7 @@
 """PaddlePaddle's roi_align on the CPU, with its gradient of the image.
 
-Boxes come in the order of their images, with a count for each image: they are sorted before the call, and its rows are
-put back after it, both outside of what is timed.
+Boxes must be in the order of their images, with a count for each image: they are sorted before the call and the result
+is reordered after it, both outside the timed part.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ BACKENDS: Makers = {("roi_align", "paddle"): make_roi_align}
 
 
 def prepare(inputs: RoiInputs, direction: Direction) -> Callable[[], tuple[Any, Array]]:
-    """The call on boxes in the order of their images, and what puts rows of its result back in the caller's order."""
-    order, boxes, counts = _sorted(inputs)
+    """The call on boxes in the order of their images; it returns the result with the caller's order of rows."""
+    order, boxes, counts = _by_image(inputs)
     image = paddle.to_tensor(np.ascontiguousarray(inputs.image), stop_gradient=direction == "forward")
     rest = (paddle.to_tensor(boxes), paddle.to_tensor(counts), inputs.output_size, inputs.spatial_scale)
 
@@ -69,7 +69,7 @@ def to_numpy(result: tuple[Any, Array]) -> Array:
 
 
 def snippet(inputs: RoiInputs, direction: Direction, index: tuple[int, ...]) -> str:
-    order, boxes, counts = _sorted(inputs)
+    order, boxes, counts = _by_image(inputs)
     gradient = direction == "grad_image"
     sorted_index = index if gradient else (int(np.argsort(order, kind="stable")[index[0]]), *index[1:])
     call = f"{inputs.output_size}, {number(inputs.spatial_scale)}, {inputs.sampling_ratio}, {inputs.aligned}"
@@ -85,8 +85,8 @@ def snippet(inputs: RoiInputs, direction: Direction, index: tuple[int, ...]) -> 
     )
 
 
-def _sorted(inputs: RoiInputs) -> tuple[Array, Array, Array]:
-    """The order of boxes by image, the boxes without their indices in that order, and how many each image has."""
+def _by_image(inputs: RoiInputs) -> tuple[Array, Array, Array]:
+    """The order of boxes by image, the boxes without their indices in that order, and the number of boxes per image."""
     indices = inputs.boxes[:, 0].astype(np.int64)
     order = np.argsort(indices, kind="stable")
     counts = np.bincount(indices, minlength=len(inputs.image)).astype(np.int32)

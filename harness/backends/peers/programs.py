@@ -1,4 +1,4 @@
-"""Snippets of the libraries, run as a reader would: in the library's own environment, and without this project."""
+"""Runs the libraries' snippets as a reader would: in the library's own environment, without this project."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def language(name: str) -> str:
 
 
 def output(name: str, operator: OperatorName, source: str) -> str:
-    """What a backend's snippet prints last, or how it ended; MissingLibrary if its library is not here."""
+    """The last line that a backend's snippet prints, or how it ended; MissingLibrary if its library is missing."""
     with tempfile.TemporaryDirectory() as empty:
         if language(name) == "javascript":
             command, folder = ["node", "-"], str(node_modules())
         else:
             command, folder = [str(interpreter(name, operator) or sys.executable), "-"], empty
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 command, input=source, cwd=folder, capture_output=True, text=True, timeout=_LIMIT_S, check=False,
                 env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return f"no end within {_LIMIT_S:.0f} s"
-    if done.returncode < 0:
-        return f"ended by {signal.Signals(-done.returncode).name}"
-    lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()
-    return lines[-1].strip()[:300] if lines else f"exit code {done.returncode}"
+    if process.returncode < 0:
+        return f"ended by {signal.Signals(-process.returncode).name}"
+    lines = (process.stderr if process.returncode else process.stdout).strip().splitlines()
+    return lines[-1].strip()[:300] if lines else f"exit code {process.returncode}"

@@ -1,7 +1,7 @@
-"""What the snippets of the libraries share: an array as an expression of NumPy's, and a program of at most ten lines.
+"""Helpers for the libraries' snippets: arrays as NumPy expressions, and programs of at most ten lines.
 
-A snippet is pasted into an issue of the library, so that it shows the arrays themselves: numbers are as short as reads
-back to the same bits, and zeros, ones and whole ranges are written by the function that makes them.
+A snippet goes into an issue of the library, so it contains the arrays themselves: numbers in the shortest form with the
+same bits, and zeros, ones and ranges as calls of the function that makes them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from harness.operators.arrays import Array
 
 MOST_LINES = 10
-# A line is broken before this column as long as the program keeps to its number of lines.
+# Lines are broken before this column while the program stays within its number of lines.
 _WIDTH = 110
 
 
@@ -28,40 +28,38 @@ def literal(array: Array) -> str:
             return f"np.{name}({array.shape}, np.{kind})"
     flat = array.ravel()
     if array.size > 1 and flat.tobytes() == np.arange(array.size).astype(array.dtype).tobytes():
-        made = f"np.arange({array.size}, dtype=np.{kind})"
+        expression = f"np.arange({array.size}, dtype=np.{kind})"
     else:
-        made = f"np.array([{', '.join(map(number, flat))}], np.{kind})"
-    return made if array.ndim == 1 else f"{made}.reshape({', '.join(map(str, array.shape))})"
+        expression = f"np.array([{', '.join(map(number, flat))}], np.{kind})"
+    return expression if array.ndim == 1 else f"{expression}.reshape({', '.join(map(str, array.shape))})"
 
 
 def number(value: np.generic | float) -> str:
-    """A number as Python reads it back to the same bits, NaN and infinity by NumPy's names."""
-    written = str(value)
+    """The shortest Python literal with the same bits; NaN and infinity by NumPy's names."""
+    text = str(value)
     # A negative zero without its point would be the integer 0.
-    return {"nan": "np.nan", "inf": "np.inf", "-inf": "-np.inf", "-0.0": "-0.0"}.get(
-        written, written.removesuffix(".0")
-    )
+    return {"nan": "np.nan", "inf": "np.inf", "-inf": "-np.inf", "-0.0": "-0.0"}.get(text, text.removesuffix(".0"))
 
 
 def place(index: tuple[int, ...]) -> str:
-    """An index as it stands between brackets."""
+    """An index without its brackets."""
     return ", ".join(map(str, index))
 
 
 def program(*lines: str) -> str:
-    """The lines as a program; the longest lists of numbers are broken while there is room for another line.
+    """The lines as a program; the longest lists of numbers are broken while more lines are allowed.
 
     ValueError if there are more than ten lines.
     """
     if len(lines) > MOST_LINES:
         raise ValueError(f"A snippet of {len(lines)} lines was made; it has at most {MOST_LINES}: put calls into one.")
-    written = list(lines)
-    while len(written) < MOST_LINES:
-        longest = max(range(len(written)), key=lambda k: len(written[k]))
-        line = written[longest]
-        # Inside of brackets only, where Python goes on by itself.
-        opened, at = line.find("["), line.rfind(", ", 0, _WIDTH)
-        if len(line) <= _WIDTH or at <= max(opened, 0) or at > line.rfind("]"):
+    program_lines = list(lines)
+    while len(program_lines) < MOST_LINES:
+        longest = max(range(len(program_lines)), key=lambda k: len(program_lines[k]))
+        line = program_lines[longest]
+        # Only inside brackets, where Python continues the line implicitly.
+        bracket, at = line.find("["), line.rfind(", ", 0, _WIDTH)
+        if len(line) <= _WIDTH or at <= max(bracket, 0) or at > line.rfind("]"):
             break
-        written[longest : longest + 1] = [line[: at + 1], f"    {line[at + 2 :]}"]
-    return "\n".join(written) + "\n"
+        program_lines[longest : longest + 1] = [line[: at + 1], f"    {line[at + 2 :]}"]
+    return "\n".join(program_lines) + "\n"

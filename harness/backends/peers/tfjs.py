@@ -1,7 +1,7 @@
 """TensorFlow.js's tf.image.cropAndResize in node, forward only: in JavaScript on the CPU, and in WebAssembly.
 
-Node is asked over a pipe (tfjs/server.js). It keeps tensors, so that what is timed is the call and a line each way; the
-image goes there in `prepare`, and the result comes back in `to_numpy`. It is NHWC throughout.
+Node is driven over a pipe (tfjs/server.js). It keeps the tensors, so the timed part is the call and one line in each
+direction; the image is sent in `prepare`, and the result returns in `to_numpy`. All is NHWC.
 """
 
 from __future__ import annotations
@@ -36,36 +36,36 @@ _PLACES = {"cpu": "CPU, JavaScript", "wasm": "CPU, WebAssembly"}
 
 
 class Node:
-    """One node with one backend of TensorFlow.js, begun when it is first asked, and again after it has ended."""
+    """One node process with one backend of TensorFlow.js, started on first use and restarted after it ends."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind, self.folder = kind, folder
-        self.forgotten: list[int] = []
+        self.garbage: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, question: str, body: bytes = b"", **rest: Any) -> dict[str, Any]:
-        """The answer to a question; RuntimeError for what the call threw, Crashed if node ended."""
+        """Node's answer to a question; RuntimeError for a JavaScript exception, Crashed if node ended."""
         process = self._process or self._begin()
-        forget, self.forgotten = self.forgotten, []
+        forget, self.garbage = self.garbage, []
         head = json.dumps({"ask": question, "bytes": len(body), "forget": forget, **rest})
-        with contextlib.suppress(BrokenPipeError):  # that it has ended is said where its answer is missing
+        with contextlib.suppress(BrokenPipeError):  # a missing answer reports that node has ended
             process.stdin.write(head.encode() + b"\n" + body)  # type: ignore[union-attr]
             process.stdin.flush()  # type: ignore[union-attr]
         return self._answer(process)
 
-    def read(self, kept: int) -> bytes:
-        """The bytes of a result that node keeps."""
-        size: int = self.ask("read", id=kept)["bytes"]
+    def read(self, number: int) -> bytes:
+        """The bytes of a result held by node."""
+        size: int = self.ask("read", id=number)["bytes"]
         return self._process.stdout.read(size)  # type: ignore[union-attr]
 
     def _answer(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         line = process.stdout.readline()  # type: ignore[union-attr]
         if not line:
-            self._process, self.forgotten = None, []
+            self._process, self.garbage = None, []
             code = process.wait()
             _end(process)
-            how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
-            raise Crashed(f"node ended: {how}.")
+            ending = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+            raise Crashed(f"node ended: {ending}.")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise RuntimeError(answer["error"])
@@ -84,18 +84,18 @@ class Node:
         return self._process
 
 
-class Kept:
-    """What node keeps under a number, for as long as this object lives."""
+class RemoteTensor:
+    """A tensor held by node under a number, released with this object."""
 
     def __init__(self, node: Node, answer: dict[str, Any]) -> None:
         self.node, self.answer, self.number = node, answer, int(answer["id"])
-        weakref.finalize(self, node.forgotten.append, self.number)
+        weakref.finalize(self, node.garbage.append, self.number)
 
 
 def make_crop_and_resize(name: str, kind: str) -> Backend[Inputs]:
     """The documentation is that of tf.image.cropAndResize in tfjs-core/src/ops/image/crop_and_resize.ts.
 
-    MissingLibrary if node or its modules are not here.
+    MissingLibrary if node or its modules are missing.
     """
     folder = node_modules()
     sheet = Sheet(
@@ -120,16 +120,18 @@ def make_crop_and_resize(name: str, kind: str) -> Backend[Inputs]:
 BACKENDS: Makers = {("crop_and_resize", f"tfjs_{kind}"): partial(make_crop_and_resize, kind=kind) for kind in _PLACES}
 
 
-def _prepare(node: Node, inputs: Inputs, direction: Direction) -> Callable[[], Kept]:
+def _prepare(node: Node, inputs: Inputs, direction: Direction) -> Callable[[], RemoteTensor]:
     indices = inputs.box_indices.astype(np.int32)
     arrays = (_channels_last(inputs.image), np.ascontiguousarray(inputs.boxes), np.ascontiguousarray(indices))
-    described = [{"shape": each.shape, "dtype": each.dtype.name} for each in arrays]
-    held = Kept(node, node.ask("hold", b"".join(each.tobytes() for each in arrays), arrays=described))
+    headers = [{"shape": each.shape, "dtype": each.dtype.name} for each in arrays]
+    remote_inputs = RemoteTensor(node, node.ask("hold", b"".join(each.tobytes() for each in arrays), arrays=headers))
     size, method, extrapolation = inputs.crop_size, inputs.method, float(inputs.extrapolation_value)
-    return lambda: Kept(node, node.ask("run", held=held.number, size=size, method=method, extrapolation=extrapolation))
+    return lambda: RemoteTensor(
+        node, node.ask("run", held=remote_inputs.number, size=size, method=method, extrapolation=extrapolation)
+    )
 
 
-def _to_numpy(result: Kept) -> Array:
+def _to_numpy(result: RemoteTensor) -> Array:
     crops = np.frombuffer(result.node.read(result.number), np.float32).reshape(result.answer["shape"])
     return np.array(crops.transpose(0, 3, 1, 2), order="C")
 
@@ -140,19 +142,19 @@ def _channels_last(array: Array) -> Array:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a node, if it has not ended, and its pipes."""
+    """Ends a node process, if necessary, and closes its pipes."""
     process.kill()
     with contextlib.suppress(BrokenPipeError):
         process.communicate()
 
 
 def _end_with_this_one() -> None:
-    """Node ends with the process that began it, however that ends: in an endless loop it sees no pipe close."""
+    """Makes node end with its parent, however that ends: in an endless loop node would not notice a closed pipe."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def snippet(kind: str, inputs: Inputs, direction: Direction, index: tuple[int, ...]) -> str:
-    """A program of JavaScript's, for node in a folder with the modules."""
+    """A JavaScript program, for node in a folder with the modules."""
     place = (index[0], *index[2:], index[1])
     rule = f'{list(inputs.crop_size)}, "{inputs.method}", {_number(inputs.extrapolation_value)}'
     return program(
@@ -168,13 +170,13 @@ def snippet(kind: str, inputs: Inputs, direction: Direction, index: tuple[int, .
 
 
 def _tensor(array: Array) -> str:
-    """An array as an expression of TensorFlow.js's."""
+    """An array as a TensorFlow.js expression."""
     return f'tf.tensor([{", ".join(map(_number, array.ravel()))}], {list(array.shape)}, "{array.dtype.name}")'
 
 
 def _number(value: Any) -> str:
-    """A number as JavaScript reads it back to the same value in float32."""
+    """A JavaScript literal with the same value in float32."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "-Infinity" if value < 0 else "Infinity"
-    written = str(value)
-    return written if written == "-0.0" else written.removesuffix(".0")
+    text = str(value)
+    return text if text == "-0.0" else text.removesuffix(".0")

@@ -1,10 +1,10 @@
 """Apache TVM on the CPU, forward only: topi's roi_align_nchw and crop_and_resize, compiled for each call's shapes.
 
-The operators are compiled as they are, without a schedule: one thread. What is timed is the compiled function.
+The operators are compiled without a schedule, for one thread. The timed part is the compiled function.
 
 Its `aligned` is documented as "aligned ROIAlign semantics without the legacy 1-pixel clamp" (relax.op.vision.roi_align)
-and does not shift boxes by half a pixel: its own importers do so before they call it (relax/frontend/torch, onnx). Here
-boxes are shifted likewise, by half a pixel of the map.
+and does not shift boxes by half a pixel: TVM's own importers shift them before the call (relax/frontend/torch, onnx).
+This backend does the same, by half a pixel of the map.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from harness.operators.sheet import Sheet
 _TITLE = f"Apache TVM {tvm.__version__} (CPU)"
 # An adaptive grid has as many samples as a box has pixels.
 _MOST = 1e4
-# Compiling takes a fifth of a second, and several where the machine is busy.
+# Compiling takes a fifth of a second, or several seconds on a busy machine.
 _LIMIT_S = 120.0
 _METHODS = {"bilinear": "bilinear", "nearest": "nearest_neighbor"}
-# What a snippet compiles a tensor expression by.
+# The lines with which a snippet compiles a tensor expression.
 _IMPORTS = "import numpy as np, tvm; from tvm import te, topi"
-_COMPILED = 'f = tvm.compile(tvm.IRModule({"main": te.create_prim_func([%s, y])}), target="llvm")["main"]'
+_COMPILE_LINE = 'f = tvm.compile(tvm.IRModule({"main": te.create_prim_func([%s, y])}), target="llvm")["main"]'
 
 
 def make_roi_align(name: str) -> Backend[RoiInputs]:
@@ -73,7 +73,7 @@ BACKENDS: Makers = {
 
 
 def _prepare_roi_align(inputs: RoiInputs, direction: Direction) -> Callable[[], Any]:
-    image, boxes = np.ascontiguousarray(inputs.image), _shifted(inputs)
+    image, boxes = np.ascontiguousarray(inputs.image), _shift(inputs)
     rule = (inputs.output_size, inputs.spatial_scale, inputs.mode, inputs.sampling_ratio, inputs.aligned)
     function = _roi_align(image.shape, boxes.shape, image.dtype.name, *rule)
     return _call(function, [image, boxes], (len(boxes), image.shape[1], *inputs.output_size))
@@ -86,8 +86,8 @@ def _prepare_crop(inputs: Inputs, direction: Direction) -> Callable[[], Any]:
     return _call(function, [image, boxes, indices], (len(boxes), image.shape[1], *inputs.crop_size))
 
 
-def _shifted(inputs: RoiInputs) -> Array:
-    """The boxes, half a pixel of the map to the left and up where they are aligned."""
+def _shift(inputs: RoiInputs) -> Array:
+    """The boxes; aligned ones shifted by half a pixel of the map to the left and up."""
     boxes = np.array(inputs.boxes, order="C")
     if inputs.aligned:
         boxes[:, 1:] = (boxes[:, 1:].astype(np.float64) - 0.5 / inputs.spatial_scale).astype(boxes.dtype)
@@ -97,7 +97,7 @@ def _shifted(inputs: RoiInputs) -> Array:
 @functools.lru_cache(maxsize=512)
 def _roi_align(image: tuple[int, ...], boxes: tuple[int, ...], dtype: str, *rule: Any) -> Any:
     arguments = [te.placeholder(image, dtype, "x"), te.placeholder(boxes, dtype, "boxes")]
-    return _compiled(arguments, topi.vision.roi_align_nchw(*arguments, *rule))
+    return _compile(arguments, topi.vision.roi_align_nchw(*arguments, *rule))
 
 
 @functools.lru_cache(maxsize=512)
@@ -107,10 +107,10 @@ def _crop(
     places = (("x", image, "float32"), ("boxes", boxes, "float32"), ("indices", boxes[:1], "int32"))
     arguments = [te.placeholder(shape, dtype, name) for name, shape, dtype in places]
     rule = (size, "NCHW", _METHODS[method], float(extrapolation_value))
-    return _compiled(arguments, topi.image.crop_and_resize(*arguments, *rule))
+    return _compile(arguments, topi.image.crop_and_resize(*arguments, *rule))
 
 
-def _compiled(arguments: Sequence[Any], result: Any) -> Any:
+def _compile(arguments: Sequence[Any], result: Any) -> Any:
     module = tvm.IRModule({"main": te.create_prim_func([*arguments, result])})
     return tvm.compile(module, target="llvm")["main"]
 
@@ -120,7 +120,7 @@ def _call(function: Any, arrays: Sequence[Array], shape: tuple[int, ...]) -> Cal
     dtype = arrays[0].dtype
 
     def call() -> Any:
-        # NaN where nothing is written, so that it shows.
+        # NaN, so that unwritten values are visible.
         result = tvm.runtime.tensor(np.full(shape, np.nan, dtype))
         function(*tensors, result)
         return result
@@ -134,23 +134,23 @@ def _to_numpy(result: Any) -> Array:
 
 
 def _roi_align_snippet(inputs: RoiInputs, direction: Direction, index: tuple[int, ...]) -> str:
-    boxes, dtype = _shifted(inputs), inputs.image.dtype.name
+    boxes, dtype = _shift(inputs), inputs.image.dtype.name
     shape = (len(boxes), inputs.image.shape[1], *inputs.output_size)
     rule = f'{number(inputs.spatial_scale)}, "{inputs.mode}", {inputs.sampling_ratio}, {inputs.aligned}'
     return program(
         _IMPORTS,
         f"x = {literal(inputs.image)}",
-        f"boxes = {literal(boxes)}{_why_shifted(inputs)}",
+        f"boxes = {literal(boxes)}{_shift_comment(inputs)}",
         f'p, q = te.placeholder(x.shape, "{dtype}"), te.placeholder(boxes.shape, "{dtype}")',
         f"y = topi.vision.roi_align_nchw(p, q, {inputs.output_size}, {rule})",
-        _COMPILED % "p, q",
+        _COMPILE_LINE % "p, q",
         f"out = tvm.runtime.tensor(np.full({shape}, np.nan, x.dtype))",
         "f(tvm.runtime.tensor(x), tvm.runtime.tensor(boxes), out)",
         f"print(out.numpy()[{place(index)}])",
     )
 
 
-def _why_shifted(inputs: RoiInputs) -> str:
+def _shift_comment(inputs: RoiInputs) -> str:
     return "  # shifted by 0.5 / spatial_scale, as TVM's importers do" if inputs.aligned else ""
 
 
@@ -163,7 +163,7 @@ def _crop_snippet(inputs: Inputs, direction: Direction, index: tuple[int, ...]) 
         f"boxes = {literal(inputs.boxes)}; indices = {literal(inputs.box_indices.astype(np.int32))}",
         "p, q, r = (te.placeholder(a.shape, str(a.dtype)) for a in (x, boxes, indices))",
         f"y = topi.image.crop_and_resize(p, q, r, {rule})",
-        _COMPILED % "p, q, r",
+        _COMPILE_LINE % "p, q, r",
         f"out = tvm.runtime.tensor(np.full({shape}, np.nan, x.dtype))",
         "f(*map(tvm.runtime.tensor, (x, boxes, indices)), out)",
         f"print(out.numpy()[{place(index)}])",

@@ -1,19 +1,18 @@
-"""Every fault that is planted in the package itself, read from the texts in the folder of its operator.
+"""The faults planted in the package itself, read from the texts in the folder of each operator.
 
-Each is one keystroke or one plausible shortcut away from the code as it is, and changes what a documented call gives.
-What would change nothing is left out: that `deterministic` is ignored, say, which on the CPU asks for nothing; or that
-a gradient comes in another dtype, which autograd itself sets right. 32-bit offsets go wrong beyond 2^31 elements, for
-which no test has the memory: offsets in 16 bits stand in for them.
+Each is one keystroke or one plausible shortcut away from the code, and changes the result of a documented call. Changes
+without an effect are left out, such as ignoring `deterministic` on the CPU, where it does nothing, or a gradient of the
+wrong dtype, which autograd corrects. 32-bit offsets fail beyond 2^31 elements, too many for the memory of a test, so
+16-bit offsets stand in for them.
 
 A fault is a paragraph:
 
-    name (grad_image, grad_boxes): what is wrong; the directions in which it shows, without which it shows in all
-    killed by shared/test_views.py::test_name, below suites/correctness: a test that is run before all others
-    in csrc/crop_and_resize/rule.h, below impl: a file that is changed
-    - a text that is in it once
-    + the text in its place, without which there is none
+    name (grad_image, grad_boxes): what is wrong; in parentheses the directions in which it shows, by default all killed
+    by shared/test_views.py::test_name, below suites/correctness: a test to run before all others in
+    csrc/crop_and_resize/rule.h, below impl: a file to change - a text that occurs in it once + the replacement, by
+    default nothing
 
-Texts have as many lines as they take. "(no result)" shows in what is told to torch or to the user.
+Texts may have several lines. "(no result)" marks faults that show only in what torch or the user is told.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _HEAD = re.compile(rf"(?P<name>\w+)(?: \((?P<places>no result|(?:(?:{_DIRECTION}
 
 
 def read(operator: OperatorName, text: str) -> list[PackageFault]:
-    """The faults of an operator; ValueError for a paragraph that is none."""
+    """The faults of an operator; ValueError for a malformed paragraph."""
     return [_fault(operator, *paragraph.split("\n")) for paragraph in text.rstrip().split("\n\n")]
 
 

@@ -1,4 +1,4 @@
-"""A plugin of pytest's: writes down, line by line, which test begins and which fails, so that a crash has a name too.
+"""A pytest plugin that logs each test's start and each failure, so that a crash can be attributed to a test.
 
 pytest -p harness.faults.package.first_failure --first-failure-log=PATH
 """
@@ -18,7 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Log(config.getoption("--first-failure-log")))
-    # That an example fails is all that is asked: it is not made smaller, and none is kept.
+    # Only whether an example fails matters: nothing is shrunk or stored.
     phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
     hypothesis.settings.register_profile("first_failure", hypothesis.settings(), phases=phases, database=None)
     hypothesis.settings.load_profile("first_failure")
@@ -40,6 +40,6 @@ class _Log:
         self.write(begins=nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        # An error outside of the test itself, in what it is given, is no verdict on the package.
+        # An error outside the test itself, in a fixture, is no verdict on the package.
         if report.failed and report.when == "call":
             self.write(fails=report.nodeid)

@@ -1,7 +1,7 @@
-"""Planted faults: wrong implementations that the checks must find, so that we know what a passing check is worth.
+"""Planted faults in crop_and_resize: wrong implementations that the checks must find, as a test of the checks.
 
-Each is the reference with one step replaced, or with one vice added around it, and each has been somebody's bug or is
-one keystroke away from being one. A fault that changes no result is not listed: it would be no fault.
+Each is the reference with one step replaced, or with one defect added around it, and each has been a real bug or is one
+keystroke away from one. Changes without an effect on results are not listed: they would not be faults.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.operators.crop_and_resize.reference import Scalar
 step, around = CROP_AND_RESIZE.step, CROP_AND_RESIZE.around
 
 
-def _fused(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
+def _fused_position(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
     """a*b + c with one rounding: the product of two float32 is exact in double."""
     to = type(first)
     if count == 1 or to is not np.float32:
@@ -45,7 +45,7 @@ def _from_the_start(first: Scalar, last: Scalar, i: int, count: int, length: int
     return first * type(first)(length - 1) if count == 1 else rule.position(first, last, i, count, length)
 
 
-def _clamped(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
+def _clamped_position(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
     to = type(first)
     return np.clip(rule.position(first, last, i, count, length), to(0), to(length - 1))
 
@@ -90,30 +90,30 @@ def _writes_to_image(call: Callable[[], Array], inputs: Inputs) -> Array:
     return result
 
 
-def _shared(change: Callable[[Scalar, Scalar], rule.Pair]) -> Callable[..., rule.Pair]:
+def _change_shares(change: Callable[[Scalar, Scalar], rule.Pair]) -> Callable[..., rule.Pair]:
     return lambda *arguments: change(*rule.shares(*arguments))
 
 
-def _kept(change: Callable[[Array, Array], Array]) -> Callable[[Callable[[], Array], Inputs], Array]:
-    """What `change(result, memory)` returns, with memory that is kept from the last result of that shape and dtype."""
-    kept: dict[tuple[tuple[int, ...], str], Array] = {}
+def _with_memory(change: Callable[[Array, Array], Array]) -> Callable[[Callable[[], Array], Inputs], Array]:
+    """Returns `change(result, memory)`, where memory persists between results of the same shape and dtype."""
+    memories: dict[tuple[tuple[int, ...], str], Array] = {}
 
     def wrap(call: Callable[[], Array], inputs: Inputs) -> Array:
         result = call()
-        return change(result, kept.setdefault((result.shape, result.dtype.name), np.zeros_like(result)))
+        return change(result, memories.setdefault((result.shape, result.dtype.name), np.zeros_like(result)))
 
     return wrap
 
 
-def _never_zeroed(result: Array, memory: Array) -> Array:
-    """A gradient that is added up in memory kept from the call before."""
+def _without_zeroing(result: Array, memory: Array) -> Array:
+    """A gradient accumulated in memory that still holds the previous result."""
     result += memory
     memory[...] = np.nan_to_num(result)
     return result
 
 
 def _one_output(result: Array, memory: Array) -> Array:
-    """The result of every call of one shape is the same memory."""
+    """All results of one shape share the same memory."""
     memory[...] = result
     return memory
 
@@ -123,7 +123,7 @@ FAULTS: tuple[Fault, ...] = (
     step("swapped_crop_sides", "(w, h) for (h, w)", FORWARD, crop_size=lambda size: size[::-1]),
     step("off_by_half", "pixel centres at one half", position=lambda *axis: rule.position(*axis) - type(axis[0])(0.5)),
     step("no_half_pixel", "bin centres without their half pixel", normalize=_no_half),
-    step("fma_position", "a contracted multiply-add in the coordinates", position=_fused),
+    step("fma_position", "a contracted multiply-add in the coordinates", position=_fused_position),
     step(
         "double_position",
         "coordinates in double, rounded once",
@@ -142,7 +142,7 @@ FAULTS: tuple[Fault, ...] = (
     step("open_lower_border", "> 0 for >= 0", inside=lambda p, length: bool(p > 0 and p <= length - 1)),
     step("open_upper_border", "< L-1 for <= L-1", inside=lambda p, length: bool(p >= 0 and p < length - 1)),
     step("nan_inside", "outside is tested and NaN is not", inside=lambda p, length: not (p < 0 or p > length - 1)),
-    step("clamp_for_extrapolate", "the edge is repeated", position=_clamped),
+    step("clamp_for_extrapolate", "the edge is repeated", position=_clamped_position),
     step("halfway_to_even", "rint for roundf", IMAGE, nearest=lambda p: int(np.rint(p))),
     step("halfway_down", "halves go down", IMAGE, nearest=lambda p: int(np.ceil(p - type(p)(0.5)))),
     step("floor_for_nearest", "nearest is floor", IMAGE, nearest=lambda p: int(np.floor(p))),
@@ -174,14 +174,19 @@ FAULTS: tuple[Fault, ...] = (
         ("grad_image",),
         spread=lambda g, lx, ly: rule.spread(g, ly, lx),
     ),
-    step("box_gradient_sign", "d last has the wrong sign", BOXES, shares=_shared(lambda first, last: (first, -last))),
-    step("box_gradient_ends", "d first for d last", BOXES, shares=_shared(lambda first, last: (last, first))),
+    step(
+        "box_gradient_sign",
+        "d last has the wrong sign",
+        BOXES,
+        shares=_change_shares(lambda first, last: (first, -last)),
+    ),
+    step("box_gradient_ends", "d first for d last", BOXES, shares=_change_shares(lambda first, last: (last, first))),
     step("box_gradient_axes", "gx for gy", BOXES, slopes=lambda *arguments: tuple(reversed(rule.slopes(*arguments)))),
     around("double_result", "the result is of another type", DIRECTIONS, lambda call, _: call().astype(np.longdouble)),
     around("boxes_written_to", "boxes are clipped in place", DIRECTIONS, _writes_to_boxes),
     around("image_written_to", "the image is used as scratch", DIRECTIONS, _writes_to_image),
-    around("stale_memory", "the gradient starts from what was left", GRADIENTS, _kept(_never_zeroed)),
-    around("shared_output", "two results share memory", DIRECTIONS, _kept(_one_output)),
+    around("stale_memory", "the gradient starts from what was left", GRADIENTS, _with_memory(_without_zeroing)),
+    around("shared_output", "two results share memory", DIRECTIONS, _with_memory(_one_output)),
     *halves.FAULTS,
     *memory.of_both(CROP_AND_RESIZE),
     *memory.FAULTS,

@@ -1,7 +1,7 @@
-"""Planted faults that only half images show: what an implementation gets wrong that is right in float32.
+"""Planted faults that show only in half images: the implementation is right in float32.
 
-Half types interpolate and accumulate in float32 and are rounded once, to nearest even. Each of these leaves out one of
-those words.
+Half types interpolate and accumulate in float32 and are rounded once, to nearest even. Each fault violates one part of
+that sentence.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def _rows_in_half(half: Half) -> Steps:
 
 
 def ten_bits(value: Scalar) -> Scalar:
-    """A float32 as a tensor core takes it, with ten bits after the first."""
+    """A float32 rounded as by a tensor core, to ten bits after the first."""
     bits = np.float32(value).view(np.uint32)
     return ((bits + np.uint32(0xFFF) + (bits >> 13 & 1)) & ~np.uint32(0x1FFF)).view(np.float32)
 
 
-def finishing(change: Callable[[Array, Array], None]) -> Callable[[Array, np.dtype[Any]], Array]:
-    """The last step, after which `change(rounded, total)` spoils what was rounded to a half."""
+def finish_with(change: Callable[[Array, Array], None]) -> Callable[[Array, np.dtype[Any]], Array]:
+    """The last step of the rule, followed by `change(rounded, total)`, which corrupts a half result."""
 
     def finish(total: Array, dtype: np.dtype[Any]) -> Array:
         rounded = total.astype(dtype)
@@ -57,28 +57,28 @@ def finishing(change: Callable[[Array, Array], None]) -> Callable[[Array, np.dty
     return finish
 
 
-def _finishing(change: Callable[[Array, Array], None]) -> Callable[[Half], Steps]:
-    return lambda half: {"finish": finishing(change)}
+def _finish_step(change: Callable[[Array, Array], None]) -> Callable[[Half], Steps]:
+    return lambda half: {"finish": finish_with(change)}
 
 
 def towards_zero(rounded: Array, total: Array) -> None:
-    """The upper bits of a float32, which is how a bfloat16 is had in one shift."""
+    """Truncates to the upper bits of a float32, like a bfloat16 conversion by one shift."""
     rounded.view(np.uint16)[...] -= np.abs(rounded.astype(total.dtype)) > np.abs(total)
 
 
 def _ties_away(rounded: Array, total: Array) -> None:
-    """Half a step is added before the bits are cut off, and whether the number was even is forgotten."""
+    """Rounds ties away from zero: adds half a step and truncates, ignoring whether the number is even."""
     other = rounded.copy()
     other.view(np.uint16)[...] += 1
     tie = np.abs(total - rounded.astype(total.dtype)) == np.abs(other.astype(total.dtype) - total)
     rounded[tie] = other[tie]
 
 
-def _flushed(rounded: Array, total: Array) -> None:
+def _flush_subnormals(rounded: Array, total: Array) -> None:
     rounded[np.abs(rounded) < np.finfo(np.float16).smallest_normal] = 0
 
 
-def _saturated(rounded: Array, total: Array) -> None:
+def _saturate(rounded: Array, total: Array) -> None:
     rounded[np.isinf(rounded) & np.isfinite(total)] = np.finfo(np.float16).max
 
 
@@ -120,10 +120,12 @@ FAULTS: tuple[Fault, ...] = (
         DIRECTIONS,
         lambda half: {"position": lambda *axis: type(axis[0])(half(rule.position(*axis)))},
     ),
-    in_halves("cut_to_half", "a half is the upper bits", IMAGE, _finishing(towards_zero)),
-    in_halves("half_ties_away", "ties between two halves go up", FORWARD, _finishing(_ties_away)),
-    in_halves("flushed_halves", "subnormal halves are 0", IMAGE, _finishing(_flushed), ("float16",)),
-    in_halves("saturated_halves", "what is too large is the largest half", IMAGE, _finishing(_saturated), ("float16",)),
+    in_halves("cut_to_half", "a half is the upper bits", IMAGE, _finish_step(towards_zero)),
+    in_halves("half_ties_away", "ties between two halves go up", FORWARD, _finish_step(_ties_away)),
+    in_halves("flushed_halves", "subnormal halves are 0", IMAGE, _finish_step(_flush_subnormals), ("float16",)),
+    in_halves(
+        "saturated_halves", "what is too large is the largest half", IMAGE, _finish_step(_saturate), ("float16",)
+    ),
     in_halves(
         "single_for_half",
         "the result of a half image is float32",

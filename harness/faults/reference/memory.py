@@ -1,9 +1,8 @@
 """Planted faults of memory, of order and of size: the arithmetic is right, and the result is not.
 
-A layout that is taken for another one, memory that is read one too far or not written at all, an update that a second
-thread loses, sums in another order each time, and counters and offsets that are too narrow. What takes 2**31 elements
-to show stands here with 12 bits for 32. Those that need more boxes than plain loops can take are made around this
-project's own operator.
+Layouts mistaken for others, memory read past its end or never written, lost updates between threads, sums in a varying
+order, and counters or offsets that are too narrow. Faults that need 2**31 elements to show use 12 bits in place of 32.
+Faults that need more boxes than plain loops can handle wrap this project's own operator.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ def _run_on(backend: Backend[Any], inputs: Any, direction: Direction, image: Arr
     return backend.run(dataclasses.replace(inputs, image=image), direction)
 
 
-def _taken_for_contiguous(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
-    """Pixels that lie channel by channel are read as if they lay row by row."""
+def _as_contiguous(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
+    """Reads channels_last pixels as if they were contiguous."""
     image = inputs.image
     if image.size and image.strides[1] == image.itemsize and image.shape[1] > 1:
         memory = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
@@ -42,8 +41,8 @@ def _taken_for_contiguous(backend: Backend[Any], inputs: Any, direction: Directi
     return _run_on(backend, inputs, direction, image)
 
 
-def _offset_forgotten(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
-    """A view is read from the beginning of the memory that it lies in."""
+def _without_offset(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
+    """Reads a view from the beginning of its memory, ignoring the offset."""
     image = inputs.image
     parent = image.base
     if image.size and isinstance(parent, np.ndarray) and parent.ndim == 4 and parent.shape[2] > image.shape[2]:
@@ -51,36 +50,36 @@ def _offset_forgotten(backend: Backend[Any], inputs: Any, direction: Direction) 
     return _run_on(backend, inputs, direction, image)
 
 
-def _taken_for_dense(name: str) -> Wrap:
-    """The values of an input are read one after another from where they begin, whatever its strides."""
+def _as_dense(name: str) -> Wrap:
+    """Reads an input's values consecutively from its start, ignoring its strides."""
 
     def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
-        given = getattr(inputs, name)
-        memory = given.base if isinstance(given.base, np.ndarray) else given
-        if not given.size or 0 in given.strides or not memory.flags.c_contiguous:
+        array = getattr(inputs, name)
+        memory = array.base if isinstance(array.base, np.ndarray) else array
+        if not array.size or 0 in array.strides or not memory.flags.c_contiguous:
             return backend.run(inputs, direction)
-        begin = (given.ctypes.data - memory.ctypes.data) // given.itemsize
-        values = memory.reshape(-1)[begin : begin + given.size]
-        dense = np.resize(values, given.size).reshape(given.shape)
+        begin = (array.ctypes.data - memory.ctypes.data) // array.itemsize
+        values = memory.reshape(-1)[begin : begin + array.size]
+        dense = np.resize(values, array.size).reshape(array.shape)
         return backend.run(dataclasses.replace(inputs, **{name: dense}), direction)
 
     return wrap
 
 
-def _kept_by_address(name: str) -> Wrap:
-    """What was read of an input is kept for its address, and taken for what lies there now."""
-    kept: dict[tuple[int, tuple[int, ...], str], Array] = {}
+def _cached_by_address(name: str) -> Wrap:
+    """Caches an input's values by address, and uses stale ones."""
+    cache: dict[tuple[int, tuple[int, ...], str], Array] = {}
 
     def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
-        given = getattr(inputs, name)
-        place = given.ctypes.data, given.shape, given.dtype.name
-        return backend.run(dataclasses.replace(inputs, **{name: kept.setdefault(place, given.copy())}), direction)
+        array = getattr(inputs, name)
+        place = array.ctypes.data, array.shape, array.dtype.name
+        return backend.run(dataclasses.replace(inputs, **{name: cache.setdefault(place, array.copy())}), direction)
 
     return wrap
 
 
 def _first_boxes(count: int) -> Wrap:
-    """A launch of as many threads as `count`: the boxes beyond have no thread, and so no result."""
+    """Launches `count` threads: boxes beyond them get no result."""
 
     def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
         if len(inputs.boxes) <= count:
@@ -88,7 +87,7 @@ def _first_boxes(count: int) -> Wrap:
         some = backend.run(with_boxes(inputs, slice(0, count)), direction)
         if direction == "grad_image":
             return some
-        shape, dtype = operator_of(inputs).promised(inputs, direction)
+        shape, dtype = operator_of(inputs).result_type(inputs, direction)
         result = np.zeros(shape, dtype)
         result[:count] = some
         return result
@@ -97,12 +96,12 @@ def _first_boxes(count: int) -> Wrap:
 
 
 def _sixteen_bits(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
-    """A box's number is kept in 16 bits: the one after 65,535 is taken for the first."""
+    """Numbers boxes in 16 bits: the one after 65,535 becomes the first."""
     return backend.run(with_boxes(inputs, np.arange(len(inputs.boxes)) % 65536), direction)
 
 
 def _other_order_each_time() -> Wrap:
-    """Boxes are added up in the order in which threads happen to come."""
+    """Adds boxes up in a random order, like threads that race."""
     calls = np.random.default_rng(0)
 
     def wrap(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
@@ -112,7 +111,7 @@ def _other_order_each_time() -> Wrap:
 
 
 def _lost_update(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
-    """Two threads have half of the boxes each: where both add to a pixel, the second writes over the first."""
+    """Splits the boxes between two threads: where both add to a pixel, the second overwrites the first."""
     middle = len(inputs.boxes) // 2
     first, second = (
         backend.run(with_boxes(inputs, part), direction) for part in (slice(0, middle), slice(middle, None))
@@ -121,12 +120,12 @@ def _lost_update(backend: Backend[Any], inputs: Any, direction: Direction) -> Ar
 
 
 def _unwritten_outside() -> Callable[[Callable[[], Array], Inputs], Array]:
-    """Crops keep what their memory held before, where a sample is outside and the value for it is 0."""
-    left = [np.float32(7)]
+    """Leaves stale memory in crops where a sample is outside and its value is 0."""
+    previous = [np.float32(7)]
 
     def wrap(call: Callable[[], Array], inputs: Inputs) -> Array:
         result = call()
-        before, left[0] = left[0], np.float32(inputs.image.flat[0] if inputs.image.size else 0)
+        before, previous[0] = previous[0], np.float32(inputs.image.flat[0] if inputs.image.size else 0)
         if inputs.extrapolation_value == 0 and result.ndim == 4:
             result[result == 0] = before
         return result
@@ -145,7 +144,7 @@ def _one_further(p: Scalar, length: int) -> tuple[int, int]:
 
 
 def _past_the_row(image: Array, place: tuple[int, int, int, int], to: Callable[[Any], Scalar]) -> Scalar:
-    """What lies in memory where a row's or an image's next pixel would be."""
+    """Reads the memory after a row's or an image's end in place of the next pixel."""
     n, c, y, x = place
     _, channels, height, width = image.shape
     flat = ((n * channels + c) * height + y) * width + x
@@ -159,28 +158,28 @@ def _weighing_all(tl: Scalar, tr: Scalar, bl: Scalar, br: Scalar, lx: Scalar, ly
 
 _READS: tuple[Direction, ...] = ("forward", "grad_boxes")
 _SUMS: tuple[Direction, ...] = ("grad_image",)
-# The directions that read an input; of the image only what is not its own gradient.
+# The directions that read each input; the image's own gradient does not read the image.
 _INPUTS = {"image": _READS, "boxes": DIRECTIONS, "box_indices": DIRECTIONS, "upstream": GRADIENTS}
 
 
 def of_both(rule: Rule) -> tuple[Fault, ...]:
-    """Those that either operator can have, around this project's own."""
+    """The faults that apply to both operators, wrapped around this project's own."""
     return (
-        rule.instead("channels_last_as_rows", "the memory format is not looked at", _READS, _taken_for_contiguous),
-        rule.instead("view_from_its_parent", "the storage offset is not looked at", _READS, _offset_forgotten),
+        rule.instead("channels_last_as_rows", "the memory format is not looked at", _READS, _as_contiguous),
+        rule.instead("view_from_its_parent", "the storage offset is not looked at", _READS, _without_offset),
         rule.instead("first_1024_boxes", "one block of threads for all boxes", DIRECTIONS, _first_boxes(1024)),
         rule.instead("sixteen_bit_boxes", "boxes are counted in grid.y, or in 16 bits", DIRECTIONS, _sixteen_bits),
         rule.instead("order_of_arrival", "sums in no fixed order, undeclared", _SUMS, _other_order_each_time()),
         rule.instead("lost_update", "two threads add to a pixel without an atomic", _SUMS, _lost_update),
         *(
-            rule.instead(
-                f"{name}_taken_for_dense", f"{name} is read without its strides", places, _taken_for_dense(name)
-            )
+            rule.instead(f"{name}_taken_for_dense", f"{name} is read without its strides", places, _as_dense(name))
             for name, places in _read_by(rule)
             if name != "image"
         ),
         *(
-            rule.instead(f"{name}_kept_by_address", f"{name} is cached by its pointer", places, _kept_by_address(name))
+            rule.instead(
+                f"{name}_kept_by_address", f"{name} is cached by its pointer", places, _cached_by_address(name)
+            )
             for name, places in _read_by(rule)
         ),
     )
@@ -190,7 +189,7 @@ def _read_by(rule: Rule) -> list[tuple[str, tuple[Direction, ...]]]:
     return [(name, _INPUTS[name]) for name in OPERATORS[rule.operator].arrays]
 
 
-# Those that are planted in crop_and_resize alone.
+# The faults of crop_and_resize only.
 FAULTS: tuple[Fault, ...] = (
     around("unwritten_outside", "nothing is written where a sample is outside", FORWARD, _unwritten_outside()),
     step("twelve_bit_offsets", "offsets too narrow: 12 bits stand for 32", _READS, read=_narrow_offset),

@@ -1,4 +1,4 @@
-"""Planted faults in roi_align, each the reference with one step replaced: crop_and_resize.py says what they are for."""
+"""Planted faults in roi_align, each the reference with one step replaced; see crop_and_resize.py for their purpose."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.faults.fault import BOXES, FORWARD, IMAGE, ROI_ALIGN, Fault
 from harness.faults.reference import memory
-from harness.faults.reference.halves import finishing, ten_bits, towards_zero
+from harness.faults.reference.halves import finish_with, ten_bits, towards_zero
 from harness.operators.arrays import DIRECTIONS
 from harness.operators.roi_align import reference as rule
 from harness.operators.roi_align.case import Mode
@@ -19,38 +19,38 @@ step, around = ROI_ALIGN.step, ROI_ALIGN.around
 
 
 def _swapped_scale(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
-    """The size from the unscaled difference: another rounding, and so another grid."""
-    made = rule.axis(first, last, scale, aligned, count, ratio)
+    """Scales the difference instead of the ends: rounds differently, so the grid may differ."""
+    axis = rule.axis(first, last, scale, aligned, count, ratio)
     size, stretched = rule.extent((last - first) * scale, aligned)
     size = size / type(first)(count)
-    return RoiAxis(made.start, size, ratio if ratio > 0 else rule.adaptive(size), stretched)
+    return RoiAxis(axis.start, size, ratio if ratio > 0 else rule.adaptive(size), stretched)
 
 
-def _always_stretched(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
-    made = rule.axis(first, last, scale, aligned, count, ratio)
+def _stretch_always(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
+    axis = rule.axis(first, last, scale, aligned, count, ratio)
     if not aligned:
-        return made
-    size, _ = rule.extent(made.size * type(first)(count), False)
+        return axis
+    size, _ = rule.extent(axis.size * type(first)(count), False)
     size = size / type(first)(count)
-    return RoiAxis(made.start, size, ratio if ratio > 0 else rule.adaptive(size), False)
+    return RoiAxis(axis.start, size, ratio if ratio > 0 else rule.adaptive(size), False)
 
 
-def _never_stretched(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
-    made = rule.axis(first, last, scale, True, count, ratio)
-    start = made.start if aligned else made.start + type(first)(0.5)
-    return RoiAxis(start, made.size, made.grid, False)
+def _stretch_never(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
+    axis = rule.axis(first, last, scale, True, count, ratio)
+    start = axis.start if aligned else axis.start + type(first)(0.5)
+    return RoiAxis(start, axis.size, axis.grid, False)
 
 
 def _grid(change: Callable[[RoiAxis, int], int]) -> Callable[..., RoiAxis]:
     def axis(first: Scalar, last: Scalar, scale: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
-        made = rule.axis(first, last, scale, aligned, count, ratio)
-        return dataclasses.replace(made, grid=change(made, ratio))
+        axis = rule.axis(first, last, scale, aligned, count, ratio)
+        return dataclasses.replace(axis, grid=change(axis, ratio))
 
     return axis
 
 
-def _rounded_grid(made: RoiAxis, ratio: int) -> int:
-    return made.grid if ratio > 0 or made.grid < 1 else max(1, int(np.rint(made.size)))
+def _rounded_grid(axis: RoiAxis, ratio: int) -> int:
+    return axis.grid if ratio > 0 or axis.grid < 1 else max(1, int(np.rint(axis.size)))
 
 
 def _at_sample_starts(axis: RoiAxis, index: int, i: int) -> Scalar:
@@ -59,7 +59,7 @@ def _at_sample_starts(axis: RoiAxis, index: int, i: int) -> Scalar:
 
 
 def _step_first(axis: RoiAxis, index: int, i: int) -> Scalar:
-    """The sample's share of the bin before the bin: another rounding order."""
+    """Adds the sample's share of the bin before multiplying by the bin: another order of rounding."""
     to = type(axis.start)
     return axis.start + (to(index) + (to(i) + to(0.5)) / to(axis.grid)) * axis.size
 
@@ -90,7 +90,7 @@ def _in_half(step: Callable[..., Scalar]) -> Callable[..., Scalar]:
     return lambda *arguments: type(arguments[0])(np.float16(step(*arguments)))
 
 
-def _moved(change: Callable[[float, float], tuple[float, float]]) -> Callable[..., tuple[float, float]]:
+def _change_moves(change: Callable[[float, float], tuple[float, float]]) -> Callable[..., tuple[float, float]]:
     return lambda *arguments: change(*rule.moves(*arguments))
 
 
@@ -103,21 +103,21 @@ FAULTS: tuple[Fault, ...] = (
         "offset_before_scale",
         "half a pixel of the image, not of the map",
         axis=lambda first, last, scale, aligned, count, ratio: dataclasses.replace(
-            made := rule.axis(first, last, scale, aligned, count, ratio),
-            start=(first - type(first)(0.5)) * scale if aligned else made.start,
+            axis := rule.axis(first, last, scale, aligned, count, ratio),
+            start=(first - type(first)(0.5)) * scale if aligned else axis.start,
         ),
     ),
     step("scale_ignored", "boxes in pixels of the map", axis=lambda a, b, _, *rest: rule.axis(a, b, type(a)(1), *rest)),
     step("size_scaled_late", "(a2 - a1) * scale, rounded elsewhere", axis=_swapped_scale),
-    step("stretched_when_aligned", "a short aligned box is taken as one pixel", axis=_always_stretched),
-    step("never_stretched", "a short box stays short", axis=_never_stretched),
+    step("stretched_when_aligned", "a short aligned box is taken as one pixel", axis=_stretch_always),
+    step("never_stretched", "a short box stays short", axis=_stretch_never),
     step("ratio_ignored", "always an adaptive grid", axis=lambda a, b, s, of, n, _: rule.axis(a, b, s, of, n, -1)),
-    step("one_sample", "always one sample", axis=_grid(lambda made, ratio: min(made.grid, 1))),
+    step("one_sample", "always one sample", axis=_grid(lambda axis, ratio: min(axis.grid, 1))),
     step("rounded_grid", "round for ceil in an adaptive grid", axis=_grid(_rounded_grid)),
     step(
         "one_sample_more",
         "floor + 1 for ceil",
-        axis=_grid(lambda made, ratio: made.grid if ratio > 0 or made.grid < 1 else int(made.size) + 1),
+        axis=_grid(lambda axis, ratio: axis.grid if ratio > 0 or axis.grid < 1 else int(axis.size) + 1),
     ),
     step("at_sample_starts", "samples at their cells' starts", position=_at_sample_starts),
     step("share_first", "another order of rounding", position=_step_first),
@@ -141,7 +141,7 @@ FAULTS: tuple[Fault, ...] = (
         "ten_bit_weights",
         "weights as a tensor core takes them",
         image_dtypes=("float32",),
-        tap=lambda p, length: (*(found := rule.tap(p, length))[:2], ten_bits(found[2])),
+        tap=lambda p, length: (*(tap_of := rule.tap(p, length))[:2], ten_bits(tap_of[2])),
     ),
     step(
         "mean_in_half",
@@ -169,9 +169,14 @@ FAULTS: tuple[Fault, ...] = (
     step("last_of_equals", "the last of equal samples wins", BOXES, _MAX, better=lambda v, b: bool(v >= b)),
     step("nan_ignored", "a NaN loses", FORWARD, _MAX, better=lambda value, best: bool(value > best)),
     step("wrong_image", "every box from image 0", image_of=lambda index: 0),
-    step("edge_sign", "the second edge has the wrong sign", BOXES, moves=_moved(lambda first, last: (first, -last))),
-    step("edges_swapped", "d first for d last", BOXES, moves=_moved(lambda first, last: (last, first))),
-    step("still_second_edge", "the first edge takes it all", BOXES, moves=_moved(lambda a, b: (a + b, 0.0))),
+    step(
+        "edge_sign",
+        "the second edge has the wrong sign",
+        BOXES,
+        moves=_change_moves(lambda first, last: (first, -last)),
+    ),
+    step("edges_swapped", "d first for d last", BOXES, moves=_change_moves(lambda first, last: (last, first))),
+    step("still_second_edge", "the first edge takes it all", BOXES, moves=_change_moves(lambda a, b: (a + b, 0.0))),
     step(
         "stretched_slope",
         "a box taken as one pixel moves with both edges",
@@ -184,7 +189,7 @@ FAULTS: tuple[Fault, ...] = (
         BOXES,
         moves=lambda axis, scale, *rest: rule.moves(axis, 1.0, *rest),
     ),
-    step("cut_to_half", "a half is the upper bits", IMAGE, finish=finishing(towards_zero)),
+    step("cut_to_half", "a half is the upper bits", IMAGE, finish=finish_with(towards_zero)),
     around("double_result", "the result is of another type", DIRECTIONS, lambda call, _: call().astype(np.longdouble)),
     *memory.of_both(ROI_ALIGN),
 )

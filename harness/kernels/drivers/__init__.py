@@ -1,4 +1,4 @@
-"""The CUDA kernels' host functions as plain C functions, and their arrays: what runs them without a GPU has both."""
+"""The CUDA kernels' host functions as plain C functions, and their arrays, for running them without a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays for kernels that run on the host: described as the drivers take them, results in memory that is watched."""
+"""Arrays for kernels that run on the host: their C descriptions, and result memory with guarded margins."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from harness.operators.arrays import Array, channels_innermost
 
 FORWARD, BACKWARD = 0, 1
-_ALIGNED, _MARGIN = 512, 0xA5
+_ALIGNMENT, _MARGIN = 512, 0xA5
 
 
-class Described(ctypes.Structure):
-    """An array as driver.h has it."""
+class ArrayDescription(ctypes.Structure):
+    """An array in the layout of driver.h."""
 
     _fields_ = (
         ("data", ctypes.c_void_p),
@@ -25,10 +25,10 @@ class Described(ctypes.Structure):
     )
 
 
-def described(array: Array) -> Described:
+def describe(array: Array) -> ArrayDescription:
     four = ctypes.c_int64 * 4
     strides = (stride // array.itemsize for stride in array.strides)
-    return Described(array.ctypes.data, array.dtype.name.encode(), four(*array.shape), four(*strides))
+    return ArrayDescription(array.ctypes.data, array.dtype.name.encode(), four(*array.shape), four(*strides))
 
 
 def dense(shape: tuple[int, ...], dtype: str, fill: float, *, like: Array) -> Array:
@@ -40,17 +40,17 @@ def dense(shape: tuple[int, ...], dtype: str, fill: float, *, like: Array) -> Ar
 
 
 def full(shape: tuple[int, ...], dtype: str, fill: float) -> Array:
-    """Memory as a GPU's allocator gives it, aligned so that vectors can be used, between margins that nobody owns."""
+    """A result aligned like a GPU allocation, so that vector accesses work, between guard margins."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.full(size + 3 * _ALIGNED, _MARGIN, np.uint8)
-    start = 2 * _ALIGNED - memory.ctypes.data % _ALIGNED
+    memory = np.full(size + 3 * _ALIGNMENT, _MARGIN, np.uint8)
+    start = 2 * _ALIGNMENT - memory.ctypes.data % _ALIGNMENT
     result: Array = memory[start : start + size].view(dtype).reshape(shape)
     result.fill(fill)
     return result
 
 
-def written_beside(result: Array) -> bool:
-    """Whether a kernel has written into the margins of what `full` or `dense` gave."""
+def margins_changed(result: Array) -> bool:
+    """Whether a kernel has written into the margins around a result of `full` or `dense`."""
     memory = result.base
     assert memory is not None
     start = result.ctypes.data - memory.ctypes.data
@@ -58,6 +58,7 @@ def written_beside(result: Array) -> bool:
 
 
 def picked_order(boxes: Array) -> int:
-    """Forward, backward or, from 2 on, a random order's seed: cases meet all, the same call always meets the same."""
-    picked = zlib.crc32(boxes.tobytes()) >> 1  # an int in C
-    return picked % 3 if picked % 3 in (FORWARD, BACKWARD) else picked
+    """FORWARD, BACKWARD or, from 2 on, the seed of a random order: cases cover all three, and a call always gets the
+    same."""
+    seed = zlib.crc32(boxes.tobytes()) >> 1  # an int in C
+    return seed % 3 if seed % 3 in (FORWARD, BACKWARD) else seed

@@ -1,7 +1,7 @@
-"""The drivers' functions, called with a case's inputs: what the operators do around their kernels on a GPU.
+"""Calls the drivers' functions with a case's inputs, doing what the operators do around their kernels on a GPU.
 
-What runs the kernels is given: a library of theirs and the drivers, and a function that launches them from it. The
-kernels of roi_align pool a pyramid; a RoiInputs is one of a single level.
+A caller provides a library of the kernels and drivers, and a function that launches them from it. The kernels of
+roi_align pool a pyramid; a RoiInputs is a pyramid of one level.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.kernels.drivers.arrays import Described, dense, described, full
+from harness.kernels.drivers.arrays import ArrayDescription, dense, describe, full
 from harness.operators.arrays import HALVES, Array, Direction, crops_dtype
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Inputs
 from harness.operators.roi_align.case import Mode, RoiInputs
@@ -26,14 +26,14 @@ Launch = Callable[[Path, str, int | None, Array, ctypes.Structure, Sequence[Arra
 
 
 class _CropCall(ctypes.Structure):
-    """What crop_and_resize.cpp takes."""
+    """The argument of crop_and_resize.cpp."""
 
     _fields_ = (
-        ("image", Described),
-        ("crops", Described),
-        ("boxes", Described),
-        ("box_indices", Described),
-        ("box_gradient", Described),
+        ("image", ArrayDescription),
+        ("crops", ArrayDescription),
+        ("boxes", ArrayDescription),
+        ("box_indices", ArrayDescription),
+        ("box_gradient", ArrayDescription),
         ("box_rule", ctypes.c_int64),
         ("method", ctypes.c_int64),
         ("extrapolation_value", ctypes.c_double),
@@ -42,7 +42,7 @@ class _CropCall(ctypes.Structure):
 
 @dataclass(frozen=True)
 class CropKernels:
-    """The kernels of one library, with threads in the given order, or in one that the boxes of a call pick."""
+    """The kernels of one library, with a fixed order of threads, or one selected by the boxes of a call."""
 
     library: Library
     launch: Launch
@@ -51,7 +51,7 @@ class CropKernels:
 
     def run(self, inputs: Inputs, direction: Direction) -> Array:
         result = self._fresh(inputs, direction)
-        if inputs.upstream.size:  # else there are no samples or no channels, and the operator calls no kernel
+        if inputs.upstream.size:  # without samples or channels the operator calls no kernel
             self._call(inputs, direction, result)
         if direction != "grad_image":
             return result
@@ -60,11 +60,11 @@ class CropKernels:
 
     def _call(self, inputs: Inputs, direction: Direction, result: Array) -> None:
         call = _CropCall(
-            described(result if direction == "grad_image" else inputs.image),
-            described(result if direction == "forward" else inputs.upstream),
-            described(inputs.boxes),
-            described(inputs.box_indices),
-            described(result if direction == "grad_boxes" else inputs.boxes),
+            describe(result if direction == "grad_image" else inputs.image),
+            describe(result if direction == "forward" else inputs.upstream),
+            describe(inputs.boxes),
+            describe(inputs.box_indices),
+            describe(result if direction == "grad_boxes" else inputs.boxes),
             BOX_RULES.index(inputs.box_rule),
             METHODS.index(inputs.method),
             inputs.extrapolation_value,
@@ -75,7 +75,7 @@ class CropKernels:
         self.launch(self.library(), name, self.order, inputs.boxes, call, [result])
 
     def _fresh(self, inputs: Inputs, direction: Direction) -> Array:
-        """Where the result goes: zeros if it is added to or nothing is, else NaN, as fresh memory on a GPU may be."""
+        """Memory for the result: zeros if kernels add to it or none runs, else NaN, like fresh memory on a GPU."""
         image, upstream = inputs.image, inputs.upstream
         if direction == "forward":
             shape = (len(inputs.boxes), image.shape[1], *inputs.crop_size)
@@ -90,11 +90,11 @@ class CropKernels:
 
 
 _MOST_LEVELS = 16
-_Levels = Described * _MOST_LEVELS
+_Levels = ArrayDescription * _MOST_LEVELS
 
 
 class _PyramidCall(ctypes.Structure):
-    """What roi_align.cpp takes."""
+    """The argument of roi_align.cpp."""
 
     _fields_ = (
         ("levels", ctypes.c_int64),
@@ -102,9 +102,9 @@ class _PyramidCall(ctypes.Structure):
         ("values", _Levels),
         ("grad_maps", _Levels),
         ("scales", ctypes.c_double * _MOST_LEVELS),
-        ("crops", Described),
-        ("boxes", Described),
-        ("box_gradient", Described),
+        ("crops", ArrayDescription),
+        ("boxes", ArrayDescription),
+        ("box_gradient", ArrayDescription),
         ("sampling_ratio", ctypes.c_int64),
         ("aligned", ctypes.c_int64),
         ("first_level", ctypes.c_int64),
@@ -115,7 +115,8 @@ class _PyramidCall(ctypes.Structure):
 
 @dataclass(frozen=True)
 class PyramidCall:
-    """One call of the operator: the fields are its arguments. `values` is pooled where `maps` are the largest."""
+    """One call of the operator; the fields are its arguments. For mode max, `values` is pooled at the maxima of
+    `maps`."""
 
     maps: Sequence[Array]
     boxes: Array
@@ -146,17 +147,17 @@ def of_one_level(inputs: RoiInputs) -> PyramidCall:
 
 @dataclass(frozen=True)
 class RoiKernels:
-    """The kernels of one library, with threads in the given order, or in one that the boxes of a call pick."""
+    """The kernels of one library, with a fixed order of threads, or one selected by the boxes of a call."""
 
     library: Library
     launch: Launch
     order: int | None = None
 
     def run(self, of: PyramidCall, direction: Direction) -> list[Array]:
-        """What a direction gives: crops, the gradient of each level, or that of the boxes."""
+        """The result of a direction: crops, the gradient of each level, or that of the boxes."""
         first = of.maps[0]
         dtype = first.dtype.name
-        # As in the operator: with nothing upstream there is nothing to sum, and no kernel is called for boxes or crops.
+        # As in the operator: without upstream values there is nothing to sum, and no kernel runs for boxes or crops.
         empty = 0 in (len(of.boxes), first.shape[1])
         fill = 0.0 if empty else np.nan
         if direction == "forward":
@@ -174,9 +175,9 @@ class RoiKernels:
             values=_levels(of.maps if of.values is None else of.values),
             grad_maps=_levels(results if direction == "grad_image" else of.maps),
             scales=(ctypes.c_double * _MOST_LEVELS)(*of.scales),
-            crops=described(results[0] if direction == "forward" else of.upstream),
-            boxes=described(of.boxes),
-            box_gradient=described(results[0] if direction == "grad_boxes" else of.boxes),
+            crops=describe(results[0] if direction == "forward" else of.upstream),
+            boxes=describe(of.boxes),
+            box_gradient=describe(results[0] if direction == "grad_boxes" else of.boxes),
             sampling_ratio=of.sampling_ratio,
             aligned=of.aligned,
             first_level=of.first_level,
@@ -188,7 +189,7 @@ class RoiKernels:
 
 
 def _levels(arrays: Sequence[Array]) -> Any:
-    return _Levels(*map(described, arrays))
+    return _Levels(*map(describe, arrays))
 
 
 def caller(

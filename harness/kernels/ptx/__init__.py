@@ -1,14 +1,14 @@
-"""An emulator of compiled CUDA kernels: what nvcc makes of them is run without a GPU, instruction by instruction.
+"""An emulator of compiled CUDA kernels: runs nvcc's output without a GPU, instruction by instruction.
 
-    library.py      the kernels and their host code, compiled by nvcc and linked with runtime.cpp, which knows no GPU
+    library.py      the kernels and their host code, compiled by nvcc and linked with runtime.cpp, which needs no GPU
     emulator.py     runs a call of a driver: launches come here from the host code, with its own grid and arguments
-    program.py      reads PTX; flow.py has its instructions, basic blocks and where ways meet again
-    code.py         makes a kernel ready: each instruction a function of a warp (arithmetic.py, comparisons.py, bits.py,
-                    accesses.py, collective.py), each operand a place in its list of registers (registers.py)
-    block.py        runs a block warp by warp; warp.py runs 32 lanes that part and meet
-    memory.py       allocations, their bounds, alignment, and what has been written; shared.py: shared memory and races
-    counts.py       instructions, sectors, wavefronts: what a GPU's time follows
+    program.py      reads PTX; flow.py: instructions, basic blocks, and where diverging paths meet again
+    code.py         prepares a kernel: each instruction becomes a function of a warp (arithmetic.py, comparisons.py,
+                    bits.py, accesses.py, collective.py), each operand a place in its list of registers (registers.py)
+    block.py        runs a block warp by warp; warp.py runs 32 lanes that diverge and reconverge
+    memory.py       allocations: bounds, alignment, initialised bytes; shared.py: shared memory and races
+    counts.py       instructions, sectors, wavefronts: the costs that determine a GPU's time
 
-What is emulated is PTX, not the machine code that ptxas makes of it: the same operations in the same roundings, with
-other registers and in another order. There is no time, there are no caches, and blocks run one after another.
+It emulates PTX, not the machine code that ptxas generates: the same operations with the same roundings, but other
+registers and another order. There is no timing and no cache, and blocks run one after another.
 """

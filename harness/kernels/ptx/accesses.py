@@ -17,13 +17,13 @@ from harness.operators.arrays import Array
 if TYPE_CHECKING:
     from harness.kernels.ptx.warp import Warp
 
-# Words that change where a value is kept on its way, not the value.
+# Modifiers that affect caching, not values.
 _HINTS = ("nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "weak", "volatile", "relaxed", "cta", "gpu", "sys")
 _VECTORS = {"v2": 2, "v4": 4}
 
 
 def _access(instruction: Instruction, *operations: str) -> tuple[str, Access]:
-    """The space, generic if none is named, and what is accessed."""
+    """The memory space, generic if none is named, and the access."""
     space, count = "generic", 1
     for word in instruction.parts[1:-1]:
         if word in ("global", "shared", "param"):
@@ -31,15 +31,16 @@ def _access(instruction: Instruction, *operations: str) -> tuple[str, Access]:
         elif word in _VECTORS:
             count = _VECTORS[word]
         elif word not in (*_HINTS, *operations) and not word.startswith(("L1::", "L2::")):
-            raise instruction.not_emulated(f" with {word}")
+            raise instruction.unsupported(f" with {word}")
     kind = instruction.parts[-1]
     if kind not in DTYPES or kind in ("f16", "bf16"):
-        raise instruction.not_emulated()
+        raise instruction.unsupported()
     return space, Access(instruction, DTYPES[kind], count)
 
 
 def _address(operand: str, slots: Slots, space: str) -> tuple[int, View | None, np.uint64, bool]:
-    """Where `[%rd4+8]` has its base, how that is read, what is added, and whether it is the same in every lane."""
+    """For an operand like `[%rd4+8]`: the slot of its base, its view, the offset, and whether it is uniform over
+    lanes."""
     base, _, offset = operand.strip("[]").replace("+-", "+ -").partition("+")
     register = slots.is_register(base)
     narrow = register and slots.initial[slots.source(base, "b32")[0]].itemsize == 4
@@ -57,14 +58,14 @@ def _load(instruction: Instruction, slots: Slots) -> Step:
     place, view, offset, uniform = _address(of, slots, space)
 
     def give(warp: Warp, values: Array) -> None:
-        """A row for each active lane becomes a register for each column."""
+        """Stores values, a row per active lane, to registers, one per column."""
         for column, (target, after) in enumerate(targets):
             value = values[:, column]
             value = np.ascontiguousarray(after(value) if after else value)
             if not warp.full:
-                spread = warp.registers[target].copy()
-                spread[warp.active] = value
-                value = spread
+                all_lanes = warp.registers[target].copy()
+                all_lanes[warp.active] = value
+                value = all_lanes
             warp.registers[target] = value
 
     def step(warp: Warp) -> None:
@@ -93,8 +94,8 @@ def _store(instruction: Instruction, slots: Slots) -> Step:
         registers = warp.registers
         addresses = registers[place]
         addresses = (view(addresses) if view else addresses) + offset
-        held = [take(registers[source]) if take else registers[source] for source, take in sources]
-        values = np.stack(held, axis=1)
+        columns = [take(registers[source]) if take else registers[source] for source, take in sources]
+        values = np.stack(columns, axis=1)
         if not warp.full:
             addresses, values = addresses[warp.active], values[warp.active]
         warp.block.spaces.write(space, addresses, values, access, warp)
@@ -115,25 +116,25 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 
 @family("atom", "red")
 def _atomic(instruction: Instruction, slots: Slots) -> Step:
-    """One lane after another. In global memory the sums of float32 are flushed: PTX says so of subnormals there."""
+    """Runs one lane after another. float32 sums in global memory flush subnormals, as PTX specifies."""
     space, access = _access(instruction, *_OPERATIONS, "cas")
     kind = instruction.parts[-1]
     returns = instruction.parts[0] == "atom"
     targets = [slots.target(name, kind) for name in names_in(instruction.operands[0])] if returns else []
-    at, *given = instruction.operands[1:] if returns else instruction.operands
-    sources = [slots.source(name, kind) for operand in given for name in names_in(operand)]
+    at, *operands = instruction.operands[1:] if returns else instruction.operands
+    sources = [slots.source(name, kind) for operand in operands for name in names_in(operand)]
     place, view, offset, _ = _address(at, slots, space)
     operation = next((_OPERATIONS[word] for word in instruction.parts if word in _OPERATIONS), None)
-    flush = _flushed if kind == "f32" and "add" in instruction.parts else lambda value: value
+    flush = _flush_subnormal if kind == "f32" and "add" in instruction.parts else lambda value: value
     if (operation is None) != ("cas" in instruction.parts) or (kind[0] == "f" and "add" not in instruction.parts):
-        raise instruction.not_emulated()
+        raise instruction.unsupported()
 
     def step(warp: Warp) -> None:
         registers = warp.registers
         addresses = registers[place]
         addresses = ((view(addresses) if view else addresses) + offset)[warp.active]
-        held = [take(registers[source]) if take else registers[source] for source, take in sources]
-        values = np.stack(held, axis=1)[warp.active]
+        columns = [take(registers[source]) if take else registers[source] for source, take in sources]
+        values = np.stack(columns, axis=1)[warp.active]
         before = np.empty((len(addresses), access.count), access.dtype)
         in_global = not warp.block.spaces.in_shared(space, addresses)
 
@@ -144,17 +145,17 @@ def _atomic(instruction: Instruction, slots: Slots) -> Step:
             pairs = zip(old, values[lane], strict=True)
             if in_global:
                 pairs = ((flush(a), flush(b)) for a, b in pairs)  # type: ignore[assignment]
-            changed = np.array([operation(a, b) for a, b in pairs], access.dtype)
-            return np.array([flush(each) for each in changed], access.dtype) if in_global else changed
+            results = np.array([operation(a, b) for a, b in pairs], access.dtype)
+            return np.array([flush(each) for each in results], access.dtype) if in_global else results
 
         warp.block.spaces.change(space, addresses, change, access, warp)
         for column, (target, after) in enumerate(targets):
-            spread = registers[target].copy()
-            spread[warp.active] = after(before[:, column]) if after else before[:, column]
-            registers[target] = spread
+            all_lanes = registers[target].copy()
+            all_lanes[warp.active] = after(before[:, column]) if after else before[:, column]
+            registers[target] = all_lanes
 
     return step
 
 
-def _flushed(value: Any) -> Any:
+def _flush_subnormal(value: Any) -> Any:
     return np.copysign(np.float32(0), value) if abs(value) < np.finfo(np.float32).tiny else value

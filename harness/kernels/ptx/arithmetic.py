@@ -1,8 +1,8 @@
-"""What instructions compute, of 32 lanes at once: integers and floats. Each family is a function.
+"""Arithmetic instructions on 32 lanes at once, integers and floats. Each family of instructions is a function.
 
-Floats are IEEE's, rounded to the nearest, and subnormals are kept: NumPy's own. An approximation (.approx, .full) or
-another rounding has no bits that could be compared with anything, and is not emulated. The one exception is the start
-of a division's iteration in the toolkit's logarithm.
+Floats are IEEE's, rounded to nearest, with subnormals: NumPy's own. Approximations (.approx, .full) and other roundings
+have no reproducible bits and are not emulated. The one exception starts a division's iteration in the toolkit's
+logarithm.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def is_float(kind: str) -> bool:
     return kind in ("f32", "f64")
 
 
-def _unsigned(kind: str) -> str:
-    """Of a type whose sign makes no difference to what is computed."""
+def _sign_free(kind: str) -> str:
+    """The type without its sign, for operations on which the sign has no effect."""
     return f"b{kind[1:]}" if kind[0] in "su" else kind
 
 
@@ -53,7 +53,7 @@ BITS: dict[str, Function] = {
 def _sum(instruction: Instruction, slots: Slots) -> Step:
     name, kind = instruction.parts[0], instruction.parts[-1]
     modifiers(instruction, 1, *(("rn",) if is_float(kind) else ()))
-    kind = _unsigned(kind)
+    kind = _sign_free(kind)
     return assigning(instruction, slots, _SAME_FOR_ALL[name], (kind, kind), kind)
 
 
@@ -72,7 +72,7 @@ def _product(instruction: Instruction, slots: Slots) -> Step:
 def _product_and_sum(instruction: Instruction, slots: Slots) -> Step:
     kind = instruction.parts[-1]
     if is_float(kind):
-        return _fused(instruction, slots)
+        return _fma(instruction, slots)
     (part,) = modifiers(instruction, 1, "lo", "hi", "wide")
     function, kinds, result = _multiplication(kind, part)
     return assigning(instruction, slots, lambda x, y, z: function(x, y) + z, (*kinds, result), result)
@@ -80,7 +80,7 @@ def _product_and_sum(instruction: Instruction, slots: Slots) -> Step:
 
 def _multiplication(kind: str, part: str) -> tuple[Function, tuple[str, str], str]:
     if part == "lo":
-        kind = _unsigned(kind)
+        kind = _sign_free(kind)
         return np.multiply, (kind, kind), kind
     bits = int(kind[1:])
     if part == "wide" or bits < 64:
@@ -98,7 +98,7 @@ def _multiplication(kind: str, part: str) -> tuple[Function, tuple[str, str], st
 
 
 def lanewise(function: Callable[..., Any], kind: str) -> Function:
-    """A function of Python's integers, lane by lane: for what is rare, and clearest so."""
+    """Applies a function of Python integers lane by lane, for rare operations that are clearest this way."""
     dtype, bits = DTYPES[kind], 8 * DTYPES[kind].itemsize
     unsigned = np.dtype(f"u{dtype.itemsize}")
 
@@ -110,15 +110,15 @@ def lanewise(function: Callable[..., Any], kind: str) -> Function:
 
 
 @family("fma")
-def _fused(instruction: Instruction, slots: Slots) -> Step:
+def _fma(instruction: Instruction, slots: Slots) -> Step:
     kind = instruction.parts[-1]
     modifiers(instruction, 1, "rn")
-    return assigning(instruction, slots, fused(kind), (kind, kind, kind), kind)
+    return assigning(instruction, slots, fma_function(kind), (kind, kind, kind), kind)
 
 
 @functools.cache
-def fused(kind: str) -> Function:
-    """x*y+z, rounded once: the C library's, because NumPy has none."""
+def fma_function(kind: str) -> Function:
+    """x*y+z, rounded once; from the C library, because NumPy has none."""
     library = ctypes.CDLL(ctypes.util.find_library("m"))
     function, number = (library.fmaf, ctypes.c_float) if kind == "f32" else (library.fma, ctypes.c_double)
     function.restype, function.argtypes = number, (number,) * 3
@@ -132,11 +132,11 @@ def _quotient(instruction: Instruction, slots: Slots) -> Step:
     if is_float(kind):
         modifiers(instruction, 1, "rn")
         if name == "rem" or "rn" not in instruction.parts:
-            raise instruction.not_emulated()
+            raise instruction.unsupported()
         return assigning(instruction, slots, np.divide, (kind, kind), kind)
     modifiers(instruction, 1)
     place, view = slots.source(instruction.operands[2], kind)
-    divide = assigning(instruction, slots, _truncated if name == "div" else _remainder, (kind, kind), kind)
+    divide = assigning(instruction, slots, _truncating_quotient if name == "div" else _remainder, (kind, kind), kind)
 
     def step(warp: Warp) -> None:
         divisor = warp.registers[place]
@@ -148,18 +148,18 @@ def _quotient(instruction: Instruction, slots: Slots) -> Step:
     return step
 
 
-def _truncated(x: Array, y: Array) -> Array:
-    """Towards zero, as C has it; what an inactive lane divides by 0 is nothing."""
+def _truncating_quotient(x: Array, y: Array) -> Array:
+    """The quotient rounded towards zero, as in C; inactive lanes may divide by 0."""
     y = np.where(y == 0, 1, y).astype(y.dtype)
     quotient: Array = x // y
-    if y.dtype.kind == "i":  # Python's is the floor
+    if y.dtype.kind == "i":  # NumPy rounds down
         quotient = (quotient + ((x % y != 0) & ((x < 0) != (y < 0)))).astype(x.dtype)
     return quotient
 
 
 def _remainder(x: Array, y: Array) -> Array:
-    rest: Array = (x - _truncated(x, y) * y).astype(x.dtype)
-    return rest
+    remainder: Array = (x - _truncating_quotient(x, y) * y).astype(x.dtype)
+    return remainder
 
 
 @family("min", "max")
@@ -173,7 +173,7 @@ def _extreme(instruction: Instruction, slots: Slots) -> Step:
 
 
 def _float_extreme(name: str, *, propagates: bool) -> Function:
-    """A NaN loses, or wins if that is asked for; -0 is below +0."""
+    """The minimum or maximum: a NaN loses, or wins if it propagates; -0 is below +0."""
     pick: Function
     if name == "min":
         pick, of_zeros = (np.minimum if propagates else np.fmin), BITS["or"]
@@ -198,7 +198,7 @@ def _sign(instruction: Instruction, slots: Slots) -> Step:
 def _square_root(instruction: Instruction, slots: Slots) -> Step:
     kind = instruction.parts[-1]
     if modifiers(instruction, 1, "rn") != {"rn"}:
-        raise instruction.not_emulated()
+        raise instruction.unsupported()
     return assigning(instruction, slots, np.sqrt, (kind,), kind)
 
 
@@ -208,12 +208,12 @@ def _reciprocal(instruction: Instruction, slots: Slots) -> Step:
     if instruction.opcode == "rcp.approx.ftz.f64":
         return assigning(instruction, slots, _gross_reciprocal, (kind,), kind)
     if modifiers(instruction, 1, "rn") != {"rn"}:
-        raise instruction.not_emulated()
+        raise instruction.unsupported()
     return assigning(instruction, slots, lambda x: (1 / x).astype(x.dtype), (kind,), kind)
 
 
 def _gross_reciprocal(x: Array) -> Array:
-    """To 20 bits, the lower half of the double zero: what the toolkit's own functions improve by iteration."""
+    """The reciprocal to 20 bits, with a zero lower half: the start of an iteration in the toolkit's own functions."""
     upper: Array = ((1 / x).view(np.uint64) & np.uint64(0xFFFFFFFF00000000)).view(np.float64)
     return upper
 
@@ -227,7 +227,7 @@ def _bitwise(instruction: Instruction, slots: Slots) -> Step:
 
 @family("shl", "shr")
 def _shift(instruction: Instruction, slots: Slots) -> Step:
-    """By as many bits as there are, or more, all are shifted out: of a signed number the sign is left."""
+    """Shifts by the width or more shift all bits out; a signed right shift leaves the sign."""
     name, kind = instruction.parts[0], instruction.parts[-1]
     modifiers(instruction, 1)
     dtype, bits = DTYPES[kind], 8 * DTYPES[kind].itemsize
@@ -236,7 +236,7 @@ def _shift(instruction: Instruction, slots: Slots) -> Step:
         return np.where(by < bits, x << np.minimum(by, bits - 1).astype(dtype), 0).astype(dtype)
 
     def right(x: Array, by: Array) -> Array:
-        shifted: Array = x >> np.minimum(by, bits - 1).astype(dtype)
-        return shifted if dtype.kind == "i" else np.where(by < bits, shifted, 0).astype(dtype)
+        result: Array = x >> np.minimum(by, bits - 1).astype(dtype)
+        return result if dtype.kind == "i" else np.where(by < bits, result, 0).astype(dtype)
 
     return assigning(instruction, slots, left if name == "shl" else right, (kind, "u32"), kind)

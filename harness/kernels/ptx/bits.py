@@ -1,4 +1,4 @@
-"""What instructions do with bits: moving and packing them, counting, finding and permuting them, converting numbers."""
+"""Instructions on bits: moving, packing, counting, finding and permuting them, and converting numbers."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _unpack(to: str, of: str, kind: str, slots: Slots) -> Step:
     targets = [(i, *slots.target(name, part)) for i, name in enumerate(names) if name != "_"]
 
     def step(warp: Warp) -> None:
-        held = warp.registers[place]
-        parts = np.ascontiguousarray(view(held) if view else held).view(DTYPES[part]).reshape(-1, len(names))
+        word = warp.registers[place]
+        parts = np.ascontiguousarray(view(word) if view else word).view(DTYPES[part]).reshape(-1, len(names))
         for i, target, after in targets:
             value = parts[:, i].copy()
             store(warp, target, after(value) if after else value)
@@ -57,8 +57,8 @@ def _pack(to: str, of: str, kind: str, slots: Slots) -> Step:
     sources = [slots.source(name, part) for name in names]
 
     def step(warp: Warp) -> None:
-        held = [(warp.registers[place], view) for place, view in sources]
-        parts = np.stack([view(array) if view else array for array, view in held], axis=1)
+        pairs = [(warp.registers[place], view) for place, view in sources]
+        parts = np.stack([view(array) if view else array for array, view in pairs], axis=1)
         value = parts.view(DTYPES[f"b{kind[1:]}"])[:, 0]
         store(warp, target, after(value) if after else value)
 
@@ -67,7 +67,7 @@ def _pack(to: str, of: str, kind: str, slots: Slots) -> Step:
 
 @family("cvta")
 def _convert_address(instruction: Instruction, slots: Slots) -> Step:
-    """Global addresses are generic ones; those of shared memory are moved into their window, or out of it."""
+    """Global addresses equal generic ones; shared addresses are moved into their window, or out of it."""
     words = modifiers(instruction, 1, "to", "global", "shared")
     shift = SHARED_WINDOW if "shared" in words else 0
     by = np.uint64(-shift % 2**64 if "to" in words else shift)
@@ -86,7 +86,7 @@ def _find(instruction: Instruction, slots: Slots) -> Step:
     bits = int(kind[1:])
 
     def highest(x: int) -> int:
-        """The place of the highest bit that is no copy of the sign; -1 if there is none."""
+        """The position of the highest bit that differs from the sign; -1 if there is none."""
         return (x if x >= 0 else ~x).bit_length() - 1
 
     if name == "brev":
@@ -103,7 +103,7 @@ def _find(instruction: Instruction, slots: Slots) -> Step:
 
 @family("bfe", "bfi")
 def _field(instruction: Instruction, slots: Slots) -> Step:
-    """A field of `count` bits from `at` on: taken out, with its sign if the type has one, or put in."""
+    """Extracts a field of `count` bits from `at` on, sign-extended for signed types, or inserts it."""
     name, kind = instruction.parts[0], instruction.parts[-1]
     modifiers(instruction, 1)
     bits = int(kind[1:])
@@ -129,21 +129,21 @@ def _field(instruction: Instruction, slots: Slots) -> Step:
 @family("prmt")
 def _permute(instruction: Instruction, slots: Slots) -> Step:
     modifiers(instruction, 1)
-    return assigning(instruction, slots, _permuted, ("b32", "b32", "b32"), "b32")
+    return assigning(instruction, slots, _permute_bytes, ("b32", "b32", "b32"), "b32")
 
 
-def _permuted(x: Array, y: Array, selector: Array) -> Array:
-    """Each nibble of the selector picks one of eight bytes; its highest bit spreads that byte's sign over it."""
+def _permute_bytes(x: Array, y: Array, selector: Array) -> Array:
+    """Each nibble of the selector selects one of eight bytes; its highest bit replicates that byte's sign."""
     eight = np.stack([x, y], axis=1).view(np.uint8)
     nibbles = selector[:, None] >> np.arange(0, 16, 4, dtype=np.uint32)
-    picked = np.take_along_axis(eight, (nibbles & 7).astype(np.intp), axis=1)
-    signs = np.where(picked & 0x80, np.uint8(0xFF), np.uint8(0))
-    return np.where(nibbles & 8, signs, picked).view(np.uint32)[:, 0]
+    values = np.take_along_axis(eight, (nibbles & 7).astype(np.intp), axis=1)
+    signs = np.where(values & 0x80, np.uint8(0xFF), np.uint8(0))
+    return np.where(nibbles & 8, signs, values).view(np.uint32)[:, 0]
 
 
 @family("lop3")
 def _logic(instruction: Instruction, slots: Slots) -> Step:
-    """Any function of three bits, given by its table: bit abc of the table is what bits a, b and c give."""
+    """Any function of three bits, as a truth table: bit abc of the table is the result for the bits a, b and c."""
     modifiers(instruction, 1)
     table = int(instruction.operands[4], 0)
 
@@ -158,15 +158,15 @@ def _logic(instruction: Instruction, slots: Slots) -> Step:
 
 @family("shf")
 def _funnel(instruction: Instruction, slots: Slots) -> Step:
-    """The upper word of b:a shifted left, or the lower one shifted right, by a number that wraps or is clamped."""
+    """The upper word of b:a shifted left, or the lower one shifted right, by a wrapped or clamped number."""
     words = modifiers(instruction, 1, "l", "r", "wrap", "clamp")
 
-    def shifted(a: int, b: int, by: int) -> int:
+    def shift_words(a: int, b: int, by: int) -> int:
         by = by & 31 if "wrap" in words else min(by, 32)
         both = b << 32 | a
         return both << by >> 32 if "l" in words else both >> by
 
-    return assigning(instruction, slots, lanewise(shifted, "b32"), ("b32", "b32", "u32"), "b32")
+    return assigning(instruction, slots, lanewise(shift_words, "b32"), ("b32", "b32", "u32"), "b32")
 
 
 _TO_INTEGER: dict[str, Callable[[Array], Array]] = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
@@ -187,7 +187,7 @@ def _conversion(instruction: Instruction, to: str, of: str, words: set[str]) -> 
     rounds = next((function for word, function in _TO_INTEGER.items() if word in words), None)
     target = DTYPES[to]
     if not was_float and not is_float and not words - {"sat"}:
-        return _saturated(to) if words else lambda x: x.astype(target)
+        return _saturate(to) if words else lambda x: x.astype(target)
     if was_float and not is_float and rounds is not None and of != "bf16":
         return _integer(to, of, rounds)
     if not was_float and words == {"rn"} and to in ("f32", "f64"):
@@ -197,10 +197,10 @@ def _conversion(instruction: Instruction, to: str, of: str, words: set[str]) -> 
             return rounds
         if (of, to) in _FLOATS and words == ({"rn"} if DTYPES[to].itemsize < DTYPES[of].itemsize else set()):
             return _FLOATS[of, to]
-    raise instruction.not_emulated()
+    raise instruction.unsupported()
 
 
-def _saturated(to: str) -> Function:
+def _saturate(to: str) -> Function:
     limits = np.iinfo(DTYPES[to])
     return lambda x: np.array([min(max(each, limits.min), limits.max) for each in x.tolist()], DTYPES[to])
 
@@ -249,7 +249,7 @@ _FLOATS: dict[tuple[str, str], Function] = {
 def _convert_two(instruction: Instruction, slots: Slots) -> Step:
     """Two floats as two halves in a word: the first operand in its upper half."""
     if modifiers(instruction, 2, "rn") != {"rn"} or instruction.parts[-1] != "f32":
-        raise instruction.not_emulated()
+        raise instruction.unsupported()
     one = _FLOATS["f32", instruction.parts[-2].removesuffix("x2")]
 
     def both(upper: Array, lower: Array) -> Array:

@@ -1,7 +1,7 @@
-"""A block of threads: its warps run one after another, each as far as it can, and wait for each other at barriers.
+"""A block of threads: its warps run one after another, each up to a barrier or its end.
 
-In forward order a warp runs ahead of those after it, in backward order of those before it: a kernel that is right gives
-the same result in both, and what is not in order is reported as a race in either.
+In forward order earlier warps run ahead of later ones, in backward order the reverse: a correct kernel gives the same
+result in both, and accesses without an order are reported as a race in either.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Triple = tuple[int, int, int]
 
 class Block:
     """
-    number     of the block in its grid, from 1.
+    number     the block's number in its grid, from 1.
     runs       how often each basic block has run, over all blocks of the launch.
     direction  1 forward, -1 backward: of warps, of the sides of a branch, and of lanes at an atomic operation.
     """
@@ -37,21 +37,21 @@ class Block:
         self.number = x + grid[0] * (y + grid[1] * z) + 1
 
     def run(self) -> None:
-        """Fault if a thread does what a GPU would not."""
+        """Runs all threads; Fault if a thread does something that a GPU would not do."""
         count = int(np.prod(self.threads))
         numbers = np.arange(-(-count // LANES) * LANES).reshape(-1, LANES)
         warps = [Warp(self, index, row < count) for index, row in enumerate(numbers)]
         while True:
             for warp in warps[:: self.direction]:
-                if not warp.done:
+                if not warp.is_done:
                     warp.run()
-            if all(warp.done for warp in warps):
+            if all(warp.is_done for warp in warps):
                 return
             self._meet(warps)
             self.spaces.shared.pass_barrier()
 
     def _meet(self, warps: Sequence[Warp]) -> None:
-        """All threads of the block have to wait at the same barrier."""
+        """Fault unless all threads of the block wait at the same barrier."""
         first = next(warp for warp in warps if warp.waits is not None)
         assert first.waits is not None
         for warp in warps:

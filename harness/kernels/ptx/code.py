@@ -1,4 +1,4 @@
-"""A kernel made ready to run: each instruction a function of a warp, each operand a place in the warp's list."""
+"""Prepares a kernel: each instruction becomes a function of a warp, each operand an index into the warp's list."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """A basic block: the steps in it, and what its last instruction decides by, if that ends it.
+    """A basic block: its steps, and the condition of its last instruction.
 
-    condition  where the predicate of its last instruction is held, and how it is read.
+    condition  the slot and view of its last instruction's predicate.
     """
 
     of: BasicBlock
@@ -49,7 +49,7 @@ class Code:
         raise IndexError(index)
 
     def opcodes(self, runs: Sequence[int]) -> Counter[str]:
-        """How often each opcode runs, where each basic block runs so often."""
+        """How often each opcode runs, from how often each basic block runs."""
         total: Counter[str] = Counter()
         for block, times in zip(self.kernel.blocks, runs, strict=True):
             for instruction in block.instructions if times else ():
@@ -57,17 +57,18 @@ class Code:
         return total
 
 
-def prepared(kernel: Kernel) -> Code:
-    """NotEmulated if an instruction is not known, wherever it stands."""
-    shared, size = _laid_out(kernel)
+def prepare(kernel: Kernel) -> Code:
+    """Prepares a kernel; UnsupportedInstruction if any of its instructions is unknown, even if it never runs."""
+    shared, size = _shared_offsets(kernel)
     slots = Slots(kernel, shared)
     parts = tuple(_part(block, slots) for block in kernel.blocks)
     grains = [_grain(each) for block in kernel.blocks for each in block.instructions]
     return Code(kernel, parts, slots.initial, slots.special, size, min(filter(None, grains), default=4))
 
 
-def _laid_out(kernel: Kernel) -> tuple[dict[str, int], int]:
-    """Where the arrays of shared memory begin: those of a fixed size first, then the one that a launch sizes."""
+def _shared_offsets(kernel: Kernel) -> tuple[dict[str, int], int]:
+    """The offsets of the arrays in shared memory, and their total size: those of fixed size first, then the dynamic
+    one."""
     offsets, size = {}, 0
     for name, array in sorted(kernel.shared.items(), key=lambda each: each[1].bytes == 0):
         size += -size % array.align
@@ -85,9 +86,9 @@ def _part(block: BasicBlock, slots: Slots) -> Part:
     if ends == "bar" and (
         last.opcode not in ("bar.sync", "barrier.sync", "barrier.sync.aligned") or last.operands != ("0",)
     ):
-        raise last.not_emulated()
+        raise last.unsupported()
     if ends == "bar" and last.predicate is not None:
-        raise last.not_emulated(" under a predicate")
+        raise last.unsupported(" under a predicate")
     condition = None
     if last.predicate is not None:
         place, _ = slots.source(last.predicate, "pred")
@@ -98,7 +99,7 @@ def _part(block: BasicBlock, slots: Slots) -> Part:
 def _step(instruction: Instruction, slots: Slots) -> Step:
     make = FAMILIES.get(instruction.parts[0])
     if make is None:
-        raise instruction.not_emulated()
+        raise instruction.unsupported()
     step = make(instruction, slots)
     if instruction.predicate is None:
         return step
@@ -115,7 +116,7 @@ def _step(instruction: Instruction, slots: Slots) -> Step:
 
 
 def _grain(instruction: Instruction) -> int | None:
-    """The bytes of one element that an instruction may access in shared memory."""
+    """The size of an element that an instruction may access in shared memory, None if it accesses none."""
     if instruction.parts[0] not in ("ld", "st", "atom", "red") or {"global", "param"} & set(instruction.parts):
         return None
     return int(DTYPES[instruction.parts[-1]].itemsize)

@@ -1,8 +1,8 @@
-"""What the lanes of a warp do together: shuffles, votes, reductions and waiting for each other.
+"""Collective instructions of a warp: shuffles, votes, reductions and synchronisation.
 
-Each names the lanes that take part in a mask, and all of them must be there: where some have gone another way, have
-returned or never existed, a GPU would wait for ever or exchange what nobody brought. A kernel that lets lanes meet from
-different places, one after another, is stopped too, though CUDA allows it: none of this project's needs that.
+Each has a mask of the participating lanes, and all of them must be present: if some have diverged, returned or never
+existed, a GPU would hang or exchange undefined values. A kernel whose lanes arrive from different places, one after
+another, is stopped too, although CUDA allows it: no kernel of this project needs it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BIT = np.uint32(1) << _LANE
 
 
 def _meeting(instruction: Instruction, slots: Slots, mask: str) -> Step:
-    """Stops the kernel unless the active lanes are those that the mask names."""
+    """Stops the kernel unless the active lanes are exactly those in the mask."""
     place, _ = slots.source(mask, "b32")
 
     def meet(warp: Warp) -> None:
@@ -63,8 +63,8 @@ def _vote(instruction: Instruction, slots: Slots) -> Step:
 
     def step(warp: Warp) -> None:
         meet(warp)
-        held = warp.registers[place]
-        votes = (view(held) if view else held) & warp.active
+        array = warp.registers[place]
+        votes = (view(array) if view else array) & warp.active
         if word in decide:
             result = np.full(LANES, decide[word](votes))
         else:
@@ -77,7 +77,8 @@ def _vote(instruction: Instruction, slots: Slots) -> Step:
 
 @family("shfl")
 def _shuffle(instruction: Instruction, slots: Slots) -> Step:
-    """PTX's own definition: the fourth operand holds the last lane of a segment and what divides a warp into them."""
+    """As PTX defines it: the fourth operand has the last lane of a segment, and the mask that divides a warp into
+    segments."""
     (mode,) = modifiers(instruction, 1, "sync", "up", "down", "bfly", "idx") - {"sync"}
     names = instruction.operands[0].split("|")
     target, after = slots.target(names[0], "b32")
@@ -94,8 +95,8 @@ def _shuffle(instruction: Instruction, slots: Slots) -> Step:
         if silent.any():
             lane = int(np.flatnonzero(silent)[0])
             raise warp.fault_of(instruction, lane, f"reads from lane {int(source[lane])}, which is not in the mask")
-        taken = values[source]
-        store(warp, target, after(taken) if after else taken)
+        result = values[source]
+        store(warp, target, after(result) if after else result)
         if inside is not None:
             store(warp, inside, within)
 
@@ -103,7 +104,7 @@ def _shuffle(instruction: Instruction, slots: Slots) -> Step:
 
 
 def _sources(mode: str, amount: Array, limits: Array) -> tuple[Array, Array]:
-    """The lane that each reads from, and whether that is within its segment; if not, its own."""
+    """The source lane of each lane (its own if the source is outside its segment), and whether the source is inside."""
     clamp, segment = limits & np.uint32(31), limits >> np.uint32(8) & np.uint32(31)
     first = (_LANE & segment).astype(np.int64)
     last = first | (clamp & ~segment)
@@ -135,8 +136,8 @@ def _reduce(instruction: Instruction, slots: Slots) -> Step:
 
     def step(warp: Warp) -> None:
         meet(warp)
-        held = warp.registers[place]
-        values = (view(held) if view else held)[warp.active]
+        array = warp.registers[place]
+        values = (view(array) if view else array)[warp.active]
         result = np.full(LANES, functools.reduce(_REDUCTIONS[word], values), dtype)
         store(warp, target, after(result) if after else result)
 
@@ -145,15 +146,15 @@ def _reduce(instruction: Instruction, slots: Slots) -> Step:
 
 @family("bar")
 def _wait_for_warp(instruction: Instruction, slots: Slots) -> Step:
-    """__syncwarp: what the lanes did in shared memory before it is in order with what they do after it."""
+    """__syncwarp: orders the lanes' accesses to shared memory before it and after it."""
     if instruction.opcode != "bar.warp.sync":
-        raise instruction.not_emulated()
+        raise instruction.unsupported()
     meet = _meeting(instruction, slots, instruction.operands[0])
 
     def step(warp: Warp) -> None:
         meet(warp)
         if not warp.whole:
-            raise instruction.not_emulated(" where only some of a warp's lanes take part")
+            raise instruction.unsupported(" where only some of a warp's lanes take part")
         warp.block.spaces.shared.pass_warp_barrier(warp.index)
 
     return step
@@ -172,7 +173,7 @@ def _active_mask(instruction: Instruction, slots: Slots) -> Step:
 
 @family("membar", "fence")
 def _fence(instruction: Instruction, slots: Slots) -> Step:
-    """Nothing here: one block runs at a time, and each of its accesses is seen by all at once."""
+    """A no-op: one block runs at a time, and all its threads see each access at once."""
     return lambda warp: None
 
 

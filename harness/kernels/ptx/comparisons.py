@@ -1,4 +1,4 @@
-"""Comparisons, of numbers that may be NaN, and choosing by them."""
+"""Comparisons, including NaN, and selection by them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from harness.operators.arrays import Array
 if TYPE_CHECKING:
     from harness.kernels.ptx.warp import Warp
 
-_ORDERED: dict[str, Function] = {
+_COMPARISONS: dict[str, Function] = {
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
 }  # fmt: skip
 _OPPOSITE = {"eq": "ne", "lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
 
 
 def comparison(word: str, kind: str) -> Function:
-    """By its word; of floats, one without a u is false where there is a NaN, and one with a u is true there."""
+    """The comparison of a PTX word; for floats with a NaN, words without a u give false and words with a u give
+    true."""
     if word in ("lo", "ls", "hi", "hs"):  # of unsigned numbers
-        return _ORDERED[{"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}[word]]
+        return _COMPARISONS[{"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}[word]]
     if not is_float(kind):
-        return _ORDERED[word]
+        return _COMPARISONS[word]
     if word == "nan":
         return lambda x, y: np.isnan(x) | np.isnan(y)
     if word == "num":
@@ -37,9 +38,9 @@ def comparison(word: str, kind: str) -> Function:
     if word == "neu":
         return np.not_equal
     if word.endswith("u"):
-        opposite = _ORDERED[_OPPOSITE[word[:-1]]]
+        opposite = _COMPARISONS[_OPPOSITE[word[:-1]]]
         return lambda x, y: ~opposite(x, y)
-    return _ORDERED[word]
+    return _COMPARISONS[word]
 
 
 @family("setp")
@@ -55,8 +56,8 @@ def _compare(instruction: Instruction, slots: Slots) -> Step:
     sources = [slots.source(text, each) for text, each in zip(instruction.operands[1:], kinds, strict=True)]
 
     def step(warp: Warp) -> None:
-        held = [warp.registers[place] for place, _ in sources]
-        values = [view(array) if view else array for array, (_, view) in zip(held, sources, strict=True)]
+        arrays = [warp.registers[place] for place, _ in sources]
+        values = [view(array) if view else array for array, (_, view) in zip(arrays, sources, strict=True)]
         whether = compare(*values[:2])
         for target, result in zip(targets, (whether, ~whether), strict=False):
             store(warp, target, joining(result, values[2]) if joining else result)
@@ -69,7 +70,7 @@ def _select(instruction: Instruction, slots: Slots) -> Step:
     kind = instruction.parts[-1]
     modifiers(instruction, 1)
 
-    def chosen(x: Array, y: Array, first: Array) -> Array:
+    def select(x: Array, y: Array, first: Array) -> Array:
         return np.where(first, x, y)
 
-    return assigning(instruction, slots, chosen, (kind, kind, "pred"), kind)
+    return assigning(instruction, slots, select, (kind, kind, "pred"), kind)

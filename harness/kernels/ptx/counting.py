@@ -1,7 +1,7 @@
-"""What an operator's kernels cost on a case, counted in a few blocks of each grid.
+"""Counts the cost of an operator's kernels on a case, in a few blocks of each grid.
 
-A grid of a large case has thousands of blocks, and a block takes a second here: a few, at equal distances, stand for
-all of them. A kernel whose results decide what a later one does has to run in all its blocks.
+A grid of a large case has thousands of blocks, and a block takes a second here: a few equally spaced blocks represent
+all of them. A kernel whose results control a later one must run all its blocks.
 
     for counts in count_launches("roi_align", case.inputs(), "forward"):
         print(counts, f"{counts.instructions_for(values):.1f} a value")
@@ -21,7 +21,7 @@ from harness.kernels.ptx.library import kernel_library
 from harness.operators.arrays import Array, Direction
 from harness.operators.sheet import OperatorName
 
-# The kernels that work out which boxes reach which tiles.
+# The kernels that compute which boxes reach which tiles.
 DECIDING = ("reach_kernel",)
 
 
@@ -35,14 +35,15 @@ def count_launches(
     atomics: bool = False,
     library: Library = kernel_library,
 ) -> list[Counts]:
-    """The counts of each launch that a direction of an operator makes, in their order.
+    """The counts of each launch of a direction of an operator, in order.
 
-    inputs    a case's: case.inputs().
-    blocks    how many of a grid run at most, at equal distances.
-    complete  parts of the names of kernels that run in all their blocks.
+    inputs    of a case: case.inputs().
+    blocks    the most blocks to run of a grid, equally spaced.
+    complete  kernels with one of these in their names run all their blocks.
     atomics   the image gradient of crop_and_resize by atomics, not gathered.
 
-    What a call of so few blocks returns is worth nothing, and reading what the others would have written is no fault.
+    The results of such a partial call are meaningless, and reading memory that skipped blocks would have written is no
+    fault.
     """
     counts: list[Counts] = []
 

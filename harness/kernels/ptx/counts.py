@@ -1,7 +1,7 @@
-"""What a launch costs, as far as instructions and addresses tell: no time, but what time follows.
+"""The cost of a launch in instructions and memory accesses: not time, but what determines time.
 
-A request is one instruction of a warp that accesses global memory; its sectors are the 32 bytes that the second-level
-cache hands out at a time, each counted once a request. A wavefront is what shared memory serves at once: one word of
+A request is one instruction of a warp that accesses global memory; its sectors are the units of 32 bytes that the
+second-level cache delivers, each counted once per request. A wavefront is one cycle of shared memory: one word from
 each of its 32 banks. Accesses of 8 and 16 bytes are served by half and quarter warps.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.kernels.ptx.memory import Access
-from harness.kernels.resources import demangled, short_name
+from harness.kernels.resources import demangle, short_name
 from harness.operators.arrays import Array
 
 _SECTOR, _WORD, _BANKS = 32, 4, 32
@@ -24,11 +24,12 @@ _KIND = {"ld": "loads", "st": "stores", "atom": "atomics", "red": "atomics"}
 
 @dataclass(frozen=True)
 class Counts:
-    """Of the blocks that ran, a part of the grid's maybe; instructions are a warp's, whatever its lanes do.
+    """The counts of the blocks that ran, possibly only part of the grid; instructions are per warp, not per lane.
 
     instructions        by opcode.
     requests, sectors   of global memory, by "loads", "stores" and "atomics".
-    wavefronts          of shared memory, likewise; shared_requests would be without bank conflicts and wide accesses.
+    wavefronts          of shared memory, likewise; shared_requests: the wavefronts without bank conflicts and wide
+                        accesses.
     """
 
     kernel: str
@@ -50,11 +51,11 @@ class Counts:
         return sum(self.instructions.values()) / self.warps_run
 
     def of_grid(self, count: float) -> float:
-        """What a count of the blocks that ran would be of the whole grid."""
+        """Extrapolates a count from the blocks that ran to the whole grid."""
         return count * self.blocks / self.blocks_run
 
     def instructions_for(self, values: int) -> float:
-        """PTX instructions of the whole grid, each lane's counted, for each of so many values."""
+        """PTX instructions of the whole grid, counted per lane, divided by a number of values."""
         return self.of_grid(32 * sum(self.instructions.values())) / values
 
     def __str__(self) -> str:
@@ -66,7 +67,7 @@ class Counts:
 
 @dataclass
 class Traffic:
-    """Memory accesses of a launch, counted as they come."""
+    """Counters of a launch's memory accesses."""
 
     requests: Counter[str] = field(default_factory=Counter)
     sectors: Counter[str] = field(default_factory=Counter)
@@ -99,5 +100,5 @@ def _conflicts(words: Array) -> int:
 
 @functools.cache
 def readable(name: str) -> str:
-    """A kernel's name as its source has it, without namespaces and parameters: forward_kernel<float, 4>."""
-    return short_name(demangled(name).strip())
+    """A kernel's name as in its source, without namespaces and parameters: forward_kernel<float, 4>."""
+    return short_name(demangle(name).strip())

@@ -1,7 +1,7 @@
-"""Runs a driver's call: its host code launches kernels, and each launch comes here, to be run block by block.
+"""Runs a driver's call: its host code launches kernels, and each launch runs here, block by block.
 
-The arrays of the call are the allocations of the launch, and what the host code allocates is added to them. What stops
-a kernel ends the call, and is raised as it was.
+The arrays of the call are the allocations of the launch, together with those that the host code allocates. An error
+that stops a kernel ends the call, and is raised from it unchanged.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.kernels.drivers.arrays import Described, picked_order
+from harness.kernels.drivers.arrays import ArrayDescription, picked_order
 from harness.kernels.ptx import program
 from harness.kernels.ptx.block import Block, Triple
-from harness.kernels.ptx.code import Code, prepared
+from harness.kernels.ptx.code import Code, prepare
 from harness.kernels.ptx.counts import Counts, Traffic, readable
 from harness.kernels.ptx.faults import Fault
-from harness.kernels.ptx.memory import Allocation, GlobalMemory, merged
+from harness.kernels.ptx.memory import Allocation, GlobalMemory, merge_overlaps
 from harness.kernels.ptx.shared import SharedMemory
 from harness.kernels.ptx.spaces import Parameters, Spaces
 from harness.operators.arrays import Array
@@ -30,12 +30,12 @@ from harness.operators.arrays import Array
 _WITHOUT_ASKING = 48 * 1024
 _MOST_SHARED = 227 * 1024
 _MOST_THREADS = 1024
-# Which blocks of a grid run: (the kernel's readable name, how many there are) -> their numbers.
+# Selects the blocks of a grid to run: (the kernel's readable name, the number of blocks) -> block numbers.
 Choice = Callable[[str, int], Sequence[int]]
 
 
 class _Launch(ctypes.Structure):
-    """As runtime.cpp has it."""
+    """The struct of runtime.cpp."""
 
     _fields_ = (
         ("image", ctypes.c_void_p),
@@ -55,7 +55,7 @@ _ON_MEMORY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)
 
 @dataclass
 class _Call:
-    """A call that is under way: what its kernels may touch, how they run, and what has come of it."""
+    """A running call: its allocations, how its kernels run, and its counts and error so far."""
 
     inputs: list[Allocation]
     direction: int
@@ -66,8 +66,8 @@ class _Call:
 
 
 @dataclass
-class _Loaded:
-    """A library, and the kernels of its files as far as they have been launched."""
+class _KernelLibrary:
+    """A library, with the code of the kernels launched so far."""
 
     library: ctypes.CDLL
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -80,50 +80,51 @@ class _Loaded:
         if image not in self.modules:
             self.modules[image] = program.module(_text(image))
         if (image, name) not in self.codes:
-            self.codes[image, name] = prepared(self.modules[image].kernel(name))
+            self.codes[image, name] = prepare(self.modules[image].kernel(name))
         return self.codes[image, name]
 
 
 @functools.cache
-def _loaded(path: Path) -> _Loaded:
-    loaded = _Loaded(ctypes.CDLL(str(path)))
+def _load(path: Path) -> _KernelLibrary:
+    kernels = _KernelLibrary(ctypes.CDLL(str(path)))
 
     def on_launch(launch: Any) -> int:
-        assert loaded.call is not None
+        assert kernels.call is not None
         try:
-            _run(loaded, loaded.call, launch.contents)
-        except Exception as error:  # it must not get lost in the library's host code
-            loaded.call.error = error
+            _run(kernels, kernels.call, launch.contents)
+        except Exception as error:  # an exception would get lost in the library's host code
+            kernels.call.error = error
             return 1
         return 0
 
     def on_memory(address: int, size: int) -> None:
-        assert loaded.call is not None
+        assert kernels.call is not None
         if size:
-            loaded.call.scratch[address] = Allocation("scratch", address, size, writable=True)
+            kernels.call.scratch[address] = Allocation("scratch", address, size, writable=True)
         else:
-            loaded.call.scratch.pop(address, None)
+            kernels.call.scratch.pop(address, None)
 
-    loaded.callbacks = (_ON_LAUNCH(on_launch), _ON_MEMORY(on_memory))
-    loaded.library.set_callbacks(*loaded.callbacks)
-    return loaded
+    kernels.callbacks = (_ON_LAUNCH(on_launch), _ON_MEMORY(on_memory))
+    kernels.library.set_callbacks(*kernels.callbacks)
+    return kernels
 
 
 def prepare_all(library: Path) -> list[Code]:
-    """Every kernel of a library, made ready; NotEmulated if one has an instruction that is not known."""
-    loaded = _loaded(library)
+    """Prepares every kernel of a library; UnsupportedInstruction if one has an unknown instruction."""
+    kernels = _load(library)
     names: list[tuple[int, str]] = []
     visit = _VISIT(lambda image, name: names.append((image, name.decode())))
-    loaded.library.each_kernel(visit)
-    return [loaded.code(*each) for each in names]
+    kernels.library.each_kernel(visit)
+    return [kernels.code(*each) for each in names]
 
 
 def launch(
     library: Path, name: str, order: int | None, boxes: Array, arguments: ctypes.Structure, results: Sequence[Array]
 ) -> None:
-    """Runs a driver's function, its warps forward or backward, as an even or odd order says, or the boxes pick.
+    """Runs a driver's function, with warps forward for an even order, backward for an odd one. None: selected by the
+    boxes.
 
-    Fault or NotEmulated if a kernel is stopped, RuntimeError with the host code's message if that refuses the call.
+    Fault or UnsupportedInstruction if a kernel is stopped, RuntimeError with the host code's message if it refuses.
     """
     order = picked_order(boxes) if order is None else order
     run(library, name, [ctypes.byref(arguments)], allocations(arguments, results), backward=order % 2 == 1)
@@ -138,17 +139,18 @@ def run(
     backward: bool = False,
     choose: Choice | None = None,
 ) -> list[Counts]:
-    """Calls a function of a library that returns a message or none; the counts of each launch if blocks are chosen."""
-    loaded = _loaded(library)
-    function = loaded.library[name]
+    """Calls a function of a library; returns the counts of each launch if `choose` is given. RuntimeError with the
+    function's message, if it returns one."""
+    kernels = _load(library)
+    function = kernels.library[name]
     function.restype = ctypes.c_char_p
-    with loaded.lock:
-        call = _Call(merged(allocations), -1 if backward else 1, choose)
-        loaded.call = call
+    with kernels.lock:
+        call = _Call(merge_overlaps(allocations), -1 if backward else 1, choose)
+        kernels.call = call
         try:
             message = function(*arguments)
         finally:
-            loaded.call = None
+            kernels.call = None
     if call.error is not None:
         raise call.error
     if message is not None:
@@ -157,37 +159,37 @@ def run(
 
 
 def allocations(arguments: ctypes.Structure, results: Sequence[Array]) -> list[Allocation]:
-    """The arrays that a call describes. The results are written, and known only where they have been filled."""
+    """The allocations of a call's arrays. Results are writable, and initialised only if they contain no NaN."""
     starts = {result.ctypes.data: result for result in results}
-    return [_allocation(name, array, starts) for name, array in _described(arguments, "")]
+    return [_allocation(name, array, starts) for name, array in _descriptions(arguments, "")]
 
 
-def _described(value: Any, name: str) -> Iterator[tuple[str, Described]]:
-    if isinstance(value, Described):
+def _descriptions(value: Any, name: str) -> Iterator[tuple[str, ArrayDescription]]:
+    if isinstance(value, ArrayDescription):
         if value.data and all(_shape(value)):
             yield name, value
     elif isinstance(value, ctypes.Structure):
         for field_name, *_ in value._fields_:
-            yield from _described(getattr(value, field_name), field_name)
+            yield from _descriptions(getattr(value, field_name), field_name)
     elif isinstance(value, ctypes.Array) and issubclass(value._type_, ctypes.Structure):
         for index, each in enumerate(value):
-            yield from _described(each, f"{name}[{index}]")
+            yield from _descriptions(each, f"{name}[{index}]")
 
 
-def _shape(array: Described) -> tuple[int, ...]:
-    """Its sizes, without the zeros in place of dimensions that it has not got."""
+def _shape(array: ArrayDescription) -> tuple[int, ...]:
+    """Its sizes, without the trailing zeros for missing dimensions."""
     sizes = list(array.size)
     while sizes and sizes[-1] == 0:
         sizes.pop()
     return tuple(sizes) or (0,)
 
 
-def _allocation(name: str, array: Described, results: dict[int, Array]) -> Allocation:
+def _allocation(name: str, array: ArrayDescription, results: dict[int, Array]) -> Allocation:
     itemsize = np.dtype(array.dtype.decode() if array.dtype != b"bfloat16" else "uint16").itemsize
     shape = _shape(array)
     extent = sum((size - 1) * stride for size, stride in zip(shape, array.stride, strict=False))
     size, result = (extent + 1) * itemsize, results.get(array.data)
-    if result is not None:  # zeros, to be added to, or nothing yet
+    if result is not None:  # zeros to add to, or uninitialised
         return Allocation(name, array.data, size, writable=True, filled=not np.isnan(result).any())
     allocation = Allocation(name, array.data, size, writable=False)
     known = allocation.known[allocation.start - allocation.base :][:size]
@@ -198,11 +200,11 @@ def _allocation(name: str, array: Described, results: dict[int, Array]) -> Alloc
 
 
 def _text(image: int) -> str:
-    """The PTX of a file: what the wrapper points to begins with a header, and the text lies behind."""
+    """The PTX of a file, from nvcc's fat binary: a wrapper points to a header, which is followed by the text."""
     magic, _, data = _fields(image, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p)
     kind, _, header, size = _fields(data, ctypes.c_uint32, ctypes.c_uint16, ctypes.c_uint16, ctypes.c_uint64)
     if (magic, kind) != (0x466243B1, 0xBA55ED50):
-        raise RuntimeError("What nvcc has put into an object is no longer laid out as this emulator knows it.")
+        raise RuntimeError("This nvcc's objects have a layout that the emulator does not know.")
     content = ctypes.string_at(data + header, size)
     begin = content.index(b".version")
     return content[begin : content.index(b"\0", begin)].decode()
@@ -214,8 +216,8 @@ def _fields(address: int, *types: Any) -> list[Any]:
     return [getattr(value, f"f{i}") for i in range(len(types))]
 
 
-def _run(loaded: _Loaded, call: _Call, launch: _Launch) -> None:
-    code = loaded.code(launch.image, launch.kernel.decode())
+def _run(kernels: _KernelLibrary, call: _Call, launch: _Launch) -> None:
+    code = kernels.code(launch.image, launch.kernel.decode())
     grid, threads = _triple(launch.grid), _triple(launch.block)
     _check(code, grid, threads, launch.shared_bytes, launch.allowed_shared_bytes)
     memory = GlobalMemory([*call.inputs, *call.scratch.values()], strict=call.choose is None)
@@ -235,9 +237,9 @@ def execute(
     choose: Choice | None,
     direction: int = 1,
 ) -> Counts | None:
-    """Runs the blocks of one launch, warps in their order or, if direction is -1, backward.
+    """Runs the blocks of one launch, with warps forward or, if direction is -1, backward.
 
-    Returns what it cost if blocks are chosen. Fault or NotEmulated if it is stopped.
+    Returns its counts if `choose` is given. Fault or UnsupportedInstruction if a kernel is stopped.
     """
     count, name = int(np.prod(grid)), readable(code.kernel.name)
     numbers: Sequence[int] = range(count) if choose is None else choose(name, count)
@@ -288,8 +290,8 @@ def _parameters(code: Code, arguments: Any) -> Array:
     return values
 
 
-def _check(code: Code, grid: Triple, threads: Triple, shared: int, allowed: int) -> None:
-    """Fault where CUDA would refuse the launch."""
+def _check(code: Code, grid: Triple, threads: Triple, shared: int, limit: int) -> None:
+    """Fault if CUDA would refuse the launch."""
     name, count = readable(code.kernel.name), int(np.prod(threads))
     most = code.kernel.most_threads or _MOST_THREADS
     if min(grid) < 1 or grid[0] >= 2**31 or max(grid[1:]) > 65535:
@@ -303,8 +305,8 @@ def _check(code: Code, grid: Triple, threads: Triple, shared: int, allowed: int)
             f"them along z, not {threads}."
         )
     size = code.fixed_shared_bytes + shared
-    if size > min(max(_WITHOUT_ASKING, allowed), _MOST_SHARED):
+    if size > min(max(_WITHOUT_ASKING, limit), _MOST_SHARED):
         raise Fault(
             f"CUDA refuses to launch {name}: beyond 48 KiB shared memory has to be allowed with cudaFuncSetAttribute; "
-            f"{size} bytes are asked for and {allowed} are allowed."
+            f"{size} bytes are asked for and {limit} are allowed."
         )

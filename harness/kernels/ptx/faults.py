@@ -1,4 +1,4 @@
-"""What the emulator stops a kernel for, and where in the kernel's source that is."""
+"""The errors for which the emulator stops a kernel, and their place in the kernel's source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Place:
-    """A line of a source, its file by its path in this project."""
+    """A line of a source file, by its path in this project."""
 
     file: str
     line: int
@@ -17,8 +17,9 @@ class Place:
 
 
 class Fault(RuntimeError):
-    """A kernel does what a GPU would not do, or leaves undefined; the message says what, where, and which thread."""
+    """A kernel does something that a GPU refuses or leaves undefined; the message says what, where, and which
+    thread."""
 
 
-class NotEmulated(RuntimeError):
-    """A kernel uses what the emulator does not know. It never passes over such a thing: it would compute a guess."""
+class UnsupportedInstruction(RuntimeError):
+    """A kernel uses something that the emulator does not support. Skipping it would make the results a guess."""

@@ -1,4 +1,4 @@
-"""Instructions, the basic blocks that they form, and where the ways from a block meet again."""
+"""Instructions, their basic blocks, and where the paths from a block meet again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.kernels.ptx.faults import NotEmulated, Place
+from harness.kernels.ptx.faults import Place, UnsupportedInstruction
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,17 @@ class Instruction:
         """The opcode's words: its family, its modifiers, its types."""
         return tuple(self.opcode.split("."))
 
-    def not_emulated(self, why: str = "") -> NotEmulated:
-        return NotEmulated(f"{self.opcode} {', '.join(self.operands)} ({self.place}) is not emulated{why}.")
+    def unsupported(self, why: str = "") -> UnsupportedInstruction:
+        return UnsupportedInstruction(f"{self.opcode} {', '.join(self.operands)} ({self.place}) is not emulated{why}.")
 
 
 @dataclass(frozen=True)
 class BasicBlock:
     """Instructions that run one after another. The last may be a branch, a return or a barrier.
 
-    next    the block that follows in the text: where a branch that is not taken, or a barrier, goes on.
-    target  where a branch goes.
-    joins   the block at which all ways from here meet again, None if they end apart: the immediate post-dominator.
+    next    the next block in the text, which follows a branch not taken, or a barrier.
+    target  the target of a branch.
+    joins   the block at which all paths from here meet again (the immediate post-dominator), None if they never do.
     """
 
     instructions: tuple[Instruction, ...]
@@ -52,7 +52,7 @@ _ENDS = ("bra", "ret", "exit", "bar", "barrier")
 
 
 def ends_block(instruction: Instruction) -> bool:
-    """Whether it says which block comes next, or is a barrier of the block's threads."""
+    """Whether it determines the next block, or is a barrier of the block's threads."""
     return instruction.parts[0] in _ENDS and instruction.parts[1:2] != ("warp",)
 
 
@@ -60,7 +60,7 @@ def basic_blocks(instructions: Sequence[Instruction], labels: Mapping[str, int])
     leaders = {0, *labels.values(), *(each.index + 1 for each in instructions if ends_block(each))}
     starts = sorted(each for each in leaders if each < len(instructions))
     number = {start: block for block, start in enumerate(starts)}
-    number[len(instructions)] = len(starts)  # behind the last: the way out
+    number[len(instructions)] = len(starts)  # after the last: the exit
     parts = [tuple(instructions[a:b]) for a, b in zip(starts, [*starts[1:], len(instructions)], strict=True)]
     targets = [number[labels[part[-1].operands[-1]]] if part[-1].parts[0] == "bra" else None for part in parts]
     ways = [
@@ -80,12 +80,12 @@ def _successors(last: Instruction, following: int, target: int | None) -> tuple[
 
 
 def _post_dominators(ways: Sequence[tuple[int, ...]]) -> list[int | None]:
-    """For each block the nearest one that every way out passes; None if that is only the end, or there is no way out.
+    """For each block the nearest one on every path to the exit; None if that is only the exit, or there is no path.
 
-    Cooper, Harvey and Kennedy, A Simple, Fast Dominance Algorithm, on the graph with its arrows turned round.
+    Cooper, Harvey and Kennedy, A Simple, Fast Dominance Algorithm, on the reversed graph.
     """
     count = len(ways)
-    out = count  # an end that all returns lead to
+    out = count  # a common exit of all returns
     after = [each or (out,) for each in ways]
     before: list[list[int]] = [[] for _ in range(count + 1)]
     for block, nexts in enumerate(after):
@@ -103,29 +103,29 @@ def _post_dominators(ways: Sequence[tuple[int, ...]]) -> list[int | None]:
                 b = nearest[b]
         return a
 
-    changed = True
-    while changed:
-        changed = False
+    progress = True
+    while progress:
+        progress = False
         for block in reversed(order[:-1]):
             candidates = [each for each in after[block] if each in nearest]
-            joined = functools.reduce(meet, candidates)
-            if nearest.get(block) != joined:
-                nearest[block] = joined
-                changed = True
+            common = functools.reduce(meet, candidates)
+            if nearest.get(block) != common:
+                nearest[block] = common
+                progress = True
     return [None if nearest.get(block, out) == out else nearest[block] for block in range(count)]
 
 
 def _postorder(root: int, nexts: Sequence[Sequence[int]]) -> list[int]:
     order: list[int] = []
-    seen = {root}
+    visited = {root}
     stack = [(root, iter(nexts[root]))]
     while stack:
         block, rest = stack[-1]
-        following = next((each for each in rest if each not in seen), None)
+        following = next((each for each in rest if each not in visited), None)
         if following is None:
             order.append(block)
             stack.pop()
         else:
-            seen.add(following)
+            visited.add(following)
             stack.append((following, iter(nexts[following])))
     return order

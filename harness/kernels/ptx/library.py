@@ -1,6 +1,6 @@
-"""The kernels as nvcc compiles them, with their own host code, in a library that any process can load.
+"""Compiles the kernels with nvcc, with their host code, into a library that any process can load.
 
-The device's code stays PTX, for one virtual architecture; the host's code, which picks grid, threads and shared memory,
+The device code stays PTX, for one virtual architecture; the host code, which chooses grid, threads and shared memory,
 is linked with runtime.cpp in place of CUDA's runtime.
 """
 
@@ -18,15 +18,15 @@ from harness.repository import ROOT
 BUILD = ROOT / "build" / "ptx"
 ARCHITECTURE = "90"
 RUNTIME = Path(__file__).with_name("runtime.cpp")
-# Beside what setup.py has: the PTX as it is and no more, with the lines of its source.
+# In addition to setup.py's flags: uncompressed PTX with source lines.
 FLAGS = ("-lineinfo", "--no-compress", "-Xcompiler=-fPIC,-fno-gnu-unique,-fvisibility=default")
 
 
 @functools.cache
 def kernel_library(*changes: Change, architecture: str = ARCHITECTURE, flags: tuple[str, ...] = ()) -> Path:
-    """The library of this project's CUDA kernels and their drivers, of their sources as they are or with changes.
+    """The library of this project's CUDA kernels and their drivers, from their sources, optionally with changes.
 
-    flags  come after all others, -fmad=true after -fmad=false, say.
+    flags  come after all others, so -fmad=true overrides -fmad=false.
     """
     root = kernel_sources(changes, BUILD)
     sources = [*sorted(root.glob("*/cuda/*.cu")), *DRIVERS]
@@ -36,7 +36,7 @@ def kernel_library(*changes: Change, architecture: str = ARCHITECTURE, flags: tu
 def library(
     sources: Sequence[Path], *, include: Path, architecture: str = ARCHITECTURE, flags: Sequence[str] = ()
 ) -> Path:
-    """A shared library of these sources. `include` holds the headers that they use."""
+    """A shared library of these sources. `include` is the folder of their headers."""
     generated = f"-gencode=arch=compute_{architecture},code=compute_{architecture}"
     every = [*build_setting("DEVICE_FLAGS"), *FLAGS, generated, *flags]
     parts = objects([*sources, RUNTIME], every, (include,), BUILD, program=nvcc())

@@ -1,8 +1,8 @@
-"""Global memory: the allocations that a launch may touch, and nothing beside them.
+"""Global memory: the allocations that a launch may access.
 
-They are the process's own memory, so that a kernel reads and writes the arrays that it was given. What lies outside of
-them, an address that is not a multiple of the access's size, a write to what is only read, and a read of bytes that
-nobody has written are faults, each with the thread and the line; so is an access to what another block writes.
+They are the process's own memory, so a kernel reads and writes the arrays of the call. Faults, each with the thread and
+the line, are: an access outside of them or at a misaligned address, a write to an input, a read of uninitialised bytes,
+and an access to memory that another block writes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.operators.arrays import Array
 if TYPE_CHECKING:
     from harness.kernels.ptx.warp import Warp
 
-# Where shared memory begins among generic addresses: beyond all that a process can have.
+# The start of shared memory among generic addresses, beyond any address of a process.
 SHARED_WINDOW = 1 << 60
 # Views of an allocation's memory begin at a multiple of the widest access.
 _WIDEST = 32
@@ -31,7 +31,7 @@ _WIDEST = 32
 
 @dataclass(frozen=True)
 class Access:
-    """What an instruction asks of memory in each lane: `count` elements of a type that lie next to each other."""
+    """The memory access of an instruction in each lane: `count` adjacent elements of a dtype."""
 
     instruction: Instruction
     dtype: np.dtype[Any]
@@ -44,9 +44,9 @@ class Access:
 
 @dataclass
 class Allocation:
-    """A range of the process's memory that has a name.
+    """A named range of the process's memory.
 
-    filled  whether all of it holds values from the start; what is written later is known too.
+    filled  whether all of it is initialised from the start; writes initialise bytes later.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Allocation:
         return self.start + self.bytes
 
     def views(self, access: Access) -> tuple[Array, Array]:
-        """The memory as what an access reads, a row for each place, and likewise what is known of it, 0 or ~0."""
+        """The memory as rows of an access, and likewise the flags of initialised bytes, 0 or ~0."""
         key = (access.dtype.str, access.count)
         if key not in self._views:
             known = self.known.view(np.uint8).view(f"u{access.dtype.itemsize}")
@@ -80,7 +80,7 @@ class Allocation:
 class GlobalMemory:
     """The allocations of a launch, by their addresses.
 
-    strict  whether reading what nobody has written is a fault. It is none where only some blocks of a grid run.
+    strict  whether reading uninitialised memory is a fault; not if only some blocks of a grid run.
     """
 
     def __init__(self, allocations: Sequence[Allocation], *, strict: bool = True) -> None:
@@ -90,9 +90,9 @@ class GlobalMemory:
         self._ownerships: dict[int, Ownership] = {}
 
     def read(self, addresses: Array, access: Access, warp: Warp) -> Array:
-        """What lies at the addresses of the active lanes: a row for each."""
+        """The values at the addresses of the active lanes, one row per lane."""
         result: Array = np.empty((len(addresses), access.count), access.dtype)
-        for allocation, which, rows in self._found(addresses, access, warp, "reads"):
+        for allocation, which, rows in self._locate(addresses, access, warp, "reads"):
             memory, known = allocation.views(access)
             if self._strict and not known[rows].all():
                 lane = _numbers(addresses, which)[np.flatnonzero(~known[rows].all(axis=1))[0]]
@@ -104,7 +104,7 @@ class GlobalMemory:
         return result
 
     def write(self, addresses: Array, values: Array, access: Access, warp: Warp) -> None:
-        for allocation, which, rows in self._found(addresses, access, warp, "writes"):
+        for allocation, which, rows in self._locate(addresses, access, warp, "writes"):
             clash = self._of(allocation).write(rows, access.bytes, warp.block.number)
             self._check(clash, "writes", access, warp, addresses, which)
             memory, known = allocation.views(access)
@@ -115,8 +115,8 @@ class GlobalMemory:
                 raise self._fault("writes", access, warp, addresses, lane, "at the same time as another lane")
 
     def change(self, addresses: Array, change: Callable[[int, Array], Array], access: Access, warp: Warp) -> None:
-        """One lane after another: of what is there, change(which of the active lanes, row) makes what is written."""
-        for allocation, which, rows in self._found(addresses, access, warp, "writes"):
+        """Updates memory one lane after another: change(position among the active lanes, old row) gives the new row."""
+        for allocation, which, rows in self._locate(addresses, access, warp, "writes"):
             clash = self._of(allocation).change(rows, access.bytes, warp.block.number)
             self._check(clash, "changes", access, warp, addresses, which)
             memory, known = allocation.views(access)
@@ -147,14 +147,14 @@ class GlobalMemory:
             raise self._fault(verb, access, warp, addresses, _numbers(addresses, which)[row], why)
 
     def _fault(self, verb: str, access: Access, warp: Warp, addresses: Array, lane: int, why: str) -> Fault:
-        """Of an active lane, by its number among them."""
+        """A Fault of an active lane, by its position among the active lanes."""
         where = self.name(int(addresses[lane]))
         return warp.fault_at(access.instruction, int(lane), f"{verb} {access.bytes} bytes at {where}, {why}")
 
-    def _found(
+    def _locate(
         self, addresses: Array, access: Access, warp: Warp, verb: str
     ) -> Iterator[tuple[Allocation, slice | Array, Array]]:
-        """The allocations that the addresses lie in, which of them each holds, and the rows of its views there."""
+        """The allocations of the addresses; for each, the positions of its addresses and the rows of its views."""
         if (stray := addresses & np.uint64(access.bytes - 1)).any():
             why = f"an address that is no multiple of {access.bytes}"
             raise self._fault(verb, access, warp, addresses, int(np.flatnonzero(stray)[0]), why)
@@ -176,7 +176,7 @@ class GlobalMemory:
             yield allocation, which, rows.astype(np.intp)
 
     def _at(self, address: int) -> Allocation | None:
-        """The allocation that an address lies in."""
+        """The allocation that contains an address, or None."""
         place = self._place(address, 1)
         return None if place < 0 else self._allocations[place]
 
@@ -185,7 +185,7 @@ class GlobalMemory:
         return place if place >= 0 and address + size <= self._allocations[place].end else -1
 
     def name(self, address: int) -> str:
-        """An address by the allocation that it lies in or nearest to."""
+        """Describes an address by the allocation that contains it, or by the nearest one."""
         if not self._allocations or address >= SHARED_WINDOW:
             return f"0x{address:x}"
         nearest = min(self._allocations, key=lambda each: max(each.start - address, address - each.end, 0))
@@ -195,17 +195,17 @@ class GlobalMemory:
 
 
 def _numbers(addresses: Array, which: slice | Array) -> Array:
-    """The numbers of the active lanes that are meant."""
+    """The positions among the active lanes."""
     return np.arange(len(addresses))[which]
 
 
 def all_known(size: int) -> int:
-    """That so many bytes are known, as one number."""
+    """The flags of `size` initialised bytes, as one number."""
     return int.from_bytes(b"\x01" * size, "little")
 
 
-def merged(allocations: Sequence[Allocation]) -> list[Allocation]:
-    """Those that share memory as one: an array may be given under two names."""
+def merge_overlaps(allocations: Sequence[Allocation]) -> list[Allocation]:
+    """Merges allocations that share memory: an array may have two names."""
     apart: list[Allocation] = []
     for each in sorted(allocations, key=lambda each: each.start):
         if not apart or each.start >= apart[-1].end:

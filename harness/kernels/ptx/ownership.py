@@ -1,7 +1,7 @@
 """Which blocks of a grid have read and written an allocation during a launch.
 
-Blocks run in any order and at the same time, so none may read or write what another writes: what it would find there,
-or leave there, is chance. Only atomic operations of several blocks may meet.
+Blocks run in any order and concurrently, so no block may read or write memory that another block writes: the outcome
+would be random. Only atomic operations of several blocks may overlap.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import numpy as np
 
 from harness.operators.arrays import Array
 
-# The smallest elements of arrays; a flag of one byte shares a grain with its neighbour.
+# The size of the smallest elements; a one-byte flag shares a grain with its neighbour.
 _GRAIN = 2
 _SEVERAL = -1
 
 
 class Ownership:
-    """Of each grain: the block that has written it, counted from 1, and the one that has read it, 0 if none has.
+    """For each grain the block that wrote it and the block that read it, counted from 1, 0 for none.
 
-    A block that has changed it by atomic operations alone is -1 less its number.
+    -1 - number marks a block that has changed a grain by atomic operations only.
     """
 
     def __init__(self, size: int) -> None:
@@ -26,7 +26,8 @@ class Ownership:
         self._readers = np.zeros(size // _GRAIN, np.int32)
 
     def read(self, rows: Array, size: int, block: int) -> tuple[int, str] | None:
-        """Notes an access of `size` bytes at each row, or says which row is not this block's to access, and why."""
+        """Records an access of `size` bytes at each row, or returns the row that conflicts with another block, and
+        why."""
         rows, writers, readers = self._views(rows, size)
         if (clash := _others(writers[rows], block)) is not None:
             return clash
@@ -61,13 +62,13 @@ def _atomic(block: int) -> int:
     return -1 - block
 
 
-def _others(who: Array, block: int, did: str = "written") -> tuple[int, str] | None:
-    """The first row that is another block's, and whose."""
-    others = (who != 0) & (who != block) & (who != _atomic(block))
+def _others(owners: Array, block: int, did: str = "written") -> tuple[int, str] | None:
+    """The first row that belongs to another block, with a description."""
+    others = (owners != 0) & (owners != block) & (owners != _atomic(block))
     if not others.any():
         return None
     row, column = (int(each[0]) for each in np.nonzero(others))
-    code = int(who[row, column])
+    code = int(owners[row, column])
     if did == "written" and code < 0:
         return row, "which another block has changed by an atomic operation in the same launch"
     return row, f"which {'another block' if code == _SEVERAL else f'block {code - 1}'} has {did} in the same launch"

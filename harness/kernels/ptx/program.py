@@ -1,8 +1,8 @@
-"""The text that `nvcc -ptx` writes, as kernels: parameters, shared arrays, registers, and basic blocks of instructions.
+"""Parses the output of `nvcc -ptx` into kernels: parameters, shared arrays, registers, and basic blocks.
 
-Only what nvcc really writes is read. A statement of another kind raises NotEmulated with its text, because a statement
-that is passed over would make everything after it a guess. Kernels are read one at a time, when they are launched: a
-file has dozens of them, and a test needs two or three.
+Only nvcc's own output is supported. Any other statement raises UnsupportedInstruction with its text, because skipping a
+statement would make all that follows a guess. Kernels are parsed one at a time, when they are launched: a file has
+dozens of them, and a test needs two or three.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.kernels.compiling import short
-from harness.kernels.ptx.faults import NotEmulated, Place
+from harness.kernels.ptx.faults import Place, UnsupportedInstruction
 from harness.kernels.ptx.flow import BasicBlock, Instruction, basic_blocks
 from harness.repository import ROOT
 
@@ -28,7 +28,7 @@ _SPACES = re.compile(r"\s+")
 
 @dataclass(frozen=True)
 class SharedArray:
-    """An array of shared memory that a file declares; its bytes are 0 if they are chosen at the launch."""
+    """An array of shared memory that a file declares; its bytes are 0 if the launch sets the size."""
 
     align: int
     bytes: int
@@ -36,7 +36,7 @@ class SharedArray:
 
 @dataclass(frozen=True)
 class Kernel:
-    """An entry point. Parameters and their offsets are in bytes; registers are given with their types, such as b32."""
+    """An entry point. Parameter offsets and sizes are in bytes; registers map to their types, such as b32."""
 
     name: str
     parameters: Mapping[str, tuple[int, int]]  # offset, size
@@ -52,7 +52,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Module:
-    """A compiled file: its text, and where in it each kernel begins."""
+    """A compiled file: its text, and the start of each kernel in it."""
 
     text: str
     starts: Mapping[str, int]
@@ -66,7 +66,7 @@ class Module:
         return {name: SharedArray(int(align), int(count or 0)) for align, name, count in _SHARED.findall(self.text)}
 
     def kernel(self, name: str) -> Kernel:
-        """KeyError if there is none of that name."""
+        """The kernel of this name; KeyError if there is none."""
         return _kernel(self, name)
 
 
@@ -93,7 +93,7 @@ def _kernel(of: Module, name: str) -> Kernel:
 
 
 def _parameters(text: str, start: int) -> tuple[dict[str, tuple[int, int]], int]:
-    """Where each parameter lies, by the rule of C for a struct of them, and where the list ends."""
+    """The offset and size of each parameter, laid out like a C struct, and the end of the list."""
     end = text.index(")", start)
     parameters, offset = {}, 0
     for each in filter(None, (part.strip() for part in text[start:end].split(","))):
@@ -110,7 +110,7 @@ def _parameters(text: str, start: int) -> tuple[dict[str, tuple[int, int]], int]
 
 
 def _body(text: str, begin: int) -> tuple[list[str], str]:
-    """The lines between a kernel's braces, and what stands before them."""
+    """The lines between a kernel's braces, and the text before them."""
     opening = text.index("{", begin)
     depth, lines, at = 1, [], opening + 1
     while depth:
@@ -123,7 +123,7 @@ def _body(text: str, begin: int) -> tuple[list[str], str]:
 
 
 class _Reader:
-    """What has been read of a kernel's lines so far. names: what its operands name, its shared arrays among them."""
+    """The contents of a kernel's lines read so far. names: all names in operands, including shared arrays."""
 
     def __init__(self, files: Mapping[int, str]) -> None:
         self.instructions: list[Instruction] = []
@@ -136,7 +136,7 @@ class _Reader:
         own = {number for number, path in paths.items() if path.is_relative_to(ROOT)}
         self._own = own or set(paths)
         self._place = Place("", 0)
-        self._unfinished = ""
+        self._pending_text = ""
 
     def read(self, line: str) -> None:
         line = line.partition("//")[0].strip()
@@ -145,23 +145,24 @@ class _Reader:
         elif line.endswith(":") and " " not in line:
             self.labels[line[:-1]] = len(self.instructions)
         else:
-            *statements, self._unfinished = f"{self._unfinished} {line}".split(";")
+            *statements, self._pending_text = f"{self._pending_text} {line}".split(";")
             for statement in statements:
                 self._statement(statement.lstrip(" {}\t").rstrip())
-            self._unfinished = self._unfinished.strip(" {}\t")
+            self._pending_text = self._pending_text.strip(" {}\t")
 
     def _locate(self, line: str) -> None:
-        """The innermost line of this project: what is inlined of the toolkit's headers stands where it is called.
+        """Tracks the innermost line of this project: code inlined from the toolkit's headers counts for its caller's
+        line.
 
-        Where two of the toolkit's functions lie within each other, that is the line before.
+        For nested functions of the toolkit, that is the previous line of this project.
         """
         match = _LOC.match(line)
         if match is None:
-            raise NotEmulated(f"The place {line} is written otherwise than nvcc does.")
+            raise UnsupportedInstruction(f"The place {line} is not in nvcc's format.")
         file, number, caller, calls = (int(each or 0) for each in match.groups())
         if caller and file not in self._own:
             file, number = caller, calls
-        if number and file in self._own:  # 0: of no line in particular
+        if number and file in self._own:  # 0: no particular line
             self._place = Place(self._files[file], number)
 
     def _statement(self, statement: str) -> None:
@@ -170,7 +171,7 @@ class _Reader:
         elif match := _SHARED.match(statement + ";"):
             self.shared[match[2]] = SharedArray(int(match[1]), int(match[3] or 0))
         elif statement.startswith(".") and not statement.startswith(".pragma"):
-            raise NotEmulated(f"{statement} ({self._place}) is not emulated.")
+            raise UnsupportedInstruction(f"{statement} ({self._place}) is not emulated.")
         elif statement and statement[0] != ".":
             self._add(statement)
 
@@ -178,11 +179,11 @@ class _Reader:
         kind = kind.removeprefix(".")
         for name in (each.strip() for each in names.split(",")):
             stem, _, count = name.partition("<")
-            numbered = [f"{stem}{i}" for i in range(int(count.rstrip(">")))] if count else [name]
-            for register in numbered:
-                # A name in braces of its own is declared anew, and so shares its place: nothing is kept beyond them.
+            registers = [f"{stem}{i}" for i in range(int(count.rstrip(">")))] if count else [name]
+            for register in registers:
+                # A name that is declared again in inner braces can share the slot: no value lives beyond the braces.
                 if self.registers.setdefault(register, kind) != kind:
-                    raise NotEmulated(f"The register {register} ({self._place}) is declared with two types.")
+                    raise UnsupportedInstruction(f"The register {register} ({self._place}) is declared with two types.")
 
     def _add(self, statement: str) -> None:
         predicate, negated = None, False
@@ -196,7 +197,7 @@ class _Reader:
 
 
 def _operands(text: str) -> Iterator[str]:
-    """At commas, of which those in braces belong to an operand."""
+    """Splits operands at commas outside braces."""
     if "{" not in text:
         yield from filter(None, (part.strip() for part in text.split(",")))
         return

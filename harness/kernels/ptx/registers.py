@@ -1,7 +1,7 @@
-"""Where a warp's values are: a list of arrays of 32 lanes, one for each register, constant and special register.
+"""A warp's values: a list of arrays of 32 lanes, one for each register, constant and special register.
 
-An operand becomes an index into that list when its kernel is prepared, whatever it is, so that nothing has to be told
-apart while it runs. An array in the list is never changed, only replaced: two registers may share one.
+When a kernel is prepared, every operand becomes an index into that list, so operands need not be distinguished at run
+time. An array in the list is never modified, only replaced: two registers may share one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.kernels.ptx.faults import NotEmulated
+from harness.kernels.ptx.faults import UnsupportedInstruction
 from harness.kernels.ptx.flow import Instruction
 from harness.kernels.ptx.program import Kernel
 from harness.operators.arrays import Array
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from harness.kernels.ptx.warp import Warp
 
 LANES = 32
-# What an instruction does to a warp.
+# An instruction as a function of a warp.
 Step = Callable[["Warp"], None]
 Function = Callable[..., Array]
 View = Callable[[Array], Array]
 
-# The types of instructions. Halves are bits until they are converted; b is of no kind, and here unsigned.
+# The types of instructions. Halves are bits until they are converted; b is untyped, here unsigned.
 DTYPES: dict[str, Any] = {
     **{f"{kind}{bits}": np.dtype(f"uint{bits}") for kind in "bu" for bits in (8, 16, 32, 64)},
     **{f"s{bits}": np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)},
@@ -39,9 +39,9 @@ SPECIAL += ("%laneid", "%warpid")
 
 
 class Slots:
-    """The list as a kernel needs it: where each of its operands is, and what it holds before the first instruction.
+    """The slots of a kernel's values: the index of each operand, and the initial contents.
 
-    shared  where each array of shared memory begins.
+    shared  the offset of each array in shared memory.
     """
 
     def __init__(self, kernel: Kernel, shared: dict[str, int]) -> None:
@@ -57,7 +57,7 @@ class Slots:
         self.special = {name: self._places[name, ""] for name in SPECIAL}
 
     def source(self, text: str, kind: str) -> tuple[int, View | None]:
-        """Where an operand is, and what makes its array one of the type that an instruction reads it as."""
+        """The slot of a source operand, and the view that converts its array to the instruction's type."""
         dtype = DTYPES[kind]
         if text.startswith("!"):
             return self._places[text[1:], ""], np.logical_not
@@ -66,7 +66,7 @@ class Slots:
         return self._constant(text, dtype), None
 
     def target(self, text: str, kind: str) -> tuple[int, View | None]:
-        """Where a result goes, and what makes an array of the instruction's type one of the register's."""
+        """The slot of a result, and the view that converts from the instruction's type to the register's."""
         if text == "_":
             return self._add_once("_", DTYPES[kind]), None
         return self._places[text, ""], writing(DTYPES[kind], self._dtypes[text])
@@ -94,14 +94,14 @@ class Slots:
 
 
 def literal(text: str, dtype: np.dtype[Any]) -> Any:
-    """A number as PTX has it: 0f3F800000 and 0d3FF0000000000000 are bits, others are integers."""
+    """A PTX literal: 0f3F800000 and 0d3FF0000000000000 are bits of floats, others are integers."""
     if text[:2] in ("0f", "0F", "0d", "0D"):
         bits, kind = int(text[2:], 16), "f4" if text[1] in "fF" else "f8"
         return np.array([bits], kind.replace("f", "u")).view(kind)[0]
     try:
         number = int(text.rstrip("U"), 0)
     except ValueError:
-        raise NotEmulated(
+        raise UnsupportedInstruction(
             f"The operand {text} is not emulated: it is no register, number, parameter or array."
         ) from None
     if dtype == np.bool_:
@@ -110,32 +110,33 @@ def literal(text: str, dtype: np.dtype[Any]) -> Any:
     return np.array([number % 2**bits], np.uint64).astype(f"u{dtype.itemsize}").view(dtype)[0]
 
 
-def reading(held: np.dtype[Any], wanted: np.dtype[Any]) -> View | None:
-    """A register's array as one that an instruction reads: its bits, the lower ones if it is wider."""
-    if held == wanted:
+def reading(register_dtype: np.dtype[Any], operand_dtype: np.dtype[Any]) -> View | None:
+    """The view from a register's array to an instruction's type: the same bits, or the lower ones of a wider
+    register."""
+    if register_dtype == operand_dtype:
         return None
-    if held.itemsize == wanted.itemsize:
-        return operator.methodcaller("view", wanted)
-    if held.itemsize < wanted.itemsize:
-        raise NotEmulated(f"An operand of {wanted} is not read of a register of {held}.")
-    bits, narrow = np.dtype(f"u{held.itemsize}"), np.dtype(f"u{wanted.itemsize}")
-    return lambda array: array.view(bits).astype(narrow).view(wanted)
+    if register_dtype.itemsize == operand_dtype.itemsize:
+        return operator.methodcaller("view", operand_dtype)
+    if register_dtype.itemsize < operand_dtype.itemsize:
+        raise UnsupportedInstruction(f"An operand of {operand_dtype} is not read of a register of {register_dtype}.")
+    bits, narrow = np.dtype(f"u{register_dtype.itemsize}"), np.dtype(f"u{operand_dtype.itemsize}")
+    return lambda array: array.view(bits).astype(narrow).view(operand_dtype)
 
 
-def writing(given: np.dtype[Any], held: np.dtype[Any]) -> View | None:
-    """A result as its register holds it: its bits, widened as its type is, with its sign or without."""
-    if given == held:
+def writing(result_dtype: np.dtype[Any], register_dtype: np.dtype[Any]) -> View | None:
+    """The view from a result to its register's type: the same bits, sign- or zero-extended for a wider register."""
+    if result_dtype == register_dtype:
         return None
-    if given.itemsize == held.itemsize:
-        return operator.methodcaller("view", held)
-    if given.itemsize > held.itemsize or given.kind == "f":
-        raise NotEmulated(f"A result of {given} is not written to a register of {held}.")
-    wide = np.dtype(f"{given.kind}{held.itemsize}")
-    return lambda array: array.astype(wide).view(held)
+    if result_dtype.itemsize == register_dtype.itemsize:
+        return operator.methodcaller("view", register_dtype)
+    if result_dtype.itemsize > register_dtype.itemsize or result_dtype.kind == "f":
+        raise UnsupportedInstruction(f"A result of {result_dtype} is not written to a register of {register_dtype}.")
+    wide = np.dtype(f"{result_dtype.kind}{register_dtype.itemsize}")
+    return lambda array: array.astype(wide).view(register_dtype)
 
 
-def composed(function: Function, views: Sequence[View | None], after: View | None) -> Function:
-    """The function of arrays as they are held: what changes nothing is left out, because it costs at every step."""
+def compose(function: Function, views: Sequence[View | None], after: View | None) -> Function:
+    """Composes a function with its views; identity views are left out, because they would cost at every step."""
     inner = _after_views(function, views)
     if after is None:
         return inner
@@ -156,10 +157,10 @@ def _after_views(function: Function, views: Sequence[View | None]) -> Function:
 
 
 def assigning(instruction: Instruction, slots: Slots, function: Function, kinds: Sequence[str], result: str) -> Step:
-    """The step that gives function(sources), of these types, to the first operand, in the lanes that are active."""
+    """The step that stores function(sources) to the first operand, with these types, in the active lanes."""
     target, after = slots.target(instruction.operands[0], result)
     sources = [slots.source(text, kind) for text, kind in zip(instruction.operands[1:], kinds, strict=True)]
-    compute = composed(function, [view for _, view in sources], after)
+    compute = compose(function, [view for _, view in sources], after)
     places = [place for place, _ in sources]
     if len(places) == 1:
         return _of_one(compute, target, *places)
@@ -196,13 +197,13 @@ def _of_many(compute: Function, target: int, places: Sequence[int]) -> Step:
 
 
 def store(warp: Warp, target: int, value: Array) -> None:
-    """Gives a register an array of 32 lanes, in those that are active."""
+    """Stores an array of 32 lanes to a register, in the active lanes."""
     warp.registers[target] = value if warp.whole else np.where(warp.active, value, warp.registers[target])
 
 
-def modifiers(instruction: Instruction, types: int, *allowed: str) -> set[str]:
-    """The opcode's words between its family and its types; NotEmulated if one is not among those allowed."""
+def modifiers(instruction: Instruction, types: int, *supported: str) -> set[str]:
+    """The opcode's modifiers between its family and its types; UnsupportedInstruction if one is not in `supported`."""
     words = set(instruction.parts[1 : len(instruction.parts) - types])
-    if unknown := words - set(allowed):
-        raise instruction.not_emulated(f" with {', '.join(sorted(unknown))}")
+    if unknown := words - set(supported):
+        raise instruction.unsupported(f" with {', '.join(sorted(unknown))}")
     return words

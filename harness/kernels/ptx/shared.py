@@ -1,11 +1,11 @@
-"""A block's shared memory, and who has read and written what since the threads last waited for each other.
+"""A block's shared memory, with the accesses of each thread since the last barrier.
 
 Two threads race if one of them writes what the other reads or writes and nothing orders them: between warps that is a
-barrier of the block, within a warp also __syncwarp. That lanes of a warp happen to run together orders nothing, as CUDA
-has it since Volta; nor does a shuffle or a vote. Atomic additions race with other accesses, not with each other.
+barrier of the block, within a warp also __syncwarp. Lanes of a warp that happen to run together are not ordered, as in
+CUDA since Volta; nor do a shuffle or a vote order them. Atomic additions race with other accesses, not with each other.
 
-Nothing is said of a read of bytes that nobody has written: lanes without a channel read along and are thrown away. They
-read NaN, and so would a result that they reach be one.
+Reading uninitialised bytes is no fault: lanes without a channel read too, and their values are discarded. They read
+NaN, so a result that depends on them would be NaN.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 READ, WRITE, ATOMIC = range(3)
 _KINDS = (READ, WRITE, ATOMIC)
 _DID = ("has read", "has written", "has changed by an atomic operation")
-# The kinds of access that each kind must be kept apart from.
+# The kinds of access that race with each kind.
 _AGAINST = {READ: (WRITE, ATOMIC), WRITE: _KINDS, ATOMIC: (READ, WRITE)}
 _GARBAGE = 0xFF  # NaN as a float, -1 as an index
 
@@ -32,7 +32,7 @@ _GARBAGE = 0xFF  # NaN as a float, -1 as an index
 class SharedMemory:
     """Shared memory of one block.
 
-    grain  the bytes of the smallest access of the kernel, a power of two: accesses are told apart by grains.
+    grain  the size of the kernel's smallest access, a power of two: the resolution of race detection.
     """
 
     def __init__(self, size: int, warps: int, grain: int) -> None:
@@ -40,13 +40,13 @@ class SharedMemory:
         self._memory = np.full(-(-size // 32) * 32, _GARBAGE, np.uint8)
         self._grain = grain
         grains = len(self._memory) // grain
-        # Bits for lanes, by warp, and for warps; and the instruction that accessed a grain last.
+        # Bit masks of lanes, by warp, and of warps; and the last instruction that accessed each grain.
         self._lanes = np.zeros((len(_KINDS), warps, grains), np.uint32)
         self._warps = np.zeros((len(_KINDS), grains), np.uint32)
         self._last = np.zeros((len(_KINDS), grains), np.int32)
 
     def pass_barrier(self) -> None:
-        """All threads of the block have waited for each other."""
+        """Called when all threads of the block have reached a barrier."""
         self._lanes.fill(0)
         self._warps.fill(0)
 
@@ -65,7 +65,7 @@ class SharedMemory:
         self._view(access)[rows] = values
 
     def change(self, offsets: Array, change: Callable[[int, Array], Array], access: Access, warp: Warp) -> None:
-        """One lane after another: of what is there, change(which of the active lanes, row) makes what is written."""
+        """Updates memory one lane after another: change(position among the active lanes, old row) gives the new row."""
         rows = self._rows(offsets, access, warp, "changes")
         self._order(ATOMIC, offsets, access, warp)
         memory = self._view(access)
@@ -93,7 +93,7 @@ class SharedMemory:
         return rows
 
     def _order(self, kind: int, offsets: Array, access: Access, warp: Warp) -> None:
-        """Notes the access, and stops the kernel if it races with an earlier one."""
+        """Records an access; stops the kernel if it races with an earlier one."""
         lanes = warp.lanes
         own = np.uint32(1) << lanes.astype(np.uint32)
         grains = (offsets // np.uint64(self._grain)).astype(np.intp)
@@ -128,7 +128,7 @@ class SharedMemory:
         else:
             of = int(elsewhere[at]).bit_length() - 1
             bits, missing = int(self._lanes[before, of, grain]), "no barrier"
-            # The other warp may have passed a __syncwarp since: any of its lanes will do then.
+            # If the other warp has passed a __syncwarp since, any of its lanes may be named.
             bits = bits or 1
         other = warp.block.coordinates(32 * of + bits.bit_length() - 1)
         place = warp.block.code.instruction(int(self._last[before, grain])).place

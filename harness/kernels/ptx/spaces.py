@@ -1,4 +1,4 @@
-"""What a block's addresses mean: its kernel's parameters, global memory, shared memory, or, generically, either."""
+"""The address spaces of a block: parameters, global memory, shared memory, and generic addresses."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from harness.operators.arrays import Array
 if TYPE_CHECKING:
     from harness.kernels.ptx.warp import Warp
 
-# What an atomic operation makes of an element: (which of the active lanes, what is there) -> what is there afterwards.
+# The effect of an atomic operation: (position among the active lanes, old row) -> new row.
 Change = Callable[[int, Array], Array]
 
 
 @dataclass
 class Parameters:
-    """A kernel's parameters as bytes. Nearly all are read at one place in all lanes, and then again and again."""
+    """A kernel's parameters as bytes. Most reads are uniform over lanes and repeated, so they are cached."""
 
     bytes: Array
     _uniform: dict[tuple[int, str, int], list[Array]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Parameters:
         return self._uniform[key]
 
     def read(self, offsets: Array, access: Access, warp: Warp) -> Array:
-        """At an offset of its own for each lane, a row for each: an array among the parameters, say."""
+        """Reads at a different offset in each lane, such as an array among the parameters; one row per lane."""
         if int(offsets.max()) + access.bytes > len(self.bytes):
             raise warp.fault_at(access.instruction, int(offsets.argmax()), "reads beyond the kernel's parameters")
         places = offsets.astype(np.intp)[:, None] + np.arange(access.bytes)
@@ -47,7 +47,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Spaces:
-    """The memory that a block can reach, and the traffic on it if that is counted."""
+    """The memory that a block can access, and its traffic if that is counted."""
 
     parameters: Parameters
     memory: GlobalMemory
@@ -55,33 +55,33 @@ class Spaces:
     traffic: Traffic | None
 
     def read(self, space: str, addresses: Array, access: Access, warp: Warp) -> Array:
-        """What lies at the addresses of the active lanes: a row for each."""
+        """The values at the addresses of the active lanes, one row per lane."""
         if space == "param":
             return self.parameters.read(addresses, access, warp)
-        memory, addresses = self._resolved(space, addresses, access, warp)
+        memory, addresses = self._resolve(space, addresses, access, warp)
         return memory.read(addresses, access, warp)
 
     def write(self, space: str, addresses: Array, values: Array, access: Access, warp: Warp) -> None:
-        memory, addresses = self._resolved(space, addresses, access, warp)
+        memory, addresses = self._resolve(space, addresses, access, warp)
         memory.write(addresses, values, access, warp)
 
     def change(self, space: str, addresses: Array, change: Change, access: Access, warp: Warp) -> None:
-        """One lane after another, in the order in which the launch has its threads."""
-        memory, addresses = self._resolved(space, addresses, access, warp)
+        """Updates memory one lane after another, in the launch's order of threads."""
+        memory, addresses = self._resolve(space, addresses, access, warp)
         memory.change(addresses, change, access, warp)
 
     def in_shared(self, space: str, addresses: Array) -> bool:
         return space == "shared" or (space == "generic" and bool(addresses[0] >= SHARED_WINDOW))
 
-    def _resolved(
+    def _resolve(
         self, space: str, addresses: Array, access: Access, warp: Warp
     ) -> tuple[GlobalMemory | SharedMemory, Array]:
-        """The memory that is accessed, and the addresses in it."""
+        """The memory of an access, and the addresses in it."""
         is_shared = self.in_shared(space, addresses)
         if space == "generic":
             inside = addresses >= SHARED_WINDOW
             if (inside != is_shared).any():
-                raise access.instruction.not_emulated(" where lanes access different memories")
+                raise access.instruction.unsupported(" where lanes access different memories")
             if is_shared:
                 addresses = addresses - np.uint64(SHARED_WINDOW)
         if self.traffic is not None:

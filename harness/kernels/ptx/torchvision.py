@@ -1,8 +1,8 @@
-"""torchvision's own roi_align kernels, counted as this project's are: the PTX that its library carries is emulated.
+"""Counts torchvision's own roi_align kernels like this project's, by emulating the PTX in torchvision's library.
 
-A transcription of its rule would count what we make of it. The wheels built with CUDA hold PTX for their newest
-architecture; cuobjdump takes it out. The launch is torchvision's: 512 threads a block, at most 4096 blocks, a thread
-for each value. The operator is deterministic forward; its gradient adds by atomics.
+A transcription of its rule would count our own code instead. The wheels built with CUDA contain PTX for their newest
+architecture, which cuobjdump extracts. The launch is torchvision's: 512 threads per block, at most 4096 blocks, a
+thread for each value. The operator is deterministic in the forward; its gradient uses atomics.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.kernels.machine_code import disassembler
-from harness.kernels.ptx.code import Code, prepared
+from harness.kernels.ptx.code import Code, prepare
 from harness.kernels.ptx.counts import Counts
 from harness.kernels.ptx.emulator import execute
 from harness.kernels.ptx.memory import Allocation, GlobalMemory
@@ -34,12 +34,12 @@ _KERNELS: dict[Direction, str] = {
 
 
 def count_torchvision(inputs: RoiInputs, direction: Direction, *, blocks: int = 4) -> tuple[Counts, Array]:
-    """What torchvision's kernel costs on a case of float32, contiguous maps and mode "avg", in a few of its blocks.
+    """The counts of torchvision's kernel on a case of float32, contiguous maps and mode "avg", in a few blocks.
 
-    Beside it, the crops or the gradient, as far as these blocks have written it. MissingLibrary if torchvision is not
-    here, was built without CUDA, or cuobjdump is missing.
+    Also returns the part of the crops or gradient that these blocks wrote. MissingLibrary if torchvision or cuobjdump
+    is missing, or if torchvision was built without CUDA.
     """
-    code = prepared(_kernel(direction))
+    code = prepare(_kernel(direction))
     image = np.ascontiguousarray(inputs.image)
     boxes, upstream = inputs.boxes.astype(np.float32), np.ascontiguousarray(inputs.upstream)
     _, channels, height, width = image.shape
@@ -74,13 +74,13 @@ def _allocation(array: Array, writable: bool) -> Allocation:
 
 
 def _parameters(code: Code, values: list[Array | np.generic]) -> Array:
-    """The values where the kernel has its parameters; an array is its address. A kernel may take fewer."""
+    """The values laid out as the kernel's parameters; arrays become addresses. A kernel may take fewer values."""
     parameters = np.zeros(code.kernel.parameter_bytes, np.uint8)
     for value, (offset, size) in zip(values, code.kernel.parameters.values(), strict=False):
         scalar = np.uint64(value.ctypes.data) if isinstance(value, np.ndarray) else value
         if scalar.nbytes != size:
             raise RuntimeError(
-                "torchvision's kernel takes other parameters than it did; its call is to be written anew."
+                "torchvision's kernel has other parameters in this version; update the call in this module."
             )
         parameters[offset : offset + size] = np.frombuffer(scalar.tobytes(), np.uint8)
     return parameters

@@ -1,7 +1,7 @@
-"""A warp: 32 lanes that run one instruction at a time, and part and meet again where all their ways do.
+"""A warp: 32 lanes that run one instruction at a time, diverge at branches and reconverge.
 
-At a branch that lanes disagree about, those that take it and those that do not run one after another, each up to the
-nearest basic block that all ways lead to; there they go on together. Which of the two is first is the launch's order.
+If lanes disagree at a branch, those that take it and those that do not run one after another, each up to the nearest
+basic block that all paths reach; there they continue together. The launch's order decides which side runs first.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from harness.kernels.ptx.code import Part
 
 _ALL_LANES = np.arange(LANES)
-# How many basic blocks a warp runs before it is taken to run for ever: minutes here, a blink on a GPU.
+# A warp that runs more basic blocks than this counts as an endless loop: minutes here, an instant on a GPU.
 MOST_RUNS = 5_000_000
 _BITS = np.uint32(1) << np.arange(LANES, dtype=np.uint32)
 
 
 @dataclass
 class Way:
-    """Lanes on their way: the basic block that they run next, and the one where they meet those that went otherwise."""
+    """Lanes on one path: the basic block that they run next, and the one where they meet the other path."""
 
     next: int
     joins: int | None
@@ -40,10 +40,10 @@ class Way:
 class Warp:
     """
     active  the lanes that run.
-    whole   whether they are all that have not returned.
-    full    whether they are all 32.
+    whole   whether these are all lanes that have not returned.
+    full    whether these are all 32 lanes.
     lanes   their numbers.
-    waits   the barrier that the warp has come to, while it waits there.
+    waits   the barrier that the warp is waiting at, or None.
     """
 
     def __init__(self, block: Block, index: int, exists: Array) -> None:
@@ -55,12 +55,12 @@ class Warp:
         self._live = exists
         self._ways = [Way(0, None, exists)]
         self._runs = block.runs
-        self._left = MOST_RUNS
+        self._budget = MOST_RUNS
         self._set_special()
         self._activate(exists)
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         return not self._ways
 
     @property
@@ -74,7 +74,7 @@ class Warp:
         return int(_BITS[self.active].sum())
 
     def run(self) -> None:
-        """Up to a barrier of the block, or to the end."""
+        """Runs up to a barrier of the block, or to the end."""
         self.waits = None
         parts, runs, ways = self.block.code.parts, self._runs, self._ways
         while ways:
@@ -86,8 +86,8 @@ class Warp:
                 continue
             part = parts[way.next]
             runs[way.next] += 1
-            self._left -= 1
-            if self._left == 0:
+            self._budget -= 1
+            if self._budget == 0:
                 raise self.fault_at(part.of.last, 0, f"has not come to an end after {MOST_RUNS} basic blocks")
             for step in part.steps:
                 step(self)
@@ -111,20 +111,20 @@ class Warp:
     def _branch(self, way: Way, part: Part) -> None:
         target, following, joins = part.of.target, part.of.next, part.of.joins
         assert target is not None
-        taken = self._agreeing(part)
-        count = np.count_nonzero(taken)
+        branch_lanes = self._agreeing(part)
+        count = np.count_nonzero(branch_lanes)
         if count in (0, len(self.lanes)):
             way.next = target if count else following
             return
-        rest = self.active & ~taken
+        other_lanes = self.active & ~branch_lanes
         self.block.divergent_branches += 1
         way.next = len(self.block.code.parts) if joins is None else joins
-        sides = [Way(following, joins, rest), Way(target, joins, taken)][:: self.block.direction]
+        sides = [Way(following, joins, other_lanes), Way(target, joins, branch_lanes)][:: self.block.direction]
         self._ways += sides
         self._activate(sides[-1].lanes)
 
     def _agreeing(self, part: Part) -> Array:
-        """The active lanes that do what the last instruction of a basic block says: all, if it has no predicate."""
+        """The active lanes that execute the last instruction of a basic block: all, if it has no predicate."""
         if part.condition is None:
             return self.active
         place, view = part.condition
@@ -152,7 +152,7 @@ class Warp:
 
     @contextmanager
     def only(self, lanes: Array) -> Iterator[bool]:
-        """For one instruction, those of the active lanes alone; whether there are any."""
+        """Restricts the active lanes to `lanes` for one instruction; yields whether there are any."""
         before = self.active
         lanes = lanes & before
         self._activate(lanes)
@@ -167,17 +167,17 @@ class Warp:
             return "does not exist"
         return "has gone another way" if self._live[lane] else "has returned"
 
-    def fault_at(self, instruction: Instruction, position: int, what: str) -> Fault:
-        """Of a thread, by its position among the active lanes."""
-        return self.fault_of(instruction, int(self.lanes[position]), what)
+    def fault_at(self, instruction: Instruction, position: int, problem: str) -> Fault:
+        """A Fault of a thread, by its position among the active lanes."""
+        return self.fault_of(instruction, int(self.lanes[position]), problem)
 
-    def fault(self, instruction: Instruction, lanes: Array, what: str) -> Fault:
-        """Of the first of some lanes."""
-        return self.fault_of(instruction, int(np.flatnonzero(lanes)[0]), what)
+    def fault(self, instruction: Instruction, lanes: Array, problem: str) -> Fault:
+        """A Fault of the first of these lanes."""
+        return self.fault_of(instruction, int(np.flatnonzero(lanes)[0]), problem)
 
-    def fault_of(self, instruction: Instruction, lane: int, what: str) -> Fault:
+    def fault_of(self, instruction: Instruction, lane: int, problem: str) -> Fault:
         thread = self.block.coordinates(LANES * self.index + lane)
-        return Fault(f"{instruction.opcode} ({instruction.place}): thread {thread} {what}. In {self.block}.")
+        return Fault(f"{instruction.opcode} ({instruction.place}): thread {thread} {problem}. In {self.block}.")
 
     def _set_special(self) -> None:
         block = self.block

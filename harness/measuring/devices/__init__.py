@@ -1,6 +1,6 @@
-"""What a run of the benchmarks asks of the device that it measures: one record for the CPU, one for CUDA.
+"""The interface of a measured device: one record for the CPU, one for CUDA.
 
-A process measures one device, whose type settings.py reads.
+A process measures one device; settings.py reads its type.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from harness.measuring.record import Record
 
 @dataclass(frozen=True)
 class Device:
-    """One type of device, in torch's word for it.
+    """One type of device.
 
     type        "cpu" or "cuda".
-    why_not     why it cannot be measured on this machine, or None if it can.
-    name        what its results are filed under.
-    describe    what is known of it, as it is stored beside the figures.
-    gpu         the uuid that nvidia-smi knows it by, "" of a CPU.
-    allocator   which allocator this process runs with: one column of the results each.
-    copy_gbps   GB/s that a copy reads and writes together: the roof.
-    peak_memory_bytes  the most memory held during a call beyond what was held before, None if it cannot be told.
-    line_bytes  the unit in which its memory is read: a line of a CPU's cache, a sector of a GPU's.
-    reference   the backend whose bits a result must have where TensorFlow's bits are promised, and what it is called.
-    clock       the name of the clock, and timer, its readings as pytest-benchmark takes them.
-    caches      in which states of the cache a call is timed.
-    budget      how long a row may take, in a full run and in a quick one.
-    settle      before a row's first timed call: seconds that a call takes once warm, given what the judged one took.
-    get_ready   before every timed call: in this state of the cache, for a call that costs the host this long.
-    host_seconds  what a call costs the host, None where the host is the device.
-    exposed     how many timed calls so far were not hidden from the host's own pace, None likewise.
+    why_not     the reason why it cannot be measured on this machine, or None.
+    name        its name in results.
+    describe    its description, stored with the figures.
+    gpu         its uuid in nvidia-smi, "" for a CPU.
+    allocator   the allocator of this process; each has columns of its own in the results.
+    copy_gbps   GB/s of a copy, reads and writes together: the roof.
+    peak_memory_bytes  the peak memory of a call beyond the memory held before, None if unknown.
+    line_bytes  the unit of memory access: a cache line on a CPU, a sector on a GPU.
+    reference   the backend to compare with where TensorFlow's bits are promised, and its title.
+    clock       the name of the clock; timer: the clock as pytest-benchmark's timer.
+    caches      the cache states in which a call is timed.
+    budget      the budgets of a row in a full run and in a quick run.
+    settle      runs before a row's first timed call; gives the seconds of a warm call from those of the judged call.
+    get_ready   runs before every timed call, with the cache state and the host seconds of the call.
+    host_seconds  the host time of a call, None if the host is the device.
+    exposed     the number of timed calls so far that included host time, None if the host is the device.
     """
 
     type: str
@@ -60,7 +60,7 @@ class Device:
 
 
 def chosen() -> Device:
-    """The device that this process measures; ValueError if BENCH_DEVICE names none."""
+    """The device that this process measures; ValueError if BENCH_DEVICE is unknown."""
     return load(os.environ.get(settings.DEVICE, "cpu"))
 
 
@@ -116,7 +116,7 @@ def _cuda() -> Device:
         copy_gbps=cuda.copy_gbps,
         peak_memory_bytes=cuda.peak_memory_bytes,
         line_bytes=32,
-        # A GPU machine has no TensorFlow. What has TensorFlow's bits on the CPU has them to give.
+        # A GPU machine has no TensorFlow; this project's CPU operator has the same bits.
         reference=("roi_align", "this project's operator on the CPU"),
         clock=cuda.CLOCK,
         timer=clock,
@@ -132,22 +132,22 @@ def _cuda() -> Device:
 TYPES: dict[str, Callable[[], Device]] = {"cpu": _cpu, "cuda": _cuda}
 
 
-def timed(
+def measure_row(
     device: Device,
     benchmark: Any,
     record: Record,
     call: Callable[[], Any],
     rounds: clocks.Rounds,
     renew: Callable[[], object] = lambda: None,
-    judged: Callable[[Record, Any], Record] = lambda row, result: row,
+    judge_last: Callable[[Record, Any], Record] = lambda row, result: row,
 ) -> Record:
-    """Times a call with pytest-benchmark: the row with its samples, why there are no more, and what was counted.
+    """Times a call with pytest-benchmark and returns the row with its samples and counts.
 
-    A result is freed before the next call, so that every call finds the memory of the one before it given back.
-    pytest-benchmark's own JSON has the row too, under extra_info. Where it only tries a body out there are no samples.
+    A result is freed before the next call, so every call finds the memory of the previous one released.
+    pytest-benchmark's own JSON also has the row, under extra_info. Without --benchmark-only there are no samples.
 
-    renew   called before each timed call, outside of its time.
-    judged  the row after a look at the last result.
+    renew       called before each timed call, untimed.
+    judge_last  called with the row and the last result; returns the row.
     """
     result: list[Any] = []
 
@@ -165,6 +165,6 @@ def timed(
         exposed=None if exposed is None else (device.exposed() or 0) - exposed,
         samples=() if benchmark.disabled else tuple(benchmark.stats.stats.data),
     )
-    row = judged(row, result[-1])
+    row = judge_last(row, result[-1])
     benchmark.extra_info |= {name: value for name, value in asdict(row).items() if name != "samples"}
     return row

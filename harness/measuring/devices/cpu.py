@@ -1,8 +1,7 @@
-"""What this machine is, and how fast it copies.
+"""The CPU as a measured device: its description, and its copy bandwidth.
 
-Every figure is read as a ratio to something measured in the same run. The roof of an operator that does so little
-arithmetic is the copy bandwidth of the device, so it is measured here, in the same process and with as many threads as
-the operators take.
+Every figure is read relative to another one from the same run. The roof of operators with so little arithmetic is the
+copy bandwidth of the device, so it is measured here, in the same process and with as many threads as the operators use.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from harness.measuring import settings
 from harness.repository import ROOT
 
 _LIBRARIES = ("torch", "torchvision", "tensorflow", "numpy", "pytest-benchmark")
-# glibc reads these when a process starts: big blocks come from the heap and stay there, instead of being mapped and
-# faulted in anew for each result.
+# glibc reads these at process start: large blocks come from the heap and stay there, instead of being mapped and
+# faulted in for each result.
 TUNED_ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(8 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
@@ -36,39 +35,39 @@ TUNED_ALLOCATOR = {
 
 
 def threads() -> int:
-    """How many threads the operators take: OMP_NUM_THREADS if it is set, else the cores this process may use."""
+    """The number of threads that the operators use: OMP_NUM_THREADS if set, else the cores of this process."""
     return int(os.environ.get("OMP_NUM_THREADS", "0")) or len(os.sched_getaffinity(0))
 
 
 @contextlib.contextmanager
 def pinned() -> Iterator[None]:
-    """Keeps the processes that are started meanwhile on as many cores as they have threads, each on a core of its own.
+    """Limits processes started inside to as many cores as they have threads, on different physical cores.
 
-    Cores are chosen, not a core for each thread: libraries start their threads in ways of their own, and one that
-    inherits a single core would run all of them there.
+    The limit is a set of cores for the whole process: some libraries start threads that inherit the affinity of one
+    thread, and would all run on that thread's core if it had only one.
     """
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, spread(before)[: threads()])
+    os.sched_setaffinity(0, one_per_core_first(before)[: threads()])
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
 
 
-def spread(cores: Collection[int]) -> list[int]:
-    """These cores' numbers, one of each physical core first: two that share one are half as fast together."""
-    seen: dict[str, int] = {}
-    ranked = []
+def one_per_core_first(cores: Collection[int]) -> list[int]:
+    """These cores, one of each physical core first: two logical cores on one physical core are half as fast."""
+    counts: dict[str, int] = {}
+    ranks = []
     for core in sorted(cores):
         path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
         siblings = path.read_text(encoding="utf-8") if path.exists() else str(core)
-        seen[siblings] = seen.get(siblings, -1) + 1
-        ranked.append((seen[siblings], core))
-    return [core for _, core in sorted(ranked)]
+        counts[siblings] = counts.get(siblings, -1) + 1
+        ranks.append((counts[siblings], core))
+    return [core for _, core in sorted(ranks)]
 
 
 def allocator() -> str:
-    """Which allocator this process runs with: "tuned" if TUNED_ALLOCATOR was in its environment, else "default"."""
+    """The allocator of this process: "tuned" if TUNED_ALLOCATOR was in its environment, else "default"."""
     return "tuned" if all(os.environ.get(name) == value for name, value in TUNED_ALLOCATOR.items()) else "default"
 
 
@@ -78,7 +77,7 @@ def _cpuinfo() -> str:
 
 @lru_cache(maxsize=1)
 def cpu_model() -> str:
-    """The processor's name as the kernel gives it."""
+    """The processor's name from the kernel."""
     try:
         for line in _cpuinfo().splitlines():
             if line.startswith("model name"):
@@ -94,13 +93,13 @@ def memory_bytes() -> int:
 
 
 def instruction_set() -> str:
-    """The operator's kernels that run here: those that ROI_ALIGN_CPU asks for, else the widest that the processor has.
+    """The instruction set of the operator's kernels here: ROI_ALIGN_CPU, else the widest that the processor has.
 
-    The operator knows, but a machine is described without it.
+    Determined without the operator, so that a machine can be described without importing it.
     """
-    asked = os.environ.get("ROI_ALIGN_CPU")
-    if asked:
-        return asked
+    instruction_set_name = os.environ.get("ROI_ALIGN_CPU")
+    if instruction_set_name:
+        return instruction_set_name
     try:
         flags = set(re.findall(r"\w+", next(iter(re.findall(r"^flags\s*:(.*)$", _cpuinfo(), re.M)), "")))
     except OSError:
@@ -111,29 +110,29 @@ def instruction_set() -> str:
 
 
 def device() -> str:
-    """The name that results of this machine are filed under, e.g. "cpu-amd-epyc-9354-avx512-2t".
+    """The name of this machine in results, e.g. "cpu-amd-epyc-9354-avx512-2t".
 
-    The same machine with other kernels is another device: its figures are not to be taken for slower or faster ones.
+    The same machine with other kernels is another device, so that its figures are not mistaken for a change in speed.
     """
     words = re.sub(r"\((r|tm)\)|\b(cpu|processor|\d+-core)\b|@.*", " ", cpu_model().lower())
     return "-".join(["cpu", *re.findall(r"[a-z0-9]+", words), instruction_set(), f"{threads()}t"])
 
 
 def versions(libraries: Sequence[str] = _LIBRARIES) -> dict[str, str]:
-    """Python's version and those of libraries (by default what figures depend on), as far as they are installed."""
-    found = {"python": platform.python_version()}
+    """The versions of Python and of the installed ones of these libraries (by default those that figures depend on)."""
+    by_name = {"python": platform.python_version()}
     for library in libraries:
         try:
-            found[library] = importlib.metadata.version(library)
+            by_name[library] = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return by_name
 
 
 def revision() -> dict[str, object]:
-    """The git revision of the checkout and whether it was changed since.
+    """The git revision of the checkout, and whether files differ from it.
 
-    A GPU machine often gets the files without their history: there settings.REVISION may say it, or nothing is known.
+    A GPU machine often has the files without their history; settings.REVISION may then give the revision.
     """
 
     def git(*arguments: str) -> str:
@@ -142,18 +141,18 @@ def revision() -> dict[str, object]:
         ).stdout.strip()
 
     try:
-        # Results are written by the runs themselves: they do not make the code that was measured another one.
+        # Results are written by the runs themselves and do not change the measured code.
         return {
             "revision": git("rev-parse", "HEAD"),
             "dirty": bool(git("status", "--porcelain", "--", ".", ":!results")),
         }
     except (OSError, subprocess.SubprocessError):
-        said = os.environ.get(settings.REVISION)
-        return {"revision": said} if said else {}
+        commit = os.environ.get(settings.REVISION)
+        return {"revision": commit} if commit else {}
 
 
 def describe() -> dict[str, object]:
-    """All of it, as it is stored beside the figures."""
+    """The description of this machine, stored with the figures."""
     return {
         "device": device(),
         "cpu": cpu_model(),
@@ -169,34 +168,34 @@ def describe() -> dict[str, object]:
 
 
 def copy_gbps(megabytes: int = 256, rounds: int = 5) -> float:
-    """GB/s that a copy reads and writes together, median of some rounds.
+    """GB/s of a copy, reads and writes together, median over some rounds.
 
-    Two buffers far above the last-level cache, each thread copying its own part (NumPy gives up its lock meanwhile).
+    Two buffers far larger than the last-level cache; each thread copies its own part (NumPy releases the GIL).
     """
     count = threads()
     source = np.ones(megabytes << 18, dtype=np.float32)
     target = np.zeros_like(source)
     parts = list(zip(np.array_split(target, count), np.array_split(source, count), strict=True))
-    taken = []
+    seconds = []
     with ThreadPoolExecutor(count) as pool:
         for _ in range(rounds + 1):
             begin = time.perf_counter()
             list(pool.map(lambda part: np.copyto(*part), parts))
-            taken.append(time.perf_counter() - begin)
-    return 2 * source.nbytes / float(np.median(taken[1:])) / 1e9
+            seconds.append(time.perf_counter() - begin)
+    return 2 * source.nbytes / float(np.median(seconds[1:])) / 1e9
 
 
 def give_back_memory() -> None:
-    """Returns what the C library keeps of freed blocks, where it can: what ran before shall not help what runs next."""
-    with contextlib.suppress(AttributeError):  # another C library than glibc
+    """Returns freed memory to the system, if the C library can, so that earlier rows do not help later ones."""
+    with contextlib.suppress(AttributeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def peak_memory_bytes(call: Callable[[], object]) -> int | None:
-    """The most memory that the process held during a call beyond what it held before; None if it cannot be told.
+    """The peak memory of the process during a call beyond the memory held before; None if unknown.
 
-    Linux keeps a high-water mark of the resident set and lets a process reset it. Freed blocks are given back first,
-    so that a result cannot hide in them. The result counts, and a library's scratch; whole pages of 4 KiB.
+    Linux keeps a resettable high-water mark of the resident set. Freed blocks are returned first, so a result cannot
+    hide in them. The result and a library's scratch memory count, in pages of 4 KiB.
     """
     give_back_memory()
     try:

@@ -1,7 +1,7 @@
-"""One call as the oracle sees it: its samples, its pixels, the arithmetic that is exact enough, and what it answers.
+"""One call as the oracle sees it: samples, pixels, and arithmetic of sufficient precision.
 
-The forward and the gradients ask the same things of the inputs, each once per box and sample; they are kept here, so
-that oracle.py and gradients.py hold only formulas and bounds.
+The forward and the gradients need the same quantities, each once per box and sample. They are computed and cached here,
+so oracle.py and gradients.py hold only formulas and bounds.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ BOX_COLUMNS = {"normalized": ((0, 2), (1, 3)), "bin_centres": ((1, 3), (0, 2)), 
 
 @dataclass(frozen=True)
 class Call:
-    """The inputs, and what follows from their dtypes and from whose positions are used.
+    """The inputs, and the quantities that follow from their dtypes and from the order of rounding.
 
-    accumulate  the type that is interpolated and summed in; unit and smallest are its own.
-    blank       what a sample outside gives: the extrapolation value, rounded to that type and then to the crops'.
-    number      float, or Fraction where float64 itself is judged.
+    accumulate  the dtype of interpolation and sums; unit and smallest belong to it.
+    blank       the value of a sample outside: the extrapolation value, rounded to that dtype and then to the crops'.
+    number      float, or Fraction when float64 results are judged.
     line        sample i of box m on axis 0 (y) or 1 (x) for linear interpolation; spot: for the method of the call.
     """
 
@@ -43,20 +43,20 @@ class Call:
     spot: Callable[[int, int, int], Sample]
 
     def pixel(self, n: int, c: int, y: int, x: int) -> float:
-        """The pixel in the accumulate type, which is how integers enter."""
+        """The pixel, cast to the accumulate dtype."""
         return rounder(self.accumulate)(float(self.inputs.image.item(n, c, y, x)))
 
     def image_of(self, m: int) -> int:
         return int(self.inputs.box_indices.item(m))
 
     def exact(self, values: Iterable[float]) -> bool:
-        """Whether nothing computed from these values can overflow or be NaN."""
+        """Whether no computation on these values can overflow or give NaN."""
         large = LARGE[self.accumulate]
         return all(abs(value) < large for value in values)
 
 
 def call_of(inputs: Inputs, pinned: bool) -> Call:
-    """What the oracle asks of these inputs; each sample is computed once."""
+    """The call of these inputs; each sample is computed once and cached."""
     accumulate = accumulated_in(inputs)
     boxes = inputs.boxes.dtype.name
     unit = 0.0 if pinned else max(UNIT[boxes], UNIT[accumulate])

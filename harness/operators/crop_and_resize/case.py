@@ -1,8 +1,7 @@
-"""A Case is all that one call is given, small enough to print as one line.
+"""A Case describes one call completely and prints as one line.
 
-A failing property is worth little when it cannot be had again. A Case therefore holds the geometry in full and the
-pixel values only as a family and a seed: its repr, pasted back, makes the very same arrays on any machine. The arrays
-are NumPy's, strides included, so that a layout is a fact of the input and not something each backend makes up.
+A failure is worth little unless it can be reproduced. A Case therefore holds the full geometry, but the pixel values
+only as a family and a seed: its repr, pasted back, makes the same arrays on any machine.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Inputs:
     """The arrays of one call, in NCHW index order whatever their strides are.
 
     image (N,C,H,W); boxes (M,4), normalised (y1,x1,y2,x2) under the box rule "normalized" and pixels (x1,y1,x2,y2)
-    under the other two; box_indices (M,); upstream (M,C,crop height,crop width), the gradient that arrives from above.
+    under the other two; box_indices (M,); upstream (M,C,crop height,crop width), the upstream gradient.
     """
 
     image: Array
@@ -54,9 +53,9 @@ class Inputs:
 class Case:
     """One call: geometry, dtypes, layout, and the values as a family and a seed.
 
-    box_rule says how a box becomes sample positions: "normalized" is crop_and_resize, "bin_centres" is the seed's
-    RoIAlign, "corners" is that class with transform_fpcoor=False (docs/operators.md, sample positions and classes).
-    boxes_layout is that of box_indices too; where they are "expanded" every box is the first.
+    box_rule maps a box to sample positions: "normalized" is crop_and_resize, "bin_centres" is the seed's RoIAlign,
+    "corners" is that class with transform_fpcoor=False (docs/operators.md, sample positions and classes). boxes_layout
+    also applies to box_indices; "expanded" repeats the first box.
     """
 
     shape: tuple[int, int, int, int]
@@ -81,11 +80,11 @@ class Case:
 
     @staticmethod
     def parse(line: str) -> Case:
-        """The Case whose repr `line` is; ValueError if the line is anything else."""
+        """Parses the repr of a Case; ValueError for any other line."""
         return read_line(line, Case)
 
     def inputs(self) -> Inputs:
-        """The arrays of this case, the same on every machine and every day."""
+        """The arrays of this case, the same on every machine."""
         random = np.random.Generator(np.random.PCG64(self.seed))
         image = image_of(self.values, self.shape, self.image_dtype, self.layout, random)
         crops = (len(self.boxes), self.shape[1], *self.crop_size)

@@ -1,4 +1,4 @@
-"""TensorFlow, whose rule this is, and the cases of which its results are stored (harness/judging/golden.py)."""
+"""TensorFlow as the peer of crop_and_resize, and the cases of its golden vectors (harness/judging/golden.py)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ COPIES = 12
 
 
 def _groups() -> Iterator[tuple[int, SearchStrategy[Case]]]:
-    """Under the rule that TensorFlow knows, with boxes that do not end its process."""
+    """Cases under TensorFlow's box rule, without boxes that crash TensorFlow."""
     tensorflows = partial(cases, image_dtypes=["float32"], boxes_dtypes=["float32"], finite_boxes=True)
     yield 160, tensorflows()
     yield 80, tensorflows(box_families=["border", "on_pixel", "pixel_grid"], longest_side=70, empty=())
     yield 40, tensorflows(channels=(4, 8, 15, 16, 17, 40, 67), most_outputs=6000, longest_side=12, empty=())
-    # Many samples a pixel, of values whose sum depends on its order.
+    # Many samples per pixel, with values whose sum depends on the order of addition.
     overlapping = tensorflows(box_families=["interior"], values=["normal", "wide"], longest_side=4, empty=())
     yield (
         60,
@@ -33,5 +33,5 @@ def _groups() -> Iterator[tuple[int, SearchStrategy[Case]]]:
         yield 15, tensorflows(empty=()).map(partial(replace, crop_size=crop))
 
 
-# The positions of its gradient of the boxes are rounded in another order.
+# TensorFlow's box gradient rounds its positions in another order.
 TENSORFLOW = Peer("tensorflow", "TensorFlow", DIRECTIONS, ("forward", "grad_image"), _groups)

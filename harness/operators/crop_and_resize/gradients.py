@@ -1,8 +1,8 @@
-"""What both gradients must be: sums over samples, and so the bounds are sums too.
+"""The expected gradients. Each is a sum over samples, so its bound is a sum too.
 
-A sum of K terms, in any order and however it is split, errs by at most (K-1)*u times the sum of their sizes; what each
-term brings along is told beside it. Under another order of rounding every sample gives an interval of terms; the sum
-then lies between the sum of their lower and the sum of their upper ends, and is ambiguous if any of them jumps.
+A sum of K terms, in any order and any grouping, errs by at most (K-1)*u times the sum of their sizes; the errors of the
+terms themselves are derived beside each term. Under another order of rounding every sample gives an interval of terms;
+the sum then lies between the sum of their lower and the sum of their upper ends, and is ambiguous if any of them jumps.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from harness.operators.expected import Expected, Number, Place, Sum, gathered, n
 class Weight:
     """The weight of one pixel in one sample on one axis.
 
-    relative, absolute  its rounding errors in units of roundoff. A weight l that is cast errs by u*l, and takes the
-            weight 1-l of the other pixel along, however small that one is.
-    jumps   whether it is cut off: inside or outside, this pixel or that one.
+    relative, absolute  its rounding errors in units of roundoff. Casting a weight l errs by u*l, and shifts the weight
+                        1-l of the other pixel by as much, however small that is.
+    jumps   whether rounding may switch the branch: inside or outside, this pixel or the next.
     """
 
     index: int
@@ -35,14 +35,14 @@ class Weight:
 
 
 def grad_image(call: Call) -> Callable[[Place], Expected]:
-    """The expectation at a pixel."""
+    """The expected value at a pixel, as a function of its place."""
     return gathered(call, _weights, _contribute)
 
 
 def _contribute(call: Call, total: Sum, g: float, wy: Weight, wx: Weight) -> None:
-    """w*g with w = wy*wx: two products, and 1-l where the pixel is the first of its two, at most u each; 4u in all.
+    """Adds w*g with w = wy*wx: two products, and 1-l for the first pixel of a pair, at most u each; 4u in all.
 
-    On an axis where the sample is on the pixel the weight is 1 and costs nothing. A cast weight adds its own error.
+    On an axis where the sample is on the pixel the weight is 1 and adds no error. A cast weight adds its own error.
     """
     if not call.exact((g,)):
         total.broken = total.hopeless = True
@@ -56,7 +56,7 @@ def _contribute(call: Call, total: Sum, g: float, wy: Weight, wx: Weight) -> Non
 
 
 def _weights(call: Call, m: int, along: int) -> Iterator[tuple[int, Weight]]:
-    """Every pixel that a sample of box m can touch on an axis, with its weight there."""
+    """Every pixel on an axis that a sample of box m can touch, with its weight."""
     length, nearest = call.inputs.image.shape[2 + along], call.inputs.method == "nearest"
     for i in range(call.inputs.crop_size[along]):
         sample = call.spot(m, along, i)
@@ -85,7 +85,7 @@ def _weights(call: Call, m: int, along: int) -> Iterator[tuple[int, Weight]]:
 
 
 def _hat(call: Call, position: float, pixel: int, length: int) -> Number:
-    """The weight of a pixel in a sample at `position`: 1 - distance, down to 0."""
+    """The weight of a pixel in a sample at `position`: max(0, 1 - distance)."""
     below, above, frac = taps(position, length)
     if pixel == below:
         return 1 - call.number(frac)
@@ -94,14 +94,14 @@ def _hat(call: Call, position: float, pixel: int, length: int) -> Number:
 
 @dataclass
 class _BoxSums:
-    """The four sums of the box that was asked for last: a box is asked for four times in a row."""
+    """The four sums of the latest box: consecutive places ask for the same box four times."""
 
     box: int = -1
     sums: dict[int, Sum] = field(default_factory=dict)
 
 
 def grad_boxes(call: Call) -> Callable[[Place], Expected]:
-    """The expectation at (box, column)."""
+    """The expected value at (box, column), as a function of that place."""
     last = _BoxSums()
 
     def at(place: Place) -> Expected:
@@ -136,7 +136,7 @@ def _box_sums(call: Call, m: int) -> dict[int, Sum]:
 
 
 def _add_slope(call: Call, total: Sum, g: float, slope: Slope | None, coefficient: Number, rounding: float) -> None:
-    """slope * g * coefficient, whose own errors are those of the slope, the two products and the coefficient."""
+    """Adds slope * g * coefficient; its error is that of the slope, the two products and the coefficient."""
     if slope is None:
         return
     if slope.hopeless or not call.exact((g,)):
@@ -156,7 +156,8 @@ def _coefficients(call: Call, along: int, i: int) -> tuple[tuple[Number, float],
     """d position / d first and d last, each with its rounding error in units of roundoff.
 
     Normalised boxes, n > 1: (L-1) - i*ratio and i*ratio are four roundings, of at most L-1 each. Pixel boxes: the share
-    is between 0 and 1, but may be had through the normalised box: seven more of at most 1 each, two times.
+    is between 0 and 1, but an implementation may go through the normalised box: seven more roundings of at most 1 each,
+    twice.
     """
     n, span = call.inputs.crop_size[along], call.inputs.image.shape[2 + along] - 1
     one = call.number(1.0)
@@ -169,8 +170,8 @@ def _coefficients(call: Call, along: int, i: int) -> tuple[tuple[Number, float],
 
 @dataclass(frozen=True)
 class Slope:
-    """The derivative of one interpolated value along an axis; `size` is its size before cancellation, and the last
-    three as in Sum."""
+    """The derivative of one interpolated value along an axis; `size` is its size before cancellation; the last three
+    fields are as in Sum."""
 
     value: Number
     low: Number
@@ -184,11 +185,11 @@ class Slope:
 
 
 def _slope(call: Call, n: int, c: int, along: int, of: Sample, across: Sample) -> Slope | None:
-    """(1-f)*(b-t) at one side plus f*(b-t) at the other: the difference, 1-f, a product and a sum, 4u; f cast, 2u more.
+    """(1-f)*(b-t) on one side plus f*(b-t) on the other: the difference, 1-f, a product and a sum, 4u; casting f, 2u.
 
-    None where it is exactly 0 and nothing is summed: outside, or on a pixel, where floor and ceil are one. The slope
-    jumps from cell to cell along its own axis and is linear in between across it, so its extremes are at the reach
-    of the one and in the cells of the other.
+    None where it is exactly 0 and nothing is summed: outside, or on a pixel, where floor and ceil coincide. Along its
+    own axis the slope jumps from cell to cell; along the other axis it is linear. Its extremes are therefore in the
+    cells that the sample can reach, at the ends of the reach on the other axis.
     """
 
     def difference(cell: tuple[int, int], at: float) -> tuple[Number, float, bool]:
@@ -198,7 +199,7 @@ def _slope(call: Call, n: int, c: int, along: int, of: Sample, across: Sample) -
         if not call.exact(values):
             return math.nan, 0.0, True
         near, far = (call.number(values[k + 1]) - call.number(values[k]) for k in (0, 2))
-        first = 1.0 if call.wide_boxes else 1 - frac  # f cast is off by u*f, and so is 1-f, however small that is
+        first = 1.0 if call.wide_boxes else 1 - frac  # casting f errs by u*f, and so does 1-f, however small
         sizes = first * (abs(values[0]) + abs(values[1])) + frac * (abs(values[2]) + abs(values[3]))
         return (1 - f) * near + f * far, sizes, False
 
@@ -215,14 +216,16 @@ def _slope(call: Call, n: int, c: int, along: int, of: Sample, across: Sample) -
             return Slope(value, value, value, 0.0, 0.0, False, hopeless=True)
         return Slope(value, value, value, before, error, False) if inside else None
     first, last = min(math.floor(of.reach[0]), length - 1), min(math.ceil(of.reach[-1]), length - 1)
-    found = [difference((k, k + 1), at) for k in range(first, last) for at in across.reach]
+    differences = [difference((k, k + 1), at) for k in range(first, last) for at in across.reach]
     still = any(position == math.floor(position) for position in of.reach)
-    ends = [v for v, _, lost in found if not lost] + [call.number(0.0)] * (still or of.outside or across.outside)
-    tainted = broken or any(lost for _, _, lost in found)
+    ends = [v for v, _, is_nan in differences if not is_nan] + [call.number(0.0)] * (
+        still or of.outside or across.outside
+    )
+    tainted = broken or any(is_nan for _, _, is_nan in differences)
     if not ends:
         return Slope(value, value, value, 0.0, 0.0, False, hopeless=True)
     return Slope(
         value=min(ends) if broken else value, low=min(ends), high=max(ends),
-        size=max([before, *(sizes for _, sizes, _ in found)]), error=error,
+        size=max([before, *(sizes for _, sizes, _ in differences)]), error=error,
         jumps=(last - first > 1) or still or of.outside or across.outside, broken=broken, tainted=tainted,
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """crop_and_resize as a matrix: crops = W image + constant, and therefore image gradient = W^T upstream.
 
-A second formulation, which shares no line with the oracle: it weighs every pixel by a hat function of its distance to
-the sample instead of looking for neighbours, and its gradient is a transpose instead of a scatter. What both agree on
-is not an accident of one of them.
+A second formulation, which shares no line with the oracle: it weights every pixel by a hat function of its distance to
+the sample instead of looking up neighbours, and its gradient is a transpose instead of a scatter. An error would have
+to be made in both, independently.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def hats(p: Array, length: int, method: str) -> tuple[Array, Array]:
     pixels = np.arange(length)
     if method == "nearest":
         return (pixels == np.floor(wide) + (wide % 1 >= 0.5)).astype(np.float64), inside
-    # The two flanks of the hat apart: 1 - |p - pixel| would lose the weight of a pixel that is nearly 1 away.
+    # The flanks of the hat are computed separately: 1 - |p - pixel| would lose the weight of a pixel almost 1 away.
     return np.maximum(0.0, np.where(pixels > wide, wide - (pixels - 1), 1 - (wide - pixels))), inside
 
 
@@ -67,7 +67,7 @@ def weights(inputs: Inputs) -> tuple[Any, Array]:
 
 
 def forward(inputs: Inputs) -> Array:
-    """Crops (M,C,h,w) in float64; a pixel must be finite, for a matrix has no unread neighbours."""
+    """Crops (M,C,h,w) in float64. All pixels must be finite: a matrix product reads them all."""
     n, c, h, w = inputs.image.shape
     matrix, inside = weights(inputs)
     pixels = inputs.image.astype(np.float64).transpose(0, 2, 3, 1).reshape(n * h * w, c)

@@ -18,9 +18,9 @@ from harness.operators.expected import Place
 from harness.operators.operator import Operator
 from harness.operators.sheet import Sheet
 
-# Outputs of a large result that go to the oracle. A box gradient sums all of a crop, in plain Python: as many boxes as
-# this many terms allow, with all four of their coordinates; where the crop of one has more terms than that, one box
-# with a coordinate of each axis.
+# How many outputs of a large result the oracle judges. A box gradient sums over a whole crop, in plain Python: so many
+# boxes that their terms stay below this limit, with all four coordinates; if one crop alone exceeds it, one box with
+# one coordinate per axis.
 _SAMPLE = {"forward": 48, "grad_image": 12}
 _TERMS, _BOXES = 30_000, 4
 
@@ -68,7 +68,7 @@ def _sample(inputs: Inputs, direction: Direction, got: Array) -> list[Place]:
 
 
 def _near(inputs: Inputs, places: Iterable[Place]) -> Array:
-    """Boxes (M,) that come within two pixels of a place: more than those that touch it, never fewer."""
+    """A mask (M,) of the boxes that come within two pixels of a place: a superset of those that touch it."""
     _, _, height, width = inputs.image.shape
     pixels = inputs.boxes.astype(np.float64) * [height - 1, width - 1, height - 1, width - 1]
     low, high = np.minimum(pixels[:, :2], pixels[:, 2:]) - 2, np.maximum(pixels[:, :2], pixels[:, 2:]) + 2

@@ -1,20 +1,20 @@
-"""What every output must be, and how far an honest implementation may be from it.
+"""The expected value of every output, and how far an honest implementation may be from it.
 
-Plain Python on purpose: no array library means nothing in common with the code under test, and one output can be had
-without computing the others. Positions are order A's, to the bit (positions.py). From there on the arithmetic is of
-higher precision than what is judged: float64 for float32 results, exact fractions for float64 ones.
+Plain Python on purpose: without an array library it shares nothing with the code under test, and it can compute one
+output without the others. Positions follow order A to the bit (positions.py). The arithmetic from there on is of higher
+precision than the results under judgement: float64 for float32 results, exact fractions for float64 ones.
 
 Bounds. u is the unit roundoff of the accumulate type; one operation errs by at most u times its exact result; terms
 in u*u are covered by a factor of 1 + 2**-20, underflow by a few of the smallest numbers. A bound must hold for the two
-sane formulations, top + (bot - top)*ly and the weighted sum of four pixels. How each comes about is told where it is
-computed. A tolerance per result, not per suite: values may span 24 decades and a bound is exactly 0 where nothing is
-rounded (pixel-aligned samples, nearest, the extrapolation value). Results of half images are accumulated like those of
-float32 ones, and have the same bounds: the one rounding that comes after is for the judge to undo.
+sane formulations, top + (bot - top)*ly and the weighted sum of four pixels. Each bound is derived where it is computed.
+Bounds are per output, not per suite: values may span 24 decades, and the bound is exactly 0 where nothing is rounded
+(pixel-aligned samples, nearest, the extrapolation value). Half images are accumulated like float32 images and have the
+same bounds; the judge undoes the single rounding that follows.
 
-Implementations that round positions in another order (pinned=False) get what that order can change and no more: where
-the function is continuous the bound grows by the change itself; where it jumps, the result is marked ambiguous and the
-other branch is named. The branches of a sum of many samples are given as one interval from their least to their
-largest sum.
+For implementations that round positions in another order (pinned=False) the bound grows by what that order can change,
+and no more: where the function is continuous the bound grows by the change itself; where it jumps, the result is
+ambiguous and the other branch is listed. The branches of a sum of many samples form one interval, from their smallest
+to their largest sum.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["Expected", "expected"]
 def expected(
     inputs: Inputs, direction: Direction, *, pinned: bool = True, places: Iterable[Place] | None = None
 ) -> Iterator[tuple[Place, Expected]]:
-    """Each place of the result, with what is expected there; all places, or only the given ones.
+    """Each place of the result with its expected value; all places, or only those in `places`.
 
     forward: places (m,c,i,j) of crops (M,C,h,w). grad_image: (n,c,y,x) of (N,C,H,W). grad_boxes: (m,column) of (M,4).
     pinned=True: positions are order A's to the bit and nothing is ambiguous.
@@ -62,10 +62,10 @@ def _forward(call: Call, place: Place) -> Expected:
     nominal = _blend(call, n, c, y.position, x.position) if y.position is not None and x.position is not None else None
     if call.pinned:
         return Expected(call.blank, 0.0) if nominal is None else Expected(*nominal)
-    reached = [_blend(call, n, c, py, px) for py in y.reach for px in x.reach]
-    finite = [(call.number(float(0)) + v, r) for v, r in reached if math.isfinite(v)]
-    broken = len(finite) < len(reached)
-    others: list[Interval] = [(call.blank, call.blank)] if reached and (y.outside or x.outside) else []
+    branches = [_blend(call, n, c, py, px) for py in y.reach for px in x.reach]
+    finite = [(call.number(float(0)) + v, r) for v, r in branches if math.isfinite(v)]
+    broken = len(finite) < len(branches)
+    others: list[Interval] = [(call.blank, call.blank)] if branches and (y.outside or x.outside) else []
     if call.inputs.method == "nearest":
         others += [(v, v) for v, _ in finite]
     elif finite and (nominal is None or broken):
@@ -85,9 +85,9 @@ def _blend(call: Call, n: int, c: int, py: float, px: float) -> tuple[Number, fl
     Stepwise: TR - TL, its product with lx and the sum with TL are three roundings: 2u on lx*(|TL| + |TR|), which is
     what the difference cancels from, and u on the result. The same again on the y axis. Together 2u*D + 2u*S, with D
     the sizes of the differences times their weights and S = sum of weight*|pixel|. Weighted sum: 1-lx, 1-ly, their
-    product, the product with the pixel and three sums, 7u*S; along one axis alone 3u*S. Boxes of a wider type have
-    their weights cast, u*lx more. On a pixel on both axes nothing is rounded; but that it is on the pixel is known
-    of order A only.
+    product, the product with the pixel and three sums, 7u*S; along one axis alone 3u*S. Boxes of a wider dtype have
+    their weights cast, u*lx more. A sample on a pixel of both axes rounds nothing; but only order A guarantees that it
+    is on the pixel.
     """
     t, b, ly = taps(py, call.inputs.image.shape[2])
     left, right, lx = taps(px, call.inputs.image.shape[3])
@@ -112,7 +112,7 @@ def _blend(call: Call, n: int, c: int, py: float, px: float) -> tuple[Number, fl
 
 
 def _stepwise(call: Call, tl: float, tr: float, bl: float, br: float, lx: float, ly: float) -> tuple[Number, float]:
-    """Where something is NaN, infinite or overflows, the formula itself says what comes out."""
+    """Evaluates the formula step by step, for pixels that are NaN, infinite or overflow."""
     to = rounder(call.accumulate)
     lx, ly = to(lx), to(ly)
     top = to(tl + to(to(tr - tl) * lx))

@@ -1,10 +1,10 @@
-"""Where a sample sits: order A in emulated arithmetic, and how far another order of rounding may put it.
+"""Sample positions: order A in emulated arithmetic, and how far another order of rounding may move them.
 
-The oracle must know float32's positions to the bit (rounding.py), or a contracted multiply-add in the code under test
-would hide in a tolerance.
+The oracle must know float32 positions to the bit (rounding.py); otherwise a tolerance would hide a contracted
+multiply-add in the code under test.
 
 An implementation that rounds in another order is not wrong, but near a border, a pixel or a half-pixel it may take
-another branch. A Sample therefore carries the positions it can reach; in order A it reaches exactly one.
+another branch. A Sample therefore holds every position it can reach; in order A that is exactly one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 from harness.operators.rounding import LARGE, UNIT, rounder
 
-# Roundings between a box and a position, counted for two orders at once: at most 5 in order A (4 on the i*scale term,
-# 1 on their sum) and 5 in any other of box times size plus step; the pixel rules add 7 a side on the way to n1 and n2.
+# Roundings between a box and a position, counted for two orders together: at most 5 in order A (4 on the i*scale term,
+# 1 on the sum) and 5 in any other order of box times size plus step; the pixel rules add 7 for each order to compute n1
+# and n2.
 ROUNDINGS = {"normalized": 10, "bin_centres": 24, "corners": 24}
 
 
@@ -35,10 +36,11 @@ class Axis:
 class Sample:
     """One sample on one axis.
 
-    position  where it is, or None if it is outside; for nearest the pixel it is rounded to.
-    reach     the positions inside the image that rounding can lead to: the two ends and every integer between them,
-              which is where a piecewise linear function has its extremes. For nearest, the pixels. One in order A.
-    outside   whether rounding can lead outside.
+    position  in pixel indices, or None if the sample is outside; for nearest, the pixel it is rounded to.
+    reach     the positions inside the image that some order of rounding can give: the two ends and every integer
+              between them, which is where a piecewise linear function has its extremes. For nearest, the pixels. One in
+              order A.
+    outside   whether some order of rounding puts it outside.
     """
 
     position: float | None
@@ -62,7 +64,7 @@ def pinned_position(axis: Axis, i: int, dtype: str) -> float:
 
 
 def _normalized(axis: Axis, span: float, to: Callable[[float], float]) -> tuple[float, float]:
-    """A pixel box as crop_and_resize wants it, for more than one pixel."""
+    """A pixel box as a normalised box, on an axis of more than one pixel."""
     if axis.rule == "corners":
         return to(axis.first / span), to(axis.last / span)
     step = to(to(axis.last - axis.first) / to(axis.count))
@@ -71,7 +73,7 @@ def _normalized(axis: Axis, span: float, to: Callable[[float], float]) -> tuple[
 
 
 def _on_a_single_pixel(axis: Axis, i: int, to: Callable[[float], float]) -> float:
-    """The pixel rules where L-1 is 0 and nothing can be normalised: the position is the one in pixels."""
+    """The pixel rules on an axis of one pixel, where nothing can be normalised: the position in pixels."""
     if axis.rule == "bin_centres":
         step = to(to(axis.last - axis.first) / to(axis.count))
         return to(to(to(axis.first + to(step / 2)) - 0.5) + to(to(i) * step))
@@ -94,7 +96,7 @@ def sample(axis: Axis, i: int, dtype: str, *, unit: float = 0.0, nearest: bool =
         low, high = position - slack, position + slack
     outside = not inside or low < 0 or high > span
     low, high = max(low, 0.0), min(high, span)
-    if not low <= high:  # NaN ends here as well
+    if not low <= high:  # also for NaN
         return Sample(None, (), True)
     if nearest:
         return Sample(
@@ -108,10 +110,11 @@ def sample(axis: Axis, i: int, dtype: str, *, unit: float = 0.0, nearest: bool =
 
 
 def _slack(axis: Axis, i: int, unit: float) -> float:
-    """How far apart two orders of rounding can put sample `i`, in pixels; infinite where one of them may overflow.
+    """The largest distance between the positions of sample `i` in two orders of rounding, in pixels; infinite if one of
+    them may overflow.
 
-    Each rounding errs by at most `unit` times an intermediate result, and none of those is larger than the sum of the
-    magnitudes below; a formulation that goes through [-1, 1] or [0, 1] also meets the image's size itself.
+    Each rounding errs by at most `unit` times an intermediate result, and no intermediate result exceeds the sum of the
+    magnitudes below; a formulation through [-1, 1] or [0, 1] also involves the image's size.
     """
     first, last, span = abs(axis.first), abs(axis.last), float(axis.length - 1)
     if math.isnan(first + last):
@@ -126,15 +129,15 @@ def _slack(axis: Axis, i: int, unit: float) -> float:
 
 
 def half_away(position: float) -> int:
-    """C's roundf for positions from 0 on: halves go up, away from zero; exact, because position - floor is."""
+    """C's roundf for positions >= 0: halves away from zero. Exact, because position - floor is exact."""
     below = math.floor(position)
     return below + (position - below >= 0.5)
 
 
 def taps(position: float, length: int) -> tuple[int, int, float]:
-    """The two pixels that are read and the weight of the second: floor, ceil, position - floor.
+    """The two pixels of a sample and the weight of the second: floor, ceil, position - floor.
 
-    A size that float32 rounds up (above 2**24) admits a position one past the last pixel: the index is clamped.
+    Sizes above 2**24, rounded up in float32, allow a position one past the last pixel; the index is clamped.
     """
     below = math.floor(position)
     return min(below, length - 1), min(math.ceil(position), length - 1), position - below

@@ -1,4 +1,4 @@
-"""What the samples of a call of crop_and_resize read: pixels are marked from the samples' own taps, not estimated."""
+"""The pixels that a call of crop_and_resize reads, marked from the samples' own taps and not estimated."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from harness.operators.arrays import Array
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.reach import Reach
 
-_CHUNK = 4_000_000  # taps marked at a time, so that a hundred thousand boxes need no gigabytes
+_CHUNK = 4_000_000  # taps marked at a time, so that 100,000 boxes do not need gigabytes
 
 
 def reach(inputs: Inputs) -> Reach:
-    """Of a bilinear call of crop_and_resize on normalised boxes."""
+    """The reach of a bilinear call on normalised boxes."""
     _, _, height, width = inputs.image.shape
     _, rows_inside = _taps(inputs, 0, height)
     _, columns_inside = _taps(inputs, 1, width)
     samples = int((rows_inside.sum(axis=1) * columns_inside.sum(axis=1)).sum())
     boxes = int(inputs.boxes.nbytes)
-    given = boxes + int(inputs.box_indices.nbytes)
+    box_bytes = boxes + int(inputs.box_indices.nbytes)
     pixels = _touched_pixels(inputs)
-    return Reach(inputs.image, pixels, samples, samples, given, int(inputs.upstream.nbytes), boxes)
+    return Reach(inputs.image, pixels, samples, samples, box_bytes, int(inputs.upstream.nbytes), boxes)
 
 
 def _touched_pixels(inputs: Inputs) -> Array:
-    """Ascending indices into (N,H,W) of the pixels that a sample inside the image reads."""
+    """Ascending indices into (N,H,W) of the pixels that samples inside the image read."""
     count, _, height, width = inputs.image.shape
     rows, rows_inside = _taps(inputs, 0, height)
     columns, columns_inside = _taps(inputs, 1, width)
-    touched = np.zeros(count * height * width, dtype=bool)
+    mask = np.zeros(count * height * width, dtype=bool)
     step = max(1, _CHUNK // max(1, rows.shape[1] * columns.shape[1]))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         plane = inputs.box_indices[part].astype(np.int64) * height
         pixels = (plane[:, None] + rows[part])[:, :, None] * width + columns[part][:, None, :]
         inside = rows_inside[part].repeat(2, axis=1)[:, :, None] & columns_inside[part].repeat(2, axis=1)[:, None, :]
-        touched[pixels[inside]] = True
-    return np.flatnonzero(touched)
+        mask[pixels[inside]] = True
+    return np.flatnonzero(mask)
 
 
 def _taps(inputs: Inputs, axis: int, length: int) -> tuple[Array, Array]:

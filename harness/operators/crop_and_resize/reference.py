@@ -1,8 +1,8 @@
-"""crop_and_resize as it is defined, one rounded step after another: read this to learn the rule.
+"""crop_and_resize by definition, one rounded step after another: read this to learn the rule.
 
-Plain loops over NumPy scalars, whose every operation rounds in its own dtype, so that nothing is contracted and the
-order of the operations is the order on the page. Slow, and bit-equal to TensorFlow where TensorFlow has the operation.
-The rule is cut into small steps that can be replaced one at a time: harness/faults/reference plants its faults here.
+Plain loops over NumPy scalars: every operation rounds to its dtype, nothing is contracted, and operations run in the
+order on the page. Slow, and bit-equal to TensorFlow wherever TensorFlow has the operation. The rule is cut into small
+steps that can be replaced one at a time: harness/faults/reference plants its faults here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def normalize(rule: str, first: Scalar, last: Scalar, count: int, length: int) -
 
 
 def position(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
-    """Order A: where sample i of count sits between two normalised coordinates, in pixel indices."""
+    """Order A: the position of sample i of count between two normalised coordinates, in pixel indices."""
     to = type(first)
     if count == 1:
         return to(np.float64(0.5) * np.float64(first + last) * np.float64(length - 1))
@@ -87,7 +87,7 @@ def interpolate(tl: Scalar, tr: Scalar, bl: Scalar, br: Scalar, lx: Scalar, ly: 
 
 
 def spread(g: Scalar, lx: Scalar, ly: Scalar) -> tuple[Scalar, Scalar, Scalar, Scalar]:
-    """What one upstream gradient adds to TL, TR, BL, BR."""
+    """The terms that one upstream gradient adds to TL, TR, BL, BR."""
     one = type(g)(1)
     dt, db = (one - ly) * g, ly * g
     return (one - lx) * dt, lx * dt, (one - lx) * db, lx * db
@@ -257,7 +257,7 @@ def taps(
 
 
 FUNCTIONS = {"forward": forward, "grad_image": grad_image, "grad_boxes": grad_boxes}
-# It takes about ten microseconds an output: what takes longer than a second is better asked of somebody else.
+# About ten microseconds per output: calls of more than a second are refused.
 _MOST_OUTPUTS = 100_000
 SHEET = Sheet(
     operator="crop_and_resize", directions=DIRECTIONS, image_dtypes=(*FLOATS, *INTEGERS),

@@ -1,10 +1,10 @@
 """Cases for Hypothesis: every kind of geometry that has ever gone wrong, small enough to judge and to read.
 
-The known suites use square maps, square crops and boxes from the inside, and so do not see a swapped axis or a wrong
-border. Here N, C, H, W and the crop's sides are drawn one by one, and each coordinate of a box comes from a family of
-its own. The simplest choice stands first everywhere: a failure shrinks to one box of one sample on a small image.
+Other suites use square maps, square crops and boxes inside the image, and so miss swapped axes and wrong borders. Here
+N, C, H, W and the sides of the crop are drawn independently, and each axis of a box has a family of its own. The
+simplest choice comes first everywhere, so a failure shrinks to one box with one sample on a small image.
 
-To make and check a strategy costs Hypothesis more than to draw from it, so that each is made once and kept.
+Creating and validating a strategy costs Hypothesis more than drawing from it, so each is created once and cached.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from harness.operators.crop_and_resize.case import METHODS, BoxRule, Case, Metho
 from harness.operators.drawing import (
     common,
     counts,
-    declared,
     depths,
     exact,
     extent,
@@ -29,6 +28,7 @@ from harness.operators.drawing import (
     mostly_contiguous,
     next_after,
     one_from,
+    restrict,
     sides,
     upright,
 )
@@ -50,9 +50,9 @@ BOX_FAMILIES = (
     "not_finite",
 )
 FINITE_FAMILIES = tuple(family for family in BOX_FAMILIES if family not in ("huge", "not_finite"))
-# In the middle between two numbers of a half type: which of them it becomes is exact, where a sum's is not.
+# Midpoints between two numbers of a half type: rounding to even decides exactly, without a sum's uncertainty.
 TIES = {"float16": (2049.0, 2051.0), "bfloat16": (257.0, 259.0)}
-# float32 twice: it is what is asked for most, and what most of any kernel is written for.
+# float32 twice: it is the most common dtype, and the one most kernel code is written for.
 IMAGE_DTYPES = ("float32", *FLOATS)
 HUGE = (1e40, 3.4e38, -3.4e38, 1e30, -1e30, 1e10)
 
@@ -83,13 +83,13 @@ def cases(
 ) -> Case:
     """Cases within the given choices.
 
-    extrapolation_values  by default a few, and what lies between two numbers of a half image's type.
-    same_dtype     boxes of the image's own type, as some implementations want them.
-    finite_boxes   leaves out the boxes that are NaN, infinite or huge: some implementations end the process on them.
-    extent         "positive" turns inverted boxes round, and gives those without one an extent.
+    extrapolation_values  by default a few values, and midpoints between two numbers of a half image's dtype.
+    same_dtype     boxes have the image's dtype, as some implementations require.
+    finite_boxes   leaves out boxes that are NaN, infinite or huge, which crash some implementations.
+    extent         "positive" flips inverted boxes and gives empty ones an extent.
     empty          which of M, C and N may be 0 (N only together with M).
-    channels       what C is drawn from: vectors and blocks of channels show only where there are enough to fill them.
-    crop_sides     the least and the largest side of a crop: one sample an axis has a rule of its own.
+    channels       the values for C: errors in vectors and blocks of channels need enough channels to fill them.
+    crop_sides     the smallest and largest side of a crop: one sample per axis has a rule of its own.
     most_outputs   M*C*h*w is at most this: the oracle is plain Python.
     """
     height, width = draw(sides(12, longest_side))
@@ -101,28 +101,28 @@ def cases(
 
     image_dtype = draw(one_from(*image_dtypes))
     if image_dtype == "float16" and "wide" in values:
-        values = [*values, "wide", "wide"]  # what is too small or too large for it comes with this family alone
+        values = [*values, "wide", "wide"]  # only this family has values too small or too large for float16
     family = draw(one_from(*values))
     rule = draw(one_from(*box_rules))
     boxes_dtype = image_dtype if same_dtype else draw(one_from(*boxes_dtypes))
     families = [family for family in box_families if not finite_boxes or family in FINITE_FAMILIES]
     if family in ("nan_pixel", "inf_pixel") and "pixel_grid" in families:
-        families += ["pixel_grid"] * len(families)  # else such a pixel is hardly ever a neighbour that must stay unread
+        families += ["pixel_grid"] * len(families)  # otherwise such a pixel is rarely a neighbour that must not be read
     box = boxes(rule, (height, width), crop, families, boxes_dtype)
-    drawn = draw(st.lists(box, min_size=box_count, max_size=box_count))
+    box_rows = draw(st.lists(box, min_size=box_count, max_size=box_count))
     if box_count > 1 and draw(integers(0, 3)) == 3:
-        drawn[-1] = drawn[0]
+        box_rows[-1] = box_rows[0]
     if extent == "positive":
-        drawn = [upright(each, boxes_dtype, 0.25 if rule == "normalized" else 1.0) for each in drawn]
+        box_rows = [upright(each, boxes_dtype, 0.25 if rule == "normalized" else 1.0) for each in box_rows]
     indices = draw(st.lists(integers(0, max(images - 1, 0)), min_size=box_count, max_size=box_count))
 
     method = draw(one_from(*methods))
     if image_dtype not in FLOATS and family not in ("ramp", "dyadic", "normal"):
-        family = "ramp"  # NaN, -0.0 and 24 decades are not for integers
+        family = "ramp"  # integers have no NaN, no -0.0 and no 24 decades
     blanks = extrapolation_values or [0.0, -3.5, 0.1, 1e6, *TIES.get(image_dtype, ())]
     return Case(
         shape=(images, depth, height, width),
-        boxes=tuple(drawn),
+        boxes=tuple(box_rows),
         box_indices=tuple(indices),
         crop_size=crop,
         method=method,
@@ -139,20 +139,20 @@ def cases(
     )
 
 
-def within(sheet: Sheet, **asked: Any) -> st.SearchStrategy[Case]:
-    """Cases of what is asked for and the sheet declares; UndeclaredError if nothing is left of one of the choices."""
-    chosen = common(sheet, asked, IMAGE_DTYPES)
-    chosen["box_rules"] = declared("box rules", asked.get("box_rules", ("normalized",)), sheet.box_rules)
-    chosen["methods"] = declared("methods", asked.get("methods", METHODS), sheet.methods)
-    chosen["index_dtypes"] = declared("index dtypes", ("int32", "int64"), sheet.index_dtypes)
-    chosen["finite_boxes"] = asked.get("finite_boxes", False) or "boxes" not in sheet.bad_input
-    chosen["extent"] = extent(sheet, asked)
+def within(sheet: Sheet, **choices: Any) -> st.SearchStrategy[Case]:
+    """Cases that fit both the choices and the sheet; UndeclaredError if the sheet rules out every value of a choice."""
+    arguments = common(sheet, choices, IMAGE_DTYPES)
+    arguments["box_rules"] = restrict("box rules", choices.get("box_rules", ("normalized",)), sheet.box_rules)
+    arguments["methods"] = restrict("methods", choices.get("methods", METHODS), sheet.methods)
+    arguments["index_dtypes"] = restrict("index dtypes", ("int32", "int64"), sheet.index_dtypes)
+    arguments["finite_boxes"] = choices.get("finite_boxes", False) or "boxes" not in sheet.bad_input
+    arguments["extent"] = extent(sheet, choices)
     if sheet.border == "zero":
-        chosen["extrapolation_values"] = (0.0,)
-    families = asked.get("box_families", BOX_FAMILIES)
+        arguments["extrapolation_values"] = (0.0,)
+    families = choices.get("box_families", BOX_FAMILIES)
     inside = ("interior",) if sheet.border == "inside" else families
-    chosen["box_families"] = declared("boxes beside the image", families, inside)
-    return cases(**{**asked, **chosen})
+    arguments["box_families"] = restrict("boxes beside the image", families, inside)
+    return cases(**{**choices, **arguments})
 
 
 @st.composite
@@ -164,20 +164,20 @@ def boxes(
     families: Sequence[str],
     dtype: str,
 ) -> Box:
-    """A box in its rule's own order and units, every coordinate exact in `dtype` (1e40 apart, which overflows it)."""
+    """A box in its rule's order and units, every coordinate exact in `dtype` (except 1e40, which overflows it)."""
     family = draw(one_from(*families))
     other = draw(one_from(family, family, family, *families))
     y, x = draw(pairs(family, size[0], crop[0], dtype)), draw(pairs(other, size[1], crop[1], dtype))
     if rule == "normalized":
         return (y[0], x[0], y[1], x[1])
-    # Bin centres lie half a pixel inside the box: to put them on pixels it is one pixel longer.
-    longer = [float(rule == "bin_centres" and drawn == "pixel_grid") for drawn in (family, other)]
+    # Bin centres lie half a pixel inside the box; to put them on pixels the box is one pixel longer.
+    longer = [float(rule == "bin_centres" and each == "pixel_grid") for each in (family, other)]
     y, x = _in_pixels(y, size[0], longer[0], dtype), _in_pixels(x, size[1], longer[1], dtype)
     return (x[0], y[0], x[1], y[1])
 
 
-# Numbers in (0, 1) with every digit in use: drawn floats tend to be short, and with short ones nothing is rounded and
-# no order of rounding shows.
+# Numbers in (0, 1) with all digits in use: Hypothesis prefers short floats, which round nothing and so hide the order
+# of rounding.
 _LONG_FRACTIONS = st.integers(1, 2**16).map(lambda k: (k * 0.6180339887498949) % 1)
 _INSIDE = st.one_of(st.floats(0.0625, 0.9375, width=32), _LONG_FRACTIONS)
 _LOWER_HALF, _UPPER_HALF = st.floats(-0.25, 0.5, width=32), st.floats(0.5, 1.25, width=32)
@@ -200,7 +200,7 @@ def pairs(draw: st.DrawFn, family: str, length: int, count: int, dtype: str) -> 
     elif family == "on_pixel":
         pair = tuple(sorted((draw(pixel) / span, draw(pixel) / span)))
         pair = (draw(_beside(pair[0], dtype)), draw(_beside(pair[1], dtype)))
-    elif family == "pixel_grid":  # every sample on a pixel: the only place where a neighbour must stay unread
+    elif family == "pixel_grid":  # every sample on a pixel: only there a neighbour must not be read
         first = draw(integers(0, max(length - count, 0)))
         pair = (first / span, (first + count - 1) / span)
     elif family == "half_pixel":

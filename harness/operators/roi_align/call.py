@@ -1,7 +1,7 @@
-"""One call of roi_align as its oracle sees it, as call.py is for crop_and_resize: its bins, its pixels, its arithmetic.
+"""One call of roi_align as its oracle sees it, like call.py for crop_and_resize: bins, pixels, arithmetic.
 
-A mean over samples is had from the weights of pixels on the two axes, each the mean of what the samples of a bin weigh
-them; they are made here, with how far another order of rounding may change them.
+A mean over samples is a product of pixel weights on the two axes, each the mean of a bin's sample weights. They are
+computed here, with the largest change that another order of rounding can cause.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from harness.operators.rounding import LARGE, SMALLEST, UNIT, rounder
 
 @dataclass(frozen=True)
 class RoiCall:
-    """The inputs, and what follows from their dtypes; the fields are those of crop_and_resize's Call.
+    """The inputs, and the quantities that follow from their dtypes; fields as in crop_and_resize's Call.
 
     axis     one axis, 0 (y) or 1 (x), of box m.
-    bins     what that axis of one of its bins may hold; nothing where its samples may be anywhere.
-    weights  how each of that weighs the pixels.
-    alone    how one sample weighs them, on an axis of so many.
-    plane    the least and the largest pixel of an image's channel, and the largest step between two neighbours along
-             each axis; None where a pixel is not finite.
+    bins     the variants of one bin on that axis; () if its samples may be anywhere.
+    weights  the pixel weights of each variant.
+    alone    the pixel weights of a single sample, on an axis of this length.
+    plane    the smallest and largest pixel of an image's channel, and the largest step between neighbours along each
+             axis; None if a pixel is not finite.
     """
 
     inputs: RoiInputs
@@ -49,7 +49,7 @@ class RoiCall:
         return rounder(self.accumulate)(float(self.inputs.image.item(n, c, y, x)))
 
     def finite(self, n: int, c: int, y: int, x: int) -> float:
-        """The pixel, 0 where it is not finite."""
+        """The pixel, or 0 if it is not finite."""
         pixel = self.pixel(n, c, y, x)
         return pixel if self.exact((pixel,)) else 0.0
 
@@ -63,7 +63,7 @@ class RoiCall:
 
 
 def call_of(inputs: RoiInputs, pinned: bool) -> RoiCall:
-    """What the oracle asks of these inputs; each bin is computed once."""
+    """The call of these inputs; each bin is computed once and cached."""
     accumulate, dtype = accumulated_in(inputs), inputs.boxes.dtype.name
     unit = 0.0 if pinned else max(UNIT[dtype], UNIT[accumulate])
 
@@ -102,11 +102,11 @@ def call_of(inputs: RoiInputs, pinned: bool) -> RoiCall:
 
 @dataclass(frozen=True)
 class Hat:
-    """The weight of a pixel in a bin, one axis: its value, how far it may be off, and how many samples made it.
+    """The weight of a pixel in a bin on one axis: its value, its slack, and the number of contributing samples.
 
-    read  whether some sample's weight of it is more than 0 in the type that is accumulated in. A double just below 1
-          is 1 there, and a pixel of weight 0 is not read.
-    sure  whether it is so in any order of rounding.
+    read  whether a sample's weight for it is above 0 in the accumulate dtype. A double just below 1 is 1 there, and a
+          pixel of weight 0 is not read.
+    sure  whether that holds in any order of rounding.
     """
 
     value: Number
@@ -118,8 +118,8 @@ class Hat:
 
 @dataclass
 class Weights:
-    """The pixels that one axis of a bin of `grid` samples reads, of which `samples` are in reach. `steps` are (cell,
-    slack): a sample that may move by slack, its share of the mean included, within the pixels cell and cell + 1."""
+    """The pixels that one axis of a bin reads: a `grid` of samples, of which `samples` are in reach. `steps` are (cell,
+    slack): a sample that may move by slack, times its share of the mean, between the pixels cell and cell + 1."""
 
     hats: dict[int, Hat] = field(default_factory=dict)
     steps: list[tuple[int, float]] = field(default_factory=list)
@@ -128,40 +128,41 @@ class Weights:
 
 
 def wobble(call: RoiCall, point: Point) -> float:
-    """How far a weight may be off for reasons of its position: another order, or the cast of a double."""
+    """The error of a weight due to its position: another order of rounding, or the cast of a double."""
     return point.slack + (call.unit * point.fraction if call.wide_boxes else 0.0)
 
 
 def _weights(call: RoiCall, variant: Variant, length: int) -> Weights:
     """The mean of the samples' weights."""
-    found = Weights(samples=len(variant.points), grid=variant.grid)
+    mean = Weights(samples=len(variant.points), grid=variant.grid)
     for point in variant.points:
         off = wobble(call, point)
         frac = call.number(point.fraction)
-        reached: dict[int, Number] = {point.low: 1 - frac}
+        shares: dict[int, Number] = {point.low: 1 - frac}
         if point.low + 1 < length:
-            reached[point.low + 1] = frac
-        # What it may move into is read by some, if with no weight here; a cast moves nothing into another cell.
+            shares[point.low + 1] = frac
+        # A cell that the sample may move into is read in some orders, though with weight 0 here; a cast changes no
+        # cell.
         for cell in point.cells:
-            found.steps.append((cell, off / variant.grid))
-            reached = {cell: call.number(0.0), cell + 1: call.number(0.0), **reached}
-        read = reads(call, point)
-        for pixel, weight in reached.items():
+            mean.steps.append((cell, off / variant.grid))
+            shares = {cell: call.number(0.0), cell + 1: call.number(0.0), **shares}
+        pixels = reads(call, point)
+        for pixel, weight in shares.items():
             if weight == 0 and not off:
                 continue
-            before = found.hats.get(pixel, Hat(call.number(0.0), 0.0, 0, False))
-            found.hats[pixel] = Hat(
-                before.value + weight / variant.grid,
-                before.slack + off / variant.grid,
-                before.samples + 1,
-                before.read or pixel in read,
-                before.sure or weight > off,
+            hat = mean.hats.get(pixel, Hat(call.number(0.0), 0.0, 0, False))
+            mean.hats[pixel] = Hat(
+                hat.value + weight / variant.grid,
+                hat.slack + off / variant.grid,
+                hat.samples + 1,
+                hat.read or pixel in pixels,
+                hat.sure or weight > off,
             )
-    return found
+    return mean
 
 
 def reads(call: RoiCall, point: Point) -> tuple[int, ...]:
-    """The pixels that a sample reads on an axis: those whose weight is more than 0 once it is cast."""
+    """The pixels that a sample reads on an axis: those with a weight above 0 after the cast."""
     cast = rounder(call.accumulate)(point.fraction)
     return tuple(point.low + k for k, weight in enumerate((1 - cast, cast)) if weight)
 
@@ -185,68 +186,69 @@ def _plane(call: RoiCall, n: int, c: int) -> Plane | None:
 
 
 def may_be_anywhere(call: RoiCall, m: int, i: int, j: int) -> bool:
-    """Whether samples of a bin may be anywhere, and not surely beyond the map on the other axis."""
+    """Whether samples of a bin may be anywhere, unless the other axis puts them all beyond the map."""
     axes = call.bins(m, 0, i), call.bins(m, 1, j)
     silent = any(each and not any(variant.points for variant in each) for each in axes)
     return not all(axes) and not silent
 
 
 def anywhere(call: RoiCall, n: int, c: int) -> Expected:
-    """What a mean or a maximum of samples is that may be anywhere: between the least and the largest pixel, or 0."""
+    """The expectation of a bin whose samples may be anywhere: between the smallest and the largest pixel, or 0."""
     plane = call.plane(n, c)
     if plane is None:
         return Expected(0.0, math.inf, ((math.nan, math.nan),))
-    # A result of any number of samples stays between the ends, but for its roundings.
+    # Whatever the number of samples, the result stays between the ends, except for its roundings.
     ends = (min(plane[0], 0.0), max(plane[1], 0.0))
     slack = 2.0**-10 * max(-ends[0], ends[1])
     return Expected(call.number(0.0), 0.0, ((ends[0] - slack, ends[1] + slack),))
 
 
 def are_finite(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> bool:
-    """Whether all pixels that two axes weigh are finite."""
+    """Whether all pixels with a weight on both axes are finite."""
     return call.exact(call.pixel(n, c, y, x) for y in wy.hats for x in wx.hats)
 
 
-def only_read(weights: Weights, sure: bool = False) -> Weights:
-    """Without what is not read, or not surely: what a sample could move into there is no pixel to weigh."""
+def drop_unread(weights: Weights, sure: bool = False) -> Weights:
+    """Without the pixels that are not read (with `sure`: not read in every order), and without steps into them."""
     hats = {pixel: hat for pixel, hat in weights.hats.items() if (hat.sure if sure else hat.read)}
     return replace(weights, hats=hats, steps=[step for step in weights.steps if {step[0], step[0] + 1} <= hats.keys()])
 
 
-def weighed(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> tuple[Number, float, float]:
-    """The pixels weighed on both axes: their sum, the sum of the sizes, and how far moves of the samples may change it.
+def weighted_sum(call: RoiCall, n: int, c: int, wy: Weights, wx: Weights) -> tuple[Number, float, float]:
+    """The sum of pixels weighted on both axes, the sum of the terms' sizes, and how far moving samples may change it.
 
-    A pixel that is not finite is not read there: it weighs 0.
+    Non-finite pixels count as 0.
     """
     rows = {y: {x: call.finite(n, c, y, x) for x in wx.hats} for y in wy.hats}
     columns = {x: {y: row[x] for y, row in rows.items()} for x in wx.hats}
-    number, reached = call.number, 0.0
+    number, magnitude = call.number, 0.0
     value: Number = number(0.0)
     for y, hat_y in wy.hats.items():
         for x, hat_x in wx.hats.items():
             term = hat_y.value * hat_x.value * number(rows[y][x])
             value += term
-            reached += size(term)
-    moved = sum(slack * _steepness(wx, rows, cell) for cell, slack in wy.steps)
-    moved += sum(slack * _steepness(wy, columns, cell) for cell, slack in wx.steps)
-    return value, reached, moved
+            magnitude += size(term)
+    shift = sum(slack * _steepness(wx, rows, cell) for cell, slack in wy.steps)
+    shift += sum(slack * _steepness(wy, columns, cell) for cell, slack in wx.steps)
+    return value, magnitude, shift
 
 
 def _steepness(across: Weights, lines: Mapping[int, Mapping[int, float]], cell: int) -> float:
-    """How far two neighbouring lines of pixels are apart, weighed across."""
+    """The weighted difference between two neighbouring lines of pixels."""
     return sum(
         (size(hat.value) + hat.slack) * abs(lines[cell + 1][place] - lines[cell][place])
         for place, hat in across.hats.items()
     )
 
 
-def chosen(call: RoiCall, found: list[tuple[Number, float]]) -> Expected:
-    """The first (value, bound), or 0, and the others as what another order of rounding may make of it."""
-    found = found or [(call.number(0.0), 0.0)]
+def expectation(call: RoiCall, branches: list[tuple[Number, float]]) -> Expected:
+    """An expectation from (value, bound) pairs: the first is nominal (0 if there is none), the others are
+    alternatives."""
+    branches = branches or [(call.number(0.0), 0.0)]
     others: list[Interval] = []
-    for value, bound in found[1:]:
+    for value, bound in branches[1:]:
         if math.isfinite(value):
             others.append((value - call.number(bound), value + call.number(bound)))
         else:
             others.append((math.nan, math.nan))
-    return Expected(*found[0], tuple(dict.fromkeys(others)), loose=not math.isfinite(found[0][0]))
+    return Expected(*branches[0], tuple(dict.fromkeys(others)), loose=not math.isfinite(branches[0][0]))

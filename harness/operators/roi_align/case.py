@@ -1,7 +1,8 @@
-"""A RoiCase is all that one call of roi_align is given, as a Case is for crop_and_resize: one line that makes it.
+"""A RoiCase describes one call of roi_align completely and prints as one line, like a Case of crop_and_resize.
 
-One map, boxes in pixels with the index of their image, and the rule's own choices: scale, grid, half-pixel offset, mean
-or maximum. A pyramid is no case of its own: test_levels.py ties it to this operator by levels.py and identities.
+One map, boxes in pixels with the index of their image, and the options of the rule: scale, grid, half-pixel offset,
+mean or maximum. Pyramids have no case class: test_levels.py reduces them to this operator with levels.py and
+identities.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from harness.operators.arrays import (
 # "max" is the maximum of the samples, "weighted_max" that of the pixels times their weights, ONNX's (operators.md).
 Mode = Literal["avg", "max", "weighted_max"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-# Those of torchvision's rule and its siblings, which this project has.
+# The modes of torchvision's rule and its relatives, which this project implements.
 SAMPLED: tuple[Mode, ...] = ("avg", "max")
 # (index, x1, y1, x2, y2)
 Row = tuple[int, float, float, float, float]
@@ -37,7 +38,7 @@ Row = tuple[int, float, float, float, float]
 class RoiInputs:
     """The arrays of one call, in NCHW index order whatever their strides are.
 
-    image (N,C,H,W); boxes (K,5), rows (index, x1, y1, x2, y2); upstream (K,C,height,width), the gradient from above.
+    image (N,C,H,W); boxes (K,5), rows (index, x1, y1, x2, y2); upstream (K,C,height,width), the upstream gradient.
     """
 
     image: Array
@@ -75,11 +76,11 @@ class RoiCase:
 
     @staticmethod
     def parse(line: str) -> RoiCase:
-        """The RoiCase whose repr `line` is; ValueError if the line is anything else."""
+        """Parses the repr of a RoiCase; ValueError for any other line."""
         return read_line(line, RoiCase)
 
     def inputs(self) -> RoiInputs:
-        """The arrays of this case, the same on every machine and every day."""
+        """The arrays of this case, the same on every machine."""
         random = np.random.Generator(np.random.PCG64(self.seed))
         image = image_of(self.values, self.shape, self.image_dtype, self.layout, random)
         crops = (len(self.boxes), self.shape[1], *self.output_size)

@@ -1,4 +1,4 @@
-"""torchvision, whose rule this is, and the cases of which its results are stored (harness/judging/golden.py)."""
+"""torchvision as the peer of roi_align, and the cases of its golden vectors (harness/judging/golden.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.operators.roi_align.strategy import FINITE_FAMILIES, roi_cases
 
 
 def _groups() -> Iterator[tuple[int, SearchStrategy[RoiCase]]]:
-    """float32 alone, so that the file is small; torchvision has no maximum."""
+    """float32 only, to keep the file small; torchvision has no maximum."""
     yield (
         600,
         roi_cases(

@@ -1,11 +1,11 @@
-"""What both gradients of roi_align must be; the sums, their ranges and their bounds are expected.py's.
+"""The expected gradients of roi_align; expected.py has the sums with their ranges and bounds.
 
-An upstream value times the weights of a pixel on two axes: a weight of n samples is n roundings and a division, or the
-product of two and of 1-l for each sample; with the products that is n_y + n_x + 6 for a term that stands for n_y * n_x
-samples, and sums over samples as over terms.
+A term is an upstream value times a pixel's weights on the two axes. A weight of n samples is n roundings and a
+division, or the product of two and of 1-l for each sample; with the products that is n_y + n_x + 6 for a term of n_y *
+n_x samples, which also count as terms of the sum.
 
-The gradient of a box is that of the samples that its edges move: the slope of the map where a sample is (slopes.py),
-times the sample's share. A bin that may hold several things in another order of rounding adds the range of them.
+The gradient of a box follows its samples: the slope of the map at a sample (slopes.py) times the sample's share of the
+edge's movement. A bin with several variants in other orders of rounding adds the range over them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harness.operators.roi_align.slopes import slope_of
 
 @dataclass(frozen=True)
 class _Weight:
-    """A pixel's weight in one bin on one axis, in whatever variants there are; the first is the nominal one."""
+    """A pixel's weight in one bin on one axis, over all variants; `value` is that of the first, the nominal one."""
 
     index: int
     value: Number
@@ -37,25 +37,25 @@ class _Weight:
 
 
 def grad_image(call: RoiCall) -> Callable[[Place], Expected]:
-    """The expectation at a pixel."""
+    """The expected value at a pixel, as a function of its place."""
     return _grad_image_max(call) if call.inputs.mode == "max" else gathered(call, _weights, _contribute)
 
 
 def _weights(call: RoiCall, m: int, along: int) -> list[tuple[int, _Weight]]:
-    found, absent = [], Hat(call.number(0.0), 0.0, 0, False)
+    weights, absent = [], Hat(call.number(0.0), 0.0, 0, False)
     for index in range(call.inputs.output_size[along]):
-        made = call.weights(m, along, index)
-        if not made:  # its samples may be anywhere
+        variants = call.weights(m, along, index)
+        if not variants:  # its samples may be anywhere
             zero, one = call.number(0.0), call.number(1.0)
-            found += [
+            weights += [
                 (at, _Weight(index, zero, zero, one, 1, True)) for at in range(call.inputs.image.shape[2 + along])
             ]
-        for pixel in sorted({pixel for each in made for pixel in each.hats}):
-            hats = [each.hats.get(pixel, absent) for each in made]
+        for pixel in sorted({pixel for each in variants for pixel in each.hats}):
+            hats = [each.hats.get(pixel, absent) for each in variants]
             lows, highs = zip(*(_ends(call, hat) for hat in hats), strict=True)
             samples = max(hat.samples for hat in hats)
-            found.append((pixel, _Weight(index, hats[0].value, min(lows), max(highs), samples, len(made) > 1)))
-    return found
+            weights.append((pixel, _Weight(index, hats[0].value, min(lows), max(highs), samples, len(variants) > 1)))
+    return weights
 
 
 def _contribute(call: RoiCall, total: Sum, g: float, wy: _Weight, wx: _Weight) -> None:
@@ -64,14 +64,16 @@ def _contribute(call: RoiCall, total: Sum, g: float, wy: _Weight, wx: _Weight) -
         return
     upstream = call.number(g)
     ends = (wy.low * wx.low * upstream, wy.high * wx.high * upstream)
-    reached = float(wy.high) * float(wx.high) * abs(g)
-    total.add(wy.value * wx.value * upstream, min(ends), max(ends), reached, (wy.samples + wx.samples + 6) * reached)
+    magnitude = float(wy.high) * float(wx.high) * abs(g)
+    total.add(
+        wy.value * wx.value * upstream, min(ends), max(ends), magnitude, (wy.samples + wx.samples + 6) * magnitude
+    )
     total.terms += wy.samples * wx.samples - 1
     total.jumps |= wy.jumps or wx.jumps
 
 
 def _grad_image_max(call: RoiCall) -> Callable[[Place], Expected]:
-    """Each bin gives its upstream value to what its largest sample reads; where several may be it, a range."""
+    """Each bin adds its upstream value to the pixels of its largest sample; a range if several may be the largest."""
     terms: dict[Place, list[tuple[float, list[_Weight]]]] = defaultdict(list)
     inputs, zero, one = call.inputs, call.number(0.0), call.number(1.0)
     unread, anywhere = _Weight(0, zero, zero, zero, 0, False), _Weight(0, zero, zero, one, 1, True)
@@ -81,25 +83,25 @@ def _grad_image_max(call: RoiCall) -> Callable[[Place], Expected]:
             for y, x in itertools.product(*map(range, inputs.image.shape[2:])):
                 terms[n, c, y, x].append((g, [anywhere]))
             continue
-        read = [_read_by(call, each) for each in candidates(call, m, c, i, j)]
-        for y, x in {(y, x) for each in read for y, x in each}:
-            terms[n, c, y, x].append((g, [each.get((y, x), unread) for each in read]))
+        samples = [_weights_of(call, each) for each in candidates(call, m, c, i, j)]
+        for y, x in {(y, x) for each in samples for y, x in each}:
+            terms[n, c, y, x].append((g, [each.get((y, x), unread) for each in samples]))
 
     def at(place: Place) -> Expected:
         total = no_terms(call)
-        for g, read in terms.get(place, ()):
-            lows, highs = min(each.low for each in read), max(each.high for each in read)
-            upstream, reached = call.number(g), abs(g) * float(highs)
+        for g, weights in terms.get(place, ()):
+            lows, highs = min(each.low for each in weights), max(each.high for each in weights)
+            upstream, magnitude = call.number(g), abs(g) * float(highs)
             ends = upstream * lows, upstream * highs
-            total.add(upstream * read[0].value, min(ends), max(ends), reached, 6 * reached)
-            total.jumps |= any(each.jumps for each in read) or len({each.value for each in read}) > 1
+            total.add(upstream * weights[0].value, min(ends), max(ends), magnitude, 6 * magnitude)
+            total.jumps |= any(each.jumps for each in weights) or len({each.value for each in weights}) > 1
         return total.expected(call)
 
     return at
 
 
-def _read_by(call: RoiCall, sample: Candidate) -> dict[Place, _Weight]:
-    """What one sample weighs each pixel (y, x)."""
+def _weights_of(call: RoiCall, sample: Candidate) -> dict[Place, _Weight]:
+    """The weights of one sample by pixel (y, x)."""
     lines = [[(at, *_ends(call, hat), hat.value) for at, hat in each.hats.items()] for each in sample.weights]
     return {
         (y, x): _Weight(0, a * b, low_y * low_x, high_y * high_x, 1, False)
@@ -108,20 +110,20 @@ def _read_by(call: RoiCall, sample: Candidate) -> dict[Place, _Weight]:
 
 
 def _ends(call: RoiCall, hat: Hat) -> tuple[Number, Number]:
-    """The least and the largest weight that is as right."""
+    """The smallest and the largest weight that is equally right."""
     slack = call.number(hat.slack)
     return max(call.number(0.0), hat.value - slack), hat.value + slack
 
 
 def grad_boxes(call: RoiCall) -> Callable[[Place], Expected]:
-    """The expectation at (box, column); the index, column 0, has none."""
-    kept: dict[int, list[Sum]] = {}
+    """The expected value at (box, column), as a function of that place; column 0, the index, has no gradient."""
+    sums: dict[int, list[Sum]] = {}
 
     def at(place: Place) -> Expected:
         m, column = place
-        if m not in kept:
-            kept[m] = _box_sums(call, m)
-        return kept[m][column].expected(call)
+        if m not in sums:
+            sums[m] = _box_sums(call, m)
+        return sums[m][column].expected(call)
 
     return at
 
@@ -131,7 +133,8 @@ _COLUMNS = ((2, 4), (1, 3))
 
 
 def _box_sums(call: RoiCall, m: int) -> list[Sum]:
-    """The sums of a box's columns; whether the box is stretched to a pixel, where that is in doubt, is one for all."""
+    """The sums of a box's columns. If it is uncertain whether the box is stretched to a pixel, each branch applies to
+    all of its terms."""
     sums = [no_terms(call) for _ in range(5)]
     largest = functools.cache(functools.partial(candidates, call, m))
     for along, columns in enumerate(_COLUMNS):
@@ -161,7 +164,7 @@ def _axis_sums(
 
 
 def _anywhere(call: RoiCall, m: int, c: int, along: int, g: float) -> tuple[Sum, Sum]:
-    """A bin whose samples may be anywhere: at most the steepest step of the map."""
+    """The terms of a bin whose samples may be anywhere: at most the steepest step of the map."""
     plane, part = call.plane(call.image_of(m), c), no_terms(call)
     if plane is None:
         return (Sum(tainted=True, low=-math.inf, high=math.inf),) * 2
@@ -174,7 +177,7 @@ def _anywhere(call: RoiCall, m: int, c: int, along: int, g: float) -> tuple[Sum,
 def _of_mean(
     call: RoiCall, m: int, place: tuple[int, int, int], along: int, stretched: bool, g: float
 ) -> tuple[Sum, Sum]:
-    """What a bin adds to the sums, in mode avg."""
+    """The terms of a bin in mode avg."""
     c, *bins = place
     index, other = bins[along], bins[1 - along]
     axis, n = call.axis(m, along), call.image_of(m)
@@ -202,7 +205,7 @@ def _of_largest(
     g: float,
     samples: list[Candidate],
 ) -> tuple[Sum, Sum]:
-    """What a bin adds to the sums, in mode max: that of one of the samples that may be the largest."""
+    """The terms of a bin in mode max: those of any sample that may be the largest."""
     c, *bins = place
     axis, n = call.axis(m, along), call.image_of(m)
     parts: list[tuple[Sum, Sum]] = []

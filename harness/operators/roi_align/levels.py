@@ -1,7 +1,7 @@
-"""Which map of a pyramid a box is pooled from, and the scale that the size of a map tells: torchvision's rule.
+"""torchvision's rule for pyramids: the map that a box is pooled from, and the scale of a map from its size.
 
-Of the boxes' arithmetic every step is rounded once, to their own type, as positions.py does; the scale of a map is
-found among whole numbers, without a logarithm. docs/operators.md, "Levels", has the rule.
+Every step of the boxes' arithmetic is rounded once to their dtype, as in positions.py; the scale of a map comes from
+integer arithmetic, without a logarithm. docs/operators.md, "Levels", states the rule.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from harness.operators.rounding import rounder
 
-# Of the scales that a map may have.
+# The levels of the scales that a map may have.
 _LEVELS = range(-16, 33)
 
 
@@ -23,7 +23,8 @@ def map_of(
     canonical_scale: float = 224.0,
     canonical_level: int = 4,
 ) -> int | None:
-    """The place among the maps of these scales that a box (x1, y1, x2, y2) of this type has; None if it has none."""
+    """The position, among maps of these scales, of the map for a box (x1, y1, x2, y2) of this dtype; None if there is
+    none."""
     if len(scales) == 1:
         return 0
     to = rounder(dtype)
@@ -40,6 +41,6 @@ def map_of(
 
 
 def scale_of(side: int, image_side: int) -> float:
-    """The power of two nearest to side / image_side, by their ratio: no ratio of whole numbers is between two."""
+    """The power of two nearest to side / image_side by ratio; a ratio of integers is never halfway between two."""
     square = Fraction(side, image_side) ** 2
     return next(2.0**-level for level in _LEVELS if square > Fraction(1, 2) * Fraction(4) ** -level)

@@ -1,12 +1,12 @@
-"""The maximum of a bin's samples: its value, and which samples may be it.
+"""The maximum of a bin's samples: its value, and the samples that may attain it.
 
-A sample is weighed from four pixels: seven roundings of sum(weight * |pixel|) in any formulation. The largest of
-several values, each known up to its bound, lies between the largest of their lower and of their upper ends; and every
-sample whose upper end is not below the largest lower end may be the one that an implementation finds. Of equal
-samples it is the first, in the order y, x, and one beyond the map is 0.
+A sample is the weighted sum of four pixels: seven roundings of sum(weight * |pixel|) in any formulation. The largest of
+several values, each known up to its bound, lies between the largest of their lower and of their upper ends; and an
+implementation may find any sample whose upper end is not below the largest lower end. Of equal samples the first wins,
+in the order y, x; a sample beyond the map is 0.
 
-In another order of rounding a sample moves by its slack, which changes its value by as much as the map is steep in the
-cells that it may be in, and it may read a pixel or not that it weighs with about 0.
+In another order of rounding a sample moves by its slack: its value changes with the slope of the map in the cells it
+may be in, and it may or may not read a pixel whose weight is about 0.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from harness.operators.roi_align.call import (
     RoiCall,
     Weights,
     are_finite,
-    only_read,
-    weighed,
+    drop_unread,
+    weighted_sum,
 )
 from harness.operators.roi_align.positions import Point, Variant
 
@@ -32,9 +32,9 @@ from harness.operators.roi_align.positions import Point, Variant
 class Candidate:
     """A sample that may be the largest; no point and no weights for one beyond the map.
 
-    tainted  whether it may read a pixel that is not finite; its value is then NaN or infinite, if it surely does, or
-             that of the other pixels.
-    grids    of how many samples on y and on x it is one.
+    tainted  whether it may read a non-finite pixel; its value is then NaN or infinite if it reads it in every order,
+             else that of the other pixels.
+    grids    the numbers of samples on y and x of its bin.
     """
 
     value: Number
@@ -49,17 +49,17 @@ BEYOND = Candidate(0.0, 0.0)
 
 
 def maxima(call: RoiCall, m: int, c: int, i: int, j: int) -> list[tuple[Number, float]]:
-    """The maximum of a bin and its bound, and what it is in other orders of rounding."""
+    """The maximum of a bin and its bound, then those in other orders of rounding."""
     return [each for samples in _alternatives(call, m, c, i, j) for each in _largest(samples)]
 
 
 def candidates(call: RoiCall, m: int, c: int, i: int, j: int) -> list[Candidate]:
-    """The samples that may be the largest of a bin, the one that is in the pinned order first."""
-    found: dict[tuple[Any, ...], Candidate] = {}
+    """The samples of a bin that may be the largest; first the largest in the pinned order."""
+    unique: dict[tuple[Any, ...], Candidate] = {}
     for samples in _alternatives(call, m, c, i, j):
         for each in _near(samples):
-            found.setdefault((each.points, each.grids), each)
-    return list(found.values()) or [BEYOND]
+            unique.setdefault((each.points, each.grids), each)
+    return list(unique.values()) or [BEYOND]
 
 
 def _alternatives(call: RoiCall, m: int, c: int, i: int, j: int) -> Iterator[list[Candidate]]:
@@ -70,15 +70,15 @@ def _alternatives(call: RoiCall, m: int, c: int, i: int, j: int) -> Iterator[lis
 
 def _winner(samples: list[Candidate]) -> Candidate:
     """The first NaN, or else the first of the largest."""
-    lost = next((each for each in samples if math.isnan(each.value)), None)
-    return lost or max(samples, key=lambda each: each.value)
+    nan = next((each for each in samples if math.isnan(each.value)), None)
+    return nan or max(samples, key=lambda each: each.value)
 
 
 def _largest(samples: list[Candidate]) -> list[tuple[Number, float]]:
-    """The values that the largest sample may have, each with its bound."""
+    """The possible values of the largest sample, each with its bound."""
     if not samples:
         return [(0.0, 0.0)]
-    finite, lost = [each for each in samples if math.isfinite(each.value)], (math.nan, 0.0)
+    finite, nan = [each for each in samples if math.isfinite(each.value)], (math.nan, 0.0)
     value = _winner(samples).value
     if not math.isfinite(value):
         return [(value, 0.0)]
@@ -86,7 +86,7 @@ def _largest(samples: list[Candidate]) -> list[tuple[Number, float]]:
     high = max(float(each.value) + each.bound for each in finite)
     certain = all(each.bound == 0 for each in finite if each.value == value or each.value + each.bound >= low)
     bound = 0.0 if certain else max(high - float(value), float(value) - low) * SECOND_ORDER
-    return [(value, bound), *([lost] if any(each.tainted for each in samples) else [])]
+    return [(value, bound), *([nan] if any(each.tainted for each in samples) else [])]
 
 
 def _near(samples: list[Candidate]) -> list[Candidate]:
@@ -99,7 +99,7 @@ def _near(samples: list[Candidate]) -> list[Candidate]:
     if not math.isfinite(best.value):
         return [best, *tainted]
     low = max(float(each.value) - each.bound for each in finite)
-    # Of equal values that are exact the first wins, whatever else does.
+    # Among equal exact values the first wins.
     exact = {each.value: each for each in reversed(finite) if not each.bound}
     near = (each for each in finite if each.bound or exact[each.value] is each)
     return [best, *tainted, *(each for each in near if each is not best and float(each.value) + each.bound >= low)]
@@ -111,19 +111,19 @@ def _samples(call: RoiCall, m: int, c: int, vy: Variant, vx: Variant) -> list[Ca
         return []
     if not (vy.points and vx.points):
         return [BEYOND]
-    found: list[Candidate] = []
+    samples: list[Candidate] = []
     beyond = vy.points[0].index > 0 or vx.points[0].index > 0
     if beyond:
-        found.append(BEYOND)
+        samples.append(BEYOND)
     n, grids = call.image_of(m), (vy.grid, vx.grid)
     for py in vy.points:
-        found += [_sample(call, n, c, (py, px), grids) for px in vx.points]
+        samples += [_sample(call, n, c, (py, px), grids) for px in vx.points]
         if not beyond and len(vx.points) < vx.grid:
             beyond = True
-            found.append(BEYOND)
+            samples.append(BEYOND)
     if not beyond and len(vy.points) < vy.grid:
-        found.append(BEYOND)
-    return found
+        samples.append(BEYOND)
+    return samples
 
 
 def _sample(call: RoiCall, n: int, c: int, points: tuple[Point, Point], grids: tuple[int, int]) -> Candidate:
@@ -131,15 +131,15 @@ def _sample(call: RoiCall, n: int, c: int, points: tuple[Point, Point], grids: t
     wy, wx = call.alone(points[0], height), call.alone(points[1], width)
     tainted = not are_finite(call, n, c, wy, wx)
     if tainted:
-        read = only_read(wy, sure=not call.pinned), only_read(wx, sure=not call.pinned)
-        if not are_finite(call, n, c, *read):
-            hats = itertools.product(read[0].hats.items(), read[1].hats.items())
+        readable = drop_unread(wy, sure=not call.pinned), drop_unread(wx, sure=not call.pinned)
+        if not are_finite(call, n, c, *readable):
+            hats = itertools.product(readable[0].hats.items(), readable[1].hats.items())
             broken = sum(float(a.value) * float(b.value) * call.pixel(n, c, y, x) for (y, a), (x, b) in hats)
-            return Candidate(broken, 0.0, not call.pinned, points, grids, read if call.pinned else (wy, wx))
+            return Candidate(broken, 0.0, not call.pinned, points, grids, readable if call.pinned else (wy, wx))
         if call.pinned:
-            (wy, wx), tainted = read, False
-    value, reached, moved = weighed(call, n, c, wy, wx)
+            (wy, wx), tainted = readable, False
+    value, magnitude, shift = weighted_sum(call, n, c, wy, wx)
     exact = len(wy.hats) * len(wx.hats) == 1 and not wy.steps and not wx.steps
-    bound = 0.0 if exact else call.unit * 7 * reached + moved
+    bound = 0.0 if exact else call.unit * 7 * magnitude + shift
     bound = bound * SECOND_ORDER + 8 * call.smallest * bool(bound)
     return Candidate(value, bound, tainted, points, grids, (wy, wx))

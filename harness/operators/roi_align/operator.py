@@ -18,9 +18,9 @@ from harness.operators.roi_align.reach import reach
 from harness.operators.roi_align.strategy import within
 from harness.operators.sheet import Sheet
 
-# Outputs of a large result that go to the oracle: a pixel's gradient looks at every box near it, a box's at its crop.
+# How many outputs of a large result the oracle judges: a pixel's gradient needs every box near it, a box's its crop.
 _SAMPLE = {"forward": 48, "grad_image": 6, "grad_boxes": 1}
-# What a workload is asked with: two samples a bin and axis, as Mask R-CNN has it, and an adaptive grid.
+# The settings for a workload: two samples per bin and axis, as in Mask R-CNN, and an adaptive grid.
 RATIOS = {"sampling_ratio 2": 2, "adaptive": -1}
 
 
@@ -34,9 +34,9 @@ def _choices(inputs: RoiInputs) -> list[tuple[str, Any, str]]:
 
 
 def _scale_dtype(inputs: RoiInputs) -> str:
-    """The narrowest type in which the scale of a call may be held: positions are rounded in the boxes' own."""
-    needed = inputs.boxes.dtype.name == "float64" and float(np.float32(inputs.spatial_scale)) != inputs.spatial_scale
-    return "float64" if needed else "float32"
+    """The narrowest dtype that holds the scale of a call; positions are rounded in the boxes' dtype."""
+    wide = inputs.boxes.dtype.name == "float64" and float(np.float32(inputs.spatial_scale)) != inputs.spatial_scale
+    return "float64" if wide else "float32"
 
 
 def _undefined(inputs: RoiInputs, direction: Direction) -> str | None:
@@ -70,7 +70,7 @@ def _elsewhere(inputs: RoiInputs) -> RoiInputs:
 
 
 def _least_roundings(inputs: RoiInputs, direction: Direction) -> int:
-    """A mean and a gradient of a map are products and sums of at least eight roundings."""
+    """Means and map gradients have at least eight roundings."""
     return 8 if direction != "grad_boxes" and inputs.mode == "avg" else 0
 
 
@@ -80,10 +80,10 @@ def _sample(inputs: RoiInputs, direction: Direction, got: Array) -> list[Place]:
 
 
 def _near(inputs: RoiInputs, places: Iterable[Place]) -> Array:
-    """Boxes (K,) that come within two pixels of a place: more than those that touch it, never fewer.
+    """A mask (K,) of the boxes that come within two pixels of a place: a superset of those that touch it.
 
-    One that is not aligned is stretched to a pixel, and a sample beside the map reads its edge. A box whose ends are
-    not finite, or past each other, counts as near everything.
+    The margin covers unaligned boxes stretched to a pixel and samples beside the map, which read its edge. A box with
+    non-finite or inverted ends counts as near everything.
     """
     pixels = inputs.boxes[:, 1:].astype(np.float64) * inputs.spatial_scale
     low, high = pixels[:, 1::-1] - 2, pixels[:, :1:-1] + 2  # (K, 2): y, x

@@ -1,10 +1,10 @@
-"""Where roi_align's samples sit: the pinned order in emulated arithmetic, and what another order may change.
+"""roi_align's sample positions: the pinned order in emulated arithmetic, and what another order may change.
 
-Two implementations that round in different orders may part in two ways. A sample moves by a few ulps, which changes a
-result by as much as the map is steep there; or it lands on the other side of a jump: of -1 or L, beyond which it counts
-as 0, of a pixel, where the slope is another, of a size of one pixel, below which a box is stretched, or of a whole
-number of pixels a bin, where an adaptive grid gains a sample. What can happen on one axis of a bin is a list of
-Variants, the pinned order's first; where nothing can happen there is one.
+Implementations that round in different orders may differ in two ways. A sample moves by a few ulps, which changes a
+result in proportion to the slope of the map; or it crosses a jump: at -1 or L, beyond which it counts as 0; at a pixel,
+where the slope changes; at a size of one pixel, below which a box is stretched; or at a whole number of pixels per bin,
+where an adaptive grid gains a sample. The possible outcomes on one axis of a bin are a list of Variants, the pinned
+order's first; usually there is only one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from harness.operators.rounding import rounder
 
 # Roundings between a box and a position, counted for two orders at once: eleven each, rounded up.
 ROUNDINGS = 24
-# A grid larger than this is not walked through: only the part of it that can be in reach.
+# In a grid larger than this only the samples that can be in reach are visited.
 LARGE_GRID = 4096
 MOST_SAMPLES = 2**31
-# Where another order can put a sample this many pixels away, or more than so many samples of a bin on either side of
-# the map's ends, its variants are not listed: any sample may be anywhere.
+# If another order can move a sample by this many pixels, or more than so many samples of a bin across the map's ends,
+# variants are not enumerated: any sample may be anywhere.
 FAR = 0.5
 MOST_DOUBTFUL = 4
 
@@ -31,9 +31,9 @@ MOST_DOUBTFUL = 4
 class BinAxis:
     """One axis of one box on a map of `length` pixels: `count` bins.
 
-    grids      how many samples a bin may have, in the pinned order first.
-    stretches  whether the box is taken as one pixel: what that may be, in the pinned order first.
-    slack      how far another order may put a sample, in pixels.
+    grids      the possible numbers of samples per bin, the pinned order's first.
+    stretches  the possible answers to whether the box is stretched to one pixel, the pinned order's first.
+    slack      how far another order may move a sample, in pixels.
     """
 
     start: float
@@ -49,9 +49,9 @@ class BinAxis:
 
 @dataclass(frozen=True)
 class Point:
-    """A sample in reach: its index in the bin, and where it is, clamped to the map.
+    """A sample in reach: its index in the bin, and its position, clamped to the map.
 
-    least, largest  how far down and up another order may put it, clamped as well.
+    least, largest  the range of its position over all orders of rounding, clamped as well.
     """
 
     index: int
@@ -69,23 +69,23 @@ class Point:
 
     @property
     def slack(self) -> float:
-        """How far it may be off."""
+        """The largest distance of its position in another order."""
         return max(self.largest - self.position, self.position - self.least)
 
     @property
     def cells(self) -> range:
-        """The pixels k for which it may lie between k and k + 1."""
+        """The cells [k, k + 1] that it may lie in, as values of k."""
         return range(math.floor(self.least), math.ceil(self.largest))
 
     @property
     def may_rest(self) -> bool:
-        """Whether it may lie on a pixel, or in the band beside the map, where no move of it changes anything."""
+        """Whether it may lie on a pixel, or in the band beside the map, where its slope is 0."""
         return math.ceil(self.least) <= self.largest
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What one axis of one bin may hold: points in reach out of `grid` samples, in their order."""
+    """One possible outcome on one axis of a bin: the points in reach out of `grid` samples, in order."""
 
     grid: int
     points: tuple[Point, ...]
@@ -94,8 +94,8 @@ class Variant:
 def bin_axis(
     first: float, last: float, scale: float, aligned: bool, count: int, ratio: int, length: int, dtype: str, unit: float
 ) -> BinAxis:
-    """The pinned order, each operation rounded in `dtype`; `unit` is 0 for an implementation that has it, or the unit
-    roundoff of one that has another."""
+    """The axis in the pinned order, each operation rounded in `dtype`. `unit` is 0 for an implementation in the pinned
+    order, else its unit roundoff."""
     to = rounder(dtype)
     factor, offset = to(scale), 0.5 if aligned else 0.0
     start, end = to(to(first * factor) - offset), to(to(last * factor) - offset)
@@ -126,20 +126,20 @@ def position(axis: BinAxis, bin_index: int, i: int, grid: int) -> float:
 
 
 def variants(axis: BinAxis, bin_index: int) -> tuple[Variant, ...]:
-    """What this axis of a bin may hold, the pinned order's own first; none where that is more than can be listed."""
+    """The variants of this axis of a bin, the pinned order's first; () if there are too many to enumerate."""
     if axis.slack >= FAR:
         return ()
-    listed: dict[Variant, None] = {}
+    options: dict[Variant, None] = {}
     for grid in axis.grids:
         points, doubtful = _in_reach(axis, bin_index, grid)
         if len(doubtful) > MOST_DOUBTFUL:
             return ()
-        listed |= dict.fromkeys(_of_grid(grid, points, doubtful))
-    return tuple(listed)
+        options |= dict.fromkeys(_of_grid(grid, points, doubtful))
+    return tuple(options)
 
 
 def _in_reach(axis: BinAxis, bin_index: int, grid: int) -> tuple[list[Point], dict[Point, bool]]:
-    """The samples that may count, and of those that may not, too, whether they do in the pinned order."""
+    """The samples that may be in reach, and for the uncertain ones whether they are in the pinned order."""
     points: list[Point] = []
     doubtful: dict[Point, bool] = {}
     for i in _candidates(axis, bin_index, grid):
@@ -154,13 +154,13 @@ def _in_reach(axis: BinAxis, bin_index: int, grid: int) -> tuple[list[Point], di
 
 
 def _of_grid(grid: int, points: list[Point], doubtful: dict[Point, bool]) -> Iterator[Variant]:
-    for chosen in itertools.product(*((inside, not inside) for inside in doubtful.values())):
-        absent = {point for point, here in zip(doubtful, chosen, strict=True) if not here}
+    for choice in itertools.product(*((inside, not inside) for inside in doubtful.values())):
+        absent = {point for point, here in zip(doubtful, choice, strict=True) if not here}
         yield Variant(grid, tuple(point for point in points if point not in absent))
 
 
 def _candidates(axis: BinAxis, bin_index: int, grid: int) -> range:
-    """The samples that can be in reach, and a few more; all of them where they are not many."""
+    """The indices of the samples that can be in reach, and a few more; all of them in a small grid."""
     if grid <= LARGE_GRID:
         return range(grid)
     base = axis.start + bin_index * axis.bin
@@ -176,7 +176,7 @@ def _candidates(axis: BinAxis, bin_index: int, grid: int) -> range:
 def shares(axis: BinAxis, bin_index: int, i: int, grid: int, stretched: bool) -> tuple[float, float]:
     """How far sample `i` of a grid moves, in pixels, when the first and when the last edge moves by one unit.
 
-    stretched: whether the box is taken as one pixel, one of the axis's `stretches`.
+    stretched: whether the box is stretched to one pixel, one of the axis's `stretches`.
     """
     if stretched:
         return axis.scale, 0.0

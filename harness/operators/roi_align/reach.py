@@ -1,7 +1,7 @@
-"""What the samples of a call of roi_align ask for, row by row and column by column.
+"""The memory that the samples of a call of roi_align access, row by row and column by column.
 
-A bin's samples are a grid, so those of a box are rows times columns: whether a row is in reach does not hang on the
-column. Positions are rounded as the boxes are, operation by operation; nothing is judged by them.
+A bin's samples form a grid, so those of a box are rows times columns: whether a row is in reach does not depend on the
+column. Positions are rounded in the boxes' dtype; they serve for counting only, not for judging.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.operators.roi_align.case import RoiInputs
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of one box: how many samples and bins are in reach, and the pixels that they read, ascending."""
+    """One axis of one box: the numbers of samples and bins in reach, and the pixels that they read, ascending."""
 
     samples: int
     bins: int
@@ -25,20 +25,20 @@ class _Axis:
 
 
 def reach(inputs: RoiInputs) -> Reach:
-    """Of a call in mode avg."""
+    """The reach of a call in mode avg."""
     count, _, height, width = inputs.image.shape
-    touched = np.zeros((count, height, width), dtype=bool)
+    mask = np.zeros((count, height, width), dtype=bool)
     samples = outputs = 0
     for box in inputs.boxes:
         rows = _axis(inputs, box[2], box[4], inputs.output_size[0], height)
         columns = _axis(inputs, box[1], box[3], inputs.output_size[1], width)
-        touched[int(box[0])][np.ix_(rows.pixels, columns.pixels)] = True
+        mask[int(box[0])][np.ix_(rows.pixels, columns.pixels)] = True
         samples += rows.samples * columns.samples
         outputs += rows.bins * columns.bins
     boxes = int(inputs.boxes.nbytes)
     return Reach(
-        inputs.image, np.flatnonzero(touched), samples, outputs, given=boxes, upstream=int(inputs.upstream.nbytes),
-        moved=boxes,
+        inputs.image, np.flatnonzero(mask), samples, outputs, box_bytes=boxes, upstream=int(inputs.upstream.nbytes),
+        box_gradient_bytes=boxes,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""roi_align as its definition reads, sample by sample in NumPy scalars: slow, plain, and made of steps.
+"""roi_align by definition, sample by sample in NumPy scalars: slow, plain, and split into steps.
 
-A planted fault replaces one of the steps (harness/faults/reference). It shares nothing with the oracle, and rounds
-after each operation as the pinned order does.
+A planted fault replaces one of the steps (harness/faults/reference). The reference shares no code with the oracle, and
+rounds after each operation in the pinned order.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def tap(p: Scalar, length: int) -> Tap:
 
 
 def blend(low: Scalar, high: Scalar, weight: Scalar) -> Scalar:
-    """Between two values; what has no weight, once the weight is cast, is not read."""
+    """Interpolates between two values; a value whose weight is 0 after the cast is not read."""
     one = type(weight)(1)
     if weight in (0, one):
         return high if weight else low
@@ -106,7 +106,7 @@ def finish(total: Array, dtype: np.dtype[Any]) -> Array:
 
 @dataclass(frozen=True)
 class Steps:
-    """What a planted fault may replace."""
+    """The steps that a planted fault may replace."""
 
     image_of: Callable[..., int] = image_of
     axis: Callable[..., RoiAxis] = axis
@@ -134,15 +134,15 @@ class _Box:
     def taps(self, along: int, index: int, to: Callable[[Any], Scalar]) -> list[tuple[int, Tap | None]]:
         """The samples of a bin on an axis, None for one beyond the map."""
         of, length = (self.y, self.x)[along], self.inputs.image.shape[2 + along]
-        found: list[tuple[int, Tap | None]] = []
+        taps: list[tuple[int, Tap | None]] = []
         for i in range(of.grid):
             p = self.steps.position(of, index, i)
             if self.steps.inside(p, length):
                 low, high, weight = self.steps.tap(p, length)
-                found.append((i, (low, high, to(weight))))
+                taps.append((i, (low, high, to(weight))))
             else:
-                found.append((i, None))
-        return found
+                taps.append((i, None))
+        return taps
 
 
 def boxes_of(steps: Steps, inputs: RoiInputs) -> Iterator[_Box]:
@@ -226,7 +226,7 @@ def _forward(steps: Steps, inputs: RoiInputs, maps: Array) -> Array:
 
 
 def _terms(steps: Steps, inputs: RoiInputs, maps: Array) -> Iterator[tuple[_Box, int, int, int, Scalar, Sample]]:
-    """Every sample that has a gradient: its box, bin and channel, what arrives at it, and where it is."""
+    """Every sample that has a gradient: its box, bin and channel, its upstream gradient, and its position."""
     to = maps.dtype.type
     for box in boxes_of(steps, inputs):
         for i, j in np.ndindex(*inputs.output_size):

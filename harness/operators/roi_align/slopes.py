@@ -1,8 +1,8 @@
-"""How steep the map is where a sample of roi_align lies, of which the gradients of the boxes are made.
+"""The slope of the map at a sample of roi_align, from which the box gradients are computed.
 
-Along an axis it is the difference of two pixels, weighed over the other axis. It is another in each cell between two
-pixels, and 0 on a pixel, in a band beside the map and beyond it, where none is summed: an implementation that rounds
-positions in another order may find a sample near a pixel in either cell, or on it.
+Along an axis it is the difference of two pixels, weighted over the other axis. It differs from cell to cell, and is 0
+on a pixel, in the band beside the map and beyond the map: an implementation that rounds positions in another order may
+find a sample near a pixel in either cell, or on the pixel.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from harness.operators.roi_align.positions import Point
 
 @dataclass(frozen=True)
 class Slope:
-    """The derivative of the map along an axis: its value and the range that is as right.
+    """The derivative of the map along an axis: its value and the range that is equally right.
 
-    sizes  of its terms before cancellation, each with the number of samples that its weight was made of.
+    sizes  of its terms before cancellation, each with the number of samples in its weight.
     jumps, broken, tainted, hopeless  as in Sum.
     """
 
@@ -33,19 +33,19 @@ class Slope:
     hopeless: bool = False
 
     def add_to(self, call: RoiCall, total: Sum, g: float, move: Number) -> None:
-        """Adds it times the upstream value and the part of a move of an edge that the sample takes.
+        """Adds to a sum: the slope times the upstream value times the sample's share of an edge's movement.
 
-        The weight, the difference, three products and the share, which itself is at most seven roundings.
+        Its error: the weight, the difference, three products, and the share of at most seven roundings.
         """
         if self.hopeless or not call.exact((g,)):
             total.broken = total.hopeless = True
             return
         factor, scale = call.number(g) * move, abs(g) * size(move)
         ends = self.low * factor, self.high * factor
-        reached = scale * sum(each for each, _ in self.sizes)
+        magnitude = scale * sum(each for each, _ in self.sizes)
         error = scale * sum((samples + 13) * each for each, samples in self.sizes)
-        if reached:
-            total.add(self.value * factor, min(ends), max(ends), reached, error)
+        if magnitude:
+            total.add(self.value * factor, min(ends), max(ends), magnitude, error)
             total.terms += len(self.sizes) - 1
         total.jumps |= self.jumps
         total.broken |= self.broken
@@ -54,12 +54,12 @@ class Slope:
 
 @dataclass(frozen=True)
 class _Cell:
-    """The slope in one cell; lost where it surely reads a pixel that is not finite, doubtful where it may."""
+    """The slope in one cell; is_nan if it reads a non-finite pixel in every order of rounding, doubtful if in some."""
 
     value: Number
     off: float
     sizes: tuple[tuple[float, int], ...]
-    lost: bool
+    is_nan: bool
     doubtful: bool
 
 
@@ -68,12 +68,12 @@ def slope_of(call: RoiCall, n: int, c: int, along: int, point: Point, across: We
     zero = call.number(0.0)
     cells = {k: _cell(call, n, c, along, k, across) for k in point.cells}
     nominal = cells.get(point.low) if point.fraction > 0 else None
-    finite = [cell for cell in cells.values() if not cell.lost]
+    finite = [cell for cell in cells.values() if not cell.is_nan]
     ends = [end for cell in finite for end in (cell.value - call.number(cell.off), cell.value + call.number(cell.off))]
     if point.may_rest or not cells:
         ends.append(zero)
-    lost = len(finite) < len(cells)
-    broken = nominal is not None and nominal.lost
+    is_nan = len(finite) < len(cells)
+    broken = nominal is not None and nominal.is_nan
     if not ends:
         return Slope(zero, zero, zero, broken=True, hopeless=True)
     return Slope(
@@ -83,12 +83,12 @@ def slope_of(call: RoiCall, n: int, c: int, along: int, point: Point, across: We
         sizes=max((cell.sizes for cell in finite), key=lambda sizes: sum(each for each, _ in sizes), default=()),
         jumps=len(cells) + point.may_rest > 1,
         broken=broken,
-        tainted=lost or any(cell.doubtful for cell in finite),
+        tainted=is_nan or any(cell.doubtful for cell in finite),
     )
 
 
 def _cell(call: RoiCall, n: int, c: int, along: int, k: int, across: Weights) -> _Cell:
-    """The slope between the pixels k and k + 1 of an axis. A pixel whose weight is 0 once it is cast is not read."""
+    """The slope between the pixels k and k + 1 of an axis. A pixel whose weight is 0 after the cast is not read."""
 
     def step(at: int) -> tuple[float, float]:
         low, high = (call.pixel(n, c, *((of, at) if along == 0 else (at, of))) for of in (k, k + 1))
@@ -108,7 +108,7 @@ def _cell(call: RoiCall, n: int, c: int, along: int, k: int, across: Weights) ->
             continue
         value += hat.value * (call.number(pixels[1]) - call.number(pixels[0]))
         differences[at] = pixels[1] - pixels[0]
-        # A cast weight is off by an absolute amount: it is sized as a weight of 1.
+        # A cast weight has an absolute error: it counts as a weight of 1.
         weight = hat.samples / across.grid if call.wide_boxes else size(hat.value) + (0.0 if call.pinned else hat.slack)
         sizes.append((weight * (abs(pixels[0]) + abs(pixels[1])), hat.samples))
     if across.samples == 1:

@@ -1,8 +1,8 @@
 """RoiCases for Hypothesis: boxes in pixels, grids of every kind, and the places where the rule jumps.
 
-Each side is drawn by itself and each axis of a box comes from a family of its own. What is this
-operator's alone: the bands between -1 and 0 and between L-1 and L, samples on their ends and one ulp beside them, sizes
-that are a whole number of pixels a bin, boxes shorter than a pixel, and scales that round and scales that do not.
+Each side is drawn independently, and each axis of a box has a family of its own. Specific to this operator are the
+bands between -1 and 0 and between L-1 and L, samples on their ends and one ulp beside them, sizes of a whole number of
+pixels per bin, boxes shorter than a pixel, and scales that round as well as scales that do not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from harness.operators.arrays import FLOATS, LAYOUTS, STRIDES, VALUES, Layout, S
 from harness.operators.drawing import (
     common,
     counts,
-    declared,
     depths,
     exact,
     extent,
@@ -26,6 +25,7 @@ from harness.operators.drawing import (
     mostly_contiguous,
     next_after,
     one_from,
+    restrict,
     sides,
     upright,
 )
@@ -49,14 +49,14 @@ BOX_FAMILIES = (
     "not_finite",
 )
 FINITE_FAMILIES = tuple(family for family in BOX_FAMILIES if family not in ("huge", "not_finite"))
-# Samples in float64 that lie on a pixel once they are cast to float32. They tell something only beside pixels that are
-# not finite, so that the family is asked for by name and takes no case from the others.
+# float64 samples that lie on a pixel after the cast to float32. They matter only beside non-finite pixels, so the
+# family is used only where it is named, and takes no cases from the others.
 BELOW_PIXEL = "below_pixel"
-# Without those that are made to lie on a jump of the value or of the slope.
+# Without the families built to lie on a jump of the value or of the slope.
 SMOOTH_FAMILIES = ("interior", "tiny", "inverted", "covering", "outside")
 SCALES = (1.0, 0.5, 0.25, 0.0625, 0.3, 1.7)
 HUGE = (1e40, 3.4e38, -3.4e38, 1e30, 1e10, -1e10)
-# Made once, as drawing.py says.
+# Created once, see drawing.py.
 _SMALL = st.sampled_from([0.25, 0.5, 0.75, 1.0])
 _BELOW_ONE = st.floats(0, 1, width=16)
 _LARGE = st.sampled_from(HUGE)
@@ -88,11 +88,11 @@ def roi_cases(
     longest_side: int = 40,
     most_outputs: int = 120,
 ) -> RoiCase:
-    """Cases within the given choices; the simplest choice stands first everywhere.
+    """Cases within these choices; the simplest choice comes first everywhere.
 
-    same_dtype    boxes of the map's own type, as some implementations want them.
-    scale_dtype   what holds the scale.
-    extent        which boxes may be empty or inverted: others are turned round and given an extent.
+    same_dtype    boxes have the map's dtype, as some implementations require.
+    scale_dtype   the dtype that the scale is exact in.
+    extent        which boxes may be empty or inverted; the others are flipped or given an extent.
     empty         which of K, C and N may be 0 (N only together with K).
     most_outputs  K*C*height*width is at most this: the oracle is plain Python.
     """
@@ -109,12 +109,12 @@ def roi_cases(
     offset, scale = draw(one_from(*aligned)), exact(draw(one_from(*scales)), scale_dtype)
     ratio = draw(one_from(*ratios))
     row = rows(max(images - 1, 0), (height, width), size, scale, offset, box_families, boxes_dtype)
-    drawn = draw(st.lists(row, min_size=box_count, max_size=box_count))
+    box_rows = draw(st.lists(row, min_size=box_count, max_size=box_count))
     if extent == "positive" or (extent == "positive where adaptive" and offset and ratio <= 0):
-        drawn = [(index, *upright(box, boxes_dtype, 1 / scale)) for index, *box in drawn]
+        box_rows = [(index, *upright(box, boxes_dtype, 1 / scale)) for index, *box in box_rows]
     return RoiCase(
         shape=(images, depth, height, width),
-        boxes=tuple(drawn),
+        boxes=tuple(box_rows),
         output_size=size,
         spatial_scale=scale,
         sampling_ratio=ratio,
@@ -130,21 +130,21 @@ def roi_cases(
     )
 
 
-def within(sheet: Sheet, *, finite_boxes: bool = False, **asked: Any) -> st.SearchStrategy[RoiCase]:
-    """Cases of what is asked for and the sheet declares; UndeclaredError if nothing is left of one of the choices."""
-    chosen = common(sheet, asked, ("float32", *FLOATS))
-    chosen["modes"] = declared("modes", asked.get("modes", MODES), sheet.modes)
-    chosen["aligned"] = declared("aligned", asked.get("aligned", (False, True)), sheet.aligned)
-    grids = [("fixed" if ratio > 0 else "adaptive", ratio) for ratio in asked.get("ratios", (-1, 0, 1, 2, 3))]
-    declared("grids", [grid for grid, _ in grids], sheet.grids)
-    chosen["ratios"] = [ratio for grid, ratio in grids if grid in sheet.grids]
-    chosen["scale_dtype"], chosen["extent"] = sheet.scale_dtype, extent(sheet, asked)
-    families = asked.get("box_families", BOX_FAMILIES)
+def within(sheet: Sheet, *, finite_boxes: bool = False, **choices: Any) -> st.SearchStrategy[RoiCase]:
+    """Cases that fit both the choices and the sheet; UndeclaredError if the sheet rules out every value of a choice."""
+    arguments = common(sheet, choices, ("float32", *FLOATS))
+    arguments["modes"] = restrict("modes", choices.get("modes", MODES), sheet.modes)
+    arguments["aligned"] = restrict("aligned", choices.get("aligned", (False, True)), sheet.aligned)
+    grids = [("fixed" if ratio > 0 else "adaptive", ratio) for ratio in choices.get("ratios", (-1, 0, 1, 2, 3))]
+    restrict("grids", [grid for grid, _ in grids], sheet.grids)
+    arguments["ratios"] = [ratio for grid, ratio in grids if grid in sheet.grids]
+    arguments["scale_dtype"], arguments["extent"] = sheet.scale_dtype, extent(sheet, choices)
+    families = choices.get("box_families", BOX_FAMILIES)
     if finite_boxes or "boxes" not in sheet.bad_input:
-        families = declared("boxes", families, FINITE_FAMILIES)
+        families = restrict("boxes", families, FINITE_FAMILIES)
     inside = ("interior", "tiny") if sheet.border == "inside" else families
-    chosen["box_families"] = declared("boxes beside the map", families, inside)
-    return roi_cases(**{**asked, **chosen})
+    arguments["box_families"] = restrict("boxes beside the map", families, inside)
+    return roi_cases(**{**choices, **arguments})
 
 
 @st.composite
@@ -158,13 +158,13 @@ def rows(
     families: Sequence[str],
     dtype: str,
 ) -> Row:
-    """A row (index, x1, y1, x2, y2), every coordinate exact in `dtype` (1e40 apart, which overflows it)."""
+    """A row (index, x1, y1, x2, y2), every coordinate exact in `dtype` (except 1e40, which overflows it)."""
     family = draw(one_from(*families))
     other = draw(one_from(family, family, *families))
     edges = []
     for length, bins, kind in ((sides[1], size[1], other), (sides[0], size[0], family)):
         first, last = draw(pairs(kind, length, bins))
-        # From the positions that are sampled to the units of the box.
+        # From positions on the map to the box's own units.
         offset = 0.5 if aligned else 0.0
         edges.append(tuple(_rounded((end + offset) / scale, dtype) for end in (first, last)))
         if kind in ("border", "whole_bins") and draw(st.booleans()):
@@ -242,7 +242,7 @@ def _zero_sizes(length: int) -> st.SearchStrategy[float]:
 @functools.cache
 @st.composite
 def pairs(draw: st.DrawFn, family: str, length: int, bins: int) -> Pair:
-    """Where a box starts and ends on one axis, in pixels of the map."""
+    """The start and end of a box on one axis, in pixels of the map."""
     if family == "interior":
         return draw(_ordered(length, False))
     if family == "lower_band":

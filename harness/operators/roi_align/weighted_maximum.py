@@ -1,9 +1,8 @@
 """The maximum of weighted pixels, which is the mode max of ONNX's RoiAlign: over the four pixels of every sample.
 
-Each pixel is multiplied with its weight in its sample, and the largest of these products is the result. A pixel that
-weighs nothing counts as 0, as does a sample beyond the map; NaN wins. A product is three roundings. In another order of
-rounding its weight changes by as much as its sample moves, in either of the cells that it may be in. ONNX defines no
-gradient of it.
+Each pixel is multiplied by its weight in its sample; the largest product is the result. A pixel of weight 0 counts as
+0, as does a sample beyond the map; NaN wins. A product has three roundings. In another order of rounding a weight
+changes by as much as its sample moves, in any cell that the sample may be in. ONNX defines no gradient of it.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from harness.operators.expected import SECOND_ORDER, Number
 from harness.operators.roi_align.call import RoiCall, wobble
 from harness.operators.roi_align.positions import Point, Variant
 
-# The weight of a pixel on one axis of a sample: its value, and the least and the largest that is as right.
+# The weight of a pixel on one axis of a sample: its value, and the smallest and largest that are equally right.
 _Weight = tuple[Number, float, float]
 _Line = dict[int, _Weight]
-# A product's or sample's value, the least and the largest that is as right, and whether it may be NaN or infinite.
+# The value of a product or sample, the smallest and largest that are equally right, and whether it may be non-finite.
 _Range = tuple[Number, float, float, bool]
 _NOTHING: _Range = (0.0, 0.0, 0.0, False)
 
 
 def weighted_maxima(call: RoiCall, m: int, c: int, i: int, j: int) -> list[tuple[Number, float]]:
-    """The maximum of a bin and its bound, and what it is in other orders of rounding."""
+    """The maximum of a bin and its bound, then those in other orders of rounding."""
     n, pairs = call.image_of(m), itertools.product(call.bins(m, 0, i), call.bins(m, 1, j))
     return [each for vy, vx in pairs for each in _of_bin(call, n, c, vy, vx)]
 
@@ -42,10 +41,10 @@ def _of_bin(call: RoiCall, n: int, c: int, vy: Variant, vx: Variant) -> list[tup
 
 
 def _largest(ranges: list[_Range]) -> _Range:
-    """The range of the largest of several."""
-    lost = next((each for each in ranges if math.isnan(each[0])), None)
-    if lost is not None:
-        return lost
+    """The range of the maximum of several ranges."""
+    nan = next((each for each in ranges if math.isnan(each[0])), None)
+    if nan is not None:
+        return nan
     return (
         max(each[0] for each in ranges),
         max(each[1] for each in ranges),
@@ -55,18 +54,23 @@ def _largest(ranges: list[_Range]) -> _Range:
 
 
 def _sample(call: RoiCall, n: int, c: int, py: Point, px: Point) -> _Range:
-    """The largest product of a sample, in whichever cells it may be, its own first."""
-    found = []
+    """The largest product of a sample over all cells it may be in, its nominal cell first."""
+    ranges = []
     for ys, xs in itertools.product(_lines(call, py), _lines(call, px)):
         products = [_product(call, n, c, y, x, ys[y], xs[x]) for y in ys for x in xs]
-        found.append(_largest(products if len(products) == 4 else [*products, _NOTHING]))
-    if math.isnan(found[0][0]):
-        return found[0]
-    return found[0][0], min(each[1] for each in found), max(each[2] for each in found), any(each[3] for each in found)
+        ranges.append(_largest(products if len(products) == 4 else [*products, _NOTHING]))
+    if math.isnan(ranges[0][0]):
+        return ranges[0]
+    return (
+        ranges[0][0],
+        min(each[1] for each in ranges),
+        max(each[2] for each in ranges),
+        any(each[3] for each in ranges),
+    )
 
 
 def _lines(call: RoiCall, point: Point) -> Iterator[_Line]:
-    """The weights of the pixels of each cell that a sample may be in, its own first."""
+    """The pixel weights in each cell that a sample may be in, its nominal cell first."""
     cells = list(point.cells)
     if not cells:
         yield {point.low: (call.number(1.0), 1.0, 1.0)}

@@ -1,4 +1,4 @@
-"""The tests in this folder are about crop_and_resize alone."""
+"""The tests in this folder test crop_and_resize only."""
 
 import pytest
 

@@ -1,11 +1,11 @@
-"""Against TensorFlow: equality of bits where it is promised, a bound where it cannot be.
+"""Compares with TensorFlow: equal bits where promised, a bound elsewhere.
 
-TensorFlow's forward and its image gradient (under operator determinism) are order A in float32, step by step, so there
-is nothing to tolerate: one differing bit is a bug. Its box gradient takes positions in another order and sums serially;
-it is compared where no sample is near a pixel centre or the border, which is where the two orders could part.
+TensorFlow's forward and its image gradient (with operator determinism) are order A in float32, step by step, so there
+is no tolerance: one differing bit is a bug. Its box gradient computes positions in another order and sums serially; it
+is compared only if no sample is near a pixel centre or the border, where the two orders could take different branches.
 
-Crops of float16 images it gives in float32: ours are those, rounded once. Its image gradient of them it sums in half,
-which nobody should equal, and bfloat16 it does not take.
+TensorFlow's crops of float16 images are float32; ours are these, rounded once. Its image gradient of float16 images
+sums in half precision, which is not a reference, and it does not support bfloat16.
 """
 
 from dataclasses import replace
@@ -27,34 +27,34 @@ FLOAT16 = {**FLOAT32, "image_dtypes": ["float16"]}
 FLOATS = {**FLOAT32, "image_dtypes": ["float32", "float32", "float16"]}
 MANY_CHANNELS = (4, 7, 8, 15, 16, 17, 40, 67)
 BOTH, FORWARD = ("forward", "grad_image"), ("forward",)
-# What is drawn, of how many cases at least in every profile, and the directions whose bits are compared.
-DRAWN = {
+# The minimum number of cases in every profile, the directions whose bits are compared, and the choices of the cases.
+CASES = {
     "of every kind": (2000, BOTH, FLOAT32),
     "touching boxes": (
         2000, BOTH, {**FLOAT32, "box_families": ["border", "on_pixel"], "longest_side": 70, "layouts": ["contiguous"]}),
-    # Each pixel is cast to float32 first: an int64 beyond 2^24 is rounded there, and nowhere else.
+    # Each pixel is first cast to float32: the only rounding of an int64 beyond 2^24.
     "integer images": (
         600, FORWARD,
         {**FLOAT32, "image_dtypes": ["uint8", "int8", "uint16", "int16", "int32", "int64"], "channels": (1, 3, 16)}),
-    # Enough channels and samples that vectors are filled, half filled, and planes are worked on in blocks.
+    # Enough channels and samples for full and partial vectors, and for planes in blocks.
     "many channels": (1, BOTH, {**FLOAT32, "channels": MANY_CHANNELS, "most_outputs": 20_000, "longest_side": 20}),
     "halves, rounded once": (500, FORWARD, {**FLOAT16, "channels": (1, 2, 3, *MANY_CHANNELS), "most_outputs": 2000}),
-    # Many samples a pixel: the order in which they are added is part of the bits.
+    # Many samples per pixel: the bits depend on the order of the sum.
     "overlapping boxes": (
         1, ("grad_image",), {**FLOAT32, "box_families": ["interior"], "longest_side": 4, "empty": ()}),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("least", "directions", "choices"), DRAWN.values(), ids=DRAWN)
+@pytest.mark.parametrize(("least", "directions", "choices"), CASES.values(), ids=CASES)
 def test_random_cases_have_tensorflows_bits(backend, tensorflow, tally, least, directions, choices):
-    claimed = [direction for direction in directions if direction in backend.sheet.pinned]
-    if not claimed:
+    pinned = [direction for direction in directions if direction in backend.sheet.pinned]
+    if not pinned:
         pytest.skip(f"{backend.title} does not claim TensorFlow's order of rounding")
 
     @settings(max_examples=max(least, settings().max_examples))
     @given(case=strategy.cases(**choices))
     def holds(case):
-        for direction in claimed:
+        for direction in pinned:
             inputs = case.inputs()
             if backend.refuses(inputs, direction) or tensorflow.refuses(inputs, direction):
                 continue
@@ -97,7 +97,7 @@ def test_bits_do_not_depend_on_the_size(backend, tensorflow, tally, size, method
 
 
 def test_whole_image_box_drops_the_last_row_as_tensorflow_does(backend, tensorflow):
-    """[0,0,1,1] from 8 to 14 puts the last sample one ulp past the border: a fact of order A, and so ours too."""
+    """[0,0,1,1] from 8 to 14 puts the last sample one ulp past the border in order A, and so in ours."""
     case = Case(
         shape=(1, 1, 8, 8), boxes=((0.0, 0.0, 1.0, 1.0),), box_indices=(0,), crop_size=(14, 14), values="ramp",
         extrapolation_value=-5.0,

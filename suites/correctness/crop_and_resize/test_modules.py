@@ -1,4 +1,4 @@
-"""The classes of RoIAlign.pytorch: its own example, its arguments, and what failed there and must work here."""
+"""The classes of RoIAlign.pytorch: its own example, its arguments, and its bugs, which must not occur here."""
 
 import copy
 import pickle
@@ -50,14 +50,14 @@ def test_crop_and_resize_under_its_three_names(device):
 @pytest.mark.parametrize("transform_fpcoor", [True, False])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5), (4, 1)])
 def test_images_of_one_row_or_one_column(device, height, width, transform_fpcoor):
-    """The original divided by zero here and read out of bounds."""
+    """The original divided by zero in this call and read out of bounds."""
     image = torch.rand(1, 2, height, width, device=device, requires_grad=True)
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [-1.0, -1.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0]], device=device)
     box_ind = torch.zeros(3, dtype=torch.int32, device=device)
     crops = RoIAlign(3, 3, extrapolation_value=-1.0, transform_fpcoor=transform_fpcoor)(image, boxes, box_ind)
     assert torch.isfinite(crops).all()
     if transform_fpcoor and height == width == 1:
-        # Three bins of one pixel each: the middle one is the pixel, and there is no other position to be inside at.
+        # Three bins of one pixel each: the middle one is the pixel, and no other position is inside.
         assert torch.equal(crops[1, :, 1, 1], image[0, :, 0, 0])
         assert (crops[1] == -1).sum() == 2 * 8
     crops.sum().backward()
@@ -76,11 +76,11 @@ def test_the_modules_refuse_in_the_functions_words(device):
     with pytest.raises(ValueError, match="crop_size must be positive"):
         RoIAlign(0, 3)(image.to(device), boxes.to(device), indices.to(device))
     with pytest.raises(IndexError, match="has N = 1"):
-        RoIAlign(2, 3)(image, boxes, indices + 1)  # on the CPU, whatever the backend: CUDA does not wait to tell
+        RoIAlign(2, 3)(image, boxes, indices + 1)  # on the CPU for every backend: CUDA does not check
 
 
 def test_import_paths_are_those_of_the_original_and_functions_stay_functions():
-    """In a fresh process, the submodules first: an import of one must not put it in the function's place."""
+    """In a fresh process that imports the submodules first: such an import must not replace the function."""
     program = """if True:
         from roi_align.crop_and_resize import CropAndResize, CropAndResizeFunction
         from roi_align.roi_align import RoIAlign
@@ -91,8 +91,8 @@ def test_import_paths_are_those_of_the_original_and_functions_stay_functions():
         assert (CropAndResize, CropAndResizeFunction) == (roi_align.CropAndResize, roi_align.CropAndResizeFunction)
         assert RoIAlign is roi_align.RoIAlign
         print(pool(torch.ones(1, 1, 2, 2), torch.zeros(1, 5), 1).item())"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("1.0\n", "")
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (process.stdout, process.stderr) == ("1.0\n", "")
 
 
 def test_the_public_names_are_the_documented_ones():

@@ -1,4 +1,4 @@
-"""What torch.onnx.export writes of a module, by either exporter, and what ONNX Runtime computes of that file."""
+"""Exports modules with either exporter of torch.onnx, and runs the files in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXPORTERS = {"traced": False, "dynamo": True}
 
 
 class Function(nn.Module):
-    """A function as the module that an exporter wants."""
+    """A function as a module, which the exporters require."""
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
         super().__init__()
@@ -30,9 +30,10 @@ class Function(nn.Module):
 
 
 def export(module: nn.Module, tensors: Sequence[Any], *, dynamo: bool, opset: int = 18) -> onnx.ModelProto:
-    """The model of a module on these tensors, for tensors of other sizes too: every size but 1 and 0 is left open."""
+    """The model of a module on these tensors, with dynamic sizes except 1 and 0."""
     with warnings.catch_warnings():
-        # Both speak of their own future, and the tracing one of every Python number in the model around the operators.
+        # Both warn of their deprecation, and the tracing exporter of every Python number in the model around the
+        # operators.
         warnings.simplefilter("ignore")
         if dynamo:
             open_sizes = tuple(dict.fromkeys(range(each.dim()), torch.export.Dim.AUTO) for each in tensors)
@@ -54,9 +55,9 @@ def export(module: nn.Module, tensors: Sequence[Any], *, dynamo: bool, opset: in
 
 
 def session(model: onnx.ModelProto) -> Callable[..., list[Array]]:
-    """What runs a model on arrays, in the order of its inputs."""
+    """A function that runs a model on arrays, in the order of its inputs."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its failures are the test's to tell
+    options.log_severity_level = 3  # the test reports its failures
     run = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     inputs = [each.name for each in run.get_inputs()]
 
@@ -68,7 +69,7 @@ def session(model: onnx.ModelProto) -> Callable[..., list[Array]]:
 
 
 def nodes(model: onnx.ModelProto, kind: str) -> list[dict[str, Any]]:
-    """The attributes of each node of that kind."""
+    """The attributes of each node of this kind."""
     return [
         {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
         for node in model.graph.node

@@ -1,7 +1,7 @@
-"""A file that torch.onnx.export writes is the operator: ONNX Runtime's results are held to the oracle, case by case.
+"""A model that torch.onnx.export writes computes the operator: the oracle judges ONNX Runtime's results case by case.
 
-roi_align is one RoiAlign node. ONNX Runtime rounds in an order of its own there, so that its results have the oracle's
-bounds; crop_and_resize is written in single steps, in order A, and has the kernel's bits.
+roi_align is one RoiAlign node, which ONNX Runtime rounds in another order, so its results are within the oracle's
+bounds; crop_and_resize is exported as single steps in order A, and has the kernel's bits.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch import nn
 pytest.importorskip("onnxscript", reason="the exporters need onnx and onnxscript")
 pytest.importorskip("onnxruntime", reason="the files are run by ONNX Runtime")
 
-from harness.judging.trial import judged
+from harness.judging.trial import judge_case
 from harness.operators import OPERATORS, operator_of
 from harness.operators.arrays import LAYOUTS
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS
 from harness.operators.implementation import Backend
 from harness.operators.sheet import INTEGERS, Sheet
 from roi_align import RoIAlign, crop_and_resize, multiscale_roi_align, roi_align
-from suites.correctness.calls import AVG, BILINEAR, asked
+from suites.correctness.calls import AVG, BILINEAR, for_calls
 from suites.correctness.deploying import onnx_files
 from suites.correctness.deploying.onnx_files import EXPORTERS, Function
 
@@ -64,7 +64,7 @@ CALLS = {"crop_and_resize": crop, "roi_align": pool}
 
 
 def arrays_of(inputs):
-    return [getattr(inputs, name) for name in operator_of(inputs).read("forward")]
+    return [getattr(inputs, name) for name in operator_of(inputs).arrays_of("forward")]
 
 
 def tensors_of(inputs):
@@ -72,7 +72,7 @@ def tensors_of(inputs):
 
 
 def files(operator, file_of):
-    """The files that `file_of` writes of inputs, as a backend."""
+    """A backend that runs the file of `file_of(inputs)`."""
 
     def prepare(inputs, direction):
         run = onnx_files.session(file_of(inputs))
@@ -93,14 +93,14 @@ def test_a_file_gives_what_the_oracle_expects(tally, operator):
     @settings(max_examples=settings().max_examples // 3)
     @given(case=operator.within(backend.sheet))
     def search(case):
-        verdict = judged(backend, case, "forward")
+        verdict = judge_case(backend, case, "forward")
         assert verdict.passed, f"{case}: {verdict}"
         tally.bound(f"{operator.name}, an ONNX file", verdict.fraction)
 
     search()
 
 
-# What one file holds, its sizes left open, and the cases that it is asked for.
+# The operator of one file with dynamic sizes, and its cases.
 _POOLED = {"image_dtypes": ["float32"], "boxes_dtypes": ["float32"], "scales": [0.5]}
 OPEN = {
     "crop_and_resize": ("crop_and_resize", {"image_dtypes": ["float32"], "boxes_dtypes": ["float32"]}, {
@@ -111,26 +111,26 @@ OPEN = {
 
 
 @each_exporter
-@pytest.mark.parametrize(("name", "chosen", "changes"), OPEN.values(), ids=OPEN)
-def test_one_file_takes_tensors_of_any_size(name, chosen, changes, dynamo):
+@pytest.mark.parametrize(("name", "selection", "changes"), OPEN.values(), ids=OPEN)
+def test_one_file_takes_tensors_of_any_size(name, selection, changes, dynamo):
     operator = OPERATORS[name]
 
-    written = []
+    models = []
 
     def file_of(inputs):
-        if not written:
+        if not models:
             like = {"image": torch.rand(2, 3, 8, 9), "boxes": torch.zeros(3, inputs.boxes.shape[1]),
                     "box_indices": torch.zeros(3, dtype=torch.int64)}  # fmt: skip
-            tensors = [like[each] for each in operator.read("forward")]
-            written.append(onnx_files.export(Function(CALLS[name](inputs)), tensors, dynamo=dynamo))
-        return written[0]
+            tensors = [like[each] for each in operator.arrays_of("forward")]
+            models.append(onnx_files.export(Function(CALLS[name](inputs)), tensors, dynamo=dynamo))
+        return models[0]
 
     backend = files(name, file_of)
 
     @settings(max_examples=20)
-    @given(case=operator.within(backend.sheet, **chosen))
+    @given(case=operator.within(backend.sheet, **selection))
     def search(case):
-        verdict = judged(backend, replace(case, **changes), "forward")
+        verdict = judge_case(backend, replace(case, **changes), "forward")
         assert verdict.passed, f"{case}: {verdict}"
 
     search()
@@ -147,7 +147,7 @@ def test_roi_align_is_one_node(dynamo, aligned, ratio):
     call = Function(lambda image, boxes: roi_align(image, boxes, (3, 2), 0.25, ratio, aligned))
     model = onnx_files.export(call, (torch.ones(2, 3, 8, 9), torch.zeros(2, 5)), dynamo=dynamo, opset=16 + 2 * dynamo)
     (attributes,) = onnx_files.nodes(model, "RoiAlign")
-    # The mean is what a node without a mode has.
+    # A node without a mode computes the mean.
     assert attributes.pop("mode", b"avg") == b"avg"
     assert attributes == {
         "coordinate_transformation_mode": WHERE[aligned], "output_height": 3, "output_width": 2,
@@ -167,14 +167,14 @@ def test_a_pyramid_is_a_node_for_each_level(dynamo, scales):
     model = onnx_files.export(call, (*maps, boxes), dynamo=dynamo)
     assert [each["spatial_scale"] for each in onnx_files.nodes(model, "RoiAlign")] == scales
     run = onnx_files.session(model)
-    for chosen in (slice(None), slice(3), slice(6, None), slice(0)):
-        (result,) = run(*(each.numpy() for each in maps), boxes[chosen].numpy())
-        assert np.allclose(result, call(*maps, boxes[chosen]), rtol=0, atol=1e-6)
+    for selection in (slice(None), slice(3), slice(6, None), slice(0)):
+        (result,) = run(*(each.numpy() for each in maps), boxes[selection].numpy())
+        assert np.allclose(result, call(*maps, boxes[selection]), rtol=0, atol=1e-6)
     assert not result.size
 
 
 def test_crops_have_the_kernels_bits():
-    """The search holds them to the oracle's order; here to the kernel itself."""
+    """The search compares with the oracle; this test compares with the kernel itself."""
     generator = torch.Generator().manual_seed(0)
     image, boxes = torch.rand(2, 3, 37, 53, generator=generator), torch.rand(40, 4, generator=generator) * 1.4 - 0.2
     call = Function(lambda *tensors: crop_and_resize(*tensors, (7, 5), extrapolation_value=-1.5))
@@ -183,26 +183,28 @@ def test_crops_have_the_kernels_bits():
     assert np.array_equal(result, call(*tensors))
 
 
-REFUSED = {
+UNSUPPORTED = {
     "the maximum": (AVG, {"mode": "max"}, "mode must be 'avg' .* ONNX's maximum is of weighted pixels"),
     "checks of pooled boxes": (AVG, {"validate": True}, "validate must be False"),
     "checks of cropped boxes": (BILINEAR, {"validate": True}, "validate must be False"),
 }
 
 
-@pytest.mark.parametrize(("call", "options", "words"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("call", "options", "words"), UNSUPPORTED.values(), ids=UNSUPPORTED)
 def test_what_onnx_cannot_say_is_said(call, options, words):
     image = torch.rand(2, 3, 5, 7)
     with pytest.raises(ValueError, match=words):
-        onnx_files.export(Function(functools.partial(call, **options)), (image, *call.drawn(image, 3)), dynamo=False)
+        onnx_files.export(
+            Function(functools.partial(call, **options)), (image, *call.random_boxes(image, 3)), dynamo=False
+        )
 
 
 def test_the_other_exporter_says_it_too():
-    """In an error of its own, which quotes the model's."""
+    """In its own error, which quotes the model's."""
     image = torch.rand(2, 3, 5, 7)
     call = Function(functools.partial(AVG, mode="max"))
     with pytest.raises(torch.onnx.OnnxExporterError, match="mode must be 'avg'"):
-        onnx_files.export(call, (image, *AVG.drawn(image, 3)), dynamo=True)
+        onnx_files.export(call, (image, *AVG.random_boxes(image, 3)), dynamo=True)
 
 
 def test_an_older_opset_is_refused():
@@ -212,10 +214,10 @@ def test_an_older_opset_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
-@asked(BILINEAR, AVG)
+@for_calls(BILINEAR, AVG)
 def test_outside_of_an_export_to_onnx_the_operator_is_recorded(call):
     image = torch.rand(2, 3, 5, 7)
-    tensors = image, *call.drawn(image, 3)
+    tensors = image, *call.random_boxes(image, 3)
     program = torch.export.export(Function(call), tensors)
     assert f"roi_align.{call.operator}.default" in str(program.graph)
     assert f"roi_align::{call.operator}" in str(torch.jit.trace(Function(call), tensors).graph)
@@ -227,12 +229,12 @@ class Detections(nn.Module):
         self.detector = detector
 
     def forward(self, image):
-        (found,) = self.detector([image])
-        return found["boxes"], found["labels"], found["scores"], found["masks"]
+        (detections,) = self.detector([image])
+        return detections["boxes"], detections["labels"], detections["scores"], detections["masks"]
 
 
 def test_a_whole_mask_rcnn_is_a_file():
-    """With both poolers, on an image of another size than it is written for; torchvision's part is torchvision's."""
+    """With both poolers, on an image of another size than the exported one; the rest of the model is torchvision's."""
     models = pytest.importorskip("harness.detectors.models", reason="the detector is torchvision's")
     model = Detections(models.with_roi_align(models.detector("small Mask R-CNN"))).eval()
     model.detector.transform.min_size = (96,)

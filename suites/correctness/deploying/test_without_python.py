@@ -28,7 +28,7 @@ INPUTS = torch.arange(288.0).reshape(2, 2, 8, 9), torch.tensor([[0.0, 1, 2, 6, 7
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The program and the models that it loads: a trace, and a package of AOTInductor, which compiles C++ too."""
+    """The program and its models: a trace, and an AOTInductor package, which compiles C++ too."""
     if not shutil.which("g++"):
         pytest.skip("there is no g++ here to build the C++ program of docs/deploying.md with")
     folder = tmp_path_factory.mktemp("deployed")
@@ -37,8 +37,8 @@ def folder(tmp_path_factory):
     (folder / "pool.cpp").write_text(program)
     (command,) = re.findall(r"^    (g\+\+ .*?-ldl)$", page, re.DOTALL | re.MULTILINE)
     command = command.replace("$TORCH", torch.__path__[0])
-    built = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
+    compilation = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
+    assert compilation.returncode == 0, compilation.stderr
     torch.jit.trace(MODEL, INPUTS).save(folder / "model.pt")
     make = (
         "import torch, roi_align; model = roi_align.TorchvisionRoIAlign((3, 2), 1.0, 2, aligned=True)\n"
@@ -46,8 +46,8 @@ def folder(tmp_path_factory):
         "program = torch.export.export(model, inputs); torch.export.save(program, 'program.pt2')\n"
         "torch._inductor.aoti_compile_and_package(program, package_path='model.pt2')"
     )
-    made = python("-c", make, cwd=folder)
-    assert (folder / "model.pt2").exists(), made.stderr
+    export = python("-c", make, cwd=folder)
+    assert (folder / "model.pt2").exists(), export.stderr
     return folder
 
 
@@ -59,9 +59,9 @@ def run(folder, library, model):
 
 @pytest.mark.parametrize("model", ["model.pt", "model.pt2"])
 def test_a_saved_model_pools_in_a_process_without_python(folder, model):
-    done = run(folder, LIBRARY, model)
-    assert done.returncode == 0, done.stderr
-    values = np.array(done.stdout.split(), np.float32)
+    process = run(folder, LIBRARY, model)
+    assert process.returncode == 0, process.stderr
+    values = np.array(process.stdout.split(), np.float32)
     assert np.array_equal(values, MODEL(*INPUTS).flatten().numpy())
 
 

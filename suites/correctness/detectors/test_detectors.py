@@ -1,8 +1,9 @@
-"""A real client: torchvision's Mask R-CNN and Faster R-CNN with this operator in them, on photographs.
+"""torchvision's Mask R-CNN and Faster R-CNN with this operator, on photographs, as a real client.
 
-The models differ in one line a pooler. Up to the proposals they are equal in every bit; what they pool is equal as far
-as the oracle lets two right poolers be apart; logits, deltas, losses and gradients as far as that can change them
-(harness/detectors/bounds.py). Final detections are not compared: with random weights non-maximum suppression jumps.
+The models differ in one line per pooler. Up to the proposals all bits are equal; pooled features agree within the
+oracle's bound for two correct poolers; logits, deltas, losses and gradients within the resulting bounds
+(harness/detectors/bounds.py). Final detections are not compared: with random weights, non-maximum suppression is
+unstable.
 """
 
 from __future__ import annotations
@@ -35,27 +36,27 @@ pytestmark = [pytest.mark.package, pytest.mark.cpu]
 
 PHOTOGRAPHS = ("astronaut", "coffee")
 NAMES = ("small Mask R-CNN", "small Faster R-CNN")
-# What a model computes in: float32 throughout, float64 throughout, float64 around poolers in float32.
+# The dtypes of a model: float32 throughout, float64 throughout, float64 around poolers in float32.
 FLOATS = {"float32": torch.float32, "float64": torch.float64, "single": torch.float64}
-# Outputs that go to the oracle, of each branch and implementation: plain Python.
+# The number of outputs that the oracle checks per branch and implementation; it is plain Python.
 PLACES = {"forward": 400, "grad_image": 40}
 
 
-def called(model: Any, floats: str, training: bool) -> agreement.DetectorCall:
+def detector_call(model: Any, floats: str, training: bool) -> agreement.DetectorCall:
     model = bounds.around_single(model) if floats == "single" else model
     dtype = FLOATS[floats]
-    wanted = models.targets(PHOTOGRAPHS, dtype) if training else None
-    return agreement.call(model, models.images(PHOTOGRAPHS, dtype), wanted)
+    targets = models.targets(PHOTOGRAPHS, dtype) if training else None
+    return agreement.call(model, models.images(PHOTOGRAPHS, dtype), targets)
 
 
 @functools.cache
 def unmodified(name: str, floats: str, training: bool = False) -> agreement.DetectorCall:
-    return called(models.detector(name, FLOATS[floats]), floats, training)
+    return detector_call(models.detector(name, FLOATS[floats]), floats, training)
 
 
 @functools.cache
 def modified(name: str, floats: str, training: bool = False) -> agreement.DetectorCall:
-    return called(models.with_roi_align(models.detector(name, FLOATS[floats])), floats, training)
+    return detector_call(models.with_roi_align(models.detector(name, FLOATS[floats])), floats, training)
 
 
 @functools.cache
@@ -65,10 +66,10 @@ def combinations(name: str) -> list[agreement.Combination]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _nothing_is_kept():
-    """Training steps hold on to their graphs: gigabytes, which the tests after these have better use for."""
+    """Frees the graphs of training steps, gigabytes that later tests need."""
     yield
-    for kept in (unmodified, modified, combinations):
-        kept.cache_clear()
+    for cache in (unmodified, modified, combinations):
+        cache.cache_clear()
     gc.collect()
     cpu.give_back_memory()
 
@@ -79,10 +80,10 @@ def test_the_line_that_readers_are_shown_is_the_one_that_is_run():
     assert isinstance(models.with_roi_align(model).roi_heads.box_roi_pool, TorchvisionMultiScaleRoIAlign)
 
 
-def told(tally: Any, call: str, used: dict[str, float]) -> None:
-    for what, part in used.items():
-        tally.bound(f"{call}, {what}", part)
-    assert max(used.values()) <= 1, used
+def note(tally: Any, call: str, fractions: dict[str, float]) -> None:
+    for name, part in fractions.items():
+        tally.bound(f"{call}, {name}", part)
+    assert max(fractions.values()) <= 1, fractions
 
 
 @pytest.mark.parametrize(
@@ -93,21 +94,21 @@ def test_inference_is_torchvisions_up_to_suppression(tally, name, floats):
     box = theirs.branches["box"], ours.branches["box"]
     assert all(torch.equal(box[0].maps[level], each) for level, each in box[1].maps.items())
     assert all(torch.equal(*pair) for pair in zip(box[0].boxes, box[1].boxes, strict=True))
-    # After suppression detections may be others: the mask branch is asked about theirs.
+    # Detections may differ after suppression, so our mask branch runs on torchvision's.
     branches = {
         part: ours.branches[part] if part == "box" else models.again(ours.model, part, branch)
         for part, branch in theirs.branches.items()
     }
-    used = agreement.pooled_used(theirs, branches, torch.float64 if floats == "float64" else torch.float32)
+    fractions = agreement.pooled_fractions(theirs, branches, torch.float64 if floats == "float64" else torch.float32)
     if floats == "single":
-        used |= agreement.outputs_used(combinations(name), branches)
-        assert len(used) == (5 if name == NAMES[0] else 3)
-    told(tally, f"{name}, {floats}", used)
+        fractions |= agreement.output_fractions(combinations(name), branches)
+        assert len(fractions) == (5 if name == NAMES[0] else 3)
+    note(tally, f"{name}, {floats}", fractions)
 
 
 @pytest.mark.parametrize("name", [name for name in models.DETECTORS if name.startswith("brief")])
 def test_every_detector_of_torchvision_takes_the_pooler(tally, name):
-    """MobileNet's two maps are of one scale, and so are the last two of an image of 65 pixels."""
+    """MobileNet's two maps have one scale, and so do the last two of an image of 65 pixels."""
     model = models.detector(name)
     photographs = models.images(PHOTOGRAPHS)
     if "65" in name:
@@ -118,41 +119,41 @@ def test_every_detector_of_torchvision_takes_the_pooler(tally, name):
         torch.equal(*pair) for pair in zip(*(side.branches["box"].boxes for side in (theirs, ours)), strict=True)
     )
     assert all(branch.pooled.flatten(1).any(dim=1).all() for branch in theirs.branches.values())
-    # As above, other branches than the first are asked about what theirs were given.
+    # As above, branches after the first run on the inputs of torchvision's.
     pooled = {
         part: ours.branches[part] if part == "box" else models.again(ours.model, part, branch)
         for part, branch in theirs.branches.items()
     }
-    told(tally, f"{name}, float32", agreement.pooled_used(theirs, pooled))
+    note(tally, f"{name}, float32", agreement.pooled_fractions(theirs, pooled))
 
 
 @pytest.mark.parametrize("which", [unmodified, modified])
 @pytest.mark.parametrize("part", ["box", "mask"])
 @pytest.mark.parametrize("direction", PLACES)
 def test_some_of_what_was_pooled_by_the_oracle(tally, which, part, direction):
-    """Elements anywhere of what either pooler made within the model, and of the gradient it sent to the maps."""
+    """Random elements of each pooler's results within the model, and of its gradients of the maps."""
     call = which(NAMES[0], "float32", direction == "grad_image")
-    branch, worst, seen = call.branches[part], 0.0, 0
+    branch, worst, count = call.branches[part], 0.0, 0
     levels = initLevelMapper(2, 5)(branch.boxes)
     rows = torch.cat([torch.cat([each.new_full((len(each), 1), n), each], 1) for n, each in enumerate(branch.boxes)])
     gradients = {}
     if direction == "grad_image":
-        wanted = (branch.pooled, *branch.maps.values())
-        found = torch.autograd.grad(sum(call.result.values()), wanted, retain_graph=True, allow_unused=True)
-        gradients = dict(zip(("pooled", *branch.maps), found, strict=True))
+        sources = (branch.pooled, *branch.maps.values())
+        tensors = torch.autograd.grad(sum(call.result.values()), sources, retain_graph=True, allow_unused=True)
+        gradients = dict(zip(("pooled", *branch.maps), tensors, strict=True))
     upstream = gradients.get("pooled", branch.pooled)
     random = np.random.default_rng(0)
     for level in sorted(set(levels.tolist())):
-        chosen = (levels == level).nonzero()[:, 0]
-        arrays = [each.numpy() for each in (branch.maps[str(level)].detach(), rows[chosen], upstream[chosen])]
+        on_level = (levels == level).nonzero()[:, 0]
+        arrays = [each.numpy() for each in (branch.maps[str(level)].detach(), rows[on_level], upstream[on_level])]
         inputs = RoiInputs(*arrays, tuple(branch.pooled.shape[2:]), 2.0 ** -(2 + level), 2)
-        got = (gradients[str(level)] if gradients else branch.pooled[chosen]).numpy()
-        flat = random.choice(np.flatnonzero(got), max(8, PLACES[direction] * len(chosen) // len(rows)))
+        got = (gradients[str(level)] if gradients else branch.pooled[on_level]).numpy()
+        flat = random.choice(np.flatnonzero(got), max(8, PLACES[direction] * len(on_level) // len(rows)))
         places = [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
         verdict = judge(inputs, direction, got, pinned=True, places=places)
         assert verdict.passed, f"{which.__name__}, {part}, level {level}: {verdict}"
-        worst, seen = max(worst, verdict.fraction), seen + len(places)
-    assert seen >= PLACES[direction] * 0.9
+        worst, count = max(worst, verdict.fraction), count + len(places)
+    assert count >= PLACES[direction] * 0.9
     tally.bound(f"{which.__name__} {NAMES[0]}, {part}, {direction}, some elements by the oracle", worst)
 
 
@@ -161,16 +162,16 @@ def test_a_training_step_is_torchvisions(tally, name):
     theirs, ours = unmodified(name, "single", True), modified(name, "single", True)
     for part, branch in theirs.branches.items():
         assert all(torch.equal(*pair) for pair in zip(branch.boxes, ours.branches[part].boxes, strict=True))
-    for what in ("loss_objectness", "loss_rpn_box_reg"):  # the operator has no part in these
-        assert torch.equal(theirs.result[what], ours.result[what])
+    for loss in ("loss_objectness", "loss_rpn_box_reg"):  # the operator has no part in these
+        assert torch.equal(theirs.result[loss], ours.result[loss])
     own = [path for path in theirs.gradients if path.startswith("rpn.")]
     assert own
     assert all(torch.equal(theirs.gradients[path], ours.gradients[path]) for path in own)
-    told(tally, f"{name}, training, single", agreement.training_used(theirs, ours))
+    note(tally, f"{name}, training, single", agreement.training_fractions(theirs, ours))
 
 
 class Faulty(torch.nn.Module):
-    """A pooler with a fault in it: `make` is given the honest one, and all that this is given."""
+    """A faulty pooler: `make` gets the correct pooler and its arguments."""
 
     sampling_ratio = 2
 
@@ -183,7 +184,7 @@ class Faulty(torch.nn.Module):
 
 
 def faulty(theirs: agreement.DetectorCall, make: Callable[..., Tensor]) -> Any:
-    """The same model with this pooler, in float32, in both branches."""
+    """The same model with this pooler in both branches, in float32."""
     model = copy.deepcopy(theirs.model)
     model.roi_heads.box_roi_pool = bounds.InSingle(Faulty(7, make))
     model.roi_heads.mask_roi_pool = bounds.InSingle(Faulty(14, make))
@@ -200,8 +201,8 @@ def stale_row(pool: Any, x: dict[str, Tensor], boxes: list[Tensor], shapes: list
     return torch.cat([pooled[:-1], pooled[-2:-1]])
 
 
-def ruled(ratio: int = 2, **rule: Any) -> Callable[..., Tensor]:
-    """The honest pooler with another rule."""
+def with_rule(ratio: int = 2, **rule: Any) -> Callable[..., Tensor]:
+    """The correct pooler with another rule."""
 
     def make(pool: Any, *arguments: Any) -> Tensor:
         return TorchvisionMultiScaleRoIAlign(pool.featmap_names, pool.output_size, ratio, **rule)(*arguments)
@@ -211,10 +212,10 @@ def ruled(ratio: int = 2, **rule: Any) -> Callable[..., Tensor]:
 
 FAULTS: dict[str, Callable[..., Tensor]] = {
     "half a pixel off, as with aligned": half_pixel,
-    "sampling ratio 1": ruled(ratio=1),
-    "adaptive sampling": ruled(ratio=-1),
-    "level rule off by one": ruled(canonical_level=5),
-    "level rule of another size": ruled(canonical_scale=120),
+    "sampling ratio 1": with_rule(ratio=1),
+    "adaptive sampling": with_rule(ratio=-1),
+    "level rule off by one": with_rule(canonical_level=5),
+    "level rule of another size": with_rule(canonical_scale=120),
     "finest level only": lambda pool, x, boxes, shapes: roi_align(x["0"], boxes, pool.output_size, 1 / 4, 2),
     "scale off by 1e-4": lambda pool, x, boxes, shapes: pool(x, [each * 1.0001 for each in boxes], shapes),
     "last box as the one before it": stale_row,
@@ -224,17 +225,19 @@ FAULTS: dict[str, Callable[..., Tensor]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_pooler_is_found(fault):
-    """In whatever is compared: pooled features, logits and deltas of both branches."""
+    """In every comparison: pooled features, logits and deltas of both branches."""
     theirs = unmodified(NAMES[0], "single")
     wrong = faulty(theirs, FAULTS[fault])
     branches = {name: models.again(wrong, name, branch) for name, branch in theirs.branches.items()}
-    used = agreement.pooled_used(theirs, branches) | agreement.outputs_used(combinations(NAMES[0]), branches)
-    print(f"{fault}: {', '.join(f'{what} {part:.3g}' for what, part in used.items())}")
-    assert min(used.values()) > 1, used
+    fractions = agreement.pooled_fractions(theirs, branches) | agreement.output_fractions(
+        combinations(NAMES[0]), branches
+    )
+    print(f"{fault}: {', '.join(f'{what} {part:.3g}' for what, part in fractions.items())}")
+    assert min(fractions.values()) > 1, fractions
 
 
 class Rescaled(torch.autograd.Function):
-    """Nothing forward; backward a hundredth too much."""
+    """The identity, with a gradient one percent too large."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -246,20 +249,20 @@ class Rescaled(torch.autograd.Function):
 
 
 def with_gradient(change: Callable[[Tensor], Tensor]) -> agreement.DetectorCall:
-    """A training step whose poolers let the gradient of the finest level through this."""
+    """A training step whose poolers pass the gradient of the finest level through this function."""
 
     def make(pool: Any, x: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
         return pool({**x, "0": change(x["0"])}, boxes, shapes)
 
-    return called(faulty(unmodified(NAMES[0], "single"), make), "single", True)
+    return detector_call(faulty(unmodified(NAMES[0], "single"), make), "single", True)
 
 
 def test_a_gradient_a_hundredth_too_large_is_found():
     theirs, ours = unmodified(NAMES[0], "single", True), with_gradient(Rescaled.apply)
-    used = agreement.maps_used(theirs, ours, "box") | agreement.maps_used(theirs, ours, "mask")
-    assert min(used.values()) > 1, used
+    fractions = agreement.map_fractions(theirs, ours, "box") | agreement.map_fractions(theirs, ours, "mask")
+    assert min(fractions.values()) > 1, fractions
 
 
 def test_a_gradient_that_is_lost_is_found_behind_the_maps():
-    used = agreement.behind_used(unmodified(NAMES[0], "single", True), with_gradient(Tensor.detach))
-    assert min(used.values()) > 1, used
+    fractions = agreement.backbone_fractions(unmodified(NAMES[0], "single", True), with_gradient(Tensor.detach))
+    assert min(fractions.values()) > 1, fractions

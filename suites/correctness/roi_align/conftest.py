@@ -1,4 +1,4 @@
-"""The tests in this folder are about roi_align alone."""
+"""The tests in this folder test roi_align only."""
 
 import pytest
 

@@ -1,6 +1,7 @@
-"""ONNX Runtime's RoiAlign: its mean is this rule, in another order of rounding; its maximum is that of weighted pixels.
+"""Compares with ONNX Runtime's RoiAlign: its mean is this rule in another order of rounding; its maximum is of weighted
+pixels.
 
-It is judged by the oracle, which knows what another order may change, and compared with ours where nothing is in doubt.
+The oracle judges it, with the tolerance for another order; unambiguous values are compared with ours.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from harness import backends
-from harness.judging.trial import failure, judged, run
+from harness.judging.trial import failure, judge_case, run
 from harness.operators.implementation import Backend
 from harness.operators.judgement import beyond_two_bounds, judge
 from harness.operators.roi_align import reference as rule
@@ -54,13 +55,13 @@ def test_its_mean_is_this_rule(backend, onnxruntime, tally, case):
 @given(case=roi_cases(**CASES, modes=["weighted_max"]))
 def test_its_maximum_is_that_of_weighted_pixels(onnxruntime, tally, case):
     assume(not onnxruntime.refuses(case.inputs(), "forward"))
-    verdict = judged(onnxruntime, case, "forward")
+    verdict = judge_case(onnxruntime, case, "forward")
     assert verdict.passed, failure(onnxruntime, case, "forward", str(verdict))
     tally.bound("ONNX Runtime's maximum, another order of rounding", verdict.fraction)
 
 
 def _largest_tap(inputs) -> np.ndarray:
-    """The largest of weight times pixel, over the taps of all samples: what ONNX Runtime calls the maximum."""
+    """ONNX Runtime's maximum: the largest product of weight and pixel, over the taps of all samples."""
     pooled = np.zeros((len(inputs.boxes), inputs.image.shape[1], *inputs.output_size))
     maps = inputs.image.astype(np.float64)
     for box in rule.boxes_of(rule.STEPS, inputs):

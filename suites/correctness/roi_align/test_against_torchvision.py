@@ -1,8 +1,9 @@
-"""roi_align against torchvision, whose rule it is: thousands of cases for each setting, and how many values differ.
+"""Compares roi_align with torchvision, which has the same rule, on thousands of cases for each setting; counts
+differing values.
 
-Positions are rounded in the same order, so both take the same branch wherever the rule jumps, and nothing is left out.
-Sums are made in another order, so values may differ in their last bits: as far as two right results may, no further.
-Drawing boxes takes longer than pooling them: what is drawn is asked for in every setting.
+Both round positions in the same order, so they take the same branch at every jump of the rule, and no case is excluded.
+Their sums have another order, so values may differ in their last bits, within the bound for two correct results.
+Drawing boxes takes longer than pooling them, so each case runs in every setting.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ CASES = {
         "covering", "outside",
     ],
 }  # fmt: skip
-# Cases are drawn in one setting and moved into the others.
+# Cases are drawn in one setting and transformed into the others.
 TORCHVISIONS = {"same_dtype": True, "grids": ("fixed",), "aligned": (False, True)}
 GRIDS = {False: "fixed", True: "adaptive"}
 SETTINGS = {
@@ -43,9 +44,9 @@ SETTINGS = {
 
 
 def in_setting(case: RoiCase, aligned: bool, adaptive: bool) -> RoiCase:
-    """The same samples asked for in another setting: boxes move by the half pixel that aligned takes off.
+    """The case with the same samples in another setting: boxes move by the half pixel of `aligned`.
 
-    torchvision raises for an aligned, adaptive box that is inverted on one axis only: there it is turned round.
+    torchvision raises for an aligned, adaptive box that is inverted on one axis only, so such a box is turned round.
     """
     half = 0.5 * (aligned - case.aligned) / case.spatial_scale
     boxes = case.boxes
@@ -64,15 +65,15 @@ def _turned_round(row: Row) -> Row:
     return index, min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
-class Ended(BaseException):
-    """A call that crashed or did not end: no Exception, so that Hypothesis does not try it again and again."""
+class ProcessEnded(BaseException):
+    """A call crashed or hung. Not an Exception, so that Hypothesis does not retry it."""
 
 
-def ended_or(run, inputs, direction):
+def run_or_end(run, inputs, direction):
     try:
         return run(inputs, direction)
     except (Crashed, Hung) as error:
-        raise Ended(f"{operator_of(inputs).name}, {direction}: {error}") from None
+        raise ProcessEnded(f"{operator_of(inputs).name}, {direction}: {error}") from None
 
 
 def test_results_are_torchvisions(backend, torchvision, tally, undeclared):
@@ -91,31 +92,31 @@ def test_results_are_torchvisions(backend, torchvision, tally, undeclared):
         undeclared("roi_align against torchvision", str(reason))
     if not declared:
         undeclared("roi_align against torchvision", "neither a grid nor a direction of torchvision's is declared")
-    counted: Counter[str] = Counter()
-    # Thousands of this project's own; of a stranger, which is asked in another process, as many as of each property.
+    counts: Counter[str] = Counter()
+    # Thousands for this project's backends; for a foreign function, in another process, as many as for a property.
     many = settings().max_examples if is_foreign(backend.name) else max(5000, settings().max_examples)
 
     @settings(max_examples=many, suppress_health_check=list(HealthCheck))
     @given(case=cases)
     def holds(case):
         for setting, aligned, adaptive, direction in declared:
-            asked = in_setting(case, aligned, adaptive)
-            inputs = asked.inputs()
+            variant = in_setting(case, aligned, adaptive)
+            inputs = variant.inputs()
             if torchvision.refuses(inputs, direction):
                 continue
-            counted[f"{setting}, {direction}"] += 1
+            counts[f"{setting}, {direction}"] += 1
             if backend.refuses(inputs, direction):
                 continue
-            got, want = ended_or(backend.run, inputs, direction), torchvision.run(inputs, direction)
+            got, want = run_or_end(backend.run, inputs, direction), torchvision.run(inputs, direction)
             pinned = direction in backend.sheet.pinned
             apart = beyond_two_bounds(inputs, direction, got, want, pinned=pinned)
-            what = f"roi_align, {direction} against torchvision, {setting}"
-            tally.bits(what, got.size, int(differing(got, want).sum()))
-            assert apart is None, failure(backend, asked, direction, f"{apart} The other is torchvision's.")
+            name = f"roi_align, {direction} against torchvision, {setting}"
+            tally.bits(name, got.size, int(differing(got, want).sum()))
+            assert apart is None, failure(backend, variant, direction, f"{apart} The other is torchvision's.")
 
     try:
         holds()
-    except Ended as ended:
-        pytest.fail(str(ended))
-    assert len(counted) == len(declared)
-    assert min(counted.values()) >= 0.99 * many, "torchvision was not asked often enough"
+    except ProcessEnded as end:
+        pytest.fail(str(end))
+    assert len(counts) == len(declared)
+    assert min(counts.values()) >= 0.99 * many, "torchvision was not asked often enough"

@@ -1,6 +1,6 @@
-"""What ties the package's two operators to each other: where their samples are the same, so are their results.
+"""Identities between the package's two operators: the same samples give the same results.
 
-What ties one call of roi_align to another is a property of every backend (harness/properties).
+Identities between calls of roi_align are properties of every backend (harness/properties).
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def padded_pairs(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, int, int,
     return features, torch.tensor(boxes, dtype=torch.float64), size, ratio, aligned
 
 
-@given(drawn=padded_pairs())
-def test_padded_by_an_edge_pixel_crop_and_resize_has_the_same_samples(drawn):
-    """docs/operators.md, roi_align: means of crop_and_resize at P*s on the padded map, samples at a jump apart."""
-    features, boxes, size, ratio, aligned = drawn
+@given(problem=padded_pairs())
+def test_padded_by_an_edge_pixel_crop_and_resize_has_the_same_samples(problem):
+    """docs/operators.md, roi_align: means of crop_and_resize at P*s on the padded map, except for samples at a jump."""
+    features, boxes, size, ratio, aligned = problem
     height, width = features.shape[2:]
     offset, count = (0.5 if aligned else 0.0), size * ratio
     padded = torch.nn.functional.pad(features, (1, 1, 1, 1), mode="replicate")
@@ -46,16 +46,16 @@ def test_padded_by_an_edge_pixel_crop_and_resize_has_the_same_samples(drawn):
         start, extent = boxes[:, first] - offset, boxes[:, last] - boxes[:, first]
         step = extent / count
         low = start + step / 2 + 1
-        # Of one sample the position is the middle of the box; of more they run from its start to its end.
+        # A single sample is at the middle of the box; several run from its start to its end.
         ends = (low, low + step * (count - 1)) if count > 1 else (low, low)
         for column, end in zip((along, along + 2), ends, strict=True):
             normalised[:, column] = end / (length + 1)
         positions = start[:, None] + (torch.arange(count) + 0.5) * step[:, None]
         assume(bool(((positions + 1).abs() > 1e-6).all() and ((positions - length).abs() > 1e-6).all()))
     crops = crop_and_resize(padded, normalised, boxes[:, 0].long(), (count, count))
-    wanted = torch.nn.functional.avg_pool2d(crops, ratio)
+    expected = torch.nn.functional.avg_pool2d(crops, ratio)
     got = roi_align(features, boxes, size, 1.0, ratio, aligned)
-    assert torch.allclose(got, wanted, rtol=0, atol=1e-12)
+    assert torch.allclose(got, expected, rtol=0, atol=1e-12)
 
 
 @given(seed=st.integers(0, 9999), size=st.integers(1, 5))
@@ -66,6 +66,6 @@ def test_one_aligned_sample_inside_is_the_seeds_roi_align(seed, size):
     corners = torch.rand(5, 2, 2, dtype=torch.float64, generator=generator).sort(dim=1).values
     boxes = (0.5 + corners * torch.tensor([11.0, 8.0], dtype=torch.float64)).reshape(5, 4)
     index = torch.randint(2, (5, 1), generator=generator)
-    wanted = RoIAlign(size, size)(features, boxes, index[:, 0])
+    expected = RoIAlign(size, size)(features, boxes, index[:, 0])
     got = roi_align(features, torch.cat([index.double(), boxes], dim=1), size, 1.0, 1, True)
-    assert torch.allclose(got, wanted, rtol=0, atol=1e-12)
+    assert torch.allclose(got, expected, rtol=0, atol=1e-12)

@@ -1,7 +1,7 @@
-"""Each box of a pyramid is pooled as roi_align pools it from its own map at that map's scale; the oracle says which.
+"""Each box of a pyramid is pooled as roi_align pools it from its map at that map's scale; the oracle selects the map.
 
-Scales halve from map to map as a rule, and there are the others that detectors have: a scale that two maps share, one
-that is left out, images of sides that nothing divides. Where no map is left for a box, it is 0.
+Scales usually halve from map to map; detectors also have two maps of one scale, skipped scales, and image sides that
+the scales do not divide. A box without a map gives 0.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ CANONICAL = {"canonical_scale": 24.0, "canonical_level": 2}
 
 
 def make_maps(sizes: Sequence[tuple[int, int]], channels: int = 2) -> list[Tensor]:
-    """Map k of two images holds k + 1 everywhere and noise on top, so that no map passes for another, nor for none."""
+    """Map k of two images is k + 1 plus noise, so that no map can be confused with another, or with none."""
     generator = torch.Generator().manual_seed(0)
     return [torch.rand(2, channels, *size, generator=generator) / 4 + k + 1 for k, size in enumerate(sizes)]
 
 
 @st.composite
 def pyramids(draw: st.DrawFn) -> tuple[tuple[float, ...], Tensor]:
-    """Scales, and boxes (K, 5) for them."""
+    """Draws scales, and boxes (K, 5) for them."""
     scales, dtype = draw(pyramid_scales()), draw(st.sampled_from(["float32", "float64"]))
     rows = draw(pyramid_rows(scales, **CANONICAL, dtype=dtype))
     return scales, torch.tensor(rows, dtype=getattr(torch, dtype))
@@ -43,7 +43,7 @@ def pyramids(draw: st.DrawFn) -> tuple[tuple[float, ...], Tensor]:
 @pytest.mark.parametrize("mode", ["avg", "max"])
 @given(pyramid=pyramids())
 def test_each_box_is_pooled_from_its_own_map_alone(device, pyramid, mode, layout):
-    """By bits, in every direction: one call for all maps gives what a call for each gives."""
+    """Bit by bit, in every direction: one call for all maps equals a call for each."""
     scales, rows = pyramid[0], pyramid[1].to(device)
     maps = [
         each.to(device, memory_format=layout).requires_grad_()
@@ -71,8 +71,9 @@ def test_each_box_is_pooled_from_its_own_map_alone(device, pyramid, mode, layout
 
 
 def test_the_strategy_reaches_every_kind_of_place():
-    """Within the examples of a pull request: a box past the maps, and one on the second of two maps of one scale."""
-    seen: set[str] = set()
+    """With as few examples as in a pull request: a box past the maps, and one on the second of two maps of one
+    scale."""
+    kinds: set[str] = set()
 
     @given(pyramid=pyramids())
     def look(pyramid: tuple[tuple[float, ...], Tensor]) -> None:
@@ -81,20 +82,20 @@ def test_the_strategy_reaches_every_kind_of_place():
         for _, x1, y1, x2, y2 in rows.tolist():
             place = map_of((x1, y1, x2, y2), scales, dtype, **CANONICAL)
             if place is None:
-                seen.add("past the maps" if (x2 - x1) * (y2 - y1) >= 0 else "no level")
+                kinds.add("past the maps" if (x2 - x1) * (y2 - y1) >= 0 else "no level")
             elif scales[place] != scales[0] * 2.0**-place:
-                seen.add("a map of another scale than the level's")
+                kinds.add("a map of another scale than the level's")
             elif place and scales[place - 1] == scales[place]:
-                seen.add("second of a scale")
+                kinds.add("second of a scale")
             else:
-                seen.add("a level's own map")
+                kinds.add("a level's own map")
 
     look()
-    assert seen >= {"past the maps", "no level", "a map of another scale than the level's", "a level's own map"}
+    assert kinds >= {"past the maps", "no level", "a map of another scale than the level's", "a level's own map"}
 
 
 SQUARES = [4.0, 28.0, 60.0, 112.0, 224.0, 448.0, 900.0]
-# The scales of maps, and which of them squares of these sides are pooled from, 0 for none: what torchvision 0.26 does.
+# The scales of maps, and the map for squares of these sides, 0 for none: torchvision 0.26's choices.
 PLACES = {
     (1 / 4, 1 / 8, 1 / 16, 1 / 32): (1, 1, 1, 2, 3, 4, 4),
     (1 / 32, 1 / 32): (1, 1, 1, 1, 1, 1, 1),  # MobileNet's
@@ -133,7 +134,7 @@ def test_a_square_is_pooled_from_the_map_that_torchvision_pools_it_from(device, 
 @pytest.mark.cpu
 @given(sizes=pyramid_sizes())
 def test_scales_are_inferred_as_torchvision_infers_them(sizes):
-    """Where the height and the width of a map tell two scales there is a sentence of both, and torchvision is wrong."""
+    """If a map's height and width imply different scales, the error names both; torchvision picks a wrong one."""
     poolers = pytest.importorskip("torchvision.ops.poolers")
     image, shapes = sizes
     maps = {str(k): each for k, each in enumerate(make_maps(shapes))}
@@ -155,7 +156,8 @@ def test_scales_are_inferred_as_torchvision_infers_them(sizes):
 
 @pytest.mark.cpu
 def test_scales_that_are_given_are_taken_as_they_are():
-    """A 10 x 100 image padded to 32 x 128: heights tell other scales than widths, and neither is asked."""
+    """A 10 x 100 image padded to 32 x 128: heights imply other scales than widths, and explicit scales override
+    both."""
     maps = {str(k): each for k, each in enumerate(make_maps([(8, 32), (4, 16), (2, 8)]))}
     boxes, scales = [torch.tensor([[2.0, 1, 60, 9], [0, 0, 100, 10]])] * 2, (1 / 4, 1 / 8, 1 / 16)
     with pytest.raises(ValueError, match=r"x\['0'\] of 8 x 32 pixels has the scale 1.0 along the height of 10 x 100 "):
@@ -170,7 +172,7 @@ def test_scales_that_are_given_are_taken_as_they_are():
 
 @pytest.mark.cpu
 def test_a_program_for_maps_of_any_size_takes_scales_that_are_given():
-    """Inferred they would be those of the example, and so would be the sizes."""
+    """The inferred scales and sizes would be those of the example."""
     module = TorchvisionMultiScaleRoIAlign(["0", "1"], 3, 2, **CANONICAL, scales=[1 / 4, 1 / 8])
     boxes = [torch.tensor([[1.0, 2, 60, 70], [4, 2, 20, 19]])] * 2
     maps, others = (
@@ -185,7 +187,7 @@ def test_a_program_for_maps_of_any_size_takes_scales_that_are_given():
 
 @pytest.mark.cpu
 def test_scales_are_inferred_for_each_call():
-    """torchvision keeps those of its first call."""
+    """torchvision keeps the scales of its first call."""
     module = TorchvisionMultiScaleRoIAlign(["a", "b"], 2, 2, canonical_scale=24.0, canonical_level=2)
     maps, boxes = make_maps([(32, 32), (16, 16)]), [torch.tensor([[1.0, 2, 20, 30]])] * 2
     for side in (64, 128, 64):

@@ -1,7 +1,7 @@
-"""The maximum by vectors of channels has the bits of the maximum sample by sample, which the gradients search by.
+"""The maximum by vectors of channels has the bits of the maximum by single samples, which the gradients use.
 
-`roi_align_at_largest` of the features themselves takes each bin's largest sample one by one, on every path. NaN, an
-infinity, both zeros and boxes beyond the image are among the samples.
+`roi_align_at_largest` of the features themselves finds each bin's largest sample one by one, on every path. The samples
+include NaN, an infinity, both zeros and boxes beyond the image.
 """
 
 from __future__ import annotations

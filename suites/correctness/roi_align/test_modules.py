@@ -1,4 +1,4 @@
-"""The classes of torchvision's names pool as the functions do; boxes may be a list, with a tensor for each image."""
+"""The classes with torchvision's names pool as the functions do; boxes may be a list with a tensor for each image."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.package
 @pytest.mark.parametrize("aligned", [False, True])
 def test_a_module_is_its_function(device, aligned, mode):
     features = torch.rand(2, 3, 8, 9, device=device)
-    (rows,) = AVG.drawn(features, 5)
+    (rows,) = AVG.random_boxes(features, 5)
     module = TorchvisionRoIAlign(3, 0.5, 2, aligned, mode=mode)
     assert torch.equal(module(features, rows), roi_align(features, rows, 3, 0.5, 2, aligned, mode=mode))
     assert repr(module).startswith("TorchvisionRoIAlign(output_size=")
@@ -22,7 +22,7 @@ def test_a_module_is_its_function(device, aligned, mode):
 
 def test_a_list_of_boxes_is_their_rows(device):
     features = torch.rand(2, 3, 8, 9, device=device)
-    (rows,) = AVG.drawn(features, 5)
+    (rows,) = AVG.random_boxes(features, 5)
     boxes = [rows[rows[:, 0] == image, 1:] for image in (0, 1)]
     in_order = torch.cat([rows[rows[:, 0] == image] for image in (0, 1)])
     assert torch.equal(roi_align(features, boxes, 3), roi_align(features, in_order, 3))

@@ -1,6 +1,7 @@
-"""multiscale_roi_align beside torchvision's pooler: results, gradients, graphs and bits; test_levels.py has the rule.
+"""Compares multiscale_roi_align with torchvision's pooler: results, gradients, graphs and bits; test_levels.py tests
+the rule.
 
-Levels that do not fit each other are refused in a sentence; neither threads nor instruction sets change a bit.
+Inconsistent levels raise a clear error; threads and instruction sets change no bit.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SCALES, NAMES = [1 / 4, 1 / 8, 1 / 16, 1 / 32], ["0", "1", "2", "3"]
 
 
 def make_levels(channels: int = 2, images: int = 2, last: bool = False) -> list[torch.Tensor]:
-    """Level k holds k + 1 everywhere and noise on top, so that no level passes for another."""
+    """Level k is k + 1 plus noise, so that no level can be confused with another."""
     generator = torch.Generator().manual_seed(0)
     layout = torch.channels_last if last else torch.contiguous_format
     return [
@@ -32,7 +33,7 @@ def make_levels(channels: int = 2, images: int = 2, last: bool = False) -> list[
 
 @st.composite
 def many_boxes(draw: st.DrawFn) -> torch.Tensor:
-    """Boxes (K, 5) from a pixel to ten times an image, some of them squares exactly between two levels."""
+    """Boxes (K, 5) from one pixel to ten times an image, some of them squares exactly between two levels."""
     rows = []
     for _ in range(draw(st.integers(1, 8))):
         x, y = draw(st.floats(-20, 300, width=32)), draw(st.floats(-20, 250, width=32))
@@ -44,28 +45,28 @@ def many_boxes(draw: st.DrawFn) -> torch.Tensor:
 
 
 def _areas_near_levels() -> torch.Tensor:
-    """Boxes from the origin whose size is within 64 ulps of a power of two times 224, on both sides."""
+    """Boxes at the origin with sizes within 64 ulps of a power of two times 224, on both sides."""
     bits = (224 * 2.0 ** np.arange(-4, 5)).astype(np.float32).view(np.int32)
     side = torch.from_numpy((bits[:, None] + np.arange(-64, 65, dtype=np.int32)).view(np.float32).ravel())
     return torch.stack([torch.zeros_like(side), torch.zeros_like(side), side, side], dim=1)
 
 
 def test_the_level_is_torchvisions_to_the_last_ulp():
-    """Next to every boundary, and over random boxes: where a level is decided by the 1e-6 and by rounding."""
+    """On random boxes, and next to every boundary, where the 1e-6 and rounding decide the level."""
     poolers = pytest.importorskip("torchvision.ops.poolers")
     generator = torch.Generator().manual_seed(0)
     random = torch.rand(200_000, 4, generator=generator) * 1200 - 100
     boxes = torch.cat([_areas_near_levels(), random])
-    wanted = poolers.initLevelMapper(0, 7)([boxes])
-    # Maps of one value each, as large as the boxes: a box's value tells its level, 0 that it reached none.
+    expected = poolers.initLevelMapper(0, 7)([boxes])
+    # Maps of one value each, as large as the boxes: a box's value shows its level, 0 no level.
     levels = [torch.full((1, 1, 2000 >> k, 2000 >> k), float(k + 1)) for k in range(8)]
     rows = torch.cat([torch.zeros(len(boxes), 1), boxes], dim=1)
-    found = multiscale_roi_align(levels, rows, 1, [2.0**-k for k in range(8)], 1)[:, 0, 0, 0]
+    values = multiscale_roi_align(levels, rows, 1, [2.0**-k for k in range(8)], 1)[:, 0, 0, 0]
     area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-    assert not found[area < 0].any()
-    reached = (area >= 0) & (found > 0)
-    assert reached.sum() > 50_000
-    assert torch.equal(found[reached].long() - 1, wanted[reached])
+    assert not values[area < 0].any()
+    on_a_level = (area >= 0) & (values > 0)
+    assert on_a_level.sum() > 50_000
+    assert torch.equal(values[on_a_level].long() - 1, expected[on_a_level])
 
 
 @given(rows=many_boxes())
@@ -86,11 +87,11 @@ def test_pooling_and_gradients_are_torchvisions(rows):
 @pytest.mark.parametrize(("scale", "level"), [(224.0, 4), (32.0, 3), (100.0, 2), (16.5, 5)])
 def test_a_box_of_the_canonical_scale_belongs_to_the_canonical_level(scale, level):
     levels, box = make_levels(images=1), torch.tensor([[1.0, 2.0, 1.0 + scale, 2.0 + scale]])
-    wanted = roi_align(levels[level - 2], [box], (3, 3), SCALES[level - 2], 2)
+    expected = roi_align(levels[level - 2], [box], (3, 3), SCALES[level - 2], 2)
     canonical = {"canonical_scale": scale, "canonical_level": level}
-    assert torch.equal(multiscale_roi_align(levels, [box], (3, 3), SCALES, 2, **canonical), wanted)
+    assert torch.equal(multiscale_roi_align(levels, [box], (3, 3), SCALES, 2, **canonical), expected)
     module = TorchvisionMultiScaleRoIAlign(NAMES, 3, 2, **canonical)
-    assert torch.equal(module(dict(zip(NAMES, levels, strict=True)), [box], [(256, 320)]), wanted)
+    assert torch.equal(module(dict(zip(NAMES, levels, strict=True)), [box], [(256, 320)]), expected)
 
 
 def test_one_level_gets_every_box_at_any_scale():
@@ -147,7 +148,7 @@ print(torch.ops.roi_align.cpu_kernels(), digest.hexdigest())
 
 
 def test_threads_and_instruction_sets_give_the_same_bits():
-    """The same digest from every set of kernels, each with one and with three threads."""
+    """Every set of kernels has the same digest, with one and with three threads."""
     digests = on_every_instruction_set(_DIGEST)
     assert len(set(digests.values())) == 1, digests
 

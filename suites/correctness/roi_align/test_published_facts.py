@@ -1,9 +1,9 @@
-"""What torchvision's and detectron2's own tests of this operator ask, as tables: inputs, and what is expected of them.
+"""The inputs and expected results of torchvision's and detectron2's own tests of this operator, as tables.
 
-torchvision's are the classes TestRoIAlign and TestMultiScaleRoIAlign of test/test_ops.py; detectron2's are those of
-tests/layers/test_roi_align.py and tests/modeling/test_roi_pooler.py. Where they compare with a slow copy of the rule,
-the oracle is asked; where they take an image at random to show an identity, whole numbers show it exactly. What they
-expect and does not hold here is in DIFFERS, with what does. Rotated boxes are another operator.
+torchvision's are the classes TestRoIAlign and TestMultiScaleRoIAlign of test/test_ops.py; detectron2's are in
+tests/layers/test_roi_align.py and tests/modeling/test_roi_pooler.py. The oracle replaces their slow copies of the rule;
+integers replace their random images, so that identities are exact. DIFFERS lists the expectations that do not hold
+here, with this package's behaviour. Rotated boxes are another operator.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from suites.correctness.calls import each_layout
 
 pytestmark = pytest.mark.package
 
-# The four boxes of torchvision's, on two images of 10 x 10, and the three of its gradients, on one of 5 x 5.
+# torchvision's four boxes on two images of 10 x 10, and the three boxes of its gradient tests on one of 5 x 5.
 BOXES = [[0.0, 0, 0, 9, 9], [0, 0, 5, 4, 9], [0, 5, 5, 9, 9], [1, 0, 0, 9, 9]]
 GRADIENT_BOXES = [[0.0, 0, 0, 4, 4], [0, 0, 2, 3, 4], [0, 2, 2, 4, 4]]
 each_aligned = pytest.mark.parametrize("aligned", [False, True])
 
-# detectron2's box (1, 1, 3, 3) of arange(25) as 5 x 5: the half pixel that `aligned` takes off is 3 in these values.
+# detectron2's box (1, 1, 3, 3) of arange(25) as 5 x 5: the half pixel of `aligned` is 3 in these values.
 UPSAMPLED = {
     False: [[7.5, 8, 8.5, 9], [10, 10.5, 11, 11.5], [12.5, 13, 13.5, 14], [15, 15.5, 16, 16.5]],
     True: [[4.5, 5, 5.5, 6], [7, 7.5, 8, 8.5], [9.5, 10, 10.5, 11], [12, 12.5, 13, 13.5]],
@@ -44,7 +44,7 @@ def test_a_ramp_is_upsampled(device, aligned):
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 def test_four_boxes_are_pooled_adaptively(device, dtype, transposed, aligned):
-    """torchvision's allow 4e-3 in halves and 1e-5 elsewhere; the oracle allows less."""
+    """torchvision's tests allow 4e-3 in halves and 1e-5 elsewhere; the oracle allows less."""
     image = torch.rand(2, 2, 10, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(dtype)
     image = image.transpose(2, 3) if transposed else image
     boxes = torch.tensor(BOXES, dtype=dtype)
@@ -83,7 +83,7 @@ def test_a_map_of_half_the_size_gives_the_same(device):
 
 @pytest.mark.parametrize("ratio", [1, 2, 3])
 def test_samples_inside_are_those_of_grid_sample(device, ratio):
-    """In float64, where the two orders of rounding are 1e-13 of the pixels apart; detectron2's allow 1e-5 of them."""
+    """In float64 the two orders of rounding differ by 1e-13 of the pixels; detectron2's test allows 1e-5 of them."""
     image = torch.rand(1, 1, 30, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 100
     image, box, count = image.to(device), (10.0, 10.0, 20.0, 20.0), 5 * ratio
     places = box[0] + (torch.arange(count, dtype=torch.float64, device=device) + 0.5) / count * (box[2] - box[0])
@@ -95,7 +95,7 @@ def test_samples_inside_are_those_of_grid_sample(device, ratio):
     assert torch.allclose(pooled, expected, rtol=0, atol=100 * 1e-13)
 
 
-# Boxes (K, 5) of 5 x 5 pixels, N, and the shape of what an adaptive, aligned call of 7 x 7 makes of them: all zeros.
+# Boxes (K, 5) of 5 x 5 pixels, N, and the shape of the result of an adaptive, aligned call of 7 x 7: all zeros.
 EMPTY = {
     "a box without height": ([[0.0, 3, 4, 5, 4]], 1, (1, 3, 7, 7)),
     "no box": ([], 1, (0, 3, 7, 7)),
@@ -116,7 +116,7 @@ def test_what_is_empty_gives_zeros_and_a_gradient_of_zeros(device, rows, images,
 
 
 def test_the_example_of_the_pooler_of_levels(device):
-    """torchvision's docstring: maps of 1/8 and 1/32, the one between them not asked for."""
+    """torchvision's docstring: maps of 1/8 and 1/32, without the one between them."""
     maps = {f"feat{k}": torch.rand(1, 5, 64 >> k - 1, 64 >> k - 1, device=device) for k in (1, 2, 3)}
     boxes = torch.rand(6, 4, device=device) * 256
     boxes[:, 2:] += boxes[:, :2]
@@ -132,7 +132,7 @@ def test_a_graph_of_fx_gives_the_same(device, aligned):
 
 
 class Around(nn.Module):
-    """A module of `count` inputs with another in it, as torchvision's tests ask for the nodes of one."""
+    """A module of `count` inputs around another one, whose nodes torchvision's tests list."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ def test_a_module_is_one_node_to_torchvisions_feature_extraction():
 
 IMAGE = torch.linspace(1, 64, 64).reshape(1, 1, 8, 8)
 SCRIPT = (AssertionError, RuntimeError, TypeError, frontend.FrontendError)
-# What the two libraries' tests ask for that is otherwise here: a call, what it raises, and in what words.
+# Expectations of the two libraries' tests that this package does not share: a call, its exception and the message.
 DIFFERS = {
     "boxes of four columns, an AssertionError there": (
         lambda: roi_align(IMAGE, torch.tensor([[0.0, 0, 3, 3]]), (2, 2)), ValueError, r"must have shape \(K, 5\)"),
@@ -182,7 +182,7 @@ def test_what_differs_on_purpose(call, error, words):
 
 
 def test_a_pooler_of_levels_says_all_that_it_was_given():
-    """torchvision's says neither the canonical box nor the scales, and it is one node of a graph there, four here."""
+    """torchvision's repr shows neither the canonical box nor the scales, and its graph has one node, ours four."""
     pool = TorchvisionMultiScaleRoIAlign(["0"], (7, 7), 2)
     theirs = "MultiScaleRoIAlign(featmap_names=['0'], output_size=(7, 7), sampling_ratio=2"
     assert repr(pool) == f"Torchvision{theirs}, canonical_scale=224, canonical_level=4, scales=None)"

@@ -1,7 +1,7 @@
-"""At every size results are those of exact arithmetic, and the gradient of a box is the same alone.
+"""At every size results equal exact arithmetic, and the gradient of a box is the same as in a call with it alone.
 
-Boxes, bins and samples lie on multiples of an eighth and values are small integers, so every sum is exact in float32 in
-whatever order it is made: each value must be that of two dense band matrices in float64, to the last bit.
+Boxes, bins and samples lie on multiples of 1/8 and values are small integers, so every sum is exact in float32 in any
+order: each value must have the bits of two dense band matrices in float64.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _band(start: float, side: float, count: int, ratio: int, length: int) -> np.
 
 @dataclass(frozen=True)
 class Bands:
-    """What a box reads: the part of its image, and the weights (bins, pixels) of each axis in it."""
+    """The pixels that a box reads: a part of its image, and the weights (bins, pixels) of each axis in it."""
 
     part: tuple[int, slice, slice, slice]
     y: np.ndarray
@@ -51,8 +51,8 @@ def _bands(inputs: RoiInputs) -> list[Bands]:
         axes = zip((y1, x1), (y2, x2), inputs.output_size, inputs.image.shape[2:], strict=True)
         for first, last, count, length in axes:
             band = _band(first - 0.5, (last - first) / count, count, inputs.sampling_ratio, length)
-            read = np.flatnonzero(band.any(axis=0))
-            slices.append(slice(read[0], read[-1] + 1) if len(read) else slice(0, 0))
+            columns = np.flatnonzero(band.any(axis=0))
+            slices.append(slice(columns[0], columns[-1] + 1) if len(columns) else slice(0, 0))
             weights.append(band[:, slices[-1]])
         bands.append(Bands((int(index), slice(None), *slices), *weights))
     return bands
@@ -71,7 +71,7 @@ def test_results_are_those_of_two_band_matrices(backend, tally, size, layout):
         if backend.refuses(inputs, direction):
             continue
         assert (expected == expected.astype(np.float32)).all(), "the case is not exact in float32"
-        # A zero has no sign here: which of two zeros a sum of nothing is, is the order's affair.
+        # The sign of a zero is ignored: for an empty sum it depends on the order.
         different = int(differing(backend.run(inputs, direction) + 0.0, expected.astype(np.float32) + 0.0).sum())
         tally.bits(f"roi_align, {direction} against band matrices, large", expected.size, different)
         assert different == 0, direction
@@ -80,7 +80,7 @@ def test_results_are_those_of_two_band_matrices(backend, tally, size, layout):
 @each_layout
 @sizes.of("roi_align")
 def test_the_gradient_of_a_box_is_the_same_alone(backend, size, layout):
-    """A few boxes take another way through the map than many; and the whole is channels_last, a part is not."""
+    """Few boxes take another path than many; and the whole tensor is channels_last, a part is not."""
     inputs = sizes.inputs_of("roi_align", size, layout)
     if backend.refuses(inputs, "grad_boxes"):
         pytest.skip("the backend has no gradient of the boxes")

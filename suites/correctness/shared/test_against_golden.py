@@ -1,6 +1,6 @@
-"""Results are those of the golden vectors of TensorFlow and torchvision, which machines without these have.
+"""Results agree with golden vectors of TensorFlow and torchvision, on machines without these libraries too.
 
-A few hundred cases of every kind, from a file: the same comparison as with the library itself, and many fewer of them.
+A few hundred cases of every kind from a file: the same comparison as with the library itself, with fewer cases.
 """
 
 import numpy as np
@@ -18,24 +18,24 @@ each_row = pytest.mark.parametrize(("operator", "direction"), ROWS, ids=["-".joi
 
 @each_row
 def test_results_are_those_of_the_golden_vectors(backend, operator, tally, direction):
-    stored = golden.read(operator)
-    what = f"{operator}, {direction} against {stored.peer}'s golden vectors"
+    file = golden.read(operator)
+    name = f"{operator}, {direction} against {file.peer}'s golden vectors"
     if direction not in backend.sheet.tensorflow_bits:
-        what += ", by bounds"
-    for vector in stored.vectors:
+        name += ", by bounds"
+    for vector in file.vectors:
         inputs, theirs = vector.inputs(), vector.results[direction]
         if backend.refuses(inputs, direction):
             continue
         got = backend.run(inputs, direction)
         unlike = unlike_peer(backend.sheet, inputs, direction, got, theirs)
         if got.shape == theirs.shape:
-            tally.bits(what, got.size, int(differing(got, theirs).sum()))
+            tally.bits(name, got.size, int(differing(got, theirs).sum()))
         assert unlike is None, failure(backend, vector.case, direction, unlike)
 
 
 @each_row
 def test_a_corrupted_vector_is_found(backend, operator, direction):
-    """By a thousandth of its largest value."""
+    """The corruption is a thousandth of the largest value."""
     normal = (each for each in golden.read(operator).vectors if each.case.values == "normal")
     vector = next(each for each in normal if np.abs(each.results[direction]).max(initial=0) > 0.5)
     if backend.refuses(vector.inputs(), direction):

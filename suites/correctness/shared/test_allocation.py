@@ -1,7 +1,7 @@
-"""Where results and scratch come from.
+"""The allocation of results and scratch.
 
-What torch says when it has no memory on a device reaches the caller, though the stable ABI lets no exception out; and
-torch's deterministic mode, which fills fresh tensors with NaN, fills no more than it must.
+torch's own out-of-memory error reaches the caller, though the stable ABI passes no exceptions; and torch's
+deterministic mode, which fills fresh tensors with NaN, fills no tensor needlessly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from suites.correctness.calls import deterministic_algorithms, each_call
 
 pytestmark = pytest.mark.package
 
-SAID = (
+MESSAGE = (
     r"^roi_align: torch gave no memory on cuda:0 for a result of shape \(1, 1, {side}, {side}\); it needs {bytes} bytes"
 )
 without_a_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="about a device that torch cannot use")
@@ -26,23 +26,23 @@ without_a_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="about a de
 
 @pytest.fixture(scope="module")
 def on_cuda(tmp_path_factory):
-    """The operator of allocating.cpp, and the same called as the package calls its own."""
+    """The operator of allocating.cpp, bare and wrapped as the package wraps its own."""
     if shutil.which("g++") is None:
         pytest.skip("there is no g++ here to compile an operator with")
     stable_abi.load("suites/correctness/shared/allocating.cpp", tmp_path_factory.mktemp("allocating"))
     overload = torch.ops.roi_align_allocating.on_cuda.default
 
-    def nothing(*given):
-        """There is nothing to save and nothing to push forward."""
+    def nothing(*arguments):
+        """Nothing to save, and no tangent."""
 
     return overload, differentiable(overload, 1, nothing, lambda ctx, grad: (None,), nothing, "on_cuda")
 
 
 @without_a_gpu
 def test_the_operator_alone_says_what_it_asked_for(on_cuda):
-    """As a compiled graph calls it."""
+    """A compiled graph calls the operator directly."""
     overload, _ = on_cuda
-    with pytest.raises(RuntimeError, match=SAID.format(side=4, bytes=64)):
+    with pytest.raises(RuntimeError, match=MESSAGE.format(side=4, bytes=64)):
         overload(torch.zeros(1), 4)
 
 
@@ -52,30 +52,30 @@ def test_the_package_raises_torchs_own_reason(on_cuda, differentiated):
     _, call = on_cuda
     with pytest.raises((RuntimeError, AssertionError)) as expected:
         torch.empty(1, device="cuda")
-    with pytest.raises(type(expected.value)) as raised:
+    with pytest.raises(type(expected.value)) as error:
         call(torch.zeros(1, requires_grad=differentiated), 4)
-    assert str(raised.value) == str(expected.value)
-    assert "gave no memory" in str(raised.value.__cause__)
+    assert str(error.value) == str(expected.value)
+    assert "gave no memory" in str(error.value.__cause__)
 
 
 @without_a_gpu
 def test_out_of_memory_is_torchs_out_of_memory(on_cuda, monkeypatch):
-    asked = []
+    requests = []
 
     def empty(size, **options):
-        asked.append((size, options))
+        requests.append((size, options))
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 64 bytes.")
 
     monkeypatch.setattr(torch, "empty", empty)
     with pytest.raises(torch.cuda.OutOfMemoryError, match=r"^CUDA out of memory\. Tried"):
         on_cuda[1](torch.zeros(1), 4)
-    assert asked == [(64, {"dtype": torch.uint8, "device": "cuda:0"})]
+    assert requests == [(64, {"dtype": torch.uint8, "device": "cuda:0"})]
 
 
 @without_a_gpu
 def test_memory_that_has_become_free_meanwhile_leaves_the_first_error(on_cuda, monkeypatch):
     monkeypatch.setattr(torch, "empty", lambda size, **options: None)
-    with pytest.raises(RuntimeError, match=SAID.format(side=8, bytes=256)):
+    with pytest.raises(RuntimeError, match=MESSAGE.format(side=8, bytes=256)):
         on_cuda[1](torch.zeros(1), 8)
 
 
@@ -84,25 +84,25 @@ def test_on_a_gpu_too_large_a_result_is_torchs_out_of_memory(device, call):
     if device != "cuda":
         pytest.skip("about CUDA; on the CPU it is a MemoryError")
     image = torch.rand(1, 8, 5, 7, device=device)
-    boxes = call.drawn(image, 2)
-    with pytest.raises(torch.cuda.OutOfMemoryError, match="out of memory") as raised:
+    boxes = call.random_boxes(image, 2)
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="out of memory") as error:
         call(image, *boxes, size=(2**20, 2**20))
-    assert "(2, 8, 1048576, 1048576)" in str(raised.value.__cause__)
+    assert "(2, 8, 1048576, 1048576)" in str(error.value.__cause__)
     assert call(image, *boxes).isfinite().all()
 
 
 def fills(run):
-    """How many tensors torch fills during a call."""
-    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as recorded:
+    """The number of tensors that torch fills during a call."""
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
         run()
-    return sum(event.count for event in recorded.key_averages() if event.key == "aten::fill_")
+    return sum(event.count for event in profiler.key_averages() if event.key == "aten::fill_")
 
 
 @each_call
 def test_deterministic_mode_fills_no_scratch_and_no_result_of_the_cpu(device, call):
-    """The stable ABI has no way to a result on CUDA that is not filled."""
+    """On CUDA the stable ABI cannot allocate a result without the fill."""
     image = torch.rand(2, 3, 9, 9, device=device, requires_grad=True)
-    edges, *others = call.drawn(image.detach(), 5)
+    edges, *others = call.random_boxes(image.detach(), 5)
     edges.requires_grad_()
     with deterministic_algorithms(True):
         assert fills(lambda: torch.empty(3, device=device)) == 1

@@ -1,8 +1,9 @@
-"""Bad input is refused with the promised exception, in a sentence, or is defined: no crash, no silent wrap-around.
+"""Bad input raises the documented exception with a clear message, or has a defined result: no crash, no silent
+wrap-around.
 
-The inputs named after an issue or a CVE have crashed other implementations of these operators. Only the data can tell
-of an index without an image, and a GPU would have to be waited for: there that crop is NaN, and only `validate=True`
-asks. What CUDA does without it is in test_cuda.py.
+The inputs named after an issue or a CVE have crashed other implementations of these operators. An index without an
+image shows only in the data, and checking it on a GPU would need a synchronisation: without `validate=True` the crop is
+NaN there, which test_cuda.py tests.
 """
 
 import itertools
@@ -13,17 +14,17 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from roi_align import _library
-from suites.correctness.calls import AVG, BILINEAR, MAX, NEAREST, asked, each_call, each_operator
+from suites.correctness.calls import AVG, BILINEAR, MAX, NEAREST, each_call, each_operator, for_calls
 
 pytestmark = pytest.mark.package
 
 NAN, INF, MOST = math.nan, math.inf, 3.4e38
 NO_NUMBER = r"boxes\[1\] has an edge or leads to a sample position that is not finite"
-# The CPU always notices an index without an image, CUDA where it is told to look.
-noticed = pytest.mark.parametrize(
+# The CPU always checks for an index without an image, CUDA only with validate=True.
+each_validation = pytest.mark.parametrize(
     "validate", [pytest.param(False, marks=pytest.mark.cpu), True], ids=["", "validate=True"]
 )
-# Of boxes in the operator's own units: its tensors, all of them of the first image.
+# The operator's tensors for boxes in its own units, all of the first image.
 OF_FIRST_IMAGE = {
     "crop_and_resize": lambda edges: (edges, torch.zeros(len(edges), dtype=torch.int64, device=edges.device)),
     "roi_align": lambda edges: (torch.nn.functional.pad(edges, (1, 0)),),
@@ -36,7 +37,7 @@ def boxes_of(call, *rows, device="cpu"):
 
 
 def good_call_but_for(call, device, boxes=(), /, **changes):
-    """A call of the operator with these tensors of boxes and these arguments, by their names in its signature."""
+    """Calls the operator with these tensors of boxes, and with these arguments by name instead of the valid ones."""
     image, size = call.names
     boxes = boxes or call.on(torch.empty(2, 3, 5, 7), torch.tensor([GOOD["crop_and_resize"], [0.0, 0.0, 1.0, 1.0]]))
     tensors = dict(zip(("boxes", "box_indices"), boxes, strict=False))
@@ -47,9 +48,9 @@ def good_call_but_for(call, device, boxes=(), /, **changes):
     return call.function(**arguments)
 
 
-# A first sample may still be inside: 0 + 0 * huge is 0. Every other one is not.
+# The first sample may be inside, as 0 + 0 * huge is 0; no other sample is.
 _OTHERS, _WHOLE = (slice(None), slice(1, None), slice(1, None)), (slice(None),)
-# Boxes of any numbers, and the part of their result that is outside whatever else it is.
+# Extreme boxes, and the part of each result whose samples are certainly outside.
 ANY_NUMBERS = {
     "crop_and_resize": {
         "NaN": ([NAN, 0.0, 1.0, 1.0], _OTHERS),
@@ -154,14 +155,14 @@ BAD_INDICES = {
     for dtype, bad in itertools.product(*INDICES[call.operator])
 }
 BAD_INDICES["crop_and_resize-2^32 is not wrapped"] = (BILINEAR, torch.int64, 2**32)
-# What an IndexError says of a row, as a pattern.
+# The message of the IndexError about a row, as a pattern.
 NO_IMAGE = {
     "crop_and_resize": r"box_indices\[{row}\] is {index}, but the image has N = {images}: .* whole number",
     "roi_align": r"boxes\[{row}\] has the index .*, but the input has N = {images}: .* whole number",
 }
 
 
-@noticed
+@each_validation
 @pytest.mark.parametrize(("call", "dtype", "bad"), BAD_INDICES.values(), ids=BAD_INDICES)
 def test_an_index_without_an_image_is_an_index_error(device, call, dtype, bad, validate):
     boxes = list(call.on(torch.empty(2, 3, 5, 7), torch.rand(2, 4)))
@@ -171,7 +172,7 @@ def test_an_index_without_an_image_is_an_index_error(device, call, dtype, bad, v
         good_call_but_for(call, device, boxes, validate=validate)
 
 
-@noticed
+@each_validation
 @each_operator
 def test_boxes_without_any_image_are_an_index_error(device, call, validate):
     with pytest.raises(IndexError, match=NO_IMAGE[call.operator].format(row=0, index=0, images=0)):
@@ -179,7 +180,7 @@ def test_boxes_without_any_image_are_an_index_error(device, call, validate):
 
 
 def wrong_for_both(call):
-    """What is wrong with an argument that both operators have: the changes, the error and its words."""
+    """Wrong values of arguments that both operators share: the changes, the error and its message."""
     image, size = call.names
     positive = rf"{size} must be positive .*"
     return {
@@ -260,7 +261,7 @@ def test_wrong_arguments_are_refused_in_a_sentence(device, call, changes, error,
         good_call_but_for(call, device, **changes)
 
 
-# Tensors whose elements do not lie in memory by strides, or are no numbers yet, and what is to be passed instead.
+# Tensors without strided storage or without values, and the advice in the error message.
 NOT_DENSE = {
     "quantized": (lambda dense: torch.quantize_per_tensor(dense, 0.1, 0, torch.quint8), "pass {}.dequantize"),
     "sparse": (torch.Tensor.to_sparse, "not torch.sparse_coo; pass {}.to_dense"),
@@ -276,7 +277,7 @@ NOT_DENSE = {
 @each_operator
 def test_a_tensor_that_is_not_dense_is_refused_in_a_sentence(call, make, words, which):
     image = torch.rand(2, 3, 5, 7)
-    tensors = [image, *call.drawn(image, 3)]
+    tensors = [image, *call.random_boxes(image, 3)]
     tensors[which] = make(tensors[which])
     with pytest.raises(
         TypeError, match=f"{(call.names[0], 'boxes')[which]} must .*{words}".format("(input|image|boxes)")
@@ -299,10 +300,10 @@ def test_a_tensor_on_cuda_without_the_kernels_says_how_to_build_them(monkeypatch
 @pytest.mark.parametrize(
     ("shape", "count"), [((2, 3, 5, 7), 0), ((0, 3, 5, 7), 0), ((2, 0, 5, 7), 2), ((0, 0, 5, 7), 0)]
 )
-@asked(BILINEAR, AVG, MAX)
+@for_calls(BILINEAR, AVG, MAX)
 def test_empty_inputs_give_empty_results_and_zero_gradients(device, call, shape, count):
     image, upstream = torch.rand(shape, device=device), torch.ones(count, shape[1], 4, 3, device=device)
-    boxes = call.drawn(image, count)
+    boxes = call.random_boxes(image, count)
     result, *gradients = call.results(image, *boxes, upstream=upstream)
     assert result.shape == (count, shape[1], 4, 3)
     for gradient, of in zip(gradients, (image, boxes[0]), strict=True):

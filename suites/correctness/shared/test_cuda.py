@@ -1,4 +1,4 @@
-"""What only CUDA does is right: its own streams and graphs, no waiting, a NaN crop for an index without an image.
+"""Tests of CUDA only: streams, graphs, no synchronisation, a NaN crop for an index without an image.
 
 Skipped without a GPU. roi_align pools from a pyramid here. Where an image gradient is
 compared by bits although atomics add it up in no fixed order, its geometry and values do not round (Call.exact).
@@ -31,7 +31,7 @@ def cuda() -> str:
 
 @pytest.fixture(params=calls.ON_CUDA.values(), ids=calls.ON_CUDA)
 def call(request, cuda) -> Iterator[calls.Call]:
-    """Each call, under each way of adding up its image gradient."""
+    """Each call, with each algorithm for its image gradient."""
     call, deterministic = request.param
     with calls.deterministic_algorithms(deterministic):
         yield call
@@ -39,7 +39,8 @@ def call(request, cuda) -> Iterator[calls.Call]:
 
 @dataclass(frozen=True)
 class Tensors:
-    """What a call is given: its image or the levels of its pyramid, boxes as the operator takes them, and upstream."""
+    """The tensors of a call: its image or the levels of its pyramid, the operator's boxes, and the upstream
+    gradient."""
 
     images: list[Tensor]
     boxes: list[Tensor]
@@ -49,7 +50,7 @@ class Tensors:
         return [*self.images, *self.boxes, self.upstream]
 
     def rows(self, rows: list[int]) -> Tensors:
-        """The same call with these of its boxes."""
+        """The same call with a subset of its boxes."""
         return Tensors(self.images, [each[rows] for each in self.boxes], self.upstream[rows])
 
 
@@ -76,7 +77,7 @@ def pooled(call: calls.Call, levels: list[Tensor], boxes: Tensor) -> Tensor:
 
 MAKE = {"crop_and_resize": crop_tensors, "roi_align": pyramid_tensors}
 RUN = {"crop_and_resize": lambda call, images, *boxes: call(*images, *boxes, size=CROP), "roi_align": pooled}
-# How many of the results have the CPU's bits: the others are added up in another order there.
+# The number of results with the CPU's bits; the other sums have another order there.
 SAME_BITS = {"crop_and_resize": 2, "roi_align": 1}
 
 
@@ -99,7 +100,7 @@ def results(call, tensors: Tensors) -> list[Tensor]:
 @calls.each_layout
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 def test_results_are_the_cpus(cuda, call, dtype, layout):
-    """The judge looks at gradients of single images, and here only that the levels are not mixed up."""
+    """The judge checks gradients of single images; this test checks only that levels are not confused."""
     got = results(call, tensors_on(call, cuda, dtype=dtype, layout=layout))
     expected = results(call, tensors_on(call, "cpu", dtype=dtype, layout=layout))
     same = SAME_BITS[call.operator]
@@ -125,7 +126,7 @@ def test_on_the_second_gpu_while_the_first_is_current(call):
     assert calls.equal([each.cpu() for each in got], [each.cpu() for each in results(call, tensors_on(call, "cuda:0"))])
 
 
-# Long enough for everything that a test does after it, in clock cycles of the GPU: a quarter of a second or so.
+# In clock cycles of the GPU, about a quarter of a second: longer than the rest of a test.
 _SLEEP = 400_000_000
 
 
@@ -147,7 +148,7 @@ def test_work_goes_to_the_current_stream(cuda, call):
 
 def test_nothing_waits_for_the_device(cuda, call):
     tensors = tensors_on(call, cuda)
-    expected = results(call, tensors)  # what is loaded at the first call is loaded
+    expected = results(call, tensors)  # the first call loads modules
     torch.cuda.synchronize()
     slept = torch.cuda.Event()
     torch.cuda._sleep(_SLEEP)
@@ -216,7 +217,7 @@ def test_a_graph_captures_forward_and_backward_and_replays_them_on_other_inputs(
         got = results(call, static)
     for seed in (1, 2, 3):
         tensors = tensors_on(call, cuda, seed)
-        if seed == 3:  # a replay asks nobody: an index without an image is met in there
+        if seed == 3:  # a replay cannot check on the host; the kernels handle an index without an image
             call.indices(*tensors.boxes)[4], tensors.boxes[0][1, 2] = 7, math.nan
         for tensor, value in zip(static.flat(), tensors.flat(), strict=True):
             tensor.copy_(value)
@@ -226,7 +227,7 @@ def test_a_graph_captures_forward_and_backward_and_replays_them_on_other_inputs(
         assert bool(got[0][4].isnan().all()) == (seed == 3)
 
 
-# Bytes for each box: for each sample a place in a list, or what is known of a box.
+# Bytes per box: a list entry for each sample, or a box's precomputed data.
 SCRATCH = {"crop_and_resize": 64 * 49, "roi_align": 128}
 
 
@@ -240,7 +241,7 @@ UNCOPIED = {
 @pytest.mark.parametrize(("call", "layout"), UNCOPIED.values(), ids=UNCOPIED, indirect=["call"])
 def test_no_image_is_copied_and_nothing_grows_with_images_or_channels(cuda, call, layout):
     image = torch.rand(2, 64, 128, 256, device=cuda).to(memory_format=layout).requires_grad_()
-    boxes = call.drawn(image, 100)
+    boxes = call.random_boxes(image, 100)
     upstream = torch.rand(100, 64, 7, 7, device=cuda).to(memory_format=layout)
     result = call(image, *boxes, size=(7, 7))
     assert result.is_contiguous(memory_format=layout)
@@ -257,5 +258,5 @@ def test_subnormal_gradients_are_kept_by_the_gather_and_may_be_flushed_by_atomic
     with calls.deterministic_algorithms(deterministic):
         crops = crop_and_resize(image, boxes, indices, (4, 4))
         (gradient,) = torch.autograd.grad(crops, image, torch.full_like(crops, 1e-40))
-    kept = gradient == torch.tensor(1e-40, device=cuda)
-    assert (kept if deterministic else kept | (gradient == 0)).all()
+    preserved = gradient == torch.tensor(1e-40, device=cuda)
+    assert (preserved if deterministic else preserved | (gradient == 0)).all()

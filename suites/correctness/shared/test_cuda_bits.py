@@ -1,7 +1,7 @@
 """CUDA gives the CPU's bits: over random cases of every dtype, with very many boxes, in very large tensors.
 
-The CPU's bits are TensorFlow's, and compared with them elsewhere. Where CUDA sums in another order its results are the
-CPU's within two bounds, and the same every time, but for crop_and_resize's atomics. Skipped without a GPU.
+The CPU's bits are TensorFlow's, which other tests compare. Where CUDA sums in another order, its results agree with the
+CPU's within two bounds and are reproducible, except with crop_and_resize's atomics. Skipped without a GPU.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from suites.missing import skip_if_missing
 pytestmark = pytest.mark.package
 
 CHANNELS = (1, 2, 3, 8, 35)
-# The settings whose bits are compared: the fields of a case that say which.
+# The settings whose bits are compared, as fields of a case.
 SETTINGS = [
     *(pytest.param("crop_and_resize", {"box_rules": [rule]}, id=f"crop_and_resize-{rule}") for rule in BOX_RULES),
     *(pytest.param("roi_align", {"modes": [mode]}, id=f"roi_align-{mode}") for mode in SAMPLED),
@@ -50,7 +50,7 @@ def cpu(operator) -> Backend:
 
 @pytest.fixture
 def deterministic() -> Backend:
-    """Of crop_and_resize: roi_align adds up in one order anyway."""
+    """For crop_and_resize only: roi_align's sums always have one order."""
     with skip_if_missing():
         return load("roi_align_cuda_deterministic", "crop_and_resize")
 
@@ -62,8 +62,8 @@ def _assert_same_bits(backend, cpu, case, direction, tally) -> None:
     result, expected = backend.run(inputs, direction), cpu.run(case.inputs(), direction)
     assert (result.shape, result.dtype) == (expected.shape, expected.dtype), case
     different = int(differing(result, expected).sum())
-    what = f"{cpu.sheet.operator}, {direction} on CUDA against the CPU, {case.image_dtype} images"
-    tally.bits(what, result.size, different)
+    name = f"{cpu.sheet.operator}, {direction} on CUDA against the CPU, {case.image_dtype} images"
+    tally.bits(name, result.size, different)
     assert not different, failure(backend, case, direction, f"{different} values differ from the CPU's.")
 
 
@@ -101,7 +101,7 @@ def test_gradients_are_the_cpus_within_two_bounds(on_cuda, cpu, direction, setti
 
 
 def hundred_thousand(operator):
-    """A call with so many boxes, each of a few pixels: the oracle looks at those near a pixel."""
+    """A call with many small boxes; the oracle needs only the boxes near a pixel."""
     inputs = inputs_of(operator, Size((3, 4, 90, 130), 100_000, (3, 5)))
     boxes, share = inputs.boxes.copy(), {"crop_and_resize": 0.05, "roi_align": 1.0}[operator]
     boxes[:, -2:] = boxes[:, -4:-2] + (boxes[:, -2:] - boxes[:, -4:-2]) * np.float32(share)
@@ -124,7 +124,7 @@ def test_the_deterministic_gradient_of_a_hundred_thousand_boxes_is_the_cpus(dete
 
 @pytest.fixture(params=calls.ON_CUDA.values(), ids=calls.ON_CUDA)
 def call(request) -> Iterator[calls.Call]:
-    """Each call, under each way of adding up its image gradient."""
+    """Each call, with each algorithm for its image gradient."""
     call, switch = request.param
     with skip_if_missing():
         load("roi_align_cuda", call.operator)
@@ -144,12 +144,12 @@ def _gradients(call, image, boxes, upstream):
 def test_gradients_of_overlapping_boxes_are_the_same_twenty_times(call, layout):
     random = torch.Generator().manual_seed(0)
     image = torch.randn(2, 35, 40, 50, generator=random).to("cuda", memory_format=layout)
-    boxes = call.drawn(image, 1000)
+    boxes = call.random_boxes(image, 1000)
     upstream = torch.randn(1000, 35, 7, 7, generator=random).to("cuda", memory_format=layout)
-    # The image's gradient, by atomics, or nothing.
+    # The image gradient if it uses atomics, otherwise nothing.
     unordered = load("roi_align_cuda", call.operator).sheet.unordered
-    ordered = slice(0 if torch.are_deterministic_algorithms_enabled() else len(unordered), None)
-    first, *again = (_gradients(call, image, boxes, upstream)[ordered] for _ in range(20))
+    comparable = slice(0 if torch.are_deterministic_algorithms_enabled() else len(unordered), None)
+    first, *again = (_gradients(call, image, boxes, upstream)[comparable] for _ in range(20))
     assert all(calls.equal(gradients, first) for gradients in again)
 
 
@@ -158,29 +158,29 @@ def test_gradients_of_overlapping_boxes_are_the_same_twenty_times(call, layout):
 def test_the_deterministic_gradient_of_overlapping_boxes_is_the_cpus_twenty_times(call, layout):
     random = torch.Generator().manual_seed(0)
     image = torch.randn(2, 16, 40, 50, generator=random).to(memory_format=layout)
-    boxes = call.drawn(image, 5000)
+    boxes = call.random_boxes(image, 5000)
     upstream = torch.randn(5000, 16, 7, 7, generator=random).to(memory_format=layout)
     expected = _gradients(call, image, boxes, upstream)[0]
     on_device = image.cuda(), [each.cuda() for each in boxes], upstream.cuda()
     assert all(torch.equal(_gradients(call, *on_device)[0].cpu(), expected) for _ in range(20))
     result = call(on_device[0].requires_grad_(), *on_device[1], size=(7, 7))
     peak = calls.most_allocated(lambda: torch.autograd.grad(result, on_device[0], on_device[2]))
-    # The gradient, and for each sample of each box a place in a list: no copy of the image for each box or thread.
+    # The gradient, and a list entry for each sample of each box: no copy of the image per box or thread.
     assert peak <= image.nbytes + 16 * 5000 * 49 + calls.ALLOCATION_UNITS
 
 
 SIDE = 2**15 + 1
-# Whatever lies beyond 2^31 elements lies in the last image here and among the last rows there.
+# The elements beyond 2^31 are in the last image, and in the last rows of the result.
 LARGE = {
     "contiguous": ((3, 1, SIDE, SIDE), torch.contiguous_format),
     "channels_last": ((1, 3, SIDE, SIDE), torch.channels_last),
 }
-# How far inside of a piece of 17 pixels its box begins and ends, and to what size it is made.
+# The margin of a box within a piece of 17 pixels, and the crop size.
 PIECES = {"crop_and_resize": (0, (33, 33)), "roi_align": (1, (7, 7))}
 
 
 def _needs(gigabytes: int) -> None:
-    """Skip where a test needs more memory than the GPU has free."""
+    """Skips a test that needs more memory than the GPU has free."""
     torch.cuda.empty_cache()
     free = torch.cuda.mem_get_info()[0]
     if free < gigabytes * 2**30:
@@ -189,7 +189,7 @@ def _needs(gigabytes: int) -> None:
 
 @pytest.mark.parametrize(("shape", "layout"), LARGE.values(), ids=LARGE)
 def test_an_image_of_more_than_2_to_the_31_elements(call, shape, layout):
-    """Samples lie on halves, which do not round: small pieces of the image tell the results."""
+    """Samples lie on halves, which do not round, so small pieces of the image give the expected results."""
     _needs(40)
     image = torch.empty(shape, dtype=torch.bfloat16, device="cuda", memory_format=layout)
     image.normal_(generator=torch.Generator("cuda").manual_seed(0))
@@ -215,7 +215,7 @@ def test_an_image_of_more_than_2_to_the_31_elements(call, shape, layout):
 @crops_alone
 @calls.each_layout
 def test_a_result_of_more_than_2_to_the_31_elements(call, layout):
-    """The same boxes over and over: the last ones give the crops and the gradients that they give alone."""
+    """The boxes repeat; the last ones must have the crops and gradients of a call with them alone."""
     _needs(30)
     random = torch.Generator().manual_seed(0)
     few, times = 1000, 117

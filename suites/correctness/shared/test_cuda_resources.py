@@ -1,4 +1,4 @@
-"""The CUDA kernels as the compiler sees them, on machines without a GPU: every architecture, no warning, no spill."""
+"""The CUDA kernels compile for every architecture without a warning or a spill; needs no GPU."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_kernel_compiles_for_every_architecture_without_a_spill():
         "largest_kernel", "largest_gather_kernel", "largest_slopes_kernel",
     }  # fmt: skip
     assert all(usage.fits for usage in usages), [usage for usage in usages if not usage.fits]
-    # Images of four dtypes, one channel at a time or 16 bytes of them.
+    # Images of four dtypes, in steps of one channel or of 16 bytes of channels.
     assert Counter(name.partition("<")[0] for name in kernels)["forward_kernel"] == 8
 
 
@@ -56,11 +56,11 @@ def test_a_warning_is_an_error(tmp_path):
 
 
 def test_a_kept_report_is_of_the_very_sources(tmp_path, monkeypatch):
-    """One that was kept for another header, flag or source is not that of this one."""
+    """A report cached for another header, flag or source is not used."""
     kernels = tmp_path / "csrc"
     kernels.mkdir()
     monkeypatch.setattr(cuda_resources, "KERNELS", kernels)
-    monkeypatch.setattr(cuda_resources, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(cuda_resources, "CACHE", tmp_path / "kept")
     monkeypatch.setattr(cuda_resources, "architectures", lambda: ["sm_80"])
     source, header = kernels / "planted.cu", kernels / "name.h"
     source.write_text('#include "name.h"\n__global__ void NAME(float* data) { data[0] = 1; }')
@@ -74,9 +74,9 @@ def test_a_kept_report_is_of_the_very_sources(tmp_path, monkeypatch):
     assert names() == ["second"]
     source.write_text("__global__ void third(float* data) { data[0] = 1; }")
     assert names() == ["third"]
-    with monkeypatch.context() as without:  # a second time nothing is compiled
+    with monkeypatch.context() as without:  # the second time the cache answers
         without.setattr(cuda_resources, "subprocess", None)
-        without.setattr(cuda_resources, "demangled", lambda text: text)
+        without.setattr(cuda_resources, "demangle", lambda text: text)
         assert len(compile_all([source])) == 1
 
 

@@ -1,6 +1,6 @@
-"""Derivatives beyond the first gradient: forward mode, through the boxes too, second ones, and batches of gradients.
+"""Derivatives beyond the first gradient: forward mode (boxes included), second derivatives, and batched gradients.
 
-Finite differences in float64 are the reference, at positions away from pixel centres and from the border.
+The reference is finite differences in float64, away from pixel centres and the border.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from suites.correctness import calls
 pytestmark = pytest.mark.package
 
 INDICES, SIZE = torch.tensor([1, 0]), (1, 2)
-each_smooth_call = calls.asked(
+each_smooth_call = calls.for_calls(
     calls.BILINEAR, calls.BIN_CENTRES, calls.CORNERS, calls.AVG, calls.LEGACY, calls.ADAPTIVE, calls.MAX
 )
 
 
 def inputs(device, channels=1):
-    """Images and two boxes in parts of them, the second of which leaves the image."""
+    """Images and two boxes in fractions of them; the second extends beyond the image."""
     random = torch.Generator().manual_seed(0)
     image = torch.randn(2, channels, 4, 5, dtype=torch.float64, generator=random)
     corners = torch.tensor([[0.13, 0.21, 0.77, 0.84], [0.36, 0.17, 1.2, 0.93]], dtype=torch.float64)
@@ -58,21 +58,22 @@ def test_second_derivatives(device, repeats, call):
 
 @calls.each_linear_call
 def test_the_tangent_of_the_image_is_the_forward_of_the_tangent(device, call):
-    """By bits; what is extrapolated does not depend on the image."""
+    """Bit by bit; extrapolated values do not depend on the image."""
     image = torch.randn(2, 3, 7, 9, generator=torch.Generator().manual_seed(0)).to(device)
-    boxes, tangent = call.drawn(image, 3), image.flip(0)
+    boxes, tangent = call.random_boxes(image, 3), image.flip(0)
     fixed = call(torch.zeros_like(image), *boxes) != 0
     expected = torch.where(fixed, 0.0, call(tangent, *boxes))
-    result, moved = torch.func.jvp(lambda image: call(image, *boxes), (image,), (tangent,))
+    result, tangent_of_result = torch.func.jvp(lambda image: call(image, *boxes), (image,), (tangent,))
     assert torch.equal(result, call(image, *boxes))
-    assert torch.equal(moved, expected)
+    assert torch.equal(tangent_of_result, expected)
     with forward_ad.dual_level():
         assert torch.equal(forward_ad.unpack_dual(call(forward_ad.make_dual(image, tangent), *boxes)).tangent, expected)
 
 
-@calls.asked(calls.BILINEAR, calls.NEAREST, calls.BIN_CENTRES, calls.AVG, calls.ADAPTIVE, calls.MAX)
+@calls.for_calls(calls.BILINEAR, calls.NEAREST, calls.BIN_CENTRES, calls.AVG, calls.ADAPTIVE, calls.MAX)
 def test_forward_mode_agrees_with_reverse_mode(device, call):
-    """Everywhere, at kinks and outside of the image too: the same side of a kink, and nothing from unread pixels."""
+    """At kinks and outside of the image too: both take the same side of a kink, and unread pixels contribute
+    nothing."""
     image, _ = inputs(device, 3)
     edges = torch.tensor(
         [[0.25, 0.5, 0.75, 1], [-0.4, 0.1, 0.6, 1.3], [0.8, 0.9, 0.1, 0.2], [float("nan"), 0, 1, 1], [0, 0, 1e308, 1]],
@@ -89,12 +90,12 @@ def test_forward_mode_agrees_with_reverse_mode(device, call):
         return call(image, edges, *indices, size=(2, 3))
 
     (gradient,) = torch.func.vjp(run, edges)[1](upstream)
-    _, moved = torch.func.jvp(run, (edges,), (direction,))
+    _, tangent_of_result = torch.func.jvp(run, (edges,), (direction,))
     expected = (gradient * direction).flatten(1).sum(1)
-    assert torch.allclose((moved * upstream).flatten(1).sum(1), expected, rtol=1e-12, atol=1e-12)
+    assert torch.allclose((tangent_of_result * upstream).flatten(1).sum(1), expected, rtol=1e-12, atol=1e-12)
 
 
-@calls.asked(calls.BILINEAR, calls.NEAREST, calls.AVG, calls.MAX)
+@calls.for_calls(calls.BILINEAR, calls.NEAREST, calls.AVG, calls.MAX)
 def test_hessians_are_the_same_in_every_mode(device, call):
     tensors = tuple(each.detach() for each in inputs(device))
 
@@ -138,16 +139,16 @@ def test_derivatives_of_a_pyramid(device, mode, scales):
         rows = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], dim=1)
         return multiscale_roi_align(levels, rows, (1, 2), scales, 2, canonical_scale=4, canonical_level=1, mode=mode)
 
-    given = [each.requires_grad_() for each in (boxes, *levels)]
-    read = [each.abs().max() > 0 for each in torch.autograd.grad(run(*given).square().sum(), given[1:])]
-    assert all(read) or scales != (1.0, 0.5)
-    assert torch.autograd.gradcheck(run, given, check_forward_ad=True, check_batched_grad=True)
-    assert torch.autograd.gradgradcheck(run, given, check_fwd_over_rev=True)
+    arguments = [each.requires_grad_() for each in (boxes, *levels)]
+    has_gradient = [each.abs().max() > 0 for each in torch.autograd.grad(run(*arguments).square().sum(), arguments[1:])]
+    assert all(has_gradient) or scales != (1.0, 0.5)
+    assert torch.autograd.gradcheck(run, arguments, check_forward_ad=True, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(run, arguments, check_fwd_over_rev=True)
 
 
 @calls.each_operator
 def test_what_has_no_forward_mode_says_so(device, call):
-    """A silent zero otherwise: forward mode within forward mode."""
+    """Forward mode within forward mode would be a silent zero."""
     image, corners = (each.detach() for each in inputs(device))
 
     def along(image):
@@ -159,7 +160,7 @@ def test_what_has_no_forward_mode_says_so(device, call):
 
 @calls.each_operator
 def test_forward_mode_is_compiled_around(device, call):
-    """An operator in the graph would be a constant to it."""
+    """To the transform, an operator in the graph would be a constant."""
     torch._dynamo.reset()
     image, corners = (each.detach() for each in inputs(device))
 

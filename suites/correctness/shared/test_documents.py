@@ -1,6 +1,6 @@
-"""The Python blocks of README and docs/migrating.md, run as they stand; a before and an after are compared.
+"""Runs the Python blocks of README and docs/migrating.md verbatim, and compares each "before" with its "after".
 
-A block whose library is missing is skipped, and so is what a block has in comments: libraries that are not installed.
+A block whose library is missing is skipped; commented-out lines, for other libraries, do not run.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ BLOCKS = [
         r"^```python\n(.*?)^```$", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
     )
 ]
-# How far apart the two may be. TensorFlow's bits are promised; torchvision's are not: each is within 16 roundings of a
-# mean of pixels below 1, as the oracle counts them for two samples a bin and axis.
+# The tolerance. TensorFlow's bits are promised. torchvision's are not: each side is within 16 roundings of a mean of
+# pixels below 1, as the oracle counts them for two samples per bin and axis.
 APART = {"tensorflow": 0.0, "torchvision": 2 * 16 * 2.0**-24}
 
 
-def ran(block: str) -> dict[str, Any]:
-    """The names that a block leaves behind."""
+def run(block: str) -> dict[str, Any]:
+    """Runs a block; returns its names."""
     names: dict[str, Any] = {}
     exec(compile(block, "a block of the documents", "exec"), names)
     return names
 
 
 def peer(block: str) -> str | None:
-    """The library that a block begins with, or None."""
+    """The library that a block imports first, or None."""
     return next((name for name in APART if re.search(rf"^(import|from) {name}", block, re.MULTILINE)), None)
 
 
@@ -51,9 +51,9 @@ def compare(before: Any, after: Any, apart: float) -> None:
 def test_block_runs_and_after_is_as_before(block, request):
     library = peer(block)
     if library is not None:
-        # Or a skip. A block that used TensorFlow first would leave it without the settings that other tests need.
+        # Skips without the library; the fixture also sets up TensorFlow as other tests need it.
         request.getfixturevalue(library)
-    names = ran(block)
+    names = run(block)
     assert ("before" in names) == ("after" in names) == ("before = " in block)
     if "before" in names:
         compare(names["before"], names["after"], APART[library or ""])
@@ -65,6 +65,6 @@ def test_three_blocks_have_a_before_and_an_after():
 
 def test_a_wrong_after_is_seen():
     pytest.importorskip("torchvision")
-    names = ran(next(block for block in BLOCKS if "before = roi_align" in block).replace("aligned=True", "", 1))
+    names = run(next(block for block in BLOCKS if "before = roi_align" in block).replace("aligned=True", "", 1))
     with pytest.raises(AssertionError):
         compare(names["before"], names["after"], APART["torchvision"])

@@ -1,8 +1,8 @@
-"""Gradients are the derivatives of the operators as they are, whatever the oracle thinks that these should be.
+"""Gradients are the derivatives of the operators themselves, independently of the oracle.
 
-The forward is linear in the image: that its gradient is its adjoint is a property of every backend
-(harness/properties), and that the gradient's own derivative is the forward again is asked here. In the boxes it is
-smooth only between pixel centres; there finite differences in float64 serve.
+The forward is linear in the image. That its gradient is its adjoint is a property of every backend
+(harness/properties); these tests check that the gradient's own derivative is the forward again. In the boxes the
+forward is smooth only between pixel centres, where the tests use finite differences in float64.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def test_a_long_sum_is_rounded_once(backend, operator, image_dtype, rounded):
         assert gradient.max() == gradient.sum(dtype=np.float64) / (2 if direction == "grad_boxes" else 1) == expected
 
 
-# Which parts of a box its samples lie at on an axis, and how far from there in pixels.
+# The fractions of a box at which its samples lie along an axis, and their offset in pixels.
 SAMPLES = {
     "crop_and_resize": lambda count: (torch.linspace(0, 1, count) if count > 1 else 0.5, 0.0),
     "roi_align": lambda count: ((torch.arange(2 * count) + 0.5) / (2 * count), -0.5),
@@ -70,7 +70,7 @@ def smooth_inputs(draw: st.DrawFn, operator: str) -> tuple[torch.Tensor, torch.T
 
 
 def gradcheck(call, image, corners, size, tolerance):
-    """Of image and boxes, the indices of which are held fixed."""
+    """A function of image and boxes, with fixed indices."""
     indices = torch.tensor([1, 0, 1], device=image.device)[: len(corners)]
     return torch.autograd.gradcheck(
         lambda image, corners: call(image, *call.boxes(image, corners, indices), size=size),
@@ -89,7 +89,7 @@ def test_gradcheck_of_image_and_boxes(device, repeats, call):
     holds()
 
 
-@calls.asked(calls.BIN_CENTRES, calls.CORNERS, calls.LEGACY, calls.ADAPTIVE)
+@calls.for_calls(calls.BIN_CENTRES, calls.CORNERS, calls.LEGACY, calls.ADAPTIVE)
 def test_gradcheck_of_pixel_boxes(device, repeats, call):
     image = torch.randn(2, 2, 6, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(device)
     boxes = torch.tensor([[0.61, 1.13, 4.17, 6.31], [3.33, 5.21, 0.87, 2.17]], dtype=torch.float64, device=device)
@@ -98,10 +98,10 @@ def test_gradcheck_of_pixel_boxes(device, repeats, call):
 
 @calls.each_call
 def test_double_backward_of_the_image(device, repeats, call):
-    """The image's gradient is linear in the upstream one: gradgradcheck goes through both. Of a maximum the samples
-    that are largest are taken."""
+    """The image gradient is linear in the upstream gradient; gradgradcheck tests both. A maximum keeps its largest
+    samples."""
     image = torch.randn(2, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(device)
-    boxes = call.drawn(image, 3)
+    boxes = call.random_boxes(image, 3)
     assert torch.autograd.gradgradcheck(
         lambda image: call(image, *boxes).square(), (image.requires_grad_(),), nondet_tol=repeats(call.operator)
     )
@@ -110,26 +110,26 @@ def test_double_backward_of_the_image(device, repeats, call):
 @pytest.mark.cpu
 @calls.each_linear_call
 def test_the_double_backward_is_the_forward_again(call):
-    """By bits, under every method and box rule."""
+    """Bit by bit, with every method and box rule."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(2, 3, 7, 9, generator=generator, requires_grad=True)
-    boxes = call.drawn(image, 3)
+    boxes = call.random_boxes(image, 3)
     result = call(image, *boxes)
     upstream = torch.randn(result.shape, generator=generator, requires_grad=True)
     (gradient,) = torch.autograd.grad(result, image, upstream, create_graph=True)
     direction = torch.randn(image.shape, generator=generator)
     (again,) = torch.autograd.grad(gradient, upstream, direction)
-    # What is extrapolated does not depend on the image.
+    # Extrapolated values do not depend on the image.
     fixed = call(torch.zeros_like(image), *boxes) != 0
     assert torch.equal(again, torch.where(fixed, 0.0, call(direction, *boxes)))
 
 
-@calls.asked(calls.BILINEAR, calls.NEAREST, calls.AVG)
+@calls.for_calls(calls.BILINEAR, calls.NEAREST, calls.AVG)
 def test_no_gradient_is_asked_for_in_vain(device, call):
-    """Boxes that need no gradient do not keep the image alive."""
+    """If no box needs a gradient, autograd does not save the image."""
     image = torch.rand(1, 2, 5, 7, device=device, requires_grad=True)
-    result = call(image, *call.drawn(image, 3))
-    saved = [tensor for tensor in result.grad_fn.saved_tensors if tensor is not None]
-    assert all(tensor.shape != image.shape for tensor in saved)
+    result = call(image, *call.random_boxes(image, 3))
+    saved_tensors = [tensor for tensor in result.grad_fn.saved_tensors if tensor is not None]
+    assert all(tensor.shape != image.shape for tensor in saved_tensors)
     result.sum().backward()
     assert image.grad is not None

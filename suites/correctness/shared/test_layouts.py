@@ -1,7 +1,7 @@
-"""Neither strides nor instruction sets nor threads change a bit, and gradients keep the layout of what they belong to.
+"""Strides, instruction sets and threads change no bit; gradients have the layout of their tensors.
 
-The cases of the properties have four layouts; users slice. What lies between and around the values of a view is NaN,
-which nobody may read.
+The cases of the properties have four layouts, but users pass slices. NaN between and around the values of a view
+detects stray reads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def test_results_and_gradients_keep_the_layout(device, call, channels, layout):
     image = torch.rand(2, channels, 5, 9, device=device).to(memory_format=layout).requires_grad_()
     result = call(image, *call.exact(image, 3), size=(5, 3))
     assert result.is_contiguous(memory_format=layout)
-    # An upstream gradient in the other layout, or an expanded one as sum() makes it, changes nothing about that.
+    # An upstream gradient in the other layout, or an expanded one as from sum(), makes no difference.
     for upstream in (calls.eighths(*result.shape).to(device), torch.ones((), device=device).expand(result.shape)):
         (gradient,) = torch.autograd.grad(result, image, upstream, retain_graph=True)
         assert gradient.is_contiguous(memory_format=layout)
@@ -37,7 +37,7 @@ def test_results_and_gradients_keep_the_layout(device, call, channels, layout):
 @calls.each_operator
 def test_strided_boxes_and_indices_are_read_where_they_are(device, call):
     image = torch.rand(3, 2, 6, 5, device=device)
-    boxes = call.drawn(image, 8)
+    boxes = call.random_boxes(image, 8)
     strided = [torch.stack([each, each], dim=-1).repeat_interleave(2, dim=0)[::2, ..., 0] for each in boxes]
     assert not any(each.is_contiguous() for each in strided)
     assert torch.equal(call(image, *strided), call(image, *boxes))
@@ -60,7 +60,7 @@ print(torch.ops.roi_align.cpu_kernels(), digest.hexdigest())
 
 @pytest.mark.cpu
 def test_every_instruction_set_gives_the_same_bits():
-    """The kernels are compiled once for each; ROI_ALIGN_CPU picks one, and by default the machine's best is taken."""
+    """The kernels are compiled once per instruction set; ROI_ALIGN_CPU selects one, by default the machine's best."""
     lines: list[str] = []
     for operator in OPERATORS:
 
@@ -76,13 +76,13 @@ def test_every_instruction_set_gives_the_same_bits():
 
 @pytest.mark.cpu
 def test_an_unknown_instruction_set_is_refused_in_a_sentence():
-    done = python("-c", "import torch, roi_align; torch.ops.roi_align.cpu_kernels()", ROI_ALIGN_CPU="sse9")
-    assert "ValueError: ROI_ALIGN_CPU is 'sse9', but this machine runs portable" in done.stderr
+    process = python("-c", "import torch, roi_align; torch.ops.roi_align.cpu_kernels()", ROI_ALIGN_CPU="sse9")
+    assert "ValueError: ROI_ALIGN_CPU is 'sse9', but this machine runs portable" in process.stderr
 
 
 @pytest.mark.cpu
 def test_one_and_more_threads_give_the_same_bits(backend, operator):
-    """Enough copies of the boxes that the work is really split."""
+    """With enough copies of the boxes that the kernels split the work."""
 
     @settings(max_examples=max(20, settings().max_examples // 5))
     @given(case=within(backend.sheet, empty=(), channels=(1, 2, 3, 16, 35)))
@@ -103,9 +103,9 @@ def test_one_and_more_threads_give_the_same_bits(backend, operator):
 @pytest.mark.parametrize("channels", [3, 16])
 @calls.each_call
 def test_threads_that_share_one_image_row_by_row_give_the_same_bits(call, channels, layout):
-    """One image of one block of channels: threads can only be given bands of rows, which samples straddle."""
+    """With one image of one block of channels, each thread gets a band of rows, and samples straddle the bands."""
     image = torch.randn(1, channels, 37, 41).to(memory_format=layout)
-    boxes, upstream = call.drawn(image, 200), torch.randn(200, channels, 7, 9)
+    boxes, upstream = call.random_boxes(image, 200), torch.randn(200, channels, 7, 9)
     first, *others = calls.with_threads(
         (1, 2, 3, 7), lambda: call.results(image, *boxes, size=(7, 9), upstream=upstream)
     )
@@ -113,7 +113,7 @@ def test_threads_that_share_one_image_row_by_row_give_the_same_bits(call, channe
 
 
 def cut_out(values: torch.Tensor) -> torch.Tensor:
-    """The inside of a larger channels_last tensor."""
+    """The interior of a larger channels_last tensor."""
     n, c, h, w = values.shape
     parent = torch.full((n, h + 3, w + 2, c), torch.nan, dtype=values.dtype).permute(0, 3, 1, 2)
     return parent[:, :, 1 : 1 + h, 1 : 1 + w].copy_(values)
@@ -143,8 +143,8 @@ def turned(values: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("view", [cut_out, of_more_channels, thinned_out, turned])
 @calls.each_call
 def test_views_give_the_bits_of_their_copies(call, view, channels, count):
-    """The image and the upstream gradient, both under these strides."""
+    """The image and the upstream gradient, both with these strides."""
     image, upstream = torch.randn(2, channels, 19, 23), torch.randn(count, channels, 5, 4)
-    boxes = call.drawn(image, count)
+    boxes = call.random_boxes(image, count)
     expected = call.results(image, *boxes, size=(5, 4), upstream=upstream)
     assert calls.equal(call.results(view(image), *boxes, size=(5, 4), upstream=view(upstream)), expected)

@@ -1,6 +1,6 @@
-"""Every property of harness/properties, asked of the backend under test, in every direction that it declares.
+"""Tests every property of harness/properties on the backend under test, in every direction that it declares.
 
-What the backend's sheet does not declare is skipped and listed at the end of the run; what it declares has to hold.
+Properties outside of the backend's sheet are skipped and listed at the end of the run; all others must hold.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROWS = [
     for property_, direction in questions(*OPERATORS)
 ]
 FEWEST = 10
-# Of a failure, by whether a fresh process shows it after earlier calls only; None: not even after those.
+# A remark on a failure. True: a fresh process shows it only after earlier calls; None: not even after those.
 REMARKS = {
     False: "",
     True: " (It depends on earlier calls: the line below asks for those too.)",
@@ -29,11 +29,11 @@ REMARKS = {
 @pytest.mark.parametrize(("property_", "direction"), ROWS)
 def test_property(backend_of, tally, undeclared, property_, direction):
     backend = backend_of(property_.operator)
-    what = f"{property_.operator}, {property_.name}, {direction}"
-    undeclared(what, property_.undeclared(backend.sheet, direction))
+    name = f"{property_.operator}, {property_.name}, {direction}"
+    undeclared(name, property_.undeclared(backend.sheet, direction))
     examples = property_.examples(settings().max_examples, FEWEST)
     finding = search(property_, backend, direction, settings(max_examples=examples))
-    for _, verdict in finding.asked:
+    for _, verdict in finding.verdicts:
         if verdict.passed and verdict.compared:
             tally.bound(f"{property_.operator}, {direction}, {property_.name}", verdict.fraction)
     if finding.failure is not None:

@@ -1,5 +1,5 @@
-"""Torch is told the truth of the operators, by schemas, fake kernels and derivatives, and its compiler takes them.
-Called past the public functions they keep memory safe.
+"""The operators' schemas, fake kernels and derivatives are correct, and torch.compile supports the operators. Called
+directly, without the public functions' checks, they are memory-safe.
 """
 
 import shutil
@@ -14,7 +14,17 @@ from torch.utils import _pytree as pytree
 import roi_align
 from roi_align import RoIAlign, TorchvisionRoIAlign, _library
 from roi_align._checks import INTEGER_DTYPES
-from suites.correctness.calls import AVG, BILINEAR, MAX, asked, each_call, each_layout, each_operator, eighths, equal
+from suites.correctness.calls import (
+    AVG,
+    BILINEAR,
+    MAX,
+    each_call,
+    each_layout,
+    each_operator,
+    eighths,
+    equal,
+    for_calls,
+)
 from suites.programs import python
 
 pytestmark = pytest.mark.package
@@ -35,7 +45,7 @@ def registered_crops(image, boxes, indices, grad, method, box_rule):
 
 
 def registered_pools(image, rows, grad, mode):
-    """Of a pyramid, whose finest level the image is, with boxes on all three levels."""
+    """The pooling of a pyramid whose finest level is the image, with boxes on all three levels."""
     coarser = [image.detach()[:, :, :: 2**k, :: 2**k].clone().requires_grad_(image.requires_grad) for k in (1, 2)]
     levels = [image, *coarser]
     maps = [level.detach() for level in levels]
@@ -54,7 +64,7 @@ def registered_pools(image, rows, grad, mode):
 
 
 REGISTERED = {"crop_and_resize": registered_crops, "roi_align": registered_pools}
-# The codes of a setting: method and box rule, or mode.
+# The integer codes of a setting: method and box rule, or mode.
 CODES = [(BILINEAR, (method, box_rule)) for method in (0, 1) for box_rule in (0, 1, 2)] + [(AVG, (0,)), (AVG, (1,))]
 each_code = pytest.mark.parametrize(
     ("call", "codes"), CODES, ids=[f"{call.operator}-{'-'.join(map(str, codes))}" for call, codes in CODES]
@@ -62,8 +72,8 @@ each_code = pytest.mark.parametrize(
 
 
 def registered(call, codes, image):
-    """Each operator that stands behind a call on this image, with arguments for it."""
-    boxes = call.drawn(image, 6 if len(image) else 0)
+    """Each registered operator behind a call on this image, with its arguments."""
+    boxes = call.random_boxes(image, 6 if len(image) else 0)
     dtype = image.dtype if image.is_floating_point() else torch.float32
     grad = torch.rand(len(boxes[0]), image.shape[1], 4, 3, device=image.device).to(dtype)
     return REGISTERED[call.operator](image, *boxes, grad, *codes)
@@ -94,7 +104,7 @@ def test_opcheck(device, call, codes, make):
 @each_operator
 def test_integer_images_enter_as_float32(device, call, dtype):
     image = (torch.rand(2, 3, 5, 9, device=device) * 100).to(dtype).to(memory_format=torch.channels_last)
-    edges, *indices = call.drawn(image, 4)
+    edges, *indices = call.random_boxes(image, 4)
     edges.requires_grad_()
     result, expected = (call(each, edges, *indices) for each in (image, image.float()))
     assert result.dtype == torch.float32
@@ -108,7 +118,7 @@ def test_integer_images_enter_as_float32(device, call, dtype):
 @each_code
 @each_layout
 def test_meta_tensors_have_the_shape_and_strides_of_the_result(device, call, codes, layout):
-    """Of gradients too: opcheck does not look at the strides of a list of results."""
+    """Gradients included: opcheck does not compare the strides of a list of results."""
     image = torch.rand(2, 3, 5, 9, device=device).to(memory_format=layout)
     for operator, arguments in registered(call, codes, image):
         meta = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), arguments)
@@ -120,7 +130,7 @@ def test_meta_tensors_have_the_shape_and_strides_of_the_result(device, call, cod
 @each_code
 @each_layout
 def test_results_on_cuda_have_shapes_and_layouts_before_any_kernel_runs(monkeypatch, call, codes, layout):
-    """torch.compile and torch.export ask no more of a device; needs no GPU."""
+    """torch.compile and torch.export need only the fake kernels of a device; needs no GPU."""
     monkeypatch.setattr(_library, "HAS_CUDA", True)
     image = torch.rand(2, 3, 5, 9).to(memory_format=layout)
     for operator, arguments in registered(call, codes, image):
@@ -135,24 +145,24 @@ def test_results_on_cuda_have_shapes_and_layouts_before_any_kernel_runs(monkeypa
 @each_call
 def test_calls_with_meta_tensors_have_the_shape_and_strides_of_the_result(device, call):
     image = torch.rand(2, 3, 5, 7, device=device).to(memory_format=torch.channels_last)
-    boxes = call.drawn(image, 6)
+    boxes = call.random_boxes(image, 6)
     real, meta = call(image, *boxes), call(image.to("meta"), *(each.to("meta") for each in boxes))
     assert (meta.shape, meta.stride(), meta.dtype) == (real.shape, real.stride(), real.dtype)
 
 
-@asked(BILINEAR, AVG, MAX)
+@for_calls(BILINEAR, AVG, MAX)
 def test_compiles_whole_with_dynamic_shapes(device, call):
     torch._dynamo.reset()
 
     def run(image, *boxes):
         return call(image * 2, *boxes, size=((image.shape[2] + 1) // 2, 3))
 
-    compiled = torch.compile(run, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled_run = torch.compile(run, fullgraph=True, dynamic=True, backend="aot_eager")
     for shape, count in (((2, 3, 9, 17), 4), ((1, 5, 5, 9), 2), ((3, 2, 17, 5), 9)):
         image = eighths(*shape).to(device).requires_grad_()
         edges, *indices = call.exact(image, count)
         edges.requires_grad_()
-        results = [function(image, edges, *indices) for function in (compiled, run)]
+        results = [function(image, edges, *indices) for function in (compiled_run, run)]
         assert torch.equal(*results)
         assert equal(*(torch.autograd.grad(each.square().sum(), (image, edges)) for each in results))
 
@@ -163,7 +173,7 @@ def test_compiles_whole_with_dynamic_shapes(device, call):
 def test_inductor_compiles_the_module_whole(device, call, module):
     torch._dynamo.reset()
     image = torch.rand(2, 3, 8, 9, device=device)
-    boxes = call.drawn(image, 2)
+    boxes = call.random_boxes(image, 2)
     assert torch.equal(torch.compile(module, fullgraph=True, dynamic=True)(image, *boxes), module(image, *boxes))
 
 
@@ -176,20 +186,20 @@ def test_bad_input_is_refused_in_compiled_graphs_too(device, call, validate):
         return call(image, *boxes, validate=validate)
 
     image = torch.rand(2, 3, 8, 9, device=device)
-    boxes = call.drawn(image, 1)
+    boxes = call.random_boxes(image, 1)
     call.indices(*boxes)[0] = 2
     with pytest.raises(IndexError, match="has N = 2"):
         torch.compile(run, fullgraph=True, backend="aot_eager")(image, *boxes)
 
 
 def test_without_its_library_the_package_says_how_to_build_it(tmp_path):
-    """A checkout that was never built."""
+    """An unbuilt checkout."""
     unbuilt = shutil.ignore_patterns("*.so", "__pycache__")
     shutil.copytree(Path(roi_align.__file__).parent, tmp_path / "roi_align", ignore=unbuilt)
-    done = python("-c", "import roi_align", cwd=tmp_path)
-    assert done.returncode != 0
-    assert "no compiled library" in done.stderr
-    assert "make build" in done.stderr
+    process = python("-c", "import roi_align", cwd=tmp_path)
+    assert process.returncode != 0
+    assert "no compiled library" in process.stderr
+    assert "make build" in process.stderr
 
 
 def bad_crops(image, boxes, indices, grad):
@@ -235,9 +245,9 @@ def bad_pools(x, boxes, grad):
 
 @pytest.mark.parametrize(("call", "bad_calls"), [(BILINEAR, bad_crops), (AVG, bad_pools)], ids=["crops", "pools"])
 def test_the_bare_operators_keep_memory_safe(device, call, bad_calls):
-    """Called past the public function, with what it would have refused."""
+    """Called directly, with arguments that the public function refuses."""
     image = torch.rand(2, 3, 5, 7, device=device)
-    for bad_call in bad_calls(image, *call.drawn(image, 2), torch.rand(2, 3, 4, 4, device=device)):
+    for bad_call in bad_calls(image, *call.random_boxes(image, 2), torch.rand(2, 3, 4, 4, device=device)):
         with pytest.raises(ValueError, match=r"^roi_align: "):
             bad_call()
 

@@ -1,7 +1,7 @@
 """The CPU kernels under the sanitizers: no race, no stray access, no undefined behaviour, on any number of threads.
 
-A few of the cases that `make sanitize` runs, on the instruction set that every machine has; and faults planted in the
-kernels' sources, each of which must be found.
+A few of the cases of `make sanitize`, on the portable instruction set; and faults planted in the kernels' sources,
+which the sanitizers must find.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ with skip_if_missing():
 
 
 @functools.cache
-def drawn(operator: str):
+def random_cases(operator: str):
     return CASES[operator](40, 0)
 
 
@@ -35,9 +35,9 @@ def driver(operator: str, sanitizer: str, *changes: Change) -> Path:
         return sanitizers.driver(operator, sanitizer, KERNELS, *changes)
 
 
-def found(operator: str, sanitizer: str, *changes: Change, race: bool = False) -> str:
-    """What is said of kernels that have a fault."""
-    finding = examine(driver(operator, sanitizer, *changes), KERNELS, drawn(operator), race=race)
+def report(operator: str, sanitizer: str, *changes: Change, race: bool = False) -> str:
+    """The report on kernels with a fault."""
+    finding = examine(driver(operator, sanitizer, *changes), KERNELS, random_cases(operator), race=race)
     assert isinstance(finding, SanitizerReport)
     return str(finding)
 
@@ -48,41 +48,41 @@ each_operator = pytest.mark.parametrize("operator", CASES)
 @each_operator
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
 def test_the_kernels_are_clean(operator, sanitizer):
-    assert examine(driver(operator, sanitizer), KERNELS, drawn(operator)) is None
+    assert examine(driver(operator, sanitizer), KERNELS, random_cases(operator)) is None
 
 
 @each_operator
 def test_a_race_is_found(operator):
-    """Every unit is given to several threads at once."""
-    said = found(operator, "thread", race=True)
-    assert "WARNING: ThreadSanitizer: data race" in said
-    assert "\nat: " in said
+    """Every unit of work runs on several threads at once."""
+    message = report(operator, "thread", race=True)
+    assert "WARNING: ThreadSanitizer: data race" in message
+    assert "\nat: " in message
 
 
 def test_a_read_behind_a_map_is_found():
-    read = "return plane.at(ty.low, x)"
-    change = Change("roi_align/largest.h", f"{read};", f"{read} + 0 * plane.at(ty.low + 1, x);")
-    said = found("roi_align", "address", change)
-    assert "ERROR: AddressSanitizer: heap-buffer-overflow" in said
-    assert re.search(r"roi_align/cpu/maximum\.cpp:\d+", said)
-    assert "\nat: Pyramid(case=RoiCase(" in said
+    expression = "return plane.at(ty.low, x)"
+    change = Change("roi_align/largest.h", f"{expression};", f"{expression} + 0 * plane.at(ty.low + 1, x);")
+    message = report("roi_align", "address", change)
+    assert "ERROR: AddressSanitizer: heap-buffer-overflow" in message
+    assert re.search(r"roi_align/cpu/maximum\.cpp:\d+", message)
+    assert "\nat: Pyramid(case=RoiCase(" in message
 
 
 def test_a_cast_of_a_position_that_is_nowhere_is_found():
-    """What is tested is the integer, as in many a kernel."""
+    """The faulty test compares the integer, as many kernels do."""
     test, integer = "!inside(axis.position(begin), length)", "static_cast<int64_t>(axis.position(begin)) < 0"
     change = Change("crop_and_resize/cpu/tables.cpp", f"begin < crop && {test}", f"begin < crop && {integer}")
-    said = found("crop_and_resize", "address", change)
-    assert "is outside the range of representable values of type 'long int'" in said
+    message = report("crop_and_resize", "address", change)
+    assert "is outside the range of representable values of type 'long int'" in message
 
 
 def test_a_result_that_depends_on_the_threads_is_found():
-    """A unit is forgotten where there are more of them than one thread asks for."""
+    """The fault omits a unit of work if there are more units than one thread takes."""
     change = Change("crop_and_resize/cpu/plan.cpp", "outer * blocks * parts,", "outer * blocks * parts - (parts > 4),")
-    assert "threads give other bits than one" in found("crop_and_resize", "address", change)
+    assert "threads give other bits than one" in report("crop_and_resize", "address", change)
 
 
 def test_a_result_that_is_not_the_operators_is_found():
-    """The same bits on any number of threads, and no sanitizer minds."""
+    """The fault has the same bits on any number of threads, and triggers no sanitizer."""
     change = Change("crop_and_resize/cpu/finish_grad_boxes.cpp", "double sum = 0;", "double sum = 1;")
-    assert found("crop_and_resize", "address", change).startswith("grad_boxes: ")
+    assert report("crop_and_resize", "address", change).startswith("grad_boxes: ")

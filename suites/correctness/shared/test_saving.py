@@ -1,4 +1,4 @@
-"""A model with the operators inside is traced, saved and loaded with its gradients; torch.fx sees a call of each."""
+"""A model with the operators can be traced, saved and loaded, gradients included; torch.fx records a call of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from suites.programs import python
 
 pytestmark = [
     pytest.mark.package,
-    # Models in use are saved so, whatever torch advises for new ones.
+    # Existing models are saved this way, though torch advises other ways for new ones.
     pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning"),
 ]
 
@@ -31,7 +31,7 @@ each_module = pytest.mark.parametrize(("module", "boxes"), MODULES.values(), ids
 
 
 class Model(nn.Module):
-    """Something to learn before the boxes are cropped."""
+    """A layer with weights before the operator."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -54,14 +54,14 @@ def test_a_trace_is_saved_and_loaded_with_its_gradients(device, module, boxes):
     file = io.BytesIO()
     torch.jit.save(torch.jit.trace(model, (image, *on(device, boxes))), file)
     file.seek(0)
-    loaded = torch.jit.load(file)
+    trace = torch.jit.load(file)
     other = torch.rand(2, 2, 6, 7, device=device, requires_grad=True)
-    for given in (image, other):
-        results = [each(given, *on(device, boxes)) for each in (loaded, model)]
+    for tensor in (image, other):
+        results = [each(tensor, *on(device, boxes)) for each in (trace, model)]
         assert torch.equal(*results)
         gradients = [
-            torch.autograd.grad(result.square().sum(), (given, *each.parameters()))
-            for result, each in zip(results, (loaded, model), strict=True)
+            torch.autograd.grad(result.square().sum(), (tensor, *each.parameters()))
+            for result, each in zip(results, (trace, model), strict=True)
         ]
         assert all(torch.equal(one, two) for one, two in zip(*gradients, strict=True))
 
@@ -83,8 +83,8 @@ def test_a_pooler_of_levels_is_a_call_of_the_pyramid_in_a_graph_of_fx(device):
         -1
     ] is roi_align.multiscale_roi_align
     levels = {str(k): torch.rand(2, 2, 32 >> k, 32 >> k, device=device) for k in range(2)}
-    given = levels, on(device, [PIXELS, PIXELS[:1]]), [(128, 128)] * 2
-    assert torch.equal(graph(*given), module(*given))
+    arguments = levels, on(device, [PIXELS, PIXELS[:1]]), [(128, 128)] * 2
+    assert torch.equal(graph(*arguments), module(*arguments))
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
@@ -102,30 +102,30 @@ def test_script_says_what_to_use_instead(module):
 @pytest.mark.cpu
 def test_a_package_that_holds_the_sources_says_what_to_write_instead():
     module, boxes = MODULES["TorchvisionRoIAlign"]
-    loaded = {}
-    for how in ("extern", "intern"):
+    importers = {}
+    for way in ("extern", "intern"):
         file = io.BytesIO()
         with package.PackageExporter(file) as exporter:
-            getattr(exporter, how)("roi_align.**")
+            getattr(exporter, way)("roi_align.**")
             exporter.extern(["torch.**", "numpy.**"])
             exporter.save_pickle("model", "model.pkl", module)
         file.seek(0)
-        loaded[how] = package.PackageImporter(file)
+        importers[way] = package.PackageImporter(file)
     image = torch.rand(2, 2, 8, 9)
-    assert torch.equal(loaded["extern"].load_pickle("model", "model.pkl")(image, *boxes), module(image, *boxes))
+    assert torch.equal(importers["extern"].load_pickle("model", "model.pkl")(image, *boxes), module(image, *boxes))
     with pytest.raises(ImportError, match=r"exporter\.extern\('roi_align\.\*\*'\) in the place of intern"):
-        loaded["intern"].load_pickle("model", "model.pkl")
+        importers["intern"].load_pickle("model", "model.pkl")
 
 
 @pytest.mark.cpu
 def test_a_saved_trace_needs_the_package_first(tmp_path):
-    """In C++ the library is loaded instead."""
+    """In C++, loading the library is enough."""
     module, boxes = MODULES["TorchvisionRoIAlign"]
     torch.jit.trace(module, (torch.ones(2, 2, 8, 9), *boxes)).save(tmp_path / "model.pt")
     load = "torch.jit.load('model.pt')(torch.ones(2, 2, 8, 9), torch.zeros(1, 5)).mean().item()"
     without = python("-c", f"import torch; print({load})", cwd=tmp_path)
     assert "Unknown builtin op: roi_align::roi_align" in without.stderr
-    compiled = next(Path(roi_align.__file__).parent.glob("_C.*so"))
-    library = f"torch.ops.load_library({str(compiled)!r})"
+    library_file = next(Path(roi_align.__file__).parent.glob("_C.*so"))
+    library = f"torch.ops.load_library({str(library_file)!r})"
     for first in ("import roi_align", library):
         assert python("-c", f"import torch; {first}; print({load})", cwd=tmp_path).stdout == "1.0\n"

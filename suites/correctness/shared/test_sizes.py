@@ -1,6 +1,7 @@
-"""Results of all sizes are right: halves are float32's rounded once, and gradients of boxes within the oracle's bound.
+"""Results of all sizes are correct: halves are float32 results rounded once, and box gradients are within the oracle's
+bound.
 
-That they are a peer's, or what exact arithmetic gives, is asked of each operator in its own folder.
+Each operator's own folder compares them with a peer, or with exact arithmetic.
 """
 
 from dataclasses import replace

@@ -1,8 +1,8 @@
-"""Nothing changes beyond a number: of boxes, of elements, of what was in memory before.
+"""Results do not depend on the number of boxes or elements, nor on the previous contents of memory.
 
-Counters of 16 bits, lists with room for a block of threads, offsets that wrap: each needs a call that is large enough,
-and no other library to compare it with. Coordinates are dyadic and values small integers, so that sums are exact in
-any order: a large call must give what its parts give, to the last bit.
+16-bit counters, lists sized for a block of threads and wrapping offsets fail only in large calls, which need no peer
+library. Coordinates are dyadic and values small integers, so sums are exact in any order: a large call must have the
+bits of its parts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from harness.judging.sample import with_boxes
 from harness.operators.arrays import DIRECTIONS, differing
 from roi_align import roi_align
-from suites.correctness.calls import ADAPTIVE, AVG, BILINEAR, MAX, asked, each_layout, each_operator, with_threads
+from suites.correctness.calls import ADAPTIVE, AVG, BILINEAR, MAX, each_layout, each_operator, for_calls, with_threads
 from suites.correctness.sizes import Size, inputs_of
 
 MANY, PIECE = 70_000, 1000  # more than 2^16 boxes, in pieces of less than 2^10
@@ -30,18 +30,18 @@ def test_many_boxes_give_what_each_gives_alone(backend, operator, channels):
         whole = backend.run(inputs, direction)
         parts = [backend.run(piece, direction) for piece in pieces]
         expected = np.sum(parts, axis=0) if direction == "grad_image" else np.concatenate(parts)
-        # A zero has no sign here: which of two a sum of nothing is, is the order's affair.
+        # The sign of a zero is ignored: for an empty sum it depends on the order.
         assert not differing(whole + 0.0, expected + 0.0).any(), direction
 
 
-# How much further than to its last sample a box reaches whose samples are whole pixels, in pixels.
+# The extent of a box beyond its last sample, in pixels, if its samples are whole pixels.
 BEYOND = {"crop_and_resize": (0, {}), "roi_align": (1, {"sampling_ratio": 1})}
 
 
 @each_layout
 @each_operator
 def test_rows_of_a_large_image_are_copied_and_given_back(device, call, layout):
-    """Whole rows, pixel by pixel, of an image of 400,000 elements."""
+    """Crops are whole rows, pixel by pixel, of an image of 400,000 elements."""
     n, channels, height, width, rows = 3, 16, 129, 65, 33
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(n, channels, height, width, generator=generator).to(device, memory_format=layout)
@@ -59,19 +59,19 @@ def test_rows_of_a_large_image_are_copied_and_given_back(device, call, layout):
 
 
 def _leave_behind(*shapes: tuple[int, ...]) -> None:
-    """NaN in memory that is free again: what a fresh result of one of these shapes is likely to lie in."""
+    """Fills freed memory with NaN, which a fresh result of one of these shapes is likely to reuse."""
     for shape in shapes:
-        left = [torch.full(shape, torch.nan) for _ in range(8)]
-        del left
+        garbage = [torch.full(shape, torch.nan) for _ in range(8)]
+        del garbage
 
 
 @pytest.mark.cpu
 @pytest.mark.parametrize("count", [0, 1, 300], ids=["no box", "one box", "many boxes"])
 @each_operator
 def test_a_wide_image_has_one_gradient_in_both_layouts(call, count):
-    """So wide that the sums of a row of all channels are too much for a cache, and blocks of channels are summed."""
+    """The sums of a row of all channels exceed a cache, so the kernel sums blocks of channels."""
     image, upstream = torch.randn(2, 40, 3, 6000), torch.randn(count, 40, 2, 30)
-    boxes, gradients = call.drawn(image[:1], count), []
+    boxes, gradients = call.random_boxes(image[:1], count), []
     for layout in (torch.contiguous_format, torch.channels_last):
         of = image.to(memory_format=layout).requires_grad_()
         result = call(of, *boxes, size=(2, 30))
@@ -83,9 +83,9 @@ def test_a_wide_image_has_one_gradient_in_both_layouts(call, count):
 @pytest.mark.cpu
 @each_operator
 def test_many_boxes_give_the_same_bits_in_every_run(call):
-    """Of a sum over more boxes than one thread is given to prepare, so long that threads are at it at the same time."""
+    """The gradient sums over more boxes than one thread prepares, long enough that threads overlap."""
     image, upstream = torch.randn(1, 16, 33, 31, requires_grad=True), torch.randn(15_000, 16, 6, 6)
-    boxes = call.drawn(image.detach(), len(upstream))
+    boxes = call.random_boxes(image.detach(), len(upstream))
 
     def gradient() -> torch.Tensor:
         return torch.autograd.grad(call(image, *boxes, size=(6, 6)), image, upstream)[0]
@@ -97,7 +97,7 @@ def test_many_boxes_give_the_same_bits_in_every_run(call):
 @pytest.mark.cpu
 @pytest.mark.parametrize("channels", [3, 16, 35])
 @each_layout
-@asked(BILINEAR, AVG, ADAPTIVE, MAX)
+@for_calls(BILINEAR, AVG, ADAPTIVE, MAX)
 def test_what_no_box_reaches_is_zero_whatever_was_in_memory(call, channels, layout):
     shape = (2, channels, 64, 24)
     image = torch.randn(shape).to(memory_format=layout).requires_grad_()

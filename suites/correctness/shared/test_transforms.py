@@ -1,6 +1,6 @@
-"""What torch makes of the operators beyond a plain call: torch.func's transforms, export, autocast, pickles.
+"""torch's features beyond a plain call: torch.func's transforms, export, autocast, pickles.
 
-Each either does what it says, to the bits of the plain calls, or refuses in a sentence; a silent zero is neither.
+Each either has the bits of plain calls or refuses with a clear message; a silent zero is an error.
 """
 
 import itertools
@@ -19,7 +19,7 @@ BATCH = 3
 
 @pytest.fixture
 def inputs(device, call):
-    """(image, *boxes) of a batch of calls, which do not round (Call.exact)."""
+    """(image, *boxes) of a batch of calls without rounding (Call.exact)."""
     images = calls.eighths(BATCH, 2, 4, 9, 5).to(device)
     boxes = zip(*(call.exact(image, 5, seed) for seed, image in enumerate(images)), strict=True)
     return [images, *(torch.stack(each) for each in boxes)]
@@ -29,7 +29,7 @@ def single(inputs, in_dims, b):
     return [each[b] if dim == 0 else each for each, dim in zip(inputs, in_dims, strict=True)]
 
 
-# Over which of the image and the operator's tensors of boxes a call is mapped: over any of them.
+# The tensors that vmap maps a call over: any of the image and the operator's tensors of boxes.
 MAPPED = {
     f"{call}-{'-'.join(map(str, in_dims))}": (call, in_dims)
     for call, tensors in ((calls.BILINEAR, 3), (calls.AVG, 2), (calls.MAX, 2))
@@ -43,23 +43,23 @@ each_mapped = pytest.mark.parametrize(("call", "in_dims"), MAPPED.values(), ids=
 @calls.each_layout
 def test_vmap_gives_the_bits_of_single_calls(inputs, call, in_dims, layout):
     inputs[0] = inputs[0].flatten(0, 1).to(memory_format=layout).unflatten(0, (BATCH, 2))
-    given = [each if dim == 0 else each[0] for each, dim in zip(inputs, in_dims, strict=True)]
-    results = torch.func.vmap(call, in_dims)(*given)
-    assert calls.equal(results, [call(*single(given, in_dims, b)) for b in range(BATCH)])
+    arguments = [each if dim == 0 else each[0] for each, dim in zip(inputs, in_dims, strict=True)]
+    results = torch.func.vmap(call, in_dims)(*arguments)
+    assert calls.equal(results, [call(*single(arguments, in_dims, b)) for b in range(BATCH)])
 
 
 @each_mapped
 def test_gradients_in_a_vmap_are_those_of_single_calls(inputs, call, in_dims):
-    """Per-sample gradients: what vmap over grad is for."""
-    given = [each if dim == 0 else each[0] for each, dim in zip(inputs, in_dims, strict=True)]
+    """Per-sample gradients, the usual purpose of vmap over grad."""
+    arguments = [each if dim == 0 else each[0] for each, dim in zip(inputs, in_dims, strict=True)]
 
     def loss(image, *boxes):
         return call(image, *boxes, size=(3, 5)).square().sum()
 
     gradients = torch.func.grad(loss, argnums=(0, 1))
-    results = torch.func.vmap(gradients, in_dims)(*given)
+    results = torch.func.vmap(gradients, in_dims)(*arguments)
     for b in range(BATCH):
-        assert calls.equal([each[b] for each in results], gradients(*single(given, in_dims, b)))
+        assert calls.equal([each[b] for each in results], gradients(*single(arguments, in_dims, b)))
 
 
 @calls.each_operator
@@ -88,7 +88,7 @@ def test_a_bad_index_in_a_vmap_names_no_image_of_its_neighbour(inputs, device, c
 def test_functional_reverse_mode(inputs, call):
     image, *boxes = (each[0].double() if each.is_floating_point() else each[0] for each in inputs)
     jacobian = torch.func.jacrev(lambda image: call(image, *boxes))(image)
-    # The forward is linear in the image, but for what is extrapolated.
+    # The forward is linear in the image, except for extrapolated values.
     zero = call(torch.zeros_like(image), *boxes)
     product = torch.einsum("mchwnxyz,nxyz->mchw", jacobian, image)
     assert torch.allclose(product + zero, call(image, *boxes))
@@ -123,14 +123,14 @@ def test_modules_export_and_pickle(inputs, call, module):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @calls.each_call
 def test_under_autocast_half_images_go_straight_in(inputs, device, call, dtype):
-    """And boxes stay what they are; boxes that a head computed in a half type are widened, never rounded further."""
+    """Boxes keep their values; boxes in a half type are widened, never rounded further."""
     image, edges, *indices = (each[0] for each in inputs)
     image = image.to(dtype).requires_grad_()
     edges = edges.to(dtype).float()
     plain = call(image, edges, *indices)
     with torch.autocast(device, dtype=dtype):
-        for given in (edges, edges.to(dtype)):
-            result = call(image, given, *indices)
+        for of_dtype in (edges, edges.to(dtype)):
+            result = call(image, of_dtype, *indices)
             assert result.dtype == dtype
             assert torch.equal(result, plain)
     (gradient,) = torch.autograd.grad(result.sum(), image)
@@ -138,7 +138,7 @@ def test_under_autocast_half_images_go_straight_in(inputs, device, call, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@calls.asked(calls.BILINEAR)
+@calls.for_calls(calls.BILINEAR)
 def test_outside_of_autocast_boxes_of_halves_are_refused(inputs, call, dtype):
     image, edges, *indices = (each[0] for each in inputs)
     with pytest.raises(TypeError, match=r"boxes must be torch\.float32 or"):
@@ -146,7 +146,7 @@ def test_outside_of_autocast_boxes_of_halves_are_refused(inputs, call, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@calls.asked(calls.AVG, calls.MAX)
+@calls.for_calls(calls.AVG, calls.MAX)
 def test_outside_of_autocast_boxes_of_halves_are_widened(inputs, call, dtype):
     image, rows = (each[0].to(dtype) for each in inputs)
     assert torch.equal(call(image, rows), call(image, rows.float()))

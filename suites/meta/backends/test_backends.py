@@ -1,4 +1,4 @@
-"""The implementations under test: each is there or says what is missing, and gets the inputs as they are."""
+"""The backends: each loads or names the missing library, and gets the inputs unchanged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness import backends
-from harness.backends import BACKENDS, imported, load, operators_of, register
+from harness.backends import BACKENDS, import_module, load, operators_of, register
 from harness.backends.package import make_crop_and_resize
 from harness.backends.torch_arrays import device_tensor
 from harness.operators.arrays import LAYOUTS, Layout
@@ -34,11 +34,11 @@ def test_each_has_its_name_or_says_what_is_missing(operator: OperatorName, name:
     assert backend.sheet.operator == operator
 
 
-# The files of PEERS are imported in processes of their own: see test_matrix_libraries.py.
+# Separate processes import the files of PEERS: see test_matrix_libraries.py.
 @pytest.mark.parametrize("file", sorted({file for table in BACKENDS.values() for file in table.values()}))
 def test_each_file_makes_those_that_the_table_names_it_for(file: str) -> None:
     try:
-        makers = imported(file, f"harness.backends.{file}").BACKENDS
+        makers = import_module(file, f"harness.backends.{file}").BACKENDS
     except MissingLibrary as missing:
         pytest.skip(str(missing))
     assert set(makers) == {
@@ -52,8 +52,8 @@ def test_each_is_made_once() -> None:
 
 
 def test_one_that_is_made_elsewhere_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under a name of its own, or in the place of one that there is."""
-    monkeypatch.setattr(backends, "_registered", {})
+    """Under a new name, or in place of an existing one."""
+    monkeypatch.setattr(backends, "_registry", {})
     for name in ("made", "roi_align_cuda"):
         register("crop_and_resize", name, lambda name: replace(load("reference"), name=name))
         assert load(name).name == name
@@ -64,21 +64,21 @@ def test_one_that_is_made_elsewhere_is_registered(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_device_gets_values_strides_and_misalignment_of_the_host(layout: Layout, dtype: str) -> None:
-    """ "cpu:0" stands in for a device here: whatever is not called "cpu" gets copies."""
+    """ "cpu:0" replaces a device here: every device except "cpu" gets copies."""
     inputs = Case(**{**vars(CASE), "layout": layout, "image_dtype": dtype}).inputs()
-    image = inputs.image[:, :, :, 1:]  # one element past wherever it began
+    image = inputs.image[:, :, :, 1:]  # one element past its start
     host, copy = device_tensor(image, "cpu"), device_tensor(image, "cpu:0")
     assert torch.equal(copy, host)
     assert copy.stride() == host.stride()
     assert copy.data_ptr() % 16 == host.data_ptr() % 16
     copy.fill_(7)
     assert not (host == 7).any(), "it is the host's own memory"
-    # Before and behind it, and between the elements of a view of what is NaN, is NaN.
+    # The memory before and after it, and between the elements of a view, is NaN.
     memory = torch.empty(0, dtype=copy.dtype).set_(copy.untyped_storage())
     assert memory[0].isnan()
     assert memory[-1].isnan()
     if layout == "offset":
-        first_column = 2 * 3 * 5 - 1  # which the slice above left out; of the first row it lies before the copy
+        first_column = 2 * 3 * 5 - 1  # which the slice above omits; for the first row it lies before the copy
         assert int((memory == 7).sum()) + int(memory.isnan().sum()) == memory.numel() - first_column
 
 
@@ -92,16 +92,16 @@ def test_empty_inputs_reach_a_device() -> None:
 def test_the_deterministic_gradient_alone_is_asked_for_so_and_the_switch_is_put_back(
     monkeypatch: pytest.MonkeyPatch, before: bool, fills: bool
 ) -> None:
-    """And torch does not fill its result with NaN first, which would be timed as the operator's."""
+    """And torch does not fill the result with NaN first, which would count as the operator's time."""
     backend = make_crop_and_resize("made", "cpu", deterministic=True)
-    seen = []
+    calls = []
     ordinary = torch.autograd.grad
 
     def switches() -> tuple[bool, bool]:
         return torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
 
     def spy(*arguments, **options):  # type: ignore[no-untyped-def]
-        seen.append(switches())
+        calls.append(switches())
         return ordinary(*arguments, **options)
 
     monkeypatch.setattr(torch.autograd, "grad", spy)
@@ -112,4 +112,4 @@ def test_the_deterministic_gradient_alone_is_asked_for_so_and_the_switch_is_put_
         assert switches() == (before, fills)
     finally:
         torch.use_deterministic_algorithms(False)
-    assert seen == [(True, False)]
+    assert calls == [(True, False)]

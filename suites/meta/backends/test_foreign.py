@@ -1,4 +1,4 @@
-"""Somebody's own function as a backend: what is wrong with it is said in a sentence, what it declares is asked for."""
+"""A foreign function as a backend: mistakes raise clear errors, and the declared calls run."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ def test_a_backend_may_be_given_as_one() -> None:
     ],
 )
 def test_what_is_no_backend_is_said_in_a_sentence(place: str, sentence: str) -> None:
-    with pytest.raises(ValueError) as said:  # noqa: PT011  the sentence is looked at below
+    with pytest.raises(ValueError) as error:  # noqa: PT011  the sentence is looked at below
         load(place)
-    assert str(said.value).startswith(sentence)
+    assert str(error.value).startswith(sentence)
 
 
 @pytest.mark.parametrize(("place", "line"), [("their_typo:pool", 3), ("their_library:pool", 3)])
@@ -143,9 +143,9 @@ def test_a_module_or_a_device_that_is_missing_is_a_reason_to_skip() -> None:
     ],
 )
 def test_what_no_sheet_can_say_is_said_in_a_sentence(declared: object, sentence: str) -> None:
-    with pytest.raises(ValueError) as said:  # noqa: PT011  the sentence is looked at below
+    with pytest.raises(ValueError) as error:  # noqa: PT011  the sentence is looked at below
         read(declared, "x")
-    assert str(said.value).startswith(sentence)
+    assert str(error.value).startswith(sentence)
 
 
 @pytest.mark.parametrize("maximum", ["max", "weighted_max"])

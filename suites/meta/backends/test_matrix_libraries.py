@@ -1,4 +1,4 @@
-"""The libraries of the matrix: each says what it is, is right in a plain case, and its snippet says the same alone."""
+"""The libraries of the matrix: each has a title, is correct in a plain case, and its snippet reproduces that result."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from harness.operators.roi_align.case import RoiCase
 from harness.operators.sheet import OperatorName
 from harness.repository import MissingLibrary
 
-# Boxes inside of the image and a fixed grid: what every library is made for.
+# Boxes inside of the image and a fixed grid, which every library supports.
 PLAIN = {
     "roi_align": RoiCase((2, 2, 5, 6), ((1, 0.5, 1.25, 4.5, 3.75), (0, 1, 0.5, 4, 3)), (2, 3), sampling_ratio=2),
     "crop_and_resize": Case((2, 2, 5, 6), ((0.1, 0.2, 0.8, 0.9), (0.25, 0.0, 0.75, 1.0)), (1, 0), (2, 3)),
 }
-# keras-hub raises for every map or size that is not square, as the matrix says, and has an adaptive grid alone.
+# keras-hub raises for every map or size that is not square, as the matrix says, and has only an adaptive grid.
 SQUARE = RoiCase((2, 2, 6, 6), ((1, 0.5, 1.25, 4.5, 3.75), (0, 1, 0.5, 4, 3)), (2, 2), sampling_ratio=0)
-# The packages of those that live beside torch.
+# The packages of the libraries in this environment.
 PACKAGES = {
     "openvino": "openvino",
     "ncnn": "ncnn",
@@ -36,13 +36,13 @@ PACKAGES = {
     "jax": "jax",
     "keras_hub": "keras-hub",
 }
-# What is wrong in this very case already, as the matrix says: the gradient of another rule than the forward's.
+# Wrong in this case too, as the matrix says: the gradient has another rule than the forward.
 WRONG = {("roi_align", "mindspore", "grad_image")}
 EVERYBODY = [(operator, name) for operator in PEERS for name in PEERS[operator]]
 
 
 def library(operator: OperatorName, name: str) -> Backend[Any]:
-    """The backend as the matrix has it; a skip where its library is not here."""
+    """The matrix's backend, or a skip if its library is missing."""
     try:
         return isolated(name, operator)
     except MissingLibrary as missing:
@@ -66,7 +66,7 @@ def test_a_plain_case_is_right_and_the_snippet_shows_it_alone(operator: Operator
         index = tuple(int(axis) for axis in np.unravel_index(np.argmax(np.abs(got)), got.shape))
         snippet = backend.snippet(inputs, direction, index)
         assert len(snippet.splitlines()) <= MOST_LINES
-        # What JAX compiles as one may round otherwise than piece by piece, by a few units in the last place.
+        # JAX's compiled function may round differently from its parts, by a few units in the last place.
         off = 3e-6 * abs(float(got[index])) if name == "jax" else 0.0
         assert abs(np.float32(output(name, operator, snippet)) - np.float32(got[index])) <= off
     backend.restart()

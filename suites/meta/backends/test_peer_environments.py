@@ -1,4 +1,4 @@
-"""The libraries that live elsewhere: how their environments are made. Nothing is fetched."""
+"""The environments of libraries that need their own. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -39,42 +39,42 @@ def test_all_that_an_environment_has_is_pinned_and_agrees_with_this_one(name: st
     lines = pins(installing.requirements(name))
     assert all(PIN.fullmatch(line) for line in lines), lines
     versions = dict(line.lower().replace("_", "-").split("==") for line in lines)
-    # The judge's worker needs these; mmcv's has this environment's.
+    # The judge's worker needs these; mmcv's worker has this environment's.
     shared = ("numpy", "hypothesis", "ml-dtypes")
     assert name == "mmcv" or {each: versions[each] for each in shared} == {each: here[each] for each in shared}
 
 
 def test_the_modules_of_node_are_pinned_and_the_lock_names_no_host() -> None:
     folder = installing.requirements("any").parents[1] / "tfjs"
-    wanted = json.loads((folder / "package.json").read_text(encoding="utf-8"))["dependencies"]
-    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in wanted.values()), wanted
+    expected = json.loads((folder / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in expected.values()), expected
     lock = (folder / "package-lock.json").read_text(encoding="utf-8")
     assert "://" not in lock
     packages = json.loads(lock)["packages"]
-    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in expected} == expected
     assert all("integrity" in package for place, package in packages.items() if place)
 
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that installing ran, of which only the folder of an environment came to be."""
-    made: list[list[str]] = []
+    """The commands of the installation, recorded instead of run, except for the environment's folder."""
+    commands: list[list[str]] = []
 
     def fake(command: list[Any], folder: Path = ROOT) -> str:
-        made.append([str(word) for word in command])
-        if "venv" in made[-1]:
-            Path(made[-1][-1]).mkdir(parents=True)
-        return str(tmp_path) if "purelib" in made[-1][-1] else ""
+        commands.append([str(word) for word in command])
+        if "venv" in commands[-1]:
+            Path(commands[-1][-1]).mkdir(parents=True)
+        return str(tmp_path) if "purelib" in commands[-1][-1] else ""
 
     monkeypatch.setattr(environments, "FOLDER", tmp_path / "peers")
     monkeypatch.setattr(installing, "run", fake)
     monkeypatch.setattr(installing.sys, "prefix", str(tmp_path))
-    return made
+    return commands
 
 
 def peers(*names: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["peers", *names])
-    return done.exit_code, done.output
+    result = CliRunner().invoke(app, ["peers", *names])
+    return result.exit_code, result.output
 
 
 def test_an_environment_is_made_once_and_anew_when_its_pins_change(
@@ -122,7 +122,7 @@ def test_what_fails_is_a_sentence_with_its_last_words_and_leaves_no_stamp(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = "import sys; print('No matching distribution found for mindspore'); sys.exit(3)"
-    with pytest.raises(installing.NotMade, match=r"failed with exit code 3: No matching distribution found"):
+    with pytest.raises(installing.InstallationError, match=r"failed with exit code 3: No matching distribution found"):
         installing.run([sys.executable, "-c", failing])
     (tmp_path / "mindspore").mkdir()
     monkeypatch.setattr(environments, "FOLDER", tmp_path)

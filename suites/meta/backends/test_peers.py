@@ -1,4 +1,4 @@
-"""The peers as they are made for a GPU, on the CPU: the same lines, but for the device."""
+"""The peers' GPU code on the CPU: the same lines, except for the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arrays of snippets read back to the same bits, and a program keeps to its lines."""
+"""The arrays of snippets read back to the same bits, and a program has at most its maximum of lines."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ ARRAYS: list[Array] = [
 
 @pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype}{list(array.shape)}")
 def test_a_literal_makes_the_same_array(array: Array) -> None:
-    made = eval(literal(array), {"np": np})
-    assert (made.shape, made.dtype) == (array.shape, array.dtype)
-    same = made == array
+    value = eval(literal(array), {"np": np})
+    assert (value.shape, value.dtype) == (array.shape, array.dtype)
+    same = value == array
     if array.dtype.kind == "f":
-        same = ((made == array) & (np.signbit(made) == np.signbit(array))) | (np.isnan(made) & np.isnan(array))
+        same = ((value == array) & (np.signbit(value) == np.signbit(array))) | (np.isnan(value) & np.isnan(array))
     assert same.all()
 
 
@@ -53,10 +53,10 @@ def test_a_type_that_numpy_has_not_is_refused() -> None:
 
 def test_a_program_has_at_most_ten_lines_and_breaks_lists_as_far_as_these_reach() -> None:
     lines = [f"x = {literal(RANDOM.standard_normal((1, 1, 8, 8)))}", "print(x[0, 0, 0, 0])"]
-    written = program(*lines)
-    assert len(written.splitlines()) == MOST_LINES
-    assert sum(len(line) <= 110 for line in written.splitlines()) >= MOST_LINES - 1
-    assert ast.dump(ast.parse(written)) == ast.dump(ast.parse("\n".join(lines)))
+    text = program(*lines)
+    assert len(text.splitlines()) == MOST_LINES
+    assert sum(len(line) <= 110 for line in text.splitlines()) >= MOST_LINES - 1
+    assert ast.dump(ast.parse(text)) == ast.dump(ast.parse("\n".join(lines)))
     assert program("x = 1", "print(x)") == "x = 1\nprint(x)\n"
     with pytest.raises(ValueError, match="A snippet of 11 lines"):
         program(*["pass"] * 11)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-# Ten medians with a noise of 1 %, evenly spread: what ten processes of a quiet machine have.
+# Ten medians with a noise of 1 %, evenly spread, as of ten processes on a quiet machine.
 QUIET = 1e-3 * np.exp(0.01 * stats.norm.ppf((np.arange(10) + 0.5) / 10))
-# The same of another side: no two medians are the same number.
+# The medians of another side; no two medians are equal.
 AGAIN = QUIET * 1.0001

@@ -27,7 +27,7 @@ def row(medians: Sequence[float], **changes: Any) -> list[dict[str, Any]]:
     return [measured([median] * 3, **{**own, "process": place}) for place, median in enumerate(medians)]
 
 
-def failed(status: str = "OUT", **changes: Any) -> dict[str, Any]:
+def failed_row(status: str = "OUT", **changes: Any) -> dict[str, Any]:
     return measured((), **{"status": status, "inputs_digest": "i", "message": "crops[0] is 2", **changes})
 
 
@@ -54,16 +54,16 @@ class Folder:
         return f"{device}/{run}-{kind}"
 
     def compare(self, *arguments: str) -> tuple[int, str]:
-        """The verb's exit code, and what it prints."""
-        done = CliRunner().invoke(app, ["compare", *arguments])
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.output
-        return done.exit_code, done.output
+        """The verb's exit code and its output."""
+        result = CliRunner().invoke(app, ["compare", *arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+        return result.exit_code, result.output
 
 
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    """A folder of results without a run, which the verb takes for the project's own."""
+def results_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """An empty folder of results, which the verb uses as the project's own."""
     monkeypatch.setattr(repository, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(console, "width", 200)  # or names are folded
+    monkeypatch.setattr(console, "width", 200)  # so that names are not wrapped
     return Folder(tmp_path / "results")
 
 

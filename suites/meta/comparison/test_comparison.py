@@ -1,6 +1,6 @@
-"""Comparisons: rounds of processes, revisions, and what the verb does and refuses.
+"""Comparisons: rounds of processes, revisions, and the verb with its errors.
 
-Nothing here is timed: medians are made up, and revisions are looked for and not built. Verdicts: test_verdicts.py.
+Nothing here is timed: medians are made up, and revisions are found but not built. Verdicts: test_verdicts.py.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from harness.measuring.record import Record
 from suites.meta.comparison.quiet_medians import AGAIN, QUIET
 
 
-def named(workload: str) -> str:
-    """What a table calls the row of `answered`."""
+def row_name(workload: str) -> str:
+    """The table's name for the row of `answers`."""
     return f"crop_and_resize {workload} forward contiguous"
 
 
@@ -40,7 +40,7 @@ def row_of(workload: str, median: float, **of: object) -> Record:
     return replace(usual, **of)
 
 
-def answered(workload: str, medians: Sequence[float], **of: object) -> list[list[Record]]:
+def answers(workload: str, medians: Sequence[float], **of: object) -> list[list[Record]]:
     return [[row_of(workload, median, **of)] for median in medians]
 
 
@@ -54,60 +54,60 @@ def test_sides_take_turns_in_abba_order():
 
 
 def test_a_row_that_is_wrong_on_one_side_has_no_time():
-    wrong = a_round(answered("a", QUIET), answered("a", AGAIN, status="OUT", samples=()))
+    wrong = a_round(answers("a", QUIET), answers("a", AGAIN, status="OUT", samples=()))
     assert wrong.medians() == {}
-    assert wrong.problems() == {(named("a"), "new"): "OUT"}
-    later = answered("a", AGAIN)
+    assert wrong.problems() == {(row_name("a"), "new"): "OUT"}
+    later = answers("a", AGAIN)
     others = "Its bits are not those of the first process."
     later[7] = [row_of("a", 0.0, digest="others", status="DIFFERS", message=others, samples=())]
-    assert a_round(answered("a", QUIET), later).medians() == {}
+    assert a_round(answers("a", QUIET), later).medians() == {}
 
 
 def test_other_bits_are_told():
-    assert a_round(answered("a", QUIET), answered("a", AGAIN, digest="others")).other_bits() == [named("a")]
-    assert a_round(answered("a", QUIET), answered("a", AGAIN)).other_bits() == []
+    assert a_round(answers("a", QUIET), answers("a", AGAIN, digest="others")).other_bits() == [row_name("a")]
+    assert a_round(answers("a", QUIET), answers("a", AGAIN)).other_bits() == []
 
 
 def test_what_makes_figures_doubtful_is_said():
-    assert a_round(answered("a", QUIET), answered("a", AGAIN)).warnings() == []
-    loaded = a_round(answered("a", QUIET), answered("a", AGAIN), load=1000.0).warnings()
-    assert len(loaded) == 1
-    assert "The load was 1000.0 before" in loaded[0]
-    spread = a_round(answered("a", QUIET), answered("a", [*AGAIN[:9], 2e-3])).warnings()
-    assert len(spread) == 1
-    assert "more than 10% apart" in spread[0]
+    assert a_round(answers("a", QUIET), answers("a", AGAIN)).warnings() == []
+    load_warnings = a_round(answers("a", QUIET), answers("a", AGAIN), load=1000.0).warnings()
+    assert len(load_warnings) == 1
+    assert "The load was 1000.0 before" in load_warnings[0]
+    apart_warnings = a_round(answers("a", QUIET), answers("a", [*AGAIN[:9], 2e-3])).warnings()
+    assert len(apart_warnings) == 1
+    assert "more than 10% apart" in apart_warnings[0]
 
 
 def test_what_the_scheduler_has_timed_is_not_the_same():
     def never(rows: list[str]) -> Round:
         raise AssertionError
 
-    quiet = a_round(answered("a", QUIET), answered("a", AGAIN))
+    quiet = a_round(answers("a", QUIET), answers("a", AGAIN))
     assert side_by_side.decide(quiet, never)[0][0].verdict == "SAME"
-    sliced = a_round(answered("a", QUIET), answered("a", AGAIN, interruptions=3), load=1000.0)
-    decisions, rerun = side_by_side.decide(sliced, never)
+    interrupted = a_round(answers("a", QUIET), answers("a", AGAIN, interruptions=3), load=1000.0)
+    decisions, rerun = side_by_side.decide(interrupted, never)
     assert rerun is None
     assert decisions[0].verdict == "UNCLEAR"
     assert "OMP_NUM_THREADS" in decisions[0].reason
-    assert any("interrupted" in warning for warning in sliced.warnings())
-    # Where nobody else is there a process interrupts itself.
-    own = a_round(answered("a", QUIET), answered("a", AGAIN, interruptions=3))
+    assert any("interrupted" in warning for warning in interrupted.warnings())
+    # On an idle machine a process's interruptions are its own.
+    own = a_round(answers("a", QUIET), answers("a", AGAIN, interruptions=3))
     assert side_by_side.decide(own, never)[0][0].verdict == "SAME"
 
 
 def test_only_slow_rows_run_again():
-    asked = []
+    reruns = []
 
     def again(slow: list[str]) -> Round:
-        asked.append(slow)
-        return a_round(answered("a", QUIET), answered("a", AGAIN))
+        reruns.append(slow)
+        return a_round(answers("a", QUIET), answers("a", AGAIN))
 
     both = [
-        [one[0], other[0]] for one, other in zip(answered("a", AGAIN * 1.05), answered("b", AGAIN / 1.05), strict=True)
+        [one[0], other[0]] for one, other in zip(answers("a", AGAIN * 1.05), answers("b", AGAIN / 1.05), strict=True)
     ]
-    base = [[one[0], other[0]] for one, other in zip(answered("a", QUIET), answered("b", QUIET), strict=True)]
+    base = [[one[0], other[0]] for one, other in zip(answers("a", QUIET), answers("b", QUIET), strict=True)]
     decisions, rerun = side_by_side.decide(a_round(base, both), again)
-    assert asked == [[named("a")]]
+    assert reruns == [[row_name("a")]]
     assert rerun is not None
     assert [each.verdict for each in decisions] == ["UNCLEAR", "FAST"]
 
@@ -119,21 +119,21 @@ TURN = rows.rows(["seed_test"])["crop_and_resize seed_test forward contiguous"]
 
 
 def test_a_process_times_what_is_right():
-    first = timing.timed(TURN, None)
+    first = timing.time_row(TURN, None)
     assert first.status in ("EXACT", "WITHIN")
     assert first.message == ""
     assert len(first.samples) >= timing.BUDGET.least
-    assert timing.timed(TURN, gate.stored_in(first)).samples
+    assert timing.time_row(TURN, gate.stored_in(first)).samples
 
 
 def test_a_process_does_not_time_what_is_wrong(monkeypatch):
-    other = timing.timed(TURN, gate.Gate("EXACT", True, digest="other bits"))
+    other = timing.time_row(TURN, gate.Gate("EXACT", True, digest="other bits"))
     assert (other.status, other.samples) == ("DIFFERS", ())
     assert "not those of the first process" in other.message
     backend = load("roi_align")
     wrong = replace(backend, to_numpy=lambda crops: backend.to_numpy(crops) + np.float32(1))
     monkeypatch.setattr(timing, "load", lambda name, operator: wrong)
-    first = timing.timed(TURN, None)
+    first = timing.time_row(TURN, None)
     assert (first.status, first.samples) == ("OUT", ())
     assert first.message
 
@@ -143,7 +143,7 @@ def test_an_error_is_a_rows_problem_and_not_the_processs_end(monkeypatch):
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(timing, "load", broken)
-    row = timing.timed(TURN, None)
+    row = timing.time_row(TURN, None)
     assert (row.status, row.message, row.samples) == ("ERROR", "RuntimeError: no such kernel", ())
 
 
@@ -151,7 +151,7 @@ def test_both_operators_are_compared_in_both_layouts_and_every_direction():
     names = list(rows.rows(["seed_test"]))
     assert len(names) == len(set(names)) == 2 * 2 * 3
     assert "roi_align seed_test grad_boxes channels_last" in names
-    # A revision is timed with this very process's code, which finds each row by its name.
+    # This process's harness times a revision, and looks up each row by name.
     assert [rows.name_of(turn.record()) for turn in rows.rows(["seed_test"]).values()] == names
 
 
@@ -172,8 +172,8 @@ def repository(tmp_path: Path) -> Path:
     """A repository whose first commit has no package, and whose second has one that does not build."""
 
     def git(*arguments: str) -> None:
-        who = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
-        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+        identity = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
 
     git("init", "--initial-branch=main")
     (tmp_path / "notes").write_text("to be written")
@@ -203,7 +203,7 @@ def test_the_working_tree_is_its_commit_until_it_is_changed(repository, monkeypa
 def test_revisions_that_cannot_be_compared_are_told_why(repository, tmp_path, monkeypatch):
     with pytest.raises(UnusableRevision, match="There is no revision 'nobodys' here"):
         revisions.find("nobodys", repository)
-    with pytest.raises(UnusableRevision, match=r"has no setup\.py, so no package comes of it"):
+    with pytest.raises(UnusableRevision, match=r"has no setup\.py, so it cannot be built"):
         revisions.find("main~1", repository)
     monkeypatch.setattr(revisions, "BUILD", tmp_path / "build")
     monkeypatch.setattr(revisions.compiling, "version", lambda: "a compiler")
@@ -220,13 +220,13 @@ def test_revisions_that_cannot_be_compared_are_told_why(repository, tmp_path, mo
     ],
 )
 def test_the_verb_refuses_in_sentences(arguments, says):
-    done = CliRunner().invoke(app, ["compare", *arguments])
-    assert done.exit_code == 2
-    assert says in done.output
+    result = CliRunner().invoke(app, ["compare", *arguments])
+    assert result.exit_code == 2
+    assert says in result.output
 
 
 def of_all(names: Sequence[str], seconds: float) -> list[Record]:
-    """What a process answers that has timed all of these rows once."""
+    """The answer of a process that has timed all of these rows once."""
     turns = rows.rows(["seed_test"])
     return [
         replace(turns[name].record(), status="EXACT", digest="bits", interruptions=0, samples=(seconds,))
@@ -235,32 +235,32 @@ def of_all(names: Sequence[str], seconds: float) -> list[Record]:
 
 
 def verb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, measure: object, *arguments: str) -> tuple[int, str]:
-    """The verb's exit code and what it prints, with made-up processes."""
+    """The verb's exit code and output, with made-up processes."""
     monkeypatch.setattr(revisions, "build", lambda revision: revision.path)
     monkeypatch.setattr(side_by_side, "BUILD", tmp_path)
     monkeypatch.setattr(side_by_side, "measure", measure)
-    done = CliRunner().invoke(app, ["compare", ".", ".", "--workload", "seed_test", *arguments])
-    return done.exit_code, done.output
+    result = CliRunner().invoke(app, ["compare", ".", ".", "--workload", "seed_test", *arguments])
+    return result.exit_code, result.output
 
 
 @pytest.mark.parametrize(("factor", "options", "code"), [(1.0, ["slow"], 0), (1.15, ["slow"], 1), (1.15, [], 0)])
 def test_a_confirmed_slow_row_fails_where_it_is_asked_to(monkeypatch, tmp_path, factor, options, code):
-    def measure(paths, chosen, processes, tell):
-        base = [of_all(chosen, median) for median in QUIET]
-        new = [of_all(chosen, median * factor) for median in AGAIN]
+    def measure(paths, names, processes, tell):
+        base = [of_all(names, median) for median in QUIET]
+        new = [of_all(names, median * factor) for median in AGAIN]
         return a_round(base, new)
 
-    found, output = verb(monkeypatch, tmp_path, measure, *(f"--fail-on={each}" for each in options))
-    assert found == code, output
+    exit_code, output = verb(monkeypatch, tmp_path, measure, *(f"--fail-on={each}" for each in options))
+    assert exit_code == code, output
     assert ("Confirmed by the rerun" in output) == (factor > 1)
-    stored = json.loads(next((tmp_path / "runs").glob("*.json")).read_text())
-    assert len(stored["rounds"]) == (2 if factor > 1 else 1)
-    assert stored["rounds"][0]["answers"]["new"][0][0]["samples"] == [AGAIN[0] * factor]
+    document = json.loads(next((tmp_path / "runs").glob("*.json")).read_text())
+    assert len(document["rounds"]) == (2 if factor > 1 else 1)
+    assert document["rounds"][0]["answers"]["new"][0][0]["samples"] == [AGAIN[0] * factor]
 
 
 def test_a_row_that_is_wrong_fails_too(monkeypatch, tmp_path):
-    def measure(paths, chosen, processes, tell):
-        base = [of_all(chosen, median) for median in QUIET]
+    def measure(paths, names, processes, tell):
+        base = [of_all(names, median) for median in QUIET]
         new = [[*each[:-1], replace(each[-1], status="OUT", message="OUT: wrong", samples=())] for each in base]
         return a_round(base, new)
 
@@ -271,7 +271,7 @@ def test_a_row_that_is_wrong_fails_too(monkeypatch, tmp_path):
 
 
 def test_an_interrupted_comparison_stores_nothing(monkeypatch, tmp_path):
-    def measure(paths, chosen, processes, tell):
+    def measure(paths, names, processes, tell):
         raise KeyboardInterrupt
 
     code, output = verb(monkeypatch, tmp_path, measure)

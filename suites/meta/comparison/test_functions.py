@@ -1,4 +1,5 @@
-"""Two functions compared: the rows of both sheets, judged first, timed in fresh processes, decided as revisions are."""
+"""Comparisons of two functions: the rows of both sheets are judged, timed in fresh processes, and decided as for
+revisions."""
 
 from __future__ import annotations
 
@@ -22,27 +23,27 @@ from harness.measuring.workloads import SMOKE
 from harness.operators.sheet import Sheet
 from suites.meta.comparison.quiet_medians import AGAIN, QUIET
 
-PLANTED = "suites.meta.measuring.planted"
-BASE, NEW = f"{PLANTED}:right", f"{PLANTED}:wrong"
+FUNCTIONS = "suites.meta.measuring.planted"
+BASE, NEW = f"{FUNCTIONS}:right", f"{FUNCTIONS}:wrong"
 FORWARD = "roi_align seed_test forward contiguous"
 
 
-def timed(name: str, passed: gate.Gate | None = None) -> Record:
-    """What a process says of a function on little work."""
-    of = f"{PLANTED}:{name}"
-    return timing.timed(replace(rows.rows(["seed_test"], of)[FORWARD], workload=SMOKE), passed, of)
+def time_row(name: str, earlier: gate.Gate | None = None) -> Record:
+    """The record of a process that times a function on a small workload."""
+    of = f"{FUNCTIONS}:{name}"
+    return timing.time_row(replace(rows.rows(["seed_test"], of)[FORWARD], workload=SMOKE), earlier, of)
 
 
 def test_a_process_times_a_right_function_alone() -> None:
-    first = timed("right")
+    first = time_row("right")
     assert first.status in ("EXACT", "WITHIN")
     assert len(first.samples) >= timing.BUDGET.least
-    assert timed("right", gate.stored_in(first)).samples
-    assert timed("right", gate.Gate("EXACT", True, digest="other bits")).status == "DIFFERS"
+    assert time_row("right", gate.stored_in(first)).samples
+    assert time_row("right", gate.Gate("EXACT", True, digest="other bits")).status == "DIFFERS"
     for name, status in (("wrong", "OUT"), ("ends", "CRASH"), ("keeps", "OUT"), ("writes", "BROKEN")):
-        found = timed(name)
-        assert (found.status, found.samples) == (status, ()), name
-        assert ("The last timed call" in found.message) == (name == "keeps")
+        record = time_row(name)
+        assert (record.status, record.samples) == (status, ()), name
+        assert ("The last timed call" in record.message) == (name == "keeps")
 
 
 def test_rows_are_those_of_a_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,20 +56,20 @@ def test_rows_are_those_of_a_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_functions_are_measured_in_processes_of_their_own() -> None:
-    found = side_by_side.measure({"base": BASE, "new": NEW}, [FORWARD], 1, lambda side: None)
-    assert [row.backend for side in ("base", "new") for row in found.answers[side][0]] == [BASE, NEW]
-    assert found.answers["base"][0][0].samples
-    assert list(found.problems()) == [(FORWARD, "new")]
-    assert found.problems()[FORWARD, "new"].startswith("OUT: ")
+    comparison = side_by_side.measure({"base": BASE, "new": NEW}, [FORWARD], 1, lambda side: None)
+    assert [row.backend for side in ("base", "new") for row in comparison.answers[side][0]] == [BASE, NEW]
+    assert comparison.answers["base"][0][0].samples
+    assert list(comparison.problems()) == [(FORWARD, "new")]
+    assert comparison.problems()[FORWARD, "new"].startswith("OUT: ")
 
 
 @pytest.mark.parametrize(("factor", "verdict", "code"), [(1.0, "SAME", 0), (1.15, "SLOW", 1), (0.85, "FAST", 0)])
 def test_the_rule_is_that_of_revisions(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, factor: float, verdict: str, code: int
 ) -> None:
-    def measure(at: Any, chosen: Any, processes: int, tell: Any) -> Round:
+    def measure(at: Any, names: Any, processes: int, tell: Any) -> Round:
         assert at == {"base": BASE, "new": NEW}
-        assert list(chosen) == [FORWARD]  # the gradient is the base's alone
+        assert list(names) == [FORWARD]  # only the base has the gradient
 
         def row(median: float) -> list[Record]:
             record = rows.rows(["seed_test"], BASE)[FORWARD].record()
@@ -79,10 +80,10 @@ def test_the_rule_is_that_of_revisions(
 
     monkeypatch.setattr(side_by_side, "BUILD", tmp_path)
     monkeypatch.setattr(side_by_side, "measure", measure)
-    done = CliRunner().invoke(app, ["compare", BASE, NEW, "--workload", "seed_test", "--fail-on", "slow"])
-    assert done.exit_code == code, done.output
-    assert verdict in done.output
-    assert f"lacking   {FORWARD.replace('forward', 'grad_image')}: only the base side declares it" in done.output
+    result = CliRunner().invoke(app, ["compare", BASE, NEW, "--workload", "seed_test", "--fail-on", "slow"])
+    assert result.exit_code == code, result.output
+    assert verdict in result.output
+    assert f"lacking   {FORWARD.replace('forward', 'grad_image')}: only the base side declares it" in result.output
     assert next((tmp_path / "runs").glob("*.json")).exists()
 
 
@@ -90,18 +91,20 @@ def test_the_rule_is_that_of_revisions(
     ("names", "sentence"),
     [
         ((BASE, "."), f"{BASE} is a function, and the other side is none"),
-        (("main", f"{PLANTED}:nothing"), f"{PLANTED}:nothing is a function, and the other side is none"),
-        ((BASE, f"{PLANTED}:nothing"), f"{PLANTED} has no 'nothing'"),
+        (("main", f"{FUNCTIONS}:nothing"), f"{FUNCTIONS}:nothing is a function, and the other side is none"),
+        ((BASE, f"{FUNCTIONS}:nothing"), f"{FUNCTIONS} has no 'nothing'"),
     ],
 )
 def test_what_cannot_be_compared_is_a_sentence(names: tuple[str, str], sentence: str) -> None:
-    done = CliRunner().invoke(app, ["compare", *names])
-    assert done.exit_code == 2
-    assert sentence in done.output
+    result = CliRunner().invoke(app, ["compare", *names])
+    assert result.exit_code == 2
+    assert sentence in result.output
 
 
 def test_without_git_a_revision_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    done = CliRunner().invoke(app, ["compare", "main", "."])
-    assert done.exit_code == 2
-    assert "There is no revision 'main' here: git cannot be run (No such file or directory). Install git" in done.output
+    result = CliRunner().invoke(app, ["compare", "main", "."])
+    assert result.exit_code == 2
+    assert (
+        "There is no revision 'main' here: git cannot be run (No such file or directory). Install git" in result.output
+    )

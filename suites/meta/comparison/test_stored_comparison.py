@@ -1,5 +1,5 @@
-"""Comparisons of stored runs on made-up files whose every verdict is known beforehand; what their names mean:
-test_stored_names.py. Verdicts on medians: test_verdicts.py; revisions: test_comparison.py. Nothing is timed or built.
+"""Comparisons of stored runs, on made-up files with known verdicts. Names of runs: test_stored_names.py; verdicts on
+medians: test_verdicts.py; revisions: test_comparison.py. Nothing is timed or built.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ pytest.importorskip("scipy", reason="ranks are SciPy's")
 
 
 from suites.meta.comparison.quiet_medians import AGAIN, QUIET
-from suites.meta.comparison.stored_runs import CPU, ROW, Folder, failed, made, row, verdict
+from suites.meta.comparison.stored_runs import CPU, ROW, Folder, failed_row, results_folder, row, verdict
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    return made(tmp_path, monkeypatch)
+    return results_folder(tmp_path, monkeypatch)
 
 
 # Verdicts.
@@ -35,9 +35,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
 )
 def test_a_step_is_seen_and_fails_where_it_is_asked_to(folder, factor, word, options, code):
     base, new = folder.store("r1", row(QUIET)), folder.store("r2", row(AGAIN * factor))
-    found, output = folder.compare(base, new, *options)
+    exit_code, output = folder.compare(base, new, *options)
     assert verdict(output)[1:3] == [word, f"{factor:.3f}"]
-    assert found == code
+    assert exit_code == code
     assert "10 processes" in output
     assert "not in turns, and no SLOW is confirmed by a rerun" in output
     assert ("No rerun has confirmed it." in output) == (word == "SLOW")
@@ -68,12 +68,12 @@ def test_what_the_scheduler_has_timed_is_not_the_same(folder):
     _, output = folder.compare(base, new)
     assert verdict(output)[1] == "UNCLEAR"
     assert "new: In 1 of 1 rows a call in two was interrupted" in output
-    # Where nobody else is there a process interrupts itself.
+    # On an idle machine a process's interruptions are its own.
     _, output = folder.compare(base, folder.store("r3", often))
     assert verdict(output)[1] == "SAME"
 
 
-# Rows that have no verdict, none of them silently.
+# Rows without a verdict, all of them reported.
 
 
 def test_rows_that_one_side_lacks_are_counted_and_named(folder):
@@ -95,14 +95,14 @@ def test_rows_that_one_side_lacks_are_counted_and_named(folder):
 def test_a_row_without_a_time_is_named_and_fails_if_its_result_was_wrong(folder, status, backend, code):
     other = {"workload": "v", "backend": backend}
     base = folder.store("r1", row(QUIET), row(QUIET, **other))
-    new = folder.store("r2", row(AGAIN), [failed(status, **other)])
-    found, output = folder.compare(base, new, "--fail-on", "slow")
-    assert found == code
+    new = folder.store("r2", row(AGAIN), [failed_row(status, **other)])
+    exit_code, output = folder.compare(base, new, "--fail-on", "slow")
+    assert exit_code == code
     assert f"no time   crop_and_resize v forward {backend} contiguous: new: {status}: crops[0] is 2" in output
 
 
 def test_a_row_that_failed_in_one_process_has_no_time_of_the_others(folder):
-    base, new = folder.store("r1", row(QUIET)), folder.store("r2", row(AGAIN * 0.5), [failed()])
+    base, new = folder.store("r1", row(QUIET)), folder.store("r2", row(AGAIN * 0.5), [failed_row()])
     code, output = folder.compare(base, new, "--fail-on", "slow")
     assert code == 2
     assert f"no time   {ROW}: new: OUT" in output
@@ -116,7 +116,7 @@ def test_rows_on_other_inputs_have_no_verdict(folder):
     assert code == 0
     assert "inputs    2 rows (crop_and_resize v forward" in output
     assert "│ SLOW" not in output
-    # An old file does not say what its inputs were.
+    # An old file has no digest of its inputs.
     code, output = folder.compare(folder.store("r0", row(QUIET, inputs_digest=None)), folder.store("r3", row(AGAIN)))
     assert verdict(output)[1] == "SAME"
 
@@ -126,7 +126,7 @@ def test_other_bits_are_told(folder):
     assert f"bits      {ROW}: both results are right" in output
 
 
-# What changed between the runs.
+# Changes between the runs.
 
 
 def test_another_machine_or_software_is_told_first_and_is_no_verdict(folder):

@@ -1,4 +1,4 @@
-"""Which stored runs and devices a name means, which rows are matched, and what is refused; on made-up files."""
+"""Names of stored runs and devices, matching of rows, and errors; on made-up files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from harness.__main__ import app
 from harness.comparison import stored
 from harness.measuring import record
 from suites.meta.comparison.quiet_medians import AGAIN, QUIET
-from suites.meta.comparison.stored_runs import GPU, ROW, Folder, made, row, verdict
+from suites.meta.comparison.stored_runs import GPU, ROW, Folder, results_folder, row, verdict
 from suites.meta.report.made_results import store
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    return made(tmp_path, monkeypatch)
+    return results_folder(tmp_path, monkeypatch)
 
 
 def test_a_device_is_its_newest_full_run(folder):
@@ -47,7 +47,7 @@ def test_a_run_is_named_by_any_path(folder, tmp_path, monkeypatch):
 
 
 def test_a_name_is_a_run_before_it_is_a_device_before_it_is_a_revision(folder, tmp_path, monkeypatch):
-    """The order that stored.py and docs/comparing.md give: so the branch main of this repository is hidden here."""
+    """The documented order of lookups: here a stored run hides this repository's branch main."""
     folder.store("r1", row(QUIET), device="main")
     assert str(stored.find("main", folder.path)).startswith("main/r1")
     assert stored.find("refs/heads/main", folder.path) is None
@@ -59,7 +59,7 @@ def test_a_name_is_a_run_before_it_is_a_device_before_it_is_a_revision(folder, t
     (folder.path / "main/r1-full/default.json").rename(tmp_path / "main/default.json")
     folder.store("r2", row(QUIET), device="main")
     assert str(stored.find("main", folder.path)).startswith("main/r1")
-    # The working tree is no run, whatever lies in it.
+    # "." is the working tree, never a run.
     monkeypatch.chdir(tmp_path / "main")
     assert stored.find(".", folder.path) is None
 
@@ -111,7 +111,7 @@ def test_only_the_workloads_that_are_asked_for(folder):
     assert " v " not in output
 
 
-# Files, and what is refused.
+# Files and errors.
 
 
 def test_broken_and_newer_files_are_named_and_the_others_compared(folder):

@@ -1,4 +1,4 @@
-"""What each verdict takes, and what verdicts are worth on noise of a known size.
+"""The conditions of each verdict, and the error rates of verdicts on noise of a known size.
 
 Nothing is timed: medians are made up.
 """
@@ -17,60 +17,60 @@ from harness.comparison.verdicts import Decision, Thresholds
 from suites.meta.comparison.quiet_medians import AGAIN, QUIET
 
 
-def decided(new: Sequence[float], base: Sequence[float] = QUIET, others: int = 0) -> Decision:
-    """The decision on a row among so many unchanged others."""
-    made = verdicts.decide({"row": (base, new), **{f"other {place}": (QUIET, AGAIN) for place in range(others)}})
-    assert [each.verdict for each in made[1:]] == ["SAME"] * others
-    return made[0]
+def decide(new: Sequence[float], base: Sequence[float] = QUIET, others: int = 0) -> Decision:
+    """The decision on a row among `count` unchanged others."""
+    decisions = verdicts.decide({"row": (base, new), **{f"other {place}": (QUIET, AGAIN) for place in range(others)}})
+    assert [each.verdict for each in decisions[1:]] == ["SAME"] * others
+    return decisions[0]
 
 
 def test_the_same_is_same():
-    found = decided(AGAIN)
-    assert found.verdict == "SAME"
-    assert found.interval[0] < 1 < found.interval[1]
+    decision = decide(AGAIN)
+    assert decision.verdict == "SAME"
+    assert decision.interval[0] < 1 < decision.interval[1]
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.05, "SLOW"), (1 / 1.05, "FAST")])
 def test_five_percent_are_seen_among_sixty_rows(factor, verdict):
-    found = decided(AGAIN * factor, others=59)
-    assert found.verdict == verdict
-    assert found.ratio == pytest.approx(factor, rel=1e-3)
-    assert found.interval[0] < factor < found.interval[1]
-    assert min(found.p_slow, found.p_fast) == pytest.approx(1 / math.comb(20, 10))
+    decision = decide(AGAIN * factor, others=59)
+    assert decision.verdict == verdict
+    assert decision.ratio == pytest.approx(factor, rel=1e-3)
+    assert decision.interval[0] < factor < decision.interval[1]
+    assert min(decision.p_slow, decision.p_fast) == pytest.approx(1 / math.comb(20, 10))
 
 
 def test_what_is_certain_and_small_is_the_same():
     steady = 1e-3 * (1 + 1e-6 * np.arange(10))
-    found = decided(steady * 1.01, steady)
-    assert found.verdict == "SAME"
-    assert "1.0% slower: certain" in found.reason
+    decision = decide(steady * 1.01, steady)
+    assert decision.verdict == "SAME"
+    assert "1.0% slower: certain" in decision.reason
 
 
 def test_an_effect_that_may_be_luck_is_ambiguous():
     noisy = 1e-3 * np.exp(10 * np.log(QUIET / 1e-3))
-    found = decided(noisy * 1.03, noisy)
-    assert found.verdict == "UNCLEAR"
-    assert "more processes" in found.reason
+    decision = decide(noisy * 1.03, noisy)
+    assert decision.verdict == "UNCLEAR"
+    assert "more processes" in decision.reason
 
 
 def test_noise_that_could_hide_the_step_is_not_the_same():
     noisy = 1e-3 * np.exp(10 * np.log(QUIET / 1e-3))
-    found = decided(noisy * 1.0001, noisy)
-    assert found.verdict == "UNCLEAR"
-    assert "leaves room" in found.reason
+    decision = decide(noisy * 1.0001, noisy)
+    assert decision.verdict == "UNCLEAR"
+    assert "leaves room" in decision.reason
 
 
 def test_too_few_processes_are_told_how_many_it_takes():
-    found = decided(AGAIN[:3] * 2, QUIET[:3])
-    assert found.verdict == "UNCLEAR"
-    assert "3 processes a side" in found.reason
-    assert "have 4 or more" in found.reason
+    decision = decide(AGAIN[:3] * 2, QUIET[:3])
+    assert decision.verdict == "UNCLEAR"
+    assert "3 processes a side" in decision.reason
+    assert "have 4 or more" in decision.reason
     assert verdicts.least_processes(1) == 4
     assert verdicts.decide({"row": ([1.0], [])})[0].verdict == "UNCLEAR"
-    # With as many as it says an alarm can be raised, and with one fewer none can.
-    for rows_of, raised in ((verdicts.least_processes(60), True), (verdicts.least_processes(60) - 1, False)):
+    # With the stated number of processes an alarm is possible, with one fewer it is not.
+    for rows_of, can_alarm in ((verdicts.least_processes(60), True), (verdicts.least_processes(60) - 1, False)):
         slow = np.stack([np.linspace(2, 2.01, rows_of)] + [np.linspace(1, 1.01, rows_of) + 1e-5] * 59)
-        assert bool(verdicts.alarms(np.stack([np.linspace(1, 1.01, rows_of)] * 60), slow)[0]) == raised
+        assert bool(verdicts.alarms(np.stack([np.linspace(1, 1.01, rows_of)] * 60), slow)[0]) == can_alarm
 
 
 def test_a_median_that_is_no_time_is_refused():
@@ -85,37 +85,37 @@ def test_holm_is_holms():
 
 
 def test_alarms_are_the_decisions():
-    """The simulation's way and the verb's way are one rule."""
+    """The simulation and the verb use one rule."""
     random = np.random.default_rng(3)
     base, new = np.exp(random.normal(0, 0.01, (2, 40, 10)))
     new *= np.exp(random.uniform(-0.05, 0.05, (40, 1)))
-    raised = verdicts.alarms(base, new)
-    made = verdicts.decide({str(row): (base[row], new[row]) for row in range(40)})
-    assert {each.verdict for each in made} >= {"SLOW", "FAST", "SAME"}
-    assert [{"SLOW": 1, "FAST": -1}.get(each.verdict, 0) for each in made] == list(raised)
+    flags = verdicts.alarms(base, new)
+    decisions = verdicts.decide({str(row): (base[row], new[row]) for row in range(40)})
+    assert {each.verdict for each in decisions} >= {"SLOW", "FAST", "SAME"}
+    assert [{"SLOW": 1, "FAST": -1}.get(each.verdict, 0) for each in decisions] == list(flags)
 
 
 def test_a_slow_row_is_only_slow_if_its_rerun_is():
-    slow, same = decided(AGAIN * 1.05), decided(AGAIN)
-    assert verdicts.confirmed(slow, slow).verdict == "SLOW"
-    assert verdicts.confirmed(slow, same).verdict == "UNCLEAR"
-    assert verdicts.confirmed(slow, None).verdict == "UNCLEAR"
+    slow, same = decide(AGAIN * 1.05), decide(AGAIN)
+    assert verdicts.after_rerun(slow, slow).verdict == "SLOW"
+    assert verdicts.after_rerun(slow, same).verdict == "UNCLEAR"
+    assert verdicts.after_rerun(slow, None).verdict == "UNCLEAR"
 
 
 def test_verdicts_on_quiet_machines_are_worth_what_is_promised():
     figures = simulate(Setting(rows=60, processes=10, noise=0.01), step=0.03, comparisons=1500, seed=1)
-    assert figures.false < 0.02
-    assert figures.found > 0.95
+    assert figures.false_alarms < 0.02
+    assert figures.detections > 0.95
 
 
 def test_the_simulation_sees_a_rule_that_is_too_loose(monkeypatch):
     setting = Setting(rows=60, processes=10, noise=0.01)
     monkeypatch.setattr(verdicts, "holm", lambda p_values: p_values)
-    assert simulate(setting, 0.03, 200, 1, Thresholds(effect=0.0)).false > 0.9
+    assert simulate(setting, 0.03, 200, 1, Thresholds(effect=0.0)).false_alarms > 0.9
 
 
 def test_the_simulation_sees_too_few_processes():
-    assert simulate(Setting(rows=60, processes=4, noise=0.01), 0.03, 200, 1).found == 0
+    assert simulate(Setting(rows=60, processes=4, noise=0.01), 0.03, 200, 1).detections == 0
 
 
-# What processes answer, made up.
+# Made-up answers of processes.

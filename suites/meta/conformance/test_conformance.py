@@ -1,4 +1,4 @@
-"""The matrix of properties: each word of it is said of a planted implementation that deserves it; nothing stops it."""
+"""The matrix of properties: every status occurs for a planted implementation, and none stops the run."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from harness.operators.verdict import Crashed, Hung, Status, Verdict
 from harness.repository import MissingLibrary
 
 PLAIN = "within bound, plain float32"
-# Somebody's functions, as a process of its own gets them.
-PLANTED = """
+# A module of foreign functions for a separate process.
+MODULE = """
 import ctypes, time, torch
 
 def picky(features, boxes, output_size, spatial_scale, sampling_ratio, aligned):
@@ -43,13 +43,13 @@ hangs.sheet = {"operator": "roi_align"}
 """
 
 
-def changed(direction: Direction, change: Callable[[Any], Any]) -> Backend[Any]:
+def with_change(direction: Direction, change: Callable[[Any], Any]) -> Backend[Any]:
     """The reference with one direction's results changed."""
     reference = load("reference")
 
-    def prepare(inputs: Any, asked: Direction) -> Callable[[], Any]:
-        call = reference.prepare(inputs, asked)
-        return call if asked != direction else lambda: change(call())
+    def prepare(inputs: Any, cell_of: Direction) -> Callable[[], Any]:
+        call = reference.prepare(inputs, cell_of)
+        return call if cell_of != direction else lambda: change(call())
 
     return replace(reference, name="changed", prepare=prepare)
 
@@ -57,21 +57,21 @@ def changed(direction: Direction, change: Callable[[Any], Any]) -> Backend[Any]:
 WITHIN_BOUND = properties.find("within bound, normalized boxes", "crop_and_resize")
 
 
-def asked(backend: Backend[Any], direction: Direction = "forward") -> Cell:
+def cell_of(backend: Backend[Any], direction: Direction = "forward") -> Cell:
     return cell(backend, WITHIN_BOUND, direction, 30)
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """Runs one of the planted functions as the command does."""
-    (tmp_path / "planted.py").write_text(PLANTED, encoding="utf-8")
+def run_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """Runs one of the planted functions like the command."""
+    (tmp_path / "planted.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def run(name: str, *stated: str, **options: Any) -> Done:
-        job = Job(name, ("crop_and_resize", "roi_align"), stated, examples=5, **options)
-        seen: list[Answer | None] = []
-        (done,) = processes.run([job], lambda _, count, each: seen.append(each))
-        assert [each and each.cell for each in seen] == [None, *done.cells]
+    def run(name: str, *names: str, **options: Any) -> Done:
+        job = Job(name, ("crop_and_resize", "roi_align"), names, examples=5, **options)
+        replies: list[Answer | None] = []
+        (done,) = processes.run([job], lambda _, count, each: replies.append(each))
+        assert [each and each.cell for each in replies] == [None, *done.cells]
         assert not done.problem
         return done
 
@@ -79,26 +79,26 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]
 
 
 def test_what_holds_passes_and_says_on_how_much_it_rests() -> None:
-    found = asked(load("reference"))
-    assert (found.status, found.cases, found.counterexample, found.reason) == ("pass", 30, "", "")
-    assert 0 <= found.fraction <= 1
-    assert re.search(r"torch \d", found.versions)
-    assert (found.declared, found.driver) == (True, "")
+    row = cell_of(load("reference"))
+    assert (row.status, row.cases, row.counterexample, row.reason) == ("pass", 30, "", "")
+    assert 0 <= row.fraction <= 1
+    assert re.search(r"torch \d", row.versions)
+    assert (row.declared, row.driver) == (True, "")
 
 
 def test_a_wrong_gradient_fails_in_the_smallest_case_and_its_line_shows_it_again() -> None:
-    # Hypothesis draws the simplest case first: that there must be three boxes is what it has to shrink to.
-    wrong = changed("grad_boxes", lambda gradient: gradient + (len(gradient) > 2))
-    assert asked(wrong).status == "pass"
-    found = asked(wrong, "grad_boxes")
-    assert found.status == "fail"
-    assert is_bad(found)
-    assert found.reason.startswith("box gradient[")
-    case: Any = operators.parse(found.counterexample)
+    # Hypothesis draws the simplest case first; the smallest failing case has three boxes.
+    wrong = with_change("grad_boxes", lambda gradient: gradient + (len(gradient) > 2))
+    assert cell_of(wrong).status == "pass"
+    row = cell_of(wrong, "grad_boxes")
+    assert row.status == "fail"
+    assert is_bad(row)
+    assert row.reason.startswith("box gradient[")
+    case: Any = operators.parse(row.counterexample)
     assert case.shape == (1, 1, 1, 1)
     assert len(case.boxes) == 3
     assert case.crop_size == (1, 1)
-    assert not properties.find(found.property, found.operator).holds(wrong, case, found.direction).passed
+    assert not properties.find(row.property, row.operator).holds(wrong, case, row.direction).passed
 
 
 def test_a_failure_that_cannot_be_seen_twice_is_told_as_it_was_seen() -> None:
@@ -108,10 +108,10 @@ def test_a_failure_that_cannot_be_seen_twice_is_told_as_it_was_seen() -> None:
         calls.append(0)
         return crops + 1 if len(calls) == 4 else crops
 
-    found = asked(changed("forward", once))
-    assert found.status == "fail"
-    assert found.reason.endswith("(Asked again it did not fail in this way: not every call shows it.)")
-    assert operators.parse(found.counterexample)
+    row = cell_of(with_change("forward", once))
+    assert row.status == "fail"
+    assert row.reason.endswith("(Asked again it did not fail in this way: not every call shows it.)")
+    assert operators.parse(row.counterexample)
 
 
 def test_shrinking_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,20 +122,20 @@ def test_shrinking_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         calls.append(0)
         return np.full_like(crops, 1e9)
 
-    found = asked(changed("forward", wrong))
-    assert found.status == "fail"
-    assert len(calls) == found.cases + 3
-    assert asked(changed("forward", wrong)) == found, "the same seed finds the same"
+    row = cell_of(with_change("forward", wrong))
+    assert row.status == "fail"
+    assert len(calls) == row.cases + 3
+    assert cell_of(with_change("forward", wrong)) == row, "the same seed finds the same"
 
 
 def test_a_value_that_another_branch_excuses_is_ambiguous() -> None:
     def check(backend: Backend[Any], case: Any, direction: Direction) -> Verdict:
         return Verdict(Status.AMBIGUOUS if case.seed % 2 else Status.WITHIN, 0.25, compared=3)
 
-    found = cell(load("reference"), replace(WITHIN_BOUND, check=check), "forward", 20)
-    assert (found.status, found.cases, found.fraction) == ("ambiguous", 20, 0.25)
-    assert 0 < found.ambiguous < 20
-    assert not is_bad(found)
+    row = cell(load("reference"), replace(WITHIN_BOUND, check=check), "forward", 20)
+    assert (row.status, row.cases, row.fraction) == ("ambiguous", 20, 0.25)
+    assert 0 < row.ambiguous < 20
+    assert not is_bad(row)
 
 
 def test_a_backend_that_compiles_each_shape_is_asked_for_a_tenth() -> None:
@@ -151,58 +151,58 @@ def test_the_judges_own_failure_is_a_cell_that_is_held_against_nobody() -> None:
     def check(backend: Backend[Any], case: Any, direction: Direction) -> Verdict:
         raise ZeroDivisionError("in the oracle")
 
-    stated = replace(properties.find("within bound, normalized boxes", "crop_and_resize"), check=check)
-    found = cell(load("reference"), stated, "forward", 20)
-    assert (found.status, is_bad(found)) == ("judge", False)
-    assert "ZeroDivisionError: in the oracle" in found.reason
+    property_ = replace(properties.find("within bound, normalized boxes", "crop_and_resize"), check=check)
+    row = cell(load("reference"), property_, "forward", 20)
+    assert (row.status, is_bad(row)) == ("judge", False)
+    assert "ZeroDivisionError: in the oracle" in row.reason
 
 
 def test_undeclared_and_not_asked_are_words_of_their_own() -> None:
     reference = load("reference")
     forward_only = replace(reference, sheet=replace(reference.sheet, directions=("forward",)))
-    found = asked(forward_only, "grad_image")
-    assert (found.status, found.reason, found.declared) == ("undeclared", "grad_image is not declared", False)
+    row = cell_of(forward_only, "grad_image")
+    assert (row.status, row.reason, row.declared) == ("undeclared", "grad_image is not declared", False)
     shy = replace(reference, avoids=lambda inputs, direction: "it is not asked today")
-    found = asked(shy)
-    assert (found.status, found.reason, found.cases, found.declared) == ("not asked", "it is not asked today", 0, True)
+    row = cell_of(shy)
+    assert (row.status, row.reason, row.cases, row.declared) == ("not asked", "it is not asked today", 0, True)
 
 
 def test_what_was_refused_is_told_of_what_holds() -> None:
-    found = asked(replace(load("reference"), avoids=lambda inputs, _: "it is large" if len(inputs.boxes) > 2 else None))
-    assert found.status == "pass"
-    assert 0 < found.cases < 30
-    assert found.reason == f"{30 - found.cases} drawn cases were not asked, such as: it is large"
+    row = cell_of(replace(load("reference"), avoids=lambda inputs, _: "it is large" if len(inputs.boxes) > 2 else None))
+    assert row.status == "pass"
+    assert 0 < row.cases < 30
+    assert row.reason == f"{30 - row.cases} drawn cases were not asked, such as: it is large"
 
 
-def test_a_crash_is_a_cell_and_the_run_goes_on_undeclared_bad_input_included(told: Callable[..., Done]) -> None:
-    done = told("planted:picky", PLAIN, "expanded image", "bad boxes", "index of no image")
-    found = {(each.property, each.direction): each for each in done.cells}
-    assert found[PLAIN, "forward"].status == "fail"
-    probed = found["bad boxes", "forward"]
+def test_a_crash_is_a_cell_and_the_run_goes_on_undeclared_bad_input_included(run_planted: Callable[..., Done]) -> None:
+    job_result = run_planted("planted:picky", PLAIN, "expanded image", "bad boxes", "index of no image")
+    row = {(each.property, each.direction): each for each in job_result.cells}
+    assert row[PLAIN, "forward"].status == "fail"
+    probed = row["bad boxes", "forward"]
     assert (probed.status, probed.declared, is_bad(probed)) == ("crash", False, False)
     assert probed.reason.startswith("Undeclared (bad input: boxes are not declared), and so undefined behaviour. It ")
     assert "SIGSEGV" in probed.reason
     assert operators.parse(probed.counterexample)
-    assert found["bad boxes", "grad_image"].status == "undeclared"
-    # After the crash, and answered: an index of no image gives zeros, which is not held against it.
-    assert found["index of no image", "forward"].status == "undeclared"
+    assert row["bad boxes", "grad_image"].status == "undeclared"
+    # Answered after the crash: an undeclared index of no image gives zeros, which is no failure.
+    assert row["index of no image", "forward"].status == "undeclared"
 
 
-def test_a_crash_on_what_is_declared_is_held_against_it(told: Callable[..., Done]) -> None:
-    (found, *others) = told("planted:claims", "bad boxes").cells
-    assert (found.status, found.declared, is_bad(found)) == ("crash", True, True)
+def test_a_crash_on_what_is_declared_is_held_against_it(run_planted: Callable[..., Done]) -> None:
+    (row, *others) = run_planted("planted:claims", "bad boxes").cells
+    assert (row.status, row.declared, is_bad(row)) == ("crash", True, True)
     assert {each.status for each in others} == {"undeclared"}
 
 
-def test_a_hang_is_a_cell(told: Callable[..., Done]) -> None:
-    (found, *_) = told("planted:hangs", PLAIN, limit_s=5).cells
-    assert found.status == "hang"
-    assert "did not return within 5 s" in found.reason
+def test_a_hang_is_a_cell(run_planted: Callable[..., Done]) -> None:
+    (row, *_) = run_planted("planted:hangs", PLAIN, limit_s=5).cells
+    assert row.status == "hang"
+    assert "did not return within 5 s" in row.reason
 
 
-def test_what_cannot_be_used_at_all_is_a_sentence(told: Callable[..., Done]) -> None:
+def test_what_cannot_be_used_at_all_is_a_sentence(run_planted: Callable[..., Done]) -> None:
     with pytest.raises(ValueError, match="There is no module 'nobodys_module'"):
-        told("nobodys_module:function")
+        run_planted("nobodys_module:function")
 
 
 @pytest.mark.parametrize(
@@ -216,35 +216,40 @@ def test_who_cannot_be_loaded_has_a_row_for_each_property(
         raise error
 
     monkeypatch.setattr(jobs, "isolated", isolated)
-    found = [each.cell for each in jobs.answers(Job("gone", ("roi_align",)))]
-    stated = [each for each in properties.all_properties() if each.operator == "roi_align"]
-    assert len(found) == sum(len(each.directions) for each in stated)
-    assert {(each.status, each.declared, each.operator) for each in found} == {(status, declared, "roi_align")}
-    assert all(str(error) in each.reason for each in found)
+    rows = [each.cell for each in jobs.answers(Job("gone", ("roi_align",)))]
+    rules = [each for each in properties.all_properties() if each.operator == "roi_align"]
+    assert len(rows) == sum(len(each.directions) for each in rules)
+    assert {(each.status, each.declared, each.operator) for each in rows} == {(status, declared, "roi_align")}
+    assert all(str(error) in each.reason for each in rows)
 
 
-def made(backend: str, status: Any = "pass", of: str = PLAIN, device: str = "cpu-here", **changes: Any) -> Cell:
-    known: dict[str, Any] = {
+def cell_like(backend: str, status: Any = "pass", of: str = PLAIN, device: str = "cpu-here", **changes: Any) -> Cell:
+    defaults: dict[str, Any] = {
         "operator": "roi_align", "direction": "forward", "declared": True, "cases": 7, "ambiguous": 0,
         "fraction": None, "counterexample": "", "reason": "", "title": backend, "versions": "torch 1", "driver": "",
     }  # fmt: skip
-    return Cell(property=of, backend=backend, status=status, device=device, **(known | changes))
+    return Cell(property=of, backend=backend, status=status, device=device, **(defaults | changes))
 
 
 def test_rows_are_merged_and_those_that_were_not_run_stay(tmp_path: Path) -> None:
     path = tmp_path / "conformance.csv"
     other = "within bound, mode avg"
-    old = [made("torchvision"), made("reference"), made("reference", of=other), made("roi_align", device="cpu-there")]
-    old += [made("torchvision_cuda", "missing"), made("torchvision", of="no property has this name")]
-    tables.write(path, old)
-    done = [
-        Done(Job("reference", ("roi_align",), (PLAIN,)), (made("reference", "fail", reason='it, is "so"'),)),
-        Done(Job("roi_align", ("roi_align",)), (made("roi_align"),)),
-        Done(Job("torchvision_cuda", ("roi_align",)), (made("torchvision_cuda", device="cuda-x", fraction=0.25),)),
+    old = [
+        cell_like("torchvision"),
+        cell_like("reference"),
+        cell_like("reference", of=other),
+        cell_like("roi_align", device="cpu-there"),
     ]
-    tables.write(path, tables.merged(tables.read(path), done))
-    found = tables.read(path)
-    assert [(each.backend, each.device, each.property, each.status) for each in found] == [
+    old += [cell_like("torchvision_cuda", "missing"), cell_like("torchvision", of="no property has this name")]
+    tables.write(path, old)
+    job_results = [
+        Done(Job("reference", ("roi_align",), (PLAIN,)), (cell_like("reference", "fail", reason='it, is "so"'),)),
+        Done(Job("roi_align", ("roi_align",)), (cell_like("roi_align"),)),
+        Done(Job("torchvision_cuda", ("roi_align",)), (cell_like("torchvision_cuda", device="cuda-x", fraction=0.25),)),
+    ]
+    tables.write(path, tables.merged(tables.read(path), job_results))
+    rows = tables.read(path)
+    assert [(each.backend, each.device, each.property, each.status) for each in rows] == [
         ("roi_align", "cpu-here", PLAIN, "pass"),
         ("roi_align", "cpu-there", PLAIN, "pass"),
         ("reference", "cpu-here", other, "pass"),
@@ -252,17 +257,17 @@ def test_rows_are_merged_and_those_that_were_not_run_stay(tmp_path: Path) -> Non
         ("torchvision", "cpu-here", PLAIN, "pass"),
         ("torchvision_cuda", "cuda-x", PLAIN, "pass"),
     ]
-    assert found[3].reason == 'it, is "so"'
-    assert found[-1].fraction == 0.25
+    assert rows[3].reason == 'it, is "so"'
+    assert rows[-1].fraction == 0.25
     before = path.read_bytes()
-    tables.write(path, found)
+    tables.write(path, rows)
     assert path.read_bytes() == before
 
 
 def test_a_table_of_other_columns_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "conformance.csv"
     path.write_text("a,b\n1,2\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="remove it to make it anew"):
+    with pytest.raises(ValueError, match="delete it to start over"):
         tables.read(path)
 
 
@@ -293,13 +298,13 @@ def test_the_command_reports_and_fails_only_if_it_is_asked_to(
 
     from harness.__main__ import app
 
-    found = made("roi_align", status, declared=declared, counterexample="RoiCase(...)", reason="as planted")
-    monkeypatch.setattr(processes, "run", lambda jobs, tell, ended: [Done(jobs[0], (found,))])
+    row = cell_like("roi_align", status, declared=declared, counterexample="RoiCase(...)", reason="as planted")
+    monkeypatch.setattr(processes, "run", lambda jobs, tell, ended: [Done(jobs[0], (row,))])
     arguments = ["conformance", "--backend", "roi_align", "--operator", "roi_align", "--table", str(tmp_path / "t.csv")]
     assert CliRunner().invoke(app, arguments).exit_code == 0
-    shown = CliRunner().invoke(app, [*arguments, "--fail-on", "fail"])
-    assert shown.exit_code == code
-    assert status in shown.output
-    assert ("as planted" in shown.output) == (status != "ambiguous")
-    assert tables.read(tmp_path / "t.csv") == [found]
+    result = CliRunner().invoke(app, [*arguments, "--fail-on", "fail"])
+    assert result.exit_code == code
+    assert status in result.output
+    assert ("as planted" in result.output) == (status != "ambiguous")
+    assert tables.read(tmp_path / "t.csv") == [row]
     assert CliRunner().invoke(app, [*arguments, "--fail-on", "anything"]).exit_code == 2

@@ -1,4 +1,4 @@
-"""Findings: what names a library is confirmed by other code, and is shown in a call that anybody can make."""
+"""Findings: other code confirms a failure of a library, and a snippet reproduces it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def library(change: Callable[[Any, Any], Any], snippet: Any = None) -> Backend[A
     return replace(reference, name="torchvision", title="Some library 1.0", prepare=prepare, snippet=snippet)
 
 
-def failed(backend: Backend[Any], name: str = "boxes inside") -> Cell:
+def failed_cell(backend: Backend[Any], name: str = "boxes inside") -> Cell:
     one = cell(backend, properties.find(name, "roi_align"), "forward", 20)
     assert one.status in ("fail", "crash")
     return one
@@ -50,7 +50,7 @@ def wrong(inputs: Any, crops: Any) -> Any:
 
 
 def printing(value: Callable[[float], float]) -> Callable[..., str]:
-    """Snippets that print a value made of the one that a wrong library gives."""
+    """Snippets that print a function of the wrong library's value."""
 
     def snippet(inputs: Any, direction: Any, index: tuple[int, ...]) -> str:
         crops = wrong(inputs, backends.load("reference", "roi_align").run(inputs, direction))
@@ -61,30 +61,30 @@ def printing(value: Callable[[float], float]) -> Callable[..., str]:
 
 def test_a_wrong_value_is_confirmed_and_shown() -> None:
     backend = library(wrong, printing(lambda value: value))
-    one = finding(backend, failed(backend))
+    one = finding(backend, failed_cell(backend))
     assert one is not None
     assert one.index == (0, 0, 0, 0)
     assert one.got == pytest.approx(one.expected + 0.5)
     assert one.second == pytest.approx(one.expected)
     assert (one.snippet, one.output) == (f"print({one.got!r})", repr(one.got))
-    # Pixels that are easy to read, and the line shows it again.
+    # The pixels are easy to read, and the command reproduces the failure.
     case: Any = operators.parse(one.case)
     assert case.values == "ramp"
-    assert not trial.judged(backend, case, "forward").passed
+    assert not trial.judge_case(backend, case, "forward").passed
     assert one.replay.endswith(f'--property "boxes inside" "{one.case}"')
 
 
 def test_a_snippet_that_shows_nothing_is_left_out() -> None:
     backend = library(wrong, printing(lambda value: value - 0.5))
-    one = finding(backend, failed(backend))
+    one = finding(backend, failed_cell(backend))
     assert one is not None
     assert (one.snippet, one.output) == ("", "")
 
 
 def test_what_the_second_formulation_does_not_say_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of the oracle would look so: library and reference agree, and it alone is apart."""
+    """The symptom of an error in the oracle: library and reference agree, and only the oracle differs."""
     backend = library(wrong)
-    one = failed(backend)
+    one = failed_cell(backend)
     assert finding(backend, one) is not None
     other = library(lambda inputs, crops: crops + 0.5)
     monkeypatch.setattr(findings.backends, "load", lambda name, operator: other)
@@ -93,7 +93,7 @@ def test_what_the_second_formulation_does_not_say_names_nobody(monkeypatch: pyte
 
 def test_a_second_formulation_that_agrees_with_neither_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = library(wrong)
-    one = failed(backend)
+    one = failed_cell(backend)
     neither = library(lambda inputs, crops: crops - 0.25)
     monkeypatch.setattr(findings.backends, "load", lambda name, operator: neither)
     assert finding(backend, one) is None
@@ -110,18 +110,18 @@ def test_the_second_formulation_is_of_float64() -> None:
 
 def test_a_failure_of_another_call_than_the_cases_own_is_found_there() -> None:
     backend = library(lambda inputs, crops: wrong(inputs, crops) if len(inputs.boxes) > 30 else crops)
-    one = failed(backend, "long list")
+    one = failed_cell(backend, "long list")
     case: Any = operators.parse(one.counterexample)
-    assert trial.judged(backend, case, "forward").passed
-    shown = finding(backend, one)
-    assert shown is not None
-    assert shown.got == pytest.approx(shown.second + 0.5)
-    assert shown.property == "long list"
+    assert trial.judge_case(backend, case, "forward").passed
+    again = finding(backend, one)
+    assert again is not None
+    assert again.got == pytest.approx(again.second + 0.5)
+    assert again.property == "long list"
 
 
 def test_what_does_not_fail_again_is_none() -> None:
     backend = library(wrong)
-    assert finding(library(lambda inputs, crops: crops), failed(backend)) is None
+    assert finding(library(lambda inputs, crops: crops), failed_cell(backend)) is None
 
 
 def test_a_call_that_ends_its_process_has_no_value() -> None:
@@ -129,7 +129,7 @@ def test_a_call_that_ends_its_process_has_no_value() -> None:
         raise Crashed("It ended its process: signal SIGSEGV.")
 
     backend = library(crash, lambda *_: "import os; os.kill(os.getpid(), 11)")
-    one = finding(backend, failed(backend))
+    one = finding(backend, failed_cell(backend))
     assert one is not None
     assert (one.status, one.index, one.got, one.expected) == ("crash", (), None, None)
     assert one.output == "ended by SIGSEGV"
@@ -137,13 +137,13 @@ def test_a_call_that_ends_its_process_has_no_value() -> None:
 
 def test_what_is_not_declared_is_no_finding() -> None:
     backend = library(wrong)
-    assert finding(backend, replace(failed(backend), declared=False)) is None
+    assert finding(backend, replace(failed_cell(backend), declared=False)) is None
 
 
-def made(**changes: Any) -> Finding:
-    known: dict[str, Any] = dict.fromkeys(Finding.__dataclass_fields__, "")
-    known |= {"operator": "roi_align", "backend": "a", "property": "p", "direction": "forward", "device": "cpu"}
-    known |= {
+def finding_like(**changes: Any) -> Finding:
+    defaults: dict[str, Any] = dict.fromkeys(Finding.__dataclass_fields__, "")
+    defaults |= {"operator": "roi_align", "backend": "a", "property": "p", "direction": "forward", "device": "cpu"}
+    defaults |= {
         "status": "fail",
         "language": "python",
         "index": (0, 1, 2, 3),
@@ -152,25 +152,25 @@ def made(**changes: Any) -> Finding:
         "bound": 0.0,
         "second": -math.inf,
     }
-    return Finding(**(known | changes))
+    return Finding(**(defaults | changes))
 
 
 def test_findings_are_kept_as_they_are_and_go_with_their_cell(tmp_path: Path) -> None:
     path = tmp_path / "findings.json"
     assert stored.read(path) == ()
-    old = [made(), made(backend="b", index=(), got=None)]
+    old = [finding_like(), finding_like(backend="b", index=(), got=None)]
     stored.write(path, old)
     assert list(map(repr, stored.read(path))) == list(map(repr, old))  # a NaN is not equal to itself
-    asked = Cell("roi_align", "p", "forward", "a", "cpu", "pass", True, 1, 0, None, "", "", "", "", "")
-    new = made(backend="c")
-    assert [each.backend for each in findings.merged(old, [asked], [new])] == ["b", "c"]
+    passing = Cell("roi_align", "p", "forward", "a", "cpu", "pass", True, 1, 0, None, "", "", "", "", "")
+    new = finding_like(backend="c")
+    assert [each.backend for each in findings.merged(old, [passing], [new])] == ["b", "c"]
     path.write_text('{"findings": [{}]}', encoding="utf-8")
     with pytest.raises(ValueError, match="finding 1 has no operator"):
         stored.read(path)
 
 
-@pytest.mark.parametrize(("stated", "direction"), properties.questions("crop_and_resize", "roi_align"))
-def test_every_rule_is_a_heading_of_the_documentation(stated: properties.Property, direction: Any) -> None:
-    rule = rule_of(stated.operator, stated.name, direction)
+@pytest.mark.parametrize(("property_", "direction"), properties.questions("crop_and_resize", "roi_align"))
+def test_every_rule_is_a_heading_of_the_documentation(property_: properties.Property, direction: Any) -> None:
+    rule = rule_of(property_.operator, property_.name, direction)
     assert f"# {rule.heading}\n" in DOCS
     assert rule.why.endswith(".")

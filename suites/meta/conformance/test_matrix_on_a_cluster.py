@@ -27,7 +27,7 @@ HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs":
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Two workers that may begin processes."""
+    """Two workers that may start processes."""
     with (
         dask.config.set({"distributed.worker.daemon": False}),
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, **HERE) as two,
@@ -37,20 +37,20 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield connected
 
 
-def told(done: list[Done]) -> dict[Any, Any]:
-    return {(each.operator, each.property, each.direction): each for one in done for each in one.cells}
+def by_question(job_results: list[Done]) -> dict[Any, Any]:
+    return {(each.operator, each.property, each.direction): each for one in job_results for each in one.cells}
 
 
 def test_the_cells_are_those_of_this_machine(client: Any) -> None:
     job = Job("torchvision", ("roi_align",), NAMES, examples=5, seed=1)
     answers: list[Answer | None] = []
-    ended: list[Done] = []
-    done = cluster.run(client, [job], lambda _, count, answer: answers.append(answer), ended.append)
-    assert done == ended
+    finished_jobs: list[Done] = []
+    job_results = cluster.run(client, [job], lambda _, count, answer: answers.append(answer), finished_jobs.append)
+    assert job_results == finished_jobs
     assert len(cluster._parts(job)) == 2
-    assert [each.cell for each in answers[1:] if each] == list(done[0].cells)
+    assert [each.cell for each in answers[1:] if each] == list(job_results[0].cells)
     here = processes.run([job], lambda *_: None)
-    assert told(done) == told(here)
+    assert by_question(job_results) == by_question(here)
 
 
 def test_a_backend_that_cannot_be_used_is_a_sentence(client: Any) -> None:
@@ -64,5 +64,5 @@ def test_a_worker_that_may_begin_no_process_is_told() -> None:
         connect(one.scheduler_address) as own,
     ):
         own.wait_for_workers(1)
-        with pytest.raises(UnusableCluster, match=r"which tcp://.* may not begin"):
+        with pytest.raises(UnusableCluster, match=r"which tcp://.* may not start"):
             cluster.run(own, [Job("torchvision", ("roi_align",))], lambda *_: None, lambda _: None)

@@ -1,4 +1,4 @@
-"""The findings that are published: a snippet shows today what the page says that it showed."""
+"""The published findings: each snippet still shows the page's output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.backends.peers.programs import output
 from harness.measuring import findings
 from harness.repository import FINDINGS, RESULTS
 
-# The libraries of the dependency group `peers`, by the module that each is.
+# The libraries of the dependency group `peers`, by module.
 MODULES = {
     "openvino": "openvino",
     "ncnn": "ncnn",
@@ -20,25 +20,25 @@ MODULES = {
     "jax": "jax",
     "keras_hub": "keras_hub",
 }
-SHOWN = {
+REPRODUCIBLE = {
     (each.backend, each.operator, each.status, each.direction): each
     for each in findings.read(RESULTS / FINDINGS)
     if each.backend in MODULES and each.snippet
 }
 
 
-def number(printed: str) -> float | None:
+def number(text: str) -> float | None:
     try:
-        return float(printed)
+        return float(text)
     except ValueError:
         return None
 
 
 def test_there_are_some() -> None:
-    assert len({backend for backend, *_ in SHOWN}) >= 4
+    assert len({backend for backend, *_ in REPRODUCIBLE}) >= 4
 
 
-@pytest.mark.parametrize("finding", SHOWN.values(), ids=["-".join(each) for each in SHOWN])
+@pytest.mark.parametrize("finding", REPRODUCIBLE.values(), ids=["-".join(each) for each in REPRODUCIBLE])
 def test_a_snippet_shows_it_again(finding: findings.Finding) -> None:
     if find_spec(MODULES[finding.backend]) is None:
         pytest.skip(f"{finding.backend} is not installed; `make peers` installs it")

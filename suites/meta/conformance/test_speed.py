@@ -1,4 +1,4 @@
-"""Times of libraries beside each other: only a right result has one, and what is slow is not waited for."""
+"""Times of libraries side by side: only correct results have a time, and slow calls are abandoned."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.measuring.workloads import SMOKE
 from harness.operators import OPERATORS
 from harness.report.libraries import timings
 
-PLANTED = """
+MODULE = """
 import os, time, torch, torchvision
 
 def right(*arguments):
@@ -37,20 +37,20 @@ for each in (right, wrong, late, sleeps):
 
 @pytest.fixture
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], speed.Time]:
-    """What is told of the planted functions, by function and direction."""
-    (tmp_path / "timed.py").write_text(PLANTED, encoding="utf-8")
+    """The rows of the planted functions, by function and direction."""
+    (tmp_path / "timed.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(speed, "_asked", lambda operator: [(SMOKE, OPERATORS[operator].settings[0])])
     monkeypatch.setattr(speed, "PATIENCE_S", 6.0)
     names = [f"timed:{each}" for each in ("right", "wrong", "late", "sleeps")]
-    told: list[str] = []
-    found = speed.times([*names, "roi_align_cuda"], ["roi_align"], told.append)
-    assert any(each.startswith("roi_align_cuda, roi_align: missing: ") for each in told)
+    messages: list[str] = []
+    times = speed.times([*names, "roi_align_cuda"], ["roi_align"], messages.append)
+    assert any(each.startswith("roi_align_cuda, roi_align: missing: ") for each in messages)
     path = tmp_path / "times.csv"
-    speed.write(path, found)
+    speed.write(path, times)
     with path.open(encoding="utf-8", newline="") as stream:
-        assert [line["status"] for line in csv.DictReader(stream)] == [each.status for each in found]
-    return {(each.backend, each.direction): each for each in found}
+        assert [line["status"] for line in csv.DictReader(stream)] == [each.status for each in times]
+    return {(each.backend, each.direction): each for each in times}
 
 
 def test_only_what_is_right_has_a_time(rows: dict[tuple[str, str], speed.Time]) -> None:

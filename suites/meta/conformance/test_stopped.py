@@ -1,4 +1,4 @@
-"""A matrix that is stopped: progress is told backend by backend, and what was done by then is written."""
+"""Stopping the matrix: progress is reported per backend, and finished cells are written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.conformance.jobs import Answer, Done, Job, questions_of, without
 NAMES = ("permuted boxes", "split list")
 
 
-def made(backend: str, status: Any = "pass", of: str = NAMES[0], direction: Any = "forward") -> Cell:
+def cell_like(backend: str, status: Any = "pass", of: str = NAMES[0], direction: Any = "forward") -> Cell:
     return Cell(
         operator="roi_align", property=of, direction=direction, backend=backend, status=status, declared=True, cases=7,
         ambiguous=0, fraction=None, counterexample="", reason="", title=backend, device="cpu-here", versions="torch 1",
@@ -26,28 +26,31 @@ def made(backend: str, status: Any = "pass", of: str = NAMES[0], direction: Any 
 
 
 def test_an_interrupt_ends_the_processes_and_what_they_did_is_kept() -> None:
-    ended: list[Done] = []
+    finished_jobs: list[Done] = []
     before = set(multiprocessing.active_children())
 
     def tell(job: Job, count: int, each: Answer | None) -> None:
-        if each is not None and not ended:
+        if each is not None and not finished_jobs:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     jobs = [Job(name, ("roi_align",), examples=200) for name in ("reference", "torchvision")]
-    done = processes.run(jobs, tell, ended.append, side_by_side=1)
-    assert [each.stopped for each in done] == [True, True]
-    assert done[0].cells
-    assert done[0].problem == f"The process that asked reference was stopped after {len(done[0].cells)} cells."
-    assert done[1] == Done(jobs[1], (), "torchvision was not asked.", True)
-    assert ended == done[:1]
+    job_results = processes.run(jobs, tell, finished_jobs.append, side_by_side=1)
+    assert [each.stopped for each in job_results] == [True, True]
+    assert job_results[0].cells
+    assert (
+        job_results[0].problem
+        == f"The process that asked reference was stopped after {len(job_results[0].cells)} cells."
+    )
+    assert job_results[1] == Done(jobs[1], (), "torchvision was not asked.", True)
+    assert finished_jobs == job_results[:1]
     assert set(multiprocessing.active_children()) <= before
 
 
 def test_rows_that_a_stopped_job_did_not_come_to_stay() -> None:
-    old = [made("a"), made("a", direction="grad_image"), made("a", of=NAMES[1]), made("b")]
-    stopped = [Done(Job("a", ("roi_align",)), (made("a", "fail"),), "It was stopped.", True)]
-    found = tables.merged(old, [*stopped, Done(Job("b", ("roi_align",)), (), "b was not asked.", True)])
-    assert sorted((each.backend, each.property, each.direction, each.status) for each in found) == [
+    old = [cell_like("a"), cell_like("a", direction="grad_image"), cell_like("a", of=NAMES[1]), cell_like("b")]
+    interrupted = [Done(Job("a", ("roi_align",)), (cell_like("a", "fail"),), "It was stopped.", True)]
+    rows = tables.merged(old, [*interrupted, Done(Job("b", ("roi_align",)), (), "b was not asked.", True)])
+    assert sorted((each.backend, each.property, each.direction, each.status) for each in rows) == [
         ("a", NAMES[0], "forward", "fail"),
         ("a", NAMES[0], "grad_image", "pass"),
         ("a", NAMES[1], "forward", "pass"),
@@ -61,39 +64,39 @@ def test_the_command_tells_each_backend_and_writes_what_it_has(monkeypatch: pyte
 
     from harness.__main__ import app
 
-    def run(jobs: list[Job], tell: Any, ended: Any) -> list[Done]:
-        whole = Done(jobs[0], (made("reference"), made("reference", direction="grad_image")))
+    def run(jobs: list[Job], tell: Any, on_end: Any) -> list[Done]:
+        whole = Done(jobs[0], (cell_like("reference"), cell_like("reference", direction="grad_image")))
         tell(jobs[0], 2, None)
         for each in whole.cells:
             tell(jobs[0], 2, Answer(each))
-        ended(whole)
+        on_end(whole)
         return [whole, Done(jobs[1], (), "torchvision was not asked.", True)]
 
     monkeypatch.setattr(processes, "run", run)
     path = tmp_path / "t.csv"
-    asked = [f"--backend={each}" for each in ("reference", "torchvision")]
-    arguments = ["conformance", *asked, "--operator=roi_align", f"--table={path}"]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 130
-    assert "reference: 2 pass" in done.output
-    assert "torchvision was not asked." in done.output
-    assert "Interrupted: what was done by then is written" in done.output
+    options = [f"--backend={each}" for each in ("reference", "torchvision")]
+    arguments = ["conformance", *options, "--operator=roi_align", f"--table={path}"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 130
+    assert "reference: 2 pass" in result.output
+    assert "torchvision was not asked." in result.output
+    assert "Interrupted: what was done by then is written" in result.output
     assert len(tables.read(path)) == 2
 
-    # Gone on with: what was answered is not asked again, and is in the table as if it had been.
-    def rest(jobs: list[Job], tell: Any, ended: Any) -> list[Done]:
+    # Resumed: answered cells are not repeated, and are in the table.
+    def rest(jobs: list[Job], tell: Any, on_end: Any) -> list[Done]:
         assert [(job.backend, job.skip) for job in jobs] == [
             ("reference", {(NAMES[0], "forward"), (NAMES[0], "grad_image")}),
             ("torchvision", frozenset()),
         ]
-        return [Done(jobs[0], (made("reference", of=NAMES[1]),)), Done(jobs[1], (made("torchvision"),))]
+        return [Done(jobs[0], (cell_like("reference", of=NAMES[1]),)), Done(jobs[1], (cell_like("torchvision"),))]
 
     monkeypatch.setattr(processes, "run", rest)
     other = CliRunner().invoke(app, [*arguments, "--resume", "--seed=9"])
     assert other.exit_code == 2
     assert "The run that was stopped had another seed" in other.output
     path.unlink()
-    # Stopped a second time before anything came, and gone on with again: what came first is there still.
+    # Stopped again before the first answer, and resumed: the earlier cells remain.
     monkeypatch.setattr(processes, "run", lambda jobs, *_: [Done(jobs[0], (), "It was stopped.", True)])
     assert CliRunner().invoke(app, [*arguments, "--resume"]).exit_code == 130
     monkeypatch.setattr(processes, "run", rest)
@@ -111,12 +114,12 @@ def test_the_command_tells_each_backend_and_writes_what_it_has(monkeypatch: pyte
 
 def test_a_job_asks_for_what_is_not_skipped() -> None:
     job = Job("reference", ("roi_align",), NAMES, skip=frozenset({(NAMES[0], "forward")}))
-    assert [(stated.name, direction) for stated, direction in questions_of(job)] == [
+    assert [(property_.name, direction) for property_, direction in questions_of(job)] == [
         (NAMES[0], "grad_boxes"),
         (NAMES[1], "forward"),
         (NAMES[1], "grad_boxes"),
     ]
-    answered = [
-        Answer(made("reference", of=name, direction=way)) for name in NAMES for way in ("forward", "grad_boxes")
+    replies = [
+        Answer(cell_like("reference", of=name, direction=way)) for name in NAMES for way in ("forward", "grad_boxes")
     ]
-    assert without([Job("reference", ("roi_align",), NAMES)], answered) == []
+    assert without([Job("reference", ("roi_align",), NAMES)], replies) == []

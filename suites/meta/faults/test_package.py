@@ -1,6 +1,6 @@
-"""Faults in the package itself: that they are what is run, that a control passes, and that cheap ones are killed.
+"""Faults in the package itself: the changed code runs, a control passes, and cheap faults are killed.
 
-All of them are run by `python -m harness mutants`; a few are here, one of each kind of evidence.
+`python -m harness mutants` runs all of them; these tests run a few, one for each kind of evidence.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from harness.faults.package.building import (
     SELECTIONS,
     PackageFault,
     build,
-    changed_package,
     control,
     first_failure,
-    killed_by,
+    killer_of,
+    package_with,
 )
 from harness.kernels import compiling
 from harness.kernels.compiling import Change
@@ -37,7 +37,7 @@ MODULES = "suites/correctness/crop_and_resize/test_modules.py"
 
 
 def faulty(change: Change) -> PackageFault:
-    """A fault that the tests of the modules are asked about."""
+    """A fault for the tests of the modules."""
     return replace(FAULTS[0], changes=(change,), suites=(MODULES,))
 
 
@@ -51,11 +51,11 @@ def test_the_package_that_is_built_is_the_one_that_is_imported():
     where, version = _imported(folder, program).stdout.split()
     assert where == str(folder / "roi_align" / "__init__.py")
     assert version == importlib.metadata.version("roi-align")
-    # Every set's name stands for the kernels that were compiled, the changed ones.
+    # Every set's name selects the compiled, changed kernels.
     program = "import torch, roi_align; print(torch.ops.roi_align.cpu_kernels())"
     for kernels in ("portable", "avx2", "avx512"):
-        done = _imported(folder, program, kernels)
-        assert done.stdout.strip() == kernels or "but this machine runs" in done.stderr
+        process = _imported(folder, program, kernels)
+        assert process.stdout.strip() == kernels or "but this machine runs" in process.stderr
 
 
 def test_a_change_of_cpp_is_what_runs():
@@ -79,12 +79,12 @@ INAPPLICABLE = {
 @pytest.mark.parametrize("change", INAPPLICABLE.values(), ids=INAPPLICABLE)
 def test_a_change_that_does_not_apply_is_an_error(change):
     with pytest.raises(ValueError, match="is to be changed in one place, but has"):
-        killed_by(faulty(change))
+        killer_of(faulty(change))
 
 
 def test_every_change_applies_and_every_selection_is_there():
     for fault in FAULTS:
-        changed_package(*fault.changes)
+        package_with(*fault.changes)
         assert fault.suites
         assert all((compiling.ROOT / place.partition("::")[0]).exists() for place in (*fault.suites, *SELECTIONS))
     assert len(BY_NAME) == len(FAULTS) >= 60
@@ -122,7 +122,7 @@ def test_a_fault_that_is_written_otherwise_is_an_error(right, wrong):
 def test_what_does_not_compile_is_no_kill():
     broken = Change("csrc/crop_and_resize/boxes.cpp", "int64_t first_bad_index(", "int64_t first_bad_index(((")
     with pytest.raises(RuntimeError, match="does not compile"):
-        killed_by(faulty(broken))
+        killer_of(faulty(broken))
 
 
 def test_tests_that_do_not_run_are_no_kill():
@@ -130,7 +130,7 @@ def test_tests_that_do_not_run_are_no_kill():
         "roi_align/_cropping/modules.py", "from torch import Tensor, fx, nn", "from torch import Tensor, fx, none"
     )
     with pytest.raises(RuntimeError, match="ended with"):
-        killed_by(faulty(broken))
+        killer_of(faulty(broken))
     with pytest.raises(RuntimeError, match="ended with"):
         first_failure(build(), [f"{MODULES}::test_that_is_not_there"])
 
@@ -139,19 +139,19 @@ def test_a_crash_is_named_after_the_test_that_was_running():
     words = '"""`roi_align.crop_and_resize` under its older name; see there for shapes, dtypes and errors."""'
     change = Change("roi_align/_cropping/modules.py", words, "import os; os.abort()")
     test = f"{MODULES}::test_crop_and_resize_under_its_three_names"
-    assert killed_by(faulty(change)) == f"crash: signal SIGABRT in {test}"
+    assert killer_of(faulty(change)) == f"crash: signal SIGABRT in {test}"
 
 
 CHEAP = ("function_without_extrapolation", "index_n_accepted", "order_by_threads", "roi_index_n_accepted")
 
 
 def test_the_package_without_a_fault_passes_what_kills_the_faults():
-    """The rest of the selections are the suites themselves, which this run is a part of."""
+    """The other selections are the suites themselves, of which this run is a part."""
     assert control([BY_NAME[name] for name in CHEAP]) is None
 
 
 @pytest.mark.parametrize("name", CHEAP)
 def test_a_fault_is_killed_by_the_tests_that_it_names(name):
-    found = killed_by(BY_NAME[name])
-    assert found is not None
-    assert any(place in found for place in BY_NAME[name].suites), found  # in a crash it is the test that was running
+    killer = killer_of(BY_NAME[name])
+    assert killer is not None
+    assert any(place in killer for place in BY_NAME[name].suites), killer  # after a crash, the test that was running

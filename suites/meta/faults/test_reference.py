@@ -1,6 +1,6 @@
-"""Every planted fault is found, by a check that the suites make, and the report says by which.
+"""A check of the suites kills every planted fault, and the report names the check.
 
-`python -m harness mutants` gives the whole matrix; here each fault meets the checks until one finds it.
+`python -m harness mutants` computes the whole matrix; here the checks run until one kills the fault.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def test_the_reference_survives(operator: OperatorName) -> None:
 
 
 def test_a_fault_can_be_asked_for_by_name() -> None:
-    """So that `pytest suites/ --backend fault:NAME` shows what the whole suite makes of it."""
+    """So that `pytest suites/ --backend fault:NAME` runs the whole suite on it."""
     assert all(load(fault.backend.name, fault.operator) is fault.backend for fault in FAULTS)
     for operator in OPERATORS:
         with pytest.raises(ValueError, match="There is no backend 'fault:nope'"):
@@ -62,7 +62,7 @@ def test_there_are_sixty_faults_and_each_has_its_name() -> None:
 
 
 def test_what_nothing_finds_is_a_survivor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A fault that changes nothing is found by nothing, and said so: a check that kills it would be broken."""
+    """A fault that changes nothing survives, and the report says so: a check that kills it would be broken."""
     monkeypatch.setattr(kills, "CASES", 4)
     monkeypatch.setattr(kills, "TURNS", 1)
     attempts = kills.row(replace(HONEST, name="equivalent"))

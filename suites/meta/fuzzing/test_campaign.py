@@ -1,4 +1,4 @@
-"""Campaigns of the fuzzer: what is planted is found, made small and kept, whatever ends in the middle."""
+"""Campaigns of the fuzzer find, shrink and store planted faults, even if interrupted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.__main__ import app
 from harness.backends import load
 from harness.fuzzing import campaign, finds, worker
 from harness.fuzzing import totals as fuzz_totals
-from harness.fuzzing.campaign import Catch, Count, Lost, Schedule, Task
+from harness.fuzzing.campaign import Catch, Count, LostTask, Schedule, Task
 from harness.fuzzing.finds import Find
 from harness.fuzzing.totals import Totals
 from harness.operators.sheet import OperatorName
@@ -30,7 +30,7 @@ TASK = Task(3, "roi_align", "crop_and_resize", "within bound, normalized boxes",
 FIND = Find(TASK.operator, TASK.property, TASK.direction, "Case()", "out", "It is wrong.", "roi_align", "ours")
 
 
-def hunted(name: str, folder: Path, cases: int, seed: int = 1, operator: OperatorName = "crop_and_resize") -> Totals:
+def hunt(name: str, folder: Path, cases: int, seed: int = 1, operator: OperatorName = "crop_and_resize") -> Totals:
     """A campaign in this process."""
     answer = worker.about(name, (operator,))
     assert not answer.missing
@@ -42,7 +42,7 @@ def hunted(name: str, folder: Path, cases: int, seed: int = 1, operator: Operato
 
 
 def fail_in_calls(monkeypatch: pytest.MonkeyPatch, status: Status, reason: str, *numbers: int) -> list[int]:
-    """Every property holds, but in these calls: the numbers of all calls, from 1."""
+    """Every property holds except in the calls with these numbers; returns the numbers of all calls, from 1."""
     calls: list[int] = []
 
     def holds(*_: object) -> Verdict:
@@ -56,25 +56,25 @@ def fail_in_calls(monkeypatch: pytest.MonkeyPatch, status: Status, reason: str, 
 @pytest.mark.parametrize(("fault", "cases"), [("box_gradient_sign", 110), ("roi_edge_sign", 120)])
 def test_a_planted_fault_is_found_made_small_and_replayed(tmp_path: Path, fault: str, cases: int) -> None:
     operator: OperatorName = "roi_align" if fault.startswith("roi_") else "crop_and_resize"
-    totals = hunted(f"fault:{fault}", tmp_path, cases, operator=operator)
-    stored, problems = finds.read(tmp_path)
-    assert stored
+    totals = hunt(f"fault:{fault}", tmp_path, cases, operator=operator)
+    stored_finds, problems = finds.read(tmp_path)
+    assert stored_finds
     assert not problems
-    # What was stored as it failed has gone: only what was made smaller is left.
-    assert sorted(totals.stored.values(), key=Find.file_name) == stored
-    for find in stored:
-        asked = (find.parsed(), find.direction)
+    # The original failures have been removed: only the shrunk finds remain.
+    assert sorted(totals.stored.values(), key=Find.file_name) == stored_finds
+    for find in stored_finds:
+        call = (find.parse_case(), find.direction)
         of = [load(name, find.operator) for name in (find.backend, "roi_align")]
-        fails, passes = (find.definition().holds(backend, *asked) for backend in of)
+        fails, passes = (find.definition().holds(backend, *call) for backend in of)
         assert (fails.status.value, passes.passed) == (find.status, True), find
-        case = find.parsed()
+        case = find.parse_case()
         assert len(case.boxes) == case.shape[0] == case.shape[1] == 1, find
 
 
 def test_the_same_seed_gives_the_same_campaign(tmp_path: Path) -> None:
-    hunted("fault:open_upper_border", tmp_path / "warm", 1)  # all that it imports is imported: see campaign.py
+    hunt("fault:open_upper_border", tmp_path / "warm", 1)  # imports all modules in advance: see campaign.py
     one, same, other = (
-        hunted("fault:open_upper_border", tmp_path / name, 25, seed)
+        hunt("fault:open_upper_border", tmp_path / name, 25, seed)
         for name, seed in (("one", 5), ("same", 5), ("other", 6))
     )
     assert one.stored
@@ -83,7 +83,7 @@ def test_the_same_seed_gives_the_same_campaign(tmp_path: Path) -> None:
 
 
 def test_the_reference_has_no_finds(tmp_path: Path) -> None:
-    totals = hunted("reference", tmp_path, 90)
+    totals = hunt("reference", tmp_path, 90)
     assert totals.is_empty()
     assert not list(tmp_path.iterdir())
     assert totals.cases.total() >= 90
@@ -92,7 +92,7 @@ def test_the_reference_has_no_finds(tmp_path: Path) -> None:
 
 def test_a_failure_that_does_not_show_each_time_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_in_calls(monkeypatch, Status.OUT, "It raced.", 5)
-    totals = hunted("reference", tmp_path, 40)
+    totals = hunt("reference", tmp_path, 40)
     (find,) = totals.stored.values()
     assert find.reason.startswith("It raced. (Asked again it did not fail in this way")
 
@@ -121,15 +121,15 @@ def test_a_hang_is_not_made_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_what_failed_often_enough_and_what_is_avoided_is_asked_no_more() -> None:
     sheet = load("reference").sheet
     schedule = Schedule("reference", {"crop_and_resize": sheet}, 1, None)
-    for asked, task in enumerate(iter(schedule.next, None), 1):
+    for count, task in enumerate(iter(schedule.next, None), 1):
         silent = task.property == "no side effect"
-        own = {"property": task.property, "direction": task.direction, "case": f"Case({asked})"}
+        own = {"property": task.property, "direction": task.direction, "case": f"Case({count})"}
         find = None if silent else replace(FIND, **own)
-        schedule.returned(Catch(task, () if silent else (Count("float32", 1, None),), 0, find))
+        schedule.record_result(Catch(task, () if silent else (Count("float32", 1, None),), 0, find))
     turns = schedule.turns["crop_and_resize"][0]
     silent_turns = [turn for turn in turns if turn[0].name == "no side effect"]
     assert len(silent_turns) == 3
-    assert asked == campaign.ENOUGH * (len(turns) - 3) + 3
+    assert count == campaign.ENOUGH * (len(turns) - 3) + 3
 
 
 def test_operators_take_turns_and_each_gets_its_cases() -> None:
@@ -140,7 +140,9 @@ def test_operators_take_turns_and_each_gets_its_cases() -> None:
     assert len({task.seed for task in tasks}) == len(tasks)
     for name in sheets:
         assert sum(task.examples for task in tasks if task.operator == name) >= 200
-    schedule.returned(Catch(tasks[0], (Count("float32", 1, None),), 39, None))  # few were asked: there is room for more
+    schedule.record_result(
+        Catch(tasks[0], (Count("float32", 1, None),), 39, None)
+    )  # most were refused: there is room for more
     assert schedule.next().operator == tasks[0].operator
 
 
@@ -148,20 +150,20 @@ def test_a_find_is_there_before_it_is_made_smaller_and_after_its_hunter_has_died
     totals = Totals(tmp_path)
     totals.hear(3, FIND)
     assert len(list(tmp_path.iterdir())) == 1
-    assert totals.add(Lost(TASK, "Its workers ended.")).startswith("lost    task 3 (crop_and_resize, within bound")
+    assert totals.add(LostTask(TASK, "Its workers ended.")).startswith("lost    task 3 (crop_and_resize, within bound")
     assert list(totals.stored.values()) == [FIND]
     assert not totals.is_empty()
 
 
 def test_only_what_was_made_smaller_of_the_same_kind_replaces_a_find(tmp_path: Path) -> None:
     smaller = replace(FIND, case="Case(1)")
-    for status, left in (("out", {"Case(1)"}), ("broken", {"Case()", "Case(1)"})):
+    for status, remaining in (("out", {"Case(1)"}), ("broken", {"Case()", "Case(1)"})):
         totals = Totals(tmp_path / status)
         totals.hear(3, FIND)
         totals.add(Catch(TASK, (), 0, replace(smaller, status=status)))
-        assert {find.case for find in totals.stored.values()} == left
-        assert len(list((tmp_path / status).iterdir())) == len(left)
-    # What an earlier campaign has stored is never taken away.
+        assert {find.case for find in totals.stored.values()} == remaining
+        assert len(list((tmp_path / status).iterdir())) == len(remaining)
+    # Finds of an earlier campaign are never removed.
     finds.store(FIND, tmp_path)
     totals = Totals(tmp_path)
     totals.hear(3, FIND)
@@ -170,7 +172,7 @@ def test_only_what_was_made_smaller_of_the_same_kind_replaces_a_find(tmp_path: P
 
 
 def test_each_new_find_is_told_once(tmp_path: Path) -> None:
-    """Also one that could not be made smaller, and not one that was there before."""
+    """Including one that could not be shrunk, but not one that existed before."""
     totals = Totals(tmp_path)
     totals.hear(3, FIND)
     assert FIND.file_name() in totals.add(Catch(TASK, (), 0, FIND))
@@ -195,7 +197,7 @@ def test_a_record_has_a_row_for_each_dtype(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_ends_a_campaign_in_order(tmp_path: Path) -> None:
-    """It comes as soon as the first find is stored, most likely while that is made smaller."""
+    """The interrupt comes when the first find is stored, most likely while it is shrunk."""
     command = [sys.executable, "-m", "harness", "fuzz", "--backend", "fault:open_upper_border", "--minutes", "60"]
     command += ["--finds", str(tmp_path), "--seed", "1"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -211,16 +213,16 @@ def test_an_interrupt_ends_a_campaign_in_order(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "Interrupted; what was found until then is stored." in output
     assert "python -m harness judge --backend fault:open_upper_border" in output
-    stored, problems = finds.read(tmp_path)
-    assert stored
+    stored_finds, problems = finds.read(tmp_path)
+    assert stored_finds
     assert not problems
-    assert all(find.file_name() in output for find in stored)
+    assert all(find.file_name() in output for find in stored_finds)
 
 
 def test_an_interrupt_that_is_lost_ends_a_campaign_after_its_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Python ignores one within a callback of its garbage collector."""
+    """Python ignores an interrupt within a callback of its garbage collector."""
     add = Totals.add
 
     def lossy(self: Any, result: Any) -> Any:
@@ -230,9 +232,9 @@ def test_an_interrupt_that_is_lost_ends_a_campaign_after_its_task(
 
     monkeypatch.setattr(Totals, "add", lossy)
     arguments = ["fuzz", "--backend", "reference", "--cases", "300", "--finds", str(tmp_path)]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 130
-    assert "Interrupted; what was found until then is stored." in done.output
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == 130
+    assert "Interrupted; what was found until then is stored." in outcome.output
 
 
 def test_a_crash_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +247,7 @@ def test_a_crash_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(campaign, "SHRINKS", 20)
-    totals = hunted("crashing_fuzzed:pool", tmp_path / "finds", 1, operator="roi_align")
+    totals = hunt("crashing_fuzzed:pool", tmp_path / "finds", 1, operator="roi_align")
     assert {find.status for find in totals.stored.values()} == {"crash"}
     assert all("SIGABRT" in find.reason for find in totals.stored.values())
 
@@ -254,7 +256,7 @@ def test_a_crash_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_find_is_told_and_stored_whenever_an_interrupt_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
 ) -> None:
-    """Between the file and the note of it there is a moment, too."""
+    """Including between the writing of the file and its registration."""
     totals = Totals(tmp_path)
     with monkeypatch.context() as patched:
         store = finds.store

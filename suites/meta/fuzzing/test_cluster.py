@@ -1,4 +1,4 @@
-"""Campaigns on a cluster: a killed worker loses no find, and what no campaign can run on is told in a sentence."""
+"""Campaigns on a cluster: a killed worker loses no find, and an unusable cluster raises a clear error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME, OPERATOR = "fault:box_gradient_sign", "crop_and_resize"
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[Any]:
-    """Two worker processes, begun again by their nannies when they end."""
+    """Two worker processes, which their nannies restart when they end."""
     here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **here) as two:
         yield two
@@ -39,56 +39,60 @@ def client(local: Any) -> Iterator[Any]:
     connected.close()
 
 
-def hunted(client: Any, folder: Path, cases: int, killed: str) -> tuple[Totals, list[Find], Schedule]:
-    """A campaign during which, when its first find is told, one worker is killed or all are: and what was heard."""
+def hunt(client: Any, folder: Path, cases: int, victims: str) -> tuple[Totals, list[Find], Schedule]:
+    """A campaign that kills one worker, or all, at its first find; also returns the finds heard."""
     answer = cluster.ready(client, NAME, (OPERATOR,))
-    schedule, totals, heard = Schedule(NAME, answer.sheets, 1, cases), Totals(folder), []
+    schedule, totals, finds_heard = Schedule(NAME, answer.sheets, 1, cases), Totals(folder), []
     pids = list(client.run(os.getpid).values())
 
     def hear(number: int, find: Find) -> None:
         totals.hear(number, find)
-        if not heard:
-            for pid in pids if killed == "all" else pids[:1]:
+        if not finds_heard:
+            for pid in pids if victims == "all" else pids[:1]:
                 os.kill(pid, signal.SIGKILL)
-        heard.append(find)
+        finds_heard.append(find)
 
     for result in cluster.catches(client, answer, schedule, hear, lambda flying, workers: None):
         totals.add(result)
-    assert not schedule.planned.total()  # every task is accounted for
-    return totals, heard, schedule
+    assert not schedule.planned.total()  # no task is lost track of
+    return totals, finds_heard, schedule
 
 
 def test_a_killed_worker_loses_no_find(client: Any, tmp_path: Path) -> None:
-    totals, heard, schedule = hunted(client, tmp_path, 130, "one")
+    totals, finds_heard, schedule = hunt(client, tmp_path, 130, "one")
     assert schedule.done[OPERATOR] >= 130
-    assert heard
+    assert finds_heard
     assert not totals.lost
-    stored, problems = finds.read(tmp_path)
+    stored_finds, problems = finds.read(tmp_path)
     assert not problems
-    assert {(find.property, find.direction) for find in stored} == {(find.property, find.direction) for find in heard}
-    assert {find.direction for find in stored} == {"grad_boxes"}
-    # And what is left of each is what it was made smaller to, by the worker that was left.
-    assert {find.file_name() for find in stored} == set().union(*schedule.ways.values())
+    assert {(find.property, find.direction) for find in stored_finds} == {
+        (find.property, find.direction) for find in finds_heard
+    }
+    assert {find.direction for find in stored_finds} == {"grad_boxes"}
+    # And the surviving worker has shrunk each find.
+    assert {find.file_name() for find in stored_finds} == set().union(*schedule.ways.values())
 
 
 def test_a_task_that_ends_its_workers_is_told_and_its_find_is_kept(local: Any, client: Any, tmp_path: Path) -> None:
-    """No second try: what was under way when the workers ended has ended them, as far as dask can tell.
+    """No retry: to dask, the tasks that ran when the workers ended are the cause.
 
     The first find is among the first tasks of many, so that some are under way however late the workers end.
     """
     local.scheduler.allowed_failures = 0
     try:
-        totals, heard, _ = hunted(client, tmp_path, 300, "all")
+        totals, finds_heard, _ = hunt(client, tmp_path, 300, "all")
     finally:
         local.scheduler.allowed_failures = 3
     assert totals.lost
-    assert all("each of these workers ended under it" in lost.reason for lost in totals.lost)
-    stored, _ = finds.read(tmp_path)
-    assert {(find.property, find.direction) for find in stored} >= {(find.property, find.direction) for find in heard}
+    assert all("each of these workers ended under it" in task.reason for task in totals.lost)
+    stored_finds, _ = finds.read(tmp_path)
+    assert {(find.property, find.direction) for find in stored_finds} >= {
+        (find.property, find.direction) for find in finds_heard
+    }
 
 
 class Stub:
-    """A client of workers that say what they are told to say."""
+    """A client of workers with predefined answers."""
 
     def __init__(self, *answers: Any, gpu: int = 0) -> None:
         self.answers = {f"tcp://worker-{number}": answer for number, answer in enumerate(answers)}
@@ -126,7 +130,7 @@ def test_each_thing_that_is_amiss_is_told(fit: worker.About, on_gpu: worker.Abou
         (bare, "reference", "tcp://worker-1 does not have the module 'harness'"),
         (Stub(OSError("full")), "reference", "tcp://worker-0 cannot answer: OSError: full"),
         (Stub(fit, replace(fit, harness="0")), "reference", "Another revision of the harness is on tcp://worker-1;"),
-        (Stub(replace(fit, may_begin_processes=False)), "roi_align", "which tcp://worker-0 may not begin"),
+        (Stub(replace(fit, may_begin_processes=False)), "roi_align", "which tcp://worker-0 may not start"),
         (Stub(replace(fit, missing="It is not here.")), "reference", "The worker tcp://worker-0: It is not here."),
         (Stub(on_gpu), "roi_align_cuda", "no worker has a GPU to give"),
     ):
@@ -148,7 +152,7 @@ def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_scheduler_without_this_checkout_is_told(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It reads the tasks that it hands on: each would be lost."""
+    """The scheduler deserializes the tasks that it passes on: each would be lost."""
 
     def missing(question: Any) -> None:
         raise ModuleNotFoundError("No module named 'harness'", name="harness")
@@ -159,7 +163,7 @@ def test_a_scheduler_without_this_checkout_is_told(client: Any, monkeypatch: pyt
 
 
 def test_a_worker_of_another_revision_hunts_nothing(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that joins later was never asked what it runs."""
+    """A worker that joins later has not reported its versions."""
     answer = cluster.ready(client, NAME, (OPERATOR,))
     monkeypatch.setattr(cluster, "sources", lambda: "another")
     schedule = Schedule(NAME, answer.sheets, 1, 10)

@@ -1,4 +1,4 @@
-"""Finds are stored whole and once, merge by copying, and are told apart from what only lies beside them."""
+"""Finds are stored completely and once, merge by copying, and are distinguished from other files beside them."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def test_a_stored_find_is_read_again_and_shows_the_fault(tmp_path: Path) -> None
     path, is_new = finds.store(FIND, tmp_path)
     assert is_new
     assert finds.read(tmp_path) == ([FIND], [])
-    assert [each.name for each in tmp_path.iterdir()] == [path.name]  # no part of a file is left
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]  # no partial file remains
     (find,), _ = finds.read(tmp_path)
     for name, passes in (("fault:box_gradient_sign", False), ("roi_align", True)):
-        verdict = find.definition().holds(load(name), find.parsed(), find.direction)
+        verdict = find.definition().holds(load(name), find.parse_case(), find.direction)
         assert verdict is not None
         assert verdict.passed is passes
     assert find.reproduction().startswith("python -m harness judge --backend fault:box_gradient_sign --direction")
 
 
 def test_the_same_find_again_changes_nothing(tmp_path: Path) -> None:
-    """Whoever failed it, and how: what is asked is the same."""
+    """The name depends on the question only, not on the backend or the failure."""
     path, _ = finds.store(FIND, tmp_path)
     before = path.read_bytes()
     again, is_new = finds.store(replace(FIND, title="another", reason="It is of no sign."), tmp_path)
@@ -58,26 +58,26 @@ def test_two_folders_merge_by_copying(tmp_path: Path) -> None:
     for find in (replace(FIND, title="another"), second):
         finds.store(find, tmp_path / "two")
     shutil.copytree(tmp_path / "one", tmp_path / "two", dirs_exist_ok=True)
-    stored, problems = finds.read(tmp_path / "two")
+    stored_finds, problems = finds.read(tmp_path / "two")
     assert not problems
-    assert {each.case for each in stored} == {FIND.case, second.case}
+    assert {each.case for each in stored_finds} == {FIND.case, second.case}
 
 
-def changed(**changes: object) -> str:
+def document_with(**changes: object) -> str:
     return json.dumps({**asdict(FIND), **changes})
 
 
 BROKEN = {
-    "cut": (changed()[:40], "cannot be read as JSON"),
+    "cut": (document_with()[:40], "cannot be read as JSON"),
     "bytes": ("\udcff", "cannot be read as JSON"),
     "list": ("[]", "must be an object of texts"),
     "fields": ('{"case": "Case()"}', "must be an object of texts"),
-    "number": (changed(reason=1), "must be an object of texts"),
-    "direction": (changed(direction="backward"), "there is no 'backward'"),
-    "property": (changed(property="beauty"), "There is no property 'beauty'"),
-    "case": (changed(case="__import__('os')"), ""),
-    "operator": (changed(operator="roi_align", property="within bound, mode avg"), "not one"),
-    "name": (changed(), "what it holds is called"),
+    "number": (document_with(reason=1), "must be an object of texts"),
+    "direction": (document_with(direction="backward"), "there is no 'backward'"),
+    "property": (document_with(property="beauty"), "There is no property 'beauty'"),
+    "case": (document_with(case="__import__('os')"), ""),
+    "operator": (document_with(operator="roi_align", property="within bound, mode avg"), "not one"),
+    "name": (document_with(), "what it holds is called"),
 }
 
 
@@ -86,7 +86,7 @@ def test_a_broken_file_is_named_and_the_others_are_read(tmp_path: Path, kind: st
     finds.store(FIND, tmp_path)
     text, says = BROKEN[kind]
     (tmp_path / "broken.json").write_text(text, encoding="utf-8", errors="surrogateescape")
-    stored, (problem,) = finds.read(tmp_path)
-    assert stored == [FIND]
+    stored_finds, (problem,) = finds.read(tmp_path)
+    assert stored_finds == [FIND]
     assert str(tmp_path / "broken.json") in problem
     assert says in problem

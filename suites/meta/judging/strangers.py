@@ -1,4 +1,4 @@
-"""Functions of strangers, right ones with limits and wrong ones with vices, all around torchvision's roi_align."""
+"""Foreign functions, correct ones with limits and faulty ones, all based on torchvision's roi_align."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Function = Callable[..., Tensor]
 
 
 def backend_of(function: Function, **declared: Any) -> Backend[Any]:
-    """A function as a backend in this process, under SHEET and what is declared beside it."""
+    """A function as a backend in this process, with SHEET and additional declarations."""
     return foreign.of_function("theirs", function, read({**SHEET, **declared}, "theirs"))
 
 
@@ -37,21 +37,23 @@ def right(input: Tensor, boxes: Tensor, size: Any, scale: float, ratio: int, ali
 
 
 def _tame(input: Tensor, boxes: Tensor, *rest: Any) -> Tensor:
-    """The same of boxes read from the wrong place, which would end this process."""
+    """The function on sanitised boxes: reading boxes from the wrong place would crash this process."""
     tame = boxes.nan_to_num(0.0).clamp(-1e4, 1e4)
     tame[:, 0] = tame[:, 0].clamp(0, max(0, len(input) - 1)).floor()
     return right(input, tame, *rest)
 
 
-# Vices of memory.
+# Faults of memory.
 
 
-class _Given(torch.autograd.Function):
-    """A function whose gradient goes through another one: (gradient) -> what is handed out in its place."""
+class _CustomGradient(torch.autograd.Function):
+    """A function whose gradient another function replaces: (gradient) -> replacement."""
 
     @staticmethod
-    def forward(ctx: Any, change: Callable[[Tensor], Tensor], read: Callable[[Tensor], Tensor], *arguments: Any) -> Any:
-        ctx.change, ctx.read, ctx.rule = change, read, arguments[2:]
+    def forward(
+        ctx: Any, change: Callable[[Tensor], Tensor], read_argument: Callable[[Tensor], Tensor], *arguments: Any
+    ) -> Any:
+        ctx.change, ctx.read, ctx.rule = change, read_argument, arguments[2:]
         ctx.save_for_backward(*arguments[:2])
         return right(*arguments)
 
@@ -85,11 +87,11 @@ def one_buffer_for_results() -> Function:
 
 def one_buffer_for_gradients() -> Function:
     buffer = _one_buffer()
-    return lambda *arguments: _Given.apply(buffer, _unchanged, *arguments)
+    return lambda *arguments: _CustomGradient.apply(buffer, _unchanged, *arguments)
 
 
 def view_of_the_image() -> Function:
-    """Where a crop is the whole image the image itself is handed back."""
+    """If a crop is the whole image, it returns the image itself."""
 
     def function(input: Tensor, *rest: Any) -> Tensor:
         pooled = right(input, *rest)
@@ -98,29 +100,29 @@ def view_of_the_image() -> Function:
     return function
 
 
-def _kept() -> Callable[[Tensor], Tensor]:
-    """What lay at an address when it was first seen."""
-    seen: dict[Any, Tensor] = {}
-    return lambda tensor: seen.setdefault((tensor.data_ptr(), tensor.shape, tensor.dtype), tensor.detach().clone())
+def _by_address() -> Callable[[Tensor], Tensor]:
+    """A cache by address: returns the tensor first seen there."""
+    copies: dict[Any, Tensor] = {}
+    return lambda tensor: copies.setdefault((tensor.data_ptr(), tensor.shape, tensor.dtype), tensor.detach().clone())
 
 
 def image_by_address() -> Function:
-    kept = _kept()
-    return lambda input, *rest: right(kept(input), *rest)
+    cached = _by_address()
+    return lambda input, *rest: right(cached(input), *rest)
 
 
 def boxes_by_address() -> Function:
-    kept = _kept()
-    return lambda input, boxes, *rest: _tame(input, kept(boxes), *rest)
+    cached = _by_address()
+    return lambda input, boxes, *rest: _tame(input, cached(boxes), *rest)
 
 
 def upstream_by_address() -> Function:
-    kept = _kept()
-    return lambda *arguments: _Given.apply(_unchanged, kept, *arguments)
+    cached = _by_address()
+    return lambda *arguments: _CustomGradient.apply(_unchanged, cached, *arguments)
 
 
 def _dense(tensor: Tensor) -> Tensor:
-    """The values from where a tensor begins in memory, one after another, as far as there are any."""
+    """Reads consecutive values from the start of a tensor, ignoring its strides."""
     whole = tensor.untyped_storage().size() // tensor.element_size() - tensor.storage_offset()
     values = tensor.as_strided((min(whole, tensor.numel()),), (1,))
     return torch.cat([values, values.new_zeros(tensor.numel() - len(values))]).view(tensor.shape)
@@ -131,11 +133,11 @@ def dense_boxes() -> Function:
 
 
 def dense_upstream() -> Function:
-    return lambda *arguments: _Given.apply(_unchanged, _dense, *arguments)
+    return lambda *arguments: _CustomGradient.apply(_unchanged, _dense, *arguments)
 
 
 def boxes_without_offset() -> Function:
-    """Read from the beginning of the storage: torch's own storage_offset is not looked at."""
+    """Reads from the beginning of the storage, ignoring storage_offset."""
 
     def function(input: Tensor, boxes: Tensor, *rest: Any) -> Tensor:
         return _tame(input, boxes.as_strided(boxes.shape, boxes.stride(), 0), *rest)
@@ -143,11 +145,11 @@ def boxes_without_offset() -> Function:
     return function
 
 
-# Limits of what is right.
+# Correct functions with limits.
 
 
 def refusing(where: Callable[..., bool]) -> Function:
-    """Right, and an error where a call is so."""
+    """Correct, but raises for some calls."""
 
     def function(*arguments: Any) -> Tensor:
         if where(*arguments):
@@ -158,7 +160,7 @@ def refusing(where: Callable[..., bool]) -> Function:
 
 
 def noisy(where: Callable[..., bool]) -> Function:
-    """Off by as much as another order of a sum may be, where a call is so."""
+    """For some calls, off by the difference of another order of a sum."""
 
     def function(*arguments: Any) -> Tensor:
         pooled = right(*arguments)

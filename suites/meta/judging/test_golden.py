@@ -1,4 +1,4 @@
-"""The golden vectors: they are the peer's, a wrong one is found, and a file that cannot be used says why."""
+"""Golden vectors equal the peer's results; a wrong one is detected; an unusable file explains why."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ ROWS = [(operator, direction) for operator in OPERATORS for direction in OPERATO
 
 
 @pytest.fixture(scope="module", params=OPERATORS)
-def stored(request: pytest.FixtureRequest) -> golden.Golden:
+def golden_file(request: pytest.FixtureRequest) -> golden.Golden:
     return golden.read(request.param)
 
 
-def test_a_few_are_what_the_peer_gives_today(stored: golden.Golden) -> None:
-    peer = OPERATORS[stored.operator].peer
+def test_a_few_are_what_the_peer_gives_today(golden_file: golden.Golden) -> None:
+    peer = OPERATORS[golden_file.operator].peer
     try:
-        backend = load(peer.name, stored.operator)
+        backend = load(peer.name, golden_file.operator)
     except MissingLibrary as missing:
         pytest.skip(str(missing))
-    for vector in stored.vectors[::20]:
+    for vector in golden_file.vectors[::20]:
         for direction in peer.directions:
             assert backend.run(vector.inputs(), direction).tobytes() == vector.results[direction].tobytes(), vector
 
 
-def test_there_are_some_of_every_kind(stored: golden.Golden) -> None:
-    cases: list[Any] = [vector.case for vector in stored.vectors]
+def test_there_are_some_of_every_kind(golden_file: golden.Golden) -> None:
+    cases: list[Any] = [vector.case for vector in golden_file.vectors]
     assert len(set(cases)) == len(cases) >= 300
-    for name, _, field in OPERATORS[stored.operator].choices(cases[0].inputs()):
-        if field not in ("box_rules", "modes", "scale_dtypes"):  # of these a peer has one
+    for name, _, field in OPERATORS[golden_file.operator].choices(cases[0].inputs()):
+        if field not in ("box_rules", "modes", "scale_dtypes"):  # a peer has only one of these
             values = {
                 value
                 for case in cases
-                for of, value, _ in OPERATORS[stored.operator].choices(case.inputs())
+                for of, value, _ in OPERATORS[golden_file.operator].choices(case.inputs())
                 if of == name
             }
             assert len(values) == 2, name
@@ -62,18 +62,18 @@ def test_those_of_tensorflow_have_long_crops_many_boxes_and_many_channels() -> N
 
 
 def test_the_same_vectors_are_the_same_bytes_whatever_the_date(
-    stored: golden.Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    golden_file: golden.Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    golden.write(stored, tmp_path / "today.npz")
+    golden.write(golden_file, tmp_path / "today.npz")
     monkeypatch.setattr(time, "localtime", lambda *_: time.gmtime(2_000_000_000))
-    golden.write(golden.read(stored.operator, tmp_path / "today.npz"), tmp_path / "later.npz")
-    suites_own = golden.path_of(stored.operator).read_bytes()
+    golden.write(golden.read(golden_file.operator, tmp_path / "today.npz"), tmp_path / "later.npz")
+    suites_own = golden.path_of(golden_file.operator).read_bytes()
     assert (tmp_path / "today.npz").read_bytes() == (tmp_path / "later.npz").read_bytes() == suites_own
 
 
 @pytest.mark.parametrize(("operator", "direction"), ROWS)
 def test_a_corrupted_vector_is_found(operator: OperatorName, direction: Direction, tmp_path: Path) -> None:
-    """By the comparison that the suite makes, with an implementation that is right."""
+    """By the suite's own comparison, with a correct implementation."""
     vectors = golden.read(operator).vectors
     number = next(
         number
@@ -83,7 +83,7 @@ def test_a_corrupted_vector_is_found(operator: OperatorName, direction: Directio
     corrupt = vectors[number].results[direction].copy()
     flat = corrupt.reshape(-1)
     reference, title = load("reference", operator), OPERATORS[operator].peer.title
-    # Where bits are promised the last one; where bounds are, as much as is more than two of them.
+    # A change of the last bit if bits are promised, otherwise of more than two bounds.
     where, bits = int(np.argmax(np.abs(flat))), direction in reference.sheet.tensorflow_bits
     flat[where] = np.nextafter(flat[where], np.float32(0)) if bits else flat[where] * 1.001
     results = {**vectors[number].results, direction: corrupt}
@@ -96,9 +96,9 @@ def test_a_corrupted_vector_is_found(operator: OperatorName, direction: Directio
 
 
 def test_a_file_that_cannot_be_used_says_why(
-    stored: golden.Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    golden_file: golden.Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    operator, path = stored.operator, tmp_path / "vectors.npz"
+    operator, path = golden_file.operator, tmp_path / "vectors.npz"
     remake = f"`python -m harness golden --operator {operator}`"
     with pytest.raises(ValueError, match=rf"There are no golden vectors at .*vectors.npz; {remake}"):
         golden.read(operator, path)
@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_used_says_why(
         with pytest.raises(ValueError, match=rf"vectors.npz is damaged .*; {remake}"):
             golden.read(operator, path)
     monkeypatch.setattr(golden, "SCHEMA", 2)
-    golden.write(stored, path)
+    golden.write(golden_file, path)
     monkeypatch.undo()
     with pytest.raises(ValueError, match=rf"vectors.npz has the schema 2, not 1; {remake}"):
         golden.read(operator, path)
@@ -117,21 +117,21 @@ def test_a_file_that_cannot_be_used_says_why(
         golden.read(operator, path)
 
 
-def test_other_inputs_are_told_apart_from_other_results(stored: golden.Golden) -> None:
-    """As from a NumPy that draws other numbers."""
-    vector = stored.vectors[0]
+def test_other_inputs_are_told_apart_from_other_results(golden_file: golden.Golden) -> None:
+    """As with a NumPy that generates other random numbers."""
+    vector = golden_file.vectors[0]
     other = replace(vector, case=replace(vector.case, seed=vector.case.seed + 1))
-    with pytest.raises(ValueError, match=r"makes other inputs for (Roi)?Case\(.* than those of the golden vectors"):
+    with pytest.raises(ValueError, match=r"makes different inputs for (Roi)?Case\(.* than those of the golden vectors"):
         other.inputs()
 
 
-def test_reading_needs_no_peer(stored: golden.Golden) -> None:
+def test_reading_needs_no_peer(golden_file: golden.Golden) -> None:
     program = (
-        f"import sys; sys.modules['{OPERATORS[stored.operator].peer.name}'] = None\n"
+        f"import sys; sys.modules['{OPERATORS[golden_file.operator].peer.name}'] = None\n"
         "from harness.judging import golden\n"
-        f"golden.read('{stored.operator}').vectors[0].inputs()\n"
-        f"print(golden.read('{stored.operator}'))"
+        f"golden.read('{golden_file.operator}').vectors[0].inputs()\n"
+        f"print(golden.read('{golden_file.operator}'))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{stored}\n"
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == f"{golden_file}\n"

@@ -1,4 +1,5 @@
-"""A foreign implementation in its own process: its arrays are the case's, its vices are seen, its end is a result."""
+"""A foreign implementation in its own process: it gets the case's arrays, its faults are detected, and its crash is a
+result."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import pytest
 
 from harness import faults
 from harness.judging import isolation
-from harness.judging.trial import judged, run, side_effect
+from harness.judging.trial import judge_case, run, side_effect
 from harness.operators.arrays import LAYOUTS, Layout
 from harness.operators.crop_and_resize.case import Case
 from harness.operators.implementation import Backend
@@ -19,7 +20,7 @@ from harness.operators.verdict import Crashed, Hung, Status
 from harness.repository import MissingLibrary
 
 CASE = Case((2, 3, 5, 6), ((0.1, 0.2, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)), (1, 0), (2, 3))
-# The extrapolation value says which vice the next call has.
+# The extrapolation value selects the fault of the next call.
 MODULE = """
 import ctypes, os, time
 from dataclasses import replace
@@ -83,7 +84,7 @@ def test_arrays_have_the_cases_values_strides_and_surroundings(backend: Backend,
     assert tuple(strides) == image.strides
     assert tuple(shape) == image.shape
     assert is_view.all()
-    assert judged(backend, replace(CASE, layout=layout), "forward").status in (Status.EXACT, Status.WITHIN)
+    assert judge_case(backend, replace(CASE, layout=layout), "forward").status in (Status.EXACT, Status.WITHIN)
 
 
 @pytest.mark.parametrize(
@@ -99,17 +100,17 @@ def test_a_crash_is_a_result_and_the_next_call_is_well(backend: Backend, vice: i
     got = run(backend, with_vice(vice).inputs(), "forward")
     assert isinstance(got, Crashed)
     assert str(got) == said
-    verdict = judged(backend, with_vice(vice), "forward")
+    verdict = judge_case(backend, with_vice(vice), "forward")
     assert (verdict.status, verdict.passed) == (Status.CRASH, False)
-    assert judged(backend, CASE, "forward").passed
+    assert judge_case(backend, CASE, "forward").passed
 
 
 def test_a_call_that_does_not_end_is_stopped(tmp_path: Path, backend: Backend) -> None:
-    verdict = judged(backend, with_vice(3), "forward")
+    verdict = judge_case(backend, with_vice(3), "forward")
     assert verdict.status is Status.HANG
     assert re.match(r"It did not return within \d+ s, and was stopped; `limit` in its sheet", verdict.reason)
     assert isinstance(run(backend, with_vice(3).inputs(), "forward"), Hung)
-    assert judged(backend, CASE, "forward").passed
+    assert judge_case(backend, CASE, "forward").passed
 
 
 def test_exceptions_arrive_as_what_they_are(backend: Backend) -> None:

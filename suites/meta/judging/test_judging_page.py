@@ -1,4 +1,4 @@
-"""docs/judging.md, done as it says: its kernel, its sheet, the wrong line and the mended one."""
+"""Follows docs/judging.md: its kernel, its sheet, the wrong line and the corrected one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def blocks(language: str) -> list[str]:
 
 
 def command(begins: str) -> tuple[dict[str, str], list[str]]:
-    """The variables and the words of the page's command that begins so, after its variables."""
+    """The environment variables, and the words after them, of the page's command that begins with this text."""
     line = next(line for line in PAGE.splitlines() if line.startswith("    ") and begins in line)
     words = line.split()
     variables = dict(word.split("=", 1) for word in words if re.match("[A-Z_]+=", word))
@@ -33,15 +33,15 @@ def command(begins: str) -> tuple[dict[str, str], list[str]]:
 
 @pytest.fixture
 def judge(tmp_path):
-    """A command of the page on a kernel, with what is added to it."""
+    """Runs a command of the page on a kernel, with additional arguments and variables."""
 
     def run(source: str, begins: str, *added: str, **variables: str) -> str:
-        said, words = command(begins)
+        message, words = command(begins)
         (tmp_path / f"{words[3].partition(':')[0]}.py").write_text(source, encoding="utf-8")
         environment = {name: value for name, value in os.environ.items() if name not in ("HYPOTHESIS_PROFILE", "CI")}
-        environment |= {"PYTHONPATH": str(tmp_path), **said, **variables}
+        environment |= {"PYTHONPATH": str(tmp_path), **message, **variables}
         assert words[0] == "pytest"
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", *words, "-p", "no:cacheprovider", *added],
             cwd=ROOT,
             env=environment,
@@ -49,13 +49,13 @@ def judge(tmp_path):
             text=True,
             check=False,
         )
-        return done.stdout + done.stderr
+        return process.stdout + process.stderr
 
     return run
 
 
 def without_numbers(text: str) -> str:
-    """Which case is the smallest changes with what Hypothesis draws."""
+    """The smallest case depends on Hypothesis's random choices."""
     return re.sub(r"-?\d[\d.e+-]*", "0", text)
 
 
@@ -64,17 +64,17 @@ FEW = {"HYPOTHESIS_PROFILE": "sanitize"}
 
 
 def test_the_kernel_of_the_page_is_judged_as_the_page_says(judge):
-    """By its very command: first the wrong kernel, then the mended one."""
-    kernel, sheet, mended, _ = blocks("python")
+    """With the page's own command: first the wrong kernel, then the corrected one."""
+    kernel, sheet, correction, _ = blocks("python")
     failure, passes = blocks("text")
     wrong = judge(f"{kernel}\n\n{sheet}", COMMAND)
-    shown = without_numbers(wrong.replace(f"torch {torch.__version__}", "torch"))
+    plain = without_numbers(wrong.replace(f"torch {torch.__version__}", "torch"))
     first, call, reproduce = without_numbers(failure.replace("torch 2.11.0+cu130", "torch")).splitlines()
     for begins in (first, call.partition("shape=(")[0], reproduce.partition("shape=(")[0]):
-        assert begins.strip() in shown, wrong
+        assert begins.strip() in plain, wrong
     assert re.search(r"judging mykernel:roi_align, torch .*: about (a|\d+) minutes? in one process", wrong), wrong
     line = next(line for line in kernel.splitlines(keepends=True) if "inside =" in line)
-    right = judge(f"{kernel.replace(line, mended)}\n\n{sheet}", COMMAND)
+    right = judge(f"{kernel.replace(line, correction)}\n\n{sheet}", COMMAND)
     assert passes.strip() in right, right[-3000:]
     assert "failed" not in right, right[-3000:]
     assert "what mykernel:roi_align does not declare" in right
@@ -95,8 +95,8 @@ def test_the_triton_kernel_of_the_page_is_judged_without_a_gpu(judge):
 
 def test_the_fields_of_the_page_are_the_sheets_with_their_defaults():
     rows = [line.split("|")[1:4] for line in PAGE.splitlines() if line.startswith("| `")]
-    named = [name for row in rows for name in re.findall(r"`(\w+)`", row[0])]
-    assert sorted(named) == sorted(field.name for field in fields(Sheet))
+    field_names = [name for row in rows for name in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(field_names) == sorted(field.name for field in fields(Sheet))
     defaults = {field.name: field.default for field in fields(Sheet)}
     for names, _, default in rows:
         for name in re.findall(r"`(\w+)`", names):
@@ -112,7 +112,7 @@ SOME = "permuted_boxes or split_list"
 
 
 def test_a_kernel_that_ends_its_process_is_told_with_its_case(judge):
-    """And the suite goes on with the next property."""
+    """And the suite continues with the next property."""
     _, sheet, *_ = blocks("python")
     text = judge(f"{KERNEL}{BEGIN}    ctypes.string_at(0)\n\n\n{sheet}", COMMAND, "-k", SOME, "--maxfail=9", **FEW)
     assert "CRASH: It ended its process: signal SIGSEGV" in text, text
@@ -130,9 +130,9 @@ def test_a_kernel_that_hangs_ends_its_property_and_not_the_run(judge):
 
 def test_a_failure_that_depends_on_earlier_calls_says_so_and_its_line_shows_it(judge, tmp_path):
     _, sheet, *_ = blocks("python")
-    worn = f"{KERNEL}{BEGIN}    worn = len(calls) > 9\n{RIGHT.replace('return', 'pooled =').rstrip()}\n"
-    worn += f"    return pooled + 1 if worn else pooled\n\n\n{sheet}"
-    text = judge(worn, COMMAND, "-k", "plain_float32 and forward", **FEW)
+    kernel = f"{KERNEL}{BEGIN}    worn = len(calls) > 9\n{RIGHT.replace('return', 'pooled =').rstrip()}\n"
+    kernel += f"    return pooled + 1 if worn else pooled\n\n\n{sheet}"
+    text = judge(kernel, COMMAND, "-k", "plain_float32 and forward", **FEW)
     assert "It depends on earlier calls: the line below asks for those too." in text, text
     line = next(line for line in text.splitlines() if "reproduce  python -m harness judge" in line)
     words = shlex.split(line.partition("reproduce  python ")[2])
@@ -146,14 +146,16 @@ def test_a_failure_that_depends_on_earlier_calls_says_so_and_its_line_shows_it(j
 
 
 def test_nothing_is_left_of_a_run_that_is_killed(tmp_path):
-    """Its workers' logs are files without a name."""
+    """The logs of its workers are unnamed files."""
     program = (
         "import os, sys; from harness.judging.isolation import isolated; "
         "isolated('reference', 'roi_align'); os.kill(os.getpid(), 9)"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, check=False)
-    assert done.returncode == -9, done.stderr
+    process = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, check=False
+    )
+    assert process.returncode == -9, process.stderr
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -165,7 +167,7 @@ SMALL = {
 
 @pytest.mark.parametrize(("sheet", "module", "function"), SMALL.values(), ids=SMALL)
 def test_a_right_function_with_a_small_sheet_passes_every_test(judge, sheet, module, function):
-    """What a sheet leaves out no test takes for granted."""
+    """No test assumes a field that the sheet omits."""
     source = f"from {module} import {function} as theirs\n\n\n"
     source += f"def {function}(*arguments):\n    return theirs(*arguments)\n\n\n"
     text = judge(

@@ -1,4 +1,4 @@
-"""A sample of a result, judged with the boxes that it needs, has the verdict that it has with all boxes."""
+"""A sample of a result, judged with only the boxes that it needs, has the same verdict as with all boxes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.operators.roi_align.case import RoiCase
 from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Status
 
-# What the oracle looks at of a maximum is not a sum over boxes near a place.
+# For a maximum the oracle does not sum over the boxes near a place.
 NARROWED: dict[OperatorName, dict[str, Any]] = {"crop_and_resize": {}, "roi_align": {"modes": ["avg"]}}
 # Nine small boxes in a row on a map of 40 pixels, on two images in turn.
 FAR = {
@@ -34,19 +34,19 @@ FAR = {
 }
 
 
-def judged(inputs: Any, direction: Direction, got: Any) -> tuple[Any, Any, Any]:
-    """The call that the oracle is given, the places, and the verdict."""
-    asked: list[Any] = []
+def judge_and_spy(inputs: Any, direction: Direction, got: Any) -> tuple[Any, Any, Any]:
+    """The oracle's reduced call, the places, and the verdict."""
+    calls: list[Any] = []
     judge = sample.judge
 
-    def noting(inputs: Any, direction: Direction, got: Any, *, pinned: bool, places: Any = None) -> Any:
-        asked.append((inputs, places))
+    def spy(inputs: Any, direction: Direction, got: Any, *, pinned: bool, places: Any = None) -> Any:
+        calls.append((inputs, places))
         return judge(inputs, direction, got, pinned=pinned, places=places)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sample, "judge", noting)
+        patched.setattr(sample, "judge", spy)
         verdict = sample.judge_sample(inputs, direction, got, pinned=True)
-    ((cut, places),) = asked
+    ((cut, places),) = calls
     return cut, places, verdict
 
 
@@ -59,17 +59,17 @@ def test_the_boxes_that_are_left_out_change_no_verdict(
 ) -> None:
     backend = load("reference", name)
     # A huge box would have an adaptive grid of billions of samples.
-    chosen = {"image_dtypes": ["float32"], "values": ["normal", "wide"], **NARROWED[name]}
-    inputs = data.draw(OPERATORS[name].within(backend.sheet, finite_boxes=True, **chosen)).inputs()
+    choices = {"image_dtypes": ["float32"], "values": ["normal", "wide"], **NARROWED[name]}
+    inputs = data.draw(OPERATORS[name].within(backend.sheet, finite_boxes=True, **choices)).inputs()
     got = backend.run(inputs, direction)
-    cut, places, verdict = judged(inputs, direction, got)
-    if places is None:  # there is nothing
+    cut, places, verdict = judge_and_spy(inputs, direction, got)
+    if places is None:  # the result is empty
         assert got.size == 0
     elif direction == "grad_image":
         assert verdict == sample.judge(inputs, direction, got, pinned=True, places=places)
     else:
-        kept = [row for row in range(len(inputs.boxes)) if (inputs.boxes[row] == cut.boxes).all(axis=1).any()]
-        assert len(cut.boxes) <= len(kept)
+        same_rows = [row for row in range(len(inputs.boxes)) if (inputs.boxes[row] == cut.boxes).all(axis=1).any()]
+        assert len(cut.boxes) <= len(same_rows)
         assert verdict.passed
 
 
@@ -78,15 +78,15 @@ def test_the_boxes_that_are_left_out_change_no_verdict(
 def test_what_is_wrong_at_a_place_is_seen_and_most_boxes_are_left_out(name: OperatorName, direction: Direction) -> None:
     inputs = FAR[name].inputs()
     got = load("reference", name).run(inputs, direction).copy()
-    cut, places, verdict = judged(inputs, direction, got)
+    cut, places, verdict = judge_and_spy(inputs, direction, got)
     assert verdict.passed
     if direction == "grad_image":
         assert 0 < len(cut.boxes) < len(inputs.boxes)
         first = places[0]
     else:
-        # 48 places of a forward result are in all boxes.
+        # 48 places of a forward result lie in all boxes.
         assert len(cut.boxes) < len(inputs.boxes) or direction == "forward"
         rows = {tuple(box): row for row, box in enumerate(inputs.boxes.tolist())}
         first = (rows[tuple(cut.boxes[places[0][0]].tolist())], *places[0][1:])
     got[first] += np.float32(0.01)
-    assert judged(inputs, direction, got)[2].status is Status.OUT
+    assert judge_and_spy(inputs, direction, got)[2].status is Status.OUT

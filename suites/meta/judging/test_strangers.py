@@ -1,4 +1,5 @@
-"""The judge on strangers: what it must not let pass, what it must not blame, and that each field of a sheet matters."""
+"""The judge on foreign functions: faults that must fail, limits that must pass, and the effect of each field of a
+sheet."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ from hypothesis.errors import Unsatisfiable
 
 from harness.backends import load
 from harness.judging.isolation import isolated
-from harness.judging.trial import judged
+from harness.judging.trial import judge_case
 from harness.operators import OPERATORS
 from harness.operators.arrays import DIRECTIONS, Direction
-from harness.operators.drawing import UndeclaredError, drawn, effort
+from harness.operators.drawing import UndeclaredError, draw_cases, effort
 from harness.operators.implementation import Backend, lacks
 from harness.operators.roi_align.case import RoiCase
 from harness.operators.sheet import CHOICES, OperatorName, Sheet
@@ -31,7 +32,7 @@ CASE = RoiCase((2, 3, 5, 6), ((1, 0.5, 0.25, 3.5, 4.0),), (2, 3), sampling_ratio
 
 
 def first_failure(backend: Backend[Any], examples: int, *names: str) -> Failure | None:
-    """The first that a backend fails of the properties of these names, or of all."""
+    """The first of these properties, or of all, that a backend fails."""
     for property_, direction in questions(backend.sheet.operator):
         if property_.undeclared(backend.sheet, direction) or (names and property_.name not in names):
             continue
@@ -46,7 +47,7 @@ def first_failure(backend: Backend[Any], examples: int, *names: str) -> Failure 
 
 
 SHARED, VIEW = "A later call changes the result of an earlier one", "The result changes when its inputs do"
-# What is said of each, by which property.
+# The message on each function, and its property.
 VICES = [
     (strangers.one_buffer_for_results, "no side effect", SHARED),
     (strangers.one_buffer_for_gradients, "no side effect", SHARED),
@@ -84,7 +85,7 @@ def _without_extent(_: Any, boxes: Any, *rest: Any) -> bool:
 
 _REFUSING, _NOISY = strangers.refusing, strangers.noisy
 _GRIDS = {"grids": ["fixed", "adaptive"]}
-# (fields, function, whether it passes): each function is right as far as its sheet says, and a wider sheet is wrong.
+# (fields, function, whether it passes): each function is correct within its sheet, and fails with a wider one.
 FIELDS: list[tuple[dict[str, Any], Any, bool]] = [
     ({"empty": ["boxes"]}, _REFUSING(lambda i, b, *r: len(b) == 0), False),
     ({"empty": ["channels"]}, _REFUSING(lambda i, b, *r: len(b) == 0), True),
@@ -132,17 +133,17 @@ def test_the_largest_coordinate_the_title_and_the_version() -> None:
 def test_a_limit_is_granted_by_the_sheet_or_by_whom_asks() -> None:
     place = "suites.meta.judging.strangers:asleep"
     slow = isolated(place, "roi_align", 30)
-    assert judged(slow, CASE, "forward").passed
+    assert judge_case(slow, CASE, "forward").passed
     hasty = isolated(place, "roi_align")
-    assert judged(hasty, CASE, "forward").passed, "a process's first call may compile"
-    assert judged(hasty, CASE, "forward").status is Status.HANG
+    assert judge_case(hasty, CASE, "forward").passed, "a process's first call may compile"
+    assert judge_case(hasty, CASE, "forward").status is Status.HANG
     large = replace(CASE, shape=(2, 3, 500, 600))
-    assert judged(hasty, large, "forward").passed, "in the process that is begun anew"
-    assert judged(hasty, large, "forward").passed, "a larger image is granted more"
+    assert judge_case(hasty, large, "forward").passed, "in the process that is begun anew"
+    assert judge_case(hasty, large, "forward").passed, "a larger image is granted more"
 
 
 def _a_sheet(seed: int) -> Sheet:
-    """What a stranger might declare: a random part of what the operator's reference can do, and the package too."""
+    """A random sheet: a subset of the abilities of the operator's reference, and of the package."""
     draw = random.Random(seed)
     operator: OperatorName = draw.choice(list(OPERATORS))
     whole = replace(load("reference", operator).sheet, modes=load("roi_align", operator).sheet.modes)
@@ -171,11 +172,11 @@ def test_a_right_kernel_with_any_sheet_is_blamed_for_nothing(seed: int) -> None:
     sheet = _a_sheet(seed)
     backend = replace(load("roi_align", sheet.operator), sheet=sheet)
     try:
-        cases = drawn(OPERATORS[sheet.operator].within(sheet), 30, seed)
+        cases = draw_cases(OPERATORS[sheet.operator].within(sheet), 30, seed)
     except UndeclaredError:
         pytest.skip("this sheet declares no call at all")
-    asked = replace(sheet, directions=DIRECTIONS, special_values=DIRECTIONS)
-    assert [reason for case in cases if (reason := lacks(asked, case.inputs(), "forward"))] == []
+    everything = replace(sheet, directions=DIRECTIONS, special_values=DIRECTIONS)
+    assert [reason for case in cases if (reason := lacks(everything, case.inputs(), "forward"))] == []
     failure = first_failure(backend, 6)
     assert failure is None, f"{failure.verdict} {failure.case!r} {sheet}"
 
@@ -183,10 +184,10 @@ def test_a_right_kernel_with_any_sheet_is_blamed_for_nothing(seed: int) -> None:
 def test_what_is_no_tensor_is_said_in_a_sentence() -> None:
     for result, name in ((None, "NoneType"), ((1, 2), "tuple"), (np.zeros(3), "ndarray")):
         backend = strangers.backend_of(lambda *arguments, result=result: result)
-        verdict = judged(backend, CASE, "forward")
+        verdict = judge_case(backend, CASE, "forward")
         assert verdict.reason == (f"It raised TypeError: the function returned {name}; a torch.Tensor is expected")
     direction: Direction = "forward"
-    assert judged(strangers.backend_of(strangers.right), CASE, direction).passed
+    assert judge_case(strangers.backend_of(strangers.right), CASE, direction).passed
 
 
 OTHER_RESULTS: dict[str, Any] = {
@@ -200,11 +201,11 @@ OTHER_RESULTS: dict[str, Any] = {
 @pytest.mark.parametrize("change", OTHER_RESULTS.values(), ids=OTHER_RESULTS)
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_a_result_of_another_shape_is_never_the_judges_failure(operator: OperatorName, change: Any) -> None:
-    """No check takes a result for an array of the promised shape before it has looked."""
+    """Every check tests the type and shape of a result first."""
     right = load("roi_align", operator)
     backend = replace(right, to_numpy=lambda result: change(right.to_numpy(result)))
     for property_, direction in questions(operator):
         if property_.undeclared(backend.sheet, direction) is None and property_.name != "long list":
-            for case in drawn(property_.cases(backend.sheet), 3, 1):
+            for case in draw_cases(property_.cases(backend.sheet), 3, 1):
                 verdict = property_.holds(backend, case, direction)
                 assert verdict is None or verdict.status is not Status.JUDGE, f"{property_.name}: {verdict} {case!r}"

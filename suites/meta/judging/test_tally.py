@@ -1,4 +1,4 @@
-"""What a run has compared is told in full, by one process or by several of pytest-xdist that share the work."""
+"""The summary counts all comparisons of a run, in one process or in several of pytest-xdist."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def test_the_summary_counts_what_every_process_has_compared(
     if processes:
         pytest.importorskip("xdist", reason="pytest-xdist is not installed: there are no other processes")
     (tmp_path / "test_some.py").write_text(_SUITE, encoding="utf-8")
-    # Each on a share of its own: three tests and three.
+    # Each worker has its own share, three tests each.
     workers = ["-n", str(processes), "--dist", "worksteal"] if processes else []
     command = [sys.executable, "-m", "pytest", "-c", str(pytestconfig.rootpath / "pyproject.toml"), "-p", "conftest"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, str(tmp_path), "--backend", "reference", *workers],
         cwd=pytestconfig.rootpath,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "crops: 60 values in 6 cases, 1 differ in any bit" in done.stdout
-    assert "gradients: 6 cases, largest fraction of the oracle's bound used 0.5" in done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "crops: 60 values in 6 cases, 1 differ in any bit" in process.stdout
+    assert "gradients: 6 cases, largest fraction of the oracle's bound used 0.5" in process.stdout

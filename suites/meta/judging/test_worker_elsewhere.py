@@ -1,4 +1,4 @@
-"""A worker in another interpreter answers, crashes, hangs and ends as one that is forked here does."""
+"""A worker in another interpreter answers, crashes, hangs and exits like one forked here."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pytest
 
 from harness.backends.peers import environments
 from harness.judging import isolation
-from harness.judging.trial import judged, run
+from harness.judging.trial import judge_case, run
 from harness.operators.crop_and_resize.case import Case
 from harness.operators.implementation import Backend
 from harness.operators.verdict import Crashed, Hung, Status
 
 CASE = Case((2, 3, 5, 6), ((0.1, 0.2, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)), (1, 0), (2, 3))
-# What a worker elsewhere loads. The extrapolation value says what the call does.
+# The module that the other worker loads. The extrapolation value selects the call's behaviour.
 MODULE = """
 import ctypes, os, time
 from dataclasses import replace
@@ -58,7 +58,7 @@ def load(name, operator):
 
 @pytest.fixture
 def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend[Any]]:
-    """One whose worker runs in another interpreter: a program that is this Python, and sees one more folder."""
+    """A backend whose worker runs in another interpreter: this Python with one more folder in its path."""
     (tmp_path / "elsewhere.py").write_text(MODULE, encoding="utf-8")
     python = tmp_path / "tvm" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -70,23 +70,23 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend
     monkeypatch.syspath_prepend(tmp_path)
     import elsewhere  # type: ignore[import-not-found]
 
-    made = isolation.isolated("tvm", "crop_and_resize", 5.0, elsewhere.load)
-    yield made
-    made.restart()
+    worker = isolation.isolated("tvm", "crop_and_resize", 5.0, elsewhere.load)
+    yield worker
+    worker.restart()
     del sys.modules["elsewhere"]
 
 
-def asked_for(number: float) -> Case:
+def case_with(number: float) -> Case:
     return Case(CASE.shape, CASE.boxes, CASE.box_indices, CASE.crop_size, extrapolation_value=number)
 
 
 def process_of(backend: Backend[Any]) -> int:
-    (number,) = backend.run(asked_for(5).inputs(), "forward")
+    (number,) = backend.run(case_with(5).inputs(), "forward")
     return int(number)
 
 
 def has_ended(process: int) -> bool:
-    """Within two seconds; what has ended and is not waited for counts as one that is left."""
+    """Within two seconds; a zombie counts as still running."""
     until = time.monotonic() + 2
     while Path(f"/proc/{process}").exists():
         if time.monotonic() > until:
@@ -98,11 +98,11 @@ def has_ended(process: int) -> bool:
 def test_a_worker_elsewhere_answers_and_has_none_of_what_is_here(backend: Backend[Any]) -> None:
     assert backend.title == "elsewhere"
     assert process_of(backend) != os.getpid()
-    (has_torch,) = backend.run(asked_for(6).inputs(), "forward")
+    (has_torch,) = backend.run(case_with(6).inputs(), "forward")
     assert not has_torch
-    assert judged(backend, CASE, "forward").passed
+    assert judge_case(backend, CASE, "forward").passed
     with pytest.raises(IndexError, match="box 0 is of image 7"):
-        backend.run(asked_for(4).inputs(), "forward")
+        backend.run(case_with(4).inputs(), "forward")
 
 
 @pytest.mark.parametrize(
@@ -117,29 +117,29 @@ def test_a_crash_elsewhere_is_a_result_and_the_next_call_is_well(
     backend: Backend[Any], number: int, message: str
 ) -> None:
     process = process_of(backend)
-    got = run(backend, asked_for(number).inputs(), "forward")
+    got = run(backend, case_with(number).inputs(), "forward")
     assert isinstance(got, Crashed)
     assert str(got) == message
     assert has_ended(process) or number == 7  # another process than the worker's
-    assert judged(backend, CASE, "forward").passed
+    assert judge_case(backend, CASE, "forward").passed
 
 
 def test_one_that_is_killed_in_a_call_is_a_crash(backend: Backend[Any]) -> None:
     process = process_of(backend)
     killer = threading.Timer(0.5, os.kill, (process, signal.SIGKILL))
     killer.start()
-    assert str(run(backend, asked_for(3).inputs(), "forward")) == "It ended its process: signal SIGKILL."
+    assert str(run(backend, case_with(3).inputs(), "forward")) == "It ended its process: signal SIGKILL."
     killer.join()
     assert has_ended(process)
-    assert judged(backend, CASE, "forward").passed
+    assert judge_case(backend, CASE, "forward").passed
 
 
 def test_a_call_elsewhere_that_does_not_end_is_stopped(backend: Backend[Any]) -> None:
     process = process_of(backend)
-    assert isinstance(run(backend, asked_for(3).inputs(), "forward"), Hung)
+    assert isinstance(run(backend, case_with(3).inputs(), "forward"), Hung)
     assert has_ended(process)
-    assert judged(backend, asked_for(3), "forward").status is Status.HANG
-    assert judged(backend, CASE, "forward").passed
+    assert judge_case(backend, case_with(3), "forward").status is Status.HANG
+    assert judge_case(backend, CASE, "forward").passed
 
 
 def test_nothing_is_left_of_a_worker_elsewhere_that_is_restarted(backend: Backend[Any]) -> None:

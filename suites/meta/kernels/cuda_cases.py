@@ -1,5 +1,5 @@
-"""What the tests of the CUDA kernels without a GPU run: the kernels of both operators, cases, and builds that cut them
-otherwise.
+"""The kernels of both operators, cases, and builds with other partitions, for the tests of the CUDA kernels without a
+GPU.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from harness.operators.roi_align.case import SAMPLED, RoiCase
 from harness.operators.sheet import OperatorName
 
 ORDERS = {"forward": 0, "backward": 1, "random": 2}
-# So few that they take one unit of work after another, which a GPU of two billion blocks hardly ever has to.
+# So few blocks that each takes several units of work, which a grid of two billion blocks hardly ever does.
 ONE_BLOCK, FEW_BLOCKS = (
     Change("cuda/launch.h", "kMostBlocks = 2147483647", f"kMostBlocks = {most}") for most in (1, 3)
 )
-# The kernel of planes that takes all that there is, chunk by chunk, for bins of few taps too.
+# The general kernel of planes, chunk by chunk, for bins of few taps too.
 ANY_TAPS = Change("roi_align/cuda/forward.cu", "takes_planes_warp(maps, pools, crops)", "false")
-# Memory so small that every box is pooled in chunks of a bin or two, and few rows at a time.
+# So little memory that every box is pooled in chunks of a bin or two, and few rows at a time.
 SMALL_CHUNKS = (
     ANY_TAPS,
     Change("roi_align/cuda/bins.h", "kTargetSlots = 512", "kTargetSlots = 1"),
     Change("roi_align/cuda/forward_planes.cu", "kWeighedBytes = 24 * 1024", "kWeighedBytes = 64"),
     Change("roi_align/cuda/grad_image_gather.cu", "sizeof(Acc) == 8 ? 8 : 16", "sizeof(Acc) == 8 ? 1 : 2"),
 )
-# No shared memory for taps: all that is pooled has them in scratch, of which there is some for two blocks.
+# No shared memory for taps: all kernels have them in scratch, which suffices for two blocks.
 TAPS_IN_SCRATCH = (
     ANY_TAPS,
     Change("roi_align/cuda/bins.h", "kSharedBytes = 48 * 1024", "kSharedBytes = 1024"),
     Change("roi_align/cuda/bins.h", "kScratchBlocks = 512", "kScratchBlocks = 2"),
 )
-# The gather's tiles as large as for a large gradient, which no case of a test has.
+# The gather's tiles have the size for a large gradient, which no test case has.
 LARGE_TILES = (Change("crop_and_resize/cuda/grad_image_gather.cu", "kFewWarps = 1024", "kFewWarps = 0"),)
 BUILDS: dict[OperatorName, dict[str, tuple[Change, ...]]] = {
     "crop_and_resize": {
@@ -60,7 +60,7 @@ BUILDS: dict[OperatorName, dict[str, tuple[Change, ...]]] = {
         "taps in scratch": TAPS_IN_SCRATCH,
     },
 }
-# The kernels whose sums have one order, made of a library and with threads in an order.
+# The kernels whose sums have one order, from a library, with threads in a given order.
 MAKE: dict[OperatorName, Callable[..., Backend[Any]]] = {
     "crop_and_resize": functools.partial(make_crop_and_resize, "gather", atomics=False),
     "roi_align": functools.partial(make_roi_align, "kernels"),
@@ -70,7 +70,7 @@ MAKE: dict[OperatorName, Callable[..., Backend[Any]]] = {
 def kernels(
     operator: OperatorName, library: Callable[[], Path] = kernel_library
 ) -> list[tuple[Backend[Any], Direction]]:
-    """Each set of kernels of an operator once: those of crop_and_resize's image gradient are two, with atomics too."""
+    """Each set of kernels of an operator; crop_and_resize's image gradient has two, one with atomics."""
     sets: list[tuple[Backend[Any], Direction]] = [(MAKE[operator](library=library), each) for each in DIRECTIONS]
     if operator == "crop_and_resize":
         sets.append((make_crop_and_resize("atomic", atomics=True, library=library), "grad_image"))
@@ -78,16 +78,16 @@ def kernels(
 
 
 def cases(operator: OperatorName, **choices: Any) -> Any:
-    """As many channels as vectors have, a few more or fewer, and more than one warp has lanes."""
+    """Numbers of channels: those of vectors, a few more or fewer, and more than the lanes of a warp."""
     rules = {"crop_and_resize": {"box_rules": BOX_RULES}, "roi_align": {}}[operator]
     usual = {"image_dtypes": FLOATS, "channels": (1, 2, 3, 4, 8, 9, 16, 40), "most_outputs": 600, **rules}
     return within(MAKE[operator]().sheet, **{**usual, **choices})
 
 
 @functools.cache
-def drawn(operator: OperatorName, count: int) -> tuple[AnyCase, ...]:
+def draw_cases(operator: OperatorName, count: int) -> tuple[AnyCase, ...]:
     """The same cases in every run, as the strategies draw them."""
-    return tuple(drawing.drawn(cases(operator, empty=()), count, 0))
+    return tuple(drawing.draw_cases(cases(operator, empty=()), count, 0))
 
 
 @functools.cache
@@ -95,7 +95,7 @@ def cpu(operator: OperatorName) -> Backend[Any]:
     return load("roi_align", operator)
 
 
-# The image of each box, within an operator's inputs.
+# The image indices of the boxes, within an operator's inputs.
 INDICES: dict[OperatorName, Callable[[Any], Array]] = {
     "crop_and_resize": lambda inputs: inputs.box_indices,
     "roi_align": lambda inputs: inputs.boxes[:, 0],
@@ -103,7 +103,7 @@ INDICES: dict[OperatorName, Callable[[Any], Array]] = {
 
 
 def crop_case(shape: tuple[int, int, int, int], crop_size: tuple[int, int], count: int, **changes: Any) -> Case:
-    """Boxes all over the images and a little beyond, most of them small, of the images in turn."""
+    """Boxes on the images and a little beyond, most of them small, which take the images in turn."""
     random = np.random.Generator(np.random.PCG64(0))
     corner, size = random.uniform(-0.1, 1, (count, 2)), random.uniform(-0.1, 0.4, (count, 2)) ** 3
     boxes = np.concatenate([corner, corner + size], axis=1).astype(np.float32)
@@ -114,14 +114,14 @@ def crop_case(shape: tuple[int, int, int, int], crop_size: tuple[int, int], coun
 def pool_case(
     shape: tuple[int, int, int, int], output_size: tuple[int, int], count: int, *, large: float = 0.4, **changes: Any
 ) -> RoiCase:
-    """Boxes all over the maps and a little beyond, most of them small, of the maps in turn."""
+    """Boxes on the maps and a little beyond, most of them small, which take the maps in turn."""
     random = np.random.Generator(np.random.PCG64(0))
     corner, size = random.uniform(-0.1, 1, (count, 2)), random.uniform(-0.05, large, (count, 2))
     edges = (np.concatenate([corner, corner + size], axis=1) * ([shape[3], shape[2]] * 2)).astype(np.float32)
     return RoiCase(shape, tuple((k % shape[0], *row) for k, row in enumerate(edges.tolist())), output_size, **changes)
 
 
-# Grids and blocks that CUDA refuses to launch, and the words of either executor for them.
+# Grids and blocks that CUDA refuses to launch, and the message of both executors.
 REFUSED_LAUNCHES = (
     ({"block": (1025, 1, 1)}, "at most 1024, 64 of them along z, not (1025, 1, 1)"),
     ({"block": (1, 1, 65)}, "at most 1024, 64 of them along z, not (1, 1, 65)"),
@@ -131,7 +131,7 @@ REFUSED_LAUNCHES = (
     ({"grid": (1, 1, 65536)}, "not (1, 1, 65536)"),
 )
 TWO_LAYOUTS = ("contiguous", "channels_last")
-# Boxes that overlap, in both layouts, with weights that round: what most faults show in, whatever is drawn.
+# Overlapping boxes in both layouts, with weights that round: fixed cases that show most faults.
 PLAIN: dict[OperatorName, tuple[AnyCase, ...]] = {
     "crop_and_resize": (),
     "roi_align": tuple(
@@ -139,7 +139,7 @@ PLAIN: dict[OperatorName, tuple[AnyCase, ...]] = {
         for ratio, layout in ((3, "contiguous"), (3, "channels_last"), (2, "contiguous"))
     ),
 }
-# What the strategies, which draw small cases, do not reach.
+# Cases that the strategies, which draw small ones, do not reach.
 LARGE: dict[OperatorName, dict[str, AnyCase]] = {
     "crop_and_resize": {
         "more boxes than a warp asks for at once": crop_case((2, 3, 20, 17), (2, 1), 1100),
@@ -181,7 +181,7 @@ LARGE: dict[OperatorName, dict[str, AnyCase]] = {
     },
 }
 
-# The scales of a pyramid's maps, and which map a box of each level has from the first one on; -1 for none.
+# The scales of a pyramid's maps, and the map of each level, from the first; -1 for none.
 SCALES = {
     (0.5, 0.25, 0.125): (0, 1, 2),
     (0.5, 0.25, 0.25): (0, 1, 1),
@@ -191,7 +191,7 @@ SCALES = {
 
 
 def pyramid(dtype: str, layout: str, mode: str, scales: tuple[float, ...]) -> tuple[PyramidCall, list[int]]:
-    """A pyramid and boxes of three levels in turn, one of them of none, and each one's map by how it was made."""
+    """A pyramid, boxes of three levels in turn and one of none, and each box's map by construction."""
     of = {"layout": layout, "image_dtype": dtype}
     sides = [(int(128 * scale), int(96 * scale)) for scale in scales]
     maps = [RoiCase((2, 9, *side), (), (1, 1), **of, seed=k).inputs().image for k, side in enumerate(sides)]

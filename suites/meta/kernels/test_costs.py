@@ -1,4 +1,4 @@
-"""What the CUDA kernels cost by counts does not grow unseen, and the counts are those of the very kernels."""
+"""The instruction counts of the CUDA kernels stay below their bounds, and the counts describe the real kernels."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ with skip_if_missing():
     nvcc()
     disassembler()
 
-# Of fpn_p2_test, 1000 boxes of 4 to 60 pixels: the most PTX instructions for each value of the crops, the fewest loads
-# in flight, and the least percentage of a multiprocessor's warps on sm_90. Ten percent above what they are.
+# For fpn_p2_test, 1000 boxes of 4 to 60 pixels: the maximum PTX instructions per value of the crops, the minimum loads
+# in flight, and the minimum percentage of a multiprocessor's warps on sm_90. Ten percent above the current values.
 LIMITS = {
     ("forward_kernel<float, 1>", "contiguous"): (44, 16, 37),
     ("forward_kernel<float, 4>", "channels_last"): (35, 4, 37),
@@ -52,14 +52,14 @@ def test_a_kernel_costs_no_more_than_it_did(rows, kernel, layout):
 
 
 def gather_instructions(count: int, box: tuple[float, float, float, float]) -> float:
-    """Of a warp of the gather, for so many boxes of 7 x 7 samples, all alike, on a map of 200 x 272."""
+    """The instructions of a warp of the gather for `count` equal boxes of 7 x 7 samples, on a map of 200 x 272."""
     case = Case((1, 128, 200, 272), (box,) * count, (0,) * count, (7, 7))
     counts = count_launches("crop_and_resize", case.inputs(), "grad_image", blocks=2)
     return next(each.instructions_a_warp for each in counts if "gather_kernel" in each.kernel)
 
 
-# The most PTX instructions of a warp for a box that sends nothing to the tiles that are looked at: one of the whole
-# image, whose samples are four tiles apart, and one that lies elsewhere.
+# The maximum PTX instructions of a warp for a box that does not contribute to these tiles: one of the whole image,
+# whose samples are four tiles apart, and one that lies elsewhere.
 IDLE = {"samples miss the tile": ((0.0, 0.0, 1.0, 1.0), 20), "box lies elsewhere": ((0.0, 0.0, 0.01, 0.01), 0.1)}
 
 
@@ -81,7 +81,7 @@ def test_every_kernel_is_in_the_table(rows):
 
 @pytest.mark.parametrize("aligned", [False, True])
 def test_torchvisions_own_kernels_are_called_as_torchvision_calls_them(aligned):
-    """All blocks of a small case give torchvision's results, up to the order of sums."""
+    """All blocks of a small case together compute torchvision's results, up to the order of sums."""
     boxes = ((0, 0.5, 1.25, 4.5, 3.75), (1, -1.0, 0.5, 4.0, 9.0), (0, 2.0, 2.0, 2.5, 2.25))
     inputs = RoiCase((2, 3, 7, 6), boxes, (2, 3), sampling_ratio=2, aligned=aligned).inputs()
     image = torch.from_numpy(inputs.image).requires_grad_()

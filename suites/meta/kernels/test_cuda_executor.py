@@ -1,4 +1,4 @@
-"""The executor that stands in for a GPU: what it gives to kernels, and each of its rules shown to stop one.
+"""The executor that replaces a GPU: its features, and a kernel that breaks each of its rules.
 
 The little kernels are in little_kernels.cu beside this file.
 """
@@ -33,7 +33,7 @@ def little() -> ctypes.PyDLL:
 
 
 def launch(name, argument=0, *, grid=(1, 1, 1), block=(64, 1, 1), shared=0, allowed=0, order=FORWARD):
-    """What a little kernel has left in `out`, and the executor's sentence if it had one."""
+    """A little kernel's `out`, and the executor's message or None."""
     out = np.full(1024, -9, np.int32)
     little().set_order(order)
     dims = (ctypes.c_uint * 6)(*grid, *block)
@@ -42,7 +42,7 @@ def launch(name, argument=0, *, grid=(1, 1, 1), block=(64, 1, 1), shared=0, allo
 
 
 def line(marker: str) -> str:
-    """Where a comment marks a line of the little kernels."""
+    """The line of the little kernels that a comment marks."""
     lines = LITTLE.read_text(encoding="utf-8").splitlines()
     (number,) = (number for number, text in enumerate(lines, 1) if text.endswith(f"// {marker}"))
     return f"suites/meta/kernels/little_kernels.cu:{number}"
@@ -78,7 +78,7 @@ def test_a_missing_barrier_shows_backwards():
 @pytest.mark.parametrize("width", [1, 2, 8, 32])
 def test_shuffles_follow_their_definition(kind, width):
     for amount in (0, 1, 3, 5, 8, 31):
-        wanted = []
+        expected = []
         for lane in range(32):
             first = lane // width * width
             source = {
@@ -87,11 +87,11 @@ def test_shuffles_follow_their_definition(kind, width):
                 "down": lane + amount if lane + amount < first + width else lane,
                 "exclusive": lane ^ amount if lane ^ amount < first + width else lane,
             }[kind]
-            wanted.append(1000 + source)
+            expected.append(1000 + source)
         for order in (FORWARD, BACKWARD, RANDOM):
             out, message = launch(kind, width * 100 + amount, block=(64, 1, 1), order=order)
             assert message is None
-            assert out[:64].tolist() == wanted + [value + 32 for value in wanted]
+            assert out[:64].tolist() == expected + [value + 32 for value in expected]
 
 
 def test_votes_and_the_other_types_of_shuffles():
@@ -130,13 +130,13 @@ RULES = {
 @pytest.mark.parametrize("order", [FORWARD, BACKWARD, RANDOM])
 @pytest.mark.parametrize("rule", RULES)
 def test_a_broken_rule_stops_the_kernel_with_a_sentence(rule, order):
-    wanted = re.sub(r"{(\w+)}", lambda marker: line(marker[1]), RULES[rule])
+    expected = re.sub(r"{(\w+)}", lambda marker: line(marker[1]), RULES[rule])
     _, message = launch(rule, shared=64, order=order)
     if order == FORWARD:
-        assert message.startswith(wanted), message
+        assert message.startswith(expected), message
         assert message.endswith(f"In block (0, 0, 0) of roi_align::cuda::(anonymous namespace)::{rule}(int*, int).")
-    assert message, rule  # another thread may be the first to see it
-    # And the next launch is as good as the first.
+    assert message, rule  # another thread may detect it first
+    # And the next launch works.
     assert launch("ticket")[0][:64].tolist() == list(range(64))
 
 
@@ -146,7 +146,7 @@ def test_a_lane_that_the_block_has_not_got():
 
 
 def test_masks_that_differ_may_take_turns():
-    """Lane 1 meets lane 2 first and lane 0 later: nobody waits in vain."""
+    """Lane 1 meets lane 2 first and lane 0 later: no deadlock."""
     for order in (FORWARD, BACKWARD, RANDOM):
         out, message = launch("turns", block=(3, 1, 1), order=order)
         assert message is None
@@ -193,7 +193,7 @@ for name, argument in ((b"read", 15), (b"read", 16)):
     print("reading", argument, flush=True)
     library.launch(name, (ctypes.c_uint * 6)(1, 1, 1, 64, 1, 1), 64, 0, (ctypes.c_int * 1024)(), argument)
 """
-    done = python("-c", script, **cuda_on_host.sanitizer_environment())
-    assert done.returncode != 0
-    assert done.stdout.splitlines() == ["reading 15", "reading 16"]
-    assert f"SUMMARY: AddressSanitizer: use-after-poison {line('read')} in read" in done.stderr
+    process = python("-c", script, **cuda_on_host.sanitizer_environment())
+    assert process.returncode != 0
+    assert process.stdout.splitlines() == ["reading 15", "reading 16"]
+    assert f"SUMMARY: AddressSanitizer: use-after-poison {line('read')} in read" in process.stderr

@@ -1,4 +1,5 @@
-"""Faults in the CUDA kernels are found without a GPU: by judge and bits, in every order, and by the sanitizers."""
+"""Faults in the CUDA kernels are detected without a GPU: by the judge and by bits, in every order, and by the
+sanitizers."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ for line in sys.stdin:
 
 
 def sanitized(*changes: Change, cases: Iterable[AnyCase]) -> subprocess.CompletedProcess[str]:
-    """Runs cases under the sanitizers, each again with indices of no image, which must not be followed."""
+    """Runs cases under the sanitizers, each also with indices of no image, which must not be dereferenced."""
     library = str(kernel_library(*changes, sanitize=True))
     text = "\n".join(map(repr, cases))
     return python("-c", _RUN, library, text=text, **cuda_on_host.sanitizer_environment())
@@ -59,8 +60,8 @@ SANITIZED += [("roi_align", build) for build in ("as they are", "small chunks", 
 @pytest.mark.parametrize(("operator", "build"), SANITIZED)
 def test_the_sanitizers_find_nothing(operator, build):
     large = () if cuda_cases.BUILDS[operator][build] else cuda_cases.LARGE[operator].values()
-    done = sanitized(*cuda_cases.BUILDS[operator][build], cases=(*cuda_cases.drawn(operator, 40), *large))
-    assert done.returncode == 0, done.stderr
+    process = sanitized(*cuda_cases.BUILDS[operator][build], cases=(*cuda_cases.draw_cases(operator, 40), *large))
+    assert process.returncode == 0, process.stderr
 
 
 PLANES, PIXELS = "roi_align/cuda/forward_planes.cu", "roi_align/cuda/forward_pixels.cu"
@@ -80,8 +81,8 @@ STRAY = {
 
 @pytest.mark.parametrize(("operator", "kind", "change"), STRAY.values(), ids=STRAY)
 def test_the_sanitizer_finds_a_stray_access(operator, kind, change):
-    done = sanitized(change, cases=cuda_cases.drawn(operator, 40))
-    assert re.search(rf"SUMMARY: AddressSanitizer: {kind}\w[\w-]*\.(cu|h|so)\S+ in ", done.stderr), done.stderr
+    process = sanitized(change, cases=cuda_cases.draw_cases(operator, 40))
+    assert re.search(rf"SUMMARY: AddressSanitizer: {kind}\w[\w-]*\.(cu|h|so)\S+ in ", process.stderr), process.stderr
 
 
 _JUDGE = """
@@ -102,15 +103,16 @@ for line in sys.stdin:
 
 
 def finding(operator: OperatorName, direction: Direction, order: str, *changes: Change, words: str = "") -> str:
-    """What the judge says of changed sources, in these words, "" if nothing, in a process that they may end."""
+    """The judge's message on changed sources that matches these words, or "", from a process that the sources may
+    crash."""
     arguments = (str(kernel_library(*changes)), str(ORDERS[order]), direction, words)
-    text = "\n".join(map(repr, (*cuda_cases.PLAIN[operator], *cuda_cases.drawn(operator, 60))))
-    done = python("-c", _JUDGE, *arguments, text=text)
-    return "" if done.returncode == 0 else done.stderr or f"It ended with {done.returncode}."
+    text = "\n".join(map(repr, (*cuda_cases.PLAIN[operator], *cuda_cases.draw_cases(operator, 60))))
+    process = python("-c", _JUDGE, *arguments, text=text)
+    return "" if process.returncode == 0 else process.stderr or f"It ended with {process.returncode}."
 
 
 def without_barrier(file: str, before: str, after: str = "", barrier: str = "__syncthreads();") -> Change:
-    """The sources without the barrier that stands between these texts."""
+    """The sources without the barrier between these texts."""
     return Change(file, before + barrier + after, before + after)
 
 
@@ -118,13 +120,13 @@ without_warp_barrier = functools.partial(without_barrier, barrier="__syncwarp();
 
 
 def fault(operator, direction, *changes: Change, orders: tuple[str, ...] = tuple(ORDERS), words: str = ""):
-    """Changed sources, the direction in which that shows, in one at least of these orders of threads, and the words."""
+    """Changed sources, the direction and the orders of threads, one of which shows the fault, and the message."""
     return operator, direction, changes, orders, words
 
 
 CROPS, ROIS = functools.partial(fault, "crop_and_resize"), functools.partial(fault, "roi_align")
 _FIRST = without_barrier("cuda/warp.h", "edges;\n  ")
-# Where only the next piece of work needs a barrier a warp has to be that far ahead.
+# If only the next unit of work needs a barrier, a warp must be one unit ahead.
 _LITTLE_AT_ONCE = (ONE_BLOCK, *SMALL_CHUNKS[:3])
 _FORWARD = {"orders": ("forward",)}
 FAULTS = {
@@ -193,7 +195,7 @@ def test_nothing_is_found_in_the_sources_as_they_are(operator):
 
 @pytest.mark.parametrize(("operator", "direction", "changes", "orders", "words"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_is_found(operator, direction, changes, orders, words):
-    """A missing barrier in one order or another: a thread has to be ahead of the one that it depends on."""
+    """A missing barrier shows only if a thread is ahead of the one that it depends on, so in some orders."""
     assert any(finding(operator, direction, order, *changes, words=words) for order in orders)
 
 
@@ -208,7 +210,7 @@ OTHER_BITS = {
 
 @pytest.mark.parametrize("change", OTHER_BITS.values(), ids=OTHER_BITS)
 def test_other_bits_are_found(change):
-    """Each is within the oracle's bound: only the comparison of bits tells it from the CPU."""
+    """Each is within the oracle's bound: only comparing bits with the CPU detects it."""
     other = cuda_cases.MAKE["roi_align"](library=functools.partial(kernel_library, change))
     usual = [case.inputs() for case in cuda_cases.PLAIN["roi_align"]]
     zeros = [replace(inputs, image=-0.0 * np.abs(inputs.image)) for inputs in usual]

@@ -1,4 +1,4 @@
-"""A launch that CUDA refuses is one error, raised once: the runtime keeps none for torch's next call."""
+"""A launch that CUDA refuses raises one error: the runtime keeps none for torch's next call."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ with skip_if_missing():
     compiling.compiler()
 
 SOURCE = Path(__file__).with_name("launching.cu")
-KEPT = Change("cuda/launch.h", "  cudaGetLastError();\n", "")
+WITHOUT_CLEARING = Change("cuda/launch.h", "  cudaGetLastError();\n", "")
 TOO_MANY_THREADS, INVALID_CONFIGURATION = 1025, 9
 
 
 def library(*changes: Change) -> ctypes.PyDLL:
     sources = kernel_sources(changes, cuda_on_host.BUILD)
-    loaded = ctypes.PyDLL(str(cuda_on_host.library([SOURCE], include=sources)))
-    loaded.launch_with.restype = ctypes.c_char_p
-    return loaded
+    launcher = ctypes.PyDLL(str(cuda_on_host.library([SOURCE], include=sources)))
+    launcher.launch_with.restype = ctypes.c_char_p
+    return launcher
 
 
-@pytest.mark.parametrize(("changes", "left"), [((), 0), ((KEPT,), INVALID_CONFIGURATION)], ids=["as it is", "planted"])
+@pytest.mark.parametrize(
+    ("changes", "left"), [((), 0), ((WITHOUT_CLEARING,), INVALID_CONFIGURATION)], ids=["as it is", "planted"]
+)
 def test_a_refused_launch_leaves_no_error_behind(changes, left):
-    loaded = library(*changes)
-    assert loaded.launch_with(32) is None
-    assert loaded.last_error() == 0
-    message = loaded.launch_with(TOO_MANY_THREADS).decode()
+    launcher = library(*changes)
+    assert launcher.launch_with(32) is None
+    assert launcher.last_error() == 0
+    message = launcher.launch_with(TOO_MANY_THREADS).decode()
     assert message.startswith("roi_align: a CUDA kernel was not started: CUDA refuses to launch")
-    assert loaded.last_error() == left
+    assert launcher.last_error() == left

@@ -1,6 +1,6 @@
-"""The CUDA kernels without a GPU: their own sources on the host, judged, and beside the CPU by bits.
+"""The CUDA kernels without a GPU: their sources compiled for the host, judged, and compared with the CPU bit by bit.
 
-What the executor itself can see is shown in test_cuda_executor.py; faults are planted in test_cuda_faults.py.
+The executor's own checks: test_cuda_executor.py; planted faults: test_cuda_faults.py.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ each_direction = pytest.mark.parametrize("direction", DIRECTIONS)
 each_mode = pytest.mark.parametrize("mode", SAMPLED)
 each_layout = pytest.mark.parametrize("layout", cuda_cases.TWO_LAYOUTS)
 roi = cuda_cases.MAKE["roi_align"]()
-# What a case is asked with, whatever is drawn.
+# The fixed fields of every case.
 SETTINGS = {"crop_and_resize": [{}], "roi_align": [{"mode": mode} for mode in SAMPLED]}
-# At how many places the oracle looks at the image gradient of a large case: it takes longer for roi_align's.
+# The number of places at which the oracle checks the image gradient of a large case; roi_align's takes longer.
 PLACES = {"crop_and_resize": 50, "roi_align": 12}
-# The directions that have the CPU's bits, and those whose bits no cut of the work changes: of roi_align's gradients
-# each cut has its own order of sums.
+# The directions with the CPU's bits, and those whose bits no partition of the work changes: in roi_align's gradients
+# each partition has its own order of sums.
 CPUS_BITS = {"crop_and_resize": ("forward", "grad_image"), "roi_align": ("forward",)}
 ONE_ORDER = {"crop_and_resize": DIRECTIONS, "roi_align": ("forward",)}
 
@@ -67,7 +67,7 @@ def test_within_the_oracles_bound(backend, direction, data):
 
 @each_kernel
 def test_calls_have_no_side_effect(backend, direction):
-    for case in cuda_cases.drawn(backend.sheet.operator, 30):
+    for case in cuda_cases.draw_cases(backend.sheet.operator, 30):
         assert_no_side_effect(backend=backend, case=case, direction=direction)
 
 
@@ -80,7 +80,7 @@ EVERY_LAYOUT = properties.find("every layout", "roi_align")
 @example(case=RoiCase((1, 3, 1, 2), ((0, -0.5, -0.25, 1.5, 0.0),), (1, 2), sampling_ratio=2, boxes_dtype="float64"))
 @example(case=RoiCase((1, 1, 1, 2), ((0, -0.25, -0.25, 0.0, 0.0),), (1, 1), values="inf_pixel"))
 def test_layouts_are_summed_as_the_sheet_says(direction, case):
-    """In the order of the layout, where the gradient of a box runs over the channels."""
+    """In the order of the layout, as the gradient of a box sums over the channels."""
     verdict = EVERY_LAYOUT.holds(roi, case, direction)
     assert verdict is None or verdict.passed, str(verdict)
 
@@ -88,17 +88,17 @@ def test_layouts_are_summed_as_the_sheet_says(direction, case):
 def assert_bits_of_the_cpu(
     operator: str, case: AnyCase, message: str, directions: Iterable[Direction] = DIRECTIONS, *changes: Change
 ) -> None:
-    made = cuda_cases.MAKE[operator](library=functools.partial(kernel_library, *changes))
+    backend = cuda_cases.MAKE[operator](library=functools.partial(kernel_library, *changes))
     for direction in (each for each in CPUS_BITS[operator] if each in directions):
         if not cuda_cases.cpu(operator).refuses(case.inputs(), direction):
-            both = (cuda_cases.cpu(operator), made)
+            both = (cuda_cases.cpu(operator), backend)
             expected, result = (each.run(case.inputs(), direction) for each in both)
             assert result.dtype == expected.dtype
             assert not differing(result, expected).any(), f"{direction}, {message}"
 
 
 def test_the_bits_are_the_cpus(operator):
-    for case in cuda_cases.drawn(operator, 200):
+    for case in cuda_cases.draw_cases(operator, 200):
         for setting in SETTINGS[operator]:
             assert_bits_of_the_cpu(operator, replace(case, **setting), repr(case))
 
@@ -115,7 +115,7 @@ def test_large_cases_in_large_tiles(case):
 def test_large_cases(operator, case):
     assert_bits_of_the_cpu(operator, case, "of a large case")
     some = np.random.Generator(np.random.PCG64(1)).integers(case.shape, size=(PLACES[operator], 4)).tolist()
-    first = len(case.boxes[0]) - 4  # the index is no edge
+    first = len(case.boxes[0]) - 4  # the index is not an edge
     edges = [(0, first), (0, first + 1), (1, first + 2), (1, first + 3)]
     places = {"grad_image": [tuple(place) for place in some], "grad_boxes": edges}
     for backend, direction in kernels(operator):
@@ -128,7 +128,7 @@ def test_large_cases(operator, case):
 def test_neither_the_order_of_threads_nor_the_cut_changes_a_bit(operator, build, order):
     library = functools.partial(kernel_library, *cuda_cases.BUILDS[operator][build])
     other, usual = (cuda_cases.MAKE[operator](library=library, order=each) for each in (cuda_cases.ORDERS[order], 0))
-    for case in cuda_cases.drawn(operator, 40):
+    for case in cuda_cases.draw_cases(operator, 40):
         for direction in DIRECTIONS:
             reference = cuda_cases.MAKE[operator]() if direction in ONE_ORDER[operator] else usual
             result = other.run(case.inputs(), direction)
@@ -139,7 +139,7 @@ def test_neither_the_order_of_threads_nor_the_cut_changes_a_bit(operator, build,
 @each_direction
 def test_every_cut_is_within_the_oracles_bound(operator, direction, build):
     other = cuda_cases.MAKE[operator](library=functools.partial(kernel_library, *cuda_cases.BUILDS[operator][build]))
-    for case in cuda_cases.drawn(operator, 60):
+    for case in cuda_cases.draw_cases(operator, 60):
         assert_passes(backend=other, case=case, direction=direction)
 
 
@@ -159,15 +159,15 @@ OF_NO_IMAGE = {
 
 @pytest.mark.parametrize(("backend", "direction", "bad"), OF_NO_IMAGE.values(), ids=OF_NO_IMAGE)
 def test_a_box_of_no_image_gives_nan_and_no_gradient(backend, direction, bad):
-    operator, kept = backend.sheet.operator, [0, 3]
+    operator, rows = backend.sheet.operator, [0, 3]
     for case in FOUR_BOXES[operator]:
         inputs = case.inputs()
         cuda_cases.INDICES[operator](inputs)[1:3] = bad
-        result, expected = (backend.run(each, direction) for each in (inputs, with_boxes(inputs, kept)))
+        result, expected = (backend.run(each, direction) for each in (inputs, with_boxes(inputs, rows)))
         if direction == "grad_image":
             assert np.array_equal(result, expected)
         else:
-            assert np.array_equal(result[kept], expected)
+            assert np.array_equal(result[rows], expected)
             assert np.isnan(result[1:3]).all() if direction == "forward" else not result[1:3].any()
 
 
@@ -178,9 +178,9 @@ def test_an_infinite_gradient_reaches_no_pixel_that_is_not_read(layout, mode):
     inputs = RoiCase((1, 3, 20, 20), ((0, 2.0, 2.0, 17.0, 17.0),), (2, 2), **options).inputs()
     upstream = np.full_like(inputs.upstream, np.inf)
     got = roi.run(replace(inputs, upstream=upstream), "grad_image")
-    reached = roi.run(replace(inputs, upstream=np.ones_like(upstream)), "grad_image") != 0
-    assert np.array_equal(np.isinf(got), reached)
-    assert not got[~reached].any()
+    read_pixels = roi.run(replace(inputs, upstream=np.ones_like(upstream)), "grad_image") != 0
+    assert np.array_equal(np.isinf(got), read_pixels)
+    assert not got[~read_pixels].any()
 
 
 PYRAMIDS = RoiKernels(kernel_library, launch)
@@ -191,7 +191,7 @@ PYRAMIDS = RoiKernels(kernel_library, launch)
 @pytest.mark.parametrize("scales", cuda_cases.SCALES, ids=str)
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_a_pyramid_is_each_map_with_its_own_boxes(dtype, scales, layout, mode):
-    """By bits, in every direction: a launch for all maps gives what a launch for each gives."""
+    """Bit by bit, in every direction: one launch for all maps equals a launch for each."""
     pyramid, map_of = cuda_cases.pyramid(dtype, layout, mode, scales)
     kernels = PYRAMIDS
     (crops,), (of_boxes,) = kernels.run(pyramid, "forward"), kernels.run(pyramid, "grad_boxes")
@@ -215,7 +215,8 @@ def test_a_pyramid_is_each_map_with_its_own_boxes(dtype, scales, layout, mode):
 
 @each_layout
 def test_other_values_are_pooled_where_the_maps_are_largest(layout):
-    """What the maximum's double backward takes. Twice and minus the maps round nowhere, and show what was taken."""
+    """The samples that the maximum's double backward selects. Twice and minus the maps do not round, and so reveal
+    them."""
     case = cuda_cases.pool_case((2, 9, 9, 10), (3, 2), 5, layout=layout, mode="max", sampling_ratio=2)
     of = of_one_level(case.inputs())
     twice: Array = 2 * case.inputs().image

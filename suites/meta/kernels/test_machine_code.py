@@ -1,7 +1,7 @@
-"""The CUDA kernels' machine code: every operation rounded on its own, and memory accessed as the source means it.
+"""The CUDA kernels' machine code: every operation is rounded separately, and memory is accessed as the source intends.
 
-A fused multiply-add has other bits than TensorFlow and the CPU. A division is a subroutine of fused ones on a GPU, so
-that their number is compared with what the kernel's divisions need, which is counted in kernels of divisions alone.
+A fused multiply-add has other bits than TensorFlow and the CPU. On a GPU a division is a subroutine of fused
+operations, so the tests compare their number with the divisions' share, counted in kernels of divisions only.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import pytest
 from harness.kernels.compiling import nvcc
 from harness.kernels.machine_code import (
     Function,
-    Rounded,
+    RoundedOperations,
     arithmetic,
     disassembler,
     functions,
+    fusible_operations,
     loads_in_flight,
-    unpinned,
 )
 from harness.kernels.resources import Cubin, architectures, cubins
 from suites.missing import skip_if_missing
@@ -32,7 +32,7 @@ with skip_if_missing():
     nvcc()
     disassembler()
 
-# The operations of PTX that ptxas writes out with fused ones, and an expression of each.
+# The operations of PTX that ptxas expands into fused ones, with an expression for each.
 SUBROUTINES = {
     "div.rn.f32": ("float", "x[{0}] / x[{1}]"),
     "div.rn.f64": ("double", "x[{0}] / x[{1}]"),
@@ -48,17 +48,17 @@ class Kernel:
     """A kernel's machine code, and the arithmetic of its PTX."""
 
     code: Function
-    ptx: Rounded
+    ptx: RoundedOperations
 
 
 @pytest.fixture(scope="module")
-def compiled() -> dict[str, list[Cubin]]:
+def binaries() -> dict[str, list[Cubin]]:
     return {each: cubins(None, [each]) for each in architectures()}
 
 
 @pytest.fixture(scope="module")
-def patterns(compiled: dict[str, list[Cubin]]) -> list[Function]:
-    return [function for cubin in compiled[PATTERNS] for function in functions(cubin)]
+def patterns(binaries: dict[str, list[Cubin]]) -> list[Function]:
+    return [function for cubin in binaries[PATTERNS] for function in functions(cubin)]
 
 
 def kernels(of: Iterable[Cubin]) -> list[Kernel]:
@@ -70,7 +70,7 @@ def kernels(of: Iterable[Cubin]) -> list[Kernel]:
 
 
 def costs(folder: Path, architecture: str) -> dict[str, list[Counter[str]]]:
-    """Of each subroutine, the fused operations of kernels that have one and two of it."""
+    """For each subroutine, the fused operations of kernels with one and two calls of it."""
     source = folder / "subroutines.cu"
     lines = []
     for name, (dtype, expression) in SUBROUTINES.items():
@@ -82,9 +82,9 @@ def costs(folder: Path, architecture: str) -> dict[str, list[Counter[str]]]:
     return {name: [counts[f"{name.replace('.', '_')}_{count}"] for count in (1, 2)] for name in SUBROUTINES}
 
 
-def expected(of: Rounded, cost: dict[str, list[Counter[str]]]) -> tuple[int, ...]:
-    """The FFMA and DFMA of a kernel that fuses nothing but what its PTX does: the second one of a subroutine costs
-    less, since they share the path for subnormal numbers."""
+def expected(of: RoundedOperations, cost: dict[str, list[Counter[str]]]) -> tuple[int, ...]:
+    """The expected FFMA and DFMA of a kernel without fusion beyond its PTX: a second call of a subroutine adds fewer,
+    since the calls share the path for subnormal numbers."""
     totals = []
     for fused, in_ptx in zip(FUSED, ("fma.rn.f32", "fma.rn.f64"), strict=True):
         total = of.operations[in_ptx]
@@ -96,28 +96,28 @@ def expected(of: Rounded, cost: dict[str, list[Counter[str]]]) -> tuple[int, ...
 
 
 @pytest.mark.parametrize("architecture", architectures())
-def test_nothing_is_fused_but_what_divisions_and_roots_are_made_of(compiled, architecture, tmp_path):
+def test_nothing_is_fused_but_what_divisions_and_roots_are_made_of(binaries, architecture, tmp_path):
     cost = costs(tmp_path, architecture)
     assert all(one["FFMA"] + one["DFMA"] > 3 for one, _ in cost.values())
-    every = kernels(compiled[architecture])
+    every = kernels(binaries[architecture])
     assert len(every) > 60
     for kernel in every:
         counts = kernel.code.counts()
         assert tuple(counts[fused] for fused in FUSED) == expected(kernel.ptx, cost), kernel.code.kernel
-        assert unpinned(kernel.ptx) == []
-        # Constants are loaded by a half-precision operation that multiplies nothing.
+        assert fusible_operations(kernel.ptx) == []
+        # A half-precision operation without a multiplication loads constants.
         halves = [each for each in kernel.code.instructions if each.operation in ("HFMA2", "HADD2", "HMUL2")]
         assert all({"-RZ", "RZ"} <= set(each.operands) or widens(each.opcode) for each in halves), halves
 
 
 def widens(opcode: str) -> bool:
-    """Whether it turns a half into a float: HADD2.F32 adds zero."""
+    """Whether the instruction converts a half to a float: HADD2.F32 adds zero."""
     return opcode.startswith("HADD2.F32")
 
 
-def test_ptx_fuses_in_the_logarithm_of_the_level_alone(compiled):
-    """CUDA's log2 is made of fused operations; it decides which level of a pyramid a box is pooled from."""
-    for cubin in compiled[PATTERNS]:
+def test_ptx_fuses_in_the_logarithm_of_the_level_alone(binaries):
+    """CUDA's log2 uses fused operations; it selects the level of a pyramid for a box."""
+    for cubin in binaries[PATTERNS]:
         for line in lines_that_fuse(cubin.ptx.read_text(encoding="utf-8")):
             assert "log2(" in line
 
@@ -141,9 +141,11 @@ def test_a_fused_multiply_add_is_seen(tmp_path):
     kernel = kernels(cubins([source], [PATTERNS]))[0]
     assert lines_that_fuse(cubins([source], [PATTERNS])[0].ptx.read_text()) == {source.read_text()}
     cost = costs(tmp_path, PATTERNS)
-    unfused = Rounded(kernel.ptx.symbol, Counter({"div.rn.f32": 1}))
+    unfused = RoundedOperations(kernel.ptx.symbol, Counter({"div.rn.f32": 1}))
     assert kernel.code.counts()["FFMA"] == expected(unfused, cost)[0] + 1
-    assert unpinned(Rounded("planted", Counter({"add.rn.f32": 2, "mul.f32": 1, "mul.ftz.f32": 1}))) == [
+    assert fusible_operations(
+        RoundedOperations("planted", Counter({"add.rn.f32": 2, "mul.f32": 1, "mul.ftz.f32": 1}))
+    ) == [
         "mul.f32",
         "mul.ftz.f32",
     ]
@@ -154,7 +156,7 @@ def test_no_kernel_goes_through_local_memory(patterns):
 
 
 def test_float32_atomics_alone_flush_subnormals(patterns):
-    """As docs/operators.md says; there is no atomic of float32 in global memory that does not."""
+    """As docs/operators.md says; every atomic of float32 in global memory does."""
     atomics = {each.kernel: each.starting_with("RED") for each in patterns if each.starting_with("RED")}
     assert {kernel.partition("<")[0] for kernel in atomics} == {"atomic_kernel"}
     for kernel, instructions in atomics.items():
@@ -162,14 +164,14 @@ def test_float32_atomics_alone_flush_subnormals(patterns):
 
 
 def test_no_kernel_asks_where_a_pointer_leads(patterns):
-    """Whether an access is to shared or to global memory is known when compiling."""
+    """The compiler knows whether an access is to shared or to global memory."""
     assert not [each.kernel for each in patterns if each.counts()["LD"] + each.counts()["ST"]]
 
 
 def test_channels_innermost_are_loaded_and_stored_16_bytes_at_a_time(patterns):
-    """Kernels are named by the channels that a thread takes at once: <float, 4>, <BFloat16, 8, 0>."""
-    named = r"(forward|atomic|grad_boxes|pixels)_kernel<\w+, [248]\b"
-    vectors = [each for each in patterns if re.match(named, each.kernel)]
+    """The names of kernels contain the number of channels per thread: <float, 4>, <BFloat16, 8, 0>."""
+    pattern = r"(forward|atomic|grad_boxes|pixels)_kernel<\w+, [248]\b"
+    vectors = [each for each in patterns if re.match(pattern, each.kernel)]
     assert {each.kernel.partition("<")[0] for each in vectors} >= {"forward_kernel", "pixels_kernel", "atomic_kernel"}
     for function in vectors:
         assert function.starting_with("LDG.E.128"), function.kernel
@@ -177,8 +179,8 @@ def test_channels_innermost_are_loaded_and_stored_16_bytes_at_a_time(patterns):
             assert function.starting_with("STG.E.128"), function.kernel
 
 
-# The loads that a kernel in planes has under way at once, of types of up to four bytes and of doubles: the forward 64
-# bytes of a float's, the gather as many samples as it stages.
+# The concurrent loads of a kernel in planes, for types of up to four bytes and for doubles: 64 bytes of floats in the
+# forward, the staged samples in the gather.
 LOADS = {
     "forward_kernel<{}, 1>": (16, 8),
     "gather_kernel<{}, 8, 8, true>": (8, 0),

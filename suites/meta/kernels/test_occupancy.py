@@ -1,4 +1,4 @@
-"""Theoretical occupancy, on blocks that are bounded by one limit each."""
+"""Theoretical occupancy, with a block for each limit."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from harness.kernels.resources import architectures
 @pytest.mark.parametrize(
     ("architecture", "registers", "threads", "shared_bytes", "blocks", "share"),
     [
-        # 128 registers a thread: 2 blocks of 8 warps take all 65,536.
+        # 128 registers per thread: 2 blocks of 8 warps use all 65,536.
         ("sm_90", 128, 256, 0, 2, 16 / 64),
         ("sm_89", 128, 256, 0, 2, 16 / 48),
-        # 129 are given as 136, and two blocks do not fit.
+        # 129 are allocated as 136, and two blocks do not fit.
         ("sm_90", 129, 256, 0, 1, 8 / 64),
-        # 43.3 KB and 1 KB of the system's: five in 228 KB, three in 164 KB, two in 100 KB.
+        # 43.3 KB and 1 KB for the system: five in 228 KB, three in 164 KB, two in 100 KB.
         ("sm_90", 64, 128, 44352, 5, 20 / 64),
         ("sm_80", 64, 128, 44352, 3, 12 / 64),
         ("sm_89", 64, 128, 44352, 2, 8 / 48),
-        # The number of blocks, of little ones.
+        # Limited by the number of blocks, if they are small.
         ("sm_90", 16, 32, 0, 32, 32 / 64),
         ("sm_75", 16, 32, 0, 16, 16 / 32),
-        # The number of warps.
+        # Limited by the number of warps.
         ("sm_80", 32, 1024, 0, 2, 1.0),
         ("sm_120", 32, 1024, 0, 1, 32 / 48),
-        # More shared memory than there is.
+        # More shared memory than exists.
         ("sm_89", 32, 128, 100 << 10, 0, 0.0),
     ],
 )

@@ -1,8 +1,9 @@
-"""What nvcc makes of the CUDA kernels, emulated: beside the CPU and the kernels' sources by bits, in two orders.
+"""The CUDA kernels as nvcc compiles them, emulated and compared bit by bit with the CPU and with the host build, in two
+orders.
 
-Where the CPU's order of sums is another, the bits are those of the same sources as g++ compiles them. That these are
-within the oracle's bound is shown in test_cuda_on_host.py; here only what has no fixed order is judged. Every access of
-a kernel that runs lies in its allocation, is aligned and races with none: else the emulator would have stopped.
+If the CPU sums in another order, the reference is the build of the same sources by g++, which test_cuda_on_host.py
+judges; these tests judge only results without a fixed order. The emulator stops at an access that is outside of its
+allocation, misaligned or racing, so a kernel that finishes has none.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ with skip_if_missing():
     compiling.compiler()
     compiling.nvcc()
 
-# What a case is asked with, whatever is drawn.
+# The fixed fields of every case.
 SETTINGS = {"crop_and_resize": [{}], "roi_align": [{"mode": mode} for mode in SAMPLED]}
 CPUS_BITS = {"crop_and_resize": ("forward", "grad_image"), "roi_align": ("forward",)}
 FORWARD, BACKWARD = 0, 1
 
 
 def bits_of(operator: OperatorName, inputs: object, direction: Direction) -> Array:
-    """What the result should be: the CPU's, or the sources' own where their order of sums is another."""
+    """The expected result: the CPU's, or the host build's if its order of sums differs."""
     if direction in CPUS_BITS[operator] and not cuda_cases.cpu(operator).refuses(inputs, direction):
         return cuda_cases.cpu(operator).run(inputs, direction)
     return cuda_cases.MAKE[operator](order=FORWARD).run(inputs, direction)
@@ -56,7 +57,7 @@ def assert_bits(operator: OperatorName, case: AnyCase, order: int | None) -> Non
 
 
 def test_drawn_cases_have_the_bits(operator):
-    for case in cuda_cases.drawn(operator, 12):
+    for case in cuda_cases.draw_cases(operator, 12):
         for setting in SETTINGS[operator]:
             assert_bits(operator, replace(case, **setting), None)
 
@@ -70,7 +71,7 @@ EVERY = {
 
 @pytest.mark.parametrize(("operator", "dtype", "layout", "setting"), EVERY.values(), ids=EVERY)
 def test_every_kernel_has_the_bits(operator, dtype, layout, setting):
-    """Channels in vectors where they lie side by side, more of them than a warp has lanes; float32 in both orders."""
+    """Channels in vectors if they are contiguous, more than the lanes of a warp; float32 in both orders."""
     of = {"layout": layout, "image_dtype": dtype}
     if operator == "crop_and_resize":
         case = cuda_cases.crop_case((2, 40, 9, 10), (3, 2), 4, method=setting, extrapolation_value=2.5, **of)
@@ -80,7 +81,7 @@ def test_every_kernel_has_the_bits(operator, dtype, layout, setting):
         assert_bits(operator, case, order)
 
 
-# Of the large cases those that a block or two decide.
+# The large cases that one or two blocks cover.
 WIDE = {
     f"{of}-{name}": (of, case)
     for of in cuda_cases.LARGE
@@ -132,7 +133,7 @@ def test_a_box_of_no_image_is_not_followed(operator, layout):
 
 
 def test_a_few_blocks_stand_for_a_grid(operator):
-    """All blocks of a case of equal boxes cost the same, so a few tell what all of them do."""
+    """All blocks of a case of equal boxes execute the same instructions, so a few represent all."""
     make = {"crop_and_resize": cuda_cases.crop_case, "roi_align": cuda_cases.pool_case}[operator]
     inputs = make((1, 64, 12, 12), (4, 4), 1, layout="channels_last").inputs()
     inputs = with_boxes(inputs, [0] * 64)

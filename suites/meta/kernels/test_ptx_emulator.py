@@ -1,4 +1,4 @@
-"""The emulator of PTX stops a kernel for what a GPU would not do, or would do by chance, with a sentence and a line."""
+"""The PTX emulator stops a kernel that is invalid or undefined on a GPU, with a message and a line."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 
 from harness.kernels import compiling
 from harness.kernels.ptx import emulator, program, warp
-from harness.kernels.ptx.code import prepared
-from harness.kernels.ptx.faults import Fault, NotEmulated
+from harness.kernels.ptx.code import prepare
+from harness.kernels.ptx.faults import Fault, UnsupportedInstruction
 from harness.kernels.ptx.library import kernel_library
 from suites.meta.kernels.ptx_launches import COUNT, ELEMENTS, elements, placed
 from suites.missing import skip_if_missing
@@ -86,7 +86,7 @@ def test_a_race_is_found_in_either_order():
 
 def test_what_is_not_known_is_never_passed_over():
     expected = placed(r"ex2.approx.ftz.f32 \S+, \S+ \({approximated}\) is not emulated.", ELEMENTS)
-    with pytest.raises(NotEmulated, match=expected.replace("ftz.", "(ftz.)?")):
+    with pytest.raises(UnsupportedInstruction, match=expected.replace("ftz.", "(ftz.)?")):
         elements("approximated", np.zeros(COUNT, np.float32), np.zeros(COUNT, np.float32))
 
 
@@ -122,8 +122,8 @@ _TEXT = """.version 9.0
     ],
 )
 def test_text_that_is_not_known_is_refused(body, message):
-    with pytest.raises(NotEmulated, match=message):
-        prepared(program.module(_TEXT.replace("BODY", body)).kernel("one"))
+    with pytest.raises(UnsupportedInstruction, match=message):
+        prepare(program.module(_TEXT.replace("BODY", body)).kernel("one"))
 
 
 def test_parameters_lie_as_in_a_struct():

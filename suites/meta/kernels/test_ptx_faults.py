@@ -1,4 +1,4 @@
-"""Faults that are planted in the CUDA kernels are found in what nvcc makes of them, each with a sentence."""
+"""The emulator detects faults planted in the CUDA kernels, in nvcc's output, with a message for each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FAULTS = {
         Change(ROI_SLOPES, "part.row);\n    __syncthreads();", "part.row);\n"),
         rf"^(ld|st)\.shared\.\S+ {LINE}: thread {THREAD} (reads|writes) byte \d+ of shared memory, which thread "
         rf"{THREAD} has (written|read) {LINE}, with no barrier .*between. In block {THREAD} of slopes_kernel<"),
-    # Which the fibers do not see: a vote comes before it, and they wait there.
+    # The fiber executor misses this fault: threads wait at the vote before it.
     "a removed barrier of a warp": (
         "roi_align", "forward", POOLS,
         Change(WARP, f"{TABLES_MADE}  __syncwarp();", TABLES_MADE),
@@ -64,7 +64,7 @@ FAULTS = {
 
 @pytest.mark.parametrize(("operator", "direction", "case", "change", "message"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_is_found(operator, direction, case, change, message):
-    """In both orders of warps: what is out of order is seen, whichever comes first."""
+    """In both orders of warps: a race is detected in either order."""
     for order in ORDERS.values():
         library = functools.partial(kernel_library, change)
         backend = cuda_ptx.make(operator, "faulty", atomics=True, library=library, order=order)

@@ -1,4 +1,4 @@
-"""What each instruction of PTX computes in the emulator, beside NumPy and Python's integers."""
+"""The emulator's results of each PTX instruction, compared with NumPy and Python's integers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.kernels import compiling
-from harness.kernels.ptx.arithmetic import fused
+from harness.kernels.ptx.arithmetic import fma_function
 from suites.meta.kernels.ptx_launches import COUNT, elements
 from suites.missing import skip_if_missing
 
@@ -15,14 +15,14 @@ with skip_if_missing():
     compiling.compiler()
     compiling.nvcc()
 
-# Between two halves and two bfloat16s, of which the even one is below or above.
+# Ties between two halves and two bfloat16s; the even one is below or above.
 TIES = (1 + 2**-11, 1 + 3 * 2**-11, 1 + 2**-8, 1 + 3 * 2**-8)
 SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e-45, 65519.0, 65520.0, 6e-8, 2.5, -3.5, 3e9, -3e9, 1e19, 1e300)
 RANDOM = np.random.Generator(np.random.PCG64(0))
 
 
-def drawn(dtype: str, position: int = 0) -> np.ndarray:
-    """Any bits, usual numbers, and values that are each a case of its own, each beside each of another position."""
+def draw(dtype: str, position: int = 0) -> np.ndarray:
+    """Random bits, ordinary numbers, and special values, in all combinations."""
     kind = np.dtype(dtype)
     values = RANDOM.integers(0, 256, COUNT * kind.itemsize, dtype=np.uint8).view(kind).copy()
     if kind.kind == "f":
@@ -54,7 +54,7 @@ def collatz(x):
 
 
 def to_integer(x, rounds, dtype, of_nan):
-    """As PTX has it: rounded and saturated."""
+    """PTX's conversion: rounded and saturated."""
     limits = np.iinfo(dtype)
     return np.array(
         [of_nan if np.isnan(v) else int(min(max(rounds(v), limits.min), limits.max)) if np.isfinite(v)
@@ -62,7 +62,7 @@ def to_integer(x, rounds, dtype, of_nan):
 
 
 def python_int(function, dtype):
-    """A function of Python's integers, for arrays of them."""
+    """A function of Python's integers, vectorised."""
     bits = 8 * np.dtype(dtype).itemsize
     unsigned = f"u{np.dtype(dtype).itemsize}"
     return lambda *arrays: np.array(
@@ -75,7 +75,7 @@ def truncated(a, b):
 
 
 def half_bits(dtype):
-    """To the nearest half of a float, its bits; any NaN is the one that PTX has."""
+    """The bits of the half nearest to a float; every NaN is PTX's canonical one."""
     return lambda x: np.where(np.isnan(x), 0x7FFF, x.astype(dtype).view(np.uint16)).astype(np.uint16)
 
 
@@ -97,8 +97,8 @@ def extreme(pick, zeros):
 
 I32, I64, U32, U64, F32, F64, U16 = "int32", "int64", "uint32", "uint64", "float32", "float64", "uint16"
 MEANINGS = {
-    "fused32": (F32, (F32, F32, F32), lambda x, y, z: fused("f32")(x, y, z)),
-    "fused64": (F64, (F64, F64, F64), lambda x, y, z: fused("f64")(x, y, z)),
+    "fused32": (F32, (F32, F32, F32), lambda x, y, z: fma_function("f32")(x, y, z)),
+    "fused64": (F64, (F64, F64, F64), lambda x, y, z: fma_function("f64")(x, y, z)),
     "apart32": (F32, (F32, F32, F32), lambda x, y, z: x * y + z),
     "divided32": (F32, (F32, F32), np.divide),
     "divided64": (F64, (F64, F64), np.divide),
@@ -154,7 +154,7 @@ MEANINGS = {
 @pytest.mark.parametrize("name", MEANINGS)
 def test_an_instruction_computes_what_numpy_does(name):
     result, kinds, meaning = MEANINGS[name]
-    arrays = [drawn(kind, position) for position, kind in enumerate(kinds)]
+    arrays = [draw(kind, position) for position, kind in enumerate(kinds)]
     if name in ("quotients", "long_quotients", "remainders", "unsigned_quotients"):
         arrays[1][arrays[1] == 0] = 7
     with np.errstate(all="ignore"):
@@ -162,13 +162,13 @@ def test_an_instruction_computes_what_numpy_does(name):
     out = elements(name, np.zeros(COUNT, result), *arrays)
     assert expected.dtype == result
     np.testing.assert_array_equal(out, expected)
-    if out.dtype.kind == "f":  # and a zero has its sign
+    if out.dtype.kind == "f":  # including the sign of a zero
         assert not (np.signbit(out) ^ np.signbit(expected))[~np.isnan(expected)].any()
 
 
 def test_contraction_shows():
-    """The three arrays are such that x*y+z, rounded once, has other bits."""
-    arrays = [drawn(F32, position) for position in range(3)]
+    """For these arrays x*y+z has other bits when rounded once."""
+    arrays = [draw(F32, position) for position in range(3)]
     with np.errstate(all="ignore"):
         apart = arrays[0] * arrays[1] + arrays[2]
     together = elements("fused32", np.zeros(COUNT, F32), *arrays)

@@ -1,4 +1,4 @@
-"""Threads that wait for each other, in compiled PTX: what the emulator gives to kernels, and each of its rules broken.
+"""Synchronisation in compiled PTX: the emulator's support, and a violation of each of its rules.
 
 The little kernels are those of the fiber executor, in little_kernels.cu beside this file, as nvcc compiles them.
 """
@@ -10,7 +10,7 @@ import re
 import pytest
 
 from harness.kernels import compiling
-from harness.kernels.ptx.faults import Fault, NotEmulated
+from harness.kernels.ptx.faults import Fault, UnsupportedInstruction
 from suites.meta.kernels.cuda_cases import REFUSED_LAUNCHES
 from suites.meta.kernels.ptx_launches import LITTLE, launch, placed
 from suites.missing import skip_if_missing
@@ -92,9 +92,9 @@ def test_a_broken_rule_stops_the_kernel_with_a_sentence(rule):
     with pytest.raises(Fault) as fault:
         launch(rule, shared=64)
     assert str(fault.value) == f"{placed(RULES[rule], LITTLE)} In block (0, 0, 0) of {rule}."
-    with pytest.raises((Fault, NotEmulated)):
+    with pytest.raises((Fault, UnsupportedInstruction)):
         launch(rule, shared=64, backward=True)
-    # And the next launch is as good as the first.
+    # And the next launch works.
     assert launch("ticket")[:64].tolist() == list(range(64))
 
 
@@ -104,7 +104,7 @@ def test_a_lane_that_the_block_has_not_got():
 
 
 def test_a_part_of_a_warp_that_waits_is_not_emulated():
-    with pytest.raises(NotEmulated, match="where only some of a warp's lanes take part"):
+    with pytest.raises(UnsupportedInstruction, match="where only some of a warp's lanes take part"):
         launch("turns", block=(3, 1, 1))
 
 

@@ -1,4 +1,4 @@
-"""`make gpu` without a GPU: small steps in its place, and what must come of each."""
+"""`make gpu` without a GPU: small steps in place of its own, and their outcomes."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def python(program: str) -> tuple[str, ...]:
     return (sys.executable, "-c", program)
 
 
-def members(packed: Path) -> list[str]:
-    with tarfile.open(packed) as archive:
+def members(file: Path) -> list[str]:
+    with tarfile.open(file) as archive:
         return sorted(archive.getnames())
 
 
 def run(parts: Path, *steps: Step) -> list[StepResult]:
-    told: list[StepResult] = []
-    outcomes = step.run(steps, parts, told.append)
-    assert told == outcomes
+    reports: list[StepResult] = []
+    outcomes = step.run(steps, parts, reports.append)
+    assert reports == outcomes
     return outcomes
 
 
@@ -139,10 +139,10 @@ def test_the_archive_unpacks_into_results(tmp_path: Path) -> None:
     results, parts = tmp_path / "results", tmp_path / "parts"
     (results / "cuda-test" / "old-full").mkdir(parents=True)
     run(parts, Step("test", (python("print('tested')"),)), make_run(results, "r1-full"))
-    packed = gpu.archive(parts, tmp_path / "out")
-    assert packed.name == "cuda-test-r1-full.tar.gz"
+    file = gpu.archive(parts, tmp_path / "out")
+    assert file.name == "cuda-test-r1-full.tar.gz"
     names = ("cuda.json", "logs/bench.log", "logs/steps.txt", "logs/test.log")
-    assert members(packed) == [f"cuda-test/r1-full/{name}" for name in names]
+    assert members(file) == [f"cuda-test/r1-full/{name}" for name in names]
 
 
 def test_a_second_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
@@ -154,9 +154,9 @@ def test_a_second_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
 
 def test_without_results_the_logs_are_packed_all_the_same(tmp_path: Path) -> None:
     run(tmp_path / "parts", Step("build", (python("raise SystemExit(1)"),)))
-    packed = gpu.archive(tmp_path / "parts", tmp_path / "out")
-    assert "without-results" in packed.name
-    assert [Path(name).name for name in members(packed)] == ["build.log", "steps.txt"]
+    file = gpu.archive(tmp_path / "parts", tmp_path / "out")
+    assert "without-results" in file.name
+    assert [Path(name).name for name in members(file)] == ["build.log", "steps.txt"]
 
 
 def test_nothing_to_pack_is_a_sentence(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_sanitizer_that_is_missing_is_a_reason(monkeypatch: pytest.MonkeyPatch
     assert "is not installed" in str(gpu.why_no_sanitizer(sys.executable))
 
 
-SANITIZED = [
+SANITIZER_STEPS = [
     f"{tool}{backend}"
     for tool in ("memcheck", "racecheck", "initcheck", "synccheck")
     for backend in ("", "-deterministic")
@@ -194,25 +194,25 @@ SANITIZED = [
 
 
 def test_the_real_steps_are_these_and_each_ends_before_a_lent_machine_is_taken_back(tmp_path: Path) -> None:
-    """Each process has a limit of its own: one that hangs takes nothing from the next."""
+    """Each process has its own limit: a hanging one takes no time from the next."""
     steps = {each.name: each for each in gpu.steps(tmp_path, COMPLETE)}
     tests = ["test", "test-deterministic", "test-meta"]
-    assert list(steps) == ["build", "smoke", *tests, *SANITIZED, "bench"]
+    assert list(steps) == ["build", "smoke", *tests, *SANITIZER_STEPS, "bench"]
     assert all(len(each.commands) == 1 for each in steps.values())
     assert all(each.limit_s + step._GRACE_S < 600 for each in steps.values())
     assert steps["smoke"].limit_s == 30
-    # Two commands that wrote one JUnit file would leave that of the second only.
+    # If two commands wrote one JUnit file, only the second would remain.
     junit = [word for each in steps.values() for word in each.commands[0] if "junitxml" in word]
     assert len(junit) == len(set(junit)) == 3 + 8
-    # Nothing is installed, and nothing fetched.
+    # Nothing is installed or downloaded.
     assert not any("pip" in word for each in steps.values() for word in each.commands[0])
-    assert gpu.names_of("sanitize", steps) == SANITIZED
+    assert gpu.names_of("sanitize", steps) == SANITIZER_STEPS
     assert gpu.names_of("memcheck", steps) == ["memcheck"]
 
 
 def test_every_tool_of_the_sanitizer_watches_both_gradients(tmp_path: Path) -> None:
     for each in gpu.steps(tmp_path, COMPLETE):
-        if each.name in SANITIZED:
+        if each.name in SANITIZER_STEPS:
             (command,) = each.commands
             assert command[command.index("--tool") + 1] == each.name.partition("-")[0]
             assert command[command.index("--backend") + 1].endswith("_deterministic") == ("-" in each.name)
@@ -220,14 +220,14 @@ def test_every_tool_of_the_sanitizer_watches_both_gradients(tmp_path: Path) -> N
 
 
 def test_the_steps_are_targets_of_the_makefile(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """And run what `make gpu` runs, which needs the standard library alone."""
+    """And run the code of `make gpu`, which needs only the standard library."""
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     names = [*(each.name for each in gpu.steps(tmp_path, COMPLETE)), "sanitize", "archive"]
     for target in ("gpu", *(f"gpu-{name}" for name in names)):
-        asked = ["make", "--no-print-directory", "--dry-run", target, "GPU_PYTHON=its-python"]
-        done = subprocess.run(asked, cwd=pytestconfig.rootpath, capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == f"its-python -m harness.machines {target[4:]}".strip()
+        command = ["make", "--no-print-directory", "--dry-run", target, "GPU_PYTHON=its-python"]
+        process = subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, text=True, check=True)
+        assert process.stdout.strip() == f"its-python -m harness.machines {target[4:]}".strip()
 
 
 def test_the_package_is_used_from_the_checkout(tmp_path: Path, pytestconfig: pytest.Config) -> None:
@@ -237,23 +237,23 @@ def test_the_package_is_used_from_the_checkout(tmp_path: Path, pytestconfig: pyt
 
 
 def test_what_is_sanitized_is_there(pytestconfig: pytest.Config) -> None:
-    """A selection that selects nothing would pass on every machine."""
+    """An empty selection would pass on every machine."""
     first = "suites/correctness/shared/test_properties.py"
-    steps = [each for each in gpu.steps(Path("unused"), COMPLETE) if each.name in SANITIZED]
+    steps = [each for each in gpu.steps(Path("unused"), COMPLETE) if each.name in SANITIZER_STEPS]
     selections = {command[command.index(first) : -3] for each in steps for command in each.commands}
     assert len(selections) == 2
     for selection in selections:
         assert "-k" in selection
-        done = programs.python("-m", "pytest", *selection, "--collect-only", "-q", cwd=pytestconfig.rootpath)
-        assert done.returncode == 0, done.stdout
-        tests = [line for line in done.stdout.splitlines() if "::" in line]
+        process = programs.python("-m", "pytest", *selection, "--collect-only", "-q", cwd=pytestconfig.rootpath)
+        assert process.returncode == 0, process.stdout
+        tests = [line for line in process.stdout.splitlines() if "::" in line]
         assert any("within_bound" in test and "grad_image" in test for test in tests)
         assert any("every_layout" in test for test in tests)
 
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`python -m harness gpu` with a good step, one that fails, and one that leaves a run."""
+    """`python -m harness gpu` with a step that passes, one that fails, and one that stores a run."""
     small = (
         Step("build", (python("print('built')"),)),
         Step("test", (python("raise SystemExit(1)"),)),
@@ -266,9 +266,9 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 
 def test_the_command_does_all_packs_all_and_fails_if_a_step_did(command: Command, tmp_path: Path) -> None:
-    done = command()
-    assert done.exit_code == 1
-    steps = [line.split()[:2] for line in done.output.splitlines()[:3]]
+    result = command()
+    assert result.exit_code == 1
+    steps = [line.split()[:2] for line in result.output.splitlines()[:3]]
     assert steps == [["build", "passed"], ["test", "failed"], ["bench", "passed"]]
     assert "cuda-test/r1-full/cuda.json" in members(tmp_path / "gpu" / "cuda-test-r1-full.tar.gz")
 
@@ -276,38 +276,38 @@ def test_the_command_does_all_packs_all_and_fails_if_a_step_did(command: Command
 def test_steps_one_by_one_leave_what_the_archive_packs(command: Command, tmp_path: Path) -> None:
     assert command("bench").exit_code == 0
     assert command("build").exit_code == 0
-    done = command("archive")
-    assert done.exit_code == 0
-    assert "cuda-test-r1-full.tar.gz" in done.output
+    result = command("archive")
+    assert result.exit_code == 0
+    assert "cuda-test-r1-full.tar.gz" in result.output
     names = {"cuda-test/r1-full/cuda.json", "cuda-test/r1-full/logs/build.log"}
     assert names <= set(members(tmp_path / "gpu" / "cuda-test-r1-full.tar.gz"))
 
 
 def test_a_step_that_there_is_not_is_a_sentence(command: Command) -> None:
-    done = command("biuld")
-    assert done.exit_code == 2
+    result = command("biuld")
+    assert result.exit_code == 2
     assert (
-        "There is no step 'biuld'; there are build, test, bench, sanitize for all of its, and archive." in done.output
+        "There is no step 'biuld'; there are build, test, bench, sanitize for all of its, and archive." in result.output
     )
 
 
 def test_what_is_missing_is_told_before_the_steps_and_makes_the_run_fail(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What works is done all the same."""
+    """The other steps still run."""
     monkeypatch.setattr(preflight, "look", lambda: Lacks({"pandas": "The Python module pandas is missing."}, "Get it."))
-    done = command("build")
-    assert done.exit_code == 1
-    assert done.output.splitlines()[:2] == ["preflight: The Python module pandas is missing.", "preflight: Get it."]
-    assert done.output.splitlines()[2].split()[:2] == ["build", "passed"]
+    result = command("build")
+    assert result.exit_code == 1
+    assert result.output.splitlines()[:2] == ["preflight: The Python module pandas is missing.", "preflight: Get it."]
+    assert result.output.splitlines()[2].split()[:2] == ["build", "passed"]
 
 
 def test_without_a_gpu_nothing_is_begun(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     lacks = Lacks({preflight.GPU: "torch finds no GPU.", preflight.NVCC: "There is no nvcc here."})
     monkeypatch.setattr(preflight, "look", lambda: lacks)
-    done = command()
-    assert done.exit_code == 2
-    assert done.output.splitlines() == [
+    result = command()
+    assert result.exit_code == 2
+    assert result.output.splitlines() == [
         "preflight: torch finds no GPU.",
         "preflight: There is no nvcc here.",
         "Nothing was done: every step needs a GPU that torch can use.",

@@ -1,4 +1,4 @@
-"""`make merge` on small made-up archives: what arrived is in the report, and what did not is named."""
+"""`make merge` on small made-up archives: the report has every archive that arrived, and names the missing ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PASSED = (StepResult("build", "passed", 3.0), StepResult("bench", "passed", 4.0)
 
 
 def run_of(device: str, outcomes: tuple[StepResult, ...] = PASSED) -> dict[str, str]:
-    """What a runner's archive holds: its names and their texts."""
+    """The content of a runner's archive: names and texts."""
     steps = "".join(f"{outcome}\n" for outcome in outcomes)
     with tempfile.TemporaryDirectory() as folder:
         store(Path(folder), "cuda.json", [measured([1.0], device=device)])
@@ -37,22 +37,22 @@ def run_of(device: str, outcomes: tuple[StepResult, ...] = PASSED) -> dict[str, 
 
 
 def archive(folder: Path, runner: str, content: dict[str, str], more: tuple[tarfile.TarInfo, ...] = ()) -> Path:
-    """An archive where the artifact of a runner is unpacked to; `more` are members without content."""
+    """An archive in the folder of a runner's artifact; `more` are members without content."""
     path = folder / "archives" / f"gpu-{runner}-12345" / "run.tar.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as packed:
+    with tarfile.open(path, "w:gz") as file:
         for name, text in content.items():
             member = tarfile.TarInfo(name)
             member.size = len(text.encode())
-            packed.addfile(member, io.BytesIO(text.encode()))
+            file.addfile(member, io.BytesIO(text.encode()))
         for member in more:
-            packed.addfile(member)
+            file.addfile(member)
     return path
 
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`python -m harness merge` with a folder of its own in the place of build/merged."""
+    """`python -m harness merge` with a temporary folder in place of build/merged."""
     monkeypatch.setattr(merging, "FOLDER", tmp_path / "merged")
     return lambda *arguments: CliRunner().invoke(app, ["merge", str(tmp_path / "archives"), *arguments])
 
@@ -67,22 +67,22 @@ def devices_in_the_report(folder: Path) -> set[str]:
 def test_all_that_arrived_is_in_one_report(command: Command, tmp_path: Path) -> None:
     archive(tmp_path, "h100", run_of("cuda-a"))
     archive(tmp_path, "h200-of-a-friend", run_of("cuda-b"))
-    done = command("--expect", "h100 h200-of-a-friend")
-    assert done.exit_code == 0, done.output
-    assert done.output.splitlines()[:2] == ["h100: cuda-a/r1-full", "h200-of-a-friend: cuda-b/r1-full"]
+    result = command("--expect", "h100 h200-of-a-friend")
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[:2] == ["h100: cuda-a/r1-full", "h200-of-a-friend: cuda-b/r1-full"]
     assert devices_in_the_report(tmp_path / "merged") == {"cuda-a", "cuda-b"}
     assert (tmp_path / "merged/cuda-a/r1-full/logs/steps.txt").is_file()
-    # Nothing of the unpacking is left beside the runs.
-    left = {path.name for path in (tmp_path / "merged").iterdir()}
-    assert left == {"cuda-a", "cuda-b", "README.md", "report.html", "throughput.csv", "runners.md"}
+    # No unpacked files remain beside the runs.
+    names = {path.name for path in (tmp_path / "merged").iterdir()}
+    assert names == {"cuda-a", "cuda-b", "README.md", "report.html", "throughput.csv", "runners.md"}
 
 
 def test_a_runner_that_left_nothing_is_named_and_the_other_is_reported(command: Command, tmp_path: Path) -> None:
     archive(tmp_path, "h100", run_of("cuda-a"))
-    done = command("--expect", "h100 h200")
-    assert done.exit_code == 1
-    assert "h200 left nothing" in done.output
-    assert "h100 left nothing" not in done.output
+    result = command("--expect", "h100 h200")
+    assert result.exit_code == 1
+    assert "h200 left nothing" in result.output
+    assert "h100 left nothing" not in result.output
     assert devices_in_the_report(tmp_path / "merged") == {"cuda-a"}
     assert "- h200 left nothing" in (tmp_path / "merged/runners.md").read_text(encoding="utf-8")
 
@@ -94,24 +94,24 @@ def test_a_runner_is_not_taken_for_one_whose_name_begins_alike(tmp_path: Path) -
     assert merged.runs == ("h100-b: cuda-a/r1-full",)
 
 
-@pytest.mark.parametrize("kept", [0, 20, 200, -8])
-def test_a_broken_archive_is_named_and_the_other_is_reported(command: Command, tmp_path: Path, kept: int) -> None:
+@pytest.mark.parametrize("length", [0, 20, 200, -8])
+def test_a_broken_archive_is_named_and_the_other_is_reported(command: Command, tmp_path: Path, length: int) -> None:
     archive(tmp_path, "h100", run_of("cuda-a"))
     broken = archive(tmp_path, "h200", run_of("cuda-b"))
-    broken.write_bytes(broken.read_bytes()[:kept])
-    done = command("--expect", "h100 h200")
-    assert done.exit_code == 1
-    assert "h200: gpu-h200-12345/run.tar.gz was left out" in done.output
+    broken.write_bytes(broken.read_bytes()[:length])
+    result = command("--expect", "h100 h200")
+    assert result.exit_code == 1
+    assert "h200: gpu-h200-12345/run.tar.gz was left out" in result.output
     assert devices_in_the_report(tmp_path / "merged") == {"cuda-a"}
     assert not (tmp_path / "merged/cuda-b").exists()
 
 
 def test_bytes_that_are_no_archive_and_bytes_changed_on_the_way_are_named(tmp_path: Path) -> None:
     archive(tmp_path, "h100", {}).write_bytes(b"no archive at all")
-    changed = archive(tmp_path, "h200", run_of("cuda-b"))
-    content = bytearray(changed.read_bytes())
+    altered = archive(tmp_path, "h200", run_of("cuda-b"))
+    content = bytearray(altered.read_bytes())
     content[len(content) // 2] ^= 0xFF
-    changed.write_bytes(content)
+    altered.write_bytes(content)
     merged = merging.merge(tmp_path / "archives", (), tmp_path / "merged")
     assert not merged.runs
     of = [problem.partition(" was left out: ")[0] for problem in merged.problems]
@@ -145,9 +145,9 @@ def test_what_does_not_belong_into_results_is_refused_with_all_that_came_with_it
     (problem,) = merged.problems
     assert problem.startswith("h200: ")
     assert why in problem
-    left = {str(path.relative_to(tmp_path / "inner")) for path in (tmp_path / "inner").rglob("*") if path.is_file()}
+    names = {str(path.relative_to(tmp_path / "inner")) for path in (tmp_path / "inner").rglob("*") if path.is_file()}
     own = {"merged/runners.md", "merged/cuda-a/r1-full/cuda.json", "merged/cuda-a/r1-full/logs/steps.txt"}
-    assert left == own
+    assert names == own
     assert {path.name for path in tmp_path.iterdir()} == {"archives", "inner"}
 
 
@@ -172,11 +172,11 @@ def test_a_step_that_did_not_pass_is_named_and_its_runners_figures_are_reported(
 ) -> None:
     late = StepResult("sanitize", "out of time", 540.0, "It was stopped.")
     archive(tmp_path, "h100", run_of("cuda-a", (*PASSED, StepResult("test", "failed", 1.0, "exit code 1"), late)))
-    done = command()
-    assert done.exit_code == 1
-    assert "h100: the step test did not pass; see cuda-a/r1-full/logs/test.log." in done.output
-    assert "h100: the step sanitize did not pass" in done.output
-    assert "step build" not in done.output
+    result = command()
+    assert result.exit_code == 1
+    assert "h100: the step test did not pass; see cuda-a/r1-full/logs/test.log." in result.output
+    assert "h100: the step sanitize did not pass" in result.output
+    assert "step build" not in result.output
     assert devices_in_the_report(tmp_path / "merged") == {"cuda-a"}
 
 
@@ -189,25 +189,25 @@ def test_a_step_counts_as_it_was_done_last() -> None:
 def test_logs_alone_are_no_results(command: Command, tmp_path: Path) -> None:
     logs = "cuda/r1-without-results/logs"
     archive(tmp_path, "h100", {f"{logs}/build.log": "", f"{logs}/test.log": ""})
-    done = command("--expect", "h100")
-    assert done.exit_code == 2
+    result = command("--expect", "h100")
+    assert result.exit_code == 2
     for words in ("holds no results, only logs.", "has no logs/steps.txt"):
-        assert f"h100: cuda/r1-without-results {words}" in done.output
-    assert "There are no results under" in done.output
+        assert f"h100: cuda/r1-without-results {words}" in result.output
+    assert "There are no results under" in result.output
 
 
 def test_a_broken_file_in_a_good_archive_is_no_success(command: Command, tmp_path: Path) -> None:
     archive(tmp_path, "h100", run_of("cuda-a") | {"cuda-a/r1-full/broken.json": "{"})
-    done = command()
-    assert done.exit_code == 1
-    assert "broken.json was left out" in done.output
+    result = command()
+    assert result.exit_code == 1
+    assert "broken.json was left out" in result.output
 
 
 @pytest.mark.parametrize("place", ["run.tar.gz", "h100/run.tar.gz", "deeper/gpu-h100-1/run.tar.gz"])
 def test_an_archive_of_nobody_is_named(tmp_path: Path, place: str) -> None:
-    moved = tmp_path / "archives" / place
-    moved.parent.mkdir(parents=True)
-    archive(tmp_path / "elsewhere", "h100", run_of("cuda-a")).rename(moved)
+    misplaced = tmp_path / "archives" / place
+    misplaced.parent.mkdir(parents=True)
+    archive(tmp_path / "elsewhere", "h100", run_of("cuda-a")).rename(misplaced)
     merged = merging.merge(tmp_path / "archives", ("h100",), tmp_path / "merged")
     assert not merged.runs
     assert f"{place} was left out" in merged.problems[0]
@@ -215,9 +215,9 @@ def test_an_archive_of_nobody_is_named(tmp_path: Path, place: str) -> None:
 
 
 def test_nothing_at_all_is_a_sentence(command: Command) -> None:
-    done = command()
-    assert done.exit_code == 2
-    assert "There is no archive gpu-RUNNER-RUN" in done.output
+    result = command()
+    assert result.exit_code == 2
+    assert "There is no archive gpu-RUNNER-RUN" in result.output
 
 
 def test_the_folder_of_its_own_is_begun_anew_and_one_that_is_given_is_added_to(
@@ -226,12 +226,12 @@ def test_the_folder_of_its_own_is_begun_anew_and_one_that_is_given_is_added_to(
     from harness import repository
 
     before: dict[str, Any] = {str(path): path.stat().st_mtime_ns for path in repository.RESULTS.rglob("*")}
-    packed = archive(tmp_path, "h100", run_of("cuda-a"))
-    given = ("--output", str(tmp_path / "given"))
-    assert command().exit_code == command(*given).exit_code == 0
-    packed.unlink()
+    first = archive(tmp_path, "h100", run_of("cuda-a"))
+    options = ("--output", str(tmp_path / "given"))
+    assert command().exit_code == command(*options).exit_code == 0
+    first.unlink()
     archive(tmp_path, "h200", run_of("cuda-b"))
-    assert command().exit_code == command(*given).exit_code == 0
+    assert command().exit_code == command(*options).exit_code == 0
     assert devices_in_the_report(tmp_path / "merged") == {"cuda-b"}
     assert devices_in_the_report(tmp_path / "given") == {"cuda-a", "cuda-b"}
     assert {str(path): path.stat().st_mtime_ns for path in repository.RESULTS.rglob("*")} == before

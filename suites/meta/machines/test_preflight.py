@@ -1,4 +1,4 @@
-"""What `make gpu` lacks on a machine is told all at once, in sentences, by the standard library alone."""
+"""The preflight lists everything that `make gpu` lacks on a machine at once, with only the standard library."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.machines.preflight import COMPILER, GPU, NVCC, SANITIZER, Lacks
 
 @pytest.fixture
 def complete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine that lacks nothing; the folder that its PATH names."""
+    """A machine that lacks nothing; returns the folder in its PATH."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(preflight, "version", lambda name: "80.9.0")
     monkeypatch.setattr(preflight, "_no_gpu", lambda python: "")
@@ -71,7 +71,7 @@ def test_a_machine_without_the_sanitizer_may_pass(complete: Path) -> None:
 def test_a_gpu_that_torch_cannot_use_is_told(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "_no_gpu", lambda python: "torch finds no GPU.")
     assert preflight.look().sentences == {GPU: "torch finds no GPU."}
-    without(monkeypatch, "torch")  # which then cannot be asked
+    without(monkeypatch, "torch")  # which then cannot report its GPU
     assert set(preflight.look().sentences) == {"torch"}
 
 
@@ -84,7 +84,7 @@ def test_setuptools_that_cannot_read_the_project_are_told(complete: Path, monkey
 def test_a_python_that_its_distribution_manages_gets_an_environment_beside_it(
     complete: Path, monkeypatch: pytest.MonkeyPatch, in_environment: bool
 ) -> None:
-    """PEP 668: pip refuses to install into it; a virtual environment has no such rule."""
+    """PEP 668: pip refuses to install into it, but not into a virtual environment."""
     (complete / "EXTERNALLY-MANAGED").touch()
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(complete))
     monkeypatch.setattr(sys, "prefix", "/environment" if in_environment else sys.base_prefix)
@@ -126,24 +126,24 @@ def test_torch_is_asked_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_python_with_nothing_at_all_gets_sentences(pytestconfig: pytest.Config) -> None:
-    """The whole of `make gpu`, by an interpreter that sees no installed package."""
+    """The whole of `make gpu`, in an interpreter without installed packages."""
     command = [sys.executable, "-S", "-m", "harness.machines"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(command, cwd=pytestconfig.rootpath, env=environment, capture_output=True, text=True)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    told = re.findall(r"^preflight: The Python module (\w+) is missing", done.stdout, re.MULTILINE)
-    assert told == list(preflight.MODULES)
-    assert done.stdout.splitlines()[-1] == "Nothing was done: every step needs a GPU that torch can use."
+    process = subprocess.run(command, cwd=pytestconfig.rootpath, env=environment, capture_output=True, text=True)
+    assert process.returncode == 2, process.stderr
+    assert "Traceback" not in process.stdout + process.stderr
+    modules = re.findall(r"^preflight: The Python module (\w+) is missing", process.stdout, re.MULTILINE)
+    assert modules == list(preflight.MODULES)
+    assert process.stdout.splitlines()[-1] == "Nothing was done: every step needs a GPU that torch can use."
 
 
 def test_what_is_looked_for_is_what_the_project_names(pytestconfig: pytest.Config) -> None:
-    """A dependency that the suites and the benchmarks gain is either looked for or can be done without."""
+    """The preflight checks every dependency of the suites and benchmarks that is not optional."""
     tomllib: Any = pytest.importorskip("tomllib", reason="Python has it from 3.11 on")
     project = tomllib.loads((pytestconfig.rootpath / "pyproject.toml").read_text(encoding="utf-8"))
     groups = project["dependency-groups"]
-    named = {re.split(r"[>=<;\[ ]", each)[0] for name in ("test", "bench", "build") for each in groups[name]}
-    # The suites skip what needs one of these; without ninja and wheel a build in place is slower, or the same.
+    packages = {re.split(r"[>=<;\[ ]", each)[0] for name in ("test", "bench", "build") for each in groups[name]}
+    # The suites skip the tests that need one of these; without ninja and wheel a build in place is slower, or the same.
     optional = {
         "dask",
         "distributed",
@@ -156,7 +156,7 @@ def test_what_is_looked_for_is_what_the_project_names(pytestconfig: pytest.Confi
         "scipy",
     }
     optional |= {"tensorflow", "torchvision", "ninja", "wheel"}
-    assert set(preflight.MODULES.values()) - {"torch"} == named - optional
+    assert set(preflight.MODULES.values()) - {"torch"} == packages - optional
     assert f"setuptools>={preflight.SETUPTOOLS}" in groups["build"]
 
 
@@ -178,7 +178,7 @@ def test_the_smoke_test_passes_what_is_right_and_names_what_is_wrong(
     from harness import backends
     from harness.machines import smoke
 
-    monkeypatch.setattr(backends, "_registered", {})
+    monkeypatch.setattr(backends, "_registry", {})
     assert smoke.main(["roi_align"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6

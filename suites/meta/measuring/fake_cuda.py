@@ -1,9 +1,9 @@
-"""A GPU that is not there: a stream on which time passes, in the place of torch.cuda's.
+"""A fake GPU: a stream with simulated time instead of torch.cuda's.
 
-The host and the device each have a clock. A kernel begins when it is queued or when the one before it has ended, and an
-event is reached likewise, so that what a clock reads through it is known beforehand. As a pytest plugin
-(`-p suites.meta.measuring.fake_cuda`) it puts CPU kernels behind the names of the CUDA backends, and little work in
-the place of the workloads: then a whole run of the CUDA benchmarks is made, but for the GPU.
+The host and the device each have a clock. A kernel begins when it is queued or when the previous one ends, and so do
+events, so all measured times are known in advance. As a pytest plugin (`-p suites.meta.measuring.fake_cuda`) it puts
+CPU kernels behind the names of the CUDA backends, and a small workload in place of all others: a complete run of the
+CUDA benchmarks without a GPU.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CYCLES_PER_SECOND = 1e9
 
 @dataclass
 class Stream:
-    """host and device: seconds, the device's the end of what has been queued; trace: what was done, in order."""
+    """host and device: times in seconds, the device's being the end of the queue; trace: the operations, in order."""
 
     host: float = 0.0
     device: float = 0.0
@@ -36,9 +36,9 @@ class Stream:
     def __post_init__(self) -> None:
         self.trace: list[str] = []
 
-    def queue(self, what: str, seconds: float, host_seconds: float = 0.0) -> None:
-        """A kernel, and what its launch costs the host."""
-        self.trace.append(what)
+    def queue(self, operation: str, seconds: float, host_seconds: float = 0.0) -> None:
+        """Queues a kernel; its launch takes host_seconds."""
+        self.trace.append(operation)
         self.host += host_seconds
         self.device = max(self.device, self.host) + seconds
 
@@ -48,7 +48,7 @@ class Stream:
 
 
 class Event:
-    """torch.cuda.Event on the stream that was installed last."""
+    """torch.cuda.Event on the latest installed stream."""
 
     stream = Stream()
 
@@ -71,7 +71,7 @@ class Event:
 
 
 def install(patch: Any) -> Stream:
-    """Puts a new stream where measuring/devices/cuda.py looks for one; patch(object, name, value) sets an attribute."""
+    """Installs a new stream for measuring/devices/cuda.py; patch(object, name, value) sets an attribute."""
     import torch
 
     from harness.measuring.devices import cuda
@@ -93,7 +93,7 @@ def install(patch: Any) -> Stream:
 
 
 def pytest_configure(config: Any) -> None:
-    """The plugin: every call takes a kernel of 50 µs, whatever it computes."""
+    """The plugin: every call is a kernel of 50 µs."""
     import torch
 
     from harness import backends
@@ -111,7 +111,7 @@ def pytest_configure(config: Any) -> None:
         setattr(torch.cuda, name, function)
     cuda.copy_gbps = lambda: 3000.0
 
-    def timed(backend: Any) -> Any:
+    def on_the_stream(backend: Any) -> Any:
         def prepare(inputs: Any, direction: Any) -> Any:
             call = backend.prepare(inputs, direction)
 
@@ -143,7 +143,7 @@ def pytest_configure(config: Any) -> None:
         ),
     }
     for operator, those in fakes.items():
-        for name, fake in {each.name: timed(each) for each in those}.items():
+        for name, fake in {each.name: on_the_stream(each) for each in those}.items():
             backends.register(operator, name, lambda _, fake=fake: fake)
     columns.WORKLOADS = (
         replace(workloads.SMOKE, name="small"),
@@ -152,7 +152,7 @@ def pytest_configure(config: Any) -> None:
 
 
 def pytest_runtest_setup(item: Any) -> None:
-    """The run's time is up after as many rows as FAKE_CUDA_ROWS says."""
+    """The run's time limit expires after FAKE_CUDA_ROWS rows."""
     item.config.fake_rows = getattr(item.config, "fake_rows", 0) + 1
     if item.config.fake_rows > float(os.environ.get("FAKE_CUDA_ROWS", "inf")):
         time.monotonic = lambda: float("inf")

@@ -1,4 +1,4 @@
-"""Somebody's functions for the tests of timing: a right one, and the ways of being wrong that a clock must not pay."""
+"""Foreign functions for the tests of timing: a correct one, and faulty ones that must not get a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torchvision.ops import roi_align  # type: ignore[import-untyped, unused-ign
 
 from harness.backends.torchvision import make_roi_align
 
-_KEPT: dict[Any, Any] = {}
+_CACHE: dict[Any, Any] = {}
 
 
 def right(*arguments: Any) -> Any:
@@ -22,20 +22,20 @@ def wrong(*arguments: Any) -> Any:
 
 
 def keeps(image: Any, boxes: Any, *rule: Any) -> Any:
-    """It computes once for an address, and looks fast."""
+    """Computes once per address, and so appears fast."""
     address = image.data_ptr(), boxes.data_ptr()
-    if address not in _KEPT:
-        _KEPT[address] = roi_align(image, boxes, *rule)
-    return _KEPT[address]
+    if address not in _CACHE:
+        _CACHE[address] = roi_align(image, boxes, *rule)
+    return _CACHE[address]
 
 
 def keeps_boxes(image: Any, boxes: Any, *rule: Any) -> Any:
-    """What it keeps is a part of the work: the boxes."""
-    return roi_align(image, _KEPT.setdefault(boxes.data_ptr(), boxes.clone()), *rule)
+    """Caches a part of the input: the boxes."""
+    return roi_align(image, _CACHE.setdefault(boxes.data_ptr(), boxes.clone()), *rule)
 
 
 def keeps_image(image: Any, boxes: Any, *rule: Any) -> Any:
-    return roi_align(_KEPT.setdefault(image.data_ptr(), image.clone()), boxes, *rule)
+    return roi_align(_CACHE.setdefault(image.data_ptr(), image.clone()), boxes, *rule)
 
 
 def writes(image: Any, boxes: Any, *rule: Any) -> Any:
@@ -49,7 +49,7 @@ def ends(*arguments: Any) -> None:
 
 
 _ON_THE_CPU = make_roi_align("on_cuda", "cpu")
-# A whole Backend, which says that it runs on a GPU (fake_cuda.py).
+# A whole Backend that declares a GPU (fake_cuda.py).
 on_cuda = replace(_ON_THE_CPU, sheet=replace(_ON_THE_CPU.sheet, device="cuda", image_dtypes=("float32",)))
 
 for each in (right, wrong, keeps, keeps_boxes, keeps_image, writes, ends):

@@ -1,6 +1,6 @@
-"""A pytest plugin (`-p suites.meta.measuring.small_work`): a smoke test's workload in the place of all others.
+"""A pytest plugin (`-p suites.meta.measuring.small_work`): replaces all workloads by the smoke test's.
 
-A whole run takes seconds then.
+A whole run then takes seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What makes figures doubtful is told in words: on made-up states of a machine, each a little beyond what is quiet."""
+"""Warnings about doubtful figures, on made-up states of a machine, each slightly beyond a limit."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from harness.measuring import conditions, nvidia_smi
 from suites.programs import python
 
 QUIET = {"load": 0.1, "ticks": {"busy": 0, "stolen": 0, "all": 0}, "own_s": 0.0, "mhz": 3000.0, "throttled": 4}
-# Ten seconds on two cores later: one of them was busy all the time, with the process itself.
+# Ten seconds later, on two cores: the process itself kept one of them busy.
 LATER = {**QUIET, "ticks": {"busy": 1000, "stolen": 0, "all": 2000}, "own_s": 10.0}
 GPU = {"sm_mhz": 1980.0, "throttle_reasons": 0x1, "other_processes": 0}
 
 
-def ran(before: dict[str, Any] | None = None, after: dict[str, Any] | None = None, **during: Any) -> dict[str, Any]:
+def process(before: dict[str, Any] | None = None, after: dict[str, Any] | None = None, **during: Any) -> dict[str, Any]:
     return {"process": 0, "before": {**QUIET, **(before or {})}, "after": {**LATER, **(after or {})}, **during}
 
 
@@ -35,49 +35,52 @@ def rows(*changes: dict[str, Any]) -> pd.DataFrame:
 
 
 def test_a_quiet_machine_has_no_warnings() -> None:
-    assert conditions.warnings([ran(), ran()], rows(), 2) == []
-    # What old files do not say is no warning either.
+    assert conditions.warnings([process(), process()], rows(), 2) == []
+    # Missing columns in old files cause no warning.
     assert conditions.warnings([], rows({"interruptions": None, "spread": float("nan")}), 2) == []
 
 
 @pytest.mark.parametrize(
     ("state", "says"),
     [
-        (ran(before={"load": 2.5}), "The load was 2.5 before a process began, on 2 cores"),
-        (ran(after={"ticks": {"busy": 1000, "stolen": 200, "all": 2000}}), "Other virtual machines had up to 10%"),
-        (ran(after={"ticks": {"busy": 1200, "stolen": 0, "all": 2000}}), "Other processes had up to 10%"),
-        (ran(after={"mhz": 2500.0}), "The clock of the cores was 17% lower"),
-        (ran(after={"throttled": 5}), "throttled by their temperature"),
-        (ran(before={"gpu": {**GPU, "other_processes": 2}}), "2 other processes were on the GPU"),
-        (ran(after={"gpu": {**GPU, "throttle_reasons": 0x4}}), "slowed down by its power cap or its temperature"),
-        # Only under load: before and after all was well.
-        (ran(during={"looks": 90, "slow": 7, "throttle_reasons": 0x21}), "(reasons 0x20; in 7 of 90 looks at it while"),
+        (process(before={"load": 2.5}), "The load was 2.5 before a process began, on 2 cores"),
+        (process(after={"ticks": {"busy": 1000, "stolen": 200, "all": 2000}}), "Other virtual machines had up to 10%"),
+        (process(after={"ticks": {"busy": 1200, "stolen": 0, "all": 2000}}), "Other processes had up to 10%"),
+        (process(after={"mhz": 2500.0}), "The clock of the cores was 17% lower"),
+        (process(after={"throttled": 5}), "throttled by their temperature"),
+        (process(before={"gpu": {**GPU, "other_processes": 2}}), "2 other processes were on the GPU"),
+        (process(after={"gpu": {**GPU, "throttle_reasons": 0x4}}), "slowed down by its power cap or its temperature"),
+        # Only under load: the states before and after are good.
+        (
+            process(during={"looks": 90, "slow": 7, "throttle_reasons": 0x21}),
+            "(reasons 0x20; in 7 of 90 looks at it while",
+        ),
     ],
 )
 def test_what_others_did_is_told(state: dict[str, Any], says: str) -> None:
-    (warning,) = conditions.warnings([ran(), state], rows(), 2)
+    (warning,) = conditions.warnings([process(), state], rows(), 2)
     assert says in warning
 
 
 def test_a_process_on_one_of_two_cores_leaves_room_for_another() -> None:
-    state = ran(before={"load": 1.8, "cores": 2})
+    state = process(before={"load": 1.8, "cores": 2})
     assert conditions.warnings([state], rows(), 1) == []
-    (warning,) = conditions.warnings([ran(before={"load": 2.8, "cores": 2})], rows(), 1)
+    (warning,) = conditions.warnings([process(before={"load": 2.8, "cores": 2})], rows(), 1)
     assert "on 2 cores" in warning
 
 
 def test_processes_that_are_apart_are_told() -> None:
-    (warning,) = conditions.warnings([ran()], rows({}, {"spread": 0.2}), 2)
+    (warning,) = conditions.warnings([process()], rows({}, {"spread": 0.2}), 2)
     assert "In 1 of 2 rows the processes are more than 10% apart (most in crop_and_resize w forward" in warning
 
 
 def test_an_interruption_is_somebody_elses_turn_only_where_there_is_somebody() -> None:
     often = rows({}, {"interruptions": 15.0})
-    assert conditions.warnings([ran()], often, 2) == []
-    loaded, warning = conditions.warnings([ran(before={"load": 2.5})], often, 2)
-    assert "The load was 2.5" in loaded
+    assert conditions.warnings([process()], often, 2) == []
+    load_warning, warning = conditions.warnings([process(before={"load": 2.5})], often, 2)
+    assert "The load was 2.5" in load_warning
     assert "In 1 of 2 rows a call in two was interrupted by other work (crop_and_resize w forward" in warning
-    assert conditions.warnings([ran(before={"load": 2.5})], rows(), 2) == [loaded]
+    assert conditions.warnings([process(before={"load": 2.5})], rows(), 2) == [load_warning]
 
 
 def test_the_state_of_this_machine_can_be_told() -> None:
@@ -89,14 +92,14 @@ def test_the_state_of_this_machine_can_be_told() -> None:
 
 @pytest.mark.parametrize("unknown", ["clocks_throttle_reasons", "clocks_event_reasons"])
 def test_a_gpus_state_is_nvidia_smis_old_and_new(monkeypatch: pytest.MonkeyPatch, unknown: str) -> None:
-    """One of the processes is this one, whatever its number is outside of a container."""
+    """One of the processes is this one, although its number differs outside of a container."""
 
     def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-        said = "1980, 2619, 41, [N/A], 0x0000000000000004\n" if "--query-gpu" in command[1] else "1\n4242\n77\n"
+        message = "1980, 2619, 41, [N/A], 0x0000000000000004\n" if "--query-gpu" in command[1] else "1\n4242\n77\n"
         assert command[-1] == "--id=GPU-1"
         if unknown in command[1]:
             raise subprocess.CalledProcessError(2, command)
-        return subprocess.CompletedProcess(command, 0, said, "")
+        return subprocess.CompletedProcess(command, 0, message, "")
 
     monkeypatch.setattr(subprocess, "run", run)
     assert conditions.state("GPU-1")["gpu"] == {
@@ -114,7 +117,7 @@ def test_a_machine_without_nvidia_smi_says_nothing_of_a_gpu(monkeypatch: pytest.
 
 @pytest.fixture
 def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An nvidia-smi that answers what lies in `looks`, as before driver 535, and then waits if it is to look on."""
+    """An nvidia-smi that prints the file `looks`, as before driver 535, and then waits in its loop mode."""
     program = tmp_path / "nvidia-smi"
     program.write_text(
         f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n'
@@ -135,7 +138,7 @@ def until(there: Callable[[], bool]) -> None:
 
 
 def test_a_gpu_is_looked_at_all_the_while(smi: Path) -> None:
-    """That it slowed down in between is seen, though nothing is to be seen before and after."""
+    """A slowdown in between is detected, though the states before and after show none."""
     looks = ["1980, 2619, 41, 300.5, 0x0000000000000000", "1200, 2619, 88, 700.1, 0x0000000000000024"]
     (smi / "looks").write_text("\n".join([*looks, looks[0], "1980, 26"]))
     watching = nvidia_smi.watch("GPU-1")
@@ -144,13 +147,13 @@ def test_a_gpu_is_looked_at_all_the_while(smi: Path) -> None:
     assert nvidia_smi.summary(watching) == {"looks": 3, "slow": 1, "throttle_reasons": 0x24, "sm_mhz": 1200.0}
     assert watching.returncode == -signal.SIGTERM
     assert all("--id=GPU-1" in line for line in (smi / "asked").read_text().splitlines())
-    state = ran(during=nvidia_smi.summary(None)), ran(during={"looks": 3, "slow": 1, "throttle_reasons": 0x24})
+    state = process(during=nvidia_smi.summary(None)), process(during={"looks": 3, "slow": 1, "throttle_reasons": 0x24})
     (warning,) = conditions.warnings([*state], rows(), 2)
     assert "(reasons 0x24; in 1 of 3 looks" in warning
 
 
 def test_what_looks_at_a_gpu_ends_with_the_process_that_began_it(smi: Path) -> None:
-    """By its next line, which nobody reads any more."""
+    """SIGPIPE ends it at its next line."""
     (smi / "looks").write_text("1980, 2619, 41, 300.5, 0x0\n")
     body = (smi / "nvidia-smi").read_text()
     looking = f"while echo 1; do echo $$ > {smi}/pid; sleep 0.05; done; exit"

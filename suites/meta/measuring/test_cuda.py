@@ -1,4 +1,4 @@
-"""CUDA's clock and what is measured of a device, on a stream whose every time is known beforehand."""
+"""CUDA's clock and the measurements of a device, on a stream with simulated time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from suites.meta.measuring import fake_cuda
 
 @pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> Any:
-    made = fake_cuda.install(monkeypatch.setattr)
-    monkeypatch.setattr(cuda.time, "perf_counter", lambda: made.host)
-    yield made
+    fake = fake_cuda.install(monkeypatch.setattr)
+    monkeypatch.setattr(cuda.time, "perf_counter", lambda: fake.host)
+    yield fake
     cuda._cycles_per_second.cache_clear()
 
 
@@ -38,7 +38,7 @@ def test_behind_the_spin_a_time_is_the_devices_alone(stream: Any) -> None:
     cuda.get_ready(cold=False, host_seconds=30e-6)
     assert time_of(clock, call) == pytest.approx(5e-6)
     assert clock.exposed == 0
-    # Without it the launch is counted too, and that is noticed.
+    # Without it the time includes the launch, and the clock detects that.
     stream.synchronize()
     assert time_of(clock, call) == pytest.approx(35e-6)
     assert clock.exposed == 1
@@ -59,10 +59,10 @@ def test_a_call_that_waits_for_the_device_is_counted_as_not_hidden(stream: Any) 
 
 def test_the_cache_is_flushed_before_the_spin_and_only_if_it_is_to_be_cold(stream: Any) -> None:
     cuda._cycles_per_second()
-    for cold, wanted in ((True, ["flush", "read", "spin"]), (False, ["spin"])):
+    for cold, expected in ((True, ["flush", "read", "spin"]), (False, ["spin"])):
         stream.trace.clear()
         cuda.get_ready(cold=cold, host_seconds=0.0)
-        assert stream.trace == wanted
+        assert stream.trace == expected
 
 
 def test_the_spin_lasts_longer_than_the_host_needs(stream: Any) -> None:
@@ -80,22 +80,22 @@ def test_the_spins_rate_is_that_of_raised_clocks(stream: Any, monkeypatch: pytes
 
 
 def test_what_is_flushed_and_what_is_read_then_are_larger_than_twice_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not the same memory: to read what was just written finds it in the cache, and cleans nothing."""
+    """And different memory: reading the freshly written memory would hit the cache, and flush nothing."""
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: fake_cuda.PROPERTIES)
     zeros = torch.zeros
-    devices_asked = []
+    devices_used = []
 
     def on_the_host(size: int, dtype: torch.dtype, device: str) -> torch.Tensor:
-        devices_asked.append(device)
+        devices_used.append(device)
         return zeros(size, dtype=dtype)
 
     monkeypatch.setattr(torch, "zeros", on_the_host)
     cuda._flushing.cache_clear()
-    written, read = cuda._flushing()
+    flush, clean = cuda._flushing()
     cuda._flushing.cache_clear()
-    assert devices_asked == ["cuda", "cuda"]
-    assert min(written.nbytes, read.nbytes) > 2 * fake_cuda.PROPERTIES.L2_cache_size
-    assert written.data_ptr() != read.data_ptr()
+    assert devices_used == ["cuda", "cuda"]
+    assert min(flush.nbytes, clean.nbytes) > 2 * fake_cuda.PROPERTIES.L2_cache_size
+    assert flush.data_ptr() != clean.data_ptr()
 
 
 def test_what_a_call_costs_the_host_has_no_kernel_and_no_wait_in_it(stream: Any) -> None:
@@ -124,38 +124,38 @@ def test_copy_bandwidth_counts_what_is_read_and_what_is_written(stream: Any, mon
 
 
 def test_peak_memory_is_what_a_call_held_beyond_what_was_held(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = SimpleNamespace(now=700, most=9999)
+    memory = SimpleNamespace(now=700, most=9999)
 
     def call() -> None:
-        held.most = max(held.most, held.now + 300)
+        memory.most = max(memory.most, memory.now + 300)
 
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: setattr(held, "most", held.now))
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: held.now)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: held.most)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: setattr(memory, "most", memory.now))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: memory.now)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: memory.most)
     assert cuda.peak_memory_bytes(call) == 300
 
 
 def test_a_device_is_named_by_what_it_is(stream: Any) -> None:
     assert cuda.name() == "cuda-nvidia-fake-1"
-    described = cuda.describe()
-    assert described["device"] == "cuda-nvidia-fake-1"
-    assert described["multiprocessors"] == 4
-    assert described["l2_bytes"] == 1 << 20
-    assert described["capability"] == "9.0"
-    assert described["driver"]
+    description = cuda.describe()
+    assert description["device"] == "cuda-nvidia-fake-1"
+    assert description["multiprocessors"] == 4
+    assert description["l2_bytes"] == 1 << 20
+    assert description["capability"] == "9.0"
+    assert description["driver"]
 
 
 def test_nvidia_smi_is_asked_for_the_device_that_torch_has(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By uuid: its own numbers are those of the machine, whatever CUDA_VISIBLE_DEVICES leaves to torch."""
-    asked = []
+    """By uuid: nvidia-smi's indices are the machine's and ignore CUDA_VISIBLE_DEVICES."""
+    commands = []
 
     def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-        asked.append(command)
+        commands.append(command)
         return subprocess.CompletedProcess(command, 0, "580.65.06\n", "")
 
     monkeypatch.setattr(subprocess, "run", run)
     assert cuda.driver() == "580.65.06"
-    assert f"--id=GPU-{fake_cuda.PROPERTIES.uuid}" in asked[0]
+    assert f"--id=GPU-{fake_cuda.PROPERTIES.uuid}" in commands[0]
     assert devices.load("cuda").gpu() == f"GPU-{fake_cuda.PROPERTIES.uuid}"
     assert devices.load("cpu").gpu() == ""
 

@@ -1,4 +1,4 @@
-"""A run of the CUDA benchmarks without a GPU, from the rows to the report: all but the kernels is what a GPU runs."""
+"""A run of the CUDA benchmarks without a GPU, from the rows to the report: only the kernels differ from a real run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from harness.measuring.workloads import SMOKE, WORKLOADS
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pytest-benchmark measures nothing in a process of xdist's, nor in what such a process begins."""
+    """pytest-benchmark measures nothing in a process of xdist, nor in its children."""
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
 
@@ -42,36 +42,37 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PYTEST_PLUGINS", "suites.meta.measuring.fake_cuda")
 
     def run(*backends: str) -> Any:
-        (done,) = measure.run("cuda", True, 1, (), lambda allocator, event: None, backends)
-        assert done.file is not None, done.tail
-        return done, results.read(tmp_path)
+        (process,) = measure.run("cuda", True, 1, (), lambda allocator, event: None, backends)
+        assert process.file is not None, process.tail
+        return process, results.read(tmp_path)
 
     return run
 
 
 def test_a_run_from_its_rows_to_its_report(bench: Any, tmp_path: Path) -> None:
-    done, stored = bench()
-    assert done.code == 0, done.tail
-    assert done.file.parent.parent == tmp_path / "cuda-nvidia-fake-1"
-    assert stored.problems == ()
-    table = results.throughput(stored.blocks)
-    timed = table[table.median_s.notna()]
+    process, contents = bench()
+    assert process.code == 0, process.tail
+    assert process.file.parent.parent == tmp_path / "cuda-nvidia-fake-1"
+    assert contents.problems == ()
+    table = results.throughput(contents.blocks)
+    rows = table[table.median_s.notna()]
     for bench, columns in COLUMNS["cuda"].items():
-        assert set(timed[timed.bench == bench].backend) == {column.backend for column in columns}
-    assert set(timed.cache) == {"cold", "hot"}
-    # Every call has a kernel of 50 µs behind a launch of 10 µs: the first is what was timed, the second stands apart.
-    assert timed.median_s.tolist() == pytest.approx([50e-6] * len(timed))
-    assert (timed.exposed == 0).all()
-    assert (timed.peak_memory_bytes == 4000).all()
-    assert set(timed.clock) == {"CUDA events behind a spinning kernel"}
-    assert (timed.samples >= 10).all()
+        assert set(rows[rows.bench == bench].backend) == {column.backend for column in columns}
+    assert set(rows.cache) == {"cold", "hot"}
+    # Every call has a kernel of 50 µs and a launch of 10 µs: the kernel is the row's time, the launch a column of its
+    # own.
+    assert rows.median_s.tolist() == pytest.approx([50e-6] * len(rows))
+    assert (rows.exposed == 0).all()
+    assert (rows.peak_memory_bytes == 4000).all()
+    assert set(rows.clock) == {"CUDA events behind a spinning kernel"}
+    assert (rows.samples >= 10).all()
 
-    assert (timed.host_s == timed.host_s).all()
-    ours = timed[(timed.op == "crop_and_resize") & (timed.dtype == "float32") & (timed.layout == "contiguous")]
+    assert (rows.host_s == rows.host_s).all()
+    ours = rows[(rows.op == "crop_and_resize") & (rows.dtype == "float32") & (rows.layout == "contiguous")]
     ours = ours[(ours.workload == "small") & (ours.cache == "cold")].set_index(["backend", "direction"])
     for name, direction, compared in (
         ("roi_align_cuda", "forward", True),
-        ("roi_align_cuda", "grad_image", False),  # atomics: the oracle alone can say
+        ("roi_align_cuda", "grad_image", False),  # atomics: only the oracle can judge them
         ("roi_align_cuda_deterministic", "grad_image", True),
         ("roi_align_cuda", "grad_boxes", False),
         ("grid_sample_cuda", "forward", False),
@@ -80,47 +81,47 @@ def test_a_run_from_its_rows_to_its_report(bench: Any, tmp_path: Path) -> None:
         assert (row.compared > 0, row.differing) == (compared, 0), (name, direction)
         assert row.compared_with == ("this project's operator on the CPU" if compared else "")
     assert ours.loc[("roi_align_cuda", "forward")].ratio_to_peer == pytest.approx(1)
-    # bfloat16 is not torchvision's, and has nobody to be a ratio to.
-    assert timed[(timed.dtype == "bfloat16")].ratio_to_peer.isna().all()
+    # torchvision has no bfloat16, so there is no ratio.
+    assert rows[(rows.dtype == "bfloat16")].ratio_to_peer.isna().all()
     crops = table[table.bench == "crop_and_resize"]
     assert set(crops[crops.backend == "torchvision_cuda"].status) == {"OTHER_RULE", "REFUSED"}
     assert set(table[table.bench == "roi_align"].status) <= {"EXACT", "WITHIN"}
 
     from harness.report import summary, write
 
-    made = write(tmp_path)
-    text = made.markdown.read_text(encoding="utf-8")
+    report = write(tmp_path)
+    text = report.markdown.read_text(encoding="utf-8")
     assert "NVIDIA Fake 1, 4 multiprocessors" in text
     assert "launch-bound" in text
-    assert made.html.read_text(encoding="utf-8").count("<svg") >= 6
-    assert summary(made)
+    assert report.html.read_text(encoding="utf-8").count("<svg") >= 6
+    assert summary(report)
 
 
 def test_when_the_time_is_up_the_rest_is_filed_without_a_time(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_CUDA_ROWS", "30")
-    done, stored = bench()
-    assert done.code == 0, done.tail
-    table = results.throughput(stored.blocks)
+    process, contents = bench()
+    assert process.code == 0, process.tail
+    table = results.throughput(contents.blocks)
     late = table[table.status == "NO_TIME"]
     assert len(late)
     assert late.median_s.isna().all()
     assert "were used up" in late.message.iloc[0]
-    # What had its turn in the first block keeps its time, though the second did not come to it.
+    # Rows of the first block keep their times, though the second block did not reach them.
     assert table[table.median_s.notna()].shape[0] == 30 - len(table[table.status == "REFUSED"])
 
 
 def test_somebody_elses_function_is_timed_cold_and_hot(bench: Any, tmp_path: Path) -> None:
     theirs = "suites.meta.measuring.planted:on_cuda"
-    done, stored = bench(theirs)
-    assert done.code == 0, done.tail
-    timed = stored.blocks[stored.blocks.samples.map(len) > 0]
-    own = timed[timed.backend == theirs]
+    process, contents = bench(theirs)
+    assert process.code == 0, process.tail
+    rows = contents.blocks[contents.blocks.samples.map(len) > 0]
+    own = rows[rows.backend == theirs]
     assert set(zip(own.direction, own.layout, own.cache, own.block, strict=True)) == set(
         product(("forward", "grad_image"), ("contiguous", "channels_last"), ("cold", "hot"), (0, 1))
     )
-    assert {"roi_align_cuda", "torchvision_cuda"} <= set(timed.backend)
+    assert {"roi_align_cuda", "torchvision_cuda"} <= set(rows.backend)
 
 
 def test_every_row_of_a_full_run_comes_once_a_block_and_what_is_slow_to_make_ready_comes_last() -> None:
@@ -128,7 +129,7 @@ def test_every_row_of_a_full_run_comes_once_a_block_and_what_is_slow_to_make_rea
     assert len({str(turn) for turn in every}) == len(every)
     late = [turn.column.late for turn in every]
     assert late == sorted(late)
-    # A prepared call is handed from the cold cache to the hot one: they must follow each other.
+    # The hot row reuses the cold row's prepared call, so they must be consecutive.
     assert all(a.call == b.call for a, b in zip(every[::2], every[1::2], strict=True))
     assert [turn.cache for turn in every] == ["cold", "hot"] * (len(every) // 2)
 
@@ -157,7 +158,7 @@ def test_the_rows_of_roi_align(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     environment = settings.environment("cuda", Settings(output=str(file)))
     environment["PYTEST_PLUGINS"] = "suites.meta.measuring.fake_cuda"
     command = [sys.executable, "-m", "pytest", "suites/performance/bench_operators.py", "-k", "roi_align-small", "-q"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "--benchmark-only"],
         cwd=pytestconfig.rootpath,
         env={**os.environ, **environment},
@@ -165,11 +166,11 @@ def test_the_rows_of_roi_align(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
-    stored = record.read(file)
-    assert stored.header.kind == "part"  # for it is not all that a run has
-    rows = stored.records
-    # Settings, blocks and caches, of ours in two layouts and three directions and of the peer in two.
+    assert process.returncode == 0, process.stdout
+    document = record.read(file)
+    assert document.header.kind == "part"  # as it lacks rows of a full run
+    rows = document.records
+    # Settings, blocks and caches; ours in two layouts and three directions, the peer in two directions.
     assert len(rows) == 2 * 2 * 2 * (2 * 3 + 2)
     assert {row.cache for row in rows} == {"cold", "hot"}
     assert [each for row in rows for each in row.samples] == pytest.approx(
@@ -178,5 +179,5 @@ def test_the_rows_of_roi_align(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert all(len(row.samples) >= 5 for row in rows)
     assert {row.exposed for row in rows} == {0}
     assert all(row.host_s is not None and row.host_s > 0 for row in rows)
-    assert re.search(r"small, adaptive, cold +grad_image +roi_align_cuda channels_last +0.05 ms +1.0x", done.stdout)
-    assert re.search(r"geometric mean, sampling_ratio 2, hot +forward +roi_align_cuda contiguous +1.0x", done.stdout)
+    assert re.search(r"small, adaptive, cold +grad_image +roi_align_cuda channels_last +0.05 ms +1.0x", process.stdout)
+    assert re.search(r"geometric mean, sampling_ratio 2, hot +forward +roi_align_cuda contiguous +1.0x", process.stdout)

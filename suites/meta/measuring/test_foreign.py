@@ -1,4 +1,4 @@
-"""Somebody else's function beside the usual columns: what is right has a time, what is not has a status and none."""
+"""A foreign function beside the usual columns: a correct one has a time, a faulty one a status and no time."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from harness.operators import OPERATORS
 from harness.operators.sheet import Sheet
 from harness.operators.verdict import Hung
 
-PLANTED = "suites.meta.measuring.planted"
-RIGHT = f"{PLANTED}:right"
+FUNCTIONS = "suites.meta.measuring.planted"
+RIGHT = f"{FUNCTIONS}:right"
 INPUTS = OPERATORS["roi_align"].from_workload(SMOKE.inputs(), "sampling_ratio 2")
 
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the results of runs lie, whose workload is a small one and whose process is one."""
+    """The results folder of runs with a small workload and one process."""
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.setenv("PYTEST_PLUGINS", "suites.meta.measuring.small_work")
     monkeypatch.setitem(measure.PROCESSES, "cpu", measure.PROCESSES["cpu"][:1])
@@ -58,10 +58,10 @@ def test_a_run_with_somebody_elses_function_is_no_part_of_this_projects_history(
 
 def test_a_run_from_the_command_to_the_report(small: Path) -> None:
     names = [
-        f"{PLANTED}:{each}" for each in ("right", "wrong", "keeps", "keeps_boxes", "keeps_image", "writes", "ends")
+        f"{FUNCTIONS}:{each}" for each in ("right", "wrong", "keeps", "keeps_boxes", "keeps_image", "writes", "ends")
     ]
-    done = CliRunner().invoke(app, ["bench", *(f"--backend={each}" for each in names)])
-    assert done.exit_code == 1, done.output  # not all of them are right
+    result = CliRunner().invoke(app, ["bench", *(f"--backend={each}" for each in names)])
+    assert result.exit_code == 1, result.output  # not all of them are correct
     (folder,) = (small / "foreign").glob("*/*-full")
     assert not (small / "own").exists()
     with (folder / "throughput.csv").open(encoding="utf-8") as file:
@@ -81,7 +81,7 @@ def test_a_run_from_the_command_to_the_report(small: Path) -> None:
     messages = {row["backend"]: row["message"] for row in rows if row["setting"] == "sampling_ratio 2"}
     assert all("The last timed call" in messages[name] for name in names[2:5])
     assert "The last timed call" not in messages[names[1]]
-    # Its gradient has the peer's time beside it.
+    # Its gradient has a ratio to the peer's time.
     (gradient,) = (
         row for row in rows if (row["backend"], row["direction"]) == (RIGHT, "grad_image") and row["median_s"]
     )
@@ -103,14 +103,14 @@ def test_an_interrupted_run_keeps_the_rows_that_are_finished(small: Path, monkey
         return run(*arguments[:4], tell, *arguments[5:])
 
     monkeypatch.setattr(measure, "run", interrupted)
-    done = CliRunner().invoke(app, ["bench"])
-    assert done.exit_code == 130, done.output
-    assert "Interrupted: the rows that were finished are in " in done.output
+    result = CliRunner().invoke(app, ["bench"])
+    assert result.exit_code == 130, result.output
+    assert "Interrupted: the rows that were finished are in " in result.output
     (file,) = (small / "own").glob("*/*-part/default.json")
-    stored = record.read(file)
-    assert stored.header.kind == "part"
-    assert 3 <= len(stored.records) < 10
-    assert all(row.samples for row in stored.records)
+    document = record.read(file)
+    assert document.header.kind == "part"
+    assert 3 <= len(document.records) < 10
+    assert all(row.samples for row in document.records)
     assert (small / "own" / "report.html").exists()
 
 
@@ -121,13 +121,13 @@ def test_pytest_alone_times_the_function_that_it_judges(
     for name, value in settings.environment("cpu", Settings(output=str(file), quick=True)).items():
         monkeypatch.setenv(name, value)
     command = [sys.executable, "-m", "pytest", "-q", "suites/performance", "suites/meta/verbs", "--backend", RIGHT]
-    done = [
+    runs = [
         subprocess.run([*command, *more], cwd=pytestconfig.rootpath, env=os.environ, capture_output=True, text=True)
         for more in (("--benchmark-only", "-k", "small and forward"), ("--collect-only",))
     ]
-    assert done[0].returncode == 0, done[0].stdout
+    assert runs[0].returncode == 0, runs[0].stdout
     assert {row.backend for row in record.read(file).records if row.samples} >= {RIGHT, "roi_align", "torchvision"}
-    assert "no tests collected" in done[1].stdout
+    assert "no tests collected" in runs[1].stdout
 
 
 def test_columns_are_those_of_its_sheet_and_of_others_in_its_types(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,9 +143,9 @@ def test_columns_are_those_of_its_sheet_and_of_others_in_its_types(monkeypatch: 
 
 
 def test_what_cannot_be_timed_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = CliRunner().invoke(app, ["bench", "--backend", "torchvision"])
-    assert done.exit_code == 2
-    assert "'torchvision' is no function: --backend takes module:function" in done.output
+    result = CliRunner().invoke(app, ["bench", "--backend", "torchvision"])
+    assert result.exit_code == 2
+    assert "'torchvision' is no function: --backend takes module:function" in result.output
     edges = replace(load("reference"), sheet=Sheet("crop_and_resize", border="inside"))
     monkeypatch.setattr(foreign, "isolated", lambda name, operator: edges)
     with pytest.raises(ValueError, match="it can be judged, not timed"):
@@ -154,33 +154,33 @@ def test_what_cannot_be_timed_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_call_has_the_types_that_a_sheet_takes() -> None:
     crop = SMOKE.inputs(dtype="float16")
-    as_they_are = foreign.declared(crop, Sheet("crop_and_resize", index_dtypes=("int32",)))
+    as_they_are = foreign.fit_to_sheet(crop, Sheet("crop_and_resize", index_dtypes=("int32",)))
     assert as_they_are.boxes is crop.boxes
     assert as_they_are.box_indices is crop.box_indices
-    other = foreign.declared(crop, Sheet("crop_and_resize", same_dtype=True))
+    other = foreign.fit_to_sheet(crop, Sheet("crop_and_resize", same_dtype=True))
     assert (other.boxes.dtype, other.box_indices.dtype) == (np.float16, np.int64)
-    assert foreign.declared(INPUTS, Sheet("roi_align", boxes_dtypes=("float64",))).boxes.dtype == np.float64
+    assert foreign.fit_to_sheet(INPUTS, Sheet("roi_align", boxes_dtypes=("float64",))).boxes.dtype == np.float64
 
 
 @pytest.mark.parametrize("direction", ["forward", "grad_image"])
 def test_each_timed_call_finds_other_values_in_the_same_places(direction: Any) -> None:
-    call = foreign.Renewed(load("torchvision", "roi_align"), INPUTS, direction)
+    call = foreign.RenewableCall(load("torchvision", "roi_align"), INPUTS, direction)
     arrays = {name: getattr(call.own, name) for name in ("image", "boxes", "upstream")}
-    before, seen = {name: array.copy() for name, array in arrays.items()}, set()
+    before, values = {name: array.copy() for name, array in arrays.items()}, set()
     assert all(np.array_equal(before[name], getattr(INPUTS, name)) for name in arrays)
     for _ in range(16):
         call.renew()
         for name, array in arrays.items():
             assert getattr(call.own, name) is array
             assert not np.array_equal(array, before[name]), name
-        seen.add((arrays["image"].tobytes(), arrays["boxes"].tobytes()))
+        values.add((arrays["image"].tobytes(), arrays["boxes"].tobytes()))
         row = record.Record(
             "roi_align", "", "w", "s", "roi_align", direction, "a", "a", "contiguous", "warm", 0, samples=(1.0,)
         )
-        assert call.judged(row, call()) == row
-    assert len(seen) == 16
+        assert call.judge_last(row, call()) == row
+    assert len(values) == 16
     arrays["image"][0, 0, 0, 0] += 1
-    assert call.judged(row, call()).status == "BROKEN"
+    assert call.judge_last(row, call()).status == "BROKEN"
 
 
 def test_a_function_that_hangs_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_a_function_that_hangs_is_waited_for_once(monkeypatch: pytest.MonkeyPatc
 
     backend = replace(load("reference", "roi_align"), prepare=hangs)
     monkeypatch.setattr(foreign, "apart", lambda name: backend)
-    monkeypatch.setattr(foreign, "_HUNG", set())
-    found = [foreign.judged_apart("a:b", INPUTS, "forward") for _ in range(2)]
-    assert [each.status for each in found] == ["HANG", "NO_TIME"]
-    assert not any(each.passed for each in found)
+    monkeypatch.setattr(foreign, "_HANGING", set())
+    verdicts = [foreign.judge_apart("a:b", INPUTS, "forward") for _ in range(2)]
+    assert [each.status for each in verdicts] == ["HANG", "NO_TIME"]
+    assert not any(each.passed for each in verdicts)

@@ -1,4 +1,4 @@
-"""The gate before the clock: right results pass it, and each way of being wrong stops at it."""
+"""The gate before the clock: correct results pass it, and every kind of wrong result fails it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def right(backend: Backend, inputs: Inputs) -> dict[Direction, Array]:
 
 
 def nothing() -> None:
-    """No TensorFlow to compare with."""
+    """There is no TensorFlow to compare with."""
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -40,22 +40,22 @@ def test_a_right_result_passes_and_is_compared_in_full(
     backend: Backend, inputs: Inputs, right: dict[Direction, Array], direction: Direction
 ) -> None:
     got = right[direction]
-    found = gate.check(backend, inputs, direction, got, lambda: got)
-    assert found.passed
-    assert found.status in ("EXACT", "WITHIN")
-    # The peer rounds the positions of its box gradient in another order: there is nothing to be equal to.
-    assert found.compared == (0 if direction == "grad_boxes" else got.size)
-    assert found.differing == 0
+    verdict = gate.check(backend, inputs, direction, got, lambda: got)
+    assert verdict.passed
+    assert verdict.status in ("EXACT", "WITHIN")
+    # The peer rounds the positions of its box gradient in another order, so there is no reference.
+    assert verdict.compared == (0 if direction == "grad_boxes" else got.size)
+    assert verdict.differing == 0
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_a_wrong_result_fails_by_the_oracle_alone(
     backend: Backend, inputs: Inputs, right: dict[Direction, Array], direction: Direction
 ) -> None:
-    found = gate.check(backend, inputs, direction, right[direction] + np.float32(1), nothing)
-    assert not found.passed
-    assert found.status == "OUT"
-    assert found.message
+    verdict = gate.check(backend, inputs, direction, right[direction] + np.float32(1), nothing)
+    assert not verdict.passed
+    assert verdict.status == "OUT"
+    assert verdict.message
 
 
 @pytest.mark.parametrize("direction", ["forward", "grad_image"])
@@ -65,8 +65,8 @@ def test_one_bit_anywhere_fails_by_the_peer(
     got = right[direction].copy()
     bits = got.reshape(-1).view(np.uint32)
     bits[np.flatnonzero(got)[-1]] ^= 1
-    found = gate.check(backend, inputs, direction, got, lambda: right[direction])
-    assert (found.passed, found.status, found.differing) == (False, "DIFFERS", 1)
+    verdict = gate.check(backend, inputs, direction, got, lambda: right[direction])
+    assert (verdict.passed, verdict.status, verdict.differing) == (False, "DIFFERS", 1)
 
 
 @pytest.mark.parametrize("image_dtype", HALVES)
@@ -80,8 +80,8 @@ def test_half_images_pass_and_one_bit_anywhere_fails(
     if direction in backend.sheet.tensorflow_bits:
         other = got.copy()
         other.reshape(-1).view(np.uint16)[np.flatnonzero(got)[-1]] ^= 1
-        found = gate.check(backend, halves, direction, got, lambda: other)
-        assert (found.status, found.compared, found.differing) == ("DIFFERS", got.size, 1)
+        verdict = gate.check(backend, halves, direction, got, lambda: other)
+        assert (verdict.status, verdict.compared, verdict.differing) == ("DIFFERS", got.size, 1)
 
 
 def test_a_wrong_shape_fails(backend: Backend, inputs: Inputs, right: dict[Direction, Array]) -> None:
@@ -90,20 +90,20 @@ def test_a_wrong_shape_fails(backend: Backend, inputs: Inputs, right: dict[Direc
 
 
 def test_another_rule_is_marked_and_not_judged(backend: Backend, inputs: Inputs, right: dict[Direction, Array]) -> None:
-    found = gate.check(replace(backend, same_rule=False), inputs, "forward", right["forward"] + 1, nothing)
-    assert (found.passed, found.status) == (True, gate.OTHER_RULE)
+    verdict = gate.check(replace(backend, same_rule=False), inputs, "forward", right["forward"] + 1, nothing)
+    assert (verdict.passed, verdict.status) == (True, gate.OTHER_RULE)
 
 
 def test_an_earlier_verdict_holds_for_the_same_bits_only(
     backend: Backend, inputs: Inputs, right: dict[Direction, Array]
 ) -> None:
     before = gate.check(backend, inputs, "forward", right["forward"], nothing)
-    marked = replace(before, message="from before")
-    known = {marked.digest: marked}
-    assert gate.check(backend, inputs, "forward", right["forward"], nothing, known) == marked
-    assert not gate.check(backend, inputs, "forward", right["forward"] + 1, nothing, known).passed
-    failed = {marked.digest: replace(marked, passed=False)}
-    assert gate.check(backend, inputs, "forward", right["forward"], nothing, failed).message == ""
+    earlier = replace(before, message="from before")
+    verdicts = {earlier.digest: earlier}
+    assert gate.check(backend, inputs, "forward", right["forward"], nothing, verdicts) == earlier
+    assert not gate.check(backend, inputs, "forward", right["forward"] + 1, nothing, verdicts).passed
+    failures = {earlier.digest: replace(earlier, passed=False)}
+    assert gate.check(backend, inputs, "forward", right["forward"], nothing, failures).message == ""
 
 
 def test_what_was_compared_with_what_is_said(backend: Backend, inputs: Inputs, right: dict[Direction, Array]) -> None:
@@ -118,12 +118,12 @@ def test_what_was_compared_with_what_is_said(backend: Backend, inputs: Inputs, r
 def test_where_bits_are_not_promised_the_oracle_alone_decides(
     backend: Backend, inputs: Inputs, right: dict[Direction, Array]
 ) -> None:
-    """Atomics add up in no fixed order: other bits than the reference's are right if the oracle says so."""
+    """Atomics sum in no fixed order: other bits than the reference's pass if the oracle accepts them."""
     atomics = replace(backend, sheet=replace(backend.sheet, tensorflow_bits=("forward",)))
     got = right["grad_image"]
     nearly = np.nextafter(got, np.float32(np.inf), where=got != 0, out=got.copy())
-    found = gate.check(atomics, inputs, "grad_image", nearly, lambda: got)
-    assert (found.passed, found.compared) == (True, 0)
+    verdict = gate.check(atomics, inputs, "grad_image", nearly, lambda: got)
+    assert (verdict.passed, verdict.compared) == (True, 0)
     assert gate.check(backend, inputs, "grad_image", nearly, lambda: got).status == "DIFFERS"
 
 

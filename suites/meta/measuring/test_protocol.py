@@ -1,4 +1,4 @@
-"""How a run of the benchmarks is made of processes, blocks and rounds. No process is started, and nothing is timed."""
+"""The processes, blocks and rounds of a run of the benchmarks. No process starts, and nothing is timed."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from harness.operators import OPERATORS
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
-    """What measure.run asks of each process; they leave a file at once, and results lie under tmp_path."""
-    told: list[dict[str, Any]] = []
+def requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
+    """The requests of measure.run to its fake processes, which write a file at once; results are under tmp_path."""
+    requests: list[dict[str, Any]] = []
 
     def child(process: Process, device: str, of: Settings, tell: Any) -> Exit:
         file = Path(of.output)
         record.write(file, Measurements(Header("r", "full", "cpu-made-up", "default", 0, 2, "c", 1.0), {}, ()))
         cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-        told.append({"name": process.name, "device": device, "cores": cores, **asdict(of)})
+        requests.append({"name": process.name, "device": device, "cores": cores, **asdict(of)})
         return Exit(process, file, 0, "")
 
     monkeypatch.setattr(measure, "_child", child)
     for folder in ("RESULTS", "QUICK_RESULTS"):
         monkeypatch.setattr(repository, folder, tmp_path)
-    return told
+    return requests
 
 
-def test_processes_take_turns_there_and_back(asked: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_processes_take_turns_there_and_back(requests: list[dict[str, Any]], tmp_path: Path) -> None:
     exits = measure.run("cpu", False, 3, ("seed_test",), lambda name, event: None)
     sorts = ["default", "tuned"]
-    assert [each["name"] for each in asked] == [*sorts, *sorts[::-1], *sorts]
-    assert {each["device"] for each in asked} == {"cpu"}
-    assert [each["process"] for each in asked] == [0] * 2 + [1] * 2 + [2] * 2
-    assert {each["processes"] for each in asked} == {3}
-    assert {each["workloads"] for each in asked} == {("seed_test",)}
-    assert len({each["run"] for each in asked}) == 1
-    # Judged once by the oracle, in the first process; the others have its bits to give.
-    assert [Path(each["judged"]).name for each in asked] == ["", *["default.json"] * 5]
+    assert [each["name"] for each in requests] == [*sorts, *sorts[::-1], *sorts]
+    assert {each["device"] for each in requests} == {"cpu"}
+    assert [each["process"] for each in requests] == [0] * 2 + [1] * 2 + [2] * 2
+    assert {each["processes"] for each in requests} == {3}
+    assert {each["workloads"] for each in requests} == {("seed_test",)}
+    assert len({each["run"] for each in requests}) == 1
+    # The oracle judges the first process; the others must have its bits.
+    assert [Path(each["judged"]).name for each in requests] == ["", *["default.json"] * 5]
     (run,) = (tmp_path / "cpu-made-up").iterdir()
     assert run.name.endswith("-part")
     assert {file.name for file in run.iterdir()} == {
@@ -61,10 +61,10 @@ def test_processes_take_turns_there_and_back(asked: list[dict[str, Any]], tmp_pa
     assert all(each.file and each.file.parent == run for each in exits)
 
 
-def test_the_detectors_are_judged_in_a_process_of_their_own(asked: list[dict[str, Any]]) -> None:
+def test_the_detectors_are_judged_in_a_process_of_their_own(requests: list[dict[str, Any]]) -> None:
     measure.run("cpu", True, 2, (), lambda name, event: None)
-    judged = [(each["name"], Path(each["judged"]).name) for each in asked]
-    assert judged == [
+    verdict_files = [(each["name"], Path(each["judged"]).name) for each in requests]
+    assert verdict_files == [
         *[("default", ""), ("tuned", "default.json"), ("default-detectors", "")],
         *[("default-detectors", "default-detectors.json"), ("tuned", "default.json"), ("default", "default.json")],
     ]
@@ -88,17 +88,17 @@ def test_a_block_of_its_own_in_each_process_and_two_in_a_single_one() -> None:
 
 
 def test_only_named_workloads_are_measured() -> None:
-    assert columns.selected(Settings(), "default") == WORKLOADS
-    asked = Settings(workloads=(WORKLOADS[5].name, WORKLOADS[0].name))
-    assert columns.selected(asked, "default") == (WORKLOADS[0], WORKLOADS[5])
+    assert columns.workloads_for(Settings(), "default") == WORKLOADS
+    settings_of_two = Settings(workloads=(WORKLOADS[5].name, WORKLOADS[0].name))
+    assert columns.workloads_for(settings_of_two, "default") == (WORKLOADS[0], WORKLOADS[5])
 
 
 def test_the_tuned_allocator_has_fewer_rows() -> None:
-    """It answers what fresh memory costs: no series, in a quick run no real input, no slow peer of roi_align."""
-    assert set(columns.selected(Settings(), "tuned")) == {each for each in WORKLOADS if not each.series}
+    """It measures the cost of fresh memory: no series, in a quick run no real input, no slow peer of roi_align."""
+    assert set(columns.workloads_for(Settings(), "tuned")) == {each for each in WORKLOADS if not each.series}
     quick = {each for each in WORKLOADS if each.quick}
-    assert set(columns.selected(Settings(quick=True), "default")) == quick
-    assert set(columns.selected(Settings(quick=True), "tuned")) == {each for each in quick if not each.real}
+    assert set(columns.workloads_for(Settings(quick=True), "default")) == quick
+    assert set(columns.workloads_for(Settings(quick=True), "tuned")) == {each for each in quick if not each.real}
     peers = {
         allocator: {
             name: {each.backend for each in own} - set(results.OURS)
@@ -142,7 +142,7 @@ def test_a_process_is_told_in_one_variable_what_it_reads(monkeypatch: pytest.Mon
 
 
 def test_a_run_of_some_workloads_is_no_full_one() -> None:
-    assert [columns.kind(quick, named) for quick in (False, True) for named in (False, True)] == [
+    assert [columns.kind(quick, is_named) for quick in (False, True) for is_named in (False, True)] == [
         "full", "part", "quick", "quick",
     ]  # fmt: skip
 
@@ -150,8 +150,8 @@ def test_a_run_of_some_workloads_is_no_full_one() -> None:
 def test_processes_without_work_are_left_out() -> None:
     series = next(workload.name for workload in WORKLOADS if workload.series)
     assert measure.processes_of("cpu", ()) == measure.PROCESSES["cpu"]
-    named = [process.name for process in measure.processes_of("cpu", ("seed_test",))]
-    assert named == ["default", "tuned"]
+    names = [process.name for process in measure.processes_of("cpu", ("seed_test",))]
+    assert names == ["default", "tuned"]
     # A pyramid is no workload that can be named.
     assert {process.benches for process in measure.processes_of("cpu", ("seed_test",))} == {("operators",)}
     assert [process.name for process in measure.processes_of("cpu", (series,))] == ["default"]
@@ -161,12 +161,12 @@ def test_processes_without_work_are_left_out() -> None:
 
 
 def test_processes_are_kept_on_as_many_cores_as_they_have_threads(
-    asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = os.sched_getaffinity(0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     measure.run("cpu", True, 1, ("seed_test",), lambda name, event: None)
-    assert {each["cores"] for each in asked} == {str(machine.spread(before)[0])}
+    assert {each["cores"] for each in requests} == {str(machine.one_per_core_first(before)[0])}
     assert os.sched_getaffinity(0) == before
 
 
@@ -174,16 +174,16 @@ def test_cores_that_share_a_physical_one_come_last(monkeypatch: pytest.MonkeyPat
     siblings = {0: "0-1", 1: "0-1", 2: "2-3", 3: "2-3"}
     monkeypatch.setattr(Path, "exists", lambda path: True)
     monkeypatch.setattr(Path, "read_text", lambda path, encoding: siblings[int(path.parts[5][3:])])
-    assert machine.spread({0, 1, 2, 3}) == [0, 2, 1, 3]
-    assert machine.spread({1, 2, 3}) == [1, 2, 3]
+    assert machine.one_per_core_first({0, 1, 2, 3}) == [0, 2, 1, 3]
+    assert machine.one_per_core_first({1, 2, 3}) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
     ("seconds", "count", "stopped"), [(1.0, 2, "least"), (0.1, 3, "seconds"), (0.001, 30, "most"), (0.0, 30, "most")]
 )
 def test_why_there_are_no_more_rounds(seconds: float, count: int, stopped: str) -> None:
-    found = Budget(seconds=0.35, least=2, most=30).rounds(seconds)
-    assert (found.count, found.stopped) == (count, stopped)
+    rounds = Budget(seconds=0.35, least=2, most=30).rounds(seconds)
+    assert (rounds.count, rounds.stopped) == (count, stopped)
 
 
 def test_interruptions_and_the_reason_are_stored_beside_the_samples(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,12 +215,12 @@ def test_interruptions_and_the_reason_are_stored_beside_the_samples(monkeypatch:
     )
     turn = next(columns.turns(columns.COLUMNS["cpu"], ("warm",), WORKLOADS[:1], (0,)))
     before, benchmark = replace(turn.record(), host_s=0.5), Benchmark()
-    row = devices.timed(device, benchmark, before, Result, clocks.Rounds(3, "most"))
+    row = devices.measure_row(device, benchmark, before, Result, clocks.Rounds(3, "most"))
     assert row == replace(before, stopped="most", interruptions=7, exposed=2, samples=(1.0, 2.0, 3.0))
-    # pytest-benchmark's own file has the row beside its own samples.
+    # pytest-benchmark's own file has the row beside its samples.
     assert Record(**benchmark.extra_info, samples=row.samples) == row
     assert ready == [("warm", 0.5)] * 3
-    assert freed[:2] == [1, 2]  # each before the next call is made ready
+    assert freed[:2] == [1, 2]  # each before the next call is prepared
 
 
 def test_a_device_is_named_by_the_kernels_that_run_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,11 +236,11 @@ def test_a_device_is_named_by_the_kernels_that_run_on_it(monkeypatch: pytest.Mon
 
 
 def test_a_machine_is_known_by_what_times_hang_on() -> None:
-    described = {**devices.load("cpu").describe(), "cpu": "a", "revision": "1", "dirty": False}
-    same = {**described, "revision": "2", "dirty": True, "pinned": [7]}
-    assert fingerprint.fingerprint(described) == fingerprint.fingerprint(same)
-    assert fingerprint.changes(described, same) == []
-    other = {**described, "cpu": "b", "versions": {"torch": "9.9"}}
-    assert fingerprint.fingerprint(described) != fingerprint.fingerprint(other)
-    found = fingerprint.changes({"cpu": "a", "versions": {"torch": "2.11.0"}}, {"cpu": "a", "versions": {"new": "1"}})
-    assert found == ["torch 2.11.0 -> none", "new none -> 1"]
+    description = {**devices.load("cpu").describe(), "cpu": "a", "revision": "1", "dirty": False}
+    same = {**description, "revision": "2", "dirty": True, "pinned": [7]}
+    assert fingerprint.fingerprint(description) == fingerprint.fingerprint(same)
+    assert fingerprint.changes(description, same) == []
+    other = {**description, "cpu": "b", "versions": {"torch": "9.9"}}
+    assert fingerprint.fingerprint(description) != fingerprint.fingerprint(other)
+    changes = fingerprint.changes({"cpu": "a", "versions": {"torch": "2.11.0"}}, {"cpu": "a", "versions": {"new": "1"}})
+    assert changes == ["torch 2.11.0 -> none", "new none -> 1"]

@@ -1,4 +1,4 @@
-"""The file of a process: what is written is read again, to six digits, a line for each row."""
+"""The file of a process reads back as written, to six digits, with a line for each row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROW = Record(
 REFUSED = replace(ROW, workload="v", source="made up too", backend="peer", status="REFUSED", samples=(), stopped=None)
 
 
-def stored(folder: Path, *records: Record) -> Path:
+def write_records(folder: Path, *records: Record) -> Path:
     path = folder / "cpu-test" / "run" / "default.json"
     state = {"before": {"load": 0.5}, "after": {"load": 1.5}}
     record.write(path, Measurements(HEADER, {"cpu": "a cpu"}, records, state))
@@ -29,7 +29,7 @@ def stored(folder: Path, *records: Record) -> Path:
 
 
 def test_what_is_written_is_read_to_six_digits(tmp_path: Path) -> None:
-    measurements = record.read(stored(tmp_path, ROW, REFUSED))
+    measurements = record.read(write_records(tmp_path, ROW, REFUSED))
     assert measurements.header == HEADER
     assert measurements.machine == {"cpu": "a cpu"}
     assert measurements.conditions == {"before": {"load": 0.5}, "after": {"load": 1.5}}
@@ -37,18 +37,18 @@ def test_what_is_written_is_read_to_six_digits(tmp_path: Path) -> None:
 
 
 def test_a_file_has_a_line_for_each_row_and_names_each_column_once(tmp_path: Path) -> None:
-    text = stored(tmp_path, ROW, ROW, REFUSED).read_text(encoding="utf-8")
+    text = write_records(tmp_path, ROW, ROW, REFUSED).read_text(encoding="utf-8")
     rows = text.partition('"rows": [\n')[2].splitlines()[:-1]
     assert [json.loads(row.rstrip(","))[-1] for row in rows] == [[0.000324614, 12.0]] * 2 + [[]]
     assert text.count('"workload"') == text.count('"made up"') == 1
-    # What is the same default in all rows is not stored.
+    # A column of defaults is not stored.
     assert "peak_memory_bytes" not in text
 
 
 def test_an_interrupted_write_leaves_the_file_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = stored(tmp_path, ROW)
+    path = write_records(tmp_path, ROW)
     before = path.read_bytes()
     monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        stored(tmp_path, REFUSED)
+        write_records(tmp_path, REFUSED)
     assert path.read_bytes() == before

@@ -1,4 +1,4 @@
-"""The way from stored JSON to tables, on small made-up files whose every figure is known beforehand."""
+"""From stored JSON to tables, on small made-up files with known figures."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_blocks_are_merged_over_their_raw_samples(tmp_path: Path) -> None:
 
 
 def test_a_rows_time_is_the_median_of_its_processes_medians(tmp_path: Path) -> None:
-    # The first process has most of the samples; each counts once all the same.
+    # The first process has most of the samples, but each process counts once.
     store(tmp_path, "a.json", [measured([1.0] * 9, interruptions=2), measured([7.0], block=1, interruptions=3)])
     store(tmp_path, "a-2.json", [measured([4.0, 5.0, 5.0], process=1, block=1)])
     store(tmp_path, "a-3.json", [measured([3.0], process=2, block=2, stopped="least")])
-    found = results.read(tmp_path)
-    assert results.process_medians(found.blocks) == [1.0, 5.0, 3.0]
-    row = line(results.throughput(found.blocks))
+    contents = results.read(tmp_path)
+    assert results.process_medians(contents.blocks) == [1.0, 5.0, 3.0]
+    row = line(results.throughput(contents.blocks))
     assert row.median_s == 3.0
     assert row.processes == 3
     assert row.samples == 14
@@ -80,14 +80,14 @@ def test_roi_aligns_ratio_is_to_torchvision_of_the_same_setting(tmp_path: Path) 
     table = results.throughput(results.read(tmp_path).blocks)
     assert line(table, bench="roi_align", setting="adaptive", backend="roi_align").ratio_to_peer == 4.0
     assert np.isnan(line(table, bench="roi_align", setting="sampling_ratio 2").ratio_to_peer)
-    # Beside crop_and_resize torchvision stands for scale only: nothing there is a ratio to it.
+    # Beside crop_and_resize torchvision's times are only for comparison: there is no ratio to them.
     own = line(table, bench="crop_and_resize", backend="roi_align")
     assert own.peer == "tensorflow"
     assert np.isnan(own.ratio_to_peer)
 
 
 def broken(**changes: object) -> str:
-    """A file of one row, with these changes of its top level; None takes a name away."""
+    """A file of one row, with these changes of its top level; None removes a name."""
     header = {"run": "r1", "kind": "full", "device": "cpu-test", "allocator": "default", "process": 0, "threads": 2}
     header |= {"clock": "c", "copy_gbps": 10.0, "schema": record.SCHEMA}
     row = {"bench": "b", "setting": "", "workload": "w", "op": "o", "direction": "forward", "backend": "roi_align"}
@@ -98,11 +98,11 @@ def broken(**changes: object) -> str:
 
 
 def test_a_file_that_is_whole_is_read(tmp_path: Path) -> None:
-    """Or a broken one would be left out for nothing that is broken in it."""
+    """Otherwise a valid field would exclude the broken file."""
     (tmp_path / "whole.json").write_text(broken(), encoding="utf-8")
-    found = results.read(tmp_path)
-    assert found.problems == ()
-    assert found.blocks.samples.tolist() == [(1.0,)]
+    contents = results.read(tmp_path)
+    assert contents.problems == ()
+    assert contents.blocks.samples.tolist() == [(1.0,)]
 
 
 @pytest.mark.parametrize(
@@ -117,28 +117,28 @@ def test_a_file_that_is_whole_is_read(tmp_path: Path) -> None:
 def test_a_broken_file_is_named_and_the_others_are_read(tmp_path: Path, content: str) -> None:
     store(tmp_path, "good.json", [measured([1.0])])
     (tmp_path / "broken.json").write_text(content, encoding="utf-8")
-    found = results.read(tmp_path)
-    assert len(found.blocks) == 1
-    assert len(found.problems) == 1
-    assert found.problems[0].startswith("broken.json was left out")
+    contents = results.read(tmp_path)
+    assert len(contents.blocks) == 1
+    assert len(contents.problems) == 1
+    assert contents.problems[0].startswith("broken.json was left out")
 
 
 def test_a_file_of_a_newer_schema_is_left_out_by_name(tmp_path: Path) -> None:
     store(tmp_path, "newer.json", [measured([1.0], schema=record.SCHEMA + 1)])
-    found = results.read(tmp_path)
-    assert found.blocks.empty
-    assert "newer.json" in found.problems[0]
-    assert "update this checkout" in found.problems[0]
+    contents = results.read(tmp_path)
+    assert contents.blocks.empty
+    assert "newer.json" in contents.problems[0]
+    assert "update this checkout" in contents.problems[0]
 
 
 @pytest.mark.parametrize("schema", [1, 2, 3, 4])
 def test_a_file_of_an_older_schema_is_left_out_by_name(tmp_path: Path, schema: int) -> None:
-    """Up to the fourth a file was pytest-benchmark's own."""
+    """Up to the fourth schema a file was pytest-benchmark's own."""
     row = {"extra_info": {"schema": schema}, "stats": {"data": [1.0]}}
     (tmp_path / "older.json").write_text(json.dumps({"benchmarks": [row]}), encoding="utf-8")
-    found = results.read(tmp_path)
-    assert found.blocks.empty
-    (problem,) = found.problems
+    contents = results.read(tmp_path)
+    assert contents.blocks.empty
+    (problem,) = contents.problems
     assert problem.startswith(f"older.json was left out: its schema is {schema}, and {record.SCHEMA} is read")
 
 
@@ -165,8 +165,8 @@ def test_the_newest_full_run_is_shown_and_a_quick_one_only_without_it(tmp_path: 
     store(tmp_path, "b.json", [measured([1.0], run="r2"), measured([1.0], run="r1", kind="quick", device="cpu-other")])
     store(tmp_path, "c.json", [measured([1.0], run="r4", kind="part")])
     store(tmp_path, "d.json", [measured([1.0], run=run, kind="part", device="cpu-some") for run in ("r5", "r6")])
-    shown = results.newest(results.throughput(results.read(tmp_path).blocks))
-    assert set(zip(shown.device, shown.run, shown.kind, strict=True)) == {
+    newest = results.newest(results.throughput(results.read(tmp_path).blocks))
+    assert set(zip(newest.device, newest.run, newest.kind, strict=True)) == {
         ("cpu-test", "r2", "full"),
         ("cpu-other", "r1", "quick"),
         ("cpu-some", "r6", "part"),
@@ -174,8 +174,8 @@ def test_the_newest_full_run_is_shown_and_a_quick_one_only_without_it(tmp_path: 
 
 
 @pytest.fixture
-def reported(tmp_path: Path) -> Path:
-    """A folder with a report made of one device, both allocators, one failed row, a series and a broken file."""
+def report(tmp_path: Path) -> Path:
+    """A folder with a report of one device, both allocators, one failed row, a series and a broken file."""
     for package in ("jinja2", "matplotlib"):
         pytest.importorskip(package, reason=f"a report needs {package}")
     from harness.report import write
@@ -197,19 +197,19 @@ def reported(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_report_says_what_was_measured_what_failed_and_what_was_left_out(reported: Path) -> None:
+def test_the_report_says_what_was_measured_what_failed_and_what_was_left_out(report: Path) -> None:
     for name in ("README.md", "report.html"):
-        text = (reported / name).read_text(encoding="utf-8")
+        text = (report / name).read_text(encoding="utf-8")
         assert "2,000 ms (1.50x)" in text
         assert "DIFFERS" in text
         assert "3 outputs differ" in text
         assert "broken.json was left out" in text
-    assert "<v>" not in (reported / "report.html").read_text(encoding="utf-8")
+    assert "<v>" not in (report / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_report_has_roi_align_beside_torchvision_and_detectors_before_and_after(reported: Path) -> None:
+def test_the_report_has_roi_align_beside_torchvision_and_detectors_before_and_after(report: Path) -> None:
     for name in ("README.md", "report.html"):
-        text = (reported / name).read_text(encoding="utf-8")
+        text = (report / name).read_text(encoding="utf-8")
         assert "roi_align, adaptive. Forward" in text
         assert "1,000 ms (8.00x)" in text
         assert "16,000 ms (0.50x)" in text
@@ -219,36 +219,36 @@ def test_the_report_has_roi_align_beside_torchvision_and_detectors_before_and_af
         assert "torchvision (another rule)" not in text
 
 
-def test_the_csv_has_every_column_and_row(reported: Path) -> None:
+def test_the_csv_has_every_column_and_row(report: Path) -> None:
     import pandas as pd
 
-    table = pd.read_csv(reported / "throughput.csv")
+    table = pd.read_csv(report / "throughput.csv")
     assert list(table.columns) == results.CSV_COLUMNS
     assert len(table) == 14
     assert table[table.status == "DIFFERS"].median_s.isna().all()
 
 
-def test_the_page_asks_for_no_other_document(reported: Path) -> None:
-    page = (reported / "report.html").read_text(encoding="utf-8")
+def test_the_page_asks_for_no_other_document(report: Path) -> None:
+    page = (report / "report.html").read_text(encoding="utf-8")
     assert external(page) == []
     assert external('<img src="https://example.org/a.png">')
     assert external("@import url(//example.org/a.css)")
 
 
-def test_every_table_has_a_caption_and_headers_and_every_picture_words(reported: Path) -> None:
-    page = (reported / "report.html").read_text(encoding="utf-8")
+def test_every_table_has_a_caption_and_headers_and_every_picture_words(report: Path) -> None:
+    page = (report / "report.html").read_text(encoding="utf-8")
     assert page.count("<table>") == page.count("<caption>") == page.count("<thead>") >= 4
     assert page.count("<svg") == page.count('role="img" aria-label="') >= 3
     assert page.count('aria-label=""') == 0
 
 
-def test_the_same_json_gives_the_same_bytes(reported: Path) -> None:
+def test_the_same_json_gives_the_same_bytes(report: Path) -> None:
     from harness.report import write
 
     names = ("throughput.csv", "README.md", "report.html")
-    before = [(reported / name).read_bytes() for name in names]
-    write(reported)
-    assert [(reported / name).read_bytes() for name in names] == before
+    before = [(report / name).read_bytes() for name in names]
+    write(report)
+    assert [(report / name).read_bytes() for name in names] == before
 
 
 def test_no_results_is_a_sentence(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The bytes of calls so small that they can be counted by hand."""
+"""The bytes of calls that are small enough to count by hand."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ def test_compulsory_bytes_of_a_call_that_can_be_counted_by_hand() -> None:
     assert reach.samples == reach.outputs == 2
     assert touched_lines(reach, "contiguous", 64) == 6
     assert touched_lines(reach, "channels_last", 64) == 2  # 12 bytes at 0 and 12 bytes at 372: one line each
-    given = boxes.nbytes + 2 * 4
-    taps, arrived = 2 * 4 * 3 * 4, 2 * 3 * 4
-    written = given + upstream.nbytes
-    assert traffic(reach, "forward", "contiguous", 64) == Traffic(6 * 64 + written, taps + written)
-    arrived += given
-    assert traffic(reach, "grad_image", "contiguous", 64) == Traffic(arrived + image.nbytes, arrived + 2 * taps)
-    arrived += boxes.nbytes
-    assert traffic(reach, "grad_boxes", "channels_last", 64) == Traffic(arrived + 2 * 64, arrived + taps)
+    box_bytes = boxes.nbytes + 2 * 4
+    tap_bytes, read_bytes = 2 * 4 * 3 * 4, 2 * 3 * 4
+    fixed_bytes = box_bytes + upstream.nbytes
+    assert traffic(reach, "forward", "contiguous", 64) == Traffic(6 * 64 + fixed_bytes, tap_bytes + fixed_bytes)
+    read_bytes += box_bytes
+    assert traffic(reach, "grad_image", "contiguous", 64) == Traffic(
+        read_bytes + image.nbytes, read_bytes + 2 * tap_bytes
+    )
+    read_bytes += boxes.nbytes
+    assert traffic(reach, "grad_boxes", "channels_last", 64) == Traffic(read_bytes + 2 * 64, read_bytes + tap_bytes)
 
 
 def test_bytes_of_a_call_of_roi_align_that_can_be_counted_by_hand() -> None:
@@ -44,12 +46,16 @@ def test_bytes_of_a_call_of_roi_align_that_can_be_counted_by_hand() -> None:
     # Grids of 2 by 2 and of 2 by 4: of the last box's columns 31 and 32 are in reach, and both read pixel 31 alone.
     assert (adaptive.samples, adaptive.outputs) == (4 + 4, 2)
     assert adaptive.pixels.tolist() == [0, 1, 31, 32, 33, 63]
-    given, taps = boxes.nbytes, 8 * 4 * 3 * 4
-    written = given + upstream.nbytes
+    box_bytes, tap_bytes = boxes.nbytes, 8 * 4 * 3 * 4
+    fixed_bytes = box_bytes + upstream.nbytes
     # Pixels 0 and 1 share a line of 64 bytes, 31 has one of its own: two in each row of each plane.
-    assert traffic(adaptive, "forward", "contiguous", 64) == Traffic(2 * 2 * 3 * 64 + written, taps + written)
-    arrived = given + 2 * 3 * 4
-    assert traffic(adaptive, "grad_image", "contiguous", 64) == Traffic(arrived + image.nbytes, arrived + 2 * taps)
+    assert traffic(adaptive, "forward", "contiguous", 64) == Traffic(
+        2 * 2 * 3 * 64 + fixed_bytes, tap_bytes + fixed_bytes
+    )
+    read_bytes = box_bytes + 2 * 3 * 4
+    assert traffic(adaptive, "grad_image", "contiguous", 64) == Traffic(
+        read_bytes + image.nbytes, read_bytes + 2 * tap_bytes
+    )
 
 
 def test_half_images_and_sectors_of_a_gpu_have_their_own_compulsory_bytes() -> None:
@@ -60,6 +66,6 @@ def test_half_images_and_sectors_of_a_gpu_have_their_own_compulsory_bytes() -> N
         inputs = Inputs(image, boxes, np.zeros(1, dtype=np.int32), upstream, (1, 32))
         reach = crop_reach(inputs)
         assert touched_lines(reach, "contiguous", 32) == 32 * size // 32
-        given = boxes.nbytes + 4
-        assert traffic(reach, "forward", "contiguous", 32).compulsory == 32 * size + given + 32 * size
-        assert traffic(reach, "grad_image", "contiguous", 32).compulsory == 32 * size + given + 64 * size
+        box_bytes = boxes.nbytes + 4
+        assert traffic(reach, "forward", "contiguous", 32).compulsory == 32 * size + box_bytes + 32 * size
+        assert traffic(reach, "grad_image", "contiguous", 32).compulsory == 32 * size + box_bytes + 64 * size

@@ -1,4 +1,4 @@
-"""Two results that agree as promised pass, and each way of not doing so is named."""
+"""Results that agree as promised pass; every kind of disagreement is named."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_two_results_may_be_two_bounds_apart_and_no_further(direction: Direction
     nothing[place] = np.nan
     assert beyond_two_bounds(inputs, direction, near, got, pinned=pinned) is None
     for wrong in (far, nothing):
-        said = beyond_two_bounds(inputs, direction, wrong, got, pinned=pinned)
-        assert f"at {tuple(map(int, place))} is more than two bounds" in str(said)
+        message = beyond_two_bounds(inputs, direction, wrong, got, pinned=pinned)
+        assert f"at {tuple(map(int, place))} is more than two bounds" in str(message)
 
 
 def test_what_another_order_may_change_is_left_out_only_for_another_order() -> None:
@@ -63,13 +63,13 @@ def test_unlike_tensorflow_by_a_bit_or_by_bounds_as_the_backend_promises() -> No
     near = got.copy()
     near[got != 0] = np.nextafter(near[got != 0], np.float32(0))
     promising, summing = REFERENCE, _unordered(REFERENCE, tensorflow_bits=())
-    said = unlike_peer(promising.sheet, inputs, "grad_image", near, got)
-    assert str(said).startswith(f"{np.count_nonzero(got)} values differ from TensorFlow's; at (0, 0, ")
+    message = unlike_peer(promising.sheet, inputs, "grad_image", near, got)
+    assert str(message).startswith(f"{np.count_nonzero(got)} values differ from TensorFlow's; at (0, 0, ")
     assert unlike_peer(summing.sheet, inputs, "grad_image", near, got) is None
     assert unlike_peer(summing.sheet, inputs, "grad_image", near * np.float32(1.01), got) is not None
-    said = unlike_peer(promising.sheet, inputs, "grad_image", got.astype(np.float64), got)
+    message = unlike_peer(promising.sheet, inputs, "grad_image", got.astype(np.float64), got)
     of = "of shape (1, 2, 6, 7)"
-    assert said == f"It is float64 {of}, the other float32 {of}, which is TensorFlow's."
+    assert message == f"It is float64 {of}, the other float32 {of}, which is TensorFlow's."
 
 
 def test_an_infinity_that_both_have_is_no_distance() -> None:
@@ -81,12 +81,12 @@ def test_an_infinity_that_both_have_is_no_distance() -> None:
 
 
 def _unordered(backend: Backend, **claims: object) -> Backend:
-    """The backend, which says that its image gradient has no fixed order."""
+    """The backend, with a sheet that declares an image gradient without a fixed order."""
     return replace(backend, sheet=replace(backend.sheet, unordered=("grad_image",), **claims))  # type: ignore[arg-type]
 
 
 def _noisy(error: float) -> Backend:
-    """The reference, each of whose calls is off by another multiple of `error`."""
+    """The reference with another multiple of `error` added in each call."""
     calls = itertools.count()
 
     def prepare(inputs: Inputs, direction: Direction) -> object:
@@ -106,7 +106,7 @@ def test_sums_in_no_fixed_order_may_change_their_bits_and_nothing_more() -> None
 @settings(max_examples=60)
 @given(case=roi_cases(modes=["avg"], values=["normal", "wide", "dyadic"], empty=()))
 def test_what_needs_no_oracle_is_nearer_than_its_bounds(case: RoiCase) -> None:
-    """judgement.py takes two results for equal that are eight roundings apart: each bound has room for as many."""
+    """judgement.py accepts two results that are eight roundings apart; every bound is at least that large."""
     inputs = case.inputs()
     directions: tuple[Direction, ...] = ("forward", "grad_image")
     for direction in directions:

@@ -1,4 +1,4 @@
-"""Cases print what they are, and strategies draw what they promise."""
+"""A case's repr reproduces it, and strategies draw every documented kind."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hypothesis import given
 from harness.operators.arrays import FLOATS, HALVES, LAYOUTS, VALUES, Values
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
 from harness.operators.crop_and_resize.strategy import BOX_FAMILIES, cases
-from harness.operators.drawing import BESIDE_ZERO, drawn, next_after
+from harness.operators.drawing import BESIDE_ZERO, draw_cases, next_after
 
 
 @given(cases(box_rules=BOX_RULES))
 def test_repr_reads_back(case: Case) -> None:
-    """And makes the same arrays, bit for bit. (NaN is not equal to itself, so the reprs are compared.)"""
+    """And makes the same arrays, bit for bit. (The test compares reprs, as NaN is not equal to itself.)"""
     again = Case.parse(repr(case))
     assert repr(again) == repr(case)
     one, other = case.inputs(), again.inputs()
@@ -34,15 +34,15 @@ def test_other_lines_are_no_cases(line: str) -> None:
 
 @given(cases(boxes_layouts=["contiguous"]))
 def test_printed_box_is_the_box(case: Case) -> None:
-    """No coordinate is rounded on its way from the line to the array, but for those that overflow."""
-    for printed, used in zip(case.boxes, case.inputs().boxes, strict=True):
-        for a, b in zip(printed, used, strict=True):
+    """No coordinate is rounded between the line and the array, except those that overflow."""
+    for printed_box, box in zip(case.boxes, case.inputs().boxes, strict=True):
+        for a, b in zip(printed_box, box, strict=True):
             assert a == float(b) or math.isnan(a) or math.isinf(b)
 
 
 def test_every_kind_is_drawn() -> None:
-    found = drawn(cases(box_rules=BOX_RULES), 800, 0)
-    finite = [box for case in found for box in case.boxes if all(map(math.isfinite, box))]
+    drawn_cases = draw_cases(cases(box_rules=BOX_RULES), 800, 0)
+    finite = [box for case in drawn_cases for box in case.boxes if all(map(math.isfinite, box))]
     kinds = {
         "whole image": any(box == (0.0, 0.0, 1.0, 1.0) for box in finite),
         "beside the lower border": any(BESIDE_ZERO in box or -BESIDE_ZERO in box for box in finite),
@@ -51,37 +51,37 @@ def test_every_kind_is_drawn() -> None:
         "zero area": any(box[0] == box[2] or box[1] == box[3] for box in finite),
         "partly outside": any(box[0] < 0 < box[2] < 1 for box in finite),
         "outside": any(box[0] > 1 and box[2] > 1 for box in finite),
-        "NaN": any(math.isnan(a) for case in found for box in case.boxes for a in box),
-        "inf": any(math.isinf(a) for case in found for box in case.boxes for a in box),
-        "overflowing": any(1e40 in box for case in found for box in case.boxes),
-        "huge pair": any((3.4e38 in box) or (-3.4e38 in box) for case in found for box in case.boxes),
-        "duplicates": any(len(set(case.boxes)) < len(case.boxes) for case in found),
-        "no box": any(not case.boxes for case in found),
-        "no image": any(case.shape[0] == 0 for case in found),
-        "no channel": any(case.shape[1] == 0 for case in found),
-        "one row": any(case.shape[2] == 1 < case.shape[3] for case in found),
-        "one column": any(case.shape[3] == 1 < case.shape[2] for case in found),
-        "one sample": any(1 in case.crop_size for case in found),
-        "not square": sum(case.shape[2] != case.shape[3] for case in found) > 480,
-        "crop not square": sum(case.crop_size[0] != case.crop_size[1] for case in found) > 400,
-        "several images in use": any(len(set(case.box_indices)) > 1 for case in found),
+        "NaN": any(math.isnan(a) for case in drawn_cases for box in case.boxes for a in box),
+        "inf": any(math.isinf(a) for case in drawn_cases for box in case.boxes for a in box),
+        "overflowing": any(1e40 in box for case in drawn_cases for box in case.boxes),
+        "huge pair": any((3.4e38 in box) or (-3.4e38 in box) for case in drawn_cases for box in case.boxes),
+        "duplicates": any(len(set(case.boxes)) < len(case.boxes) for case in drawn_cases),
+        "no box": any(not case.boxes for case in drawn_cases),
+        "no image": any(case.shape[0] == 0 for case in drawn_cases),
+        "no channel": any(case.shape[1] == 0 for case in drawn_cases),
+        "one row": any(case.shape[2] == 1 < case.shape[3] for case in drawn_cases),
+        "one column": any(case.shape[3] == 1 < case.shape[2] for case in drawn_cases),
+        "one sample": any(1 in case.crop_size for case in drawn_cases),
+        "not square": sum(case.shape[2] != case.shape[3] for case in drawn_cases) > 480,
+        "crop not square": sum(case.crop_size[0] != case.crop_size[1] for case in drawn_cases) > 400,
+        "several images in use": any(len(set(case.box_indices)) > 1 for case in drawn_cases),
     }
-    assert not [kind for kind, seen in kinds.items() if not seen]
-    assert {case.boxes_dtype for case in found} == {"float32", "float64"}
-    assert {case.image_dtype for case in found} == set(FLOATS)
-    assert sum(case.image_dtype == "float32" for case in found) > 100
-    assert {case.index_dtype for case in found} == {"int32", "int64"}
-    assert {case.method for case in found} == set(METHODS)
-    assert {case.layout for case in found} == set(LAYOUTS)
-    assert {case.values for case in found} == set(VALUES)
-    assert {case.box_rule for case in found} == set(BOX_RULES)
-    assert max(len(c.boxes) * c.shape[1] * math.prod(c.crop_size) for c in found) <= 400
+    assert not [kind for kind, occurs in kinds.items() if not occurs]
+    assert {case.boxes_dtype for case in drawn_cases} == {"float32", "float64"}
+    assert {case.image_dtype for case in drawn_cases} == set(FLOATS)
+    assert sum(case.image_dtype == "float32" for case in drawn_cases) > 100
+    assert {case.index_dtype for case in drawn_cases} == {"int32", "int64"}
+    assert {case.method for case in drawn_cases} == set(METHODS)
+    assert {case.layout for case in drawn_cases} == set(LAYOUTS)
+    assert {case.values for case in drawn_cases} == set(VALUES)
+    assert {case.box_rule for case in drawn_cases} == set(BOX_RULES)
+    assert max(len(c.boxes) * c.shape[1] * math.prod(c.crop_size) for c in drawn_cases) <= 400
 
 
 @pytest.mark.parametrize("image_dtype", HALVES)
 @pytest.mark.parametrize("values", VALUES)
 def test_half_images_hold_what_is_drawn_for_them(values: Values, image_dtype: str) -> None:
-    """Neither infinite where float32 is not, nor all alike."""
+    """Neither infinite where float32 is finite, nor all equal."""
     of = {"image_dtype": image_dtype, "values": values, "layout": "offset"}
     case = Case((2, 3, 20, 20), ((0.0, 0.0, 1.0, 1.0),), (0,), (9, 9), **of)
     inputs, single = case.inputs(), replace(case, image_dtype="float32").inputs()
@@ -100,12 +100,12 @@ def test_half_images_hold_what_is_drawn_for_them(values: Values, image_dtype: st
 
 @pytest.mark.parametrize("family", BOX_FAMILIES)
 def test_every_family_can_be_drawn_alone(family: str) -> None:
-    assert any(case.boxes for case in drawn(cases(box_families=(family,)), 20, 0))
+    assert any(case.boxes for case in draw_cases(cases(box_families=(family,)), 20, 0))
 
 
 def test_restrictions_hold() -> None:
     of = {"finite_boxes": True, "empty": (), "methods": ("nearest",), "image_dtypes": ("uint8",)}
-    for case in drawn(cases(**of), 100, 0):
+    for case in draw_cases(cases(**of), 100, 0):
         assert all(abs(a) < 1e4 for box in case.boxes for a in box)
         assert case.boxes
         assert 0 not in case.shape

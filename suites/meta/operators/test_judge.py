@@ -1,4 +1,4 @@
-"""Every verdict is shown to arise, and a failure to say what its reader needs."""
+"""Every verdict occurs, and a failure's message has the necessary details."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.operators.crop_and_resize.case import Case, Inputs
 from harness.operators.implementation import Backend
 from harness.operators.judgement import judge
 from harness.operators.sheet import Sheet
-from harness.operators.verdict import JudgeFailed, Status, Verdict
+from harness.operators.verdict import JudgementError, Status, Verdict
 from harness.verbs import judging as verbs
 
 BOXES = ((0.1, 0.2, 0.8, 0.9), (-0.2, 0.1, 0.6, 1.3))
@@ -48,7 +48,7 @@ def test_reference_is_within(direction: Direction) -> None:
 
 
 def test_copies_are_exact() -> None:
-    """Nearest rounds nothing."""
+    """The nearest method rounds nothing."""
     case = replace(CASE, method="nearest")
     assert judge(case.inputs(), "forward", reference(case, "forward"), pinned=True).status is Status.EXACT
 
@@ -76,7 +76,7 @@ def test_non_finite_is_out(direction: Direction, value: float) -> None:
 
 
 def test_nan_is_not_inf() -> None:
-    """In the forward of order A the formula says which of the two it is."""
+    """In the forward of order A the formula determines the sign."""
     inputs = Case((1, 1, 2, 2), ((0.5, 0.5, 0.5, 0.5),), box_indices=(0,), crop_size=(1, 1)).inputs()
     inputs.image[0, 0, 1, 1] = np.inf
     for value, status in ((np.inf, Status.EXACT), (-np.inf, Status.OUT), (np.nan, Status.OUT)):
@@ -85,7 +85,7 @@ def test_nan_is_not_inf() -> None:
 
 @each_direction
 def test_bound_is_a_few_roundings(direction: Direction) -> None:
-    """An error of 64 unit roundoffs of a value does not pass where nothing cancels."""
+    """Without cancellation an error of 64 unit roundoffs fails."""
     case = replace(CASE, values="ramp", shape=(1, 1, 5, 4), box_indices=(0, 0))
     got = reference(case, direction)
     place = np.unravel_index(np.argmax(np.abs(got)), got.shape)
@@ -96,11 +96,11 @@ def test_bound_is_a_few_roundings(direction: Direction) -> None:
 @pytest.mark.parametrize("image_dtype", HALVES)
 @pytest.mark.parametrize("direction", ["forward", "grad_image"])
 def test_the_neighbour_of_a_half_is_out(direction: Direction, image_dtype: str) -> None:
-    """Of a half one value is right, and not all within a half's unit roundoff of it."""
+    """Exactly one half value is correct, not all within a half's unit roundoff of it."""
     case = replace(CASE, image_dtype=image_dtype)
     right = reference(case, direction)
     assert judge(case.inputs(), direction, right, pinned=True).passed
-    passed = []
+    passes = []
     for place in zip(*np.nonzero(right), strict=True):
         for step in (-1, 1):
             got = right.copy()
@@ -108,13 +108,13 @@ def test_the_neighbour_of_a_half_is_out(direction: Direction, image_dtype: str) 
             verdict = judge(case.inputs(), direction, got, pinned=True)
             assert verdict.passed or verdict.place == place
             assert verdict.passed or "is rounded; it must be" in verdict.reason
-            passed.append(verdict.passed)
-    # A few sums lie between two halves, as near as float32 can tell.
-    assert sum(passed) <= len(passed) / 20
+            passes.append(verdict.passed)
+    # A few sums lie midway between two halves, within float32's precision.
+    assert sum(passes) <= len(passes) / 20
 
 
 def test_between_two_halves_both_are_within() -> None:
-    """1 and the half after it, and a sample midway: exactly a tie, but a float32 result may lie on either side."""
+    """A sample midway between 1 and the next half: exactly a tie, and a float32 result may lie on either side."""
     inputs = Case((1, 1, 1, 2), ((0.0, 0.5, 0.0, 0.5),), (0,), crop_size=(1, 1), image_dtype="float16").inputs()
     inputs.image[...] = 1, 1 + 2.0**-10
     right, wrong = {1.0: Status.EXACT, 1 + 2.0**-10: Status.WITHIN}, (1 - 2.0**-11, 1 + 2.0**-9)
@@ -127,13 +127,13 @@ def test_between_two_halves_both_are_within() -> None:
     ("upstream", "right"),
     [
         ((60000.0, 5516.0), {65504.0}),
-        ((65504.0, 16.0), {65504.0, math.inf}),  # midway between the largest half and the one that is none
+        ((65504.0, 16.0), {65504.0, math.inf}),  # midway between the largest half and the next power of two
         ((65504.0, 17.0), {math.inf}),
         ((-65504.0, -65504.0), {-math.inf}),
     ],
 )
 def test_a_half_overflows_where_it_is_rounded(upstream: tuple[float, float], right: set[float]) -> None:
-    """Neither too early, nor too late, nor to whatever is not finite."""
+    """Neither too early nor too late, and not to another non-finite value."""
     inputs = Case((1, 1, 1, 1), ((0.0,) * 4,) * 2, (0, 0), crop_size=(1, 1), image_dtype="float16").inputs()
     inputs.upstream[:, 0, 0, 0] = upstream
     for value in (65504.0, math.inf, -65504.0, -math.inf, math.nan):
@@ -183,7 +183,7 @@ def test_error() -> None:
 
 def test_the_judges_failure_comes_whole_from_another_process() -> None:
     verdict = Verdict(Status.JUDGE, reason="of the judge")
-    assert pickle.loads(pickle.dumps(JudgeFailed(verdict))).verdict == verdict
+    assert pickle.loads(pickle.dumps(JudgementError(verdict))).verdict == verdict
 
 
 def _broken_oracle(*_: object, **__: object) -> Any:
@@ -207,21 +207,23 @@ def test_what_the_judge_raises_is_not_held_against_the_implementation(
     assert verdict is not None
     assert (verdict.status, verdict.passed) == (Status.JUDGE, False)
     assert "please report it with this case: ZeroDivisionError: a grid of no samples (suites/meta/" in str(verdict)
-    # What a check raises by itself is the judge's as well.
-    stated = replace(properties.find(name, "crop_and_resize"), check=_broken_oracle)
-    verdict = stated.holds(REFERENCE, CASE, "forward")
+    # An exception of a check itself is a failure of the judge too.
+    property_ = replace(properties.find(name, "crop_and_resize"), check=_broken_oracle)
+    verdict = property_.holds(REFERENCE, CASE, "forward")
     assert verdict is not None
     assert verdict.status is Status.JUDGE
 
 
 def test_judge_exits_3_where_the_judge_itself_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = replace(CROP_AND_RESIZE, expected=_broken_oracle)
-    asked = ["judge", "--backend", "reference", repr(CASE)]
-    assert CliRunner().invoke(verbs.app, asked).exit_code == 0
+    arguments = ["judge", "--backend", "reference", repr(CASE)]
+    assert CliRunner().invoke(verbs.app, arguments).exit_code == 0
     monkeypatch.setattr("harness.operators.judgement.operator_of", lambda inputs: broken)
-    done = CliRunner().invoke(verbs.app, asked)
-    assert done.exit_code == 3
-    assert "JUDGE: The judge itself failed, which is not held against the implementation; please report" in done.output
+    result = CliRunner().invoke(verbs.app, arguments)
+    assert result.exit_code == 3
+    assert (
+        "JUDGE: The judge itself failed, which is not held against the implementation; please report" in result.output
+    )
 
 
 @pytest.mark.parametrize("name", ["within bound, normalized boxes", "permuted boxes", "split list"])
@@ -229,7 +231,7 @@ def test_judge_exits_3_where_the_judge_itself_failed(monkeypatch: pytest.MonkeyP
 def test_what_the_implementation_raises_is_its_own_error(
     name: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the oracle does."""
+    """Independently of the oracle."""
 
     def raising(*_: object) -> Any:
         raise ZeroDivisionError("of the implementation")
@@ -260,7 +262,7 @@ def test_ambiguous_excuses_others_and_never_order_a() -> None:
 
 
 def test_ambiguous_gradients() -> None:
-    """Of a sample whose gradient may be there or not."""
+    """The gradient of a sample that may or may not contribute."""
     case = PAST_THE_BORDER
     got, upstream = reference(case, "grad_image"), case.inputs().upstream
     got[0, 0, 7, 0] += upstream[0, 0, 13, 0]
@@ -309,10 +311,10 @@ def test_inputs_that_are_written_to_are_seen() -> None:
 
 
 def test_memory_that_is_left_over_is_seen() -> None:
-    left = [0.0]
+    memory = [0.0]
 
     def call(inputs: Inputs) -> Array:
-        before, left[0] = left[0], float(inputs.image.flat[0])
+        before, memory[0] = memory[0], float(inputs.image.flat[0])
         return np.full((2, 2, 3, 2), before, dtype=np.float32)
 
     with pytest.raises(AssertionError, match="other bits the second time"):

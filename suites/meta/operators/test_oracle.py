@@ -1,7 +1,7 @@
-"""The oracle against a formulation that shares nothing with it, and its bounds against the rule itself.
+"""Compares the oracle with an independent formulation, and its bounds with the rule itself.
 
-A bound can fail two ways: too small, and honest code is called wrong; too large, and wrong code passes. The first is
-shown here on random cases, the second in test_mutants.py.
+A bound that is too small rejects correct code; one that is too large accepts wrong code. This file tests the first on
+random cases; the planted faults test the second.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FINITE = tuple(values for values in VALUES if values not in ("nan_pixel", "inf_p
 @pytest.mark.parametrize("image_dtypes", [("float32",), HALVES], ids=["float32", "halves"])
 @given(data=st.data())
 def test_oracle_is_the_matrix(image_dtypes: tuple[str, ...], data: st.DataObject) -> None:
-    """Both in double: what is a millionth of a float32 bound apart is the same."""
+    """Both compute in double; a difference of a millionth of a float32 bound counts as equal."""
     inputs = data.draw(cases(box_rules=BOX_RULES, image_dtypes=image_dtypes, values=FINITE)).inputs()
     to = rounder(inputs.image.dtype.name)
     for direction, formulation in (("forward", matrix.forward), ("grad_image", matrix.grad_image)):
@@ -73,7 +73,7 @@ def test_another_rounding_order_is_within_its_bounds(case: Case) -> None:
 
 @given(cases(image_dtypes=("float32",), boxes_dtypes=("float32",), finite_boxes=True, empty=()))
 def test_order_a_does_not_need_the_benefit_of_the_doubt(case: Case) -> None:
-    """What is expected of order A is also accepted from others: the doubt only ever adds."""
+    """Results of order A are accepted from other orders too: the tolerance only ever grows."""
     inputs = case.inputs()
     for direction in DIRECTIONS:
         both = zip(expected(inputs, direction), expected(inputs, direction, pinned=False), strict=True)
@@ -125,7 +125,7 @@ def test_no_position_is_an_error(last: float) -> None:
 
 
 def test_unread_neighbour_does_not_leak() -> None:
-    """floor == ceil on a pixel; half a pixel further the NaN is read and must be seen."""
+    """On a pixel floor == ceil; half a pixel further the NaN is read and must appear in the result."""
     case = Case((1, 1, 3, 3), ((0.0, 0.0, 1.0, 1.0),), box_indices=(0,), crop_size=(3, 3), values="nan_pixel")
     assert sum(math.isnan(want.value) for _, want in expected(case.inputs(), "forward")) == 1
     between = replace(case, boxes=((0.25, 0.25, 0.75, 0.75),), crop_size=(2, 2))

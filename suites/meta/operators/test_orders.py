@@ -1,7 +1,7 @@
-"""Right implementations that round positions in orders of their own, each judged as one that does not promise the
-pinned order: none is ever called wrong, in any direction, and wrong ones still are.
+"""Correct implementations that round positions in other orders, judged without the promise of the pinned order: all
+pass in every direction, and wrong ones still fail.
 
-The orders are the step-by-step references with their positions had in another way.
+Each order is the step-by-step reference with another computation of its positions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _wide(value: Scalar) -> np.float64:
 
 
 def _axis(start: Scalar, size: Scalar, aligned: bool, count: int, ratio: int) -> RoiAxis:
-    """The axis of bins from `start` on, of a box that is `size` long."""
+    """The axis of the bins of a box of length `size` from `start` on."""
     length, stretched = pooling.extent(size, aligned)
     per_bin = length / type(size)(count)
     return RoiAxis(start, per_bin, ratio if ratio > 0 else pooling.adaptive(per_bin), stretched)
@@ -75,7 +75,7 @@ def _in_the_bin_first(axis: RoiAxis, index: int, i: int) -> Scalar:
 
 
 def _by_step(axis: RoiAxis, index: int, i: int) -> Scalar:
-    """In steps from sample to sample, and a product with a reciprocal."""
+    """Positions by steps from sample to sample, and a product with a reciprocal."""
     to = type(axis.start)
     step = axis.size * (to(1) / to(axis.grid))
     return axis.start + (to(index * axis.grid + i) + to(0.5)) * step
@@ -98,7 +98,7 @@ def _rounded_once(axis: RoiAxis, index: int, i: int) -> Scalar:
 
 
 def _from_pixel_edges(axis: RoiAxis, index: int, i: int) -> Scalar:
-    """With half a pixel added and taken off again."""
+    """Positions with half a pixel added and subtracted."""
     half = type(axis.start)(0.5)
     return pooling.position(dataclasses.replace(axis, start=axis.start + half), index, i) - half
 
@@ -117,14 +117,14 @@ ROI_ORDERS: dict[str, dict[str, Callable[..., Any]]] = {
 
 
 def _multiplied(first: Scalar, last: Scalar, i: int, count: int, length: int) -> Scalar:
-    """A product with the reciprocal, and between the two ends."""
+    """Positions as a product with the reciprocal, interpolated between the two ends."""
     to = type(first)
     share = to(0.5) if count == 1 else to(i) * (to(1) / to(count - 1))
     return ((to(1) - share) * first + share * last) * to(length - 1)
 
 
 CROP_ORDERS: dict[str, dict[str, Callable[..., Any]]] = {
-    "fused": {"position": crop_faults._fused},
+    "fused": {"position": crop_faults._fused_position},
     "in_double": {"position": lambda *axis: type(axis[0])(cropping.position(*map(_wide, axis[:2]), *axis[2:]))},
     "ratio_first": {"position": crop_faults._ratio_first},
     "multiplied": {"position": _multiplied},
@@ -140,9 +140,9 @@ def crop_order(name: str) -> Backend[Any]:
 
 
 def _passes(backend: Backend[Any], direction: Direction, count: int, seed: int, **choices: Any) -> set[Status]:
-    """The statuses of so many drawn cases, none of which may fail."""
+    """The statuses of `count` random cases, which must all pass."""
     statuses = set()
-    for case in drawing.drawn(within(backend.sheet, **choices), count, seed):
+    for case in drawing.draw_cases(within(backend.sheet, **choices), count, seed):
         if backend.refuses(case.inputs(), direction) is None:
             verdict = judge(case.inputs(), direction, run(backend, case.inputs(), direction), pinned=False)
             assert verdict.passed, failure(backend, case, direction, str(verdict))
@@ -167,7 +167,7 @@ def test_an_order_of_crop_and_resize_is_never_wrong(name: str, direction: Direct
 
 
 def _weighted_maximum(steps: pooling.Steps, inputs: RoiInputs, of_sample: Callable[..., list[Scalar]]) -> Array:
-    """ONNX's maximum, with what it takes of each sample."""
+    """ONNX's maximum, with the terms of each sample from `of_sample`."""
     to = np.float64 if inputs.image.dtype.name == "float64" else np.float32
     maps = inputs.image.astype(to)
     pooled = np.zeros((len(inputs.boxes), maps.shape[1], *inputs.output_size), to)
@@ -175,8 +175,8 @@ def _weighted_maximum(steps: pooling.Steps, inputs: RoiInputs, of_sample: Callab
         for i, j in np.ndindex(*inputs.output_size):
             samples = pooling.samples_of(box, i, j, to)
             for c in range(maps.shape[1]):
-                found = [each for sample in samples for each in of_sample(maps[box.image, c], sample)]
-                pooled[box.row, c, i, j] = max(found, default=to(0))
+                values = [each for sample in samples for each in of_sample(maps[box.image, c], sample)]
+                pooled[box.row, c, i, j] = max(values, default=to(0))
     return pooled
 
 
@@ -209,7 +209,7 @@ _WEIGHTED = within(
 @pytest.mark.parametrize("name", ["pinned", *ROI_ORDERS])
 def test_the_maximum_of_weighted_pixels_in_any_order(name: str) -> None:
     steps = dataclasses.replace(pooling.STEPS, **ROI_ORDERS.get(name, {}))
-    for case in drawing.drawn(_WEIGHTED, CASES, 5):
+    for case in drawing.draw_cases(_WEIGHTED, CASES, 5):
         got = _weighted_maximum(steps, case.inputs(), _products)
         verdicts = [judge(case.inputs(), "forward", got, pinned=pinned) for pinned in {False, name == "pinned"}]
         assert all(verdict.passed for verdict in verdicts), (verdicts, case)
@@ -226,14 +226,14 @@ def test_a_wrong_maximum_of_weighted_pixels_is_out(name: str, pinned: bool) -> N
             pinned=pinned,
         ).status
         is Status.OUT
-        for case in drawing.drawn(_WEIGHTED, CASES, 5)
+        for case in drawing.draw_cases(_WEIGHTED, CASES, 5)
     )
 
 
 @pytest.mark.parametrize("direction", ["grad_image", "grad_boxes"])
 def test_gradients_of_weighted_maxima_are_not_asked_for(direction: Direction) -> None:
     sheet = dataclasses.replace(pooling.SHEET, modes=("weighted_max",))
-    inputs = drawing.drawn(_WEIGHTED, 1, 0)[0].inputs()
+    inputs = drawing.draw_cases(_WEIGHTED, 1, 0)[0].inputs()
     assert lacks(sheet, inputs, "forward") is None
     assert lacks(sheet, inputs, direction) == (
         "gradients of weighted maxima are not judged: ONNX, whose rule they are, defines none"
@@ -252,7 +252,7 @@ EMPTY_BOXES = (
 @pytest.mark.parametrize("mode", ["avg", "max"])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_an_adaptive_grid_of_no_samples_may_have_one(direction: Direction, mode: Mode, box: Row) -> None:
-    """In another order a box without extent may have some, and then a grid of one sample."""
+    """In another order a box without extent may have a small one, and then a grid of one sample."""
     case = RoiCase((1, 1, 5, 6), (box,), (2, 2), 1.0, -1, True, mode, seed=3)
     got = run(pooling.build(pooling.STEPS), case.inputs(), direction)
     assert isinstance(got, np.ndarray)
@@ -261,8 +261,8 @@ def test_an_adaptive_grid_of_no_samples_may_have_one(direction: Direction, mode:
         assert judge(case.inputs(), direction, got, pinned=pinned).passed
 
     def axis(*arguments: Any) -> RoiAxis:
-        made = pooling.axis(*arguments)
-        return dataclasses.replace(made, grid=max(made.grid, 1))
+        right = pooling.axis(*arguments)
+        return dataclasses.replace(right, grid=max(right.grid, 1))
 
     one_sample = dataclasses.replace(pooling.STEPS, axis=axis)
     other = run(pooling.build(one_sample), case.inputs(), direction)
@@ -273,12 +273,12 @@ def test_an_adaptive_grid_of_no_samples_may_have_one(direction: Direction, mode:
 @pytest.mark.parametrize("family", [*POOL_FAMILIES, "below_pixel"])
 @pytest.mark.parametrize("mode", MODES)
 def test_the_oracle_of_roi_align_raises_nothing(mode: Mode, family: str) -> None:
-    """Of no box of any family, pinned or not, in any direction; boxes that are huge cost no more than others."""
-    drawn = roi_cases(
+    """For boxes of all families, pinned or not, in every direction; huge boxes take no longer than others."""
+    some_cases = roi_cases(
         modes=[mode], box_families=[family], image_dtypes=(*FLOATS, "uint8"), ratios=(-1, 1, 3, 5), most_outputs=8,
         longest_side=9,
     )  # fmt: skip
-    for case in drawing.drawn(drawn, 12, 1):
+    for case in drawing.draw_cases(some_cases, 12, 1):
         for direction, pinned in itertools.product(
             ("forward",) if mode == "weighted_max" else DIRECTIONS, (True, False)
         ):
@@ -290,7 +290,7 @@ def test_the_oracle_of_roi_align_raises_nothing(mode: Mode, family: str) -> None
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("mode", ["avg", "max"])
 def test_away_from_every_jump_another_order_costs_a_few_ulps(mode: Mode, direction: Direction) -> None:
-    """Of the numbers that the positions are made of, times the steepness of the map."""
+    """Roundings of the operands of the positions, times the steepness of the map."""
     case = RoiCase((1, 2, 6, 7), ((0, 1.03, 0.61, 5.12, 4.43),), (2, 2), 1.0, 2, True, mode, values="ramp", seed=1)
     for (place, strict), (_, lenient) in zip(
         ROI_ALIGN.expected(case.inputs(), direction),

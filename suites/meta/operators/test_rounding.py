@@ -1,4 +1,4 @@
-"""The rounding that the oracle does by itself, against NumPy's and ml_dtypes', and its inverse."""
+"""Compares the oracle's own rounding with NumPy's and ml_dtypes', and tests its inverse."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from harness.operators.rounding import FORMATS, SMALLEST, UNIT, cell, rounder
 
 
 def numbers(dtype: str) -> list[float]:
-    """All numbers of a half type, infinities included; of float32 some."""
+    """All numbers of a half type, infinities included; for float32 a random selection."""
     random = np.random.default_rng(0)
     bits = np.arange(2**16, dtype=np.uint16) if dtype in HALVES else random.integers(0, 2**32, 5000, dtype=np.uint32)
-    with np.errstate(invalid="ignore"):  # some are NaNs that complain of being looked at
-        found = np.unique(bits.view(dtype).astype(np.float64))
-    return [float(number) for number in found[~np.isnan(found)]]
+    with np.errstate(invalid="ignore"):  # signalling NaNs raise a warning
+        values = np.unique(bits.view(dtype).astype(np.float64))
+    return [float(number) for number in values[~np.isnan(values)]]
 
 
 def test_every_floating_type_has_a_format() -> None:
@@ -31,24 +31,24 @@ def test_every_floating_type_has_a_format() -> None:
 
 @pytest.mark.parametrize("dtype", HALVES)
 def test_rounding_is_to_nearest_even(dtype: str) -> None:
-    """Every number of the type, every tie between two of them, and what lies on either side of that in float32."""
-    held = np.array(numbers(dtype), dtype=np.float32)
-    finite = held[np.isfinite(held)]
+    """On every number of the type, every tie between two, and its neighbours in float32."""
+    every = np.array(numbers(dtype), dtype=np.float32)
+    finite = every[np.isfinite(every)]
     ties = finite[:-1] + (finite[1:] - finite[:-1]) / 2
     beside = [np.nextafter(ties, np.float32(sign)) for sign in (-np.inf, np.inf)]
     top = np.float32([65519.996, 65520, 3.3961775e38, 3.3961776e38, 3.4e38, np.nan])
-    values = np.concatenate([held, ties, *beside, top, -top, np.float32([-0.0])])[::3]
+    values = np.concatenate([every, ties, *beside, top, -top, np.float32([-0.0])])[::3]
     with np.errstate(over="ignore"):
-        wanted = values.astype(dtype).astype(np.float64)
+        expected = values.astype(dtype).astype(np.float64)
     to = rounder(dtype)
-    for value, want in zip(values.tolist(), wanted.tolist(), strict=True):
+    for value, want in zip(values.tolist(), expected.tolist(), strict=True):
         got = to(value)
         assert got == want or (math.isnan(got) and math.isnan(want)), value
         assert math.copysign(1, got) == math.copysign(1, want), value
 
 
 def test_a_double_is_rounded_once() -> None:
-    """By way of float32 this one would be a tie, and go down to even."""
+    """Rounded to float32 first, this value would be a tie and round down to even."""
     value = 1 + 2.0**-8 + 2.0**-40
     assert rounder("bfloat16")(value) == 1 + 2.0**-7
     assert float(np.float32(value).astype("bfloat16")) == 1

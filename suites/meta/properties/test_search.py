@@ -1,6 +1,6 @@
-"""The one search: what it counts, which failing case it reports, and when it ends.
+"""The search: its counts, the failing case that it reports, and its end.
 
-Its properties here are of whole numbers: a number is a case, and what is smaller needs no explanation.
+The properties here are about integers: a number is a case, with an obvious order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.database import InMemoryExampleDatabase
 
 from harness.backends import load
-from harness.operators.drawing import drawn, effort
+from harness.operators.drawing import draw_cases, effort
 from harness.operators.sheet import Sheet
 from harness.operators.verdict import Status, Verdict
 from harness.properties import Property
@@ -25,8 +25,8 @@ REFERENCE = load("reference")
 SHRINKING = effort(100, Phase.generate, Phase.shrink)
 
 
-class Asked:
-    """A property of numbers below a limit, and every number that it was asked about."""
+class NumberProperty:
+    """A property of numbers below a limit, which records every number."""
 
     def __init__(self, verdict_on: Callable[[int], Verdict | None], below: int = 10_000) -> None:
         self.numbers: list[int] = []
@@ -45,19 +45,24 @@ class Asked:
 
 
 def wrong_from(least: int, status: Status = Status.OUT) -> Callable[[int], Verdict]:
-    """Right below a number and wrong from there on."""
+    """Passes below a number and fails from there on."""
     return lambda number: Verdict(status, reason=f"{number} is large") if number >= least else Verdict(Status.EXACT)
 
 
 def test_every_drawn_case_is_asked_and_counted_with_its_verdict() -> None:
-    asked = Asked(lambda number: None if number % 3 == 0 else Verdict(Status.WITHIN, number / 10_000, compared=1))
-    finding = asked.search()
+    property_ = NumberProperty(
+        lambda number: None if number % 3 == 0 else Verdict(Status.WITHIN, number / 10_000, compared=1)
+    )
+    finding = property_.search()
     assert finding.failure is None
-    assert [case for case, _ in finding.trials] == asked.numbers
-    assert len(asked.numbers) == 100
-    assert finding.refused == [number for number in asked.numbers if number % 3 == 0]
-    assert [case for case, _ in finding.asked] == [number for number in asked.numbers if number % 3]
-    assert largest_fraction(verdict for _, verdict in finding.asked) == max(n for n in asked.numbers if n % 3) / 10_000
+    assert [case for case, _ in finding.trials] == property_.numbers
+    assert len(property_.numbers) == 100
+    assert finding.refusals == [number for number in property_.numbers if number % 3 == 0]
+    assert [case for case, _ in finding.verdicts] == [number for number in property_.numbers if number % 3]
+    assert (
+        largest_fraction(verdict for _, verdict in finding.verdicts)
+        == max(n for n in property_.numbers if n % 3) / 10_000
+    )
 
 
 def test_a_fraction_is_of_what_passed_and_was_judged_by_a_bound() -> None:
@@ -67,7 +72,7 @@ def test_a_fraction_is_of_what_passed_and_was_judged_by_a_bound() -> None:
 
 
 def test_the_smallest_failing_case_is_reported_and_trials_end_with_the_first() -> None:
-    finding = Asked(wrong_from(777)).search()
+    finding = NumberProperty(wrong_from(777)).search()
     assert (finding.failure.case, finding.failure.verdict.reason) == (777, "777 is large")
     *before, (first, verdict) = finding.trials
     assert all(number < 777 for number, _ in before)
@@ -77,41 +82,43 @@ def test_the_smallest_failing_case_is_reported_and_trials_end_with_the_first() -
 
 
 def test_a_failure_is_not_turned_into_another_one() -> None:
-    """Between 50 and 776 it fails in another way, and in smaller cases."""
-    asked = Asked(lambda number: wrong_from(777)(number) if number >= 777 else wrong_from(50, Status.ERROR)(number))
+    """From 50 to 776 it fails in another way, with smaller cases."""
+    property_ = NumberProperty(
+        lambda number: wrong_from(777)(number) if number >= 777 else wrong_from(50, Status.ERROR)(number)
+    )
     failures: list[Failure] = []
-    failure = asked.search(tell=failures.append).failure
+    failure = property_.search(tell=failures.append).failure
     assert failure.verdict.status is failures[0].verdict.status
     assert failure.case == {Status.OUT: 777, Status.ERROR: 50}[failure.verdict.status]
 
 
 @pytest.mark.parametrize("calls", [0, 1, 5])
 def test_so_many_calls_are_spent_on_smaller_cases_and_no_more(calls: int) -> None:
-    asked = Asked(wrong_from(777))
-    finding = asked.search(shrinks=calls)
-    assert len(asked.numbers) == len(finding.trials) + calls
-    assert finding.failure.case in asked.numbers[len(finding.trials) - 1 :]
+    property_ = NumberProperty(wrong_from(777))
+    finding = property_.search(shrinks=calls)
+    assert len(property_.numbers) == len(finding.trials) + calls
+    assert finding.failure.case in property_.numbers[len(finding.trials) - 1 :]
 
 
 def test_a_final_failure_is_taken_as_it_came() -> None:
     hangs: dict[str, Any] = {"final": (Status.HANG,)}
     for status, options, is_final in ((Status.HANG, {}, True), (Status.CRASH, {}, True), (Status.CRASH, hangs, False)):
-        asked = Asked(wrong_from(777, status))
-        finding = asked.search(**options)
-        assert (len(asked.numbers) == len(finding.trials)) == is_final
-        assert finding.failure.case == (asked.numbers[-1] if is_final else 777)
+        property_ = NumberProperty(wrong_from(777, status))
+        finding = property_.search(**options)
+        assert (len(property_.numbers) == len(finding.trials)) == is_final
+        assert finding.failure.case == (property_.numbers[-1] if is_final else 777)
         assert finding.failure.verdict.status is status
 
 
 def test_the_first_failure_is_told_before_anything_else_is_asked() -> None:
-    asked = Asked(wrong_from(777))
-    heard: list[tuple[Any, int]] = []
-    finding = asked.search(tell=lambda failure: heard.append((failure.case, len(asked.numbers))))
-    assert heard == [(finding.trials[-1][0], len(finding.trials))]
+    property_ = NumberProperty(wrong_from(777))
+    reports: list[tuple[Any, int]] = []
+    finding = property_.search(tell=lambda failure: reports.append((failure.case, len(property_.numbers))))
+    assert reports == [(finding.trials[-1][0], len(finding.trials))]
 
 
 def test_only_what_counts_as_a_failure_is_one() -> None:
-    finding = Asked(wrong_from(50)).search(fails=lambda verdict: verdict.status is Status.CRASH)
+    finding = NumberProperty(wrong_from(50)).search(fails=lambda verdict: verdict.status is Status.CRASH)
     assert finding.failure is None
     assert len(finding.trials) == 100
 
@@ -123,22 +130,22 @@ def test_a_failure_that_is_not_seen_again_is_reported_as_such() -> None:
         calls.append(number)
         return Verdict(Status.OUT, reason="It raced.") if len(calls) == 4 else Verdict(Status.EXACT)
 
-    finding = Asked(races).search()
+    finding = NumberProperty(races).search()
     failure = finding.failure
     assert (failure.case, failure.verdict.reason, failure.repeats) == (calls[3], "It raced.", False)
-    assert Asked(wrong_from(777)).search().failure.repeats
+    assert NumberProperty(wrong_from(777)).search().failure.repeats
 
 
 def test_the_seed_decides_what_is_drawn() -> None:
-    passing = [Asked(lambda number: Verdict(Status.EXACT)) for _ in range(3)]
-    for asked, seed in zip(passing, (7, 7, 8), strict=True):
-        asked.search(seed=seed)
+    passing = [NumberProperty(lambda number: Verdict(Status.EXACT)) for _ in range(3)]
+    for property_, seed in zip(passing, (7, 7, 8), strict=True):
+        property_.search(seed=seed)
     assert passing[0].numbers == passing[1].numbers != passing[2].numbers
 
 
 def test_what_has_failed_is_asked_first_where_the_settings_have_a_database() -> None:
     settings = hypothesis.settings(max_examples=100, database=InMemoryExampleDatabase(), derandomize=False)
-    first, again = (Asked(wrong_from(777)).search(settings, seed=None) for _ in range(2))
+    first, again = (NumberProperty(wrong_from(777)).search(settings, seed=None) for _ in range(2))
     assert again.failure.case == first.failure.case == 777
     assert len(again.trials) == 1
 
@@ -146,18 +153,18 @@ def test_what_has_failed_is_asked_first_where_the_settings_have_a_database() -> 
 def test_a_search_climbs_towards_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     targets: list[float] = []
     monkeypatch.setattr(hypothesis, "target", lambda value, label: targets.append(value))
-    asked = Asked(lambda number: Verdict(Status.WITHIN, number / 10_000, compared=number % 2))
-    asked.search()
-    assert targets == [number / 10_000 for number in asked.numbers if number % 2]
+    property_ = NumberProperty(lambda number: Verdict(Status.WITHIN, number / 10_000, compared=number % 2))
+    property_.search()
+    assert targets == [number / 10_000 for number in property_.numbers if number % 2]
 
 
 def test_cases_that_are_drawn_once_are_asked_in_their_order_up_to_the_first_that_fails() -> None:
-    cases: list[Any] = drawn(st.integers(0, 9999), 60, 3)
-    assert cases == drawn(st.integers(0, 9999), 60, 3) != drawn(st.integers(0, 9999), 60, 4)
+    cases: list[Any] = draw_cases(st.integers(0, 9999), 60, 3)
+    assert cases == draw_cases(st.integers(0, 9999), 60, 3) != draw_cases(st.integers(0, 9999), 60, 4)
     assert len(cases) == 60
-    asked = Asked(wrong_from(777))
-    finding: Any = among(cases, asked.property, REFERENCE, "forward")
+    property_ = NumberProperty(wrong_from(777))
+    finding: Any = among(cases, property_.property, REFERENCE, "forward")
     first = next(at for at, number in enumerate(cases) if number >= 777)
-    assert asked.numbers == cases[: first + 1]
+    assert property_.numbers == cases[: first + 1]
     assert finding.failure.case == cases[first]
-    assert among(cases[:first], asked.property, REFERENCE, "forward").failure is None
+    assert among(cases[:first], property_.property, REFERENCE, "forward").failure is None

@@ -1,4 +1,4 @@
-"""The table in harness/properties leads from every property to the file of its check, and from nothing else."""
+"""The table in harness/properties names the file of every property's check, and nothing else."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ def arm_driver(operator):
             pytest.skip(f"Arm is emulated only where {COMPILER} and {EMULATOR} are; there is no {program} in PATH.")
     root = kernel_sources([], BUILD)
     kernels = [*root.glob("*/boxes.cpp"), *root.glob("**/cpu/*.cpp")]
-    kept = [path for path in sorted(kernels) if path.stem not in ("isa_avx2", "isa_avx512")]
-    parts = objects([DRIVERS[operator], *kept], FLAGS, [root], BUILD, program=COMPILER)
+    others = [path for path in sorted(kernels) if path.stem not in ("isa_avx2", "isa_avx512")]
+    parts = objects([DRIVERS[operator], *others], FLAGS, [root], BUILD, program=COMPILER)
     target = BUILD / f"arm-{operator}-{digest(*(path.name for path in parts))}"
     make(target, [*FLAGS, "-static", *map(str, parts), "-pthread"], program=COMPILER)
     script = target.with_suffix(".sh")
