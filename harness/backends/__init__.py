@@ -137,11 +137,11 @@ def load(name: str, operator: OperatorName = "crop_and_resize") -> Backend[Any]:
             f"There is no backend {name!r} of {operator}; there are {', '.join(table)}, the planted faults as "
             f"fault:NAME, and yours as module:function or by an entry point of the group {ENTRY_POINTS!r}."
         )
-    makers: Makers = import_module(name, f"{__name__}.{table[name]}").BACKENDS
+    makers: Makers = load_module(name, f"{__name__}.{table[name]}").BACKENDS
     return _cached(makers[operator, name], name)
 
 
-def import_module(name: str, module: str) -> Any:
+def load_module(name: str, module: str) -> Any:
     """Imports the module of a backend; MissingLibrary if it needs a library that is not installed.
 
     ModuleNotFoundError if the module itself, or a part of its own package, does not exist.

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.backends import import_module
+from harness.backends import load_module
 from harness.backends.torch_arrays import device_tensor, require_device, torch_backend
 from harness.operators import operator_of
 from harness.operators import sheet as sheets
@@ -47,7 +47,7 @@ def load(name: str, place: str) -> Backend[Any]:
     if not (module_name and object_name):
         raise ValueError(f"{place!r} names no function; a backend is given as module:function, such as mykernel:crop.")
     try:
-        target = import_module(name, module_name)
+        target = load_module(name, module_name)
     except ModuleNotFoundError as error:
         raise ValueError(f"There is no module {error.name!r} for the backend {name!r}; is it on PYTHONPATH?") from None
     except MissingLibrary:

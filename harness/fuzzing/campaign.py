@@ -140,7 +140,7 @@ def catches(schedule: Schedule, tell: Callable[[int, Find], None]) -> Generator[
     """The result of each of the schedule's tasks, run in this process; tell as in cluster.catches."""
     while (task := schedule.next()) is not None:
         catch = hunt(task, functools.partial(tell, task.number))
-        schedule.returned(catch)
+        schedule.record_result(catch)
         yield catch
 
 

@@ -70,7 +70,7 @@ class Totals:
             self.lost.append(result)
             return f"lost    {result.task}: {result.reason}"
         task, find = result.task, result.find
-        self.refused[task.operator] += result.refused
+        self.refused[task.operator] += result.refusals
         for count in result.counts:
             place = (task.operator, task.direction, count.dtype)
             self.cases[place] += count.cases

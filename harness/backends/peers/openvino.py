@@ -20,7 +20,7 @@ import numpy as np
 import openvino
 from openvino import opset9
 
-from harness.backends import Makers, import_module
+from harness.backends import Makers, load_module
 from harness.backends.peers.snippets import literal, place, program
 from harness.operators.arrays import LAYOUTS, Array, Direction
 from harness.operators.crop_and_resize.case import Inputs
@@ -53,7 +53,7 @@ def make_roi_align(name: str) -> Backend[RoiInputs]:
 
 def make_crop_and_resize(name: str) -> Backend[Inputs]:
     """MissingLibrary without TensorFlow."""
-    tensorflow = import_module("tensorflow", "harness.backends.tensorflow").tf
+    tensorflow = load_module("tensorflow", "harness.backends.tensorflow").tf
     # The frontend says: "Only CropAndResize with bilinear sampling is supported", "with zero extrapolation_value".
     sheet = Sheet(
         operator="crop_and_resize",

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness import backends
-from harness.backends import BACKENDS, import_module, load, operators_of, register
+from harness.backends import BACKENDS, load_module, load, operators_of, register
 from harness.backends.package import make_crop_and_resize
 from harness.backends.torch_arrays import device_tensor
 from harness.operators.arrays import LAYOUTS, Layout
@@ -38,7 +38,7 @@ def test_each_has_its_name_or_says_what_is_missing(operator: OperatorName, name:
 @pytest.mark.parametrize("file", sorted({file for table in BACKENDS.values() for file in table.values()}))
 def test_each_file_makes_those_that_the_table_names_it_for(file: str) -> None:
     try:
-        makers = import_module(file, f"harness.backends.{file}").BACKENDS
+        makers = load_module(file, f"harness.backends.{file}").BACKENDS
     except MissingLibrary as missing:
         pytest.skip(str(missing))
     assert set(makers) == {
