@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ _GROUP = re.compile(r"<g>\n((?:(?!</?g\b).)*?)</g>\n", re.DOTALL)
 _NOTHING = re.compile(
     r' transform="rotate\(-0 [^"]*\)"| version="1\.1"|<defs>\n<style.*?</style>\n</defs>\n', re.DOTALL
 )
+# Within a path nothing but numbers needs a blank between them.
+_BLANK = re.compile(r" \n(?=[A-Za-z])|(?<=[MLC]) (?=[\d-])")
+# What drawing.py has made unique by a digest.
+_ID = re.compile(r"""(\bid="|url\(#|xlink:href="#)([0-9a-f]{8}-[^")]+)""")
 
 
 def text(page: dict[str, Any]) -> str:
@@ -41,11 +45,12 @@ def bodies(table: Table) -> list[tuple[Tags, list[tuple[str, ...]]]]:
 
 
 def compact(page: str) -> str:
-    """The page with the pictures' repeated styles as classes, and without what draws nothing.
+    """The page with the pictures' repeated styles as classes, with short ids, and without what draws nothing.
 
     matplotlib writes a font's whole list of names beside every number of an axis: half of a picture is that.
     """
     styles: dict[str, str] = {}
+    numbers = count()
 
     def named(style: re.Match[str]) -> str:
         name = styles.setdefault(style[1], f"s{len(styles)}")
@@ -55,7 +60,10 @@ def compact(page: str) -> str:
         svg = _NOTHING.sub("", picture[0])
         while (fewer := _GROUP.sub(r"\1", svg)) != svg:
             svg = fewer
-        return _STYLE.sub(named, svg)
+        names = dict.fromkeys(name for _, name in _ID.findall(svg))
+        ids = {name: f"i{next(numbers)}" for name in names}
+        svg = _ID.sub(lambda name: name[1] + ids[name[2]], svg)
+        return _STYLE.sub(named, _BLANK.sub("", svg))
 
     page = _SVG.sub(smaller, page)
     rules = "\n".join(f"svg .{name} {{ {style} }}" for style, name in styles.items())

@@ -50,7 +50,9 @@ addEventListener("message", ({{data}}) => document.body.append(
 def see(page: Path, probe: str = "null", at: str = "", width: int = 1280, planted: str = "") -> Seen:
     """Opens a copy of the page, with a probe: an expression whose value, or what it promises, is handed back."""
     send = "(value) => parent.postMessage(JSON.stringify(value), '*')"
-    script = f"<script>Promise.resolve({probe}).then({send})</script>"
+    # Once the page is there and the browser is at the place that the address names.
+    once = f"addEventListener('load', () => setTimeout(() => Promise.resolve({probe}).then({send}), 200))"
+    script = f"<script>{once}</script>"
     whole = page.read_text(encoding="utf-8").replace("</body>", f"{planted}{script}</body>")
     page.with_name("copy.html").write_text(whole, encoding="utf-8")
     frame = page.with_name("frame.html")

@@ -6,7 +6,12 @@
   const form = document.getElementById("filters");
   const pages = [...document.querySelectorAll(".page")];
   const links = [...document.querySelectorAll(".pages a")];
-  const shown = () => pages.find((page) => page.checkVisibility()) ?? pages[0];
+  // The page of the address: the one that it names or that holds the place it names; with filters alone it is the speed.
+  const shown = () => {
+    const parts = location.hash.slice(1).split("&");
+    const named = parts.find((part) => !part.includes("=")) || (location.hash.includes("=") ? "speed" : "");
+    return document.getElementById(decodeURIComponent(named))?.closest(".page") ?? pages[0];
+  };
   // What neither the first screen nor the proofs have is nothing to choose there.
   const filtered = ["speed", "devices", "history"];
 
@@ -45,8 +50,7 @@
     const read = () => {
       const parts = location.hash.slice(1).split("&");
       const address = new URLSearchParams(parts.filter((part) => part.includes("=")).join("&"));
-      const named = parts.find((part) => !part.includes("="));
-      for (const page of pages) page.classList.toggle("shown", page.id === (named || "speed"));
+      for (const page of pages) page.classList.toggle("shown", page === shown());
       const unknown = [];
       for (const choice of choices) {
         const value = address.get(choice.name) ?? "";
