@@ -8,6 +8,8 @@ before and after are not compared.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,17 +18,20 @@ from harness.measuring.results import BENCHES
 from harness.report.names import CACHES, CALLS, DTYPES
 from harness.report.pictures.drawing import Picture
 from harness.report.pictures.history import picture_of
-from harness.report.tables.history import Machines, runs_of, table_of
-from harness.report.tables.table import Table
+from harness.report.tables.history import HistoryRun, Machines, rows_of, runs_of, table_of
+from harness.report.tables.table import Table, columns
 
+# A smaller part of a time is no change worth a word.
+_SAME = 0.01
 # What rows have in common that are shown together: one table, and for the first type and cache of each a picture.
 _GROUP = ["bench", "setting", "direction", "dtype", "cache"]
 
 
 @dataclass(frozen=True)
 class History:
-    """Pictures and tables, and what a reader should know of both."""
+    """Pictures and tables, the result in a sentence, and what a reader should know of them."""
 
+    sentence: str
     paragraphs: tuple[str, ...]
     pictures: tuple[Picture, ...]
     tables: tuple[Table, ...]
@@ -47,6 +52,7 @@ def history(device: str, table: pd.DataFrame, machines: Machines) -> History | N
     pictures = (picture_of(part[part.series == ""], runs_of(part, machines)) for part in firsts.values())
     runs = runs_of(lines, machines)
     return History(
+        sentence=_sentence(device, parts, runs, machines),
         paragraphs=(
             f"{len(runs)} runs with the default allocator, oldest first, each by the revision that it is of; a + "
             "says that files were changed since. The peers are other people's code in the same runs: where they became "
@@ -60,6 +66,35 @@ def history(device: str, table: pd.DataFrame, machines: Machines) -> History | N
         pictures=tuple(picture for picture in pictures if picture is not None),
         tables=tuple(table_of(part, runs_of(part, machines)) for part in parts),
     )
+
+
+def _sentence(device: str, parts: Sequence[pd.DataFrame], runs: Sequence[HistoryRun], machines: Machines) -> str:
+    """How much longer or shorter the newest run's times are than the first ones on the same inputs."""
+    logs: dict[bool, list[float]] = {True: [], False: []}
+    for part in parts:
+        # Only this project's columns have a layout.
+        layouts = columns(part)
+        of_part = runs_of(part, machines)
+        for _, column, points in rows_of(part, of_part):
+            timed = [point for point in points if math.isfinite(point.seconds)]
+            if timed and of_part[timed[-1].place].name == runs[-1].name:
+                first = next(point for point in timed if point.since == timed[-1].since)
+                if first.place < timed[-1].place:
+                    logs[bool(layouts[column])].append(math.log(timed[-1].seconds / first.seconds))
+    told = [
+        f"{whose} {_changed(sum(of) / len(of))} (geometric mean of {len(of)} rows)"
+        for whose, of in (("this project's times", logs[True]), ("the other libraries' times", logs[False]))
+        if of
+    ]
+    between = f"From the first to the newest of {len(runs)} runs on {device}, {runs[0].label} to {runs[-1].label}, "
+    return between + (" and ".join(told) if told else "no row has two times on the same inputs") + "."
+
+
+def _changed(log: float) -> str:
+    part = math.exp(log) - 1
+    if abs(part) < _SAME:
+        return "stayed the same within 1 %"
+    return f"{'rose' if part > 0 else 'fell'} by {abs(part):.0%}"
 
 
 def _rank(part: pd.DataFrame) -> tuple[tuple[int, str], ...]:

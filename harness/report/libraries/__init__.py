@@ -21,7 +21,7 @@ from harness import repository
 from harness.measuring import findings
 from harness.measuring.findings import Finding
 from harness.report.libraries import choice, grids, page, timings
-from harness.report.libraries.grids import Libraries
+from harness.report.libraries.grids import Grid, Libraries
 from harness.report.libraries.timings import Timing
 from harness.repository import FINDINGS
 
@@ -31,10 +31,14 @@ PAGE, PICTURE = "conformance.html", "conformance.svg"
 
 @dataclass(frozen=True)
 class Conformance:
-    """The page and its picture as they were written, the result in one sentence, and what was left out and why."""
+    """The page and its picture as they were written, their matrices, and what was left out and why.
+
+    sentence  the result of all matrices.
+    """
 
     html: Path
     picture: Path
+    grids: tuple[Grid, ...]
     sentence: str
     problems: tuple[str, ...]
 
@@ -52,7 +56,7 @@ def write(folder: Path) -> Conformance | None:
         times = timings.read_timings(folder / TIMES)
     except (OSError, ValueError) as error:
         problems.append(f"{TIMES} was left out: {error}.")
-    result = Conformance(folder / PAGE, folder / PICTURE, choice.sentence(tables.grids), tuple(problems))
+    result = Conformance(folder / PAGE, folder / PICTURE, tables.grids, choice.sentence(tables.grids), tuple(problems))
     repository.replace(result.html, page.text(tables, times, problems))
     repository.replace(result.picture, page.picture(tables.grids))
     return result

@@ -7,14 +7,30 @@ from typing import Any
 from harness.report.proofs.matrices import Part
 from harness.report.tables.table import Table
 
+QUESTIONS = (
+    ("Is it right?", "correctness"),
+    ("How fast is it?", "speed"),
+    ("Measured on what, and when?", "machines"),
+    ("What is doubtful?", "doubts"),
+    ("How do devices compare?", "devices"),
+    ("How did it change?", "history"),
+)
+
 
 def text(page: dict[str, Any]) -> str:
     """results/README.md."""
     lines = [f"# {page['title']}", ""]
     lines += ["Made by `python -m harness report` from the files below; edit none of them. It makes report.html too,"]
     lines += ["which has the pictures and is not in the repository.", ""]
+    lines += ["## In short", ""]
+    for question, name in QUESTIONS:
+        conclusion = page["conclusions"][name]
+        lines += [f"**{question}** {conclusion.sentence}", ""]
+        lines += [*(f"- {fact.figure} {fact.text}" for fact in conclusion.facts), ""] if conclusion.facts else []
     if page["devices"]:
+        lines += ["## How to read the figures", ""]
         lines += [line for paragraph in page["introduction"] for line in (paragraph, "")]
+    lines += ["## Devices side by side", ""] if page["across"] else []
     for table in page["across"]:
         lines += table_of(table)
     for part in page["devices"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -32,6 +33,34 @@ CUDA = (
     "the second-level cache is overwritten; a hot one is as the call before left it. Work that memory could do in less "
     "than 10 µs is launch-bound: every backend's time is then a launch, and it has no part in a mean of the rest.",
 )
+
+# Names of months that do not change with the machine's language.
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+
+
+def brief(lines: pd.DataFrame, facts: dict[str, Any]) -> str:
+    """One device and its run in a line: the processor, the day, the revision, and what it ran with."""
+    processor = facts.get("gpu") or facts.get("cpu") or "an unknown processor"
+    threads = "" if "gpu" in facts or "threads" not in facts else f", {facts['threads']} threads"
+    kinds = {"part": "of some workloads", "quick": "a quick look"}
+    kind = kinds.get(str(lines.kind.iloc[0]), "of every workload")
+    torch = facts.get("versions", {}).get("torch")
+    return (
+        f"{processor}{threads}; measured on {day(str(lines.run.iloc[0]))}, {kind}, at revision "
+        f"{fingerprint.revision(facts)}{f', with torch {torch}' if torch else ''}"
+    )
+
+
+def day(run: str) -> str:
+    """The day that a run's name begins with, as in "25 November 2026"; the name itself if it begins with none."""
+    try:
+        date = datetime.strptime(run[:8], "%Y%m%d")
+    except ValueError:
+        return run
+    return f"{date.day} {_MONTHS[date.month - 1]} {date.year}"
 
 
 def machine(lines: pd.DataFrame, facts: dict[str, Any]) -> str:

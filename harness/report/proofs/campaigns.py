@@ -25,7 +25,8 @@ def section(paths: list[Path]) -> Part:
     lines = pd.concat([read(path, CSV_COLUMNS) for path in paths], ignore_index=True)
     for name in ("cases", "finds", "largest_fraction", "seconds"):
         lines[name] = pd.to_numeric(lines[name])
-    return Part("campaigns", "Fuzz campaigns", (INTRODUCTION,), tables=(_counts(lines), _fractions(lines)))
+    totals = {"cases": int(lines.cases.sum()), "finds": int(lines.finds.sum())}
+    return Part("campaigns", "Fuzz campaigns", (INTRODUCTION,), totals, tables=(_counts(lines), _fractions(lines)))
 
 
 def _counts(lines: pd.DataFrame) -> Table:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.measuring import results
 from harness.report.proofs.matrices import Matrix, MatrixCell, Part, read
 from harness.report.tables.table import Table
 
@@ -28,6 +29,7 @@ INTRODUCTION = (
 )
 _TONES = {"pass": "good", "ambiguous": "soft", "fail": "bad", "crash": "bad", "hang": "bad", "judge": "soft"}
 _FAILED = ("fail", "crash", "hang", "judge")
+_REFERENCE = "reference"
 
 
 def section(path: Path) -> Part:
@@ -41,6 +43,7 @@ def section(path: Path) -> Part:
         "conformance",
         "Which properties hold",
         INTRODUCTION,
+        _totals(shown),
         matrices=tuple(_matrix(shown[shown.operator == operator], operator) for operator in operators),
         tables=tuple(
             each
@@ -48,6 +51,21 @@ def section(path: Path) -> Part:
             if each is not None
         ),
     )
+
+
+def _totals(lines: pd.DataFrame) -> dict[str, int]:
+    """Checks that were asked of this project's kernels and of the reference, and how many of them did not hold.
+
+    Nothing is planted in the reference, which is the rule step by step: a check that fails there is a false alarm.
+    """
+    asked = lines[(lines.declared == "yes") & (lines.status != "not asked")]
+    own, reference = asked[asked.backend.isin(results.OURS)], asked[asked.backend == _REFERENCE]
+    return {
+        "checks": len(own),
+        "failed": int(own.status.isin(_FAILED).sum()),
+        "alarms asked": len(reference),
+        "false alarms": int(reference.status.isin(_FAILED).sum()),
+    }
 
 
 def _matrix(lines: pd.DataFrame, operator: str) -> Matrix:

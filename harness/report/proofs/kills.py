@@ -32,6 +32,7 @@ def section(path: Path) -> Part:
         "kills",
         "Which planted faults are found",
         (_summary(lines), INTRODUCTION),
+        _totals(lines),
         warnings=() if survivors is None else (survivors,),
         matrices=tuple(
             _matrix(others[(others.operator == operator) & (others.kind == kind)], operator, kind)
@@ -45,9 +46,20 @@ def _faults_of(lines: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
     return list(lines.groupby(["kind", "operator", "fault"], sort=False))
 
 
+def _totals(lines: pd.DataFrame) -> dict[str, int]:
+    """Faults planted and found: "planted" and "found" of all kinds, "planted in the package" and so on of each."""
+    totals = {"planted": 0, "found": 0}
+    for (kind, *_), of in _faults_of(lines):
+        is_found = int((of.outcome == "killed").any())
+        for place in ("", f" {_PLACES.get(kind, kind)}"):
+            for name, count in (("planted", 1), ("found", is_found)):
+                totals[name + place] = totals.get(name + place, 0) + count
+    return totals
+
+
 def _summary(lines: pd.DataFrame) -> str:
     faults = _faults_of(lines)
-    killed = sum((of == "killed").any() for of in (each.outcome for _, each in faults))
+    killed = _totals(lines)["found"]
     parts = []
     for kind, some in lines.groupby("kind", sort=False):
         parts.append(f"{len(_faults_of(some))} {_PLACES.get(str(kind), str(kind))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class Part:
     """One part of the report.
 
     name      of the place in the page.
+    totals    the part's figures by name, for the page's first sentences.
     warnings  tables that must not be overlooked.
     folded    tables that a reader unfolds.
     """
@@ -51,6 +53,7 @@ class Part:
     name: str
     heading: str
     paragraphs: tuple[str, ...]
+    totals: Mapping[str, int]
     warnings: tuple[Table, ...] = ()
     matrices: tuple[Matrix, ...] = ()
     tables: tuple[Table, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -163,16 +164,29 @@ def _interval(line: Any) -> str:
     return f"{line.times_as_fast:.2f}x ({line.low:.2f} to {line.high:.2f}; {line.workloads})"
 
 
-def agreement(table: pd.DataFrame) -> Table | None:
-    """Per pair of devices, direction and type on how many workloads all digests of this project's results are equal.
+@dataclass(frozen=True)
+class Agreement:
+    """Two devices in one direction and type: on which workloads the bits are equal, other, or of other inputs."""
+
+    devices: tuple[str, str]
+    result: str
+    direction: str
+    dtype: str
+    equal: tuple[str, ...]
+    other_bits: tuple[str, ...]
+    other_inputs: tuple[str, ...]
+
+
+def agreements(table: pd.DataFrame) -> list[Agreement]:
+    """Per pair of devices, direction and type on which workloads all digests of this project's results are equal.
 
     Only of results whose bits are promised: those that were compared with a reference. Where the machines were given
     other inputs, as their own convolutions make them, there is no answer.
     """
     promised = table[table.own & (table.compared > 0) & table.digest.astype(bool)]
-    rows, of_rows = [], []
-    for devices in combinations(sorted(set(promised.device)), 2):
-        for part in families(promised[promised.device.isin(devices)]):
+    pairs = []
+    for first, second in combinations(sorted(set(map(str, promised.device))), 2):
+        for part in families(promised[promised.device.isin((first, second))]):
             which = f"{family(part)}. " if part.setting.iloc[0] else ""
             for direction, name in DIRECTIONS.items():
                 for dtype in DTYPES:
@@ -182,14 +196,28 @@ def agreement(table: pd.DataFrame) -> Table | None:
                     same = shared & (workloads.inputs_digest.nunique() <= 1)  # a row without a digest does not say
                     digests = workloads.digest.nunique()
                     if shared.any():
-                        others = (_names(same & (digests > 1)), _names(shared & ~same))
-                        equal = f"{int((same & (digests == 1)).sum())}"
-                        rows.append((", ".join(devices), f"{which}{name}, {dtype}", equal, *others))
-                        of_rows.append({"device": " ".join(devices), "direction": direction, "dtype": dtype})
+                        names = map(_names, (same & (digests == 1), same & (digests > 1), shared & ~same))
+                        result = f"{which}{name}, {dtype}"
+                        pairs.append(Agreement((first, second), result, direction, dtype, *names))
+    return pairs
+
+
+def agreement(table: pd.DataFrame) -> Table | None:
+    """The agreements as a table; None if no two devices have the same work."""
+    pairs = agreements(table)
+    rows = tuple(
+        (
+            ", ".join(each.devices), each.result, f"{len(each.equal)}",
+            *(", ".join(names) or "none" for names in (each.other_bits, each.other_inputs)),
+        )
+        for each in pairs
+    )  # fmt: skip
+    of_rows = ({"device": " ".join(each.devices), "direction": each.direction, "dtype": each.dtype} for each in pairs)
     header = ("devices", "result", "workloads with equal bits", "with other bits", "with other inputs")
+    promised = table[table.own & (table.compared > 0) & table.digest.astype(bool)]
     caption = "Whether devices agree in every bit"
-    return Table(caption, header, tuple(rows), _about(promised), row_tags=tuple(of_rows)) if rows else None
+    return Table(caption, header, rows, _about(promised), row_tags=tuple(of_rows)) if rows else None
 
 
-def _names(which: pd.Series) -> str:
-    return ", ".join(str(name) for name in which.index[which]) or "none"
+def _names(which: pd.Series) -> tuple[str, ...]:
+    return tuple(str(name) for name in which.index[which])

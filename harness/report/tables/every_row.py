@@ -19,7 +19,9 @@ _HEADER = (
 
 
 def every_row(table: pd.DataFrame) -> Table:
-    """One line per row, each with all its tags; "" is what was not measured or does not apply."""
+    """One line per row, those with the same tags together; "" is what was not measured or does not apply."""
+    of_tags = ["device", "bench", "dtype", "direction", "layout"]
+    table = pd.concat([lines for _, lines in table.groupby(of_tags, sort=False)])
     rows = tuple(_cells(line) for line in table.itertuples())
     return Table(
         f"Every row of the newest runs: {len(rows):,}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,7 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.repository import ROOT
+
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+# Where npm puts what is installed for a checkout, or for the machine.
+MODULES = tuple(
+    Path(folder) for folder in (ROOT / "node_modules", *filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep)))
+)
 WIDTHS = {"desktop": 1280, "phone": 390}
 # How wide the window is and how wide what it shows, all of it unfolded.
 OVERFLOW = """(() => {
@@ -41,13 +48,16 @@ addEventListener("message", ({{data}}) => document.body.append(
 
 
 def see(page: Path, probe: str = "null", at: str = "", width: int = 1280, planted: str = "") -> Seen:
-    """Opens a copy of the page, with a probe: an expression whose value is handed back."""
-    script = f"<script>parent.postMessage(JSON.stringify({probe}), '*')</script>"
+    """Opens a copy of the page, with a probe: an expression whose value, or what it promises, is handed back."""
+    send = "(value) => parent.postMessage(JSON.stringify(value), '*')"
+    # Once the page is there and the browser is at the place that the address names.
+    once = f"addEventListener('load', () => setTimeout(() => Promise.resolve({probe}).then({send}), 200))"
+    script = f"<script>{once}</script>"
     whole = page.read_text(encoding="utf-8").replace("</body>", f"{planted}{script}</body>")
     page.with_name("copy.html").write_text(whole, encoding="utf-8")
     frame = page.with_name("frame.html")
     frame.write_text(FRAME.format(at=html.escape(at), width=width), encoding="utf-8")
-    logged = ("--enable-logging=stderr", "--v=0", "--virtual-time-budget=3000", "--dump-dom")
+    logged = ("--enable-logging=stderr", "--v=0", "--virtual-time-budget=10000", "--dump-dom")
     done = browse(*logged, "--window-size=1400,900", frame.as_uri())
     errors = tuple(line for line in done.stderr.splitlines() if "CONSOLE" in line)
     found = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)

@@ -1,4 +1,7 @@
-"""The report's page in a browser: no error, filters that hide what they should, and nothing cut off on a phone."""
+"""The report's page in a browser: no error, one page at a time, filters that hide what they should, nothing cut off.
+
+axe-core looks for what a screen reader or a keyboard cannot use, where npm has put it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import pytest
 from matplotlib.image import imread
 
 from harness.report import write
-from suites.meta.report.browser import BROWSER, OVERFLOW, WIDTHS, browse, see
+from suites.meta.report.browser import BROWSER, MODULES, OVERFLOW, WIDTHS, browse, see
 from suites.meta.report.made_results import PEER, cuda, external, measured, roi_align, store
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="looking at the page needs chromium or google-chrome")
@@ -35,25 +38,29 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(folder).html
 
 
+PAGES = ("overview", "correctness", "speed", "devices", "history")
 SHOWN = """(() => {
   const seen = (selector) => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility());
   for (const one of document.querySelectorAll("details")) one.open = true;
   const told = (selector) => seen(selector).map((one) => one.textContent);
   return {
-    rows: [...document.querySelectorAll("#every-row tbody tr:not([hidden])")].map((row) => ({...row.dataset})),
+    pages: seen(".page").map((one) => one.id),
+    rows: [...document.querySelectorAll("#every-row tbody:not([hidden]) tr")].map(
+      (row) => ({...row.parentNode.dataset})),
     sections: seen("section[data-device]").map((one) => one.dataset.device),
     columns: seen("th[data-layout]").map((one) => one.dataset.layout),
-    links: told("nav a"),
+    links: told("main nav a"),
     captions: told("caption, figcaption"),
-    empty: seen("table").filter((one) => one.querySelector("tbody tr:not([hidden])") === null).length,
+    empty: seen("table").filter((one) => one.querySelector("tbody:not([hidden]) tr") === null).length,
     output: document.getElementById("shown").textContent,
   };
 })()"""
 
 
 def test_a_page_that_is_not_filtered_shows_all_without_an_error(page: Path) -> None:
-    seen = see(page, SHOWN)
+    seen = see(page, SHOWN, "#speed")
     assert seen.errors == ()
+    assert seen.answer["pages"] == ["speed"]
     assert {row["dtype"] for row in seen.answer["rows"]} == {"float32", "float16"}
     assert seen.answer["sections"] == ["cpu-test", "cuda-test"]
     assert seen.answer["empty"] == 0
@@ -67,6 +74,7 @@ def test_a_page_that_is_not_filtered_shows_all_without_an_error(page: Path) -> N
 def test_a_type_that_the_address_asks_for_hides_all_others(page: Path) -> None:
     seen = see(page, SHOWN, "#dtype=float16")
     assert seen.errors == ()
+    assert seen.answer["pages"] == ["speed"]
     assert seen.answer["rows"]
     assert {row["dtype"] for row in seen.answer["rows"]} == {"float16"}
     assert seen.answer["sections"] == ["cuda-test"]  # the CPU has none of this type
@@ -100,9 +108,9 @@ def test_a_choice_goes_into_the_address_and_can_be_taken_back(page: Path) -> Non
       choice.focus();
       choice.value = "cuda-test";
       choice.dispatchEvent(new Event("change", {bubbles: true}));
-      const chosen = [location.hash, document.querySelectorAll("section[data-device]:not([hidden])").length];
+      const chosen = [location.hash, document.querySelectorAll("#speed section[data-device]:not([hidden])").length];
       document.querySelector("#filters button").click();
-      const all = [location.hash, document.querySelectorAll("section[data-device]:not([hidden])").length];
+      const all = [location.hash, document.querySelectorAll("#speed section[data-device]:not([hidden])").length];
       const all_of = (selector) => [...document.querySelectorAll(selector)];
       const folded = () => document.querySelectorAll("details:not([open])").length;
       const before = folded();
@@ -119,10 +127,10 @@ def test_a_choice_goes_into_the_address_and_can_be_taken_back(page: Path) -> Non
       };
     })()"""
     expected = {
-        "chosen": ["#device=cuda-test", 1], "all": ["", 2], "folded": [True, 0, True],
+        "chosen": ["#speed&device=cuda-test", 1], "all": ["#speed", 2], "folded": [True, 0, True],
         "focused": True, "unnamed": 0, "unreachable": 0, "live": "polite", "unscoped": 0,
     }  # fmt: skip
-    assert see(page, probe).answer == expected
+    assert see(page, probe, "#speed").answer == expected
 
 
 def test_without_its_script_the_page_has_no_filters_and_hides_nothing(page: Path) -> None:
@@ -131,13 +139,72 @@ def test_without_its_script_the_page_has_no_filters_and_hides_nothing(page: Path
     assert re.findall(r"<(\w+)[^<>]* hidden>", before_script) == ["form"]
 
 
-@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
-def test_nothing_is_wider_than_the_window_and_a_picture_of_it_is_not_blank(
-    page: Path, width: int, tmp_path: Path
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [("", "overview"), ("#overview", "overview"), *((f"#{each}", each) for each in PAGES[1:]), ("#cuda-test", "speed")],
+)
+def test_the_address_shows_one_page_with_or_without_scripts(
+    page: Path, at: str, expected: str, scripts: bool, tmp_path: Path
 ) -> None:
-    inner, whole = see(page, OVERFLOW, width=width).answer
+    """A place in a page shows that page, and unfolds what it lies in."""
+    probe = """(() => {
+      const place = document.querySelector(location.hash || "body");
+      const seen = (selector) => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility());
+      return {pages: seen(".page").map((one) => one.id), place: place.checkVisibility(),
+              filters: seen("#filters").length, tiles: seen(".answer h3").map((one) => one.textContent),
+              current: seen(".pages [aria-current]").map((one) => one.hash)};
+    })()"""
+    own = tmp_path / "page.html"
+    whole = page.read_text(encoding="utf-8")
+    own.write_text(whole if scripts else without_scripts(whole), encoding="utf-8")
+    answer = see(own, probe, at).answer
+    assert (answer["pages"], answer["place"]) == ([expected], True)
+    assert answer["filters"] == (scripts and expected in ("speed", "devices", "history"))
+    assert answer["current"] == ([f"#{expected}"] if scripts else [])
+    questions = ["Is it right?", "How fast is it?", "Measured on what, and when?", "What is doubtful?"]
+    assert answer["tiles"] == (questions if expected == "overview" else [])
+
+
+def without_scripts(whole: str) -> str:
+    return re.sub(r"<script>.*?</script>", "", whole, flags=re.DOTALL)
+
+
+def test_every_page_opens_with_its_conclusion_and_has_its_pictures_before_its_tables(page: Path) -> None:
+    whole = page.read_text(encoding="utf-8")
+    assert re.findall(r'<section class="page" id="(\w+)"', whole) == list(PAGES)
+    for name in PAGES[1:]:
+        part = whole[whole.index(f'<section class="page" id="{name}"') :]
+        assert re.match(r'<section [^>]*>\s*<h2 id="[^"]*">[^<]+</h2>\s*<p class="conclusion', part), name
+    # Of each page whether a picture follows a table of the same fold, and how many tables are not folded.
+    probe = """[...document.querySelectorAll(".page")].map((page) => [
+      [...page.querySelectorAll("figure")].filter((one) => {
+        const before = [...one.parentNode.children].slice(0, [...one.parentNode.children].indexOf(one));
+        return before.some((other) => other.matches(".scroll, details"));
+      }).length,
+      [...page.querySelectorAll("table")].filter((one) => !one.closest("details")).length])"""
+    assert see(page, probe).answer == [[0, 0]] * len(PAGES)
+
+
+def test_paper_gets_every_page(page: Path, tmp_path: Path) -> None:
+    """The media query alone shows them: without it print shows one page, as the screen does."""
+    own = tmp_path / "page.html"
+    whole = page.read_text(encoding="utf-8")
+    own.write_text(whole.replace("@media screen", "@media print"), encoding="utf-8")
+    assert see(own, SHOWN).answer["pages"] == list(PAGES)
+    assert see(page, SHOWN).answer["pages"] == ["overview"]
+
+
+@pytest.mark.parametrize("at", PAGES)
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_nothing_is_wider_than_the_window(page: Path, width: int, at: str) -> None:
+    inner, whole = see(page, OVERFLOW, f"#{at}", width=width).answer
     assert inner == width
     assert whole <= inner
+
+
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_a_picture_of_the_first_screen_is_not_blank(page: Path, width: int, tmp_path: Path) -> None:
     picture = tmp_path / "page.png"
     browse(f"--window-size={width},1200", f"--screenshot={picture}", page.as_uri())
     pixels = imread(picture)
@@ -152,3 +219,35 @@ def test_an_error_and_what_is_wider_than_a_phone_would_be_seen(page: Path) -> No
     inner, whole = seen.answer
     assert whole > inner
     assert "Cannot set properties of null" in "".join(seen.errors)
+
+
+AXE = next(filter(Path.exists, (each / "axe-core" / "axe.min.js" for each in MODULES)), None)
+needs_axe = pytest.mark.skipif(
+    AXE is None, reason="looking for what a screen reader cannot use needs `npm install --no-save axe-core`"
+)
+# What axe-core found, as its rule and how bad it is; a place of each.
+VIOLATIONS = """(() => {
+  for (const one of document.querySelectorAll("details")) one.open = true;
+  return axe.run(document, {resultTypes: ["violations"]}).then(({violations}) => violations.map(
+    ({id, impact, nodes}) => [id, impact, nodes[0].target.join(" ")]));
+})()"""
+
+
+def violations(page: Path, at: str, width: int = 1280, planted: str = "") -> list[list[str]]:
+    assert AXE is not None
+    script = f"<script>{AXE.read_text(encoding='utf-8')}</script>"
+    return list(see(page, VIOLATIONS, at, width=width, planted=planted + script).answer)
+
+
+@needs_axe
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize("at", PAGES)
+def test_axe_finds_nothing_serious(page: Path, at: str, width: int) -> None:
+    assert [each for each in violations(page, f"#{at}", width) if each[1] in ("serious", "critical")] == []
+
+
+@needs_axe
+def test_axe_would_find_a_picture_without_words_and_faint_text(page: Path) -> None:
+    faint = "<main><p style='color: #bbb; background: #fff'>faint</p><input></main>"
+    found = {rule for rule, _, _ in violations(page, "", planted=faint)}
+    assert {"color-contrast", "label"} <= found

@@ -145,7 +145,7 @@ def test_the_report_of_proofs_alone_is_one_page_of_words(tmp_path: Path) -> None
     assert page.count("<table>") == page.count("<caption>") == page.count("<thead>") == 11
     # Every coloured cell has a word.
     assert re.findall(r'<td class="(?:good|soft|bad)">([^<]*)</td>', page).count("") == 0
-    assert re.findall(r'(?:src|href)="(?!#)[^"]*"', page) == ['href="conformance.html"']  # the page beside it
+    assert set(re.findall(r'(?:src|href)="(?!#)[^"]*"', page)) == {'href="conformance.html"'}  # the page beside it
     before = [path.read_bytes() for path in (made.csv, made.markdown, made.html)]
     write(tmp_path)
     assert [path.read_bytes() for path in (made.csv, made.markdown, made.html)] == before

@@ -1,4 +1,4 @@
-"""A view's bars, which are ratios and parts of the roof, and its curves over the size of a series."""
+"""A view's bars, which are ratios to the peer, and its curves over the size of a series."""
 
 from __future__ import annotations
 
@@ -14,27 +14,13 @@ from harness.report.tables.table import columns, milliseconds
 
 
 def ratios(view: pd.DataFrame, direction: str) -> Picture | None:
-    """Bars: how many times as fast as the peer, on a logarithmic axis."""
+    """Horizontal bars, one group per workload: how many times as fast as the peer; the line is at 1."""
     part = view[(view.direction == direction) & (view.series == "") & (view.backend != view.peer)]
     if part.empty:
         return None
     label = f"times as fast as {peer(part)}"
     caption = f"{title(part, direction)}: {label} (right of the line is faster)"
-    return _bars(part, "ratio_to_peer", caption, label, logarithmic=True)
-
-
-def roof(view: pd.DataFrame, direction: str) -> Picture | None:
-    """Bars: compulsory bytes per second over the copy bandwidth measured in the same run."""
-    part = view[(view.direction == direction) & (view.series == "")]
-    if part.empty:
-        return None
-    caption = f"{title(part, direction)}: compulsory bytes per second, as a part of the device's copy bandwidth"
-    return _bars(part, "roof_fraction", caption, "part of the copy bandwidth", logarithmic=False)
-
-
-def _bars(part: pd.DataFrame, value: str, caption: str, label: str, *, logarithmic: bool) -> Picture | None:
-    """Horizontal bars, one group per workload; the line is at 1."""
-    part = part[np.isfinite(part[value])]
+    part = part[np.isfinite(part.ratio_to_peer)]
     if part.empty:
         return None
     part = part.sort_values("launch_bound", kind="stable")
@@ -46,19 +32,18 @@ def _bars(part: pd.DataFrame, value: str, caption: str, label: str, *, logarithm
         axes: Axes = figure.subplots()
         height = 0.8 / len(names)
         for place, name in enumerate(names):
-            lines = part[part.column == name].set_index("workload")[value]
+            lines = part[part.column == name].set_index("workload").ratio_to_peer
             where = [workloads.index(workload) + (place + 0.5) * height - 0.4 for workload in lines.index]
             bars = axes.barh(where, lines, height * 0.9, color=colour(name), label=name)
             axes.bar_label(bars, [f" {each:.2f}" for each in lines], fontsize=7)
         axes.axvline(1, color=INK, linewidth=0.8)
-        if logarithmic:
-            axes.set_xscale("log")
-            readable(axes.xaxis)
+        axes.set_xscale("log")
+        readable(axes.xaxis)
         labels = [f"{name}, {LAUNCH_BOUND}" if bound[name] else name for name in workloads]
         axes.set_yticks(range(len(workloads)), labels)
         axes.invert_yaxis()
         axes.set_xlabel(label)
-        readings = [f"{line.workload}, {line.column}: {getattr(line, value):.2f}" for line in part.itertuples()]
+        readings = [f"{line.workload}, {line.column}: {line.ratio_to_peer:.2f}" for line in part.itertuples()]
         return finished(figure, part, caption, readings)
 
 

@@ -1,0 +1,257 @@
+"""The report's conclusions on made-up figures: each sentence is made of its figures, and a planted one changes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness.measuring import results
+from harness.report import history, write
+from harness.report.libraries import grids
+from harness.report.page import bars, conclusions, contents, words
+from harness.report.page.conclusions import Fact
+from harness.report.proofs import campaigns, conformance, kills
+from harness.report.proofs.matrices import Part
+from harness.report.speedups import Speedup, speedups
+from harness.report.tables import across
+from suites.meta.report import judged_libraries
+from suites.meta.report.made_results import (
+    LAUNCH,
+    MACHINE,
+    PEER,
+    cuda,
+    failed,
+    measured,
+    roi_align,
+    store,
+    table_of,
+    texts_of,
+)
+from suites.meta.report.test_proof_tables import CELL, store_campaigns, store_kills
+from suites.meta.report.test_proof_tables import store as store_table
+
+TENSORFLOW = {"backend": "tensorflow", "layout": "channels_last"}
+REFERENCE = {"backend": "reference", "title": "the rule"}
+
+
+def proofs(folder: Path, *cells: dict[str, str], survivors: tuple[dict[str, str], ...] = ()) -> list[Part]:
+    """The parts of these cells of conformance.csv, two faults and more, and two finds in the campaigns of `folder`."""
+    store_table(folder / "conformance.csv", CELL, {}, REFERENCE, *cells)
+    return [conformance.section(folder / "conformance.csv"), kills.section(store_kills(folder, *survivors))]
+
+
+def figures(conclusion: Any) -> dict[str, tuple[str, str]]:
+    """The facts by the first two words of what they are."""
+    return {" ".join(fact.text.split()[:2]): (fact.figure, fact.tone) for fact in conclusion.facts}
+
+
+def test_right_is_what_is_right_in_every_figure(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [measured([1.0], compared=1000), measured([1.0], compared=500, direction="grad_image")])
+    told = conclusions.correctness(table, proofs(tmp_path), ())
+    assert told.sentence == (
+        "Every result that was checked is right, and the checks find every fault that was planted."
+    )
+    assert figures(told) == {
+        "outputs equal": ("1,500 of 1,500", "good"),
+        "properties and": ("1 of 1", "good"),
+        "planted faults": ("3 of 3", "good"),
+        "false alarms": ("0", "good"),
+    }
+    assert told.tone == "good"
+
+
+@pytest.mark.parametrize(
+    ("rows", "cells", "survivors", "said"),
+    [
+        ([measured([1.0], compared=100, differing=3)], (), (), "97 of 100 outputs equal those of TensorFlow"),
+        ([failed("OUT")], (), (), "1 benchmark rows of this project have a wrong result"),
+        ([], ({"status": "fail", "property": "ramp"},), (), "1 of 2 properties and directions hold"),
+        ([], ({**REFERENCE, "status": "fail", "property": "ramp"},), (), "1 false alarms in 2 checks"),
+        ([], (), ({"fault": "lives"},), "3 of 4 planted faults are found"),
+    ],
+)
+def test_a_planted_figure_changes_the_sentence(
+    tmp_path: Path, rows: list[Any], cells: tuple[Any, ...], survivors: tuple[Any, ...], said: str
+) -> None:
+    table = table_of(tmp_path, rows or [measured([1.0])])
+    told = conclusions.correctness(table, proofs(tmp_path, *cells, survivors=survivors), ())
+    assert told.sentence.startswith("Something is wrong: ")
+    assert said in told.sentence
+    assert told.tone == "bad"
+
+
+def test_a_find_of_a_campaign_is_wrong_and_what_is_not_stored_is_not_claimed(tmp_path: Path) -> None:
+    nothing = pd.DataFrame()
+    told = conclusions.correctness(nothing, [campaigns.section(store_campaigns(tmp_path))], ())
+    assert told.sentence == "Something is wrong: 2 wrong results in 2,000,005 random cases of the fuzz campaigns."
+    assert "Nothing that is stored" in conclusions.correctness(nothing, [], ()).sentence
+    own = conclusions.correctness(table_of(tmp_path, [measured([1.0])]), [], ())
+    assert "whether the checks find planted faults is not stored" in own.sentence
+    only = conclusions.correctness(nothing, [kills.section(store_kills(tmp_path))], ())
+    assert "no result of this project is stored here" in only.sentence
+
+
+def test_other_libraries_that_fail_are_counted_and_say_nothing_against_this_project(tmp_path: Path) -> None:
+    ours, slow = judged_libraries.named(judged_libraries.OURS), judged_libraries.named(judged_libraries.SLOW)
+    judged_libraries.cells(
+        tmp_path, {**ours}, judged_libraries.failed(), judged_libraries.failed(**slow), {**slow, "property": "ramp"}
+    )
+    judged_libraries.confirmed(tmp_path, {})
+    grid = judged_libraries.grid_of(tmp_path)
+    told = conclusions.correctness(pd.DataFrame(), [], (grid,))
+    assert figures(told) == {"other libraries": ("1 of 2", "none"), "failed checks": ("1", "none")}
+    assert "wrong" not in told.sentence
+    (picture,) = conclusions.strips_of_libraries((grid,))
+    strips = {strip.label: strip.parts for strip in picture.strips}
+    assert (1, "wrong", "bad") in strips["Fast 1.0"]
+    assert all(sum(count for count, _, _ in parts) == len(grid.rows) for parts in strips.values())
+    assert isinstance(grid, grids.Grid)
+
+
+def test_faults_are_drawn_by_where_they_are_planted(tmp_path: Path) -> None:
+    part = kills.section(store_kills(tmp_path, {"fault": "lives"}))
+    (picture,) = conclusions.strips_of_faults([part])
+    assert {strip.label: strip.parts for strip in picture.strips} == {
+        "faults in the package": ((1, "found", "good"),),
+        "faults in the reference": ((2, "found", "good"), (1, "not found", "bad")),
+    }
+    assert conclusions.strips_of_faults([]) == []
+
+
+def test_a_speedup_is_the_mean_over_the_calls_that_both_were_timed_on(tmp_path: Path) -> None:
+    # 2 GB at 10 GB/s: the roof is at 0.2 s.
+    rows = [measured([0.4]), measured([0.8], **TENSORFLOW)]
+    rows += [measured([0.4], workload="v"), measured([3.2], workload="v", **TENSORFLOW)]
+    rows += [measured([9.0], workload="ours alone"), measured([0.1], layout="channels_last")]
+    rows += [measured([0.1], allocator="tuned"), measured([1.0], workload="b10", series="boxes", size=10)]
+    rows += [roi_align([1.0], "roi_align"), roi_align([0.5], "onnxruntime"), roi_align([4.0], "torchvision")]
+    first, peer, other = speedups(table_of(tmp_path, rows))
+    assert (first.bench, first.direction, first.other, first.calls) == ("crop_and_resize", "forward", "TensorFlow", 2)
+    assert (first.least, first.times_as_fast, first.most) == pytest.approx((2, 4, 8))
+    assert (first.roof, first.roof_fraction) == pytest.approx((8, 0.5))
+    assert [(each.other, each.is_peer, each.times_as_fast) for each in (peer, other)] == [
+        ("torchvision", True, 4.0),
+        ("ONNX Runtime", False, 0.5),
+    ]
+    assert peer.roof != peer.roof  # nobody counted the bytes
+    told = conclusions.speed("cpu-test", (first, peer, other))
+    assert told.sentence == (
+        "On cpu-test crop_and_resize is 4.00x as fast as TensorFlow and roi_align is 4.00x as fast as torchvision. "
+        "Slower in the mean: roi_align, forward, is 0.50x as fast as ONNX Runtime. 1 of 4 comparisons of single calls "
+        "is slower, at worst 0.50x (roi_align, forward, of w, adaptive beside ONNX Runtime). Compulsory bytes move at "
+        "50% of the copy bandwidth, the roof."
+    )
+    assert told.tone == "soft"
+
+
+def test_launches_and_hot_caches_have_no_part_in_a_speedup(tmp_path: Path) -> None:
+    rows = [cuda(50e-6), cuda(99e-6, **PEER), cuda(1e-6, cache="hot"), cuda(9e-6, cache="hot", **PEER)]
+    (only,) = speedups(table_of(tmp_path, [*rows, cuda(1e-6, **LAUNCH), cuda(9e-6, **LAUNCH, **PEER)]))
+    assert (only.calls, only.times_as_fast) == (1, pytest.approx(1.98))
+
+
+def made(times_as_fast: float, **changes: Any) -> Speedup:
+    fields = {"bench": "crop_and_resize", "direction": "forward", "other": "TensorFlow", "is_peer": True}
+    spread = {"times_as_fast": times_as_fast, "least": times_as_fast, "most": times_as_fast}
+    calls = {"least_call": "w", "slower": 0, "calls": 4}
+    return Speedup(**{**fields, **spread, **calls, "roof": 8.0, "roof_fraction": 0.5, **changes})
+
+
+def test_a_speed_is_a_range_over_directions_and_nothing_is_claimed_without_times() -> None:
+    told = conclusions.speed("cpu-test", [made(2.0), made(12.34, direction="grad_image", roof_fraction=0.75)])
+    assert "crop_and_resize is 2.00x to 12.3x as fast as TensorFlow." in told.sentence
+    assert "No call is slower than another library's." in told.sentence
+    assert told.tone == "none"
+    hidden = conclusions.speed("cpu-test", [made(2.0), made(3.0, least=0.25, slower=2, least_call="small")])
+    assert "2 of 8 comparisons of single calls are slower, at worst 0.25x" in hidden.sentence
+    assert "(crop_and_resize, forward, of small beside TensorFlow)" in hidden.sentence
+    assert hidden.tone == "soft"
+    assert "at 50% to 75% of the copy bandwidth" in told.sentence
+    assert conclusions.speed(None, ()).sentence == "Nothing was timed."
+    assert "no time can be compared" in conclusions.speed("cpu-test", ()).sentence
+
+
+def test_a_bar_begins_at_one_and_the_roof_lies_where_the_figures_put_it() -> None:
+    picture = bars.of_speedups("cpu-test", [made(2.0), made(0.5, other="torchvision", roof=2.0)])
+    ((name, (faster, slower)),) = picture.groups
+    assert name == "crop_and_resize, forward"
+    assert faster.begin == picture.one == pytest.approx(slower.begin + slower.length, abs=0.02)
+    # On a logarithmic axis twice and half are as long, and 8 is three times as far as 2.
+    assert faster.length == pytest.approx(slower.length, abs=0.02)
+    assert faster.roof - picture.one == pytest.approx(3 * faster.length, abs=0.05)
+    assert slower.roof - picture.one == pytest.approx(faster.length, abs=0.02)
+    assert (faster.value, slower.value) == ("2.00x", "0.50x")
+    assert "at the roof it would be 8.00x" in faster.told
+    assert (picture.one, "1x") in picture.axis
+    assert bars.of_speedups("cpu-test", []) is None
+
+
+def test_devices_are_compared_in_speed_and_in_bits(tmp_path: Path) -> None:
+    for device, seconds, digest in (("cpu-a", 1.0, "d"), ("cpu-b", 0.5, "d"), ("cpu-c", 4.0, "e")):
+        store(tmp_path, f"{device}.json", [measured([seconds], device=device, digest=digest)])
+    table = results.throughput(results.read(tmp_path).blocks)
+    families, pairs = across.compared_families(table, "cpu-a"), across.agreements(table)
+    told = conclusions.devices(["cpu-a", "cpu-b", "cpu-c"], "cpu-a", families, pairs)
+    assert told.sentence == (
+        "Compared with cpu-a, cpu-b is 2.00x as fast and cpu-c is 0.25x as fast. "
+        "1 of 3 results that two devices share are equal in every bit."
+    )
+    assert told.tone == "bad"
+    picture = bars.of_devices(families, "cpu-a")
+    assert [(bar.label, bar.value) for bar in picture.groups[0][1]] == [("cpu-b", "2.00x"), ("cpu-c", "0.25x")]
+    alone = conclusions.devices(["cpu-a"], "cpu-a", families.head(0), [])
+    assert alone.sentence == "There is nothing to compare: cpu-a alone was measured."
+
+
+def test_the_history_says_how_much_times_changed_and_whose(tmp_path: Path) -> None:
+    for place, (seconds, peer) in enumerate(((1.0, 2.0), (3.0, 3.0), (0.5, 2.001))):
+        rows = [measured([seconds]), measured([peer], **TENSORFLOW)]
+        of_run = {**MACHINE, "revision": f"commit{place}"}
+        store(tmp_path, f"{place}.json", [{**row, "run": f"2026110{place}T"} for row in rows], of_run)
+    stored = results.read(tmp_path)
+    told = history.history("cpu-test", results.throughput(stored.blocks), stored.machines)
+    assert told.sentence == (
+        "From the first to the newest of 3 runs on cpu-test, commit0 to commit2, this project's times fell by 50% "
+        "(geometric mean of 1 rows) and the other libraries' times stayed the same within 1 % (geometric mean of 1 "
+        "rows)."
+    )
+    assert conclusions.history([told.sentence]).sentence == told.sentence
+    assert "nothing can have changed" in conclusions.history([]).sentence
+
+
+def test_doubts_are_the_machine_s_state_rows_without_a_time_and_what_is_missing() -> None:
+    quiet = conclusions.doubts({"cuda-test": []}, 0, ())
+    assert quiet.sentence == "Nothing is known that makes these figures doubtful."
+    assert quiet.tone == "none"
+    told = conclusions.doubts({"cpu-a": ["The load was 9.0."], "cpu-b": []}, 2, ("a.json was left out: it is empty.",))
+    assert told.sentence.startswith("The machine was not quiet on cpu-a:")
+    assert [(fact.figure, fact.tone) for fact in told.facts] == [
+        ("cpu-a", "soft"), ("2", "soft"), ("Left out", "bad"), ("No GPU", "soft"),
+    ]  # fmt: skip
+    assert "No disturbance of the machines is known" in conclusions.doubts({"cpu-a": []}, 0, ()).sentence
+
+
+def test_a_device_is_told_with_its_day_and_revision() -> None:
+    line = pd.DataFrame({"run": ["20261125T143235Z"], "kind": ["full"]})
+    facts = {"cpu": "a cpu", "threads": 2, "revision": "0123456789", "dirty": True, "versions": {"torch": "2.11.0"}}
+    assert words.brief(line, facts) == (
+        "a cpu, 2 threads; measured on 25 November 2026, of every workload, at revision 0123456+, with torch 2.11.0"
+    )
+    assert words.day("r1") == "r1"
+    told = conclusions.machines([Fact("cpu-a", "a cpu", "none"), Fact("cpu-b", "b", "none")])
+    assert told.sentence == "cpu-a: a cpu. 1 other device was measured."
+
+
+def test_the_first_screen_is_of_the_device_with_the_most_rows_and_of_the_newest_of_those(tmp_path: Path) -> None:
+    for device, run, count in (("cpu-a", "20261103T", 1), ("cpu-b", "20261101T", 2), ("cpu-c", "20261102T", 2)):
+        rows = [measured([1.0], device=device, run=run, workload=f"w{place}") for place in range(count)]
+        rows += [{**row, **TENSORFLOW} for row in rows]
+        store(tmp_path, f"{device}.json", rows)
+    assert contents.main_device(results.newest(results.throughput(results.read(tmp_path).blocks))) == "cpu-c"
+    page, markdown = texts_of(write(tmp_path))
+    assert "cpu-c: a cpu; measured on 2 November 2026" in page
+    for text in (page[page.index("<main>") :], markdown):
+        assert text.index("On cpu-c crop_and_resize is 1.00x as fast as TensorFlow") < text.index("cpu-b")
