@@ -176,14 +176,8 @@ __global__ void __launch_bounds__(kGatherThreads, 5)
   }
 }
 
-// Tiles are cut smaller where they would be too few to fill a GPU: with fewer warps than this.
-constexpr int64_t kFewWarps = 1024;
-constexpr int kSmall = 4;
-template <typename Acc> constexpr int kHigh = sizeof(Acc) == 8 ? 4 : 8;
-constexpr int kWide = 8;
-
 template <typename Acc> bool takes_small_tiles(const View& image) {
-  const Cut cut = plan_cut(image, kHigh<Acc>, kWide);
+  const Cut cut = plan_cut(image, kTileHigh<Acc>, kTileWide);
   return cut.units * cut.warps < kFewWarps;
 }
 
@@ -219,7 +213,7 @@ void gather(const ConstView& grad_crops, const BoxList& boxes, Method method, co
 int64_t grad_image_gather_scratch(const View& grad_image, int64_t boxes) {
   // Bits for the smallest tiles, which have the most.
   const int64_t vectors =
-      divide_up(grad_image.size[2], kSmall) + divide_up(grad_image.size[3], kSmall) + grad_image.size[0];
+      divide_up(grad_image.size[2], kSmallTile) + divide_up(grad_image.size[3], kSmallTile) + grad_image.size[0];
   return boxes * static_cast<int64_t>(sizeof(Axes)) +
          divide_up(boxes, kBitsOfWord) * vectors * static_cast<int64_t>(sizeof(uint32_t));
 }
@@ -233,9 +227,9 @@ void grad_image_gather(const ConstView& grad_crops, const BoxList& boxes, Method
     using T = decltype(type);
     using Acc = Accumulate<T>;
     if (takes_small_tiles<Acc>(grad_image)) {
-      gather<T, kSmall, kSmall>(grad_crops, boxes, method, grad_image, scratch, stream);
+      gather<T, kSmallTile, kSmallTile>(grad_crops, boxes, method, grad_image, scratch, stream);
     } else {
-      gather<T, kHigh<Acc>, kWide>(grad_crops, boxes, method, grad_image, scratch, stream);
+      gather<T, kTileHigh<Acc>, kTileWide>(grad_crops, boxes, method, grad_image, scratch, stream);
     }
   });
 }
