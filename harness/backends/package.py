@@ -99,7 +99,9 @@ def _require(name: str, device: str) -> None:
         from roi_align import _library
 
         if not _library.HAS_CUDA:
-            raise MissingLibrary(f"{name} needs CUDA kernels, but {_library.CUDA_MISSING}; see README.md, Installing.")
+            raise MissingLibrary(
+                f"{name} needs CUDA kernels, but {_library.CUDA_MISSING}; see docs/operators.md, Facts worth knowing."
+            )
 
 
 def _title(device: str, mode: str = "") -> str:

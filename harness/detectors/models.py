@@ -29,7 +29,18 @@ Target = dict[str, Tensor]
 BRANCHES = {
     "box": ("box_roi_pool", "box_head", "box_predictor"),
     "mask": ("mask_roi_pool", "mask_head", "mask_predictor"),
+    "keypoint": ("keypoint_roi_pool", "keypoint_head", "keypoint_predictor"),
 }
+# All detectors of torchvision that pool boxes.
+OF_TORCHVISION = (
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "maskrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn_v2",
+    "keypointrcnn_resnet50_fpn",
+)
 _CLASSES, _SEED = 5, 0
 
 
@@ -49,12 +60,27 @@ def _small(model: Any) -> Callable[[], nn.Module]:
     return make
 
 
-# The two as torchvision builds them, and smaller ones.
+def _of_torchvision(name: str, **changes: Any) -> Callable[[], nn.Module]:
+    """As torchvision builds it, but for these arguments."""
+    return lambda: getattr(models, name)(weights=None, weights_backbone=None, **changes)
+
+
+# For one inference on small photographs.
+_BRIEF: dict[str, Any] = {
+    "min_size": 160, "max_size": 224, "rpn_post_nms_top_n_test": 24, "rpn_score_thresh": 0.0, "box_score_thresh": 0.0,
+    "box_detections_per_img": 3,
+}  # fmt: skip
+# The two of the benchmarks as torchvision builds them; smaller ones; and all of torchvision's for a brief call.
 DETECTORS: dict[str, Callable[[], nn.Module]] = {
-    "maskrcnn_resnet50_fpn": lambda: models.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None),
-    "fasterrcnn_resnet50_fpn": lambda: models.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None),
+    "maskrcnn_resnet50_fpn": _of_torchvision("maskrcnn_resnet50_fpn"),
+    "fasterrcnn_resnet50_fpn": _of_torchvision("fasterrcnn_resnet50_fpn"),
     "small Mask R-CNN": _small(models.MaskRCNN),
     "small Faster R-CNN": _small(models.FasterRCNN),
+    **{f"brief {name}": _of_torchvision(name, **_BRIEF) for name in OF_TORCHVISION},
+    # Not padded: the last two of its maps have 5 and 3 rows, which are both told to be 1/16.
+    "brief, of 65 pixels": _of_torchvision(
+        "fasterrcnn_resnet50_fpn", **{**_BRIEF, "min_size": 65, "max_size": 65, "size_divisible": 1}
+    ),
 }
 
 
@@ -71,6 +97,8 @@ def with_roi_align(model: Any) -> Any:
     model.roi_heads.box_roi_pool = TorchvisionMultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2)
     if model.roi_heads.has_mask():
         model.roi_heads.mask_roi_pool = TorchvisionMultiScaleRoIAlign(["0", "1", "2", "3"], 14, 2)
+    if model.roi_heads.has_keypoint():
+        model.roi_heads.keypoint_roi_pool = TorchvisionMultiScaleRoIAlign(["0", "1", "2", "3"], 14, 2)
     return model
 
 

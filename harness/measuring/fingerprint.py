@@ -13,8 +13,8 @@ from typing import Any
 from harness.repository import digest
 
 _FACTS = (
-    "cpu", "cores", "threads", "memory_bytes", "system", "gpu", "driver", "capability", "multiprocessors", "l2_bytes",
-    "gpu_memory_bytes",
+    "cpu", "instruction_set", "cores", "threads", "memory_bytes", "system", "gpu", "driver", "capability",
+    "multiprocessors", "l2_bytes", "gpu_memory_bytes",
 )  # fmt: skip
 
 

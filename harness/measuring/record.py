@@ -26,7 +26,8 @@ class Header:
 
     run        when the run began, in UTC, as in 20261128T091500Z: the files of one run have the same.
     kind       "full"; "part", of workloads or rows that somebody named; "quick", not for the record.
-    device     what results are filed under, as in "cpu-amd-epyc-2t": its type ("cpu", "cuda") before the first dash.
+    device     what results are filed under, as in "cpu-amd-epyc-avx512-2t": its type ("cpu", "cuda") before the first
+               dash, the instruction set of its kernels before the number of threads.
     allocator  "default", which users have; "tuned", told to keep freed memory; "cuda", the only one there.
     process    which of the run's processes of its sort, from 0 on. Samples of one process share its memory and its
                minute: each process is one observation.

@@ -5,7 +5,8 @@
                          BENCH_SETTINGS='{"quick": true}' pytest --benchmark-only
     ROI_ALIGN_REVISION   the git revision that results are of, where the files came without their history.
 
-OMP_NUM_THREADS and glibc's MALLOC_* belong to the libraries; cpu.py reads them, because times hang on them.
+OMP_NUM_THREADS and glibc's MALLOC_* belong to the libraries, ROI_ALIGN_CPU to the operator; cpu.py reads them, because
+times hang on them.
 """
 
 from __future__ import annotations

@@ -100,13 +100,19 @@ def _random(
     return make
 
 
-def _seed_test() -> Inputs:
-    """Corners drawn uniformly and sorted: boxes of all sizes, a third of the image wide on average."""
-    random = np.random.default_rng(0)
-    corners = np.sort(random.uniform(0, 200 / 199, (10, 2, 2)), axis=2)
-    boxes = np.concatenate([corners[:, :, 0], corners[:, :, 1]], axis=1)
-    image = random.standard_normal((2, 128, 200, 200), dtype=np.float32)
-    return _inputs(image, boxes, random.integers(0, 2, 10), 7, 1)
+def _uniform_corners(
+    shape: tuple[int, int, int, int], count: int, crop: int, most: float, seed: int
+) -> Callable[[], Inputs]:
+    """Corners drawn uniformly up to `most` and sorted: boxes of all sizes, a third of the image wide on average."""
+
+    def make() -> Inputs:
+        random = np.random.default_rng(seed)
+        corners = np.sort(random.uniform(0, most, (count, 2, 2)), axis=2)
+        boxes = np.concatenate([corners[:, :, 0], corners[:, :, 1]], axis=1)
+        image = random.standard_normal(shape, dtype=np.float32)
+        return _inputs(image, boxes, random.integers(0, shape[0], count), crop, seed + 1)
+
+    return make
 
 
 def photograph(name: str) -> Array:
@@ -195,8 +201,14 @@ WORKLOADS = (
     Workload(
         "seed_test",
         "2x128x200x200, 10 boxes, 7x7: tests/test.py of the original RoIAlign.pytorch, its comparison with TensorFlow",
-        _seed_test,
+        _uniform_corners((2, 128, 200, 200), 10, 7, 200 / 199, 0),
         quick=True,
+    ),
+    Workload(
+        "uniform_boxes",
+        "1x256x200x272, 1000 boxes with uniform corners, 7x7: the proposals of an untrained network on level P2, a "
+        "third of the map wide on average",
+        _uniform_corners((1, 256, 200, 272), 1000, 7, 1.0, 70),
     ),
     Workload(
         "fpn_p2_test",

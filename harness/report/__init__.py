@@ -152,13 +152,15 @@ def _untuned(lines: pd.DataFrame) -> pd.DataFrame:
 def write_readme(report: Report, readme: Path) -> None:
     """Puts what was measured and judged between the pairs of comments of the project's README, those that it has.
 
-    These are the newest run's geometric means, and which libraries compute RoIAlign right with the picture of it.
+    These are the first geometric means of each operator on the device with the most rows in its newest run, and which
+    libraries compute RoIAlign right with the picture of it. All devices and tables are in results/README.md.
     """
-    newest = results.newest(report.table)
+    newest = _untuned(results.newest(report.table))
     lines = [""]
-    for device, part in _untuned(newest).groupby("device", sort=True):
-        for table in _in_few_words(part, str(device)):
-            lines += markdown.table_of(table)
+    for device in newest.device.value_counts().index[:1]:
+        part = newest[newest.device == device]
+        for _, lines_of_one in part.groupby("bench", sort=True):
+            lines += [line for table in means.means(lines_of_one, str(device))[:1] for line in markdown.table_of(table)]
     text = repository.between(readme.read_text(encoding="utf-8"), _BEGIN, _END, lines)
     if report.libraries is not None:
         text = repository.between(text, _BEGIN_LIBRARIES, _END_LIBRARIES, ["", *libraries.readme(report.libraries), ""])

@@ -26,7 +26,7 @@ Problem read() {
   const Pooling pooling = static_cast<Pooling>(read_number<int64_t>());
   const double canonical_scale = read_number<double>();
   p.rule = {{p.upstream.size[2], p.upstream.size[3], sampling_ratio, aligned != 0},
-            {0, levels, canonical_scale, read_number<int64_t>()},
+            level_rule(0, p.scales.data(), levels, canonical_scale, read_number<int64_t>()),
             pooling};
   return p;
 }
@@ -35,18 +35,14 @@ Problem read() {
 // to the type of the boxes.
 std::vector<Array> results(const Problem& p, const StdThreads& threads) {
   std::vector<Level> levels;
-  std::vector<ConstView> values;
-  for (size_t k = 0; k < p.maps.size(); ++k) {
-    values.push_back(view_of<ConstView>(p.maps[k]));
-    levels.push_back({values[k], p.scales[k]});
-  }
+  for (size_t k = 0; k < p.maps.size(); ++k) levels.push_back({view_of<ConstView>(p.maps[k]), p.scales[k]});
   const RoiList rois = {p.boxes.size[0], p.boxes.memory.data(), p.boxes.dtype, {p.boxes.stride[0], p.boxes.stride[1]}};
-  const bool channels_last = channels_innermost(values[0]);
+  const bool channels_last = channels_innermost(levels[0].map);
   const RoiCall<StdThreads> call = {threads, rois, p.rule, levels, channels_last};
   const ConstView upstream = view_of<ConstView>(p.upstream);
 
   std::vector<Array> made = {fresh(upstream.dtype, p.upstream.size, channels_last)};
-  if (!made[0].empty()) call.pool(values, view_of<View>(made[0]));
+  if (!made[0].empty()) call.pool(view_of<View>(made[0]));
   for (const Array& map : p.maps) made.push_back(fresh(upstream.dtype, map.size, channels_last));
   std::vector<View> gradients;
   for (size_t k = 1; k < made.size(); ++k) gradients.push_back(view_of<View>(made[k]));

@@ -3,11 +3,15 @@
 A batch of images becomes more images, a batch of box lists one long list whose indices are moved on by as many images
 as stand before theirs. An index that names no image must not come to name one of the next: it becomes -1, which is as
 bad.
+
+torch.autograd has an older vmap of its own, which asks no operator for its rule: `grad(..., is_grads_batched=True)`,
+`functional.jacobian(vectorize=True)` and gradcheck's batched checks are mapped by it. Its tensors become those of
+torch.func.vmap where a derivative begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -46,3 +50,25 @@ def moved_on(box_indices: Tensor, images: int | None) -> Tensor:
     before = torch.arange(len(box_indices), device=box_indices.device, dtype=box_indices.dtype)[:, None] * images
     known = (box_indices >= 0) & (box_indices < images)
     return torch.where(known, box_indices + before, torch.full_like(box_indices, -1))
+
+
+def over_legacy_batches(function: Callable[..., list[Tensor | None]], *tensors: Tensor | None) -> list[Tensor | None]:
+    """function(*tensors), by torch.func.vmap where tensors are mapped by torch.autograd's own vmap."""
+    if not any(tensor is not None and torch._C._functorch.is_legacy_batchedtensor(tensor) for tensor in tensors):
+        return function(*tensors)
+    level = torch._C._vmapmode_increment_nesting() - 1  # the one that runs now
+    torch._C._vmapmode_decrement_nesting()
+    # What has no batch at this level is expanded to one of 1.
+    plain = [None if tensor is None else torch._remove_batch_dim(tensor, level, 1, 0) for tensor in tensors]
+    size = max(each.shape[0] for each in plain if each is not None)
+    given = [None if each is None else each.expand(size, *each.shape[1:]) for each in plain]
+    missing: list[bool] = []
+
+    def mapped(*present: Tensor) -> list[Tensor]:
+        rest = iter(present)
+        results = function(*(None if each is None else next(rest) for each in given))
+        missing[:] = [each is None for each in results]
+        return [each for each in results if each is not None]
+
+    outputs = iter(torch.func.vmap(mapped)(*(each for each in given if each is not None)))
+    return [None if none else torch._add_batch_dim(next(outputs), 0, level) for none in missing]

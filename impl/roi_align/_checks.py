@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import index
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from roi_align import _library
 
@@ -27,6 +27,17 @@ INDEX_DTYPES = (torch.int32, torch.int64)
 def is_tracing() -> bool:
     """Whether torch.jit.trace records this call."""
     return torch.jit.is_tracing()  # type: ignore[attr-defined, no-any-return, no-untyped-call]
+
+
+def is_onnx_export() -> bool:
+    """Whether torch.onnx.export records this call. torch.onnx takes a moment to import: only where that may be."""
+    return (is_tracing() or torch.compiler.is_exporting()) and torch.onnx.is_in_onnx_export()
+
+
+# The compiler takes torch's own answer for never true, and asks this function as it is: so an exporter that falls back
+# on the compiler fails on what failed before, in its words. This is torch.compiler.assume_constant_result, which would
+# import the compiler.
+is_onnx_export._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def checking() -> AbstractContextManager[None]:
@@ -48,9 +59,21 @@ def check_dtype(name: str, tensor: object, dtypes: Sequence[torch.dtype]) -> Non
     """Raise TypeError unless this is a tensor of one of these dtypes."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__name__}.")
+    _check_dense(name, tensor)
     if tensor.dtype not in dtypes:
         accepted = " or ".join(str(dtype) for dtype in dtypes)
-        raise TypeError(f"{name} must be {accepted}, not {tensor.dtype}; convert it with .to(dtype).")
+        how = ".dequantize()" if tensor.is_quantized else ".to(dtype)"
+        raise TypeError(f"{name} must be {accepted}, not {tensor.dtype}; convert it with {how}.")
+
+
+def _check_dense(name: str, tensor: Tensor) -> None:
+    """Raise TypeError for a tensor whose elements do not lie in one piece of memory by strides, or are not numbers."""
+    if tensor.is_quantized:
+        raise TypeError(f"{name} must not be quantized; pass {name}.dequantize().")
+    if tensor.is_nested:
+        raise TypeError(f"{name} must not be nested; pass {name}.to_padded_tensor(0.0), or its tensors one by one.")
+    if tensor.layout is not torch.strided:
+        raise TypeError(f"{name} must be strided, not {tensor.layout}; pass {name}.to_dense().")
 
 
 def check_box_shape(name: str, boxes: Tensor, count: str, columns: int, meaning: str) -> None:
@@ -108,6 +131,13 @@ def check_integer(name: str, value: object) -> int:
         return index(value)  # type: ignore[arg-type]
     except TypeError as error:
         raise TypeError(f"{name} must be an integer, not {value!r}.") from error
+
+
+def refuse_script(module: nn.Module) -> nn.Module:
+    """A module's own word to torch.jit.script: TypeError, as it cannot read what the operators check."""
+    raise TypeError(
+        f"torch.jit.script cannot compile {type(module).__name__}; use torch.jit.trace, or torch.export.export."
+    )
 
 
 def is_flag(value: object) -> bool:

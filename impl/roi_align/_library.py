@@ -24,6 +24,12 @@ def _load(library: Path) -> None:
 def _load_cpu() -> None:
     library = _find("_C")
     if library is None:
+        if not Path(__file__).exists():  # within an archive of torch.package
+            raise ImportError(
+                "roi_align cannot be a part of a torch.package: its operators are compiled. Where the package is "
+                "written, say exporter.extern('roi_align.**') in the place of intern, and install roi_align where it "
+                "is loaded."
+            )
         raise ImportError(
             f"roi_align has no compiled library in {Path(__file__).parent}; build it with `make build` in a checkout, "
             "or install the package with pip."

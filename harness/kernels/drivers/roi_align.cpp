@@ -41,10 +41,11 @@ cuda::ConstMaps read(const RoiCall& call, const Array* arrays) { return maps_of<
 
 cuda::Pools pools_of(const RoiCall& call) {
   const Array& boxes = call.boxes;
-  cuda::Pools pools = {{boxes.size[0], boxes.data, dtype_of(boxes), {boxes.stride[0], boxes.stride[1]}},
-                       {call.crops.size[2], call.crops.size[3], call.sampling_ratio, call.aligned != 0},
-                       {call.first_level, call.levels, call.canonical_scale, call.canonical_level},
-                       {}};
+  cuda::Pools pools = {
+      {boxes.size[0], boxes.data, dtype_of(boxes), {boxes.stride[0], boxes.stride[1]}},
+      {call.crops.size[2], call.crops.size[3], call.sampling_ratio, call.aligned != 0},
+      level_rule(call.first_level, call.scales, call.levels, call.canonical_scale, call.canonical_level),
+      {}};
   for (int64_t level = 0; level < call.levels; ++level) pools.scale[level] = call.scales[level];
   return pools;
 }

@@ -72,11 +72,15 @@ def allocator() -> str:
     return "tuned" if all(os.environ.get(name) == value for name, value in TUNED_ALLOCATOR.items()) else "default"
 
 
+def _cpuinfo() -> str:
+    return Path("/proc/cpuinfo").read_text(encoding="utf-8")
+
+
 @lru_cache(maxsize=1)
 def cpu_model() -> str:
     """The processor's name as the kernel gives it."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in _cpuinfo().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
@@ -89,10 +93,30 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def instruction_set() -> str:
+    """The operator's kernels that run here: those that ROI_ALIGN_CPU asks for, else the widest that the processor has.
+
+    The operator knows, but a machine is described without it.
+    """
+    asked = os.environ.get("ROI_ALIGN_CPU")
+    if asked:
+        return asked
+    try:
+        flags = set(re.findall(r"\w+", next(iter(re.findall(r"^flags\s*:(.*)$", _cpuinfo(), re.M)), "")))
+    except OSError:
+        flags = set()
+    if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags:
+        return "avx512"
+    return "avx2" if "avx2" in flags else "portable"
+
+
 def device() -> str:
-    """The name that results of this machine are filed under, e.g. "cpu-amd-epyc-9354-2t"."""
+    """The name that results of this machine are filed under, e.g. "cpu-amd-epyc-9354-avx512-2t".
+
+    The same machine with other kernels is another device: its figures are not to be taken for slower or faster ones.
+    """
     words = re.sub(r"\((r|tm)\)|\b(cpu|processor|\d+-core)\b|@.*", " ", cpu_model().lower())
-    return "-".join(["cpu", *re.findall(r"[a-z0-9]+", words), f"{threads()}t"])
+    return "-".join(["cpu", *re.findall(r"[a-z0-9]+", words), instruction_set(), f"{threads()}t"])
 
 
 def versions(libraries: Sequence[str] = _LIBRARIES) -> dict[str, str]:
@@ -133,6 +157,7 @@ def describe() -> dict[str, object]:
     return {
         "device": device(),
         "cpu": cpu_model(),
+        "instruction_set": instruction_set(),
         "cores": len(os.sched_getaffinity(0)),
         "pinned": sorted(os.sched_getaffinity(0)),
         "threads": threads(),

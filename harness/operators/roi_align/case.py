@@ -1,7 +1,7 @@
 """A RoiCase is all that one call of roi_align is given, as a Case is for crop_and_resize: one line that makes it.
 
 One map, boxes in pixels with the index of their image, and the rule's own choices: scale, grid, half-pixel offset, mean
-or maximum. A pyramid is no case of its own: test_multiscale.py ties it to this operator by identities.
+or maximum. A pyramid is no case of its own: test_levels.py ties it to this operator by levels.py and identities.
 """
 
 from __future__ import annotations

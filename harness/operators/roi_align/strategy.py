@@ -175,6 +175,54 @@ def rows(
     return draw(integers(0, last_image)), x1, y1, x2, y2
 
 
+@st.composite
+def pyramid_scales(draw: st.DrawFn) -> tuple[float, ...]:
+    """Scales of two to five maps: most halve from map to map; others repeat a scale, leave one out, or grow between."""
+    levels = [draw(integers(0, 3))]
+    for _ in range(draw(integers(1, 4))):
+        levels.append(levels[-1] + draw(one_from(1, 1, 1, 0, 2, 3, -1)))
+    levels[-1] = max(levels[0], levels[-1])
+    return tuple(2.0**-level for level in levels)
+
+
+@st.composite
+def pyramid_rows(
+    draw: st.DrawFn, scales: Sequence[float], canonical_scale: float, canonical_level: int, dtype: str
+) -> tuple[Row, ...]:
+    """Rows of two images for maps of these scales: of levels before the first, of each, and past the last; squares
+    where two levels meet, and one ulp beside; some with one side inverted, or none."""
+    first, last = (round(-math.log2(scale)) for scale in (scales[0], scales[-1]))
+    found = []
+    for _ in range(draw(integers(1, 6))):
+        side = canonical_scale * 2.0 ** (draw(integers(first - 1, last + 2)) - canonical_level)
+        other = side
+        if draw(st.booleans()):
+            x = y = 0.0
+            side = other = next_after(side, draw(one_from(1, -1)), dtype) if draw(st.booleans()) else side
+        else:
+            x, y = draw(st.floats(-10, 60, width=16)), draw(st.floats(-10, 60, width=16))
+            side, other = side * draw(one_from(1.3, 1.9)), side * draw(one_from(1.1, 0.7, 0.0, -1.2))
+        x1, y1, x2, y2 = (exact(edge, dtype) for edge in (x, y, x + side, y + other))
+        found.append((draw(integers(0, 1)), x1, y1, x2, y2))
+    return tuple(found)
+
+
+@st.composite
+def pyramid_sizes(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[tuple[int, int], ...]]:
+    """(height, width) of an image, and of the maps that a backbone makes of it: halved, rounded up, and halved again,
+    of the image as it is or padded to multiples of 32; now and then the last map twice, or one of them left out."""
+    side = st.one_of(one_from(65, 64, 32, 33), integers(20, 200))
+    image = draw(side), draw(side)
+    high, wide = (-(-each // 32) * 32 for each in image) if draw(st.booleans()) else image
+    maps = [(-(-high // 2**level), -(-wide // 2**level)) for level in range(2, 2 + draw(integers(2, 4)))]
+    change = draw(one_from("none", "none", "twice", "left out"))
+    if change == "twice":
+        maps.append(maps[-1])
+    elif change == "left out" and len(maps) > 2:
+        del maps[-2]
+    return image, tuple(maps)
+
+
 @functools.cache
 def _within(length: int) -> st.SearchStrategy[float]:
     return st.one_of(st.floats(0, length, width=16), st.integers(1, 2**12).map(lambda k: k * 0.61803 % 1 * length))

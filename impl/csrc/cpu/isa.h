@@ -10,13 +10,16 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <memory>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "crop_and_resize/cpu/tables.h"
 #include "crop_and_resize/kernels.h"
 #include "roi_align/cpu/jobs.h"
+#include "roi_align/cpu/samples.h"
 
 namespace roi_align {
 

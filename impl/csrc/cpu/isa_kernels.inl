@@ -9,6 +9,7 @@ namespace ROI_ALIGN_ISA {
 
 // clang-format off: each uses what stands before it
 #include "cpu/lanes.inl"
+#include "crop_and_resize/cpu/rows.inl"
 #include "crop_and_resize/cpu/forward.inl"
 #include "crop_and_resize/cpu/tile.inl"
 #include "crop_and_resize/cpu/scatter.inl"
@@ -16,6 +17,7 @@ namespace ROI_ALIGN_ISA {
 #include "crop_and_resize/cpu/slopes.inl"
 #include "crop_and_resize/cpu/grad_boxes.inl"
 #include "roi_align/cpu/pixels.inl"
+#include "roi_align/cpu/maximum.inl"
 #include "roi_align/cpu/forward.inl"
 #include "roi_align/cpu/grad_image.inl"
 #include "roi_align/cpu/grad_boxes.inl"

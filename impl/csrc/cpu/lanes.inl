@@ -60,22 +60,39 @@ template <typename T> struct Pixels {
   T* at(int64_t y, int64_t x) const { return data + (y - first_row) * row_stride + x * pixel_stride; }
 };
 
-// The rows of a square matrix, one round of its transposition: the first half interleaved with the second.
-template <typename T, int... lane>
-void interleave_halves(typename Lanes<T>::Vector* rows, std::integer_sequence<int, lane...>) {
-  constexpr int kCount = static_cast<int>(Lanes<T>::kCount);
+// One round of a transposition: of each square of `span` rows and lanes, cut into granules, every two rows that follow
+// each other become the one of their even granules and the one of their odd granules, half a square apart. Granules of
+// an element inside of 128 bits, and of 128 bits inside of a vector, are one instruction each on every instruction set.
+template <typename T, int granule, int span, int... lane>
+ROI_ALIGN_INLINE void deal(typename Lanes<T>::Vector* rows, std::integer_sequence<int, lane...>) {
+  constexpr int kCount = static_cast<int>(Lanes<T>::kCount), kHalf = span / granule / 2;
   typename Lanes<T>::Vector next[kCount];
-  for (int i = 0; i < kCount / 2; ++i) {
-    const auto &first = rows[i], &second = rows[i + kCount / 2];
-    next[2 * i] = __builtin_shufflevector(first, second, (lane / 2 + (lane % 2) * kCount)...);
-    next[2 * i + 1] = __builtin_shufflevector(first, second, (kCount / 2 + lane / 2 + (lane % 2) * kCount)...);
+  for (int base = 0; base < kCount; base += span) {
+    for (int i = 0; i < kHalf; ++i) {
+      for (int j = 0; j < granule; ++j) {
+        const auto &first = rows[base + 2 * i * granule + j], &second = rows[base + (2 * i + 1) * granule + j];
+        // From lane `lane - lane % span` on: granule 2 * (n % kHalf) of the first row for n < kHalf, else of the
+        // second.
+        next[base + i * granule + j] =
+            __builtin_shufflevector(first, second,
+                                    (lane - lane % span + 2 * (lane % span / granule % kHalf) * granule +
+                                     lane % granule + lane % span / granule / kHalf * kCount)...);
+        next[base + (i + kHalf) * granule + j] =
+            __builtin_shufflevector(first, second,
+                                    (lane - lane % span + (2 * (lane % span / granule % kHalf) + 1) * granule +
+                                     lane % granule + lane % span / granule / kHalf * kCount)...);
+      }
+    }
   }
   for (int i = 0; i < kCount; ++i) rows[i] = next[i];
 }
 
-template <typename T> void transpose(typename Lanes<T>::Vector* rows) {
-  for (int64_t side = 1; side < Lanes<T>::kCount; side *= 2) {
-    interleave_halves<T>(rows, std::make_integer_sequence<int, static_cast<int>(Lanes<T>::kCount)>{});
+template <typename T> ROI_ALIGN_INLINE void transpose(typename Lanes<T>::Vector* rows) {
+  constexpr int kCount = static_cast<int>(Lanes<T>::kCount), kUnit = 16 / static_cast<int>(sizeof(T));
+  const auto lanes = std::make_integer_sequence<int, kCount>{};
+  for (int side = 1; side < kUnit; side *= 2) deal<T, 1, kUnit>(rows, lanes);
+  if constexpr (kCount > kUnit) {
+    for (int side = kUnit; side < kCount; side *= 2) deal<T, kUnit, kCount>(rows, lanes);
   }
 }
 
@@ -92,7 +109,8 @@ void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_
     for (int64_t first = 0; first < kBlock; first += kCount) {
       typename Lanes<T>::Vector rows[kCount];
       const T* const from = planes + first * plane_stride + i;
-      if (first + kCount <= channels) {  // a count that is known keeps the rows in registers
+      if (first + kCount <= channels) {  // unrolled, so that the rows stay in registers
+#pragma GCC unroll 16
         for (int64_t c = 0; c < kCount; ++c) rows[c] = Lanes<T>::load(from + c * plane_stride);
       } else {
         for (int64_t c = 0; c < kCount; ++c) {
@@ -100,6 +118,7 @@ void turn_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_
         }
       }
       transpose<T>(rows);
+#pragma GCC unroll 16
       for (int64_t k = 0; k < kCount; ++k) Lanes<T>::store(block + (i + k) * block_stride + first, rows[k]);
     }
     i += kCount;
@@ -156,11 +175,18 @@ ROI_ALIGN_INLINE void turn_out_by(const T* block, int64_t block_stride, int64_t 
   for (; i + kCount <= count; i += kCount) {
     for (int64_t first = 0; first < channels; first += kCount) {
       typename Lanes<T>::Vector rows[kCount];
+#pragma GCC unroll 16
       for (int64_t k = 0; k < kCount; ++k) rows[k] = Lanes<T>::load(block + (i + k) * block_stride + first);
       transpose<T>(rows);
-      for (int64_t c = 0; c < kCount && first + c < channels; ++c) {
-        T* const to = planes + (first + c) * plane_stride + i;
-        stream ? Lanes<T>::stream(to, rows[c]) : Lanes<T>::store(to, rows[c]);
+      T* const to = planes + first * plane_stride + i;
+      const auto write = [&](int64_t c) {
+        stream ? Lanes<T>::stream(to + c * plane_stride, rows[c]) : Lanes<T>::store(to + c * plane_stride, rows[c]);
+      };
+      if (first + kCount <= channels) {  // unrolled, so that the rows stay in registers
+#pragma GCC unroll 16
+        for (int64_t c = 0; c < kCount; ++c) write(c);
+      } else {
+        for (int64_t c = 0; first + c < channels; ++c) write(c);
       }
     }
   }

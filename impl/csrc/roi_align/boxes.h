@@ -1,4 +1,4 @@
-// Reading a list of boxes of roi_align: the image and the level of each, and its edges. Host and device share these
+// Reading a list of boxes of roi_align: the image and the map of each, and its edges. Host and device share these
 // lines.
 
 #pragma once
@@ -31,7 +31,7 @@ ROI_ALIGN_HOST_DEVICE int64_t roi_level_of(const RoiList& rois, int64_t row, con
                   roi_value<T>(rois, row, 4));
 }
 
-// The level that a row belongs to, or -1 if to none.
+// The map of a pyramid that a row is pooled from, or -1 if from none.
 ROI_ALIGN_HOST_DEVICE inline int64_t roi_level(const RoiList& rois, int64_t row, const LevelRule& rule) {
   return rois.dtype == DType::kFloat64 ? roi_level_of<double>(rois, row, rule) : roi_level_of<float>(rois, row, rule);
 }

@@ -114,18 +114,26 @@ ROI_ALIGN_HOST_DEVICE EdgeSlopes bin_slopes(const BinAxis<T>& axis, T scale_used
   return {scale * (1.0 - share), scale * share};
 }
 
-// A pyramid's levels halve from one to the next, the first of them 2^-first. A box of canonical_scale squared belongs
+// The levels of `count` maps: the first map's is the one of scale 2^-first, the last map's that of 2^-last. They need
+// not follow each other: maps may share a level, and a level may have no map. A box of canonical_scale squared belongs
 // to canonical_level, one of twice the side to the level after it.
 struct LevelRule {
   int64_t first;
+  int64_t last;
   int64_t count;
   double canonical_scale;
   int64_t canonical_level;
 };
 
-// The level of a box, counted from the first, or -1 if it has none: one side is inverted and the area is negative, or
-// it is NaN. In torchvision's order, its 1e-6 included; the logarithm is rounded once, as nobody's float32 one is for
-// sure.
+inline LevelRule level_rule(int64_t first, const double* scales, int64_t count, double canonical_scale,
+                            int64_t canonical_level) {
+  return {first, first + std::ilogb(scales[0] / scales[count - 1]), count, canonical_scale, canonical_level};
+}
+
+// The map of a box, or -1 if it has none. It is counted from the first level, whatever the maps' own levels are: where
+// two share one, the last map is never read, and where one is left out, the maps end before the levels do. A box has no
+// level if one side is inverted and the area is negative, or if it is NaN. In torchvision's order, its 1e-6 included;
+// the logarithm is rounded once, as nobody's float32 one is for sure.
 template <typename T> ROI_ALIGN_HOST_DEVICE int64_t level_of(const LevelRule& rule, T x1, T y1, T x2, T y2) {
   if (rule.count == 1) return 0;
   const T side = static_cast<T>(sqrt((x2 - x1) * (y2 - y1)));
@@ -133,8 +141,9 @@ template <typename T> ROI_ALIGN_HOST_DEVICE int64_t level_of(const LevelRule& ru
   const T level = static_cast<T>(rule.canonical_level) + octaves + static_cast<T>(1e-6);
   if (!(level == level)) return -1;
   if (!(level >= static_cast<T>(rule.first + 1))) return 0;
-  if (level >= static_cast<T>(rule.first + rule.count - 1)) return rule.count - 1;
-  return static_cast<int64_t>(floor(level)) - rule.first;
+  const bool beyond = level >= static_cast<T>(rule.last);
+  const int64_t map = (beyond ? rule.last : static_cast<int64_t>(floor(level))) - rule.first;
+  return map >= 0 && map < rule.count ? map : -1;
 }
 
 }  // namespace roi_align

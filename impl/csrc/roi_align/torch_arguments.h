@@ -17,7 +17,7 @@ inline Rule rule_of(const std::vector<double>& scales, int64_t height, int64_t w
   check(!scales.empty(), "there is at least one level");
   check(mode == 0 || mode == 1, "the mode is 0 or 1");
   return {{height, width, sampling_ratio, aligned},
-          {first_level, static_cast<int64_t>(scales.size()), canonical_scale, canonical_level},
+          level_rule(first_level, scales.data(), static_cast<int64_t>(scales.size()), canonical_scale, canonical_level),
           static_cast<Pooling>(mode)};
 }
 

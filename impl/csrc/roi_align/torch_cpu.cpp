@@ -59,16 +59,13 @@ Tensor dense_grad(const Tensor& grad, const Rule& rule, const RoiList& rois, int
                                    channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
 }
 
-// Pools `values`, which are the features themselves, or for the maximum what is taken at the features' largest samples.
-Tensor pool(const Features& values, const Features& features, const RoiList& rois, const Rule& rule,
-            const Tensor& like) {
-  const Tensor crops = new_result(
-      values.maps[0], {rois.count, values.maps[0].size(1), rule.pool.height, rule.pool.width}, features.channels_last);
-  if (crops.numel() > 0) {
-    std::vector<ConstView> pooled;
-    for (const Level& level : values.levels) pooled.push_back(level.map);
-    call_of(rois, rule, features).pool(pooled, output_view(crops));
-  }
+// Crops of these maps, written by work(call, their view) and rounded as `like` is.
+template <typename Work>
+Tensor pool(const Features& features, const RoiList& rois, const Rule& rule, const Tensor& like, const Work& work) {
+  const Tensor& first = features.maps[0];
+  const Tensor crops =
+      new_result(first, {rois.count, first.size(1), rule.pool.height, rule.pool.width}, features.channels_last);
+  if (crops.numel() > 0) work(call_of(rois, rule, features), output_view(crops));
   return rounded(crops, like);
 }
 
@@ -81,7 +78,7 @@ Tensor roi_align(const std::vector<Tensor>& given, const Tensor& boxes, const st
   const RoiList rois = roi_list(boxes);
   check_boxes(rois, features.maps[0].size(0));
   if (validate) check_finite(rois);
-  return pool(features, features, rois, rule, given[0]);
+  return pool(features, rois, rule, given[0], [](const auto& call, const View& crops) { call.pool(crops); });
 }
 
 // What the double backward of the maximum needs: `values` pooled where `features` are largest.
@@ -97,7 +94,10 @@ Tensor roi_align_at_largest(const std::vector<Tensor>& values, const std::vector
   }
   const RoiList rois = roi_list(boxes);
   check_boxes(rois, features.maps[0].size(0));
-  return pool(pooled, features, rois, rule, values[0]);
+  std::vector<ConstView> maps;
+  for (const Level& level : pooled.levels) maps.push_back(level.map);
+  return pool(features, rois, rule, values[0],
+              [&](const auto& call, const View& crops) { call.pool_at_largest(maps, crops); });
 }
 
 // `sizes` is N, then H and W of each level. The mean needs no features, the maximum needs them to find its samples.

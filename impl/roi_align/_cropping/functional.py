@@ -10,7 +10,7 @@ from torch import Tensor
 
 from roi_align import _checks
 from roi_align._checks import BOX_DTYPES, HALF_DTYPES, IMAGE_DTYPES, INDEX_DTYPES
-from roi_align._cropping import derivatives
+from roi_align._cropping import derivatives, onnx
 from roi_align._cropping.operator import BOX_RULES, METHODS
 
 
@@ -47,9 +47,9 @@ def crop_and_resize(
         (M, C, height, width) in the image's dtype, float32 if that is an integer's; channels_last if the image's
         channels lie innermost, or contiguous.
 
-    Differentiable in image and boxes in reverse mode, and once more in the image; maps over batches with
-    torch.func.vmap. The gradient of the boxes is that of the bilinear formula for both methods, as in TensorFlow; where
-    a sample lies on a pixel centre it is 0 on that axis.
+    Differentiable in image and boxes in reverse and forward mode, and twice (docs/operators.md, "Derivatives"); maps
+    over batches with torch.func.vmap. The gradient of the boxes is that of the bilinear formula for both methods, as in
+    TensorFlow; where a sample lies on a pixel centre it is 0 on that axis.
 
     Raises:
         TypeError: an argument of the wrong type, or a tensor of a dtype that is not listed above.
@@ -60,6 +60,7 @@ def crop_and_resize(
         MemoryError: a result that cannot be allocated on the CPU, or whose size in bytes does not fit 64 bits.
         torch.OutOfMemoryError: a result that cannot be allocated on CUDA, or whatever else torch has to say there. Only
             a graph of torch.compile gives a plain RuntimeError, with the device and the bytes.
+        NotImplementedError: forward mode within forward mode, or in a compiled or traced graph.
         RuntimeError: tensors on CUDA, and the package was built without its CUDA kernels.
     """
     return crop(image, boxes, box_indices, crop_size, method, extrapolation_value, "normalized", validate)
@@ -83,6 +84,9 @@ def crop(
     height, width = _checks.check_size("crop_size", crop_size)
     if method not in METHODS:
         raise ValueError(f"method must be 'bilinear' or 'nearest', not {method!r}.")
+    if _checks.is_onnx_export():
+        value = float(extrapolation_value)
+        return onnx.crop(image, boxes, box_indices, height, width, method, value, box_rule, validate)
     return derivatives.crop_and_resize(  # type: ignore[no-any-return]
         image, boxes, box_indices, height, width, METHODS[method], float(extrapolation_value), BOX_RULES[box_rule],
         validate,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, fx, nn
 
+from roi_align import _checks
 from roi_align._cropping.functional import crop, crop_and_resize
 
 # torch.fx has no arguments yet for these to look at: a graph of it has a call of them.
@@ -40,6 +41,8 @@ class CropAndResize(nn.Module):
             image, boxes, box_ind, (self.crop_height, self.crop_width), "bilinear", self.extrapolation_value
         )
 
+    __prepare_scriptable__ = _checks.refuse_script
+
     def extra_repr(self) -> str:
         return f"{self.crop_height}, {self.crop_width}, extrapolation_value={self.extrapolation_value}"
 
@@ -68,6 +71,8 @@ class RoIAlign(nn.Module):
             featuremap, boxes, box_ind, (self.crop_height, self.crop_width), "bilinear", self.extrapolation_value,
             "bin_centres" if self.transform_fpcoor else "corners", False,
         )  # fmt: skip
+
+    __prepare_scriptable__ = _checks.refuse_script
 
     def extra_repr(self) -> str:
         return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,13 +10,13 @@ from torch import Tensor
 
 from roi_align import _checks
 from roi_align._checks import BOX_DTYPES, HALF_DTYPES, IMAGE_DTYPES
-from roi_align._pooling import derivatives
+from roi_align._pooling import derivatives, onnx
 from roi_align._pooling.operator import MODES, Rule
 
 Boxes = Tensor | Sequence[Tensor]
 Mode = Literal["avg", "max"]
-# Levels that a pyramid may begin with.
-_LEVELS = range(-16, 33)
+# The scale of each level that a pyramid may have.
+_SCALE_OF = {level: 2.0**-level for level in range(-16, 33)}
 
 
 def roi_align(
@@ -60,10 +59,11 @@ def roi_align(
         (K, C, height, width) in the input's dtype, float32 if that is an integer's; channels_last if the input's
         channels lie innermost, or contiguous.
 
-    Differentiable in input and boxes in reverse mode, and once more in the input; maps over batches with
-    torch.func.vmap. The gradient of a box is that of the samples that its edges move, the number of samples held fixed.
-    It is 0 on an axis where a sample lies on a pixel centre, in a band at the border or beyond; where a box is taken as
-    one pixel long its second edge moves nothing; in mode "max" it is that of the first largest sample.
+    Differentiable in input and boxes in reverse and forward mode, and twice (docs/operators.md, "Derivatives"); maps
+    over batches with torch.func.vmap. The gradient of a box is that of the samples that its edges move, the number of
+    samples held fixed. It is 0 on an axis where a sample lies on a pixel centre, in a band at the border or beyond;
+    where a box is taken as one pixel long its second edge moves nothing; in mode "max" it is that of the first largest
+    sample.
 
     Raises:
         TypeError: an argument of the wrong type, or a tensor of a dtype that is not listed above.
@@ -74,6 +74,7 @@ def roi_align(
         MemoryError: a result that cannot be allocated on the CPU, or whose size in bytes does not fit 64 bits.
         torch.OutOfMemoryError: a result that cannot be allocated on CUDA, or whatever else torch has to say there. Only
             a graph of torch.compile gives a plain RuntimeError, with the device and the bytes.
+        NotImplementedError: forward mode within forward mode, or in a compiled or traced graph.
         RuntimeError: tensors on CUDA, and the package was built without its CUDA kernels.
     """
     return _pool(
@@ -97,14 +98,17 @@ def multiscale_roi_align(
     """Boxes pooled from the levels of a feature pyramid, each from one, into one output in one call.
 
     The rule is equation (1) of "Feature Pyramid Networks" as torchvision.ops.MultiScaleRoIAlign computes it: a box
-    belongs to level `floor(canonical_level + log2(sqrt(area) / canonical_scale) + 1e-6)`, or the nearest that there is,
-    where level k is the one of scale 2**-k. A box with one side inverted has a negative area, no level, and gives 0.
+    belongs to level `floor(canonical_level + log2(sqrt(area) / canonical_scale) + 1e-6)`, or the nearest from the first
+    map's to the last map's, where level k is the one of scale 2**-k. As many levels as this is after the first map's,
+    as many maps after the first is its own, and its scale is that map's. Where scales do not halve from map to map that
+    may be the map of another level (equal scales: the first map has every box), or none, and then the box gives 0
+    (1/8 and 1/32: the third of two maps). A box with one side inverted has a negative area, no level, and gives 0 too.
     From there on everything is as in `roi_align`.
 
     Args:
         features: the levels, (N, C, H_k, W_k) each, of one N, C, dtype and device, the largest first.
-        spatial_scales: pixels per unit of a box for each level: powers of two, each half of the one before. A single
-            level gets every box, and its scale may be any.
+        spatial_scales: pixels per unit of a box for each level: powers of two, the last no larger than the first. A
+            single level gets every box, and its scale may be any.
         canonical_scale, canonical_level: the side of a square box, in its own units, and the level that it belongs to.
         boxes, output_size, sampling_ratio, aligned, mode, validate: as in `roi_align`.
 
@@ -137,12 +141,13 @@ def multiscale_roi_align(
 
 def _first_level(scales: list[float]) -> int:
     # Compared, not computed: torch.compile takes a scale for a variable, of which it knows no logarithm.
-    first = next((level for level in _LEVELS if scales[0] == 2.0**-level), None)
-    if first is None:
-        raise ValueError(f"spatial_scales must be powers of two, like 1/4, not {scales[0]!r}.")
-    if any(later * 2 != earlier for earlier, later in itertools.pairwise(scales)):
-        raise ValueError(f"spatial_scales must halve from level to level, like 1/4, 1/8, 1/16, not {scales}.")
-    return first
+    levels = [next((level for level, of in _SCALE_OF.items() if scale == of), None) for scale in scales]
+    for scale, level in zip(scales, levels, strict=True):
+        if level is None:
+            raise ValueError(f"spatial_scales must be powers of two, like 1/4, not {scale!r}.")
+    if levels[0] is None or scales[-1] > scales[0]:
+        raise ValueError(f"spatial_scales must not grow from the first to the last, like 1/4, 1/8, 1/16, not {scales}.")
+    return levels[0]
 
 
 def _rule(sampling_ratio: int, aligned: bool, mode: str) -> Rule:
@@ -170,6 +175,8 @@ def _pool(
         rows = _rows(boxes, maps[0])
         _checks.check_one_device(input=maps[0], boxes=rows)
     height, width = _checks.check_size("output_size", output_size, or_one=True)
+    if _checks.is_onnx_export():
+        return onnx.pool(maps, rows, scales, height, width, rule, validate)
     return derivatives.roi_align(maps, rows, scales, height, width, *rule, validate)  # type: ignore[no-any-return]
 
 

@@ -5,6 +5,7 @@ All of them take the levels of a pyramid, of which a single map is one. What the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -38,6 +39,11 @@ class Rule(NamedTuple):
     def without_mode(self) -> tuple[int, bool, int, float, int]:
         """What `at_largest` takes, whose mode is the maximum."""
         return (self.sampling_ratio, self.aligned, self.first_level, self.canonical_scale, self.canonical_level)
+
+
+def last_level(rule: Rule, scales: Sequence[float]) -> int:
+    """The level that the last of a pyramid's maps stands for, as `level_rule` in impl/csrc/roi_align/rule.h."""
+    return rule.first_level + math.frexp(scales[0] / scales[-1])[1] - 1
 
 
 def _fake_forward(

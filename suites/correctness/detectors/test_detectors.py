@@ -105,8 +105,29 @@ def test_inference_is_torchvisions_up_to_suppression(tally, name, floats):
     told(tally, f"{name}, {floats}", used)
 
 
+@pytest.mark.parametrize("name", [name for name in models.DETECTORS if name.startswith("brief")])
+def test_every_detector_of_torchvision_takes_the_pooler(tally, name):
+    """MobileNet's two maps are of one scale, and so are the last two of an image of 65 pixels."""
+    model = models.detector(name)
+    photographs = models.images(PHOTOGRAPHS)
+    if "65" in name:
+        photographs = [each[:, :65, :65] for each in photographs]
+    theirs, ours = (agreement.call(each, photographs) for each in (model, models.with_roi_align(model)))
+    assert set(theirs.branches) == {part for part in BRANCHES if part == "box" or f"{part}rcnn" in name}
+    assert all(
+        torch.equal(*pair) for pair in zip(*(side.branches["box"].boxes for side in (theirs, ours)), strict=True)
+    )
+    assert all(branch.pooled.flatten(1).any(dim=1).all() for branch in theirs.branches.values())
+    # As above, other branches than the first are asked about what theirs were given.
+    pooled = {
+        part: ours.branches[part] if part == "box" else models.again(ours.model, part, branch)
+        for part, branch in theirs.branches.items()
+    }
+    told(tally, f"{name}, float32", agreement.pooled_used(theirs, pooled))
+
+
 @pytest.mark.parametrize("which", [unmodified, modified])
-@pytest.mark.parametrize("part", BRANCHES)
+@pytest.mark.parametrize("part", ["box", "mask"])
 @pytest.mark.parametrize("direction", PLACES)
 def test_some_of_what_was_pooled_by_the_oracle(tally, which, part, direction):
     """Elements anywhere of what either pooler made within the model, and of the gradient it sent to the maps."""

@@ -260,6 +260,30 @@ def test_wrong_arguments_are_refused_in_a_sentence(device, call, changes, error,
         good_call_but_for(call, device, **changes)
 
 
+# Tensors whose elements do not lie in memory by strides, or are no numbers yet, and what is to be passed instead.
+NOT_DENSE = {
+    "quantized": (lambda dense: torch.quantize_per_tensor(dense, 0.1, 0, torch.quint8), "pass {}.dequantize"),
+    "sparse": (torch.Tensor.to_sparse, "not torch.sparse_coo; pass {}.to_dense"),
+    "mkldnn": (torch.Tensor.to_mkldnn, "not torch._mkldnn; pass {}.to_dense"),
+    "nested": (lambda dense: torch.nested.nested_tensor(list(dense)), "pass {}.to_padded_tensor"),
+}
+
+
+@pytest.mark.cpu
+@pytest.mark.filterwarnings("ignore:.*nested tensors.*", "ignore:.*quantize.*")
+@pytest.mark.parametrize("which", [0, 1], ids=["image", "boxes"])
+@pytest.mark.parametrize(("make", "words"), NOT_DENSE.values(), ids=NOT_DENSE)
+@each_operator
+def test_a_tensor_that_is_not_dense_is_refused_in_a_sentence(call, make, words, which):
+    image = torch.rand(2, 3, 5, 7)
+    tensors = [image, *call.drawn(image, 3)]
+    tensors[which] = make(tensors[which])
+    with pytest.raises(
+        TypeError, match=f"{(call.names[0], 'boxes')[which]} must .*{words}".format("(input|image|boxes)")
+    ):
+        call(*tensors)
+
+
 @each_operator
 def test_a_tensor_on_cuda_without_the_kernels_says_how_to_build_them(monkeypatch, call):
     """Needs no GPU."""

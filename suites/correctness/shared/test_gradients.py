@@ -124,18 +124,6 @@ def test_the_double_backward_is_the_forward_again(call):
     assert torch.equal(again, torch.where(fixed, 0.0, call(direction, *boxes)))
 
 
-@pytest.mark.parametrize("of", ["image", "boxes"])
-@calls.each_call
-def test_double_backward_through_the_boxes_says_that_there_is_none(device, call, of):
-    image = torch.rand(1, 2, 5, 7, device=device, requires_grad=True)
-    edges, *indices = call.drawn(image, 1)
-    edges.requires_grad_()
-    result = call(image, edges, *indices)
-    (first,) = torch.autograd.grad(result.square().sum(), image if of == "image" else edges, create_graph=True)
-    with pytest.raises(RuntimeError, match=f"{call.operator} has no second derivative through the boxes"):
-        first.sum().backward()
-
-
 @calls.asked(calls.BILINEAR, calls.NEAREST, calls.AVG)
 def test_no_gradient_is_asked_for_in_vain(device, call):
     """Boxes that need no gradient do not keep the image alive."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx, nn, package
 
 import roi_align
 from roi_align import CropAndResize, RoIAlign, TorchvisionMultiScaleRoIAlign, TorchvisionRoIAlign
@@ -85,6 +85,36 @@ def test_a_pooler_of_levels_is_a_call_of_the_pyramid_in_a_graph_of_fx(device):
     levels = {str(k): torch.rand(2, 2, 32 >> k, 32 >> k, device=device) for k in range(2)}
     given = levels, on(device, [PIXELS, PIXELS[:1]]), [(128, 128)] * 2
     assert torch.equal(graph(*given), module(*given))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize(
+    "module", [*(module for module, _ in MODULES.values()), TorchvisionMultiScaleRoIAlign("0", 3, 2)]
+)
+def test_script_says_what_to_use_instead(module):
+    for model in (module, nn.Sequential(module)):
+        with pytest.raises(
+            TypeError, match=f"cannot compile {type(module).__name__}; use torch.jit.trace, or torch.exp"
+        ):
+            torch.jit.script(model)
+
+
+@pytest.mark.cpu
+def test_a_package_that_holds_the_sources_says_what_to_write_instead():
+    module, boxes = MODULES["TorchvisionRoIAlign"]
+    loaded = {}
+    for how in ("extern", "intern"):
+        file = io.BytesIO()
+        with package.PackageExporter(file) as exporter:
+            getattr(exporter, how)("roi_align.**")
+            exporter.extern(["torch.**", "numpy.**"])
+            exporter.save_pickle("model", "model.pkl", module)
+        file.seek(0)
+        loaded[how] = package.PackageImporter(file)
+    image = torch.rand(2, 2, 8, 9)
+    assert torch.equal(loaded["extern"].load_pickle("model", "model.pkl")(image, *boxes), module(image, *boxes))
+    with pytest.raises(ImportError, match=r"exporter\.extern\('roi_align\.\*\*'\) in the place of intern"):
+        loaded["intern"].load_pickle("model", "model.pkl")
 
 
 @pytest.mark.cpu

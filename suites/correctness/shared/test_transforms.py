@@ -97,23 +97,6 @@ def test_functional_reverse_mode(inputs, call):
     assert torch.allclose(hessian, again)
 
 
-@pytest.mark.parametrize("of", ["image", "boxes"])
-@calls.each_operator
-def test_forward_mode_is_refused_in_a_sentence(inputs, call, of):
-    """A silent zero, once: an operator without a forward-mode derivative looks like a constant to torch."""
-    image, edges, *indices = (each[0] for each in inputs)
-    function, primal = {
-        "image": (lambda x: call(x, edges, *indices), image),
-        "boxes": (lambda x: call(image, x, *indices), edges),
-    }[of]
-    with pytest.raises(NotImplementedError, match=rf"{call.operator} has no forward-mode derivative .* reverse mode"):
-        torch.func.jvp(function, (primal,), (torch.ones_like(primal),))
-    with torch.autograd.forward_ad.dual_level(), pytest.raises(NotImplementedError, match="no forward-mode"):
-        function(torch.autograd.forward_ad.make_dual(primal, torch.ones_like(primal)))
-    with pytest.raises(NotImplementedError, match="no forward-mode"):
-        torch.func.jacfwd(function)(primal)
-
-
 MODULES = [
     (calls.BILINEAR, CropAndResize(3, 4, 1.0)),
     (calls.BIN_CENTRES, RoIAlign(3, 4)),

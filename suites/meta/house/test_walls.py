@@ -28,7 +28,7 @@ ARRAYS = ("torch", "tensorflow", "numpy", "ml_dtypes")
 # The files of each operator's oracle.
 ORACLES = {
     "crop_and_resize": ("oracle", "gradients", "positions", "call"),
-    "roi_align": ("oracle", "gradients", "positions", "call", "maximum", "weighted_maximum", "slopes"),
+    "roi_align": ("oracle", "gradients", "positions", "call", "maximum", "weighted_maximum", "slopes", "levels"),
 }
 LIBRARIES = ("torch", "torchvision", "tensorflow", "roi_align", "onnxruntime")
 # Those of the matrix, and the one file of each.

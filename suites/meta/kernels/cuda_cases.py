@@ -181,23 +181,30 @@ LARGE: dict[OperatorName, dict[str, AnyCase]] = {
     },
 }
 
-SCALES = (0.5, 0.25, 0.125)
+# The scales of a pyramid's maps, and which map a box of each level has from the first one on; -1 for none.
+SCALES = {
+    (0.5, 0.25, 0.125): (0, 1, 2),
+    (0.5, 0.25, 0.25): (0, 1, 1),
+    (0.25, 0.25): (0, 0, 0),
+    (0.5, 0.125): (0, 1, -1),
+}
 
 
-def pyramid(dtype: str, layout: str, mode: str) -> tuple[PyramidCall, list[int]]:
-    """A pyramid and boxes of all its levels in turn, one of them of none, and each one's level by how it was made."""
+def pyramid(dtype: str, layout: str, mode: str, scales: tuple[float, ...]) -> tuple[PyramidCall, list[int]]:
+    """A pyramid and boxes of three levels in turn, one of them of none, and each one's map by how it was made."""
     of = {"layout": layout, "image_dtype": dtype}
-    maps = [RoiCase((2, 9, 64 >> k, 48 >> k), (), (1, 1), **of, seed=k).inputs().image for k in range(3)]
+    sides = [(int(128 * scale), int(96 * scale)) for scale in scales]
+    maps = [RoiCase((2, 9, *side), (), (1, 1), **of, seed=k).inputs().image for k, side in enumerate(sides)]
     random = np.random.Generator(np.random.PCG64(3))
-    rows, level_of = [], []
+    rows, map_of = [], []
     for k in range(12):
         level = k % 4 - 1  # -1 has one side inverted
-        side = 12.0 * 2 ** max(level, 0) * random.uniform(1.05, 1.9)
+        side = 6.0 / scales[0] * 2 ** max(level, 0) * random.uniform(1.05, 1.9)
         x, y = random.uniform(0, 60, 2)
         rows.append((k % 2, x, y, x - side if level < 0 else x + side, y + side))
-        level_of.append(level)
+        map_of.append(SCALES[scales][level] if level >= 0 else -1)
     like = RoiCase((2, 9, 4, 4), tuple(rows), (3, 2), **of).inputs()
     rule = {"sampling_ratio": 2, "aligned": False, "mode": mode}
-    # Boxes of a side of 24 belong to the second level.
-    levels = {"scales": SCALES, "first_level": 1, "canonical_scale": 24.0, "canonical_level": 2}
-    return PyramidCall(maps, like.boxes, like.upstream, (3, 2), **rule, **levels), level_of
+    # Boxes of a side of 12 belong to level 1, that of the scale 0.5, of 24 to level 2.
+    levels = {"first_level": round(-np.log2(scales[0])), "canonical_scale": 24.0, "canonical_level": 2}
+    return PyramidCall(maps, like.boxes, like.upstream, (3, 2), scales, **rule, **levels), map_of

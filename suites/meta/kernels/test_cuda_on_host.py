@@ -188,18 +188,19 @@ PYRAMIDS = RoiKernels(kernel_library, launch)
 
 @each_mode
 @each_layout
+@pytest.mark.parametrize("scales", cuda_cases.SCALES, ids=str)
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_a_pyramid_is_each_level_with_its_own_boxes(dtype, layout, mode):
-    """By bits, in every direction: a launch for all levels gives what a launch for each gives."""
-    pyramid, level_of = cuda_cases.pyramid(dtype, layout, mode)
+def test_a_pyramid_is_each_map_with_its_own_boxes(dtype, scales, layout, mode):
+    """By bits, in every direction: a launch for all maps gives what a launch for each gives."""
+    pyramid, map_of = cuda_cases.pyramid(dtype, layout, mode, scales)
     kernels = PYRAMIDS
     (crops,), (of_boxes,) = kernels.run(pyramid, "forward"), kernels.run(pyramid, "grad_boxes")
     of_maps = kernels.run(pyramid, "grad_image")
-    nowhere = [row for row, level in enumerate(level_of) if level < 0]
+    nowhere = [row for row, at in enumerate(map_of) if at < 0]
     assert not crops[nowhere].any()
     assert not of_boxes[nowhere].any()
-    for level, scale in enumerate(cuda_cases.SCALES):
-        own = [row for row, at in enumerate(level_of) if at == level]
+    for level, scale in enumerate(scales):
+        own = [row for row, at in enumerate(map_of) if at == level]
         alone = replace(
             pyramid,
             maps=[pyramid.maps[level]],

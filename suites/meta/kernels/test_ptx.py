@@ -105,8 +105,9 @@ def test_atomic_sums_are_within_the_oracles_bound(dtype, layout):
 
 @pytest.mark.parametrize("mode", SAMPLED)
 @pytest.mark.parametrize("layout", cuda_cases.TWO_LAYOUTS)
-def test_a_pyramid_has_the_bits_of_the_sources(layout, mode):
-    pyramid, _ = cuda_cases.pyramid("float32", layout, mode)
+@pytest.mark.parametrize("scales", cuda_cases.SCALES, ids=str)
+def test_a_pyramid_has_the_bits_of_the_sources(scales, layout, mode):
+    pyramid, _ = cuda_cases.pyramid("float32", layout, mode, scales)
     emulated = RoiKernels(kernel_library, launch)
     of_sources = RoiKernels(cuda_on_host.kernel_library, cuda_on_host.launch, FORWARD)
     for direction in DIRECTIONS:

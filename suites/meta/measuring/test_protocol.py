@@ -9,7 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+import roi_align  # noqa: F401 - it loads torch.ops.roi_align
 from harness import repository
 from harness.measuring import clocks, columns, devices, fingerprint, record, results, settings
 from harness.measuring import run as measure
@@ -219,6 +221,18 @@ def test_interruptions_and_the_reason_are_stored_beside_the_samples(monkeypatch:
     assert Record(**benchmark.extra_info, samples=row.samples) == row
     assert ready == [("warm", 0.5)] * 3
     assert freed[:2] == [1, 2]  # each before the next call is made ready
+
+
+def test_a_device_is_named_by_the_kernels_that_run_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.instruction_set() == torch.ops.roi_align.cpu_kernels()
+    assert machine.device().split("-")[-2] == machine.instruction_set()
+    before = machine.describe()
+    monkeypatch.setenv("ROI_ALIGN_CPU", "portable")
+    assert machine.device().split("-")[-2] == "portable"
+    if before["instruction_set"] != "portable":
+        assert f"instruction_set {before['instruction_set']} -> portable" in fingerprint.changes(
+            before, machine.describe()
+        )
 
 
 def test_a_machine_is_known_by_what_times_hang_on() -> None:

@@ -84,7 +84,7 @@ def test_results_that_are_not_the_operators_are_seen():
     """By the bit, of a single map and of a pyramid, where a box may be of any level."""
     boxes = ((0, 0.5, 1.0, 7.5, 6.0), (0, 0.0, 0.0, 40.0, 40.0))  # of the first level, and of the second
     roi_case = RoiCase(shape=(1, 3, 40, 40), boxes=boxes, output_size=(2, 3), sampling_ratio=2)
-    for case in (crop_cases(40, 0)[-3], Pyramid(roi_case, 2)):
+    for case in (crop_cases(40, 0)[-3], Pyramid(roi_case, (0, 1))):
         results, problem = _results(case), problem_of(case)
         assert problem.wrong(results) is None
         crops = results[0].copy()

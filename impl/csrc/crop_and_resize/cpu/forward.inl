@@ -63,91 +63,12 @@ ROI_ALIGN_INLINE void crop_pixels(const Pixels<const T>& image, const BoxTaps<T>
   }
 }
 
-// Rows of an image, interpolated between columns. Neighbouring rows of a crop share them: what is the lower row of one
-// is often the upper row of the next, and where an image is enlarged many crop rows lie between the same two.
-template <typename T> struct ColumnRows {
-  std::vector<T> data;
-  int64_t held[2] = {-1, -1};  // which rows of the image
-
-  explicit ColumnRows(int64_t values) : data(static_cast<size_t>(2 * values)) {}
-
-  void forget() { held[0] = held[1] = -1; }
-
-  // The samples of an image's row, made unless they are held; `other` may be held and must stay.
-  ROI_ALIGN_INLINE const T* at(int64_t row, int64_t other, const Pixels<const T>& image, int64_t channels,
-                               const AxisTaps<T>& taps) {
-    const int64_t half = static_cast<int64_t>(data.size()) / 2;
-    if (held[0] == row) return data.data();
-    if (held[1] == row) return data.data() + half;
-    const int slot = held[0] == other ? 1 : 0;
-    held[slot] = row;
-    T* const samples = data.data() + slot * half;
-    const T* const pixels = image.at(row, 0);
-    for (int64_t x = taps.begin; x < taps.end; ++x) {
-      const Tap<T> tap = taps[x];
-      const T *left = pixels + tap.low * image.pixel_stride, *right = pixels + tap.high * image.pixel_stride;
-      for (int64_t c = 0; c < channels; ++c) {
-        samples[x * channels + c] = left[c] + (right[c] - left[c]) * tap.weight;
-      }
-    }
-    return samples;
-  }
-};
-
-// One box's crop of a plane, or of all channels of an image that has few: a row of it is one run of samples, too short
-// across the channels for vectors but not across the row. Inlined, so that a constant number of channels stays one.
-template <Method method, typename T>
-ROI_ALIGN_INLINE void crop_rows(const Pixels<const T>& image, int64_t channels, const BoxTaps<T>& taps, T extrapolation,
-                                T* out, int64_t crop_height, int64_t crop_width, ColumnRows<T>& rows) {
-  const int64_t begin = taps.x.begin * channels, end = taps.x.end * channels, width = crop_width * channels;
-  rows.forget();
-  for (int64_t y = 0; y < crop_height; ++y, out += width) {
-    if (y < taps.y.begin || y >= taps.y.end) {
-      std::fill(out, out + width, extrapolation);
-      continue;
-    }
-    std::fill(out, out + begin, extrapolation);
-    const Tap<T> ty = taps.y[y];
-    if (method == Method::kNearest) {
-      for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
-        const T* const pixel = image.at(ty.low, taps.x[x].low);
-        for (int64_t c = 0; c < channels; ++c) out[x * channels + c] = pixel[c];
-      }
-    } else {
-      const T* const top = rows.at(ty.low, ty.high, image, channels, taps.x);
-      const T* const bottom = rows.at(ty.high, ty.low, image, channels, taps.x);
-      for (int64_t i = begin; i < end; ++i) out[i] = top[i] + (bottom[i] - top[i]) * ty.weight;
-    }
-    std::fill(out + end, out + width, extrapolation);
-  }
-}
-
-// All channels of a box, where they are too few to fill vectors.
-template <Method method, typename T>
-void crop_few_channels(const Pixels<const T>& image, int64_t channels, const BoxTaps<T>& taps, T extrapolation, T* out,
-                       const View& crops, ColumnRows<T>& rows) {
-  if (channels == 3) {
-    crop_rows<method>(image, 3, taps, extrapolation, out, crops.size[2], crops.size[3], rows);
-  } else {
-    crop_rows<method>(image, channels, taps, extrapolation, out, crops.size[2], crops.size[3], rows);
-  }
-}
-
-// A result of this size is not in the caches any more when its last crop is written: it goes past them.
-constexpr int64_t kStreamBytes = int64_t{8} << 20;
-
-// Whether runs of `run` elements of the crops, one after the other, are whole lines of a large result.
-template <typename T> bool streams(const View& crops, int64_t run) {
-  const int64_t bytes = crops.size[0] * crops.size[1] * crops.size[2] * crops.size[3] * static_cast<int64_t>(sizeof(T));
-  return bytes >= kStreamBytes && run * static_cast<int64_t>(sizeof(T)) % 64 == 0 &&
-         reinterpret_cast<uintptr_t>(crops.data) % 64 == 0;
-}
-
 template <Method method, bool stream, typename T>
 void forward_channels(const ConstView& image, const BoxTable& boxes, T extrapolation, const View& crops,
                       const Plan& plan, Units* units) {
   const bool few = crops.size[1] < kBlock / 2;
-  ColumnRows<T> rows(few ? crops.size[3] * crops.size[1] : 0);
+  const bool stream_rows = few && streams<T>(crops, crops.size[3] * crops.size[1]);
+  ColumnRows<T> rows(few ? crops.size[3] : 0, crops.size[1], image.size[3]);
   for (int64_t unit; units->take(&unit);) {
     const int64_t first = unit / plan.parts * plan.channel_block;
     const int64_t channels = std::min(crops.size[1] - first, plan.channel_block);
@@ -160,13 +81,13 @@ void forward_channels(const ConstView& image, const BoxTable& boxes, T extrapola
       const Pixels<T> crop{static_cast<T*>(crops.data) + row * crops.stride[0] + first * crops.stride[1],
                            crops.stride[2], crops.stride[3]};
       if (few) {
-        crop_few_channels<method>(pixels, channels, taps, extrapolation, crop.data, crops, rows);
+        crop_few_channels<method>(pixels, channels, taps, extrapolation, crop.data, crops, stream_rows, rows);
       } else {
         crop_pixels<method, stream>(pixels, taps, extrapolation, crop, 0, crops.size[2], crops.size[3], channels);
       }
     }
   }
-  if (stream) stream_fence();
+  if (stream || stream_rows) stream_fence();
 }
 
 template <Method method, typename T>
@@ -209,7 +130,8 @@ void forward_turned(const ConstView& image, const BoxTable& boxes, T extrapolati
 template <Method method, typename T>
 void forward_direct(const ConstView& image, const BoxTable& boxes, T extrapolation, const View& crops, const Plan& plan,
                     Units* units) {
-  ColumnRows<T> rows(crops.size[3]);
+  const bool stream = streams<T>(crops, crops.size[3]);
+  ColumnRows<T> rows(crops.size[3], 1, image.size[3]);
   for (int64_t unit; units->take(&unit);) {
     const int64_t first = unit / plan.parts * plan.channel_block;
     const int64_t last = std::min(crops.size[1], first + plan.channel_block);
@@ -217,15 +139,17 @@ void forward_direct(const ConstView& image, const BoxTable& boxes, T extrapolati
     for (int64_t position = part.begin; position < part.end; ++position) {
       const int64_t row = boxes.row_at(position);
       const BoxTaps<T> taps = boxes.taps<T>(row);
+      rows.take(taps.x);
       const T* const planes = static_cast<const T*>(image.data) + boxes.span(row).image * image.stride[0];
       for (int64_t c = first; c < last; ++c) {
         // Where planes are not turned, crops are dense planes too.
         T* out = static_cast<T*>(crops.data) + row * crops.stride[0] + c * crops.stride[1];
         const Pixels<const T> plane{planes + c * image.stride[1], image.stride[2], image.stride[3]};
-        crop_rows<method>(plane, 1, taps, extrapolation, out, crops.size[2], crops.size[3], rows);
+        crop_rows<method, 1>(plane, 1, taps, extrapolation, out, crops.size[2], crops.size[3], stream, rows);
       }
     }
   }
+  if (stream) stream_fence();
 }
 
 template <Method method, typename T>

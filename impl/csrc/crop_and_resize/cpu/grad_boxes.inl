@@ -6,47 +6,45 @@
 // in the accumulate type, channel by channel, and from there on in double, kBlock channels at a time. That is one order
 // on every path, so that layouts give the same bits.
 
-// Blocks of channels that are summed side by side, each in sums of its own: a sample's taps serve all of them.
-constexpr int64_t kSideBySide = 4;
+// Channels that are summed side by side share a sample's taps, and the longer their runs the better the processor sees
+// them coming: as many as their sums leave room for in half of a second-level cache. Fewer where the upstream gradient
+// has to be turned, which wants to stay in the first level.
+constexpr int64_t kSumsOfColumnsBytes = int64_t{128} << 10;
+constexpr int64_t kTurnedSideBySide = 4 * kBlock;
 
-// Up to kSideBySide blocks of channels of pixels whose channels are innermost. An upstream gradient whose channels are
-// not is turned, a few rows at a time. Inlined, so that a caller's constant number of channels stays a constant.
-template <typename T>
+// Channels of pixels whose channels are innermost. An upstream gradient whose channels are not is turned, a few rows
+// and up to `most` channels at a time. Inlined, so that a caller's constant number of channels stays a constant.
+template <int64_t most, typename T>
 ROI_ALIGN_INLINE void sum_pixels(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels,
-                                 const Pixels<const T>& image, std::vector<T>& scratch, EdgeSums<T>* sums) {
+                                 const Pixels<const T>& image, std::vector<T>& scratch, EdgeSums<T>& sums) {
   const ConstView& crops = of.grad_crops;
   const BoxTaps<T> taps = of.boxes.template taps<T>(row);
   const bool turn = crops.stride[1] != 1;
-  constexpr int64_t turned_stride = kSideBySide * kBlock;
   const int64_t width = crops.size[3], rows = tile_rows<T>(crops.size[2], width);
-  if (turn) scratch.resize(static_cast<size_t>(rows * width * turned_stride));
+  if (turn) scratch.resize(static_cast<size_t>(rows * width * most));
   Pixels<const T> grad{of.upstream(row, first, 0, 0), crops.stride[2], crops.stride[3]};
   for (int64_t y = taps.y.begin; y < taps.y.end; ++y) {
     if (turn && (y - taps.y.begin) % rows == 0) {
       const int64_t there = std::min(rows, crops.size[2] - y);
       for (int64_t c = 0; c < channels; c += kBlock) {
-        turn_rows_in<turned_stride>(of.upstream(row, first + c, y, 0), crops.stride[1], crops.stride[2],
-                                    crops.stride[3], std::min(kBlock, channels - c), there, width, scratch.data() + c);
+        turn_rows_in<most>(of.upstream(row, first + c, y, 0), crops.stride[1], crops.stride[2], crops.stride[3],
+                           std::min(kBlock, channels - c), there, width, scratch.data() + c);
       }
-      grad = {scratch.data(), width * turned_stride, turned_stride, y};
+      grad = {scratch.data(), width * most, most, y};
     }
     const Tap<T>& ty = taps.y[y];
     const T *top = image.at(ty.low, 0), *bottom = image.at(ty.high, 0);
     const bool one_block = channels == kBlock;
     T held[kBlock] = {};  // the row's sums of a single block stay in a register
+    sums.begin_row();
     for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
       const Tap<T>& tx = taps.x[x];
       const int64_t left = tx.low * image.pixel_stride, right = tx.high * image.pixel_stride;
-      const T* const g = grad.at(y, x);
-      for (int64_t c = 0; c < channels; c += kBlock) {
-        EdgeSums<T>& block = sums[c / kBlock];
-        sum_channels(top + left + c, top + right + c, bottom + left + c, bottom + right + c, tx.weight, ty.weight,
-                     g + c, std::min(kBlock, channels - c), one_block ? held : block.row,
-                     block.columns.data() + x * kBlock);
-      }
+      sum_channels(top + left, top + right, bottom + left, bottom + right, tx.weight, ty.weight, grad.at(y, x),
+                   channels, one_block ? held : sums.row.data(), sums.column(x));
     }
-    if (one_block) std::copy(held, held + kBlock, sums[0].row);
-    for (int64_t c = 0; c < channels; c += kBlock) sums[c / kBlock].end_row(of.move_y[static_cast<size_t>(y)]);
+    if (one_block) std::copy(held, held + kBlock, sums.row.data());
+    sums.end_row(of.move_y[static_cast<size_t>(y)]);
   }
 }
 
@@ -58,20 +56,21 @@ void sum_planes(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t ch
   const BoxTaps<T> taps = of.boxes.template taps<T>(row);
   for (int64_t y = taps.y.begin; y < taps.y.end; ++y) {
     const Tap<T>& ty = taps.y[y];
+    sums.begin_row();
     for (int64_t c = 0; c < channels; ++c) {
       const T* plane = planes + (first + c) * image.stride[1];
       const T *top = plane + ty.low * image.stride[2], *bottom = plane + ty.high * image.stride[2];
       const T* grad = of.upstream(row, first + c, y, 0);
-      T row_sum = sums.row[c];  // in a register: additions to memory would wait for each other's stores
+      T row_sum(0);  // in a register: additions to memory would wait for each other's stores
       for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
         const Tap<T>& tx = taps.x[x];
         const int64_t left = tx.low * image.stride[3], right = tx.high * image.stride[3];
         const Slope<T> s = slope(top[left], top[right], bottom[left], bottom[right], tx.weight, ty.weight,
                                  grad[x * of.grad_crops.stride[3]]);
         row_sum += s.y;
-        sums.columns[static_cast<size_t>(x * kBlock + c)] += s.x;
+        sums.column(x)[c] += s.x;
       }
-      sums.row[c] = row_sum;
+      sums.row[static_cast<size_t>(c)] = row_sum;
     }
     sums.end_row(of.move_y[static_cast<size_t>(y)]);
   }
@@ -107,12 +106,12 @@ void sum_cells(const BoxGradient<T>& of, int64_t row, const ConstView& image, Ed
       }
       Vector g, column;
       gather_cell<channels>(grad + x * of.grad_crops.stride[3], of.grad_crops.stride[1], &g);
-      T* const column_sum = sums.columns.data() + x * kBlock;
+      T* const column_sum = sums.column(x);
       Cell<T>::load(column_sum, &column);
       row_sum += ((T(1) - tx.weight) * left_down + tx.weight * right_down) * g;
       Cell<T>::store(column_sum, column + ((T(1) - ty.weight) * top_across + ty.weight * bottom_across) * g);
     }
-    Cell<T>::store(sums.row, row_sum);
+    Cell<T>::store(sums.row.data(), row_sum);
     sums.end_row(of.move_y[static_cast<size_t>(y)]);
   }
 }
@@ -128,28 +127,24 @@ void sum_few_channels(const BoxGradient<T>& of, int64_t row, const ConstView& im
   }
 }
 
-// The box's sums over up to kSideBySide blocks of channels, from pixels, added to its four edges block after block.
+// The box's sums over some channels, from pixels, added to its four edges block after block.
 template <typename T>
 void sum_blocks(const BoxGradient<T>& of, int64_t row, int64_t first, int64_t channels, const Pixels<const T>& image,
-                std::vector<T>& scratch, std::vector<EdgeSums<T>>& sums, double* edges) {
-  for (int64_t c = 0; c < channels; c += kBlock) sums[static_cast<size_t>(c / kBlock)].clear();
-  if (channels == kSideBySide * kBlock) {
-    sum_pixels(of, row, first, kSideBySide * kBlock, image, scratch, sums.data());
-  } else if (channels == kBlock) {
-    sum_pixels(of, row, first, kBlock, image, scratch, sums.data());
+                std::vector<T>& scratch, EdgeSums<T>& sums, double* edges) {
+  sums.clear();
+  if (channels == kBlock) {
+    sum_pixels<kBlock>(of, row, first, kBlock, image, scratch, sums);
   } else {
-    sum_pixels(of, row, first, channels, image, scratch, sums.data());
+    sum_pixels<kTurnedSideBySide>(of, row, first, channels, image, scratch, sums);
   }
-  for (int64_t c = 0; c < channels; c += kBlock) {
-    sums[static_cast<size_t>(c / kBlock)].finish(of.boxes.rule(), of.move_x, edges);
-  }
+  sums.finish(of.boxes.rule(), of.move_x, edges);
 }
 
 template <typename T>
 void grad_boxes_turned(const ConstView& grad_crops, const ConstView& image, const BoxTable& boxes, double* partial,
                        const Plan& plan, Units* units) {
   const BoxGradient<T> of(grad_crops, image, boxes);
-  std::vector<EdgeSums<T>> sums(1, EdgeSums<T>(grad_crops.size[3]));
+  EdgeSums<T> sums(kBlock, grad_crops.size[3]);
   std::vector<T> scratch;
   TurnedBlock<T> turned;
   for (int64_t unit; units->take(&unit);) {
@@ -174,17 +169,22 @@ void grad_boxes_of(const ConstView& grad_crops, const ConstView& image, const Bo
                    const Plan& plan, Units* units) {
   if (plan.path == Path::kTurned) return grad_boxes_turned<T>(grad_crops, image, boxes, partial, plan, units);
   const BoxGradient<T> of(grad_crops, image, boxes);
-  const int64_t together = plan.path == Path::kChannels ? kSideBySide * kBlock : kBlock;
-  std::vector<EdgeSums<T>> sums(static_cast<size_t>(together / kBlock), EdgeSums<T>(grad_crops.size[3]));
+  const int64_t fitting = kSumsOfColumnsBytes / (grad_crops.size[3] * kBlock * static_cast<int64_t>(sizeof(T)));
+  const int64_t most = plan.path != Path::kChannels ? kBlock
+                       : grad_crops.stride[1] != 1  ? kTurnedSideBySide
+                                                    : std::max<int64_t>(1, fitting) * kBlock;
+  const int64_t blocks = divide_up(image.size[1], kBlock);
+  const int64_t together = divide_up(blocks, divide_up(blocks * kBlock, most)) * kBlock;  // parts of one size
+  EdgeSums<T> sums(together, grad_crops.size[3]);
   std::vector<T> scratch;
   for (int64_t unit; units->take(&unit);) {
     const Part part = part_of(0, boxes.count(), unit, plan.parts);
     for (int64_t position = part.begin; position < part.end; ++position) {
       const int64_t row = boxes.row_at(position);
       if (image.size[1] <= kCell) {
-        sums[0].clear();
-        sum_few_channels(of, row, image, sums[0]);
-        sums[0].finish(boxes.rule(), of.move_x, partial + row * 4);
+        sums.clear();
+        sum_few_channels(of, row, image, sums);
+        sums.finish(boxes.rule(), of.move_x, partial + row * 4);
         continue;
       }
       const T* base = static_cast<const T*>(image.data) + boxes.span(row).image * image.stride[0];
@@ -194,9 +194,9 @@ void grad_boxes_of(const ConstView& grad_crops, const ConstView& image, const Bo
           sum_blocks(of, row, first, channels, {base + first, image.stride[2], image.stride[3]}, scratch, sums,
                      partial + row * 4);
         } else {
-          sums[0].clear();
-          sum_planes(of, row, first, channels, image, sums[0]);
-          sums[0].finish(boxes.rule(), of.move_x, partial + row * 4);
+          sums.clear();
+          sum_planes(of, row, first, channels, image, sums);
+          sums.finish(boxes.rule(), of.move_x, partial + row * 4);
         }
       }
     }

@@ -99,36 +99,65 @@ void scatter_box(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& tap
   }
 }
 
-// The two pixels of a row that a sample adds to, held in registers while samples keep adding to them. Without that
-// every addition would wait for the store of the one before.
-template <typename T> struct HeldPixels {
-  typename Cell<T>::Vector left, right;
-  T* row;
+// The pixels left and right of a sample in the rows that it adds to, one or two of them side by side in a vector, held
+// in registers while samples keep adding to them. Without that every addition would wait for the store of the one
+// before.
+template <typename T, int rows> struct HeldPixels {
+  typedef T Vector __attribute__((vector_size(rows * kCell * sizeof(T))));
+  using Row = typename Cell<T>::Vector;
+
+  Vector left, right;
+  T *first, *second;  // of one row the first
   int64_t at = -1;
 
-  explicit HeldPixels(T* row) : left{}, right{}, row(row) {}
+  HeldPixels(T* first, T* second) : left{}, right{}, first(first), second(second) {}
+
+  // A value for each row. (A vector that is returned would change the calling convention between instruction sets.)
+  static ROI_ALIGN_INLINE void beside(const Row& upper, const Row& lower, Vector* to) {
+    if constexpr (rows == 1) {
+      *to = upper;
+    } else {
+      *to = __builtin_shufflevector(upper, lower, 0, 1, 2, 3, 4, 5, 6, 7);
+    }
+  }
+
+  ROI_ALIGN_INLINE void load(int64_t pixel, Vector* to) const {
+    Row upper, lower{};
+    Cell<T>::load(first + pixel * kCell, &upper);
+    if (rows == 2) Cell<T>::load(second + pixel * kCell, &lower);
+    beside(upper, lower, to);
+  }
+
+  ROI_ALIGN_INLINE void store(int64_t pixel, const Vector& from) const {
+    if constexpr (rows == 1) {
+      Cell<T>::store(first + pixel * kCell, from);
+    } else {
+      Cell<T>::store(first + pixel * kCell, __builtin_shufflevector(from, from, 0, 1, 2, 3));
+      Cell<T>::store(second + pixel * kCell, __builtin_shufflevector(from, from, 4, 5, 6, 7));
+    }
+  }
 
   ROI_ALIGN_INLINE void move_to(int64_t low) {
     if (low == at) return;
     if (at >= 0 && low == at + 1) {
-      Cell<T>::store(row + at * kCell, left);
+      store(at, left);
       left = right;
     } else {
       put_back();
-      Cell<T>::load(row + low * kCell, &left);
+      load(low, &left);
     }
-    Cell<T>::load(row + (low + 1) * kCell, &right);
+    load(low + 1, &right);
     at = low;
   }
 
-  ROI_ALIGN_INLINE void put_back() {
+  ROI_ALIGN_INLINE void put_back() const {
     if (at < 0) return;
-    Cell<T>::store(row + at * kCell, left);
-    Cell<T>::store(row + (at + 1) * kCell, right);
+    store(at, left);
+    store(at + 1, right);
   }
 
   // As scatter_channels: at an integer position both pixels are the left one.
-  ROI_ALIGN_INLINE void add(const Tap<T>& tap, const typename Cell<T>::Vector& value) {
+  ROI_ALIGN_INLINE void add(const Tap<T>& tap, const Vector& value) {
     left += (T(1) - tap.weight) * value;
     if (tap.high == tap.low) {
       left += tap.weight * value;
@@ -150,29 +179,51 @@ void scatter_cells(const ConstView& grad_crops, int64_t row, const BoxTaps<T>& t
   for (int64_t y = wanted.begin; y < wanted.end; ++y) {
     const Tap<T>& ty = taps.y[y];
     const T* const grad = crop + y * grad_crops.stride[2];
-    HeldPixels<T> top(row_of(ty.low)), bottom(row_of(ty.high));
-    for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
-      const Tap<T>& tx = taps.x[x];
-      Vector g;
-      gather_cell<channels>(grad + x * grad_crops.stride[3], grad_crops.stride[1], &g);
-      if (method == Method::kNearest) {
-        T* const pixel = top.row + tx.low * kCell;
+    T *const top = row_of(ty.low), *const bottom = row_of(ty.high);
+    const auto upstream = [&](int64_t x, Vector* g) {
+      gather_cell<channels>(grad + x * grad_crops.stride[3], grad_crops.stride[1], g);
+    };
+    Vector g;
+    if (method == Method::kNearest) {
+      for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
+        T* const pixel = top + taps.x[x].low * kCell;
         Vector sum;
+        upstream(x, &g);
         Cell<T>::load(pixel, &sum);
         Cell<T>::store(pixel, sum + g);
-        continue;
       }
-      top.move_to(tx.low);
-      top.add(tx, (T(1) - ty.weight) * g);
-      if (ty.low == ty.high) {
-        top.add(tx, ty.weight * g);
-        continue;
+    } else if (ty.low == ty.high) {
+      HeldPixels<T, 1> held(top, nullptr);
+      for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
+        upstream(x, &g);
+        held.move_to(taps.x[x].low);
+        held.add(taps.x[x], (T(1) - ty.weight) * g);
+        held.add(taps.x[x], ty.weight * g);
       }
-      bottom.move_to(tx.low);
-      bottom.add(tx, ty.weight * g);
+      held.put_back();
+    } else if constexpr (2 * kCell * sizeof(T) <= ROI_ALIGN_VECTOR_BYTES) {
+      HeldPixels<T, 2> held(top, bottom);
+      typename HeldPixels<T, 2>::Vector shares, both;
+      held.beside(Vector{} + (T(1) - ty.weight), Vector{} + ty.weight, &shares);
+      for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
+        upstream(x, &g);
+        held.beside(g, g, &both);
+        held.move_to(taps.x[x].low);
+        held.add(taps.x[x], shares * both);
+      }
+      held.put_back();
+    } else {
+      HeldPixels<T, 1> upper(top, nullptr), lower(bottom, nullptr);
+      for (int64_t x = taps.x.begin; x < taps.x.end; ++x) {
+        upstream(x, &g);
+        upper.move_to(taps.x[x].low);
+        upper.add(taps.x[x], (T(1) - ty.weight) * g);
+        lower.move_to(taps.x[x].low);
+        lower.add(taps.x[x], ty.weight * g);
+      }
+      upper.put_back();
+      lower.put_back();
     }
-    top.put_back();
-    bottom.put_back();
   }
 }
 

@@ -15,12 +15,18 @@ ROI_ALIGN_INLINE Slope<Value> slope(const Value& top_left, const Value& top_righ
           ((Weight(1) - ly) * (top_right - top_left) + ly * (bottom_right - bottom_left)) * g};
 }
 
-// lanes[i] += values[i] * factor, in double.
-template <typename T> void add_scaled(double* lanes, const T* values, double factor) {
-  for (int64_t lane = 0; lane < kBlock; ++lane) lanes[lane] += static_cast<double>(values[lane]) * factor;
+// sums[i] += values[i] * factor for whole vectors, in double. Spelled out: the compiler widens one number at a time.
+template <typename T> void add_scaled(double* sums, const T* values, double factor, int64_t count) {
+  using L = Lanes<double>;
+  typedef T Narrow __attribute__((vector_size(L::kCount * sizeof(T))));
+  for (int64_t i = 0; i < count; i += L::kCount) {
+    Narrow narrow;
+    std::memcpy(&narrow, values + i, sizeof(narrow));
+    L::store(sums + i, L::load(sums + i) + __builtin_convertvector(narrow, typename L::Vector) * factor);
+  }
 }
 
-// The sum of the lanes, as a tree: halves are added until one is left.
+// The sum of a block's lanes, as a tree: halves are added until one is left.
 inline double sum_of(double* lanes) {
   for (int64_t half = kBlock / 2; half > 0; half /= 2) {
     for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
@@ -28,40 +34,48 @@ inline double sum_of(double* lanes) {
   return lanes[0];
 }
 
-// The sums of one box and one block of channels, a lane for each channel.
+// The sums of one box over up to `channels` of its channels, whole blocks of them; a channel that is missing stays 0.
 template <typename T> struct EdgeSums {
-  T row[kBlock];
-  std::vector<T> columns;  // [crop width][kBlock]
-  double y1[kBlock], y2[kBlock];
+  const int64_t channels;
+  std::vector<T> row, columns;  // [channels], [crop width][channels]
+  std::vector<double> y1, y2, x1, x2;
 
-  explicit EdgeSums(int64_t crop_width) : columns(static_cast<size_t>(crop_width * kBlock)) { clear(); }
+  EdgeSums(int64_t channels, int64_t crop_width)
+      : channels(channels),
+        row(static_cast<size_t>(channels)),
+        columns(static_cast<size_t>(crop_width * channels)),
+        y1(row.size()),
+        y2(row.size()),
+        x1(row.size()),
+        x2(row.size()) {}
+
+  T* column(int64_t x) { return columns.data() + x * channels; }
 
   void clear() {
-    std::fill(row, row + kBlock, T(0));
     std::fill(columns.begin(), columns.end(), T(0));
-    std::fill(y1, y1 + kBlock, 0.0);
-    std::fill(y2, y2 + kBlock, 0.0);
+    for (std::vector<double>* edge : {&y1, &y2, &x1, &x2}) std::fill(edge->begin(), edge->end(), 0.0);
   }
 
-  // A row of samples is complete.
+  // A row of samples starts; its sums are complete.
+  void begin_row() { std::fill(row.begin(), row.end(), T(0)); }
   void end_row(const EdgeSlopes& move) {
-    add_scaled(y1, row, move.a1);
-    add_scaled(y2, row, move.a2);
-    std::fill(row, row + kBlock, T(0));
+    add_scaled(y1.data(), row.data(), move.a1, channels);
+    add_scaled(y2.data(), row.data(), move.a2, channels);
   }
 
-  // Adds all lanes to the box's four edges.
+  // Adds all lanes to the box's four edges, one block of channels after the other.
   void finish(BoxRule rule, const std::vector<EdgeSlopes>& move_x, double* edges) {
-    double x1[kBlock] = {}, x2[kBlock] = {};
     for (size_t i = 0; i < move_x.size(); ++i) {
-      add_scaled(x1, columns.data() + i * kBlock, move_x[i].a1);
-      add_scaled(x2, columns.data() + i * kBlock, move_x[i].a2);
+      add_scaled(x1.data(), column(static_cast<int64_t>(i)), move_x[i].a1, channels);
+      add_scaled(x2.data(), column(static_cast<int64_t>(i)), move_x[i].a2, channels);
     }
     const int y = rule == BoxRule::kNormalized ? 0 : 1, x = 1 - y;
-    edges[y] += sum_of(y1);
-    edges[x] += sum_of(x1);
-    edges[y + 2] += sum_of(y2);
-    edges[x + 2] += sum_of(x2);
+    for (int64_t block = 0; block < channels; block += kBlock) {
+      edges[y] += sum_of(y1.data() + block);
+      edges[x] += sum_of(x1.data() + block);
+      edges[y + 2] += sum_of(y2.data() + block);
+      edges[x + 2] += sum_of(x2.data() + block);
+    }
   }
 };
 

@@ -19,18 +19,20 @@ template <typename Threads> struct RoiCall {
   const std::vector<Level>& levels;
   bool channels_last;
 
-  // Pools `values`, which are the levels, or for the maximum what is taken at the largest samples of the levels.
-  void pool(const std::vector<ConstView>& values, const View& crops) const {
+  void pool(const View& crops) const {
     with_tables(false, [&](const RoiJob& job) {
-      if (maximum()) {
-        threads.run(rois.count, 16 * elements(crops), [&](int64_t begin, int64_t end) {
-          roi_max_forward(job, rois, rule.level, values, crops, begin, end);
-        });
-        return;
-      }
       const RoiUnits work = cut_roi_forward(job, threads.count());
       threads.share(static_cast<int64_t>(work.size()), 4 * elements(crops),
-                    [&](Units* units) { kernels().roi_forward(job, crops.data, work, units); });
+                    [&](Units* units) { kernels().roi_forward(job, crops, work, units); });
+    });
+  }
+
+  // What `values`, maps like the levels, hold where the maximum takes its samples from the levels.
+  void pool_at_largest(const std::vector<ConstView>& values, const View& crops) const {
+    with_tables(false, [&](const RoiJob& job) {
+      threads.run(rois.count, 16 * elements(crops), [&](int64_t begin, int64_t end) {
+        roi_max_at_largest(job, values, crops, {0, job.channels}, begin, end);
+      });
     });
   }
 
@@ -40,9 +42,8 @@ template <typename Threads> struct RoiCall {
     with_tables(false, [&](const RoiJob& job) {
       if (maximum()) {
         const int64_t planes = static_cast<int64_t>(levels.size()) * job.images * job.channels;
-        threads.run(planes, 16 * elements(grad) + pixels, [&](int64_t begin, int64_t end) {
-          roi_max_grad_maps(job, rois, rule.level, grad, maps, begin, end);
-        });
+        threads.run(planes, 16 * elements(grad) + pixels,
+                    [&](int64_t begin, int64_t end) { roi_max_grad_maps(job, grad, maps, begin, end); });
         return;
       }
       const RoiUnits work = cut_roi_grad_maps(job, threads.count());
@@ -56,9 +57,8 @@ template <typename Threads> struct RoiCall {
     std::vector<double> sums(static_cast<size_t>(4 * rois.count), 0.0);
     with_tables(true, [&](const RoiJob& job) {
       if (maximum()) {
-        threads.run(rois.count, 16 * elements(grad), [&](int64_t begin, int64_t end) {
-          roi_max_grad_boxes(job, rois, rule.level, grad, sums.data(), begin, end);
-        });
+        threads.run(rois.count, 16 * elements(grad),
+                    [&](int64_t begin, int64_t end) { roi_max_grad_boxes(job, grad, sums.data(), begin, end); });
         return;
       }
       std::vector<double> partial(static_cast<size_t>(roi_grad_boxes_blocks(job)) * sums.size(), 0.0);
@@ -78,15 +78,16 @@ template <typename Threads> struct RoiCall {
     const ConstView& first = levels[0].map;
     const int64_t channels = first.size[1];
     const bool pixels = channels_last && channels >= kBlockOfPixels;
-    RoiJob job = {first.dtype,   nullptr,  &levels, rule.pool,
-                  first.size[0], channels, pixels,  channels_last && !pixels ? channels : 1};
+    RoiJob job = {
+        first.dtype,  nullptr, &rois,
+
+        rule.pooling, &levels, rule.pool, first.size[0], channels, pixels, channels_last && !pixels ? channels : 1};
     with_float(job.dtype, [&](auto type) {
       RoiTables<decltype(type)> tables;
       order_boxes(rois, rule.level, levels, job.images, &tables);
       tables.paths = roi_paths(job, tables.buckets);
       job.tables = &tables;
-      // A maximum takes its samples one by one.
-      if (rois.count > 0 && !maximum()) fill(slopes, &tables);
+      if (rois.count > 0) maximum() ? fill_samples(&tables) : fill(slopes, &tables);
       work(job);
     });
   }
@@ -99,6 +100,18 @@ template <typename Threads> struct RoiCall {
       }
     });
     measure_tables(tables);
+  }
+
+  template <typename Acc> void fill_samples(RoiTables<Acc>* tables) const {
+    tables->samples.resize(tables->boxes.size());
+    threads.prepare(rois.count, 16 * rois.count * (rule.pool.height + rule.pool.width),
+                    [&](int64_t begin, int64_t end) {
+                      for (int64_t k = begin; k < end; ++k) {
+                        const RoiTable<Acc>& box = tables->boxes[static_cast<size_t>(k)];
+                        const Level& level = levels[static_cast<size_t>(box.level)];
+                        tables->samples[static_cast<size_t>(k)].fill(rois, box.row, rule.level, level, rule.pool);
+                      }
+                    });
   }
 };
 

@@ -1,9 +1,9 @@
-// roi_align's mean, forward, on the CPU.
+// roi_align, forward, on the CPU: the mean here, the maximum in maximum.inl.
 //
-// Rows first: for each bin of y the rows that it reads are weighed and added up, along runs of columns. Then columns:
-// what came of 16 bins (of y, of as many channels as it takes) is turned, so that the bins lie in the lanes of a vector
-// and the weights of x, which they share, are single numbers. Where channels lie innermost and are many they are the
-// lanes as they are, and nothing is turned. Each output is the same sum in the same order either way.
+// The mean takes rows first: for each bin of y the rows that it reads are weighed and added up, along runs of columns.
+// Then columns: what came of 16 bins (of y, of as many channels as it takes) is turned, so that the bins lie in the
+// lanes of a vector and the weights of x, which they share, are single numbers. Where channels lie innermost and are
+// many they are the lanes as they are, and nothing is turned. Each output is the same sum in the same order either way.
 
 // A vector of four, for what is left of a run: runs are multiples of four wherever the map is wide enough.
 template <typename T> struct Four {
@@ -64,12 +64,6 @@ void weigh_turned_columns(const RoiTable<T>& box, int64_t bins, int64_t inner, c
   }
 }
 
-// Memory that is kept from one use to the next, as large as the largest of them asked for.
-template <typename T> T* room(std::vector<T>* kept, int64_t values) {
-  if (static_cast<int64_t>(kept->size()) < values) kept->resize(static_cast<size_t>(values));
-  return kept->data();
-}
-
 // A thread's scratch on kRows.
 template <typename T> struct RowScratch {
   std::vector<T> rows, turned, bins, planes;
@@ -81,17 +75,6 @@ template <typename T> struct RowScratch {
     room(&bins, job.rule.width * job.inner * kBlock);
   }
   T* planes_of(int64_t values) { return room(&planes, values); }
-};
-
-// A thread's scratch where channels are the lanes.
-template <typename T> struct PixelScratch {
-  TurnedBlock<T> turned;
-  std::vector<T> columns, bins, planes, sums;
-
-  T* columns_of(int64_t values) { return room(&columns, values); }
-  T* bins_of(int64_t values) { return room(&bins, values); }
-  T* planes_of(int64_t values) { return room(&planes, values); }
-  T* sums_of(int64_t values) { return room(&sums, values); }
 };
 
 // Whether runs of `run` values, one after the other, are whole lines of a result.
@@ -156,9 +139,10 @@ void forward_rows(const RoiJob& job, const RoiTables<T>& tables, T* crops, const
 // One box's bins of a group of channels, rows first. Pixels of the result are `out_stride` values apart.
 template <typename G, bool stream, typename T>
 ROI_ALIGN_INLINE void pool_pixels(const RoiTable<T>& box, const PoolRule& rule, const Pixels<const T>& pixels,
-                                  int64_t together, T* columns, T* out, int64_t out_stride) {
+                                  PixelScratch<T>& scratch, T* out, int64_t out_stride) {
   constexpr int64_t kCount = G::kCount;
-  const int64_t width = box.columns * kCount;
+  const int64_t width = box.columns * kCount, together = bins_together<T>(box.columns, kCount, rule.height);
+  T* const columns = scratch.columns_of(width * together);
   for (int64_t first = 0; first < rule.height; first += together) {
     const int64_t last = std::min(rule.height, first + together);
     for (int64_t i = first; i < last; ++i) {
@@ -175,9 +159,20 @@ ROI_ALIGN_INLINE void pool_pixels(const RoiTable<T>& box, const PoolRule& rule, 
   }
 }
 
-template <typename T>
+// What a bin is worth, on paths whose lanes are channels.
+template <typename T> struct Mean {
+  PoolRule rule;
+  PixelScratch<T>* scratch;
+
+  template <typename G, bool stream>
+  ROI_ALIGN_INLINE void pool(const RoiTable<T>& box, const Pixels<const T>& pixels, T* out, int64_t out_stride) const {
+    pool_pixels<G, stream>(box, rule, pixels, *scratch, out, out_stride);
+  }
+};
+
+template <typename T, typename Pool>
 void forward_turned(const RoiJob& job, const RoiTables<T>& tables, T* crops, const RoiUnit& unit, bool large,
-                    PixelScratch<T>& scratch) {
+                    PixelScratch<T>& scratch, const Pool& pooling) {
   using G = TurnedGroup<T>;
   const ConstView& map = (*job.levels)[static_cast<size_t>(unit.map / job.images)].map;
   const Pixels<const T> pixels{scratch.turned.of(map, unit.map % job.images, unit.first), map.size[3] * kBlock, kBlock};
@@ -188,59 +183,64 @@ void forward_turned(const RoiJob& job, const RoiTables<T>& tables, T* crops, con
   T* const planes = stream ? scratch.planes_of(bins * kBlock) : nullptr;
   for (int64_t k = unit.begin; k < unit.end; ++k) {
     const RoiTable<T>& box = tables.boxes[static_cast<size_t>(k)];
-    const int64_t together = bins_together<T>(box.columns, kBlock, job.rule.height);
-    pool_pixels<G, false>(box, job.rule, pixels, together, scratch.columns_of(box.columns * together * kBlock), tile,
-                          kBlock);
+    pooling.template pool<G, false>(box, pixels, tile, kBlock);
     T* const result = crops + box.row * crop + unit.first * bins;
     turn_out(tile, bins, stream ? planes : result, bins, unit.channels);
     if (stream) stream_out(planes, bins * kBlock, result);
   }
 }
 
-template <bool stream, typename T>
-void forward_pixels(const RoiJob& job, const RoiTables<T>& tables, T* crops, const RoiUnit& unit,
-                    PixelScratch<T>& scratch) {
+template <bool stream, typename T, typename Pool>
+void forward_pixels(const RoiJob& job, const RoiTables<T>& tables, T* crops, const RoiUnit& unit, const Pool& pooling) {
   for (int64_t k = unit.begin; k < unit.end; ++k) {
     const RoiTable<T>& box = tables.boxes[static_cast<size_t>(k)];
     const ConstView& map = (*job.levels)[static_cast<size_t>(box.level)].map;
     const T* const image = static_cast<const T*>(map.data) + box.image * map.stride[0];
     T* const out = crops + box.row * job.rule.height * job.rule.width * job.channels;
     for_groups<T>(job.channels, [&](auto group, int64_t c) {
-      using G = decltype(group);
-      const int64_t together = bins_together<T>(box.columns, G::kCount, job.rule.height);
-      pool_pixels<G, stream>(box, job.rule, Pixels<const T>{image + c, map.stride[2], map.stride[3]}, together,
-                             scratch.columns_of(box.columns * together * G::kCount), out + c, job.channels);
+      pooling.template pool<decltype(group), stream>(box, {image + c, map.stride[2], map.stride[3]}, out + c,
+                                                     job.channels);
     });
   }
 }
 
-template <typename T> void roi_forward_of(const RoiJob& job, T* crops, const RoiUnits& work, Units* units) {
+template <typename T, typename Pool>
+void forward_unit(const RoiJob& job, const RoiTables<T>& tables, T* crops, const RoiUnit& unit, bool large,
+                  PixelScratch<T>& scratch, const Pool& pooling) {
+  if (!job.pixels) return forward_turned<T>(job, tables, crops, unit, large, scratch, pooling);
+  if (large && whole_lines(crops, job.channels)) return forward_pixels<true>(job, tables, crops, unit, pooling);
+  forward_pixels<false>(job, tables, crops, unit, pooling);
+}
+
+template <typename T> void roi_forward_of(const RoiJob& job, const View& crops, const RoiUnits& work, Units* units) {
   const RoiTables<T>& tables = *static_cast<const RoiTables<T>*>(job.tables);
+  T* const result = static_cast<T*>(crops.data);
+  const bool maximum = job.pooling == Pooling::kMaximum;
   // A large result goes past the caches where it is written in whole lines (Lanes::stream).
-  const int64_t values = static_cast<int64_t>(tables.boxes.size()) * job.channels * job.rule.height * job.rule.width;
-  const bool large = values * static_cast<int64_t>(sizeof(T)) >= kStreamBytes;
+  const bool large = elements(crops) * static_cast<int64_t>(sizeof(T)) >= kStreamBytes;
   RowScratch<T> rows(job, tables);
   PixelScratch<T> scratch;
   for (int64_t index; units->take(&index);) {
     const RoiUnit& unit = work[static_cast<size_t>(index)];
-    switch (tables.paths[static_cast<size_t>(unit.map)]) {
-      case RoiPath::kRows: forward_rows(job, tables, crops, unit, large, rows); break;
-      case RoiPath::kTurned: forward_turned(job, tables, crops, unit, large, scratch); break;
-      case RoiPath::kPixels:
-        if (large && whole_lines(crops, job.channels)) {
-          forward_pixels<true>(job, tables, crops, unit, scratch);
-        } else {
-          forward_pixels<false>(job, tables, crops, unit, scratch);
-        }
+    const bool by_rows = tables.paths[static_cast<size_t>(unit.map)] == RoiPath::kRows;
+    if (maximum && by_rows) {
+      const Part channels{unit.first * job.inner, (unit.first + unit.channels) * job.inner};
+      max_rows(job, crops, channels, unit.begin, unit.end);
+    } else if (maximum) {
+      forward_unit(job, tables, result, unit, large, scratch, Maximum<T>{job.rule, &tables, &scratch});
+    } else if (by_rows) {
+      forward_rows(job, tables, result, unit, large, rows);
+    } else {
+      forward_unit(job, tables, result, unit, large, scratch, Mean<T>{job.rule, &scratch});
     }
   }
   if (large) stream_fence();
 }
 
-void roi_forward(const RoiJob& job, void* crops, const RoiUnits& work, Units* units) {
+void roi_forward(const RoiJob& job, const View& crops, const RoiUnits& work, Units* units) {
   if (job.dtype == DType::kFloat64) {
-    roi_forward_of(job, static_cast<double*>(crops), work, units);
+    roi_forward_of<double>(job, crops, work, units);
   } else {
-    roi_forward_of(job, static_cast<float*>(crops), work, units);
+    roi_forward_of<float>(job, crops, work, units);
   }
 }

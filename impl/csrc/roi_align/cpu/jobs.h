@@ -18,6 +18,8 @@ constexpr int64_t kBlockOfPixels = 16;
 struct RoiJob {
   DType dtype;
   const void* tables;
+  const RoiList* rois;
+  Pooling pooling;
   const std::vector<Level>* levels;
   PoolRule rule;
   int64_t images;
@@ -38,7 +40,7 @@ std::vector<RoiPath> roi_paths(const RoiJob& job, const std::vector<int64_t>& bu
 
 // Forward.
 RoiUnits cut_roi_forward(const RoiJob& job, int64_t threads);
-using RoiForwardKernel = void(const RoiJob& job, void* crops, const RoiUnits& work, Units* units);
+using RoiForwardKernel = void(const RoiJob& job, const View& crops, const RoiUnits& work, Units* units);
 
 // Gradient of the maps. A unit clears what it owns, then adds what its boxes send there, in the tables' order, bin by
 // bin.
@@ -53,14 +55,13 @@ RoiUnits cut_roi_grad_boxes(const RoiJob& job, int64_t threads);
 using RoiGradBoxesKernel = void(const RoiJob& job, const void* grad, double* partial, const RoiUnits& work,
                                 Units* units);
 
-// The same three for the maximum, which is not separable: sample by sample, on planes of any strides. The maps are
-// those that say which sample is the largest; `values`, of the same shapes, are what is pooled: for the forward itself
-// the same maps. A unit is as above, of roi_max_grad_maps one plane.
-void roi_max_forward(const RoiJob& job, const RoiList& rois, const LevelRule& level_rule,
-                     const std::vector<ConstView>& values, const View& crops, int64_t begin, int64_t end);
-void roi_max_grad_maps(const RoiJob& job, const RoiList& rois, const LevelRule& level_rule, const ConstView& grad,
-                       const std::vector<View>& maps, int64_t begin, int64_t end);
-void roi_max_grad_boxes(const RoiJob& job, const RoiList& rois, const LevelRule& level_rule, const ConstView& grad,
-                        double* grad_boxes, int64_t begin, int64_t end);
+// The maximum is not separable: sample by sample, on planes of any strides. The maps are those that say which sample is
+// the largest; `values`, of the same shapes, are what is pooled there. Of boxes begin <= k < end as the tables order
+// them, or of the planes of roi_max_grad_maps.
+void roi_max_at_largest(const RoiJob& job, const std::vector<ConstView>& values, const View& crops, Part channels,
+                        int64_t begin, int64_t end);
+void roi_max_grad_maps(const RoiJob& job, const ConstView& grad, const std::vector<View>& maps, int64_t begin,
+                       int64_t end);
+void roi_max_grad_boxes(const RoiJob& job, const ConstView& grad, double* grad_boxes, int64_t begin, int64_t end);
 
 }  // namespace roi_align

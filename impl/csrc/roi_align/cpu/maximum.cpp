@@ -1,58 +1,18 @@
 // roi_align's maximum on the CPU: the largest of a bin's samples (largest.h).
 //
-// Samples are taken one by one, as every other library takes them. Which of them is the largest is found again for the
-// gradients: an index for every output would be as large as the output.
+// Here samples are taken one by one, as every other library takes them: for the gradients, which search for the largest
+// sample again, since an index for every output would be as large as the output, and where channels do not fill
+// vectors. Where they do, maximum.inl pools.
 
 #include <algorithm>
 #include <vector>
 
-#include "roi_align/boxes.h"
 #include "roi_align/cpu/jobs.h"
+#include "roi_align/cpu/samples.h"
 #include "roi_align/largest.h"
 
 namespace roi_align {
 namespace {
-
-// The samples of a bin on one axis, as largest.h asks for them.
-template <typename Acc> struct BinSamples {
-  SampleSpan span;
-  const Tap<Acc>* taps;  // of those in reach
-  int64_t grid;
-
-  template <typename> const Tap<Acc>& tap(int64_t i) const { return taps[i - span.begin]; }
-  bool none() const { return span.begin >= span.end; }
-  bool before() const { return span.begin > 0; }
-  bool after() const { return span.end < grid; }
-};
-
-// The samples of one axis of a box: those of bin i that are in reach begin at taps[starts[i]].
-template <typename T, typename Acc> struct AxisSamples {
-  BinAxis<T> axis;
-  std::vector<SampleSpan> spans;
-  std::vector<size_t> starts;
-  std::vector<Tap<Acc>> taps;
-
-  void fill(const BinAxis<T>& from, int64_t length, int64_t bins) {
-    axis = from;
-    spans.clear();
-    starts.clear();
-    taps.clear();
-    for (int64_t bin = 0; bin < bins; ++bin) {
-      const T base = axis.base(bin);
-      const SampleSpan span = samples_in_reach(axis, base, length);
-      spans.push_back(span);
-      starts.push_back(taps.size());
-      for (int64_t i = span.begin; i < span.end; ++i) taps.push_back(edge_tap<Acc>(axis.position(base, i), length));
-    }
-  }
-
-  BinSamples<Acc> of(int64_t bin) const {
-    return {spans[static_cast<size_t>(bin)], taps.data() + starts[static_cast<size_t>(bin)], axis.grid};
-  }
-  const Tap<Acc>& tap(int64_t bin, int64_t i) const {
-    return taps[starts[static_cast<size_t>(bin)] + static_cast<size_t>(i - spans[static_cast<size_t>(bin)].begin)];
-  }
-};
 
 // A plane of any strides.
 template <typename Acc> struct Plane {
@@ -65,19 +25,6 @@ template <typename Acc> struct Plane {
 template <typename Acc, typename AnyView> Plane<Acc> plane_of(const AnyView& view, int64_t n, int64_t c) {
   return {static_cast<Acc*>(view.data) + n * view.stride[0] + c * view.stride[1], view.stride[2], view.stride[3]};
 }
-
-template <typename T, typename Acc> struct BoxSamples {
-  AxisSamples<T, Acc> y, x;
-
-  void fill(const RoiList& rois, int64_t row, const Level& level, const PoolRule& rule) {
-    y.fill(roi_axis<T>(rois, row, true, level.scale, rule), level.map.size[2], rule.height);
-    x.fill(roi_axis<T>(rois, row, false, level.scale, rule), level.map.size[3], rule.width);
-  }
-
-  Largest<Acc> largest(const Plane<const Acc>& plane, int64_t i, int64_t j) const {
-    return largest_of<Acc>(y.of(i), x.of(j), plane);
-  }
-};
 
 template <typename Acc> const RoiTables<Acc>& tables_of(const RoiJob& job) {
   return *static_cast<const RoiTables<Acc>*>(job.tables);
@@ -93,22 +40,20 @@ Acc& crop_at(const AnyView& crops, int64_t row, int64_t c, int64_t i, int64_t j)
 struct Forward {
   const std::vector<ConstView>& values;
   const View& crops;
+  Part channels;
 
-  template <typename T, typename Acc>
-  void run(const RoiJob& job, const RoiList& rois, const LevelRule& level_rule, int64_t begin, int64_t end) const {
-    BoxSamples<T, Acc> samples;
+  template <typename T, typename Acc> void run(const RoiJob& job, int64_t begin, int64_t end) const {
     for (int64_t k = begin; k < end; ++k) {
       const RoiTable<Acc>& box = tables_of<Acc>(job).boxes[static_cast<size_t>(k)];
+      const BoxSamples<Acc>& samples = tables_of<Acc>(job).samples[static_cast<size_t>(k)];
       const Level& level = (*job.levels)[static_cast<size_t>(box.level)];
-      const bool has_level = roi_level(rois, box.row, level_rule) >= 0;
-      samples.fill(rois, box.row, level, job.rule);
-      for (int64_t c = 0; c < job.channels; ++c) {
+      for (int64_t c = channels.begin; c < channels.end; ++c) {
         const Plane<const Acc> chooser = plane_of<const Acc>(level.map, box.image, c);
         const Plane<const Acc> plane = plane_of<const Acc>(values[static_cast<size_t>(box.level)], box.image, c);
         for (int64_t i = 0; i < job.rule.height; ++i) {
           for (int64_t j = 0; j < job.rule.width; ++j) {
             Acc& out = crop_at<Acc>(crops, box.row, c, i, j);
-            const Largest<Acc> best = has_level ? samples.largest(chooser, i, j) : Largest<Acc>{};
+            const Largest<Acc> best = largest_of<Acc>(samples.y.of(i), samples.x.of(j), chooser);
             out = best.inside ? sample_at<Acc>(plane, samples.y.tap(i, best.y), samples.x.tap(j, best.x)) : Acc(0);
           }
         }
@@ -121,9 +66,7 @@ struct GradMaps {
   const ConstView& grad;
   const std::vector<View>& maps;
 
-  template <typename T, typename Acc>
-  void run(const RoiJob& job, const RoiList& rois, const LevelRule& level_rule, int64_t begin, int64_t end) const {
-    BoxSamples<T, Acc> samples;
+  template <typename T, typename Acc> void run(const RoiJob& job, int64_t begin, int64_t end) const {
     const RoiTables<Acc>& tables = tables_of<Acc>(job);
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t bucket = unit / job.channels, c = unit % job.channels;
@@ -136,11 +79,10 @@ struct GradMaps {
       for (int64_t k = tables.buckets[static_cast<size_t>(bucket)]; k < tables.buckets[static_cast<size_t>(bucket + 1)];
            ++k) {
         const int64_t row = tables.boxes[static_cast<size_t>(k)].row;
-        if (roi_level(rois, row, level_rule) < 0) continue;
-        samples.fill(rois, row, level, job.rule);
+        const BoxSamples<Acc>& samples = tables.samples[static_cast<size_t>(k)];
         for (int64_t i = 0; i < job.rule.height; ++i) {
           for (int64_t j = 0; j < job.rule.width; ++j) {
-            const Largest<Acc> best = samples.largest(chooser, i, j);
+            const Largest<Acc> best = largest_of<Acc>(samples.y.of(i), samples.x.of(j), chooser);
             if (!best.inside) continue;
             add(plane, samples.y.tap(i, best.y), samples.x.tap(j, best.x), crop_at<const Acc>(grad, row, c, i, j));
           }
@@ -168,23 +110,22 @@ struct GradBoxes {
   const ConstView& grad;
   double* grad_boxes;
 
-  template <typename T, typename Acc>
-  void run(const RoiJob& job, const RoiList& rois, const LevelRule& level_rule, int64_t begin, int64_t end) const {
-    BoxSamples<T, Acc> samples;
+  template <typename T, typename Acc> void run(const RoiJob& job, int64_t begin, int64_t end) const {
     for (int64_t k = begin; k < end; ++k) {
       const RoiTable<Acc>& box = tables_of<Acc>(job).boxes[static_cast<size_t>(k)];
+      const BoxSamples<Acc>& samples = tables_of<Acc>(job).samples[static_cast<size_t>(k)];
       const Level& level = (*job.levels)[static_cast<size_t>(box.level)];
+      const BinAxis<T> axis_y = roi_axis<T>(*job.rois, box.row, true, level.scale, job.rule);
+      const BinAxis<T> axis_x = roi_axis<T>(*job.rois, box.row, false, level.scale, job.rule);
       double sums[4] = {};
-      if (roi_level(rois, box.row, level_rule) >= 0) {
-        samples.fill(rois, box.row, level, job.rule);
-        for (int64_t c = 0; c < job.channels; ++c) {
-          const Plane<const Acc> plane = plane_of<const Acc>(level.map, box.image, c);
-          for (int64_t i = 0; i < job.rule.height; ++i) {
-            for (int64_t j = 0; j < job.rule.width; ++j) {
-              const Largest<Acc> best = samples.largest(plane, i, j);
-              if (best.inside) {
-                add(job.rule, level, samples, plane, i, j, best, crop_at<const Acc>(grad, box.row, c, i, j), sums);
-              }
+      for (int64_t c = 0; c < job.channels; ++c) {
+        const Plane<const Acc> plane = plane_of<const Acc>(level.map, box.image, c);
+        for (int64_t i = 0; i < job.rule.height; ++i) {
+          for (int64_t j = 0; j < job.rule.width; ++j) {
+            const Largest<Acc> best = largest_of<Acc>(samples.y.of(i), samples.x.of(j), plane);
+            if (best.inside) {
+              add(job.rule, level, axis_y, axis_x, samples, plane, i, j, best,
+                  crop_at<const Acc>(grad, box.row, c, i, j), sums);
             }
           }
         }
@@ -194,8 +135,9 @@ struct GradBoxes {
   }
 
   template <typename T, typename Acc>
-  static void add(const PoolRule& rule, const Level& level, const BoxSamples<T, Acc>& samples,
-                  const Plane<const Acc>& plane, int64_t i, int64_t j, const Largest<Acc>& best, Acc g, double* sums) {
+  static void add(const PoolRule& rule, const Level& level, const BinAxis<T>& axis_y, const BinAxis<T>& axis_x,
+                  const BoxSamples<Acc>& samples, const Plane<const Acc>& plane, int64_t i, int64_t j,
+                  const Largest<Acc>& best, Acc g, double* sums) {
     const Tap<Acc> ty = samples.y.tap(i, best.y), tx = samples.x.tap(j, best.x);
     // A sample moved by one pixel goes from what the lower one alone would give to what the upper one would.
     const auto slope = [&](const Tap<Acc>& low_y, const Tap<Acc>& high_y, const Tap<Acc>& low_x,
@@ -209,47 +151,43 @@ struct GradBoxes {
     const auto between = [](const BinAxis<T>& axis, int64_t bin, int64_t sample_index, int64_t length) {
       return edge_tap<T>(axis.position(axis.base(bin), sample_index), length);
     };
-    const Tap<T> by = between(samples.y.axis, i, best.y, level.map.size[2]);
+    const Tap<T> by = between(axis_y, i, best.y, level.map.size[2]);
     if (by.low != by.high) {
       const double along = slope(only(by.low), only(by.high), tx, tx);
-      const EdgeSlopes moves = bin_slopes(samples.y.axis, static_cast<T>(level.scale), i, best.y, rule.height);
+      const EdgeSlopes moves = bin_slopes(axis_y, static_cast<T>(level.scale), i, best.y, rule.height);
       sums[1] += moves.a1 * along;
       sums[3] += moves.a2 * along;
     }
-    const Tap<T> bx = between(samples.x.axis, j, best.x, level.map.size[3]);
+    const Tap<T> bx = between(axis_x, j, best.x, level.map.size[3]);
     if (bx.low != bx.high) {
       const double along = slope(ty, ty, only(bx.low), only(bx.high));
-      const EdgeSlopes moves = bin_slopes(samples.x.axis, static_cast<T>(level.scale), j, best.x, rule.width);
+      const EdgeSlopes moves = bin_slopes(axis_x, static_cast<T>(level.scale), j, best.x, rule.width);
       sums[0] += moves.a1 * along;
       sums[2] += moves.a2 * along;
     }
   }
 };
 
-template <typename Work>
-void run_typed(const Work& work, const RoiJob& job, const RoiList& rois, const LevelRule& level_rule, int64_t begin,
-               int64_t end) {
-  with_float(rois.dtype, [&](auto edge) {
-    with_float(job.dtype,
-               [&](auto acc) { work.template run<decltype(edge), decltype(acc)>(job, rois, level_rule, begin, end); });
+template <typename Work> void run_typed(const Work& work, const RoiJob& job, int64_t begin, int64_t end) {
+  with_float(job.rois->dtype, [&](auto edge) {
+    with_float(job.dtype, [&](auto acc) { work.template run<decltype(edge), decltype(acc)>(job, begin, end); });
   });
 }
 
 }  // namespace
 
-void roi_max_forward(const RoiJob& job, const RoiList& rois, const LevelRule& level_rule,
-                     const std::vector<ConstView>& values, const View& crops, int64_t begin, int64_t end) {
-  run_typed(Forward{values, crops}, job, rois, level_rule, begin, end);
+void roi_max_at_largest(const RoiJob& job, const std::vector<ConstView>& values, const View& crops, Part channels,
+                        int64_t begin, int64_t end) {
+  run_typed(Forward{values, crops, channels}, job, begin, end);
 }
 
-void roi_max_grad_maps(const RoiJob& job, const RoiList& rois, const LevelRule& level_rule, const ConstView& grad,
-                       const std::vector<View>& maps, int64_t begin, int64_t end) {
-  run_typed(GradMaps{grad, maps}, job, rois, level_rule, begin, end);
+void roi_max_grad_maps(const RoiJob& job, const ConstView& grad, const std::vector<View>& maps, int64_t begin,
+                       int64_t end) {
+  run_typed(GradMaps{grad, maps}, job, begin, end);
 }
 
-void roi_max_grad_boxes(const RoiJob& job, const RoiList& rois, const LevelRule& level_rule, const ConstView& grad,
-                        double* grad_boxes, int64_t begin, int64_t end) {
-  run_typed(GradBoxes{grad, grad_boxes}, job, rois, level_rule, begin, end);
+void roi_max_grad_boxes(const RoiJob& job, const ConstView& grad, double* grad_boxes, int64_t begin, int64_t end) {
+  run_typed(GradBoxes{grad, grad_boxes}, job, begin, end);
 }
 
 }  // namespace roi_align

@@ -124,3 +124,20 @@ template <typename T, typename Work> ROI_ALIGN_INLINE void for_groups(int64_t ch
 
 // A turned block: kBlock channels.
 template <typename T> using TurnedGroup = Group<Lanes<T>, kBlock / Lanes<T>::kCount>;
+
+// Memory that is kept from one use to the next, as large as the largest of them asked for.
+template <typename T> T* room(std::vector<T>* kept, int64_t values) {
+  if (static_cast<int64_t>(kept->size()) < values) kept->resize(static_cast<size_t>(values));
+  return kept->data();
+}
+
+// A thread's scratch where channels are the lanes.
+template <typename T> struct PixelScratch {
+  TurnedBlock<T> turned;
+  std::vector<T> columns, bins, planes, sums;
+
+  T* columns_of(int64_t values) { return room(&columns, values); }
+  T* bins_of(int64_t values) { return room(&bins, values); }
+  T* planes_of(int64_t values) { return room(&planes, values); }
+  T* sums_of(int64_t values) { return room(&sums, values); }
+};

@@ -78,10 +78,10 @@ std::vector<RoiPath> roi_paths(const RoiJob& job, const std::vector<int64_t>& bu
   for (int64_t map = 0; map < maps_of(job); ++map) {
     const int64_t boxes = buckets[static_cast<size_t>(map + 1)] - buckets[static_cast<size_t>(map)];
     const int64_t pixels = pixels_of(job, map);
-    // Below half a block of channels most lanes of it would be empty.
+    // Below half a block of channels most lanes of it would be empty; for the maximum that is still the quicker way.
     const bool many = worth_turning(boxes * job.rule.height * job.rule.width, pixels);
     const bool turned = many && pixels * kBlock * element_bytes(job.dtype) <= kLargestBlockBytes && job.inner == 1 &&
-                        job.channels >= kBlock / 2;
+                        (job.channels >= kBlock / 2 || job.pooling == Pooling::kMaximum);
     paths.push_back(job.pixels ? RoiPath::kPixels : turned ? RoiPath::kTurned : RoiPath::kRows);
   }
   return paths;

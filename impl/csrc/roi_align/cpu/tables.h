@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "roi_align/cpu/samples.h"
 #include "roi_align/kernels.h"
 #include "roi_align/taps.h"
 
@@ -65,6 +66,7 @@ template <typename Acc> struct RoiTables {
   std::vector<int64_t> buckets;  // boxes[buckets[level * images + image]] is the first of that map
   std::vector<RoiPath> paths;    // of the maps, likewise; by whoever asks for the tables, before they are filled
   std::vector<TableChunk<Acc>> chunks;
+  std::vector<BoxSamples<Acc>> samples;  // of the boxes, for the maximum, which needs no chunks
   int64_t most_columns = 0;
 };
 

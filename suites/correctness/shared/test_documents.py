@@ -1,4 +1,4 @@
-"""The README's Python blocks, run as they stand; where one has a before and an after, the two are compared.
+"""The Python blocks of README and docs/migrating.md, run as they stand; a before and an after are compared.
 
 A block whose library is missing is skipped, and so is what a block has in comments: libraries that are not installed.
 """
@@ -14,8 +14,15 @@ import pytest
 
 pytestmark = [pytest.mark.package, pytest.mark.cpu]
 
-README = Path(__file__).resolve().parents[3] / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+ROOT = Path(__file__).resolve().parents[3]
+DOCUMENTS = ("README.md", "docs/migrating.md")
+BLOCKS = [
+    block
+    for name in DOCUMENTS
+    for block in re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+]
 # How far apart the two may be. TensorFlow's bits are promised; torchvision's are not: each is within 16 roundings of a
 # mean of pixels below 1, as the oracle counts them for two samples a bin and axis.
 APART = {"tensorflow": 0.0, "torchvision": 2 * 16 * 2.0**-24}
@@ -24,7 +31,7 @@ APART = {"tensorflow": 0.0, "torchvision": 2 * 16 * 2.0**-24}
 def ran(block: str) -> dict[str, Any]:
     """The names that a block leaves behind."""
     names: dict[str, Any] = {}
-    exec(compile(block, str(README), "exec"), names)
+    exec(compile(block, "a block of the documents", "exec"), names)
     return names
 
 

@@ -1,0 +1,248 @@
+"""A file that torch.onnx.export writes is the operator: ONNX Runtime's results are held to the oracle, case by case.
+
+roi_align is one RoiAlign node. ONNX Runtime rounds in an order of its own there, so that its results have the oracle's
+bounds; crop_and_resize is written in single steps, in order A, and has the kernel's bits.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import nn
+
+pytest.importorskip("onnxscript", reason="the exporters need onnx and onnxscript")
+pytest.importorskip("onnxruntime", reason="the files are run by ONNX Runtime")
+
+from harness.judging.trial import judged
+from harness.operators import OPERATORS, operator_of
+from harness.operators.arrays import LAYOUTS
+from harness.operators.crop_and_resize.case import BOX_RULES, METHODS
+from harness.operators.implementation import Backend
+from harness.operators.sheet import INTEGERS, Sheet
+from roi_align import RoIAlign, crop_and_resize, multiscale_roi_align, roi_align
+from suites.correctness.calls import AVG, BILINEAR, asked
+from suites.correctness.deploying import onnx_files
+from suites.correctness.deploying.onnx_files import EXPORTERS, Function
+
+pytestmark = [pytest.mark.package, pytest.mark.cpu]
+each_exporter = pytest.mark.parametrize("dynamo", EXPORTERS.values(), ids=EXPORTERS)
+
+_DTYPES = {
+    "image_dtypes": ("float32", "float64", "float16", *INTEGERS),
+    "boxes_dtypes": ("float32", "float64"),
+    "layouts": LAYOUTS,
+    "empty": ("boxes",),
+}
+SHEETS = {
+    "crop_and_resize": Sheet(
+        "crop_and_resize", index_dtypes=("int32", "int64"), methods=METHODS, box_rules=BOX_RULES,
+        special_values=("forward",), bad_input=("boxes",), pinned=("forward",), **_DTYPES,
+    ),
+    # ONNX Runtime multiplies pixels by weights of 0, and counts the samples of an inverted box below 0.
+    "roi_align": Sheet(
+        "roi_align", grids=("fixed", "adaptive"), extent="positive where adaptive", largest=1e4, **_DTYPES
+    ),
+}  # fmt: skip
+
+
+def crop(of):
+    if of.box_rule == "normalized":
+        return lambda *tensors: crop_and_resize(*tensors, of.crop_size, of.method, of.extrapolation_value)
+    return RoIAlign(*of.crop_size, of.extrapolation_value, of.box_rule == "bin_centres")
+
+
+def pool(of):
+    return lambda *tensors: roi_align(*tensors, of.output_size, of.spatial_scale, of.sampling_ratio, of.aligned)
+
+
+CALLS = {"crop_and_resize": crop, "roi_align": pool}
+
+
+def arrays_of(inputs):
+    return [getattr(inputs, name) for name in operator_of(inputs).read("forward")]
+
+
+def tensors_of(inputs):
+    return [torch.from_numpy(np.ascontiguousarray(each)) for each in arrays_of(inputs)]
+
+
+def files(operator, file_of):
+    """The files that `file_of` writes of inputs, as a backend."""
+
+    def prepare(inputs, direction):
+        run = onnx_files.session(file_of(inputs))
+        return lambda: run(*arrays_of(inputs))[0]
+
+    return Backend("onnx", "the file in ONNX Runtime", SHEETS[operator], prepare, np.asarray)
+
+
+def write(inputs, dynamo=False):
+    call = CALLS[operator_of(inputs).name](inputs)
+    return onnx_files.export(Function(call), tensors_of(inputs), dynamo=dynamo)
+
+
+@pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
+def test_a_file_gives_what_the_oracle_expects(tally, operator):
+    backend = files(operator.name, write)
+
+    @settings(max_examples=settings().max_examples // 3)
+    @given(case=operator.within(backend.sheet))
+    def search(case):
+        verdict = judged(backend, case, "forward")
+        assert verdict.passed, f"{case}: {verdict}"
+        tally.bound(f"{operator.name}, an ONNX file", verdict.fraction)
+
+    search()
+
+
+# What one file holds, its sizes left open, and the cases that it is asked for.
+_POOLED = {"image_dtypes": ["float32"], "boxes_dtypes": ["float32"], "scales": [0.5]}
+OPEN = {
+    "crop_and_resize": ("crop_and_resize", {"image_dtypes": ["float32"], "boxes_dtypes": ["float32"]}, {
+        "method": "bilinear", "extrapolation_value": 2.0, "crop_size": (3, 4), "index_dtype": "int64"}),
+    "roi_align-aligned-fixed": ("roi_align", {**_POOLED, "aligned": [True], "ratios": [2]}, {"output_size": (3, 2)}),
+    "roi_align-adaptive": ("roi_align", {**_POOLED, "aligned": [False], "ratios": [-1]}, {"output_size": (3, 2)}),
+}  # fmt: skip
+
+
+@each_exporter
+@pytest.mark.parametrize(("name", "chosen", "changes"), OPEN.values(), ids=OPEN)
+def test_one_file_takes_tensors_of_any_size(name, chosen, changes, dynamo):
+    operator = OPERATORS[name]
+
+    written = []
+
+    def file_of(inputs):
+        if not written:
+            like = {"image": torch.rand(2, 3, 8, 9), "boxes": torch.zeros(3, inputs.boxes.shape[1]),
+                    "box_indices": torch.zeros(3, dtype=torch.int64)}  # fmt: skip
+            tensors = [like[each] for each in operator.read("forward")]
+            written.append(onnx_files.export(Function(CALLS[name](inputs)), tensors, dynamo=dynamo))
+        return written[0]
+
+    backend = files(name, file_of)
+
+    @settings(max_examples=20)
+    @given(case=operator.within(backend.sheet, **chosen))
+    def search(case):
+        verdict = judged(backend, replace(case, **changes), "forward")
+        assert verdict.passed, f"{case}: {verdict}"
+
+    search()
+
+
+WHERE = {True: b"half_pixel", False: b"output_half_pixel"}
+
+
+@pytest.mark.parametrize(
+    ("dynamo", "aligned", "ratio"),
+    [(False, True, 2), (False, False, 2), (False, True, -1), (False, False, 0), (True, True, 2), (True, False, -1)],
+)
+def test_roi_align_is_one_node(dynamo, aligned, ratio):
+    call = Function(lambda image, boxes: roi_align(image, boxes, (3, 2), 0.25, ratio, aligned))
+    model = onnx_files.export(call, (torch.ones(2, 3, 8, 9), torch.zeros(2, 5)), dynamo=dynamo, opset=16 + 2 * dynamo)
+    (attributes,) = onnx_files.nodes(model, "RoiAlign")
+    # The mean is what a node without a mode has.
+    assert attributes.pop("mode", b"avg") == b"avg"
+    assert attributes == {
+        "coordinate_transformation_mode": WHERE[aligned], "output_height": 3, "output_width": 2,
+        "sampling_ratio": max(ratio, 0), "spatial_scale": 0.25,
+    }  # fmt: skip
+
+
+@each_exporter
+@pytest.mark.parametrize("scales", [[1 / 4, 1 / 8, 1 / 16], [1 / 8, 1 / 16, 1 / 16], [1 / 4, 1 / 8, 1 / 32]])
+def test_a_pyramid_is_a_node_for_each_level(dynamo, scales):
+    """Boxes on the border between two levels, of a level without any other box, and of none."""
+    maps = [torch.rand(2, 3, 64 >> k, 80 >> k) + k for k in range(3)]
+    sides = torch.tensor([[10.0, 10], [112, 112], [224, 224], [223.9, 224], [448, 448], [900, 900], [-5, 60]])
+    corner = torch.tensor([[3.0, 4]]).repeat(len(sides), 1)
+    boxes = torch.cat([torch.arange(len(sides))[:, None] % 2.0, corner, corner + sides], dim=1)
+    call = Function(lambda *tensors: multiscale_roi_align(tensors[:3], tensors[3], (3, 2), scales, 2))
+    model = onnx_files.export(call, (*maps, boxes), dynamo=dynamo)
+    assert [each["spatial_scale"] for each in onnx_files.nodes(model, "RoiAlign")] == scales
+    run = onnx_files.session(model)
+    for chosen in (slice(None), slice(3), slice(6, None), slice(0)):
+        (result,) = run(*(each.numpy() for each in maps), boxes[chosen].numpy())
+        assert np.allclose(result, call(*maps, boxes[chosen]), rtol=0, atol=1e-6)
+    assert not result.size
+
+
+def test_crops_have_the_kernels_bits():
+    """The search holds them to the oracle's order; here to the kernel itself."""
+    generator = torch.Generator().manual_seed(0)
+    image, boxes = torch.rand(2, 3, 37, 53, generator=generator), torch.rand(40, 4, generator=generator) * 1.4 - 0.2
+    call = Function(lambda *tensors: crop_and_resize(*tensors, (7, 5), extrapolation_value=-1.5))
+    tensors = image, boxes, torch.arange(40) % 2
+    (result,) = onnx_files.session(onnx_files.export(call, tensors, dynamo=False))(*(each.numpy() for each in tensors))
+    assert np.array_equal(result, call(*tensors))
+
+
+REFUSED = {
+    "the maximum": (AVG, {"mode": "max"}, "mode must be 'avg' .* ONNX's maximum is of weighted pixels"),
+    "checks of pooled boxes": (AVG, {"validate": True}, "validate must be False"),
+    "checks of cropped boxes": (BILINEAR, {"validate": True}, "validate must be False"),
+}
+
+
+@pytest.mark.parametrize(("call", "options", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_onnx_cannot_say_is_said(call, options, words):
+    image = torch.rand(2, 3, 5, 7)
+    with pytest.raises(ValueError, match=words):
+        onnx_files.export(Function(functools.partial(call, **options)), (image, *call.drawn(image, 3)), dynamo=False)
+
+
+def test_the_other_exporter_says_it_too():
+    """In an error of its own, which quotes the model's."""
+    image = torch.rand(2, 3, 5, 7)
+    call = Function(functools.partial(AVG, mode="max"))
+    with pytest.raises(torch.onnx.OnnxExporterError, match="mode must be 'avg'"):
+        onnx_files.export(call, (image, *AVG.drawn(image, 3)), dynamo=True)
+
+
+def test_an_older_opset_is_refused():
+    call = Function(lambda image, boxes: roi_align(image, boxes, 3))
+    with pytest.raises(ValueError, match="opset_version must be 16 or newer for RoiAlign, not 11"):
+        onnx_files.export(call, (torch.ones(1, 1, 5, 5), torch.zeros(1, 5)), dynamo=False, opset=11)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
+@asked(BILINEAR, AVG)
+def test_outside_of_an_export_to_onnx_the_operator_is_recorded(call):
+    image = torch.rand(2, 3, 5, 7)
+    tensors = image, *call.drawn(image, 3)
+    program = torch.export.export(Function(call), tensors)
+    assert f"roi_align.{call.operator}.default" in str(program.graph)
+    assert f"roi_align::{call.operator}" in str(torch.jit.trace(Function(call), tensors).graph)
+
+
+class Detections(nn.Module):
+    def __init__(self, detector):
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, image):
+        (found,) = self.detector([image])
+        return found["boxes"], found["labels"], found["scores"], found["masks"]
+
+
+def test_a_whole_mask_rcnn_is_a_file():
+    """With both poolers, on an image of another size than it is written for; torchvision's part is torchvision's."""
+    models = pytest.importorskip("harness.detectors.models", reason="the detector is torchvision's")
+    model = Detections(models.with_roi_align(models.detector("small Mask R-CNN"))).eval()
+    model.detector.transform.min_size = (96,)
+    (image,) = [each[:, 100:260, 100:300] for each in models.images(["astronaut"])]
+    file = onnx_files.export(model, (image,), dynamo=False)
+    assert len(onnx_files.nodes(file, "RoiAlign")) == 8
+    run = onnx_files.session(file)
+    for given_image in (image, image[:, 20:, :150].clone()):
+        with torch.no_grad():
+            expected = model(given_image)
+        assert len(expected[0])
+        for result, of in zip(run(given_image.numpy()), expected, strict=True):
+            assert np.allclose(result, of, rtol=1e-3, atol=1e-3)

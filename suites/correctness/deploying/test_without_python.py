@@ -1,0 +1,92 @@
+"""The C++ program of docs/deploying.md is built as the page says, and pools from saved models in its own process."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import roi_align
+from roi_align import TorchvisionRoIAlign
+from suites.programs import python
+
+pytestmark = [
+    pytest.mark.package,
+    pytest.mark.cpu,
+    pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning"),
+]
+PAGE = Path(__file__).parents[3] / "docs" / "deploying.md"
+LIBRARY = next(Path(roi_align.__file__).parent.glob("_C.*so"))
+MODEL = TorchvisionRoIAlign((3, 2), 1.0, 2, aligned=True)
+INPUTS = torch.arange(288.0).reshape(2, 2, 8, 9), torch.tensor([[0.0, 1, 2, 6, 7]])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The program and the models that it loads: a trace, and a package of AOTInductor, which compiles C++ too."""
+    if not shutil.which("g++"):
+        pytest.skip("there is no g++ here to build the C++ program of docs/deploying.md with")
+    folder = tmp_path_factory.mktemp("deployed")
+    page = PAGE.read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```cpp\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (folder / "pool.cpp").write_text(program)
+    (command,) = re.findall(r"^    (g\+\+ .*?-ldl)$", page, re.DOTALL | re.MULTILINE)
+    command = command.replace("$TORCH", torch.__path__[0])
+    built = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    torch.jit.trace(MODEL, INPUTS).save(folder / "model.pt")
+    make = (
+        "import torch, roi_align; model = roi_align.TorchvisionRoIAlign((3, 2), 1.0, 2, aligned=True)\n"
+        "inputs = torch.arange(288.0).reshape(2, 2, 8, 9), torch.tensor([[0.0, 1, 2, 6, 7]])\n"
+        "program = torch.export.export(model, inputs); torch.export.save(program, 'program.pt2')\n"
+        "torch._inductor.aoti_compile_and_package(program, package_path='model.pt2')"
+    )
+    made = python("-c", make, cwd=folder)
+    assert (folder / "model.pt2").exists(), made.stderr
+    return folder
+
+
+def run(folder, library, model):
+    return subprocess.run(
+        [folder / "pool", library, folder / model], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("model", ["model.pt", "model.pt2"])
+def test_a_saved_model_pools_in_a_process_without_python(folder, model):
+    done = run(folder, LIBRARY, model)
+    assert done.returncode == 0, done.stderr
+    values = np.array(done.stdout.split(), np.float32)
+    assert np.array_equal(values, MODEL(*INPUTS).flatten().numpy())
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [("model.pt", "Unknown builtin op: roi_align::roi_align"), ("model.pt2", "Could not find schema for roi_align")],
+)
+def test_without_the_library_it_fails_as_the_page_says(folder, model, words):
+    assert words in run(folder, "libm.so.6", model).stderr
+
+
+LOADERS = {
+    "export": ("torch.export.load('program.pt2').module()", "We ran into an error when deserializing the saved file"),
+    "package": ("torch._inductor.aoti_load_package('model.pt2')", "Could not find schema for roi_align"),
+}
+
+
+@pytest.mark.parametrize(("load", "words"), LOADERS.values(), ids=LOADERS)
+def test_python_needs_the_package_before_it_loads(folder, load, words):
+    call = f"print({load}(torch.ones(2, 2, 8, 9), torch.tensor([[0.0, 1, 2, 6, 7]])).mean().item())"
+    assert words in python("-c", f"import torch; {call}", cwd=folder).stderr
+    assert python("-c", f"import torch, roi_align; {call}", cwd=folder).stdout == "1.0\n"
+
+
+def test_the_library_knows_no_python():
+    needed = subprocess.run(["ldd", LIBRARY], capture_output=True, text=True, check=False).stdout
+    assert "libtorch_cpu" in needed
+    assert not re.search(r"libpython|libtorch_python", needed)

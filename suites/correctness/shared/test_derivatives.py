@@ -1,0 +1,169 @@
+"""Derivatives beyond the first gradient: forward mode, through the boxes too, second ones, and batches of gradients.
+
+Finite differences in float64 are the reference, at positions away from pixel centres and from the border.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.autograd import forward_ad
+
+from roi_align import multiscale_roi_align
+from suites.correctness import calls
+
+pytestmark = pytest.mark.package
+
+INDICES, SIZE = torch.tensor([1, 0]), (1, 2)
+each_smooth_call = calls.asked(
+    calls.BILINEAR, calls.BIN_CENTRES, calls.CORNERS, calls.AVG, calls.LEGACY, calls.ADAPTIVE, calls.MAX
+)
+
+
+def inputs(device, channels=1):
+    """Images and two boxes in parts of them, the second of which leaves the image."""
+    random = torch.Generator().manual_seed(0)
+    image = torch.randn(2, channels, 4, 5, dtype=torch.float64, generator=random)
+    corners = torch.tensor([[0.13, 0.21, 0.77, 0.84], [0.36, 0.17, 1.2, 0.93]], dtype=torch.float64)
+    return image.to(device).requires_grad_(), corners.to(device).requires_grad_()
+
+
+def function(call, device):
+    return lambda image, corners: call(image, *call.boxes(image, corners, INDICES.to(device)), size=SIZE)
+
+
+@each_smooth_call
+def test_forward_mode_and_batches_of_gradients(device, repeats, call):
+    assert torch.autograd.gradcheck(
+        function(call, device),
+        inputs(device),
+        check_forward_ad=True,
+        check_batched_grad=True,
+        check_batched_forward_grad=True,
+        nondet_tol=repeats(call.operator),
+    )
+
+
+@each_smooth_call
+def test_second_derivatives(device, repeats, call):
+    """In image, boxes and upstream gradient, in reverse mode and in forward mode over it."""
+    assert torch.autograd.gradgradcheck(
+        function(call, device),
+        inputs(device),
+        check_fwd_over_rev=True,
+        check_batched_grad=True,
+        nondet_tol=repeats(call.operator),
+    )
+
+
+@calls.each_linear_call
+def test_the_tangent_of_the_image_is_the_forward_of_the_tangent(device, call):
+    """By bits; what is extrapolated does not depend on the image."""
+    image = torch.randn(2, 3, 7, 9, generator=torch.Generator().manual_seed(0)).to(device)
+    boxes, tangent = call.drawn(image, 3), image.flip(0)
+    fixed = call(torch.zeros_like(image), *boxes) != 0
+    expected = torch.where(fixed, 0.0, call(tangent, *boxes))
+    result, moved = torch.func.jvp(lambda image: call(image, *boxes), (image,), (tangent,))
+    assert torch.equal(result, call(image, *boxes))
+    assert torch.equal(moved, expected)
+    with forward_ad.dual_level():
+        assert torch.equal(forward_ad.unpack_dual(call(forward_ad.make_dual(image, tangent), *boxes)).tangent, expected)
+
+
+@calls.asked(calls.BILINEAR, calls.NEAREST, calls.BIN_CENTRES, calls.AVG, calls.ADAPTIVE, calls.MAX)
+def test_forward_mode_agrees_with_reverse_mode(device, call):
+    """Everywhere, at kinks and outside of the image too: the same side of a kink, and nothing from unread pixels."""
+    image, _ = inputs(device, 3)
+    edges = torch.tensor(
+        [[0.25, 0.5, 0.75, 1], [-0.4, 0.1, 0.6, 1.3], [0.8, 0.9, 0.1, 0.2], [float("nan"), 0, 1, 1], [0, 0, 1e308, 1]],
+        dtype=torch.float64,
+        device=device,
+    )
+    with torch.no_grad():
+        image[1] = torch.inf
+        edges, *indices = call.boxes(image, edges, torch.zeros(5, dtype=torch.int64, device=device))
+    upstream = torch.randn(5, 3, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).to(device)
+    direction = torch.rand(edges.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).to(device)
+
+    def run(edges):
+        return call(image, edges, *indices, size=(2, 3))
+
+    (gradient,) = torch.func.vjp(run, edges)[1](upstream)
+    _, moved = torch.func.jvp(run, (edges,), (direction,))
+    expected = (gradient * direction).flatten(1).sum(1)
+    assert torch.allclose((moved * upstream).flatten(1).sum(1), expected, rtol=1e-12, atol=1e-12)
+
+
+@calls.asked(calls.BILINEAR, calls.NEAREST, calls.AVG, calls.MAX)
+def test_hessians_are_the_same_in_every_mode(device, call):
+    tensors = tuple(each.detach() for each in inputs(device))
+
+    def loss(*tensors):
+        return function(call, device)(*tensors).square().sum()
+
+    results = [
+        torch.func.hessian(loss, argnums=(0, 1))(*tensors),
+        torch.func.jacrev(torch.func.jacrev(loss, argnums=(0, 1)), argnums=(0, 1))(*tensors),
+        torch.autograd.functional.hessian(loss, tensors, vectorize=True),
+        torch.autograd.functional.hessian(loss, tensors),
+    ]
+    for result in results:
+        for row, expected in zip(result, results[-1], strict=True):
+            assert all(torch.allclose(*each) for each in zip(row, expected, strict=True))
+    across, back = results[0][0][1], results[0][1][0]
+    assert torch.allclose(across, back.permute(2, 3, 4, 5, 0, 1))
+    assert across.abs().max() > 0
+
+
+@calls.each_call
+def test_gradients_given_as_a_batch(device, call):
+    image, corners = inputs(device, 2)
+    result = function(call, device)(image, corners)
+    upstream = torch.randn(3, *result.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(device)
+    batches = torch.autograd.grad(result, (image, corners), upstream, is_grads_batched=True, retain_graph=True)
+    for each, *batch in zip(upstream, *batches, strict=True):
+        single = torch.autograd.grad(result, (image, corners), each, retain_graph=True)
+        assert all(torch.allclose(*pair, rtol=1e-12) for pair in zip(batch, single, strict=True))
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("scales", [(1.0, 0.5), (0.5, 0.5), (1.0, 0.25)], ids=["halved", "repeated", "skipped"])
+def test_derivatives_of_a_pyramid(device, mode, scales):
+    """Boxes on both levels, where scales halve; the level is held fixed."""
+    random = torch.Generator().manual_seed(0)
+    levels = [torch.randn(1, 1, 8 >> k, 8 >> k, dtype=torch.float64, generator=random).to(device) for k in range(2)]
+    boxes = torch.tensor([[0.3, 0.7, 2.9, 3.1], [0.4, 0.2, 7.3, 6.7]], dtype=torch.float64, device=device)
+
+    def run(boxes, *levels):
+        rows = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], dim=1)
+        return multiscale_roi_align(levels, rows, (1, 2), scales, 2, canonical_scale=4, canonical_level=1, mode=mode)
+
+    given = [each.requires_grad_() for each in (boxes, *levels)]
+    read = [each.abs().max() > 0 for each in torch.autograd.grad(run(*given).square().sum(), given[1:])]
+    assert all(read) or scales != (1.0, 0.5)
+    assert torch.autograd.gradcheck(run, given, check_forward_ad=True, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(run, given, check_fwd_over_rev=True)
+
+
+@calls.each_operator
+def test_what_has_no_forward_mode_says_so(device, call):
+    """A silent zero otherwise: forward mode within forward mode."""
+    image, corners = (each.detach() for each in inputs(device))
+
+    def along(image):
+        return torch.func.jvp(lambda image: function(call, device)(image, corners), (image,), (image,))[1]
+
+    with pytest.raises(NotImplementedError, match=f"{call.operator} has no forward-mode derivative .* inside of anoth"):
+        torch.func.jvp(along, (image,), (image,))
+
+
+@calls.each_operator
+def test_forward_mode_is_compiled_around(device, call):
+    """An operator in the graph would be a constant to it."""
+    torch._dynamo.reset()
+    image, corners = (each.detach() for each in inputs(device))
+
+    def along(image):
+        return torch.func.jvp(lambda image: function(call, device)(image, corners), (image,), (image,))[1]
+
+    assert torch.equal(torch.compile(along, backend="aot_eager")(image), along(image))
