@@ -31,8 +31,8 @@ LIMITS = {
     ("gather_kernel<float, 8, 8, false>", "channels_last"): (131, 8, 31),
     ("planes_warp_kernel<float, 7>", "contiguous"): (157, 4, 37),
     ("pixels_kernel<float, 4, 0>", "channels_last"): (171, 4, 21),
-    ("mean_gather_kernel<float>", "contiguous"): (334, 4, 18),
-    ("mean_gather_kernel<float>", "channels_last"): (274, 4, 18),
+    ("mean_gather_kernel<float, 8, 8, true>", "contiguous"): (199, 8, 18),
+    ("mean_gather_kernel<float, 8, 8, false>", "channels_last"): (207, 8, 18),
 }
 
 

@@ -183,6 +183,8 @@ LOADS = {
     "forward_kernel<{}, 1>": (16, 8),
     "gather_kernel<{}, 8, 8, true>": (8, 0),
     "gather_kernel<{}, 4, 4, true>": (8, 4),
+    "mean_gather_kernel<{}, 8, 8, true>": (8, 0),
+    "mean_gather_kernel<{}, 4, 4, true>": (8, 4),
 }
 
 
