@@ -13,6 +13,8 @@
 #   make sanitize the CPU kernels under the address, undefined-behaviour and thread sanitizers, the CUDA kernels under
 #                 compute-sanitizer where there is a GPU (CASES=1000 SEED=1: more cases of each operator, other ones)
 #   make wheel    the package as a wheel, in dist/
+#   make arm-tools the compiler and the emulator with which the kernels are tested on Arm (Debian, Ubuntu; sudo)
+#   make wheels   what a release has: the wheel of this processor in a manylinux_2_28 image (Docker), and the sdist
 #   make gpu      on a machine with a GPU, with its own Python and no network: what it lacks, build, tests, sanitizer,
 #                 benchmarks, one archive of it all; step by step gpu-build, gpu-smoke, gpu-test, gpu-test-deterministic,
 #                 gpu-test-meta, gpu-sanitize (or gpu-memcheck ...), gpu-bench, gpu-archive
@@ -31,7 +33,7 @@ GPU_STEPS := gpu-build gpu-smoke gpu-test gpu-test-deterministic gpu-test-meta g
 SANITIZERS := gpu-memcheck gpu-racecheck gpu-initcheck gpu-synccheck
 GPU_STEPS += $(SANITIZERS) $(SANITIZERS:%=%-deterministic)
 
-.PHONY: env build test bench report merge peers check sanitize wheel gpu $(GPU_STEPS) clean
+.PHONY: env build test bench report merge peers check sanitize wheel wheels arm-tools gpu $(GPU_STEPS) clean
 .DELETE_ON_ERROR:
 
 env: $(VENV)/.ready
@@ -87,6 +89,17 @@ sanitize: build
 
 wheel: env
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+
+# Its own environment: a release needs nothing of what tests need. What it does stands in pyproject.toml.
+wheels:
+	$(PYTHON) -m venv build/releasing
+	build/releasing/bin/python -m pip install --quiet build cibuildwheel==4.3.5
+	ROI_ALIGN_CUDA=0 build/releasing/bin/python -m build --sdist --outdir dist
+	build/releasing/bin/python -m cibuildwheel --platform linux --output-dir dist
+
+arm-tools:
+	sudo apt-get update --quiet
+	sudo apt-get install --quiet --yes g++-aarch64-linux-gnu qemu-user-static
 
 # No environment is made here: a GPU machine has its torch already, often no network, and perhaps nothing else.
 gpu:

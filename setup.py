@@ -5,6 +5,8 @@ They are built on torch's stable ABI and know nothing of Python, so one binary s
 
 ROI_ALIGN_CUDA=1 builds it, ROI_ALIGN_CUDA=0 leaves it out; without either it is built where there are nvcc and a torch
 with CUDA. Whether the building machine has a GPU plays no part. TORCH_CUDA_ARCH_LIST names the architectures.
+
+ROI_ALIGN_DEBUG=1 keeps the debug sections, six times the size of the code; without it they are left out.
 """
 
 import os
@@ -20,6 +22,13 @@ ROOT = Path(__file__).resolve().parent
 KERNELS = ROOT / "impl" / "csrc"  # includes are written as from here
 # What CUDA 13 compiles for, from T4 to both Blackwells; for all other GPUs from the first of these on there is its PTX.
 ARCHITECTURES = "7.5;8.0;8.6;8.9;9.0;10.0+PTX;12.0"
+
+# Python's own flags may have -g in them: these come later and win.
+debug = os.environ.get("ROI_ALIGN_DEBUG", "")
+if debug not in ("", "0", "1"):
+    raise SystemExit(f"ROI_ALIGN_DEBUG is {debug!r}; 1 keeps the debug sections, 0 leaves them out.")
+DEBUG = ["-g"] if debug == "1" else ["-g0"]
+STRIP = [] if debug == "1" else ["-Wl,--strip-debug"]
 
 FLAGS = [
     "-O3",
@@ -83,7 +92,8 @@ extensions = [
         sources("*/torch_cpu.cpp", "*/boxes.cpp", "**/cpu/*.cpp"),
         include_dirs=[str(KERNELS)],
         depends=headers,
-        extra_compile_args=FLAGS,
+        extra_compile_args=[*FLAGS, *DEBUG],
+        extra_link_args=STRIP,
         py_limited_api=True,
     )
 ]
@@ -94,7 +104,8 @@ if with_cuda:
             sources("*/torch_cuda.cpp", "*/boxes.cpp", "**/cuda/*.cu"),
             include_dirs=[str(KERNELS)],
             depends=headers,
-            extra_compile_args={"cxx": [*FLAGS, "-DUSE_CUDA"], "nvcc": DEVICE_FLAGS},
+            extra_compile_args={"cxx": [*FLAGS, *DEBUG, "-DUSE_CUDA"], "nvcc": DEVICE_FLAGS},
+            extra_link_args=STRIP,
             py_limited_api=True,
         )
     )

@@ -29,7 +29,7 @@ from harness.properties import Property
 from harness.properties.search import NOTHING, Finding, largest_fraction, search
 
 CellStatus = Literal["pass", "fail", "ambiguous", "crash", "hang", "undeclared", "missing", "not asked", "judge"]
-# These are held against whoever declares the property.
+# These count against a backend that declares the property.
 BAD: tuple[CellStatus, ...] = ("fail", "crash", "hang")
 EXAMPLES = 100
 # Of these, one in so many is put to a backend that compiles each of them first.

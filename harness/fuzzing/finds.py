@@ -44,7 +44,7 @@ class Find:
     title: str
 
     def file_name(self) -> str:
-        """What its file is called: a digest of what was asked, whoever failed it and how."""
+        """What its file is called: a digest of the question, the backend that failed it, and how."""
         asked = "\n".join((self.operator, self.property, self.direction, self.case))
         return f"{hashlib.sha256(asked.encode()).hexdigest()[:20]}.json"
 

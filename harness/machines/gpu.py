@@ -94,7 +94,7 @@ def names_of(name: str, of: Iterable[str]) -> list[str]:
 def main(names: Sequence[str], say: Callable[[str], None]) -> int:
     """The steps of these names, or all of them and the archive; the exit code: 1 if one failed, 2 if none can be done.
 
-    say: is given each sentence for whoever waits.
+    say: prints one sentence.
     """
     parts = FOLDER / "parts"
     lacks = preflight.look()

@@ -143,7 +143,7 @@ int compare_threads(int argc, char** argv, Problem (*read)(),
     }
     write_number(static_cast<int64_t>(alone.size()));
     for (const Array& array : alone) write_array(array);
-    std::fflush(stdout);  // whoever reads this knows which problem a sanitizer stops at
+    std::fflush(stdout);  // so the output tells which problem a sanitizer stops at
   }
   return 0;
 }

@@ -9,6 +9,8 @@ from roi_align._cropping.modules import CropAndResize, CropAndResizeFunction, Ro
 from roi_align._pooling.functional import multiscale_roi_align, roi_align
 from roi_align._pooling.modules import TorchvisionMultiScaleRoIAlign, TorchvisionRoIAlign
 
+__version__ = "0.1.0"
+
 __all__ = [
     "CropAndResize", "CropAndResizeFunction", "RoIAlign", "TorchvisionMultiScaleRoIAlign", "TorchvisionRoIAlign",
     "crop_and_resize", "multiscale_roi_align", "roi_align",

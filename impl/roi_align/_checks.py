@@ -62,8 +62,7 @@ def check_dtype(name: str, tensor: object, dtypes: Sequence[torch.dtype]) -> Non
     _check_dense(name, tensor)
     if tensor.dtype not in dtypes:
         accepted = " or ".join(str(dtype) for dtype in dtypes)
-        how = ".dequantize()" if tensor.is_quantized else ".to(dtype)"
-        raise TypeError(f"{name} must be {accepted}, not {tensor.dtype}; convert it with {how}.")
+        raise TypeError(f"{name} must be {accepted}, not {tensor.dtype}; convert it with .to(dtype).")
 
 
 def _check_dense(name: str, tensor: Tensor) -> None:

@@ -5,7 +5,7 @@ that `register_autograd` gave them. An eager call that is differentiated goes th
 same formulas: it costs less than register_autograd's own, and the transforms of torch.func can see into it.
 
 Forward mode is told to that Function alone. To a graph of torch.compile an operator without it looks like a constant,
-so whoever asks for it there is told so, in a sentence, instead of getting a silent zero.
+so asking for it there raises a sentence, where torch would give a silent zero.
 """
 
 from __future__ import annotations

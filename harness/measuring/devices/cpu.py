@@ -45,7 +45,7 @@ def pinned() -> Iterator[None]:
     """Keeps the processes that are started meanwhile on as many cores as they have threads, each on a core of its own.
 
     Cores are chosen, not a core for each thread: libraries start their threads in ways of their own, and one that
-    inherits a single core from whoever bound it would run all of them there.
+    inherits a single core would run all of them there.
     """
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, spread(before)[: threads()])

@@ -192,7 +192,7 @@ def pyramid_rows(
     """Rows of two images for maps of these scales: of levels before the first, of each, and past the last; squares
     where two levels meet, and one ulp beside; some with one side inverted, or none."""
     first, last = (round(-math.log2(scale)) for scale in (scales[0], scales[-1]))
-    found = []
+    rows = []
     for _ in range(draw(integers(1, 6))):
         side = canonical_scale * 2.0 ** (draw(integers(first - 1, last + 2)) - canonical_level)
         other = side
@@ -203,8 +203,8 @@ def pyramid_rows(
             x, y = draw(st.floats(-10, 60, width=16)), draw(st.floats(-10, 60, width=16))
             side, other = side * draw(one_from(1.3, 1.9)), side * draw(one_from(1.1, 0.7, 0.0, -1.2))
         x1, y1, x2, y2 = (exact(edge, dtype) for edge in (x, y, x + side, y + other))
-        found.append((draw(integers(0, 1)), x1, y1, x2, y2))
-    return tuple(found)
+        rows.append((draw(integers(0, 1)), x1, y1, x2, y2))
+    return tuple(rows)
 
 
 @st.composite

@@ -1,4 +1,4 @@
-// What host and device both compile is marked with this; whoever compiles for the host alone sees nothing of it.
+// Marks what host and device both compile; a compiler for the host alone sees nothing of it.
 
 #pragma once
 

@@ -22,7 +22,7 @@ constexpr Part part_of(int64_t begin, int64_t end, int64_t part, int64_t parts) 
   return {begin + part * (end - begin) / parts, begin + (part + 1) * (end - begin) / parts};
 }
 
-// The units of a call, one by one to whoever asks: a thread that is done early takes more of them.
+// The units of a call, taken one by one: a thread that finishes early takes more of them.
 struct Units {
   int64_t count;
   std::atomic<int64_t> next{0};

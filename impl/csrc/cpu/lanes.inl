@@ -20,7 +20,7 @@ template <typename T> struct Lanes {
 
   // Stores what no one will read soon past the caches: a plain store would first fetch the line that it overwrites, and
   // would push out the map that the next box reads. `to` is aligned to a vector and the lines around it are written
-  // whole; whoever calls this ends with stream_fence() before anybody else looks.
+  // whole; the caller ends with stream_fence() before another thread reads them.
   static void stream(T* to, const Vector& vector) {
 #if defined(__clang__)
     __builtin_nontemporal_store(vector, reinterpret_cast<Vector*>(to));

@@ -2,7 +2,7 @@
 //
 // These lines decide the bits. Equality with TensorFlow rests on one rounding order for sample positions ("order A"),
 // the same in the forward and in every gradient, on the host and on a device, so there is one copy of it, here. Every
-// operation is rounded on its own: whoever compiles this file switches contraction to fused multiply-add off
+// operation is rounded on its own: the build switches contraction to fused multiply-add off
 // (-ffp-contract=off for the host, -fmad=false for a device).
 
 #pragma once

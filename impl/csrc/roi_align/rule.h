@@ -4,7 +4,7 @@
 // These lines decide the bits. Edges become positions in torchvision's order, every operation rounded on its own, in
 // the dtype of the boxes and at least in float32; so on the CPU the samples are torchvision's to the last bit, and so
 // is the branch that is taken where the rule jumps: at -1 and L, and at an adaptive grid's whole sizes. Host and device
-// share these lines; whoever compiles them switches contraction to fused multiply-add off.
+// share these lines; the build switches contraction to fused multiply-add off.
 
 #pragma once
 

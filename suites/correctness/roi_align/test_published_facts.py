@@ -159,12 +159,12 @@ DIFFERS = {
     **{
         f"{dtype}, pooled there": (
             lambda dtype=dtype: roi_align(torch.quantize_per_tensor(IMAGE, 1, 0, dtype), torch.zeros(1, 5), 5),
-            TypeError, rf"not {dtype}; convert it with .dequantize\(\)")
+            TypeError, r"input must not be quantized; pass input.dequantize\(\)")
         for dtype in (torch.qint8, torch.quint8, torch.qint32)
     },
     "quantized boxes, taken there": (
         lambda: roi_align(IMAGE, torch.quantize_per_tensor(torch.zeros(1, 5), 1, 0, torch.quint8), 5),
-        TypeError, r"boxes must be .* convert it with .dequantize\(\)"),
+        TypeError, r"boxes must not be quantized; pass boxes.dequantize\(\)"),
     "torch.jit.script of a pooler": (
         lambda: torch.jit.script(TorchvisionRoIAlign([3, 3], 1.0, -1)), SCRIPT, None),
     "torch.jit.script of a pooler of levels": (

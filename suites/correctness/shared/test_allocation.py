@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from roi_align._derivatives import differentiable, save_nothing
+from roi_align._derivatives import differentiable
 from suites import stable_abi
 from suites.correctness.calls import deterministic_algorithms, each_call
 
@@ -31,7 +31,11 @@ def on_cuda(tmp_path_factory):
         pytest.skip("there is no g++ here to compile an operator with")
     stable_abi.load("suites/correctness/shared/allocating.cpp", tmp_path_factory.mktemp("allocating"))
     overload = torch.ops.roi_align_allocating.on_cuda.default
-    return overload, differentiable(overload, 1, save_nothing, lambda ctx, grad: (None,), "on_cuda")
+
+    def nothing(*given):
+        """There is nothing to save and nothing to push forward."""
+
+    return overload, differentiable(overload, 1, nothing, lambda ctx, grad: (None,), nothing, "on_cuda")
 
 
 @without_a_gpu

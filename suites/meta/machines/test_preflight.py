@@ -144,7 +144,17 @@ def test_what_is_looked_for_is_what_the_project_names(pytestconfig: pytest.Confi
     groups = project["dependency-groups"]
     named = {re.split(r"[>=<;\[ ]", each)[0] for name in ("test", "bench", "build") for each in groups[name]}
     # The suites skip what needs one of these; without ninja and wheel a build in place is slower, or the same.
-    optional = {"dask", "distributed", "onnx", "onnxruntime", "pytest-xdist", "pyyaml", "scikit-image", "scipy"}
+    optional = {
+        "dask",
+        "distributed",
+        "onnx",
+        "onnxruntime",
+        "onnxscript",
+        "pytest-xdist",
+        "pyyaml",
+        "scikit-image",
+        "scipy",
+    }
     optional |= {"tensorflow", "torchvision", "ninja", "wheel"}
     assert set(preflight.MODULES.values()) - {"torch"} == named - optional
     assert f"setuptools>={preflight.SETUPTOOLS}" in groups["build"]

@@ -78,10 +78,9 @@ template <typename Threads> struct RoiCall {
     const ConstView& first = levels[0].map;
     const int64_t channels = first.size[1];
     const bool pixels = channels_last && channels >= kBlockOfPixels;
-    RoiJob job = {
-        first.dtype,  nullptr, &rois,
-
-        rule.pooling, &levels, rule.pool, first.size[0], channels, pixels, channels_last && !pixels ? channels : 1};
+    const int64_t inner = channels_last && !pixels ? channels : 1;
+    RoiJob job = {first.dtype, nullptr,       &rois,    rule.pooling, &levels,
+                  rule.pool,   first.size[0], channels, pixels,       inner};
     with_float(job.dtype, [&](auto type) {
       RoiTables<decltype(type)> tables;
       order_boxes(rois, rule.level, levels, job.images, &tables);

@@ -1,7 +1,7 @@
 // roi_align, forward, on the CPU: the mean here, the maximum in maximum.inl.
 //
 // The mean takes rows first: for each bin of y the rows that it reads are weighed and added up, along runs of columns.
-// Then columns: what came of 16 bins (of y, of as many channels as it takes) is turned, so that the bins lie in the
+// Then columns: the sums of 16 bins (of y, of as many channels as it takes) are turned, so that the bins lie in the
 // lanes of a vector and the weights of x, which they share, are single numbers. Where channels lie innermost and are
 // many they are the lanes as they are, and nothing is turned. Each output is the same sum in the same order either way.
 

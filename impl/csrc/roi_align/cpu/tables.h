@@ -64,7 +64,7 @@ template <typename Acc> struct TableChunk {
 template <typename Acc> struct RoiTables {
   std::vector<RoiTable<Acc>> boxes;
   std::vector<int64_t> buckets;  // boxes[buckets[level * images + image]] is the first of that map
-  std::vector<RoiPath> paths;    // of the maps, likewise; by whoever asks for the tables, before they are filled
+  std::vector<RoiPath> paths;    // of the maps, likewise; set before the tables are filled
   std::vector<TableChunk<Acc>> chunks;
   std::vector<BoxSamples<Acc>> samples;  // of the boxes, for the maximum, which needs no chunks
   int64_t most_columns = 0;
