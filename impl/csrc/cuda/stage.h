@@ -31,7 +31,7 @@ template <bool planes, int slots, int pitch, typename T, typename OffsetOf>
 __device__ __forceinline__ void stage_slots(const T* first, int64_t channel_stride, const OffsetOf& offset_of,
                                             int channels, int lane, Accumulate<T> (*staged)[pitch]) {
   constexpr int step = kWarp / slots;
-  T kept[slots];
+  T values[slots];
   if constexpr (planes) {
     const int slot = lane & (slots - 1), own = static_cast<int>(static_cast<unsigned>(lane) / slots);
     const T* at = first + offset_of(slot) + own * channel_stride;
@@ -39,26 +39,26 @@ __device__ __forceinline__ void stage_slots(const T* first, int64_t channel_stri
     Accumulate<T>* const to = &staged[slot][own];
     if (channels == kWarp) {  // mostly, and then no lane asks whether there is another channel
 #pragma unroll
-      for (int i = 0; i < slots; ++i, at += next) kept[i] = *at;
+      for (int i = 0; i < slots; ++i, at += next) values[i] = *at;
 #pragma unroll
-      for (int i = 0; i < slots; ++i) to[i * step] = widen(kept[i]);
+      for (int i = 0; i < slots; ++i) to[i * step] = widen(values[i]);
       return;
     }
     const int left = channels - own;
 #pragma unroll
     for (int i = 0; i < slots; ++i, at += next) {
-      if (i * step < left) kept[i] = *at;
+      if (i * step < left) values[i] = *at;
     }
 #pragma unroll
     for (int i = 0; i < slots; ++i) {
-      if (i * step < left) to[i * step] = widen(kept[i]);
+      if (i * step < left) to[i * step] = widen(values[i]);
     }
   } else {
     if (lane >= channels) return;
 #pragma unroll
-    for (int i = 0; i < slots; ++i) kept[i] = first[offset_of(i) + lane];
+    for (int i = 0; i < slots; ++i) values[i] = first[offset_of(i) + lane];
 #pragma unroll
-    for (int i = 0; i < slots; ++i) staged[i][lane] = widen(kept[i]);
+    for (int i = 0; i < slots; ++i) staged[i][lane] = widen(values[i]);
   }
 }
 

@@ -51,21 +51,36 @@ def test_a_kernel_costs_no_more_than_it_did(rows, kernel, layout):
     assert int(row.occupancy.rpartition(" / ")[2].rstrip("%")) >= warps
 
 
-def gather_instructions(count: int, box: tuple[float, float, float, float]) -> float:
-    """Of a warp of the gather, for so many boxes of 7 x 7 samples, all alike, on a map of 200 x 272."""
-    case = Case((1, 128, 200, 272), (box,) * count, (0,) * count, (7, 7))
-    counts = count_launches("crop_and_resize", case.inputs(), "grad_image", blocks=2)
+SHAPE, SIZE = (1, 128, 200, 272), (7, 7)
+
+
+def crops(box: tuple[float, float, float, float], count: int):
+    return Case(SHAPE, (box,) * count, (0,) * count, SIZE).inputs()
+
+
+def pools(box: tuple[float, float, float, float], count: int):
+    """The same boxes in pixels, with one sample a bin."""
+    top, left, bottom, right = (float(side) * length for side, length in zip(box, (200, 272) * 2, strict=True))
+    return RoiCase(SHAPE, ((0.0, left, top, right, bottom),) * count, SIZE, sampling_ratio=1).inputs()
+
+
+def gather_instructions(operator: str, inputs) -> float:
+    """Of a warp of the image gradient's gather."""
+    counts = count_launches(operator, inputs, "grad_image", blocks=2)
     return next(each.instructions_a_warp for each in counts if "gather_kernel" in each.kernel)
 
 
 # The most PTX instructions of a warp for a box that sends nothing to the tiles that are looked at: one of the whole
 # image, whose samples are four tiles apart, and one that lies elsewhere.
-IDLE = {"samples miss the tile": ((0.0, 0.0, 1.0, 1.0), 20), "box lies elsewhere": ((0.0, 0.0, 0.01, 0.01), 0.1)}
+WHOLE, ELSEWHERE = (0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 0.01, 0.01)
+IDLE = {"samples miss the tile": (WHOLE, 20), "box lies elsewhere": (ELSEWHERE, 0.1)}
+INPUTS = {"crop_and_resize": crops, "roi_align": pools}
 
 
+@pytest.mark.parametrize("operator", INPUTS)
 @pytest.mark.parametrize(("box", "most"), IDLE.values(), ids=IDLE)
-def test_boxes_that_send_a_tile_nothing_cost_little_and_each_the_same(box, most):
-    none, some, many = (gather_instructions(count, box) for count in (1, 4_096, 12_288))
+def test_boxes_that_send_a_tile_nothing_cost_little_and_each_the_same(operator, box, most):
+    none, some, many = (gather_instructions(operator, INPUTS[operator](box, count)) for count in (1, 4_096, 12_288))
     assert many - none < 12_288 * most
     assert many - none < 4 * (some - none) + 1_000
 

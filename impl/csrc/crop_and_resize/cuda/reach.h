@@ -1,7 +1,7 @@
 // Where each box reaches: worked out once, by a thread a box, so that tiles need not look at every box.
 //
 // The positions of an axis run one way, so the samples between two places are neighbours, and their first and last are
-// found by halving. What is kept of a box is where its samples lie, and its bits (cuda/bits.h).
+// found by halving. Of each box the kernel keeps where its samples lie, and its bits (cuda/bits.h).
 
 #pragma once
 
@@ -18,24 +18,24 @@ struct Axes {
   Axis<double> y, x;
 };
 
-// What is kept of all boxes beside the gradient.
+// Memory beside the gradient, for all boxes.
 struct Scratch {
   Axes* axes;
   BoxBits bits;
   bool wide;  // the edges are doubles
 };
 
-// Calls work(axis) with a kept axis in the dtype of its edges.
+// Calls work(axis) with an axis in the dtype of its edges.
 template <typename Work>
 __device__ __forceinline__ auto with_axis(const Axis<double>& axis, bool wide, const Work& work) {
   return wide ? work(axis) : work(Axis<float>{static_cast<float>(axis.start), static_cast<float>(axis.step)});
 }
 
-// The tap of sample i on a kept axis; false if it is outside.
+// The tap of sample i on an axis; false if it is outside.
 template <typename Acc>
-__device__ __forceinline__ bool tap_on(const Axis<double>& kept, bool wide, int64_t i, Method method, int64_t length,
-                                       Tap<Acc>& tap) {
-  return with_axis(kept, wide, [&](const auto& axis) { return find_tap(axis, i, method, length, tap); });
+__device__ __forceinline__ bool tap_on(const Axis<double>& in_doubles, bool wide, int64_t i, Method method,
+                                       int64_t length, Tap<Acc>& tap) {
+  return with_axis(in_doubles, wide, [&](const auto& axis) { return find_tap(axis, i, method, length, tap); });
 }
 
 // The samples begin <= i < end of an axis.

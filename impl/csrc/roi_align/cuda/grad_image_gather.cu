@@ -93,13 +93,13 @@ __device__ __forceinline__ void weigh(Shared<Acc, high, wide>& shared, const Roi
 }
 
 // Copies weights to registers, 16 bytes at a time.
-template <int count, typename Acc> __device__ __forceinline__ void read(const Acc* weights, Acc (&kept)[count]) {
+template <int count, typename Acc> __device__ __forceinline__ void read(const Acc* weights, Acc (&registers)[count]) {
   constexpr int vector = 16 / sizeof(Acc);
 #pragma unroll
   for (int i = 0; i < count; i += vector) {
     const Vector<Acc, vector> some = load<Acc, vector>(weights + i);
 #pragma unroll
-    for (int k = 0; k < vector; ++k) kept[i + k] = some.lane[k];
+    for (int k = 0; k < vector; ++k) registers[i + k] = some.lane[k];
   }
 }
 
@@ -231,12 +231,12 @@ __global__ void __launch_bounds__(kTileThreads, sizeof(T) == 8 ? 2 : 3)
     const Channels channels = channels_of(shared.listed.tile, map);
     const T* const crops = static_cast<const T*>(grad.data) + channels.first * grad.stride[1];
     Sums<Acc, high, wide> sums = {};
-    for_each_listing<high, wide>(shared.listed, scratch, pools, map, [&](int found) {
+    for_each_listing<high, wide>(shared.listed, scratch, pools, map, [&](int total) {
       int32_t many = 0;
       for (int warp = 0; warp < static_cast<int>(blockDim.x) / kWarp; ++warp) many |= shared.listed.many[warp];
       const int batch = many != 0 ? 1 : kBatch<Acc>;  // a box that takes more than one step goes alone
-      for (int first = 0; first < found; first += batch) {
-        const int count = found - first < batch ? found - first : batch;
+      for (int first = 0; first < total; first += batch) {
+        const int count = total - first < batch ? total - first : batch;
         const Entry& entry = shared.listed.entry(first);
         const int32_t steps_y = many != 0 ? entry.y.steps() : 1, steps_x = many != 0 ? entry.x.steps() : 1;
         for (int32_t y = 0; y < steps_y; ++y) {

@@ -1,7 +1,7 @@
 // The gradient of roi_align's maximum in its maps on CUDA, gathered tile by tile as the mean's is.
 //
 // A warp owns a tile in 32 channels, a lane a channel, and keeps its sums in shared memory: which pixels a bin sends to
-// depends on the channel. The largest sample is found again in every tile that the bin may reach.
+// depends on the channel. Every tile that a bin may reach looks for its largest sample again.
 
 #include "roi_align/cuda/largest.h"
 #include "roi_align/cuda/tiles.h"
@@ -60,8 +60,8 @@ __global__ void __launch_bounds__(kTileWarps* kWarp, 3)
     const ConstView& of = features.map[tile.level];
     const LaneSums<Acc> sums = {shared.sums[warp], lane, tile.top, tile.left};
     for (int pixel = 0; pixel < high * wide; ++pixel) sums.sums[pixel][lane] = Acc(0);
-    for_each_listing<high, wide>(shared.listed, scratch, pools, map, [&](int found) {
-      for (int which = 0; lane < channels.count && which < found; ++which) {
+    for_each_listing<high, wide>(shared.listed, scratch, pools, map, [&](int total) {
+      for (int which = 0; lane < channels.count && which < total; ++which) {
         const Entry& entry = shared.listed.entry(which);
         const RoiBox& box = scratch.boxes[entry.row];
         const Plane<T> plane = plane_of<T>(of, tile.image, channels.first + lane);

@@ -17,7 +17,7 @@ namespace roi_align::cuda {
 constexpr int kTileWarps = 4;
 constexpr int kTileThreads = kTileWarps * kWarp;
 
-// What is kept of all boxes beside the gradient.
+// Memory beside the gradient, for all boxes.
 struct RoiScratch {
   RoiBox* boxes;
   BoxBits bits;
@@ -217,10 +217,10 @@ struct Listed {
   Candidates own[kTileThreads];
   int32_t candidates[kTileThreads];
   Entry entries[kTileThreads];
-  int32_t found[kTileThreads];  // those of the entries that have bins
-  int32_t many[kTileWarps];     // whether one of a warp's entries takes more than one step
+  int32_t with_bins[kTileThreads];  // places among the entries
+  int32_t many[kTileWarps];         // whether one of a warp's entries takes more than one step
 
-  __device__ __forceinline__ const Entry& entry(int which) const { return entries[found[which]]; }
+  __device__ __forceinline__ const Entry& entry(int which) const { return entries[with_bins[which]]; }
 };
 
 // Calls work(count) with the boxes that reach a tile, some at a time and in their order: `listed` has
@@ -256,7 +256,7 @@ __device__ __forceinline__ void for_each_listing(Listed& listed, const RoiScratc
       const bool reaches = entry.y.end > entry.y.begin && entry.x.end > entry.x.begin;
       const bool many = __any_sync(kAllLanes, reaches && (entry.y.steps() > 1 || entry.x.steps() > 1));
       if (thread % kWarp == 0) listed.many[thread / kWarp] = many;
-      work(list_in_order<1, kTileWarps>(listed.found, listed.counts, threads, 0, count,
+      work(list_in_order<1, kTileWarps>(listed.with_bins, listed.counts, threads, 0, count,
                                         [&](int64_t) { return reaches; }));
     }
   }
