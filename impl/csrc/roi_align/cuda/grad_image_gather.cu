@@ -216,9 +216,11 @@ __device__ __forceinline__ void write_tile(const View& map, const Tile& tile, co
   }
 }
 
-// Of doubles two blocks a multiprocessor: the registers for a third spill on sm_100.
+// Two blocks a multiprocessor where the registers for a third would spill on some architecture.
+template <typename T, bool planes> constexpr int kBlocks = sizeof(T) == 8 || (sizeof(T) == 2 && planes) ? 2 : 3;
+
 template <typename T, int high, int wide, bool planes>
-__global__ void __launch_bounds__(kTileThreads, sizeof(T) == 8 ? 2 : 3)
+__global__ void __launch_bounds__(kTileThreads, kBlocks<T, planes>)
     mean_gather_kernel(ConstView grad, Pools pools, Maps maps, RoiScratch scratch, Tiles tiles) {
   using Acc = Accumulate<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
