@@ -173,3 +173,21 @@ def arithmetic(ptx: str) -> list[RoundedOperations]:
 def fusible_operations(arithmetic_of: RoundedOperations) -> list[str]:
     """The additions and products that ptxas may fuse, because they specify no rounding."""
     return [name for name in arithmetic_of.operations if re.match(r"(add|sub|mul)\.(?!rn\.)", name)]
+
+
+_BLOCKS = re.compile(r"mov\.u32\s+(%r\d+), %nctaid\.x;")
+_WIDENS = ("cvt.u64.u32", "mul.wide.u32")
+
+
+def narrow_steps(ptx: str) -> list[str]:
+    """The kernels that compute with the number of a grid's blocks in 32 bits: `unit += gridDim.x` wraps around there.
+
+    With more than 2**31 units such a loop never ends, or leaves units out.
+    """
+    return [each["symbol"] for each in _ENTRY.finditer(ptx) if _steps_narrowly(each["body"])]
+
+
+def _steps_narrowly(body: str) -> bool:
+    registers = _BLOCKS.findall(body)
+    uses = [line.split()[0] for line in body.splitlines() if set(re.findall(r"%r\d+\b", line)) & set(registers)]
+    return any(use not in (*_WIDENS, "mov.u32") for use in uses)

@@ -9,7 +9,8 @@ import typer
 
 from harness.verbs import app, interruptible, known, stop_at, tell
 
-_BEGIN, _END = "<!-- kernels: written by `python -m harness kernels` -->", "<!-- /kernels -->"
+_COSTS = "<!-- kernels: written by `python -m harness kernels` -->", "<!-- /kernels -->"
+_GROWTH = "<!-- growth: written by `python -m harness kernels` -->", "<!-- /growth -->"
 
 
 @app.command(epilog="Example: python -m harness kernels --workload fpn_p2_test")
@@ -18,12 +19,14 @@ def kernels(
     blocks: Annotated[int, typer.Option(help="How many blocks of each grid run.", min=1)] = 24,
     path: Annotated[Path, typer.Option("--output", help="Where the table goes.")] = Path("results/cuda-kernels.csv"),
 ) -> None:
-    """Count what the CUDA kernels cost, in compiled PTX and machine code, and write the table to docs/cuda.md.
+    """Count what the CUDA kernels cost, in compiled PTX and machine code, and write the tables to docs/cuda.md.
+
+    A second table says how the image gradients grow with the number of boxes.
 
     Needs nvcc and cuobjdump, no GPU; the times in it are predictions.
     """
     from harness import repository
-    from harness.measuring import costs
+    from harness.measuring import costs, scaling
     from harness.measuring.workloads import WORKLOADS
     from harness.report.page import markdown
     from harness.report.tables.table import Table
@@ -38,10 +41,15 @@ def kernels(
                 f"{cost.operator:16} {cost.direction:10} {cost.layout:13} {cost.kernel:40} {cost.a_value:8.1f} a value"
             )
             rows.append(cost)
+        growth = list(scaling.growth())
     table = costs.table(rows)
     table.to_csv(path, index=False, float_format="%.4g")
     tell(f"table {path.resolve()}")
     document = ROOT / "docs" / "cuda.md"
-    caption = f"What the CUDA kernels cost on {workload}, float32"
-    lines = ["", *markdown.table_of(Table(caption, *costs.cells(table)))]
-    repository.replace(document, repository.between(document.read_text(encoding="utf-8"), _BEGIN, _END, lines))
+    tables = {
+        _COSTS: Table(f"What the CUDA kernels cost on {workload}, float32", *costs.cells(table)),
+        _GROWTH: Table("What gathered image gradients cost, by boxes", scaling.HEADER, scaling.cells(growth)),
+    }
+    for (begin, end), each in tables.items():
+        text = document.read_text(encoding="utf-8")
+        repository.replace(document, repository.between(text, begin, end, ["", *markdown.table_of(each)]))

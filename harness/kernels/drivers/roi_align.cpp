@@ -64,9 +64,9 @@ const char* roi_avg_forward(const RoiCall* call) {
 
 const char* roi_avg_grad_image(const RoiCall* call) {
   return attempt([&] {
-    const Scratch scratch(cuda::roi_grad_maps_scratch(call->boxes.size[0]));
-    cuda::roi_grad_maps(view_of<ConstView>(call->crops), pools_of(*call), maps_of<void>(*call, call->grad_maps),
-                        scratch.data(), nullptr);
+    const cuda::Maps grad_maps = maps_of<void>(*call, call->grad_maps);
+    const Scratch scratch(cuda::roi_grad_maps_scratch(grad_maps, call->boxes.size[0]));
+    cuda::roi_grad_maps(view_of<ConstView>(call->crops), pools_of(*call), grad_maps, scratch.data(), nullptr);
   });
 }
 
@@ -88,9 +88,10 @@ const char* roi_max_forward(const RoiCall* call) {
 
 const char* roi_max_grad_image(const RoiCall* call) {
   return attempt([&] {
-    const Scratch scratch(cuda::roi_grad_maps_scratch(call->boxes.size[0]));
-    cuda::roi_max_grad_maps(view_of<ConstView>(call->crops), read(*call, call->maps), pools_of(*call),
-                            maps_of<void>(*call, call->grad_maps), scratch.data(), nullptr);
+    const cuda::Maps grad_maps = maps_of<void>(*call, call->grad_maps);
+    const Scratch scratch(cuda::roi_grad_maps_scratch(grad_maps, call->boxes.size[0]));
+    cuda::roi_max_grad_maps(view_of<ConstView>(call->crops), read(*call, call->maps), pools_of(*call), grad_maps,
+                            scratch.data(), nullptr);
   });
 }
 

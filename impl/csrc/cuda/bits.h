@@ -12,6 +12,13 @@ namespace roi_align::cuda {
 
 constexpr int kBitsOfWord = 32;
 
+// Tiles of a gradient, in pixels; sums of doubles take twice the room. Where there would be so few warps that they do
+// not fill a GPU, tiles are cut smaller.
+template <typename Acc> constexpr int kTileHigh = sizeof(Acc) == 8 ? 4 : 8;
+constexpr int kTileWide = 8;
+constexpr int kSmallTile = 4;
+constexpr int64_t kFewWarps = 1024;
+
 struct BoxBits {
   uint32_t* data;  // vector after vector: of rows, of columns, of images
   int64_t words;   // of one vector
@@ -27,10 +34,33 @@ struct Span {
   __device__ __forceinline__ bool holds(int64_t tile) const { return first <= tile && tile <= last; }
 };
 
-// Writes word `word` of the vectors begin <= at < end: a warp, each lane with a box of its own.
-__device__ __forceinline__ void write_bits(const BoxBits& bits, int64_t word, int64_t begin, int64_t end,
-                                           const Span& rows, const Span& columns, int64_t image) {
+// The first i of begin <= i < end that passes, all after it passing too; `end` if none does.
+template <typename Passes>
+__device__ __forceinline__ int32_t first_that(int32_t begin, int32_t end, const Passes& passes) {
+  while (begin < end) {
+    const int32_t middle = begin + (end - begin) / 2;
+    if (passes(middle)) {
+      end = middle;
+    } else {
+      begin = middle + 1;
+    }
+  }
+  return begin;
+}
+
+// Vectors of bits that a warp writes its word of; more are another warp's.
+constexpr int64_t kVectorsAtOnce = 128;
+
+inline int64_t sections_of(const BoxBits& bits) {
+  return divide_up(bits.rows + bits.columns + bits.images, kVectorsAtOnce);
+}
+
+// Writes word `word` of the vectors of a section: a warp, each lane with a box of its own.
+__device__ __forceinline__ void write_bits(const BoxBits& bits, int64_t word, int64_t section, const Span& rows,
+                                           const Span& columns, int64_t image) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int64_t vectors = bits.rows + bits.columns + bits.images, begin = section * kVectorsAtOnce;
+  const int64_t end = begin + kVectorsAtOnce < vectors ? begin + kVectorsAtOnce : vectors;
   for (int64_t at = begin; at < end; ++at) {
     const int64_t column = at - bits.rows;
     const bool set = column < 0              ? rows.holds(at)

@@ -48,6 +48,13 @@ __device__ __forceinline__ int64_t divide(int64_t a, int64_t b) {
   return a / b;
 }
 
+// The same number, but the compiler cannot tell: what follows from it is worked out here, and not before a loop to be
+// kept in registers that the loop needs.
+__device__ __forceinline__ int afresh(int number) {
+  asm volatile("" : "+r"(number));
+  return number;
+}
+
 // Calls work(T()) with the type that images of this dtype are stored in.
 template <typename Work> void with_image_type(DType dtype, const Work& work) {
   switch (dtype) {

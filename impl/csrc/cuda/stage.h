@@ -31,33 +31,34 @@ template <bool planes, int slots, int pitch, typename T, typename OffsetOf>
 __device__ __forceinline__ void stage_slots(const T* first, int64_t channel_stride, const OffsetOf& offset_of,
                                             int channels, int lane, Accumulate<T> (*staged)[pitch]) {
   constexpr int step = kWarp / slots;
-  T kept[slots];
+  T values[slots];
   if constexpr (planes) {
     const int slot = lane & (slots - 1), own = static_cast<int>(static_cast<unsigned>(lane) / slots);
-    const T* const at = first + offset_of(slot) + own * channel_stride;
+    const T* at = first + offset_of(slot) + own * channel_stride;
+    const int64_t next = step * channel_stride;
     Accumulate<T>* const to = &staged[slot][own];
     if (channels == kWarp) {  // mostly, and then no lane asks whether there is another channel
 #pragma unroll
-      for (int i = 0; i < slots; ++i) kept[i] = at[i * step * channel_stride];
+      for (int i = 0; i < slots; ++i, at += next) values[i] = *at;
 #pragma unroll
-      for (int i = 0; i < slots; ++i) to[i * step] = widen(kept[i]);
+      for (int i = 0; i < slots; ++i) to[i * step] = widen(values[i]);
       return;
     }
     const int left = channels - own;
 #pragma unroll
-    for (int i = 0; i < slots; ++i) {
-      if (i * step < left) kept[i] = at[i * step * channel_stride];
+    for (int i = 0; i < slots; ++i, at += next) {
+      if (i * step < left) values[i] = *at;
     }
 #pragma unroll
     for (int i = 0; i < slots; ++i) {
-      if (i * step < left) to[i * step] = widen(kept[i]);
+      if (i * step < left) to[i * step] = widen(values[i]);
     }
   } else {
     if (lane >= channels) return;
 #pragma unroll
-    for (int i = 0; i < slots; ++i) kept[i] = first[offset_of(i) + lane];
+    for (int i = 0; i < slots; ++i) values[i] = first[offset_of(i) + lane];
 #pragma unroll
-    for (int i = 0; i < slots; ++i) staged[i][lane] = widen(kept[i]);
+    for (int i = 0; i < slots; ++i) staged[i][lane] = widen(values[i]);
   }
 }
 
@@ -68,7 +69,7 @@ __device__ __forceinline__ void stage(const T* first, int64_t channel_stride, in
                                       int channels, int lane, Accumulate<T> (*staged)[pitch]) {
   static_assert(most <= 8, "four cases");
   const auto bring = [&](auto slots) {
-    stage_slots<planes, decltype(slots)::value>(first, channel_stride, offset_of, channels, lane, staged);
+    stage_slots<planes, decltype(slots)::value>(first, channel_stride, offset_of, channels, afresh(lane), staged);
   };
   __syncwarp();  // the samples before these may still be read
   switch (log_count) {
@@ -76,36 +77,6 @@ __device__ __forceinline__ void stage(const T* first, int64_t channel_stride, in
     case 1: bring(Count<2>()); break;
     case 2: bring(Count<(most < 4 ? most : 4)>()); break;
     default: bring(Count<most>());
-  }
-  __syncwarp();
-}
-
-// Brings in a row of `count` samples of a warp's channels, to be read as staged[sample][channel]. Half as many loads at
-// once: roi_align's gather keeps its sums in registers and has none to spare.
-template <typename T>
-__device__ __forceinline__ void stage(const T* first, const ConstView& grad_crops, int count, int channels, int lane,
-                                      Accumulate<T> (*staged)[kPitch]) {
-  constexpr int most = kUnderWay<T> / 2;
-  const int64_t channel_stride = grad_crops.stride[1], stride = grad_crops.stride[3];
-  T kept[most];
-  __syncwarp();  // the samples before these may still be read
-  // Each lane keeps to one sample, and takes it of every channel that is `step` further.
-  const int step = kWarp / count, own = lane / count, sample = lane - own * count;
-  const int64_t next = step * channel_stride;
-  const T* at = first + own * channel_stride + sample * stride;
-  Accumulate<T>* to = &staged[sample][own];
-#pragma unroll 1
-  for (int left = own < step ? (channels - own + step - 1) / step : 0; left > 0; left -= most) {
-#pragma unroll
-    for (int i = 0; i < most; ++i) {
-      if (i < left) kept[i] = *at;
-      at += next;
-    }
-#pragma unroll
-    for (int i = 0; i < most; ++i) {
-      if (i < left) *to = widen(kept[i]);
-      to += step;
-    }
   }
   __syncwarp();
 }

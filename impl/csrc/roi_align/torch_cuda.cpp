@@ -123,7 +123,7 @@ std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vecto
     for (size_t k = 0; k < scales.size(); ++k) check_features(features.maps.map[k], maps.map[k]);
   }
   if (results[0].numel() == 0) return results;
-  const Scratch scratch(grad, cuda::roi_grad_maps_scratch(pools.rois.count));
+  const Scratch scratch(grad, cuda::roi_grad_maps_scratch(maps, pools.rois.count));
   void* const memory = scratch.data();
   if (maximum) {
     cuda::roi_max_grad_maps(grad_view, features.maps, pools, maps, memory, current_stream(grad));

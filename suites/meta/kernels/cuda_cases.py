@@ -36,7 +36,7 @@ SMALL_CHUNKS = (
     ANY_TAPS,
     Change("roi_align/cuda/bins.h", "kTargetSlots = 512", "kTargetSlots = 1"),
     Change("roi_align/cuda/forward_planes.cu", "kWeighedBytes = 24 * 1024", "kWeighedBytes = 64"),
-    Change("roi_align/cuda/grad_image_gather.cu", "sizeof(Acc) == 8 ? 8 : 16", "sizeof(Acc) == 8 ? 1 : 2"),
+    Change("roi_align/cuda/tiles.h", "kBinsTogether = 16", "kBinsTogether = 2"),
 )
 # No shared memory for taps: all kernels have them in scratch, which suffices for two blocks.
 TAPS_IN_SCRATCH = (
@@ -44,8 +44,8 @@ TAPS_IN_SCRATCH = (
     Change("roi_align/cuda/bins.h", "kSharedBytes = 48 * 1024", "kSharedBytes = 1024"),
     Change("roi_align/cuda/bins.h", "kScratchBlocks = 512", "kScratchBlocks = 2"),
 )
-# The gather's tiles have the size for a large gradient, which no test case has.
-LARGE_TILES = (Change("crop_and_resize/cuda/grad_image_gather.cu", "kFewWarps = 1024", "kFewWarps = 0"),)
+# The gathers' tiles have the size for a large gradient, which no test case has.
+LARGE_TILES = (Change("cuda/bits.h", "kFewWarps = 1024", "kFewWarps = 0"),)
 BUILDS: dict[OperatorName, dict[str, tuple[Change, ...]]] = {
     "crop_and_resize": {
         "as they are": (),
@@ -56,6 +56,7 @@ BUILDS: dict[OperatorName, dict[str, tuple[Change, ...]]] = {
     "roi_align": {
         "as they are": (),
         "one block": (ONE_BLOCK,),
+        "large tiles": LARGE_TILES,
         "small chunks": SMALL_CHUNKS,
         "taps in scratch": TAPS_IN_SCRATCH,
     },

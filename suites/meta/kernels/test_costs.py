@@ -31,8 +31,8 @@ LIMITS = {
     ("gather_kernel<float, 8, 8, false>", "channels_last"): (131, 8, 31),
     ("planes_warp_kernel<float, 7>", "contiguous"): (157, 4, 37),
     ("pixels_kernel<float, 4, 0>", "channels_last"): (171, 4, 21),
-    ("mean_gather_kernel<float>", "contiguous"): (334, 4, 18),
-    ("mean_gather_kernel<float>", "channels_last"): (274, 4, 18),
+    ("mean_gather_kernel<float, 8, 8, true>", "contiguous"): (199, 8, 18),
+    ("mean_gather_kernel<float, 8, 8, false>", "channels_last"): (207, 8, 18),
 }
 
 
@@ -51,21 +51,36 @@ def test_a_kernel_costs_no_more_than_it_did(rows, kernel, layout):
     assert int(row.occupancy.rpartition(" / ")[2].rstrip("%")) >= warps
 
 
-def gather_instructions(count: int, box: tuple[float, float, float, float]) -> float:
-    """The instructions of a warp of the gather for `count` equal boxes of 7 x 7 samples, on a map of 200 x 272."""
-    case = Case((1, 128, 200, 272), (box,) * count, (0,) * count, (7, 7))
-    counts = count_launches("crop_and_resize", case.inputs(), "grad_image", blocks=2)
+SHAPE, SIZE = (1, 128, 200, 272), (7, 7)
+
+
+def crops(box: tuple[float, float, float, float], count: int):
+    return Case(SHAPE, (box,) * count, (0,) * count, SIZE).inputs()
+
+
+def pools(box: tuple[float, float, float, float], count: int):
+    """The same boxes in pixels, with one sample a bin."""
+    top, left, bottom, right = (float(side) * length for side, length in zip(box, (200, 272) * 2, strict=True))
+    return RoiCase(SHAPE, ((0.0, left, top, right, bottom),) * count, SIZE, sampling_ratio=1).inputs()
+
+
+def gather_instructions(operator: str, inputs) -> float:
+    """The instructions of a warp of the image gradient's gather."""
+    counts = count_launches(operator, inputs, "grad_image", blocks=2)
     return next(each.instructions_a_warp for each in counts if "gather_kernel" in each.kernel)
 
 
 # The maximum PTX instructions of a warp for a box that does not contribute to these tiles: one of the whole image,
 # whose samples are four tiles apart, and one that lies elsewhere.
-IDLE = {"samples miss the tile": ((0.0, 0.0, 1.0, 1.0), 20), "box lies elsewhere": ((0.0, 0.0, 0.01, 0.01), 0.1)}
+WHOLE, ELSEWHERE = (0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 0.01, 0.01)
+IDLE = {"samples miss the tile": (WHOLE, 20), "box lies elsewhere": (ELSEWHERE, 0.1)}
+INPUTS = {"crop_and_resize": crops, "roi_align": pools}
 
 
+@pytest.mark.parametrize("operator", INPUTS)
 @pytest.mark.parametrize(("box", "most"), IDLE.values(), ids=IDLE)
-def test_boxes_that_send_a_tile_nothing_cost_little_and_each_the_same(box, most):
-    none, some, many = (gather_instructions(count, box) for count in (1, 4_096, 12_288))
+def test_boxes_that_send_a_tile_nothing_cost_little_and_each_the_same(operator, box, most):
+    none, some, many = (gather_instructions(operator, INPUTS[operator](box, count)) for count in (1, 4_096, 12_288))
     assert many - none < 12_288 * most
     assert many - none < 4 * (some - none) + 1_000
 

@@ -75,7 +75,7 @@ STRAY = {
     "index followed": ("roi_align", r"\S+ .*", Change("roi_align/cuda/box.h", "image < images ?", "image <= images ?")),
     "one row too many": (
         "roi_align", r"\S+ .*",
-        Change(MEAN, "row < rows; ++row) {\n    const T*", "row <= rows; ++row) {\n    const T*")),
+        Change(MEAN, "count = weights.rows * columns", "count = (weights.rows + 1) * columns")),
 }  # fmt: skip
 
 
@@ -169,7 +169,7 @@ FAULTS = {
         "forward", Change(WARP, "row < box.begin || row >= box.end", "row < box.begin"), **_FORWARD),
     "a box is pooled before it is read": ROIS("grad_boxes", without_barrier(SLOPES, "part.row);\n    ")),
     "weights are used before they are made": ROIS(
-        "grad_image", without_barrier(MEAN, "      return 0;\n    });\n  }\n  ")),
+        "grad_image", without_barrier(MEAN, "        return 0;\n      });\n    }\n  }\n  ")),
     "more is weighed before the last is written": ROIS(
         "forward", without_barrier(PLANES, "            ", "  // what was weighed before has been written\n"),
         *_LITTLE_AT_ONCE),
@@ -180,12 +180,19 @@ FAULTS = {
     "a weight on the wrong pixel": ROIS(
         "grad_image", Change(MEAN, "weights[high] += tap.weight", "weights[low] += tap.weight"), **_FORWARD),
     "the last box of a batch left out": ROIS(
-        "grad_image", Change(MEAN, "which < count; ++which) {\n              const",
-                             "which + 1 < count; ++which) {\n              const"), **_FORWARD),
+        "grad_image", Change(MEAN, "which < count; ++which) {\n              add",
+                             "which + 1 < count; ++which) {\n              add"), **_FORWARD),
+    "values are read before a warp has brought them in": ROIS(
+        "grad_image", without_warp_barrier("cuda/stage.h", "    default: bring(Count<most>());\n  }\n  ")),
+    "a bin of a tile left out": ROIS(
+        "grad_image", Change("roi_align/cuda/tiles.h", "falls ? last <= highest : last >= lowest",
+                             "falls ? last <= highest : last > lowest + 1"), **_FORWARD),
+    "a box of the wrong level or image": ROIS(
+        "grad_image", Change("roi_align/cuda/tiles.h", "images + box.image;", "images;"), **_FORWARD),
     "an edge's slope twice": ROIS(
         "grad_boxes", Change(SLOPES, "second += slope->second", "second += slope->first"), **_FORWARD),
     "written outside of the gradient": ROIS(
-        "grad_image", Change(MEAN, "base[lane + y * map.stride[2]", "base[lane - 8 + y * map.stride[2]"), **_FORWARD),
+        "grad_image", Change(MEAN, "out[lane + y * map.stride[2]", "out[lane - 8 + y * map.stride[2]"), **_FORWARD),
 }  # fmt: skip
 
 

@@ -17,12 +17,14 @@ import pytest
 from harness.kernels.compiling import nvcc
 from harness.kernels.machine_code import (
     Function,
+    Instruction,
     RoundedOperations,
     arithmetic,
     disassembler,
     functions,
     fusible_operations,
     loads_in_flight,
+    narrow_steps,
 )
 from harness.kernels.resources import Cubin, architectures, cubins
 from suites.missing import skip_if_missing
@@ -151,6 +153,21 @@ def test_a_fused_multiply_add_is_seen(tmp_path):
     ]
 
 
+def test_every_kernel_counts_its_units_in_64_bits(compiled, tmp_path):
+    """A grid has up to 2**31 - 1 blocks, and a kernel goes on by so many units."""
+    for cubin in compiled[PATTERNS]:
+        assert narrow_steps(cubin.ptx.read_text(encoding="utf-8")) == []
+    source = tmp_path / "planted.cu"
+    loop = "for ({0} unit = blockIdx.x; unit < count; unit += gridDim.x) x[unit] = 0;"
+    source.write_text(
+        "\n".join(
+            f'extern "C" __global__ void {name}(float* x, {dtype} count) {{ {loop.format(dtype)} }}'
+            for name, dtype in (("narrow", "unsigned"), ("wide", "long long"))
+        )
+    )
+    assert narrow_steps(cubins([source], [PATTERNS])[0].ptx.read_text(encoding="utf-8")) == ["narrow"]
+
+
 def test_no_kernel_goes_through_local_memory(patterns):
     assert not [function.kernel for function in patterns if function.starting_with("LDL", "STL")]
 
@@ -160,7 +177,12 @@ def test_float32_atomics_alone_flush_subnormals(patterns):
     atomics = {each.kernel: each.starting_with("RED") for each in patterns if each.starting_with("RED")}
     assert {kernel.partition("<")[0] for kernel in atomics} == {"atomic_kernel"}
     for kernel, instructions in atomics.items():
-        assert {"FTZ" in each.opcode for each in instructions} == {"double" not in kernel}
+        assert {flushes(each) for each in instructions} == {"double" not in kernel}
+
+
+def flushes(atomic: Instruction) -> bool:
+    """Whether an atomic takes subnormal numbers for 0."""
+    return ".FTZ" in atomic.opcode
 
 
 def test_no_kernel_asks_where_a_pointer_leads(patterns):
@@ -185,6 +207,8 @@ LOADS = {
     "forward_kernel<{}, 1>": (16, 8),
     "gather_kernel<{}, 8, 8, true>": (8, 0),
     "gather_kernel<{}, 4, 4, true>": (8, 4),
+    "mean_gather_kernel<{}, 8, 8, true>": (8, 0),
+    "mean_gather_kernel<{}, 4, 4, true>": (8, 4),
 }
 
 
@@ -218,10 +242,14 @@ def test_patterns_are_seen(tmp_path):
           float kept[64];
           for (int k = 0; k < 64; ++k) kept[k] = out[k];
           for (int k = 0; k < 64; ++k) out[k] = kept[at[k] & 63];
-        }""")
+        }
+        __global__ void added(float* out) { atomicAdd(out, 1.0f); }
+        __global__ void added_in_doubles(double* out) { atomicAdd(out, 1.0); }""")
     of = {each.kernel: each for each in functions(cubins([source], [PATTERNS])[0])}
     assert "LD" in of["generic"].counts()
     assert "LD" not in of["together"].counts()
     assert loads_in_flight(of["one_by_one"].instructions) == 1
     assert loads_in_flight(of["together"].instructions) == 8
     assert of["local"].starting_with("LDL", "STL")
+    assert [flushes(each) for each in of["added"].starting_with("RED")] == [True]
+    assert [flushes(each) for each in of["added_in_doubles"].starting_with("RED")] == [False]

@@ -51,7 +51,7 @@ template <typename Acc> struct Shared {
   TileSample<Acc> samples[kBatch][kSamples<Acc>];
   int32_t sample_counts[kBatch];
   Entry entries[kGatherThreads];
-  int32_t found[kGatherThreads];  // those of the entries that have samples
+  int32_t with_samples[kGatherThreads];  // places among the entries
   int32_t counts[kWarps];
   int32_t listed[kGatherThreads];
   int32_t many[kWarps];  // whether a warp's entries have one with more samples than are kept
@@ -75,8 +75,8 @@ __device__ __forceinline__ int find_entries(Shared<Acc>& shared, const Scratch& 
   if (thread < count) {
     entry.box = shared.listed[thread];
     const Axes axes = scratch.axes[first_box + entry.box];
-    const auto reading = [&](const Axis<double>& kept, int dimension, int64_t begin, int size) {
-      return with_axis(kept, scratch.wide, [&](const auto& axis) {
+    const auto reading = [&](const Axis<double>& in_doubles, int dimension, int64_t begin, int size) {
+      return with_axis(in_doubles, scratch.wide, [&](const auto& axis) {
         return samples_reading(axis, static_cast<int32_t>(grad_crops.size[dimension]), begin, begin + size,
                                image.size[dimension]);
       });
@@ -90,7 +90,7 @@ __device__ __forceinline__ int find_entries(Shared<Acc>& shared, const Scratch& 
   if (thread == 0) shared.cursor = {0, 0};
   const bool any = __any_sync(kAllLanes, reaches && int64_t{rows} * columns > kSamples<Acc>);
   if (thread % kWarp == 0) shared.many[thread / kWarp] = any;
-  return list_in_order<1, kWarps>(shared.found, shared.counts, static_cast<int>(blockDim.x), 0, count,
+  return list_in_order<1, kWarps>(shared.with_samples, shared.counts, static_cast<int>(blockDim.x), 0, count,
                                   [&](int64_t) { return reaches; });
 }
 
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(kGatherThreads, 5)
       for (int done = 0; done < candidates; done += threads) {
         list_candidates(own, done, shared.listed);
         __syncthreads();
-        const int found = find_entries<high, wide>(shared, scratch, grad_crops, image, first_box,
+        const int total = find_entries<high, wide>(shared, scratch, grad_crops, image, first_box,
                                                    candidates - done < threads ? candidates - done : threads);
         int32_t any_many = 0;
         for (int other = 0; other < warps; ++other) any_many |= shared.many[other];
@@ -155,14 +155,14 @@ __global__ void __launch_bounds__(kGatherThreads, 5)
         for (;;) {
           __syncthreads();  // the samples before these may still be read, and the cursor be written
           const Cursor at = shared.cursor;
-          if (at.entry >= found) break;
-          const int entries = found - at.entry < batch ? found - at.entry : batch;
+          if (at.entry >= total) break;
+          const int entries = total - at.entry < batch ? total - at.entry : batch;
           for (int which = warp; which < entries; which += warps) {
-            make_samples<high, wide>(shared, which, shared.entries[shared.found[at.entry + which]], at.sample, scratch,
-                                     method, grad_crops, image, first_box);
+            make_samples<high, wide>(shared, which, shared.entries[shared.with_samples[at.entry + which]], at.sample,
+                                     scratch, method, grad_crops, image, first_box);
           }
           __syncthreads();  // the samples are all there
-          if (threadIdx.x == 0) shared.cursor = after<Acc>(at, batch, shared.entries[shared.found[at.entry]]);
+          if (threadIdx.x == 0) shared.cursor = after<Acc>(at, batch, shared.entries[shared.with_samples[at.entry]]);
           if (channels <= 0) continue;
           for (int which = 0; which < entries; ++which) {
             add_samples<planes>(crops, grad_crops.stride[1], shared.samples[which], shared.sample_counts[which],
@@ -176,14 +176,8 @@ __global__ void __launch_bounds__(kGatherThreads, 5)
   }
 }
 
-// Tiles are cut smaller where they would be too few to fill a GPU: with fewer warps than this.
-constexpr int64_t kFewWarps = 1024;
-constexpr int kSmall = 4;
-template <typename Acc> constexpr int kHigh = sizeof(Acc) == 8 ? 4 : 8;
-constexpr int kWide = 8;
-
 template <typename Acc> bool takes_small_tiles(const View& image) {
-  const Cut cut = plan_cut(image, kHigh<Acc>, kWide);
+  const Cut cut = plan_cut(image, kTileHigh<Acc>, kTileWide);
   return cut.units * cut.warps < kFewWarps;
 }
 
@@ -219,7 +213,7 @@ void gather(const ConstView& grad_crops, const BoxList& boxes, Method method, co
 int64_t grad_image_gather_scratch(const View& grad_image, int64_t boxes) {
   // Bits for the smallest tiles, which have the most.
   const int64_t vectors =
-      divide_up(grad_image.size[2], kSmall) + divide_up(grad_image.size[3], kSmall) + grad_image.size[0];
+      divide_up(grad_image.size[2], kSmallTile) + divide_up(grad_image.size[3], kSmallTile) + grad_image.size[0];
   return boxes * static_cast<int64_t>(sizeof(Axes)) +
          divide_up(boxes, kBitsOfWord) * vectors * static_cast<int64_t>(sizeof(uint32_t));
 }
@@ -233,9 +227,9 @@ void grad_image_gather(const ConstView& grad_crops, const BoxList& boxes, Method
     using T = decltype(type);
     using Acc = Accumulate<T>;
     if (takes_small_tiles<Acc>(grad_image)) {
-      gather<T, kSmall, kSmall>(grad_crops, boxes, method, grad_image, scratch, stream);
+      gather<T, kSmallTile, kSmallTile>(grad_crops, boxes, method, grad_image, scratch, stream);
     } else {
-      gather<T, kHigh<Acc>, kWide>(grad_crops, boxes, method, grad_image, scratch, stream);
+      gather<T, kTileHigh<Acc>, kTileWide>(grad_crops, boxes, method, grad_image, scratch, stream);
     }
   });
 }

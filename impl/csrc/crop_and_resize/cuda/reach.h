@@ -1,7 +1,7 @@
 // Where each box reaches: worked out once, by a thread a box, so that tiles need not look at every box.
 //
 // The positions of an axis run one way, so the samples between two places are neighbours, and their first and last are
-// found by halving. What is kept of a box is where its samples lie, and its bits (cuda/bits.h).
+// found by halving. Of each box the kernel keeps where its samples lie, and its bits (cuda/bits.h).
 
 #pragma once
 
@@ -18,44 +18,30 @@ struct Axes {
   Axis<double> y, x;
 };
 
-// What is kept of all boxes beside the gradient.
+// Memory beside the gradient, for all boxes.
 struct Scratch {
   Axes* axes;
   BoxBits bits;
   bool wide;  // the edges are doubles
 };
 
-// Calls work(axis) with a kept axis in the dtype of its edges.
+// Calls work(axis) with an axis in the dtype of its edges.
 template <typename Work>
 __device__ __forceinline__ auto with_axis(const Axis<double>& axis, bool wide, const Work& work) {
   return wide ? work(axis) : work(Axis<float>{static_cast<float>(axis.start), static_cast<float>(axis.step)});
 }
 
-// The tap of sample i on a kept axis; false if it is outside.
+// The tap of sample i on an axis; false if it is outside.
 template <typename Acc>
-__device__ __forceinline__ bool tap_on(const Axis<double>& kept, bool wide, int64_t i, Method method, int64_t length,
-                                       Tap<Acc>& tap) {
-  return with_axis(kept, wide, [&](const auto& axis) { return find_tap(axis, i, method, length, tap); });
+__device__ __forceinline__ bool tap_on(const Axis<double>& in_doubles, bool wide, int64_t i, Method method,
+                                       int64_t length, Tap<Acc>& tap) {
+  return with_axis(in_doubles, wide, [&](const auto& axis) { return find_tap(axis, i, method, length, tap); });
 }
 
 // The samples begin <= i < end of an axis.
 struct Samples {
   int32_t begin, end;
 };
-
-// The first i of begin <= i < end that passes, all after it passing too; `end` if none does.
-template <typename Passes>
-__device__ __forceinline__ int32_t first_that(int32_t begin, int32_t end, const Passes& passes) {
-  while (begin < end) {
-    const int32_t middle = begin + (end - begin) / 2;
-    if (passes(middle)) {
-      end = middle;
-    } else {
-      begin = middle + 1;
-    }
-  }
-  return begin;
-}
 
 // The samples that lie from pixel `lowest` to pixel `highest`; none if the axis is not finite, as no position is then.
 template <typename T>
@@ -96,13 +82,6 @@ template <typename T> __device__ __forceinline__ Axis<double> widened(const Axis
   return {static_cast<double>(axis.start), static_cast<double>(axis.step)};
 }
 
-// Vectors of bits that a warp writes its word of; more are another warp's.
-constexpr int64_t kVectorsAtOnce = 128;
-
-inline int64_t sections_of(const BoxBits& bits) {
-  return divide_up(bits.rows + bits.columns + bits.images, kVectorsAtOnce);
-}
-
 // A warp for 32 boxes, and for up to kVectorsAtOnce vectors of bits.
 static __global__ void __launch_bounds__(kGatherThreads)
     reach_kernel(BoxList boxes, Method method, int32_t crop_height, int32_t crop_width, View image, int tile_height,
@@ -110,11 +89,10 @@ static __global__ void __launch_bounds__(kGatherThreads)
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int64_t height = image.size[2], width = image.size[3];
   const BoxBits& bits = scratch.bits;
-  const int64_t vectors = bits.rows + bits.columns + bits.images;
   for (int64_t unit = int64_t{blockIdx.x} * kWarps + warp; unit < bits.words * sections;
        unit += int64_t{gridDim.x} * kWarps) {
     const int64_t word = divide(unit, sections), section = unit - word * sections;
-    const int64_t box = word * kBitsOfWord + lane, begin = section * kVectorsAtOnce;
+    const int64_t box = word * kBitsOfWord + lane;
     Span rows = {0, -1}, columns = {0, -1};
     int64_t index = -1;
     if (box < boxes.count) {
@@ -129,8 +107,7 @@ static __global__ void __launch_bounds__(kGatherThreads)
       columns = with_axis(axes.x, scratch.wide,
                           [&](const auto& axis) { return span_of(axis, method, width, crop_width, tile_width); });
     }
-    write_bits(bits, word, begin, begin + kVectorsAtOnce < vectors ? begin + kVectorsAtOnce : vectors, rows, columns,
-               index);
+    write_bits(bits, word, section, rows, columns, index);
   }
 }
 

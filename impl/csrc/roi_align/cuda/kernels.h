@@ -37,7 +37,7 @@ void roi_forward(const ConstMaps& maps, const Pools& pools, const View& crops, v
 
 // The gradient of the maps, in an order that the list of boxes alone decides: every tile of them gathers from the boxes
 // that reach it and is written once, zeros included. `scratch` is memory for where each box lies.
-int64_t roi_grad_maps_scratch(int64_t boxes);
+int64_t roi_grad_maps_scratch(const Maps& grad_maps, int64_t boxes);
 void roi_grad_maps(const ConstView& grad_crops, const Pools& pools, const Maps& grad_maps, void* scratch,
                    cudaStream_t stream);
 
