@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness import backends
-from harness.backends import BACKENDS, load_module, load, operators_of, register
+from harness.backends import BACKENDS, load, load_module, operators_of, register
 from harness.backends.package import make_crop_and_resize
 from harness.backends.torch_arrays import device_tensor
 from harness.operators.arrays import LAYOUTS, Layout
