@@ -1,22 +1,22 @@
-# Two commands on a fresh machine: `make test` and `make bench`. Each makes the environment it needs first.
+# Two commands on a fresh machine: `make test` and `make bench`. Each first creates the environment that it needs.
 #
-#   make env      a virtual environment in .venv with all that is needed, at the versions in constraints.txt
+#   make env      a virtual environment in .venv with all dependencies, at the versions in constraints.txt
 #   make build    the compiled operator, in place
 #   make test     the whole of suites/
 #   make bench    correctness gate, benchmarks, tables, report (QUICK=1: the same, small and fast)
 #   make report   tables and report again, from results/**/*.json alone
-#   make merge    several runners' archives as one folder of results with its report, in build/merged; who left none is
-#                 named (ARCHIVES=build/archives, EXPECTED="h100 h200")
-#   make peers    the libraries that only the matrix of all libraries asks, beside torch and in .venv-peers
+#   make merge    several runners' archives as one folder of results with its report, in build/merged; it names the
+#                 runners without an archive (ARCHIVES=build/archives, EXPECTED="h100 h200")
+#   make peers    the libraries that only the matrix of all libraries needs, beside torch and in .venv-peers
 #                 (PEERS="paddle tvm": these)
 #   make check    formatting (C++ too), lint, types, and the workflows of CI by actionlint and zizmor
 #   make sanitize the CPU kernels under the address, undefined-behaviour and thread sanitizers, the CUDA kernels under
 #                 compute-sanitizer where there is a GPU (CASES=1000 SEED=1: more cases of each operator, other ones)
 #   make wheel    the package as a wheel, in dist/
 #   make arm-tools the compiler and the emulator with which the kernels are tested on Arm (Debian, Ubuntu; sudo)
-#   make wheels   what a release has: the wheel of this processor in a manylinux_2_28 image (Docker), and the sdist
-#   make gpu      on a machine with a GPU, with its own Python and no network: what it lacks, build, tests, sanitizer,
-#                 benchmarks, one archive of it all; step by step gpu-build, gpu-smoke, gpu-test, gpu-test-deterministic,
+#   make wheels   the files of a release: the wheel of this processor, in a manylinux_2_28 image (Docker), and the sdist
+#   make gpu      on a machine with a GPU, with its own Python and no network: a list of missing tools, build, tests,
+#                 sanitizer, benchmarks, one archive; in steps gpu-build, gpu-smoke, gpu-test, gpu-test-deterministic,
 #                 gpu-test-meta, gpu-sanitize (or gpu-memcheck ...), gpu-bench, gpu-archive
 
 PYTHON ?= python3
@@ -45,7 +45,7 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 		--group build --group test --group bench --group check
 	touch $@
 
-# The build sees the environment's own torch: no isolation, no second torch.
+# The build uses the environment's torch: no isolation, no second torch.
 SOURCES := setup.py $(wildcard impl/csrc/*/*.* impl/csrc/*/*/*.*)
 
 build: $(VENV)/.built
@@ -54,9 +54,9 @@ $(VENV)/.built: $(VENV)/.ready $(SOURCES)
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
 	touch $@
 
-# A process for each core, at most eight: each holds PyTorch and TensorFlow. They start on a part of the suites each, in
-# its order, so that what one test has made for the next is still there. Each has as many threads as it would have alone;
-# those that wait for work sleep, instead of taking a core from the other processes.
+# A process for each core, at most eight, because each loads PyTorch and TensorFlow. Each starts on its own part of the
+# suites, in their order, so that a test can reuse the builds of the test before it. A process has as many threads as it
+# would have alone; OMP_WAIT_POLICY makes idle threads sleep instead of taking a core from the other processes.
 test: build
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest suites/ --numprocesses auto --maxprocesses 8 --dist worksteal
 
@@ -66,11 +66,11 @@ bench: build
 report: build
 	$(BIN)/python -m harness report
 
-# No operator has a part in it: the environment is enough.
+# Merging calls no operator: the environment is enough.
 merge: env
 	$(BIN)/python -m harness merge "$(ARCHIVES)" $(if $(EXPECTED),--expect "$(EXPECTED)")
 
-# 3 GB, and a compiler for one of them. What is here already is left as it is.
+# 3 GB, and one library needs a compiler. Libraries that are installed already stay as they are.
 peers: env
 	$(BIN)/python -m harness peers $(PEERS)
 
@@ -90,7 +90,7 @@ sanitize: build
 wheel: env
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
 
-# Its own environment: a release needs nothing of what tests need. What it does stands in pyproject.toml.
+# A separate environment, because a release needs no tests. pyproject.toml configures cibuildwheel.
 wheels:
 	$(PYTHON) -m venv build/releasing
 	build/releasing/bin/python -m pip install --quiet build cibuildwheel==4.3.5
@@ -101,7 +101,7 @@ arm-tools:
 	sudo apt-get update --quiet
 	sudo apt-get install --quiet --yes g++-aarch64-linux-gnu qemu-user-static
 
-# No environment is made here: a GPU machine has its torch already, often no network, and perhaps nothing else.
+# These targets create no environment: a GPU machine has its own torch and often no network.
 gpu:
 	$(GPU_PYTHON) -m harness.machines
 

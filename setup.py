@@ -1,10 +1,10 @@
-"""Builds the compiled libraries. Everything else about the package stands in pyproject.toml.
+"""Builds the compiled libraries. pyproject.toml has everything else about the package.
 
-They are built on torch's stable ABI and know nothing of Python, so one binary serves every Python and every torch from
-2.10 on; that is what the abi3 tag of the wheel says. CUDA is a library of its own, so that the package works without.
+The libraries use torch's stable ABI and not Python's, so one binary serves every Python and every torch from 2.10 on,
+as the abi3 tag of the wheel says. The CUDA kernels are a separate library, so that the package works without them.
 
-ROI_ALIGN_CUDA=1 builds it, ROI_ALIGN_CUDA=0 leaves it out; without either it is built where there are nvcc and a torch
-with CUDA. Whether the building machine has a GPU plays no part. TORCH_CUDA_ARCH_LIST names the architectures.
+ROI_ALIGN_CUDA=1 builds the CUDA library, ROI_ALIGN_CUDA=0 leaves it out; by default it is built if nvcc and a torch
+with CUDA are installed. The building machine needs no GPU. TORCH_CUDA_ARCH_LIST names the architectures.
 
 ROI_ALIGN_DEBUG=1 keeps the debug sections, six times the size of the code; without it they are left out.
 """
@@ -19,11 +19,11 @@ import torch
 from setuptools import setup
 
 ROOT = Path(__file__).resolve().parent
-KERNELS = ROOT / "impl" / "csrc"  # includes are written as from here
-# What CUDA 13 compiles for, from T4 to both Blackwells; for all other GPUs from the first of these on there is its PTX.
+KERNELS = ROOT / "impl" / "csrc"  # the include path
+# Architectures that CUDA 13 supports, from T4 to both Blackwells; newer GPUs without a binary compile the PTX.
 ARCHITECTURES = "7.5;8.0;8.6;8.9;9.0;10.0+PTX;12.0"
 
-# Python's own flags may have -g in them: these come later and win.
+# Python's own flags may include -g: these flags come later and override it.
 debug = os.environ.get("ROI_ALIGN_DEBUG", "")
 if debug not in ("", "0", "1"):
     raise SystemExit(f"ROI_ALIGN_DEBUG is {debug!r}; 1 keeps the debug sections, 0 leaves them out.")
@@ -33,43 +33,43 @@ STRIP = [] if debug == "1" else ["-Wl,--strip-debug"]
 FLAGS = [
     "-O3",
     "-std=c++17",
-    # Order A rounds every operation on its own: a fused multiply-add has other bits, and so has -march=native, which
-    # would not run on another machine anyway.
+    # Order A rounds every operation on its own. A fused multiply-add would give other bits, and so would -march=native,
+    # whose code would not run on other machines either.
     "-ffp-contract=off",
     "-fvisibility=hidden",
     "-Wall",
-    # torch 2.10 is the oldest release whose stable ABI has all that is used here.
+    # torch 2.10 is the oldest release whose stable ABI has all functions that the bindings call.
     "-DTORCH_TARGET_VERSION=0x020a000000000000",
 ]
-# -fmad=false is -ffp-contract=off for a device.
+# -fmad=false is the device's equivalent of -ffp-contract=off.
 DEVICE_FLAGS = ["-O3", "-std=c++17", "-fmad=false", "-Xcompiler=-fvisibility=hidden,-Wall,-ffp-contract=off"]
 
 
 def cuda_toolkit() -> str | None:
-    """The folder of the CUDA toolkit, or None: CUDA_HOME, or where the nvcc on the path says that it belongs.
+    """The folder of the CUDA toolkit, or None: CUDA_HOME, or the folder that the nvcc on the path reports.
 
-    nvcc may be a script that calls the real one, so where it lies tells nothing.
+    nvcc may be a script that calls the real one, so its own path is no evidence.
     """
     if home := os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH"):
         return home
     if shutil.which("nvcc") is None:
         return None
-    said = subprocess.run(["nvcc", "--dryrun", "-x", "cu", "-c", os.devnull], capture_output=True, text=True).stderr
-    top = re.search(r"^#\$ TOP=(.*)$", said, re.MULTILINE)
+    output = subprocess.run(["nvcc", "--dryrun", "-x", "cu", "-c", os.devnull], capture_output=True, text=True).stderr
+    top = re.search(r"^#\$ TOP=(.*)$", output, re.MULTILINE)
     return str(Path(top.group(1)).resolve()) if top else None
 
 
 def builds_cuda(toolkit: str | None) -> bool:
-    """Whether the CUDA library is built; SystemExit if that is asked for and cannot be."""
-    wanted = os.environ.get("ROI_ALIGN_CUDA", "")
-    if wanted not in ("", "0", "1"):
-        raise SystemExit(f"ROI_ALIGN_CUDA is {wanted!r}; 1 builds the CUDA library, 0 leaves it out.")
+    """Whether to build the CUDA library; SystemExit if ROI_ALIGN_CUDA=1 and it cannot be built."""
+    setting = os.environ.get("ROI_ALIGN_CUDA", "")
+    if setting not in ("", "0", "1"):
+        raise SystemExit(f"ROI_ALIGN_CUDA is {setting!r}; 1 builds the CUDA library, 0 leaves it out.")
     missing = "nvcc was not found; set CUDA_HOME" if toolkit is None else ""
     if torch.version.cuda is None:
         missing = f"torch {torch.__version__} is built without CUDA"
-    if wanted == "1" and missing:
+    if setting == "1" and missing:
         raise SystemExit(f"ROI_ALIGN_CUDA=1 asks for the CUDA library, but {missing}.")
-    return wanted != "0" and not missing
+    return setting != "0" and not missing
 
 
 def sources(*patterns: str) -> list[str]:
@@ -82,7 +82,7 @@ if with_cuda:
     os.environ["CUDA_HOME"] = str(toolkit)
     os.environ.setdefault("TORCH_CUDA_ARCH_LIST", ARCHITECTURES)
 
-# Imported only now: it looks for the toolkit when it is imported.
+# Imported late, because the import looks for the toolkit.
 from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension  # noqa: E402
 
 headers = sources("**/*.h", "**/*.inl")

@@ -113,7 +113,7 @@ def test_a_package_that_holds_the_sources_says_what_to_write_instead():
         importers[way] = package.PackageImporter(file)
     image = torch.rand(2, 2, 8, 9)
     assert torch.equal(importers["extern"].load_pickle("model", "model.pkl")(image, *boxes), module(image, *boxes))
-    with pytest.raises(ImportError, match=r"exporter\.extern\('roi_align\.\*\*'\) in the place of intern"):
+    with pytest.raises(ImportError, match=r"exporter\.extern\('roi_align\.\*\*'\) instead of intern"):
         importers["intern"].load_pickle("model", "model.pkl")
 
 

@@ -171,7 +171,7 @@ FAULTS = {
     "weights are used before they are made": ROIS(
         "grad_image", without_barrier(MEAN, "        return 0;\n      });\n    }\n  }\n  ")),
     "more is weighed before the last is written": ROIS(
-        "forward", without_barrier(PLANES, "            ", "  // what was weighed before has been written\n"),
+        "forward", without_barrier(PLANES, "            ", "  // the previous bins have been written\n"),
         *_LITTLE_AT_ONCE),
     "the next box is read before the last is pooled": ROIS(
         "forward", without_barrier("roi_align/cuda/forward.h", "  ", "\n  if (threadIdx.x == 0) tables.box"),
