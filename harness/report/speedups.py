@@ -35,6 +35,7 @@ class Speedup:
 
     bench: str
     direction: str
+    dtype: str
     other: str
     is_peer: bool
     times_as_fast: float
@@ -96,6 +97,7 @@ def _speedup(ours: pd.DataFrame, theirs: pd.DataFrame, bench: str, direction: st
     yield Speedup(
         bench=bench,
         direction=direction,
+        dtype=str(slowest.dtype),
         other=name,
         is_peer=bool((theirs.backend == theirs.peer).all()),
         times_as_fast=_mean(ratios),

@@ -16,6 +16,7 @@ import pandas as pd
 from harness.report.names import CALLS, DIRECTIONS
 from harness.report.pictures.drawing import colour
 from harness.report.speedups import Speedup
+from harness.report.tags import Tags
 
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 # How far the axis reaches beyond the outermost value, and how far apart ticks are, in percent of its length.
@@ -41,6 +42,7 @@ class Bars:
     """A picture of bars: of each group what it is about and its bars.
 
     axis   (place in percent, what is written there); one: the place of the line at 1.
+    tags   what the picture is about, see tags.py.
     """
 
     caption: str
@@ -48,6 +50,7 @@ class Bars:
     axis: tuple[tuple[float, str], ...]
     one: float
     has_roof: bool
+    tags: Tags
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,13 @@ def of_speedups(device: str, speedups: Sequence[Speedup]) -> Bars | None:
         )
         bar = axis.bar(each.other, each.times_as_fast, told, colour(each.other) or _OTHER, each.roof)
         groups.setdefault(f"{each.bench}, {DIRECTIONS[each.direction].lower()}", []).append(bar)
+    dtype = speedups[0].dtype
+    about = {"device": device, "dtype": dtype, "layout": "contiguous"}
     caption = (
-        f"{device}: how many times as fast as each library, float32, NCHW, as geometric means over the calls that both "
+        f"{device}: how many times as fast as each library, {dtype}, NCHW, as geometric means over the calls that both "
         "were timed on. Bars begin at 1, which is the other library's speed"
     )
-    return axis.picture(caption, groups, has_roof=any(bar.roof is not None for of in groups.values() for bar in of))
+    return axis.picture(caption, groups, about)
 
 
 def of_devices(families: pd.DataFrame, baseline: str) -> Bars | None:
@@ -103,7 +108,7 @@ def of_devices(families: pd.DataFrame, baseline: str) -> Bars | None:
         bar = axis.bar(str(line.device), line.times_as_fast, told, colours[line.device])
         groups.setdefault(", ".join(filter(None, names)), []).append(bar)
     caption = f"How many times as fast as {baseline}: geometric means over the workloads that both have"
-    return axis.picture(caption, groups, has_roof=False)
+    return axis.picture(caption, groups, {"device": " ".join(devices)})
 
 
 def times(ratio: float) -> str:
@@ -129,15 +134,15 @@ class _Axis:
         marked = self.at(roof) if math.isfinite(roof) and roof > 0 else None
         return Bar(label, times(ratio), told, begin, round(end - begin, 2), marked, of_colour)
 
-    def picture(self, caption: str, groups: dict[str, list[Bar]], *, has_roof: bool) -> Bars:
+    def picture(self, caption: str, groups: dict[str, list[Bar]], about: Tags) -> Bars:
+        has_roof = any(bar.roof is not None for of in groups.values() for bar in of)
         ticks = [(self.at(1), "1x")]
         for tick in _TICKS:
             place = self.at(tick)
             if 0 <= place <= 97 and all(abs(place - other) >= _APART for other, _ in ticks):
                 ticks.append((place, f"{tick:g}x"))
-        return Bars(
-            caption, tuple((name, tuple(of)) for name, of in groups.items()), tuple(sorted(ticks)), self.at(1), has_roof
-        )
+        of_name = tuple((name, tuple(of)) for name, of in groups.items())
+        return Bars(caption, of_name, tuple(sorted(ticks)), self.at(1), has_roof, about)
 
 
 def _axis(ratios: Sequence[float]) -> _Axis:

@@ -154,7 +154,13 @@ def test_launches_and_hot_caches_have_no_part_in_a_speedup(tmp_path: Path) -> No
 
 
 def made(times_as_fast: float, **changes: Any) -> Speedup:
-    fields = {"bench": "crop_and_resize", "direction": "forward", "other": "TensorFlow", "is_peer": True}
+    fields = {
+        "bench": "crop_and_resize",
+        "direction": "forward",
+        "dtype": "float32",
+        "other": "TensorFlow",
+        "is_peer": True,
+    }
     spread = {"times_as_fast": times_as_fast, "least": times_as_fast, "most": times_as_fast}
     calls = {"least_call": "w", "slower": 0, "calls": 4}
     return Speedup(**{**fields, **spread, **calls, "roof": 8.0, "roof_fraction": 0.5, **changes})

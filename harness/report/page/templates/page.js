@@ -37,12 +37,13 @@
       return `${visible} of ${all.length} ${what}`;
     };
     const apply = () => {
+      for (const { group } of groups) group.hidden = false;
       for (const one of tagged) one.hidden = !matches(one);
       for (const { group, parts } of groups) {
         group.hidden = !matches(group) || (parts.length > 0 && parts.every((part) => part.closest("[hidden]")));
       }
       for (const link of places) link.hidden = document.getElementById(link.hash.slice(1)).closest("[hidden]") !== null;
-      const rows = document.querySelector("#every-row") ? [counted("rows of the complete table", "#every-row tr")] : [];
+      const rows = shown().querySelector("#every-row") ? [counted("rows of the complete table", "#every-row tbody tr")] : [];
       output.textContent =
         `Shown: ${[counted("tables", "table"), counted("pictures", "figure"), ...rows].join(", ")}.`;
     };
