@@ -221,6 +221,16 @@ def test_outside_of_an_export_to_onnx_the_operator_is_recorded(call):
     assert f"roi_align::{call.operator}" in str(torch.jit.trace(Function(call), tensors).graph)
 
 
+@pytest.mark.filterwarnings("ignore")  # the exporter speaks of its own future
+@asked(BILINEAR, AVG)
+def test_a_program_that_is_exported_already_fails_as_the_page_says(call):
+    image = torch.rand(2, 3, 5, 7)
+    program = torch.export.export(Function(call), (image, *call.drawn(image, 3)))
+    words = rf"No ONNX function found for .*roi_align\.{call.operator}'"
+    with pytest.raises(torch.onnx.OnnxExporterError, match=words):
+        torch.onnx.export(program, dynamo=True, verbose=False)
+
+
 class Detections(nn.Module):
     def __init__(self, detector):
         super().__init__()
