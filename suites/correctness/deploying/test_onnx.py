@@ -211,7 +211,7 @@ def test_an_older_opset_is_refused():
         onnx_files.export(call, (torch.ones(1, 1, 5, 5), torch.zeros(1, 5)), dynamo=False, opset=11)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated")
 @asked(BILINEAR, AVG)
 def test_outside_of_an_export_to_onnx_the_operator_is_recorded(call):
     image = torch.rand(2, 3, 5, 7)

@@ -282,7 +282,7 @@ TRANSFORMS = {
 
 
 @calls.each_operator
-@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated")
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 def test_a_trace_within_a_transform_is_refused_in_a_sentence(device, call, transform):
     image = torch.rand(2, 3, 5, 7, device=device)
