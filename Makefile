@@ -13,6 +13,8 @@
 #   make sanitize the CPU kernels under the address, undefined-behaviour and thread sanitizers, the CUDA kernels under
 #                 compute-sanitizer where there is a GPU (CASES=1000 SEED=1: more cases of each operator, other ones)
 #   make wheel    the package as a wheel, in dist/
+#   make trial    the wheel as users have it: in an environment of its own with the newest torch, suites/correctness
+#                 (TORCH=2.10.0: another torch; PYTHON=python3.10: another Python, for that environment alone)
 #   make arm-tools the compiler and the emulator with which the kernels are tested on Arm (Debian, Ubuntu; sudo)
 #   make wheels   the files of a release: the wheel of this processor, in a manylinux_2_28 image (Docker), and the sdist
 #   make gpu      on a machine with a GPU, with its own Python and no network: a list of missing tools, build, tests,
@@ -28,12 +30,13 @@ SEED ?=
 ARCHIVES ?= build/archives
 EXPECTED ?=
 PEERS ?=
+TORCH ?=
 GPU_PYTHON ?= python3
 GPU_STEPS := gpu-build gpu-smoke gpu-test gpu-test-deterministic gpu-test-meta gpu-sanitize gpu-bench gpu-archive
 SANITIZERS := gpu-memcheck gpu-racecheck gpu-initcheck gpu-synccheck
 GPU_STEPS += $(SANITIZERS) $(SANITIZERS:%=%-deterministic)
 
-.PHONY: env build test bench report merge peers check sanitize wheel wheels arm-tools gpu $(GPU_STEPS) clean
+.PHONY: env build test bench report merge peers check sanitize wheel wheels trial arm-tools gpu $(GPU_STEPS) clean
 .DELETE_ON_ERROR:
 
 env: $(VENV)/.ready
@@ -89,6 +92,19 @@ sanitize: build
 
 wheel: env
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+
+# The wheel is built beside .venv's torch and tested beside another one. torchvision 0.25 belongs to torch 2.10; without
+# that limit pip would install a torchvision too old to require a torch, for a torch that has no torchvision yet.
+TRIAL = build/trial/torch-$(or $(TORCH),newest)
+
+trial: env
+	rm -rf $(TRIAL)
+	ROI_ALIGN_CUDA=0 $(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir $(TRIAL) .
+	$(PYTHON) -m venv $(TRIAL)/venv
+	$(TRIAL)/venv/bin/python -m pip install --quiet --upgrade pip
+	$(TRIAL)/venv/bin/python -m pip install --quiet torch$(TORCH:%===%) "torchvision>=0.25" $(TRIAL)/*.whl --group trial
+	OMP_WAIT_POLICY=PASSIVE $(TRIAL)/venv/bin/python -m pytest suites/correctness \
+		--numprocesses auto --maxprocesses 8 --dist worksteal
 
 # A separate environment, because a release needs no tests. pyproject.toml configures cibuildwheel.
 wheels:

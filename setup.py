@@ -7,6 +7,8 @@ ROI_ALIGN_CUDA=1 builds the CUDA library, ROI_ALIGN_CUDA=0 leaves it out; by def
 with CUDA are installed. The building machine needs no GPU. TORCH_CUDA_ARCH_LIST names the architectures.
 
 ROI_ALIGN_DEBUG=1 keeps the debug sections, six times the size of the code; without it they are left out.
+
+ROI_ALIGN_LABEL=cu13 makes the version 1.2.3+cu13: wheels for different versions of CUDA have different names.
 """
 
 import os
@@ -29,6 +31,8 @@ if debug not in ("", "0", "1"):
     raise SystemExit(f"ROI_ALIGN_DEBUG is {debug!r}; 1 keeps the debug sections, 0 leaves them out.")
 DEBUG = ["-g"] if debug == "1" else ["-g0"]
 STRIP = [] if debug == "1" else ["-Wl,--strip-debug"]
+
+label = os.environ.get("ROI_ALIGN_LABEL", "")
 
 FLAGS = [
     "-O3",
@@ -113,5 +117,8 @@ if with_cuda:
 setup(
     ext_modules=extensions,
     cmdclass={"build_ext": BuildExtension},
-    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+    options={
+        "bdist_wheel": {"py_limited_api": "cp310"},
+        "egg_info": {"tag_build": label and f"+{label}"},
+    },
 )

@@ -43,9 +43,17 @@ is_onnx_export._dynamo_marked_constant = True  # type: ignore[attr-defined]
 def checking() -> AbstractContextManager[None]:
     """Entered around the checks: while a call is traced shapes are tensors, and torch warns of each that is looked at.
 
-    No check becomes part of the trace, which is good for other shapes.
+    No check becomes part of the trace, which is good for other shapes. NotImplementedError within a transform of
+    torch.func, where these tensors cannot be looked at.
     """
-    return _without_warnings() if is_tracing() else nullcontext()
+    if not is_tracing():
+        return nullcontext()
+    if torch._C._are_functorch_transforms_active():
+        raise NotImplementedError(
+            "roi_align and crop_and_resize cannot be recorded by torch.jit.trace within a transform of torch.func "
+            "(jvp, grad, vmap ...); trace the function without the transform, or use torch.compile."
+        )
+    return _without_warnings()
 
 
 @contextmanager

@@ -213,7 +213,7 @@ def test_an_older_opset_is_refused():
         onnx_files.export(call, (torch.ones(1, 1, 5, 5), torch.zeros(1, 5)), dynamo=False, opset=11)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated")
 @for_calls(BILINEAR, AVG)
 def test_outside_of_an_export_to_onnx_the_operator_is_recorded(call):
     image = torch.rand(2, 3, 5, 7)
@@ -221,6 +221,16 @@ def test_outside_of_an_export_to_onnx_the_operator_is_recorded(call):
     program = torch.export.export(Function(call), tensors)
     assert f"roi_align.{call.operator}.default" in str(program.graph)
     assert f"roi_align::{call.operator}" in str(torch.jit.trace(Function(call), tensors).graph)
+
+
+@pytest.mark.filterwarnings("ignore")  # the exporter warns of its own changes to come
+@for_calls(BILINEAR, AVG)
+def test_a_program_that_is_exported_already_fails_as_the_page_says(call):
+    image = torch.rand(2, 3, 5, 7)
+    program = torch.export.export(Function(call), (image, *call.random_boxes(image, 3)))
+    words = rf"No ONNX function found for .*roi_align\.{call.operator}'"
+    with pytest.raises(torch.onnx.OnnxExporterError, match=words):
+        torch.onnx.export(program, dynamo=True, verbose=False)
 
 
 class Detections(nn.Module):

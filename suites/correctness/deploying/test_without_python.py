@@ -18,7 +18,7 @@ from suites.programs import python
 pytestmark = [
     pytest.mark.package,
     pytest.mark.cpu,
-    pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated"),
 ]
 PAGE = Path(__file__).parents[3] / "docs" / "deploying.md"
 LIBRARY = next(Path(roi_align.__file__).parent.glob("_C.*so"))

@@ -1,15 +1,22 @@
 """Derivatives beyond the first gradient: forward mode (boxes included), second derivatives, and batched gradients.
 
-The reference is finite differences in float64, away from pixel centres and the border.
+The reference is finite differences in float64, away from pixel centres and the border; for second derivatives also the
+oracle's gradients, whose differences are exact.
 """
 
 from __future__ import annotations
 
+import itertools
+from fractions import Fraction
+
+import numpy as np
 import pytest
 import torch
 from torch.autograd import forward_ad
 
-from roi_align import multiscale_roi_align
+from harness.operators import OPERATORS
+from harness.operators.crop_and_resize.case import BOX_RULES
+from roi_align import _slopes, multiscale_roi_align
 from suites.correctness import calls
 
 pytestmark = pytest.mark.package
@@ -54,6 +61,77 @@ def test_second_derivatives(device, repeats, call):
         check_batched_grad=True,
         nondet_tol=repeats(call.operator),
     )
+
+
+STEP = 2.0**-10
+# In parts of an image of 5 x 9: the samples of all calls lie between pixel centres, STEP and more from them, and the
+# second box leaves the image. An adaptive grid has 1 or 2 samples an axis, so that no mean is rounded.
+EXACT_CORNERS = [[0.140625, 0.203125, 0.671875, 0.734375], [0.359375, 0.171875, 0.859375, 1.203125]]
+
+
+def oracles_slopes(call, image, boxes, indices, upstream):
+    """How the oracle's gradients of image and boxes change along each edge of each box: (M, 4, how many they are).
+
+    Between pixel centres they are affine in an edge, so the quotient is the derivative: equal on both sides.
+    """
+    operator = OPERATORS[call.operator]
+    rule = {"box_rule": call.setting} if call.setting in BOX_RULES else {}
+
+    def gradients(boxes):
+        arrays = dict(zip(operator.arrays, [image, boxes, *indices, upstream], strict=True))
+        inputs = operator.inputs(**arrays, **{operator.size: SIZE}, **call.options, **rule)
+        both = [operator.expected(inputs, direction) for direction in ("grad_image", "grad_boxes")]
+        return [Fraction(each.value) for _, each in itertools.chain(*both)]
+
+    def moved(box, edge, by):
+        copy = boxes.copy()
+        copy[box, edge] += by
+        return gradients(copy)
+
+    here = gradients(boxes)
+    rows = []
+    for box, edge in itertools.product(range(len(boxes)), range(-4, 0)):
+        rises = [after - before for before, after in zip(here, moved(box, edge, STEP), strict=True)]
+        assert rises == [after - before for before, after in zip(moved(box, edge, -STEP), here, strict=True)]
+        rows.append([float(rise / Fraction(STEP)) for rise in rises])
+    return np.array(rows).reshape(len(boxes), 4, -1)
+
+
+def compare_with_the_oracle(device, call):
+    """Values have few bits, and images 2^k + 1 pixels: nothing is rounded."""
+    image = calls.eighths(2, 2, 5, 9, dtype=torch.float64)
+    upstream = calls.eighths(2, 2, *SIZE, seed=1, dtype=torch.float64)
+    boxes, *indices = call.boxes(image, torch.tensor(EXACT_CORNERS, dtype=torch.float64), INDICES)
+    expected = oracles_slopes(call, *(each.numpy() for each in (image, boxes)), [each.numpy() for each in indices],
+                              upstream.numpy())  # fmt: skip
+    assert np.count_nonzero(expected[:, :, : image.numel()]) > 50
+    assert np.count_nonzero(expected[:, :, image.numel() :]) > 8
+    image, boxes, upstream, *indices = (each.to(device) for each in (image, boxes, upstream, *indices))
+
+    def loss(image, boxes):
+        return (call(image, boxes, *indices, size=SIZE) * upstream).sum()
+
+    twice_back = torch.func.jacrev(torch.func.jacrev(loss, argnums=(0, 1)), argnums=(0, 1))
+    for second in (torch.func.hessian(loss, argnums=(0, 1)), twice_back):
+        (_, across), (back, within) = second(image, boxes)
+        assert torch.equal(across, back.permute(2, 3, 4, 5, 0, 1))
+        blocks = [each.flatten(2)[:, -4:] for each in (back, within)]
+        assert np.array_equal(torch.cat(blocks, dim=2).cpu().numpy(), expected)
+
+
+@each_smooth_call
+def test_second_derivatives_are_those_of_the_oracle(device, call):
+    """By bits."""
+    compare_with_the_oracle(device, call)
+
+
+@calls.each_operator
+def test_a_wrong_second_derivative_is_seen(device, call, monkeypatch):
+    """Across the axes twice as large, in every mode: the modes agree with each other."""
+    right = _slopes.gradient_of_boxes
+    monkeypatch.setattr(_slopes, "gradient_of_boxes", lambda *arguments: 2 * right(*arguments))
+    with pytest.raises(AssertionError, match="array_equal"):
+        compare_with_the_oracle(device, call)
 
 
 @calls.each_linear_call
@@ -168,3 +246,47 @@ def test_forward_mode_is_compiled_around(device, call):
         return torch.func.jvp(lambda image: function(call, device)(image, corners), (image,), (image,))[1]
 
     assert torch.equal(torch.compile(along, backend="aot_eager")(image), along(image))
+
+
+@calls.each_operator
+def test_forward_mode_in_a_graph_is_refused_in_a_sentence(device, call):
+    """A graph that may not be left is one of torch.compile's or torch.export's, or a trace."""
+    torch._dynamo.reset()
+    image, corners = (each.detach() for each in inputs(device))
+
+    def dual(image):
+        with forward_ad.dual_level():
+            moved = function(call, device)(forward_ad.make_dual(image, image), corners)
+            return forward_ad.unpack_dual(moved).tangent
+
+    def along(image):
+        return torch.func.jvp(lambda image: function(call, device)(image, corners), (image,), (image,))[1]
+
+    class Along(torch.nn.Module):
+        def forward(self, image):
+            return along(image)
+
+    words = f"{call.operator} has no forward-mode derivative .* in a graph of torch.compile or torch.jit.trace"
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=words):
+        torch.compile(along, backend="eager", fullgraph=True)(image)
+    with pytest.raises(NotImplementedError, match=words):
+        torch.export.export(Along(), (image,))
+    with pytest.raises(NotImplementedError, match=words):
+        torch.jit.trace(dual, image)
+
+
+TRANSFORMS = {
+    "jvp": lambda run: lambda image: torch.func.jvp(run, (image,), (image,))[1],
+    "grad": lambda run: torch.func.grad(lambda image: run(image).sum()),
+    "vmap": lambda run: lambda image: torch.func.vmap(run)(image[None]),
+}
+
+
+@calls.each_operator
+@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated")
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_a_trace_within_a_transform_is_refused_in_a_sentence(device, call, transform):
+    image = torch.rand(2, 3, 5, 7, device=device)
+    boxes = call.drawn(image, 3)
+    with pytest.raises(NotImplementedError, match=r"cannot be recorded by torch\.jit\.trace within .* use torch\.comp"):
+        torch.jit.trace(transform(lambda image: call(image, *boxes)), image)

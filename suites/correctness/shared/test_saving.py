@@ -16,7 +16,7 @@ from suites.programs import python
 pytestmark = [
     pytest.mark.package,
     # Existing models are saved this way, though torch advises other ways for new ones.
-    pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated"),
 ]
 
 PIXELS, INDICES = torch.tensor([[1.0, 2, 6, 7], [0, 0, 8, 7]]), torch.tensor([1, 0])
@@ -87,7 +87,7 @@ def test_a_pooler_of_levels_is_a_call_of_the_pyramid_in_a_graph_of_fx(device):
     assert torch.equal(graph(*arguments), module(*arguments))
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 @pytest.mark.parametrize(
     "module", [*(module for module, _ in MODULES.values()), TorchvisionMultiScaleRoIAlign("0", 3, 2)]
 )

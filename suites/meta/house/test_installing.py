@@ -68,13 +68,22 @@ def test_the_documentation_lists_the_public_names():
     assert all(hasattr(roi_align, name) for name in roi_align.__all__)
 
 
-def test_the_source_archive_has_all_that_a_build_needs(tmp_path):
-    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path), "sdist", "-d", str(tmp_path)]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "ROI_ALIGN_CUDA": "0"}, capture_output=True, text=True, check=False
-    )
+def source_archive(folder, **environment):
+    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(folder), "sdist", "-d", str(folder)]
+    variables = {**os.environ, "ROI_ALIGN_CUDA": "0", **environment}
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (archive,) = tmp_path.glob("*.tar.gz")
+    (archive,) = folder.glob("*.tar.gz")
+    return archive
+
+
+def test_a_label_is_a_part_of_the_version(tmp_path):
+    archive = source_archive(tmp_path, ROI_ALIGN_LABEL="cu13")
+    assert archive.name == f"roi_align-{roi_align.__version__}+cu13.tar.gz"
+
+
+def test_the_source_archive_has_all_that_a_build_needs(tmp_path):
+    archive = source_archive(tmp_path)
     assert archive.name == f"roi_align-{roi_align.__version__}.tar.gz"
     with tarfile.open(archive) as opened:
         archived = {name.partition("/")[2] for name in opened.getnames()}
