@@ -287,6 +287,6 @@ TRANSFORMS = {
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 def test_a_trace_within_a_transform_is_refused_in_a_sentence(device, call, transform):
     image = torch.rand(2, 3, 5, 7, device=device)
-    boxes = call.drawn(image, 3)
+    boxes = call.random_boxes(image, 3)
     with pytest.raises(NotImplementedError, match=r"cannot be recorded by torch\.jit\.trace within .* use torch\.comp"):
         torch.jit.trace(transform(lambda image: call(image, *boxes)), image)
