@@ -62,6 +62,8 @@ def test_a_run_from_the_command_to_the_report(small: Path) -> None:
     ]
     done = CliRunner().invoke(app, ["bench", *(f"--backend={each}" for each in names)])
     assert done.exit_code == 1, done.output  # not all of them are right
+    # The result in words is above the tables.
+    assert done.output.index("rows have a time") < done.output.index("The gate refused ") < done.output.index("┏")
     (folder,) = (small / "foreign").glob("*/*-full")
     assert not (small / "own").exists()
     with (folder / "throughput.csv").open(encoding="utf-8") as file:
