@@ -5,6 +5,7 @@
 #   make test     the whole of suites/
 #   make bench    correctness gate, benchmarks, tables, report (QUICK=1: the same, small and fast)
 #   make report   tables and report again, from results/**/*.json alone
+#   make docs     the documentation as a site that needs no network, in build/site; a warning is an error
 #   make merge    several runners' archives as one folder of results with its report, in build/merged; it names the
 #                 runners without an archive (ARCHIVES=build/archives, EXPECTED="h100 h200")
 #   make peers    the libraries that only the matrix of all libraries needs, beside torch and in .venv-peers
@@ -36,7 +37,7 @@ GPU_STEPS := gpu-build gpu-smoke gpu-test gpu-test-deterministic gpu-test-meta g
 SANITIZERS := gpu-memcheck gpu-racecheck gpu-initcheck gpu-synccheck
 GPU_STEPS += $(SANITIZERS) $(SANITIZERS:%=%-deterministic)
 
-.PHONY: env build test bench report merge peers check sanitize wheel wheels trial arm-tools gpu $(GPU_STEPS) clean
+.PHONY: env build test bench report docs merge peers check sanitize wheel wheels trial arm-tools gpu $(GPU_STEPS) clean
 .DELETE_ON_ERROR:
 
 env: $(VENV)/.ready
@@ -45,7 +46,7 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision \
-		--group build --group test --group bench --group check
+		--group build --group test --group bench --group check --group docs
 	touch $@
 
 # The build uses the environment's torch: no isolation, no second torch.
@@ -68,6 +69,10 @@ bench: build
 
 report: build
 	$(BIN)/python -m harness report
+
+# The variable silences an advertisement of Material for MkDocs. Docstrings are read without importing the package.
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file site/mkdocs.yml
 
 # Merging calls no operator: the environment is enough.
 merge: env

@@ -24,7 +24,7 @@ from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Crashed, Hung
 from harness.plain import plainly
 from harness.repository import MissingLibrary
-from suites import stranger
+from suites import outcome, stranger
 from suites.tally import Tally
 
 # "pr" draws the same examples on every run; "nightly" draws new ones and keeps its failures; "dev" draws few. No
@@ -178,7 +178,17 @@ def pytest_testnodedown(node: Any) -> None:
         node.config.stash[UNDECLARED].update(output["undeclared"])
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
+    """The result in words, then the tables; a worker of pytest-xdist has no terminal."""
+    chosen = config.getoption("--backend")
+    judged = next(iter(config.stash[CHOSEN].values()))
+    subject = judged.title if backends.is_foreign(chosen) and isinstance(judged, Backend) else ""
+    interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+    result = outcome.sentences(terminalreporter.stats, subject, interrupted)
+    if result:
+        terminalreporter.section("the result")
+    for sentence in result:
+        terminalreporter.line(sentence)
     if config.stash[UNDECLARED]:
         terminalreporter.section(f"what {config.getoption('--backend')} does not declare")
     for subject, reason in config.stash[UNDECLARED].items():

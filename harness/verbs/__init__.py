@@ -1,14 +1,19 @@
-"""The verbs of `python -m harness`, a module for each room that has some, and what they share: how one ends and shows.
+"""The verbs of `python -m harness`, a module for each room that has some, and what they share: output and exit codes.
 
-Each verb imports what it needs when it is called, so that --help answers at once.
+Each verb imports what it needs when it is called, so that --help answers at once. People read standard output; with
+--json a program does, and everything else goes to standard error.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -16,12 +21,65 @@ from rich.console import Console
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Measure, report and judge implementations of RoIAlign."
-)
+app = typer.Typer(add_completion=False, help="Measure, report and judge implementations of RoIAlign.")
 console = Console()
+# What `python -m harness` says by itself.
+FIRST = """\
+First         make bench QUICK=1   judges and times this machine in two minutes; see build/quick-results/report.html
+Your kernel   pytest suites/ --backend mypkg.mymodule:function   says whether it is right, with a case to repeat
+Its speed     python -m harness bench --quick --backend mypkg.mymodule:function   times it beside the others
+Your change   python -m harness compare main .   says of each row SAME, FAST, SLOW or UNCLEAR
+All verbs     python -m harness --help   lists them; VERB --help has an example and the exit codes"""
 
 Name = TypeVar("Name", bound=str)
+
+
+@app.callback(invoke_without_command=True)
+def _first(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        stop(FIRST)
+
+
+def epilog(examples: str, codes: Mapping[int, str]) -> str:
+    """What ends a verb's help: lines to copy, and what each exit code means; 2 is the same for every verb."""
+    every = {**codes, 2: "an option cannot be used, or something needed is missing; the message says which"}
+    # Two line ends are one in the help, one is none.
+    return "\n\n".join([examples, *(f"Exit code {code}: {every[code]}." for code in sorted(every))])
+
+
+def _apart(context: typer.Context, value: bool) -> bool:
+    """Leaves standard output to the JSON for as long as the verb runs."""
+    console.stderr = value
+    context.call_on_close(lambda: setattr(console, "stderr", False))
+    return value
+
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print the result as JSON on standard output, and everything else on standard error.",
+        callback=_apart,
+    ),
+]
+
+
+def publish(result: Mapping[str, object]) -> None:
+    """Print a result as JSON; a number that JSON does not have, NaN or an infinity, is null."""
+    typer.echo(json.dumps(_plain(result), indent=1, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """The same in the types of JSON."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
 
 
 def tell(sentence: object) -> None:
@@ -56,7 +114,7 @@ def interruptible(sentence: str) -> Iterator[None]:
 
 @contextmanager
 def repeated_interrupts() -> Iterator[Callable[[], None]]:
-    """Gives a function that raises KeyboardInterrupt if an interrupt came, which may have been lost.
+    """Yields a function that raises KeyboardInterrupt if an interrupt came, because it may have been lost.
 
     Python ignores what is raised within a callback of its garbage collector, and Hypothesis has one: a Ctrl-C would do
     nothing there.
@@ -87,13 +145,13 @@ def known(kind: str, name: str, names: Iterable[Name]) -> Name:
 
 
 def bars(field: str = "") -> Progress:
-    """Progress bars; `field` is what each task says behind its bar."""
+    """Progress bars; `field` names the text that each task has behind its bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     # A spinner of plain characters: there are consoles without others.
     columns = (SpinnerColumn("line"), TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
-    says = [TextColumn(f"{{task.fields[{field}]}}")] if field else []
-    return Progress(*columns, TimeElapsedColumn(), *says, console=console)
+    text = [TextColumn(f"{{task.fields[{field}]}}")] if field else []
+    return Progress(*columns, TimeElapsedColumn(), *text, console=console)
 
 
 def show(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.verbs import app, bars, console, interruptible, show, stop, stop_at, tell
+from harness.verbs import Json, app, bars, console, epilog, interruptible, publish, show, stop, stop_at, tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,19 +17,37 @@ if TYPE_CHECKING:
     from harness.comparison.verdicts import Decision
 
 
+@dataclass(frozen=True)
+class _Comparison:
+    """What is said of two sides; worse: whether a row of the new one is SLOW or no longer right."""
+
+    decisions: Sequence[Decision]
+    problems: Mapping[tuple[str, str], str]
+    other_bits: Sequence[str]
+    worse: bool
+
+
 @app.command(
-    epilog="Examples: python -m harness compare main . --fail-on slow, for two revisions: anything that git takes for "
-    "a commit, or . for the files as they are. "
-    "python -m harness compare mypkg.mymodule:old mypkg.mymodule:new, for two functions of yours. "
-    "python -m harness compare results/cpu-amd-epyc-2t/20261124T022340Z-full cpu-amd-epyc-2t, for a stored run against "
-    "its device's newest one. python -m harness compare cuda-nvidia-h100 cuda-nvidia-h200, for two devices. "
-    "docs/comparing.md says what the verdicts mean."
+    epilog=epilog(
+        "Examples: python -m harness compare main . --fail-on slow, for two revisions: anything that git takes for a "
+        "commit, or . for the files as they are.\n\n"
+        "python -m harness compare mypkg.mymodule:old mypkg.mymodule:new, for two functions of yours.\n\n"
+        "python -m harness compare results/cpu-amd-epyc-2t/20261124T022340Z-full cpu-amd-epyc-2t, for a stored run "
+        "against its device's newest one.\n\n"
+        "python -m harness compare cuda-nvidia-h100 cuda-nvidia-h200, for two devices.\n\n"
+        "docs/comparing.md explains the verdicts and the JSON.",
+        {
+            0: "the rows were compared",
+            1: "with --fail-on slow, a row is SLOW or no longer right",
+            130: "interrupted, and nothing was stored",
+        },
+    )
 )
 def compare(
     base: Annotated[
         str, typer.Argument(metavar="BASE", help="The revision, function, stored run or device to compare.")
     ],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The one in question, of the same kind.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The one to judge against it, of the same kind.")],
     processes: Annotated[
         int | None,
         typer.Option(min=1, help="Fresh processes a side; each counts once. Not for stored runs. 10 if not given."),
@@ -41,6 +60,7 @@ def compare(
         str,
         typer.Option(help="slow: exit 1 if a row of this project, or of the function, is SLOW, and again in a rerun."),
     ] = "",
+    as_json: Json = False,
 ) -> None:
     """Say of each row of two revisions, functions, stored runs or devices SAME, FAST, SLOW or UNCLEAR.
 
@@ -60,7 +80,7 @@ def compare(
     if len(functions) == 1:
         stop(f"{functions[0]} is a function, and the other side is none; a function is compared with another one.")
     if one is None and other is None:
-        worse = _side_by_side(base, new, bool(functions), processes or PROCESSES, workload or [])
+        comparison = _side_by_side(base, new, bool(functions), processes or PROCESSES, workload or [])
     elif one is None or other is None:
         revision, run = (base, new) if one is None else (new, base)
         stop(
@@ -74,13 +94,27 @@ def compare(
             "--processes` gave them."
         )
     else:
-        worse = _stored(one, other, workload or [])
-    if fail_on and worse:
+        comparison = _stored(one, other, workload or [])
+    if as_json:
+        problems = [
+            {"row": row, "side": side, "problem": problem} for (row, side), problem in comparison.problems.items()
+        ]
+        publish(
+            {
+                "base": base,
+                "new": new,
+                "rows": comparison.decisions,
+                "problems": problems,
+                "other_bits": comparison.other_bits,
+                "worse": comparison.worse,
+            }
+        )
+    if fail_on and comparison.worse:
         raise typer.Exit(1)
 
 
-def _side_by_side(base: str, new: str, functions: bool, processes: int, workloads: Sequence[str]) -> bool:
-    """Builds, times and tells; whether a row of the new side is SLOW or no longer right."""
+def _side_by_side(base: str, new: str, functions: bool, processes: int, workloads: Sequence[str]) -> _Comparison:
+    """Builds and times both sides, and prints the verdicts."""
     from harness.comparison import revisions, rows, side_by_side
     from harness.operators.verdict import Crashed, Hung
     from harness.repository import MissingLibrary
@@ -110,26 +144,27 @@ def _side_by_side(base: str, new: str, functions: bool, processes: int, workload
     if not decisions:
         stop("No row has times of both sides, so nothing can be said.")
     # A row that is no longer right has no time to be slow with.
-    return any(each.verdict == "SLOW" for each in decisions) or any(which == "new" for _, which in first.problems())
+    worse = any(each.verdict == "SLOW" for each in decisions) or any(which == "new" for _, which in first.problems())
+    return _Comparison(decisions, first.problems(), first.other_bits(), worse)
 
 
 def _built(names: Sequence[str]) -> list[Side]:
-    """The sides of two revisions, whose packages are built; UnusableRevision for one that cannot be had."""
+    """The sides of two revisions, whose packages are built; UnusableRevision for one that cannot be checked out."""
     from harness.comparison import revisions, side_by_side
 
-    found = [revisions.find(name) for name in names]
+    both = [revisions.find(name) for name in names]
     with console.status("") as status:
-        for each in found:
+        for each in both:
             status.update(f"building {each}")
             revisions.build(each)
     return [
         side_by_side.Side(str(each), each.path, {"name": each.name, "commit": each.commit, "package": each.folder.name})
-        for each in found
+        for each in both
     ]
 
 
-def _stored(base: Run, new: Run, workloads: Sequence[str]) -> bool:
-    """Reads and tells; whether a row of this project is SLOW in the new run, or no longer right."""
+def _stored(base: Run, new: Run, workloads: Sequence[str]) -> _Comparison:
+    """Reads both runs and prints the verdicts; worse is about this project's rows alone."""
     from harness.comparison import pairing
 
     if (base.device, base.run) == (new.device, new.run):
@@ -155,13 +190,14 @@ def _stored(base: Run, new: Run, workloads: Sequence[str]) -> bool:
         tell(f"samples   {run.folder.resolve()}")
     if not decisions:
         stop("No row has times of both runs on the same inputs, so nothing can be said.")
-    return bool(pairs.worse) or any(each.verdict == "SLOW" and each.row in pairs.own for each in decisions)
+    worse = bool(pairs.worse) or any(each.verdict == "SLOW" and each.row in pairs.own for each in decisions)
+    return _Comparison(decisions, pairs.untimed, pairs.other_bits, worse)
 
 
 def _tell_doubts(
     decisions: Sequence[Decision], problems: Mapping[tuple[str, str], str], other_bits: Sequence[str]
 ) -> None:
-    """Why a row is not SAME, why it has no time, and whose bits are others; rows of one reason in one line."""
+    """Print why rows are not SAME, why they have no time, and which differ in bits; a line for each reason."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for each in decisions:
         if each.verdict != "SAME":
@@ -181,7 +217,7 @@ def _named(rows: Sequence[str]) -> str:
 def _measured(
     sides: Sequence[Side], chosen: Sequence[str], processes: int
 ) -> tuple[Round, Round | None, list[Decision]]:
-    """The round, its rerun if there was one, and what they say, under a progress bar."""
+    """The round, its rerun if there was one, and the decisions, under a progress bar."""
     from harness.comparison import side_by_side
 
     at = {side: of.at for side, of in zip(side_by_side.SIDES, sides, strict=True)}

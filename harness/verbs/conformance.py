@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.verbs import app, bars, console, known, stop, stop_at, tell
+from harness.verbs import Json, app, bars, console, epilog, known, publish, stop, stop_at, tell
 
 if TYPE_CHECKING:
     from harness.conformance.cells import Cell
     from harness.conformance.jobs import Answer, Done, Job
 
 
-@app.command(epilog="Example: python -m harness conformance --backend mypkg.mymodule:my_roi_align --fail-on fail")
+@app.command(
+    epilog=epilog(
+        "Example: python -m harness conformance --backend mypkg.mymodule:my_roi_align --fail-on fail",
+        {
+            0: "every cell is filled",
+            1: "with --fail-on fail, a declared property fails; or a process ended before its cells were filled",
+            130: "interrupted, and --resume goes on",
+        },
+    )
+)
 def conformance(
     backend: Annotated[
         list[str] | None, typer.Option(help="The backend to ask: a name, or module:function; may be repeated.")
@@ -27,7 +36,7 @@ def conformance(
     property_names: Annotated[
         list[str] | None, typer.Option("--property", help="The properties to ask for; by default all of them.")
     ] = None,
-    examples: Annotated[int, typer.Option(min=1, help="Cases of a property, fewer of those that are dear.")] = 100,
+    examples: Annotated[int, typer.Option(min=1, help="Cases of each property; fewer where a case takes long.")] = 100,
     seed: Annotated[int, typer.Option(help="The same seed draws the same cases.")] = 0,
     limit: Annotated[
         float | None, typer.Option(help="Seconds that a call on a small case may take; by default what the sheet says.")
@@ -40,10 +49,11 @@ def conformance(
         str, typer.Option(metavar="ADDRESS", help="The scheduler of a dask.distributed cluster whose workers ask.")
     ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was stopped.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Ask every backend for every property, and write which holds, which fails and how to results/conformance.csv.
+    """Ask every backend for every property, and write to results/conformance.csv which hold, which fail, and how.
 
-    What fails and is confirmed by a second formulation is written to findings.json beside it.
+    A failure that a second formulation confirms is written to findings.json beside it.
     """
     from harness.conformance import jobs, journal, tables
     from harness.conformance.cells import BAD, OURS, is_bad
@@ -100,27 +110,36 @@ def conformance(
         if one.problem:
             tell(one.problem)
     tell(f"conformance {path.resolve()}")
+    if as_json:
+        problems = [one.problem for one in ended if one.problem]
+        publish({"cells": cells, "findings": new, "problems": problems, "table": path.resolve()})
     if any(one.stopped for one in ended):
         tell(
-            "Interrupted: what was done by then is written, and the other rows of the table are as they were. "
-            "--resume goes on with it."
+            "Interrupted: the finished cells are written, and the other rows of the table are as they were. "
+            "--resume goes on."
         )
         raise typer.Exit(130)
     if any(one.problem for one in ended):
-        tell("Some cells are missing: the processes that were to fill them ended. --resume asks for them again.")
+        tell("Some cells are missing, because their processes ended. --resume asks for them again.")
         raise typer.Exit(1)
     notes.unlink()
     if fail_on and any(map(is_bad, cells)):
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: python -m harness speed --backend torchvision --backend openvino --operator roi_align")
+@app.command(
+    epilog=epilog(
+        "Example: python -m harness speed --backend torchvision --backend openvino --operator roi_align",
+        {0: "the times are written; a library without one has the reason"},
+    )
+)
 def speed(
     backend: Annotated[
         list[str] | None, typer.Option(help="The backend to time, may be repeated; by default every library.")
     ] = None,
     operator: Annotated[str, typer.Option(help="crop_and_resize or roi_align; by default both.")] = "",
     table: Annotated[Path | None, typer.Option(help="The CSV to write.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Time libraries beside each other, each in a process of its own: results/conformance-times.csv."""
     from harness import backends
@@ -138,9 +157,11 @@ def speed(
         rows += timing.times([name for name in asked if of in backends.operators_of(name)], [of], tell)
     timing.write(path, rows)
     for each in rows:
-        told = f"{each.ms:,.3f} ms ({each.ms_low:,.3f} to {each.ms_high:,.3f})" if each.ms else each.status
-        tell(f"{each.operator}, {each.workload}, {each.direction}: {each.backend}: {told}")
+        time = f"{each.ms:,.3f} ms ({each.ms_low:,.3f} to {each.ms_high:,.3f})" if each.ms else each.status
+        tell(f"{each.operator}, {each.workload}, {each.direction}: {each.backend}: {time}")
     tell(f"times {path.resolve()}")
+    if as_json:
+        publish({"times": rows, "table": path.resolve()})
 
 
 # NumPy, value by value: no library, and minutes for each call.

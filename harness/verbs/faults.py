@@ -7,16 +7,22 @@ from typing import Annotated
 
 import typer
 
-from harness.verbs import app, bars, interruptible, known, stop, tell
+from harness.verbs import Json, app, bars, epilog, interruptible, known, publish, stop, tell
 
 
-@app.command(epilog="Example: python -m harness mutants --fault swapped_axes")
+@app.command(
+    epilog=epilog(
+        "Example: python -m harness mutants --fault swapped_axes",
+        {0: "every fault was found", 1: "a fault survives every check", 130: "interrupted, and nothing was stored"},
+    )
+)
 def mutants(
     fault: Annotated[list[str] | None, typer.Option(help="Only these faults; nothing is stored then.")] = None,
     path: Annotated[Path, typer.Option("--output", help="Where the matrix goes.")] = Path("results/mutants.csv"),
-    processes: Annotated[int, typer.Option(help="How many faults are worked on at a time.", min=1)] = 2,
+    processes: Annotated[int, typer.Option(help="How many faults are tried at a time.", min=1)] = 2,
+    as_json: Json = False,
 ) -> None:
-    """Say which check finds each planted fault first, and store the whole matrix; exit 1 if a fault survives."""
+    """Say which check finds each planted fault first, and store the whole matrix."""
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
     from harness.conformance import kills
@@ -33,7 +39,7 @@ def mutants(
     except (MissingLibrary, RuntimeError) as error:
         stop(f"Faults of the package cannot be planted here: {error}")
     if failing is not None:
-        stop(f"{failing} fails on the package without a fault, so that it would kill anything.")
+        stop(f"{failing} fails on the package without a fault, so it would seem to find every fault.")
     attempts_on: dict[str, list[kills.Attempt]] = {}
     with interruptible("nothing was stored."), bars() as progress, ProcessPoolExecutor(processes) as pool:
         task = progress.add_task("faults", total=len(chosen))
@@ -53,5 +59,8 @@ def mutants(
     if not fault:
         kills.write(attempts, path)
         tell(f"matrix  {path.resolve()}")
+    if as_json:
+        survivors = [{"fault": name, "direction": direction} for name, direction in alive]
+        publish({"faults": chosen, "attempts": attempts, "survivors": survivors})
     if alive:
         raise typer.Exit(1)

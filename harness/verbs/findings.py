@@ -1,4 +1,4 @@
-"""findings: what is wrong with other libraries, as reports that their maintainers could be sent."""
+"""findings: the faults of other libraries, as reports that could be sent to their maintainers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ from typing import Annotated
 
 import typer
 
-from harness.verbs import app, stop, tell
+from harness.verbs import Json, app, epilog, publish, stop, tell
 
 DEFAULT = Path("build/findings")
 
 
-@app.command(epilog="Example: python -m harness findings --folder build/findings")
+@app.command(
+    epilog=epilog(
+        "Example: python -m harness findings --folder build/findings",
+        {0: "the reports are written", 1: "a file, or a finding in it, was left out"},
+    )
+)
 def findings(
     results: Annotated[Path, typer.Argument(help="The folder that holds conformance.csv and findings.json.")] = Path(
         "results"
     ),
     folder: Annotated[
-        Path, typer.Option(help="Where to write the reports; the default folder is begun anew each time.")
+        Path, typer.Option(help="Where to write the reports; the default folder is emptied first.")
     ] = DEFAULT,
+    as_json: Json = False,
 ) -> None:
-    """Write a Markdown report for each library and fault that a second formulation confirms. Nothing is sent.
-
-    The exit code is 1 if a file, or a finding of it, was left out.
-    """
+    """Write a Markdown report for each library and fault that a second formulation confirms. Nothing is sent."""
     import shutil
 
     from harness.report import libraries
@@ -42,8 +45,11 @@ def findings(
         tell(problem)
     unconfirmed = sum(grid.unconfirmed for grid in tables.grids)
     if unconfirmed:
-        tell(f"Failed checks that are not confirmed, and of which nothing is written: {unconfirmed}.")
+        tell(f"Failed checks that are not confirmed, and have no report: {unconfirmed}.")
     where = f"{len(paths)} reports are in {folder.resolve()}" if paths else "There is nothing to report"
     tell(f"{where}. Nothing was sent.")
+    if as_json:
+        reports = [path.resolve() for path in paths]
+        publish({"reports": reports, "problems": problems, "unconfirmed": unconfirmed})
     if problems:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""fuzz: cases that nobody thought of, for minutes or nights, on one machine or many."""
+"""fuzz: search for failing cases, for minutes or nights, on one machine or many."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.verbs import app, bars, repeated_interrupts, show, stop, tell
+from harness.verbs import app, bars, epilog, repeated_interrupts, show, stop, tell
 
 if TYPE_CHECKING:
     from harness.fuzzing.totals import Totals
@@ -15,31 +15,38 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog="Example: python -m harness fuzz --minutes 10. Each worker of a cluster is begun in this checkout, at this "
-    "revision: PYTHONPATH=. DASK_DISTRIBUTED__WORKER__DAEMON=False dask worker ADDRESS --nthreads 1, and for CUDA "
-    '--resources "GPU=1"; docs/fuzzing.md says more.'
+    epilog=epilog(
+        "Example: python -m harness fuzz --minutes 10. Start each worker of a cluster in this checkout, at this "
+        "revision: PYTHONPATH=. DASK_DISTRIBUTED__WORKER__DAEMON=False dask worker ADDRESS --nthreads 1, and for CUDA "
+        '--resources "GPU=1"; docs/fuzzing.md says more.',
+        {
+            0: "no case failed",
+            1: "a case failed, and is stored",
+            130: "interrupted, and the failing cases so far are stored",
+        },
+    )
 )
 def fuzz(
-    minutes: Annotated[float, typer.Option(min=0, help="How long to look.")] = 10,
+    minutes: Annotated[float, typer.Option(min=0, help="How long to search.")] = 10,
     cases: Annotated[
-        int | None, typer.Option(min=1, help="Instead of --minutes: how many cases to ask of each operator.")
+        int | None, typer.Option(min=1, help="Instead of --minutes: how many cases of each operator to try.")
     ] = None,
-    backend: Annotated[
-        str, typer.Option(help="The backend whose faults to look for: a name, or module:function.")
-    ] = "roi_align",
-    operator: Annotated[str, typer.Option(help="crop_and_resize or roi_align; by default all that it has.")] = "",
+    backend: Annotated[str, typer.Option(help="The backend to test: a name, or module:function.")] = "roi_align",
+    operator: Annotated[
+        str, typer.Option(help="crop_and_resize or roi_align; by default both, if the backend has both.")
+    ] = "",
     seed: Annotated[
-        int | None, typer.Option(help="The campaign's seed, to have one again; by default a new one, which is printed.")
+        int | None, typer.Option(help="The campaign's seed, to repeat one; by default a new one, which is printed.")
     ] = None,
     cluster: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="The scheduler of a dask.distributed cluster whose workers look.")
+        str, typer.Option(metavar="ADDRESS", help="The scheduler of a dask.distributed cluster whose workers search.")
     ] = "",
     folder: Annotated[Path | None, typer.Option("--finds", help="Where finds are stored; by default suites/finds.")] = (
         None
     ),
-    record: Annotated[bool, typer.Option("--record", help="Keep what was asked in results/campaigns.")] = False,
+    record: Annotated[bool, typer.Option("--record", help="Keep the campaign's counts in results/campaigns.")] = False,
 ) -> None:
-    """Look for cases that an implementation fails, and store each as small as it gets; exit 1 if there are any."""
+    """Search for cases that an implementation fails, and store each one, made as small as possible."""
     import contextlib
     import secrets
     import time
@@ -102,7 +109,7 @@ def fuzz(
                     repeat_interrupt()
         except KeyboardInterrupt:
             totals.settle()
-            end = "Interrupted; what was found until then is stored."
+            end = "Interrupted; the finds so far are stored."
         except UnusableCluster as unusable:
             end = str(unusable)
     seconds = time.monotonic() - start
@@ -124,7 +131,7 @@ def _operators(backend: str, operator: str) -> tuple[OperatorName, ...]:
     from harness.backends import is_foreign, operators_of
     from harness.operators import OPERATORS
 
-    # One that is unknown is told so when it is loaded.
+    # An unknown backend is refused when it is loaded.
     has = tuple(OPERATORS) if is_foreign(backend) else operators_of(backend) or ("crop_and_resize",)
     if not operator:
         return has

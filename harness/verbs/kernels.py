@@ -7,13 +7,18 @@ from typing import Annotated
 
 import typer
 
-from harness.verbs import app, interruptible, known, stop_at, tell
+from harness.verbs import app, epilog, interruptible, known, stop_at, tell
 
 _COSTS = "<!-- kernels: written by `python -m harness kernels` -->", "<!-- /kernels -->"
 _GROWTH = "<!-- growth: written by `python -m harness kernels` -->", "<!-- /growth -->"
 
 
-@app.command(epilog="Example: python -m harness kernels --workload fpn_p2_test")
+@app.command(
+    epilog=epilog(
+        "Example: python -m harness kernels --workload fpn_p2_test",
+        {0: "the table is written", 130: "interrupted, and nothing was stored"},
+    )
+)
 def kernels(
     workload: Annotated[str, typer.Option(help="The workload to count on.")] = "fpn_p2_test",
     blocks: Annotated[int, typer.Option(help="How many blocks of each grid run.", min=1)] = 24,

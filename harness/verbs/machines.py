@@ -1,4 +1,4 @@
-"""gpu and sanitize: what needs a machine of a kind of its own, or a compiler."""
+"""gpu and sanitize: the verbs that need a GPU or a compiler."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ from typing import Annotated
 
 import typer
 
-from harness.verbs import app, console, interruptible, stop_at, tell
+from harness.verbs import app, console, epilog, interruptible, stop_at, tell
 
 
-@app.command(epilog="Example: python -m harness gpu build test")
+@app.command(
+    epilog=epilog(
+        "Example: python -m harness gpu build test",
+        {
+            0: "every step passed or was skipped with a reason",
+            1: "a step failed, or the machine lacks something that a step needs",
+            130: "interrupted",
+        },
+    )
+)
 def gpu(
     names: Annotated[
         list[str] | None,
@@ -19,7 +28,7 @@ def gpu(
         ),
     ] = None,
 ) -> None:
-    """Do all that needs a GPU, step by step, and pack logs, JUnit files and results into one archive."""
+    """Run every step that needs a GPU, and pack logs, JUnit files and results into one archive."""
     from harness.machines.gpu import main
 
     with interruptible("the step's processes were stopped."):
@@ -28,12 +37,17 @@ def gpu(
         raise typer.Exit(code)
 
 
-@app.command(epilog="Example: python -m harness sanitize --cases 1000 --seed 1")
+@app.command(
+    epilog=epilog(
+        "Example: python -m harness sanitize --cases 1000 --seed 1",
+        {0: "nothing was found", 1: "a sanitizer found something", 130: "interrupted"},
+    )
+)
 def sanitize(
     cases: Annotated[int, typer.Option(help="How many cases of each operator.", min=2)] = 300,
-    seed: Annotated[int, typer.Option(help="What they are drawn with: the same seed, the same cases.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same cases.")] = 0,
 ) -> None:
-    """Run the kernels under the sanitizers of their device; exit 1 if anything is found, 2 without a compiler."""
+    """Run the kernels under the sanitizers of their device; needs a C++ compiler."""
     from harness.kernels import compiling
     from harness.measuring.devices import cuda
     from harness.repository import MissingLibrary
@@ -41,15 +55,15 @@ def sanitize(
 
     with stop_at(MissingLibrary):
         compiling.compiler()
-    found = False
-    with console.status("") as status:
+    bad = False
+    with interruptible("the sanitizer at work was stopped."), console.status("") as status:
         for outcome in sanitizers.outcomes(cases, seed, status.update):
             tell(outcome)
-            found |= outcome.status == "found"
+            bad |= outcome.status == "found"
     no_gpu = cuda.why_not()
     if no_gpu is None:
         gpu(["sanitize"])
     else:
         tell(f"compute-sanitizer skipped: {no_gpu}")
-    if found:
+    if bad:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""bench, report and merge: figures and what is made of them."""
+"""bench, report and merge: measure, and make tables and reports."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.verbs import app, bars, console, show, stop, stop_at, tell
+from harness.verbs import app, bars, console, epilog, show, stop, stop_at, tell
 
 if TYPE_CHECKING:
     from harness.report import Report
 
 
 @app.command(
-    epilog="Examples: python -m harness bench --quick; python -m harness bench --processes 10 --workload fpn_p2_test; "
-    "python -m harness bench --backend mypkg.mymodule:my_roi_align, for a function of yours beside this project's. "
-    "docs/measuring.md says how it is measured."
+    epilog=epilog(
+        "Examples: python -m harness bench --quick\n\n"
+        "python -m harness bench --processes 10 --workload fpn_p2_test\n\n"
+        "python -m harness bench --backend mypkg.mymodule:my_roi_align, for a function of yours beside this "
+        "project's.\n\n"
+        "docs/measuring.md explains the method.",
+        {
+            0: "every process passed, and the report is written",
+            1: "a process failed; the rows of the others are in the report",
+            130: "interrupted, and the finished rows are stored",
+        },
+    )
 )
 def bench(
     device: Annotated[
@@ -26,7 +35,7 @@ def bench(
         bool, typer.Option("--quick", help="Few workloads, under two minutes; not for the record.")
     ] = False,
     processes: Annotated[
-        int, typer.Option(min=1, help="Fresh processes that each row is measured in; 10 can be compared with others.")
+        int, typer.Option(min=1, help="Fresh processes for each row; a run of 10 can be compared with another.")
     ] = 1,
     workload: Annotated[list[str] | None, typer.Option(help="Only these workloads; by default all of them.")] = None,
     backend: Annotated[
@@ -34,21 +43,21 @@ def bench(
         typer.Option(help="A function of yours to time beside the others: module:function; may be repeated."),
     ] = None,
 ) -> None:
-    """Measure all columns on all workloads, each result judged first, and make the tables and the report."""
-    from harness.measuring import devices, foreign
+    """Measure all columns on all workloads, judge each result first, and make the tables and the report."""
+    from harness.measuring import devices, foreign, record
     from harness.measuring.columns import columns_of
     from harness.measuring.devices import cpu
     from harness.measuring.run import processes_of, run
     from harness.operators.verdict import Crashed, Hung
     from harness.repository import MissingLibrary, results_folder
 
-    theirs = tuple(dict.fromkeys(backend or ()))
+    functions = tuple(dict.fromkeys(backend or ()))
     with stop_at(ValueError, MissingLibrary, Crashed, Hung):
-        device = device or next((foreign.apart(each).sheet.device.partition(":")[0] for each in theirs), "cpu")
+        device = device or next((foreign.apart(each).sheet.device.partition(":")[0] for each in functions), "cpu")
         missing = devices.load(device).why_not()
-        sorts = processes_of(device, workload or (), theirs)
-        foreign.beside(columns_of(device, "default"), theirs, device)
-    for function in theirs:
+        sorts = processes_of(device, workload or (), functions)
+        foreign.beside(columns_of(device, "default"), functions, device)
+    for function in functions:
         foreign.apart(function).restart()  # an idle process would hold its part of a GPU while others are timed
     if missing is not None:
         stop(missing)
@@ -63,7 +72,7 @@ def bench(
                 progress.update(tasks[name], total=processes * float(str(event["total"])))
             progress.update(tasks[name], advance=float("done" in event), row=str(event.get("begins", "")))
 
-        exits = run(device, quick, processes, workload or (), follow, theirs)
+        exits = run(device, quick, processes, workload or (), follow, functions)
     failed = [each for each in exits if not each.interrupted and (each.code != 0 or each.file is None)]
     for each in failed:
         console.print(f"[bold red]A process of {each.process.name} did not pass.[/] Its last lines:")
@@ -71,7 +80,7 @@ def bench(
     files = [each.file for each in exits if each.file is not None]
     if files:
         # A run with somebody else's function has a report of its own, beside its files.
-        _finish(_write(files[0].parent if theirs else results_folder(quick)))
+        _finish(_write(files[0].parent if functions else results_folder(quick)), record.read(files[0]).header.device)
     if exits[-1].interrupted:
         kept = f"the rows that were finished are in {files[0].parent}" if files else "no row was finished"
         tell(f"Interrupted: {kept}.")
@@ -80,40 +89,49 @@ def bench(
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: python -m harness report results --baseline cpu-amd-epyc-2t")
+@app.command(
+    epilog=epilog(
+        "Example: python -m harness report results --baseline cpu-amd-epyc-2t",
+        {0: "the report is written", 1: "the report is written, and a file was left out of it"},
+    )
+)
 def report(
     folder: Annotated[Path, typer.Argument(help="The folder that holds the JSON files.")] = Path("results"),
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="The device that the others' ratios are to, by the name of its folder; the first by default."
+            help="The device to which the others are compared, by the name of its folder; the first by default."
         ),
     ] = None,
 ) -> None:
-    """Remake the tables, report.html and conformance.html from what is stored alone; exit 1 if a file was left out."""
+    """Make the tables, report.html and conformance.html again, from the stored files alone."""
     written = _write(folder, baseline)
     _finish(written)
     if written.problems:
         raise typer.Exit(1)
 
 
-@app.command(epilog='Example: python -m harness merge build/archives --expect "h100 h200"')
+@app.command(
+    epilog=epilog(
+        'Example: python -m harness merge build/archives --expect "h100 h200"',
+        {0: "every runner is in the report", 1: "a runner left nothing, a broken archive or a failed step"},
+    )
+)
 def merge(
     archives: Annotated[
-        Path, typer.Argument(help="The folder that holds a folder gpu-RUNNER-RUN with its archive for each runner.")
+        Path, typer.Argument(help="The folder that has a folder gpu-RUNNER-RUN with an archive for each runner.")
     ],
     expect: Annotated[
-        str, typer.Option(help="The runners that should have left an archive, with blanks between them.")
+        str, typer.Option(help="The runners that should have left an archive, separated by blanks.")
     ] = "",
     output: Annotated[
         Path | None,
-        typer.Option(help="A folder of results to add to, instead of build/merged, which is begun anew each time."),
+        typer.Option(help="A folder of results to add to, instead of build/merged, which is emptied first."),
     ] = None,
 ) -> None:
     """Unpack several runners' archives into one folder and make its report.
 
-    A runner that left nothing, something broken or a failed step is named; the report of the others is made all the
-    same, and the exit code is 1, or 2 if there is nothing to report.
+    A runner that left nothing, a broken archive or a failed step is named; the report shows the others all the same.
     """
     import shutil
 
@@ -143,10 +161,13 @@ def _write(folder: Path, baseline: str | None = None) -> Report:
     return written
 
 
-def _finish(written: Report) -> None:
-    """Print the tables and where the files lie."""
+def _finish(written: Report, device: str | None = None) -> None:
+    """Print the tables and where the files are; before them, of a device that was measured, the result in words."""
+    from harness.measuring import headline
     from harness.report import summary
 
+    for sentence in headline.sentences(written.table, device) if device else ():
+        tell(sentence)
     for table in summary(written):
         show(table.caption, table.header, table.rows)
     for problem in (*written.doubts, *written.problems):

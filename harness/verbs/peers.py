@@ -1,4 +1,4 @@
-"""peers: what the libraries of the matrix need, installed."""
+"""peers: install the libraries of the matrix."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from typing import Annotated
 
 import typer
 
-from harness.verbs import app, interruptible, known, tell
+from harness.verbs import Json, app, epilog, interruptible, known, publish, tell
 
 
-@app.command(epilog="Example: python -m harness peers paddle tvm")
+@app.command(
+    epilog=epilog(
+        "Example: python -m harness peers paddle tvm",
+        {0: "all of them are here", 1: "one of them could not be installed", 130: "interrupted"},
+    )
+)
 def peers(
     names: Annotated[
         list[str] | None,
@@ -18,13 +23,16 @@ def peers(
             help="beside: all that live beside torch; paddle, tvm, mindspore, mmcv, tfjs: one each; or all of them.",
         ),
     ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Install the libraries of the matrix that nothing else needs; exit 1 if one of them could not be."""
+    """Install the libraries of the matrix that nothing else needs."""
     from harness.backends.peers import installing
 
     environments = installing.all_environments()
     chosen = [environments[known("environment", name, environments)] for name in names or environments]
-    with interruptible("what is half made is made anew the next time."):
+    with interruptible("an environment that is half made is made anew the next time."):
         done = [installing.make(each, tell) for each in chosen]
+    if as_json:
+        publish({"environments": {each.name: is_here for each, is_here in zip(chosen, done, strict=True)}})
     if not all(done):
         raise typer.Exit(1)

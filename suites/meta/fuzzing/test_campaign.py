@@ -211,7 +211,7 @@ def test_an_interrupt_ends_a_campaign_in_order(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert "Interrupted; what was found until then is stored." in output
+    assert "Interrupted; the finds so far are stored." in output
     assert "python -m harness judge --backend fault:open_upper_border" in output
     stored_finds, problems = finds.read(tmp_path)
     assert stored_finds
@@ -234,7 +234,7 @@ def test_an_interrupt_that_is_lost_ends_a_campaign_after_its_task(
     arguments = ["fuzz", "--backend", "reference", "--cases", "300", "--finds", str(tmp_path)]
     outcome = CliRunner().invoke(app, arguments)
     assert outcome.exit_code == 130
-    assert "Interrupted; what was found until then is stored." in outcome.output
+    assert "Interrupted; the finds so far are stored." in outcome.output
 
 
 def test_a_crash_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

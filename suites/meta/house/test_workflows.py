@@ -52,7 +52,7 @@ def _of_command(command: str, makefile: str) -> list[str]:
 
 
 def test_the_workflows_are_these() -> None:
-    assert list(TEXTS) == ["gpu.yml", "nightly.yml", "pull-request.yml", "wheels.yml"]
+    assert list(TEXTS) == ["docs.yml", "gpu.yml", "nightly.yml", "pull-request.yml", "wheels.yml"]
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -62,6 +62,8 @@ def test_a_run_from_the_command_to_the_report(small: Path) -> None:
     ]
     result = CliRunner().invoke(app, ["bench", *(f"--backend={each}" for each in names)])
     assert result.exit_code == 1, result.output  # not all of them are correct
+    # The result in words is above the tables.
+    assert result.output.index("rows have a time") < result.output.index("The gate refused ") < result.output.index("┏")
     (folder,) = (small / "foreign").glob("*/*-full")
     assert not (small / "own").exists()
     with (folder / "throughput.csv").open(encoding="utf-8") as file:

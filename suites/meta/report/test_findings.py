@@ -153,7 +153,7 @@ def test_the_verb_writes_what_is_confirmed_and_says_that_nothing_is_sent(tmp_pat
     assert code == 0
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["fast-roi_align-box_outside.md"]
     assert f"1 reports are in {tmp_path / 'reports'}. Nothing was sent." in output
-    assert "Failed checks that are not confirmed, and of which nothing is written: 1." in output
+    assert "Failed checks that are not confirmed, and have no report: 1." in output
 
 
 def test_the_verb_says_what_it_left_out(tmp_path: Path) -> None:
