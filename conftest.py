@@ -180,9 +180,9 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
     """The result in words, then the tables; a worker of pytest-xdist has no terminal."""
-    chosen = config.getoption("--backend")
-    judged = next(iter(config.stash[CHOSEN].values()))
-    subject = judged.title if backends.is_foreign(chosen) and isinstance(judged, Backend) else ""
+    name = config.getoption("--backend")
+    backend = next(iter(config.stash[BACKENDS].values()))
+    subject = backend.title if backends.is_foreign(name) and isinstance(backend, Backend) else ""
     interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
     result = outcome.sentences(terminalreporter.stats, subject, interrupted)
     if result:
