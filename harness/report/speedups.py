@@ -97,7 +97,7 @@ def _speedup(ours: pd.DataFrame, theirs: pd.DataFrame, bench: str, direction: st
     yield Speedup(
         bench=bench,
         direction=direction,
-        dtype=str(slowest.dtype),
+        dtype=str(slowest["dtype"]),
         other=name,
         is_peer=bool((theirs.backend == theirs.peer).all()),
         times_as_fast=_mean(ratios),

@@ -128,7 +128,8 @@ def _libraries(grids: Sequence[Grid]) -> Iterable[Fact]:
         yield Fact(f"{failing} of {len(of_library)}", text, "none")
     unconfirmed = sum(grid.unconfirmed for grid in grids)
     if unconfirmed:
-        yield Fact(f"{unconfirmed:,}", "failed checks of other libraries are not confirmed, and not counted", "none")
+        few = "failed check of another library is" if unconfirmed == 1 else "failed checks of other libraries are"
+        yield Fact(f"{unconfirmed:,}", f"{few} not confirmed, and not counted", "none")
 
 
 def strips_of_libraries(grids: Sequence[Grid]) -> list[Strips]:

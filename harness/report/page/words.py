@@ -44,7 +44,7 @@ _MONTHS = (
 def brief(lines: pd.DataFrame, facts: dict[str, Any]) -> str:
     """One device and its run in a line: the processor, the day, the revision, and what it ran with."""
     processor = facts.get("gpu") or facts.get("cpu") or "an unknown processor"
-    threads = "" if "gpu" in facts or "threads" not in facts else f", {facts['threads']} threads"
+    threads = "" if "gpu" in facts or "threads" not in facts else f", {_threads(facts)}"
     kinds = {"part": "of some workloads", "quick": "a quick look"}
     kind = kinds.get(str(lines.kind.iloc[0]), "of every workload")
     torch = facts.get("versions", {}).get("torch")
@@ -73,13 +73,17 @@ def machine(lines: pd.DataFrame, facts: dict[str, Any]) -> str:
     references = " and ".join(sorted(set(once.compared_with[once.compared.fillna(0) > 0]))) or "anything"
     revision = str(facts.get("revision", "unknown"))[:12] + (" with changes" if facts.get("dirty") else "")
     return (
-        f"{_gpu(facts)}{facts.get('cpu')}, {facts.get('threads')} threads, "
+        f"{_gpu(facts)}{facts.get('cpu')}, {_threads(facts)}, "
         f"{facts.get('memory_bytes', 0) / 2**30:.0f} GiB, {facts.get('system')}; {versions}; revision {revision}; "
         f"fingerprint of machine and software {fingerprint.fingerprint(facts)}. "
         f"Run {lines.run.iloc[0]} ({lines.kind.iloc[0]}); copy bandwidth {bandwidth.min():.1f} to "
         f"{bandwidth.max():.1f} GB/s. Outputs compared with {references} bit by bit: {compared:,}, of which "
         f"{differing:,} differ."
     )
+
+
+def _threads(facts: dict[str, Any]) -> str:
+    return f"{facts.get('threads')} thread{'' if facts.get('threads') == 1 else 's'}"
 
 
 def _gpu(facts: dict[str, Any]) -> str:

@@ -102,7 +102,7 @@ def test_other_libraries_that_fail_are_counted_and_say_nothing_against_this_proj
     judged_libraries.confirmed(tmp_path, {})
     grid = judged_libraries.grid_of(tmp_path)
     told = conclusions.correctness(pd.DataFrame(), [], (grid,))
-    assert figures(told) == {"other libraries": ("1 of 2", "none"), "failed checks": ("1", "none")}
+    assert figures(told) == {"other libraries": ("1 of 2", "none"), "failed check": ("1", "none")}
     assert "wrong" not in told.sentence
     (picture,) = conclusions.strips_of_libraries((grid,))
     strips = {strip.label: strip.parts for strip in picture.strips}
@@ -130,6 +130,7 @@ def test_a_speedup_is_the_mean_over_the_calls_that_both_were_timed_on(tmp_path: 
     rows += [roi_align([1.0], "roi_align"), roi_align([0.5], "onnxruntime"), roi_align([4.0], "torchvision")]
     first, peer, other = speedups(table_of(tmp_path, rows))
     assert (first.bench, first.direction, first.other, first.calls) == ("crop_and_resize", "forward", "TensorFlow", 2)
+    assert {each.dtype for each in (first, peer, other)} == {"float32"}
     assert (first.least, first.times_as_fast, first.most) == pytest.approx((2, 4, 8))
     assert (first.roof, first.roof_fraction) == pytest.approx((8, 0.5))
     assert [(each.other, each.is_peer, each.times_as_fast) for each in (peer, other)] == [
