@@ -65,7 +65,8 @@ def of_pooled(branch: Branch, pool: Any, dtype: torch.dtype = torch.float32) -> 
 
 
 def of_maps(branch: Branch, pool: Any, upstream: Tensor) -> dict[str, Tensor]:
-    """The bound for the gradient of each map, for one gradient of the pooled features; pool is an InSingle.
+    """The bound for the gradient of each map, for one gradient of the pooled features. `pool` is a pooler of
+    single maps (InSingle).
 
     A pixel sums over the samples of the boxes that reach it: at most s * s for each of h * w bins.
     """

@@ -189,8 +189,8 @@ def pyramid_scales(draw: st.DrawFn) -> tuple[float, ...]:
 def pyramid_rows(
     draw: st.DrawFn, scales: Sequence[float], canonical_scale: float, canonical_level: int, dtype: str
 ) -> tuple[Row, ...]:
-    """Rows of two images for maps of these scales: of levels before the first, of each, and past the last; squares
-    where two levels meet, and one ulp beside; some with one side inverted, or none."""
+    """Draws boxes of two images for maps of these scales. Their levels lie before the first map, at each map and past
+    the last. Some are squares at the size where two levels meet, or one ulp beside it; some have an inverted side."""
     first, last = (round(-math.log2(scale)) for scale in (scales[0], scales[-1]))
     rows = []
     for _ in range(draw(integers(1, 6))):

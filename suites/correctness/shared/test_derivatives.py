@@ -249,6 +249,9 @@ def test_forward_mode_is_compiled_around(device, call):
 
 
 @calls.each_operator
+@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated")
+# A trace warns of sizes that become numbers, here the pixels of the boxes.
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_forward_mode_in_a_graph_is_refused_in_a_sentence(device, call):
     """A graph that may not be left is one of torch.compile's or torch.export's, or a trace."""
     torch._dynamo.reset()
@@ -284,6 +287,8 @@ TRANSFORMS = {
 
 @calls.each_operator
 @pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated")
+# torch's vmap compares sizes, of which a trace warns.
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 def test_a_trace_within_a_transform_is_refused_in_a_sentence(device, call, transform):
     image = torch.rand(2, 3, 5, 7, device=device)

@@ -40,7 +40,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str
     """The rows of the planted functions, by function and direction."""
     (tmp_path / "timed.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(speed, "_asked", lambda operator: [(SMOKE, OPERATORS[operator].settings[0])])
+    monkeypatch.setattr(speed, "_workloads", lambda operator: [(SMOKE, OPERATORS[operator].settings[0])])
     monkeypatch.setattr(speed, "PATIENCE_S", 6.0)
     names = [f"timed:{each}" for each in ("right", "wrong", "late", "sleeps")]
     messages: list[str] = []
