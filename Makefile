@@ -70,9 +70,10 @@ bench: build
 report: build
 	$(BIN)/python -m harness report
 
-# The variable silences an advertisement of Material for MkDocs. Docstrings are read without importing the package.
+# Not --quiet: it drops the warnings before --strict counts them. The variable silences an advertisement of Material for
+# MkDocs. Docstrings are read without importing the package.
 docs: env
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file site/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file site/mkdocs.yml
 
 # Merging calls no operator: the environment is enough.
 merge: env
