@@ -190,6 +190,6 @@ def test_ticks_are_few_and_one_of_them_is_the_first_run(low: float, high: float)
 def test_of_many_runs_only_some_are_named_below_the_picture(tmp_path: Path) -> None:
     store_each(tmp_path, *30 * [[timed_row([1.0])]])
     result = history_of(tmp_path)
-    assert 0 < len(set(re.findall(r">(com\d{4})<", result.pictures[0].svg))) <= pictures._NAMED
+    assert 0 < len(set(re.findall(r">(com\d{4})<", result.pictures[0].svg))) <= pictures._LABELS
     assert len(result.tables[0].header) == 31
     assert BASE["workload"] in result.pictures[0].svg
