@@ -16,7 +16,7 @@ from harness.__main__ import app
 
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 # What ends a verb, and with which code; a verb that calls another one may end as that does.
-ENDS = {"stop": 2, "stop_at": 2, "known": 2, "interruptible": 130, "repeated_interrupts": 130}
+ENDS = {"stop": 2, "stop_at": 2, "one_of": 2, "interruptible": 130, "repeated_interrupts": 130}
 # These exit with what another function returns.
 RETURNED = {"gpu": {1, 2}}
 
