@@ -18,23 +18,23 @@ def sentences(stats: Mapping[str, Sequence[Any]], subject: str = "", interrupted
     stats     pytest's reports by outcome, as its terminal reporter keeps them.
     subject   the implementation that somebody judges, "" for this project's own tests.
     """
-    failed = [*stats.get("failed", ()), *stats.get("error", ())]
+    failures = [*stats.get("failed", ()), *stats.get("error", ())]
     # A test that is expected to fail, and does, passes.
-    passed = len(stats.get("passed", ())) + len(stats.get("xfailed", ()))
+    passes = len(stats.get("passed", ())) + len(stats.get("xfailed", ()))
     reasons = Counter(filter(None, map(_reason, stats.get("skipped", ()))))
-    if not failed and not passed and not reasons:
+    if not failures and not passes and not reasons:
         return []
-    first = f"{_verdict(len(failed), len(failed) + passed, subject)}{_skipped(reasons)}"
-    names = [f"  failed: {report.nodeid}" for report in failed[:_FAILURES]]
-    more = [f"  and {len(failed) - _FAILURES:,} more"] if len(failed) > _FAILURES else []
+    first = f"{_verdict(len(failures), len(failures) + passes, subject)}{_skipped(reasons)}"
+    names = [f"  failed: {report.nodeid}" for report in failures[:_FAILURES]]
+    more = [f"  and {len(failures) - _FAILURES:,} more"] if len(failures) > _FAILURES else []
     stopped = ["The run was interrupted: this is about the tests that had ended."] if interrupted else []
-    return [*stopped, first, *names, *more, *_shown(reasons)]
+    return [*stopped, first, *names, *more, *_reason_lines(reasons)]
 
 
-def _verdict(failed: int, ran: int, subject: str) -> str:
+def _verdict(failures: int, ran: int, subject: str) -> str:
     tests = f"{ran:,} test{'' if ran == 1 else 's'}"
-    if failed:
-        return f"{subject} fails {failed:,} of {tests}" if subject else f"{failed:,} of {tests} failed"
+    if failures:
+        return f"{subject} fails {failures:,} of {tests}" if subject else f"{failures:,} of {tests} failed"
     if not ran:
         return "No test ran"
     return f"{subject} passes all {tests}" if subject else f"All {tests} passed"
@@ -45,11 +45,11 @@ def _skipped(reasons: Counter[str]) -> str:
     return f"; {count:,} {'was' if count == 1 else 'were'} skipped:" if count else "."
 
 
-def _shown(reasons: Counter[str]) -> list[str]:
-    shown = reasons.most_common(_REASONS)
-    rest = reasons.total() - sum(count for _, count in shown)
-    lines = [f"{count:6,}  {reason}" for reason, count in shown]
-    return [*lines, *([f"{rest:6,}  for {len(reasons) - len(shown):,} other reasons, which -rs lists"] if rest else [])]
+def _reason_lines(reasons: Counter[str]) -> list[str]:
+    most = reasons.most_common(_REASONS)
+    rest = reasons.total() - sum(count for _, count in most)
+    lines = [f"{count:6,}  {reason}" for reason, count in most]
+    return [*lines, *([f"{rest:6,}  for {len(reasons) - len(most):,} other reasons, which -rs lists"] if rest else [])]
 
 
 def _reason(report: Any) -> str:

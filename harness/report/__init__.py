@@ -63,24 +63,24 @@ def write(folder: Path, baseline: str | None = None) -> Report:
     baseline  the device that the others' ratios are to, None for the first one by name; across.UnknownDevice if
               it has no results.
     """
-    stored = results.read(folder)
+    runs = results.read(folder)
     proofs, unread = _proofs(folder)
-    judged = libraries.write(folder)
+    conformance_page = libraries.write(folder)
     # Of a table that neither page can read both say the same.
-    left_out = dict.fromkeys((*unread, *(judged.problems if judged else ())))
-    problems = (*stored.problems, *left_out)
-    if stored.blocks.empty and not proofs:
+    omissions = dict.fromkeys((*unread, *(conformance_page.problems if conformance_page else ())))
+    problems = (*runs.problems, *omissions)
+    if runs.blocks.empty and not proofs:
         sentences = " ".join(problems)
         raise FileNotFoundError(f"There are no results under {folder}; `make bench` makes some. {sentences}".strip())
-    table = results.throughput(stored.blocks)
+    table = results.throughput(runs.blocks)
     base = across.baseline_of(results.newest(table), baseline)
-    page = contents.contents(stored, table, base, proofs, judged, problems)
+    page = contents.contents(runs, table, base, proofs, conformance_page, problems)
     doubts = tuple(f"{part['device']}: {warning}" for part in page["devices"] for warning in part["warnings"])
     report = Report(
         folder / "throughput.csv",
         folder / "README.md",
         folder / "report.html",
-        judged,
+        conformance_page,
         table,
         base,
         doubts,
@@ -119,11 +119,11 @@ def write_readme(report: Report, readme: Path) -> None:
     libraries compute RoIAlign right with the picture of it. All devices and tables are in results/README.md.
     """
     newest = results.newest(report.table)
-    shown = main_device(newest)
+    main = main_device(newest)
     default = untuned(newest)
     lines = [""]
-    for _, of_one in default[default.device == shown].groupby("bench", sort=True):
-        lines += [line for table in means.means(of_one, str(shown))[:1] for line in markdown.table_of(table)]
+    for _, of_one in default[default.device == main].groupby("bench", sort=True):
+        lines += [line for table in means.means(of_one, str(main))[:1] for line in markdown.table_of(table)]
     text = repository.between(readme.read_text(encoding="utf-8"), _BEGIN, _END, lines)
     if report.libraries is not None:
         text = repository.between(text, _BEGIN_LIBRARIES, _END_LIBRARIES, ["", *libraries.readme(report.libraries), ""])

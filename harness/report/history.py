@@ -81,13 +81,13 @@ def _sentence(device: str, parts: Sequence[pd.DataFrame], runs: Sequence[History
                 first = next(point for point in timed if point.since == timed[-1].since)
                 if first.place < timed[-1].place:
                     logs[bool(layouts[column])].append(math.log(timed[-1].seconds / first.seconds))
-    told = [
+    clauses = [
         f"{whose} {_changed(sum(of) / len(of))} (geometric mean of {len(of)} rows)"
         for whose, of in (("this project's times", logs[True]), ("the other libraries' times", logs[False]))
         if of
     ]
     between = f"From the first to the newest of {len(runs)} runs on {device}, {runs[0].label} to {runs[-1].label}, "
-    return between + (" and ".join(told) if told else "no row has two times on the same inputs") + "."
+    return between + (" and ".join(clauses) if clauses else "no row has two times on the same inputs") + "."
 
 
 def _changed(log: float) -> str:
@@ -100,6 +100,6 @@ def _changed(log: float) -> str:
 def _rank(part: pd.DataFrame) -> tuple[tuple[int, str], ...]:
     """The place of a part: by benchmark and setting, then float32 before others, cold before hot, forward first."""
     first = part.iloc[0]
-    known = (("bench", BENCHES), ("setting", ()), ("dtype", DTYPES), ("cache", CACHES))
-    places = ((list(names), str(first[column])) for column, names in (*known, ("direction", CALLS)))
+    orders = (("bench", BENCHES), ("setting", ()), ("dtype", DTYPES), ("cache", CACHES))
+    places = ((list(names), str(first[column])) for column, names in (*orders, ("direction", CALLS)))
     return tuple((names.index(value) if value in names else len(names), value) for names, value in places)

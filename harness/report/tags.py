@@ -22,9 +22,9 @@ def of(lines: pd.DataFrame) -> dict[str, str]:
 
     A peer has no choice of layouts and is there for comparison beside either: its own is none.
     """
-    shown = {name: lines[field] for name, field in _FIELDS.items()}
-    shown["layout"] = shown["layout"][lines.own]
-    return {name: " ".join(dict.fromkeys(map(str, values))) for name, values in shown.items() if len(values)}
+    columns = {name: lines[field] for name, field in _FIELDS.items()}
+    columns["layout"] = columns["layout"][lines.own]
+    return {name: " ".join(dict.fromkeys(map(str, values))) for name, values in columns.items() if len(values)}
 
 
 def of_line(line: Any, *names: str) -> dict[str, str]:

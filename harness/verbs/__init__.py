@@ -136,7 +136,7 @@ def repeated_interrupts() -> Iterator[Callable[[], None]]:
         signal.signal(signal.SIGINT, before)
 
 
-def known(kind: str, name: str, names: Iterable[Name]) -> Name:
+def one_of(kind: str, name: str, names: Iterable[Name]) -> Name:
     """The one of these names, or the end of the verb."""
     for each in names:
         if each == name:

@@ -94,7 +94,7 @@ def compare(
             "--processes` gave them."
         )
     else:
-        comparison = _stored(one, other, workload or [])
+        comparison = _compare_stored(one, other, workload or [])
     if as_json:
         problems = [
             {"row": row, "side": side, "problem": problem} for (row, side), problem in comparison.problems.items()
@@ -125,18 +125,18 @@ def _side_by_side(base: str, new: str, functions: bool, processes: int, workload
     ):
         names = (base, new)
         of_sides = [list(rows.rows(workloads or rows.USUAL, name if functions else "")) for name in names]
-        chosen = [row for row in of_sides[0] if row in of_sides[1]]
-        if not chosen:
+        shared = [row for row in of_sides[0] if row in of_sides[1]]
+        if not shared:
             stop(f"{base} and {new} have no row in common: their sheets declare nothing that both do.")
-        sides = [side_by_side.Side(name, name, {"name": name}) for name in names] if functions else _built(names)
-        first, rerun, decisions = _measured(sides, chosen, processes)
+        sides = [side_by_side.Side(name, name, {"name": name}) for name in names] if functions else _build(names)
+        first, rerun, decisions = _measure(sides, shared, processes)
     rounds = [first] if rerun is None else [first, rerun]
     path = side_by_side.store(sides, rounds, decisions)
     _show(decisions, f"{sides[1].title} against {sides[0].title}, {processes} processes a side")
     for side, own in zip(side_by_side.SIDES, of_sides, strict=True):
-        others = [row for row in own if row not in chosen]
+        others = [row for row in own if row not in shared]
         if others:
-            tell(f"lacking   {_named(others)}: only the {side} side declares it, so there is no verdict.")
+            tell(f"lacking   {_list_of(others)}: only the {side} side declares it, so there is no verdict.")
     _tell_doubts(decisions, first.problems(), first.other_bits())
     for warning in dict.fromkeys(warning for each in rounds for warning in each.warnings()):
         tell(f"warning   {warning}")
@@ -148,7 +148,7 @@ def _side_by_side(base: str, new: str, functions: bool, processes: int, workload
     return _Comparison(decisions, first.problems(), first.other_bits(), worse)
 
 
-def _built(names: Sequence[str]) -> list[Side]:
+def _build(names: Sequence[str]) -> list[Side]:
     """The sides of two revisions, whose packages are built; UnusableRevision for one that cannot be checked out."""
     from harness.comparison import revisions, side_by_side
 
@@ -163,7 +163,7 @@ def _built(names: Sequence[str]) -> list[Side]:
     ]
 
 
-def _stored(base: Run, new: Run, workloads: Sequence[str]) -> _Comparison:
+def _compare_stored(base: Run, new: Run, workloads: Sequence[str]) -> _Comparison:
     """Reads both runs and prints the verdicts; worse is about this project's rows alone."""
     from harness.comparison import pairing
 
@@ -178,10 +178,10 @@ def _stored(base: Run, new: Run, workloads: Sequence[str]) -> _Comparison:
     _show(decisions, f"{new} against {base}")
     _tell_doubts(decisions, pairs.untimed, pairs.other_bits)
     if pairs.other_inputs:
-        tell(f"inputs    {_named(pairs.other_inputs)}: not the same on both sides, so there is no verdict.")
+        tell(f"inputs    {_list_of(pairs.other_inputs)}: not the same on both sides, so there is no verdict.")
     for side, lacking in pairs.lacking.items():
         if lacking:
-            tell(f"lacking   {side}: {_named(lacking)}: only the other side has it, so there is no verdict.")
+            tell(f"lacking   {side}: {_list_of(lacking)}: only the other side has it, so there is no verdict.")
     for problem in dict.fromkeys((*base.problems, *new.problems)):
         tell(f"left out  {problem}")
     for warning in pairing.warnings(base, new, pairs):
@@ -205,17 +205,17 @@ def _tell_doubts(
     for (row, which), problem in problems.items():
         reasons.setdefault(("no time", f"{which}: {problem}"), []).append(row)
     for (word, reason), rows in reasons.items():
-        tell(f"{word:9} {f'all {len(rows)} rows' if 1 < len(rows) == len(decisions) else _named(rows)}: {reason}")
+        tell(f"{word:9} {f'all {len(rows)} rows' if 1 < len(rows) == len(decisions) else _list_of(rows)}: {reason}")
     if other_bits:
-        tell(f"bits      {_named(other_bits)}: both results are right, but they are not the same to the bit.")
+        tell(f"bits      {_list_of(other_bits)}: both results are right, but they are not the same to the bit.")
 
 
-def _named(rows: Sequence[str]) -> str:
+def _list_of(rows: Sequence[str]) -> str:
     return rows[0] if len(rows) == 1 else f"{len(rows)} rows ({'; '.join(rows)})"
 
 
-def _measured(
-    sides: Sequence[Side], chosen: Sequence[str], processes: int
+def _measure(
+    sides: Sequence[Side], shared: Sequence[str], processes: int
 ) -> tuple[Round, Round | None, list[Decision]]:
     """The round, its rerun if there was one, and the decisions, under a progress bar."""
     from harness.comparison import side_by_side
@@ -228,9 +228,9 @@ def _measured(
             return side_by_side.measure(at, rows, processes, lambda side: progress.advance(task))
 
         def again(slow: Sequence[str]) -> Round:
-            return measure("what is slow, again", [row for row in chosen if row in slow])
+            return measure("what is slow, again", [row for row in shared if row in slow])
 
-        first = measure("processes", chosen)
+        first = measure("processes", shared)
         decisions, rerun = side_by_side.decide(first, again)
     return first, rerun, decisions
 

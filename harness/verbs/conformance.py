@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.verbs import Json, app, bars, console, epilog, known, publish, stop, stop_at, tell
+from harness.verbs import Json, app, bars, console, epilog, one_of, publish, stop, stop_at, tell
 
 if TYPE_CHECKING:
     from harness.conformance.cells import Cell
@@ -68,18 +68,18 @@ def conformance(
         stop(f'--fail-on {fail_on}: it can be "fail", which exits with 1 if anything that is declared does not hold.')
     if every and backend:
         stop("--all asks every library, and --backend the ones that it names: give one of the two.")
-    operators = [known("operator", operator, OPERATORS)] if operator else list(OPERATORS)
+    operators = [one_of("operator", operator, OPERATORS)] if operator else list(OPERATORS)
     names = backend or (jobs.all_libraries() if every else jobs.everybody())
     of, notes = journal.key(examples, seed), journal.path_of(path)
     with stop_at(ValueError):
         old, old_findings = tables.read(path), findings.read(path.with_name(FINDINGS))
         before = journal.read(notes, of) if resume else []
-        chosen = jobs.jobs(names, operators, property_names or (), examples, seed, limit)
+        selection = jobs.jobs(names, operators, property_names or (), examples, seed, limit)
     journal.begin(notes, of, before)
     with stop_at(ValueError, UnusableCluster), bars("row") as progress:
         tasks: dict[Job, Any] = {}
-        left = jobs.without(chosen, before)
-        total = progress.add_task("backends", total=len(left), row="")
+        remaining = jobs.without(selection, before)
+        total = progress.add_task("backends", total=len(remaining), row="")
 
         def show(job: Job, count: int, answer: Answer | None) -> None:
             if answer is None:
@@ -89,14 +89,14 @@ def conformance(
             cell = answer.cell
             progress.update(tasks[job], advance=1, row=f"{cell.property}, {cell.direction}: {cell.status}")
 
-        def end(done: Done) -> None:
+        def end(result: Done) -> None:
             # Its bar gives its place to the next one's: many backends are more than a terminal has lines.
-            progress.remove_task(tasks.pop(done.job))
+            progress.remove_task(tasks.pop(result.job))
             progress.advance(total)
-            counts = Counter(each.status for each in done.cells)
-            tell(f"{done.job.backend}: {', '.join(f'{count} {status}' for status, count in counts.items())}")
+            counts = Counter(each.status for each in result.cells)
+            tell(f"{result.job.backend}: {', '.join(f'{count} {status}' for status, count in counts.items())}")
 
-        ended = [*_run(left, show, end, cluster), *jobs.resumed(chosen, before)]
+        ended = [*_run(remaining, show, end, cluster), *jobs.resumed(selection, before)]
     cells = [each for one in ended for each in one.cells]
     tables.write(path, tables.merged(old, ended))
     new = [each for one in ended for each in one.findings]
@@ -148,13 +148,13 @@ def speed(
     from harness.operators import OPERATORS
     from harness.repository import RESULTS
 
-    operators = [known("operator", operator, OPERATORS)] if operator else list(OPERATORS)
+    operators = [one_of("operator", operator, OPERATORS)] if operator else list(OPERATORS)
     names = backend or jobs.all_libraries()
     path = table or RESULTS / "conformance-times.csv"
     rows = []
     for of in operators:
-        asked = [each.backend for each in jobs.jobs(names, [of], (), 1, 0) if each.backend not in _UNTIMED]
-        rows += timing.times([name for name in asked if of in backends.operators_of(name)], [of], tell)
+        timeable = [each.backend for each in jobs.jobs(names, [of], (), 1, 0) if each.backend not in _UNTIMED]
+        rows += timing.times([name for name in timeable if of in backends.operators_of(name)], [of], tell)
     timing.write(path, rows)
     for each in rows:
         time = f"{each.ms:,.3f} ms ({each.ms_low:,.3f} to {each.ms_high:,.3f})" if each.ms else each.status
@@ -168,18 +168,18 @@ def speed(
 _UNTIMED = ("reference",)
 
 
-def _run(left: list[Job], show: Any, end: Any, cluster: str) -> list[Done]:
+def _run(remaining: list[Job], show: Any, end: Any, cluster: str) -> list[Done]:
     """The jobs on this machine, or on the workers of a cluster."""
     from harness.conformance import cluster as workers
     from harness.conformance import processes
     from harness.judging.cluster import connect
 
-    if not left:
+    if not remaining:
         return []
     if not cluster:
-        return processes.run(left, show, end)
+        return processes.run(remaining, show, end)
     with connect(cluster) as client:
-        return workers.run(client, left, show, end)
+        return workers.run(client, remaining, show, end)
 
 
 def _show(cells: list[Cell], operator: str) -> None:
@@ -192,10 +192,10 @@ def _show(cells: list[Cell], operator: str) -> None:
     backends = list(dict.fromkeys(each.backend for each in cells))
     if not backends:
         return
-    shown = Table(title=operator, title_justify="left")
-    shown.add_column("property, direction", min_width=30)
+    table = Table(title=operator, title_justify="left")
+    table.add_column("property, direction", min_width=30)
     for name in backends:
-        shown.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold")
     by_place = {(each.property, each.direction, each.backend): each for each in cells}
     styles = {
         "fail": "bold red",
@@ -208,5 +208,5 @@ def _show(cells: list[Cell], operator: str) -> None:
     for property_, direction in dict.fromkeys((each.property, each.direction) for each in cells):
         words = [by_place.get((property_, direction, name)) for name in backends]
         marks = ["" if each is None else f"[{styles.get(each.status, 'dim')}]{each.status}[/]" for each in words]
-        shown.add_row(f"{property_}, {direction}", *marks)
-    console.print(shown)
+        table.add_row(f"{property_}, {direction}", *marks)
+    console.print(table)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.verbs import Json, app, bars, epilog, interruptible, known, publish, stop, tell
+from harness.verbs import Json, app, bars, epilog, interruptible, one_of, publish, stop, tell
 
 
 @app.command(
@@ -31,9 +31,9 @@ def mutants(
     from harness.repository import MissingLibrary
 
     names = kills.names()
-    asked = [known("fault", name, names) for name in fault or names]
-    chosen = [each for each in names if each in asked]
-    of_package = [each for each in package.FAULTS if kills.PACKAGE + each.name in chosen]
+    requests = [one_of("fault", name, names) for name in fault or names]
+    selection = [each for each in names if each in requests]
+    of_package = [each for each in package.FAULTS if kills.PACKAGE + each.name in selection]
     try:
         failing = building.control(of_package) if of_package else None
     except (MissingLibrary, RuntimeError) as error:
@@ -42,12 +42,12 @@ def mutants(
         stop(f"{failing} fails on the package without a fault, so it would seem to find every fault.")
     attempts_on: dict[str, list[kills.Attempt]] = {}
     with interruptible("nothing was stored."), bars() as progress, ProcessPoolExecutor(processes) as pool:
-        task = progress.add_task("faults", total=len(chosen))
-        waiting = {pool.submit(kills.row_of, name): name for name in chosen}
-        for done in as_completed(waiting):
-            attempts_on[waiting[done]] = done.result()
+        task = progress.add_task("faults", total=len(selection))
+        waiting = {pool.submit(kills.row_of, name): name for name in selection}
+        for future in as_completed(waiting):
+            attempts_on[waiting[future]] = future.result()
             progress.advance(task)
-    attempts = [each for name in chosen for each in attempts_on[name]]
+    attempts = [each for name in selection for each in attempts_on[name]]
     for each in attempts:
         if each.first:
             case = f"case {each.cases}: {each.detail}" if each.cases else ""
@@ -55,12 +55,12 @@ def mutants(
     alive = kills.survivors(attempts)
     for name, direction in alive:
         tell(f"{name:40} {direction:16} SURVIVES every check")
-    tell(f"{len(chosen)} faults, {len(chosen) - len({name for name, _ in alive})} killed")
+    tell(f"{len(selection)} faults, {len(selection) - len({name for name, _ in alive})} killed")
     if not fault:
         kills.write(attempts, path)
         tell(f"matrix  {path.resolve()}")
     if as_json:
         survivors = [{"fault": name, "direction": direction} for name, direction in alive]
-        publish({"faults": chosen, "attempts": attempts, "survivors": survivors})
+        publish({"faults": selection, "attempts": attempts, "survivors": survivors})
     if alive:
         raise typer.Exit(1)

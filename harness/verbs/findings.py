@@ -35,7 +35,7 @@ def findings(
 
     if not (results / CELLS).exists():
         stop(f"There is no {CELLS} in {results}; `python -m harness conformance` makes it.")
-    tables, problems = libraries.judged(results)
+    tables, problems = libraries.read_tables(results)
     if folder == DEFAULT:
         shutil.rmtree(folder, ignore_errors=True)
     paths = markdown.write(folder, tables.grids)

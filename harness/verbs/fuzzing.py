@@ -135,10 +135,10 @@ def _operators(backend: str, operator: str) -> tuple[OperatorName, ...]:
     has = tuple(OPERATORS) if is_foreign(backend) else operators_of(backend) or ("crop_and_resize",)
     if not operator:
         return has
-    named = tuple(each for each in has if each == operator)
-    if not named:
+    selection = tuple(each for each in has if each == operator)
+    if not selection:
         stop(f"There is no {operator!r} of the backend {backend}; there is {' and '.join(has)}.")
-    return named
+    return selection
 
 
 def _says(totals: Totals, seconds: float, flying: int, workers: int) -> str:
@@ -160,8 +160,8 @@ def _tell_all(totals: Totals, seconds: float) -> None:
     header = ("operator", "direction", "images", "cases", "finds", "largest part of a bound")
     show(f"Asked in {seconds:,.0f} s", header, rows, words=3)
     for operator in sorted({place[0] for place in totals.cases}):
-        refused = totals.refused[operator]
-        tell(f"{operator}: {totals.cases_of(operator):,} cases" + (f", {refused:,} not asked for" if refused else ""))
+        refusals = totals.refused[operator]
+        tell(f"{operator}: {totals.cases_of(operator):,} cases" + (f", {refusals:,} not asked for" if refusals else ""))
     for path, find in sorted(totals.stored.items()):
         tell(f"find    {path}\n  {find.status.upper()}: {find.reason}\n  {find.reproduction()}")
     for lost in totals.lost:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.verbs import Json, app, epilog, known, publish, stop, stop_at, tell
+from harness.verbs import Json, app, epilog, one_of, publish, stop, stop_at, tell
 
 if TYPE_CHECKING:
     from harness.operators import AnyCase
@@ -53,7 +53,7 @@ def judge(
     from harness.operators.verdict import Crashed, Hung, Status
     from harness.repository import MissingLibrary
 
-    way = known("direction", direction, DIRECTIONS)
+    way = one_of("direction", direction, DIRECTIONS)
     with stop_at(ValueError, MissingLibrary, Crashed, Hung):
         *earlier, parsed = map(parse, (*(after or ()), case))
         operator = operator_of(parsed).name
@@ -113,7 +113,7 @@ def golden(
     from harness.operators import OPERATORS
     from harness.repository import MissingLibrary
 
-    name = known("operator", operator, OPERATORS)
+    name = one_of("operator", operator, OPERATORS)
     target = path or vectors.path_of(name)
     with stop_at(MissingLibrary):
         new = vectors.make(name)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.verbs import app, epilog, interruptible, known, stop_at, tell
+from harness.verbs import app, epilog, interruptible, one_of, stop_at, tell
 
 _COSTS = "<!-- kernels: written by `python -m harness kernels` -->", "<!-- /kernels -->"
 _GROWTH = "<!-- growth: written by `python -m harness kernels` -->", "<!-- /growth -->"
@@ -38,10 +38,10 @@ def kernels(
     from harness.repository import ROOT, MissingLibrary
 
     names = [each.name for each in WORKLOADS]
-    chosen = next(each for each in WORKLOADS if each.name == known("workload", workload, names))
+    selection = next(each for each in WORKLOADS if each.name == one_of("workload", workload, names))
     rows: list[costs.Cost] = []
     with interruptible("nothing was stored."), stop_at(MissingLibrary):
-        for cost in costs.costs(chosen, blocks=blocks):
+        for cost in costs.costs(selection, blocks=blocks):
             tell(
                 f"{cost.operator:16} {cost.direction:10} {cost.layout:13} {cost.kernel:40} {cost.a_value:8.1f} a value"
             )

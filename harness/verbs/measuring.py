@@ -73,8 +73,8 @@ def bench(
             progress.update(tasks[name], advance=float("done" in event), row=str(event.get("begins", "")))
 
         exits = run(device, quick, processes, workload or (), follow, functions)
-    failed = [each for each in exits if not each.interrupted and (each.code != 0 or each.file is None)]
-    for each in failed:
+    failures = [each for each in exits if not each.interrupted and (each.code != 0 or each.file is None)]
+    for each in failures:
         console.print(f"[bold red]A process of {each.process.name} did not pass.[/] Its last lines:")
         tell(each.tail)
     files = [each.file for each in exits if each.file is not None]
@@ -82,10 +82,10 @@ def bench(
         # A run with somebody else's function has a report of its own, beside its files.
         _finish(_write(files[0].parent if functions else results_folder(quick)), record.read(files[0]).header.device)
     if exits[-1].interrupted:
-        kept = f"the rows that were finished are in {files[0].parent}" if files else "no row was finished"
-        tell(f"Interrupted: {kept}.")
+        remainder = f"the rows that were finished are in {files[0].parent}" if files else "no row was finished"
+        tell(f"Interrupted: {remainder}.")
         raise typer.Exit(130)
-    if failed:
+    if failures:
         raise typer.Exit(1)
 
 
@@ -105,9 +105,9 @@ def report(
     ] = None,
 ) -> None:
     """Make the tables, report.html and conformance.html again, from the stored files alone."""
-    written = _write(folder, baseline)
-    _finish(written)
-    if written.problems:
+    report = _write(folder, baseline)
+    _finish(report)
+    if report.problems:
         raise typer.Exit(1)
 
 
@@ -143,9 +143,9 @@ def merge(
     merged = merging.merge(archives, tuple(expect.split()), folder)
     for line in (*merged.runs, *merged.problems):
         tell(line)
-    written = _write(folder)
-    _finish(written)
-    if merged.problems or written.problems:
+    report = _write(folder)
+    _finish(report)
+    if merged.problems or report.problems:
         raise typer.Exit(1)
 
 
@@ -155,25 +155,25 @@ def _write(folder: Path, baseline: str | None = None) -> Report:
     from harness.repository import RESULTS, ROOT
 
     with stop_at(FileNotFoundError, across.UnknownDevice):
-        written = write(folder, baseline)
+        report = write(folder, baseline)
         if folder.resolve() == RESULTS:
-            write_readme(written, ROOT / "README.md")
-    return written
+            write_readme(report, ROOT / "README.md")
+    return report
 
 
-def _finish(written: Report, device: str | None = None) -> None:
+def _finish(report: Report, device: str | None = None) -> None:
     """Print the tables and where the files are; before them, of a device that was measured, the result in words."""
     from harness.measuring import headline
     from harness.report import summary
 
-    for sentence in headline.sentences(written.table, device) if device else ():
+    for sentence in headline.sentences(report.table, device) if device else ():
         tell(sentence)
-    for table in summary(written):
+    for table in summary(report):
         show(table.caption, table.header, table.rows)
-    for problem in (*written.doubts, *written.problems):
+    for problem in (*report.doubts, *report.problems):
         tell(problem)
-    files = {"table": written.csv, "summary": written.markdown, "report": written.html}
-    if written.libraries is not None:
-        files |= {"page": written.libraries.html, "picture": written.libraries.picture}
+    files = {"table": report.csv, "summary": report.markdown, "report": report.html}
+    if report.libraries is not None:
+        files |= {"page": report.libraries.html, "picture": report.libraries.picture}
     for name, path in files.items():
         tell(f"{name:8}{path.resolve()}")

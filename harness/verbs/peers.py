@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness.verbs import Json, app, epilog, interruptible, known, publish, tell
+from harness.verbs import Json, app, epilog, interruptible, one_of, publish, tell
 
 
 @app.command(
@@ -29,10 +29,10 @@ def peers(
     from harness.backends.peers import installing
 
     environments = installing.all_environments()
-    chosen = [environments[known("environment", name, environments)] for name in names or environments]
+    selection = [environments[one_of("environment", name, environments)] for name in names or environments]
     with interruptible("an environment that is half made is made anew the next time."):
-        done = [installing.make(each, tell) for each in chosen]
+        successes = [installing.make(each, tell) for each in selection]
     if as_json:
-        publish({"environments": {each.name: is_here for each, is_here in zip(chosen, done, strict=True)}})
-    if not all(done):
+        publish({"environments": {each.name: is_here for each, is_here in zip(selection, successes, strict=True)}})
+    if not all(successes):
         raise typer.Exit(1)

@@ -136,7 +136,7 @@ class ReadyCall:
 def ready_call(
     turn: Turn,
     ledger: Any,
-    judged: dict[tuple[str, ...], dict[str, gate.Gate]],
+    gates: dict[tuple[str, ...], dict[str, gate.Gate]],
     measurements: dict[Turn, Measurement],
     held_calls: dict[Turn, Callable[[], Any]],
 ) -> ReadyCall:
@@ -191,7 +191,7 @@ def ready_call(
         held_calls[turn.call] = call
     if turn.call not in measurements:
         key = (operator.name, workload.name, turn.setting, turn.direction, column.backend, column.dtype)
-        measurements[turn.call] = _measure(turn, backend, inputs, call, judged[key])
+        measurements[turn.call] = _measure(turn, backend, inputs, call, gates[key])
     of = measurements[turn.call]
     record = replace(
         record, **of.gate.stored(), peak_memory_bytes=of.peak_memory_bytes, compulsory_bytes=of.traffic.compulsory,

@@ -24,7 +24,7 @@ class Ledger:
     """What one pytest process has measured.
 
     header   what its rows have in common.
-    told     how it was asked to measure.
+    options  the settings of the run.
     before   the state of the machine before the first row.
     began    when the process began to measure, on the monotonic clock.
     watching what looks at the GPU meanwhile, None if nothing does.
@@ -32,7 +32,7 @@ class Ledger:
     """
 
     header: Header
-    told: Settings
+    options: Settings
     before: dict[str, Any]
     began: float
     watching: subprocess.Popen[str] | None
@@ -41,30 +41,30 @@ class Ledger:
     @property
     def over(self) -> str:
         """Why no other row may be begun, "" if one may."""
-        limit = self.told.seconds
+        limit = self.options.seconds
         if limit is None or time.monotonic() - self.began <= limit:
             return ""
         return f"The {limit:.0f} seconds of the run were used up before this row's turn."
 
 
 _LEDGER = pytest.StashKey[Ledger]()
-_STORED = pytest.StashKey[Path]()
+_PATH = pytest.StashKey[Path]()
 
 
 @pytest.fixture(scope="session")
 def ledger(pytestconfig: pytest.Config) -> Ledger:
     measuring = pytestconfig.getoption("benchmark_only")
-    device, told = devices.chosen(), settings.read()
+    device, options = devices.chosen(), settings.read()
     missing = device.why_not()
     if missing is not None:
         pytest.skip(missing)
     bandwidth = device.copy_gbps() if measuring else float("nan")
     header = Header(
-        run=told.run or repository.stamp(),
-        kind=kind(told.quick, bool(told.workloads or pytestconfig.getoption("keyword"))),
+        run=options.run or repository.stamp(),
+        kind=kind(options.quick, bool(options.workloads or pytestconfig.getoption("keyword"))),
         device=device.name(),
         allocator=device.allocator(),
-        process=told.process,
+        process=options.process,
         threads=cpu.threads(),
         clock=device.clock,
         copy_gbps=bandwidth,
@@ -72,22 +72,22 @@ def ledger(pytestconfig: pytest.Config) -> Ledger:
     # The state after a copy: an idle machine has lowered its clocks.
     gpu = device.gpu()
     watching = nvidia_smi.watch(gpu) if measuring and gpu else None
-    made = Ledger(header, told, conditions.state(gpu), time.monotonic(), watching)
+    ledger = Ledger(header, options, conditions.state(gpu), time.monotonic(), watching)
     if measuring:
-        pytestconfig.stash[_LEDGER] = made
-    return made
+        pytestconfig.stash[_LEDGER] = ledger
+    return ledger
 
 
 @pytest.fixture(scope="session")
-def judged() -> dict[tuple[str, ...], dict[str, gate.Gate]]:
+def gates() -> dict[tuple[str, ...], dict[str, gate.Gate]]:
     """Results that have passed, by call and digest: to begin with, those of an earlier process of the same run."""
-    known: dict[tuple[str, ...], dict[str, gate.Gate]] = defaultdict(dict)
+    gates_by_call: dict[tuple[str, ...], dict[str, gate.Gate]] = defaultdict(dict)
     path = settings.read().judged
     for row in read(Path(path)).records if path else ():
         if row.samples:
             call = (row.bench, row.workload, row.setting, row.direction, row.backend, row.dtype)
-            known[call][row.digest] = gate.stored_in(row)
-    return known
+            gates_by_call[call][row.digest] = gate.stored_in(row)
+    return gates_by_call
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -98,29 +98,29 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     during = nvidia_smi.summary(ledger.watching) if ledger is not None else {}
     if ledger is None or not ledger.records:
         return
-    if config.getoption("benchmark_json") and not ledger.told.output:
+    if config.getoption("benchmark_json") and not ledger.options.output:
         return
     header, device = ledger.header, devices.chosen()
     if exitstatus == pytest.ExitCode.INTERRUPTED:
-        header = replace(header, kind=kind(ledger.told.quick, True))
-    others = foreign.named(ledger.told, config.getoption("backend"))
+        header = replace(header, kind=kind(ledger.options.quick, True))
+    others = foreign.named(ledger.options, config.getoption("backend"))
     for each in others:
         foreign.apart(each).restart()  # what it holds of a GPU is no other process's work
-    root = repository.results_folder(ledger.told.quick, bool(others))
+    root = repository.results_folder(ledger.options.quick, bool(others))
     folder = root / header.device / f"{header.run}-{header.kind}"
-    path = Path(ledger.told.output or folder / f"{header.allocator}.json")
+    path = Path(ledger.options.output or folder / f"{header.allocator}.json")
     states = {
         "before": ledger.before,
         "after": conditions.state(device.gpu()),
         **({"during": during} if during else {}),
     }
     write(path, Measurements(header, device.describe(), tuple(ledger.records), states))
-    config.stash[_STORED] = path
+    config.stash[_PATH] = path
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if _LEDGER in config.stash:
         for line in ratios.table(config.stash[_LEDGER].records, devices.chosen()):
             terminalreporter.line(line)
-    if _STORED in config.stash:
-        terminalreporter.line(f"samples {config.stash[_STORED]}")
+    if _PATH in config.stash:
+        terminalreporter.line(f"samples {config.stash[_PATH]}")

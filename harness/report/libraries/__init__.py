@@ -50,7 +50,7 @@ def write(folder: Path) -> Conformance | None:
     """
     if not (folder / CELLS).exists():
         return None
-    tables, problems = judged(folder)
+    tables, problems = read_tables(folder)
     times: tuple[Timing, ...] = ()
     try:
         times = timings.read_timings(folder / TIMES)
@@ -62,7 +62,7 @@ def write(folder: Path) -> Conformance | None:
     return result
 
 
-def judged(folder: Path) -> tuple[Libraries, list[str]]:
+def read_tables(folder: Path) -> tuple[Libraries, list[str]]:
     """What a folder's tables say of libraries, and what was left out, in sentences."""
     problems: list[str] = []
     confirmed: tuple[Finding, ...] = ()

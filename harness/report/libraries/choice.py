@@ -81,9 +81,9 @@ def _means(
     grid: Grid, among: Sequence[Library], timings: Sequence[Timing], directions: Sequence[str]
 ) -> dict[Library, float]:
     """The geometric mean of each one's times in ms, of those that were timed, over the work that all of them did."""
-    chosen = [each for each in timings if each.operator == grid.operator and each.direction in directions]
-    rows = by_work(chosen, {each.backend for each in among})
-    done: dict[Library, dict[Work, float]] = {
+    candidates = [each for each in timings if each.operator == grid.operator and each.direction in directions]
+    rows = by_work(candidates, {each.backend for each in among})
+    times: dict[Library, dict[Work, float]] = {
         library: {
             work: of[library.backend].ms
             for work, of in rows.items()
@@ -92,7 +92,7 @@ def _means(
         for library in among
     }
     # A gradient's mean without its forward, or the reverse, would be no mean of both.
-    timed = {library: of for library, of in done.items() if {work.direction for work in of} == set(directions)}
+    timed = {library: of for library, of in times.items() if {work.direction for work in of} == set(directions)}
     common = set.intersection(*map(set, timed.values())) if timed else set()
     if {work.direction for work in common} != set(directions):
         return {}
@@ -124,12 +124,12 @@ def result(grid: Grid) -> str:
     ]
     noun = "library" if len(libraries) == 1 else "libraries"
     verb, they = ("computes", "it offers") if len(right) == 1 else ("compute", "they offer")
-    named = f" ({', '.join(right)})" if right else ""
-    told = (
+    names = f" ({', '.join(right)})" if right else ""
+    verdict = (
         f"Of {len(libraries)} {noun} {len(right) or 'none'} {verb} {words.OPERATORS[grid.operator]} right "
-        f"in everything that {they}{named}"
+        f"in everything that {they}{names}"
     )
-    return f"{told}; {_listed(faults)}." if faults else f"{told}."
+    return f"{verdict}; {_listed(faults)}." if faults else f"{verdict}."
 
 
 def _listed(parts: Sequence[str]) -> str:

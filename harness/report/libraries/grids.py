@@ -160,14 +160,14 @@ def libraries(path: Path, findings: Iterable[Finding]) -> Libraries:
         for line in table[table.status == "missing"].itertuples(index=False)
         if (line.operator, line.backend) not in places
     }
-    failed = {_key(line) for line in there[there.declared == "yes"].itertuples(index=False) if line.status in _FAILED}
-    shown = sum(len(of_cell[key]) for key in failed)
+    failures = {_key(line) for line in there[there.declared == "yes"].itertuples(index=False) if line.status in _FAILED}
+    count = sum(len(of_cell[key]) for key in failures)
     grids = tuple(
         _grid(operator, there[there.operator == operator], of_cell)
         for operator in words.OPERATORS
         if (there.operator == operator).any()
     )
-    return Libraries(grids, tuple((*key, why) for key, why in absent.items()), len(findings) - shown)
+    return Libraries(grids, tuple((*key, why) for key, why in absent.items()), len(findings) - count)
 
 
 def _key(of: Any) -> tuple[str, ...]:
@@ -195,16 +195,16 @@ def _grid(operator: str, table: pd.DataFrame, findings: dict[tuple[str, ...], li
 def _square(
     operator: str, library: Library, row: str, cells: list[Any], findings: dict[tuple[str, ...], list[Finding]]
 ) -> Square:
-    known = [finding for cell in cells for finding in findings.get(_key(cell), ()) if _is_fault(cell)]
-    ordered = sorted(known, key=lambda finding: (_ORDER.index(_FAILED[finding.status]), cases.size(finding.case)))
+    faults = [finding for cell in cells for finding in findings.get(_key(cell), ()) if _is_fault(cell)]
+    ordered = sorted(faults, key=lambda finding: (_ORDER.index(_FAILED[finding.status]), cases.size(finding.case)))
     unconfirmed = sum(_is_fault(cell) and not findings.get(_key(cell)) for cell in cells)
     counts = Counter(_word(cell, bool(findings.get(_key(cell)))) for cell in cells)
     if counts[words.RIGHT] and counts[words.NOT_TRIED]:
         counts[words.IN_PART] += 1
     # A library that was never asked about it, on a table made in parts, was not tried.
     word = min(filter(counts.get, counts), key=_ORDER.index, default=words.NOT_TRIED)
-    told = (words.NOT_OFFERED, words.NOT_TRIED, words.UNDEFINED, words.UNDEFINED_HANG)
-    reasons = dict.fromkeys(cell.reason for cell in cells if cell.reason and _word(cell, False) in told)
+    silent_words = (words.NOT_OFFERED, words.NOT_TRIED, words.UNDEFINED, words.UNDEFINED_HANG)
+    reasons = dict.fromkeys(cell.reason for cell in cells if cell.reason and _word(cell, False) in silent_words)
     return Square(operator, library, row, word, tuple(ordered), tuple(reasons), unconfirmed)
 
 

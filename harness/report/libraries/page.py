@@ -64,12 +64,12 @@ def text(libraries: Libraries, times: Sequence[Timing], problems: Sequence[str])
         title=TITLE,
         sentences=list(map(choice.result, libraries.grids)) or [choice.sentence(())],
         grids=[(grid, choice.choices(grid, times), time_tables(grid, times)) for grid in libraries.grids],
-        left_out=[
+        omissions=[
             (grid, name, rows)
             for grid in libraries.grids
             for name, rows in (
                 ("what is not offered, and why", not_offered(grid)),
-                ("what was not tried or is undefined, and why", not_tried(grid)),
+                ("what was not tried or is undefined, and why", gaps(grid)),
             )
             if rows
         ],
@@ -116,16 +116,16 @@ def time_tables(grid: Grid, times: Sequence[Timing]) -> list[TimeTable]:
     for device, of in groupby(sorted(rows, key=lambda work: work.device), key=lambda work: work.device):
         works = list(of)
         there = {backend for work in works for backend in rows[work]}
-        shown = [each for backend, each in reversed(backends.items()) if backend in there]
-        tables.append(TimeTable(device, tuple(shown), tuple(_time_row(work, rows[work], shown) for work in works)))
+        columns = [each for backend, each in reversed(backends.items()) if backend in there]
+        tables.append(TimeTable(device, tuple(columns), tuple(_time_row(work, rows[work], columns) for work in works)))
     return tables
 
 
-def _time_row(work: Work, of: dict[str, Timing], shown: Sequence[Library]) -> TimeRow:
+def _time_row(work: Work, of: dict[str, Timing], columns: Sequence[Library]) -> TimeRow:
     best = timings.fastest(of.values())
     name = f"{work.workload}, {words.BY_DIRECTION.get(work.direction, work.direction)}"
     fastest = "" if best is None else f"{milliseconds(best.ms / 1e3)} ms"
-    return TimeRow(name, fastest, tuple(_time_cell(of.get(each.backend), best) for each in shown))
+    return TimeRow(name, fastest, tuple(_time_cell(of.get(each.backend), best) for each in columns))
 
 
 def _time_cell(timing: Timing | None, best: Timing | None) -> TimeCell:
@@ -172,7 +172,7 @@ def not_offered(grid: Grid) -> list[tuple[str, str, str]]:
     return _reasons(grid, (words.NOT_OFFERED,))
 
 
-def not_tried(grid: Grid) -> list[tuple[str, str, str]]:
+def gaps(grid: Grid) -> list[tuple[str, str, str]]:
     """(library, row, why) of what was not put to a library, or ended its process on input that it leaves undefined."""
     return _reasons(grid, (words.NOT_TRIED, words.IN_PART, words.UNDEFINED, words.UNDEFINED_HANG))
 

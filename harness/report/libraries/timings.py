@@ -88,10 +88,10 @@ def read_timings(path: Path) -> tuple[Timing, ...]:
 
 def by_work(timings: Iterable[Timing], backends: Iterable[str]) -> dict[Work, dict[str, Timing]]:
     """The times of these backends by row of a table and by backend, in the file's order."""
-    chosen = set(backends)
+    names = set(backends)
     rows: dict[Work, dict[str, Timing]] = {}
     for each in timings:
-        if each.backend in chosen:
+        if each.backend in names:
             work = Work(each.operator, each.device, each.workload, each.direction)
             rows.setdefault(work, {})[each.backend] = each
     return rows

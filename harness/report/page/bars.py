@@ -30,7 +30,7 @@ class Bar:
 
     label: str
     value: str
-    told: str
+    description: str
     begin: float
     length: float
     roof: float | None
@@ -77,11 +77,11 @@ def of_speedups(device: str, speedups: Sequence[Speedup]) -> Bars | None:
     groups: dict[str, list[Bar]] = {}
     for each in speedups:
         roof = f"; at the roof it would be {times(each.roof)}" if math.isfinite(each.roof) else ""
-        told = (
+        description = (
             f"{times(each.times_as_fast)} as fast as {each.other}, from {times(each.least)} to {times(each.most)} on "
             f"{each.calls} call{'s' if each.calls > 1 else ''}{roof}"
         )
-        bar = axis.bar(each.other, each.times_as_fast, told, colour(each.other) or _OTHER, each.roof)
+        bar = axis.bar(each.other, each.times_as_fast, description, colour(each.other) or _OTHER, each.roof)
         groups.setdefault(f"{each.bench}, {DIRECTIONS[each.direction].lower()}", []).append(bar)
     dtype = speedups[0].dtype
     about = {"device": device, "dtype": dtype, "layout": "contiguous"}
@@ -93,7 +93,7 @@ def of_speedups(device: str, speedups: Sequence[Speedup]) -> Bars | None:
 
 
 def of_devices(families: pd.DataFrame, baseline: str) -> Bars | None:
-    """A bar for each family and device; `families`: across.compared_families."""
+    """A bar for each family and device; `families`: across.family_means."""
     if families.empty:
         return None
     axis = _axis(list(families.times_as_fast))
@@ -104,8 +104,8 @@ def of_devices(families: pd.DataFrame, baseline: str) -> Bars | None:
     for line in families.itertuples():
         names = (str(line.op), str(line.setting), CALLS[str(line.direction)].lower(), str(line.dtype))
         interval = f", {line.low:.2f} to {line.high:.2f}" if math.isfinite(line.low) else ""
-        told = f"{times(line.times_as_fast)} as fast as {baseline}{interval}; {line.workloads} workloads"
-        bar = axis.bar(str(line.device), line.times_as_fast, told, colours[line.device])
+        description = f"{times(line.times_as_fast)} as fast as {baseline}{interval}; {line.workloads} workloads"
+        bar = axis.bar(str(line.device), line.times_as_fast, description, colours[line.device])
         groups.setdefault(", ".join(filter(None, names)), []).append(bar)
     caption = f"How many times as fast as {baseline}: geometric means over the workloads that both have"
     return axis.picture(caption, groups, {"device": " ".join(devices)})
@@ -129,10 +129,10 @@ class _Axis:
         """The place of a ratio, in percent."""
         return round(100 * math.log(ratio / self.low) / math.log(self.high / self.low), 2)
 
-    def bar(self, label: str, ratio: float, told: str, of_colour: str, roof: float = math.nan) -> Bar:
+    def bar(self, label: str, ratio: float, description: str, of_colour: str, roof: float = math.nan) -> Bar:
         begin, end = sorted((self.at(1), self.at(ratio)))
         marked = self.at(roof) if math.isfinite(roof) and roof > 0 else None
-        return Bar(label, times(ratio), told, begin, round(end - begin, 2), marked, of_colour)
+        return Bar(label, times(ratio), description, begin, round(end - begin, 2), marked, of_colour)
 
     def picture(self, caption: str, groups: dict[str, list[Bar]], about: Tags) -> Bars:
         has_roof = any(bar.roof is not None for of in groups.values() for bar in of)
@@ -147,5 +147,5 @@ class _Axis:
 
 def _axis(ratios: Sequence[float]) -> _Axis:
     """The axis that holds 1 and all of these ratios."""
-    known = [1.0, *(each for each in ratios if math.isfinite(each) and each > 0)]
-    return _Axis(min(known) / _MARGIN, max(known) * _MARGIN)
+    finite = [1.0, *(each for each in ratios if math.isfinite(each) and each > 0)]
+    return _Axis(min(finite) / _MARGIN, max(finite) * _MARGIN)

@@ -76,8 +76,8 @@ def _bits(newest: pd.DataFrame) -> Iterable[Fact]:
     keys = ["device", "setting", "workload", "op", "direction", "backend", "layout", "dtype", "digest"]
     once = newest[newest.own & (newest.compared.fillna(0) > 0)].drop_duplicates(keys)
     for reference, lines in once.groupby("compared_with", sort=True):
-        compared, differing = int(lines.compared.sum()), int(lines.differing.fillna(0).sum())
-        equal = f"{compared - differing:,} of {compared:,}"
+        total, differing = int(lines.compared.sum()), int(lines.differing.fillna(0).sum())
+        equal = f"{total - differing:,} of {total:,}"
         text = f"outputs equal those of {reference} in every bit"
         yield Fact(equal, text, "bad" if differing else "good")
     wrong = newest[newest.own & newest.status.isin(_WRONG)]
@@ -87,11 +87,11 @@ def _bits(newest: pd.DataFrame) -> Iterable[Fact]:
 
 def _properties(totals: Mapping[str, int]) -> Iterable[Fact]:
     if totals.get("checks"):
-        checks, failed = totals["checks"], totals["failed"]
+        checks, failures = totals["checks"], totals["failed"]
         yield Fact(
-            f"{checks - failed:,} of {checks:,}",
+            f"{checks - failures:,} of {checks:,}",
             "properties and directions hold for this project's kernels",
-            "bad" if failed else "good",
+            "bad" if failures else "good",
         )
 
 
@@ -104,8 +104,8 @@ def _cases(totals: Mapping[str, int]) -> Iterable[Fact]:
 
 def _faults(totals: Mapping[str, int]) -> Iterable[Fact]:
     if totals.get("planted"):
-        planted, found = totals["planted"], totals["found"]
-        yield Fact(f"{found:,} of {planted:,}", "planted faults are found", "good" if planted == found else "bad")
+        total, kills = totals["planted"], totals["found"]
+        yield Fact(f"{kills:,} of {total:,}", "planted faults are found", "good" if total == kills else "bad")
 
 
 def _alarms(totals: Mapping[str, int]) -> Iterable[Fact]:
@@ -139,10 +139,8 @@ def strips_of_libraries(grids: Sequence[Grid]) -> list[Strips]:
         strips = []
         for library in grid.libraries:
             answers = [square.word for square in grid.of(library)]
-            counted = ((answers.count(word), word, words.TONE_OF[word]) for word in words.LEGEND)
-            strips.append(
-                Strip(f"{library.name} {library.version}".strip(), tuple(each for each in counted if each[0]))
-            )
+            counts = ((answers.count(word), word, words.TONE_OF[word]) for word in words.LEGEND)
+            strips.append(Strip(f"{library.name} {library.version}".strip(), tuple(each for each in counts if each[0])))
         caption = f"{words.OPERATORS[grid.operator]}: what each library gets right of {len(grid.rows)} kinds of call"
         pictures.append(Strips(caption, tuple(strips)))
     return pictures
@@ -153,10 +151,10 @@ def strips_of_faults(proofs: Sequence[Part]) -> list[Strips]:
     strips = []
     for totals in (part.totals for part in proofs):
         for place in _PLACES:
-            planted, found = (totals.get(f"{name} {place}", 0) for name in ("planted", "found"))
-            counted = ((found, "found", "good"), (planted - found, "not found", "bad"))
-            if planted:
-                strips.append(Strip(f"faults {place}", tuple(each for each in counted if each[0])))
+            total, kills = (totals.get(f"{name} {place}", 0) for name in ("planted", "found"))
+            counts = ((kills, "found", "good"), (total - kills, "not found", "bad"))
+            if total:
+                strips.append(Strip(f"faults {place}", tuple(each for each in counts if each[0])))
     return [Strips("Faults planted on purpose, and how many of them a check finds", tuple(strips))] if strips else []
 
 
@@ -170,7 +168,7 @@ def speed(device: str | None, speedups: Sequence[Speedup]) -> Conclusion:
             peers.setdefault((each.bench, each.other), []).append(each)
     if not peers:
         return Conclusion(f"On {device} no time can be compared with another library's.")
-    told = [
+    clauses = [
         f"{bench} is {_span([each.times_as_fast for each in of])} as fast as {other}"
         for (bench, other), of in peers.items()
     ]
@@ -182,7 +180,7 @@ def speed(device: str | None, speedups: Sequence[Speedup]) -> Conclusion:
     )
     slower = tuple(_slower(speedups))
     end = " ".join(f"{fact.figure} {fact.text}." for fact in slower) or "No call is slower than another library's."
-    return Conclusion(f"On {device} {_listed(told)}. {end}{roof}", slower)
+    return Conclusion(f"On {device} {_listed(clauses)}. {end}{roof}", slower)
 
 
 def _slower(speedups: Sequence[Speedup]) -> Iterable[Fact]:
@@ -220,13 +218,13 @@ def devices(names: Sequence[str], baseline: str, families: pd.DataFrame, pairs: 
     """How several devices compare with one of them, and whether they give the same bits."""
     if len(names) < 2:
         return Conclusion(f"There is nothing to compare: {' and '.join(names) or 'no device'} alone was measured.")
-    told = [
+    clauses = [
         f"{device} is {_span(list(lines.times_as_fast))} as fast"
         for device, lines in families.groupby("device", sort=True)
     ]
     speeds = (
-        f"Compared with {baseline}, {_listed(told)}."
-        if told
+        f"Compared with {baseline}, {_listed(clauses)}."
+        if clauses
         else f"No work is shared with {baseline}, so no speeds are compared."
     )
     equal, other = (sum(len(getattr(pair, name)) for pair in pairs) for name in ("equal", "other_bits"))

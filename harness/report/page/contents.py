@@ -29,30 +29,30 @@ _T = TypeVar("_T")
 
 
 def contents(
-    stored: Results,
+    runs: Results,
     table: pd.DataFrame,
     base: str | None,
     proofs: Sequence[Part],
-    judged: Conformance | None,
+    conformance: Conformance | None,
     problems: Sequence[str],
 ) -> dict[str, Any]:
     """The dictionary of page/templates and page/markdown.py.
 
-    table     results.throughput of what is stored.
-    base      the device that others are compared with, None if nothing was measured.
-    judged    the page of libraries, None if there is none.
-    problems  what was left out, in sentences.
+    table        results.throughput of the runs.
+    base         the device that others are compared with, None if nothing was measured.
+    conformance  the page of libraries, None if there is none.
+    problems     the files that were left out, in sentences.
     """
     newest = results.newest(table)
     devices = [
-        _device(str(device), lines, stored.machines[str(device), str(lines.run.iloc[0])], stored.blocks)
-        | {"history": history.history(str(device), table, stored.machines)}
+        _device(str(device), lines, runs.machines[str(device), str(lines.run.iloc[0])], runs.blocks)
+        | {"history": history.history(str(device), table, runs.machines)}
         for device, lines in newest.groupby("device", sort=True)
     ]
-    shown = main_device(newest)
-    devices.sort(key=lambda part: part["device"] != shown)
-    grids = judged.grids if judged else ()
-    compared = across.compared_families(untuned(newest), base) if base else pd.DataFrame()
+    main = main_device(newest)
+    devices.sort(key=lambda part: part["device"] != main)
+    grids = conformance.grids if conformance else ()
+    families = across.family_means(untuned(newest), base) if base else pd.DataFrame()
     first = next(iter(devices), None)
     return {
         "title": TITLE,
@@ -69,18 +69,18 @@ def contents(
                 problems,
             ),
             "devices": conclusions.devices(
-                [part["device"] for part in devices], base or "", compared, across.agreements(newest)
+                [part["device"] for part in devices], base or "", families, across.agreements(newest)
             ),
             "history": conclusions.history([part["history"].sentence for part in devices if part["history"]]),
         },
         "strips": [*conclusions.strips_of_faults(proofs), *conclusions.strips_of_libraries(grids)],
-        "across_bars": bars.of_devices(compared, base or ""),
+        "across_bars": bars.of_devices(families, base or ""),
         "across": [] if base is None else _across(newest, base),
         "devices": devices,
         "proofs": proofs,
         "every_row": every_row.every_row(newest) if devices else None,
         "sources": remarks.sources(newest) if devices else None,
-        "libraries": judged.html.name if judged else None,
+        "libraries": conformance.html.name if conformance else None,
         "problems": problems,
     }
 

@@ -52,7 +52,7 @@ def compact(page: str) -> str:
     styles: dict[str, str] = {}
     numbers = count()
 
-    def named(style: re.Match[str]) -> str:
+    def class_of(style: re.Match[str]) -> str:
         name = styles.setdefault(style[1], f"s{len(styles)}")
         return f'class="{name}"'
 
@@ -63,7 +63,7 @@ def compact(page: str) -> str:
         names = dict.fromkeys(name for _, name in _ID.findall(svg))
         ids = {name: f"i{next(numbers)}" for name in names}
         svg = _ID.sub(lambda name: name[1] + ids[name[2]], svg)
-        return _STYLE.sub(named, _BLANK.sub("", svg))
+        return _STYLE.sub(class_of, _BLANK.sub("", svg))
 
     page = _SVG.sub(smaller, page)
     rules = "\n".join(f"svg .{name} {{ {style} }}" for style, name in styles.items())

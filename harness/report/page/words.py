@@ -69,7 +69,7 @@ def machine(lines: pd.DataFrame, facts: dict[str, Any]) -> str:
     bandwidth = lines.copy_gbps.dropna()
     # The same bits under the other allocator, or from another state of the cache, are not another comparison.
     once = lines.drop_duplicates(["workload", "direction", "backend", "layout", "dtype", "digest"])
-    compared, differing = int(once.compared.fillna(0).sum()), int(once.differing.fillna(0).sum())
+    outputs, differing = int(once.compared.fillna(0).sum()), int(once.differing.fillna(0).sum())
     references = " and ".join(sorted(set(once.compared_with[once.compared.fillna(0) > 0]))) or "anything"
     revision = str(facts.get("revision", "unknown"))[:12] + (" with changes" if facts.get("dirty") else "")
     return (
@@ -77,7 +77,7 @@ def machine(lines: pd.DataFrame, facts: dict[str, Any]) -> str:
         f"{facts.get('memory_bytes', 0) / 2**30:.0f} GiB, {facts.get('system')}; {versions}; revision {revision}; "
         f"fingerprint of machine and software {fingerprint.fingerprint(facts)}. "
         f"Run {lines.run.iloc[0]} ({lines.kind.iloc[0]}); copy bandwidth {bandwidth.min():.1f} to "
-        f"{bandwidth.max():.1f} GB/s. Outputs compared with {references} bit by bit: {compared:,}, of which "
+        f"{bandwidth.max():.1f} GB/s. Outputs compared with {references} bit by bit: {outputs:,}, of which "
         f"{differing:,} differ."
     )
 

@@ -21,7 +21,7 @@ _ACROSS = 4
 _ADDED = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _FACTORS = (2, 4, 10)
 # The most runs whose revisions fit below a picture; of more, every second, third and so on is named.
-_NAMED = 8
+_LABELS = 8
 
 
 def picture_of(part: pd.DataFrame, runs: Sequence[HistoryRun]) -> Picture | None:
@@ -41,7 +41,7 @@ def picture_of(part: pd.DataFrame, runs: Sequence[HistoryRun]) -> Picture | None
             for _, name, points in (row for row in rows if row[0] == workload):
                 for segment in _segments(points):
                     axes.plot(*zip(*segment, strict=True), "o-", color=colour(name), markersize=2, linewidth=1)
-                readings += [f"{workload}, {name}: {_told(points, runs)}"]
+                readings += [f"{workload}, {name}: {_reading(points, runs)}"]
         # The axes share one scale.
         low, high = grid.flat[0].get_ylim()
         high *= (high / low) ** 0.15  # for the numbers of what changed
@@ -78,7 +78,7 @@ def _frame(axes: Axes, workload: str, runs: Sequence[HistoryRun]) -> None:
     axes.set_title(workload, fontsize=7, pad=3)
     axes.set_yscale("log")
     axes.axhline(1, color=INK, linewidth=0.5, alpha=0.5)
-    step = math.ceil(len(runs) / _NAMED)
+    step = math.ceil(len(runs) / _LABELS)
     places = range(0, len(runs), step)
     axes.set_xticks(places, [runs[place].label for place in places], rotation=90)
     for place, run in enumerate(runs):
@@ -111,7 +111,7 @@ def _segments(points: Sequence[HistoryPoint]) -> list[list[tuple[int, float]]]:
     return segments
 
 
-def _told(points: Sequence[HistoryPoint], runs: Sequence[HistoryRun]) -> str:
+def _reading(points: Sequence[HistoryPoint], runs: Sequence[HistoryRun]) -> str:
     """From where to where, for a reader who cannot see the picture; the table has every run."""
     timed = [point for point in points if math.isfinite(point.seconds)]
     ends = (f"{milliseconds(point.seconds)} ms at {runs[point.place].label}" for point in (timed[0], timed[-1]))

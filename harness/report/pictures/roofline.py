@@ -61,7 +61,7 @@ def roofline(view: pd.DataFrame) -> Picture | None:
             "arithmetic or latency, and above it a cache gave what memory need not"
         )
         readings = [
-            f"{name}, {DIRECTIONS[direction].lower()}: {_told(of)}"
+            f"{name}, {DIRECTIONS[direction].lower()}: {_reading(of)}"
             for name in names
             for direction in directions
             if len(of := part[(part.column == name) & (part.direction == direction)])
@@ -69,6 +69,6 @@ def roofline(view: pd.DataFrame) -> Picture | None:
         return finished(figure, part, caption, readings, keys=keys, across=3)
 
 
-def _told(lines: pd.DataFrame) -> str:
+def _reading(lines: pd.DataFrame) -> str:
     part = lines.gbps / (lines.intensity * lines.copy_gbps)
     return f"{part.min():.0%} to {part.max():.0%} of the roof on {len(lines)} workloads"

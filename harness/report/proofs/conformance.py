@@ -35,19 +35,19 @@ _REFERENCE = "reference"
 def section(path: Path) -> Part:
     """What the report shows of the table; ValueError if it is none."""
     lines = read(path, CSV_COLUMNS)
-    shown = lines[lines.status != "missing"]
+    present = lines[lines.status != "missing"]
     # What is missing on one machine is no news where another one had it.
-    missing = lines[(lines.status == "missing") & ~lines.backend.isin(set(shown.backend))]
-    operators = list(dict.fromkeys(shown.operator))
+    missing = lines[(lines.status == "missing") & ~lines.backend.isin(set(present.backend))]
+    operators = list(dict.fromkeys(present.operator))
     return Part(
         "conformance",
         "Which properties hold",
         INTRODUCTION,
-        _totals(shown),
-        matrices=tuple(_matrix(shown[shown.operator == operator], operator) for operator in operators),
+        _totals(present),
+        matrices=tuple(_matrix(present[present.operator == operator], operator) for operator in operators),
         tables=tuple(
             each
-            for each in (_failures(shown), _refused(shown), _versions(shown), _missing(missing))
+            for each in (_failures(present), _refusals(present), _versions(present), _missing(missing))
             if each is not None
         ),
     )
@@ -58,8 +58,8 @@ def _totals(lines: pd.DataFrame) -> dict[str, int]:
 
     Nothing is planted in the reference, which is the rule step by step: a check that fails there is a false alarm.
     """
-    asked = lines[(lines.declared == "yes") & (lines.status != "not asked")]
-    own, reference = asked[asked.backend.isin(results.OURS)], asked[asked.backend == _REFERENCE]
+    checks = lines[(lines.declared == "yes") & (lines.status != "not asked")]
+    own, reference = checks[checks.backend.isin(results.OURS)], checks[checks.backend == _REFERENCE]
     return {
         "checks": len(own),
         "failed": int(own.status.isin(_FAILED).sum()),
@@ -80,10 +80,10 @@ def _matrix(lines: pd.DataFrame, operator: str) -> Matrix:
     order = pd.concat([longest, lines])
     rows = tuple(
         (
-            f"{stated}, {DIRECTIONS.get(direction, direction)}",
-            tuple(cells.get((stated, direction, *pair), MatrixCell("", "none")) for pair in pairs),
+            f"{name}, {DIRECTIONS.get(direction, direction)}",
+            tuple(cells.get((name, direction, *pair), MatrixCell("", "none")) for pair in pairs),
         )
-        for stated, direction in dict.fromkeys(zip(order.property, order.direction, strict=True))
+        for name, direction in dict.fromkeys(zip(order.property, order.direction, strict=True))
     )
     columns = tuple((titles[pair], ", ".join(pair)) for pair in pairs)
     declared = lines[lines.declared == "yes"].status.value_counts(sort=False)
@@ -101,19 +101,19 @@ def _cell(line: Any) -> MatrixCell:
 
 
 def _failures(lines: pd.DataFrame) -> Table | None:
-    failed = lines[lines.status.isin(_FAILED)]
+    failures = lines[lines.status.isin(_FAILED)]
     rows = tuple(
         (
             line.backend, line.operator, f"{line.property}, {line.direction}", _cell(line).word, line.reason,
             line.counterexample,
         )
-        for line in failed.itertuples(index=False)
+        for line in failures.itertuples(index=False)
     )  # fmt: skip
     header = ("backend", "operator", "property, direction", "status", "why", "the smallest case found")
     return Table("What does not hold, and what ended a process", header, rows) if rows else None
 
 
-def _refused(lines: pd.DataFrame) -> Table | None:
+def _refusals(lines: pd.DataFrame) -> Table | None:
     """What was drawn and not asked: known deviations that an implementation's own file excuses are here."""
     reasons = lines[lines.status.isin(["pass", "ambiguous", "not asked"]) & (lines.reason != "")]
     rows = []

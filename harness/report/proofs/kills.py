@@ -27,7 +27,7 @@ def section(path: Path) -> Part:
     # Of the package's faults only the test that found each is listed: there is no matrix of them.
     others = lines[lines.kind != "package"]
     groups = dict.fromkeys(zip(others.operator, others.kind, strict=True))
-    survivors, found_by = _survivors(lines), _found_by(lines[lines.kind == "package"])
+    survivors, finders = _survivors(lines), _finders(lines[lines.kind == "package"])
     return Part(
         "kills",
         "Which planted faults are found",
@@ -38,7 +38,7 @@ def section(path: Path) -> Part:
             _matrix(others[(others.operator == operator) & (others.kind == kind)], operator, kind)
             for operator, kind in groups
         ),
-        folded=(_faults(lines), *(() if found_by is None else (found_by,))),
+        folded=(_faults(lines), *(() if finders is None else (finders,))),
     )
 
 
@@ -50,9 +50,9 @@ def _totals(lines: pd.DataFrame) -> dict[str, int]:
     """Faults planted and found: "planted" and "found" of all kinds, "planted in the package" and so on of each."""
     totals = {"planted": 0, "found": 0}
     for (kind, *_), of in _faults_of(lines):
-        is_found = int((of.outcome == "killed").any())
+        kill = int((of.outcome == "killed").any())
         for place in ("", f" {_PLACES.get(kind, kind)}"):
-            for name, count in (("planted", 1), ("found", is_found)):
+            for name, count in (("planted", 1), ("found", kill)):
                 totals[name + place] = totals.get(name + place, 0) + count
     return totals
 
@@ -98,7 +98,7 @@ def _cell(lines: pd.DataFrame) -> MatrixCell:
     return MatrixCell("-" if (lines.outcome == "survived").any() else "", "none")
 
 
-def _found_by(lines: pd.DataFrame) -> Table | None:
+def _finders(lines: pd.DataFrame) -> Table | None:
     killed = lines[lines.outcome == "killed"]
     rows = tuple((line.fault, line.operator, line.check, line.why) for line in killed.itertuples(index=False))
     header = ("fault", "operator", "the test that finds it", "what it is")

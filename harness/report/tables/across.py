@@ -49,8 +49,8 @@ def best(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
     shared = least[least.groupby(_WORK).device.transform("nunique") > 1]
     of_baseline = shared[shared.device == baseline].set_index(_WORK).median_s
     base_s = of_baseline.reindex(pd.MultiIndex.from_frame(shared[_WORK])).to_numpy()
-    compared: pd.DataFrame = shared.assign(times_as_fast=base_s / shared.median_s)
-    return compared
+    ratios: pd.DataFrame = shared.assign(times_as_fast=base_s / shared.median_s)
+    return ratios
 
 
 def side_by_side(table: pd.DataFrame, baseline: str) -> list[Table]:
@@ -94,14 +94,14 @@ def _about(part: pd.DataFrame) -> dict[str, str]:
     return {name: values for name, values in tags.of(part).items() if name != "layout"}
 
 
-def _time(line: Any, compared: bool) -> str:
+def _time(line: Any, with_ratio: bool) -> str:
     """As in "12.3 ms, NCHW (1.45x)"."""
     bound = f", {LAUNCH_BOUND}" if line.launch_bound else ""
-    ratio = f" ({line.times_as_fast:.2f}x)" if compared and np.isfinite(line.times_as_fast) else ""
+    ratio = f" ({line.times_as_fast:.2f}x)" if with_ratio and np.isfinite(line.times_as_fast) else ""
     return f"{milliseconds(line.median_s)} ms, {LAYOUTS.get(line.layout, line.layout)}{bound}{ratio}"
 
 
-def compared_families(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
+def family_means(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Per family and device other than the baseline the geometric mean of times_as_fast over the workloads.
 
     A family is an operator with its setting, direction and type. Columns: bench, op, setting, direction, dtype, device,
@@ -132,7 +132,7 @@ def _mean(logs: Any) -> tuple[float, float, float]:
 
 def geomeans(table: pd.DataFrame, baseline: str) -> Table | None:
     """The families, a column for each device other than the baseline."""
-    every = compared_families(table, baseline)
+    every = family_means(table, baseline)
     if every.empty:
         return None
     devices = _devices(every, baseline)

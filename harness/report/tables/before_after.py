@@ -45,8 +45,8 @@ def _table(part: pd.DataFrame, caption: str) -> Table | None:
     if not rows:
         return None
     header = ("", *(f"{name}, ms (p05 to p95; calls)" for name in (peer(part), OURS["roi_align"])), "times as fast")
-    compared = f". Compared before:{''.join(dict.fromkeys(messages))}" if messages else ""
-    return Table(f"{caption}: median times{compared}", header, tuple(rows), tags.of(part), row_tags=tuple(of_rows))
+    remark = f". Compared before:{''.join(dict.fromkeys(messages))}" if messages else ""
+    return Table(f"{caption}: median times{remark}", header, tuple(rows), tags.of(part), row_tags=tuple(of_rows))
 
 
 def _spread(line: pd.Series) -> str:

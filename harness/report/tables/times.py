@@ -26,10 +26,8 @@ def times(view: pd.DataFrame, direction: str) -> Table | None:
         means = (geomean(others[others.column == name]) for name in names)
         rows.append(("geometric mean", *(f"{mean:.2f}x" if np.isfinite(mean) else "" for mean in means)))
     rows += [_row(str(name), lines, names) for name, lines in launches.groupby("workload", sort=False)]
-    compared = (
-        f", and how many times as fast as {peer(part)} in the same run" if part.ratio_to_peer.notna().any() else ""
-    )
-    caption = f"{title(part, direction)}: median time{compared}"
+    ratio = f", and how many times as fast as {peer(part)} in the same run" if part.ratio_to_peer.notna().any() else ""
+    caption = f"{title(part, direction)}: median time{ratio}"
     return Table(caption, ("workload", *names), tuple(rows), tags.of(part), ({}, *names.values()))
 
 

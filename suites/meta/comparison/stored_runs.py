@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from harness import repository
 from harness.__main__ import app
 from harness.verbs import console
-from suites.meta.report.made_results import measured, store
+from suites.meta.report.made_results import store, timed_row
 
 CPU = {
     "cpu": "a cpu", "threads": 2, "versions": {"torch": "2.11.0"}, "revision": "0123456789abcdef", "dirty": False,
@@ -24,11 +24,11 @@ ROW = "crop_and_resize w forward roi_align contiguous"
 def row(medians: Sequence[float], **changes: Any) -> list[dict[str, Any]]:
     """A row of as many processes as there are medians, three equal samples each."""
     own = {"inputs_digest": "i", **changes}
-    return [measured([median] * 3, **{**own, "process": place}) for place, median in enumerate(medians)]
+    return [timed_row([median] * 3, **{**own, "process": place}) for place, median in enumerate(medians)]
 
 
 def failed_row(status: str = "OUT", **changes: Any) -> dict[str, Any]:
-    return measured((), **{"status": status, "inputs_digest": "i", "message": "crops[0] is 2", **changes})
+    return timed_row((), **{"status": status, "inputs_digest": "i", "message": "crops[0] is 2", **changes})
 
 
 class Folder:

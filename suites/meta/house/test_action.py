@@ -26,25 +26,25 @@ roi_align.sheet = {"operator": "roi_align", "extent": "positive", "same_dtype": 
 """
 
 
-def judged(folder: Path, factor: str) -> tuple[int, str, Path]:
+def judge_folder(folder: Path, factor: str) -> tuple[int, str, Path]:
     """The exit code of the action's last step on a kernel, what it printed, and the table that it names."""
     (folder / "thekernel.py").write_text(KERNEL.replace("FACTOR", factor), encoding="utf-8")
     (step,) = [each for each in ACTION["runs"]["steps"] if each.get("id") == "judge"]
     output, table = folder / "output.txt", folder / "judged" / "conformance.csv"
-    given = {"BACKEND": "thekernel:roi_align", "EXAMPLES": "2", "FOLDER": str(folder), "TABLE": str(table)}
-    assert given.keys() == step["env"].keys()
-    environment = {**os.environ, **given, "GITHUB_ACTION_PATH": str(FOLDER), "GITHUB_OUTPUT": str(output)}
+    variables = {"BACKEND": "thekernel:roi_align", "EXAMPLES": "2", "FOLDER": str(folder), "TABLE": str(table)}
+    assert variables.keys() == step["env"].keys()
+    environment = {**os.environ, **variables, "GITHUB_ACTION_PATH": str(FOLDER), "GITHUB_OUTPUT": str(output)}
     # The environment of this run stands in for the one that the step before makes.
     lines = step["run"].replace(".venv/bin/python", sys.executable)
-    done = subprocess.run(["bash", "-e", "-c", lines], env=environment, capture_output=True, text=True, check=False)
+    process = subprocess.run(["bash", "-e", "-c", lines], env=environment, capture_output=True, text=True, check=False)
     assert output.read_text(encoding="utf-8") == f"table={table}\n"
-    return done.returncode, done.stdout + done.stderr, table
+    return process.returncode, process.stdout + process.stderr, table
 
 
 @pytest.mark.parametrize(("factor", "code"), [("1.0", 0), ("1.01", 1)])
 def test_the_action_passes_a_right_kernel_and_fails_a_wrong_one(tmp_path: Path, factor: str, code: int) -> None:
     pytest.importorskip("torchvision")
-    returned, text, table = judged(tmp_path, factor)
+    returned, text, table = judge_folder(tmp_path, factor)
     assert returned == code, text
     assert "thekernel:roi_align" in table.read_text(encoding="utf-8")
 

@@ -88,9 +88,9 @@ LINES = [each for document in DOCUMENTS for each in commands(document, (ROOT / d
 def entry(line: str) -> str | None:
     """The table's word on a command line, None if it has none."""
     for pattern, value in TABLE.items():
-        found = re.fullmatch(pattern, line)
-        if found:
-            return found.expand(value) if "\\1" in value else value
+        match = re.fullmatch(pattern, line)
+        if match:
+            return match.expand(value) if "\\1" in value else value
     return None
 
 

@@ -71,8 +71,8 @@ def test_the_documentation_lists_the_public_names():
 def source_archive(folder, **environment):
     command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(folder), "sdist", "-d", str(folder)]
     variables = {**os.environ, "ROI_ALIGN_CUDA": "0", **environment}
-    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     (archive,) = folder.glob("*.tar.gz")
     return archive
 

@@ -76,9 +76,9 @@ def test_a_run_ends_with_its_result(
         *("-c", str(root / "pyproject.toml"), str(tmp_path / "test_planted.py"), *more),
     ]
     path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
-    assert done.returncode == (right == "False"), done.stdout + done.stderr
-    lines = done.stdout.splitlines()
+    process = subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert process.returncode == (right == "False"), process.stdout + process.stderr
+    lines = process.stdout.splitlines()
     (place,) = [at for at, line in enumerate(lines) if "the result" in line]
     assert lines[place + 1] == f"{says} 1 was skipped:"
     assert "     1  as planted" in lines[place + 2 : place + 4]

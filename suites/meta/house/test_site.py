@@ -29,22 +29,22 @@ PAGES = {
 LOADS = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
 
 
-def named(navigation: Any) -> list[str]:
+def files_of(navigation: Any) -> list[str]:
     """The files of a navigation, in their order."""
     if isinstance(navigation, str):
         return [navigation]
     parts = navigation.values() if isinstance(navigation, dict) else navigation
-    return [name for part in parts for name in named(part)]
+    return [name for part in parts for name in files_of(part)]
 
 
 def test_the_navigation_has_every_page_once() -> None:
-    names = named(CONFIGURATION["nav"])
+    names = files_of(CONFIGURATION["nav"])
     assert len(names) == len(set(names))
     assert set(names) == PAGES | {
         "api.md",
         *(f"results/{name}" for name in ("README.md", "report.html", "conformance.html")),
     }
-    assert named([{"a": "a.md"}, {"b": [{"c": "c.md"}]}]) == ["a.md", "c.md"]
+    assert files_of([{"a": "a.md"}, {"b": [{"c": "c.md"}]}]) == ["a.md", "c.md"]
 
 
 class Loads(HTMLParser):
@@ -56,9 +56,9 @@ class Loads(HTMLParser):
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        address = given.get(LOADS.get(tag, ""))
-        if address and given.get("rel") not in ("canonical", "next", "prev"):
+        attributes = dict(attrs)
+        address = attributes.get(LOADS.get(tag, ""))
+        if address and attributes.get("rel") not in ("canonical", "next", "prev"):
             self.addresses.append(address)
 
 
@@ -80,8 +80,8 @@ def build(folder: Path, configuration: Path) -> subprocess.CompletedProcess[str]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _needed()
     folder = tmp_path_factory.mktemp("site")
-    done = build(folder, SITE / "mkdocs.yml")
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = build(folder, SITE / "mkdocs.yml")
+    assert process.returncode == 0, process.stdout + process.stderr
     return folder
 
 
@@ -113,27 +113,25 @@ def test_the_search_needs_no_server(site: Path) -> None:
 @pytest.mark.parametrize(("query", "place"), [("sampling_ratio", "docs/operators.html"), ("nosuchwordanywhere", "")])
 def test_a_search_answers_from_the_file_system(site: Path, query: str, place: str) -> None:
     address = f"{(site / 'index.html').as_uri()}?q={query}"
-    shown = browse("--virtual-time-budget=20000", "--dump-dom", address).stdout
-    results = re.findall(r'class="md-search-result__link" href="([^"?#]*)', shown) or re.findall(
-        r'href="([^"?#]*)[^"]*" class="md-search-result__link"', shown
+    dom = browse("--virtual-time-budget=20000", "--dump-dom", address).stdout
+    results = re.findall(r'class="md-search-result__link" href="([^"?#]*)', dom) or re.findall(
+        r'href="([^"?#]*)[^"]*" class="md-search-result__link"', dom
     )
     assert any(each.endswith(place) for each in results) if place else results == []
 
 
-@pytest.mark.parametrize(
-    "planted", ["[no page](docs/no-such-page.md)", "[no heading](docs/judging.md#no-such-heading)"]
-)
-def test_a_broken_link_ends_the_build(tmp_path: Path, planted: str) -> None:
+@pytest.mark.parametrize("link", ["[no page](docs/no-such-page.md)", "[no heading](docs/judging.md#no-such-heading)"])
+def test_a_broken_link_ends_the_build(tmp_path: Path, link: str) -> None:
     _needed()
     copy = tmp_path / "site"
     shutil.copytree(SITE, copy)
-    (copy / "pages" / "planted.md").write_text(f"# Planted\n\n{planted}\n", encoding="utf-8")
+    (copy / "pages" / "planted.md").write_text(f"# Planted\n\n{link}\n", encoding="utf-8")
     hook = (copy / "repository_files.py").read_text("utf-8")
     root = "ROOT = Path(__file__).resolve().parents[1]"
     assert root in hook
     (copy / "repository_files.py").write_text(hook.replace(root, f"ROOT = Path({str(ROOT)!r})"), encoding="utf-8")
     configuration = (copy / "mkdocs.yml").read_text("utf-8").replace("[../impl]", f"[{ROOT / 'impl'}]")
     (copy / "mkdocs.yml").write_text(configuration, encoding="utf-8")
-    done = build(tmp_path / "built", copy / "mkdocs.yml")
-    assert done.returncode != 0
-    assert "no-such-" in done.stdout + done.stderr
+    process = build(tmp_path / "built", copy / "mkdocs.yml")
+    assert process.returncode != 0
+    assert "no-such-" in process.stdout + process.stderr

@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 from harness.__main__ import app
 from harness.machines import merging
 from harness.machines.step import StepResult, bad_steps
-from suites.meta.report.made_results import measured, store
+from suites.meta.report.made_results import store, timed_row
 
 Command = Callable[..., Result]
 PASSED = (StepResult("build", "passed", 3.0), StepResult("bench", "passed", 4.0))
@@ -31,7 +31,7 @@ def run_of(device: str, outcomes: tuple[StepResult, ...] = PASSED) -> dict[str, 
     """The content of a runner's archive: names and texts."""
     steps = "".join(f"{outcome}\n" for outcome in outcomes)
     with tempfile.TemporaryDirectory() as folder:
-        store(Path(folder), "cuda.json", [measured([1.0], device=device)])
+        store(Path(folder), "cuda.json", [timed_row([1.0], device=device)])
         results = (Path(folder) / "cuda.json").read_text(encoding="utf-8")
     return {f"{device}/r1-full/cuda.json": results, f"{device}/r1-full/logs/steps.txt": steps}
 

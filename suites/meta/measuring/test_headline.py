@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("pandas", reason="reading results needs pandas")
 
 from harness.measuring import headline
-from suites.meta.report.made_results import cuda_rows, failed, measured, roi_align, table_of
+from suites.meta.report.made_results import cuda_rows, roi_align, table_of, timed_row, untimed_row
 
 PEER = {"backend": "tensorflow", "compared": 0, "compared_with": ""}
 
@@ -20,13 +20,13 @@ def told(tmp_path: Path, rows: list[dict[str, object]], device: str = "cpu-test"
 
 def test_the_ratio_of_each_direction_is_a_sentence(tmp_path: Path) -> None:
     rows = [
-        *(measured([1.0], workload=name) for name in ("a", "b")),
-        *(measured([times], workload=name, **PEER) for name, times in (("a", 2.0), ("b", 8.0))),
-        measured([4.0], workload="a", direction="grad_image", differing=2),
-        measured([1.0], workload="a", direction="grad_image", **PEER),
+        *(timed_row([1.0], workload=name) for name in ("a", "b")),
+        *(timed_row([times], workload=name, **PEER) for name, times in (("a", 2.0), ("b", 8.0))),
+        timed_row([4.0], workload="a", direction="grad_image", differing=2),
+        timed_row([1.0], workload="a", direction="grad_image", **PEER),
         # None of these is what people ask first.
-        measured([0.1], workload="a", layout="channels_last"),
-        measured([0.1], workload="a", allocator="tuned"),
+        timed_row([0.1], workload="a", layout="channels_last"),
+        timed_row([0.1], workload="a", allocator="tuned"),
         roi_align([1.0], "roi_align", workload="a"),
         roi_align([20.0], "torchvision", workload="a", compared=0),
     ]
@@ -42,8 +42,12 @@ def test_the_ratio_of_each_direction_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_time_are_told_with_the_reason(tmp_path: Path) -> None:
-    rows = [measured([1.0]), *(failed("OUT", workload=f"w{place}", digest=str(place)) for place in range(4))]
-    rows += [failed("NO_TIME", workload="late"), failed("REFUSED", workload="x"), failed("REFUSED", workload="y")]
+    rows = [timed_row([1.0]), *(untimed_row("OUT", workload=f"w{place}", digest=str(place)) for place in range(4))]
+    rows += [
+        untimed_row("NO_TIME", workload="late"),
+        untimed_row("REFUSED", workload="x"),
+        untimed_row("REFUSED", workload="y"),
+    ]
     first, refused, *others = told(tmp_path, rows)
     assert "1 of 8 rows have a time" in first
     assert refused == (
@@ -75,6 +79,6 @@ def test_a_gpu_is_told_by_its_cold_cache_and_without_launches(tmp_path: Path) ->
 
 
 def test_a_device_without_rows_is_a_sentence(tmp_path: Path) -> None:
-    assert headline.sentences(table_of(tmp_path, [measured([1.0])], "cpu-test/run/a.json"), "cpu-b") == [
+    assert headline.sentences(table_of(tmp_path, [timed_row([1.0])], "cpu-test/run/a.json"), "cpu-b") == [
         "cpu-b has no rows."
     ]

@@ -12,12 +12,12 @@ pytest.importorskip("pandas", reason="reading results needs pandas")
 import numpy as np
 
 from harness.measuring import record, results
-from suites.meta.report.made_results import external, failed, line, measured, roi_align, store
+from suites.meta.report.made_results import external, line, roi_align, store, timed_row, untimed_row
 
 
 def test_blocks_are_merged_over_their_raw_samples(tmp_path: Path) -> None:
     # The median of the block medians would be 3.5; the median of all samples is 2.
-    store(tmp_path, "a.json", [measured([1.0, 1.0, 2.0], block=0), measured([6.0, 5.0], block=1)])
+    store(tmp_path, "a.json", [timed_row([1.0, 1.0, 2.0], block=0), timed_row([6.0, 5.0], block=1)])
     row = line(results.throughput(results.read(tmp_path).blocks))
     assert row.median_s == 2.0
     assert row.samples == 5
@@ -30,9 +30,9 @@ def test_blocks_are_merged_over_their_raw_samples(tmp_path: Path) -> None:
 
 def test_a_rows_time_is_the_median_of_its_processes_medians(tmp_path: Path) -> None:
     # The first process has most of the samples, but each process counts once.
-    store(tmp_path, "a.json", [measured([1.0] * 9, interruptions=2), measured([7.0], block=1, interruptions=3)])
-    store(tmp_path, "a-2.json", [measured([4.0, 5.0, 5.0], process=1, block=1)])
-    store(tmp_path, "a-3.json", [measured([3.0], process=2, block=2, stopped="least")])
+    store(tmp_path, "a.json", [timed_row([1.0] * 9, interruptions=2), timed_row([7.0], block=1, interruptions=3)])
+    store(tmp_path, "a-2.json", [timed_row([4.0, 5.0, 5.0], process=1, block=1)])
+    store(tmp_path, "a-3.json", [timed_row([3.0], process=2, block=2, stopped="least")])
     contents = results.read(tmp_path)
     assert results.process_medians(contents.blocks) == [1.0, 5.0, 3.0]
     row = line(results.throughput(contents.blocks))
@@ -45,8 +45,8 @@ def test_a_rows_time_is_the_median_of_its_processes_medians(tmp_path: Path) -> N
 
 
 def test_a_row_that_failed_in_one_process_has_no_time(tmp_path: Path) -> None:
-    store(tmp_path, "a.json", [measured([1.0])])
-    store(tmp_path, "a-2.json", [failed("DIFFERS", process=1, block=1)])
+    store(tmp_path, "a.json", [timed_row([1.0])])
+    store(tmp_path, "a-2.json", [untimed_row("DIFFERS", process=1, block=1)])
     row = line(results.throughput(results.read(tmp_path).blocks))
     assert row.status == "DIFFERS"
     assert row.processes == 0
@@ -55,7 +55,7 @@ def test_a_row_that_failed_in_one_process_has_no_time(tmp_path: Path) -> None:
 
 def test_the_conditions_of_all_processes_are_read(tmp_path: Path) -> None:
     for process in (0, 1):
-        rows = [measured([1.0], process=process)]
+        rows = [timed_row([1.0], process=process)]
         store(tmp_path, f"a-{process}.json", rows, conditions={"before": {}, "after": {}})
     machine = results.read(tmp_path).machines["cpu-test", "r1"]
     assert [each["process"] for each in machine["conditions"]] == [0, 1]
@@ -63,10 +63,10 @@ def test_the_conditions_of_all_processes_are_read(tmp_path: Path) -> None:
 
 
 def test_ratio_is_to_tensorflow_of_the_same_run_and_allocator(tmp_path: Path) -> None:
-    store(tmp_path, "a.json", [measured([2.0]), measured([3.0], backend="tensorflow", layout="channels_last")])
-    slow = [measured([2.0], run="r2"), measured([8.0], run="r2", backend="tensorflow", layout="channels_last")]
+    store(tmp_path, "a.json", [timed_row([2.0]), timed_row([3.0], backend="tensorflow", layout="channels_last")])
+    slow = [timed_row([2.0], run="r2"), timed_row([8.0], run="r2", backend="tensorflow", layout="channels_last")]
     store(tmp_path, "b.json", slow)
-    store(tmp_path, "c.json", [measured([2.0], allocator="tuned")])
+    store(tmp_path, "c.json", [timed_row([2.0], allocator="tuned")])
     table = results.throughput(results.read(tmp_path).blocks)
     assert line(table, run="r1", allocator="default", backend="roi_align").ratio_to_peer == 1.5
     assert line(table, run="r2", backend="roi_align").ratio_to_peer == 4.0
@@ -74,7 +74,7 @@ def test_ratio_is_to_tensorflow_of_the_same_run_and_allocator(tmp_path: Path) ->
 
 
 def test_roi_aligns_ratio_is_to_torchvision_of_the_same_setting(tmp_path: Path) -> None:
-    store(tmp_path, "a.json", [measured([2.0]), measured([9.0], backend="torchvision", op="roi_align")])
+    store(tmp_path, "a.json", [timed_row([2.0]), timed_row([9.0], backend="torchvision", op="roi_align")])
     store(tmp_path, "a-roi_align.json", [roi_align([2.0], "roi_align"), roi_align([8.0], "torchvision")])
     store(tmp_path, "b.json", [roi_align([2.0], "roi_align", setting="sampling_ratio 2")])
     table = results.throughput(results.read(tmp_path).blocks)
@@ -115,7 +115,7 @@ def test_a_file_that_is_whole_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_file_is_named_and_the_others_are_read(tmp_path: Path, content: str) -> None:
-    store(tmp_path, "good.json", [measured([1.0])])
+    store(tmp_path, "good.json", [timed_row([1.0])])
     (tmp_path / "broken.json").write_text(content, encoding="utf-8")
     contents = results.read(tmp_path)
     assert len(contents.blocks) == 1
@@ -124,7 +124,7 @@ def test_a_broken_file_is_named_and_the_others_are_read(tmp_path: Path, content:
 
 
 def test_a_file_of_a_newer_schema_is_left_out_by_name(tmp_path: Path) -> None:
-    store(tmp_path, "newer.json", [measured([1.0], schema=record.SCHEMA + 1)])
+    store(tmp_path, "newer.json", [timed_row([1.0], schema=record.SCHEMA + 1)])
     contents = results.read(tmp_path)
     assert contents.blocks.empty
     assert "newer.json" in contents.problems[0]
@@ -144,7 +144,7 @@ def test_a_file_of_an_older_schema_is_left_out_by_name(tmp_path: Path, schema: i
 
 def test_a_row_that_failed_has_a_status_and_no_time(tmp_path: Path) -> None:
     out = {"message": "crops[0, 0, 0, 0] is 2.0", "backend": "tensorflow"}
-    store(tmp_path, "a.json", [measured([1.0]), failed("OUT", **out), failed("OUT", **out, block=1)])
+    store(tmp_path, "a.json", [timed_row([1.0]), untimed_row("OUT", **out), untimed_row("OUT", **out, block=1)])
     table = results.throughput(results.read(tmp_path).blocks)
     row = line(table, backend="tensorflow")
     assert row.status == "OUT"
@@ -154,17 +154,19 @@ def test_a_row_that_failed_has_a_status_and_no_time(tmp_path: Path) -> None:
 
 
 def test_a_row_that_failed_in_one_block_has_no_time_from_another(tmp_path: Path) -> None:
-    store(tmp_path, "a.json", [measured([1.0]), failed("ERROR", block=1)])
+    store(tmp_path, "a.json", [timed_row([1.0]), untimed_row("ERROR", block=1)])
     row = line(results.throughput(results.read(tmp_path).blocks))
     assert row.status == "ERROR"
     assert np.isnan(row.median_s)
 
 
 def test_the_newest_full_run_is_shown_and_a_quick_one_only_without_it(tmp_path: Path) -> None:
-    store(tmp_path, "a.json", [measured([1.0], run="r1"), measured([1.0], run="r3", kind="quick")])
-    store(tmp_path, "b.json", [measured([1.0], run="r2"), measured([1.0], run="r1", kind="quick", device="cpu-other")])
-    store(tmp_path, "c.json", [measured([1.0], run="r4", kind="part")])
-    store(tmp_path, "d.json", [measured([1.0], run=run, kind="part", device="cpu-some") for run in ("r5", "r6")])
+    store(tmp_path, "a.json", [timed_row([1.0], run="r1"), timed_row([1.0], run="r3", kind="quick")])
+    store(
+        tmp_path, "b.json", [timed_row([1.0], run="r2"), timed_row([1.0], run="r1", kind="quick", device="cpu-other")]
+    )
+    store(tmp_path, "c.json", [timed_row([1.0], run="r4", kind="part")])
+    store(tmp_path, "d.json", [timed_row([1.0], run=run, kind="part", device="cpu-some") for run in ("r5", "r6")])
     newest = results.newest(results.throughput(results.read(tmp_path).blocks))
     assert set(zip(newest.device, newest.run, newest.kind, strict=True)) == {
         ("cpu-test", "r2", "full"),
@@ -182,15 +184,15 @@ def report(tmp_path: Path) -> Path:
 
     tensorflow = {"backend": "tensorflow", "layout": "channels_last"}
     for allocator in ("default", "tuned"):
-        rows = [measured([2.0], allocator=allocator), measured([3.0], allocator=allocator, **tensorflow)]
+        rows = [timed_row([2.0], allocator=allocator), timed_row([3.0], allocator=allocator, **tensorflow)]
         if allocator == "default":
-            rows += [measured([float(size)], workload=f"b{size}", series="boxes", size=size) for size in (10, 100)]
-        rows.append(failed("DIFFERS", workload="<v>", allocator=allocator, message="3 outputs differ"))
+            rows += [timed_row([float(size)], workload=f"b{size}", series="boxes", size=size) for size in (10, 100)]
+        rows.append(untimed_row("DIFFERS", workload="<v>", allocator=allocator, message="3 outputs differ"))
         store(tmp_path, f"cpu-test/{allocator}.json", rows)
     pools = [roi_align([1.0], "roi_align"), roi_align([8.0], "torchvision"), roi_align([16.0], "onnxruntime")]
     pools += [roi_align([5.0], "roi_align", direction="grad_boxes")]
     detector = {"bench": "detectors", "setting": "whole", "workload": "m", "op": "detector", "direction": "inference"}
-    pools += [measured([6.0], **detector), measured([4.0, 9.0, 50.0], **detector, backend="torchvision")]
+    pools += [timed_row([6.0], **detector), timed_row([4.0, 9.0, 50.0], **detector, backend="torchvision")]
     store(tmp_path, "cpu-test/default-roi_align.json", pools)
     (tmp_path / "cpu-test" / "broken.json").write_text("{", encoding="utf-8")
     write(tmp_path)

@@ -28,7 +28,7 @@ OVERFLOW = """(() => {
 
 
 @dataclass(frozen=True)
-class Seen:
+class PageState:
     """What a browser logged of a page's scripts, and what a probe answered once they had run."""
 
     errors: tuple[str, ...]
@@ -47,19 +47,19 @@ addEventListener("message", ({{data}}) => document.body.append(
 </script>"""
 
 
-def see(page: Path, probe: str = "null", at: str = "", width: int = 1280, planted: str = "") -> Seen:
+def see(page: Path, probe: str = "null", at: str = "", width: int = 1280, extra: str = "") -> PageState:
     """Opens a copy of the page, with a probe: an expression whose value, or what it promises, is handed back."""
     send = "(value) => parent.postMessage(JSON.stringify(value), '*')"
     # Once the page is there and the browser is at the place that the address names.
     once = f"addEventListener('load', () => setTimeout(() => Promise.resolve({probe}).then({send}), 200))"
     script = f"<script>{once}</script>"
-    whole = page.read_text(encoding="utf-8").replace("</body>", f"{planted}{script}</body>")
+    whole = page.read_text(encoding="utf-8").replace("</body>", f"{extra}{script}</body>")
     page.with_name("copy.html").write_text(whole, encoding="utf-8")
     frame = page.with_name("frame.html")
     frame.write_text(FRAME.format(at=html.escape(at), width=width), encoding="utf-8")
     logged = ("--enable-logging=stderr", "--v=0", "--virtual-time-budget=10000", "--dump-dom")
-    done = browse(*logged, "--window-size=1400,900", frame.as_uri())
-    errors = tuple(line for line in done.stderr.splitlines() if "CONSOLE" in line)
-    found = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr
-    return Seen(errors, json.loads(html.unescape(found.group(1))))
+    process = browse(*logged, "--window-size=1400,900", frame.as_uri())
+    errors = tuple(line for line in process.stderr.splitlines() if "CONSOLE" in line)
+    match = re.search(r'<pre id="probe">(.*?)</pre>', process.stdout, re.DOTALL)
+    assert match, process.stderr
+    return PageState(errors, json.loads(html.unescape(match.group(1))))

@@ -40,7 +40,7 @@ TIMING = {
 Changes = Mapping[str, Any]
 
 
-def named(library: tuple[str, str], **changes: Any) -> dict[str, Any]:
+def cell_of(library: tuple[str, str], **changes: Any) -> dict[str, Any]:
     """Changes that are of a library."""
     return {"backend": library[0], "title": library[1], **changes}
 
@@ -48,7 +48,7 @@ def named(library: tuple[str, str], **changes: Any) -> dict[str, Any]:
 def offered(library: tuple[str, str], **statuses: str) -> list[dict[str, Any]]:
     """A library's cells of boxes inside, one for each direction; by default only the forward is offered."""
     return [
-        named(
+        cell_of(
             library,
             direction=direction,
             status=statuses.get(direction, "undeclared"),
@@ -75,7 +75,7 @@ def times(folder: Path, *changes: Changes) -> None:
     )
 
 
-def failed(**changes: Any) -> dict[str, Any]:
+def failure(**changes: Any) -> dict[str, Any]:
     """A failed cell of boxes outside, which FINDING confirms."""
     return {"property": OUTSIDE, "status": "fail", "counterexample": LINE, "reason": "It is 3.5.", **changes}
 

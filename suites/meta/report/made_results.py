@@ -22,14 +22,14 @@ BASE = {
 MACHINE = {"cpu": "a cpu"}
 
 
-def measured(samples: Iterable[float], **changes: Any) -> dict[str, Any]:
+def timed_row(samples: Iterable[float], **changes: Any) -> dict[str, Any]:
     """A row with these samples, as BASE but for the changes."""
     return {**BASE, **changes, "samples": tuple(samples)}
 
 
-def failed(status: str, **changes: Any) -> dict[str, Any]:
+def untimed_row(status: str, **changes: Any) -> dict[str, Any]:
     """A row without a time."""
-    return measured((), status=status, **changes)
+    return timed_row((), status=status, **changes)
 
 
 def store(
@@ -52,8 +52,8 @@ def store(
         record.write(file, record.Measurements(header, dict(machine), tuple(records), dict(conditions)))
 
 
-def line(table: Any, **chosen: str) -> Any:
-    for name, value in chosen.items():
+def line(table: Any, **values: str) -> Any:
+    for name, value in values.items():
         table = table[table[name] == value]
     assert len(table) == 1
     return table.iloc[0]
@@ -62,7 +62,7 @@ def line(table: Any, **chosen: str) -> Any:
 def roi_align(seconds: list[float], backend: str, **changes: Any) -> dict[str, Any]:
     """A row of roi_align, whose compulsory bytes nobody counts."""
     own = {"bench": "roi_align", "setting": "adaptive", "op": "roi_align", "backend": backend, "compulsory_bytes": None}
-    return measured(seconds, **(own | changes))
+    return timed_row(seconds, **(own | changes))
 
 
 # A copy of 1,000 GB/s: 20 MB take 20 µs and are work, 5 MB take 5 µs and are a launch.
@@ -76,7 +76,7 @@ PEER = {"backend": "torchvision_cuda", "status": "OTHER_RULE", "op": "roi_align"
 
 
 def cuda(seconds: float, **changes: Any) -> dict[str, Any]:
-    return measured([seconds], **{**CUDA, **changes})
+    return timed_row([seconds], **{**CUDA, **changes})
 
 
 def cuda_rows() -> list[dict[str, Any]]:
@@ -98,9 +98,9 @@ def table_of(folder: Path, rows: Iterable[Mapping[str, Any]] = (), name: str = "
     return results.throughput(results.read(folder).blocks)
 
 
-def texts_of(made: Any) -> tuple[str, str]:
+def texts_of(report: Any) -> tuple[str, str]:
     """A report's page and its Markdown."""
-    return made.html.read_text(encoding="utf-8"), made.markdown.read_text(encoding="utf-8")
+    return report.html.read_text(encoding="utf-8"), report.markdown.read_text(encoding="utf-8")
 
 
 def cells(table: Any) -> list[tuple[str, ...]]:

@@ -23,12 +23,12 @@ from suites.meta.report.made_results import (
     MACHINE,
     PEER,
     cuda,
-    failed,
-    measured,
     roi_align,
     store,
     table_of,
     texts_of,
+    timed_row,
+    untimed_row,
 )
 from suites.meta.report.test_proof_tables import CELL, store_campaigns, store_kills
 from suites.meta.report.test_proof_tables import store as store_table
@@ -49,61 +49,63 @@ def figures(conclusion: Any) -> dict[str, tuple[str, str]]:
 
 
 def test_right_is_what_is_right_in_every_figure(tmp_path: Path) -> None:
-    table = table_of(tmp_path, [measured([1.0], compared=1000), measured([1.0], compared=500, direction="grad_image")])
-    told = conclusions.correctness(table, proofs(tmp_path), ())
-    assert told.sentence == (
+    table = table_of(
+        tmp_path, [timed_row([1.0], compared=1000), timed_row([1.0], compared=500, direction="grad_image")]
+    )
+    conclusion = conclusions.correctness(table, proofs(tmp_path), ())
+    assert conclusion.sentence == (
         "Every result that was checked is right, and the checks find every fault that was planted."
     )
-    assert figures(told) == {
+    assert figures(conclusion) == {
         "outputs equal": ("1,500 of 1,500", "good"),
         "properties and": ("1 of 1", "good"),
         "planted faults": ("3 of 3", "good"),
         "false alarms": ("0", "good"),
     }
-    assert told.tone == "good"
+    assert conclusion.tone == "good"
 
 
 @pytest.mark.parametrize(
-    ("rows", "cells", "survivors", "said"),
+    ("rows", "cells", "survivors", "phrase"),
     [
-        ([measured([1.0], compared=100, differing=3)], (), (), "97 of 100 outputs equal those of TensorFlow"),
-        ([failed("OUT")], (), (), "1 benchmark rows of this project have a wrong result"),
+        ([timed_row([1.0], compared=100, differing=3)], (), (), "97 of 100 outputs equal those of TensorFlow"),
+        ([untimed_row("OUT")], (), (), "1 benchmark rows of this project have a wrong result"),
         ([], ({"status": "fail", "property": "ramp"},), (), "1 of 2 properties and directions hold"),
         ([], ({**REFERENCE, "status": "fail", "property": "ramp"},), (), "1 false alarms in 2 checks"),
         ([], (), ({"fault": "lives"},), "3 of 4 planted faults are found"),
     ],
 )
 def test_a_planted_figure_changes_the_sentence(
-    tmp_path: Path, rows: list[Any], cells: tuple[Any, ...], survivors: tuple[Any, ...], said: str
+    tmp_path: Path, rows: list[Any], cells: tuple[Any, ...], survivors: tuple[Any, ...], phrase: str
 ) -> None:
-    table = table_of(tmp_path, rows or [measured([1.0])])
-    told = conclusions.correctness(table, proofs(tmp_path, *cells, survivors=survivors), ())
-    assert told.sentence.startswith("Something is wrong: ")
-    assert said in told.sentence
-    assert told.tone == "bad"
+    table = table_of(tmp_path, rows or [timed_row([1.0])])
+    conclusion = conclusions.correctness(table, proofs(tmp_path, *cells, survivors=survivors), ())
+    assert conclusion.sentence.startswith("Something is wrong: ")
+    assert phrase in conclusion.sentence
+    assert conclusion.tone == "bad"
 
 
 def test_a_find_of_a_campaign_is_wrong_and_what_is_not_stored_is_not_claimed(tmp_path: Path) -> None:
     nothing = pd.DataFrame()
-    told = conclusions.correctness(nothing, [campaigns.section(store_campaigns(tmp_path))], ())
-    assert told.sentence == "Something is wrong: 2 wrong results in 2,000,005 random cases of the fuzz campaigns."
+    conclusion = conclusions.correctness(nothing, [campaigns.section(store_campaigns(tmp_path))], ())
+    assert conclusion.sentence == "Something is wrong: 2 wrong results in 2,000,005 random cases of the fuzz campaigns."
     assert "Nothing that is stored" in conclusions.correctness(nothing, [], ()).sentence
-    own = conclusions.correctness(table_of(tmp_path, [measured([1.0])]), [], ())
+    own = conclusions.correctness(table_of(tmp_path, [timed_row([1.0])]), [], ())
     assert "whether the checks find planted faults is not stored" in own.sentence
     only = conclusions.correctness(nothing, [kills.section(store_kills(tmp_path))], ())
     assert "no result of this project is stored here" in only.sentence
 
 
 def test_other_libraries_that_fail_are_counted_and_say_nothing_against_this_project(tmp_path: Path) -> None:
-    ours, slow = judged_libraries.named(judged_libraries.OURS), judged_libraries.named(judged_libraries.SLOW)
+    ours, slow = judged_libraries.cell_of(judged_libraries.OURS), judged_libraries.cell_of(judged_libraries.SLOW)
     judged_libraries.cells(
-        tmp_path, {**ours}, judged_libraries.failed(), judged_libraries.failed(**slow), {**slow, "property": "ramp"}
+        tmp_path, {**ours}, judged_libraries.failure(), judged_libraries.failure(**slow), {**slow, "property": "ramp"}
     )
     judged_libraries.confirmed(tmp_path, {})
     grid = judged_libraries.grid_of(tmp_path)
-    told = conclusions.correctness(pd.DataFrame(), [], (grid,))
-    assert figures(told) == {"other libraries": ("1 of 2", "none"), "failed check": ("1", "none")}
-    assert "wrong" not in told.sentence
+    conclusion = conclusions.correctness(pd.DataFrame(), [], (grid,))
+    assert figures(conclusion) == {"other libraries": ("1 of 2", "none"), "failed check": ("1", "none")}
+    assert "wrong" not in conclusion.sentence
     (picture,) = conclusions.strips_of_libraries((grid,))
     strips = {strip.label: strip.parts for strip in picture.strips}
     assert (1, "wrong", "bad") in strips["Fast 1.0"]
@@ -123,10 +125,10 @@ def test_faults_are_drawn_by_where_they_are_planted(tmp_path: Path) -> None:
 
 def test_a_speedup_is_the_mean_over_the_calls_that_both_were_timed_on(tmp_path: Path) -> None:
     # 2 GB at 10 GB/s: the roof is at 0.2 s.
-    rows = [measured([0.4]), measured([0.8], **TENSORFLOW)]
-    rows += [measured([0.4], workload="v"), measured([3.2], workload="v", **TENSORFLOW)]
-    rows += [measured([9.0], workload="ours alone"), measured([0.1], layout="channels_last")]
-    rows += [measured([0.1], allocator="tuned"), measured([1.0], workload="b10", series="boxes", size=10)]
+    rows = [timed_row([0.4]), timed_row([0.8], **TENSORFLOW)]
+    rows += [timed_row([0.4], workload="v"), timed_row([3.2], workload="v", **TENSORFLOW)]
+    rows += [timed_row([9.0], workload="ours alone"), timed_row([0.1], layout="channels_last")]
+    rows += [timed_row([0.1], allocator="tuned"), timed_row([1.0], workload="b10", series="boxes", size=10)]
     rows += [roi_align([1.0], "roi_align"), roi_align([0.5], "onnxruntime"), roi_align([4.0], "torchvision")]
     first, peer, other = speedups(table_of(tmp_path, rows))
     assert (first.bench, first.direction, first.other, first.calls) == ("crop_and_resize", "forward", "TensorFlow", 2)
@@ -138,14 +140,14 @@ def test_a_speedup_is_the_mean_over_the_calls_that_both_were_timed_on(tmp_path: 
         ("ONNX Runtime", False, 0.5),
     ]
     assert peer.roof != peer.roof  # nobody counted the bytes
-    told = conclusions.speed("cpu-test", (first, peer, other))
-    assert told.sentence == (
+    conclusion = conclusions.speed("cpu-test", (first, peer, other))
+    assert conclusion.sentence == (
         "On cpu-test crop_and_resize is 4.00x as fast as TensorFlow and roi_align is 4.00x as fast as torchvision. "
         "Slower in the mean: roi_align, forward, is 0.50x as fast as ONNX Runtime. 1 of 4 comparisons of single calls "
         "is slower, at worst 0.50x (roi_align, forward, of w, adaptive beside ONNX Runtime). Compulsory bytes move at "
         "50% of the copy bandwidth, the roof."
     )
-    assert told.tone == "soft"
+    assert conclusion.tone == "soft"
 
 
 def test_launches_and_hot_caches_have_no_part_in_a_speedup(tmp_path: Path) -> None:
@@ -154,7 +156,7 @@ def test_launches_and_hot_caches_have_no_part_in_a_speedup(tmp_path: Path) -> No
     assert (only.calls, only.times_as_fast) == (1, pytest.approx(1.98))
 
 
-def made(times_as_fast: float, **changes: Any) -> Speedup:
+def speedup(times_as_fast: float, **changes: Any) -> Speedup:
     fields = {
         "bench": "crop_and_resize",
         "direction": "forward",
@@ -168,21 +170,23 @@ def made(times_as_fast: float, **changes: Any) -> Speedup:
 
 
 def test_a_speed_is_a_range_over_directions_and_nothing_is_claimed_without_times() -> None:
-    told = conclusions.speed("cpu-test", [made(2.0), made(12.34, direction="grad_image", roof_fraction=0.75)])
-    assert "crop_and_resize is 2.00x to 12.3x as fast as TensorFlow." in told.sentence
-    assert "No call is slower than another library's." in told.sentence
-    assert told.tone == "none"
-    hidden = conclusions.speed("cpu-test", [made(2.0), made(3.0, least=0.25, slower=2, least_call="small")])
-    assert "2 of 8 comparisons of single calls are slower, at worst 0.25x" in hidden.sentence
-    assert "(crop_and_resize, forward, of small beside TensorFlow)" in hidden.sentence
-    assert hidden.tone == "soft"
-    assert "at 50% to 75% of the copy bandwidth" in told.sentence
+    conclusion = conclusions.speed(
+        "cpu-test", [speedup(2.0), speedup(12.34, direction="grad_image", roof_fraction=0.75)]
+    )
+    assert "crop_and_resize is 2.00x to 12.3x as fast as TensorFlow." in conclusion.sentence
+    assert "No call is slower than another library's." in conclusion.sentence
+    assert conclusion.tone == "none"
+    slow = conclusions.speed("cpu-test", [speedup(2.0), speedup(3.0, least=0.25, slower=2, least_call="small")])
+    assert "2 of 8 comparisons of single calls are slower, at worst 0.25x" in slow.sentence
+    assert "(crop_and_resize, forward, of small beside TensorFlow)" in slow.sentence
+    assert slow.tone == "soft"
+    assert "at 50% to 75% of the copy bandwidth" in conclusion.sentence
     assert conclusions.speed(None, ()).sentence == "Nothing was timed."
     assert "no time can be compared" in conclusions.speed("cpu-test", ()).sentence
 
 
 def test_a_bar_begins_at_one_and_the_roof_lies_where_the_figures_put_it() -> None:
-    picture = bars.of_speedups("cpu-test", [made(2.0), made(0.5, other="torchvision", roof=2.0)])
+    picture = bars.of_speedups("cpu-test", [speedup(2.0), speedup(0.5, other="torchvision", roof=2.0)])
     ((name, (faster, slower)),) = picture.groups
     assert name == "crop_and_resize, forward"
     assert faster.begin == picture.one == pytest.approx(slower.begin + slower.length, abs=0.02)
@@ -191,22 +195,22 @@ def test_a_bar_begins_at_one_and_the_roof_lies_where_the_figures_put_it() -> Non
     assert faster.roof - picture.one == pytest.approx(3 * faster.length, abs=0.05)
     assert slower.roof - picture.one == pytest.approx(faster.length, abs=0.02)
     assert (faster.value, slower.value) == ("2.00x", "0.50x")
-    assert "at the roof it would be 8.00x" in faster.told
+    assert "at the roof it would be 8.00x" in faster.description
     assert (picture.one, "1x") in picture.axis
     assert bars.of_speedups("cpu-test", []) is None
 
 
 def test_devices_are_compared_in_speed_and_in_bits(tmp_path: Path) -> None:
     for device, seconds, digest in (("cpu-a", 1.0, "d"), ("cpu-b", 0.5, "d"), ("cpu-c", 4.0, "e")):
-        store(tmp_path, f"{device}.json", [measured([seconds], device=device, digest=digest)])
+        store(tmp_path, f"{device}.json", [timed_row([seconds], device=device, digest=digest)])
     table = results.throughput(results.read(tmp_path).blocks)
-    families, pairs = across.compared_families(table, "cpu-a"), across.agreements(table)
-    told = conclusions.devices(["cpu-a", "cpu-b", "cpu-c"], "cpu-a", families, pairs)
-    assert told.sentence == (
+    families, pairs = across.family_means(table, "cpu-a"), across.agreements(table)
+    conclusion = conclusions.devices(["cpu-a", "cpu-b", "cpu-c"], "cpu-a", families, pairs)
+    assert conclusion.sentence == (
         "Compared with cpu-a, cpu-b is 2.00x as fast and cpu-c is 0.25x as fast. "
         "1 of 3 results that two devices share are equal in every bit."
     )
-    assert told.tone == "bad"
+    assert conclusion.tone == "bad"
     picture = bars.of_devices(families, "cpu-a")
     assert [(bar.label, bar.value) for bar in picture.groups[0][1]] == [("cpu-b", "2.00x"), ("cpu-c", "0.25x")]
     alone = conclusions.devices(["cpu-a"], "cpu-a", families.head(0), [])
@@ -215,17 +219,17 @@ def test_devices_are_compared_in_speed_and_in_bits(tmp_path: Path) -> None:
 
 def test_the_history_says_how_much_times_changed_and_whose(tmp_path: Path) -> None:
     for place, (seconds, peer) in enumerate(((1.0, 2.0), (3.0, 3.0), (0.5, 2.001))):
-        rows = [measured([seconds]), measured([peer], **TENSORFLOW)]
+        rows = [timed_row([seconds]), timed_row([peer], **TENSORFLOW)]
         of_run = {**MACHINE, "revision": f"commit{place}"}
         store(tmp_path, f"{place}.json", [{**row, "run": f"2026110{place}T"} for row in rows], of_run)
-    stored = results.read(tmp_path)
-    told = history.history("cpu-test", results.throughput(stored.blocks), stored.machines)
-    assert told.sentence == (
+    runs = results.read(tmp_path)
+    conclusion = history.history("cpu-test", results.throughput(runs.blocks), runs.machines)
+    assert conclusion.sentence == (
         "From the first to the newest of 3 runs on cpu-test, commit0 to commit2, this project's times fell by 50% "
         "(geometric mean of 1 rows) and the other libraries' times stayed the same within 1 % (geometric mean of 1 "
         "rows)."
     )
-    assert conclusions.history([told.sentence]).sentence == told.sentence
+    assert conclusions.history([conclusion.sentence]).sentence == conclusion.sentence
     assert "nothing can have changed" in conclusions.history([]).sentence
 
 
@@ -233,9 +237,11 @@ def test_doubts_are_the_machine_s_state_rows_without_a_time_and_what_is_missing(
     quiet = conclusions.doubts({"cuda-test": []}, 0, ())
     assert quiet.sentence == "Nothing is known that makes these figures doubtful."
     assert quiet.tone == "none"
-    told = conclusions.doubts({"cpu-a": ["The load was 9.0."], "cpu-b": []}, 2, ("a.json was left out: it is empty.",))
-    assert told.sentence.startswith("The machine was not quiet on cpu-a:")
-    assert [(fact.figure, fact.tone) for fact in told.facts] == [
+    conclusion = conclusions.doubts(
+        {"cpu-a": ["The load was 9.0."], "cpu-b": []}, 2, ("a.json was left out: it is empty.",)
+    )
+    assert conclusion.sentence.startswith("The machine was not quiet on cpu-a:")
+    assert [(fact.figure, fact.tone) for fact in conclusion.facts] == [
         ("cpu-a", "soft"), ("2", "soft"), ("Left out", "bad"), ("No GPU", "soft"),
     ]  # fmt: skip
     assert "No disturbance of the machines is known" in conclusions.doubts({"cpu-a": []}, 0, ()).sentence
@@ -248,13 +254,13 @@ def test_a_device_is_told_with_its_day_and_revision() -> None:
         "a cpu, 2 threads; measured on 25 November 2026, of every workload, at revision 0123456+, with torch 2.11.0"
     )
     assert words.day("r1") == "r1"
-    told = conclusions.machines([Fact("cpu-a", "a cpu", "none"), Fact("cpu-b", "b", "none")])
-    assert told.sentence == "cpu-a: a cpu. 1 other device was measured."
+    conclusion = conclusions.machines([Fact("cpu-a", "a cpu", "none"), Fact("cpu-b", "b", "none")])
+    assert conclusion.sentence == "cpu-a: a cpu. 1 other device was measured."
 
 
 def test_the_first_screen_is_of_the_device_with_the_most_rows_and_of_the_newest_of_those(tmp_path: Path) -> None:
     for device, run, count in (("cpu-a", "20261103T", 1), ("cpu-b", "20261101T", 2), ("cpu-c", "20261102T", 2)):
-        rows = [measured([1.0], device=device, run=run, workload=f"w{place}") for place in range(count)]
+        rows = [timed_row([1.0], device=device, run=run, workload=f"w{place}") for place in range(count)]
         rows += [{**row, **TENSORFLOW} for row in rows]
         store(tmp_path, f"{device}.json", rows)
     assert contents.main_device(results.newest(results.throughput(results.read(tmp_path).blocks))) == "cpu-c"

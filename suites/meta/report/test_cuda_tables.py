@@ -19,13 +19,13 @@ from suites.meta.report.made_results import (
     cells,
     cuda,
     cuda_rows,
-    failed,
     line,
-    measured,
     roi_align,
     store,
     table_of,
     texts_of,
+    timed_row,
+    untimed_row,
 )
 
 
@@ -49,7 +49,7 @@ def test_work_below_ten_microseconds_is_launch_bound_for_all_its_columns(tmp_pat
 
 
 def test_a_cpus_rows_are_never_launch_bound(tmp_path: Path) -> None:
-    assert not table_of(tmp_path, [measured([1e-6], compulsory_bytes=1)]).launch_bound.any()
+    assert not table_of(tmp_path, [timed_row([1e-6], compulsory_bytes=1)]).launch_bound.any()
 
 
 def test_the_means_keep_launches_apart(tmp_path: Path) -> None:
@@ -73,12 +73,12 @@ def test_the_roof_is_told_of_every_column(tmp_path: Path) -> None:
 
 
 def test_every_operator_in_each_of_its_settings_has_its_own_means(tmp_path: Path) -> None:
-    both = [measured([1.0]), measured([2.0], backend="tensorflow", layout="channels_last")]
+    both = [timed_row([1.0]), timed_row([2.0], backend="tensorflow", layout="channels_last")]
     for setting, seconds in (("two", 1.0), ("adaptive", 2.0)):
         both += [roi_align([seconds], "roi_align", setting=setting), roi_align([8.0], "torchvision", setting=setting)]
     # Neither a pyramid nor a detector is an operator.
     both.append(roi_align([1.0], "roi_align", setting="two", op="multiscale_roi_align", workload="pyramid"))
-    both.append(measured([1.0], bench="detectors", op="detector", direction="inference"))
+    both.append(timed_row([1.0], bench="detectors", op="detector", direction="inference"))
     table = table_of(tmp_path, both)
     families = ["crop_and_resize", "roi_align, two", "roi_align, adaptive"]
     assert [names.family(part) for part in names.families(table)] == families
@@ -133,32 +133,32 @@ def test_what_a_call_costs_the_host_and_what_was_not_hidden_is_told(tmp_path: Pa
 
 def test_a_report_of_two_devices_has_both_and_asks_for_no_ids_twice(tmp_path: Path) -> None:
     peer = {"backend": "tensorflow", "layout": "channels_last"}
-    store(tmp_path, "cpu-test/cpu.json", [measured([1.0]), measured([2.0], **peer)])
-    refused = {**CUDA, "backend": "torchvision_cuda", "dtype": "float16", "message": "no"}
-    rows = [*cuda_rows(), failed("REFUSED", **refused), failed("REFUSED", **{**refused, "cache": "hot"})]
+    store(tmp_path, "cpu-test/cpu.json", [timed_row([1.0]), timed_row([2.0], **peer)])
+    refusal = {**CUDA, "backend": "torchvision_cuda", "dtype": "float16", "message": "no"}
+    rows = [*cuda_rows(), untimed_row("REFUSED", **refusal), untimed_row("REFUSED", **{**refusal, "cache": "hot"})]
     store(tmp_path, "cuda-test/cuda.json", rows)
-    made = write(tmp_path)
-    page, markdown = texts_of(made)
-    shown = [f"times as fast as {peer} in the same run" for peer in ("TensorFlow", "torchvision")]
-    shown += ["Devices side by side", "Whether devices agree in every bit", "small, launch-bound", "REFUSED"]
+    report = write(tmp_path)
+    page, markdown = texts_of(report)
+    headings = [f"times as fast as {peer} in the same run" for peer in ("TensorFlow", "torchvision")]
+    headings += ["Devices side by side", "Whether devices agree in every bit", "small, launch-bound", "REFUSED"]
     for text in (page, markdown):
-        assert [words for words in shown if words not in text] == []
-    assert len(remarks.failures(made.table).rows) == 1  # cold and hot fail alike
+        assert [words for words in headings if words not in text] == []
+    assert len(remarks.failures(report.table).rows) == 1  # cold and hot fail alike
     assert page.count("<svg") == page.count('role="img" aria-label="')
     ids = [part.split('"')[0] for part in page.split(' id="')[1:]]
     assert len(ids) == len(set(ids))
     readme = tmp_path / "X.md"
     readme.write_text("<!-- results: written by `python -m harness report` -->\n<!-- /results -->\n", encoding="utf-8")
-    write_readme(made, readme)
+    write_readme(report, readme)
     text = readme.read_text(encoding="utf-8")
     assert "cuda-test: times as fast as torchvision" in text
     assert "cpu-test" not in text  # the project's page has the device with the most rows
 
 
 def test_the_committed_results_are_read_whole() -> None:
-    found = results.read(Path(__file__).resolve().parents[3] / "results")
-    assert found.problems == ()
-    table = results.throughput(found.blocks)
+    runs = results.read(Path(__file__).resolve().parents[3] / "results")
+    assert runs.problems == ()
+    table = results.throughput(runs.blocks)
     of_cpu = table[table.device.map(results.device_type) == "cpu"]
     peers = {bench: set(rows.peer) for bench, rows in of_cpu.groupby("bench")}
     assert peers == {"crop_and_resize": {"tensorflow"}, "roi_align": {"torchvision"}, "detectors": {"torchvision"}}

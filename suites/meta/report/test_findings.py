@@ -18,11 +18,11 @@ from suites.meta.report.judged_libraries import (
     LINE,
     OUTSIDE,
     SMALLER,
+    cell_of,
     cells,
     confirmed,
-    failed,
+    failure,
     grid_of,
-    named,
 )
 
 
@@ -85,9 +85,9 @@ def test_a_finding_without_a_field_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_case_is_told_in_words_and_never_evaluated() -> None:
-    told = dict(cases.in_words(LINE))
-    assert told["image (N, C, H, W)"] == "(1, 1, 4, 5)"
-    assert told["boxes (index, x1, y1, x2, y2)"] == "(0, -3.5, 0.0, nan, inf)"
+    fields = dict(cases.in_words(LINE))
+    assert fields["image (N, C, H, W)"] == "(1, 1, 4, 5)"
+    assert fields["boxes (index, x1, y1, x2, y2)"] == "(0, -3.5, 0.0, nan, inf)"
     assert dict(cases.in_words("Case(boxes=((0, 0, 1, 1),) , seed=3)")) == {"boxes (y1, x1, y2, x2)": "(0, 0, 1, 1)"}
     pixels = dict(cases.in_words("Case(boxes=(), box_rule='corners')"))
     assert pixels == {"boxes (x1, y1, x2, y2)": "none", "box rule": "corners"}
@@ -99,14 +99,14 @@ def test_a_case_is_told_in_words_and_never_evaluated() -> None:
 
 
 def test_a_report_says_what_a_maintainer_needs(tmp_path: Path) -> None:
-    cells(tmp_path, failed(), failed(property="long list"), CELL)
+    cells(tmp_path, failure(), failure(property="long list"), CELL)
     confirmed(tmp_path, {}, {"property": "long list"})
     grid = grid_of(tmp_path)
     paths = markdown.write(tmp_path / "reports", [grid])
     names = ["fast-roi_align-box_outside.md", "fast-roi_align-memory_and_calls.md"]
     assert [path.name for path in paths] == names
     text = paths[0].read_text(encoding="utf-8")
-    for said in (
+    for sentence in (
         "# Fast 1.0: RoIAlign gives a wrong result (box outside)", "**Versions:** fast 1.0, numpy 2.4, on cpu-test",
         "```python\nimport fast\nprint(fast.pool())\n```", "```text\n3.5\n```",
         "* Got: the result at [0, 0, 1, 1] is `3.5`", "* Expected: `1.25`, within 1e-06", "* Verdict: It is 3.5",
@@ -115,11 +115,11 @@ def test_a_report_says_what_a_maintainer_needs(tmp_path: Path) -> None:
         "a second one in float64 gives 1.25.", "python -m harness judge --backend fast",
         "The same rule is broken in other rows, which have reports of their own: memory and calls.",
     ):  # fmt: skip
-        assert said in text
+        assert sentence in text
 
 
 def test_a_crash_has_no_values_and_a_fence_is_longer_than_what_it_holds(tmp_path: Path) -> None:
-    cells(tmp_path, failed(status="crash"))
+    cells(tmp_path, failure(status="crash"))
     crash = {"status": "crash", "got": None, "second": None, "index": [], "output": "```\nSegmentation fault"}
     confirmed(tmp_path, crash)
     grid = grid_of(tmp_path)
@@ -131,7 +131,7 @@ def test_a_crash_has_no_values_and_a_fence_is_longer_than_what_it_holds(tmp_path
 
 
 def test_without_a_snippet_a_report_says_why(tmp_path: Path) -> None:
-    cells(tmp_path, failed())
+    cells(tmp_path, failure())
     confirmed(tmp_path, {"snippet": "", "output": ""})
     grid = grid_of(tmp_path)
     text = markdown.text(grid.red[0], grid)
@@ -141,13 +141,13 @@ def test_without_a_snippet_a_report_says_why(tmp_path: Path) -> None:
 
 
 def run(*arguments: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["findings", *map(str, arguments)])
-    return done.exit_code, done.output
+    result = CliRunner().invoke(app, ["findings", *map(str, arguments)])
+    return result.exit_code, result.output
 
 
 def test_the_verb_writes_what_is_confirmed_and_says_that_nothing_is_sent(tmp_path: Path) -> None:
-    slow = named(("slow", "Slow 2.0"))
-    cells(tmp_path, failed(), failed(**slow))
+    slow = cell_of(("slow", "Slow 2.0"))
+    cells(tmp_path, failure(), failure(**slow))
     confirmed(tmp_path, {})
     code, output = run(tmp_path, "--folder", tmp_path / "reports")
     assert code == 0
@@ -178,7 +178,7 @@ def test_a_report_that_no_longer_holds_is_not_left_in_the_default_folder(
     stale = tmp_path / "build" / "findings" / "stale.md"
     stale.parent.mkdir(parents=True)
     stale.write_text("stale", encoding="utf-8")
-    cells(tmp_path, failed())
+    cells(tmp_path, failure())
     confirmed(tmp_path, {})
     assert run(tmp_path)[0] == 0
     assert [path.name for path in stale.parent.iterdir()] == ["fast-roi_align-box_outside.md"]

@@ -19,10 +19,10 @@ from suites.meta.report.judged_libraries import (
     SLOW,
     SMALLER,
     Page,
+    cell_of,
     cells,
     confirmed,
-    failed,
-    named,
+    failure,
     offered,
     square_of,
     times,
@@ -37,35 +37,36 @@ def rich(folder: Path) -> None:
     crops: dict[str, Any] = {"operator": "crop_and_resize"}
     cells(
         folder, *offered(OURS, forward="pass", grad_image="pass", grad_boxes="pass"), *offered(FAST, forward="pass"),
-        *offered(SLOW, forward="ambiguous", grad_image="pass"), failed(), failed(property="long list"),
-        failed(property="split list", status="crash"), named(SLOW, property="bad boxes", status="crash", declared="no"),
-        {**crops, **named(OURS)}, {**crops, **failed()}, {**crops, **named(OURS), "property": OUTSIDE},
-        named(("gone", "gone"), status="missing", declared="no", reason="pip install gone"),
+        *offered(SLOW, forward="ambiguous", grad_image="pass"), failure(), failure(property="long list"),
+        failure(property="split list", status="crash"),
+        cell_of(SLOW, property="bad boxes", status="crash", declared="no"),
+        {**crops, **cell_of(OURS)}, {**crops, **failure()}, {**crops, **cell_of(OURS), "property": OUTSIDE},
+        cell_of(("gone", "gone"), status="missing", declared="no", reason="pip install gone"),
     )  # fmt: skip
     confirmed(folder, {}, {"property": "long list", "case": SMALLER}, {**crops})
     times(
         folder,
         {},
-        named(SLOW, ms="6", ms_low="5", ms_high="9"),
-        named(OURS, status="wrong", ms="", ms_low="", ms_high=""),
+        cell_of(SLOW, ms="6", ms_low="5", ms_high="9"),
+        cell_of(OURS, status="wrong", ms="", ms_low="", ms_high=""),
     )
 
 
 def test_the_page_is_well_formed_and_every_link_leads_somewhere(tmp_path: Path) -> None:
     rich(tmp_path)
-    written = write(tmp_path)
-    assert not written.problems
-    assert written.libraries is not None
-    text = written.libraries.html.read_text(encoding="utf-8")
-    shown = Page(text)
-    assert shown.problems == []
-    assert shown.scopeless == 0
-    inside = [link[1:] for link in shown.links if link.startswith("#")]
-    assert set(inside) <= set(shown.ids)
-    red = [word for tone, word in shown.squares if tone == "bad"]
+    output = write(tmp_path)
+    assert not output.problems
+    assert output.libraries is not None
+    text = output.libraries.html.read_text(encoding="utf-8")
+    parsed = Page(text)
+    assert parsed.problems == []
+    assert parsed.scopeless == 0
+    inside = [link[1:] for link in parsed.links if link.startswith("#")]
+    assert set(inside) <= set(parsed.ids)
+    red = [word for tone, word in parsed.squares if tone == "bad"]
     assert red == ["wrong", "wrong", "wrong"]
     assert len({link for link in inside if link.startswith(("roi_align-fast", "crop_and_resize-fast"))}) == len(red)
-    assert {link.partition("#")[0] for link in shown.links} == {"", "report.html", "../docs/operators.md"}
+    assert {link.partition("#")[0] for link in parsed.links} == {"", "report.html", "../docs/operators.md"}
     assert "<b>" not in text
     assert "<steady>" not in text
     assert "<script" not in text
@@ -73,30 +74,30 @@ def test_the_page_is_well_formed_and_every_link_leads_somewhere(tmp_path: Path) 
     # What is not hidden needs no script to be read, printed or reached.
     assert text.index('<section class="finding"') < text.index("<details>")
     # report.html and this page lead to each other.
-    assert 'href="conformance.html"' in written.html.read_text(encoding="utf-8")
-    before = [path.read_bytes() for path in (written.libraries.html, written.libraries.picture)]
+    assert 'href="conformance.html"' in output.html.read_text(encoding="utf-8")
+    before = [path.read_bytes() for path in (output.libraries.html, output.libraries.picture)]
     write(tmp_path)
-    assert [path.read_bytes() for path in (written.libraries.html, written.libraries.picture)] == before
+    assert [path.read_bytes() for path in (output.libraries.html, output.libraries.picture)] == before
 
 
 def test_a_red_cells_section_says_all_that_is_known(tmp_path: Path) -> None:
     rich(tmp_path)
-    text = page.text(*(lambda both: (both[0], (), both[1]))(libraries.judged(tmp_path)))
+    text = page.text(*(lambda both: (both[0], (), both[1]))(libraries.read_tables(tmp_path)))
     square = square_of(tmp_path, "box outside")
     section = text[text.index(f'id="{square.anchor}"') :]
     section = section[: section.index("</section>")]
-    for said in (
+    for sentence in (
         "Fast 1.0: box outside", "(1, 1, 4, 5)", "boxes (index, x1, y1, x2, y2)", "(0, -3.5, 0.0, nan, inf)",
         "the result at [0, 0, 1, 1] is <strong>3.5</strong>", "<strong>1.25</strong> within 1e-06",
         "a second formulation in float64 gives 1.25", "It is 3.5 &lt;b&gt;.", "A sample outside adds 0.",
         'href="../docs/operators.md#sample-positions"', "import fast\nprint(fast.pool())", "in Python",
         "<code>3.5</code>", "python -m harness judge --backend fast",
     ):  # fmt: skip
-        assert said in section
+        assert sentence in section
 
 
 def test_the_smallest_case_is_shown_and_the_other_checks_are_listed(tmp_path: Path) -> None:
-    cells(tmp_path, failed(property="long list"), failed(property="split list"), failed(property="every layout"))
+    cells(tmp_path, failure(property="long list"), failure(property="split list"), failure(property="every layout"))
     confirmed(tmp_path, {"property": "long list"}, {"property": "split list", "case": SMALLER},
               {"property": "every layout", "case": "no case at all"})  # fmt: skip
     square = square_of(tmp_path, "memory and calls")
@@ -107,16 +108,16 @@ def test_the_smallest_case_is_shown_and_the_other_checks_are_listed(tmp_path: Pa
 @pytest.mark.parametrize("broken", ["an unclosed element", "a link to nothing", "an id twice"])
 def test_a_broken_page_would_be_seen(tmp_path: Path, broken: str) -> None:
     rich(tmp_path)
-    written = libraries.write(tmp_path)
-    assert written is not None
-    text = written.html.read_text(encoding="utf-8")
-    planted = {
+    output = libraries.write(tmp_path)
+    assert output is not None
+    text = output.html.read_text(encoding="utf-8")
+    copy = {
         "an unclosed element": text.replace("</main>", ""),
         "a link to nothing": text.replace('<section class="finding" id="', '<section class="finding" id="x'),
         "an id twice": text.replace("</main>", '<p id="matrices"></p></main>'),
     }[broken]
-    shown = Page(planted)
-    assert shown.problems or {link[1:] for link in shown.links if link.startswith("#")} - set(shown.ids)
+    parsed = Page(copy)
+    assert parsed.problems or {link[1:] for link in parsed.links if link.startswith("#")} - set(parsed.ids)
 
 
 @pytest.mark.parametrize(
@@ -139,11 +140,11 @@ def test_a_file_that_cannot_be_read_is_named_once_and_the_others_are_shown(
         with pytest.raises(FileNotFoundError, match=r"conformance\.csv was left out"):
             write(tmp_path)  # nothing else is there
         return
-    written = write(tmp_path)
-    (problem,) = written.problems
+    output = write(tmp_path)
+    (problem,) = output.problems
     assert problem.startswith(message)
-    assert written.libraries is not None
-    text = written.libraries.html.read_text(encoding="utf-8")
+    assert output.libraries is not None
+    text = output.libraries.html.read_text(encoding="utf-8")
     assert Page(text).problems == []
     assert "What was left out" in text
     if name == libraries.FINDINGS:
@@ -162,10 +163,10 @@ def test_the_readme_gets_the_sentence_and_the_picture(tmp_path: Path) -> None:
     readme = tmp_path / "project.md"
     begin, end = "<!-- conformance: written by `python -m harness report` -->", "<!-- /conformance -->"
     readme.write_text(f"# It\n\n{begin}\nold\n{end}\n\nrest\n", encoding="utf-8")
-    written = write(tmp_path)
-    write_readme(written, readme)
-    assert written.libraries is not None
-    sentence = written.libraries.sentence
+    output = write(tmp_path)
+    write_readme(output, readme)
+    assert output.libraries is not None
+    sentence = output.libraries.sentence
     picture = f"[![{sentence}](results/conformance.svg)](results/conformance.html)"
     assert readme.read_text(encoding="utf-8") == f"# It\n\n{begin}\n\n{sentence}\n\n{picture}\n\n{end}\n\nrest\n"
     project = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -174,15 +175,15 @@ def test_the_readme_gets_the_sentence_and_the_picture(tmp_path: Path) -> None:
 
 def test_the_picture_is_a_drawing_of_words_that_fit_their_columns(tmp_path: Path) -> None:
     rich(tmp_path)
-    written = libraries.write(tmp_path)
-    assert written is not None
-    svg = written.picture.read_text(encoding="utf-8")
-    shown = Page(svg)
-    assert shown.problems == []
+    output = libraries.write(tmp_path)
+    assert output is not None
+    svg = output.picture.read_text(encoding="utf-8")
+    parsed = Page(svg)
+    assert parsed.problems == []
     assert external(svg) == []
     assert "&lt;steady&gt;" in svg
     assert max(len(words.SHORT.get(word, word)) for word in words.WORDS) <= 11
-    for library in (each for grid in libraries.judged(tmp_path)[0].grids for each in grid.libraries):
+    for library in (each for grid in libraries.read_tables(tmp_path)[0].grids for each in grid.libraries):
         assert max(map(len, page.lines_of(library))) <= 12
 
 
@@ -190,8 +191,8 @@ def test_the_picture_is_a_drawing_of_words_that_fit_their_columns(tmp_path: Path
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
 def test_the_page_fits_a_window_and_its_red_cells_are_reached_by_keyboard(tmp_path: Path, width: int) -> None:
     rich(tmp_path)
-    written = libraries.write(tmp_path)
-    assert written is not None
+    output = libraries.write(tmp_path)
+    assert output is not None
     probe = """(() => {
       const [inner, whole] = OVERFLOW;
       const stops = [...document.querySelectorAll("td.bad a, .scroll, pre, summary")];
@@ -203,14 +204,14 @@ def test_the_page_fits_a_window_and_its_red_cells_are_reached_by_keyboard(tmp_pa
       const skip = document.querySelector("a").className;
       return {fits: whole <= inner, reached, moved: box.scrollLeft, first: Math.abs(first) <= 1, skip};
     })()""".replace("OVERFLOW", OVERFLOW)
-    seen = see(written.html, probe, width=width)
-    assert seen.errors == ()
-    assert seen.answer == {"fits": True, "reached": True, "moved": 50, "first": True, "skip": "skip"}
+    state = see(output.html, probe, width=width)
+    assert state.errors == ()
+    assert state.answer == {"fits": True, "reached": True, "moved": 50, "first": True, "skip": "skip"}
 
 
 def test_stored_findings_name_headings_of_the_rules() -> None:
     """Of the results that are committed: a link to a rule that is not there would explain nothing."""
-    tables, _ = libraries.judged(ROOT / "results")
+    tables, _ = libraries.read_tables(ROOT / "results")
     headings = re.findall(r"^#+ (.+)$", (ROOT / "docs" / "operators.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert {"sample-positions", "roi_align", "bad-input"} <= set(map(page.anchor_of, headings))
     rules = {finding.rule for grid in tables.grids for square in grid.red for finding in square.findings}

@@ -21,21 +21,21 @@ from suites.meta.report.judged_libraries import (
     OUTSIDE,
     SLOW,
     Page,
+    cell_of,
     cells,
     confirmed,
-    failed,
+    failure,
     grid_of,
-    named,
     offered,
     square_of,
 )
 
 
 def test_every_property_has_exactly_one_row_and_every_row_a_property() -> None:
-    asked = [(each.name, direction) for each, direction in questions(*OPERATORS)]
-    assert {name for name, _ in asked} - set(words.ROW_OF) == set(), "give them a row in libraries/words.py"
+    rows = [(each.name, direction) for each, direction in questions(*OPERATORS)]
+    assert {name for name, _ in rows} - set(words.ROW_OF) == set(), "give them a row in libraries/words.py"
     assert set(words.ROW_OF.values()) - {words.DIRECTION} <= set(words.ROWS)
-    assert {words.row_of(*each) for each in asked} <= set(words.ROWS)
+    assert {words.row_of(*each) for each in rows} <= set(words.ROWS)
     assert set(words.BY_DIRECTION.values()) <= set(words.ROWS)
     with pytest.raises(ValueError, match="'no such property' belongs to no row"):
         words.row_of("no such property", "forward")
@@ -46,8 +46,8 @@ def test_every_backend_is_a_library_or_is_left_out() -> None:
     assert {"roi_align", "torchvision", "tensorflow", "onnxruntime", "grid_sample"} <= set(
         filter(grids.is_library, names)
     )
-    for left_out in ("reference", "roi_align_cuda", "cuda_on_host", "fault:fma_position", "pkg.module:function"):
-        assert not grids.is_library(left_out)
+    for name in ("reference", "roi_align_cuda", "cuda_on_host", "fault:fma_position", "pkg.module:function"):
+        assert not grids.is_library(name)
 
 
 def luminance(colour: str) -> float:
@@ -116,16 +116,16 @@ def test_a_cells_word_and_colour(
     square = square_of(tmp_path, "box outside")
     assert (square.word, square.tone) == (word, tone)
     assert square.is_red == (tone == "bad")
-    written = libraries.write(tmp_path)
-    assert written is not None
-    shown = Page(written.html.read_text(encoding="utf-8"))
-    assert (tone, word) in shown.squares
+    output = libraries.write(tmp_path)
+    assert output is not None
+    parsed = Page(output.html.read_text(encoding="utf-8"))
+    assert (tone, word) in parsed.squares
     # The finding is printed if the cell is red, and only then.
-    assert (square.anchor in shown.ids) == square.is_red
-    assert ("print(fast.pool())" in written.html.read_text(encoding="utf-8")) == square.is_red
-    shown_word = words.SHORT.get(word, word)
-    assert f">{shown_word}</text>" in written.picture.read_text(encoding="utf-8")
-    assert bool(written.problems) == (finding is not None and not square.is_red)
+    assert (square.anchor in parsed.ids) == square.is_red
+    assert ("print(fast.pool())" in output.html.read_text(encoding="utf-8")) == square.is_red
+    label = words.SHORT.get(word, word)
+    assert f">{label}</text>" in output.picture.read_text(encoding="utf-8")
+    assert bool(output.problems) == (finding is not None and not square.is_red)
 
 
 def test_the_words_cover_every_status_of_the_table(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_the_words_cover_every_status_of_the_table(tmp_path: Path) -> None:
 
 def test_a_square_is_the_worst_of_its_cells(tmp_path: Path) -> None:
     long = {"property": "long list"}
-    cells(tmp_path, {"property": "every layout"}, failed(**long), failed(property="split list"))
+    cells(tmp_path, {"property": "every layout"}, failure(**long), failure(property="split list"))
     assert square_of(tmp_path, "memory and calls").word == "unconfirmed"
     assert grid_of(tmp_path).unconfirmed == 2
     confirmed(tmp_path, long)
@@ -154,25 +154,25 @@ def test_a_square_is_the_worst_of_its_cells(tmp_path: Path) -> None:
 def test_directions_have_rows_of_their_own(tmp_path: Path) -> None:
     cells(tmp_path, *offered(FAST, forward="pass", grad_image="fail"))
     confirmed(tmp_path, {"property": INSIDE, "direction": "grad_image"})
-    shown = {row: [square.word for square in squares] for row, squares in grid_of(tmp_path).rows}
-    assert shown == {"forward": ["right"], "gradient": ["wrong"], "gradient of boxes": ["not offered"]}
+    parsed = {row: [square.word for square in squares] for row, squares in grid_of(tmp_path).rows}
+    assert parsed == {"forward": ["right"], "gradient": ["wrong"], "gradient of boxes": ["not offered"]}
 
 
 def test_a_red_cell_says_where_it_is_about_a_gradient_alone(tmp_path: Path) -> None:
     back = {"direction": "grad_image"}
-    cells(tmp_path, {"property": OUTSIDE}, failed(**back), *offered(FAST, forward="pass", grad_image="fail"))
+    cells(tmp_path, {"property": OUTSIDE}, failure(**back), *offered(FAST, forward="pass", grad_image="fail"))
     confirmed(tmp_path, back, {**back, "property": INSIDE})
     assert square_of(tmp_path, "box outside").remark == "in a gradient"
-    assert "wrong <small>in a gradient</small>" in page.text(libraries.judged(tmp_path)[0], (), ())
+    assert "wrong <small>in a gradient</small>" in page.text(libraries.read_tables(tmp_path)[0], (), ())
     assert square_of(tmp_path, "gradient").remark == "", "its row says so"
-    cells(tmp_path, failed(), failed(**back))
+    cells(tmp_path, failure(), failure(**back))
     confirmed(tmp_path, {}, back)
     assert square_of(tmp_path, "box outside").remark == ""
 
 
 def test_columns_are_ours_then_those_with_the_fewest_red_cells(tmp_path: Path) -> None:
-    bad = named(("bad", "A bad one 3.0"))
-    cells(tmp_path, failed(), failed(**bad), bad, CELL, named(SLOW), named(OURS), {**named(("reference", "R"))})
+    bad = cell_of(("bad", "A bad one 3.0"))
+    cells(tmp_path, failure(), failure(**bad), bad, CELL, cell_of(SLOW), cell_of(OURS), {**cell_of(("reference", "R"))})
     confirmed(tmp_path, {}, bad)
     grid = grid_of(tmp_path)
     assert [each.backend for each in grid.libraries] == ["roi_align", "slow", "bad", "fast"]
@@ -182,9 +182,9 @@ def test_columns_are_ours_then_those_with_the_fewest_red_cells(tmp_path: Path) -
 
 
 def test_a_library_that_is_missing_is_named_below_unless_another_machine_has_it(tmp_path: Path) -> None:
-    gone = named(("gone", "gone"), status="missing", declared="no", reason="pip install gone")
-    cells(tmp_path, CELL, {"status": "missing", "device": "cpu-other", "reason": "not there"}, gone)
-    tables, problems = libraries.judged(tmp_path)
+    absent = cell_of(("gone", "gone"), status="missing", declared="no", reason="pip install gone")
+    cells(tmp_path, CELL, {"status": "missing", "device": "cpu-other", "reason": "not there"}, absent)
+    tables, problems = libraries.read_tables(tmp_path)
     assert not problems
     assert [each.backend for each in tables.grids[0].libraries] == ["fast"]
     assert tables.absent == (("gone", "roi_align", "pip install gone"),)
@@ -193,7 +193,7 @@ def test_a_library_that_is_missing_is_named_below_unless_another_machine_has_it(
 
 def test_a_single_call_that_fails_is_no_fault_of_memory(tmp_path: Path) -> None:
     """The relations ask for boxes of every kind: what fails in one call already is not theirs."""
-    cells(tmp_path, failed(property="long list"), failed(property="split list"))
+    cells(tmp_path, failure(property="long list"), failure(property="split list"))
     confirmed(tmp_path, {"property": "long list", "alone": True}, {"property": "split list"})
     rows = {row: squares[0].word for row, squares in grid_of(tmp_path).rows}
     assert rows == {"any box": "wrong", "memory and calls": "wrong"}

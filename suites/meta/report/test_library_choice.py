@@ -16,11 +16,11 @@ from suites.meta.report.judged_libraries import (
     OURS,
     SLOW,
     TIMING,
+    cell_of,
     cells,
     confirmed,
-    failed,
+    failure,
     grid_of,
-    named,
     offered,
     times,
 )
@@ -40,18 +40,18 @@ def three(folder: Path) -> None:
     confirmed(folder)
 
 
-def chosen(folder: Path) -> dict[str, str]:
+def sentences(folder: Path) -> dict[str, str]:
     grid = grid_of(folder)
-    told = choice.choices(grid, timings.read_timings(folder / libraries.TIMES))
-    return {library.backend: each.sentence for library, each in zip(grid.libraries, told, strict=True)}
+    choices = choice.choices(grid, timings.read_timings(folder / libraries.TIMES))
+    return {library.backend: each.sentence for library, each in zip(grid.libraries, choices, strict=True)}
 
 
 def test_the_fastest_right_one_is_named_and_the_fastest_with_a_gradient(tmp_path: Path) -> None:
     three(tmp_path)
-    times(tmp_path, at(2), at(8, workload="p2"), named(OURS, **at(4)), named(OURS, **at(16, workload="p2")),
-          named(SLOW, **at(2)), named(SLOW, **at(128, workload="p2")), named(OURS, **at(5), **BACK),
-          named(SLOW, **at(50), **BACK), {**BACK, **NONE, "status": "undeclared"})  # fmt: skip
-    assert chosen(tmp_path) == {
+    times(tmp_path, at(2), at(8, workload="p2"), cell_of(OURS, **at(4)), cell_of(OURS, **at(16, workload="p2")),
+          cell_of(SLOW, **at(2)), cell_of(SLOW, **at(128, workload="p2")), cell_of(OURS, **at(5), **BACK),
+          cell_of(SLOW, **at(50), **BACK), {**BACK, **NONE, "status": "undeclared"})  # fmt: skip
+    assert sentences(tmp_path) == {
         "roi_align": "right; 2.0 times the fastest's time; the fastest with a gradient",
         "fast": "right; the fastest; no gradient",
         "slow": "right; 4.0 times the fastest's time",
@@ -61,23 +61,23 @@ def test_the_fastest_right_one_is_named_and_the_fastest_with_a_gradient(tmp_path
 def test_only_work_that_all_of_them_did_counts(tmp_path: Path) -> None:
     three(tmp_path)
     # On the workload that the slow one has no time for, ours would be far behind.
-    times(tmp_path, at(2), at(1, workload="p2"), named(OURS, **at(1)), named(OURS, **at(900, workload="p2")),
-          named(SLOW, **at(4)), named(SLOW, workload="p2", status="wrong", **NONE))  # fmt: skip
-    assert chosen(tmp_path)["roi_align"] == "right; the fastest"
+    times(tmp_path, at(2), at(1, workload="p2"), cell_of(OURS, **at(1)), cell_of(OURS, **at(900, workload="p2")),
+          cell_of(SLOW, **at(4)), cell_of(SLOW, workload="p2", status="wrong", **NONE))  # fmt: skip
+    assert sentences(tmp_path)["roi_align"] == "right; the fastest"
     # Another machine's times say nothing beside these.
-    times(tmp_path, at(2, device="cpu-other"), named(OURS, **at(3)))
-    assert chosen(tmp_path)["fast"] == "right; no gradient; not timed"
+    times(tmp_path, at(2, device="cpu-other"), cell_of(OURS, **at(3)))
+    assert sentences(tmp_path)["fast"] == "right; no gradient; not timed"
     # No work in common: nobody is the fastest.
-    times(tmp_path, at(2), named(OURS, **at(3, workload="p2")))
-    assert chosen(tmp_path)["roi_align"] == "right; not timed"
+    times(tmp_path, at(2), cell_of(OURS, **at(3, workload="p2")))
+    assert sentences(tmp_path)["roi_align"] == "right; not timed"
 
 
 @pytest.mark.parametrize(
     ("bad", "sentence"),
     [
         ({}, "right; the fastest; no gradient"),
-        (failed(), "see its 1 red cell first"),
-        (failed(property="long list"), "not all is clear"),
+        (failure(), "see its 1 red cell first"),
+        (failure(property="long list"), "not all is clear"),
         ({"property": "bad boxes", "status": "crash", "declared": "no"}, "right; the fastest; no gradient"),
         ({"property": "long list", "status": "not asked"}, "right; the fastest; no gradient"),
     ],
@@ -85,17 +85,17 @@ def test_only_work_that_all_of_them_did_counts(tmp_path: Path) -> None:
 def test_a_library_with_a_fault_or_a_doubt_is_no_choice(tmp_path: Path, bad: dict[str, Any], sentence: str) -> None:
     three(tmp_path)
     cells(tmp_path, *offered(FAST, forward="pass"), *([{**CELL, **bad}] if bad else []), *offered(OURS, forward="pass"))
-    confirmed(tmp_path, *([{}] if bad.get("property") == failed()["property"] else []))
-    times(tmp_path, at(1), named(OURS, **at(2)))
-    assert chosen(tmp_path)["fast"] == sentence
+    confirmed(tmp_path, *([{}] if bad.get("property") == failure()["property"] else []))
+    times(tmp_path, at(1), cell_of(OURS, **at(2)))
+    assert sentences(tmp_path)["fast"] == sentence
     # Whether it counts among the fastest shows in the other's line.
     no_choice = not sentence.startswith("right")
-    assert chosen(tmp_path)["roi_align"].startswith("right; the fastest" if no_choice else "right; 2.0 times")
+    assert sentences(tmp_path)["roi_align"].startswith("right; the fastest" if no_choice else "right; 2.0 times")
 
 
 def test_nothing_that_is_right_is_nothing_to_choose(tmp_path: Path) -> None:
     cells(tmp_path, {"status": "undeclared", "declared": "no"})
-    assert chosen(tmp_path) == {"fast": "nothing was tried"}
+    assert sentences(tmp_path) == {"fast": "nothing was tried"}
 
 
 def test_the_sentence_counts_libraries(tmp_path: Path) -> None:
@@ -105,15 +105,15 @@ def test_the_sentence_counts_libraries(tmp_path: Path) -> None:
         "Of 3 libraries 3 compute RoIAlign right in everything that they offer (roi_align, Slow & <steady>, Fast)."
     )
     crash = {"status": "crash", "got": None, "expected": None, "bound": None, "second": None, "index": []}
-    hang = named(("hung", "Hung 1.0"))
-    cells(tmp_path, named(OURS), failed(), failed(property="long list", status="crash"), named(SLOW),
-          failed(**named(SLOW)), failed(**{**hang, "status": "hang"}))  # fmt: skip
+    hang = cell_of(("hung", "Hung 1.0"))
+    cells(tmp_path, cell_of(OURS), failure(), failure(property="long list", status="crash"), cell_of(SLOW),
+          failure(**cell_of(SLOW)), failure(**{**hang, "status": "hang"}))  # fmt: skip
     confirmed(tmp_path, {}, {"property": "long list", **crash}, {**hang, **crash, "status": "hang"})
     assert choice.sentence([grid_of(tmp_path)]) == (
         "Of 4 libraries 1 computes RoIAlign right in everything that it offers (roi_align); 1 gives a wrong value or "
         "fails, 1 crashes, 1 hangs and 1 failed a check that is not confirmed."
     )
-    cells(tmp_path, failed())
+    cells(tmp_path, failure())
     confirmed(tmp_path, {})
     assert choice.sentence([grid_of(tmp_path)]) == (
         "Of 1 library none compute RoIAlign right in everything that they offer; 1 gives a wrong value or fails."
@@ -123,23 +123,23 @@ def test_the_sentence_counts_libraries(tmp_path: Path) -> None:
 
 def test_ratios_are_to_the_fastest_right_result(tmp_path: Path) -> None:
     three(tmp_path)
-    times(tmp_path, {}, named(SLOW, ms="6", ms_low="5", ms_high="29"), named(OURS, status="crash", **NONE),
-          {**BACK, **NONE, "status": "undeclared"}, named(OURS, **BACK, ms="0.05", ms_low="0.05", ms_high="0.05"),
-          {"device": "cpu-other"}, named(("stranger", "Stranger")))  # fmt: skip
+    times(tmp_path, {}, cell_of(SLOW, ms="6", ms_low="5", ms_high="29"), cell_of(OURS, status="crash", **NONE),
+          {**BACK, **NONE, "status": "undeclared"}, cell_of(OURS, **BACK, ms="0.05", ms_low="0.05", ms_high="0.05"),
+          {"device": "cpu-other"}, cell_of(("stranger", "Stranger")))  # fmt: skip
     here, other = page.time_tables(grid_of(tmp_path), timings.read_timings(tmp_path / libraries.TIMES))[::-1]
     assert (here.device, other.device) == ("cpu-test", "cpu-other")
     assert [each.backend for each in here.libraries] == [each.backend for each in grid_of(tmp_path).libraries]
     forward, gradient = here.rows
     assert (forward.work, forward.fastest) == ("c4, forward", "2 ms")
-    cell_of = {library.backend: cell for library, cell in zip(here.libraries, forward.cells, strict=True)}
-    assert cell_of == {
+    cell_by_backend = {library.backend: cell for library, cell in zip(here.libraries, forward.cells, strict=True)}
+    assert cell_by_backend == {
         "fast": TimeCell("1.00", "0.95 to 1.20", "best"),
         "slow": TimeCell("3.00", "2.50 to 14", ""),
         "roi_align": TimeCell("crashes", "", "soft"),
     }
     assert (gradient.work, gradient.fastest) == ("c4, gradient", "0.05 ms")
     assert {cell.text for cell in gradient.cells} == {"1.00", "not offered", "not tried"}
-    times(tmp_path, {}, named(SLOW, status="slow", **NONE))
+    times(tmp_path, {}, cell_of(SLOW, status="slow", **NONE))
     ((row,),) = (
         each.rows for each in page.time_tables(grid_of(tmp_path), timings.read_timings(tmp_path / libraries.TIMES))
     )
@@ -165,4 +165,4 @@ def test_no_times_are_no_table(tmp_path: Path) -> None:
     three(tmp_path)
     assert timings.read_timings(tmp_path / libraries.TIMES) == ()
     assert page.time_tables(grid_of(tmp_path), ()) == []
-    assert chosen(tmp_path)["roi_align"] == "right; not timed"
+    assert sentences(tmp_path)["roi_align"] == "right; not timed"

@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from harness.report import write
 from suites.meta.report.browser import BROWSER, MODULES, OVERFLOW, WIDTHS, browse, see
-from suites.meta.report.made_results import PEER, cuda, external, measured, roi_align, store
+from suites.meta.report.made_results import PEER, cuda, external, roi_align, store, timed_row
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="looking at the page needs chromium or google-chrome")
 
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="looking at the page nee
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of a CPU and a GPU: two operators, three directions, two layouts, two types."""
     folder = tmp_path_factory.mktemp("report")
-    asked = {"requested_bytes": 8_000_000_000}
+    request = {"requested_bytes": 8_000_000_000}
     tensorflow = {"backend": "tensorflow", "layout": "channels_last"}
     rows = []
     for direction in ("forward", "grad_image", "grad_boxes"):
         for process in (0, 1):
-            of = {"direction": direction, "process": process, **asked}
-            rows += [measured([1.0, 1.2, 0.9 + process], **of), measured([3.0, 3.5], **of, **tensorflow)]
-            rows.append(measured([0.8, 0.7], layout="channels_last", **of))
+            of = {"direction": direction, "process": process, **request}
+            rows += [timed_row([1.0, 1.2, 0.9 + process], **of), timed_row([3.0, 3.5], **of, **tensorflow)]
+            rows.append(timed_row([0.8, 0.7], layout="channels_last", **of))
     store(folder, "cpu-test/default.json", rows)
     store(folder, "cpu-test/roi_align.json", [roi_align([1.0], "roi_align"), roi_align([8.0], "torchvision")])
     gpu = [cuda(50e-6 * half, dtype=dtype) for dtype, half in (("float32", 1), ("float16", 0.5))]
@@ -39,66 +39,66 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 PAGES = ("overview", "correctness", "speed", "devices", "history")
-SHOWN = """(() => {
-  const seen = (selector) => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility());
+STATE = """(() => {
+  const visible = (selector) => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility());
   for (const one of document.querySelectorAll("details")) one.open = true;
-  const told = (selector) => seen(selector).map((one) => one.textContent);
+  const texts = (selector) => visible(selector).map((one) => one.textContent);
   return {
-    pages: seen(".page").map((one) => one.id),
+    pages: visible(".page").map((one) => one.id),
     rows: [...document.querySelectorAll("#every-row tbody:not([hidden]) tr")].map(
       (row) => ({...row.parentNode.dataset})),
-    sections: seen("section[data-device]").map((one) => one.dataset.device),
-    columns: seen("th[data-layout]").map((one) => one.dataset.layout),
-    links: told("main nav a"),
-    captions: told("caption, figcaption"),
-    empty: seen("table").filter((one) => one.querySelector("tbody:not([hidden]) tr") === null).length,
+    sections: visible("section[data-device]").map((one) => one.dataset.device),
+    columns: visible("th[data-layout]").map((one) => one.dataset.layout),
+    links: texts("main nav a"),
+    captions: texts("caption, figcaption"),
+    empty: visible("table").filter((one) => one.querySelector("tbody:not([hidden]) tr") === null).length,
     output: document.getElementById("shown").textContent,
   };
 })()"""
 
 
 def test_a_page_that_is_not_filtered_shows_all_without_an_error(page: Path) -> None:
-    seen = see(page, SHOWN, "#speed")
-    assert seen.errors == ()
-    assert seen.answer["pages"] == ["speed"]
-    assert {row["dtype"] for row in seen.answer["rows"]} == {"float32", "float16"}
-    assert seen.answer["sections"] == ["cpu-test", "cuda-test"]
-    assert seen.answer["empty"] == 0
-    tables, pictures, rows = re.findall(r"(\d+) of \1 ", seen.answer["output"])
+    state = see(page, STATE, "#speed")
+    assert state.errors == ()
+    assert state.answer["pages"] == ["speed"]
+    assert {row["dtype"] for row in state.answer["rows"]} == {"float32", "float16"}
+    assert state.answer["sections"] == ["cpu-test", "cuda-test"]
+    assert state.answer["empty"] == 0
+    tables, pictures, rows = re.findall(r"(\d+) of \1 ", state.answer["output"])
     assert int(tables) > 8
     assert int(pictures) > 8
-    assert int(rows) == len(seen.answer["rows"])
+    assert int(rows) == len(state.answer["rows"])
     assert external(page.read_text(encoding="utf-8")) == []
 
 
 def test_a_type_that_the_address_asks_for_hides_all_others(page: Path) -> None:
-    seen = see(page, SHOWN, "#dtype=float16")
-    assert seen.errors == ()
-    assert seen.answer["pages"] == ["speed"]
-    assert seen.answer["rows"]
-    assert {row["dtype"] for row in seen.answer["rows"]} == {"float16"}
-    assert seen.answer["sections"] == ["cuda-test"]  # the CPU has none of this type
-    assert "cpu-test" not in seen.answer["links"]
-    assert not any("float32" in caption for caption in seen.answer["captions"])
-    assert f"{len(seen.answer['rows'])} of " in seen.answer["output"]
-    assert seen.answer["empty"] == 0
+    state = see(page, STATE, "#dtype=float16")
+    assert state.errors == ()
+    assert state.answer["pages"] == ["speed"]
+    assert state.answer["rows"]
+    assert {row["dtype"] for row in state.answer["rows"]} == {"float16"}
+    assert state.answer["sections"] == ["cuda-test"]  # the CPU has none of this type
+    assert "cpu-test" not in state.answer["links"]
+    assert not any("float32" in caption for caption in state.answer["captions"])
+    assert f"{len(state.answer['rows'])} of " in state.answer["output"]
+    assert state.answer["empty"] == 0
 
 
 def test_several_choices_hold_together(page: Path) -> None:
-    seen = see(page, SHOWN, "#device=cpu-test&op=crop_and_resize&layout=channels_last&direction=grad_image")
-    (of,) = {(row["device"], row["op"], row["layout"], row["direction"]) for row in seen.answer["rows"]}
+    state = see(page, STATE, "#device=cpu-test&op=crop_and_resize&layout=channels_last&direction=grad_image")
+    (of,) = {(row["device"], row["op"], row["layout"], row["direction"]) for row in state.answer["rows"]}
     assert of == ("cpu-test", "crop_and_resize", "channels_last", "grad_image")
-    assert len(seen.answer["rows"]) == 2
-    assert set(seen.answer["columns"]) == {"channels_last"}
-    assert seen.answer["captions"]
-    assert not any(caption.startswith(("Forward", "roi_align")) for caption in seen.answer["captions"])
-    assert seen.answer["empty"] == 0
+    assert len(state.answer["rows"]) == 2
+    assert set(state.answer["columns"]) == {"channels_last"}
+    assert state.answer["captions"]
+    assert not any(caption.startswith(("Forward", "roi_align")) for caption in state.answer["captions"])
+    assert state.answer["empty"] == 0
 
 
 def test_what_the_page_does_not_have_is_said_and_hides_nothing(page: Path) -> None:
-    seen = see(page, SHOWN, "#dtype=int8")
-    assert seen.answer["output"].startswith("This page has no int8. Shown: ")
-    assert seen.answer["sections"] == ["cpu-test", "cuda-test"]
+    state = see(page, STATE, "#dtype=int8")
+    assert state.answer["output"].startswith("This page has no int8. Shown: ")
+    assert state.answer["sections"] == ["cpu-test", "cuda-test"]
 
 
 def test_a_choice_goes_into_the_address_and_can_be_taken_back(page: Path) -> None:
@@ -150,10 +150,10 @@ def test_the_address_shows_one_page_with_or_without_scripts(
     """A place in a page shows that page, and unfolds what it lies in."""
     probe = """(() => {
       const place = document.querySelector(location.hash || "body");
-      const seen = (selector) => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility());
-      return {pages: seen(".page").map((one) => one.id), place: place.checkVisibility(),
-              filters: seen("#filters").length, tiles: seen(".answer h3").map((one) => one.textContent),
-              current: seen(".pages [aria-current]").map((one) => one.hash)};
+      const visible = (selector) => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility());
+      return {pages: visible(".page").map((one) => one.id), place: place.checkVisibility(),
+              filters: visible("#filters").length, tiles: visible(".answer h3").map((one) => one.textContent),
+              current: visible(".pages [aria-current]").map((one) => one.hash)};
     })()"""
     own = tmp_path / "page.html"
     whole = page.read_text(encoding="utf-8")
@@ -191,8 +191,8 @@ def test_paper_gets_every_page(page: Path, tmp_path: Path) -> None:
     own = tmp_path / "page.html"
     whole = page.read_text(encoding="utf-8")
     own.write_text(whole.replace("@media screen", "@media print"), encoding="utf-8")
-    assert see(own, SHOWN).answer["pages"] == list(PAGES)
-    assert see(page, SHOWN).answer["pages"] == ["overview"]
+    assert see(own, STATE).answer["pages"] == list(PAGES)
+    assert see(page, STATE).answer["pages"] == ["overview"]
 
 
 @pytest.mark.parametrize("at", PAGES)
@@ -215,10 +215,10 @@ def test_a_picture_of_the_first_screen_is_not_blank(page: Path, width: int, tmp_
 def test_an_error_and_what_is_wider_than_a_phone_would_be_seen(page: Path) -> None:
     wide = "<p style='width: 800px'>wide</p>"
     broken = "<script>document.getElementById('no such thing').hidden = true;</script>"
-    seen = see(page, OVERFLOW, width=WIDTHS["phone"], planted=wide + broken)
-    inner, whole = seen.answer
+    state = see(page, OVERFLOW, width=WIDTHS["phone"], extra=wide + broken)
+    inner, whole = state.answer
     assert whole > inner
-    assert "Cannot set properties of null" in "".join(seen.errors)
+    assert "Cannot set properties of null" in "".join(state.errors)
 
 
 AXE = next(filter(Path.exists, (each / "axe-core" / "axe.min.js" for each in MODULES)), None)
@@ -233,10 +233,10 @@ VIOLATIONS = """(() => {
 })()"""
 
 
-def violations(page: Path, at: str, width: int = 1280, planted: str = "") -> list[list[str]]:
+def violations(page: Path, at: str, width: int = 1280, extra: str = "") -> list[list[str]]:
     assert AXE is not None
     script = f"<script>{AXE.read_text(encoding='utf-8')}</script>"
-    return list(see(page, VIOLATIONS, at, width=width, planted=planted + script).answer)
+    return list(see(page, VIOLATIONS, at, width=width, extra=extra + script).answer)
 
 
 @needs_axe
@@ -249,5 +249,5 @@ def test_axe_finds_nothing_serious(page: Path, at: str, width: int) -> None:
 @needs_axe
 def test_axe_would_find_a_picture_without_words_and_faint_text(page: Path) -> None:
     faint = "<main><p style='color: #bbb; background: #fff'>faint</p><input></main>"
-    found = {rule for rule, _, _ in violations(page, "", planted=faint)}
-    assert {"color-contrast", "label"} <= found
+    rules = {rule for rule, _, _ in violations(page, "", extra=faint)}
+    assert {"color-contrast", "label"} <= rules

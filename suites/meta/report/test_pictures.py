@@ -13,27 +13,27 @@ from harness.measuring import fingerprint, results
 from harness.report.pictures.distributions import distribution
 from harness.report.pictures.roofline import roofline
 from harness.report.tables.every_row import every_row
-from suites.meta.report.made_results import BASE, failed, measured, store, texts_of
+from suites.meta.report.made_results import BASE, store, texts_of, timed_row, untimed_row
 
 # 2 GB that must be moved, at a copy bandwidth of 10 GB/s: 0.2 s are the roof.
 ROOF_S = 0.2
 
 
-def read(folder: Path, *rows: dict[str, Any]) -> tuple[Any, Any]:
+def read_results(folder: Path, *rows: dict[str, Any]) -> tuple[Any, Any]:
     """The table and the blocks of these rows."""
     store(folder, "a.json", list(rows))
     blocks = results.read(folder).blocks
     return results.throughput(blocks), blocks
 
 
-def asked(seconds: float, times: float, **changes: Any) -> dict[str, Any]:
+def requesting(seconds: float, times: float, **changes: Any) -> dict[str, Any]:
     """A row that asks for so many times its compulsory bytes."""
-    return measured([seconds], requested_bytes=int(times * BASE["compulsory_bytes"]), **changes)
+    return timed_row([seconds], requested_bytes=int(times * BASE["compulsory_bytes"]), **changes)
 
 
 def test_what_moves_its_compulsory_bytes_at_copy_bandwidth_lies_on_the_roof(tmp_path: Path) -> None:
-    rows = [asked(ROOF_S, 2), asked(ROOF_S, 50, workload="v"), asked(5 * ROOF_S, 10, workload="u")]
-    picture = roofline(read(tmp_path, *rows)[0])
+    rows = [requesting(ROOF_S, 2), requesting(ROOF_S, 50, workload="v"), requesting(5 * ROOF_S, 10, workload="u")]
+    picture = roofline(read_results(tmp_path, *rows)[0])
     assert "20% to 100% of the roof on 3 workloads" in picture.alternative
     # Marks in the plot are circles of a colour, the roof is the one line of two points of its width.
     marks = re.findall(r'<use xlink:href="#[^"]*" x="([\d.]+)" y="([\d.]+)" style="fill: #3b82c4', picture.svg)
@@ -50,21 +50,21 @@ def test_what_moves_its_compulsory_bytes_at_copy_bandwidth_lies_on_the_roof(tmp_
 
 
 def test_there_is_no_roofline_where_nobody_counted_what_was_asked_for(tmp_path: Path) -> None:
-    table, blocks = read(tmp_path, measured([1.0, 2.0]))
+    table, blocks = read_results(tmp_path, timed_row([1.0, 2.0]))
     assert roofline(table) is None
     assert distribution(table, blocks, "forward") is not None
 
 
 def test_a_distribution_has_quantiles_and_a_dot_for_each_of_several_processes(tmp_path: Path) -> None:
     few = [0.5, 1.0, 1.0, 1.0, 3.0]
-    one, blocks = read(tmp_path / "one", measured(few))
+    one, blocks = read_results(tmp_path / "one", timed_row(few))
     picture = distribution(one, blocks, "forward")
     assert "w, roi_align, NCHW: 0.60 to 2.60" in picture.alternative
-    several, parts = read(tmp_path / "several", *(measured(few, process=each) for each in (0, 1, 2)))
+    several, parts = read_results(tmp_path / "several", *(timed_row(few, process=each) for each in (0, 1, 2)))
     dotted = distribution(several, parts, "forward")
     assert dotted.svg.count("<use") == picture.svg.count("<use") + 3
     # Quartiles, percentiles and extremes of a thousand samples take no more room than those of five.
-    many, blocks = read(tmp_path / "many", measured(few * 200))
+    many, blocks = read_results(tmp_path / "many", timed_row(few * 200))
     crowded = distribution(many, blocks, "forward")
     assert abs(len(crowded.svg) - len(picture.svg)) < 200
     assert distribution(many, blocks, "grad_boxes") is None
@@ -72,15 +72,15 @@ def test_a_distribution_has_quantiles_and_a_dot_for_each_of_several_processes(tm
 
 def test_the_least_and_the_most_sample_are_drawn(tmp_path: Path) -> None:
     for most, is_wide in ((1.0, False), (40.0, True)):
-        stored = read(tmp_path / str(most), measured([1.0] * 49 + [most]))
-        ticks = re.findall(r">(\d+)</text>", distribution(*stored, "forward").svg)
+        pair = read_results(tmp_path / str(most), timed_row([1.0] * 49 + [most]))
+        ticks = re.findall(r">(\d+)</text>", distribution(*pair, "forward").svg)
         assert ("20" in ticks) == is_wide
 
 
 def test_the_complete_table_has_every_row_with_and_without_a_time(tmp_path: Path) -> None:
-    rows = [measured([each], process=place) for place, each in enumerate((0.9, 1.0, 1.2))]
-    rows.append(failed("OUT", backend="tensorflow", layout="channels_last", digest=""))
-    table = every_row(read(tmp_path, *rows)[0])
+    rows = [timed_row([each], process=place) for place, each in enumerate((0.9, 1.0, 1.2))]
+    rows.append(untimed_row("OUT", backend="tensorflow", layout="channels_last", digest=""))
+    table = every_row(read_results(tmp_path, *rows)[0])
     assert table.rows == (
         ("w", "cpu-test", "crop_and_resize", "", "Forward", "roi_align, NCHW", "float32", "contiguous", "warm",
          "default", "1,000", "910 to 1,180", "3", "30.0%", "", "20%", "1.0", "d", "EXACT"),
@@ -92,16 +92,16 @@ def test_the_complete_table_has_every_row_with_and_without_a_time(tmp_path: Path
 
 
 def test_a_device_has_its_fingerprint_and_what_makes_its_figures_doubtful(tmp_path: Path) -> None:
-    store(tmp_path, "a.json", [measured([1.0])])
-    said = "What makes these figures doubtful"
-    made = report.write(tmp_path)
-    assert made.doubts == ()
-    for text in texts_of(made):
-        assert said not in text
+    store(tmp_path, "a.json", [timed_row([1.0])])
+    heading = "What makes these figures doubtful"
+    output = report.write(tmp_path)
+    assert output.doubts == ()
+    for text in texts_of(output):
+        assert heading not in text
         assert fingerprint.fingerprint({"cpu": "a cpu"}) in text
-    store(tmp_path, "a.json", [measured([1.0])], conditions={"before": {"load": 9.0}, "after": {}})
-    made = report.write(tmp_path)
-    assert [doubt.partition(" before")[0] for doubt in made.doubts] == ["cpu-test: The load was 9.0"]
-    page, markdown = texts_of(made)
-    assert f"<strong>{said}</strong></p><ul><li>The load was 9.0" in page
-    assert f"**{said}**\n\n- The load was 9.0" in markdown
+    store(tmp_path, "a.json", [timed_row([1.0])], conditions={"before": {"load": 9.0}, "after": {}})
+    output = report.write(tmp_path)
+    assert [doubt.partition(" before")[0] for doubt in output.doubts] == ["cpu-test: The load was 9.0"]
+    page, markdown = texts_of(output)
+    assert f"<strong>{heading}</strong></p><ul><li>The load was 9.0" in page
+    assert f"**{heading}**\n\n- The load was 9.0" in markdown

@@ -84,17 +84,17 @@ def test_the_matrix_has_a_word_for_every_cell_and_a_line_for_every_failure(tmp_p
         (("roi_align 0.1.0 (CPU)", "roi_align, cpu-test"), ("Peer <9>", "peer, cpu-test")),
         (("roi_align 0.1.0 (CPU)", "roi_align, cpu-test"),),
     ]
-    shown = {"adjoint, image gradient": ("pass", "fail"), "bad boxes, forward": ("pass", "crash (undeclared)")}
-    assert words(part) == shown
+    cells_by_row = {"adjoint, image gradient": ("pass", "fail"), "bad boxes, forward": ("pass", "crash (undeclared)")}
+    assert words(part) == cells_by_row
     assert words(part, 1) == {"adjoint, image gradient": ("ambiguous",)}
     assert "on 400 cases; of the 3 cells that are declared 2 pass, 1 fail" in part.matrices[0].caption
     tones = [[cell.tone for cell in cells] for _, cells in part.matrices[0].rows]
     assert tones == [["good", "bad"], ["good", "soft"]]
-    failures, refused, versions, missing = part.tables
+    failures, refusals, versions, missing = part.tables
     failure = ("adjoint, grad_image", "fail", "it is 2.0; it must be 1.0", "Case(shape=(1, 1, 1, 1), ...)")
     assert failures.rows[0] == ("peer", "crop_and_resize", *failure)
     assert len(failures.rows) == 2
-    assert refused.rows == (("roi_align", "roi_align", "it raises", "1, such as adjoint, grad_image"),)
+    assert refusals.rows == (("roi_align", "roi_align", "it raises", "1, such as adjoint, grad_image"),)
     assert ("peer", "Peer <9>", "cpu-test", "peer 9", "none") in versions.rows
     # What one machine lacks and another has is no news.
     assert missing.rows == (("roi_align_cuda", "crop_and_resize", "there is no GPU"),)
@@ -135,29 +135,29 @@ def test_campaigns_are_summed_over_runs_and_the_largest_fraction_is_kept(tmp_pat
 
 def test_the_report_of_proofs_alone_is_one_page_of_words(tmp_path: Path) -> None:
     matrix(tmp_path), store_kills(tmp_path), store_campaigns(tmp_path)
-    made = write(tmp_path)
-    assert not made.problems
-    page, markdown = texts_of(made)
+    output = write(tmp_path)
+    assert not output.problems
+    page, markdown = texts_of(output)
     for text in (page, markdown):
-        for said in ("Which properties hold", "crash (undeclared)", "3 faults, 3 killed", "2,000,005", "150.0%"):
-            assert said in text
+        for heading in ("Which properties hold", "crash (undeclared)", "3 faults, 3 killed", "2,000,005", "150.0%"):
+            assert heading in text
     assert "<9>" not in page
     assert page.count("<table>") == page.count("<caption>") == page.count("<thead>") == 11
     # Every coloured cell has a word.
     assert re.findall(r'<td class="(?:good|soft|bad)">([^<]*)</td>', page).count("") == 0
     assert set(re.findall(r'(?:src|href)="(?!#)[^"]*"', page)) == {'href="conformance.html"'}  # the page beside it
-    before = [path.read_bytes() for path in (made.csv, made.markdown, made.html)]
+    before = [path.read_bytes() for path in (output.csv, output.markdown, output.html)]
     write(tmp_path)
-    assert [path.read_bytes() for path in (made.csv, made.markdown, made.html)] == before
+    assert [path.read_bytes() for path in (output.csv, output.markdown, output.html)] == before
 
 
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", '"'])
 def test_a_broken_table_is_named_and_the_others_are_shown(tmp_path: Path, content: str) -> None:
     store_kills(tmp_path)
     (tmp_path / "conformance.csv").write_text(content, encoding="utf-8")
-    made = write(tmp_path)
-    (problem,) = made.problems
+    output = write(tmp_path)
+    (problem,) = output.problems
     assert problem.startswith("conformance.csv was left out: ")
-    _, text = texts_of(made)
+    _, text = texts_of(output)
     assert "Which planted faults are found" in text
     assert problem in text

@@ -16,41 +16,41 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib")
 from typer.testing import CliRunner
 
 from harness.__main__ import app
-from suites.meta.report.made_results import measured, store
+from suites.meta.report.made_results import store, timed_row
 
 NOT_UTF8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def on_a_plain_console(folder: Path, *command: str) -> tuple[int, str]:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", *command], cwd=folder, env={**os.environ, **NOT_UTF8}, capture_output=True, check=False
     )
-    return done.returncode, (done.stdout + done.stderr).decode("ascii")
+    return process.returncode, (process.stdout + process.stderr).decode("ascii")
 
 
 def test_tables_are_printed_in_plain_characters(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    store(tmp_path, "a.json", [measured([1.0], workload="10×7 µs … é ✓")])
-    code, shown = on_a_plain_console(pytestconfig.rootpath, "harness", "report", str(tmp_path))
-    assert code == 0, shown
-    assert "10x7 us ... e ?" in shown
+    store(tmp_path, "a.json", [timed_row([1.0], workload="10×7 µs … é ✓")])
+    code, output = on_a_plain_console(pytestconfig.rootpath, "harness", "report", str(tmp_path))
+    assert code == 0, output
+    assert "10x7 us ... e ?" in output
 
 
 def test_what_pytest_prints_is_in_plain_characters(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     test = tmp_path / "test_plain.py"
     test.write_text("def test_it(): assert False, '10×7 µs'\n", encoding="utf-8")
-    _, shown = on_a_plain_console(
+    _, output = on_a_plain_console(
         pytestconfig.rootpath, *("pytest", "-p", "conftest", "-p", "no:cacheprovider", "-q", f"--rootdir={tmp_path}"),
         *("-c", str(pytestconfig.rootpath / "pyproject.toml"), str(test)),
     )  # fmt: skip
-    assert "FAILED" in shown
-    assert "10x7 us" in shown
+    assert "FAILED" in output
+    assert "10x7 us" in output
 
 
 def test_a_report_that_left_a_file_out_says_which_and_exits_with_1(tmp_path: Path) -> None:
-    store(tmp_path, "a.json", [measured([1.0])])
+    store(tmp_path, "a.json", [timed_row([1.0])])
     assert CliRunner().invoke(app, ["report", str(tmp_path)]).exit_code == 0
     (tmp_path / "broken.json").write_text("{", encoding="utf-8")
-    done = CliRunner().invoke(app, ["report", str(tmp_path)])
-    assert done.exit_code == 1
-    assert "broken.json was left out" in done.output
+    process = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert process.exit_code == 1
+    assert "broken.json was left out" in process.output
     assert (tmp_path / "report.html").exists()

@@ -16,7 +16,7 @@ from harness.__main__ import app
 
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 # What ends a verb, and with which code; a verb that calls another one may end as that does.
-ENDS = {"stop": 2, "stop_at": 2, "known": 2, "interruptible": 130, "repeated_interrupts": 130}
+ENDS = {"stop": 2, "stop_at": 2, "one_of": 2, "interruptible": 130, "repeated_interrupts": 130}
 # These exit with what another function returns.
 RETURNED = {"gpu": {1, 2}}
 
@@ -32,16 +32,16 @@ def test_every_verb_has_an_example_and_every_option_a_help() -> None:
 
 def test_help_is_printed() -> None:
     for name in VERBS:
-        done = CliRunner().invoke(app, [name, "--help"])
-        assert done.exit_code == 0
-        assert f"python -m harness {name}" in done.output
-        assert "Exit code 2: " in done.output
+        result = CliRunner().invoke(app, [name, "--help"])
+        assert result.exit_code == 0
+        assert f"python -m harness {name}" in result.output
+        assert "Exit code 2: " in result.output
 
 
 def test_without_a_verb_five_lines_say_what_to_do_first() -> None:
-    done = CliRunner().invoke(app, [])
-    assert done.exit_code == 2
-    lines = done.output.splitlines()
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 2
+    lines = result.output.splitlines()
     assert len(lines) == 5
     assert lines[0].startswith("First ")
     assert max(map(len, lines)) <= 120
@@ -55,19 +55,19 @@ def documented(verb: str) -> set[int]:
 def exits(module: ModuleType, function: str) -> set[int]:
     """The codes that a function of a module ends the program with, itself or through others of the module."""
     functions = {node.name: node for node in ast.parse(inspect.getsource(module)).body if _is_function(node)}
-    codes, waiting, seen = {0, 2}, [function], set()
+    codes, waiting, visited = {0, 2}, [function], set()
     while waiting:
         name = waiting.pop()
-        seen.add(name)
+        visited.add(name)
         codes |= RETURNED.get(name, set())
         for node in ast.walk(functions[name]):
             if not isinstance(node, ast.Call):
                 continue
-            called = ast.unparse(node.func)
-            if called == "typer.Exit":
+            callee = ast.unparse(node.func)
+            if callee == "typer.Exit":
                 codes |= {each.value for each in ast.walk(node.args[0]) if _is_code(each)}
-            codes |= {ENDS[called]} if called in ENDS else set()
-            waiting += [called] if called in functions and called not in seen else []
+            codes |= {ENDS[callee]} if callee in ENDS else set()
+            waiting += [callee] if callee in functions and callee not in visited else []
     return codes
 
 

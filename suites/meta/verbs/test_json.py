@@ -25,7 +25,7 @@ from harness.repository import ROOT
 from harness.verbs import publish
 from suites.meta.comparison.quiet_medians import AGAIN, QUIET
 from suites.meta.comparison.stored_runs import Folder, row
-from suites.meta.report.judged_libraries import cells, confirmed, failed
+from suites.meta.report.judged_libraries import cells, confirmed, failure
 
 # The fields of each verb's object, as the page says.
 DOCUMENTED = {
@@ -39,11 +39,11 @@ CASE = "Case(shape=(1, 1, 4, 5), boxes=((0.1, 0.2, 0.7, 0.9),), box_indices=(0,)
 
 def answered(*arguments: object) -> tuple[int, Any, str]:
     """The exit code, the JSON of standard output, and what standard error has for people."""
-    done = CliRunner().invoke(app, [*map(str, arguments), "--json"])
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.output
-    answer = json.loads(done.stdout)
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    answer = json.loads(result.stdout)
     assert [*answer] == DOCUMENTED[str(arguments[0])]
-    return done.exit_code, answer, done.stderr
+    return result.exit_code, answer, result.stderr
 
 
 def test_every_verb_that_has_json_is_documented() -> None:
@@ -61,14 +61,14 @@ def test_a_comparison_is_json_and_a_slow_row_is_in_it(
     folder = Folder(tmp_path)
     base = folder.store("a", row(QUIET))
     new = folder.store("b", row([median * factor for median in AGAIN]))
-    returned, answer, told = answered("compare", base, new, "--fail-on", "slow")
+    returned, answer, messages = answered("compare", base, new, "--fail-on", "slow")
     assert returned == code
     assert (answer["base"], answer["new"], answer["worse"]) == (base, new, factor > 1)
     (only,) = answer["rows"]
     assert (only["row"], only["verdict"]) == ("crop_and_resize w forward roi_align contiguous", verdict)
     assert only["interval"][0] <= only["ratio"] <= only["interval"][1]
     assert only["ratio"] == pytest.approx(factor, rel=0.02)
-    assert "verdict" in told, "the table is for people"
+    assert "verdict" in messages, "the table is for people"
 
 
 def test_a_number_that_json_lacks_is_null(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,22 +77,22 @@ def test_a_number_that_json_lacks_is_null(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_verb_that_cannot_answer_prints_no_json() -> None:
-    done = CliRunner().invoke(app, ["compare", "nobodys-revision", ".", "--json"])
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert "There is no revision 'nobodys-revision' here" in done.stderr
+    result = CliRunner().invoke(app, ["compare", "nobodys-revision", ".", "--json"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "There is no revision 'nobodys-revision' here" in result.stderr
     # The next verb of this process speaks to people again.
     assert "There is no revision" in CliRunner().invoke(app, ["compare", "nobodys-revision", "."]).stdout
 
 
 @pytest.mark.parametrize(("backend", "status", "code"), [("reference", "WITHIN", 0), ("fault:swapped_axes", "OUT", 1)])
 def test_a_verdict_is_json(backend: str, status: str, code: int) -> None:
-    returned, answer, told = answered("judge", "--backend", backend, CASE)
+    returned, answer, messages = answered("judge", "--backend", backend, CASE)
     assert returned == code
     assert (answer["status"], answer["passed"], answer["case"]) == (status, code == 0, CASE)
     assert (answer["place"] is None) == (code == 0)
     if code:
         assert abs(answer["got"] - answer["expected"]) > answer["bound"]
-    assert status in told
+    assert status in messages
 
 
 @pytest.mark.parametrize("status", ["pass", "fail"])
@@ -116,12 +116,12 @@ def test_times_are_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         speed.Time(*of, "openvino", "OpenVINO 1", "cpu", "wrong", "as planted"),
     ]
     monkeypatch.setattr(speed, "times", lambda *arguments: times)
-    code, answer, told = answered("speed", "--operator", "roi_align", "--table", tmp_path / "t.csv")
+    code, answer, messages = answered("speed", "--operator", "roi_align", "--table", tmp_path / "t.csv")
     assert code == 0
     assert [(each["backend"], each["status"], each["ms"]) for each in answer["times"]] == [
         ("torchvision", "ok", 2.0), ("openvino", "wrong", None),
     ]  # fmt: skip
-    assert "2.000 ms (1.900 to 2.200)" in told
+    assert "2.000 ms (1.900 to 2.200)" in messages
 
 
 @pytest.mark.parametrize("outcome", ["killed", "survived"])
@@ -144,13 +144,13 @@ def test_planted_faults_are_json_and_a_survivor_is_named(
 
 
 def test_reports_of_findings_are_json(tmp_path: Path) -> None:
-    cells(tmp_path, failed())
+    cells(tmp_path, failure())
     confirmed(tmp_path, {})
-    code, answer, told = answered("findings", tmp_path, "--folder", tmp_path / "reports")
+    code, answer, messages = answered("findings", tmp_path, "--folder", tmp_path / "reports")
     assert code == 0
     assert [Path(each).parent for each in answer["reports"]] == [tmp_path / "reports"]
     assert (answer["problems"], answer["unconfirmed"]) == ([], 0)
-    assert "Nothing was sent." in told
+    assert "Nothing was sent." in messages
 
 
 def test_environments_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
