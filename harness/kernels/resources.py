@@ -8,6 +8,7 @@ in build/ under a hash of all its inputs, the compiler included.
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import shutil
@@ -55,6 +56,8 @@ class DoesNotCompile(Exception):
     """The compiler rejected a source or warned about it; the message is the compiler's."""
 
 
+# Once, and before any thread: Python 3.11 raises a SystemError if two threads parse at the same time.
+@functools.cache
 def build_setting(name: str) -> list[str] | str:
     """A constant of setup.py, parsed because importing it would build; the kernels are compiled with the real flags."""
     for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body:
@@ -89,6 +92,7 @@ def cubins(sources: Sequence[Path] | None, of: Sequence[str]) -> list[Cubin]:
     Raises as compile_all does.
     """
     nvcc()
+    build_setting("DEVICE_FLAGS")
     paths = sorted(KERNELS.glob("*/cuda/*.cu")) if sources is None else list(sources)
     jobs = [(path, architecture) for path in paths for architecture in of]
     CACHE.mkdir(parents=True, exist_ok=True)

@@ -156,7 +156,7 @@ def test_both_operators_are_compared_in_both_layouts_and_every_direction():
 
 
 def test_a_process_that_would_time_another_package_ends(tmp_path):
-    order = {"rows": [], "passed": {}, "origin": str(tmp_path), "output": str(tmp_path / "answer")}
+    order = {"rows": [], "gates": {}, "origin": str(tmp_path), "output": str(tmp_path / "answer")}
     (tmp_path / "order").write_text(json.dumps(order))
     with pytest.raises(SystemExit, match="The package under the clock is"):
         timing.main(tmp_path / "order")

@@ -80,7 +80,7 @@ def test_the_command_tells_each_backend_and_writes_what_it_has(monkeypatch: pyte
     assert result.exit_code == 130
     assert "reference: 2 pass" in result.output
     assert "torchvision was not asked." in result.output
-    assert "Interrupted: what was done by then is written" in result.output
+    assert "Interrupted: the finished cells are written" in result.output
     assert len(tables.read(path)) == 2
 
     # Resumed: answered cells are not repeated, and are in the table.
