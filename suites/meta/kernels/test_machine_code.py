@@ -139,7 +139,9 @@ def lines_that_fuse(ptx: str) -> set[str]:
 def test_a_fused_multiply_add_is_seen(tmp_path):
     """By its number, and in PTX where its rounding is not named."""
     source = tmp_path / "planted.cu"
-    source.write_text("__global__ void planted(float* x) { x[0] = __fmaf_rn(x[1], x[2], x[3]) / x[4]; }")
+    # Compiled anew in each folder, since the PTX names the source's path.
+    body = "x[0] = __fmaf_rn(x[1], x[2], x[3]) / x[4];"
+    source.write_text(f"__global__ void planted(float* x) {{ {body} }}  // {tmp_path}")
     kernel = kernels(cubins([source], [PATTERNS]))[0]
     assert lines_that_fuse(cubins([source], [PATTERNS])[0].ptx.read_text()) == {source.read_text()}
     cost = costs(tmp_path, PATTERNS)
@@ -153,9 +155,9 @@ def test_a_fused_multiply_add_is_seen(tmp_path):
     ]
 
 
-def test_every_kernel_counts_its_units_in_64_bits(compiled, tmp_path):
+def test_every_kernel_counts_its_units_in_64_bits(binaries, tmp_path):
     """A grid has up to 2**31 - 1 blocks, and a kernel goes on by so many units."""
-    for cubin in compiled[PATTERNS]:
+    for cubin in binaries[PATTERNS]:
         assert narrow_steps(cubin.ptx.read_text(encoding="utf-8")) == []
     source = tmp_path / "planted.cu"
     loop = "for ({0} unit = blockIdx.x; unit < count; unit += gridDim.x) x[unit] = 0;"
