@@ -133,10 +133,10 @@ def _versions(lines: pd.DataFrame) -> Table:
         (line.backend, line.title, line.device, line.versions, line.driver or "none")
         for line in once.itertuples(index=False)
     )
-    return Table("Whose versions these are", ("backend", "implementation", "device", "libraries", "driver"), rows)
+    return Table("Versions of the implementations", ("backend", "implementation", "device", "libraries", "driver"), rows)
 
 
 def _missing(lines: pd.DataFrame) -> Table | None:
     once = lines.drop_duplicates(["operator", "backend"])
     rows = tuple((line.backend, line.operator, line.reason) for line in once.itertuples(index=False))
-    return Table("Who could not be asked", ("backend", "operator", "why"), rows) if rows else None
+    return Table("Implementations that could not be tested", ("backend", "operator", "why"), rows) if rows else None
