@@ -22,7 +22,7 @@ from harness.report.libraries.grids import Grid, Libraries, Library, Square
 from harness.report.libraries.timings import Timing, Work
 from harness.report.tables.table import milliseconds
 
-TITLE = "Who computes RoIAlign right"
+TITLE = "Which libraries compute RoIAlign right"
 OPERATORS_PAGE = "../docs/operators.md"
 NO_SNIPPET = "No few lines show it: it needs more input than anybody reads, or shows only after other calls."
 # Sizes of the picture, in its own units: a README shows it somewhat smaller.

@@ -133,7 +133,9 @@ def _versions(lines: pd.DataFrame) -> Table:
         (line.backend, line.title, line.device, line.versions, line.driver or "none")
         for line in once.itertuples(index=False)
     )
-    return Table("Versions of the implementations", ("backend", "implementation", "device", "libraries", "driver"), rows)
+    return Table(
+        "Versions of the implementations", ("backend", "implementation", "device", "libraries", "driver"), rows
+    )
 
 
 def _missing(lines: pd.DataFrame) -> Table | None:
