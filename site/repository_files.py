@@ -55,4 +55,4 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """In the results, which quote messages of other libraries, nothing but a link is a link."""
     if not page.file.src_uri.startswith("results/"):
         return markdown
-    return _BRACKETS.sub(lambda found: found[1] or f"\\{found[2]}", markdown)
+    return _BRACKETS.sub(lambda match: match[1] or f"\\{match[2]}", markdown)

@@ -60,8 +60,7 @@ def test_one_wrong_value_is_out(direction: Direction) -> None:
     got[place] += np.float32(1e-3)
     verdict = judge(CASE.inputs(), direction, got, pinned=True)
     assert verdict.status is Status.OUT
-    assert verdict.place == place
-    assert verdict.got == got[place]
+    assert (verdict.place, verdict.got) == (place, got[place])
     assert verdict.fraction > 1
     assert not verdict.passed
 
