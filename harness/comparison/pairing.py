@@ -10,9 +10,9 @@ with a GPU's cold cache and only allocator.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
@@ -162,7 +162,7 @@ def _of_others(pairs: Pairs) -> list[str]:
     others = [sides for row, sides in pairs.medians.items() if row not in pairs.own]
     if not others:
         return []
-    ratio = math.exp(float(np.mean([np.log(np.median(new) / np.median(base)) for base, new in others])))
+    ratio = geometric_mean(float(np.median(new) / np.median(base)) for base, new in others)
     if not verdicts.beyond(ratio, LIMITS.effect):
         return []
     return [

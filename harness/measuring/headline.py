@@ -6,7 +6,8 @@ in one setting, in NCHW and float32: the first row of the tables, and what peopl
 
 from __future__ import annotations
 
-import numpy as np
+from statistics import geometric_mean
+
 import pandas as pd
 
 from harness.measuring import results
@@ -50,14 +51,13 @@ def _speeds(rows: pd.DataFrame) -> list[str]:
     """A sentence for each operator, setting and direction of this package and of functions named by the user."""
     known = {*results.OURS, *results.OTHERS}
     shown = rows.backend.isin(["roi_align", "roi_align_cuda"]) | ~rows.backend.isin(known)
-    usual = (rows.layout == "contiguous") & (rows.dtype == "float32") & (rows.series == "") & (rows.cache != "hot")
-    plain = (rows.subject == rows.bench) & (rows.allocator != "tuned") & ~rows.launch_bound & rows.ratio_to_peer.notna()
-    parts = rows[shown & usual & plain]
+    usual = (rows.layout == "contiguous") & (rows.dtype == "float32") & rows.ratio_to_peer.notna()
+    parts = results.plain_calls(rows[shown & usual])
     order = [*results.BENCHES]
     groups = parts.groupby(["backend", "bench", "setting"], sort=False)
     return [
         _speed(lines[lines.direction == direction], word)
-        for _, lines in sorted(groups, key=lambda each: (each[0][0] in known, order.index(each[0][1])))
+        for _, lines in sorted(groups, key=lambda each: (each[0][0] in known, order.index(str(each[0][1]))))
         for direction, word in _DIRECTIONS.items()
         if (lines.direction == direction).any()
     ]
@@ -67,11 +67,10 @@ def _speed(lines: pd.DataFrame, direction: str) -> str:
     first, ratios = lines.iloc[0], lines.ratio_to_peer.astype(float)
     of = "" if first.backend in results.OURS else f"{first.title}: "
     setting = f" ({first.setting})" if first.setting else ""
-    mean = float(np.exp(np.log(ratios).mean()))
     many = f"geometric mean of {len(ratios)} workloads, {_times(ratios.min())} to {_times(ratios.max())}"
     return (
-        f"{of}{first.bench} {direction}{setting} is {_times(mean)} times as fast as {results.OTHERS[first.peer]} "
-        f"({many if len(ratios) > 1 else first.workload})."
+        f"{of}{first.bench} {direction}{setting} is {_times(geometric_mean(ratios))} times as fast as "
+        f"{results.OTHERS[first.peer]} ({many if len(ratios) > 1 else first.workload})."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from statistics import geometric_mean
 
 import numpy as np
 
@@ -33,6 +34,6 @@ def table(records: Iterable[Record], device: Device) -> Iterator[str]:
         work_name = f"{bench} {', '.join(word for word in (workload, setting) if word)}"
         yield f"{work_name:50} {direction:11} {column:30} {np.median(own) * 1e3:9.2f} ms {ratio:7.1f}x"
     for (bench, setting, direction, column), each in ratios.items():
-        mean, span = float(np.exp(np.mean(np.log(each)))), f"({min(each):.1f}, {max(each):.1f})"
+        mean, span = geometric_mean(each), f"({min(each):.1f}, {max(each):.1f})"
         name = ", ".join(word for word in ("geometric mean", setting) if word)
         yield f"{f'{bench} {name}':50} {direction:11} {column:30} {mean:20.1f}x {span}"

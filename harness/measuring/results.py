@@ -164,6 +164,20 @@ def process_medians(group: pd.DataFrame) -> list[float]:
     return [float(np.median([each for block in blocks for each in block])) for _, blocks in of_process]
 
 
+def plain_calls(lines: pd.DataFrame) -> pd.DataFrame:
+    """The lines of `throughput` for calls as users make them: timed, of the operator itself, with the default allocator,
+    and on a GPU with cold caches. Without scaling series, and without work that is bound by its launches."""
+    selection: pd.DataFrame = lines[
+        (lines.subject == lines.bench)
+        & (lines.series == "")
+        & lines.median_s.notna()
+        & (lines.allocator != "tuned")
+        & (lines.cache != "hot")
+        & ~lines.launch_bound
+    ]
+    return selection
+
+
 def newest(table: pd.DataFrame) -> pd.DataFrame:
     """The lines of each device's newest full run; without one, of its newest partial run, else of its newest quick
     run."""

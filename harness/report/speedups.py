@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import geometric_mean
 
-import numpy as np
 import pandas as pd
 
-from harness.measuring.results import BENCHES, OTHERS, OURS
+from harness.measuring.results import BENCHES, OTHERS, OURS, plain_calls
 from harness.report.names import DIRECTIONS, DTYPES
 
 # Together these are one call.
@@ -50,14 +50,7 @@ class Speedup:
 
 def speedups(lines: pd.DataFrame) -> tuple[Speedup, ...]:
     """Of one device's lines of results.throughput: by operator, direction and library, each in the report's order."""
-    timed = lines[
-        (lines.subject == lines.bench)
-        & (lines.series == "")
-        & lines.median_s.notna()
-        & (lines.allocator != "tuned")
-        & (lines.cache != "hot")
-        & ~lines.launch_bound
-    ]
+    timed = plain_calls(lines)
     # Without float32 the first type that there is.
     dtype = next((each for each in DTYPES if (timed.own & (timed.dtype == each)).any()), DTYPES[0])
     timed = timed[timed.dtype == dtype]
@@ -113,4 +106,4 @@ def _speedup(ours: pd.DataFrame, theirs: pd.DataFrame, bench: str, direction: st
 
 def _mean(values: pd.Series) -> float:
     """The geometric mean; NaN if a value is missing, since a mean of other calls would be of other work."""
-    return float(np.exp(np.mean(np.log(values.to_numpy(dtype=float)))))
+    return geometric_mean(values.astype(float))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from statistics import geometric_mean
 
 import numpy as np
 import pandas as pd
@@ -54,4 +55,4 @@ def megabytes(count: float | None) -> str:
 def geomean(lines: pd.DataFrame, of: str = "ratio_to_peer") -> float:
     """The geometric mean of a column, NaN if it has no values."""
     values = lines[of].dropna()
-    return float(np.exp(np.log(values).mean())) if len(values) else float("nan")
+    return geometric_mean(values.astype(float)) if len(values) else float("nan")
