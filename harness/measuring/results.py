@@ -165,8 +165,8 @@ def process_medians(group: pd.DataFrame) -> list[float]:
 
 
 def plain_calls(lines: pd.DataFrame) -> pd.DataFrame:
-    """The lines of `throughput` for calls as users make them: timed, of the operator itself, with the default allocator,
-    and on a GPU with cold caches. Without scaling series, and without work that is bound by its launches."""
+    """The lines of `throughput` for calls as users make them: timed, of the operator itself, with the default
+    allocator, and on a GPU with cold caches. Scaling series and launch-bound work are left out."""
     selection: pd.DataFrame = lines[
         (lines.subject == lines.bench)
         & (lines.series == "")
