@@ -6,6 +6,7 @@ only the files that contain it.
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import os
@@ -76,6 +77,17 @@ def kernel_sources(changes: Sequence[Change], build: Path) -> Path:
     root = folder_of(texts, build)
     write(texts, root)
     return root
+
+
+# Once, and before any thread: Python 3.11 raises a SystemError if two threads parse at the same time.
+@functools.cache
+def build_setting(name: str) -> list[str] | str:
+    """A constant of setup.py, parsed because importing it would build; the kernels are compiled with the real flags."""
+    for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and [getattr(each, "id", "") for each in node.targets] == [name]:
+            value: list[str] | str = ast.literal_eval(node.value)
+            return value
+    raise LookupError(f"setup.py has no constant {name}.")
 
 
 @functools.cache

@@ -1,24 +1,19 @@
 """Reads the machine code of the CUDA kernels, on machines without a GPU.
 
 The source promises that every operation is rounded separately, that loads are issued together, and that no access uses
-a generic address; only the machine code shows whether the compiler keeps these promises. cuobjdump disassembles; it is
-part of the CUDA toolkit, and of Triton, which torch installs.
+a generic address; only the machine code shows whether the compiler keeps these promises.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import re
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.kernels.resources import Cubin, demangle, short_name
-from harness.repository import MissingLibrary
+from harness.kernels.binaries import demangle, dump, without_namespaces
 
 _UNIFORM = {"UFFMA": "FFMA", "UDFMA": "DFMA"}
 _ENDS = ("EXIT", "RET", "BAR", "CALL", "BRX", "JMP")
@@ -74,32 +69,19 @@ class Function:
         return [each for each in self.instructions if each.opcode.startswith(opcodes)]
 
 
-def disassembler() -> Path:
-    """The path of cuobjdump; MissingLibrary without the CUDA toolkit and Triton."""
-    spec = importlib.util.find_spec("triton")
-    folders = [
-        Path(place) / "backends" / "nvidia" / "bin" for place in (spec and spec.submodule_search_locations) or ()
+def functions(binary: Path, architecture: str) -> list[Function]:
+    """The kernels in a library or an object, as they are for one architecture; MissingLibrary without cuobjdump."""
+    parts = dump(binary, "-sass", "-arch", architecture).split("Function : ")[1:]
+    symbols, code = zip(*(part.split("\n", 1) for part in parts), strict=True)
+    return [
+        Function(without_namespaces(name), _plain(symbol), architecture, tuple(_instructions(lines)))
+        for name, symbol, lines in zip(demangle(symbols), symbols, code, strict=True)
     ]
-    path = shutil.which("cuobjdump") or next(
-        (str(folder / "cuobjdump") for folder in folders if (folder / "cuobjdump").exists()), None
-    )
-    if path is None:
-        raise MissingLibrary("cuobjdump is not here; it comes with the CUDA toolkit, and with `pip install triton`.")
-    return Path(path)
 
 
-def functions(cubin: Cubin) -> list[Function]:
-    """The kernels in a file of machine code; MissingLibrary without a disassembler."""
-    # cuobjdump looks for nvdisasm, which is in the same folder, in PATH.
-    program = disassembler()
-    process = subprocess.run(
-        [program, "-sass", cubin.file],
-        env={"PATH": f"{program.parent}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return list(_functions(process.stdout, cubin.architecture))
+def ptx(binary: Path) -> list[str]:
+    """The PTX of each source in a library or an object."""
+    return [f".version{text}" for text in dump(binary, "-ptx").split("\n.version")[1:]]
 
 
 _LINE = re.compile(
@@ -107,19 +89,10 @@ _LINE = re.compile(
 )
 
 
-def _functions(listing: str, architecture: str) -> Iterator[Function]:
-    for part in listing.split("Function : ")[1:]:
-        symbol, _, code = part.partition("\n")
-        matches = (match for match in map(_LINE.match, code.splitlines()) if match)
-        instructions = tuple(
-            Instruction(
-                match["opcode"],
-                tuple(each.strip() for each in match["operands"].split(",") if each.strip()),
-                match["guard"] is not None,
-            )
-            for match in matches
-        )
-        yield Function(short_name(demangle(symbol)), _plain(symbol), architecture, instructions)
+def _instructions(listing: str) -> Iterator[Instruction]:
+    for match in filter(None, map(_LINE.match, listing.splitlines())):
+        operands = tuple(each.strip() for each in match["operands"].split(",") if each.strip())
+        yield Instruction(match["opcode"], operands, match["guard"] is not None)
 
 
 @functools.cache
@@ -156,9 +129,10 @@ class RoundedOperations:
     operations: Counter[str]
 
 
-_ENTRY = re.compile(r"\.entry (?P<symbol>\w+)\(.*?\n\{(?P<body>.*?)\n\}", re.DOTALL)
+# To the next entry: a library's PTX has no indentation, so a brace at the start of a line ends nothing.
+_ENTRY = re.compile(r"\.entry (?P<symbol>\w+)\((?P<body>.*?)(?=\.entry |\Z)", re.DOTALL)
 _ARITHMETIC = re.compile(
-    r"^\s*(?:@!?%p\d+\s+)?((?:add|sub|mul|fma|mad|div|sqrt|rcp|rsqrt)[\w.]*\.(?:f|bf)[\w]+)\s", re.M
+    r"^[\s{]*(?:@!?%p\d+\s+)?((?:add|sub|mul|fma|mad|div|sqrt|rcp|rsqrt)[\w.]*\.(?:f|bf)[\w]+)\s", re.M
 )
 
 

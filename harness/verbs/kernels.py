@@ -28,7 +28,7 @@ def kernels(
 
     A second table says how the image gradients grow with the number of boxes.
 
-    Needs nvcc and cuobjdump, no GPU; the times in it are predictions.
+    Needs nvcc, cuobjdump and the built CUDA library, no GPU; the times in it are predictions.
     """
     from harness import repository
     from harness.measuring import costs, scaling

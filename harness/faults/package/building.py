@@ -27,6 +27,7 @@ from pathlib import Path
 from harness.kernels.compiling import (
     Change,
     apply_changes,
+    build_setting,
     digest,
     folder_of,
     make,
@@ -36,7 +37,6 @@ from harness.kernels.compiling import (
     version,
     write,
 )
-from harness.kernels.resources import build_setting
 from harness.operators.arrays import Direction
 from harness.operators.sheet import OperatorName
 from harness.repository import ROOT

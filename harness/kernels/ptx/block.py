@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.kernels.binaries import short_name
 from harness.kernels.ptx.code import Code
-from harness.kernels.ptx.counts import readable
 from harness.kernels.ptx.faults import Fault
 from harness.kernels.ptx.registers import LANES
 from harness.kernels.ptx.spaces import Spaces
@@ -69,4 +69,4 @@ class Block:
         return str((thread % x, thread // x % y, thread // (x * y)))
 
     def __str__(self) -> str:
-        return f"block {self.index} of {readable(self.code.kernel.name)}"
+        return f"block {self.index} of {short_name(self.code.kernel.name)}"

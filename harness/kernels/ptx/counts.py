@@ -7,7 +7,6 @@ each of its 32 banks. Accesses of 8 and 16 bytes are served by half and quarter 
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.kernels.ptx.memory import Access
-from harness.kernels.resources import demangle, short_name
 from harness.operators.arrays import Array
 
 _SECTOR, _WORD, _BANKS = 32, 4, 32
@@ -96,9 +94,3 @@ def _wavefronts(offsets: Array, size: int, lanes: Array) -> int:
 
 def _conflicts(words: Array) -> int:
     return int(np.bincount(np.unique(words) % _BANKS).max())
-
-
-@functools.cache
-def readable(name: str) -> str:
-    """A kernel's name as in its source, without namespaces and parameters: forward_kernel<float, 4>."""
-    return short_name(demangle(name).strip())

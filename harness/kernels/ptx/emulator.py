@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from harness.kernels.binaries import short_name
 from harness.kernels.drivers.arrays import ArrayDescription, picked_order
 from harness.kernels.ptx import program
 from harness.kernels.ptx.block import Block, Triple
 from harness.kernels.ptx.code import Code, prepare
-from harness.kernels.ptx.counts import Counts, Traffic, readable
+from harness.kernels.ptx.counts import Counts, Traffic
 from harness.kernels.ptx.faults import Fault
 from harness.kernels.ptx.memory import Allocation, GlobalMemory, merge_overlaps
 from harness.kernels.ptx.shared import SharedMemory
@@ -30,7 +31,7 @@ from harness.operators.arrays import Array
 _WITHOUT_ASKING = 48 * 1024
 _MOST_SHARED = 227 * 1024
 _MOST_THREADS = 1024
-# Selects the blocks of a grid to run: (the kernel's readable name, the number of blocks) -> block numbers.
+# Selects the blocks of a grid to run: (the kernel's short name, the number of blocks) -> block numbers.
 Choice = Callable[[str, int], Sequence[int]]
 
 
@@ -241,7 +242,7 @@ def execute(
 
     Returns its counts if `choose` is given. Fault or UnsupportedInstruction if a kernel is stopped.
     """
-    count, name = int(np.prod(grid)), readable(code.kernel.name)
+    count, name = int(np.prod(grid)), short_name(code.kernel.name)
     numbers: Sequence[int] = range(count) if choose is None else choose(name, count)
     traffic = None if choose is None else Traffic()
     warps = -(-int(np.prod(threads)) // 32)
@@ -292,7 +293,7 @@ def _parameters(code: Code, arguments: Any) -> Array:
 
 def _check(code: Code, grid: Triple, threads: Triple, shared: int, limit: int) -> None:
     """Fault if CUDA would refuse the launch."""
-    name, count = readable(code.kernel.name), int(np.prod(threads))
+    name, count = short_name(code.kernel.name), int(np.prod(threads))
     most = code.kernel.most_threads or _MOST_THREADS
     if min(grid) < 1 or grid[0] >= 2**31 or max(grid[1:]) > 65535:
         raise Fault(

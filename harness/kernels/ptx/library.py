@@ -10,16 +10,15 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.kernels.compiling import Change, digest, kernel_sources, make, nvcc, objects
+from harness.kernels.compiling import Change, build_setting, digest, kernel_sources, make, nvcc, objects
 from harness.kernels.drivers import DRIVERS
-from harness.kernels.resources import build_setting
 from harness.repository import ROOT
 
 BUILD = ROOT / "build" / "ptx"
 ARCHITECTURE = "90"
 RUNTIME = Path(__file__).with_name("runtime.cpp")
-# In addition to setup.py's flags: uncompressed PTX with source lines.
-FLAGS = ("-lineinfo", "--no-compress", "-Xcompiler=-fPIC,-fno-gnu-unique,-fvisibility=default")
+# In addition to setup.py's flags: uncompressed PTX with source lines; warnings are errors.
+FLAGS = ("-lineinfo", "--no-compress", "-Werror=all-warnings", "-Xcompiler=-fPIC,-fno-gnu-unique,-fvisibility=default")
 
 
 @functools.cache

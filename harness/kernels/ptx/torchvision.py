@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.kernels.machine_code import disassembler
+from harness.kernels.binaries import disassembler
 from harness.kernels.ptx.code import Code, prepare
 from harness.kernels.ptx.counts import Counts
 from harness.kernels.ptx.emulator import execute

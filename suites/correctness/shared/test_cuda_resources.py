@@ -1,87 +1,82 @@
-"""The CUDA kernels compile for every architecture without a warning or a spill; needs no GPU."""
+"""The CUDA kernels that are built fit every architecture: no warning, no spill, no stack; needs no GPU."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 import pytest
 
-from harness.kernels import resources as cuda_resources
-from harness.kernels.compiling import nvcc
-from harness.kernels.resources import DoesNotCompile, architectures, compile_all
+from harness.kernels.binaries import architectures_in, built_library, compile_cuda, disassembler
+from harness.kernels.compiling import build_setting, nvcc
+from harness.kernels.resources import architectures, usages
 from suites.missing import skip_if_missing
 
 pytestmark = [pytest.mark.package, pytest.mark.cpu]
 with skip_if_missing():
     nvcc()
+    disassembler()
+    LIBRARY = built_library()
 
 
-def test_every_kernel_compiles_for_every_architecture_without_a_spill():
+def test_every_kernel_fits_every_architecture():
     """`-rA` prints the report: the registers of every kernel, architecture by architecture."""
-    usages = compile_all()
-    kernels = {usage.kernel for usage in usages}
+    rows = usages(LIBRARY)
+    kernels = {usage.kernel for usage in rows}
     for kernel in sorted(kernels):
-        line = {usage.architecture: usage.registers for usage in usages if usage.kernel == kernel}
-        print(f"{kernel:40} registers: {line}")
-        assert list(line) == architectures()
+        registers = {usage.architecture: usage.registers for usage in rows if usage.kernel == kernel}
+        print(f"{kernel:40} registers: {registers}")
+        assert set(registers) == set(architectures_in(LIBRARY))
     assert {name.partition("<")[0] for name in kernels} == {
         "forward_kernel", "atomic_kernel", "reach_kernel", "gather_kernel", "grad_boxes_kernel", "add_parts_kernel",
         "planes_kernel", "planes_warp_kernel", "pixels_kernel", "roi_reach_kernel", "mean_gather_kernel",
         "slopes_kernel", "roi_add_parts_kernel",
         "largest_kernel", "largest_gather_kernel", "largest_slopes_kernel",
     }  # fmt: skip
-    assert all(usage.fits for usage in usages), [usage for usage in usages if not usage.fits]
+    assert all(usage.fits for usage in rows), [usage for usage in rows if not usage.fits]
     # Images of four dtypes, in steps of one channel or of 16 bytes of channels.
     assert Counter(name.partition("<")[0] for name in kernels)["forward_kernel"] == 8
 
 
-def test_a_spill_and_a_stack_frame_are_seen(tmp_path):
+# An array whose index is not known when compiling, and more values in use than there are registers.
+PLANTED = """
+__global__ void stack(float* data, const int* at) {
+  float values[64];
+  for (int i = 0; i < 64; ++i) values[i] = data[i * 7];
+  for (int i = 0; i < 64; ++i) data[i] = values[at[i]] + values[i];
+}
+__global__ void __launch_bounds__(1024) spill(float* data) {
+  float values[96];
+#pragma unroll
+  for (int i = 0; i < 96; ++i) values[i] = data[i * blockDim.x];
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < 96; ++i) data[i * blockDim.x + threadIdx.x] = values[i] * values[(i + 1) % 96];
+}
+"""
+
+
+@pytest.mark.parametrize("architecture", ["sm_75", "sm_90", "sm_120"])
+def test_a_spill_and_a_stack_do_not_fit(tmp_path, architecture):
     source = tmp_path / "planted.cu"
-    source.write_text("""
-        __global__ void __launch_bounds__(1024) planted(float* data, const int* at) {
-          float kept[64];
-          for (int i = 0; i < 64; ++i) kept[i] = data[i * 7];
-          for (int i = 0; i < 64; ++i) data[i] = kept[at[i]] + kept[i];
-        }""")
-    usages = compile_all([source])
-    assert [usage.architecture for usage in usages] == architectures()
-    assert not any(usage.fits for usage in usages)
+    source.write_text(PLANTED)
+    rows = usages(compile_cuda(source, architecture))
+    assert {usage.kernel: (usage.architecture, usage.fits) for usage in rows} == {
+        "stack": (architecture, False), "spill": (architecture, False),
+    }  # fmt: skip
 
 
 def test_a_warning_is_an_error(tmp_path):
     source = tmp_path / "planted.cu"
     source.write_text("__global__ void planted(float* data) { int unused = 3; data[0] = 1; }")
-    with pytest.raises(DoesNotCompile, match="unused"):
-        compile_all([source])
+    with pytest.raises(RuntimeError, match="unused"):
+        compile_cuda(source, "sm_90")
 
 
-def test_a_kept_report_is_of_the_very_sources(tmp_path, monkeypatch):
-    """A report cached for another header, flag or source is not used."""
-    kernels = tmp_path / "csrc"
-    kernels.mkdir()
-    monkeypatch.setattr(cuda_resources, "KERNELS", kernels)
-    monkeypatch.setattr(cuda_resources, "CACHE", tmp_path / "kept")
-    monkeypatch.setattr(cuda_resources, "architectures", lambda: ["sm_80"])
-    source, header = kernels / "planted.cu", kernels / "name.h"
-    source.write_text('#include "name.h"\n__global__ void NAME(float* data) { data[0] = 1; }')
-
-    def names() -> list[str]:
-        return [usage.kernel for usage in compile_all([source])]
-
-    header.write_text("#define NAME first")
-    assert names() == ["first"]
-    header.write_text("#define NAME second")
-    assert names() == ["second"]
-    source.write_text("__global__ void third(float* data) { data[0] = 1; }")
-    assert names() == ["third"]
-    with monkeypatch.context() as without:  # the second time the cache answers
-        without.setattr(cuda_resources, "subprocess", None)
-        without.setattr(cuda_resources, "demangle", lambda text: text)
-        assert len(compile_all([source])) == 1
-
-
-def test_what_is_examined_is_what_is_built():
-    assert "-fmad=false" in cuda_resources.build_setting("DEVICE_FLAGS")
+def test_the_library_is_built_for_the_architectures_of_the_setup():
+    assert "-fmad=false" in build_setting("DEVICE_FLAGS")
     assert architectures() == ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]
+    # A machine with a GPU builds for that GPU alone.
+    assert architectures_in(LIBRARY) == architectures() or "TORCH_CUDA_ARCH_LIST" in os.environ
     with pytest.raises(LookupError, match="no constant NOPE"):
-        cuda_resources.build_setting("NOPE")
+        build_setting("NOPE")

@@ -8,38 +8,39 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from harness.kernels.binaries import architectures_in, built_library, compile_cuda, disassembler
 from harness.kernels.compiling import nvcc
 from harness.kernels.machine_code import (
     Function,
     Instruction,
     RoundedOperations,
     arithmetic,
-    disassembler,
     functions,
     fusible_operations,
     loads_in_flight,
     narrow_steps,
+    ptx,
 )
-from harness.kernels.resources import Cubin, architectures, cubins
+from harness.kernels.ptx.library import kernel_library
 from suites.missing import skip_if_missing
 
 pytestmark = [pytest.mark.package, pytest.mark.cpu]
 with skip_if_missing():
     nvcc()
     disassembler()
+    LIBRARY = built_library()
 
-# The operations of PTX that ptxas expands into fused ones, with an expression for each.
+# The operations that ptxas expands into fused ones: the instruction that shows each, and an expression.
 SUBROUTINES = {
-    "div.rn.f32": ("float", "x[{0}] / x[{1}]"),
-    "div.rn.f64": ("double", "x[{0}] / x[{1}]"),
-    "sqrt.rn.f32": ("float", "sqrtf(x[{0}])"),
-    "sqrt.rn.f64": ("double", "sqrt(x[{0}])"),
+    "float_division": ("FCHK", "float", "x[{0}] / x[{1}]"),
+    "double_division": ("MUFU.RCP64H", "double", "x[{0}] / x[{1}]"),
+    "float_root": ("MUFU.RSQ", "float", "sqrtf(x[{0}])"),
+    "double_root": ("MUFU.RSQ64H", "double", "sqrt(x[{0}])"),
 }
 FUSED = ("FFMA", "DFMA")
 PATTERNS = "sm_90"
@@ -54,58 +55,62 @@ class Kernel:
 
 
 @pytest.fixture(scope="module")
-def binaries() -> dict[str, list[Cubin]]:
-    return {each: cubins(None, [each]) for each in architectures()}
+def patterns() -> list[Function]:
+    return functions(LIBRARY, PATTERNS)
 
 
-@pytest.fixture(scope="module")
-def patterns(binaries: dict[str, list[Cubin]]) -> list[Function]:
-    return [function for cubin in binaries[PATTERNS] for function in functions(cubin)]
-
-
-def kernels(of: Iterable[Cubin]) -> list[Kernel]:
-    both = []
-    for cubin in of:
-        ptx = {each.symbol: each for each in arithmetic(cubin.ptx.read_text(encoding="utf-8"))}
-        both += [Kernel(code, ptx[code.symbol]) for code in functions(cubin)]
-    return both
+def kernels(binary: Path, architecture: str) -> list[Kernel]:
+    """The kernels for one architecture, with the PTX of the newest."""
+    operations = {each.symbol: each for text in ptx(binary) for each in arithmetic(text)}
+    return [Kernel(code, operations[code.symbol]) for code in functions(binary, architecture)]
 
 
 def costs(folder: Path, architecture: str) -> dict[str, list[Counter[str]]]:
     """For each subroutine, the fused operations of kernels with one and two calls of it."""
     source = folder / "subroutines.cu"
     lines = []
-    for name, (dtype, expression) in SUBROUTINES.items():
+    for name, (_, dtype, expression) in SUBROUTINES.items():
         for count in (1, 2):
             body = " ".join(f"x[{3 * k}] = {expression.format(3 * k + 1, 3 * k + 2)};" for k in range(count))
-            lines.append(f"__global__ void {name.replace('.', '_')}_{count}({dtype}* x) {{ {body} }}")
+            lines.append(f"__global__ void {name}_{count}({dtype}* x) {{ {body} }}")
     source.write_text("\n".join(lines), encoding="utf-8")
-    counts = {code.kernel: code.counts() for code in functions(cubins([source], [architecture])[0])}
-    return {name: [counts[f"{name.replace('.', '_')}_{count}"] for count in (1, 2)] for name in SUBROUTINES}
+    counts = {code.kernel: counts_of(code) for code in functions(compile_cuda(source, architecture), architecture)}
+    return {name: [counts[f"{name}_{count}"] for count in (1, 2)] for name in SUBROUTINES}
 
 
-def expected(of: RoundedOperations, cost: dict[str, list[Counter[str]]]) -> tuple[int, ...]:
-    """The expected FFMA and DFMA of a kernel without fusion beyond its PTX: a second call of a subroutine adds fewer,
-    since the calls share the path for subnormal numbers."""
-    totals = []
-    for fused, in_ptx in zip(FUSED, ("fma.rn.f32", "fma.rn.f64"), strict=True):
-        total = of.operations[in_ptx]
-        for name, (one, two) in cost.items():
-            if count := of.operations[name]:
-                total += one[fused] + (count - 1) * (two[fused] - one[fused])
-        totals.append(total)
-    return tuple(totals)
+def counts_of(code: Function) -> Counter[str]:
+    """A kernel's operations, and the instructions that show a subroutine."""
+    signs = [sign for sign, *_ in SUBROUTINES.values()]
+    return code.counts() + Counter(each.opcode for each in code.instructions if each.opcode in signs)
 
 
-@pytest.mark.parametrize("architecture", architectures())
-def test_nothing_is_fused_but_what_divisions_and_roots_are_made_of(binaries, architecture, tmp_path):
+def fused_outside_of_subroutines(kernel: Kernel, cost: dict[str, list[Counter[str]]]) -> tuple[int, ...]:
+    """A kernel's FFMA and DFMA that belong to no division and no root.
+
+    A second call of a subroutine adds fewer, since the calls share the path for subnormal numbers. Divisions come
+    first: that path also has the sign of a root.
+    """
+    rest = counts_of(kernel.code)
+    rest["MUFU.RCP64H"] -= kernel.ptx.operations["rcp.approx.ftz.f64"]  # the logarithm's own
+    for name, (one, two) in cost.items():
+        sign = SUBROUTINES[name][0]
+        if rest[sign]:
+            further, odd = divmod(rest[sign] - one[sign], two[sign] - one[sign])
+            assert odd == 0, f"{sign} in {kernel.code.kernel}"
+            rest.subtract(one)
+            rest.subtract({key: further * (two[key] - one[key]) for key in two})
+    return tuple(rest[fused] for fused in FUSED)
+
+
+@pytest.mark.parametrize("architecture", architectures_in(LIBRARY))
+def test_only_divisions_and_roots_have_fused_operations(architecture, tmp_path):
     cost = costs(tmp_path, architecture)
     assert all(one["FFMA"] + one["DFMA"] > 3 for one, _ in cost.values())
-    every = kernels(binaries[architecture])
+    every = kernels(LIBRARY, architecture)
     assert len(every) > 60
     for kernel in every:
-        counts = kernel.code.counts()
-        assert tuple(counts[fused] for fused in FUSED) == expected(kernel.ptx, cost), kernel.code.kernel
+        in_ptx = tuple(kernel.ptx.operations[name] for name in ("fma.rn.f32", "fma.rn.f64"))
+        assert fused_outside_of_subroutines(kernel, cost) == in_ptx, kernel.code.kernel
         assert fusible_operations(kernel.ptx) == []
         # A half-precision operation without a multiplication loads constants.
         halves = [each for each in kernel.code.instructions if each.operation in ("HFMA2", "HADD2", "HMUL2")]
@@ -117,11 +122,12 @@ def widens(opcode: str) -> bool:
     return opcode.startswith("HADD2.F32")
 
 
-def test_ptx_fuses_in_the_logarithm_of_the_level_alone(binaries):
+def test_only_the_logarithm_of_the_level_fuses_in_ptx():
     """CUDA's log2 uses fused operations; it selects the level of a pyramid for a box."""
-    for cubin in binaries[PATTERNS]:
-        for line in lines_that_fuse(cubin.ptx.read_text(encoding="utf-8")):
-            assert "log2(" in line
+    texts = ptx(kernel_library())
+    assert sum(text.count(".entry") for text in texts) > 60
+    for line in set().union(*map(lines_that_fuse, texts)):
+        assert "log2(" in line
 
 
 def lines_that_fuse(ptx: str) -> set[str]:
@@ -136,17 +142,17 @@ def lines_that_fuse(ptx: str) -> set[str]:
     return lines
 
 
-def test_a_fused_multiply_add_is_seen(tmp_path):
+def test_a_fused_multiply_add_is_detected(tmp_path):
     """By its number, and in PTX where its rounding is not named."""
     source = tmp_path / "planted.cu"
     # Compiled anew in each folder, since the PTX names the source's path.
     body = "x[0] = __fmaf_rn(x[1], x[2], x[3]) / x[4];"
     source.write_text(f"__global__ void planted(float* x) {{ {body} }}  // {tmp_path}")
-    kernel = kernels(cubins([source], [PATTERNS]))[0]
-    assert lines_that_fuse(cubins([source], [PATTERNS])[0].ptx.read_text()) == {source.read_text()}
+    planted = compile_cuda(source, PATTERNS)
+    (kernel,) = kernels(planted, PATTERNS)
+    assert lines_that_fuse(*ptx(planted)) == {source.read_text()}
     cost = costs(tmp_path, PATTERNS)
-    unfused = RoundedOperations(kernel.ptx.symbol, Counter({"div.rn.f32": 1}))
-    assert kernel.code.counts()["FFMA"] == expected(unfused, cost)[0] + 1
+    assert fused_outside_of_subroutines(kernel, cost) == (1, 0)
     assert fusible_operations(
         RoundedOperations("planted", Counter({"add.rn.f32": 2, "mul.f32": 1, "mul.ftz.f32": 1}))
     ) == [
@@ -155,10 +161,10 @@ def test_a_fused_multiply_add_is_seen(tmp_path):
     ]
 
 
-def test_every_kernel_counts_its_units_in_64_bits(binaries, tmp_path):
+def test_every_kernel_counts_its_units_in_64_bits(tmp_path):
     """A grid has up to 2**31 - 1 blocks, and a kernel goes on by so many units."""
-    for cubin in binaries[PATTERNS]:
-        assert narrow_steps(cubin.ptx.read_text(encoding="utf-8")) == []
+    for text in ptx(LIBRARY):
+        assert narrow_steps(text) == []
     source = tmp_path / "planted.cu"
     loop = "for ({0} unit = blockIdx.x; unit < count; unit += gridDim.x) x[unit] = 0;"
     source.write_text(
@@ -167,10 +173,10 @@ def test_every_kernel_counts_its_units_in_64_bits(binaries, tmp_path):
             for name, dtype in (("narrow", "unsigned"), ("wide", "long long"))
         )
     )
-    assert narrow_steps(cubins([source], [PATTERNS])[0].ptx.read_text(encoding="utf-8")) == ["narrow"]
+    assert narrow_steps(*ptx(compile_cuda(source, PATTERNS))) == ["narrow"]
 
 
-def test_no_kernel_goes_through_local_memory(patterns):
+def test_no_kernel_uses_local_memory(patterns):
     assert not [function.kernel for function in patterns if function.starting_with("LDL", "STL")]
 
 
@@ -187,12 +193,12 @@ def flushes(atomic: Instruction) -> bool:
     return ".FTZ" in atomic.opcode
 
 
-def test_no_kernel_asks_where_a_pointer_leads(patterns):
+def test_no_kernel_uses_generic_addresses(patterns):
     """The compiler knows whether an access is to shared or to global memory."""
     assert not [each.kernel for each in patterns if each.counts()["LD"] + each.counts()["ST"]]
 
 
-def test_channels_innermost_are_loaded_and_stored_16_bytes_at_a_time(patterns):
+def test_innermost_channels_are_loaded_and_stored_16_bytes_at_a_time(patterns):
     """The names of kernels contain the number of channels per thread: <float, 4>, <BFloat16, 8, 0>."""
     pattern = r"(forward|atomic|grad_boxes|pixels)_kernel<\w+, [248]\b"
     vectors = [each for each in patterns if re.match(pattern, each.kernel)]
@@ -222,7 +228,7 @@ def test_planes_are_loaded_before_they_are_stored(patterns):
         assert wide == 0 or of[kernel.format("double")] >= wide, kernel
 
 
-def test_patterns_are_seen(tmp_path):
+def test_patterns_are_detected(tmp_path):
     source = tmp_path / "planted.cu"
     source.write_text("""
         __global__ void generic(float* out, const float* in, int shared) {
@@ -247,7 +253,7 @@ def test_patterns_are_seen(tmp_path):
         }
         __global__ void added(float* out) { atomicAdd(out, 1.0f); }
         __global__ void added_in_doubles(double* out) { atomicAdd(out, 1.0); }""")
-    of = {each.kernel: each for each in functions(cubins([source], [PATTERNS])[0])}
+    of = {each.kernel: each for each in functions(compile_cuda(source, PATTERNS), PATTERNS)}
     assert "LD" in of["generic"].counts()
     assert "LD" not in of["together"].counts()
     assert loads_in_flight(of["one_by_one"].instructions) == 1
