@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -91,6 +92,15 @@ def pytest_configure(config: pytest.Config) -> None:
         if reason is not None:
             raise pytest.UsageError(reason)
     config.stash[TALLY] = Tally()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Collecting the tests that a function outside this project is never asked takes longer than many of its own."""
+    if not backends.is_foreign(config.getoption("--backend")) or not collection_path.is_dir():
+        return None
+    operator = next(iter(config.stash[BACKENDS]))
+    room = "performance" if config.getoption("--benchmark-only") else "correctness"
+    return stranger.has_none(collection_path, operator, config.rootpath, room) or None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -30,12 +30,21 @@ _LIBRARIES = {"onnxruntime"}
 _VALUES, _LARGE, _OWN_S = 200_000, 60_000_000, 30.0
 
 
+def has_none(folder: Path, operator: OperatorName, root: Path, room: str) -> bool:
+    """Whether no test in this folder is about an implementation of this operator, so that it need not be collected.
+
+    room  the folder of suites/ whose tests are: "correctness", or "performance" for benchmarks.
+    """
+    parts = folder.relative_to(root).parts
+    others = {name for name in OPERATORS if name != operator}
+    return parts[:1] == ("suites",) and len(parts) > 1 and (parts[1] != room or bool(others & set(parts)))
+
+
 def is_about(item: pytest.Item, operator: OperatorName, root: Path) -> bool:
     """Whether a test checks the function under test, an implementation of this operator."""
-    folders = item.path.relative_to(root).parts
-    others = [name for name in OPERATORS if name != operator]
-    if folders[1] != "correctness" or any(name in folders for name in others):
+    if has_none(item.path.parent, operator, root, "correctness"):
         return False
+    others = [name for name in OPERATORS if name != operator]
     fixtures = set(getattr(item, "fixturenames", ()))
     if item.get_closest_marker("package") or not fixtures & _FIXTURES or fixtures & _LIBRARIES:
         return False

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from harness.operators.sheet import Sheet
+from suites import stranger
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "judging.md").read_text(encoding="utf-8")
@@ -182,3 +183,18 @@ def test_a_right_function_with_a_small_sheet_passes_every_test(judge, sheet, mod
     assert re.search(r"\d+ passed, ", text), text[-3000:]
     assert "failed" not in text, text[-3000:]
     assert "ONNX" not in text, "what is asked of ONNX Runtime is no part of a stranger's summary"
+
+
+ROOMS = {
+    "suites": (False, False), "suites/correctness": (False, True), "suites/correctness/roi_align": (False, True),
+    "suites/correctness/crop_and_resize": (True, True), "suites/meta": (True, True), "suites/meta/house": (True, True),
+    "suites/performance": (True, False), "harness": (False, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", ROOMS)
+def test_only_rooms_with_tests_of_the_function_are_collected(folder):
+    judged, timed = (
+        stranger.has_none(ROOT / folder, "roi_align", ROOT, room) for room in ("correctness", "performance")
+    )
+    assert (judged, timed) == ROOMS[folder]
