@@ -134,6 +134,18 @@ def replace(monkeypatch):
     return install
 
 
+def test_the_replacements_compute_what_torchvisions_functions_do(replace):
+    """For boxes of two classes that overlap, and in the whole model."""
+    model, image = small()
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(60, 2, generator=generator) * 20
+    rows = torch.cat([corner, corner + 20], dim=1), torch.rand(60, generator=generator), torch.arange(60) % 2, 0.5
+    kept, expected = boxes.batched_nms(*rows), results(model, image)
+    replace()
+    assert torch.equal(boxes.batched_nms(*rows), kept)
+    check(results(model, image), expected)
+
+
 @pytest.mark.parametrize("name", REPLACED)
 def test_torchvisions_own_function_stops_the_export(replace, name):
     """A function that no longer stops it can be removed from the page."""
