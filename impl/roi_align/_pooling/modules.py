@@ -6,7 +6,6 @@ They hold the arguments of `roi_align` and `multiscale_roi_align` that stay the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, fx, nn
@@ -38,13 +37,15 @@ def named_maps(
     if not image_shapes:
         raise ValueError("image_shapes must hold the (height, width) of each image, not none.")
     image = max(height for height, _ in image_shapes), max(width for _, width in image_shapes)
+    if image[0] < 1 or image[1] < 1:
+        raise ValueError(f"image_shapes must hold the (height, width) of each image in pixels, not {image_shapes}.")
     with checking():
         return list(maps.values()), [_inferred(f"x[{name!r}]", each, image) for name, each in maps.items()]
 
 
 def _inferred(name: str, of: Tensor, image: tuple[int, int]) -> float:
     check_image_shape(name, of)
-    along_height, along_width = (2.0 ** round(math.log2(of.shape[2 + axis] / image[axis])) for axis in (0, 1))
+    along_height, along_width = (_nearest(of.shape[2 + axis], image[axis]) for axis in (0, 1))
     if along_height != along_width:
         raise ValueError(
             f"{name} of {of.shape[2]} x {of.shape[3]} pixels has the scale {along_height} along the height of "
@@ -52,6 +53,19 @@ def _inferred(name: str, of: Tensor, image: tuple[int, int]) -> float:
             "scales=[1/4, 1/8, 1/16, 1/32]."
         )
     return along_height
+
+
+def _nearest(side: int, whole: int) -> float:
+    """2 to the rounded binary logarithm of side / whole, both positive.
+
+    It takes comparisons of integers, in which torch.export keeps a size symbolic; a logarithm would fix the size.
+    """
+    scale = 1.0
+    while side < whole:
+        side, scale = 2 * side, scale / 2
+    while side * side > 2 * whole * whole:
+        whole, scale = 2 * whole, scale * 2
+    return scale
 
 
 class TorchvisionRoIAlign(nn.Module):

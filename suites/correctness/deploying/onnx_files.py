@@ -29,14 +29,17 @@ class Function(nn.Module):
         return self.function(*tensors)
 
 
-def export(module: nn.Module, tensors: Sequence[Any], *, dynamo: bool, opset: int = 18) -> onnx.ModelProto:
-    """The model of a module on these tensors, with dynamic sizes except 1 and 0."""
+def export(
+    module: nn.Module, tensors: Sequence[Any], *, dynamo: bool, opset: int = 18, one_size: bool = False
+) -> onnx.ModelProto:
+    """The model of a module on these tensors, with dynamic sizes except 1 and 0, or with these sizes alone."""
     with warnings.catch_warnings():
         # Both warn of their deprecation, and the tracing exporter of every Python number in the model around the
         # operators.
         warnings.simplefilter("ignore")
         if dynamo:
-            open_sizes = tuple(dict.fromkeys(range(each.dim()), torch.export.Dim.AUTO) for each in tensors)
+            size = None if one_size else torch.export.Dim.AUTO
+            open_sizes = tuple(dict.fromkeys(range(each.dim()), size) for each in tensors)
             program = torch.onnx.export(
                 module, tuple(tensors), dynamo=True, opset_version=opset, verbose=False,
                 dynamic_shapes=(open_sizes,) if isinstance(module, Function) else open_sizes,
@@ -46,7 +49,7 @@ def export(module: nn.Module, tensors: Sequence[Any], *, dynamo: bool, opset: in
         axes = {
             name: {axis: f"{name}_{axis}" for axis in range(each.dim())}
             for name, each in zip(inputs, tensors, strict=True)
-            if isinstance(each, Tensor)
+            if isinstance(each, Tensor) and not one_size
         }
         torch.onnx.export(
             module, tuple(tensors), file, dynamo=False, opset_version=opset, input_names=inputs, dynamic_axes=axes

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from torch import nn
 
 pytest.importorskip("onnxscript", reason="the exporters need onnx and onnxscript")
 pytest.importorskip("onnxruntime", reason="the files are run by ONNX Runtime")
@@ -231,30 +230,3 @@ def test_a_program_that_is_exported_already_fails_as_the_page_says(call):
     words = rf"No ONNX function found for .*roi_align\.{call.operator}'"
     with pytest.raises(torch.onnx.OnnxExporterError, match=words):
         torch.onnx.export(program, dynamo=True, verbose=False)
-
-
-class Detections(nn.Module):
-    def __init__(self, detector):
-        super().__init__()
-        self.detector = detector
-
-    def forward(self, image):
-        (detections,) = self.detector([image])
-        return detections["boxes"], detections["labels"], detections["scores"], detections["masks"]
-
-
-def test_a_whole_mask_rcnn_is_a_file():
-    """With both poolers, on an image of another size than the exported one; the rest of the model is torchvision's."""
-    models = pytest.importorskip("harness.detectors.models", reason="the detector is torchvision's")
-    model = Detections(models.with_roi_align(models.detector("small Mask R-CNN"))).eval()
-    model.detector.transform.min_size = (96,)
-    (image,) = [each[:, 100:260, 100:300] for each in models.images(["astronaut"])]
-    file = onnx_files.export(model, (image,), dynamo=False)
-    assert len(onnx_files.nodes(file, "RoiAlign")) == 8
-    run = onnx_files.session(file)
-    for given_image in (image, image[:, 20:, :150].clone()):
-        with torch.no_grad():
-            expected = model(given_image)
-        assert len(expected[0])
-        for result, of in zip(run(given_image.numpy()), expected, strict=True):
-            assert np.allclose(result, of, rtol=1e-3, atol=1e-3)

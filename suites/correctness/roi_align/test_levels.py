@@ -6,6 +6,7 @@ the scales do not divide. A box without a map gives 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -197,12 +198,26 @@ def test_scales_are_inferred_for_each_call():
 
 
 @pytest.mark.cpu
+def test_an_inferred_scale_is_the_nearest_power_of_two():
+    """On a logarithmic scale, as torchvision infers it: between 1/4 and 1/2 the border is at 1/sqrt(8)."""
+    module = TorchvisionMultiScaleRoIAlign(["a"], 1, 1)
+    for side in (1, 2, 3, 5, 12, 13, 50):
+        image = torch.arange(1.0, side + 1)[:, None].expand(1, 1, side, side)
+        for whole in (1, 2, 3, 4, 5, 7, 17, 18, 19, 33, 100, 141, 142, 799, 800):
+            boxes = [torch.tensor([[0, 0, 0.8 * whole, 0.8 * whole]])]
+            expected = roi_align(image, boxes, 1, 2.0 ** round(math.log2(side / whole)), 1)
+            assert torch.equal(module({"a": image}, boxes, [(whole, whole)]), expected), (side, whole)
+
+
+@pytest.mark.cpu
 def test_the_module_says_what_it_lacks_and_all_that_it_was_given():
     module = TorchvisionMultiScaleRoIAlign(["a"], 3, 2)
     with pytest.raises(ValueError, match=r"None of the maps \['b'\] has a name in \['a'\]"):
         module({"b": torch.rand(1, 1, 4, 4)}, [torch.rand(1, 4)], [(8, 8)])
     with pytest.raises(ValueError, match="image_shapes must hold"):
         module({"a": torch.rand(1, 1, 4, 4)}, [torch.rand(1, 4)], [])
+    with pytest.raises(ValueError, match=r"image_shapes must hold the \(height, width\) of .* not \[\(8, 0\)\]"):
+        module({"a": torch.rand(1, 1, 4, 4)}, [torch.rand(1, 4)], [(8, 0)])
     with pytest.raises(ValueError, match=r"x\['a'\] must have at least one row and one column"):
         module({"a": torch.rand(1, 1, 4, 0)}, [torch.rand(1, 4)], [(8, 8)])
     assert repr(module) == (
