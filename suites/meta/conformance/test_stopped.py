@@ -25,7 +25,7 @@ def cell_like(backend: str, status: Any = "pass", of: str = NAMES[0], direction:
     )  # fmt: skip
 
 
-def test_an_interrupt_ends_the_processes_and_what_they_did_is_kept() -> None:
+def test_an_interrupt_ends_the_processes_and_keeps_their_cells() -> None:
     finished_jobs: list[Done] = []
     before = set(multiprocessing.active_children())
 
@@ -46,7 +46,7 @@ def test_an_interrupt_ends_the_processes_and_what_they_did_is_kept() -> None:
     assert set(multiprocessing.active_children()) <= before
 
 
-def test_rows_that_a_stopped_job_did_not_come_to_stay() -> None:
+def test_a_stopped_job_keeps_the_rows_that_it_did_not_reach() -> None:
     old = [cell_like("a"), cell_like("a", direction="grad_image"), cell_like("a", of=NAMES[1]), cell_like("b")]
     interrupted = [Done(Job("a", ("roi_align",)), (cell_like("a", "fail"),), "It was stopped.", True)]
     rows = tables.merged(old, [*interrupted, Done(Job("b", ("roi_align",)), (), "b was not asked.", True)])
@@ -58,7 +58,7 @@ def test_rows_that_a_stopped_job_did_not_come_to_stay() -> None:
     ]
 
 
-def test_the_command_tells_each_backend_and_writes_what_it_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_interrupted_command_writes_its_cells_and_resumes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("typer", reason="it makes the command line")
     from typer.testing import CliRunner
 
@@ -112,7 +112,7 @@ def test_the_command_tells_each_backend_and_writes_what_it_has(monkeypatch: pyte
     assert "There is no run to go on with" in none.output
 
 
-def test_a_job_asks_for_what_is_not_skipped() -> None:
+def test_a_job_omits_its_skipped_questions() -> None:
     job = Job("reference", ("roi_align",), NAMES, skip=frozenset({(NAMES[0], "forward")}))
     assert [(property_.name, direction) for property_, direction in questions_of(job)] == [
         (NAMES[0], "grad_boxes"),

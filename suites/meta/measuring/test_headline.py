@@ -41,7 +41,7 @@ def test_the_ratio_of_each_direction_is_a_sentence(tmp_path: Path) -> None:
     assert gate == "The gate refused no row."
 
 
-def test_rows_without_a_time_are_told_with_the_reason(tmp_path: Path) -> None:
+def test_rows_without_a_time_are_counted_with_the_reason(tmp_path: Path) -> None:
     rows = [timed_row([1.0]), *(untimed_row("OUT", workload=f"w{place}", digest=str(place)) for place in range(4))]
     rows += [
         untimed_row("NO_TIME", workload="late"),
@@ -72,13 +72,13 @@ def test_a_function_of_the_user_comes_first_by_its_title(tmp_path: Path) -> None
     ]
 
 
-def test_a_gpu_is_told_by_its_cold_cache_and_without_launches(tmp_path: Path) -> None:
+def test_a_gpus_ratios_use_the_cold_cache_and_exclude_launches(tmp_path: Path) -> None:
     lines = told(tmp_path, cuda_rows(), "cuda-test")
     assert lines[1] == "crop_and_resize forward is 2.0 times as fast as torchvision (w)."
     assert len(lines) == 3
 
 
-def test_a_device_without_rows_is_a_sentence(tmp_path: Path) -> None:
+def test_a_device_without_rows_has_one_sentence(tmp_path: Path) -> None:
     assert headline.sentences(table_of(tmp_path, [timed_row([1.0])], "cpu-test/run/a.json"), "cpu-b") == [
         "cpu-b has no rows."
     ]
