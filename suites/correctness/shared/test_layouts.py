@@ -35,7 +35,7 @@ def test_results_and_gradients_keep_the_layout(device, call, channels, layout):
 
 
 @calls.each_operator
-def test_strided_boxes_and_indices_are_read_where_they_are(device, call):
+def test_strided_boxes_and_indices_change_no_bit(device, call):
     image = torch.rand(3, 2, 6, 5, device=device)
     boxes = call.random_boxes(image, 8)
     strided = [torch.stack([each, each], dim=-1).repeat_interleave(2, dim=0)[::2, ..., 0] for each in boxes]
@@ -75,13 +75,13 @@ def test_every_instruction_set_gives_the_same_bits():
 
 
 @pytest.mark.cpu
-def test_an_unknown_instruction_set_is_refused_in_a_sentence():
+def test_an_unknown_instruction_set_raises_a_clear_error():
     process = python("-c", "import torch, roi_align; torch.ops.roi_align.cpu_kernels()", ROI_ALIGN_CPU="sse9")
     assert "ValueError: ROI_ALIGN_CPU is 'sse9', but this machine runs portable" in process.stderr
 
 
 @pytest.mark.cpu
-def test_one_and_more_threads_give_the_same_bits(backend, operator):
+def test_the_number_of_threads_changes_no_bit(backend, operator):
     """With enough copies of the boxes that the kernels split the work."""
 
     @settings(max_examples=max(20, settings().max_examples // 5))
@@ -102,7 +102,7 @@ def test_one_and_more_threads_give_the_same_bits(backend, operator):
 @calls.each_layout
 @pytest.mark.parametrize("channels", [3, 16])
 @calls.each_call
-def test_threads_that_share_one_image_row_by_row_give_the_same_bits(call, channels, layout):
+def test_threads_that_share_the_rows_of_one_image_change_no_bit(call, channels, layout):
     """With one image of one block of channels, each thread gets a band of rows, and samples straddle the bands."""
     image = torch.randn(1, channels, 37, 41).to(memory_format=layout)
     boxes, upstream = call.random_boxes(image, 200), torch.randn(200, channels, 7, 9)
