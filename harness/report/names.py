@@ -50,8 +50,8 @@ def peer(table: pd.DataFrame) -> str:
     return results.OTHERS[table.peer.iloc[0]]
 
 
-def labelled(table: pd.DataFrame) -> pd.DataFrame:
+def with_settings(table: pd.DataFrame) -> pd.DataFrame:
     """The rows with their setting in the workload's name, for tables that show all settings."""
     settings = [f", {setting}" if setting else "" for setting in table.setting]
-    renamed: pd.DataFrame = table.assign(workload=table.workload + settings)
-    return renamed
+    result: pd.DataFrame = table.assign(workload=table.workload + settings)
+    return result

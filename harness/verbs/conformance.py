@@ -12,7 +12,7 @@ from harness.verbs import Json, app, bars, console, epilog, one_of, publish, sto
 
 if TYPE_CHECKING:
     from harness.conformance.cells import Cell
-    from harness.conformance.jobs import Answer, Done, Job
+    from harness.conformance.jobs import Answer, Job, JobResult
 
 
 @app.command(
@@ -57,7 +57,7 @@ def conformance(
     """
     from harness.conformance import jobs, journal, tables
     from harness.conformance.cells import BAD, OURS, is_bad
-    from harness.conformance.findings import merged
+    from harness.conformance.findings import merge
     from harness.judging.cluster import UnusableCluster
     from harness.measuring import findings
     from harness.operators import OPERATORS
@@ -69,7 +69,7 @@ def conformance(
     if every and backend:
         stop("--all asks every library, and --backend the ones that it names: give one of the two.")
     operators = [one_of("operator", operator, OPERATORS)] if operator else list(OPERATORS)
-    names = backend or (jobs.all_libraries() if every else jobs.everybody())
+    names = backend or (jobs.all_libraries() if every else jobs.default_backends())
     of, notes = journal.key(examples, seed), journal.path_of(path)
     with stop_at(ValueError):
         old, old_findings = tables.read(path), findings.read(path.with_name(FINDINGS))
@@ -89,37 +89,37 @@ def conformance(
             cell = answer.cell
             progress.update(tasks[job], advance=1, row=f"{cell.property}, {cell.direction}: {cell.status}")
 
-        def end(result: Done) -> None:
+        def end(result: JobResult) -> None:
             # Its bar gives its place to the next one's: many backends are more than a terminal has lines.
             progress.remove_task(tasks.pop(result.job))
             progress.advance(total)
             counts = Counter(each.status for each in result.cells)
             tell(f"{result.job.backend}: {', '.join(f'{count} {status}' for status, count in counts.items())}")
 
-        ended = [*_run(remaining, show, end, cluster), *jobs.resumed(selection, before)]
-    cells = [each for one in ended for each in one.cells]
-    tables.write(path, tables.merged(old, ended))
-    new = [each for one in ended for each in one.findings]
-    findings.write(path.with_name(FINDINGS), merged(old_findings, cells, new))
+        results = [*_run(remaining, show, end, cluster), *jobs.earlier_results(selection, before)]
+    cells = [each for one in results for each in one.cells]
+    tables.write(path, tables.merge(old, results))
+    new = [each for one in results for each in one.findings]
+    findings.write(path.with_name(FINDINGS), merge(old_findings, cells, new))
     for name in operators:
         _show([each for each in cells if each.operator == name], name)
     for each in (each for each in cells if each.status in (*BAD, OURS)):
         tell(f"{each.backend}, {each.property}, {each.direction}: {each.status}: {each.reason}")
         tell(f"  {each.counterexample}")
-    for one in ended:
+    for one in results:
         if one.problem:
             tell(one.problem)
     tell(f"conformance {path.resolve()}")
     if as_json:
-        problems = [one.problem for one in ended if one.problem]
+        problems = [one.problem for one in results if one.problem]
         publish({"cells": cells, "findings": new, "problems": problems, "table": path.resolve()})
-    if any(one.stopped for one in ended):
+    if any(one.stopped for one in results):
         tell(
             "Interrupted: the finished cells are written, and the other rows of the table are as they were. "
             "--resume goes on."
         )
         raise typer.Exit(130)
-    if any(one.problem for one in ended):
+    if any(one.problem for one in results):
         tell("Some cells are missing, because their processes ended. --resume asks for them again.")
         raise typer.Exit(1)
     notes.unlink()
@@ -153,7 +153,7 @@ def speed(
     path = table or RESULTS / "conformance-times.csv"
     rows = []
     for of in operators:
-        timeable = [each.backend for each in jobs.jobs(names, [of], (), 1, 0) if each.backend not in _UNTIMED]
+        timeable = [each.backend for each in jobs.jobs(names, [of], (), 1, 0) if each.backend not in _NO_TIME]
         rows += timing.times([name for name in timeable if of in backends.operators_of(name)], [of], tell)
     timing.write(path, rows)
     for each in rows:
@@ -165,10 +165,10 @@ def speed(
 
 
 # NumPy, value by value: no library, and minutes for each call.
-_UNTIMED = ("reference",)
+_NO_TIME = ("reference",)
 
 
-def _run(remaining: list[Job], show: Any, end: Any, cluster: str) -> list[Done]:
+def _run(remaining: list[Job], show: Any, end: Any, cluster: str) -> list[JobResult]:
     """The jobs on this machine, or on the workers of a cluster."""
     from harness.conformance import cluster as workers
     from harness.conformance import processes

@@ -164,7 +164,7 @@ def _tell_all(totals: Totals, seconds: float) -> None:
         tell(f"{operator}: {totals.cases_of(operator):,} cases" + (f", {refusals:,} not asked for" if refusals else ""))
     for path, find in sorted(totals.stored.items()):
         tell(f"find    {path}\n  {find.status.upper()}: {find.reason}\n  {find.reproduction()}")
-    for lost in totals.lost:
-        tell(f"lost    {lost.task}: {lost.reason}")
+    for loss in totals.lost:
+        tell(f"lost    {loss.task}: {loss.reason}")
     if totals.is_empty():
         tell("no finds")

@@ -17,8 +17,8 @@ from harness.report.tables.history import HistoryPoint, HistoryRun, rows_of, tit
 from harness.report.tables.table import columns, milliseconds
 
 _ACROSS = 4
-# From one tick of a picture to the next: what is added where changes are small, and the factor where they are not.
-_ADDED = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+# From one tick of a picture to the next: the difference where changes are small, and the factor where they are not.
+_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _FACTORS = (2, 4, 10)
 # The most runs whose revisions fit below a picture; of more, every second, third and so on is named.
 _LABELS = 8
@@ -90,8 +90,8 @@ def _frame(axes: Axes, workload: str, runs: Sequence[HistoryRun]) -> None:
 def _ticks(low: float, high: float) -> list[float]:
     """Up to seven round numbers between two limits, of which the lower is below 1 and the higher above it."""
     if high < 3 * low:
-        added = next(each for each in _ADDED if (high - low) / each <= 6)
-        return [added * times for times in range(math.ceil(low / added), math.floor(high / added) + 1)]
+        step = next(each for each in _STEPS if (high - low) / each <= 6)
+        return [step * times for times in range(math.ceil(low / step), math.floor(high / step) + 1)]
     factor = next((each for each in _FACTORS if math.log(high / low, each) <= 6), _FACTORS[-1])
     powers = range(math.ceil(math.log(low, factor)), math.floor(math.log(high, factor)) + 1)
     return [float(factor) ** power for power in powers]

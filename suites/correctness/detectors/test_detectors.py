@@ -65,7 +65,7 @@ def combinations(name: str) -> list[agreement.Combination]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _nothing_is_kept():
+def _free_memory():
     """Frees the graphs of training steps, gigabytes that later tests need."""
     yield
     for cache in (unmodified, modified, combinations):

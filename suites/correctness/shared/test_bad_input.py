@@ -36,7 +36,7 @@ def boxes_of(call, *rows, device="cpu"):
     return OF_FIRST_IMAGE[call.operator](torch.tensor(rows, device=device))
 
 
-def good_call_but_for(call, device, boxes=(), /, **changes):
+def call_with(call, device, boxes=(), /, **changes):
     """Calls the operator with these tensors of boxes, and with these arguments by name instead of the valid ones."""
     image, size = call.names
     boxes = boxes or call.on(torch.empty(2, 3, 5, 7), torch.tensor([GOOD["crop_and_resize"], [0.0, 0.0, 1.0, 1.0]]))
@@ -119,7 +119,7 @@ BAD_ROWS = {f"{call}-{name}": (call, name) for call in (BILINEAR, AVG) for name 
 def test_validate_names_the_first_bad_row(device, call, name):
     boxes = boxes_of(call, GOOD[call.operator], ANY_NUMBERS[call.operator][name][0], [NAN] * 4)
     with pytest.raises(ValueError, match=NO_NUMBER):
-        good_call_but_for(call, device, boxes, validate=True)
+        call_with(call, device, boxes, validate=True)
 
 
 @each_operator
@@ -139,8 +139,8 @@ def test_validate_works_inside_vmap_and_compiled_graphs(device, call):
 def test_validate_accepts_finite_boxes_far_outside(device, call):
     boxes = boxes_of(call, [1e10, -1e10, 2e10, 0.0], GOOD[call.operator], [*GOOD[call.operator][2:], 0.0, 0.0])
     ones = {call.names[0]: torch.ones(2, 3, 5, 7)}
-    result = good_call_but_for(call, device, boxes, **ones, validate=True)
-    assert torch.equal(result, good_call_but_for(call, device, boxes, **ones))
+    result = call_with(call, device, boxes, **ones, validate=True)
+    assert torch.equal(result, call_with(call, device, boxes, **ones))
     assert {call.outside, 1.0} <= set(result.unique().tolist())
 
 
@@ -169,14 +169,14 @@ def test_an_index_without_an_image_raises_an_index_error(device, call, dtype, ba
     boxes[-1] = boxes[-1].to(dtype)
     call.indices(*boxes)[1] = bad
     with pytest.raises(IndexError, match=NO_IMAGE[call.operator].format(row=1, index=bad, images=2)):
-        good_call_but_for(call, device, boxes, validate=validate)
+        call_with(call, device, boxes, validate=validate)
 
 
 @each_validation
 @each_operator
 def test_boxes_of_an_empty_batch_raise_an_index_error(device, call, validate):
     with pytest.raises(IndexError, match=NO_IMAGE[call.operator].format(row=0, index=0, images=0)):
-        good_call_but_for(call, device, validate=validate, **{call.names[0]: torch.rand(0, 3, 5, 7)})
+        call_with(call, device, validate=validate, **{call.names[0]: torch.rand(0, 3, 5, 7)})
 
 
 def wrong_for_both(call):
@@ -258,7 +258,7 @@ def test_wrong_arguments_raise_a_clear_error(device, call, changes, error, words
     if device == "cuda" and "it needs" in words:
         error, words = torch.OutOfMemoryError, "out of memory"  # torch's own: test_allocation.py
     with pytest.raises(error, match=words):
-        good_call_but_for(call, device, **changes)
+        call_with(call, device, **changes)
 
 
 # Tensors without strided storage or without values, and the advice in the error message.

@@ -112,27 +112,27 @@ def test_threads_that_share_the_rows_of_one_image_change_no_bit(call, channels, 
     assert all(calls.equal(results, first) for results in others)
 
 
-def cut_out(values: torch.Tensor) -> torch.Tensor:
+def interior(values: torch.Tensor) -> torch.Tensor:
     """The interior of a larger channels_last tensor."""
     n, c, h, w = values.shape
     parent = torch.full((n, h + 3, w + 2, c), torch.nan, dtype=values.dtype).permute(0, 3, 1, 2)
     return parent[:, :, 1 : 1 + h, 1 : 1 + w].copy_(values)
 
 
-def of_more_channels(values: torch.Tensor) -> torch.Tensor:
+def channel_slice(values: torch.Tensor) -> torch.Tensor:
     """A part of the channels of a channels_last tensor."""
     n, c, h, w = values.shape
     parent = torch.full((n, h, w, c + 5), torch.nan, dtype=values.dtype).permute(0, 3, 1, 2)
     return parent[:, 2 : 2 + c].copy_(values)
 
 
-def thinned_out(values: torch.Tensor) -> torch.Tensor:
+def every_second_value(values: torch.Tensor) -> torch.Tensor:
     """Every second image, channel, row and column of a tensor."""
     parent = torch.full([2 * size for size in values.shape], torch.nan, dtype=values.dtype)
     return parent[::2, ::2, ::2, 1::2].copy_(values)
 
 
-def turned(values: torch.Tensor) -> torch.Tensor:
+def transposition(values: torch.Tensor) -> torch.Tensor:
     """Columns are outside and rows inside."""
     return values.transpose(2, 3).contiguous().transpose(2, 3)
 
@@ -140,7 +140,7 @@ def turned(values: torch.Tensor) -> torch.Tensor:
 @pytest.mark.cpu
 @pytest.mark.parametrize("count", [2, 60], ids=["few boxes", "many boxes"])
 @pytest.mark.parametrize("channels", [1, 3, 16, 35])
-@pytest.mark.parametrize("view", [cut_out, of_more_channels, thinned_out, turned])
+@pytest.mark.parametrize("view", [interior, channel_slice, every_second_value, transposition])
 @calls.each_call
 def test_views_give_the_bits_of_their_copies(call, view, channels, count):
     """The image and the upstream gradient, both with these strides."""

@@ -281,13 +281,13 @@ def test_an_interrupted_comparison_stores_nothing(monkeypatch, tmp_path):
 
 
 def test_an_interrupt_stops_the_process(monkeypatch, tmp_path):
-    begun = []
+    processes = []
     popen = subprocess.Popen
 
     class Interrupted(popen):
         def __init__(self, command, **options):
             super().__init__([sys.executable, "-c", "import time; time.sleep(600)"], **options)
-            begun.append(self)
+            processes.append(self)
 
         def communicate(self):
             raise KeyboardInterrupt
@@ -295,4 +295,4 @@ def test_an_interrupt_stops_the_process(monkeypatch, tmp_path):
     monkeypatch.setattr(subprocess, "Popen", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         side_by_side.measure(dict.fromkeys(side_by_side.SIDES, tmp_path), [], 1, lambda side: None)
-    assert begun[0].poll() is not None
+    assert processes[0].poll() is not None

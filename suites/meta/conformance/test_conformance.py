@@ -15,7 +15,7 @@ from harness import operators, properties
 from harness.backends import load
 from harness.conformance import cells, jobs, processes, tables
 from harness.conformance.cells import Cell, cell, is_bad
-from harness.conformance.jobs import Answer, Done, Job
+from harness.conformance.jobs import Answer, Job, JobResult
 from harness.operators.arrays import Direction
 from harness.operators.implementation import Backend
 from harness.operators.verdict import Crashed, Hung, Status, Verdict
@@ -62,12 +62,12 @@ def cell_of(backend: Backend[Any], direction: Direction = "forward") -> Cell:
 
 
 @pytest.fixture
-def run_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+def run_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., JobResult]:
     """Runs one of the planted functions like the command."""
     (tmp_path / "planted.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def run(name: str, *names: str, **options: Any) -> Done:
+    def run(name: str, *names: str, **options: Any) -> JobResult:
         job = Job(name, ("crop_and_resize", "roi_align"), names, examples=5, **options)
         replies: list[Answer | None] = []
         (done,) = processes.run([job], lambda _, count, each: replies.append(each))
@@ -174,7 +174,7 @@ def test_a_passing_cell_counts_its_refused_cases() -> None:
     assert row.reason == f"{30 - row.cases} drawn cases were not asked, such as: it is large"
 
 
-def test_the_run_continues_after_a_crash_on_undeclared_bad_input(run_planted: Callable[..., Done]) -> None:
+def test_the_run_continues_after_a_crash_on_undeclared_bad_input(run_planted: Callable[..., JobResult]) -> None:
     job_result = run_planted("planted:picky", PLAIN, "expanded image", "bad boxes", "index of no image")
     row = {(each.property, each.direction): each for each in job_result.cells}
     assert row[PLAIN, "forward"].status == "fail"
@@ -188,19 +188,19 @@ def test_the_run_continues_after_a_crash_on_undeclared_bad_input(run_planted: Ca
     assert row["index of no image", "forward"].status == "undeclared"
 
 
-def test_a_crash_on_declared_input_is_bad(run_planted: Callable[..., Done]) -> None:
+def test_a_crash_on_declared_input_is_bad(run_planted: Callable[..., JobResult]) -> None:
     (row, *others) = run_planted("planted:claims", "bad boxes").cells
     assert (row.status, row.declared, is_bad(row)) == ("crash", True, True)
     assert {each.status for each in others} == {"undeclared"}
 
 
-def test_a_hang_is_a_cell(run_planted: Callable[..., Done]) -> None:
+def test_a_hang_is_a_cell(run_planted: Callable[..., JobResult]) -> None:
     (row, *_) = run_planted("planted:hangs", PLAIN, limit_s=5).cells
     assert row.status == "hang"
     assert "did not return within 5 s" in row.reason
 
 
-def test_an_unusable_backend_raises_a_clear_error(run_planted: Callable[..., Done]) -> None:
+def test_an_unusable_backend_raises_a_clear_error(run_planted: Callable[..., JobResult]) -> None:
     with pytest.raises(ValueError, match="There is no module 'nobodys_module'"):
         run_planted("nobodys_module:function")
 
@@ -243,11 +243,13 @@ def test_merging_keeps_rows_that_were_not_run(tmp_path: Path) -> None:
     old += [cell_like("torchvision_cuda", "missing"), cell_like("torchvision", of="no property has this name")]
     tables.write(path, old)
     job_results = [
-        Done(Job("reference", ("roi_align",), (PLAIN,)), (cell_like("reference", "fail", reason='it, is "so"'),)),
-        Done(Job("roi_align", ("roi_align",)), (cell_like("roi_align"),)),
-        Done(Job("torchvision_cuda", ("roi_align",)), (cell_like("torchvision_cuda", device="cuda-x", fraction=0.25),)),
+        JobResult(Job("reference", ("roi_align",), (PLAIN,)), (cell_like("reference", "fail", reason='it, is "so"'),)),
+        JobResult(Job("roi_align", ("roi_align",)), (cell_like("roi_align"),)),
+        JobResult(
+            Job("torchvision_cuda", ("roi_align",)), (cell_like("torchvision_cuda", device="cuda-x", fraction=0.25),)
+        ),
     ]
-    tables.write(path, tables.merged(tables.read(path), job_results))
+    tables.write(path, tables.merge(tables.read(path), job_results))
     rows = tables.read(path)
     assert [(each.backend, each.device, each.property, each.status) for each in rows] == [
         ("roi_align", "cpu-here", PLAIN, "pass"),
@@ -272,7 +274,7 @@ def test_a_table_with_other_columns_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_all_backends_run_except_slow_ones_and_those_of_another_rule() -> None:
-    names = jobs.everybody()
+    names = jobs.default_backends()
     assert {"roi_align", "reference", "tensorflow", "torchvision", "onnxruntime"} <= set(names)
     assert not any(name.startswith(("cuda_on_host", "cuda_ptx")) or name.endswith("compiled") for name in names)
     of = {(job.backend, *job.operators) for job in jobs.jobs(names, ["crop_and_resize", "roi_align"], (), 9, 0)}
@@ -299,7 +301,7 @@ def test_the_command_fails_only_with_fail_on(
     from harness.__main__ import app
 
     row = cell_like("roi_align", status, declared=declared, counterexample="RoiCase(...)", reason="as planted")
-    monkeypatch.setattr(processes, "run", lambda jobs, tell, ended: [Done(jobs[0], (row,))])
+    monkeypatch.setattr(processes, "run", lambda jobs, tell, on_end: [JobResult(jobs[0], (row,))])
     arguments = ["conformance", "--backend", "roi_align", "--operator", "roi_align", "--table", str(tmp_path / "t.csv")]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     result = CliRunner().invoke(app, [*arguments, "--fail-on", "fail"])

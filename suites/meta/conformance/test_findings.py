@@ -163,7 +163,7 @@ def test_findings_read_back_and_disappear_with_their_cell(tmp_path: Path) -> Non
     assert list(map(repr, stored.read(path))) == list(map(repr, old))  # a NaN is not equal to itself
     passing = Cell("roi_align", "p", "forward", "a", "cpu", "pass", True, 1, 0, None, "", "", "", "", "")
     new = finding_like(backend="c")
-    assert [each.backend for each in findings.merged(old, [passing], [new])] == ["b", "c"]
+    assert [each.backend for each in findings.merge(old, [passing], [new])] == ["b", "c"]
     path.write_text('{"findings": [{}]}', encoding="utf-8")
     with pytest.raises(ValueError, match="finding 1 has no operator"):
         stored.read(path)

@@ -88,7 +88,7 @@ def test_arrays_have_the_cases_values_strides_and_surroundings(backend: Backend,
 
 
 @pytest.mark.parametrize(
-    ("vice", "said"),
+    ("vice", "message"),
     [
         (1, "It ended its process: signal SIGSEGV."),
         (2, "It ended its process: signal SIGABRT."),
@@ -96,10 +96,10 @@ def test_arrays_have_the_cases_values_strides_and_surroundings(backend: Backend,
         (4, "It left the device useless: RuntimeError: CUDA error: an illegal memory access was encountered"),
     ],
 )
-def test_a_crash_is_a_result_and_the_next_call_works(backend: Backend, vice: int, said: str) -> None:
+def test_a_crash_is_a_result_and_the_next_call_works(backend: Backend, vice: int, message: str) -> None:
     got = run(backend, with_vice(vice).inputs(), "forward")
     assert isinstance(got, Crashed)
-    assert str(got) == said
+    assert str(got) == message
     verdict = judge_case(backend, with_vice(vice), "forward")
     assert (verdict.status, verdict.passed) == (Status.CRASH, False)
     assert judge_case(backend, CASE, "forward").passed

@@ -154,17 +154,17 @@ def test_shuffles_with_different_masks_do_not_deadlock():
 
 
 @pytest.mark.parametrize(
-    ("what", "wanted"),
+    ("launch_options", "reason"),
     [
         *REFUSED_LAUNCHES,
         ({"shared": 227 * 1024 + 1}, "at most 227 KiB of shared memory, not 232449 bytes"),
         ({"shared": 48 * 1024 + 1}, "49153 bytes are wanted and 0 are allowed"),
     ],
 )
-def test_an_invalid_launch_is_refused(what, wanted):
-    _, message = launch("nothing", **what)
+def test_an_invalid_launch_is_refused(launch_options, reason):
+    _, message = launch("nothing", **launch_options)
     assert message.startswith("CUDA refuses to launch roi_align::cuda::(anonymous namespace)::nothing(int*, int): ")
-    assert wanted in message
+    assert reason in message
 
 
 def test_shared_memory_is_limited_for_each_kernel_in_bytes():

@@ -168,17 +168,17 @@ _REFUSAL = "echo '========= COMPUTE-SANITIZER'; echo '========= Error: Device no
 
 
 @pytest.mark.parametrize(
-    ("program", "said"), [("exit 0", None), (_REFUSAL, "Device not supp"), ("echo unheard-of; exit 3", "unheard-of")]
+    ("program", "message"), [("exit 0", None), (_REFUSAL, "Device not supp"), ("echo unheard-of; exit 3", "unheard-of")]
 )
 def test_why_no_sanitizer_reports_a_refusal_of_the_device(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, said: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, message: str | None
 ) -> None:
     tool = tmp_path / "compute-sanitizer"
     tool.write_text(f"#!/bin/sh\n{program}\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     reason = gpu.why_no_sanitizer(sys.executable)
-    assert reason is None if said is None else said in str(reason)
+    assert reason is None if message is None else message in str(reason)
 
 
 def test_why_no_sanitizer_reports_a_missing_tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

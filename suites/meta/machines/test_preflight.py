@@ -109,7 +109,7 @@ def test_programs_are_found_in_cuda_home_in_path_and_in_the_usual_folder(
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "message"),
     [
         ("pass", ""),
         ("print('torch 2 finds no GPU.')", "torch 2 finds no GPU."),
@@ -117,12 +117,12 @@ def test_programs_are_found_in_cuda_home_in_path_and_in_the_usual_folder(
         ("import time; time.sleep(600)", "had not said after 2 seconds"),
     ],
 )
-def test_torch_is_probed_in_its_own_process(monkeypatch: pytest.MonkeyPatch, program: str, said: str) -> None:
+def test_torch_is_probed_in_its_own_process(monkeypatch: pytest.MonkeyPatch, program: str, message: str) -> None:
     monkeypatch.setattr(preflight, "_PROBE", program)
     monkeypatch.setattr(preflight, "_PROBE_S", 2.0 if "sleep" in program else 120.0)
     answer = preflight._no_gpu(sys.executable)
-    assert said in answer
-    assert bool(answer) == bool(said)
+    assert message in answer
+    assert bool(answer) == bool(message)
 
 
 def test_a_bare_python_lists_every_missing_module(pytestconfig: pytest.Config) -> None:
