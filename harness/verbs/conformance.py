@@ -21,20 +21,20 @@ if TYPE_CHECKING:
         {
             0: "every cell is filled",
             1: "with --fail-on fail, a declared property fails; or a process ended before its cells were filled",
-            130: "interrupted, and --resume goes on",
+            130: "interrupted; --resume continues",
         },
     )
 )
 def conformance(
     backend: Annotated[
-        list[str] | None, typer.Option(help="The backend to ask: a name, or module:function; may be repeated.")
+        list[str] | None, typer.Option(help="The backend to check: a name, or module:function; may be repeated.")
     ] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Ask every library that people use; `make peers` installs them.")
+        bool, typer.Option("--all", help="Check every library that people use; `make peers` installs them.")
     ] = False,
     operator: Annotated[str, typer.Option(help="crop_and_resize or roi_align; by default both.")] = "",
     property_names: Annotated[
-        list[str] | None, typer.Option("--property", help="The properties to ask for; by default all of them.")
+        list[str] | None, typer.Option("--property", help="The properties to check; by default all of them.")
     ] = None,
     examples: Annotated[int, typer.Option(min=1, help="Cases of each property; fewer where a case takes long.")] = 100,
     seed: Annotated[int, typer.Option(help="The same seed draws the same cases.")] = 0,
@@ -46,12 +46,15 @@ def conformance(
         Path | None, typer.Option(help="The CSV to merge the rows into; findings.json is beside it.")
     ] = None,
     cluster: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="The scheduler of a dask.distributed cluster whose workers ask.")
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="The scheduler of a dask.distributed cluster whose workers run the checks."
+        ),
     ] = "",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run that was stopped.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask every backend for every property, and write to results/conformance.csv which hold, which fail, and how.
+    """Check every property on every backend, and write the matrix to results/conformance.csv.
 
     A failure that a second formulation confirms is written to findings.json beside it.
     """
@@ -67,7 +70,7 @@ def conformance(
     if fail_on not in ("", "fail"):
         stop(f'--fail-on {fail_on}: it can be "fail", which exits with 1 if anything that is declared does not hold.')
     if every and backend:
-        stop("--all asks every library, and --backend the ones that it names: give one of the two.")
+        stop("--all checks every library, --backend those that it names: give one of the two.")
     operators = [one_of("operator", operator, OPERATORS)] if operator else list(OPERATORS)
     names = backend or (jobs.all_libraries() if every else jobs.default_backends())
     of, notes = journal.key(examples, seed), journal.path_of(path)
@@ -90,7 +93,7 @@ def conformance(
             progress.update(tasks[job], advance=1, row=f"{cell.property}, {cell.direction}: {cell.status}")
 
         def end(result: JobResult) -> None:
-            # Its bar gives its place to the next one's: many backends are more than a terminal has lines.
+            # Each bar makes room for the next: a terminal has fewer lines than there are backends.
             progress.remove_task(tasks.pop(result.job))
             progress.advance(total)
             counts = Counter(each.status for each in result.cells)
@@ -116,11 +119,11 @@ def conformance(
     if any(one.stopped for one in results):
         tell(
             "Interrupted: the finished cells are written, and the other rows of the table are as they were. "
-            "--resume goes on."
+            "--resume continues."
         )
         raise typer.Exit(130)
     if any(one.problem for one in results):
-        tell("Some cells are missing, because their processes ended. --resume asks for them again.")
+        tell("Some cells are missing, because their processes ended. --resume runs them again.")
         raise typer.Exit(1)
     notes.unlink()
     if fail_on and any(map(is_bad, cells)):
@@ -183,7 +186,7 @@ def _run(remaining: list[Job], show: Any, end: Any, cluster: str) -> list[JobRes
 
 
 def _show(cells: list[Cell], operator: str) -> None:
-    """One row for each property and direction, one column for each backend, and a word where they meet."""
+    """One row for each property and direction, one column for each backend, and a status in each cell."""
     from rich.table import Table
 
     for name, reason in dict.fromkeys((each.backend, each.reason) for each in cells if each.status == "missing"):

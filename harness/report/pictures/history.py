@@ -52,7 +52,7 @@ def picture_of(part: pd.DataFrame, runs: Sequence[HistoryRun]) -> Picture | None
         for axes in grid.flat[len(workloads) :]:
             axes.set_visible(False)
         for column in range(across):
-            # The last one of its column that is there names the runs.
+            # The lowest picture of each column names the runs.
             last = [axes for axes in grid[:, column] if axes.get_visible()][-1]
             last.tick_params(labelbottom=True)
         figure.supylabel("time, first run = 1", fontsize=8)
@@ -74,7 +74,7 @@ def _caption(
 
 
 def _frame(axes: Axes, workload: str, runs: Sequence[HistoryRun]) -> None:
-    """What is around the lines of one workload."""
+    """The axes, ticks and title of one workload's picture."""
     axes.set_title(workload, fontsize=7, pad=3)
     axes.set_yscale("log")
     axes.axhline(1, color=INK, linewidth=0.5, alpha=0.5)
@@ -112,7 +112,7 @@ def _segments(points: Sequence[HistoryPoint]) -> list[list[tuple[int, float]]]:
 
 
 def _reading(points: Sequence[HistoryPoint], runs: Sequence[HistoryRun]) -> str:
-    """From where to where, for a reader who cannot see the picture; the table has every run."""
+    """The first and last time of each line, for a reader who cannot see the picture; the table has every run."""
     timed = [point for point in points if math.isfinite(point.seconds)]
     ends = (f"{milliseconds(point.seconds)} ms at {runs[point.place].label}" for point in (timed[0], timed[-1]))
     return f"from {' to '.join(ends)}"

@@ -90,8 +90,8 @@ def test_functions_are_decided_like_revisions(
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        ((BASE, "."), f"{BASE} is a function, and the other side is none"),
-        (("main", f"{FUNCTIONS}:nothing"), f"{FUNCTIONS}:nothing is a function, and the other side is none"),
+        ((BASE, "."), f"{BASE} is a function, and the other side is not"),
+        (("main", f"{FUNCTIONS}:nothing"), f"{FUNCTIONS}:nothing is a function, and the other side is not"),
         ((BASE, f"{FUNCTIONS}:nothing"), f"{FUNCTIONS} has no 'nothing'"),
     ],
 )

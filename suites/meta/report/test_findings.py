@@ -127,7 +127,7 @@ def test_a_crash_has_no_values_and_its_output_a_longer_fence(tmp_path: Path) -> 
     assert "# Fast 1.0: RoIAlign ends its process (box outside)" in text
     assert "Got:" not in text
     assert "````text\n```\nSegmentation fault\n````" in text
-    assert "ended as told above" in text
+    assert "ended as shown above" in text
 
 
 def test_a_report_without_a_snippet_gives_the_reason(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_report_without_a_snippet_gives_the_reason(tmp_path: Path) -> None:
     confirmed(tmp_path, {"snippet": "", "output": ""})
     grid = grid_of(tmp_path)
     text = markdown.text(grid.red[0], grid)
-    assert "No few lines show it: it needs more input than anybody reads" in text
+    assert "No short program shows it: it needs too much input" in text
     assert "It prints" not in text
     assert "* Got: the result at [0, 0, 1, 1] is `3.5`" in text
 
