@@ -110,7 +110,7 @@ class Square:
 
 @dataclass(frozen=True)
 class Grid:
-    """An operator's matrix: the libraries, the best first after this project's, and each row's squares likewise."""
+    """An operator's matrix: this project, then the other libraries, best first; each row's squares in this order."""
 
     operator: str
     libraries: tuple[Library, ...]

@@ -37,7 +37,7 @@ def same_rule(square: Square, grid: Grid) -> list[str]:
 
 
 def name_of(square: Square) -> str:
-    """A report's file: the library, the operator, and the row of the page as one word."""
+    """A report's file name: the library, the operator, and the row of the page as one word."""
     words_of = (square.library.backend, square.operator, square.row.replace(" ", "_"))
     return "-".join(re.sub(r"\W+", "_", each) for each in words_of) + ".md"
 

@@ -93,7 +93,7 @@ def test_arrays_have_the_cases_values_strides_and_surroundings(backend: Backend,
         (1, "It ended its process: signal SIGSEGV."),
         (2, "It ended its process: signal SIGABRT."),
         (6, "It ended its process: exit code 3. Its last words: libkernel: bad launch"),
-        (4, "It left the device useless: RuntimeError: CUDA error: an illegal memory access was encountered"),
+        (4, "It left the device unusable: RuntimeError: CUDA error: an illegal memory access was encountered"),
     ],
 )
 def test_a_crash_is_a_result_and_the_next_call_works(backend: Backend, vice: int, message: str) -> None:

@@ -103,8 +103,7 @@ for line in sys.stdin:
 
 
 def finding(operator: OperatorName, direction: Direction, order: str, *changes: Change, words: str = "") -> str:
-    """The judge's message on changed sources that matches these words, or "", from a process that the sources may
-    crash."""
+    """The judge's message on the changed sources if it matches these words, else ""; they may crash its process."""
     arguments = (str(kernel_library(*changes)), str(ORDERS[order]), direction, words)
     text = "\n".join(map(repr, (*cuda_cases.PLAIN[operator], *cuda_cases.draw_cases(operator, 60))))
     process = python("-c", _JUDGE, *arguments, text=text)

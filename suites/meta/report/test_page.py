@@ -187,7 +187,7 @@ def test_every_page_opens_with_its_conclusion_and_has_its_pictures_before_its_ta
 
 
 def test_every_page_is_printed(page: Path, tmp_path: Path) -> None:
-    """The media query alone shows them: without it print shows one page, as the screen does."""
+    """Only the media query shows them all: without it a print shows one page, as the screen does."""
     own = tmp_path / "page.html"
     whole = page.read_text(encoding="utf-8")
     own.write_text(whole.replace("@media screen", "@media print"), encoding="utf-8")
