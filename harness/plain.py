@@ -34,5 +34,5 @@ def like(character: str) -> str:
     if character in _LIKE:
         return _LIKE[character]
     letters = "".join(each for each in unicodedata.normalize("NFKD", character) if each.isascii())
-    drawn = unicodedata.name(character, "").startswith(("BOX DRAWINGS", "BLOCK", "BRAILLE"))
-    return letters or ("-" if drawn else "?")
+    is_drawing = unicodedata.name(character, "").startswith(("BOX DRAWINGS", "BLOCK", "BRAILLE"))
+    return letters or ("-" if is_drawing else "?")

@@ -36,10 +36,10 @@ def stamp() -> str:
 
 def digest(*parts: Any, size: int = 16) -> str:
     """BLAKE2b of these bytes, one after the other, as 2 * size hexadecimal digits; a part is a C-contiguous buffer."""
-    made = hashlib.blake2b(digest_size=size)
+    hasher = hashlib.blake2b(digest_size=size)
     for part in parts:
-        made.update(part)
-    return made.hexdigest()
+        hasher.update(part)
+    return hasher.hexdigest()
 
 
 def replace(path: Path, text: str) -> None:
@@ -52,9 +52,9 @@ def replace(path: Path, text: str) -> None:
 
 def between(text: str, begin: str, end: str, lines: Sequence[str]) -> str:
     """The text with these lines between two comments, as it is if it has not both."""
-    before, begun, rest = text.partition(begin)
-    _, closed, after = rest.partition(end)
-    return "\n".join([before + begun, *lines, closed + after]) if begun and closed else text
+    before, opening, rest = text.partition(begin)
+    _, closing, after = rest.partition(end)
+    return "\n".join([before + opening, *lines, closing + after]) if opening and closing else text
 
 
 class MissingLibrary(Exception):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.conformance.jobs import Answer, Done, Job, answers, done_of, questions_of
+from harness.conformance.jobs import Answer, Job, JobResult, answers, questions_of, result_of
 from harness.conformance.processes import Tell
 from harness.judging.cluster import answers_of, fit, require_processes, require_same_sources
 from harness.repository import sources
@@ -22,7 +22,7 @@ _TOGETHER = 6
 _one_at_a_time = threading.Lock()
 
 
-def run(client: Any, jobs: Sequence[Job], tell: Tell, on_end: Callable[[Done], None]) -> list[Done]:
+def run(client: Any, jobs: Sequence[Job], tell: Tell, on_end: Callable[[JobResult], None]) -> list[JobResult]:
     """Runs all jobs on the workers of a client; UnusableCluster if they are not fit, ValueError if a backend is
     unusable.
 
@@ -40,7 +40,7 @@ def run(client: Any, jobs: Sequence[Job], tell: Tell, on_end: Callable[[Done], N
         tell(job, len(questions_of(job, job.operators[:1])), None)
         futures |= {client.submit(_ask_here, part, sources(), pure=False): (job, part) for part in parts}
     problems: dict[Job, str] = {}
-    results: list[Done] = []
+    results: list[JobResult] = []
     try:
         for future in as_completed(list(futures)):
             job, part = futures[future]
@@ -55,13 +55,13 @@ def run(client: Any, jobs: Sequence[Job], tell: Tell, on_end: Callable[[Done], N
                     tell(job, len(questions_of(job, job.operators[:1])), each)
             open_parts[job].remove(part)
             if not open_parts[job]:
-                results.append(done_of(job, replies_of[job], problems.get(job, "")))
+                results.append(result_of(job, replies_of[job], problems.get(job, "")))
                 on_end(results[-1])
     except KeyboardInterrupt:
         client.cancel(list(futures))
         for job in (job for job, parts in open_parts.items() if parts):
             problem = f"{job.backend} was stopped after {len(replies_of[job])} cells."
-            results.append(done_of(job, replies_of[job], problem, stopped=True))
+            results.append(result_of(job, replies_of[job], problem, stopped=True))
     return results
 
 

@@ -211,7 +211,7 @@ def _shows(output: str, verdict: Verdict) -> bool:
     return apart(value, verdict.got) == 0 or apart(value, float(verdict.expected.value)) > verdict.expected.bound
 
 
-def merged(old: Iterable[Finding], cells: Iterable[Cell], new: Iterable[Finding]) -> list[Finding]:
+def merge(old: Iterable[Finding], cells: Iterable[Cell], new: Iterable[Finding]) -> list[Finding]:
     """Merges old and new findings; old ones whose cell was checked again are dropped."""
     again = {(each.operator, each.backend, each.device, each.property, each.direction) for each in cells}
     others = [

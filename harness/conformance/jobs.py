@@ -52,7 +52,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Done:
+class JobResult:
     """The cells and findings of a job; problem: why cells are missing, or ""; stopped: whether an interrupt is the
     reason."""
 
@@ -63,13 +63,13 @@ class Done:
     findings: tuple[Finding, ...] = ()
 
 
-def done_of(job: Job, replies: Sequence[Answer], problem: str = "", stopped: bool = False) -> Done:
+def result_of(job: Job, replies: Sequence[Answer], problem: str = "", stopped: bool = False) -> JobResult:
     """The result of a job from its answers."""
     findings = tuple(each.finding for each in replies if each.finding is not None)
-    return Done(job, tuple(each.cell for each in replies), problem, stopped, findings)
+    return JobResult(job, tuple(each.cell for each in replies), problem, stopped, findings)
 
 
-def everybody() -> list[str]:
+def default_backends() -> list[str]:
     """The names of the default backends: this project's, its peers', and entry points."""
     names = dict.fromkeys(name for table in BACKENDS.values() for name in table)
     usual = [name for name in names if not name.startswith(_SLOW) and name not in _COMPILED_BACKENDS]
@@ -78,7 +78,7 @@ def everybody() -> list[str]:
 
 def all_libraries() -> list[str]:
     """The names of the default backends and of all peer libraries."""
-    return [*everybody(), *dict.fromkeys(name for table in PEERS.values() for name in table)]
+    return [*default_backends(), *dict.fromkeys(name for table in PEERS.values() for name in table)]
 
 
 def without(requests: Sequence[Job], replies: Sequence[Answer]) -> list[Job]:
@@ -91,10 +91,10 @@ def without(requests: Sequence[Job], replies: Sequence[Answer]) -> list[Job]:
     return rest
 
 
-def resumed(requests: Sequence[Job], replies: Sequence[Answer]) -> list[Done]:
+def earlier_results(requests: Sequence[Job], replies: Sequence[Answer]) -> list[JobResult]:
     """The results of these jobs from earlier answers."""
     of = {job: [each for each in replies if _is_of(each, job)] for job in requests}
-    return [done_of(job, each) for job, each in of.items() if each]
+    return [result_of(job, each) for job, each in of.items() if each]
 
 
 def _is_of(answer: Answer, job: Job) -> bool:

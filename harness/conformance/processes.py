@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
 
-from harness.conformance.jobs import Answer, Done, Job, answers, done_of, questions_of
+from harness.conformance.jobs import Answer, Job, JobResult, answers, questions_of, result_of
 
 # Called with a job, its number of answers, and the latest answer (None at the start).
 Tell = Callable[[Job, int, Answer | None], None]
@@ -19,9 +19,9 @@ Tell = Callable[[Job, int, Answer | None], None]
 def run(
     jobs: Sequence[Job],
     tell: Tell,
-    on_end: Callable[[Done], None] = lambda done: None,
+    on_end: Callable[[JobResult], None] = lambda result: None,
     side_by_side: int = 2,
-) -> list[Done]:
+) -> list[JobResult]:
     """Runs all jobs, `side_by_side` at once, each in a process of its own; ValueError if a backend is unusable.
 
     tell    see Tell; called from threads.
@@ -44,7 +44,7 @@ def run(
             if not isinstance(error, KeyboardInterrupt):
                 raise
     return [
-        Done(job, (), f"{job.backend} was not asked.", True) if each.cancelled() else each.result()
+        JobResult(job, (), f"{job.backend} was not asked.", True) if each.cancelled() else each.result()
         for job, each in zip(jobs, futures, strict=True)
     ]
 
@@ -52,10 +52,10 @@ def run(
 def _run(
     job: Job,
     tell: Tell,
-    on_end: Callable[[Done], None],
+    on_end: Callable[[JobResult], None],
     running: list[Any],
     stop: threading.Event,
-) -> Done:
+) -> JobResult:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(theirs, job))
@@ -80,7 +80,7 @@ def _run(
         problem = f"The process that asked {job.backend} {ending} after {len(replies)} cells."
     process.join()
     running.remove(process)
-    result = done_of(job, replies, problem or "", stop.is_set() and bool(problem))
+    result = result_of(job, replies, problem or "", stop.is_set() and bool(problem))
     on_end(result)
     return result
 

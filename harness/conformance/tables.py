@@ -15,7 +15,7 @@ from typing import Any, get_args
 from harness import properties, repository
 from harness.backends import BACKENDS, PEERS
 from harness.conformance.cells import Cell
-from harness.conformance.jobs import Done
+from harness.conformance.jobs import JobResult
 from harness.operators.arrays import DIRECTIONS
 from harness.operators.sheet import OperatorName
 
@@ -43,7 +43,7 @@ def _cell(line: dict[str, Any]) -> Cell:
     return Cell(**{**line, **numbers})
 
 
-def merged(old: Iterable[Cell], results: Sequence[Done]) -> list[Cell]:
+def merge(old: Iterable[Cell], results: Sequence[JobResult]) -> list[Cell]:
     """The old cells with new ones in their place, in the order of the tables.
 
     An old cell is dropped if its backend was checked for its property again, on the same device or after it was

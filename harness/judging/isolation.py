@@ -178,7 +178,7 @@ class Worker:
         on."""
         if any(word in message for word in _USELESS):
             self.stop()
-            raise Crashed(f"It left the device useless: {kind}: {message.splitlines()[0]}")
+            raise Crashed(f"It left the device unusable: {kind}: {message.splitlines()[0]}")
         if kind == "MissingLibrary":
             return MissingLibrary(message)
         if kind == "Crashed":  # a process that the worker runs the library in, such as node

@@ -102,8 +102,8 @@ def of_rows(interrupted: Sequence[str], spreads: Sequence[tuple[str, float]]) ->
         widest, spread = max(wide, key=lambda each: each[1])
         sentences.append(
             f"In {len(wide)} of {len(spreads)} rows the processes are more than {MOST_SPREAD:.0%} apart "
-            f"(most in {widest}: {spread:.0%}), and small differences cannot be seen: have more --processes, or a "
-            "machine to yourself with a fixed clock rate."
+            f"(most in {widest}: {spread:.0%}), so small differences are lost: use more --processes, or an "
+            "idle machine with a fixed clock rate."
         )
     return sentences
 
@@ -147,7 +147,7 @@ def _cores(state: dict[str, Any], cores: int) -> int:
 
 
 def _shares_of_others(of: dict[str, Any]) -> tuple[float, float] | None:
-    """The shares of the machine's time of other virtual machines and of other processes; None if unknown."""
+    """The shares of the machine's time that other virtual machines and other processes took; None if unknown."""
     before, after = of["before"].get("ticks"), of["after"].get("ticks")
     if not before or not after or after["all"] <= before["all"]:
         return None

@@ -42,7 +42,7 @@ def path() -> str:
     return os.pathsep.join(filter(None, (os.getcwd(), os.environ.get("PYTHONPATH"))))
 
 
-def named(settings: Settings, backend: str) -> tuple[str, ...]:
+def functions(settings: Settings, backend: str) -> tuple[str, ...]:
     """The functions that a process times: those in its settings, and pytest's --backend if that is a function."""
     return tuple(dict.fromkeys((*settings.backends, *((backend,) if is_foreign(backend) else ()))))
 

@@ -14,13 +14,13 @@ from harness.measuring import results
 
 _DIRECTIONS = {"forward": "forward", "grad_image": "image gradient", "grad_boxes": "box gradient"}
 # Statuses of rows that were never put to the gate, and why.
-_UNASKED = {
+_NOT_JUDGED = {
     "MISSING": "because the library or the device is missing",
     "REFUSED": "because the implementation does not take the input",
     "NO_TIME": "because the run's time was over",
 }
 # More refused rows than this are counted, not named.
-_NAMED = 3
+_MOST_NAMES = 3
 
 
 def sentences(table: pd.DataFrame, device: str) -> list[str]:
@@ -33,7 +33,7 @@ def sentences(table: pd.DataFrame, device: str) -> list[str]:
     rows = newest[newest.device == device]
     if rows.empty:
         return [f"{device} has no rows."]
-    return [_rows(rows), *_speeds(rows), _refused(rows), *_unasked(rows)]
+    return [_rows(rows), *_speeds(rows), _refusals(rows), *_not_judged(rows)]
 
 
 def _rows(rows: pd.DataFrame) -> str:
@@ -50,9 +50,9 @@ def _rows(rows: pd.DataFrame) -> str:
 def _speeds(rows: pd.DataFrame) -> list[str]:
     """A sentence for each operator, setting and direction of this package and of functions named by the user."""
     known = {*results.OURS, *results.OTHERS}
-    shown = rows.backend.isin(["roi_align", "roi_align_cuda"]) | ~rows.backend.isin(known)
+    subjects = rows.backend.isin(["roi_align", "roi_align_cuda"]) | ~rows.backend.isin(known)
     usual = (rows.layout == "contiguous") & (rows.dtype == "float32") & rows.ratio_to_peer.notna()
-    parts = results.plain_calls(rows[shown & usual])
+    parts = results.plain_calls(rows[subjects & usual])
     order = [*results.BENCHES]
     groups = parts.groupby(["backend", "bench", "setting"], sort=False)
     return [
@@ -78,22 +78,22 @@ def _times(ratio: float) -> str:
     return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
 
 
-def _refused(rows: pd.DataFrame) -> str:
-    lines = rows[rows.median_s.isna() & ~rows.status.isin(_UNASKED)]
+def _refusals(rows: pd.DataFrame) -> str:
+    lines = rows[rows.median_s.isna() & ~rows.status.isin(_NOT_JUDGED)]
     if lines.empty:
         return "The gate refused no row."
-    named = [
+    names = [
         f"{line.workload} {_DIRECTIONS.get(line.direction, line.direction)} of {line.column} ({line.status})"
-        for line in lines.head(_NAMED).itertuples()
+        for line in lines.head(_MOST_NAMES).itertuples()
     ]
-    more = [f"{len(lines) - _NAMED:,} more"] if len(lines) > _NAMED else []
-    return f"The gate refused {len(lines):,} row{'s' if len(lines) > 1 else ''}: {'; '.join([*named, *more])}."
+    more = [f"{len(lines) - _MOST_NAMES:,} more"] if len(lines) > _MOST_NAMES else []
+    return f"The gate refused {len(lines):,} row{'s' if len(lines) > 1 else ''}: {'; '.join([*names, *more])}."
 
 
-def _unasked(rows: pd.DataFrame) -> list[str]:
+def _not_judged(rows: pd.DataFrame) -> list[str]:
     counts = rows[rows.median_s.isna()].status.value_counts()
     return [
-        f"{count:,} row{'s' if count > 1 else ''} {'were' if count > 1 else 'was'} not measured {_UNASKED[status]}."
+        f"{count:,} row{'s' if count > 1 else ''} {'were' if count > 1 else 'was'} not measured {_NOT_JUDGED[status]}."
         for status, count in counts.items()
-        if status in _UNASKED
+        if status in _NOT_JUDGED
     ]

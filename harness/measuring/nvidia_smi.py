@@ -29,7 +29,7 @@ _PIPE_BYTES = 1 << 20
 
 
 def ask(query: str, gpu: str) -> list[list[str]]:
-    """The cells of its answer about the GPU of this uuid, [] without an answer."""
+    """nvidia-smi's values for the GPU of this uuid; [] if it gives none."""
     try:
         process = subprocess.run(_command(query, gpu), capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):

@@ -41,7 +41,7 @@ def size(value: Number) -> float:
 
 @dataclass(frozen=True)
 class Expected:
-    """One output: `value`, and the largest honest distance from it, in the accumulate dtype.
+    """One output: `value`, and the largest distance from it that rounding can cause, in the accumulate dtype.
 
     Results of a narrower dtype (crops and image gradients of half images) are rounded once at the end. The bound is not
     widened for that, or bfloat16 would hide weights of ten bits; the judge undoes the rounding, see before_rounding.

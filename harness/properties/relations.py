@@ -33,7 +33,7 @@ def _relation(
     pools: dict[str, Any] | None = None,
     **both: Any,
 ) -> tuple[Property, ...]:
-    """The relation as a property of either operator: `both` narrows the cases of both, `crops` and `pools` of one."""
+    """The relation as a property of each operator; `both` narrows their cases, `crops` and `pools` those of one."""
     choices = {"crop_and_resize": {**both, **(crops or {})}, "roi_align": {**both, **(pools or {})}}
 
     def define(operator: OperatorName) -> Property:

@@ -40,7 +40,7 @@ _BEGIN_LIBRARIES, _END_LIBRARIES = _BEGIN.replace("results", "conformance"), "<!
 
 @dataclass(frozen=True)
 class Report:
-    """Where the three files are, the tidy table behind them, and what a reader is warned of.
+    """Where the three files are, the tidy table behind them, and the warnings for readers.
 
     libraries the page of who computes RoIAlign right, None if no implementation was judged.
     baseline  the device that others are compared with, or None if nothing was measured.
@@ -66,7 +66,7 @@ def write(folder: Path, baseline: str | None = None) -> Report:
     runs = results.read(folder)
     proofs, unread = _proofs(folder)
     conformance_page = libraries.write(folder)
-    # Of a table that neither page can read both say the same.
+    # If neither page can read a table, both report the same problem.
     omissions = dict.fromkeys((*unread, *(conformance_page.problems if conformance_page else ())))
     problems = (*runs.problems, *omissions)
     if runs.blocks.empty and not proofs:
@@ -113,7 +113,7 @@ def _proofs(folder: Path) -> tuple[list[Part], list[str]]:
 
 
 def write_readme(report: Report, readme: Path) -> None:
-    """Puts what was measured and judged between the pairs of comments of the project's README, those that it has.
+    """Writes the results between the pairs of comments in the project's README, as far as it has these.
 
     These are the first geometric means of each operator on the device with the most rows in its newest run, and which
     libraries compute RoIAlign right with the picture of it. All devices and tables are in results/README.md.

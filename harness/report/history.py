@@ -21,9 +21,9 @@ from harness.report.pictures.history import picture_of
 from harness.report.tables.history import HistoryRun, Machines, rows_of, runs_of, table_of
 from harness.report.tables.table import Table, columns
 
-# A smaller part of a time is no change worth a word.
+# A smaller change counts as none.
 _SAME = 0.01
-# What rows have in common that are shown together: one table, and for the first type and cache of each a picture.
+# The fields that rows shown together share: one table, and for the first type and cache of each a picture.
 _GROUP = ["bench", "setting", "direction", "dtype", "cache"]
 
 
@@ -54,8 +54,8 @@ def history(device: str, table: pd.DataFrame, machines: Machines) -> History | N
     return History(
         sentence=_sentence(device, parts, runs, machines),
         paragraphs=(
-            f"{len(runs)} runs with the default allocator, oldest first, each by the revision that it is of; a + "
-            "says that files were changed since. The peers are other people's code in the same runs: where they became "
+            f"{len(runs)} runs with the default allocator, oldest first, each named by its revision; a + marks files "
+            "that were changed since. The peers are other people's code in the same runs: where they became "
             "slower too, the machine did.",
             "At a dashed line, and at a number in a table's header, the machine or its software changed, which changes "
             "times as a new kernel does."

@@ -1,4 +1,4 @@
-"""What directions, types, states of the cache and the like are called, in the order that they have everywhere."""
+"""The names of directions, types, states of the cache and the like, in the order used everywhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def families(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def family(table: pd.DataFrame) -> str:
-    """What a family is called: "roi_align, adaptive"."""
+    """The name of a family: "roi_align, adaptive"."""
     return ", ".join(filter(None, (str(table.bench.iloc[0]), str(table.setting.iloc[0]))))
 
 
@@ -35,7 +35,7 @@ def views(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def title(view: pd.DataFrame, direction: str) -> str:
-    """What a caption begins with: the direction, and of a GPU the type and the state of the cache.
+    """The beginning of a caption: the direction, and of a GPU the type and the state of the cache.
 
     Before it the operator and its setting, where there are settings.
     """
@@ -46,12 +46,12 @@ def title(view: pd.DataFrame, direction: str) -> str:
 
 
 def peer(table: pd.DataFrame) -> str:
-    """What the peer is called that ratios are to."""
+    """The title of the peer that ratios refer to."""
     return results.OTHERS[table.peer.iloc[0]]
 
 
-def labelled(table: pd.DataFrame) -> pd.DataFrame:
+def with_settings(table: pd.DataFrame) -> pd.DataFrame:
     """The rows with their setting in the workload's name, for tables that show all settings."""
     settings = [f", {setting}" if setting else "" for setting in table.setting]
-    renamed: pd.DataFrame = table.assign(workload=table.workload + settings)
-    return renamed
+    result: pd.DataFrame = table.assign(workload=table.workload + settings)
+    return result

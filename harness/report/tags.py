@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 Tags = Mapping[str, str]
-# What can be chosen, and what a reader knows it as. An operator is the benchmark that its rows belong to.
+# What can be chosen, and its label for readers. An operator is the benchmark that its rows belong to.
 FILTERS = {"device": "Device", "op": "Operator", "dtype": "Type", "layout": "Layout", "direction": "Direction"}
 _FIELDS = {name: name for name in FILTERS} | {"op": "bench"}
 

@@ -77,10 +77,10 @@ def driver(operator: str, sanitizer: str, kernels: str, *changes: Change) -> Pat
     flags = [*FLAGS, f"-fsanitize={SANITIZERS[sanitizer]}", "-fno-sanitize-recover=all"]
     root = kernel_sources(changes, BUILD)
     sources = [DRIVERS[operator], *sorted(root.glob("*/boxes.cpp")), *sorted(root.glob("**/cpu/*.cpp"))]
-    left_out = [name for name in INSTRUCTION_SETS if name != kernels]
-    selection = [path for path in sources if path.stem.removeprefix("isa_") not in left_out]
+    other_sets = [name for name in INSTRUCTION_SETS if name != kernels]
+    selection = [path for path in sources if path.stem.removeprefix("isa_") not in other_sets]
     parts = objects(selection, flags, [root], BUILD)
-    for name in left_out:
+    for name in other_sets:
         parts += objects([HERE / "left_out_kernels.cpp"], [*flags, f"-DROI_ALIGN_ISA={name}"], [root], BUILD)
     target = BUILD / f"{operator}-{digest(*(path.name for path in parts))}"
     try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, help="Measure, report and judge implementations of RoIAlign.")
 console = Console()
-# What `python -m harness` says by itself.
+# What `python -m harness` prints without a verb.
 FIRST = """\
 First         make bench QUICK=1   judges and times this machine in two minutes; see build/quick-results/report.html
 Your kernel   pytest suites/ --backend mypkg.mymodule:function   says whether it is right, with a case to repeat
@@ -41,9 +41,9 @@ def _first(context: typer.Context) -> None:
 
 
 def epilog(examples: str, codes: Mapping[int, str]) -> str:
-    """What ends a verb's help: lines to copy, and what each exit code means; 2 is the same for every verb."""
+    """The end of a verb's help: lines to copy, and what each exit code means; 2 is the same for every verb."""
     every = {**codes, 2: "an option cannot be used, or something needed is missing; the message says which"}
-    # Two line ends are one in the help, one is none.
+    # The help breaks a line only where the text has two line ends.
     return "\n\n".join([examples, *(f"Exit code {code}: {every[code]}." for code in sorted(every))])
 
 
@@ -70,7 +70,7 @@ def publish(result: Mapping[str, object]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The same in the types of JSON."""
+    """The result in JSON's types."""
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))
     if isinstance(value, Mapping):
@@ -88,14 +88,14 @@ def tell(sentence: object) -> None:
 
 
 def stop(sentence: object) -> NoReturn:
-    """Say what cannot be done and leave with a usage error's exit code."""
+    """Print the message and exit with the code of a usage error."""
     tell(sentence)
     raise typer.Exit(2)
 
 
 @contextmanager
 def stop_at(*errors: type[Exception]) -> Iterator[None]:
-    """Each of these errors ends the verb with what it says."""
+    """Each of these errors ends the verb with its message."""
     try:
         yield
     except errors as error:
@@ -104,7 +104,7 @@ def stop_at(*errors: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def interruptible(sentence: str) -> Iterator[None]:
-    """An interrupt ends the verb with a sentence: what was stopped, and what is kept of the work."""
+    """An interrupt ends the verb with a sentence that names what was stopped and what is kept."""
     try:
         yield
     except KeyboardInterrupt:
@@ -137,7 +137,7 @@ def repeated_interrupts() -> Iterator[Callable[[], None]]:
 
 
 def one_of(kind: str, name: str, names: Iterable[Name]) -> Name:
-    """The one of these names, or the end of the verb."""
+    """The name if it is one of these; otherwise the verb ends."""
     for each in names:
         if each == name:
             return each
@@ -148,7 +148,7 @@ def bars(field: str = "") -> Progress:
     """Progress bars; `field` names the text that each task has behind its bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    # A spinner of plain characters: there are consoles without others.
+    # A spinner of plain characters: some consoles have no others.
     columns = (SpinnerColumn("line"), TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
     text = [TextColumn(f"{{task.fields[{field}]}}")] if field else []
     return Progress(*columns, TimeElapsedColumn(), *text, console=console)

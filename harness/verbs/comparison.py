@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """What is said of two sides; worse: whether a row of the new one is SLOW or no longer right."""
+    """The comparison of two sides; worse: whether a row of the new one is SLOW or no longer right."""
 
     decisions: Sequence[Decision]
     problems: Mapping[tuple[str, str], str]
@@ -54,18 +54,18 @@ def compare(
     ] = None,
     workload: Annotated[
         list[str] | None,
-        typer.Option(help="Only these workloads; by default all of stored runs, and of others the quick ones."),
+        typer.Option(help="Only these workloads; by default all for stored runs, and otherwise the quick ones."),
     ] = None,
     fail_on: Annotated[
         str,
-        typer.Option(help="slow: exit 1 if a row of this project, or of the function, is SLOW, and again in a rerun."),
+        typer.Option(help="slow: exit 1 if a row of this project, or of the function, is SLOW, also in a rerun."),
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Say of each row of two revisions, functions, stored runs or devices SAME, FAST, SLOW or UNCLEAR.
+    """Compare two revisions, functions, stored runs or devices row by row: SAME, FAST, SLOW or UNCLEAR.
 
-    Two revisions are built and timed side by side here, two functions likewise. Stored runs are read: what they
-    measured is compared.
+    Two revisions are built and timed side by side here, two functions likewise. Stored runs are read, not measured
+    again.
     """
     from harness import repository
     from harness.backends import is_foreign
@@ -78,7 +78,7 @@ def compare(
         one, other = (stored.find(name, repository.RESULTS) for name in (base, new))
     functions = [name for name, run in ((base, one), (new, other)) if run is None and is_foreign(name)]
     if len(functions) == 1:
-        stop(f"{functions[0]} is a function, and the other side is none; a function is compared with another one.")
+        stop(f"{functions[0]} is a function, and the other side is not; compare a function with a function.")
     if one is None and other is None:
         comparison = _side_by_side(base, new, bool(functions), processes or PROCESSES, workload or [])
     elif one is None or other is None:
@@ -121,7 +121,7 @@ def _side_by_side(base: str, new: str, functions: bool, processes: int, workload
 
     with (
         stop_at(ValueError, MissingLibrary, Crashed, Hung, revisions.UnusableRevision, side_by_side.FailedProcess),
-        interruptible("the process that was at work was stopped, and nothing was stored."),
+        interruptible("the running process was stopped, and nothing was stored."),
     ):
         names = (base, new)
         of_sides = [list(rows.rows(workloads or rows.USUAL, name if functions else "")) for name in names]
@@ -142,8 +142,8 @@ def _side_by_side(base: str, new: str, functions: bool, processes: int, workload
         tell(f"warning   {warning}")
     tell(f"samples   {path}")
     if not decisions:
-        stop("No row has times of both sides, so nothing can be said.")
-    # A row that is no longer right has no time to be slow with.
+        stop("No row has times of both sides, so there is nothing to compare.")
+    # A row that is no longer right has no time, so it is never SLOW.
     worse = any(each.verdict == "SLOW" for each in decisions) or any(which == "new" for _, which in first.problems())
     return _Comparison(decisions, first.problems(), first.other_bits(), worse)
 
@@ -168,7 +168,7 @@ def _compare_stored(base: Run, new: Run, workloads: Sequence[str]) -> _Compariso
     from harness.comparison import pairing
 
     if (base.device, base.run) == (new.device, new.run):
-        stop(f"Both are {new}; a run is compared with another one.")
+        stop(f"Both are {new}; compare two different runs.")
     with stop_at(ValueError):
         pairs = pairing.pair(base, new, workloads)
     changes = pairing.changes(base, new)
@@ -189,7 +189,7 @@ def _compare_stored(base: Run, new: Run, workloads: Sequence[str]) -> _Compariso
     for run in (base, new):
         tell(f"samples   {run.folder.resolve()}")
     if not decisions:
-        stop("No row has times of both runs on the same inputs, so nothing can be said.")
+        stop("No row has times of both runs on the same inputs, so there is nothing to compare.")
     worse = bool(pairs.worse) or any(each.verdict == "SLOW" and each.row in pairs.own for each in decisions)
     return _Comparison(decisions, pairs.untimed, pairs.other_bits, worse)
 
@@ -207,7 +207,7 @@ def _tell_doubts(
     for (word, reason), rows in reasons.items():
         tell(f"{word:9} {f'all {len(rows)} rows' if 1 < len(rows) == len(decisions) else _list_of(rows)}: {reason}")
     if other_bits:
-        tell(f"bits      {_list_of(other_bits)}: both results are right, but they are not the same to the bit.")
+        tell(f"bits      {_list_of(other_bits)}: both results are right, but their bits differ.")
 
 
 def _list_of(rows: Sequence[str]) -> str:

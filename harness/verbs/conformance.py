@@ -12,7 +12,7 @@ from harness.verbs import Json, app, bars, console, epilog, one_of, publish, sto
 
 if TYPE_CHECKING:
     from harness.conformance.cells import Cell
-    from harness.conformance.jobs import Answer, Done, Job
+    from harness.conformance.jobs import Answer, Job, JobResult
 
 
 @app.command(
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
         {
             0: "every cell is filled",
             1: "with --fail-on fail, a declared property fails; or a process ended before its cells were filled",
-            130: "interrupted, and --resume goes on",
+            130: "interrupted; --resume continues",
         },
     )
 )
 def conformance(
     backend: Annotated[
-        list[str] | None, typer.Option(help="The backend to ask: a name, or module:function; may be repeated.")
+        list[str] | None, typer.Option(help="The backend to check: a name, or module:function; may be repeated.")
     ] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Ask every library that people use; `make peers` installs them.")
+        bool, typer.Option("--all", help="Check every library that people use; `make peers` installs them.")
     ] = False,
     operator: Annotated[str, typer.Option(help="crop_and_resize or roi_align; by default both.")] = "",
     property_names: Annotated[
-        list[str] | None, typer.Option("--property", help="The properties to ask for; by default all of them.")
+        list[str] | None, typer.Option("--property", help="The properties to check; by default all of them.")
     ] = None,
     examples: Annotated[int, typer.Option(min=1, help="Cases of each property; fewer where a case takes long.")] = 100,
     seed: Annotated[int, typer.Option(help="The same seed draws the same cases.")] = 0,
@@ -46,18 +46,21 @@ def conformance(
         Path | None, typer.Option(help="The CSV to merge the rows into; findings.json is beside it.")
     ] = None,
     cluster: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="The scheduler of a dask.distributed cluster whose workers ask.")
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="The scheduler of a dask.distributed cluster whose workers run the checks."
+        ),
     ] = "",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run that was stopped.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask every backend for every property, and write to results/conformance.csv which hold, which fail, and how.
+    """Check every property on every backend, and write the matrix to results/conformance.csv.
 
     A failure that a second formulation confirms is written to findings.json beside it.
     """
     from harness.conformance import jobs, journal, tables
     from harness.conformance.cells import BAD, OURS, is_bad
-    from harness.conformance.findings import merged
+    from harness.conformance.findings import merge
     from harness.judging.cluster import UnusableCluster
     from harness.measuring import findings
     from harness.operators import OPERATORS
@@ -67,9 +70,9 @@ def conformance(
     if fail_on not in ("", "fail"):
         stop(f'--fail-on {fail_on}: it can be "fail", which exits with 1 if anything that is declared does not hold.')
     if every and backend:
-        stop("--all asks every library, and --backend the ones that it names: give one of the two.")
+        stop("--all checks every library, --backend those that it names: give one of the two.")
     operators = [one_of("operator", operator, OPERATORS)] if operator else list(OPERATORS)
-    names = backend or (jobs.all_libraries() if every else jobs.everybody())
+    names = backend or (jobs.all_libraries() if every else jobs.default_backends())
     of, notes = journal.key(examples, seed), journal.path_of(path)
     with stop_at(ValueError):
         old, old_findings = tables.read(path), findings.read(path.with_name(FINDINGS))
@@ -89,38 +92,38 @@ def conformance(
             cell = answer.cell
             progress.update(tasks[job], advance=1, row=f"{cell.property}, {cell.direction}: {cell.status}")
 
-        def end(result: Done) -> None:
-            # Its bar gives its place to the next one's: many backends are more than a terminal has lines.
+        def end(result: JobResult) -> None:
+            # Each bar makes room for the next: a terminal has fewer lines than there are backends.
             progress.remove_task(tasks.pop(result.job))
             progress.advance(total)
             counts = Counter(each.status for each in result.cells)
             tell(f"{result.job.backend}: {', '.join(f'{count} {status}' for status, count in counts.items())}")
 
-        ended = [*_run(remaining, show, end, cluster), *jobs.resumed(selection, before)]
-    cells = [each for one in ended for each in one.cells]
-    tables.write(path, tables.merged(old, ended))
-    new = [each for one in ended for each in one.findings]
-    findings.write(path.with_name(FINDINGS), merged(old_findings, cells, new))
+        results = [*_run(remaining, show, end, cluster), *jobs.earlier_results(selection, before)]
+    cells = [each for one in results for each in one.cells]
+    tables.write(path, tables.merge(old, results))
+    new = [each for one in results for each in one.findings]
+    findings.write(path.with_name(FINDINGS), merge(old_findings, cells, new))
     for name in operators:
         _show([each for each in cells if each.operator == name], name)
     for each in (each for each in cells if each.status in (*BAD, OURS)):
         tell(f"{each.backend}, {each.property}, {each.direction}: {each.status}: {each.reason}")
         tell(f"  {each.counterexample}")
-    for one in ended:
+    for one in results:
         if one.problem:
             tell(one.problem)
     tell(f"conformance {path.resolve()}")
     if as_json:
-        problems = [one.problem for one in ended if one.problem]
+        problems = [one.problem for one in results if one.problem]
         publish({"cells": cells, "findings": new, "problems": problems, "table": path.resolve()})
-    if any(one.stopped for one in ended):
+    if any(one.stopped for one in results):
         tell(
             "Interrupted: the finished cells are written, and the other rows of the table are as they were. "
-            "--resume goes on."
+            "--resume continues."
         )
         raise typer.Exit(130)
-    if any(one.problem for one in ended):
-        tell("Some cells are missing, because their processes ended. --resume asks for them again.")
+    if any(one.problem for one in results):
+        tell("Some cells are missing, because their processes ended. --resume runs them again.")
         raise typer.Exit(1)
     notes.unlink()
     if fail_on and any(map(is_bad, cells)):
@@ -153,7 +156,7 @@ def speed(
     path = table or RESULTS / "conformance-times.csv"
     rows = []
     for of in operators:
-        timeable = [each.backend for each in jobs.jobs(names, [of], (), 1, 0) if each.backend not in _UNTIMED]
+        timeable = [each.backend for each in jobs.jobs(names, [of], (), 1, 0) if each.backend not in _NO_TIME]
         rows += timing.times([name for name in timeable if of in backends.operators_of(name)], [of], tell)
     timing.write(path, rows)
     for each in rows:
@@ -165,10 +168,10 @@ def speed(
 
 
 # NumPy, value by value: no library, and minutes for each call.
-_UNTIMED = ("reference",)
+_NO_TIME = ("reference",)
 
 
-def _run(remaining: list[Job], show: Any, end: Any, cluster: str) -> list[Done]:
+def _run(remaining: list[Job], show: Any, end: Any, cluster: str) -> list[JobResult]:
     """The jobs on this machine, or on the workers of a cluster."""
     from harness.conformance import cluster as workers
     from harness.conformance import processes
@@ -183,7 +186,7 @@ def _run(remaining: list[Job], show: Any, end: Any, cluster: str) -> list[Done]:
 
 
 def _show(cells: list[Cell], operator: str) -> None:
-    """One row for each property and direction, one column for each backend, and a word where they meet."""
+    """One row for each property and direction, one column for each backend, and a status in each cell."""
     from rich.table import Table
 
     for name, reason in dict.fromkeys((each.backend, each.reason) for each in cells if each.status == "missing"):

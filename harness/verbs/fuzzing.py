@@ -126,7 +126,7 @@ def fuzz(
 
 
 def _operators(backend: str, operator: str) -> tuple[OperatorName, ...]:
-    """The operators to ask of a backend: the one that is named, or all that it has."""
+    """The operators to test: the one that was given, or all of the backend's."""
     import harness.faults  # noqa: F401  it registers the planted ones
     from harness.backends import is_foreign, operators_of
     from harness.operators import OPERATORS
@@ -150,7 +150,7 @@ def _says(totals: Totals, seconds: float, flying: int, workers: int) -> str:
 
 
 def _tell_all(totals: Totals, seconds: float) -> None:
-    """The campaign's table, and each find with its file and the command that shows it again."""
+    """The campaign's table, and each find with its file and the command that reproduces it."""
     rows = []
     for row in totals.rows():
         largest = row["largest_fraction"]
@@ -164,7 +164,7 @@ def _tell_all(totals: Totals, seconds: float) -> None:
         tell(f"{operator}: {totals.cases_of(operator):,} cases" + (f", {refusals:,} not asked for" if refusals else ""))
     for path, find in sorted(totals.stored.items()):
         tell(f"find    {path}\n  {find.status.upper()}: {find.reason}\n  {find.reproduction()}")
-    for lost in totals.lost:
-        tell(f"lost    {lost.task}: {lost.reason}")
+    for loss in totals.lost:
+        tell(f"lost    {loss.task}: {loss.reason}")
     if totals.is_empty():
         tell("no finds")

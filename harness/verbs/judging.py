@@ -1,4 +1,4 @@
-"""judge and golden: one case again, and the stored results of the peers."""
+"""judge and golden: run one case again, and remake the stored results of the peers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         {
             0: "the result passes",
             1: "the result does not pass",
-            3: "the judge itself failed, which is not held against the backend",
+            3: "the judge itself failed, which is no fault of the backend",
         },
     )
 )
@@ -106,7 +106,7 @@ def judge(
 @app.command(epilog=epilog("Example: python -m harness golden --operator roi_align", {0: "the file is written"}))
 def golden(
     path: Annotated[Path | None, typer.Argument(help="The file to write; by default the suite's own.")] = None,
-    operator: Annotated[str, typer.Option(help="The operator whose peer is asked.")] = "crop_and_resize",
+    operator: Annotated[str, typer.Option(help="The operator whose peer computes the vectors.")] = "crop_and_resize",
 ) -> None:
     """Make the golden vectors again: a peer's results for a few hundred cases, for machines without that peer."""
     from harness.judging import golden as vectors

@@ -56,7 +56,7 @@ def sanitize(
     with stop_at(MissingLibrary):
         compiling.compiler()
     bad = False
-    with interruptible("the sanitizer at work was stopped."), console.status("") as status:
+    with interruptible("the running sanitizer was stopped."), console.status("") as status:
         for outcome in sanitizers.outcomes(cases, seed, status.update):
             tell(outcome)
             bad |= outcome.status == "found"

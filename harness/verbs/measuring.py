@@ -131,7 +131,7 @@ def merge(
 ) -> None:
     """Unpack several runners' archives into one folder and make its report.
 
-    A runner that left nothing, a broken archive or a failed step is named; the report shows the others all the same.
+    A runner that left nothing, a broken archive or a failed step is named; the report still shows the others.
     """
     import shutil
 
@@ -162,7 +162,7 @@ def _write(folder: Path, baseline: str | None = None) -> Report:
 
 
 def _finish(report: Report, device: str | None = None) -> None:
-    """Print the tables and where the files are; before them, of a device that was measured, the result in words."""
+    """Print a measured device's result in words, then the tables and the places of the files."""
     from harness.measuring import headline
     from harness.report import summary
 

@@ -12,7 +12,7 @@ from harness.verbs import Json, app, epilog, interruptible, one_of, publish, tel
 @app.command(
     epilog=epilog(
         "Example: python -m harness peers paddle tvm",
-        {0: "all of them are here", 1: "one of them could not be installed", 130: "interrupted"},
+        {0: "all of them are installed", 1: "one of them could not be installed", 130: "interrupted"},
     )
 )
 def peers(
@@ -20,7 +20,7 @@ def peers(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="beside: all that live beside torch; paddle, tvm, mindspore, mmcv, tfjs: one each; or all of them.",
+            help="beside: all in torch's environment; paddle, tvm, mindspore, mmcv, tfjs: one each; or all of them.",
         ),
     ] = None,
     as_json: Json = False,
@@ -30,7 +30,7 @@ def peers(
 
     environments = installing.all_environments()
     selection = [environments[one_of("environment", name, environments)] for name in names or environments]
-    with interruptible("an environment that is half made is made anew the next time."):
+    with interruptible("an unfinished environment is made again the next time."):
         successes = [installing.make(each, tell) for each in selection]
     if as_json:
         publish({"environments": {each.name: is_here for each, is_here in zip(selection, successes, strict=True)}})

@@ -68,7 +68,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for model, direction, part in product(models, DIRECTIONS, PARTS)
         for backend in (("torchvision", "roi_align") if block % 2 == 0 else ("roi_align", "torchvision"))
     ]
-    metafunc.parametrize("detector_row", rows if devices.chosen().type == "cpu" or not measuring else [], ids=str)
+    metafunc.parametrize("detector_row", rows if devices.current().type == "cpu" or not measuring else [], ids=str)
 
 
 @functools.lru_cache(maxsize=2)  # the two of one kind

@@ -24,7 +24,7 @@ from harness.operators.arrays import Direction
 from roi_align import TorchvisionMultiScaleRoIAlign, roi_align
 
 SETTINGS = settings.read()
-DEVICE = devices.chosen()
+DEVICE = devices.current()
 DIRECTIONS: tuple[Direction, ...] = ("forward", "grad_image")
 POOLERS = ("roi_align", "torchvision")
 SOURCE = "levels P2 to P5 of the photographs' pyramid in one call, 7x7: each segment's box from its level"

@@ -28,7 +28,7 @@ from harness.operators.implementation import Backend
 from harness.repository import MissingLibrary, digest
 
 SETTINGS = settings.read()
-DEVICE = devices.chosen()
+DEVICE = devices.current()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -38,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         workloads = workloads_for(SETTINGS, allocator) if measuring else (SMOKE,)
         every_setting = not (measuring and SETTINGS.quick)
         columns = columns_of(DEVICE.type, allocator)
-        others = foreign.named(SETTINGS, metafunc.config.getoption("backend"))
+        others = foreign.functions(SETTINGS, metafunc.config.getoption("backend"))
         if others:
             columns = foreign.beside(columns, others, DEVICE.type)
         all_turns = turns(columns, DEVICE.caches, workloads, blocks(SETTINGS, measuring), every_setting)

@@ -54,7 +54,7 @@ _PATH = pytest.StashKey[Path]()
 @pytest.fixture(scope="session")
 def ledger(pytestconfig: pytest.Config) -> Ledger:
     measuring = pytestconfig.getoption("benchmark_only")
-    device, options = devices.chosen(), settings.read()
+    device, options = devices.current(), settings.read()
     missing = device.why_not()
     if missing is not None:
         pytest.skip(missing)
@@ -100,10 +100,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     if config.getoption("benchmark_json") and not ledger.options.output:
         return
-    header, device = ledger.header, devices.chosen()
+    header, device = ledger.header, devices.current()
     if exitstatus == pytest.ExitCode.INTERRUPTED:
         header = replace(header, kind=kind(ledger.options.quick, True))
-    others = foreign.named(ledger.options, config.getoption("backend"))
+    others = foreign.functions(ledger.options, config.getoption("backend"))
     for each in others:
         foreign.apart(each).restart()  # what it holds of a GPU is no other process's work
     root = repository.results_folder(ledger.options.quick, bool(others))
@@ -120,7 +120,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if _LEDGER in config.stash:
-        for line in ratios.table(config.stash[_LEDGER].records, devices.chosen()):
+        for line in ratios.table(config.stash[_LEDGER].records, devices.current()):
             terminalreporter.line(line)
     if _PATH in config.stash:
         terminalreporter.line(f"samples {config.stash[_PATH]}")

@@ -30,7 +30,7 @@ _BITS = np.uint32(1) << np.arange(LANES, dtype=np.uint32)
 
 @dataclass
 class Way:
-    """Lanes on one path: the basic block that they run next, and the one where they meet the other path."""
+    """Lanes on one path: the basic block that they run next, and the block at which the paths join again."""
 
     next: int
     joins: int | None

@@ -59,7 +59,7 @@ class Device:
     exposed: Callable[[], int | None]
 
 
-def chosen() -> Device:
+def current() -> Device:
     """The device that this process measures; ValueError if BENCH_DEVICE is unknown."""
     return load(os.environ.get(settings.DEVICE, "cpu"))
 

@@ -93,7 +93,7 @@ def memory_bytes() -> int:
 
 
 def instruction_set() -> str:
-    """The instruction set of the operator's kernels here: ROI_ALIGN_CPU, else the widest that the processor has.
+    """The instruction set of the operator's kernels here: that of ROI_ALIGN_CPU, else the processor's widest.
 
     Determined without the operator, so that a machine can be described without importing it.
     """

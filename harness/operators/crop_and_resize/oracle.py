@@ -82,10 +82,10 @@ def _forward(call: Call, place: Place) -> Expected:
 def _blend(call: Call, n: int, c: int, py: float, px: float) -> tuple[Number, float]:
     """The image at a position, and the rounding error of a sane formulation there.
 
-    Stepwise: TR - TL, its product with lx and the sum with TL are three roundings: 2u on lx*(|TL| + |TR|), which is
-    what the difference cancels from, and u on the result. The same again on the y axis. Together 2u*D + 2u*S, with D
-    the sizes of the differences times their weights and S = sum of weight*|pixel|. Weighted sum: 1-lx, 1-ly, their
-    product, the product with the pixel and three sums, 7u*S; along one axis alone 3u*S. Boxes of a wider dtype have
+    Stepwise: TR - TL, its product with lx and the sum with TL are three roundings: 2u on lx*(|TL| + |TR|), as TR - TL
+    may cancel, and u on the result. The same again on the y axis. Together 2u*D + 2u*S, with D the sizes of the
+    differences times their weights and S = sum of weight*|pixel|. Weighted sum: 1-lx, 1-ly, their product, the product
+    with the pixel and three sums, 7u*S; along one axis alone 3u*S. Boxes of a wider dtype have
     their weights cast, u*lx more. A sample on a pixel of both axes rounds nothing; but only order A guarantees that it
     is on the pixel.
     """

@@ -185,7 +185,7 @@ def _winner(
 
 
 def _largest_product(steps: Steps, plane: Array, samples: list[Sample | None], to: Callable[[Any], Scalar]) -> Scalar:
-    """ONNX's maximum: the largest pixel times weight, where a sample beyond the map and what has no weight are 0."""
+    """ONNX's maximum: the largest pixel times weight; samples beyond the map and pixels without weight are 0."""
     one, best = to(1), None
     for sample in samples:
         products = [to(0)]

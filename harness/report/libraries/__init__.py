@@ -1,4 +1,5 @@
-"""The page of who computes RoIAlign right: conformance.html, its picture, and the reports that could be sent.
+"""The page that shows which libraries compute RoIAlign right: conformance.html, its picture, and the reports that could
+be sent.
 
 It is for those who choose a library, where report.html is for those who write one: each library in a few words, what is
 wrong with it shown without this project, and how fast it is.
@@ -77,7 +78,7 @@ def read_tables(folder: Path) -> tuple[Libraries, list[str]]:
     if tables.stray:
         problems.append(
             f"{FINDINGS}: {tables.stray} of {len(confirmed)} findings were left out: no failed cell of {CELLS} is "
-            "theirs, or their second value does not confirm them; make both files anew."
+            "theirs, or their second value does not confirm them; make both files again."
         )
     return tables, problems
 

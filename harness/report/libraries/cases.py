@@ -26,7 +26,7 @@ _LABELS = {
     "layout": "layout of the image",
     "values": "pixels",
 }
-_SHOWN_BOXES = 4
+_MOST_BOXES = 4
 
 
 def in_words(line: str) -> tuple[tuple[str, str], ...]:
@@ -69,9 +69,9 @@ def _boxes(value: ast.expr) -> str:
     if not isinstance(value, ast.Tuple):
         return ast.unparse(value)
     boxes = [ast.unparse(each) for each in value.elts]
-    more = len(boxes) - _SHOWN_BOXES
+    more = len(boxes) - _MOST_BOXES
     beyond = (f"and {more} more",) if more > 0 else ()
-    return ", ".join((*boxes[:_SHOWN_BOXES], *beyond)) or "none"
+    return ", ".join((*boxes[:_MOST_BOXES], *beyond)) or "none"
 
 
 def _count(value: ast.expr | None) -> int:

@@ -1,7 +1,7 @@
-"""What the matrix and the times come to: a line for each library, and one sentence for the whole page.
+"""The conclusions from the matrix and the times: a line for each library, and one sentence for the whole page.
 
-Both are computed, and neither knows a library by its name. A library is recommended only if nothing is held against it
-and nothing about it is unconfirmed; how fast it is counts among those, on the workloads that all of them were timed on.
+Both are computed; no library is named in this code. A library is recommended only if none of its cells is red or
+unconfirmed. These libraries are compared in speed, on the workloads that all of them were timed on.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def has_gradient(grid: Grid, library: Library) -> bool:
 
 
 def choices(grid: Grid, timings: Sequence[Timing]) -> tuple[Choice, ...]:
-    """What to think of each library of a grid, in its order."""
+    """The recommendation for each library of a grid, in its order."""
     right = [each for each in grid.libraries if is_right(grid, each)]
     forward = _means(grid, right, timings, ("forward",))
     trainable = [each for each in right if has_gradient(grid, each)]
@@ -80,7 +80,7 @@ def _choice(grid: Grid, library: Library, forward: dict[Library, float], both: d
 def _means(
     grid: Grid, among: Sequence[Library], timings: Sequence[Timing], directions: Sequence[str]
 ) -> dict[Library, float]:
-    """The geometric mean of each one's times in ms, of those that were timed, over the work that all of them did."""
+    """Each timed library's geometric mean of times in ms, over the work that all of them did."""
     candidates = [each for each in timings if each.operator == grid.operator and each.direction in directions]
     rows = by_work(candidates, {each.backend for each in among})
     times: dict[Library, dict[Work, float]] = {
@@ -107,7 +107,7 @@ def sentence(grids: Sequence[Grid]) -> str:
 
 
 def result(grid: Grid) -> str:
-    """The same of one operator."""
+    """The sentence of one operator."""
     libraries = {each.backend: {square.word for square in grid.of(each)} for each in grid.libraries}
     right = list(dict.fromkeys(each.name for each in grid.libraries if is_right(grid, each)))
     unclear = sum(words.UNCONFIRMED in of and not of & set(words.RED) for of in libraries.values())

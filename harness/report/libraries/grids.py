@@ -1,7 +1,7 @@
 """The matrices of the page: the cells of results/conformance.csv and its findings, by library and in the page's words.
 
-A square of a matrix sums up many cells, and says the worst of them. It is red for a finding alone: a failure that the
-second formulation does not confirm claims nothing, and a crash on input that a library leaves undefined is no fault.
+A square of a matrix sums up many cells, and says the worst of them. It is red only for a finding: a failure that the
+second formulation does not confirm proves nothing, and a crash on input that a library leaves undefined is no fault.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.report.proofs.conformance import CSV_COLUMNS
 from harness.report.proofs.matrices import read
 
 # What nobody installs: this project's own formulation, and a second way to run a library that is there already. Those
-# on a GPU, on CUDA's stand-in, planted faults and functions of somebody's are told by their names.
+# on a GPU, on CUDA's stand-in, planted faults and functions of somebody's are recognised by their names.
 NOT_LIBRARIES = ("reference", "grid_sample_compiled")
 OURS = "roi_align"
 _FAILED = {"fail": words.WRONG, "crash": words.CRASHES, "hang": words.HANGS}
@@ -92,12 +92,12 @@ class Square:
 
     @property
     def is_red(self) -> bool:
-        """Whether it holds something against the library."""
+        """Whether it shows a fault of the library."""
         return self.word in words.RED
 
     @property
     def remark(self) -> str:
-        """What a red word leaves out: that the forward is not what it is about, where the row is not a gradient's."""
+        """The remark on a red cell that only a gradient fails, unless its row is a gradient's."""
         of_gradient = all(finding.direction != "forward" for finding in self.findings)
         return "in a gradient" if self.is_red and of_gradient and self.row not in words.BY_DIRECTION.values() else ""
 
@@ -110,7 +110,7 @@ class Square:
 
 @dataclass(frozen=True)
 class Grid:
-    """An operator's matrix: the libraries, the best first after this project's, and each row's squares likewise."""
+    """An operator's matrix: this project, then the other libraries, best first; each row's squares in this order."""
 
     operator: str
     libraries: tuple[Library, ...]
@@ -123,7 +123,7 @@ class Grid:
 
     @property
     def unconfirmed(self) -> int:
-        """How many failed checks nothing is claimed of."""
+        """The number of failed checks that are not confirmed."""
         return sum(square.unconfirmed for _, squares in self.rows for square in squares)
 
     @property

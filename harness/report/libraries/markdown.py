@@ -1,6 +1,6 @@
 """A report for each library and fault, as Markdown that its maintainers could be sent; nothing here sends anything.
 
-One fault shows in several checks: the smallest case is the report, and the other checks are listed below it.
+One fault fails several checks: the smallest case is the report, and the other checks are listed below it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def same_rule(square: Square, grid: Grid) -> list[str]:
 
 
 def name_of(square: Square) -> str:
-    """A report's file: the library, the operator, and the row of the page as one word."""
+    """A report's file name: the library, the operator, and the row of the page as one word."""
     words_of = (square.library.backend, square.operator, square.row.replace(" ", "_"))
     return "-".join(re.sub(r"\W+", "_", each) for each in words_of) + ".md"
 
@@ -56,7 +56,7 @@ def text(square: Square, grid: Grid) -> str:
         "",
         *_snippet(finding),
         "",
-        "## What came, and what is right",
+        "## Actual and expected result",
         "",
         *_values(finding),
         f"* Verdict: {finding.reason}",
@@ -70,7 +70,7 @@ def text(square: Square, grid: Grid) -> str:
         "",
         _confirmed(finding),
         "",
-        "The suite shows it again with",
+        "The suite reproduces it with",
         "",
         *_fenced(finding.replay, "sh"),
         "",
@@ -101,7 +101,7 @@ def _values(finding: Finding) -> list[str]:
 
 def _confirmed(finding: Finding) -> str:
     if finding.status != "fail":
-        return "The call was made in a process of its own, in the library's own environment, and ended as told above."
+        return "The call was made in a process of its own, in the library's own environment, and ended as shown above."
     if finding.got is None:
         return (
             "The call was made in a process of its own, in the library's own environment; it gave no result to compare."

@@ -1,7 +1,7 @@
 """conformance.html: one file that asks for no other and runs no script, and conformance.svg: its matrices as a picture.
 
-What a red cell leads to is a section of the page and nothing that has to be unfolded, so that it can be printed, linked
-and reached by keyboard.
+A red cell links to a section of the page that is never folded, so that it can be printed, linked and reached by
+keyboard.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.report.tables.table import milliseconds
 
 TITLE = "Which libraries compute RoIAlign right"
 OPERATORS_PAGE = "../docs/operators.md"
-NO_SNIPPET = "No few lines show it: it needs more input than anybody reads, or shows only after other calls."
+NO_SNIPPET = "No short program shows it: it needs too much input, or fails only after other calls."
 # Sizes of the picture, in its own units: a README shows it somewhat smaller.
 _NAME, _COLUMN, _HEAD, _LINE, _GAP = 128, 72, 56, 21, 26
 _LETTERS, _NAME_LINES = 12, 3
@@ -133,7 +133,7 @@ def _time_cell(timing: Timing | None, best: Timing | None) -> TimeCell:
         return TimeCell(words.NOT_TRIED, "", "none")
     if best is None or not timing.is_right:
         word = timings.WORDS[timing.status]
-        # What a time's gate says is no finding: no second formulation was asked.
+        # A result that the gate refused is no finding: no second formulation confirmed it.
         return TimeCell(word, "", "none" if word in (words.NOT_OFFERED, words.NOT_TRIED) else "soft")
     ratio = timings.ratio(timing, best)
     return TimeCell(
@@ -157,7 +157,7 @@ def place(finding: Finding) -> str:
 
 
 def others(square: Square) -> str:
-    """The further checks in which the same shows, "" if there are none."""
+    """The other checks that fail in the same way, "" if there are none."""
     names = dict.fromkeys(f"{each.property} ({words.BY_DIRECTION[each.direction]})" for each in square.findings[1:])
     return ", ".join(names)
 

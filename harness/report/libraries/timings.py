@@ -103,12 +103,12 @@ def fastest(row: Iterable[Timing]) -> Timing | None:
 
 
 def ratio(timing: Timing, best: Timing) -> Ratio:
-    """A right one's ratio to the fastest."""
+    """A right result's ratio to the fastest."""
     return Ratio(timing.ms / best.ms, timing.ms_low / best.ms, timing.ms_high / best.ms)
 
 
 def _number(name: str, text: str, is_time: bool) -> float:
-    """A number of the file; of a right result's time it must be positive."""
+    """A number of the file; the time of a right result must be positive."""
     try:
         value = float(text) if text else math.nan
     except ValueError:

@@ -16,7 +16,7 @@ ROWS = {
     "gradient of boxes": "The gradient of the boxes, for boxes inside the image.",
     "any box": "Lists that mix boxes of every kind, in all that is offered at once.",
     "aligned": "aligned=True: boxes shifted by half a pixel, and no least size of 1.",
-    "adaptive grid": "sampling_ratio left open: as many samples as the size of the bin asks for.",
+    "adaptive grid": "sampling_ratio 0 or less: the size of the bin sets the number of samples.",
     "boxes in pixels": "The pixel boxes of RoIAlign.pytorch's class over crop_and_resize.",
     "box outside": "Boxes that lie across the border or beyond it.",
     "empty box": "Boxes without width or height.",
@@ -30,11 +30,11 @@ ROWS = {
     "integer image": "Images of integers, cast to float32.",
     "NaN in the image": "A NaN or an infinity beside a sample that does not read it.",
     "NaN box": "Boxes that are NaN, infinite or overflow.",
-    "index of no image": "A box that names an image which is not there.",
+    "index of no image": "A box of an image that does not exist.",
     "memory and calls": "No side effect; every memory layout; permuted, split, repeated and long lists of boxes.",
 }
 BY_DIRECTION = {"forward": "forward", "grad_image": "gradient", "grad_boxes": "gradient of boxes"}
-# In the place of a row's name: the row is the direction's own.
+# Instead of a row's name: the row of the direction.
 DIRECTION = "the direction"
 ANY, CALLS = "any box", "memory and calls"
 ROW_OF = {
@@ -104,8 +104,8 @@ WORDS = {
     UNDEFINED: "a call ended its process, on input that the library leaves undefined",
     IN_PART: "all that was tried is right, and a part was not tried",
     RIGHT: "every value lies within its bound; at a jump of the rule, where rounding decides, either side is right",
-    NOT_TRIED: "no case could be put to it",
-    NOT_OFFERED: "its documentation leaves this out, and nothing is held against it",
+    NOT_TRIED: "no case could be run",
+    NOT_OFFERED: "its documentation leaves this out, so it is no fault",
 }
 RED = (HANGS, CRASHES, WRONG)
 # As a reader meets them.
@@ -144,7 +144,7 @@ TONE_OF = {
 def row_of(property_name: str, direction: str, alone: bool = False) -> str:
     """The row of a property in a direction; ValueError for a property that has none yet.
 
-    alone: whether it fails in a single call. Then it is not memory, nor other calls, that is wrong.
+    alone: whether it fails in a single call. Then neither memory nor other calls are the cause.
     """
     row = ROW_OF.get(property_name)
     if row is None:

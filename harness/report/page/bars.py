@@ -39,7 +39,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """A picture of bars: of each group what it is about and its bars.
+    """A picture of bars: the subject and the bars of each group.
 
     axis   (place in percent, what is written there); one: the place of the line at 1.
     tags   what the picture is about, see tags.py.
@@ -55,7 +55,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Strip:
-    """One thing as a bar of parts: of each how many there are, what they are, and their tone ("good", "bad", ...)."""
+    """One subject as a bar of parts: the number, the word and the tone of each ("good", "bad", ...)."""
 
     label: str
     parts: tuple[tuple[int, str, str], ...]

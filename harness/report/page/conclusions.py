@@ -1,4 +1,4 @@
-"""What the figures come to, in sentences: each page opens with one, and the first screen with all of them.
+"""The conclusions from the figures, in sentences: each page opens with one, and the first screen with all of them.
 
 Every sentence is made of figures, says so where a figure is bad, and claims nothing of what was not measured or proved.
 """
@@ -19,7 +19,7 @@ from harness.report.proofs.matrices import Part
 from harness.report.speedups import Speedup
 from harness.report.tables.across import Agreement
 
-# What the gate files a wrong result as, and a call that ended in none.
+# The gate's statuses of a wrong result, and of a call without a result.
 _WRONG = ("DIFFERS", "OUT", "SHAPE", "DTYPE", "ERROR", "CRASH", "HANG", "BROKEN")
 # Where faults are planted, as proofs/kills.py calls it.
 _PLACES = ("in the package", "in the reference", "in the CUDA kernels")
@@ -259,7 +259,7 @@ def doubts(of_devices: Mapping[str, Sequence[str]], failures: int, problems: Seq
         return Conclusion("Nothing is known that makes these figures doubtful.")
     noisy = [device for device, warnings in of_devices.items() if warnings]
     sentence = (
-        f"The machine was not quiet on {_listed(noisy)}: read ratios of one run, and no small differences."
+        f"The machine was not quiet on {_listed(noisy)}: trust ratios within one run, and no small differences."
         if noisy
         else "No disturbance of the machines is known; what is missing is listed."
     )

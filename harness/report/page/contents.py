@@ -120,7 +120,7 @@ def _device(device: str, lines: pd.DataFrame, machine: dict[str, Any], blocks: p
 
     blocks  `Results.blocks`, of all devices and runs.
     """
-    default, labelled = untuned(lines), names.labelled(lines)
+    default, all_lines = untuned(lines), names.with_settings(lines)
     own = blocks[(blocks.device == device) & (blocks.run == lines.run.iloc[0])]
     of_device = speedups(lines)
     return {
@@ -132,8 +132,8 @@ def _device(device: str, lines: pd.DataFrame, machine: dict[str, Any], blocks: p
         "warnings": conditions.warnings(machine["conditions"], lines, int(machine.get("cores", 1))),
         "means": [*in_few_words(default, device), *means.roofs(default, device)],
         "families": [_family(family, own) for family in names.families(default)],
-        "allocators": remarks.allocators(labelled),
-        "failures": remarks.failures(labelled),
+        "allocators": remarks.allocators(all_lines),
+        "failures": remarks.failures(all_lines),
     }
 
 

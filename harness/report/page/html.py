@@ -38,7 +38,7 @@ def text(page: dict[str, Any]) -> str:
 
 
 def bodies(table: Table) -> list[tuple[Tags, list[tuple[str, ...]]]]:
-    """A table's rows, those that follow each other with the same tags together: they are shown and hidden as one."""
+    """A table's rows in groups: neighbours with the same tags are shown and hidden together."""
     of_rows = table.row_tags or ({},) * len(table.rows)
     pairs = groupby(zip(of_rows, table.rows, strict=True), key=lambda pair: dict(pair[0]))
     return [(own, [row for _, row in of]) for own, of in pairs]

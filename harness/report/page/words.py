@@ -12,9 +12,9 @@ from harness.measuring import fingerprint
 INTRODUCTION = (
     "Every figure is a ratio to something measured in the same run: a peer (on a CPU TensorFlow's crop_and_resize, on "
     "a GPU torchvision's roi_align), and the device's copy bandwidth, read and write together. Times are medians over "
-    "the raw samples of all blocks, of a run of several processes the median of each one's; the backends take turns "
-    "within a block, in reverse order in every other one. A time includes the allocation of the result and excludes "
-    "changes of layout.",
+    "the raw samples of all blocks, or in a run of several processes the median of their medians; the backends take "
+    "turns within a block, in reverse order in every other one. A time includes the allocation of the result and "
+    "excludes changes of layout.",
     "A row has a time only if its result passed the gate on that very input: a sample of the outputs against the "
     "oracle, and every output of the forward and of the image gradient against TensorFlow's, bit by bit; on a GPU, "
     "whose machine has no TensorFlow, against this project's operator on the CPU, unless atomics add it up. "
@@ -28,10 +28,10 @@ INTRODUCTION = (
     "exceed 1 where the work stays in a cache.",
 )
 CUDA = (
-    "On CUDA a time lies between two events behind a kernel that spins while the host queues the call, so that it is "
-    "the device's alone; what a call costs the host is a figure of its own. Before a call with a cold cache four times "
-    "the second-level cache is overwritten; a hot one is as the call before left it. Work that memory could do in less "
-    "than 10 µs is launch-bound: every backend's time is then a launch, and it has no part in a mean of the rest.",
+    "On CUDA a time lies between two events behind a kernel that spins while the host queues the call, so that it "
+    "excludes the host; the host's cost of a call is a separate figure. Before a call with a cold cache four times "
+    "the second-level cache is overwritten; a hot cache is as the previous call left it. Work that memory could do "
+    "in less than 10 µs is launch-bound: every backend's time is then a launch, and the other means leave it out.",
 )
 
 # Names of months that do not change with the machine's language.

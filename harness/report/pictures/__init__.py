@@ -1,1 +1,1 @@
-"""Pictures as SVG that lies inside the page."""
+"""Pictures as SVG elements of the page."""

@@ -17,8 +17,8 @@ from harness.report.tables.history import HistoryPoint, HistoryRun, rows_of, tit
 from harness.report.tables.table import columns, milliseconds
 
 _ACROSS = 4
-# From one tick of a picture to the next: what is added where changes are small, and the factor where they are not.
-_ADDED = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+# From one tick of a picture to the next: the difference where changes are small, and the factor where they are not.
+_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _FACTORS = (2, 4, 10)
 # The most runs whose revisions fit below a picture; of more, every second, third and so on is named.
 _LABELS = 8
@@ -52,7 +52,7 @@ def picture_of(part: pd.DataFrame, runs: Sequence[HistoryRun]) -> Picture | None
         for axes in grid.flat[len(workloads) :]:
             axes.set_visible(False)
         for column in range(across):
-            # The last one of its column that is there names the runs.
+            # The lowest picture of each column names the runs.
             last = [axes for axes in grid[:, column] if axes.get_visible()][-1]
             last.tick_params(labelbottom=True)
         figure.supylabel("time, first run = 1", fontsize=8)
@@ -74,7 +74,7 @@ def _caption(
 
 
 def _frame(axes: Axes, workload: str, runs: Sequence[HistoryRun]) -> None:
-    """What is around the lines of one workload."""
+    """The axes, ticks and title of one workload's picture."""
     axes.set_title(workload, fontsize=7, pad=3)
     axes.set_yscale("log")
     axes.axhline(1, color=INK, linewidth=0.5, alpha=0.5)
@@ -90,8 +90,8 @@ def _frame(axes: Axes, workload: str, runs: Sequence[HistoryRun]) -> None:
 def _ticks(low: float, high: float) -> list[float]:
     """Up to seven round numbers between two limits, of which the lower is below 1 and the higher above it."""
     if high < 3 * low:
-        added = next(each for each in _ADDED if (high - low) / each <= 6)
-        return [added * times for times in range(math.ceil(low / added), math.floor(high / added) + 1)]
+        step = next(each for each in _STEPS if (high - low) / each <= 6)
+        return [step * times for times in range(math.ceil(low / step), math.floor(high / step) + 1)]
     factor = next((each for each in _FACTORS if math.log(high / low, each) <= 6), _FACTORS[-1])
     powers = range(math.ceil(math.log(low, factor)), math.floor(math.log(high, factor)) + 1)
     return [float(factor) ** power for power in powers]
@@ -112,7 +112,7 @@ def _segments(points: Sequence[HistoryPoint]) -> list[list[tuple[int, float]]]:
 
 
 def _reading(points: Sequence[HistoryPoint], runs: Sequence[HistoryRun]) -> str:
-    """From where to where, for a reader who cannot see the picture; the table has every run."""
+    """The first and last time of each line, for a reader who cannot see the picture; the table has every run."""
     timed = [point for point in points if math.isfinite(point.seconds)]
     ends = (f"{milliseconds(point.seconds)} ms at {runs[point.place].label}" for point in (timed[0], timed[-1]))
     return f"from {' to '.join(ends)}"

@@ -57,8 +57,8 @@ def roofline(view: pd.DataFrame) -> Picture | None:
         first = part.iloc[0]
         caption = (
             f"Roofline of {first.device}, {family(part)}, {first['dtype']}{CACHES[first.cache]}: a mark on the line "
-            "moves its compulsory bytes at the copy bandwidth, which is the roof; far below it a call is held up by "
-            "arithmetic or latency, and above it a cache gave what memory need not"
+            "moves its compulsory bytes at the copy bandwidth, which is the roof; far below it arithmetic or latency "
+            "limits a call, and above it a cache supplies some of the bytes"
         )
         readings = [
             f"{name}, {DIRECTIONS[direction].lower()}: {_reading(of)}"

@@ -1,4 +1,4 @@
-"""What several devices say of the same workloads: their times, ratios to one of them, and whether the bits agree."""
+"""Several devices on the same workloads: their times, ratios to one of them, and whether the bits agree."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _devices(part: pd.DataFrame, baseline: str) -> list[str]:
 
 
 def _about(part: pd.DataFrame) -> dict[str, str]:
-    """A best column has whatever layout is best: none can be asked for."""
+    """A best column may have any layout, so it has no tag for one."""
     return {name: values for name, values in tags.of(part).items() if name != "layout"}
 
 
@@ -106,7 +106,7 @@ def family_means(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
     A family is an operator with its setting, direction and type. Columns: bench, op, setting, direction, dtype, device,
     workloads, times_as_fast, low, high. low and high enclose 95 % of the bootstrapped means over the workloads, NaN for
-    fewer than LEAST_WORKLOADS. Work that is a mere launch on either device has no part.
+    fewer than LEAST_WORKLOADS. Work that is launch-bound on either device is left out.
     """
     every = best(table, baseline)
     launches = every[every.launch_bound].set_index(_WORK).index
@@ -145,9 +145,9 @@ def geomeans(table: pd.DataFrame, baseline: str) -> Table | None:
             rows.append((name, *(cells.get(device, "") for device in devices)))
             of_rows.append(tags.of_line(next(lines.itertuples()), "op", "direction", "dtype"))
     caption = (
-        f"Times as fast as {baseline}: geometric mean over the workloads that are not {LAUNCH_BOUND}, with what "
-        "encloses 95 % of its bootstrap over those workloads (it tells how much workloads differ, not how noisy times "
-        f"are; fewer than {LEAST_WORKLOADS} are too few), and their number"
+        f"Times as fast as {baseline}: geometric mean over the workloads that are not {LAUNCH_BOUND}, with the "
+        "interval of 95 % of its bootstrap over those workloads (it tells how much workloads differ, not how noisy "
+        f"times are; fewer than {LEAST_WORKLOADS} are too few), and their number"
     )
     columns = ({}, *({"device": device} for device in devices))
     about = {"device": " ".join(devices), **{name: _all(of_rows, name) for name in ("op", "direction", "dtype")}}

@@ -19,7 +19,7 @@ Machines = Mapping[tuple[str, str], dict[str, Any]]
 
 @dataclass(frozen=True)
 class HistoryRun:
-    """One run, in the order of time.
+    """One of the runs, which are in order of time.
 
     label   its revision in seven digits, with a + if files were changed.
     changes what of machine and software was not the same in the run before.

@@ -24,7 +24,7 @@ def allocators(table: pd.DataFrame) -> Table | None:
         for (workload, direction, column, _), default, tuned in pairs.itertuples(name=None)
     )
     header = ("workload", "direction", "column", "default, ms", "tuned, ms")
-    caption = "The default allocator, and one told to keep what it has"
+    caption = "The default allocator, and one that keeps freed memory"
     of_rows = tuple({"direction": direction, "layout": layout} for _, direction, _, layout in pairs.index)
     return Table(caption, header, rows, tags.of(part), row_tags=of_rows) if rows else None
 
@@ -43,7 +43,7 @@ def sources(table: pd.DataFrame) -> Table:
 def failures(table: pd.DataFrame) -> Table | None:
     """Rows without a time, and why."""
     lines = table[table.median_s.isna()]
-    # A GPU's states of the cache share what failed.
+    # A failure is the same in every state of a GPU's cache.
     lines = lines.drop_duplicates(["workload", "direction", "backend", "layout", "dtype", "allocator", "status"])
     rows = tuple(
         (

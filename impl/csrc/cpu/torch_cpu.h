@@ -37,11 +37,11 @@ inline Tensor new_result(const Tensor& like, const Shape& shape, bool channels_l
 
 // The kernels interpolate and sum in float32: images and crops of a half type are widened first, which is exact, and
 // the result is rounded once.
-inline Tensor widened(const Tensor& tensor) {
+inline Tensor widen(const Tensor& tensor) {
   return is_half(tensor) || is_integer(tensor) ? torch::stable::to(tensor, ScalarType::Float) : tensor;
 }
 
-inline Tensor rounded(const Tensor& result, const Tensor& like) {
+inline Tensor round_to_type_of(const Tensor& result, const Tensor& like) {
   return is_half(like) ? torch::stable::to(result, like.scalar_type()) : result;
 }
 

@@ -15,41 +15,42 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
                        int64_t crop_width, int64_t method, double extrapolation_value, int64_t box_rule,
                        bool validate) {
   const bool channels_last = channels_innermost(image);
-  const Tensor wide = widened(image);
+  const Tensor wide = widen(image);
   const ConstView image_view = input_view(wide);
   const BoxList list = box_list(boxes, box_indices, box_rule);
-  const Method how = method_of(method);
+  const Method interpolation = method_of(method);
   check_forward(image_view, crop_height, crop_width);
   check_boxes(list, image_view.size[0]);
   if (validate) check_finite(list, image_view, crop_height, crop_width);
   const Tensor crops = new_result(wide, {list.count, image_view.size[1], crop_height, crop_width}, channels_last);
   if (crops.numel() > 0) {
-    CropCall<TorchThreads>{kThreads, list}.forward(image_view, how, extrapolation_value, output_view(crops));
+    CropCall<TorchThreads>{kThreads, list}.forward(image_view, interpolation, extrapolation_value, output_view(crops));
   }
-  return rounded(crops, image);
+  return round_to_type_of(crops, image);
 }
 
 // `deterministic` is ignored: on the CPU a sum has one order, for any number of threads.
 Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const Tensor& box_indices, int64_t images,
                                   int64_t height, int64_t width, bool channels_last, int64_t method, int64_t box_rule,
                                   bool /*deterministic*/) {
-  const Tensor wide = widened(grad);
+  const Tensor wide = widen(grad);
   const ConstView grad_view = input_view(wide);
   const BoxList list = box_list(boxes, box_indices, box_rule);
-  const Method how = method_of(method);
+  const Method interpolation = method_of(method);
   check_crops(grad_view, list);
   check_image_size(images, height, width);
   check_boxes(list, images);
   const Tensor result = new_result(wide, {images, grad_view.size[1], height, width}, channels_last);
-  if (result.numel() > 0) CropCall<TorchThreads>{kThreads, list}.grad_image(grad_view, how, output_view(result));
-  return rounded(result, grad);
+  if (result.numel() > 0)
+    CropCall<TorchThreads>{kThreads, list}.grad_image(grad_view, interpolation, output_view(result));
+  return round_to_type_of(result, grad);
 }
 
 Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const Tensor& boxes,
                                   const Tensor& box_indices, int64_t box_rule) {
   const BoxList list = box_list(boxes, box_indices, box_rule);
   check(grad.scalar_type() == output_type(image), "the gradient has the dtype of the crops");
-  const Tensor wide_grad = widened(grad), wide_image = widened(image);
+  const Tensor wide_grad = widen(grad), wide_image = widen(image);
   const ConstView grad_view = input_view(wide_grad), image_view = input_view(wide_image);
   check_crops_and_image(grad_view, image_view, list);
   check_boxes(list, image_view.size[0]);
@@ -60,7 +61,7 @@ Tensor crop_and_resize_grad_boxes(const Tensor& grad, const Tensor& image, const
 }
 
 // The instruction set of the CPU kernels of this process: "portable", "avx2" or "avx512".
-std::string used_cpu_kernels() { return kernels().name; }
+std::string cpu_kernels_name() { return kernels().name; }
 
 }  // namespace
 
@@ -78,7 +79,7 @@ STABLE_TORCH_LIBRARY(roi_align, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(roi_align, CompositeExplicitAutograd, m) {
-  m.impl("cpu_kernels", TORCH_BOX(&used_cpu_kernels));
+  m.impl("cpu_kernels", TORCH_BOX(&cpu_kernels_name));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(roi_align, CPU, m) {

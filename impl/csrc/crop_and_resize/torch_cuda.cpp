@@ -27,12 +27,12 @@ Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& b
   const Tensor floats = as_floats(image);
   const ConstView image_view = input_view(floats);
   const BoxList list = box_list(boxes, box_indices, box_rule);
-  const Method how = method_of(method);
+  const Method interpolation = method_of(method);
   check_forward(image_view, crop_height, crop_width);
   if (validate) validate_on_host(boxes, box_indices, box_rule, image_view, crop_height, crop_width);
   const Tensor crops = new_tensor(floats, {list.count, image_view.size[1], crop_height, crop_width}, channels_last);
   if (crops.numel() == 0) return crops;
-  cuda::forward(image_view, list, how, extrapolation_value, output_view(crops), current_stream(image));
+  cuda::forward(image_view, list, interpolation, extrapolation_value, output_view(crops), current_stream(image));
   return crops;
 }
 
@@ -57,7 +57,7 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
   const DeviceGuard guard(grad.get_device_index());
   const ConstView grad_view = input_view(grad);
   const BoxList list = box_list(boxes, box_indices, box_rule);
-  const Method how = method_of(method);
+  const Method interpolation = method_of(method);
   check_crops(grad_view, list);
   check_image_size(images, height, width);
   const Shape shape = {images, grad_view.size[1], height, width};
@@ -66,7 +66,7 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
     if (result.numel() == 0) return result;
     const View image_view = output_view(result);
     const Scratch scratch(grad, cuda::grad_image_gather_scratch(image_view, list.count));
-    cuda::grad_image_gather(grad_view, list, how, image_view, scratch.data(), current_stream(grad));
+    cuda::grad_image_gather(grad_view, list, interpolation, image_view, scratch.data(), current_stream(grad));
     return result;
   }
   // Halves are summed in float32 and rounded once.
@@ -75,7 +75,7 @@ Tensor crop_and_resize_grad_image(const Tensor& grad, const Tensor& boxes, const
                      : new_tensor(grad, shape, channels_last);
   torch::stable::zero_(sums);
   if (grad.numel() > 0 && sums.numel() > 0) {
-    cuda::grad_image_atomic(grad_view, list, how, output_view(sums), current_stream(grad));
+    cuda::grad_image_atomic(grad_view, list, interpolation, output_view(sums), current_stream(grad));
   }
   return half ? torch::stable::to(sums, grad.scalar_type()) : sums;
 }

@@ -28,7 +28,7 @@ RoiCall<TorchThreads> call_of(const RoiList& rois, const Rule& rule, const Featu
   return {kThreads, rois, rule, features.levels, features.channels_last};
 }
 
-Tensor laid_out(const Tensor& map, bool channels_last) {
+Tensor in_layout(const Tensor& map, bool channels_last) {
   const int64_t channels = map.size(1), pixel = map.stride(3);
   const bool fits = channels_last ? map.stride(1) == 1 && (channels >= kBlockOfPixels || pixel == channels)
                                   : pixel == 1 || map.size(3) == 1;
@@ -40,7 +40,7 @@ Features features_of(const std::vector<Tensor>& tensors, const std::vector<doubl
   check_levels(tensors, scales);
   Features features{{}, {}, channels_last};
   for (size_t k = 0; k < tensors.size(); ++k) {
-    features.maps.push_back(laid_out(widened(tensors[k]), channels_last));
+    features.maps.push_back(in_layout(widen(tensors[k]), channels_last));
     features.levels.push_back({input_view(features.maps.back()), scales[k]});
   }
   return features;
@@ -55,8 +55,7 @@ Features features_of(const std::vector<Tensor>& tensors, const std::vector<doubl
 // A dense upstream gradient in the layout of the maps.
 Tensor dense_grad(const Tensor& grad, const Rule& rule, const RoiList& rois, int64_t channels, bool channels_last) {
   check_grad(grad, rule, rois, channels);
-  return torch::stable::contiguous(widened(grad),
-                                   channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
+  return torch::stable::contiguous(widen(grad), channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
 }
 
 // Crops of these maps, written by work(call, view of the crops) and rounded to the dtype of `like`.
@@ -66,7 +65,7 @@ Tensor pool(const Features& features, const RoiList& rois, const Rule& rule, con
   const Tensor crops =
       new_result(first, {rois.count, first.size(1), rule.pool.height, rule.pool.width}, features.channels_last);
   if (crops.numel() > 0) work(call_of(rois, rule, features), output_view(crops));
-  return rounded(crops, like);
+  return round_to_type_of(crops, like);
 }
 
 Tensor roi_align(const std::vector<Tensor>& tensors, const Tensor& boxes, const std::vector<double>& scales,
@@ -117,7 +116,7 @@ std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vecto
   const Tensor dense = dense_grad(grad, rule, rois, channels, channels_last);
   const bool maximum = rule.pooling == Pooling::kMaximum;
   Features features = maximum ? features_of(tensors, scales, channels_last) : Features{{}, {}, channels_last};
-  std::vector<Tensor> results, finished;
+  std::vector<Tensor> results, outputs;
   std::vector<View> views;
   for (size_t k = 0; k < scales.size(); ++k) {
     check_map(sizes[2 * k + 1], sizes[2 * k + 2]);
@@ -130,8 +129,8 @@ std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vecto
     }
   }
   if (results[0].numel() > 0) call_of(rois, rule, features).grad_maps(input_view(dense), views);
-  for (const Tensor& result : results) finished.push_back(rounded(result, grad));
-  return finished;
+  for (const Tensor& result : results) outputs.push_back(round_to_type_of(result, grad));
+  return outputs;
 }
 
 template <typename T> void write_grad_boxes(const std::vector<double>& sums, T* rows) {

@@ -23,10 +23,10 @@ struct Levels {
   bool channels_last;
 };
 
-Levels levels_of(const std::vector<Tensor>& given, const std::vector<double>& scales) {
-  check_levels(given, scales);
-  Levels levels = {{}, {}, channels_innermost(given[0])};
-  for (const Tensor& level : given) {
+Levels levels_of(const std::vector<Tensor>& features, const std::vector<double>& scales) {
+  check_levels(features, scales);
+  Levels levels = {{}, {}, channels_innermost(features[0])};
+  for (const Tensor& level : features) {
     levels.floats.push_back(as_floats(level));
     levels.maps.map[levels.maps.levels++] = input_view(levels.floats.back());
   }
@@ -46,15 +46,15 @@ Tensor new_crops(const Levels& levels, const cuda::Pools& pools) {
                     levels.channels_last);
 }
 
-Tensor roi_align(const std::vector<Tensor>& given, const Tensor& boxes, const std::vector<double>& scales,
+Tensor roi_align(const std::vector<Tensor>& features, const Tensor& boxes, const std::vector<double>& scales,
                  int64_t height, int64_t width, int64_t sampling_ratio, bool aligned, int64_t mode, int64_t first_level,
                  double canonical_scale, int64_t canonical_level, bool validate) {
-  check_device_of_all(given, boxes);
+  check_device_of_all(features, boxes);
   const DeviceGuard guard(boxes.get_device_index());
   const Rule rule =
       rule_of(scales, height, width, sampling_ratio, aligned, mode, first_level, canonical_scale, canonical_level);
   const cuda::Pools pools = pools_of(boxes, rule, scales);
-  const Levels levels = levels_of(given, scales);
+  const Levels levels = levels_of(features, scales);
   if (validate) {
     const Tensor host_boxes = on_host(boxes);
     const RoiList rois = roi_list(host_boxes);
@@ -72,16 +72,16 @@ Tensor roi_align(const std::vector<Tensor>& given, const Tensor& boxes, const st
   return crops;
 }
 
-Tensor roi_align_at_largest(const std::vector<Tensor>& values, const std::vector<Tensor>& given, const Tensor& boxes,
+Tensor roi_align_at_largest(const std::vector<Tensor>& values, const std::vector<Tensor>& features, const Tensor& boxes,
                             const std::vector<double>& scales, int64_t height, int64_t width, int64_t sampling_ratio,
                             bool aligned, int64_t first_level, double canonical_scale, int64_t canonical_level) {
   check_device_of_all(values, boxes);
-  check_device_of_all(given, boxes);
+  check_device_of_all(features, boxes);
   const DeviceGuard guard(boxes.get_device_index());
   const Rule rule = rule_of(scales, height, width, sampling_ratio, aligned, static_cast<int64_t>(Pooling::kMaximum),
                             first_level, canonical_scale, canonical_level);
   const cuda::Pools pools = pools_of(boxes, rule, scales);
-  const Levels levels = levels_of(given, scales), pooled = levels_of(values, scales);
+  const Levels levels = levels_of(features, scales), pooled = levels_of(values, scales);
   check(values[0].scalar_type() == levels.floats[0].scalar_type(), "values have the dtype of the output");
   for (size_t k = 0; k < values.size(); ++k) {
     check(same_size(pooled.maps.map[k], levels.maps.map[k]), "values have the shapes of the levels");
@@ -93,13 +93,13 @@ Tensor roi_align_at_largest(const std::vector<Tensor>& values, const std::vector
 }
 
 // `sizes` is N, then H and W of each level.
-std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vector<Tensor>& given, const Tensor& boxes,
-                                            const std::vector<int64_t>& sizes, bool channels_last,
+std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vector<Tensor>& features,
+                                            const Tensor& boxes, const std::vector<int64_t>& sizes, bool channels_last,
                                             const std::vector<double>& scales, int64_t sampling_ratio, bool aligned,
                                             int64_t mode, int64_t first_level, double canonical_scale,
                                             int64_t canonical_level) {
   check_one_device(grad, boxes, boxes);
-  check_device_of_all(given, boxes);
+  check_device_of_all(features, boxes);
   const DeviceGuard guard(boxes.get_device_index());
   check(grad.dim() == 4, "the gradient has four dimensions");
   const Rule rule = rule_of(scales, grad.size(2), grad.size(3), sampling_ratio, aligned, mode, first_level,
@@ -117,33 +117,33 @@ std::vector<Tensor> roi_align_grad_features(const Tensor& grad, const std::vecto
     maps.map[maps.levels++] = output_view(results.back());
   }
   const bool maximum = rule.pooling == Pooling::kMaximum;
-  Levels features = {};
+  Levels levels = {};
   if (maximum) {
-    features = levels_of(given, scales);
-    for (size_t k = 0; k < scales.size(); ++k) check_features(features.maps.map[k], maps.map[k]);
+    levels = levels_of(features, scales);
+    for (size_t k = 0; k < scales.size(); ++k) check_features(levels.maps.map[k], maps.map[k]);
   }
   if (results[0].numel() == 0) return results;
   const Scratch scratch(grad, cuda::roi_grad_maps_scratch(maps, pools.rois.count));
   void* const memory = scratch.data();
   if (maximum) {
-    cuda::roi_max_grad_maps(grad_view, features.maps, pools, maps, memory, current_stream(grad));
+    cuda::roi_max_grad_maps(grad_view, levels.maps, pools, maps, memory, current_stream(grad));
   } else {
     cuda::roi_grad_maps(grad_view, pools, maps, memory, current_stream(grad));
   }
   return results;
 }
 
-Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& given, const Tensor& boxes,
+Tensor roi_align_grad_boxes(const Tensor& grad, const std::vector<Tensor>& features, const Tensor& boxes,
                             const std::vector<double>& scales, int64_t sampling_ratio, bool aligned, int64_t mode,
                             int64_t first_level, double canonical_scale, int64_t canonical_level) {
   check_one_device(grad, boxes, boxes);
-  check_device_of_all(given, boxes);
+  check_device_of_all(features, boxes);
   const DeviceGuard guard(boxes.get_device_index());
   check(grad.dim() == 4, "the gradient has four dimensions");
   const Rule rule = rule_of(scales, grad.size(2), grad.size(3), sampling_ratio, aligned, mode, first_level,
                             canonical_scale, canonical_level);
   const cuda::Pools pools = pools_of(boxes, rule, scales);
-  const Levels levels = levels_of(given, scales);
+  const Levels levels = levels_of(features, scales);
   check(grad.scalar_type() == levels.floats[0].scalar_type(), "the gradient has the dtype of the output");
   check_grad(grad, rule, pools.rois, levels.floats[0].size(1));
   const ConstView grad_view = input_view(grad);

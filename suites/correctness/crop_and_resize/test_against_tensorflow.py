@@ -69,7 +69,7 @@ def test_random_cases_have_tensorflows_bits(backend, tensorflow, tally, least, d
 
 
 @given(case=strategy.cases(**FLOATS, box_families=["interior", "inverted", "outside"], empty=()))
-def test_box_gradient_is_tensorflows_within_two_bounds(backend, tensorflow, case):
+def test_box_gradients_agree_with_tensorflow_within_two_bounds(backend, tensorflow, case):
     inputs = case.inputs()
     if backend.refuses(inputs, "grad_boxes") or tensorflow.refuses(inputs, "grad_boxes"):
         return

@@ -64,14 +64,14 @@ def test_images_of_one_row_or_one_column(device, height, width, transform_fpcoor
     assert torch.isfinite(image.grad).all()
 
 
-def test_modules_pickle_copy_and_say_what_they_are():
+def test_modules_can_be_pickled_copied_and_printed():
     module = RoIAlign(7, 5, extrapolation_value=1.5, transform_fpcoor=False)
     for twin in (pickle.loads(pickle.dumps(module)), copy.deepcopy(module)):
         assert repr(twin) == repr(module) == "RoIAlign(7, 5, extrapolation_value=1.5, transform_fpcoor=False)"
     assert repr(CropAndResize(7, 5)) == "CropAndResize(7, 5, extrapolation_value=0)"
 
 
-def test_the_modules_refuse_in_the_functions_words(device):
+def test_modules_raise_the_functions_errors(device):
     image, boxes, indices = torch.rand(1, 1, 5, 5), torch.rand(1, 4), torch.tensor([0])
     with pytest.raises(ValueError, match="crop_size must be positive"):
         RoIAlign(0, 3)(image.to(device), boxes.to(device), indices.to(device))
@@ -79,7 +79,7 @@ def test_the_modules_refuse_in_the_functions_words(device):
         RoIAlign(2, 3)(image, boxes, indices + 1)  # on the CPU for every backend: CUDA does not check
 
 
-def test_import_paths_are_those_of_the_original_and_functions_stay_functions():
+def test_original_import_paths_work_and_keep_the_functions():
     """In a fresh process that imports the submodules first: such an import must not replace the function."""
     program = """if True:
         from roi_align.crop_and_resize import CropAndResize, CropAndResizeFunction

@@ -69,7 +69,7 @@ def test_a_saved_model_pools_in_a_process_without_python(folder, model):
     ("model", "words"),
     [("model.pt", "Unknown builtin op: roi_align::roi_align"), ("model.pt2", "Could not find schema for roi_align")],
 )
-def test_without_the_library_it_fails_as_the_page_says(folder, model, words):
+def test_running_without_the_library_fails_with_the_documented_error(folder, model, words):
     assert words in run(folder, "libm.so.6", model).stderr
 
 
@@ -80,7 +80,7 @@ LOADERS = {
 
 
 @pytest.mark.parametrize(("load", "words"), LOADERS.values(), ids=LOADERS)
-def test_python_needs_the_package_before_it_loads(folder, load, words):
+def test_python_loads_a_model_only_after_the_package(folder, load, words):
     call = f"print({load}(torch.ones(2, 2, 8, 9), torch.tensor([[0.0, 1, 2, 6, 7]])).mean().item())"
     # torch 2.10's loader of packages uses a module that it does not import itself.
     torch_alone = "import torch, torch._inductor.codecache"
@@ -88,7 +88,7 @@ def test_python_needs_the_package_before_it_loads(folder, load, words):
     assert python("-c", f"{torch_alone}, roi_align; {call}", cwd=folder).stdout == "1.0\n"
 
 
-def test_the_library_knows_no_python():
+def test_the_library_does_not_link_python():
     needed = subprocess.run(["ldd", LIBRARY], capture_output=True, text=True, check=False).stdout
     assert "libtorch_cpu" in needed
     assert not re.search(r"libpython|libtorch_python", needed)

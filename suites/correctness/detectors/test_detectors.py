@@ -65,7 +65,7 @@ def combinations(name: str) -> list[agreement.Combination]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _nothing_is_kept():
+def _free_memory():
     """Frees the graphs of training steps, gigabytes that later tests need."""
     yield
     for cache in (unmodified, modified, combinations):
@@ -74,7 +74,7 @@ def _nothing_is_kept():
     cpu.give_back_memory()
 
 
-def test_the_line_that_readers_are_shown_is_the_one_that_is_run():
+def test_with_roi_align_replaces_the_pooler():
     model = models.detector(NAMES[0])
     assert isinstance(model.roi_heads.box_roi_pool, MultiScaleRoIAlign)
     assert isinstance(models.with_roi_align(model).roi_heads.box_roi_pool, TorchvisionMultiScaleRoIAlign)
@@ -89,7 +89,7 @@ def note(tally: Any, call: str, fractions: dict[str, float]) -> None:
 @pytest.mark.parametrize(
     ("name", "floats"), [(NAMES[0], "float32"), (NAMES[0], "float64"), *((name, "single") for name in NAMES)]
 )
-def test_inference_is_torchvisions_up_to_suppression(tally, name, floats):
+def test_inference_agrees_with_torchvision_up_to_suppression(tally, name, floats):
     theirs, ours = unmodified(name, floats), modified(name, floats)
     box = theirs.branches["box"], ours.branches["box"]
     assert all(torch.equal(box[0].maps[level], each) for level, each in box[1].maps.items())
@@ -130,7 +130,7 @@ def test_every_detector_of_torchvision_takes_the_pooler(tally, name):
 @pytest.mark.parametrize("which", [unmodified, modified])
 @pytest.mark.parametrize("part", ["box", "mask"])
 @pytest.mark.parametrize("direction", PLACES)
-def test_some_of_what_was_pooled_by_the_oracle(tally, which, part, direction):
+def test_random_pooled_values_pass_the_oracle(tally, which, part, direction):
     """Random elements of each pooler's results within the model, and of its gradients of the maps."""
     call = which(NAMES[0], "float32", direction == "grad_image")
     branch, worst, count = call.branches[part], 0.0, 0
@@ -158,7 +158,7 @@ def test_some_of_what_was_pooled_by_the_oracle(tally, which, part, direction):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_training_step_is_torchvisions(tally, name):
+def test_a_training_step_agrees_with_torchvision(tally, name):
     theirs, ours = unmodified(name, "single", True), modified(name, "single", True)
     for part, branch in theirs.branches.items():
         assert all(torch.equal(*pair) for pair in zip(branch.boxes, ours.branches[part].boxes, strict=True))
@@ -224,7 +224,7 @@ FAULTS: dict[str, Callable[..., Tensor]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_faulty_pooler_is_found(fault):
+def test_a_faulty_pooler_fails_every_comparison(fault):
     """In every comparison: pooled features, logits and deltas of both branches."""
     theirs = unmodified(NAMES[0], "single")
     wrong = faulty(theirs, FAULTS[fault])
@@ -257,12 +257,12 @@ def with_gradient(change: Callable[[Tensor], Tensor]) -> agreement.DetectorCall:
     return detector_call(faulty(unmodified(NAMES[0], "single"), make), "single", True)
 
 
-def test_a_gradient_a_hundredth_too_large_is_found():
+def test_a_gradient_one_percent_too_large_fails():
     theirs, ours = unmodified(NAMES[0], "single", True), with_gradient(Rescaled.apply)
     fractions = agreement.map_fractions(theirs, ours, "box") | agreement.map_fractions(theirs, ours, "mask")
     assert min(fractions.values()) > 1, fractions
 
 
-def test_a_gradient_that_is_lost_is_found_behind_the_maps():
+def test_a_missing_gradient_fails_in_the_backbone():
     fractions = agreement.backbone_fractions(unmodified(NAMES[0], "single", True), with_gradient(Tensor.detach))
     assert min(fractions.values()) > 1, fractions

@@ -40,7 +40,7 @@ def onnxruntime() -> Backend:
 
 @settings(max_examples=max(400, settings().max_examples), suppress_health_check=list(HealthCheck))
 @given(case=roi_cases(**CASES, modes=["avg"]))
-def test_its_mean_is_this_rule(backend, onnxruntime, tally, case):
+def test_onnxruntimes_mean_follows_this_rule(backend, onnxruntime, tally, case):
     inputs = case.inputs()
     assume(not onnxruntime.refuses(inputs, "forward") and not backend.refuses(inputs, "forward"))
     theirs = run(onnxruntime, inputs, "forward")
@@ -53,7 +53,7 @@ def test_its_mean_is_this_rule(backend, onnxruntime, tally, case):
 
 @settings(max_examples=max(400, settings().max_examples), suppress_health_check=list(HealthCheck))
 @given(case=roi_cases(**CASES, modes=["weighted_max"]))
-def test_its_maximum_is_that_of_weighted_pixels(onnxruntime, tally, case):
+def test_onnxruntimes_maximum_is_of_weighted_pixels(onnxruntime, tally, case):
     assume(not onnxruntime.refuses(case.inputs(), "forward"))
     verdict = judge_case(onnxruntime, case, "forward")
     assert verdict.passed, failure(onnxruntime, case, "forward", str(verdict))
@@ -79,7 +79,7 @@ def _largest_tap(inputs) -> np.ndarray:
     return pooled
 
 
-def test_its_maximum_is_over_weighted_pixels_and_ours_over_samples(backend, onnxruntime):
+def test_onnxruntimes_maximum_is_over_weighted_pixels_and_ours_over_samples(backend, onnxruntime):
     """On a map of ones the largest sample is 1, and the largest weight of a pixel is not."""
     case = RoiCase((1, 2, 9, 11), ((0, 1.3, 0.9, 7.2, 6.4),), (3, 2), sampling_ratio=2, mode="max", seed=3)
     inputs = case.inputs()

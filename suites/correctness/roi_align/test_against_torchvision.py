@@ -76,7 +76,7 @@ def run_or_end(run, inputs, direction):
         raise ProcessEnded(f"{operator_of(inputs).name}, {direction}: {error}") from None
 
 
-def test_results_are_torchvisions(backend, torchvision, tally, undeclared):
+def test_results_agree_with_torchvision(backend, torchvision, tally, undeclared):
     if backend.name == "torchvision":
         pytest.skip("it is torchvision itself")
     sheet = backend.sheet

@@ -35,7 +35,7 @@ def padded_pairs(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, int, int,
 
 
 @given(problem=padded_pairs())
-def test_padded_by_an_edge_pixel_crop_and_resize_has_the_same_samples(problem):
+def test_crop_and_resize_of_a_padded_map_has_the_same_samples(problem):
     """docs/operators.md, roi_align: means of crop_and_resize at P*s on the padded map, except for samples at a jump."""
     features, boxes, size, ratio, aligned = problem
     height, width = features.shape[2:]
@@ -59,7 +59,7 @@ def test_padded_by_an_edge_pixel_crop_and_resize_has_the_same_samples(problem):
 
 
 @given(seed=st.integers(0, 9999), size=st.integers(1, 5))
-def test_one_aligned_sample_inside_is_the_seeds_roi_align(seed, size):
+def test_one_aligned_sample_inside_equals_the_original_roi_align(seed, size):
     """A box inside [0.5, L - 0.5] has every sample in [0, L-1], where both rules are bilinear."""
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(2, 3, 9, 12, dtype=torch.float64, generator=generator)

@@ -71,7 +71,7 @@ def test_each_box_is_pooled_from_its_own_map_alone(device, pyramid, mode, layout
         assert torch.equal(of_rows[own], gradients[1])
 
 
-def test_the_strategy_reaches_every_kind_of_place():
+def test_the_strategy_draws_every_kind_of_box():
     """With as few examples as in a pull request: a box past the maps, and one on the second of two maps of one
     scale."""
     kinds: set[str] = set()
@@ -110,7 +110,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize(("scales", "places"), PLACES.items(), ids=str)
-def test_a_square_is_pooled_from_the_map_that_torchvision_pools_it_from(device, scales, places):
+def test_squares_are_pooled_from_torchvisions_maps(device, scales, places):
     maps = [torch.full((1, 1, 300, 300), k + 1.0, device=device) for k in range(len(scales))]
     rows = torch.tensor([[0, 0, 0, side, side] for side in SQUARES], device=device)
     assert multiscale_roi_align(maps, rows, 1, scales, 1).flatten().tolist() == list(places)
@@ -156,7 +156,7 @@ def test_scales_are_inferred_as_torchvision_infers_them(sizes):
 
 
 @pytest.mark.cpu
-def test_scales_that_are_given_are_taken_as_they_are():
+def test_explicit_scales_override_inferred_ones():
     """A 10 x 100 image padded to 32 x 128: heights imply other scales than widths, and explicit scales override
     both."""
     maps = {str(k): each for k, each in enumerate(make_maps([(8, 32), (4, 16), (2, 8)]))}
@@ -172,7 +172,7 @@ def test_scales_that_are_given_are_taken_as_they_are():
 
 
 @pytest.mark.cpu
-def test_a_program_for_maps_of_any_size_takes_scales_that_are_given():
+def test_explicit_scales_allow_export_with_dynamic_sizes():
     """The inferred scales and sizes would be those of the example."""
     module = TorchvisionMultiScaleRoIAlign(["0", "1"], 3, 2, **CANONICAL, scales=[1 / 4, 1 / 8])
     boxes = [torch.tensor([[1.0, 2, 60, 70], [4, 2, 20, 19]])] * 2
@@ -210,7 +210,7 @@ def test_an_inferred_scale_is_the_nearest_power_of_two():
 
 
 @pytest.mark.cpu
-def test_the_module_says_what_it_lacks_and_all_that_it_was_given():
+def test_the_modules_errors_and_repr_name_its_arguments():
     module = TorchvisionMultiScaleRoIAlign(["a"], 3, 2)
     with pytest.raises(ValueError, match=r"None of the maps \['b'\] has a name in \['a'\]"):
         module({"b": torch.rand(1, 1, 4, 4)}, [torch.rand(1, 4)], [(8, 8)])

@@ -51,7 +51,7 @@ def _areas_near_levels() -> torch.Tensor:
     return torch.stack([torch.zeros_like(side), torch.zeros_like(side), side, side], dim=1)
 
 
-def test_the_level_is_torchvisions_to_the_last_ulp():
+def test_levels_equal_torchvisions_next_to_every_boundary():
     """On random boxes, and next to every boundary, where the 1e-6 and rounding decide the level."""
     poolers = pytest.importorskip("torchvision.ops.poolers")
     generator = torch.Generator().manual_seed(0)
@@ -70,7 +70,7 @@ def test_the_level_is_torchvisions_to_the_last_ulp():
 
 
 @given(rows=many_boxes())
-def test_pooling_and_gradients_are_torchvisions(rows):
+def test_pooling_and_gradients_agree_with_torchvision(rows):
     poolers = pytest.importorskip("torchvision.ops.poolers")
     levels = [level.requires_grad_() for level in make_levels()]
     boxes = [rows[rows[:, 0] == image, 1:] for image in (0, 1)]
@@ -113,7 +113,7 @@ def test_gradcheck_over_levels():
     assert torch.autograd.gradgradcheck(lambda *maps: pool(rows[:, 1:], *maps), levels)
 
 
-def test_a_pyramid_and_a_list_of_boxes_compile_whole():
+def test_a_pyramid_with_a_list_of_boxes_compiles_without_graph_breaks():
     torch._dynamo.reset()
 
     def pool(levels, boxes):
@@ -173,7 +173,7 @@ WRONG = {
 }  # fmt: skip
 
 
-def test_levels_on_cuda_without_the_kernels_are_refused_by_name(monkeypatch):
+def test_cuda_levels_without_cuda_kernels_raise_an_error(monkeypatch):
     """Needs no GPU."""
     monkeypatch.setattr(_library, "HAS_CUDA", False)
     with FakeTensorMode(), pytest.raises(RuntimeError, match=r"features\[0\] is on cuda:0, but"):
@@ -181,7 +181,7 @@ def test_levels_on_cuda_without_the_kernels_are_refused_by_name(monkeypatch):
 
 
 @pytest.mark.parametrize(("changes", "error", "words"), WRONG.values(), ids=WRONG)
-def test_wrong_levels_are_refused_in_a_sentence(changes, error, words):
+def test_wrong_levels_raise_a_clear_error(changes, error, words):
     arguments = {
         "features": [torch.rand(2, 3, 16 >> k, 16 >> k) for k in range(3)],
         "boxes": torch.tensor([[0.0, 0.5, 1, 5, 4]]),

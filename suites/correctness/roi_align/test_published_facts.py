@@ -65,14 +65,14 @@ def test_the_gradient_of_three_boxes(device, seed, layout):
     assert torch.autograd.gradcheck(lambda each: roi_align(each, boxes, 2, 1, 1), image.requires_grad_())
 
 
-def test_a_list_of_views_is_taken(device):
+def test_a_list_of_views_is_accepted(device):
     """The boxes that torchvision's test of scripted lists transposes: five boxes for each of two images."""
     boxes = torch.tensor(BOXES, device=device).T
     pooled = TorchvisionRoIAlign([3, 3], 1.0, -1)(torch.rand(2, 1, 10, 10, device=device), [boxes, boxes])
     assert pooled.shape == (10, 1, 3, 3)
 
 
-def test_a_map_of_half_the_size_gives_the_same(device):
+def test_a_map_of_half_the_size_gives_the_same_result(device):
     """detectron2's box (10, 10, 20, 20) of 30 x 30, and half of it on the means of 2 x 2 pixels."""
     image = torch.randint(0, 100, (1, 1, 30, 30), generator=torch.Generator().manual_seed(0)).float().to(device)
     box = torch.tensor([[0, 10.0, 10, 20, 20]], device=device)
@@ -82,7 +82,7 @@ def test_a_map_of_half_the_size_gives_the_same(device):
 
 
 @pytest.mark.parametrize("ratio", [1, 2, 3])
-def test_samples_inside_are_those_of_grid_sample(device, ratio):
+def test_samples_inside_agree_with_grid_sample(device, ratio):
     """In float64 the two orders of rounding differ by 1e-13 of the pixels; detectron2's test allows 1e-5 of them."""
     image = torch.rand(1, 1, 30, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 100
     image, box, count = image.to(device), (10.0, 10.0, 20.0, 20.0), 5 * ratio
@@ -104,7 +104,7 @@ EMPTY = {
 
 
 @pytest.mark.parametrize(("rows", "images", "shape"), EMPTY.values(), ids=EMPTY)
-def test_what_is_empty_gives_zeros_and_a_gradient_of_zeros(device, rows, images, shape):
+def test_empty_inputs_give_zeros_and_zero_gradients(device, rows, images, shape):
     image = torch.rand(images, 3, 5, 5, device=device, requires_grad=True)
     boxes = torch.tensor(rows, device=device).reshape(-1, 5)
     pooled = TorchvisionRoIAlign((7, 7), 1.0, 0, True)(image, boxes)
@@ -115,7 +115,7 @@ def test_what_is_empty_gives_zeros_and_a_gradient_of_zeros(device, rows, images,
     assert not image.grad.any()
 
 
-def test_the_example_of_the_pooler_of_levels(device):
+def test_torchvisions_example_of_the_multiscale_pooler(device):
     """torchvision's docstring: maps of 1/8 and 1/32, without the one between them."""
     maps = {f"feat{k}": torch.rand(1, 5, 64 >> k - 1, 64 >> k - 1, device=device) for k in (1, 2, 3)}
     boxes = torch.rand(6, 4, device=device) * 256
@@ -125,7 +125,7 @@ def test_the_example_of_the_pooler_of_levels(device):
 
 
 @each_aligned
-def test_a_graph_of_fx_gives_the_same(device, aligned):
+def test_an_fx_graph_gives_the_same_result(device, aligned):
     module = TorchvisionRoIAlign((5, 5), 1, -1, aligned)
     image, boxes = torch.rand(2, 3, 5, 5, device=device), torch.tensor(BOXES, device=device)
     assert torch.equal(fx.symbolic_trace(module)(image, boxes), module(image, boxes))
@@ -142,7 +142,7 @@ class Around(nn.Module):
         self.layer(a, b)
 
 
-def test_a_module_is_one_node_to_torchvisions_feature_extraction():
+def test_feature_extraction_sees_a_module_as_one_node():
     extraction = pytest.importorskip("torchvision.models.feature_extraction")
     train, evaluation = extraction.get_graph_node_names(Around(TorchvisionRoIAlign(5, 1, -1)))
     assert train == evaluation == ["a", "b", "layer.roi_align"]
@@ -176,12 +176,12 @@ DIFFERS = {
 @pytest.mark.cpu
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(("call", "error", "words"), DIFFERS.values(), ids=DIFFERS)
-def test_what_differs_on_purpose(call, error, words):
+def test_intended_differences_raise_errors(call, error, words):
     with pytest.raises(error, match=words):
         call()
 
 
-def test_a_pooler_of_levels_says_all_that_it_was_given():
+def test_the_multiscale_poolers_repr_shows_all_arguments():
     """torchvision's repr shows neither the canonical box nor the scales, and its graph has one node, ours four."""
     pool = TorchvisionMultiScaleRoIAlign(["0"], (7, 7), 2)
     theirs = "MultiScaleRoIAlign(featmap_names=['0'], output_size=(7, 7), sampling_ratio=2"

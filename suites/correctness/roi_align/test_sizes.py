@@ -60,7 +60,7 @@ def _bands(inputs: RoiInputs) -> list[Bands]:
 
 @each_layout
 @sizes.of("roi_align")
-def test_results_are_those_of_two_band_matrices(backend, tally, size, layout):
+def test_results_equal_products_of_band_matrices(backend, tally, size, layout):
     inputs = sizes.inputs_of("roi_align", size, layout, integers=True)
     bands = _bands(inputs)
     pooled = np.stack([box.y @ inputs.image[box.part].astype(np.float64) @ box.x.T for box in bands])
@@ -79,7 +79,7 @@ def test_results_are_those_of_two_band_matrices(backend, tally, size, layout):
 
 @each_layout
 @sizes.of("roi_align")
-def test_the_gradient_of_a_box_is_the_same_alone(backend, size, layout):
+def test_box_gradients_do_not_depend_on_other_boxes(backend, size, layout):
     """Few boxes take another path than many; and the whole tensor is channels_last, a part is not."""
     inputs = sizes.inputs_of("roi_align", size, layout)
     if backend.refuses(inputs, "grad_boxes"):
@@ -93,7 +93,7 @@ def test_the_gradient_of_a_box_is_the_same_alone(backend, size, layout):
 
 @pytest.mark.package
 @pytest.mark.parametrize("last", [False, True])
-def test_a_pyramid_of_full_and_of_nearly_empty_levels(device, last):
+def test_full_and_nearly_empty_levels_pool_as_roi_align_does(device, last):
     torch.manual_seed(0)
     layout = torch.channels_last if last else torch.contiguous_format
     levels = [torch.randn(2, 24, 200 >> k, 240 >> k, device=device).to(memory_format=layout) for k in range(4)]

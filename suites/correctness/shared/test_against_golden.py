@@ -17,7 +17,7 @@ each_row = pytest.mark.parametrize(("operator", "direction"), ROWS, ids=["-".joi
 
 
 @each_row
-def test_results_are_those_of_the_golden_vectors(backend, operator, tally, direction):
+def test_results_agree_with_the_golden_vectors(backend, operator, tally, direction):
     file = golden.read(operator)
     name = f"{operator}, {direction} against {file.peer}'s golden vectors"
     if direction not in backend.sheet.tensorflow_bits:
@@ -34,7 +34,7 @@ def test_results_are_those_of_the_golden_vectors(backend, operator, tally, direc
 
 
 @each_row
-def test_a_corrupted_vector_is_found(backend, operator, direction):
+def test_a_corrupted_vector_fails(backend, operator, direction):
     """The corruption is a thousandth of the largest value."""
     normal = (each for each in golden.read(operator).vectors if each.case.values == "normal")
     vector = next(each for each in normal if np.abs(each.results[direction]).max(initial=0) > 0.5)

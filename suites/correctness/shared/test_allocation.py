@@ -39,7 +39,7 @@ def on_cuda(tmp_path_factory):
 
 
 @without_a_gpu
-def test_the_operator_alone_says_what_it_asked_for(on_cuda):
+def test_the_bare_operators_error_names_shape_and_bytes(on_cuda):
     """A compiled graph calls the operator directly."""
     overload, _ = on_cuda
     with pytest.raises(RuntimeError, match=MESSAGE.format(side=4, bytes=64)):
@@ -48,7 +48,7 @@ def test_the_operator_alone_says_what_it_asked_for(on_cuda):
 
 @without_a_gpu
 @pytest.mark.parametrize("differentiated", [False, True])
-def test_the_package_raises_torchs_own_reason(on_cuda, differentiated):
+def test_the_package_raises_torchs_own_error(on_cuda, differentiated):
     _, call = on_cuda
     with pytest.raises((RuntimeError, AssertionError)) as expected:
         torch.empty(1, device="cuda")
@@ -59,7 +59,7 @@ def test_the_package_raises_torchs_own_reason(on_cuda, differentiated):
 
 
 @without_a_gpu
-def test_out_of_memory_is_torchs_out_of_memory(on_cuda, monkeypatch):
+def test_out_of_memory_raises_torchs_error(on_cuda, monkeypatch):
     requests = []
 
     def empty(size, **options):
@@ -73,14 +73,14 @@ def test_out_of_memory_is_torchs_out_of_memory(on_cuda, monkeypatch):
 
 
 @without_a_gpu
-def test_memory_that_has_become_free_meanwhile_leaves_the_first_error(on_cuda, monkeypatch):
+def test_the_first_error_stays_if_memory_becomes_free(on_cuda, monkeypatch):
     monkeypatch.setattr(torch, "empty", lambda size, **options: None)
     with pytest.raises(RuntimeError, match=MESSAGE.format(side=8, bytes=256)):
         on_cuda[1](torch.zeros(1), 8)
 
 
 @each_call
-def test_on_a_gpu_too_large_a_result_is_torchs_out_of_memory(device, call):
+def test_a_gpu_result_that_is_too_large_raises_torchs_error(device, call):
     if device != "cuda":
         pytest.skip("about CUDA; on the CPU it is a MemoryError")
     image = torch.rand(1, 8, 5, 7, device=device)
@@ -99,7 +99,7 @@ def fills(run):
 
 
 @each_call
-def test_deterministic_mode_fills_no_scratch_and_no_result_of_the_cpu(device, call):
+def test_deterministic_mode_fills_no_scratch_and_no_cpu_result(device, call):
     """On CUDA the stable ABI cannot allocate a result without the fill."""
     image = torch.rand(2, 3, 9, 9, device=device, requires_grad=True)
     edges, *others = call.random_boxes(image.detach(), 5)

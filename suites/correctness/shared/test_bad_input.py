@@ -36,7 +36,7 @@ def boxes_of(call, *rows, device="cpu"):
     return OF_FIRST_IMAGE[call.operator](torch.tensor(rows, device=device))
 
 
-def good_call_but_for(call, device, boxes=(), /, **changes):
+def call_with(call, device, boxes=(), /, **changes):
     """Calls the operator with these tensors of boxes, and with these arguments by name instead of the valid ones."""
     image, size = call.names
     boxes = boxes or call.on(torch.empty(2, 3, 5, 7), torch.tensor([GOOD["crop_and_resize"], [0.0, 0.0, 1.0, 1.0]]))
@@ -84,7 +84,7 @@ IN_SETTINGS = {
 
 
 @pytest.mark.parametrize(("call", "options", "name"), IN_SETTINGS.values(), ids=IN_SETTINGS)
-def test_a_box_of_any_numbers_is_defined_and_disturbs_no_other(device, call, options, name):
+def test_boxes_of_any_numbers_have_a_result_and_change_no_other(device, call, options, name):
     row, outside = ANY_NUMBERS[call.operator][name]
     image = torch.rand(1, 2, 5, 7, device=device, requires_grad=True)
     edges, *indices = boxes_of(call, row, GOOD[call.operator], device=device)
@@ -104,7 +104,7 @@ FAR = [1e10, 1e10, 2e10, 2e10]
 
 @pytest.mark.parametrize("row", [[NAN, 0.0, 1.0, 1.0], [NAN] * 4, [INF] * 4, FAR], ids=str)
 @each_call
-def test_what_is_outside_gets_no_gradient(device, call, row):
+def test_boxes_outside_have_no_gradient(device, call, row):
     image = torch.rand(1, 2, 5, 7, device=device)
     upstream = torch.ones(1, 2, 4, 3, device=device)
     result, *gradients = call.results(image, *boxes_of(call, row, device=device), upstream=upstream)
@@ -119,11 +119,11 @@ BAD_ROWS = {f"{call}-{name}": (call, name) for call in (BILINEAR, AVG) for name 
 def test_validate_names_the_first_bad_row(device, call, name):
     boxes = boxes_of(call, GOOD[call.operator], ANY_NUMBERS[call.operator][name][0], [NAN] * 4)
     with pytest.raises(ValueError, match=NO_NUMBER):
-        good_call_but_for(call, device, boxes, validate=True)
+        call_with(call, device, boxes, validate=True)
 
 
 @each_operator
-def test_validate_is_asked_inside_a_vmap_and_a_compiled_graph(device, call):
+def test_validate_works_inside_vmap_and_compiled_graphs(device, call):
     def run(image, *boxes):
         return call(image, *boxes, validate=True)
 
@@ -136,11 +136,11 @@ def test_validate_is_asked_inside_a_vmap_and_a_compiled_graph(device, call):
 
 
 @each_call
-def test_validate_lets_good_boxes_pass_even_far_outside(device, call):
+def test_validate_accepts_finite_boxes_far_outside(device, call):
     boxes = boxes_of(call, [1e10, -1e10, 2e10, 0.0], GOOD[call.operator], [*GOOD[call.operator][2:], 0.0, 0.0])
     ones = {call.names[0]: torch.ones(2, 3, 5, 7)}
-    result = good_call_but_for(call, device, boxes, **ones, validate=True)
-    assert torch.equal(result, good_call_but_for(call, device, boxes, **ones))
+    result = call_with(call, device, boxes, **ones, validate=True)
+    assert torch.equal(result, call_with(call, device, boxes, **ones))
     assert {call.outside, 1.0} <= set(result.unique().tolist())
 
 
@@ -164,19 +164,19 @@ NO_IMAGE = {
 
 @each_validation
 @pytest.mark.parametrize(("call", "dtype", "bad"), BAD_INDICES.values(), ids=BAD_INDICES)
-def test_an_index_without_an_image_is_an_index_error(device, call, dtype, bad, validate):
+def test_an_index_without_an_image_raises_an_index_error(device, call, dtype, bad, validate):
     boxes = list(call.on(torch.empty(2, 3, 5, 7), torch.rand(2, 4)))
     boxes[-1] = boxes[-1].to(dtype)
     call.indices(*boxes)[1] = bad
     with pytest.raises(IndexError, match=NO_IMAGE[call.operator].format(row=1, index=bad, images=2)):
-        good_call_but_for(call, device, boxes, validate=validate)
+        call_with(call, device, boxes, validate=validate)
 
 
 @each_validation
 @each_operator
-def test_boxes_without_any_image_are_an_index_error(device, call, validate):
+def test_boxes_of_an_empty_batch_raise_an_index_error(device, call, validate):
     with pytest.raises(IndexError, match=NO_IMAGE[call.operator].format(row=0, index=0, images=0)):
-        good_call_but_for(call, device, validate=validate, **{call.names[0]: torch.rand(0, 3, 5, 7)})
+        call_with(call, device, validate=validate, **{call.names[0]: torch.rand(0, 3, 5, 7)})
 
 
 def wrong_for_both(call):
@@ -254,11 +254,11 @@ ALL_WRONG = {
 
 
 @pytest.mark.parametrize(("call", "changes", "error", "words"), ALL_WRONG.values(), ids=ALL_WRONG)
-def test_wrong_arguments_are_refused_in_a_sentence(device, call, changes, error, words):
+def test_wrong_arguments_raise_a_clear_error(device, call, changes, error, words):
     if device == "cuda" and "it needs" in words:
         error, words = torch.OutOfMemoryError, "out of memory"  # torch's own: test_allocation.py
     with pytest.raises(error, match=words):
-        good_call_but_for(call, device, **changes)
+        call_with(call, device, **changes)
 
 
 # Tensors without strided storage or without values, and the advice in the error message.
@@ -275,7 +275,7 @@ NOT_DENSE = {
 @pytest.mark.parametrize("which", [0, 1], ids=["image", "boxes"])
 @pytest.mark.parametrize(("make", "words"), NOT_DENSE.values(), ids=NOT_DENSE)
 @each_operator
-def test_a_tensor_that_is_not_dense_is_refused_in_a_sentence(call, make, words, which):
+def test_tensors_that_are_not_dense_raise_a_clear_error(call, make, words, which):
     image = torch.rand(2, 3, 5, 7)
     tensors = [image, *call.random_boxes(image, 3)]
     tensors[which] = make(tensors[which])
@@ -286,7 +286,7 @@ def test_a_tensor_that_is_not_dense_is_refused_in_a_sentence(call, make, words, 
 
 
 @each_operator
-def test_a_tensor_on_cuda_without_the_kernels_says_how_to_build_them(monkeypatch, call):
+def test_cuda_tensors_without_cuda_kernels_raise_build_advice(monkeypatch, call):
     """Needs no GPU."""
     monkeypatch.setattr(_library, "HAS_CUDA", False)
     monkeypatch.setattr(_library, "CUDA_MISSING", "roi_align was built without its CUDA kernels")

@@ -99,7 +99,7 @@ def results(call, tensors: Tensors) -> list[Tensor]:
 
 @calls.each_layout
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-def test_results_are_the_cpus(cuda, call, dtype, layout):
+def test_results_agree_with_the_cpu(cuda, call, dtype, layout):
     """The judge checks gradients of single images; this test checks only that levels are not confused."""
     got = results(call, tensors_on(call, cuda, dtype=dtype, layout=layout))
     expected = results(call, tensors_on(call, "cpu", dtype=dtype, layout=layout))
@@ -110,13 +110,13 @@ def test_results_are_the_cpus(cuda, call, dtype, layout):
         torch.testing.assert_close(mine.cpu(), other)
 
 
-def test_the_inputs_are_not_written_to(cuda, call):
+def test_calls_do_not_write_to_their_inputs(cuda, call):
     tensors, untouched = tensors_on(call, cuda), tensors_on(call, cuda)
     results(call, tensors)
     assert calls.equal(tensors.flat(), untouched.flat())
 
 
-def test_on_the_second_gpu_while_the_first_is_current(call):
+def test_results_on_a_gpu_that_is_not_current(call):
     if torch.cuda.device_count() < 2:
         pytest.skip("there is one GPU")
     torch.cuda.set_device(0)
@@ -130,7 +130,7 @@ def test_on_the_second_gpu_while_the_first_is_current(call):
 _SLEEP = 400_000_000
 
 
-def test_work_goes_to_the_current_stream(cuda, call):
+def test_kernels_run_on_the_current_stream(cuda, call):
     """A launch on the default stream reads zeros: the inputs arrive late, on this one."""
     late, tensors = tensors_on(call, cuda), tensors_on(call, cuda)
     for tensor in tensors.flat():
@@ -146,7 +146,7 @@ def test_work_goes_to_the_current_stream(cuda, call):
     assert calls.equal(got, expected)
 
 
-def test_nothing_waits_for_the_device(cuda, call):
+def test_calls_do_not_wait_for_the_device(cuda, call):
     tensors = tensors_on(call, cuda)
     expected = results(call, tensors)  # the first call loads modules
     torch.cuda.synchronize()
@@ -160,7 +160,7 @@ def test_nothing_waits_for_the_device(cuda, call):
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
-def test_torch_sees_no_synchronisation_unless_asked_to_validate(cuda, call):
+def test_only_validate_synchronises(cuda, call):
     tensors = tensors_on(call, cuda)
     results(call, tensors)
     torch.cuda.set_sync_debug_mode("error")
@@ -195,7 +195,7 @@ def test_an_index_without_an_image_gives_nan_and_no_gradient(cuda, call, bad, dt
 
 
 @pytest.mark.parametrize("images", [0, 2])
-def test_no_crop_has_an_image(cuda, call, images):
+def test_boxes_without_images_give_nan_and_no_gradients(cuda, call, images):
     tensors = tensors_on(call, cuda)
     call.indices(*tensors.boxes)[:] = 2
     few = Tensors([each[:images] for each in tensors.images], tensors.boxes, tensors.upstream)
@@ -205,7 +205,7 @@ def test_no_crop_has_an_image(cuda, call, images):
     assert not any(gradient.any() for gradient in gradients)
 
 
-def test_a_graph_captures_forward_and_backward_and_replays_them_on_other_inputs(cuda, call):
+def test_a_cuda_graph_replays_forward_and_backward_on_other_inputs(cuda, call):
     static = tensors_on(call, cuda)
     warm_up = torch.cuda.Stream()
     warm_up.wait_stream(torch.cuda.current_stream())
@@ -239,7 +239,7 @@ UNCOPIED = {
 
 
 @pytest.mark.parametrize(("call", "layout"), UNCOPIED.values(), ids=UNCOPIED, indirect=["call"])
-def test_no_image_is_copied_and_nothing_grows_with_images_or_channels(cuda, call, layout):
+def test_peak_memory_has_no_copy_of_the_image(cuda, call, layout):
     image = torch.rand(2, 64, 128, 256, device=cuda).to(memory_format=layout).requires_grad_()
     boxes = call.random_boxes(image, 100)
     upstream = torch.rand(100, 64, 7, 7, device=cuda).to(memory_format=layout)
@@ -251,7 +251,7 @@ def test_no_image_is_copied_and_nothing_grows_with_images_or_channels(cuda, call
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_subnormal_gradients_are_kept_by_the_gather_and_may_be_flushed_by_atomics(cuda, deterministic):
+def test_only_atomics_may_flush_subnormal_gradients(cuda, deterministic):
     """Channels innermost, where atomics are the default."""
     image = torch.ones(1, 8, 4, 4, device=cuda).to(memory_format=torch.channels_last).requires_grad_()
     boxes, indices = torch.tensor([[0.0, 0, 1, 1]], device=cuda), torch.tensor([0], device=cuda)

@@ -88,7 +88,7 @@ def test_the_deterministic_image_gradient_has_the_cpus_bits_in_float32(determini
 
 @pytest.mark.parametrize("direction", ["grad_image", "grad_boxes"])
 @pytest.mark.parametrize(("operator", "setting"), SETTINGS)
-def test_gradients_are_the_cpus_within_two_bounds(on_cuda, cpu, direction, setting):
+def test_gradients_agree_with_the_cpu_within_two_bounds(on_cuda, cpu, direction, setting):
     choices = {"image_dtypes": ["float32", "float64"], "channels": (1, 3, 8, 35), "values": ["normal", "ramp"]}
 
     @given(case=within(cpu.sheet, **choices, **setting))
@@ -117,7 +117,7 @@ def test_a_hundred_thousand_boxes_in_one_call(operator, on_cuda, cpu):
 
 
 @pytest.mark.parametrize("operator", ["crop_and_resize"])
-def test_the_deterministic_gradient_of_a_hundred_thousand_boxes_is_the_cpus(deterministic, cpu):
+def test_the_deterministic_gradient_of_a_hundred_thousand_boxes_has_the_cpus_bits(deterministic, cpu):
     inputs = hundred_thousand("crop_and_resize")
     assert not differing(deterministic.run(inputs, "grad_image"), cpu.run(inputs, "grad_image")).any()
 
@@ -141,7 +141,7 @@ def _gradients(call, image, boxes, upstream):
 
 
 @calls.each_layout
-def test_gradients_of_overlapping_boxes_are_the_same_twenty_times(call, layout):
+def test_gradients_of_overlapping_boxes_have_the_same_bits_in_every_run(call, layout):
     random = torch.Generator().manual_seed(0)
     image = torch.randn(2, 35, 40, 50, generator=random).to("cuda", memory_format=layout)
     boxes = call.random_boxes(image, 1000)
@@ -155,7 +155,7 @@ def test_gradients_of_overlapping_boxes_are_the_same_twenty_times(call, layout):
 
 @pytest.mark.parametrize("call", [calls.ON_CUDA["crop_and_resize-deterministic"]], indirect=True, ids=["deterministic"])
 @calls.each_layout
-def test_the_deterministic_gradient_of_overlapping_boxes_is_the_cpus_twenty_times(call, layout):
+def test_deterministic_gradients_of_overlapping_boxes_have_the_cpus_bits_in_every_run(call, layout):
     random = torch.Generator().manual_seed(0)
     image = torch.randn(2, 16, 40, 50, generator=random).to(memory_format=layout)
     boxes = call.random_boxes(image, 5000)

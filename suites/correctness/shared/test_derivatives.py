@@ -120,13 +120,13 @@ def compare_with_the_oracle(device, call):
 
 
 @each_smooth_call
-def test_second_derivatives_are_those_of_the_oracle(device, call):
+def test_second_derivatives_equal_the_oracles(device, call):
     """By bits."""
     compare_with_the_oracle(device, call)
 
 
 @calls.each_operator
-def test_a_wrong_second_derivative_is_seen(device, call, monkeypatch):
+def test_a_wrong_second_derivative_fails(device, call, monkeypatch):
     """Across the axes twice as large, in every mode: the modes agree with each other."""
     right = _slopes.gradient_of_boxes
     monkeypatch.setattr(_slopes, "gradient_of_boxes", lambda *arguments: 2 * right(*arguments))
@@ -135,7 +135,7 @@ def test_a_wrong_second_derivative_is_seen(device, call, monkeypatch):
 
 
 @calls.each_linear_call
-def test_the_tangent_of_the_image_is_the_forward_of_the_tangent(device, call):
+def test_an_image_tangent_gives_the_forward_of_the_tangent(device, call):
     """Bit by bit; extrapolated values do not depend on the image."""
     image = torch.randn(2, 3, 7, 9, generator=torch.Generator().manual_seed(0)).to(device)
     boxes, tangent = call.random_boxes(image, 3), image.flip(0)
@@ -195,7 +195,7 @@ def test_hessians_are_the_same_in_every_mode(device, call):
 
 
 @calls.each_call
-def test_gradients_given_as_a_batch(device, call):
+def test_batches_of_upstream_gradients_equal_single_ones(device, call):
     image, corners = inputs(device, 2)
     result = function(call, device)(image, corners)
     upstream = torch.randn(3, *result.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(device)
@@ -225,7 +225,7 @@ def test_derivatives_of_a_pyramid(device, mode, scales):
 
 
 @calls.each_operator
-def test_what_has_no_forward_mode_says_so(device, call):
+def test_forward_mode_within_forward_mode_raises_an_error(device, call):
     """Forward mode within forward mode would be a silent zero."""
     image, corners = (each.detach() for each in inputs(device))
 
@@ -237,7 +237,7 @@ def test_what_has_no_forward_mode_says_so(device, call):
 
 
 @calls.each_operator
-def test_forward_mode_is_compiled_around(device, call):
+def test_compile_breaks_the_graph_around_forward_mode(device, call):
     """To the transform, an operator in the graph would be a constant."""
     torch._dynamo.reset()
     image, corners = (each.detach() for each in inputs(device))
@@ -252,7 +252,7 @@ def test_forward_mode_is_compiled_around(device, call):
 @pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated")
 # A trace warns of sizes that become numbers, here the pixels of the boxes.
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-def test_forward_mode_in_a_graph_is_refused_in_a_sentence(device, call):
+def test_forward_mode_in_a_graph_raises_a_clear_error(device, call):
     """A graph that may not be left is one of torch.compile's or torch.export's, or a trace."""
     torch._dynamo.reset()
     image, corners = (each.detach() for each in inputs(device))
@@ -290,7 +290,7 @@ TRANSFORMS = {
 # torch's vmap compares sizes, of which a trace warns.
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
-def test_a_trace_within_a_transform_is_refused_in_a_sentence(device, call, transform):
+def test_tracing_within_a_transform_raises_a_clear_error(device, call, transform):
     image = torch.rand(2, 3, 5, 7, device=device)
     boxes = call.random_boxes(image, 3)
     with pytest.raises(NotImplementedError, match=r"cannot be recorded by torch\.jit\.trace within .* use torch\.comp"):

@@ -48,7 +48,7 @@ def compare(before: Any, after: Any, apart: float) -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[str(place) for place in range(len(BLOCKS))])
-def test_block_runs_and_after_is_as_before(block, request):
+def test_blocks_run_and_after_equals_before(block, request):
     library = peer(block)
     if library is not None:
         # Skips without the library; the fixture also sets up TensorFlow as other tests need it.
@@ -63,7 +63,7 @@ def test_three_blocks_have_a_before_and_an_after():
     assert [peer(block) for block in BLOCKS if "before = " in block] == ["torchvision", "torchvision", "tensorflow"]
 
 
-def test_a_wrong_after_is_seen():
+def test_a_wrong_after_block_fails():
     pytest.importorskip("torchvision")
     names = run(next(block for block in BLOCKS if "before = roi_align" in block).replace("aligned=True", "", 1))
     with pytest.raises(AssertionError):

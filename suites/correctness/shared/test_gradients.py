@@ -109,7 +109,7 @@ def test_double_backward_of_the_image(device, repeats, call):
 
 @pytest.mark.cpu
 @calls.each_linear_call
-def test_the_double_backward_is_the_forward_again(call):
+def test_double_backward_equals_the_forward(call):
     """Bit by bit, with every method and box rule."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(2, 3, 7, 9, generator=generator, requires_grad=True)
@@ -125,7 +125,7 @@ def test_the_double_backward_is_the_forward_again(call):
 
 
 @calls.for_calls(calls.BILINEAR, calls.NEAREST, calls.AVG)
-def test_no_gradient_is_asked_for_in_vain(device, call):
+def test_the_image_is_not_saved_without_box_gradients(device, call):
     """If no box needs a gradient, autograd does not save the image."""
     image = torch.rand(1, 2, 5, 7, device=device, requires_grad=True)
     result = call(image, *call.random_boxes(image, 3))

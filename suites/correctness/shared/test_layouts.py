@@ -35,7 +35,7 @@ def test_results_and_gradients_keep_the_layout(device, call, channels, layout):
 
 
 @calls.each_operator
-def test_strided_boxes_and_indices_are_read_where_they_are(device, call):
+def test_strided_boxes_and_indices_change_no_bit(device, call):
     image = torch.rand(3, 2, 6, 5, device=device)
     boxes = call.random_boxes(image, 8)
     strided = [torch.stack([each, each], dim=-1).repeat_interleave(2, dim=0)[::2, ..., 0] for each in boxes]
@@ -75,13 +75,13 @@ def test_every_instruction_set_gives_the_same_bits():
 
 
 @pytest.mark.cpu
-def test_an_unknown_instruction_set_is_refused_in_a_sentence():
+def test_an_unknown_instruction_set_raises_a_clear_error():
     process = python("-c", "import torch, roi_align; torch.ops.roi_align.cpu_kernels()", ROI_ALIGN_CPU="sse9")
     assert "ValueError: ROI_ALIGN_CPU is 'sse9', but this machine runs portable" in process.stderr
 
 
 @pytest.mark.cpu
-def test_one_and_more_threads_give_the_same_bits(backend, operator):
+def test_the_number_of_threads_changes_no_bit(backend, operator):
     """With enough copies of the boxes that the kernels split the work."""
 
     @settings(max_examples=max(20, settings().max_examples // 5))
@@ -102,7 +102,7 @@ def test_one_and_more_threads_give_the_same_bits(backend, operator):
 @calls.each_layout
 @pytest.mark.parametrize("channels", [3, 16])
 @calls.each_call
-def test_threads_that_share_one_image_row_by_row_give_the_same_bits(call, channels, layout):
+def test_threads_that_share_the_rows_of_one_image_change_no_bit(call, channels, layout):
     """With one image of one block of channels, each thread gets a band of rows, and samples straddle the bands."""
     image = torch.randn(1, channels, 37, 41).to(memory_format=layout)
     boxes, upstream = call.random_boxes(image, 200), torch.randn(200, channels, 7, 9)
@@ -112,27 +112,27 @@ def test_threads_that_share_one_image_row_by_row_give_the_same_bits(call, channe
     assert all(calls.equal(results, first) for results in others)
 
 
-def cut_out(values: torch.Tensor) -> torch.Tensor:
+def interior(values: torch.Tensor) -> torch.Tensor:
     """The interior of a larger channels_last tensor."""
     n, c, h, w = values.shape
     parent = torch.full((n, h + 3, w + 2, c), torch.nan, dtype=values.dtype).permute(0, 3, 1, 2)
     return parent[:, :, 1 : 1 + h, 1 : 1 + w].copy_(values)
 
 
-def of_more_channels(values: torch.Tensor) -> torch.Tensor:
+def channel_slice(values: torch.Tensor) -> torch.Tensor:
     """A part of the channels of a channels_last tensor."""
     n, c, h, w = values.shape
     parent = torch.full((n, h, w, c + 5), torch.nan, dtype=values.dtype).permute(0, 3, 1, 2)
     return parent[:, 2 : 2 + c].copy_(values)
 
 
-def thinned_out(values: torch.Tensor) -> torch.Tensor:
+def every_second_value(values: torch.Tensor) -> torch.Tensor:
     """Every second image, channel, row and column of a tensor."""
     parent = torch.full([2 * size for size in values.shape], torch.nan, dtype=values.dtype)
     return parent[::2, ::2, ::2, 1::2].copy_(values)
 
 
-def turned(values: torch.Tensor) -> torch.Tensor:
+def transposition(values: torch.Tensor) -> torch.Tensor:
     """Columns are outside and rows inside."""
     return values.transpose(2, 3).contiguous().transpose(2, 3)
 
@@ -140,7 +140,7 @@ def turned(values: torch.Tensor) -> torch.Tensor:
 @pytest.mark.cpu
 @pytest.mark.parametrize("count", [2, 60], ids=["few boxes", "many boxes"])
 @pytest.mark.parametrize("channels", [1, 3, 16, 35])
-@pytest.mark.parametrize("view", [cut_out, of_more_channels, thinned_out, turned])
+@pytest.mark.parametrize("view", [interior, channel_slice, every_second_value, transposition])
 @calls.each_call
 def test_views_give_the_bits_of_their_copies(call, view, channels, count):
     """The image and the upstream gradient, both with these strides."""

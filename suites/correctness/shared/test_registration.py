@@ -102,7 +102,7 @@ def test_opcheck(device, call, codes, make):
 
 @pytest.mark.parametrize("dtype", INTEGER_DTYPES)
 @each_operator
-def test_integer_images_enter_as_float32(device, call, dtype):
+def test_integer_images_are_converted_to_float32(device, call, dtype):
     image = (torch.rand(2, 3, 5, 9, device=device) * 100).to(dtype).to(memory_format=torch.channels_last)
     edges, *indices = call.random_boxes(image, 4)
     edges.requires_grad_()
@@ -129,7 +129,7 @@ def test_meta_tensors_have_the_shape_and_strides_of_the_result(device, call, cod
 
 @each_code
 @each_layout
-def test_results_on_cuda_have_shapes_and_layouts_before_any_kernel_runs(monkeypatch, call, codes, layout):
+def test_fake_cuda_results_have_shapes_and_layouts(monkeypatch, call, codes, layout):
     """torch.compile and torch.export need only the fake kernels of a device; needs no GPU."""
     monkeypatch.setattr(_library, "HAS_CUDA", True)
     image = torch.rand(2, 3, 5, 9).to(memory_format=layout)
@@ -151,7 +151,7 @@ def test_calls_with_meta_tensors_have_the_shape_and_strides_of_the_result(device
 
 
 @for_calls(BILINEAR, AVG, MAX)
-def test_compiles_whole_with_dynamic_shapes(device, call):
+def test_calls_compile_without_graph_breaks_for_dynamic_shapes(device, call):
     torch._dynamo.reset()
 
     def run(image, *boxes):
@@ -170,7 +170,7 @@ def test_compiles_whole_with_dynamic_shapes(device, call):
 @pytest.mark.parametrize(
     ("call", "module"), [(BILINEAR, RoIAlign(3, 4)), (AVG, TorchvisionRoIAlign((3, 4), 1.0, 2, True))], ids=str
 )
-def test_inductor_compiles_the_module_whole(device, call, module):
+def test_inductor_compiles_the_module_without_graph_breaks(device, call, module):
     torch._dynamo.reset()
     image = torch.rand(2, 3, 8, 9, device=device)
     boxes = call.random_boxes(image, 2)
@@ -179,7 +179,7 @@ def test_inductor_compiles_the_module_whole(device, call, module):
 
 @pytest.mark.parametrize("validate", [pytest.param(False, marks=pytest.mark.cpu), True])
 @each_operator
-def test_bad_input_is_refused_in_compiled_graphs_too(device, call, validate):
+def test_bad_input_raises_in_compiled_graphs(device, call, validate):
     torch._dynamo.reset()
 
     def run(image, *boxes):
@@ -192,7 +192,7 @@ def test_bad_input_is_refused_in_compiled_graphs_too(device, call, validate):
         torch.compile(run, fullgraph=True, backend="aot_eager")(image, *boxes)
 
 
-def test_without_its_library_the_package_says_how_to_build_it(tmp_path):
+def test_an_unbuilt_package_raises_build_advice(tmp_path):
     """An unbuilt checkout."""
     unbuilt = shutil.ignore_patterns("*.so", "__pycache__")
     shutil.copytree(Path(roi_align.__file__).parent, tmp_path / "roi_align", ignore=unbuilt)
@@ -244,7 +244,7 @@ def bad_pools(x, boxes, grad):
 
 
 @pytest.mark.parametrize(("call", "bad_calls"), [(BILINEAR, bad_crops), (AVG, bad_pools)], ids=["crops", "pools"])
-def test_the_bare_operators_keep_memory_safe(device, call, bad_calls):
+def test_the_bare_operators_check_their_arguments(device, call, bad_calls):
     """Called directly, with arguments that the public function refuses."""
     image = torch.rand(2, 3, 5, 7, device=device)
     for bad_call in bad_calls(image, *call.random_boxes(image, 2), torch.rand(2, 3, 4, 4, device=device)):
@@ -254,7 +254,7 @@ def test_the_bare_operators_keep_memory_safe(device, call, bad_calls):
 
 @pytest.mark.cpu
 @each_operator
-def test_the_bare_gradients_notice_an_index_without_an_image(call):
+def test_the_bare_gradients_check_indices(call):
     image, grad = torch.rand(1, 3, 5, 7), torch.rand(2, 3, 4, 4)
     boxes, rule = call.on(image.expand(2, 3, 5, 7), torch.rand(2, 4)), (2, True, 0, 0, 224.0, 4)
     bad_calls = {

@@ -67,7 +67,7 @@ def test_a_trace_is_saved_and_loaded_with_its_gradients(device, module, boxes):
 
 
 @each_module
-def test_a_module_is_one_call_in_a_graph_of_fx(device, module, boxes):
+def test_an_fx_graph_has_one_call_for_a_module(device, module, boxes):
     graph = fx.symbolic_trace(module)
     calls = [node.target for node in graph.graph.nodes if node.op == "call_function"]
     assert len(calls) == 1
@@ -76,7 +76,7 @@ def test_a_module_is_one_call_in_a_graph_of_fx(device, module, boxes):
     assert torch.equal(graph(image, *on(device, boxes)), module(image, *on(device, boxes)))
 
 
-def test_a_pooler_of_levels_is_a_call_of_the_pyramid_in_a_graph_of_fx(device):
+def test_an_fx_graph_calls_multiscale_roi_align_for_the_pooler(device):
     module = TorchvisionMultiScaleRoIAlign(["0", "1"], 3, 2)
     graph = fx.symbolic_trace(module)
     assert [node.target for node in graph.graph.nodes if node.op == "call_function"][
@@ -91,7 +91,7 @@ def test_a_pooler_of_levels_is_a_call_of_the_pyramid_in_a_graph_of_fx(device):
 @pytest.mark.parametrize(
     "module", [*(module for module, _ in MODULES.values()), TorchvisionMultiScaleRoIAlign("0", 3, 2)]
 )
-def test_script_says_what_to_use_instead(module):
+def test_script_raises_an_error_that_names_trace_and_export(module):
     for model in (module, nn.Sequential(module)):
         with pytest.raises(
             TypeError, match=f"cannot compile {type(module).__name__}; use torch.jit.trace, or torch.exp"
@@ -100,7 +100,7 @@ def test_script_says_what_to_use_instead(module):
 
 
 @pytest.mark.cpu
-def test_a_package_that_holds_the_sources_says_what_to_write_instead():
+def test_a_torch_package_with_interned_sources_raises_advice():
     module, boxes = MODULES["TorchvisionRoIAlign"]
     importers = {}
     for way in ("extern", "intern"):
@@ -118,7 +118,7 @@ def test_a_package_that_holds_the_sources_says_what_to_write_instead():
 
 
 @pytest.mark.cpu
-def test_a_saved_trace_needs_the_package_first(tmp_path):
+def test_a_saved_trace_loads_only_after_the_package(tmp_path):
     """In C++, loading the library is enough."""
     module, boxes = MODULES["TorchvisionRoIAlign"]
     torch.jit.trace(module, (torch.ones(2, 2, 8, 9), *boxes)).save(tmp_path / "model.pt")

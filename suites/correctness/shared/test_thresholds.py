@@ -21,7 +21,7 @@ MANY, PIECE = 70_000, 1000  # more than 2^16 boxes, in pieces of less than 2^10
 
 
 @pytest.mark.parametrize("channels", [2, 16])
-def test_many_boxes_give_what_each_gives_alone(backend, operator, channels):
+def test_many_boxes_give_the_results_of_smaller_calls(backend, operator, channels):
     inputs = inputs_of(operator, Size((3, channels, 9, 17), MANY, (2, 3), bins=(1.0, 2.0)), integers=True)
     pieces = [with_boxes(inputs, slice(first, first + PIECE)) for first in range(0, MANY, PIECE)]
     for direction in DIRECTIONS:
@@ -40,7 +40,7 @@ BEYOND = {"crop_and_resize": (0, {}), "roi_align": (1, {"sampling_ratio": 1})}
 
 @each_layout
 @each_operator
-def test_rows_of_a_large_image_are_copied_and_given_back(device, call, layout):
+def test_whole_rows_of_a_large_image_are_copied_exactly(device, call, layout):
     """Crops are whole rows, pixel by pixel, of an image of 400,000 elements."""
     n, channels, height, width, rows = 3, 16, 129, 65, 33
     generator = torch.Generator().manual_seed(0)
@@ -68,7 +68,7 @@ def _leave_behind(*shapes: tuple[int, ...]) -> None:
 @pytest.mark.cpu
 @pytest.mark.parametrize("count", [0, 1, 300], ids=["no box", "one box", "many boxes"])
 @each_operator
-def test_a_wide_image_has_one_gradient_in_both_layouts(call, count):
+def test_gradients_of_a_wide_image_agree_in_both_layouts(call, count):
     """The sums of a row of all channels exceed a cache, so the kernel sums blocks of channels."""
     image, upstream = torch.randn(2, 40, 3, 6000), torch.randn(count, 40, 2, 30)
     boxes, gradients = call.random_boxes(image[:1], count), []
@@ -98,7 +98,7 @@ def test_many_boxes_give_the_same_bits_in_every_run(call):
 @pytest.mark.parametrize("channels", [3, 16, 35])
 @each_layout
 @for_calls(BILINEAR, AVG, ADAPTIVE, MAX)
-def test_what_no_box_reaches_is_zero_whatever_was_in_memory(call, channels, layout):
+def test_gradients_beyond_every_box_are_zero_in_reused_memory(call, channels, layout):
     shape = (2, channels, 64, 24)
     image = torch.randn(shape).to(memory_format=layout).requires_grad_()
     for count in (1, 40):  # in the upper rows of the first image
@@ -113,7 +113,7 @@ def test_what_no_box_reaches_is_zero_whatever_was_in_memory(call, channels, layo
 
 @pytest.mark.package
 @pytest.mark.cpu
-def test_an_index_has_no_gradient_whatever_was_in_memory():
+def test_the_gradient_of_an_index_is_zero_in_reused_memory():
     rows = torch.tensor([[0.0, 1, 1, 5, 4], [1.0, 0, 0, 7, 5]]).repeat(40, 1).requires_grad_()
     pooled = roi_align(torch.rand(2, 3, 5, 7), rows, 3)
     _leave_behind(tuple(rows.shape))

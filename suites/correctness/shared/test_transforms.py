@@ -49,7 +49,7 @@ def test_vmap_gives_the_bits_of_single_calls(inputs, call, in_dims, layout):
 
 
 @each_mapped
-def test_gradients_in_a_vmap_are_those_of_single_calls(inputs, call, in_dims):
+def test_gradients_in_vmap_equal_those_of_single_calls(inputs, call, in_dims):
     """Per-sample gradients, the usual purpose of vmap over grad."""
     arguments = [each if dim == 0 else each[0] for each, dim in zip(inputs, in_dims, strict=True)]
 
@@ -72,7 +72,7 @@ def test_vmap_over_another_dimension(inputs, call):
 
 @pytest.mark.parametrize("bad", [-1, 2])
 @calls.each_operator
-def test_a_bad_index_in_a_vmap_names_no_image_of_its_neighbour(inputs, device, call, bad):
+def test_a_bad_index_in_vmap_reads_no_neighbouring_sample(inputs, device, call, bad):
     image, *boxes = inputs
     call.indices(*boxes)[1, 3] = bad
     if device == "cpu":
@@ -122,7 +122,7 @@ def test_modules_export_and_pickle(inputs, call, module):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @calls.each_call
-def test_under_autocast_half_images_go_straight_in(inputs, device, call, dtype):
+def test_autocast_passes_half_images_unchanged(inputs, device, call, dtype):
     """Boxes keep their values; boxes in a half type are widened, never rounded further."""
     image, edges, *indices = (each[0] for each in inputs)
     image = image.to(dtype).requires_grad_()
@@ -139,7 +139,7 @@ def test_under_autocast_half_images_go_straight_in(inputs, device, call, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @calls.for_calls(calls.BILINEAR)
-def test_outside_of_autocast_boxes_of_halves_are_refused(inputs, call, dtype):
+def test_half_boxes_raise_outside_autocast(inputs, call, dtype):
     image, edges, *indices = (each[0] for each in inputs)
     with pytest.raises(TypeError, match=r"boxes must be torch\.float32 or"):
         call(image.to(dtype), edges.to(dtype), *indices)
@@ -147,6 +147,6 @@ def test_outside_of_autocast_boxes_of_halves_are_refused(inputs, call, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @calls.for_calls(calls.AVG, calls.MAX)
-def test_outside_of_autocast_boxes_of_halves_are_widened(inputs, call, dtype):
+def test_half_boxes_are_widened_outside_autocast(inputs, call, dtype):
     image, rows = (each[0].to(dtype) for each in inputs)
     assert torch.equal(call(image, rows), call(image, rows.float()))

@@ -25,7 +25,7 @@ CASE = Case(
 @pytest.mark.parametrize(
     ("operator", "name"), [(operator, name) for operator in BACKENDS for name in BACKENDS[operator]]
 )
-def test_each_has_its_name_or_says_what_is_missing(operator: OperatorName, name: str) -> None:
+def test_each_backend_loads_or_names_the_missing_library(operator: OperatorName, name: str) -> None:
     try:
         backend = load(name, operator)
     except MissingLibrary as missing:
@@ -36,7 +36,7 @@ def test_each_has_its_name_or_says_what_is_missing(operator: OperatorName, name:
 
 # Separate processes import the files of PEERS: see test_matrix_libraries.py.
 @pytest.mark.parametrize("file", sorted({file for table in BACKENDS.values() for file in table.values()}))
-def test_each_file_makes_those_that_the_table_names_it_for(file: str) -> None:
+def test_each_file_makes_the_backends_of_its_table_entries(file: str) -> None:
     try:
         makers = load_module(file, f"harness.backends.{file}").BACKENDS
     except MissingLibrary as missing:
@@ -46,12 +46,12 @@ def test_each_file_makes_those_that_the_table_names_it_for(file: str) -> None:
     }
 
 
-def test_each_is_made_once() -> None:
+def test_a_backend_is_made_once() -> None:
     assert load("reference") is load("reference")
     assert load("reference") is not load("reference", "roi_align")
 
 
-def test_one_that_is_made_elsewhere_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registering_adds_or_replaces_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under a new name, or in place of an existing one."""
     monkeypatch.setattr(backends, "_registry", {})
     for name in ("made", "roi_align_cuda"):
@@ -63,7 +63,7 @@ def test_one_that_is_made_elsewhere_is_registered(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_device_gets_values_strides_and_misalignment_of_the_host(layout: Layout, dtype: str) -> None:
+def test_a_device_tensor_has_the_hosts_values_strides_and_misalignment(layout: Layout, dtype: str) -> None:
     """ "cpu:0" replaces a device here: every device except "cpu" gets copies."""
     inputs = Case(**{**vars(CASE), "layout": layout, "image_dtype": dtype}).inputs()
     image = inputs.image[:, :, :, 1:]  # one element past its start
@@ -82,14 +82,14 @@ def test_a_device_gets_values_strides_and_misalignment_of_the_host(layout: Layou
         assert int((memory == 7).sum()) + int(memory.isnan().sum()) == memory.numel() - first_column
 
 
-def test_empty_inputs_reach_a_device() -> None:
+def test_empty_inputs_are_copied_to_a_device() -> None:
     empty = np.zeros((2, 0, 3, 4), np.float32)
     assert device_tensor(empty, "cpu:0").shape == empty.shape
 
 
 @pytest.mark.parametrize("fills", [False, True])
 @pytest.mark.parametrize("before", [False, True])
-def test_the_deterministic_gradient_alone_is_asked_for_so_and_the_switch_is_put_back(
+def test_the_deterministic_backend_restores_torchs_switches(
     monkeypatch: pytest.MonkeyPatch, before: bool, fills: bool
 ) -> None:
     """And torch does not fill the result with NaN first, which would count as the operator's time."""

@@ -55,7 +55,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("place", ["their_kernels:pool", "their_kernels:Kernels.pool"])
-def test_a_function_is_a_backend_with_gradients_by_autograd(place: str) -> None:
+def test_a_function_is_a_backend_with_autograds_gradients(place: str) -> None:
     pytest.importorskip("torchvision")
     backend = load(place, "roi_align")
     assert backend.sheet.operator == "roi_align"
@@ -65,7 +65,7 @@ def test_a_function_is_a_backend_with_gradients_by_autograd(place: str) -> None:
     assert backend.refuses(CASE.inputs(), "grad_boxes") == "grad_boxes is not declared"
 
 
-def test_a_gradient_that_is_declared_and_not_there_is_an_error() -> None:
+def test_a_missing_gradient_that_is_declared_raises_an_error() -> None:
     backend = load("their_kernels:crop")
     case = Case((1, 2, 4, 5), ((0.1, 0.2, 0.8, 0.9),), (0,), (2, 3), index_dtype="int64")
     assert backend.run(case.inputs(), "forward").shape == (1, 2, 2, 3)
@@ -73,7 +73,7 @@ def test_a_gradient_that_is_declared_and_not_there_is_an_error() -> None:
         backend.run(case.inputs(), "grad_image")
 
 
-def test_a_backend_may_be_given_as_one() -> None:
+def test_a_name_may_refer_to_a_backend_object() -> None:
     pytest.importorskip("torchvision")
     assert load("their_kernels:reference") is load("reference")
 
@@ -98,20 +98,20 @@ def test_a_backend_may_be_given_as_one() -> None:
         ),
     ],
 )
-def test_what_is_no_backend_is_said_in_a_sentence(place: str, sentence: str) -> None:
+def test_a_name_that_is_no_backend_raises_a_clear_error(place: str, sentence: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the sentence is looked at below
         load(place)
     assert str(error.value).startswith(sentence)
 
 
 @pytest.mark.parametrize(("place", "line"), [("their_typo:pool", 3), ("their_library:pool", 3)])
-def test_a_module_that_cannot_be_imported_is_told_with_file_and_line(place: str, line: int, tmp_path: Path) -> None:
+def test_an_import_error_names_file_and_line(place: str, line: int, tmp_path: Path) -> None:
     module = place.partition(":")[0]
     with pytest.raises(ValueError, match=rf"{module}\.py, line {line}\)\.$"):
         load(place)
 
 
-def test_a_module_or_a_device_that_is_missing_is_a_reason_to_skip() -> None:
+def test_a_missing_module_or_device_skips_the_backend() -> None:
     with pytest.raises(MissingLibrary, match="needs the module 'nowhere_to_be_found', which is not installed"):
         load("their_import:pool")
     nowhere = "cuda:77" if torch.cuda.is_available() else "cuda"
@@ -142,14 +142,14 @@ def test_a_module_or_a_device_that_is_missing_is_a_reason_to_skip() -> None:
         ),
     ],
 )
-def test_what_no_sheet_can_say_is_said_in_a_sentence(declared: object, sentence: str) -> None:
+def test_an_invalid_sheet_raises_a_clear_error(declared: object, sentence: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the sentence is looked at below
         read(declared, "x")
     assert str(error.value).startswith(sentence)
 
 
 @pytest.mark.parametrize("maximum", ["max", "weighted_max"])
-def test_a_function_is_asked_for_its_own_maximum_by_onnxs_name(maximum: Mode) -> None:
+def test_every_maximum_is_passed_as_mode_max(maximum: Mode) -> None:
     modes = []
 
     def pool(input: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int], *rest: object, mode: str) -> torch.Tensor:

@@ -50,7 +50,7 @@ def library(operator: OperatorName, name: str) -> Backend[Any]:
 
 
 @pytest.mark.parametrize(("operator", "name"), EVERYBODY)
-def test_a_plain_case_is_right_and_the_snippet_shows_it_alone(operator: OperatorName, name: str) -> None:
+def test_a_plain_case_is_right_and_its_snippet_reproduces_it(operator: OperatorName, name: str) -> None:
     backend = library(operator, name)
     assert backend.name == name
     assert backend.sheet.operator == operator

@@ -32,7 +32,7 @@ def pins(file: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", environments.OF_THEIR_OWN.values())
-def test_all_that_an_environment_has_is_pinned_and_agrees_with_this_one(name: str) -> None:
+def test_environments_pin_every_package_and_share_this_ones_versions(name: str) -> None:
     here = dict(
         line.partition(";")[0].strip().lower().replace("_", "-").split("==") for line in pins(ROOT / "constraints.txt")
     )
@@ -44,7 +44,7 @@ def test_all_that_an_environment_has_is_pinned_and_agrees_with_this_one(name: st
     assert name == "mmcv" or {each: versions[each] for each in shared} == {each: here[each] for each in shared}
 
 
-def test_the_modules_of_node_are_pinned_and_the_lock_names_no_host() -> None:
+def test_node_modules_are_pinned_and_the_lock_file_names_no_host() -> None:
     folder = installing.requirements("any").parents[1] / "tfjs"
     expected = json.loads((folder / "package.json").read_text(encoding="utf-8"))["dependencies"]
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in expected.values()), expected
@@ -77,7 +77,7 @@ def peers(*names: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_an_environment_is_made_once_and_anew_when_its_pins_change(
+def test_an_environment_is_rebuilt_only_when_its_pins_change(
     commands: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "pins.txt"
@@ -99,7 +99,7 @@ def test_an_environment_is_made_once_and_anew_when_its_pins_change(
     assert not (folder / "of the first").exists()
 
 
-def test_those_beside_torch_are_installed_into_this_environment(commands: list[list[str]]) -> None:
+def test_libraries_beside_torch_are_installed_into_this_environment(commands: list[list[str]]) -> None:
     assert peers("beside")[0] == 0
     (command,) = commands
     assert command == [
@@ -109,7 +109,7 @@ def test_those_beside_torch_are_installed_into_this_environment(commands: list[l
 
 
 @pytest.mark.usefixtures("commands")
-def test_a_missing_program_is_a_sentence_and_the_others_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_program_is_named_and_the_other_environments_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     code, output = peers("tfjs", "mmcv", "paddle")
     assert code == 1
@@ -118,7 +118,7 @@ def test_a_missing_program_is_a_sentence_and_the_others_are_made(monkeypatch: py
     assert output.endswith("paddle: made.\n")
 
 
-def test_what_fails_is_a_sentence_with_its_last_words_and_leaves_no_stamp(
+def test_a_failed_installation_prints_its_last_line_and_leaves_no_stamp(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = "import sys; print('No matching distribution found for mindspore'); sys.exit(3)"
@@ -133,7 +133,7 @@ def test_what_fails_is_a_sentence_with_its_last_words_and_leaves_no_stamp(
     assert not list(tmp_path.rglob(".ready"))
 
 
-def test_modules_of_node_are_what_npm_puts_beside_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_npm_installs_node_modules_beside_the_lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     core = "node_modules/@tensorflow/tfjs-core"
@@ -147,7 +147,7 @@ def test_modules_of_node_are_what_npm_puts_beside_the_lock(tmp_path: Path, monke
     assert peers("tfjs") == (0, "tfjs: is here already.\n")
 
 
-def test_a_node_that_ends_is_a_crash_and_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_process_that_exits_is_a_crash_and_is_restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "peers" / "tfjs" / "node_modules" / "@tensorflow" / "tfjs-core" / "package.json"
     package.parent.mkdir(parents=True)
     package.write_text('{"version": "1.2.3"}', encoding="utf-8")
@@ -162,7 +162,7 @@ def test_a_node_that_ends_is_a_crash_and_is_begun_again(tmp_path: Path, monkeypa
             backend.run(CASE.inputs(), "forward")
 
 
-def test_a_snippet_of_javascript_has_the_arrays_of_the_call() -> None:
+def test_a_javascript_snippet_has_the_calls_arrays() -> None:
     case = Case((1, 2, 1, 2), ((0.1, 0.0, float("nan"), 1.0),), (0,), (2, 3), extrapolation_value=-3.5)
     inputs = replace(case.inputs(), image=np.array([[[[1, -0.0]], [[0.1, np.inf]]]], np.float32))
     text = tfjs.snippet("cpu", inputs, "forward", (0, 1, 0, 2))
@@ -173,13 +173,13 @@ def test_a_snippet_of_javascript_has_the_arrays_of_the_call() -> None:
     assert len(text.splitlines()) <= MOST_LINES
 
 
-def test_an_unknown_name_is_told_with_those_that_there_are() -> None:
+def test_an_unknown_name_lists_the_environments() -> None:
     code, output = peers("caffe")
     assert code == 2
     assert "There is no environment 'caffe'; there are beside, paddle, tvm, mindspore, mmcv, tfjs." in output
 
 
-def test_what_is_not_here_is_told_with_what_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_environment_names_the_command_that_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environments, "FOLDER", ROOT / "nowhere")
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     with pytest.raises(MissingLibrary, match=r"nowhere/tvm, which is not here; `make peers PEERS=tvm` makes it"):

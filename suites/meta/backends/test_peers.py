@@ -19,7 +19,7 @@ from harness.repository import MissingLibrary
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about a machine without a GPU")
 @pytest.mark.parametrize("name", ["torchvision_cuda", "grid_sample_cuda", "grid_sample_cuda_compiled"])
-def test_without_a_gpu_its_backends_say_so(name: str) -> None:
+def test_gpu_backends_need_a_gpu(name: str) -> None:
     with pytest.raises(MissingLibrary, match=f"{name} needs the device 'cuda', and torch has none here: "):
         load(name)
 
@@ -31,7 +31,7 @@ def some_rows(count: int) -> Inputs:
     )
 
 
-def test_compiled_grid_sample_is_right_for_one_shape_after_another_and_keeps_its_graph() -> None:
+def test_compiled_grid_sample_is_right_for_changing_shapes() -> None:
     compiled = grid_sample.make_crop_and_resize("compiled", "cpu", compiled=True)
     for inputs in (SMOKE.inputs(), some_rows(7)):
         call = compiled.prepare(inputs, "grad_image")
@@ -42,7 +42,7 @@ def test_compiled_grid_sample_is_right_for_one_shape_after_another_and_keeps_its
     assert verdict.passed, str(verdict)
 
 
-def test_grid_sample_takes_boxes_of_several_images_in_any_order_and_images_without_boxes() -> None:
+def test_grid_sample_accepts_unordered_indices_and_images_without_boxes() -> None:
     image = np.arange(4 * 2 * 5 * 6, dtype=np.float32).reshape(4, 2, 5, 6)
     inputs = replace(some_rows(6), image=image, box_indices=np.array([3, 0, 3, 0, 1, 0], np.int32))
     inputs = replace(inputs, upstream=inputs.upstream[:, :2].copy())
@@ -51,7 +51,7 @@ def test_grid_sample_takes_boxes_of_several_images_in_any_order_and_images_witho
         assert verdict.passed, str(verdict)
 
 
-def test_torchvision_takes_the_types_that_it_is_made_for() -> None:
+def test_torchvision_accepts_only_its_declared_types() -> None:
     backend = torchvision.make_crop_and_resize("made", "cpu", ("float16", "float32"))
     bfloat16 = SMOKE.inputs(dtype="bfloat16")
     assert "images 'bfloat16': not declared, only 'float16', 'float32'" in str(backend.refuses(bfloat16, "forward"))
@@ -59,7 +59,7 @@ def test_torchvision_takes_the_types_that_it_is_made_for() -> None:
     assert "grad_boxes is not declared" in str(backend.refuses(SMOKE.inputs(), "grad_boxes"))
 
 
-def test_a_workload_in_another_type_or_layout_holds_the_same_values_rounded() -> None:
+def test_a_workload_has_the_same_values_in_every_type_and_layout() -> None:
     plain = SMOKE.inputs()
     for dtype in ("float16", "bfloat16"):
         half, last = SMOKE.inputs(dtype=dtype), SMOKE.inputs("channels_last", dtype)

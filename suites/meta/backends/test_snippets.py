@@ -38,20 +38,20 @@ def test_a_literal_makes_the_same_array(array: Array) -> None:
     assert same.all()
 
 
-def test_what_numpy_has_a_function_for_is_written_by_it() -> None:
+def test_literals_use_numpys_constructors() -> None:
     assert literal(np.zeros((1, 2), np.float32)) == "np.zeros((1, 2), np.float32)"
     assert literal(np.ones((3,), np.int64)) == "np.ones((3,), np.int64)"
     assert literal(np.arange(4, dtype=np.float32).reshape(1, 4)) == "np.arange(4, dtype=np.float32).reshape(1, 4)"
     assert literal(np.array([[0.5, 2]], np.float32)) == "np.array([0.5, 2], np.float32).reshape(1, 2)"
 
 
-def test_a_type_that_numpy_has_not_is_refused() -> None:
+def test_a_type_that_numpy_lacks_raises_an_error() -> None:
     assert "bfloat16" in FLOATS
     with pytest.raises(ValueError, match="NumPy has no bfloat16; write the array as float32"):
         literal(np.zeros(3, "bfloat16"))
 
 
-def test_a_program_has_at_most_ten_lines_and_breaks_lists_as_far_as_these_reach() -> None:
+def test_a_program_has_at_most_ten_lines() -> None:
     lines = [f"x = {literal(RANDOM.standard_normal((1, 1, 8, 8)))}", "print(x[0, 0, 0, 0])"]
     text = program(*lines)
     assert len(text.splitlines()) == MOST_LINES

@@ -63,12 +63,12 @@ def test_a_row_that_is_wrong_on_one_side_has_no_time():
     assert a_round(answers("a", QUIET), later).medians() == {}
 
 
-def test_other_bits_are_told():
+def test_different_bits_are_reported():
     assert a_round(answers("a", QUIET), answers("a", AGAIN, digest="others")).other_bits() == [row_name("a")]
     assert a_round(answers("a", QUIET), answers("a", AGAIN)).other_bits() == []
 
 
-def test_what_makes_figures_doubtful_is_said():
+def test_load_and_spread_give_warnings():
     assert a_round(answers("a", QUIET), answers("a", AGAIN)).warnings() == []
     load_warnings = a_round(answers("a", QUIET), answers("a", AGAIN), load=1000.0).warnings()
     assert len(load_warnings) == 1
@@ -78,7 +78,7 @@ def test_what_makes_figures_doubtful_is_said():
     assert "more than 10% apart" in apart_warnings[0]
 
 
-def test_what_the_scheduler_has_timed_is_not_the_same():
+def test_interrupted_rows_are_unclear():
     def never(rows: list[str]) -> Round:
         raise AssertionError
 
@@ -118,7 +118,7 @@ def test_only_slow_rows_run_again():
 TURN = rows.rows(["seed_test"])["crop_and_resize seed_test forward contiguous"]
 
 
-def test_a_process_times_what_is_right():
+def test_a_process_times_a_right_result():
     first = timing.time_row(TURN, None)
     assert first.status in ("EXACT", "WITHIN")
     assert first.message == ""
@@ -126,7 +126,7 @@ def test_a_process_times_what_is_right():
     assert timing.time_row(TURN, gate.stored_in(first)).samples
 
 
-def test_a_process_does_not_time_what_is_wrong(monkeypatch):
+def test_a_process_does_not_time_a_wrong_result(monkeypatch):
     other = timing.time_row(TURN, gate.Gate("EXACT", True, digest="other bits"))
     assert (other.status, other.samples) == ("DIFFERS", ())
     assert "not those of the first process" in other.message
@@ -138,7 +138,7 @@ def test_a_process_does_not_time_what_is_wrong(monkeypatch):
     assert first.message
 
 
-def test_an_error_is_a_rows_problem_and_not_the_processs_end(monkeypatch):
+def test_an_error_fails_its_row_and_not_the_process(monkeypatch):
     def broken(name: str, operator: str) -> None:
         raise RuntimeError("no such kernel")
 
@@ -155,7 +155,7 @@ def test_both_operators_are_compared_in_both_layouts_and_every_direction():
     assert [rows.name_of(turn.record()) for turn in rows.rows(["seed_test"]).values()] == names
 
 
-def test_a_process_that_would_time_another_package_ends(tmp_path):
+def test_a_process_refuses_to_time_another_package(tmp_path):
     order = {"rows": [], "gates": {}, "origin": str(tmp_path), "output": str(tmp_path / "answer")}
     (tmp_path / "order").write_text(json.dumps(order))
     with pytest.raises(SystemExit, match="The package under the clock is"):
@@ -189,7 +189,7 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_working_tree_is_its_commit_until_it_is_changed(repository, monkeypatch):
+def test_an_unchanged_working_tree_is_its_commit(repository, monkeypatch):
     monkeypatch.setattr(revisions.compiling, "version", lambda: "a compiler")
     committed, files = revisions.find("main", repository), revisions.find(".", repository)
     assert set(files.texts) == {"setup.py", "pyproject.toml", "impl/roi_align/__init__.py"}
@@ -200,7 +200,7 @@ def test_the_working_tree_is_its_commit_until_it_is_changed(repository, monkeypa
     assert revisions.find("main", repository).folder == committed.folder
 
 
-def test_revisions_that_cannot_be_compared_are_told_why(repository, tmp_path, monkeypatch):
+def test_unusable_revisions_raise_a_reason(repository, tmp_path, monkeypatch):
     with pytest.raises(UnusableRevision, match="There is no revision 'nobodys' here"):
         revisions.find("nobodys", repository)
     with pytest.raises(UnusableRevision, match=r"has no setup\.py, so it cannot be built"):
@@ -219,7 +219,7 @@ def test_revisions_that_cannot_be_compared_are_told_why(repository, tmp_path, mo
         ([".", ".", "--fail-on", "fast"], "--fail-on is 'fast'; it takes slow, and nothing else."),
     ],
 )
-def test_the_verb_refuses_in_sentences(arguments, says):
+def test_wrong_arguments_exit_with_2_and_a_message(arguments, says):
     result = CliRunner().invoke(app, ["compare", *arguments])
     assert result.exit_code == 2
     assert says in result.output
@@ -244,7 +244,7 @@ def verb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, measure: object, *argu
 
 
 @pytest.mark.parametrize(("factor", "options", "code"), [(1.0, ["slow"], 0), (1.15, ["slow"], 1), (1.15, [], 0)])
-def test_a_confirmed_slow_row_fails_where_it_is_asked_to(monkeypatch, tmp_path, factor, options, code):
+def test_fail_on_slow_fails_a_confirmed_slow_row(monkeypatch, tmp_path, factor, options, code):
     def measure(paths, names, processes, tell):
         base = [of_all(names, median) for median in QUIET]
         new = [of_all(names, median * factor) for median in AGAIN]
@@ -258,7 +258,7 @@ def test_a_confirmed_slow_row_fails_where_it_is_asked_to(monkeypatch, tmp_path, 
     assert document["rounds"][0]["answers"]["new"][0][0]["samples"] == [AGAIN[0] * factor]
 
 
-def test_a_row_that_is_wrong_fails_too(monkeypatch, tmp_path):
+def test_fail_on_slow_fails_a_wrong_row(monkeypatch, tmp_path):
     def measure(paths, names, processes, tell):
         base = [of_all(names, median) for median in QUIET]
         new = [[*each[:-1], replace(each[-1], status="OUT", message="OUT: wrong", samples=())] for each in base]
@@ -280,14 +280,14 @@ def test_an_interrupted_comparison_stores_nothing(monkeypatch, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_process_that_is_interrupted_is_stopped(monkeypatch, tmp_path):
-    begun = []
+def test_an_interrupt_stops_the_process(monkeypatch, tmp_path):
+    processes = []
     popen = subprocess.Popen
 
     class Interrupted(popen):
         def __init__(self, command, **options):
             super().__init__([sys.executable, "-c", "import time; time.sleep(600)"], **options)
-            begun.append(self)
+            processes.append(self)
 
         def communicate(self):
             raise KeyboardInterrupt
@@ -295,4 +295,4 @@ def test_a_process_that_is_interrupted_is_stopped(monkeypatch, tmp_path):
     monkeypatch.setattr(subprocess, "Popen", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         side_by_side.measure(dict.fromkeys(side_by_side.SIDES, tmp_path), [], 1, lambda side: None)
-    assert begun[0].poll() is not None
+    assert processes[0].poll() is not None

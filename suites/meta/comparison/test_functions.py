@@ -34,7 +34,7 @@ def time_row(name: str, earlier: gate.Gate | None = None) -> Record:
     return timing.time_row(replace(rows.rows(["seed_test"], of)[FORWARD], workload=SMOKE), earlier, of)
 
 
-def test_a_process_times_a_right_function_alone() -> None:
+def test_a_process_times_only_a_right_function() -> None:
     first = time_row("right")
     assert first.status in ("EXACT", "WITHIN")
     assert len(first.samples) >= timing.BUDGET.least
@@ -46,7 +46,7 @@ def test_a_process_times_a_right_function_alone() -> None:
         assert ("The last timed call" in record.message) == (name == "keeps")
 
 
-def test_rows_are_those_of_a_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_follow_the_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
     sheet = Sheet("roi_align", ("forward", "grad_boxes"), image_dtypes=("float32", "float16"))
     monkeypatch.setattr(foreign, "apart", lambda name: replace(load("reference", "roi_align"), sheet=sheet))
     names = [
@@ -64,7 +64,7 @@ def test_two_functions_are_measured_in_processes_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(("factor", "verdict", "code"), [(1.0, "SAME", 0), (1.15, "SLOW", 1), (0.85, "FAST", 0)])
-def test_the_rule_is_that_of_revisions(
+def test_functions_are_decided_like_revisions(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, factor: float, verdict: str, code: int
 ) -> None:
     def measure(at: Any, names: Any, processes: int, tell: Any) -> Round:
@@ -90,18 +90,18 @@ def test_the_rule_is_that_of_revisions(
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        ((BASE, "."), f"{BASE} is a function, and the other side is none"),
-        (("main", f"{FUNCTIONS}:nothing"), f"{FUNCTIONS}:nothing is a function, and the other side is none"),
+        ((BASE, "."), f"{BASE} is a function, and the other side is not"),
+        (("main", f"{FUNCTIONS}:nothing"), f"{FUNCTIONS}:nothing is a function, and the other side is not"),
         ((BASE, f"{FUNCTIONS}:nothing"), f"{FUNCTIONS} has no 'nothing'"),
     ],
 )
-def test_what_cannot_be_compared_is_a_sentence(names: tuple[str, str], sentence: str) -> None:
+def test_functions_that_cannot_be_compared_exit_with_a_message(names: tuple[str, str], sentence: str) -> None:
     result = CliRunner().invoke(app, ["compare", *names])
     assert result.exit_code == 2
     assert sentence in result.output
 
 
-def test_without_git_a_revision_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_revision_without_git_exits_with_a_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     result = CliRunner().invoke(app, ["compare", "main", "."])
     assert result.exit_code == 2

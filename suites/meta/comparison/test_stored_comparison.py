@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
         (1 / 1.05, "FAST", ["--fail-on", "slow"], 0),
     ],
 )
-def test_a_step_is_seen_and_fails_where_it_is_asked_to(folder, factor, word, options, code):
+def test_fail_on_slow_fails_a_step_in_time(folder, factor, word, options, code):
     base, new = folder.store("r1", row(QUIET)), folder.store("r2", row(AGAIN * factor))
     exit_code, output = folder.compare(base, new, *options)
     assert verdict(output)[1:3] == [word, f"{factor:.3f}"]
@@ -43,7 +43,7 @@ def test_a_step_is_seen_and_fails_where_it_is_asked_to(folder, factor, word, opt
     assert ("No rerun has confirmed it." in output) == (word == "SLOW")
 
 
-def test_one_process_a_side_is_no_answer_and_says_how_to_have_one(folder):
+def test_one_process_a_side_is_unclear_and_names_the_command_for_more(folder):
     base, new = folder.store("r1", row([1.0])), folder.store("r2", row([2.0]))
     code, output = folder.compare(base, new, "--fail-on", "slow")
     assert code == 0
@@ -52,7 +52,7 @@ def test_one_process_a_side_is_no_answer_and_says_how_to_have_one(folder):
     assert "python -m harness bench --processes 10" in output
 
 
-def test_a_process_is_worth_one_number_whatever_its_samples(folder):
+def test_a_process_counts_as_one_observation(folder):
     """A thousand samples of one process are one observation of the run."""
     many = row([1.0])
     many[0]["samples"] = tuple(1.0 + place * 1e-6 for place in range(1000))
@@ -62,7 +62,7 @@ def test_a_process_is_worth_one_number_whatever_its_samples(folder):
     assert verdict(output)[1] == "UNCLEAR"
 
 
-def test_what_the_scheduler_has_timed_is_not_the_same(folder):
+def test_interrupted_rows_are_unclear(folder):
     often = row(AGAIN, interruptions=2)
     base, new = folder.store("r1", row(QUIET)), folder.store("r2", often, load=1000.0)
     _, output = folder.compare(base, new)
@@ -106,7 +106,7 @@ def test_a_row_that_failed_in_one_process_has_no_time_of_the_others(folder):
     code, output = folder.compare(base, new, "--fail-on", "slow")
     assert code == 2
     assert f"no time   {ROW}: new: OUT" in output
-    assert "nothing can be said" in output
+    assert "there is nothing to compare" in output
 
 
 def test_rows_on_other_inputs_have_no_verdict(folder):
@@ -121,7 +121,7 @@ def test_rows_on_other_inputs_have_no_verdict(folder):
     assert verdict(output)[1] == "SAME"
 
 
-def test_other_bits_are_told(folder):
+def test_different_bits_are_reported(folder):
     _, output = folder.compare(folder.store("r1", row(QUIET)), folder.store("r2", row(AGAIN, digest="e")))
     assert f"bits      {ROW}: both results are right" in output
 
@@ -129,7 +129,7 @@ def test_other_bits_are_told(folder):
 # Changes between the runs.
 
 
-def test_another_machine_or_software_is_told_first_and_is_no_verdict(folder):
+def test_changes_of_machine_or_software_are_reported_first(folder):
     newer = {**CPU, "threads": 4, "versions": {"torch": "2.12.0"}}
     base, new = folder.store("r1", row(QUIET)), folder.store("r2", row(AGAIN, threads=4), machine=newer)
     _, output = folder.compare(base, new)
@@ -143,7 +143,7 @@ def test_another_machine_or_software_is_told_first_and_is_no_verdict(folder):
     assert "revision another+" in output
 
 
-def test_others_code_that_slows_down_as_well_is_told_and_fails_nothing(folder):
+def test_a_slower_peer_is_reported_and_fails_no_row(folder):
     base = folder.store("r1", row(QUIET), row(QUIET, backend="tensorflow"))
     new = folder.store("r2", row(AGAIN), row(AGAIN * 1.05, backend="tensorflow"))
     code, output = folder.compare(base, new, "--fail-on", "slow")

@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     return results_folder(tmp_path, monkeypatch)
 
 
-def test_a_device_is_its_newest_full_run(folder):
+def test_a_device_name_selects_its_newest_full_run(folder):
     folder.store("r1", row(QUIET))
     base = folder.store("r2", row(QUIET))
     folder.store("r3", row(AGAIN * 1.05))
@@ -35,7 +35,7 @@ def test_a_device_is_its_newest_full_run(folder):
         assert verdict(output)[1] == "SLOW"
 
 
-def test_a_run_is_named_by_any_path(folder, tmp_path, monkeypatch):
+def test_any_path_names_a_run(folder, tmp_path, monkeypatch):
     folder.store("r1", row(QUIET))
     (folder.path / "cpu-test/r1-full").rename(tmp_path / "elsewhere")
     new = folder.store("r2", row(AGAIN))
@@ -46,7 +46,7 @@ def test_a_run_is_named_by_any_path(folder, tmp_path, monkeypatch):
         assert verdict(output)[1] == "SAME"
 
 
-def test_a_name_is_a_run_before_it_is_a_device_before_it_is_a_revision(folder, tmp_path, monkeypatch):
+def test_names_are_looked_up_as_run_then_device_then_revision(folder, tmp_path, monkeypatch):
     """The documented order of lookups: here a stored run hides this repository's branch main."""
     folder.store("r1", row(QUIET), device="main")
     assert str(stored.find("main", folder.path)).startswith("main/r1")
@@ -101,7 +101,7 @@ def test_two_gpus_keep_their_own_names(folder):
     assert verdict(output, "crop_and_resize w forward roi_align_cuda contiguous, hot")[1] == "SAME"
 
 
-def test_only_the_workloads_that_are_asked_for(folder):
+def test_the_workload_option_selects_rows(folder):
     base = folder.store("r1", row(QUIET), row(QUIET, workload="v"))
     new = folder.store("r2", row(AGAIN), row(AGAIN * 1.05, workload="v"))
     assert folder.compare(base, new, "--fail-on", "slow")[0] == 1
@@ -145,7 +145,7 @@ def test_broken_and_newer_files_are_named_and_the_others_compared(folder):
         (["nobodys", "nothing"], "or a run or device under results can be compared"),
     ],
 )
-def test_the_verb_refuses_in_sentences(folder, tmp_path, monkeypatch, arguments, says):
+def test_wrong_arguments_exit_with_2_and_a_message(folder, tmp_path, monkeypatch, arguments, says):
     folder.store("r1", row(QUIET))
     folder.store("r2", row(AGAIN), row(AGAIN, workload="v"), device="cpu-other")
     (tmp_path / "both").mkdir()
@@ -158,7 +158,7 @@ def test_the_verb_refuses_in_sentences(folder, tmp_path, monkeypatch, arguments,
     assert says in output
 
 
-def test_help_has_an_example_of_each():
+def test_help_has_an_example_of_each_kind():
     output = " ".join(CliRunner().invoke(app, ["compare", "--help"]).output.replace("│", " ").split())
     assert "compare main . --fail-on slow" in output
     assert "for a stored run against its device's newest one" in output

@@ -15,7 +15,7 @@ from harness import operators, properties
 from harness.backends import load
 from harness.conformance import cells, jobs, processes, tables
 from harness.conformance.cells import Cell, cell, is_bad
-from harness.conformance.jobs import Answer, Done, Job
+from harness.conformance.jobs import Answer, Job, JobResult
 from harness.operators.arrays import Direction
 from harness.operators.implementation import Backend
 from harness.operators.verdict import Crashed, Hung, Status, Verdict
@@ -62,12 +62,12 @@ def cell_of(backend: Backend[Any], direction: Direction = "forward") -> Cell:
 
 
 @pytest.fixture
-def run_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+def run_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., JobResult]:
     """Runs one of the planted functions like the command."""
     (tmp_path / "planted.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def run(name: str, *names: str, **options: Any) -> Done:
+    def run(name: str, *names: str, **options: Any) -> JobResult:
         job = Job(name, ("crop_and_resize", "roi_align"), names, examples=5, **options)
         replies: list[Answer | None] = []
         (done,) = processes.run([job], lambda _, count, each: replies.append(each))
@@ -78,7 +78,7 @@ def run_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     return run
 
 
-def test_what_holds_passes_and_says_on_how_much_it_rests() -> None:
+def test_a_property_that_holds_passes_with_its_number_of_cases() -> None:
     row = cell_of(load("reference"))
     assert (row.status, row.cases, row.counterexample, row.reason) == ("pass", 30, "", "")
     assert 0 <= row.fraction <= 1
@@ -86,7 +86,7 @@ def test_what_holds_passes_and_says_on_how_much_it_rests() -> None:
     assert (row.declared, row.driver) == (True, "")
 
 
-def test_a_wrong_gradient_fails_in_the_smallest_case_and_its_line_shows_it_again() -> None:
+def test_a_wrong_gradient_fails_with_the_smallest_case() -> None:
     # Hypothesis draws the simplest case first; the smallest failing case has three boxes.
     wrong = with_change("grad_boxes", lambda gradient: gradient + (len(gradient) > 2))
     assert cell_of(wrong).status == "pass"
@@ -101,7 +101,7 @@ def test_a_wrong_gradient_fails_in_the_smallest_case_and_its_line_shows_it_again
     assert not properties.find(row.property, row.operator).holds(wrong, case, row.direction).passed
 
 
-def test_a_failure_that_cannot_be_seen_twice_is_told_as_it_was_seen() -> None:
+def test_a_failure_that_does_not_repeat_is_reported_with_a_remark() -> None:
     calls = []
 
     def once(crops: Any) -> Any:
@@ -138,7 +138,7 @@ def test_a_value_that_another_branch_excuses_is_ambiguous() -> None:
     assert not is_bad(row)
 
 
-def test_a_backend_that_compiles_each_shape_is_asked_for_a_tenth() -> None:
+def test_a_backend_that_compiles_each_shape_gets_a_tenth_of_the_cases() -> None:
     def check(backend: Backend[Any], case: Any, direction: Direction) -> Verdict:
         return Verdict(Status.WITHIN, 0.25, compared=3)
 
@@ -147,7 +147,7 @@ def test_a_backend_that_compiles_each_shape_is_asked_for_a_tenth() -> None:
     assert [cell(each, property_, "forward", 200).cases for each in (reference, compiled)] == [200, 20]
 
 
-def test_the_judges_own_failure_is_a_cell_that_is_held_against_nobody() -> None:
+def test_a_failure_of_the_judge_is_a_cell_but_not_a_bad_one() -> None:
     def check(backend: Backend[Any], case: Any, direction: Direction) -> Verdict:
         raise ZeroDivisionError("in the oracle")
 
@@ -157,7 +157,7 @@ def test_the_judges_own_failure_is_a_cell_that_is_held_against_nobody() -> None:
     assert "ZeroDivisionError: in the oracle" in row.reason
 
 
-def test_undeclared_and_not_asked_are_words_of_their_own() -> None:
+def test_undeclared_and_not_asked_are_separate_statuses() -> None:
     reference = load("reference")
     forward_only = replace(reference, sheet=replace(reference.sheet, directions=("forward",)))
     row = cell_of(forward_only, "grad_image")
@@ -167,14 +167,14 @@ def test_undeclared_and_not_asked_are_words_of_their_own() -> None:
     assert (row.status, row.reason, row.cases, row.declared) == ("not asked", "it is not asked today", 0, True)
 
 
-def test_what_was_refused_is_told_of_what_holds() -> None:
+def test_a_passing_cell_counts_its_refused_cases() -> None:
     row = cell_of(replace(load("reference"), avoids=lambda inputs, _: "it is large" if len(inputs.boxes) > 2 else None))
     assert row.status == "pass"
     assert 0 < row.cases < 30
     assert row.reason == f"{30 - row.cases} drawn cases were not asked, such as: it is large"
 
 
-def test_a_crash_is_a_cell_and_the_run_goes_on_undeclared_bad_input_included(run_planted: Callable[..., Done]) -> None:
+def test_the_run_continues_after_a_crash_on_undeclared_bad_input(run_planted: Callable[..., JobResult]) -> None:
     job_result = run_planted("planted:picky", PLAIN, "expanded image", "bad boxes", "index of no image")
     row = {(each.property, each.direction): each for each in job_result.cells}
     assert row[PLAIN, "forward"].status == "fail"
@@ -188,19 +188,19 @@ def test_a_crash_is_a_cell_and_the_run_goes_on_undeclared_bad_input_included(run
     assert row["index of no image", "forward"].status == "undeclared"
 
 
-def test_a_crash_on_what_is_declared_is_held_against_it(run_planted: Callable[..., Done]) -> None:
+def test_a_crash_on_declared_input_is_bad(run_planted: Callable[..., JobResult]) -> None:
     (row, *others) = run_planted("planted:claims", "bad boxes").cells
     assert (row.status, row.declared, is_bad(row)) == ("crash", True, True)
     assert {each.status for each in others} == {"undeclared"}
 
 
-def test_a_hang_is_a_cell(run_planted: Callable[..., Done]) -> None:
+def test_a_hang_is_a_cell(run_planted: Callable[..., JobResult]) -> None:
     (row, *_) = run_planted("planted:hangs", PLAIN, limit_s=5).cells
     assert row.status == "hang"
     assert "did not return within 5 s" in row.reason
 
 
-def test_what_cannot_be_used_at_all_is_a_sentence(run_planted: Callable[..., Done]) -> None:
+def test_an_unusable_backend_raises_a_clear_error(run_planted: Callable[..., JobResult]) -> None:
     with pytest.raises(ValueError, match="There is no module 'nobodys_module'"):
         run_planted("nobodys_module:function")
 
@@ -209,7 +209,7 @@ def test_what_cannot_be_used_at_all_is_a_sentence(run_planted: Callable[..., Don
     ("error", "status", "declared"),
     [(MissingLibrary("it needs a GPU"), "missing", False), (Crashed("how"), "crash", True), (Hung("so"), "hang", True)],
 )
-def test_who_cannot_be_loaded_has_a_row_for_each_property(
+def test_a_backend_that_does_not_load_has_a_row_for_each_property(
     monkeypatch: pytest.MonkeyPatch, error: Exception, status: str, declared: bool
 ) -> None:
     def isolated(*_: Any) -> Any:
@@ -231,7 +231,7 @@ def cell_like(backend: str, status: Any = "pass", of: str = PLAIN, device: str =
     return Cell(property=of, backend=backend, status=status, device=device, **(defaults | changes))
 
 
-def test_rows_are_merged_and_those_that_were_not_run_stay(tmp_path: Path) -> None:
+def test_merging_keeps_rows_that_were_not_run(tmp_path: Path) -> None:
     path = tmp_path / "conformance.csv"
     other = "within bound, mode avg"
     old = [
@@ -243,11 +243,13 @@ def test_rows_are_merged_and_those_that_were_not_run_stay(tmp_path: Path) -> Non
     old += [cell_like("torchvision_cuda", "missing"), cell_like("torchvision", of="no property has this name")]
     tables.write(path, old)
     job_results = [
-        Done(Job("reference", ("roi_align",), (PLAIN,)), (cell_like("reference", "fail", reason='it, is "so"'),)),
-        Done(Job("roi_align", ("roi_align",)), (cell_like("roi_align"),)),
-        Done(Job("torchvision_cuda", ("roi_align",)), (cell_like("torchvision_cuda", device="cuda-x", fraction=0.25),)),
+        JobResult(Job("reference", ("roi_align",), (PLAIN,)), (cell_like("reference", "fail", reason='it, is "so"'),)),
+        JobResult(Job("roi_align", ("roi_align",)), (cell_like("roi_align"),)),
+        JobResult(
+            Job("torchvision_cuda", ("roi_align",)), (cell_like("torchvision_cuda", device="cuda-x", fraction=0.25),)
+        ),
     ]
-    tables.write(path, tables.merged(tables.read(path), job_results))
+    tables.write(path, tables.merge(tables.read(path), job_results))
     rows = tables.read(path)
     assert [(each.backend, each.device, each.property, each.status) for each in rows] == [
         ("roi_align", "cpu-here", PLAIN, "pass"),
@@ -264,15 +266,15 @@ def test_rows_are_merged_and_those_that_were_not_run_stay(tmp_path: Path) -> Non
     assert path.read_bytes() == before
 
 
-def test_a_table_of_other_columns_is_not_written_over(tmp_path: Path) -> None:
+def test_a_table_with_other_columns_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "conformance.csv"
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(ValueError, match="delete it to start over"):
         tables.read(path)
 
 
-def test_everybody_is_asked_but_the_slow_and_who_computes_another_rule() -> None:
-    names = jobs.everybody()
+def test_all_backends_run_except_slow_ones_and_those_of_another_rule() -> None:
+    names = jobs.default_backends()
     assert {"roi_align", "reference", "tensorflow", "torchvision", "onnxruntime"} <= set(names)
     assert not any(name.startswith(("cuda_on_host", "cuda_ptx")) or name.endswith("compiled") for name in names)
     of = {(job.backend, *job.operators) for job in jobs.jobs(names, ["crop_and_resize", "roi_align"], (), 9, 0)}
@@ -290,7 +292,7 @@ def test_everybody_is_asked_but_the_slow_and_who_computes_another_rule() -> None
 @pytest.mark.parametrize(
     ("status", "declared", "code"), [("fail", True, 1), ("crash", False, 0), ("ambiguous", True, 0)]
 )
-def test_the_command_reports_and_fails_only_if_it_is_asked_to(
+def test_the_command_fails_only_with_fail_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str, declared: bool, code: int
 ) -> None:
     pytest.importorskip("typer", reason="it makes the command line")
@@ -299,7 +301,7 @@ def test_the_command_reports_and_fails_only_if_it_is_asked_to(
     from harness.__main__ import app
 
     row = cell_like("roi_align", status, declared=declared, counterexample="RoiCase(...)", reason="as planted")
-    monkeypatch.setattr(processes, "run", lambda jobs, tell, ended: [Done(jobs[0], (row,))])
+    monkeypatch.setattr(processes, "run", lambda jobs, tell, on_end: [JobResult(jobs[0], (row,))])
     arguments = ["conformance", "--backend", "roi_align", "--operator", "roi_align", "--table", str(tmp_path / "t.csv")]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     result = CliRunner().invoke(app, [*arguments, "--fail-on", "fail"])

@@ -59,7 +59,7 @@ def printing(value: Callable[[float], float]) -> Callable[..., str]:
     return snippet
 
 
-def test_a_wrong_value_is_confirmed_and_shown() -> None:
+def test_a_wrong_value_is_confirmed_with_a_snippet() -> None:
     backend = library(wrong, printing(lambda value: value))
     one = finding(backend, failed_cell(backend))
     assert one is not None
@@ -74,14 +74,14 @@ def test_a_wrong_value_is_confirmed_and_shown() -> None:
     assert one.replay.endswith(f'--property "boxes inside" "{one.case}"')
 
 
-def test_a_snippet_that_shows_nothing_is_left_out() -> None:
+def test_a_snippet_that_does_not_reproduce_is_left_out() -> None:
     backend = library(wrong, printing(lambda value: value - 0.5))
     one = finding(backend, failed_cell(backend))
     assert one is not None
     assert (one.snippet, one.output) == ("", "")
 
 
-def test_what_the_second_formulation_does_not_say_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_the_second_formulation_shares_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     """The symptom of an error in the oracle: library and reference agree, and only the oracle differs."""
     backend = library(wrong)
     one = failed_cell(backend)
@@ -99,7 +99,7 @@ def test_a_second_formulation_that_agrees_with_neither_confirms_nothing(monkeypa
     assert finding(backend, one) is None
 
 
-def test_the_second_formulation_is_of_float64() -> None:
+def test_the_second_formulation_computes_in_float64() -> None:
     box = (0, 0.1, 0.2, 5.3, 4.7)
     inputs = RoiCase((1, 1, 6, 7), (box,), (3, 3), sampling_ratio=2, boxes_dtype="float64").inputs()
     got = wrong(inputs, backends.load("reference", "roi_align").run(inputs, "forward"))
@@ -108,7 +108,7 @@ def test_the_second_formulation_is_of_float64() -> None:
     assert second == pytest.approx(float(verdict.expected.value), rel=1e-14)
 
 
-def test_a_failure_of_another_call_than_the_cases_own_is_found_there() -> None:
+def test_a_failure_in_a_derived_call_is_confirmed_in_that_call() -> None:
     backend = library(lambda inputs, crops: wrong(inputs, crops) if len(inputs.boxes) > 30 else crops)
     one = failed_cell(backend, "long list")
     case: Any = operators.parse(one.counterexample)
@@ -119,12 +119,12 @@ def test_a_failure_of_another_call_than_the_cases_own_is_found_there() -> None:
     assert again.property == "long list"
 
 
-def test_what_does_not_fail_again_is_none() -> None:
+def test_a_failure_that_does_not_repeat_is_no_finding() -> None:
     backend = library(wrong)
     assert finding(library(lambda inputs, crops: crops), failed_cell(backend)) is None
 
 
-def test_a_call_that_ends_its_process_has_no_value() -> None:
+def test_a_crash_has_no_value() -> None:
     def crash(inputs: Any, crops: Any) -> Any:
         raise Crashed("It ended its process: signal SIGSEGV.")
 
@@ -135,7 +135,7 @@ def test_a_call_that_ends_its_process_has_no_value() -> None:
     assert one.output == "ended by SIGSEGV"
 
 
-def test_what_is_not_declared_is_no_finding() -> None:
+def test_an_undeclared_failure_is_no_finding() -> None:
     backend = library(wrong)
     assert finding(backend, replace(failed_cell(backend), declared=False)) is None
 
@@ -155,7 +155,7 @@ def finding_like(**changes: Any) -> Finding:
     return Finding(**(defaults | changes))
 
 
-def test_findings_are_kept_as_they_are_and_go_with_their_cell(tmp_path: Path) -> None:
+def test_findings_read_back_and_disappear_with_their_cell(tmp_path: Path) -> None:
     path = tmp_path / "findings.json"
     assert stored.read(path) == ()
     old = [finding_like(), finding_like(backend="b", index=(), got=None)]
@@ -163,7 +163,7 @@ def test_findings_are_kept_as_they_are_and_go_with_their_cell(tmp_path: Path) ->
     assert list(map(repr, stored.read(path))) == list(map(repr, old))  # a NaN is not equal to itself
     passing = Cell("roi_align", "p", "forward", "a", "cpu", "pass", True, 1, 0, None, "", "", "", "", "")
     new = finding_like(backend="c")
-    assert [each.backend for each in findings.merged(old, [passing], [new])] == ["b", "c"]
+    assert [each.backend for each in findings.merge(old, [passing], [new])] == ["b", "c"]
     path.write_text('{"findings": [{}]}', encoding="utf-8")
     with pytest.raises(ValueError, match="finding 1 has no operator"):
         stored.read(path)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.conformance import cluster, processes
-from harness.conformance.jobs import Answer, Done, Job
+from harness.conformance.jobs import Answer, Job, JobResult
 from harness.judging.cluster import UnusableCluster, connect
 
 distributed = pytest.importorskip("distributed", reason="distributed is not installed; `make env` installs it")
@@ -37,14 +37,14 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield connected
 
 
-def by_question(job_results: list[Done]) -> dict[Any, Any]:
+def by_question(job_results: list[JobResult]) -> dict[Any, Any]:
     return {(each.operator, each.property, each.direction): each for one in job_results for each in one.cells}
 
 
-def test_the_cells_are_those_of_this_machine(client: Any) -> None:
+def test_the_cells_equal_those_of_this_machine(client: Any) -> None:
     job = Job("torchvision", ("roi_align",), NAMES, examples=5, seed=1)
     answers: list[Answer | None] = []
-    finished_jobs: list[Done] = []
+    finished_jobs: list[JobResult] = []
     job_results = cluster.run(client, [job], lambda _, count, answer: answers.append(answer), finished_jobs.append)
     assert job_results == finished_jobs
     assert len(cluster._parts(job)) == 2
@@ -53,12 +53,12 @@ def test_the_cells_are_those_of_this_machine(client: Any) -> None:
     assert by_question(job_results) == by_question(here)
 
 
-def test_a_backend_that_cannot_be_used_is_a_sentence(client: Any) -> None:
+def test_an_unusable_backend_raises_a_clear_error(client: Any) -> None:
     with pytest.raises(ValueError, match="There is no module 'nobodys_module'"):
         cluster.run(client, [Job("nobodys_module:f", ("roi_align",), NAMES[:1])], lambda *_: None, lambda _: None)
 
 
-def test_a_worker_that_may_begin_no_process_is_told() -> None:
+def test_a_worker_that_may_not_start_processes_raises_an_error() -> None:
     with (
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, **HERE) as one,
         connect(one.scheduler_address) as own,

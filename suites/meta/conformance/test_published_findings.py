@@ -34,12 +34,12 @@ def number(text: str) -> float | None:
         return None
 
 
-def test_there_are_some() -> None:
+def test_several_libraries_have_findings() -> None:
     assert len({backend for backend, *_ in REPRODUCIBLE}) >= 4
 
 
 @pytest.mark.parametrize("finding", REPRODUCIBLE.values(), ids=["-".join(each) for each in REPRODUCIBLE])
-def test_a_snippet_shows_it_again(finding: findings.Finding) -> None:
+def test_a_snippet_reproduces_its_output(finding: findings.Finding) -> None:
     if find_spec(MODULES[finding.backend]) is None:
         pytest.skip(f"{finding.backend} is not installed; `make peers` installs it")
     again, before = number(output(finding.backend, finding.operator, finding.snippet)), number(finding.output)

@@ -53,7 +53,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str
     return {(each.backend, each.direction): each for each in times}
 
 
-def test_only_what_is_right_has_a_time(rows: dict[tuple[str, str], speed.Time]) -> None:
+def test_only_right_results_have_a_time(rows: dict[tuple[str, str], speed.Time]) -> None:
     right = rows["timed:right", "forward"]
     assert (right.status, right.blocks) == ("ok", speed.BLOCKS)
     assert right.ms_low is not None
@@ -70,6 +70,6 @@ def test_only_what_is_right_has_a_time(rows: dict[tuple[str, str], speed.Time]) 
     assert rows["timed:sleeps", "forward"].status == "slow"
 
 
-def test_the_page_reads_the_very_columns() -> None:
+def test_the_page_reads_the_stored_columns() -> None:
     assert speed.CSV_COLUMNS == timings.CSV_COLUMNS
     assert {"wrong", "crash", "slow", "undeclared"} <= set(timings.WORDS)

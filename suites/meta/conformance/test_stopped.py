@@ -12,7 +12,7 @@ import pytest
 
 from harness.conformance import processes, tables
 from harness.conformance.cells import Cell
-from harness.conformance.jobs import Answer, Done, Job, questions_of, without
+from harness.conformance.jobs import Answer, Job, JobResult, questions_of, without
 
 NAMES = ("permuted boxes", "split list")
 
@@ -25,8 +25,8 @@ def cell_like(backend: str, status: Any = "pass", of: str = NAMES[0], direction:
     )  # fmt: skip
 
 
-def test_an_interrupt_ends_the_processes_and_what_they_did_is_kept() -> None:
-    finished_jobs: list[Done] = []
+def test_an_interrupt_ends_the_processes_and_keeps_their_cells() -> None:
+    finished_jobs: list[JobResult] = []
     before = set(multiprocessing.active_children())
 
     def tell(job: Job, count: int, each: Answer | None) -> None:
@@ -41,15 +41,15 @@ def test_an_interrupt_ends_the_processes_and_what_they_did_is_kept() -> None:
         job_results[0].problem
         == f"The process that asked reference was stopped after {len(job_results[0].cells)} cells."
     )
-    assert job_results[1] == Done(jobs[1], (), "torchvision was not asked.", True)
+    assert job_results[1] == JobResult(jobs[1], (), "torchvision was not asked.", True)
     assert finished_jobs == job_results[:1]
     assert set(multiprocessing.active_children()) <= before
 
 
-def test_rows_that_a_stopped_job_did_not_come_to_stay() -> None:
+def test_a_stopped_job_keeps_the_rows_that_it_did_not_reach() -> None:
     old = [cell_like("a"), cell_like("a", direction="grad_image"), cell_like("a", of=NAMES[1]), cell_like("b")]
-    interrupted = [Done(Job("a", ("roi_align",)), (cell_like("a", "fail"),), "It was stopped.", True)]
-    rows = tables.merged(old, [*interrupted, Done(Job("b", ("roi_align",)), (), "b was not asked.", True)])
+    interrupted = [JobResult(Job("a", ("roi_align",)), (cell_like("a", "fail"),), "It was stopped.", True)]
+    rows = tables.merge(old, [*interrupted, JobResult(Job("b", ("roi_align",)), (), "b was not asked.", True)])
     assert sorted((each.backend, each.property, each.direction, each.status) for each in rows) == [
         ("a", NAMES[0], "forward", "fail"),
         ("a", NAMES[0], "grad_image", "pass"),
@@ -58,19 +58,19 @@ def test_rows_that_a_stopped_job_did_not_come_to_stay() -> None:
     ]
 
 
-def test_the_command_tells_each_backend_and_writes_what_it_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_interrupted_command_writes_its_cells_and_resumes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("typer", reason="it makes the command line")
     from typer.testing import CliRunner
 
     from harness.__main__ import app
 
-    def run(jobs: list[Job], tell: Any, on_end: Any) -> list[Done]:
-        whole = Done(jobs[0], (cell_like("reference"), cell_like("reference", direction="grad_image")))
+    def run(jobs: list[Job], tell: Any, on_end: Any) -> list[JobResult]:
+        whole = JobResult(jobs[0], (cell_like("reference"), cell_like("reference", direction="grad_image")))
         tell(jobs[0], 2, None)
         for each in whole.cells:
             tell(jobs[0], 2, Answer(each))
         on_end(whole)
-        return [whole, Done(jobs[1], (), "torchvision was not asked.", True)]
+        return [whole, JobResult(jobs[1], (), "torchvision was not asked.", True)]
 
     monkeypatch.setattr(processes, "run", run)
     path = tmp_path / "t.csv"
@@ -84,12 +84,15 @@ def test_the_command_tells_each_backend_and_writes_what_it_has(monkeypatch: pyte
     assert len(tables.read(path)) == 2
 
     # Resumed: answered cells are not repeated, and are in the table.
-    def rest(jobs: list[Job], tell: Any, on_end: Any) -> list[Done]:
+    def rest(jobs: list[Job], tell: Any, on_end: Any) -> list[JobResult]:
         assert [(job.backend, job.skip) for job in jobs] == [
             ("reference", {(NAMES[0], "forward"), (NAMES[0], "grad_image")}),
             ("torchvision", frozenset()),
         ]
-        return [Done(jobs[0], (cell_like("reference", of=NAMES[1]),)), Done(jobs[1], (cell_like("torchvision"),))]
+        return [
+            JobResult(jobs[0], (cell_like("reference", of=NAMES[1]),)),
+            JobResult(jobs[1], (cell_like("torchvision"),)),
+        ]
 
     monkeypatch.setattr(processes, "run", rest)
     other = CliRunner().invoke(app, [*arguments, "--resume", "--seed=9"])
@@ -97,7 +100,7 @@ def test_the_command_tells_each_backend_and_writes_what_it_has(monkeypatch: pyte
     assert "The run that was stopped had another seed" in other.output
     path.unlink()
     # Stopped again before the first answer, and resumed: the earlier cells remain.
-    monkeypatch.setattr(processes, "run", lambda jobs, *_: [Done(jobs[0], (), "It was stopped.", True)])
+    monkeypatch.setattr(processes, "run", lambda jobs, *_: [JobResult(jobs[0], (), "It was stopped.", True)])
     assert CliRunner().invoke(app, [*arguments, "--resume"]).exit_code == 130
     monkeypatch.setattr(processes, "run", rest)
     assert CliRunner().invoke(app, [*arguments, "--resume"]).exit_code == 0
@@ -112,7 +115,7 @@ def test_the_command_tells_each_backend_and_writes_what_it_has(monkeypatch: pyte
     assert "There is no run to go on with" in none.output
 
 
-def test_a_job_asks_for_what_is_not_skipped() -> None:
+def test_a_job_omits_its_skipped_questions() -> None:
     job = Job("reference", ("roi_align",), NAMES, skip=frozenset({(NAMES[0], "forward")}))
     assert [(property_.name, direction) for property_, direction in questions_of(job)] == [
         (NAMES[0], "grad_boxes"),

@@ -54,7 +54,7 @@ def fail_in_calls(monkeypatch: pytest.MonkeyPatch, status: Status, reason: str, 
 
 
 @pytest.mark.parametrize(("fault", "cases"), [("box_gradient_sign", 110), ("roi_edge_sign", 120)])
-def test_a_planted_fault_is_found_made_small_and_replayed(tmp_path: Path, fault: str, cases: int) -> None:
+def test_a_planted_fault_is_found_shrunk_and_replayed(tmp_path: Path, fault: str, cases: int) -> None:
     operator: OperatorName = "roi_align" if fault.startswith("roi_") else "crop_and_resize"
     totals = hunt(f"fault:{fault}", tmp_path, cases, operator=operator)
     stored_finds, problems = finds.read(tmp_path)
@@ -90,14 +90,14 @@ def test_the_reference_has_no_finds(tmp_path: Path) -> None:
     assert 0 < totals.largest() <= 1
 
 
-def test_a_failure_that_does_not_show_each_time_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_intermittent_failure_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_in_calls(monkeypatch, Status.OUT, "It raced.", 5)
     totals = hunt("reference", tmp_path, 40)
     (find,) = totals.stored.values()
     assert find.reason.startswith("It raced. (Asked again it did not fail in this way")
 
 
-def test_the_judges_own_failure_is_no_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_the_judge_is_no_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "harness.properties.Property.holds", lambda *_: Verdict(Status.JUDGE, reason="The judge itself failed.")
     )
@@ -109,7 +109,7 @@ def test_the_judges_own_failure_is_no_find(tmp_path: Path, monkeypatch: pytest.M
     assert not totals.is_empty()
 
 
-def test_a_hang_is_not_made_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hang_is_not_shrunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = fail_in_calls(monkeypatch, Status.HANG, "It did not return.", *range(7, 1000))
     schedule = Schedule("reference", worker.about("reference", ("crop_and_resize",)).sheets, 1, 1)
     totals = Totals(tmp_path)
@@ -118,7 +118,7 @@ def test_a_hang_is_not_made_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(calls) == 7
 
 
-def test_what_failed_often_enough_and_what_is_avoided_is_asked_no_more() -> None:
+def test_properties_with_enough_failures_or_only_refusals_are_dropped() -> None:
     sheet = load("reference").sheet
     schedule = Schedule("reference", {"crop_and_resize": sheet}, 1, None)
     for count, task in enumerate(iter(schedule.next, None), 1):
@@ -146,7 +146,7 @@ def test_operators_take_turns_and_each_gets_its_cases() -> None:
     assert schedule.next().operator == tasks[0].operator
 
 
-def test_a_find_is_there_before_it_is_made_smaller_and_after_its_hunter_has_died(tmp_path: Path) -> None:
+def test_a_find_is_stored_before_shrinking_and_survives_a_lost_task(tmp_path: Path) -> None:
     totals = Totals(tmp_path)
     totals.hear(3, FIND)
     assert len(list(tmp_path.iterdir())) == 1
@@ -155,7 +155,7 @@ def test_a_find_is_there_before_it_is_made_smaller_and_after_its_hunter_has_died
     assert not totals.is_empty()
 
 
-def test_only_what_was_made_smaller_of_the_same_kind_replaces_a_find(tmp_path: Path) -> None:
+def test_only_a_smaller_case_of_the_same_status_replaces_a_find(tmp_path: Path) -> None:
     smaller = replace(FIND, case="Case(1)")
     for status, remaining in (("out", {"Case(1)"}), ("broken", {"Case()", "Case(1)"})):
         totals = Totals(tmp_path / status)
@@ -171,7 +171,7 @@ def test_only_what_was_made_smaller_of_the_same_kind_replaces_a_find(tmp_path: P
     assert (tmp_path / FIND.file_name()).exists()
 
 
-def test_each_new_find_is_told_once(tmp_path: Path) -> None:
+def test_each_new_find_is_reported_once(tmp_path: Path) -> None:
     """Including one that could not be shrunk, but not one that existed before."""
     totals = Totals(tmp_path)
     totals.hear(3, FIND)
@@ -196,7 +196,7 @@ def test_a_record_has_a_row_for_each_dtype(tmp_path: Path) -> None:
     assert totals.refused["crop_and_resize"] == 2
 
 
-def test_an_interrupt_ends_a_campaign_in_order(tmp_path: Path) -> None:
+def test_an_interrupt_ends_a_campaign_and_keeps_its_finds(tmp_path: Path) -> None:
     """The interrupt comes when the first find is stored, most likely while it is shrunk."""
     command = [sys.executable, "-m", "harness", "fuzz", "--backend", "fault:open_upper_border", "--minutes", "60"]
     command += ["--finds", str(tmp_path), "--seed", "1"]
@@ -219,9 +219,7 @@ def test_an_interrupt_ends_a_campaign_in_order(tmp_path: Path) -> None:
     assert all(find.file_name() in output for find in stored_finds)
 
 
-def test_an_interrupt_that_is_lost_ends_a_campaign_after_its_task(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_interrupt_ends_a_campaign_after_its_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python ignores an interrupt within a callback of its garbage collector."""
     add = Totals.add
 
@@ -253,7 +251,7 @@ def test_a_crash_is_a_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("written", [True, False])
-def test_a_find_is_told_and_stored_whenever_an_interrupt_comes(
+def test_an_interrupt_at_any_moment_loses_no_find(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
 ) -> None:
     """Including between the writing of the file and its registration."""

@@ -73,7 +73,9 @@ def test_a_killed_worker_loses_no_find(client: Any, tmp_path: Path) -> None:
     assert {find.file_name() for find in stored_finds} == set().union(*schedule.ways.values())
 
 
-def test_a_task_that_ends_its_workers_is_told_and_its_find_is_kept(local: Any, client: Any, tmp_path: Path) -> None:
+def test_a_task_that_kills_its_workers_is_reported_and_its_find_is_kept(
+    local: Any, client: Any, tmp_path: Path
+) -> None:
     """No retry: to dask, the tasks that ran when the workers ended are the cause.
 
     The first find is among the first tasks of many, so that some are under way however late the workers end.
@@ -118,12 +120,12 @@ def on_gpu(fit: worker.About) -> worker.About:
     return replace(fit, sheets={"roi_align": replace(fit.sheets["roi_align"], device="cuda")})
 
 
-def test_workers_that_are_fit_say_what_they_have(fit: worker.About, on_gpu: worker.About) -> None:
+def test_fit_workers_pass_the_check(fit: worker.About, on_gpu: worker.About) -> None:
     assert cluster.ready(Stub(fit, fit), "reference", ("roi_align",)) is fit
     assert cluster.ready(Stub(on_gpu, gpu=1), "roi_align_cuda", ("roi_align",)) is on_gpu
 
 
-def test_each_thing_that_is_amiss_is_told(fit: worker.About, on_gpu: worker.About) -> None:
+def test_each_problem_of_a_cluster_raises_its_message(fit: worker.About, on_gpu: worker.About) -> None:
     bare = Stub(fit, ModuleNotFoundError(name="harness"))
     for stub, name, says in (
         (Stub(), "reference", "The cluster has no workers"),
@@ -138,20 +140,20 @@ def test_each_thing_that_is_amiss_is_told(fit: worker.About, on_gpu: worker.Abou
             cluster.ready(stub, name, ("roi_align",))
 
 
-def test_an_address_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_scheduler_raises_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judging_cluster, "ANSWER_S", 0.3)
     for address in ("tcp://127.0.0.1:9", "nowhere://at.all"):
         with pytest.raises(UnusableCluster, match=f"No scheduler answers at '{address}'"):
             connect(address)
 
 
-def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_raises_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UnusableCluster, match="A cluster needs the module 'distributed'"):
         connect("tcp://127.0.0.1:9")
 
 
-def test_a_scheduler_without_this_checkout_is_told(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_without_the_harness_raises_an_error(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The scheduler deserializes the tasks that it passes on: each would be lost."""
 
     def missing(question: Any) -> None:
@@ -162,7 +164,7 @@ def test_a_scheduler_without_this_checkout_is_told(client: Any, monkeypatch: pyt
         cluster.ready(client, NAME, (OPERATOR,))
 
 
-def test_a_worker_of_another_revision_hunts_nothing(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_of_another_revision_gets_no_task(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that joins later has not reported its versions."""
     answer = cluster.ready(client, NAME, (OPERATOR,))
     monkeypatch.setattr(cluster, "sources", lambda: "another")

@@ -21,7 +21,7 @@ FIND = Find(
 )  # fmt: skip
 
 
-def test_a_stored_find_is_read_again_and_shows_the_fault(tmp_path: Path) -> None:
+def test_a_stored_find_reads_back_and_reproduces_the_fault(tmp_path: Path) -> None:
     path, is_new = finds.store(FIND, tmp_path)
     assert is_new
     assert finds.read(tmp_path) == ([FIND], [])
@@ -34,7 +34,7 @@ def test_a_stored_find_is_read_again_and_shows_the_fault(tmp_path: Path) -> None
     assert find.reproduction().startswith("python -m harness judge --backend fault:box_gradient_sign --direction")
 
 
-def test_the_same_find_again_changes_nothing(tmp_path: Path) -> None:
+def test_storing_a_find_again_changes_nothing(tmp_path: Path) -> None:
     """The name depends on the question only, not on the backend or the failure."""
     path, _ = finds.store(FIND, tmp_path)
     before = path.read_bytes()
@@ -48,7 +48,7 @@ OTHERS = [{"direction": "forward"}, {"property": "no side effect"}, {"case": rep
 
 
 @pytest.mark.parametrize("changes", OTHERS, ids=["direction", "property", "case"])
-def test_whatever_else_is_asked_is_another_find(changes: dict[str, str]) -> None:
+def test_another_question_is_another_find(changes: dict[str, str]) -> None:
     assert replace(FIND, **changes).file_name() != FIND.file_name()
 
 

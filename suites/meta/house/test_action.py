@@ -49,7 +49,7 @@ def test_the_action_passes_a_right_kernel_and_fails_a_wrong_one(tmp_path: Path, 
     assert "thekernel:roi_align" in table.read_text(encoding="utf-8")
 
 
-def test_the_step_before_is_a_target_of_the_makefile() -> None:
+def test_the_build_step_is_a_target_of_the_makefile() -> None:
     first = ACTION["runs"]["steps"][0]["run"]
     assert first == 'make -C "$GITHUB_ACTION_PATH/../../.." build'
     assert (FOLDER / ".." / ".." / ".." / "Makefile").resolve() == ROOT / "Makefile"

@@ -34,38 +34,40 @@ TABLE = {
     r"make peers\b.*": "It installs 3 GB; test_peer_environments.py runs its verb on environments of no size.",
     r"pip install --no-build-isolation \.": "It changes the environment; `make wheel` builds the same.",
     r"tar xzf \S+ -C results": f"{META}/machines/test_gpu_steps.py::test_the_archive_unpacks_into_results",
-    r"python -m harness": f"{META}/verbs/test_help.py::test_without_a_verb_five_lines_say_what_to_do_first",
+    r"python -m harness": f"{META}/verbs/test_help.py::test_no_verb_prints_five_lines_of_first_steps",
     r"python -m harness (VERB )?--help": f"{META}/verbs/test_help.py::test_help_is_printed",
     r"python -m harness report\b.*": f"{META}/verbs/test_console.py::"
-    "test_a_report_that_left_a_file_out_says_which_and_exits_with_1",
+    "test_a_report_names_a_file_that_it_left_out_and_exits_with_1",
     r"python -m harness bench .*cuda.*": NEEDS_GPU,
     r"python -m harness bench .*--backend .*": FOREIGN,
     r"python -m harness bench --quick": f"{PULL_REQUEST}::make bench QUICK=1",
     r"python -m harness bench --processes.*": "It measures for hours; test_protocol.py runs its processes' turns.",
     r"(ROI_ALIGN_CPU=\w+ )?python -m harness bench": f"{META}/measuring/test_foreign.py::"
-    "test_an_interrupted_run_keeps_the_rows_that_are_finished",
+    "test_an_interrupted_run_keeps_its_finished_rows",
     r"python -m harness compare \S+:\S+ \S+:\S+.*": f"{META}/comparison/"
-    "test_functions.py::test_the_rule_is_that_of_revisions",
+    "test_functions.py::test_functions_are_decided_like_revisions",
     r"python -m harness compare \S+ (cuda-|cpu-|build/)\S+": f"{META}/verbs/test_json.py::"
     "test_a_comparison_is_json_and_a_slow_row_is_in_it",
     r"python -m harness compare \S+ \S+( --fail-on slow| --json)*": f"{META}/comparison/test_comparison.py::"
-    "test_a_confirmed_slow_row_fails_where_it_is_asked_to",
+    "test_fail_on_slow_fails_a_confirmed_slow_row",
     r"python -m harness\.comparison\.simulation": "It simulates for minutes; test_verdicts.py simulates less.",
     r"python -m harness conformance --all": "It asks every library, for hours.",
     r"python -m harness conformance\b.*": f"{META}/conformance/test_conformance.py::"
-    "test_the_command_reports_and_fails_only_if_it_is_asked_to",
+    "test_the_command_fails_only_with_fail_on",
     r"python -m harness speed\b.*": f"{META}/verbs/test_json.py::test_times_are_json",
     r"python -m harness mutants\b.*": f"{META}/verbs/test_json.py::"
     "test_planted_faults_are_json_and_a_survivor_is_named",
     r"python -m harness findings\b.*": f"{META}/report/test_findings.py::"
-    "test_the_verb_writes_what_is_confirmed_and_says_that_nothing_is_sent",
+    "test_the_verb_writes_confirmed_findings_and_sends_nothing",
     r"python -m harness peers\b.*": f"{META}/backends/test_peer_environments.py::"
-    "test_an_environment_is_made_once_and_anew_when_its_pins_change",
+    "test_an_environment_is_rebuilt_only_when_its_pins_change",
     r"python -m harness golden\b.*": "It writes the suite's own file; test_golden.py remakes a few vectors of it.",
-    r"python -m harness judge\b.*": f"{META}/operators/test_judge.py::test_judge_exits_3_where_the_judge_itself_failed",
+    r"python -m harness judge\b.*": f"{META}/operators/test_judge.py::"
+    "test_judge_exits_with_3_if_the_judge_itself_fails",
     r"python -m harness kernels\b.*": "It needs nvcc and minutes; test_costs.py counts the same.",
     r"python -m harness fuzz\b.*--cluster.*": f"{META}/fuzzing/test_cluster.py::test_a_killed_worker_loses_no_find",
-    r"python -m harness fuzz\b.*": f"{META}/fuzzing/test_campaign.py::test_an_interrupt_ends_a_campaign_in_order",
+    r"python -m harness fuzz\b.*": f"{META}/fuzzing/test_campaign.py::"
+    "test_an_interrupt_ends_a_campaign_and_keeps_its_finds",
     r"(\S+=\S+ )*dask (scheduler|worker)\b.*": "It starts a cluster; test_cluster.py starts one in its own process.",
     r"pytest suites/ --backend \w+:fma_position": f"{META}/faults/test_reference.py::"
     "test_a_fault_can_be_asked_for_by_name",
@@ -76,7 +78,7 @@ TABLE = {
     "test_the_kernel_of_the_page_is_judged_as_the_page_says",
     r"pytest suites/(meta|correctness)/\S+( -k \w+)?": f"{PULL_REQUEST}::make test",
     r"pytest --benchmark-only --backend .*": f"{META}/measuring/test_foreign.py::"
-    "test_pytest_alone_times_the_function_that_it_judges",
+    "test_pytest_times_a_foreign_function_without_the_verb",
     r"pytest (suites/\S+ )?--benchmark-only( -k \w+)?": f"{PULL_REQUEST}::make bench QUICK=1",
     r"TORCH=\$\(python .*\)|g\+\+ .* pool\.cpp .*|\./pool .*": f"{CPP}::"
     "test_a_saved_model_pools_in_a_process_without_python",
@@ -100,7 +102,7 @@ def test_documents_have_commands() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_command_is_run_or_has_the_reason_why_not(document: str) -> None:
+def test_every_command_is_run_or_has_a_reason(document: str) -> None:
     lines = [each.line for each in LINES if each.document == document]
     assert [line for line in lines if entry(line) is None] == []
 
@@ -111,7 +113,7 @@ def test_every_command_exists_and_takes_its_options(document: str, pytestconfig:
     assert [sentence for each in own if (sentence := problem(each, pytestconfig._parser))] == []
 
 
-def test_what_runs_a_command_is_there() -> None:
+def test_the_test_or_job_that_runs_a_command_exists() -> None:
     for value in {value for each in LINES if (value := entry(each.line))}:
         path, separator, name = value.partition("::")
         if not separator:
@@ -136,14 +138,14 @@ def test_what_runs_a_command_is_there() -> None:
         ("pytest suites/meta/no_such_file.py", "there is no suites/meta/no_such_file.py"),
     ],
 )
-def test_a_wrong_command_is_seen(line: str, message: str, pytestconfig: pytest.Config) -> None:
+def test_a_wrong_command_is_detected(line: str, message: str, pytestconfig: pytest.Config) -> None:
     text = f"Text.\n\n    {line}     # a comment\n\nMore text.\n"
     (command,) = commands("README.md", text)
     assert command.line == line
     assert message in str(problem(command, pytestconfig._parser))
 
 
-def test_an_unknown_command_is_seen_in_a_block_and_in_a_sentence() -> None:
+def test_an_unknown_command_is_detected_in_a_block_and_in_a_sentence() -> None:
     prose = "Run `make cake` or\n`python -m\nharness cook`:\n\n"
     text = f"{prose}    bake --hot \\\n        cake.py    # now\n\n```sh\npytest no\n```\n"
     lines = commands("README.md", text)

@@ -45,7 +45,7 @@ def test_the_built_library_has_no_debug_sections():
 
 
 @pytest.mark.parametrize("flag", ["-g", "-g0"])
-def test_debug_sections_are_seen(flag, tmp_path):
+def test_debug_sections_are_detected(flag, tmp_path):
     target = tmp_path / "library.so"
     command = ["g++", "-shared", "-fPIC", flag, "-x", "c++", "-", "-o", str(target)]
     try:

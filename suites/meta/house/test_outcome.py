@@ -39,7 +39,7 @@ def skips(*reasons: str) -> list[Any]:
         ({"skipped": skips("no GPU")}, "", ["No test ran; 1 was skipped:", "     1  no GPU"]),
     ],
 )
-def test_the_result_is_told_in_words(stats: dict[str, list[Any]], subject: str, says: list[str]) -> None:
+def test_the_result_is_a_sentence(stats: dict[str, list[Any]], subject: str, says: list[str]) -> None:
     assert outcome.sentences(stats, subject) == says
 
 

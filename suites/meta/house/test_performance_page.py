@@ -29,7 +29,7 @@ def figures(device: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_the_figures_of_the_page_are_those_of_the_stored_table(
+def test_the_pages_figures_equal_the_stored_tables(
     device: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)

@@ -66,7 +66,7 @@ def elsewhere(page: str) -> list[str]:
     return [each for each in Loads(page).addresses if re.match(r"(https?:)?//", each)]
 
 
-def test_an_address_elsewhere_is_seen() -> None:
+def test_an_external_address_is_detected() -> None:
     page = '<script src="https://a.test/b.js"></script><a href="https://a.test"></a><img src="b.png">'
     assert elsewhere(f'{page}<link href="//c.test">') == ["https://a.test/b.js", "//c.test"]
 
@@ -90,7 +90,7 @@ def _needed() -> None:
         pytest.importorskip(module, reason=f"{module} is not installed; `make env` installs it")
 
 
-def test_every_page_is_built_and_loads_nothing_from_elsewhere(site: Path) -> None:
+def test_every_page_is_built_and_loads_nothing_from_other_hosts(site: Path) -> None:
     html = {path.relative_to(site).as_posix(): path.read_text("utf-8") for path in site.rglob("*.html")}
     assert {"index.html", "docs/judging.html", "results/index.html", "results/conformance.html"} <= set(html)
     assert {name: addresses for name, page in html.items() if (addresses := elsewhere(page))} == {}

@@ -51,12 +51,12 @@ def _of_command(command: str, makefile: str) -> list[str]:
     return [f"{command!r}: the Makefile has no {name}." for name in sorted(unknown)]
 
 
-def test_the_workflows_are_these() -> None:
+def test_every_workflow_is_known() -> None:
     assert list(TEXTS) == ["docs.yml", "gpu.yml", "nightly.yml", "pull-request.yml", "wheels.yml"]
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_workflow_is_pinned_limited_and_made_of_targets(name: str) -> None:
+def test_a_workflow_pins_actions_limits_time_and_runs_make_targets(name: str) -> None:
     assert "- run: make " in TEXTS[name]
     assert findings(TEXTS[name], (ROOT / "Makefile").read_text("utf-8")) == []
 
@@ -66,7 +66,7 @@ def test_an_action_has_one_version_in_all_workflows() -> None:
     assert len(pins) == len({action for action, _ in pins}) > 0
 
 
-def test_the_merge_hears_of_every_runner_and_keeps_the_report_whatever_comes() -> None:
+def test_the_merge_job_expects_every_runner_and_always_uploads_the_report() -> None:
     jobs = yaml.safe_load(TEXTS["gpu.yml"])["jobs"]
     gpu, merge = jobs["gpu"], jobs["merge"]
     # One variable names the runners, for the matrix and for the merge.
@@ -124,6 +124,6 @@ def test_a_good_workflow_has_no_findings() -> None:
         ("on:\n  schedule:\n    - cron:", "on: [pull_request]\nenv:\n  CRON:", "self-hosted"),
     ],
 )
-def test_a_planted_fault_is_found(right: str, wrong: str, message: str) -> None:
+def test_a_planted_fault_is_detected(right: str, wrong: str, message: str) -> None:
     assert right in GOOD
     assert any(message in finding for finding in findings(GOOD.replace(right, wrong), MAKEFILE))

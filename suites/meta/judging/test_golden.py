@@ -29,7 +29,7 @@ def golden_file(request: pytest.FixtureRequest) -> golden.Golden:
     return golden.read(request.param)
 
 
-def test_a_few_are_what_the_peer_gives_today(golden_file: golden.Golden) -> None:
+def test_a_few_vectors_equal_the_peers_results(golden_file: golden.Golden) -> None:
     peer = OPERATORS[golden_file.operator].peer
     try:
         backend = load(peer.name, golden_file.operator)
@@ -40,7 +40,7 @@ def test_a_few_are_what_the_peer_gives_today(golden_file: golden.Golden) -> None
             assert backend.run(vector.inputs(), direction).tobytes() == vector.results[direction].tobytes(), vector
 
 
-def test_there_are_some_of_every_kind(golden_file: golden.Golden) -> None:
+def test_vectors_cover_every_kind(golden_file: golden.Golden) -> None:
     cases: list[Any] = [vector.case for vector in golden_file.vectors]
     assert len(set(cases)) == len(cases) >= 300
     for name, _, field in OPERATORS[golden_file.operator].choices(cases[0].inputs()):
@@ -54,14 +54,14 @@ def test_there_are_some_of_every_kind(golden_file: golden.Golden) -> None:
             assert len(values) == 2, name
 
 
-def test_those_of_tensorflow_have_long_crops_many_boxes_and_many_channels() -> None:
+def test_tensorflows_vectors_have_long_crops_many_boxes_and_many_channels() -> None:
     cases: list[Any] = [vector.case for vector in golden.read("crop_and_resize").vectors]
     assert set(CROPS) <= {case.crop_size for case in cases}
     assert max(len(case.boxes) for case in cases) >= 2 * COPIES
     assert max(case.shape[1] for case in cases) >= 40
 
 
-def test_the_same_vectors_are_the_same_bytes_whatever_the_date(
+def test_a_files_bytes_do_not_depend_on_the_date(
     golden_file: golden.Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     golden.write(golden_file, tmp_path / "today.npz")
@@ -72,7 +72,7 @@ def test_the_same_vectors_are_the_same_bytes_whatever_the_date(
 
 
 @pytest.mark.parametrize(("operator", "direction"), ROWS)
-def test_a_corrupted_vector_is_found(operator: OperatorName, direction: Direction, tmp_path: Path) -> None:
+def test_a_corrupted_vector_is_detected(operator: OperatorName, direction: Direction, tmp_path: Path) -> None:
     """By the suite's own comparison, with a correct implementation."""
     vectors = golden.read(operator).vectors
     number = next(
@@ -95,7 +95,7 @@ def test_a_corrupted_vector_is_found(operator: OperatorName, direction: Directio
         assert unlike is None if message is None else unlike is not None and message in unlike
 
 
-def test_a_file_that_cannot_be_used_says_why(
+def test_an_unusable_file_raises_a_reason(
     golden_file: golden.Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operator, path = golden_file.operator, tmp_path / "vectors.npz"
@@ -117,7 +117,7 @@ def test_a_file_that_cannot_be_used_says_why(
         golden.read(operator, path)
 
 
-def test_other_inputs_are_told_apart_from_other_results(golden_file: golden.Golden) -> None:
+def test_different_inputs_raise_their_own_error(golden_file: golden.Golden) -> None:
     """As with a NumPy that generates other random numbers."""
     vector = golden_file.vectors[0]
     other = replace(vector, case=replace(vector.case, seed=vector.case.seed + 1))

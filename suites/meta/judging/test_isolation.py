@@ -88,24 +88,24 @@ def test_arrays_have_the_cases_values_strides_and_surroundings(backend: Backend,
 
 
 @pytest.mark.parametrize(
-    ("vice", "said"),
+    ("vice", "message"),
     [
         (1, "It ended its process: signal SIGSEGV."),
         (2, "It ended its process: signal SIGABRT."),
         (6, "It ended its process: exit code 3. Its last words: libkernel: bad launch"),
-        (4, "It left the device useless: RuntimeError: CUDA error: an illegal memory access was encountered"),
+        (4, "It left the device unusable: RuntimeError: CUDA error: an illegal memory access was encountered"),
     ],
 )
-def test_a_crash_is_a_result_and_the_next_call_is_well(backend: Backend, vice: int, said: str) -> None:
+def test_a_crash_is_a_result_and_the_next_call_works(backend: Backend, vice: int, message: str) -> None:
     got = run(backend, with_vice(vice).inputs(), "forward")
     assert isinstance(got, Crashed)
-    assert str(got) == said
+    assert str(got) == message
     verdict = judge_case(backend, with_vice(vice), "forward")
     assert (verdict.status, verdict.passed) == (Status.CRASH, False)
     assert judge_case(backend, CASE, "forward").passed
 
 
-def test_a_call_that_does_not_end_is_stopped(tmp_path: Path, backend: Backend) -> None:
+def test_a_hanging_call_is_stopped(tmp_path: Path, backend: Backend) -> None:
     verdict = judge_case(backend, with_vice(3), "forward")
     assert verdict.status is Status.HANG
     assert re.match(r"It did not return within \d+ s, and was stopped; `limit` in its sheet", verdict.reason)
@@ -113,21 +113,19 @@ def test_a_call_that_does_not_end_is_stopped(tmp_path: Path, backend: Backend) -
     assert judge_case(backend, CASE, "forward").passed
 
 
-def test_exceptions_arrive_as_what_they_are(backend: Backend) -> None:
+def test_exceptions_keep_their_type(backend: Backend) -> None:
     with pytest.raises(IndexError, match="box 0 is of image 7"):
         backend.run(with_vice(5).inputs(), "forward")
 
 
-def test_vices_are_seen_as_in_this_process(backend: Backend) -> None:
+def test_side_effects_are_detected_in_another_process(backend: Backend) -> None:
     assert side_effect(backend, CASE, "forward") is None
     assert side_effect(backend, with_vice(7), "forward") == "The call writes to boxes, one of its inputs."
     shared = side_effect(backend, with_vice(8), "forward")
     assert shared == "A later call changes the result of an earlier one: they share memory."
 
 
-def test_what_cannot_be_loaded_is_told_before_anything_is_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_backend_that_does_not_load_raises_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "unable.py").write_text("import nowhere_to_be_found\n", encoding="utf-8")
     (tmp_path / "deadly.py").write_text("import ctypes\nctypes.string_at(0)\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
@@ -139,7 +137,7 @@ def test_what_cannot_be_loaded_is_told_before_anything_is_asked(
         isolation.isolated("nope", "crop_and_resize")
 
 
-def test_one_that_is_registered_elsewhere_is_loaded_by_what_registers_it() -> None:
+def test_a_planted_fault_loads_through_its_own_loader() -> None:
     fault = isolation.isolated("fault:fma_position", "crop_and_resize", load=faults.load)
     assert fault.title == "fault: fma_position"
     with pytest.raises(ValueError, match="There is no backend 'fault:fma_position'"):

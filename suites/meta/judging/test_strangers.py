@@ -62,7 +62,7 @@ VICES = [
 
 
 @pytest.mark.parametrize(("vice", "name", "reason"), VICES, ids=[vice.__name__ for vice, _, _ in VICES])
-def test_a_vice_is_found(vice: Any, name: str, reason: str) -> None:
+def test_a_faulty_function_fails(vice: Any, name: str, reason: str) -> None:
     forward_only = vice in (strangers.one_buffer_for_results, strangers.view_of_the_image)
     backend = strangers.backend_of(vice(), directions=["forward"] if forward_only else strangers.BOTH)
     failure = first_failure(backend, 150, name)
@@ -70,7 +70,7 @@ def test_a_vice_is_found(vice: Any, name: str, reason: str) -> None:
     assert reason in failure.verdict.reason
 
 
-def test_a_right_function_is_blamed_for_nothing() -> None:
+def test_a_right_function_passes() -> None:
     failure = first_failure(strangers.backend_of(strangers.right), 40)
     assert failure is None, f"{failure.verdict} {failure.case!r}"
 
@@ -117,7 +117,7 @@ FIELDS: list[tuple[dict[str, Any], Any, bool]] = [
 @pytest.mark.parametrize(
     ("declared", "function", "passes"), FIELDS, ids=[f"{declared} {passes}" for declared, _, passes in FIELDS]
 )
-def test_a_field_decides_what_is_asked(declared: dict[str, Any], function: Any, passes: bool) -> None:
+def test_a_sheets_field_limits_the_cases(declared: dict[str, Any], function: Any, passes: bool) -> None:
     failure = first_failure(strangers.backend_of(function, **declared), 60)
     assert (failure is None) == passes, failure and f"{failure.verdict} {failure.case!r}"
 
@@ -130,7 +130,7 @@ def test_the_largest_coordinate_the_title_and_the_version() -> None:
     assert strangers.backend_of(strangers.right, title="Kernels", version="1.2").title == "Kernels 1.2"
 
 
-def test_a_limit_is_granted_by_the_sheet_or_by_whom_asks() -> None:
+def test_the_time_limit_comes_from_the_sheet_or_the_caller() -> None:
     place = "suites.meta.judging.strangers:asleep"
     slow = isolated(place, "roi_align", 30)
     assert judge_case(slow, CASE, "forward").passed
@@ -168,7 +168,7 @@ def _a_sheet(seed: int) -> Sheet:
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_a_right_kernel_with_any_sheet_is_blamed_for_nothing(seed: int) -> None:
+def test_a_right_kernel_passes_with_any_sheet(seed: int) -> None:
     sheet = _a_sheet(seed)
     backend = replace(load("roi_align", sheet.operator), sheet=sheet)
     try:
@@ -181,7 +181,7 @@ def test_a_right_kernel_with_any_sheet_is_blamed_for_nothing(seed: int) -> None:
     assert failure is None, f"{failure.verdict} {failure.case!r} {sheet}"
 
 
-def test_what_is_no_tensor_is_said_in_a_sentence() -> None:
+def test_a_result_that_is_no_tensor_raises_a_clear_error() -> None:
     for result, name in ((None, "NoneType"), ((1, 2), "tuple"), (np.zeros(3), "ndarray")):
         backend = strangers.backend_of(lambda *arguments, result=result: result)
         verdict = judge_case(backend, CASE, "forward")
@@ -200,7 +200,7 @@ OTHER_RESULTS: dict[str, Any] = {
 
 @pytest.mark.parametrize("change", OTHER_RESULTS.values(), ids=OTHER_RESULTS)
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_a_result_of_another_shape_is_never_the_judges_failure(operator: OperatorName, change: Any) -> None:
+def test_a_result_of_another_shape_is_no_failure_of_the_judge(operator: OperatorName, change: Any) -> None:
     """Every check tests the type and shape of a result first."""
     right = load("roi_align", operator)
     backend = replace(right, to_numpy=lambda result: change(right.to_numpy(result)))

@@ -19,7 +19,7 @@ def test_some(tally, k):
 
 
 @pytest.mark.parametrize("processes", [0, 2])
-def test_the_summary_counts_what_every_process_has_compared(
+def test_the_summary_counts_the_comparisons_of_every_process(
     processes: int, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     if processes:

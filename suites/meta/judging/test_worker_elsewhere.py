@@ -95,7 +95,7 @@ def has_ended(process: int) -> bool:
     return True
 
 
-def test_a_worker_elsewhere_answers_and_has_none_of_what_is_here(backend: Backend[Any]) -> None:
+def test_a_worker_in_another_interpreter_answers_without_torch(backend: Backend[Any]) -> None:
     assert backend.title == "elsewhere"
     assert process_of(backend) != os.getpid()
     (has_torch,) = backend.run(case_with(6).inputs(), "forward")
@@ -113,7 +113,7 @@ def test_a_worker_elsewhere_answers_and_has_none_of_what_is_here(backend: Backen
         (2, "It ended its process: exit code 3. Its last words: libkernel: bad launch"),
     ],
 )
-def test_a_crash_elsewhere_is_a_result_and_the_next_call_is_well(
+def test_a_crash_in_another_interpreter_is_a_result_and_the_next_call_works(
     backend: Backend[Any], number: int, message: str
 ) -> None:
     process = process_of(backend)
@@ -124,7 +124,7 @@ def test_a_crash_elsewhere_is_a_result_and_the_next_call_is_well(
     assert judge_case(backend, CASE, "forward").passed
 
 
-def test_one_that_is_killed_in_a_call_is_a_crash(backend: Backend[Any]) -> None:
+def test_a_worker_killed_in_a_call_is_a_crash(backend: Backend[Any]) -> None:
     process = process_of(backend)
     killer = threading.Timer(0.5, os.kill, (process, signal.SIGKILL))
     killer.start()
@@ -134,7 +134,7 @@ def test_one_that_is_killed_in_a_call_is_a_crash(backend: Backend[Any]) -> None:
     assert judge_case(backend, CASE, "forward").passed
 
 
-def test_a_call_elsewhere_that_does_not_end_is_stopped(backend: Backend[Any]) -> None:
+def test_a_hanging_call_in_another_interpreter_is_stopped(backend: Backend[Any]) -> None:
     process = process_of(backend)
     assert isinstance(run(backend, case_with(3).inputs(), "forward"), Hung)
     assert has_ended(process)
@@ -142,7 +142,7 @@ def test_a_call_elsewhere_that_does_not_end_is_stopped(backend: Backend[Any]) ->
     assert judge_case(backend, CASE, "forward").passed
 
 
-def test_nothing_is_left_of_a_worker_elsewhere_that_is_restarted(backend: Backend[Any]) -> None:
+def test_a_restart_ends_the_worker_process(backend: Backend[Any]) -> None:
     process = process_of(backend)
     backend.restart()
     assert has_ended(process)

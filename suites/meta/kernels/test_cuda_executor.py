@@ -48,7 +48,7 @@ def line(marker: str) -> str:
     return f"suites/meta/kernels/little_kernels.cu:{number}"
 
 
-def test_threads_and_blocks_run_in_the_order_that_was_asked_for():
+def test_threads_and_blocks_run_in_the_given_order():
     forward, _ = launch("ticket", grid=(3, 1, 1))
     backward, _ = launch("ticket", grid=(3, 1, 1), order=BACKWARD)
     assert forward[:192].tolist() == list(range(192))
@@ -58,13 +58,13 @@ def test_threads_and_blocks_run_in_the_order_that_was_asked_for():
     assert random[0] == random[1] != random[2] != forward.tolist()
 
 
-def test_every_thread_knows_where_it_is():
+def test_every_thread_has_its_indices():
     out, message = launch("place", grid=(2, 3, 2), block=(2, 4, 3))
     assert message is None
     assert out[: 12 * 24].tolist() == list(range(12 * 24))
 
 
-def test_a_missing_barrier_shows_backwards():
+def test_a_missing_barrier_changes_results_in_other_orders():
     right = list(range(64))
     for order in (FORWARD, BACKWARD, RANDOM):
         assert launch("neighbour", 1, shared=256, order=order)[0][:64].tolist() == right
@@ -100,7 +100,7 @@ def test_votes_and_the_other_types_of_shuffles():
     assert out[:8].tolist() == [0b10101, 1, 0, 1, 0, 1, 1, 1]
 
 
-def test_atomics_return_what_was_there():
+def test_atomics_return_the_old_value():
     out, message = launch("atomics", block=(32, 1, 1))
     assert message is None
     assert out[:6].tolist() == [32, 32, 31, 0, 64, 96]
@@ -129,7 +129,7 @@ RULES = {
 
 @pytest.mark.parametrize("order", [FORWARD, BACKWARD, RANDOM])
 @pytest.mark.parametrize("rule", RULES)
-def test_a_broken_rule_stops_the_kernel_with_a_sentence(rule, order):
+def test_a_broken_rule_stops_the_kernel_with_a_message(rule, order):
     expected = re.sub(r"{(\w+)}", lambda marker: line(marker[1]), RULES[rule])
     _, message = launch(rule, shared=64, order=order)
     if order == FORWARD:
@@ -140,12 +140,12 @@ def test_a_broken_rule_stops_the_kernel_with_a_sentence(rule, order):
     assert launch("ticket")[0][:64].tolist() == list(range(64))
 
 
-def test_a_lane_that_the_block_has_not_got():
+def test_a_shuffle_with_a_missing_lane_is_reported():
     _, message = launch("sum", block=(40, 1, 1))
     assert "of thread (32, 0, 0) names lane 8, which does not exist." in message
 
 
-def test_masks_that_differ_may_take_turns():
+def test_shuffles_with_different_masks_do_not_deadlock():
     """Lane 1 meets lane 2 first and lane 0 later: no deadlock."""
     for order in (FORWARD, BACKWARD, RANDOM):
         out, message = launch("turns", block=(3, 1, 1), order=order)
@@ -154,20 +154,20 @@ def test_masks_that_differ_may_take_turns():
 
 
 @pytest.mark.parametrize(
-    ("what", "wanted"),
+    ("launch_options", "reason"),
     [
         *REFUSED_LAUNCHES,
         ({"shared": 227 * 1024 + 1}, "at most 227 KiB of shared memory, not 232449 bytes"),
         ({"shared": 48 * 1024 + 1}, "49153 bytes are wanted and 0 are allowed"),
     ],
 )
-def test_a_launch_that_cuda_refuses(what, wanted):
-    _, message = launch("nothing", **what)
+def test_an_invalid_launch_is_refused(launch_options, reason):
+    _, message = launch("nothing", **launch_options)
     assert message.startswith("CUDA refuses to launch roi_align::cuda::(anonymous namespace)::nothing(int*, int): ")
-    assert wanted in message
+    assert reason in message
 
 
-def test_shared_memory_is_allowed_by_kernel_and_in_bytes():
+def test_shared_memory_is_limited_for_each_kernel_in_bytes():
     block, most = (1024, 1, 1), 227 * 1024
     assert launch("nothing_allowed", block=block, shared=48 * 1024)[1] is None
     assert launch("nothing_allowed", shared=60000, allowed=60000)[1] is None

@@ -103,8 +103,7 @@ for line in sys.stdin:
 
 
 def finding(operator: OperatorName, direction: Direction, order: str, *changes: Change, words: str = "") -> str:
-    """The judge's message on changed sources that matches these words, or "", from a process that the sources may
-    crash."""
+    """The judge's message on the changed sources if it matches these words, else ""; they may crash its process."""
     arguments = (str(kernel_library(*changes)), str(ORDERS[order]), direction, words)
     text = "\n".join(map(repr, (*cuda_cases.PLAIN[operator], *cuda_cases.draw_cases(operator, 60))))
     process = python("-c", _JUDGE, *arguments, text=text)
@@ -196,12 +195,12 @@ FAULTS = {
 }  # fmt: skip
 
 
-def test_nothing_is_found_in_the_sources_as_they_are(operator):
+def test_the_unchanged_sources_have_no_finding(operator):
     assert not any(finding(operator, direction, order) for direction in DIRECTIONS for order in ORDERS)
 
 
 @pytest.mark.parametrize(("operator", "direction", "changes", "orders", "words"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_found(operator, direction, changes, orders, words):
+def test_a_fault_is_detected(operator, direction, changes, orders, words):
     """A missing barrier shows only if a thread is ahead of the one that it depends on, so in some orders."""
     assert any(finding(operator, direction, order, *changes, words=words) for order in orders)
 
@@ -216,7 +215,7 @@ OTHER_BITS = {
 
 
 @pytest.mark.parametrize("change", OTHER_BITS.values(), ids=OTHER_BITS)
-def test_other_bits_are_found(change):
+def test_different_bits_are_detected(change):
     """Each is within the oracle's bound: only comparing bits with the CPU detects it."""
     other = cuda_cases.MAKE["roi_align"](library=functools.partial(kernel_library, change))
     usual = [case.inputs() for case in cuda_cases.PLAIN["roi_align"]]
@@ -228,6 +227,6 @@ def test_other_bits_are_found(change):
     assert any(differing(result, expected).any() for result, expected in both)
 
 
-def test_a_change_has_one_place():
+def test_a_change_needs_exactly_one_place():
     with pytest.raises(ValueError, match="is to be changed in one place, but has 0 of: nowhere"):
         kernel_library(Change("cuda/launch.h", "nowhere", ""))

@@ -27,12 +27,12 @@ def library(*changes: Change) -> ctypes.PyDLL:
 
 
 @pytest.mark.parametrize(
-    ("changes", "left"), [((), 0), ((WITHOUT_CLEARING,), INVALID_CONFIGURATION)], ids=["as it is", "planted"]
+    ("changes", "error"), [((), 0), ((WITHOUT_CLEARING,), INVALID_CONFIGURATION)], ids=["as it is", "planted"]
 )
-def test_a_refused_launch_leaves_no_error_behind(changes, left):
+def test_a_refused_launch_leaves_no_error_behind(changes, error):
     launcher = library(*changes)
     assert launcher.launch_with(32) is None
     assert launcher.last_error() == 0
     message = launcher.launch_with(TOO_MANY_THREADS).decode()
     assert message.startswith("roi_align: a CUDA kernel was not started: CUDA refuses to launch")
-    assert launcher.last_error() == left
+    assert launcher.last_error() == error

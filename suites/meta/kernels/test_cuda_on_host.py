@@ -60,7 +60,7 @@ ALL_BUILDS = [(operator, build) for operator, builds in cuda_cases.BUILDS.items(
 @each_kernel
 @settings(max_examples=60)
 @given(data=st.data())
-def test_within_the_oracles_bound(backend, direction, data):
+def test_results_are_within_the_oracles_bound(backend, direction, data):
     case = data.draw(cuda_cases.cases(backend.sheet.operator))
     for setting in SETTINGS[backend.sheet.operator]:
         assert_passes(backend=backend, case=replace(case, **setting), direction=direction)
@@ -80,7 +80,7 @@ EVERY_LAYOUT = properties.find("every layout", "roi_align")
 @given(case=EVERY_LAYOUT.cases(roi.sheet))
 @example(case=RoiCase((1, 3, 1, 2), ((0, -0.5, -0.25, 1.5, 0.0),), (1, 2), sampling_ratio=2, boxes_dtype="float64"))
 @example(case=RoiCase((1, 1, 1, 2), ((0, -0.25, -0.25, 0.0, 0.0),), (1, 1), values="inf_pixel"))
-def test_layouts_are_summed_as_the_sheet_says(direction, case):
+def test_layouts_sum_in_the_declared_order(direction, case):
     """In the order of the layout, as the gradient of a box sums over the channels."""
     verdict = EVERY_LAYOUT.holds(roi, case, direction)
     assert verdict is None or verdict.passed, str(verdict)
@@ -98,7 +98,7 @@ def assert_bits_of_the_cpu(
             assert not differing(result, expected).any(), f"{direction}, {message}"
 
 
-def test_the_bits_are_the_cpus(operator):
+def test_results_have_the_cpus_bits(operator):
     for case in cuda_cases.draw_cases(operator, 200):
         for setting in SETTINGS[operator]:
             assert_bits_of_the_cpu(operator, replace(case, **setting), repr(case))
@@ -126,7 +126,7 @@ def test_large_cases(operator, case):
 
 @each_build(*ALL_BUILDS)
 @pytest.mark.parametrize("order", cuda_cases.ORDERS)
-def test_neither_the_order_of_threads_nor_the_cut_changes_a_bit(operator, build, order):
+def test_thread_order_and_partition_change_no_bit(operator, build, order):
     library = functools.partial(kernel_library, *cuda_cases.BUILDS[operator][build])
     other, usual = (cuda_cases.MAKE[operator](library=library, order=each) for each in (cuda_cases.ORDERS[order], 0))
     for case in cuda_cases.draw_cases(operator, 40):
@@ -139,7 +139,7 @@ def test_neither_the_order_of_threads_nor_the_cut_changes_a_bit(operator, build,
 
 @each_build(*((operator, build) for operator, build in ALL_BUILDS if cuda_cases.BUILDS[operator][build]))
 @each_direction
-def test_every_cut_is_within_the_oracles_bound(operator, direction, build):
+def test_every_partition_is_within_the_oracles_bound(operator, direction, build):
     other = cuda_cases.MAKE[operator](library=functools.partial(kernel_library, *cuda_cases.BUILDS[operator][build]))
     for case in cuda_cases.draw_cases(operator, 60):
         assert_passes(backend=other, case=case, direction=direction)
@@ -175,7 +175,7 @@ def test_a_box_of_no_image_gives_nan_and_no_gradient(backend, direction, bad):
 
 @each_mode
 @each_layout
-def test_an_infinite_gradient_reaches_no_pixel_that_is_not_read(layout, mode):
+def test_an_infinite_gradient_reaches_only_pixels_that_are_read(layout, mode):
     options = {"sampling_ratio": 1, "layout": layout, "aligned": True, "mode": mode}
     inputs = RoiCase((1, 3, 20, 20), ((0, 2.0, 2.0, 17.0, 17.0),), (2, 2), **options).inputs()
     upstream = np.full_like(inputs.upstream, np.inf)
@@ -192,7 +192,7 @@ PYRAMIDS = RoiKernels(kernel_library, launch)
 @each_layout
 @pytest.mark.parametrize("scales", cuda_cases.SCALES, ids=str)
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_a_pyramid_is_each_map_with_its_own_boxes(dtype, scales, layout, mode):
+def test_a_pyramid_equals_a_launch_for_each_map(dtype, scales, layout, mode):
     """Bit by bit, in every direction: one launch for all maps equals a launch for each."""
     pyramid, map_of = cuda_cases.pyramid(dtype, layout, mode, scales)
     kernels = PYRAMIDS
@@ -216,7 +216,7 @@ def test_a_pyramid_is_each_map_with_its_own_boxes(dtype, scales, layout, mode):
 
 
 @each_layout
-def test_other_values_are_pooled_where_the_maps_are_largest(layout):
+def test_values_are_pooled_at_the_maps_largest_samples(layout):
     """The samples that the maximum's double backward selects. Twice and minus the maps do not round, and so reveal
     them."""
     case = cuda_cases.pool_case((2, 9, 9, 10), (3, 2), 5, layout=layout, mode="max", sampling_ratio=2)

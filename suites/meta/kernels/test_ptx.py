@@ -56,7 +56,7 @@ def assert_bits(operator: OperatorName, case: AnyCase, order: int | None) -> Non
         assert not differing(result, expected).any(), f"{direction} of {case!r}"
 
 
-def test_drawn_cases_have_the_bits(operator):
+def test_random_cases_have_the_references_bits(operator):
     for case in cuda_cases.draw_cases(operator, 12):
         for setting in SETTINGS[operator]:
             assert_bits(operator, replace(case, **setting), None)
@@ -70,7 +70,7 @@ EVERY = {
 
 
 @pytest.mark.parametrize(("operator", "dtype", "layout", "setting"), EVERY.values(), ids=EVERY)
-def test_every_kernel_has_the_bits(operator, dtype, layout, setting):
+def test_every_kernel_has_the_references_bits(operator, dtype, layout, setting):
     """Channels in vectors if they are contiguous, more than the lanes of a warp; float32 in both orders."""
     of = {"layout": layout, "image_dtype": dtype}
     if operator == "crop_and_resize":
@@ -91,7 +91,7 @@ WIDE = {
 
 
 @pytest.mark.parametrize(("operator", "case"), WIDE.values(), ids=WIDE)
-def test_more_than_a_warp_or_a_block_takes_at_once(operator, case):
+def test_cases_larger_than_a_warp_or_a_block_have_the_references_bits(operator, case):
     assert_bits(operator, case, BACKWARD)
 
 
@@ -107,7 +107,7 @@ def test_atomic_sums_are_within_the_oracles_bound(dtype, layout):
 @pytest.mark.parametrize("mode", SAMPLED)
 @pytest.mark.parametrize("layout", cuda_cases.TWO_LAYOUTS)
 @pytest.mark.parametrize("scales", cuda_cases.SCALES, ids=str)
-def test_a_pyramid_has_the_bits_of_the_sources(scales, layout, mode):
+def test_a_pyramid_has_the_bits_of_the_host_build(scales, layout, mode):
     pyramid, _ = cuda_cases.pyramid("float32", layout, mode, scales)
     emulated = RoiKernels(kernel_library, launch)
     of_sources = RoiKernels(cuda_on_host.kernel_library, cuda_on_host.launch, FORWARD)
@@ -120,7 +120,7 @@ NO_IMAGE = {"crop_and_resize": (-1, 2), "roi_align": (-1.0, 2.0, 3e38, np.nan)}
 
 
 @pytest.mark.parametrize("layout", cuda_cases.TWO_LAYOUTS)
-def test_a_box_of_no_image_is_not_followed(operator, layout):
+def test_a_box_of_no_image_gives_nan_and_no_gradient(operator, layout):
     make = {"crop_and_resize": cuda_cases.crop_case, "roi_align": cuda_cases.pool_case}[operator]
     backend = cuda_ptx.make(operator, "emulated")
     for bad in NO_IMAGE[operator]:
@@ -132,7 +132,7 @@ def test_a_box_of_no_image_is_not_followed(operator, layout):
         assert np.array_equal(backend.run(inputs, "grad_image"), backend.run(others, "grad_image"))
 
 
-def test_a_few_blocks_stand_for_a_grid(operator):
+def test_a_few_blocks_represent_a_grid(operator):
     """All blocks of a case of equal boxes execute the same instructions, so a few represent all."""
     make = {"crop_and_resize": cuda_cases.crop_case, "roi_align": cuda_cases.pool_case}[operator]
     inputs = make((1, 64, 12, 12), (4, 4), 1, layout="channels_last").inputs()

@@ -43,7 +43,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_stops_the_kernel_with_a_sentence(name):
+def test_a_fault_stops_the_kernel_with_a_message(name):
     aligned = np.zeros(COUNT + 16, np.float32)
     start = -aligned.ctypes.data % 64 // 4
     values = aligned[start : start + COUNT]
@@ -66,25 +66,25 @@ BETWEEN_BLOCKS = {
 
 
 @pytest.mark.parametrize("name", BETWEEN_BLOCKS)
-def test_blocks_that_touch_what_another_writes_are_stopped(name):
+def test_conflicting_accesses_of_two_blocks_stop_the_kernel(name):
     with pytest.raises(Fault) as fault:
         elements(name, np.zeros(COUNT, np.int32), blocks=2, threads=64)
     assert str(fault.value) == f"{placed(BETWEEN_BLOCKS[name], ELEMENTS)} In block (1, 0, 0) of {name}."
 
 
-def test_a_kernel_that_does_not_end_is_stopped(monkeypatch):
+def test_an_endless_kernel_is_stopped(monkeypatch):
     monkeypatch.setattr(warp, "MOST_RUNS", 1000)
     with pytest.raises(Fault, match=placed(r"\({endless}\): thread \(0, 0, 0\) has not come to an end", ELEMENTS)):
         elements("endless", np.ones(COUNT, np.int32), blocks=1, threads=32)
 
 
-def test_a_race_is_found_in_either_order():
+def test_a_race_is_detected_in_either_order():
     for name in ("between_warps", "within_a_warp", "overwritten", "at_the_same_time"):
         with pytest.raises(Fault, match="of shared memory"):
             elements(name, np.zeros(COUNT, np.int32), np.zeros(COUNT, np.int32), blocks=1, threads=64, backward=True)
 
 
-def test_what_is_not_known_is_never_passed_over():
+def test_an_unknown_instruction_raises_an_error():
     expected = placed(r"ex2.approx.ftz.f32 \S+, \S+ \({approximated}\) is not emulated.", ELEMENTS)
     with pytest.raises(UnsupportedInstruction, match=expected.replace("ftz.", "(ftz.)?")):
         elements("approximated", np.zeros(COUNT, np.float32), np.zeros(COUNT, np.float32))
@@ -121,12 +121,12 @@ _TEXT = """.version 9.0
         ("ld.local.u32 %r1, [%r2];", "is not emulated with local"),
     ],
 )
-def test_text_that_is_not_known_is_refused(body, message):
+def test_unknown_text_raises_an_error(body, message):
     with pytest.raises(UnsupportedInstruction, match=message):
         prepare(program.module(_TEXT.replace("BODY", body)).kernel("one"))
 
 
-def test_parameters_lie_as_in_a_struct():
+def test_parameters_are_laid_out_as_in_a_struct():
     kernel = program.module(_TEXT.replace("BODY", "")).kernel("one")
     assert dict(kernel.parameters) == {"one_param_0": (0, 1), "one_param_1": (8, 12), "one_param_2": (24, 8)}
     assert (kernel.parameter_bytes, kernel.most_threads) == (32, 128)

@@ -63,7 +63,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("operator", "direction", "case", "change", "message"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_found(operator, direction, case, change, message):
+def test_a_fault_is_detected(operator, direction, case, change, message):
     """In both orders of warps: a race is detected in either order."""
     for order in ORDERS.values():
         library = functools.partial(kernel_library, change)
@@ -72,13 +72,13 @@ def test_a_fault_is_found(operator, direction, case, change, message):
             backend.run(case.inputs(), direction)
 
 
-def test_nothing_is_found_in_the_sources_as_they_are():
+def test_the_unchanged_sources_have_no_fault():
     for operator, direction, case, *_ in FAULTS.values():
         for order in ORDERS.values():
             cuda_ptx.make(operator, "sound", atomics=True, order=order).run(case.inputs(), direction)
 
 
-def test_a_fused_multiply_add_has_other_bits():
+def test_a_fused_multiply_add_changes_bits():
     change = Change(FORWARD, "left + (right - left) * site.lx", "fma(right - left, site.lx, left)")
     fused = cuda_ptx.make("crop_and_resize", "fused", library=functools.partial(kernel_library, change))
     for case in (VECTORS, PLANES):

@@ -166,7 +166,7 @@ def test_an_instruction_computes_what_numpy_does(name):
         assert not (np.signbit(out) ^ np.signbit(expected))[~np.isnan(expected)].any()
 
 
-def test_contraction_shows():
+def test_contraction_changes_bits():
     """For these arrays x*y+z has other bits when rounded once."""
     arrays = [draw(F32, position) for position in range(3)]
     with np.errstate(all="ignore"):

@@ -22,12 +22,12 @@ with skip_if_missing():
 both_orders = pytest.mark.parametrize("backward", [False, True])
 
 
-def test_warps_and_blocks_run_in_the_order_that_was_asked_for():
+def test_warps_and_blocks_run_in_the_given_order():
     assert launch("ticket", grid=(3, 1, 1))[:192].tolist() == list(range(192))
     assert launch("ticket", grid=(3, 1, 1), backward=True)[:192].tolist() == list(range(191, -1, -1))
 
 
-def test_every_thread_knows_where_it_is():
+def test_every_thread_has_its_indices():
     assert launch("place", grid=(2, 3, 2), block=(2, 4, 3))[: 12 * 24].tolist() == list(range(12 * 24))
 
 
@@ -54,12 +54,12 @@ def test_votes_and_the_other_types_of_shuffles():
     assert launch("votes", block=(32, 1, 1))[:8].tolist() == [0b10101, 1, 0, 1, 0, 1, 1, 1]
 
 
-def test_atomics_return_what_was_there():
+def test_atomics_return_the_old_value():
     assert launch("atomics", block=(32, 1, 1))[:6].tolist() == [32, 32, 31, 0, 64, 96]
 
 
 @both_orders
-def test_a_barrier_puts_accesses_in_order_and_without_one_they_race(backward):
+def test_accesses_race_only_without_a_barrier(backward):
     assert launch("neighbour", 1, shared=256, backward=backward)[:64].tolist() == list(range(64))
     with pytest.raises(Fault, match=r"of shared memory, which thread .* has .* between"):
         launch("neighbour", 0, shared=256, backward=backward)
@@ -88,7 +88,7 @@ RULES = {
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_broken_rule_stops_the_kernel_with_a_sentence(rule):
+def test_a_broken_rule_stops_the_kernel_with_a_message(rule):
     with pytest.raises(Fault) as fault:
         launch(rule, shared=64)
     assert str(fault.value) == f"{placed(RULES[rule], LITTLE)} In block (0, 0, 0) of {rule}."
@@ -98,12 +98,12 @@ def test_a_broken_rule_stops_the_kernel_with_a_sentence(rule):
     assert launch("ticket")[:64].tolist() == list(range(64))
 
 
-def test_a_lane_that_the_block_has_not_got():
+def test_a_wait_for_a_missing_lane_is_reported():
     with pytest.raises(Fault, match=r"thread \(32, 0, 0\) waits with the mask 0xffffffff for lane 31, which does not"):
         launch("sum", block=(40, 1, 1))
 
 
-def test_a_part_of_a_warp_that_waits_is_not_emulated():
+def test_shuffles_of_a_part_of_a_warp_are_not_emulated():
     with pytest.raises(UnsupportedInstruction, match="where only some of a warp's lanes take part"):
         launch("turns", block=(3, 1, 1))
 
@@ -116,12 +116,12 @@ def test_a_part_of_a_warp_that_waits_is_not_emulated():
         ({"shared": 48 * 1024 + 1}, "49153 bytes are asked for and 0 are allowed"),
     ],
 )
-def test_a_launch_that_cuda_refuses(what, message):
+def test_an_invalid_launch_is_refused(what, message):
     with pytest.raises(Fault, match=re.escape(message)):
         launch("nothing", **what)
 
 
-def test_shared_memory_is_allowed_by_kernel():
+def test_shared_memory_is_limited_for_each_kernel():
     launch("nothing_allowed", shared=60000, allowed=60000)
     with pytest.raises(Fault, match="60001 bytes are asked for and 60000 are allowed"):
         launch("nothing_allowed", shared=60001)

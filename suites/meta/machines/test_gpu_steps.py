@@ -44,7 +44,7 @@ def run(parts: Path, *steps: Step) -> list[StepResult]:
     return outcomes
 
 
-def test_steps_run_in_their_order_and_a_failing_one_keeps_none_from_running(tmp_path: Path) -> None:
+def test_steps_run_in_order_and_a_failure_stops_no_other(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
 
     def ends(name: str, code: int = 0) -> Step:
@@ -60,7 +60,7 @@ def test_steps_run_in_their_order_and_a_failing_one_keeps_none_from_running(tmp_
     assert [line.split()[:2] for line in steps] == [["a", "passed"], ["b", "failed"], ["c", "passed"]]
 
 
-def test_all_commands_of_a_step_run_and_its_log_has_them_and_what_they_say(tmp_path: Path) -> None:
+def test_a_step_runs_all_its_commands_and_logs_their_output(tmp_path: Path) -> None:
     (outcome,) = run(tmp_path, Step("a", (python("print('one'); raise SystemExit(1)"), python("print('two')"))))
     assert outcome.status == "failed"
     log = (tmp_path / "logs" / "a.log").read_text()
@@ -68,19 +68,19 @@ def test_all_commands_of_a_step_run_and_its_log_has_them_and_what_they_say(tmp_p
     assert log.startswith(f"$ {sys.executable} -c print('one')")
 
 
-def test_a_step_without_its_means_is_skipped_with_the_reason(tmp_path: Path) -> None:
+def test_a_step_without_its_tools_is_skipped_with_the_reason(tmp_path: Path) -> None:
     (outcome,) = run(tmp_path, Step("a", (python("raise SystemExit(1)"),), why_not=lambda: "there is no such tool"))
     assert (outcome.status, outcome.bad, outcome.message) == ("skipped", False, "there is no such tool")
     assert "there is no such tool" in (tmp_path / "logs" / "a.log").read_text()
 
 
-def test_a_program_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
+def test_a_missing_program_fails_the_step(tmp_path: Path) -> None:
     outcomes = run(tmp_path, Step("a", (("no-such-program",),)), Step("b", (python("pass"),)))
     assert [outcome.status for outcome in outcomes] == ["failed", "passed"]
     assert "no-such-program" in (tmp_path / "logs" / "a.log").read_text()
 
 
-def test_a_question_to_the_machine_that_breaks_is_a_failure(tmp_path: Path) -> None:
+def test_an_error_in_the_environment_fails_the_step(tmp_path: Path) -> None:
     def environment() -> dict[str, str]:
         raise OSError("no such device")
 
@@ -89,7 +89,7 @@ def test_a_question_to_the_machine_that_breaks_is_a_failure(tmp_path: Path) -> N
     assert "no such device" in outcomes[0].message
 
 
-def test_the_environment_of_a_step_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_has_its_own_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHARED", "yes")
     show = python("import os; print(os.environ.get('SHARED'), os.environ.get('OWN'))")
     run(tmp_path, Step("a", (show,), environment=lambda: {"OWN": "a"}), Step("b", (show,)))
@@ -97,7 +97,7 @@ def test_the_environment_of_a_step_is_its_own(tmp_path: Path, monkeypatch: pytes
     assert "yes None" in (tmp_path / "logs" / "b.log").read_text()
 
 
-def test_a_step_past_its_limit_is_interrupted_with_all_that_it_started(tmp_path: Path) -> None:
+def test_a_step_past_its_limit_is_interrupted_with_its_children(tmp_path: Path) -> None:
     alive = tmp_path / "alive"
     beat = f"pathlib.Path({str(alive)!r}).touch()"
     grandchild = f"import time, pathlib\nfor _ in range(600):\n    {beat}\n    time.sleep(0.1)"
@@ -118,7 +118,7 @@ def test_a_step_past_its_limit_is_interrupted_with_all_that_it_started(tmp_path:
     assert alive.stat().st_mtime_ns == last, "what the step started is still there"
 
 
-def test_a_step_that_ignores_the_interrupt_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_ignores_the_interrupt_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "_GRACE_S", 0.5)
     stubborn = python("import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)")
     begin = time.monotonic()
@@ -145,21 +145,21 @@ def test_the_archive_unpacks_into_results(tmp_path: Path) -> None:
     assert members(file) == [f"cuda-test/r1-full/{name}" for name in names]
 
 
-def test_a_second_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
+def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
     results, parts = tmp_path / "results", tmp_path / "parts"
     run(parts, make_run(results, "r1-full"))
     run(parts, make_run(results, "r2-full"))
     assert gpu.archive(parts, tmp_path / "out").name == "cuda-test-r2-full.tar.gz"
 
 
-def test_without_results_the_logs_are_packed_all_the_same(tmp_path: Path) -> None:
+def test_logs_are_packed_without_results(tmp_path: Path) -> None:
     run(tmp_path / "parts", Step("build", (python("raise SystemExit(1)"),)))
     file = gpu.archive(tmp_path / "parts", tmp_path / "out")
     assert "without-results" in file.name
     assert [Path(name).name for name in members(file)] == ["build.log", "steps.txt"]
 
 
-def test_nothing_to_pack_is_a_sentence(tmp_path: Path) -> None:
+def test_nothing_to_pack_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="There is nothing to pack"):
         gpu.archive(tmp_path / "parts", tmp_path / "out")
 
@@ -168,20 +168,20 @@ _REFUSAL = "echo '========= COMPUTE-SANITIZER'; echo '========= Error: Device no
 
 
 @pytest.mark.parametrize(
-    ("program", "said"), [("exit 0", None), (_REFUSAL, "Device not supp"), ("echo unheard-of; exit 3", "unheard-of")]
+    ("program", "message"), [("exit 0", None), (_REFUSAL, "Device not supp"), ("echo unheard-of; exit 3", "unheard-of")]
 )
-def test_a_sanitizer_that_refuses_the_device_is_a_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, said: str | None
+def test_why_no_sanitizer_reports_a_refusal_of_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, message: str | None
 ) -> None:
     tool = tmp_path / "compute-sanitizer"
     tool.write_text(f"#!/bin/sh\n{program}\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     reason = gpu.why_no_sanitizer(sys.executable)
-    assert reason is None if said is None else said in str(reason)
+    assert reason is None if message is None else message in str(reason)
 
 
-def test_a_sanitizer_that_is_missing_is_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_why_no_sanitizer_reports_a_missing_tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "is not installed" in str(gpu.why_no_sanitizer(sys.executable))
 
@@ -193,7 +193,7 @@ SANITIZER_STEPS = [
 ]
 
 
-def test_the_real_steps_are_these_and_each_ends_before_a_lent_machine_is_taken_back(tmp_path: Path) -> None:
+def test_the_real_steps_are_known_and_end_within_ten_minutes(tmp_path: Path) -> None:
     """Each process has its own limit: a hanging one takes no time from the next."""
     steps = {each.name: each for each in gpu.steps(tmp_path, COMPLETE)}
     tests = ["test", "test-deterministic", "test-meta"]
@@ -210,7 +210,7 @@ def test_the_real_steps_are_these_and_each_ends_before_a_lent_machine_is_taken_b
     assert gpu.names_of("memcheck", steps) == ["memcheck"]
 
 
-def test_every_tool_of_the_sanitizer_watches_both_gradients(tmp_path: Path) -> None:
+def test_every_sanitizer_tool_runs_both_gradients(tmp_path: Path) -> None:
     for each in gpu.steps(tmp_path, COMPLETE):
         if each.name in SANITIZER_STEPS:
             (command,) = each.commands
@@ -236,7 +236,7 @@ def test_the_package_is_used_from_the_checkout(tmp_path: Path, pytestconfig: pyt
     assert log.split(os.pathsep)[0] == str(pytestconfig.rootpath / "impl")
 
 
-def test_what_is_sanitized_is_there(pytestconfig: pytest.Config) -> None:
+def test_the_sanitizers_selection_has_tests(pytestconfig: pytest.Config) -> None:
     """An empty selection would pass on every machine."""
     first = "suites/correctness/shared/test_properties.py"
     steps = [each for each in gpu.steps(Path("unused"), COMPLETE) if each.name in SANITIZER_STEPS]
@@ -265,7 +265,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     return lambda *names: CliRunner().invoke(app, ["gpu", *names])
 
 
-def test_the_command_does_all_packs_all_and_fails_if_a_step_did(command: Command, tmp_path: Path) -> None:
+def test_the_command_runs_and_packs_every_step_and_fails_with_one(command: Command, tmp_path: Path) -> None:
     result = command()
     assert result.exit_code == 1
     steps = [line.split()[:2] for line in result.output.splitlines()[:3]]
@@ -273,7 +273,7 @@ def test_the_command_does_all_packs_all_and_fails_if_a_step_did(command: Command
     assert "cuda-test/r1-full/cuda.json" in members(tmp_path / "gpu" / "cuda-test-r1-full.tar.gz")
 
 
-def test_steps_one_by_one_leave_what_the_archive_packs(command: Command, tmp_path: Path) -> None:
+def test_steps_run_one_by_one_can_be_archived(command: Command, tmp_path: Path) -> None:
     assert command("bench").exit_code == 0
     assert command("build").exit_code == 0
     result = command("archive")
@@ -283,7 +283,7 @@ def test_steps_one_by_one_leave_what_the_archive_packs(command: Command, tmp_pat
     assert names <= set(members(tmp_path / "gpu" / "cuda-test-r1-full.tar.gz"))
 
 
-def test_a_step_that_there_is_not_is_a_sentence(command: Command) -> None:
+def test_an_unknown_step_exits_with_a_message(command: Command) -> None:
     result = command("biuld")
     assert result.exit_code == 2
     assert (
@@ -291,9 +291,7 @@ def test_a_step_that_there_is_not_is_a_sentence(command: Command) -> None:
     )
 
 
-def test_what_is_missing_is_told_before_the_steps_and_makes_the_run_fail(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_tools_are_listed_first_and_fail_the_run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other steps still run."""
     monkeypatch.setattr(preflight, "look", lambda: Lacks({"pandas": "The Python module pandas is missing."}, "Get it."))
     result = command("build")
@@ -302,7 +300,7 @@ def test_what_is_missing_is_told_before_the_steps_and_makes_the_run_fail(
     assert result.output.splitlines()[2].split()[:2] == ["build", "passed"]
 
 
-def test_without_a_gpu_nothing_is_begun(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_no_step_runs(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     lacks = Lacks({preflight.GPU: "torch finds no GPU.", preflight.NVCC: "There is no nvcc here."})
     monkeypatch.setattr(preflight, "look", lambda: lacks)
     result = command()

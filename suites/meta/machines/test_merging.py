@@ -64,7 +64,7 @@ def devices_in_the_report(folder: Path) -> set[str]:
     return set(pd.read_csv(folder / "throughput.csv").device)
 
 
-def test_all_that_arrived_is_in_one_report(command: Command, tmp_path: Path) -> None:
+def test_all_archives_are_in_one_report(command: Command, tmp_path: Path) -> None:
     archive(tmp_path, "h100", run_of("cuda-a"))
     archive(tmp_path, "h200-of-a-friend", run_of("cuda-b"))
     result = command("--expect", "h100 h200-of-a-friend")
@@ -77,7 +77,7 @@ def test_all_that_arrived_is_in_one_report(command: Command, tmp_path: Path) -> 
     assert names == {"cuda-a", "cuda-b", "README.md", "report.html", "throughput.csv", "runners.md"}
 
 
-def test_a_runner_that_left_nothing_is_named_and_the_other_is_reported(command: Command, tmp_path: Path) -> None:
+def test_a_runner_without_an_archive_is_named_and_the_other_is_reported(command: Command, tmp_path: Path) -> None:
     archive(tmp_path, "h100", run_of("cuda-a"))
     result = command("--expect", "h100 h200")
     assert result.exit_code == 1
@@ -87,7 +87,7 @@ def test_a_runner_that_left_nothing_is_named_and_the_other_is_reported(command: 
     assert "- h200 left nothing" in (tmp_path / "merged/runners.md").read_text(encoding="utf-8")
 
 
-def test_a_runner_is_not_taken_for_one_whose_name_begins_alike(tmp_path: Path) -> None:
+def test_a_runner_is_not_confused_with_one_of_the_same_prefix(tmp_path: Path) -> None:
     archive(tmp_path, "h100-b", run_of("cuda-a"))
     merged = merging.merge(tmp_path / "archives", ("h100",), tmp_path / "merged")
     assert [problem.partition(":")[0] for problem in merged.problems] == ["h100 left nothing"]
@@ -106,7 +106,7 @@ def test_a_broken_archive_is_named_and_the_other_is_reported(command: Command, t
     assert not (tmp_path / "merged/cuda-b").exists()
 
 
-def test_bytes_that_are_no_archive_and_bytes_changed_on_the_way_are_named(tmp_path: Path) -> None:
+def test_corrupted_archives_are_named(tmp_path: Path) -> None:
     archive(tmp_path, "h100", {}).write_bytes(b"no archive at all")
     altered = archive(tmp_path, "h200", run_of("cuda-b"))
     content = bytearray(altered.read_bytes())
@@ -133,7 +133,7 @@ def test_bytes_that_are_no_archive_and_bytes_changed_on_the_way_are_named(tmp_pa
         ("cuda-b/r1-full/a", tarfile.FIFOTYPE, "", "neither a file nor a folder"),
     ],
 )
-def test_what_does_not_belong_into_results_is_refused_with_all_that_came_with_it(
+def test_an_archive_with_an_unsafe_member_is_refused_whole(
     tmp_path: Path, name: str, kind: bytes, target: str, why: str
 ) -> None:
     archive(tmp_path, "h100", run_of("cuda-a"))
@@ -157,7 +157,7 @@ def test_an_archive_without_a_run_is_named(tmp_path: Path) -> None:
     assert "it holds 0 runs" in problem
 
 
-def test_two_runs_of_one_name_do_not_take_each_others_place(tmp_path: Path) -> None:
+def test_a_run_does_not_replace_another_of_the_same_name(tmp_path: Path) -> None:
     archive(tmp_path, "one", run_of("cuda-a"))
     archive(tmp_path, "two", run_of("cuda-a") | {"cuda-a/r1-full/other.json": "{}"})
     merged = merging.merge(tmp_path / "archives", (), tmp_path / "merged")
@@ -167,9 +167,7 @@ def test_two_runs_of_one_name_do_not_take_each_others_place(tmp_path: Path) -> N
     assert not (tmp_path / "merged/cuda-a/r1-full/other.json").exists()
 
 
-def test_a_step_that_did_not_pass_is_named_and_its_runners_figures_are_reported(
-    command: Command, tmp_path: Path
-) -> None:
+def test_a_failed_step_is_named_and_its_runners_figures_are_reported(command: Command, tmp_path: Path) -> None:
     late = StepResult("sanitize", "out of time", 540.0, "It was stopped.")
     archive(tmp_path, "h100", run_of("cuda-a", (*PASSED, StepResult("test", "failed", 1.0, "exit code 1"), late)))
     result = command()
@@ -180,7 +178,7 @@ def test_a_step_that_did_not_pass_is_named_and_its_runners_figures_are_reported(
     assert devices_in_the_report(tmp_path / "merged") == {"cuda-a"}
 
 
-def test_a_step_counts_as_it_was_done_last() -> None:
+def test_the_last_outcome_of_a_step_counts() -> None:
     outcomes = [StepResult("test", "failed"), StepResult("bench", "passed"), StepResult("test", "passed")]
     assert bad_steps("\n".join(map(str, outcomes))) == []
     assert bad_steps("\n".join(map(str, reversed(outcomes)))) == ["test"]
@@ -196,7 +194,7 @@ def test_logs_alone_are_no_results(command: Command, tmp_path: Path) -> None:
     assert "There are no results under" in result.output
 
 
-def test_a_broken_file_in_a_good_archive_is_no_success(command: Command, tmp_path: Path) -> None:
+def test_a_broken_file_in_a_good_archive_fails_the_merge(command: Command, tmp_path: Path) -> None:
     archive(tmp_path, "h100", run_of("cuda-a") | {"cuda-a/r1-full/broken.json": "{"})
     result = command()
     assert result.exit_code == 1
@@ -204,7 +202,7 @@ def test_a_broken_file_in_a_good_archive_is_no_success(command: Command, tmp_pat
 
 
 @pytest.mark.parametrize("place", ["run.tar.gz", "h100/run.tar.gz", "deeper/gpu-h100-1/run.tar.gz"])
-def test_an_archive_of_nobody_is_named(tmp_path: Path, place: str) -> None:
+def test_an_archive_outside_a_runners_folder_is_named(tmp_path: Path, place: str) -> None:
     misplaced = tmp_path / "archives" / place
     misplaced.parent.mkdir(parents=True)
     archive(tmp_path / "elsewhere", "h100", run_of("cuda-a")).rename(misplaced)
@@ -214,13 +212,13 @@ def test_an_archive_of_nobody_is_named(tmp_path: Path, place: str) -> None:
     assert "h100 left nothing" in merged.problems[1]
 
 
-def test_nothing_at_all_is_a_sentence(command: Command) -> None:
+def test_no_archive_exits_with_a_message(command: Command) -> None:
     result = command()
     assert result.exit_code == 2
     assert "There is no archive gpu-RUNNER-RUN" in result.output
 
 
-def test_the_folder_of_its_own_is_begun_anew_and_one_that_is_given_is_added_to(
+def test_the_default_folder_is_replaced_and_an_explicit_one_is_added_to(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from harness import repository

@@ -43,14 +43,14 @@ def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in modules else object())
 
 
-def test_a_complete_machine_has_nothing_to_say(complete: Path) -> None:
+def test_a_complete_machine_lacks_nothing(complete: Path) -> None:
     lacks = preflight.look()
     assert lacks.lines() == []
     assert not lacks.bad
     assert lacks.of([GPU, NVCC, *preflight.MODULES]) is None
 
 
-def test_all_that_is_missing_is_told_at_once(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_missing_tools_are_listed_at_once(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "pytest", "pytest_benchmark", "jinja2")
     for name in ("nvcc", "g++", "compute-sanitizer"):
         (complete / name).unlink()
@@ -68,20 +68,20 @@ def test_a_machine_without_the_sanitizer_may_pass(complete: Path) -> None:
     assert not preflight.look().bad
 
 
-def test_a_gpu_that_torch_cannot_use_is_told(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_torch_cannot_use_is_listed(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "_no_gpu", lambda python: "torch finds no GPU.")
     assert preflight.look().sentences == {GPU: "torch finds no GPU."}
     without(monkeypatch, "torch")  # which then cannot report its GPU
     assert set(preflight.look().sentences) == {"torch"}
 
 
-def test_setuptools_that_cannot_read_the_project_are_told(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setuptools_that_cannot_read_the_project_are_listed(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "version", lambda name: "76.1")
     assert "setuptools 76.1 is too old" in preflight.look().sentences["setuptools"]
 
 
 @pytest.mark.parametrize("in_environment", [False, True])
-def test_a_python_that_its_distribution_manages_gets_an_environment_beside_it(
+def test_an_externally_managed_python_gets_advice_for_an_environment(
     complete: Path, monkeypatch: pytest.MonkeyPatch, in_environment: bool
 ) -> None:
     """PEP 668: pip refuses to install into it, but not into a virtual environment."""
@@ -96,7 +96,7 @@ def test_a_python_that_its_distribution_manages_gets_an_environment_beside_it(
     assert "-m pip install --upgrade pytest" in advice
 
 
-def test_a_program_is_found_in_cuda_home_in_path_and_where_the_toolkit_usually_is(
+def test_programs_are_found_in_cuda_home_in_path_and_in_the_usual_folder(
     complete: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert preflight.find("nvcc") == str(complete / "nvcc")
@@ -109,7 +109,7 @@ def test_a_program_is_found_in_cuda_home_in_path_and_where_the_toolkit_usually_i
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "message"),
     [
         ("pass", ""),
         ("print('torch 2 finds no GPU.')", "torch 2 finds no GPU."),
@@ -117,15 +117,15 @@ def test_a_program_is_found_in_cuda_home_in_path_and_where_the_toolkit_usually_i
         ("import time; time.sleep(600)", "had not said after 2 seconds"),
     ],
 )
-def test_torch_is_asked_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, program: str, said: str) -> None:
+def test_torch_is_probed_in_its_own_process(monkeypatch: pytest.MonkeyPatch, program: str, message: str) -> None:
     monkeypatch.setattr(preflight, "_PROBE", program)
     monkeypatch.setattr(preflight, "_PROBE_S", 2.0 if "sleep" in program else 120.0)
     answer = preflight._no_gpu(sys.executable)
-    assert said in answer
-    assert bool(answer) == bool(said)
+    assert message in answer
+    assert bool(answer) == bool(message)
 
 
-def test_a_python_with_nothing_at_all_gets_sentences(pytestconfig: pytest.Config) -> None:
+def test_a_bare_python_lists_every_missing_module(pytestconfig: pytest.Config) -> None:
     """The whole of `make gpu`, in an interpreter without installed packages."""
     command = [sys.executable, "-S", "-m", "harness.machines"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -137,7 +137,7 @@ def test_a_python_with_nothing_at_all_gets_sentences(pytestconfig: pytest.Config
     assert process.stdout.splitlines()[-1] == "Nothing was done: every step needs a GPU that torch can use."
 
 
-def test_what_is_looked_for_is_what_the_project_names(pytestconfig: pytest.Config) -> None:
+def test_the_preflight_checks_the_projects_dependencies(pytestconfig: pytest.Config) -> None:
     """The preflight checks every dependency of the suites and benchmarks that is not optional."""
     tomllib: Any = pytest.importorskip("tomllib", reason="Python has it from 3.11 on")
     project = tomllib.loads((pytestconfig.rootpath / "pyproject.toml").read_text(encoding="utf-8"))
@@ -162,7 +162,7 @@ def test_what_is_looked_for_is_what_the_project_names(pytestconfig: pytest.Confi
     assert f"setuptools>={preflight.SETUPTOOLS}" in groups["build"]
 
 
-def test_a_step_that_lacks_something_is_skipped_with_its_name() -> None:
+def test_a_step_that_lacks_a_module_is_skipped_with_its_name() -> None:
     from harness.machines import gpu
 
     lacks = Lacks({"pandas": "The Python module pandas is missing.", SANITIZER: "There is none."})
@@ -171,7 +171,7 @@ def test_a_step_that_lacks_something_is_skipped_with_its_name() -> None:
     assert {name for name, reason in reasons.items() if reason} == set(gpu.names_of("sanitize", reasons))
 
 
-def test_the_smoke_test_passes_what_is_right_and_names_what_is_wrong(
+def test_the_smoke_test_passes_a_right_backend_and_names_a_wrong_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("torch")
@@ -195,7 +195,7 @@ def test_the_smoke_test_passes_what_is_right_and_names_what_is_wrong(
     assert capsys.readouterr().out.startswith("one_off, roi_align, forward: OUT")
 
 
-def test_the_smoke_test_fails_in_a_sentence_where_there_is_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_smoke_test_fails_with_a_message_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("about a machine without a GPU")

@@ -57,7 +57,7 @@ def test_a_quiet_machine_has_no_warnings() -> None:
         ),
     ],
 )
-def test_what_others_did_is_told(state: dict[str, Any], says: str) -> None:
+def test_disturbances_give_a_warning(state: dict[str, Any], says: str) -> None:
     (warning,) = conditions.warnings([process(), state], rows(), 2)
     assert says in warning
 
@@ -69,12 +69,12 @@ def test_a_process_on_one_of_two_cores_leaves_room_for_another() -> None:
     assert "on 2 cores" in warning
 
 
-def test_processes_that_are_apart_are_told() -> None:
+def test_processes_that_are_apart_give_a_warning() -> None:
     (warning,) = conditions.warnings([process()], rows({}, {"spread": 0.2}), 2)
     assert "In 1 of 2 rows the processes are more than 10% apart (most in crop_and_resize w forward" in warning
 
 
-def test_an_interruption_is_somebody_elses_turn_only_where_there_is_somebody() -> None:
+def test_interruptions_give_a_warning_only_on_a_loaded_machine() -> None:
     often = rows({}, {"interruptions": 15.0})
     assert conditions.warnings([process()], often, 2) == []
     load_warning, warning = conditions.warnings([process(before={"load": 2.5})], often, 2)
@@ -83,7 +83,7 @@ def test_an_interruption_is_somebody_elses_turn_only_where_there_is_somebody() -
     assert conditions.warnings([process(before={"load": 2.5})], rows(), 2) == [load_warning]
 
 
-def test_the_state_of_this_machine_can_be_told() -> None:
+def test_this_machines_state_can_be_read() -> None:
     state = conditions.state()
     assert state["load"] >= 0
     assert state["ticks"]["all"] >= state["ticks"]["busy"] > 0
@@ -91,7 +91,7 @@ def test_the_state_of_this_machine_can_be_told() -> None:
 
 
 @pytest.mark.parametrize("unknown", ["clocks_throttle_reasons", "clocks_event_reasons"])
-def test_a_gpus_state_is_nvidia_smis_old_and_new(monkeypatch: pytest.MonkeyPatch, unknown: str) -> None:
+def test_a_gpus_state_is_read_with_old_and_new_field_names(monkeypatch: pytest.MonkeyPatch, unknown: str) -> None:
     """One of the processes is this one, although its number differs outside of a container."""
 
     def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
@@ -107,7 +107,7 @@ def test_a_gpus_state_is_nvidia_smis_old_and_new(monkeypatch: pytest.MonkeyPatch
     }  # fmt: skip
 
 
-def test_a_machine_without_nvidia_smi_says_nothing_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpus_state_is_empty_without_nvidia_smi(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(command: list[str], **options: object) -> None:
         raise FileNotFoundError(command[0])
 
@@ -137,7 +137,7 @@ def until(there: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_gpu_is_looked_at_all_the_while(smi: Path) -> None:
+def test_a_gpu_is_watched_during_the_run(smi: Path) -> None:
     """A slowdown in between is detected, though the states before and after show none."""
     looks = ["1980, 2619, 41, 300.5, 0x0000000000000000", "1200, 2619, 88, 700.1, 0x0000000000000024"]
     (smi / "looks").write_text("\n".join([*looks, looks[0], "1980, 26"]))
@@ -152,7 +152,7 @@ def test_a_gpu_is_looked_at_all_the_while(smi: Path) -> None:
     assert "(reasons 0x24; in 1 of 3 looks" in warning
 
 
-def test_what_looks_at_a_gpu_ends_with_the_process_that_began_it(smi: Path) -> None:
+def test_the_watcher_ends_with_its_parent_process(smi: Path) -> None:
     """SIGPIPE ends it at its next line."""
     (smi / "looks").write_text("1980, 2619, 41, 300.5, 0x0\n")
     body = (smi / "nvidia-smi").read_text()
@@ -165,7 +165,7 @@ def test_what_looks_at_a_gpu_ends_with_the_process_that_began_it(smi: Path) -> N
     until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
 
 
-def test_without_nvidia_smi_nobody_looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_nvidia_smi_there_is_no_watcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert nvidia_smi.watch("GPU-1") is None
     assert nvidia_smi.summary(None) == {}

@@ -33,7 +33,7 @@ def time_of(clock: Any, call: Callable[[], None]) -> float:
     return clock() - begin
 
 
-def test_behind_the_spin_a_time_is_the_devices_alone(stream: Any) -> None:
+def test_a_time_behind_the_spin_excludes_the_launch(stream: Any) -> None:
     clock, call = cuda.Clock(), kernel(stream, 5e-6, host_seconds=30e-6)
     cuda.get_ready(cold=False, host_seconds=30e-6)
     assert time_of(clock, call) == pytest.approx(5e-6)
@@ -44,7 +44,7 @@ def test_behind_the_spin_a_time_is_the_devices_alone(stream: Any) -> None:
     assert clock.exposed == 1
 
 
-def test_a_call_that_waits_for_the_device_is_counted_as_not_hidden(stream: Any) -> None:
+def test_a_call_that_waits_for_the_device_is_counted_as_exposed(stream: Any) -> None:
     clock = cuda.Clock()
 
     def waits() -> None:
@@ -57,7 +57,7 @@ def test_a_call_that_waits_for_the_device_is_counted_as_not_hidden(stream: Any) 
     assert clock.exposed == 1
 
 
-def test_the_cache_is_flushed_before_the_spin_and_only_if_it_is_to_be_cold(stream: Any) -> None:
+def test_only_a_cold_cache_is_flushed_before_the_spin(stream: Any) -> None:
     cuda._cycles_per_second()
     for cold, expected in ((True, ["flush", "read", "spin"]), (False, ["spin"])):
         stream.trace.clear()
@@ -73,13 +73,13 @@ def test_the_spin_lasts_longer_than_the_host_needs(stream: Any) -> None:
     assert stream.device - before > 2e-3
 
 
-def test_the_spins_rate_is_that_of_raised_clocks(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_spins_rate_is_measured_at_raised_clocks(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = iter([2e8] * 5 + [2e9] * 5)
     monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: stream.queue("spin", cycles / next(rates)))
     assert cuda._cycles_per_second() == pytest.approx(2e9)
 
 
-def test_what_is_flushed_and_what_is_read_then_are_larger_than_twice_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flushing_uses_two_buffers_larger_than_twice_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """And different memory: reading the freshly written memory would hit the cache, and flush nothing."""
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: fake_cuda.PROPERTIES)
     zeros = torch.zeros
@@ -98,22 +98,22 @@ def test_what_is_flushed_and_what_is_read_then_are_larger_than_twice_the_cache(m
     assert flush.data_ptr() != clean.data_ptr()
 
 
-def test_what_a_call_costs_the_host_has_no_kernel_and_no_wait_in_it(stream: Any) -> None:
+def test_host_seconds_exclude_the_kernel_and_the_wait(stream: Any) -> None:
     assert cuda.host_seconds(kernel(stream, 1e-3, host_seconds=30e-6)) == pytest.approx(30e-6)
     assert stream.trace == ["synchronize", "call"] * 15 + ["synchronize"]
 
 
-def test_two_events_with_nothing_between_them_read_nothing_here(stream: Any) -> None:
+def test_an_empty_pair_of_events_takes_no_time(stream: Any) -> None:
     assert cuda.event_pair_seconds() == 0
 
 
-def test_the_rounds_are_chosen_by_the_warm_time(stream: Any) -> None:
+def test_seconds_per_call_ignores_the_first_call(stream: Any) -> None:
     first = iter([9e-3])
     seconds = cuda.seconds_per_call(lambda: stream.queue("call", next(first, 1e-3), 0.0))
     assert seconds == pytest.approx(1e-3)
 
 
-def test_copy_bandwidth_counts_what_is_read_and_what_is_written(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copy_bandwidth_counts_reads_and_writes(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def tensor(count: int, **_: Any) -> Any:
         nbytes = count * 4
         return SimpleNamespace(nbytes=nbytes, copy_=lambda source: stream.queue("copy", 2 * source.nbytes / 3e12))
@@ -123,7 +123,7 @@ def test_copy_bandwidth_counts_what_is_read_and_what_is_written(stream: Any, mon
     assert cuda.copy_gbps() == pytest.approx(3000)
 
 
-def test_peak_memory_is_what_a_call_held_beyond_what_was_held(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peak_memory_excludes_memory_held_before_the_call(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = SimpleNamespace(now=700, most=9999)
 
     def call() -> None:
@@ -135,7 +135,7 @@ def test_peak_memory_is_what_a_call_held_beyond_what_was_held(stream: Any, monke
     assert cuda.peak_memory_bytes(call) == 300
 
 
-def test_a_device_is_named_by_what_it_is(stream: Any) -> None:
+def test_a_device_has_a_name_and_a_description(stream: Any) -> None:
     assert cuda.name() == "cuda-nvidia-fake-1"
     description = cuda.describe()
     assert description["device"] == "cuda-nvidia-fake-1"
@@ -145,7 +145,7 @@ def test_a_device_is_named_by_what_it_is(stream: Any) -> None:
     assert description["driver"]
 
 
-def test_nvidia_smi_is_asked_for_the_device_that_torch_has(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nvidia_smi_is_queried_by_torchs_uuid(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """By uuid: nvidia-smi's indices are the machine's and ignore CUDA_VISIBLE_DEVICES."""
     commands = []
 
@@ -160,12 +160,12 @@ def test_nvidia_smi_is_asked_for_the_device_that_torch_has(stream: Any, monkeypa
     assert devices.load("cpu").gpu() == ""
 
 
-def test_an_unknown_device_is_a_sentence() -> None:
+def test_an_unknown_device_raises_a_clear_error() -> None:
     with pytest.raises(ValueError, match=r"There is no device 'tpu' to measure; there are cpu, cuda\."):
         devices.load("tpu")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about a machine without a GPU")
-def test_without_a_gpu_measuring_is_refused_in_a_sentence() -> None:
+def test_measuring_cuda_without_a_gpu_is_refused_with_a_reason() -> None:
     assert "needs a GPU" in str(devices.load("cuda").why_not())
     assert devices.load("cpu").why_not() is None

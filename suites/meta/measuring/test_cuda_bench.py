@@ -97,7 +97,7 @@ def test_a_run_from_its_rows_to_its_report(bench: Any, tmp_path: Path) -> None:
     assert summary(report)
 
 
-def test_when_the_time_is_up_the_rest_is_filed_without_a_time(
+def test_rows_beyond_the_time_limit_are_stored_without_a_time(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_CUDA_ROWS", "30")
@@ -112,7 +112,7 @@ def test_when_the_time_is_up_the_rest_is_filed_without_a_time(
     assert table[table.median_s.notna()].shape[0] == 30 - len(table[table.status == "REFUSED"])
 
 
-def test_somebody_elses_function_is_timed_cold_and_hot(bench: Any, tmp_path: Path) -> None:
+def test_a_foreign_function_is_timed_cold_and_hot(bench: Any, tmp_path: Path) -> None:
     theirs = "suites.meta.measuring.planted:on_cuda"
     process, contents = bench(theirs)
     assert process.code == 0, process.tail
@@ -124,7 +124,7 @@ def test_somebody_elses_function_is_timed_cold_and_hot(bench: Any, tmp_path: Pat
     assert {"roi_align_cuda", "torchvision_cuda"} <= set(rows.backend)
 
 
-def test_every_row_of_a_full_run_comes_once_a_block_and_what_is_slow_to_make_ready_comes_last() -> None:
+def test_every_row_comes_once_a_block_and_slow_preparations_come_last() -> None:
     every = list(turns(COLUMNS["cuda"], ("cold", "hot"), WORKLOADS, (0, 1)))
     assert len({str(turn) for turn in every}) == len(every)
     late = [turn.column.late for turn in every]
@@ -134,7 +134,7 @@ def test_every_row_of_a_full_run_comes_once_a_block_and_what_is_slow_to_make_rea
     assert [turn.cache for turn in every] == ["cold", "hot"] * (len(every) // 2)
 
 
-def test_the_cpus_rows_take_turns_and_go_backwards_in_the_second_block() -> None:
+def test_cpu_rows_alternate_and_run_backwards_in_the_second_block() -> None:
     names = [
         turn.column.backend
         for turn in turns(COLUMNS["cpu"], ("warm",), (SMOKE,), (0, 1))

@@ -48,7 +48,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_run_with_somebody_elses_function_is_no_part_of_this_projects_history() -> None:
+def test_runs_with_a_foreign_function_have_their_own_folder() -> None:
     folders = [repository.results_folder(*each) for each in ((False,), (True,), (False, True), (True, True))]
     assert folders == [
         repository.RESULTS, repository.QUICK_RESULTS, repository.FOREIGN_RESULTS, repository.FOREIGN_RESULTS,
@@ -93,7 +93,7 @@ def test_a_run_from_the_command_to_the_report(small: Path) -> None:
     assert f"{RIGHT}, torch" in (folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_an_interrupted_run_keeps_the_rows_that_are_finished(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_keeps_its_finished_rows(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, rows = measure.run, []
 
     def interrupted(*arguments: Any) -> Any:
@@ -116,7 +116,7 @@ def test_an_interrupted_run_keeps_the_rows_that_are_finished(small: Path, monkey
     assert (small / "own" / "report.html").exists()
 
 
-def test_pytest_alone_times_the_function_that_it_judges(
+def test_pytest_times_a_foreign_function_without_the_verb(
     small: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> None:
     file = small / "file.json"
@@ -132,7 +132,7 @@ def test_pytest_alone_times_the_function_that_it_judges(
     assert "no tests collected" in runs[1].stdout
 
 
-def test_columns_are_those_of_its_sheet_and_of_others_in_its_types(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_follow_the_sheet_and_include_others_of_its_types(monkeypatch: pytest.MonkeyPatch) -> None:
     sheet = Sheet("roi_align", image_dtypes=("float16", "int8"), layouts=("channels_last", "offset"))
     monkeypatch.setattr(foreign, "apart", lambda name: replace(load("reference", "roi_align"), sheet=sheet))
     usual = COLUMNS["cpu"]["roi_align"]
@@ -144,7 +144,7 @@ def test_columns_are_those_of_its_sheet_and_of_others_in_its_types(monkeypatch: 
         foreign.beside(COLUMNS["cuda"], ["a:b"], "cuda")
 
 
-def test_what_cannot_be_timed_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_functions_that_cannot_be_timed_raise_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(app, ["bench", "--backend", "torchvision"])
     assert result.exit_code == 2
     assert "'torchvision' is no function: --backend takes module:function" in result.output
@@ -165,7 +165,7 @@ def test_a_call_has_the_types_that_a_sheet_takes() -> None:
 
 
 @pytest.mark.parametrize("direction", ["forward", "grad_image"])
-def test_each_timed_call_finds_other_values_in_the_same_places(direction: Any) -> None:
+def test_each_timed_call_has_new_values_in_the_same_arrays(direction: Any) -> None:
     call = foreign.RenewableCall(load("torchvision", "roi_align"), INPUTS, direction)
     arrays = {name: getattr(call.own, name) for name in ("image", "boxes", "upstream")}
     before, values = {name: array.copy() for name, array in arrays.items()}, set()
@@ -185,7 +185,7 @@ def test_each_timed_call_finds_other_values_in_the_same_places(direction: Any) -
     assert call.judge_last(row, call()).status == "BROKEN"
 
 
-def test_a_function_that_hangs_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_function_is_called_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def hangs(*_: Any) -> Any:
         raise Hung("It did not return within 5 s.")
 

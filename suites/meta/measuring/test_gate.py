@@ -59,7 +59,7 @@ def test_a_wrong_result_fails_by_the_oracle_alone(
 
 
 @pytest.mark.parametrize("direction", ["forward", "grad_image"])
-def test_one_bit_anywhere_fails_by_the_peer(
+def test_a_single_different_bit_fails_against_the_peer(
     backend: Backend, inputs: Inputs, right: dict[Direction, Array], direction: Direction
 ) -> None:
     got = right[direction].copy()
@@ -71,7 +71,7 @@ def test_one_bit_anywhere_fails_by_the_peer(
 
 @pytest.mark.parametrize("image_dtype", HALVES)
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_half_images_pass_and_one_bit_anywhere_fails(
+def test_half_images_pass_and_a_single_different_bit_fails(
     backend: Backend, inputs: Inputs, direction: Direction, image_dtype: str
 ) -> None:
     halves = replace(inputs, image=inputs.image.astype(image_dtype), upstream=inputs.upstream.astype(image_dtype))
@@ -106,7 +106,7 @@ def test_an_earlier_verdict_holds_for_the_same_bits_only(
     assert gate.check(backend, inputs, "forward", right["forward"], nothing, failures).message == ""
 
 
-def test_what_was_compared_with_what_is_said(backend: Backend, inputs: Inputs, right: dict[Direction, Array]) -> None:
+def test_the_verdict_names_the_reference(backend: Backend, inputs: Inputs, right: dict[Direction, Array]) -> None:
     got = right["forward"]
     assert gate.check(backend, inputs, "forward", got, lambda: got).compared_with == "TensorFlow"
     assert gate.check(backend, inputs, "forward", got, nothing).compared_with == ""
@@ -115,7 +115,7 @@ def test_what_was_compared_with_what_is_said(backend: Backend, inputs: Inputs, r
     assert "those of the CPU" in wrong.message
 
 
-def test_where_bits_are_not_promised_the_oracle_alone_decides(
+def test_only_the_oracle_judges_results_without_promised_bits(
     backend: Backend, inputs: Inputs, right: dict[Direction, Array]
 ) -> None:
     """Atomics sum in no fixed order: other bits than the reference's pass if the oracle accepts them."""
@@ -127,7 +127,7 @@ def test_where_bits_are_not_promised_the_oracle_alone_decides(
     assert gate.check(backend, inputs, "grad_image", nearly, lambda: got).status == "DIFFERS"
 
 
-def test_of_a_crop_with_more_terms_than_the_oracle_has_time_for_a_coordinate_of_each_axis_is_judged() -> None:
+def test_large_box_gradients_are_sampled_on_both_axes() -> None:
     upstream = np.zeros((3, 64, 32, 32), np.float32)
     boxes = np.zeros((3, 4), np.float32)
     large = Inputs(np.zeros((1, 64, 4, 4), np.float32), boxes, np.zeros(3, np.int32), upstream, (32, 32))

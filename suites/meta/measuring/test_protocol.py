@@ -42,7 +42,7 @@ def requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, 
     return requests
 
 
-def test_processes_take_turns_there_and_back(requests: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_the_order_of_processes_reverses_every_round(requests: list[dict[str, Any]], tmp_path: Path) -> None:
     exits = measure.run("cpu", False, 3, ("seed_test",), lambda name, event: None)
     sorts = ["default", "tuned"]
     assert [each["name"] for each in requests] == [*sorts, *sorts[::-1], *sorts]
@@ -61,7 +61,7 @@ def test_processes_take_turns_there_and_back(requests: list[dict[str, Any]], tmp
     assert all(each.file and each.file.parent == run for each in exits)
 
 
-def test_the_detectors_are_judged_in_a_process_of_their_own(requests: list[dict[str, Any]]) -> None:
+def test_the_detectors_are_judged_in_their_own_process(requests: list[dict[str, Any]]) -> None:
     measure.run("cpu", True, 2, (), lambda name, event: None)
     verdict_files = [(each["name"], Path(each["judged"]).name) for each in requests]
     assert verdict_files == [
@@ -70,7 +70,7 @@ def test_the_detectors_are_judged_in_a_process_of_their_own(requests: list[dict[
     ]
 
 
-def test_a_block_of_its_own_in_each_process_and_two_in_a_single_one() -> None:
+def test_each_process_has_one_block_and_a_single_process_has_two() -> None:
     assert list(columns.blocks(Settings(), True)) == [0, 1]
     assert list(columns.blocks(Settings(), False)) == [0]
     assert list(columns.blocks(Settings(process=3, processes=4), True)) == [3]
@@ -128,7 +128,7 @@ def test_a_quick_run_has_the_first_setting_of_each_operator() -> None:
     assert settings_of(True) == [*first, ("roi_align", "adaptive")]
 
 
-def test_a_process_is_told_in_one_variable_what_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_passed_in_one_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.read() == Settings()
     of = Settings("r1", 2, 3, ("seed_test",), True, 270.0, "/judged", "/output", 7)
     for name, value in settings.environment("cuda", of).items():
@@ -141,7 +141,7 @@ def test_a_process_is_told_in_one_variable_what_it_reads(monkeypatch: pytest.Mon
             settings.read()
 
 
-def test_a_run_of_some_workloads_is_no_full_one() -> None:
+def test_a_run_of_some_workloads_is_not_full() -> None:
     assert [columns.kind(quick, is_named) for quick in (False, True) for is_named in (False, True)] == [
         "full", "part", "quick", "quick",
     ]  # fmt: skip
@@ -160,7 +160,7 @@ def test_processes_without_work_are_left_out() -> None:
         measure.processes_of("cpu", ("nope",))
 
 
-def test_processes_are_kept_on_as_many_cores_as_they_have_threads(
+def test_processes_are_pinned_to_a_core_for_each_thread(
     requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = os.sched_getaffinity(0)
@@ -181,7 +181,7 @@ def test_cores_that_share_a_physical_one_come_last(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("seconds", "count", "stopped"), [(1.0, 2, "least"), (0.1, 3, "seconds"), (0.001, 30, "most"), (0.0, 30, "most")]
 )
-def test_why_there_are_no_more_rounds(seconds: float, count: int, stopped: str) -> None:
+def test_rounds_have_a_limit_and_its_reason(seconds: float, count: int, stopped: str) -> None:
     rounds = Budget(seconds=0.35, least=2, most=30).rounds(seconds)
     assert (rounds.count, rounds.stopped) == (count, stopped)
 
@@ -223,7 +223,7 @@ def test_interruptions_and_the_reason_are_stored_beside_the_samples(monkeypatch:
     assert freed[:2] == [1, 2]  # each before the next call is prepared
 
 
-def test_a_device_is_named_by_the_kernels_that_run_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpus_device_name_has_its_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.instruction_set() == torch.ops.roi_align.cpu_kernels()
     assert machine.device().split("-")[-2] == machine.instruction_set()
     before = machine.describe()
@@ -235,7 +235,7 @@ def test_a_device_is_named_by_the_kernels_that_run_on_it(monkeypatch: pytest.Mon
         )
 
 
-def test_a_machine_is_known_by_what_times_hang_on() -> None:
+def test_the_fingerprint_has_only_what_times_depend_on() -> None:
     description = {**devices.load("cpu").describe(), "cpu": "a", "revision": "1", "dirty": False}
     same = {**description, "revision": "2", "dirty": True, "pinned": [7]}
     assert fingerprint.fingerprint(description) == fingerprint.fingerprint(same)

@@ -28,7 +28,7 @@ def write_records(folder: Path, *records: Record) -> Path:
     return path
 
 
-def test_what_is_written_is_read_to_six_digits(tmp_path: Path) -> None:
+def test_records_read_back_to_six_digits(tmp_path: Path) -> None:
     measurements = record.read(write_records(tmp_path, ROW, REFUSED))
     assert measurements.header == HEADER
     assert measurements.machine == {"cpu": "a cpu"}
@@ -45,7 +45,7 @@ def test_a_file_has_a_line_for_each_row_and_names_each_column_once(tmp_path: Pat
     assert "peak_memory_bytes" not in text
 
 
-def test_an_interrupted_write_leaves_the_file_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_records(tmp_path, ROW)
     before = path.read_bytes()
     monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))

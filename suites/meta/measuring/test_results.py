@@ -97,7 +97,7 @@ def broken(**changes: object) -> str:
     return json.dumps({name: value for name, value in content.items() if value is not None})
 
 
-def test_a_file_that_is_whole_is_read(tmp_path: Path) -> None:
+def test_a_complete_file_is_read(tmp_path: Path) -> None:
     """Otherwise a valid field would exclude the broken file."""
     (tmp_path / "whole.json").write_text(broken(), encoding="utf-8")
     contents = results.read(tmp_path)
@@ -199,7 +199,7 @@ def report(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_report_says_what_was_measured_what_failed_and_what_was_left_out(report: Path) -> None:
+def test_the_report_has_times_failures_and_files_left_out(report: Path) -> None:
     for name in ("README.md", "report.html"):
         text = (report / name).read_text(encoding="utf-8")
         assert "2,000 ms (1.50x)" in text
@@ -230,7 +230,7 @@ def test_the_csv_has_every_column_and_row(report: Path) -> None:
     assert table[table.status == "DIFFERS"].median_s.isna().all()
 
 
-def test_the_page_asks_for_no_other_document(report: Path) -> None:
+def test_the_page_loads_no_other_document(report: Path) -> None:
     page = (report / "report.html").read_text(encoding="utf-8")
     assert external(page) == []
     assert external('<img src="https://example.org/a.png">')
@@ -253,7 +253,7 @@ def test_the_same_json_gives_the_same_bytes(report: Path) -> None:
     assert [(report / name).read_bytes() for name in names] == before
 
 
-def test_no_results_is_a_sentence(tmp_path: Path) -> None:
+def test_no_results_raise_a_clear_error(tmp_path: Path) -> None:
     pytest.importorskip("jinja2", reason="a report needs jinja2")
     from harness.report import write
 

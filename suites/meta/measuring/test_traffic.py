@@ -11,7 +11,7 @@ from harness.operators.roi_align.case import RoiInputs
 from harness.operators.roi_align.reach import reach as roi_reach
 
 
-def test_compulsory_bytes_of_a_call_that_can_be_counted_by_hand() -> None:
+def test_compulsory_bytes_of_crop_and_resize_equal_a_count_by_hand() -> None:
     # One box over pixels (0,0) and (0,31) of one row of 32 float32 pixels: two 64-byte lines in each of three planes.
     image = np.zeros((1, 3, 2, 32), dtype=np.float32)
     boxes = np.array([[0, 0, 0, 1], [2, 0, 2, 1]], dtype=np.float32)  # the second lies outside
@@ -33,7 +33,7 @@ def test_compulsory_bytes_of_a_call_that_can_be_counted_by_hand() -> None:
     assert traffic(reach, "grad_boxes", "channels_last", 64) == Traffic(read_bytes + 2 * 64, read_bytes + tap_bytes)
 
 
-def test_bytes_of_a_call_of_roi_align_that_can_be_counted_by_hand() -> None:
+def test_compulsory_bytes_of_roi_align_equal_a_count_by_hand() -> None:
     # Bins of two pixels on a map of 2 by 32: the first box has one in reach, the second none, the third one of two.
     image = np.zeros((1, 3, 2, 32), dtype=np.float32)
     boxes = np.array([[0, 0, 0, 2, 2], [0, 50, 50, 52, 52], [0, 31, 0, 35, 2]], dtype=np.float32)

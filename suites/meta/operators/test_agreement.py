@@ -27,7 +27,7 @@ REFERENCE = load("reference")
 CASE = Case((1, 2, 6, 7), ((0.11, 0.23, 0.83, 0.91),) * 3, box_indices=(0, 0, 0), crop_size=(4, 3))
 
 
-def test_bits_differ_in_the_sign_of_zero_and_not_in_what_a_nan_carries() -> None:
+def test_differing_compares_the_sign_of_zero_and_ignores_nan_payloads() -> None:
     one, other = np.float32([0.0, np.nan, 1, 2]), np.float32([-0.0, np.nan, 1, 2])
     other.view(np.int32)[1] ^= 1
     assert differing(one, other).tolist() == [True, False, False, False]
@@ -48,7 +48,7 @@ def test_two_results_may_be_two_bounds_apart_and_no_further(direction: Direction
         assert f"at {tuple(map(int, place))} is more than two bounds" in str(message)
 
 
-def test_what_another_order_may_change_is_left_out_only_for_another_order() -> None:
+def test_ambiguous_values_are_excluded_only_for_another_order() -> None:
     """The last sample of [0, 1] from 8 to 14 pixels is one ulp past the border, or on it."""
     case = Case(shape=(1, 1, 8, 1), boxes=((0.0, 0.0, 1.0, 0.0),), box_indices=(0,), crop_size=(14, 1))
     got = REFERENCE.run(case.inputs(), "forward")
@@ -58,7 +58,7 @@ def test_what_another_order_may_change_is_left_out_only_for_another_order() -> N
     assert beyond_two_bounds(case.inputs(), "forward", other, got, pinned=True) is not None
 
 
-def test_unlike_tensorflow_by_a_bit_or_by_bounds_as_the_backend_promises() -> None:
+def test_unlike_peer_compares_bits_or_bounds_as_the_sheet_promises() -> None:
     inputs, got = CASE.inputs(), REFERENCE.run(CASE.inputs(), "grad_image")
     near = got.copy()
     near[got != 0] = np.nextafter(near[got != 0], np.float32(0))
@@ -72,7 +72,7 @@ def test_unlike_tensorflow_by_a_bit_or_by_bounds_as_the_backend_promises() -> No
     assert message == f"It is float64 {of}, the other float32 {of}, which is TensorFlow's."
 
 
-def test_an_infinity_that_both_have_is_no_distance() -> None:
+def test_equal_infinities_agree() -> None:
     case = RoiCase((1, 1, 1, 2), ((0, -0.25, -0.25, 0.0, 0.0), (0, 0.0, 0.0, 0.5, 0.5)), (1, 1))
     got = np.float32([[0, np.inf, 0, -np.inf, 0], [0, 1, 0, 0, 0]])
     assert beyond_two_bounds(case.inputs(), "grad_boxes", got, got) is None
@@ -95,7 +95,7 @@ def _noisy(error: float) -> Backend:
     return replace(REFERENCE, prepare=prepare)  # type: ignore[arg-type]
 
 
-def test_sums_in_no_fixed_order_may_change_their_bits_and_nothing_more() -> None:
+def test_unordered_sums_may_change_only_their_bits() -> None:
     assert_no_side_effect(backend=_unordered(_noisy(2.0**-24)), case=CASE, direction="grad_image")
     with pytest.raises(AssertionError, match="other bits the second time"):
         assert_no_side_effect(backend=_noisy(2.0**-24), case=CASE, direction="grad_image")
@@ -105,7 +105,7 @@ def test_sums_in_no_fixed_order_may_change_their_bits_and_nothing_more() -> None
 
 @settings(max_examples=60)
 @given(case=roi_cases(modes=["avg"], values=["normal", "wide", "dyadic"], empty=()))
-def test_what_needs_no_oracle_is_nearer_than_its_bounds(case: RoiCase) -> None:
+def test_results_accepted_without_the_oracle_are_within_its_bounds(case: RoiCase) -> None:
     """judgement.py accepts two results that are eight roundings apart; every bound is at least that large."""
     inputs = case.inputs()
     directions: tuple[Direction, ...] = ("forward", "grad_image")

@@ -27,7 +27,7 @@ def test_repr_reads_back(case: Case) -> None:
 
 
 @pytest.mark.parametrize("line", ["Case(", "3", "__import__('os')", "Case(shape=(1, 1, 1, 1))"])
-def test_other_lines_are_no_cases(line: str) -> None:
+def test_other_lines_raise_an_error(line: str) -> None:
     with pytest.raises(ValueError, match="is not a case"):
         Case.parse(line)
 
@@ -80,7 +80,7 @@ def test_every_kind_is_drawn() -> None:
 
 @pytest.mark.parametrize("image_dtype", HALVES)
 @pytest.mark.parametrize("values", VALUES)
-def test_half_images_hold_what_is_drawn_for_them(values: Values, image_dtype: str) -> None:
+def test_half_images_keep_their_kind_of_values(values: Values, image_dtype: str) -> None:
     """Neither infinite where float32 is finite, nor all equal."""
     of = {"image_dtype": image_dtype, "values": values, "layout": "offset"}
     case = Case((2, 3, 20, 20), ((0.0, 0.0, 1.0, 1.0),), (0,), (9, 9), **of)

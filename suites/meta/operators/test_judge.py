@@ -131,7 +131,7 @@ def test_between_two_halves_both_are_within() -> None:
         ((-65504.0, -65504.0), {-math.inf}),
     ],
 )
-def test_a_half_overflows_where_it_is_rounded(upstream: tuple[float, float], right: set[float]) -> None:
+def test_halves_overflow_when_they_are_rounded(upstream: tuple[float, float], right: set[float]) -> None:
     """Neither too early nor too late, and not to another non-finite value."""
     inputs = Case((1, 1, 1, 1), ((0.0,) * 4,) * 2, (0, 0), crop_size=(1, 1), image_dtype="float16").inputs()
     inputs.upstream[:, 0, 0, 0] = upstream
@@ -180,7 +180,7 @@ def test_error() -> None:
     assert verdict.reason == "It raised ValueError: no"
 
 
-def test_the_judges_failure_comes_whole_from_another_process() -> None:
+def test_a_failure_of_the_judge_can_be_pickled() -> None:
     verdict = Verdict(Status.JUDGE, reason="of the judge")
     assert pickle.loads(pickle.dumps(JudgementError(verdict))).verdict == verdict
 
@@ -190,7 +190,7 @@ def _broken_oracle(*_: object, **__: object) -> Any:
 
 
 @pytest.mark.parametrize("name", ["within bound, normalized boxes", "no side effect"])
-def test_what_the_judge_raises_is_not_held_against_the_implementation(
+def test_an_exception_of_the_judge_is_no_error_of_the_implementation(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = iter(range(9))
@@ -213,7 +213,7 @@ def test_what_the_judge_raises_is_not_held_against_the_implementation(
     assert verdict.status is Status.JUDGE
 
 
-def test_judge_exits_3_where_the_judge_itself_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_judge_exits_with_3_if_the_judge_itself_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = replace(CROP_AND_RESIZE, expected=_broken_oracle)
     arguments = ["judge", "--backend", "reference", repr(CASE)]
     assert CliRunner().invoke(verbs.app, arguments).exit_code == 0
@@ -227,7 +227,7 @@ def test_judge_exits_3_where_the_judge_itself_failed(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", ["within bound, normalized boxes", "permuted boxes", "split list"])
 @pytest.mark.parametrize("where", ["prepare", "to_numpy", "avoids"])
-def test_what_the_implementation_raises_is_its_own_error(
+def test_an_exception_of_the_implementation_is_its_error(
     name: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Independently of the oracle."""
@@ -244,12 +244,12 @@ def test_what_the_implementation_raises_is_its_own_error(
     assert verdict.reason == "It raised ZeroDivisionError: of the implementation"
 
 
-def test_what_is_no_array_is_an_error_of_the_implementation() -> None:
+def test_a_result_that_is_no_array_is_an_error_of_the_implementation() -> None:
     verdict = judge(CASE.inputs(), "forward", None, pinned=True)  # type: ignore[arg-type]
     assert (verdict.status, verdict.reason) == (Status.ERROR, "It returned a NoneType; an array is expected.")
 
 
-def test_ambiguous_excuses_others_and_never_order_a() -> None:
+def test_ambiguity_excuses_other_orders_and_never_order_a() -> None:
     case = replace(PAST_THE_BORDER, extrapolation_value=9.0)
     got = reference(case, "forward")
     assert got[0, 0, 13, 0] == 9
@@ -271,7 +271,7 @@ def test_ambiguous_gradients() -> None:
     assert judge(case.inputs(), "grad_image", got, pinned=False).status is Status.OUT, "twice is neither"
 
 
-def test_some_places_only() -> None:
+def test_only_the_given_places_are_judged() -> None:
     got = reference(CASE, "forward")
     got[1, 1, 2, 1] += 1
     assert judge(CASE.inputs(), "forward", got, pinned=True, places=[(0, 0, 0, 0), (0, 1, 2, 1)]).passed
@@ -284,7 +284,7 @@ def test_empty_is_exact(direction: Direction) -> None:
     assert judge(case.inputs(), direction, reference(case, direction), pinned=True).status is Status.EXACT
 
 
-def test_a_failure_can_be_read_and_had_again() -> None:
+def test_a_failures_message_has_the_value_and_a_command() -> None:
     fault = next(fault for fault in FAULTS if fault.name == "ignored_extrapolation")
     with pytest.raises(AssertionError) as failure:
         assert_passes(backend=fault.backend, case=CASE, direction="forward")
@@ -300,7 +300,7 @@ def backend_of(call: Callable[[Inputs], Any]) -> Backend:
     return Backend("made", "made for this test", sheet, lambda i, d: lambda: call(i), np.asarray)
 
 
-def test_inputs_that_are_written_to_are_seen() -> None:
+def test_writing_to_an_input_fails() -> None:
     def call(inputs: Inputs) -> Array:
         inputs.upstream[...] *= 2
         return np.zeros((2, 2, 3, 2), dtype=np.float32)
@@ -309,7 +309,7 @@ def test_inputs_that_are_written_to_are_seen() -> None:
         assert_no_side_effect(backend=backend_of(call), case=CASE, direction="forward")
 
 
-def test_memory_that_is_left_over_is_seen() -> None:
+def test_a_result_of_an_earlier_call_fails() -> None:
     memory = [0.0]
 
     def call(inputs: Inputs) -> Array:

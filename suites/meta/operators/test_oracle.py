@@ -33,7 +33,7 @@ FINITE = tuple(values for values in VALUES if values not in ("nan_pixel", "inf_p
 
 @pytest.mark.parametrize("image_dtypes", [("float32",), HALVES], ids=["float32", "halves"])
 @given(data=st.data())
-def test_oracle_is_the_matrix(image_dtypes: tuple[str, ...], data: st.DataObject) -> None:
+def test_the_oracle_equals_the_matrix_formulation(image_dtypes: tuple[str, ...], data: st.DataObject) -> None:
     """Both compute in double; a difference of a millionth of a float32 bound counts as equal."""
     inputs = data.draw(cases(box_rules=BOX_RULES, image_dtypes=image_dtypes, values=FINITE)).inputs()
     to = rounder(inputs.image.dtype.name)
@@ -72,7 +72,7 @@ def test_another_rounding_order_is_within_its_bounds(case: Case) -> None:
 
 
 @given(cases(image_dtypes=("float32",), boxes_dtypes=("float32",), finite_boxes=True, empty=()))
-def test_order_a_does_not_need_the_benefit_of_the_doubt(case: Case) -> None:
+def test_bounds_of_other_orders_contain_those_of_order_a(case: Case) -> None:
     """Results of order A are accepted from other orders too: the tolerance only ever grows."""
     inputs = case.inputs()
     for direction in DIRECTIONS:
@@ -84,7 +84,7 @@ def test_order_a_does_not_need_the_benefit_of_the_doubt(case: Case) -> None:
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_places_are_had_one_by_one(direction: Direction) -> None:
+def test_the_oracle_computes_single_places(direction: Direction) -> None:
     inputs = Case((2, 3, 5, 4), ((0.1, 0.2, 0.9, 1.1),) * 3, box_indices=(1, 0, 1), crop_size=(3, 2)).inputs()
     everything = dict(expected(inputs, direction))
     some = list(everything)[::-5]

@@ -231,7 +231,7 @@ def test_a_wrong_maximum_of_weighted_pixels_is_out(name: str, pinned: bool) -> N
 
 
 @pytest.mark.parametrize("direction", ["grad_image", "grad_boxes"])
-def test_gradients_of_weighted_maxima_are_not_asked_for(direction: Direction) -> None:
+def test_gradients_of_weighted_maxima_are_not_judged(direction: Direction) -> None:
     sheet = dataclasses.replace(pooling.SHEET, modes=("weighted_max",))
     inputs = drawing.draw_cases(_WEIGHTED, 1, 0)[0].inputs()
     assert lacks(sheet, inputs, "forward") is None
@@ -289,7 +289,7 @@ def test_the_oracle_of_roi_align_raises_nothing(mode: Mode, family: str) -> None
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("mode", ["avg", "max"])
-def test_away_from_every_jump_another_order_costs_a_few_ulps(mode: Mode, direction: Direction) -> None:
+def test_another_order_costs_a_few_ulps_away_from_every_jump(mode: Mode, direction: Direction) -> None:
     """Roundings of the operands of the positions, times the steepness of the map."""
     case = RoiCase((1, 2, 6, 7), ((0, 1.03, 0.61, 5.12, 4.43),), (2, 2), 1.0, 2, True, mode, values="ramp", seed=1)
     for (place, strict), (_, lenient) in zip(
@@ -305,7 +305,7 @@ def test_away_from_every_jump_another_order_costs_a_few_ulps(mode: Mode, directi
         assert judge(case.inputs(), direction, got * np.float32(factor), pinned=False).passed == passes
 
 
-def test_near_a_pixel_the_slope_is_that_of_either_cell_or_nothing() -> None:
+def test_the_slope_near_a_pixel_is_that_of_either_cell_or_zero() -> None:
     case = RoiCase((1, 1, 1, 5), ((0, 1.5, 0.0, 2.5, 0.0),), (1, 1), 1.0, 1)
     inputs = case.inputs()
     inputs.image[...] = [0, 1, 3, 10, 11]

@@ -56,7 +56,7 @@ def test_a_double_is_rounded_once() -> None:
 
 
 @pytest.mark.parametrize("dtype", [*HALVES, "float32"])
-def test_a_cell_is_all_that_is_rounded_to_its_number(dtype: str) -> None:
+def test_a_cell_has_all_values_that_round_to_its_number(dtype: str) -> None:
     to = rounder(dtype)
     for number in [*numbers(dtype)[::2], 0.0, -math.inf, math.inf]:
         low, high = cell(number, dtype)

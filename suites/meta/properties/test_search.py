@@ -49,7 +49,7 @@ def wrong_from(least: int, status: Status = Status.OUT) -> Callable[[int], Verdi
     return lambda number: Verdict(status, reason=f"{number} is large") if number >= least else Verdict(Status.EXACT)
 
 
-def test_every_drawn_case_is_asked_and_counted_with_its_verdict() -> None:
+def test_every_case_is_run_and_counted_with_its_verdict() -> None:
     property_ = NumberProperty(
         lambda number: None if number % 3 == 0 else Verdict(Status.WITHIN, number / 10_000, compared=1)
     )
@@ -65,7 +65,7 @@ def test_every_drawn_case_is_asked_and_counted_with_its_verdict() -> None:
     )
 
 
-def test_a_fraction_is_of_what_passed_and_was_judged_by_a_bound() -> None:
+def test_the_largest_fraction_is_that_of_passes_with_a_bound() -> None:
     exact, out = Verdict(Status.EXACT), Verdict(Status.OUT, 9.0, compared=1)
     assert largest_fraction([exact, out]) is None
     assert largest_fraction([exact, out, Verdict(Status.WITHIN, 0.25, compared=1)]) == 0.25
@@ -81,7 +81,7 @@ def test_the_smallest_failing_case_is_reported_and_trials_end_with_the_first() -
     assert not verdict.passed
 
 
-def test_a_failure_is_not_turned_into_another_one() -> None:
+def test_shrinking_keeps_the_kind_of_failure() -> None:
     """From 50 to 776 it fails in another way, with smaller cases."""
     property_ = NumberProperty(
         lambda number: wrong_from(777)(number) if number >= 777 else wrong_from(50, Status.ERROR)(number)
@@ -93,14 +93,14 @@ def test_a_failure_is_not_turned_into_another_one() -> None:
 
 
 @pytest.mark.parametrize("calls", [0, 1, 5])
-def test_so_many_calls_are_spent_on_smaller_cases_and_no_more(calls: int) -> None:
+def test_shrinking_uses_at_most_the_given_number_of_calls(calls: int) -> None:
     property_ = NumberProperty(wrong_from(777))
     finding = property_.search(shrinks=calls)
     assert len(property_.numbers) == len(finding.trials) + calls
     assert finding.failure.case in property_.numbers[len(finding.trials) - 1 :]
 
 
-def test_a_final_failure_is_taken_as_it_came() -> None:
+def test_a_final_failure_is_not_shrunk() -> None:
     hangs: dict[str, Any] = {"final": (Status.HANG,)}
     for status, options, is_final in ((Status.HANG, {}, True), (Status.CRASH, {}, True), (Status.CRASH, hangs, False)):
         property_ = NumberProperty(wrong_from(777, status))
@@ -110,20 +110,20 @@ def test_a_final_failure_is_taken_as_it_came() -> None:
         assert finding.failure.verdict.status is status
 
 
-def test_the_first_failure_is_told_before_anything_else_is_asked() -> None:
+def test_the_first_failure_is_reported_before_shrinking() -> None:
     property_ = NumberProperty(wrong_from(777))
     reports: list[tuple[Any, int]] = []
     finding = property_.search(tell=lambda failure: reports.append((failure.case, len(property_.numbers))))
     assert reports == [(finding.trials[-1][0], len(finding.trials))]
 
 
-def test_only_what_counts_as_a_failure_is_one() -> None:
+def test_the_callers_condition_decides_what_a_failure_is() -> None:
     finding = NumberProperty(wrong_from(50)).search(fails=lambda verdict: verdict.status is Status.CRASH)
     assert finding.failure is None
     assert len(finding.trials) == 100
 
 
-def test_a_failure_that_is_not_seen_again_is_reported_as_such() -> None:
+def test_a_failure_that_does_not_repeat_is_marked() -> None:
     calls: list[int] = []
 
     def races(number: int) -> Verdict:
@@ -136,14 +136,14 @@ def test_a_failure_that_is_not_seen_again_is_reported_as_such() -> None:
     assert NumberProperty(wrong_from(777)).search().failure.repeats
 
 
-def test_the_seed_decides_what_is_drawn() -> None:
+def test_the_seed_determines_the_cases() -> None:
     passing = [NumberProperty(lambda number: Verdict(Status.EXACT)) for _ in range(3)]
     for property_, seed in zip(passing, (7, 7, 8), strict=True):
         property_.search(seed=seed)
     assert passing[0].numbers == passing[1].numbers != passing[2].numbers
 
 
-def test_what_has_failed_is_asked_first_where_the_settings_have_a_database() -> None:
+def test_a_failure_in_the_database_runs_first() -> None:
     settings = hypothesis.settings(max_examples=100, database=InMemoryExampleDatabase(), derandomize=False)
     first, again = (NumberProperty(wrong_from(777)).search(settings, seed=None) for _ in range(2))
     assert again.failure.case == first.failure.case == 777
@@ -158,7 +158,7 @@ def test_a_search_climbs_towards_the_bound(monkeypatch: pytest.MonkeyPatch) -> N
     assert targets == [number / 10_000 for number in property_.numbers if number % 2]
 
 
-def test_cases_that_are_drawn_once_are_asked_in_their_order_up_to_the_first_that_fails() -> None:
+def test_among_runs_cases_in_order_up_to_the_first_failure() -> None:
     cases: list[Any] = draw_cases(st.integers(0, 9999), 60, 3)
     assert cases == draw_cases(st.integers(0, 9999), 60, 3) != draw_cases(st.integers(0, 9999), 60, 4)
     assert len(cases) == 60

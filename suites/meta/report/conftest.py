@@ -4,7 +4,7 @@ import pytest
 
 
 def pytest_pycollect_makemodule() -> None:
-    """Before a module is imported, whose own imports need these."""
+    """Skips before a test module is imported, since the modules import these libraries."""
     pytest.importorskip("pandas", reason="reading results needs pandas")
     pytest.importorskip("jinja2", reason="a report needs jinja2")
     pytest.importorskip("matplotlib", reason="a report needs matplotlib")

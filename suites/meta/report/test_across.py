@@ -48,7 +48,7 @@ def test_devices_agree_if_all_digests_of_a_workload_are_one(tmp_path: Path) -> N
     ]
 
 
-def test_one_device_has_nobody_to_agree_with(tmp_path: Path) -> None:
+def test_one_device_alone_has_no_comparison(tmp_path: Path) -> None:
     table = table_of(tmp_path, cuda_rows())
     assert across.agreement(table) is None
     assert across.side_by_side(table, "cuda-test") == []
@@ -68,7 +68,7 @@ def test_devices_stand_side_by_side_with_their_best_column(tmp_path: Path) -> No
     assert cells(turned) == [("w", "Forward", "0.05 ms, NCHW", "1,000 ms, channels_last (0.00x)")]
 
 
-def test_roi_align_is_side_by_side_too_each_setting_with_its_own(tmp_path: Path) -> None:
+def test_each_setting_of_roi_align_is_compared_across_devices(tmp_path: Path) -> None:
     for device, seconds in (("cpu-a", 1.0), ("cpu-b", 4.0)):
         pools = [roi_align([seconds], "roi_align", device=device), roi_align([9.0], "torchvision", device=device)]
         pools.append(roi_align([seconds * seconds], "roi_align", device=device, setting="sampling_ratio 2"))
@@ -91,7 +91,7 @@ def of_two(folder: Path, ratios: list[float], **changes: Any) -> Any:
     return table_of(folder, rows)
 
 
-def test_the_geometric_mean_of_a_family_stands_within_its_interval(tmp_path: Path) -> None:
+def test_the_geometric_mean_of_a_family_lies_within_its_interval(tmp_path: Path) -> None:
     table = of_two(tmp_path, [1.0, 2.0, 4.0, 8.0])
     family = across.family_means(table, "cpu-a").iloc[0]
     of = ("crop_and_resize", "forward", "cpu-b", 4)
@@ -106,7 +106,7 @@ def test_the_geometric_mean_of_a_family_stands_within_its_interval(tmp_path: Pat
     assert across.family_means(table, "cpu-a").equals(across.family_means(table, "cpu-a"))
 
 
-def test_equal_ratios_have_an_interval_of_no_width_and_two_workloads_none(tmp_path: Path) -> None:
+def test_equal_ratios_have_an_interval_of_zero_width_and_two_workloads_none(tmp_path: Path) -> None:
     (three,) = across.family_means(of_two(tmp_path / "three", [2.0] * 3), "cpu-a").itertuples()
     assert (three.low, three.times_as_fast, three.high) == pytest.approx((0.5, 0.5, 0.5))
     two = of_two(tmp_path / "two", [2.0, 2.0])
@@ -116,14 +116,14 @@ def test_equal_ratios_have_an_interval_of_no_width_and_two_workloads_none(tmp_pa
     assert cells(across.geomeans(two, "cpu-a")) == [("crop_and_resize, forward, float32", "0.50x (too few; 2)")]
 
 
-def test_an_interval_covers_what_its_workloads_are_drawn_from() -> None:
+def test_intervals_cover_the_true_mean() -> None:
     """At 20 workloads the percentile bootstrap covers a little less than it says; half as much would be a mistake."""
     samples = np.random.default_rng(3).normal(size=(200, 20))
     covered = [low <= 1 <= high for _, low, high in map(across._mean, samples)]
     assert 0.88 <= np.mean(covered) <= 1
 
 
-def test_launches_and_series_have_no_part_in_a_mean(tmp_path: Path) -> None:
+def test_means_exclude_launches_and_series(tmp_path: Path) -> None:
     store(tmp_path, "other.json", [cuda(1.0, device="cuda-other"), cuda(1.0, device="cuda-other", **LAUNCH)])
     series = [cuda(1.0, workload="b10", series="boxes", size=10, device=each) for each in ("cuda-test", "cuda-other")]
     table = table_of(tmp_path, [cuda(0.5), cuda(0.1, **LAUNCH), cuda(0.1, **PEER), *series])
@@ -144,7 +144,7 @@ def test_the_baseline_is_the_first_device_unless_another_is_named(tmp_path: Path
         assert "Devices side by side, crop_and_resize, float32" in text
 
 
-def test_an_unknown_baseline_is_a_sentence_and_a_usage_error(tmp_path: Path) -> None:
+def test_an_unknown_baseline_is_a_usage_error(tmp_path: Path) -> None:
     of_two(tmp_path, [2.0])
     result = CliRunner().invoke(measuring.app, ["report", str(tmp_path), "--baseline", "cpu-c"])
     assert result.exit_code == 2

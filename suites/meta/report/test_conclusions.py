@@ -48,7 +48,7 @@ def figures(conclusion: Any) -> dict[str, tuple[str, str]]:
     return {" ".join(fact.text.split()[:2]): (fact.figure, fact.tone) for fact in conclusion.facts}
 
 
-def test_right_is_what_is_right_in_every_figure(tmp_path: Path) -> None:
+def test_results_are_right_if_every_figure_is_good(tmp_path: Path) -> None:
     table = table_of(
         tmp_path, [timed_row([1.0], compared=1000), timed_row([1.0], compared=500, direction="grad_image")]
     )
@@ -85,7 +85,7 @@ def test_a_planted_figure_changes_the_sentence(
     assert conclusion.tone == "bad"
 
 
-def test_a_find_of_a_campaign_is_wrong_and_what_is_not_stored_is_not_claimed(tmp_path: Path) -> None:
+def test_a_find_counts_as_wrong_and_missing_tables_claim_nothing(tmp_path: Path) -> None:
     nothing = pd.DataFrame()
     conclusion = conclusions.correctness(nothing, [campaigns.section(store_campaigns(tmp_path))], ())
     assert conclusion.sentence == "Something is wrong: 2 wrong results in 2,000,005 random cases of the fuzz campaigns."
@@ -96,7 +96,7 @@ def test_a_find_of_a_campaign_is_wrong_and_what_is_not_stored_is_not_claimed(tmp
     assert "no result of this project is stored here" in only.sentence
 
 
-def test_other_libraries_that_fail_are_counted_and_say_nothing_against_this_project(tmp_path: Path) -> None:
+def test_failures_of_other_libraries_are_counted_separately(tmp_path: Path) -> None:
     ours, slow = judged_libraries.cell_of(judged_libraries.OURS), judged_libraries.cell_of(judged_libraries.SLOW)
     judged_libraries.cells(
         tmp_path, {**ours}, judged_libraries.failure(), judged_libraries.failure(**slow), {**slow, "property": "ramp"}
@@ -113,7 +113,7 @@ def test_other_libraries_that_fail_are_counted_and_say_nothing_against_this_proj
     assert isinstance(grid, grids.Grid)
 
 
-def test_faults_are_drawn_by_where_they_are_planted(tmp_path: Path) -> None:
+def test_faults_are_drawn_by_the_place_of_planting(tmp_path: Path) -> None:
     part = kills.section(store_kills(tmp_path, {"fault": "lives"}))
     (picture,) = conclusions.strips_of_faults([part])
     assert {strip.label: strip.parts for strip in picture.strips} == {
@@ -123,7 +123,7 @@ def test_faults_are_drawn_by_where_they_are_planted(tmp_path: Path) -> None:
     assert conclusions.strips_of_faults([]) == []
 
 
-def test_a_speedup_is_the_mean_over_the_calls_that_both_were_timed_on(tmp_path: Path) -> None:
+def test_a_speedup_is_the_mean_over_calls_with_both_times(tmp_path: Path) -> None:
     # 2 GB at 10 GB/s: the roof is at 0.2 s.
     rows = [timed_row([0.4]), timed_row([0.8], **TENSORFLOW)]
     rows += [timed_row([0.4], workload="v"), timed_row([3.2], workload="v", **TENSORFLOW)]
@@ -150,7 +150,7 @@ def test_a_speedup_is_the_mean_over_the_calls_that_both_were_timed_on(tmp_path: 
     assert conclusion.tone == "soft"
 
 
-def test_launches_and_hot_caches_have_no_part_in_a_speedup(tmp_path: Path) -> None:
+def test_speedups_exclude_launches_and_hot_caches(tmp_path: Path) -> None:
     rows = [cuda(50e-6), cuda(99e-6, **PEER), cuda(1e-6, cache="hot"), cuda(9e-6, cache="hot", **PEER)]
     (only,) = speedups(table_of(tmp_path, [*rows, cuda(1e-6, **LAUNCH), cuda(9e-6, **LAUNCH, **PEER)]))
     assert (only.calls, only.times_as_fast) == (1, pytest.approx(1.98))
@@ -185,7 +185,7 @@ def test_a_speed_is_a_range_over_directions_and_nothing_is_claimed_without_times
     assert "no time can be compared" in conclusions.speed("cpu-test", ()).sentence
 
 
-def test_a_bar_begins_at_one_and_the_roof_lies_where_the_figures_put_it() -> None:
+def test_a_bar_begins_at_one_and_marks_the_roof() -> None:
     picture = bars.of_speedups("cpu-test", [speedup(2.0), speedup(0.5, other="torchvision", roof=2.0)])
     ((name, (faster, slower)),) = picture.groups
     assert name == "crop_and_resize, forward"
@@ -217,7 +217,7 @@ def test_devices_are_compared_in_speed_and_in_bits(tmp_path: Path) -> None:
     assert alone.sentence == "There is nothing to compare: cpu-a alone was measured."
 
 
-def test_the_history_says_how_much_times_changed_and_whose(tmp_path: Path) -> None:
+def test_the_history_gives_the_change_of_our_times_and_of_others(tmp_path: Path) -> None:
     for place, (seconds, peer) in enumerate(((1.0, 2.0), (3.0, 3.0), (0.5, 2.001))):
         rows = [timed_row([seconds]), timed_row([peer], **TENSORFLOW)]
         of_run = {**MACHINE, "revision": f"commit{place}"}
@@ -233,7 +233,7 @@ def test_the_history_says_how_much_times_changed_and_whose(tmp_path: Path) -> No
     assert "nothing can have changed" in conclusions.history([]).sentence
 
 
-def test_doubts_are_the_machine_s_state_rows_without_a_time_and_what_is_missing() -> None:
+def test_doubts_are_machine_states_rows_without_a_time_and_missing_files() -> None:
     quiet = conclusions.doubts({"cuda-test": []}, 0, ())
     assert quiet.sentence == "Nothing is known that makes these figures doubtful."
     assert quiet.tone == "none"
@@ -247,7 +247,7 @@ def test_doubts_are_the_machine_s_state_rows_without_a_time_and_what_is_missing(
     assert "No disturbance of the machines is known" in conclusions.doubts({"cpu-a": []}, 0, ()).sentence
 
 
-def test_a_device_is_told_with_its_day_and_revision() -> None:
+def test_a_devices_line_has_its_day_and_revision() -> None:
     line = pd.DataFrame({"run": ["20261125T143235Z"], "kind": ["full"]})
     facts = {"cpu": "a cpu", "threads": 2, "revision": "0123456789", "dirty": True, "versions": {"torch": "2.11.0"}}
     assert words.brief(line, facts) == (
@@ -258,7 +258,7 @@ def test_a_device_is_told_with_its_day_and_revision() -> None:
     assert conclusion.sentence == "cpu-a: a cpu. 1 other device was measured."
 
 
-def test_the_first_screen_is_of_the_device_with_the_most_rows_and_of_the_newest_of_those(tmp_path: Path) -> None:
+def test_the_first_screen_shows_the_newest_device_with_the_most_rows(tmp_path: Path) -> None:
     for device, run, count in (("cpu-a", "20261103T", 1), ("cpu-b", "20261101T", 2), ("cpu-c", "20261102T", 2)):
         rows = [timed_row([1.0], device=device, run=run, workload=f"w{place}") for place in range(count)]
         rows += [{**row, **TENSORFLOW} for row in rows]

@@ -52,7 +52,7 @@ def test_a_cpus_rows_are_never_launch_bound(tmp_path: Path) -> None:
     assert not table_of(tmp_path, [timed_row([1e-6], compulsory_bytes=1)]).launch_bound.any()
 
 
-def test_the_means_keep_launches_apart(tmp_path: Path) -> None:
+def test_launches_have_their_own_means(tmp_path: Path) -> None:
     rows = [*cuda_rows(), cuda(10e-6, workload="v"), cuda(80e-6, workload="v", **PEER)]
     work, launches = means.means(table_of(tmp_path, rows), "cuda-test")
     assert "not launch-bound" in work.caption
@@ -62,7 +62,7 @@ def test_the_means_keep_launches_apart(tmp_path: Path) -> None:
     assert cells(launches) == [("roi_align, NCHW, float32", "4.00x (4.00, 4.00; 1)")]
 
 
-def test_the_roof_is_told_of_every_column(tmp_path: Path) -> None:
+def test_every_column_has_its_part_of_the_roof(tmp_path: Path) -> None:
     (roof,) = means.roofs(table_of(tmp_path, cuda_rows()), "cuda-test")
     # 20 MB in 50 µs are 400 GB/s of 1,000; in 10 µs, from the cache, twice the bandwidth of memory.
     assert cells(roof) == [
@@ -124,14 +124,14 @@ def test_a_view_is_one_type_and_one_state_of_the_cache(tmp_path: Path) -> None:
     assert cells(third) == [("w", "0.04 ms")]
 
 
-def test_what_a_call_costs_the_host_and_what_was_not_hidden_is_told(tmp_path: Path) -> None:
+def test_rates_have_host_times_and_exposed_calls(tmp_path: Path) -> None:
     rows = [cuda(50e-6, block=0, exposed=0), cuda(50e-6, block=1, exposed=1)]
     rates = times.rates(table_of(tmp_path, rows), "forward")
     assert rates.header[-2:] == ("host µs", "not hidden")
     assert rates.rows[0][-2:] == ("12", "1 of 2")
 
 
-def test_a_report_of_two_devices_has_both_and_asks_for_no_ids_twice(tmp_path: Path) -> None:
+def test_a_report_of_two_devices_has_both_and_no_id_twice(tmp_path: Path) -> None:
     peer = {"backend": "tensorflow", "layout": "channels_last"}
     store(tmp_path, "cpu-test/cpu.json", [timed_row([1.0]), timed_row([2.0], **peer)])
     refusal = {**CUDA, "backend": "torchvision_cuda", "dtype": "float16", "message": "no"}
@@ -155,7 +155,7 @@ def test_a_report_of_two_devices_has_both_and_asks_for_no_ids_twice(tmp_path: Pa
     assert "cpu-test" not in text  # the project's page has the device with the most rows
 
 
-def test_the_committed_results_are_read_whole() -> None:
+def test_all_committed_results_are_read() -> None:
     runs = results.read(Path(__file__).resolve().parents[3] / "results")
     assert runs.problems == ()
     table = results.throughput(runs.blocks)

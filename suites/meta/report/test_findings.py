@@ -26,7 +26,7 @@ from suites.meta.report.judged_libraries import (
 )
 
 
-def test_a_finding_is_read_with_what_json_has_no_number_for(tmp_path: Path) -> None:
+def test_findings_may_have_numbers_that_are_not_finite(tmp_path: Path) -> None:
     confirmed(tmp_path, {"got": "nan", "expected": "-inf", "bound": 0, "second": "-inf"}, {"got": None, "index": []})
     first, second = findings.read(tmp_path / FINDINGS)
     assert first.got != first.got
@@ -56,7 +56,7 @@ def test_a_finding_is_read_with_what_json_has_no_number_for(tmp_path: Path) -> N
         ({"status": "crash", "got": None, "second": None}, True),
     ],
 )
-def test_a_finding_has_to_be_confirmed_by_its_numbers(tmp_path: Path, values: dict[str, Any], expected: bool) -> None:
+def test_a_finding_is_confirmed_by_its_numbers(tmp_path: Path, values: dict[str, Any], expected: bool) -> None:
     confirmed(tmp_path, values)
     (finding,) = findings.read(tmp_path / FINDINGS)
     assert is_confirmed(finding) == expected
@@ -71,20 +71,20 @@ def test_a_finding_has_to_be_confirmed_by_its_numbers(tmp_path: Path, values: di
         ({"snippet": "x\n" * 11}, "finding 1 has a snippet of 11 lines; at most 10 are accepted"),
     ],
 )
-def test_a_finding_of_another_form_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_a_malformed_finding_raises_an_error(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     confirmed(tmp_path, change)
     with pytest.raises(ValueError, match=message):
         findings.read(tmp_path / FINDINGS)
 
 
-def test_a_finding_without_a_field_is_refused(tmp_path: Path) -> None:
+def test_a_finding_without_a_field_raises_an_error(tmp_path: Path) -> None:
     entry = {name: value for name, value in FINDING.items() if name not in ("second", "why")}
     (tmp_path / FINDINGS).write_text(json.dumps({"findings": [FINDING, entry]}), encoding="utf-8")
     with pytest.raises(ValueError, match="finding 2 has no second, why"):
         findings.read(tmp_path / FINDINGS)
 
 
-def test_a_case_is_told_in_words_and_never_evaluated() -> None:
+def test_a_case_is_described_in_words_and_never_evaluated() -> None:
     fields = dict(cases.in_words(LINE))
     assert fields["image (N, C, H, W)"] == "(1, 1, 4, 5)"
     assert fields["boxes (index, x1, y1, x2, y2)"] == "(0, -3.5, 0.0, nan, inf)"
@@ -118,7 +118,7 @@ def test_a_report_says_what_a_maintainer_needs(tmp_path: Path) -> None:
         assert sentence in text
 
 
-def test_a_crash_has_no_values_and_a_fence_is_longer_than_what_it_holds(tmp_path: Path) -> None:
+def test_a_crash_has_no_values_and_its_output_a_longer_fence(tmp_path: Path) -> None:
     cells(tmp_path, failure(status="crash"))
     crash = {"status": "crash", "got": None, "second": None, "index": [], "output": "```\nSegmentation fault"}
     confirmed(tmp_path, crash)
@@ -127,15 +127,15 @@ def test_a_crash_has_no_values_and_a_fence_is_longer_than_what_it_holds(tmp_path
     assert "# Fast 1.0: RoIAlign ends its process (box outside)" in text
     assert "Got:" not in text
     assert "````text\n```\nSegmentation fault\n````" in text
-    assert "ended as told above" in text
+    assert "ended as shown above" in text
 
 
-def test_without_a_snippet_a_report_says_why(tmp_path: Path) -> None:
+def test_a_report_without_a_snippet_gives_the_reason(tmp_path: Path) -> None:
     cells(tmp_path, failure())
     confirmed(tmp_path, {"snippet": "", "output": ""})
     grid = grid_of(tmp_path)
     text = markdown.text(grid.red[0], grid)
-    assert "No few lines show it: it needs more input than anybody reads" in text
+    assert "No short program shows it: it needs too much input" in text
     assert "It prints" not in text
     assert "* Got: the result at [0, 0, 1, 1] is `3.5`" in text
 
@@ -145,7 +145,7 @@ def run(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_the_verb_writes_what_is_confirmed_and_says_that_nothing_is_sent(tmp_path: Path) -> None:
+def test_the_verb_writes_confirmed_findings_and_sends_nothing(tmp_path: Path) -> None:
     slow = cell_of(("slow", "Slow 2.0"))
     cells(tmp_path, failure(), failure(**slow))
     confirmed(tmp_path, {})
@@ -156,7 +156,7 @@ def test_the_verb_writes_what_is_confirmed_and_says_that_nothing_is_sent(tmp_pat
     assert "Failed checks that are not confirmed, and have no report: 1." in output
 
 
-def test_the_verb_says_what_it_left_out(tmp_path: Path) -> None:
+def test_the_verb_names_what_it_left_out(tmp_path: Path) -> None:
     code, output = run(tmp_path, "--folder", tmp_path / "reports")
     assert code == 2
     assert f"There is no conformance.csv in {tmp_path}; `python -m harness conformance` makes it." in output
@@ -171,9 +171,7 @@ def test_the_verb_says_what_it_left_out(tmp_path: Path) -> None:
     assert (code, "findings.json was left out: it is no JSON" in output) == (1, True)
 
 
-def test_a_report_that_no_longer_holds_is_not_left_in_the_default_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stale_report_is_removed_from_the_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     stale = tmp_path / "build" / "findings" / "stale.md"
     stale.parent.mkdir(parents=True)

@@ -69,7 +69,7 @@ def test_runs_stand_from_oldest_to_newest_with_their_revisions(tmp_path: Path) -
     assert ours[0] == theirs[0] == theirs[1] > theirs[2]
 
 
-def test_a_new_driver_is_not_read_as_a_new_kernel(tmp_path: Path) -> None:
+def test_changes_of_system_and_software_are_marked(tmp_path: Path) -> None:
     for place in range(4):
         newer = {"versions": {"torch": "2.12.0"}} if place > 1 else {}
         newest = {"system": "Linux 7"} if place > 2 else {}
@@ -88,7 +88,7 @@ def test_a_new_driver_is_not_read_as_a_new_kernel(tmp_path: Path) -> None:
     assert "At a dashed line" in result.paragraphs[1]
 
 
-def test_another_revision_alone_is_no_mark(tmp_path: Path) -> None:
+def test_another_revision_alone_is_not_marked(tmp_path: Path) -> None:
     for place in range(2):
         store(tmp_path, f"2026110{place}T", f"commit{place}", [timed_row([1.0])], dirty=bool(place))
     result = history_of(tmp_path)
@@ -132,7 +132,7 @@ def test_other_inputs_are_not_compared(tmp_path: Path) -> None:
     assert "begins again at 1 is of other inputs" in result.pictures[0].caption
 
 
-def test_tuned_allocators_quick_runs_and_other_devices_have_no_part(tmp_path: Path) -> None:
+def test_the_history_excludes_tuned_allocators_quick_runs_and_other_devices(tmp_path: Path) -> None:
     with_tuned = [timed_row([1.0]), timed_row([9.0], allocator="tuned")]
     others = ([timed_row([1.0], **other)] for other in ({"kind": "quick"}, {"device": "cpu-other"}))
     store_each(tmp_path, with_tuned, *others, with_tuned)

@@ -52,7 +52,7 @@ def rich(folder: Path) -> None:
     )
 
 
-def test_the_page_is_well_formed_and_every_link_leads_somewhere(tmp_path: Path) -> None:
+def test_the_page_is_well_formed_and_every_link_has_a_target(tmp_path: Path) -> None:
     rich(tmp_path)
     output = write(tmp_path)
     assert not output.problems
@@ -80,7 +80,7 @@ def test_the_page_is_well_formed_and_every_link_leads_somewhere(tmp_path: Path) 
     assert [path.read_bytes() for path in (output.libraries.html, output.libraries.picture)] == before
 
 
-def test_a_red_cells_section_says_all_that_is_known(tmp_path: Path) -> None:
+def test_a_red_cells_section_has_every_detail(tmp_path: Path) -> None:
     rich(tmp_path)
     text = page.text(*(lambda both: (both[0], (), both[1]))(libraries.read_tables(tmp_path)))
     square = square_of(tmp_path, "box outside")
@@ -106,7 +106,7 @@ def test_the_smallest_case_is_shown_and_the_other_checks_are_listed(tmp_path: Pa
 
 
 @pytest.mark.parametrize("broken", ["an unclosed element", "a link to nothing", "an id twice"])
-def test_a_broken_page_would_be_seen(tmp_path: Path, broken: str) -> None:
+def test_a_broken_page_is_detected(tmp_path: Path, broken: str) -> None:
     rich(tmp_path)
     output = libraries.write(tmp_path)
     assert output is not None
@@ -173,7 +173,7 @@ def test_the_readme_gets_the_sentence_and_the_picture(tmp_path: Path) -> None:
     assert -1 < project.index(begin) < project.index(end) < project.index("\n## "), "it opens with them"
 
 
-def test_the_picture_is_a_drawing_of_words_that_fit_their_columns(tmp_path: Path) -> None:
+def test_the_pictures_words_fit_their_columns(tmp_path: Path) -> None:
     rich(tmp_path)
     output = libraries.write(tmp_path)
     assert output is not None

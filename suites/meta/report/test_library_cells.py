@@ -63,13 +63,13 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("name", [*words.TONES, "page"])
-def test_a_word_can_be_read_on_its_colour(name: str) -> None:
+def test_words_have_enough_contrast(name: str) -> None:
     tone = words.TONES.get(name, words.PAGE)
     assert contrast(tone.ground, tone.ink) >= 4.5
     assert contrast(tone.dark_ground, tone.dark_ink) >= 4.5
 
 
-def test_the_contrast_is_wcags() -> None:
+def test_contrast_follows_wcag() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)  # known to fail
 
@@ -158,7 +158,7 @@ def test_directions_have_rows_of_their_own(tmp_path: Path) -> None:
     assert parsed == {"forward": ["right"], "gradient": ["wrong"], "gradient of boxes": ["not offered"]}
 
 
-def test_a_red_cell_says_where_it_is_about_a_gradient_alone(tmp_path: Path) -> None:
+def test_a_red_cell_is_marked_if_only_a_gradient_fails(tmp_path: Path) -> None:
     back = {"direction": "grad_image"}
     cells(tmp_path, {"property": OUTSIDE}, failure(**back), *offered(FAST, forward="pass", grad_image="fail"))
     confirmed(tmp_path, back, {**back, "property": INSIDE})
@@ -191,7 +191,7 @@ def test_a_library_that_is_missing_is_named_below_unless_another_machine_has_it(
     assert "pip install gone" in page.text(tables, (), ())
 
 
-def test_a_single_call_that_fails_is_no_fault_of_memory(tmp_path: Path) -> None:
+def test_a_single_call_that_fails_is_no_memory_fault(tmp_path: Path) -> None:
     """The relations ask for boxes of every kind: what fails in one call already is not theirs."""
     cells(tmp_path, failure(property="long list"), failure(property="split list"))
     confirmed(tmp_path, {"property": "long list", "alone": True}, {"property": "split list"})

@@ -46,7 +46,7 @@ def sentences(folder: Path) -> dict[str, str]:
     return {library.backend: each.sentence for library, each in zip(grid.libraries, choices, strict=True)}
 
 
-def test_the_fastest_right_one_is_named_and_the_fastest_with_a_gradient(tmp_path: Path) -> None:
+def test_the_fastest_right_library_is_named_with_and_without_gradients(tmp_path: Path) -> None:
     three(tmp_path)
     times(tmp_path, at(2), at(8, workload="p2"), cell_of(OURS, **at(4)), cell_of(OURS, **at(16, workload="p2")),
           cell_of(SLOW, **at(2)), cell_of(SLOW, **at(128, workload="p2")), cell_of(OURS, **at(5), **BACK),
@@ -58,7 +58,7 @@ def test_the_fastest_right_one_is_named_and_the_fastest_with_a_gradient(tmp_path
     }
 
 
-def test_only_work_that_all_of_them_did_counts(tmp_path: Path) -> None:
+def test_only_workloads_that_all_libraries_ran_count(tmp_path: Path) -> None:
     three(tmp_path)
     # On the workload that the slow one has no time for, ours would be far behind.
     times(tmp_path, at(2), at(1, workload="p2"), cell_of(OURS, **at(1)), cell_of(OURS, **at(900, workload="p2")),
@@ -82,7 +82,9 @@ def test_only_work_that_all_of_them_did_counts(tmp_path: Path) -> None:
         ({"property": "long list", "status": "not asked"}, "right; the fastest; no gradient"),
     ],
 )
-def test_a_library_with_a_fault_or_a_doubt_is_no_choice(tmp_path: Path, bad: dict[str, Any], sentence: str) -> None:
+def test_a_library_with_a_fault_or_a_doubt_is_not_recommended(
+    tmp_path: Path, bad: dict[str, Any], sentence: str
+) -> None:
     three(tmp_path)
     cells(tmp_path, *offered(FAST, forward="pass"), *([{**CELL, **bad}] if bad else []), *offered(OURS, forward="pass"))
     confirmed(tmp_path, *([{}] if bad.get("property") == failure()["property"] else []))
@@ -93,7 +95,7 @@ def test_a_library_with_a_fault_or_a_doubt_is_no_choice(tmp_path: Path, bad: dic
     assert sentences(tmp_path)["roi_align"].startswith("right; the fastest" if no_choice else "right; 2.0 times")
 
 
-def test_nothing_that_is_right_is_nothing_to_choose(tmp_path: Path) -> None:
+def test_libraries_that_were_not_tried_are_not_recommended(tmp_path: Path) -> None:
     cells(tmp_path, {"status": "undeclared", "declared": "no"})
     assert sentences(tmp_path) == {"fast": "nothing was tried"}
 
@@ -155,13 +157,13 @@ def test_ratios_are_to_the_fastest_right_result(tmp_path: Path) -> None:
         ({"ms": "0"}, "'0' as ms of a right result"),
     ],
 )
-def test_times_that_are_none_are_refused(tmp_path: Path, change: dict[str, str], message: str) -> None:
+def test_invalid_times_raise_an_error(tmp_path: Path, change: dict[str, str], message: str) -> None:
     times(tmp_path, {**TIMING, **change})
     with pytest.raises(ValueError, match=message):
         timings.read_timings(tmp_path / libraries.TIMES)
 
 
-def test_no_times_are_no_table(tmp_path: Path) -> None:
+def test_no_times_make_no_table(tmp_path: Path) -> None:
     three(tmp_path)
     assert timings.read_timings(tmp_path / libraries.TIMES) == ()
     assert page.time_tables(grid_of(tmp_path), ()) == []

@@ -57,7 +57,7 @@ STATE = """(() => {
 })()"""
 
 
-def test_a_page_that_is_not_filtered_shows_all_without_an_error(page: Path) -> None:
+def test_a_page_without_filters_shows_every_row(page: Path) -> None:
     state = see(page, STATE, "#speed")
     assert state.errors == ()
     assert state.answer["pages"] == ["speed"]
@@ -71,7 +71,7 @@ def test_a_page_that_is_not_filtered_shows_all_without_an_error(page: Path) -> N
     assert external(page.read_text(encoding="utf-8")) == []
 
 
-def test_a_type_that_the_address_asks_for_hides_all_others(page: Path) -> None:
+def test_a_type_in_the_address_hides_all_others(page: Path) -> None:
     state = see(page, STATE, "#dtype=float16")
     assert state.errors == ()
     assert state.answer["pages"] == ["speed"]
@@ -84,7 +84,7 @@ def test_a_type_that_the_address_asks_for_hides_all_others(page: Path) -> None:
     assert state.answer["empty"] == 0
 
 
-def test_several_choices_hold_together(page: Path) -> None:
+def test_several_filters_apply_together(page: Path) -> None:
     state = see(page, STATE, "#device=cpu-test&op=crop_and_resize&layout=channels_last&direction=grad_image")
     (of,) = {(row["device"], row["op"], row["layout"], row["direction"]) for row in state.answer["rows"]}
     assert of == ("cpu-test", "crop_and_resize", "channels_last", "grad_image")
@@ -95,13 +95,13 @@ def test_several_choices_hold_together(page: Path) -> None:
     assert state.answer["empty"] == 0
 
 
-def test_what_the_page_does_not_have_is_said_and_hides_nothing(page: Path) -> None:
+def test_a_filter_without_rows_is_reported_and_hides_nothing(page: Path) -> None:
     state = see(page, STATE, "#dtype=int8")
     assert state.answer["output"].startswith("This page has no int8. Shown: ")
     assert state.answer["sections"] == ["cpu-test", "cuda-test"]
 
 
-def test_a_choice_goes_into_the_address_and_can_be_taken_back(page: Path) -> None:
+def test_a_filter_is_stored_in_the_address_and_can_be_reset(page: Path) -> None:
     """Choices have names that a screen reader tells, can be reached by Tab, and paper gets what is folded."""
     probe = """(() => {
       const choice = document.querySelector("select[name=device]");
@@ -186,8 +186,8 @@ def test_every_page_opens_with_its_conclusion_and_has_its_pictures_before_its_ta
     assert see(page, probe).answer == [[0, 0]] * len(PAGES)
 
 
-def test_paper_gets_every_page(page: Path, tmp_path: Path) -> None:
-    """The media query alone shows them: without it print shows one page, as the screen does."""
+def test_every_page_is_printed(page: Path, tmp_path: Path) -> None:
+    """Only the media query shows them all: without it a print shows one page, as the screen does."""
     own = tmp_path / "page.html"
     whole = page.read_text(encoding="utf-8")
     own.write_text(whole.replace("@media screen", "@media print"), encoding="utf-8")
@@ -212,7 +212,7 @@ def test_a_picture_of_the_first_screen_is_not_blank(page: Path, width: int, tmp_
     assert 0.01 < (pixels[..., :3].min(axis=2) < 0.5).mean() < 0.5  # ink on paper
 
 
-def test_an_error_and_what_is_wider_than_a_phone_would_be_seen(page: Path) -> None:
+def test_script_errors_and_overflow_are_detected(page: Path) -> None:
     wide = "<p style='width: 800px'>wide</p>"
     broken = "<script>document.getElementById('no such thing').hidden = true;</script>"
     state = see(page, OVERFLOW, width=WIDTHS["phone"], extra=wide + broken)
@@ -247,7 +247,7 @@ def test_axe_finds_nothing_serious(page: Path, at: str, width: int) -> None:
 
 
 @needs_axe
-def test_axe_would_find_a_picture_without_words_and_faint_text(page: Path) -> None:
+def test_axe_detects_missing_labels_and_faint_text(page: Path) -> None:
     faint = "<main><p style='color: #bbb; background: #fff'>faint</p><input></main>"
     rules = {rule for rule, _, _ in violations(page, "", extra=faint)}
     assert {"color-contrast", "label"} <= rules

@@ -31,7 +31,7 @@ def requesting(seconds: float, times: float, **changes: Any) -> dict[str, Any]:
     return timed_row([seconds], requested_bytes=int(times * BASE["compulsory_bytes"]), **changes)
 
 
-def test_what_moves_its_compulsory_bytes_at_copy_bandwidth_lies_on_the_roof(tmp_path: Path) -> None:
+def test_a_row_at_copy_bandwidth_lies_on_the_roof(tmp_path: Path) -> None:
     rows = [requesting(ROOF_S, 2), requesting(ROOF_S, 50, workload="v"), requesting(5 * ROOF_S, 10, workload="u")]
     picture = roofline(read_results(tmp_path, *rows)[0])
     assert "20% to 100% of the roof on 3 workloads" in picture.alternative
@@ -49,7 +49,7 @@ def test_what_moves_its_compulsory_bytes_at_copy_bandwidth_lies_on_the_roof(tmp_
     assert above[2] > 5
 
 
-def test_there_is_no_roofline_where_nobody_counted_what_was_asked_for(tmp_path: Path) -> None:
+def test_rows_without_requested_bytes_have_no_roofline(tmp_path: Path) -> None:
     table, blocks = read_results(tmp_path, timed_row([1.0, 2.0]))
     assert roofline(table) is None
     assert distribution(table, blocks, "forward") is not None
@@ -70,7 +70,7 @@ def test_a_distribution_has_quantiles_and_a_dot_for_each_of_several_processes(tm
     assert distribution(many, blocks, "grad_boxes") is None
 
 
-def test_the_least_and_the_most_sample_are_drawn(tmp_path: Path) -> None:
+def test_the_smallest_and_largest_sample_are_drawn(tmp_path: Path) -> None:
     for most, is_wide in ((1.0, False), (40.0, True)):
         pair = read_results(tmp_path / str(most), timed_row([1.0] * 49 + [most]))
         ticks = re.findall(r">(\d+)</text>", distribution(*pair, "forward").svg)
@@ -91,7 +91,7 @@ def test_the_complete_table_has_every_row_with_and_without_a_time(tmp_path: Path
     assert table.row_tags[1] == {"device": "cpu-test", **of_call}
 
 
-def test_a_device_has_its_fingerprint_and_what_makes_its_figures_doubtful(tmp_path: Path) -> None:
+def test_a_device_has_its_fingerprint_and_its_doubts(tmp_path: Path) -> None:
     store(tmp_path, "a.json", [timed_row([1.0])])
     heading = "What makes these figures doubtful"
     output = report.write(tmp_path)

@@ -74,7 +74,7 @@ def store_campaigns(folder: Path) -> list[Path]:
     return paths
 
 
-def test_the_columns_are_those_that_the_command_writes() -> None:
+def test_the_report_reads_the_commands_columns() -> None:
     assert conformance.CSV_COLUMNS == tables.CSV_COLUMNS
 
 
@@ -111,7 +111,7 @@ def test_the_kill_matrix_marks_the_first_and_condenses_directions(tmp_path: Path
     assert package.rows == (("no_check", "roi_align", "test_x.py", "rounds twice"),)
 
 
-def test_a_survivor_is_loud(tmp_path: Path) -> None:
+def test_a_survivor_is_a_warning_before_the_matrix(tmp_path: Path) -> None:
     store_kills(tmp_path, {"fault": "lives", "why": "nobody looks"}, {"fault": "lives", "check": "ramp"})
     part = kills.section(tmp_path / "mutants.csv")
     assert part.paragraphs[0].startswith("4 faults, 3 killed: 1 SURVIVED.")
@@ -133,7 +133,7 @@ def test_campaigns_are_summed_over_runs_and_the_largest_fraction_is_kept(tmp_pat
     )
 
 
-def test_the_report_of_proofs_alone_is_one_page_of_words(tmp_path: Path) -> None:
+def test_a_report_of_proofs_alone_has_every_table(tmp_path: Path) -> None:
     matrix(tmp_path), store_kills(tmp_path), store_campaigns(tmp_path)
     output = write(tmp_path)
     assert not output.problems

@@ -41,12 +41,12 @@ def test_arm_gives_this_machines_bits(operator):
     assert examine(arm_driver(operator), "portable", CASES[operator](COUNT, 1)) is None
 
 
-def test_a_fused_multiply_add_on_arm_is_seen():
+def test_a_fused_multiply_add_on_arm_is_detected():
     operator = "crop_and_resize"
     finding = examine(arm_driver(operator, FUSED), "portable", CASES[operator](COUNT, 1))
     assert "not the operator's" in str(finding)
 
 
-def test_a_race_on_arm_is_seen():
+def test_a_race_on_arm_is_detected():
     operator = "crop_and_resize"
     assert examine(arm_driver(operator), "portable", CASES[operator](COUNT, 1), race=True) is not None

@@ -24,7 +24,7 @@ from suites.programs import python
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", [*LAYOUTS, "empty"])
-def test_an_array_comes_back_as_it_went(dtype, layout):
+def test_an_array_is_unpacked_unchanged(dtype, layout):
     values = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5).astype(dtype)
     if layout == "empty":
         array = values[:0]
@@ -40,21 +40,21 @@ def test_an_array_comes_back_as_it_went(dtype, layout):
 
 @given(cases(image_dtypes=["float32", "float64"]))
 @settings(max_examples=50)
-def test_the_image_of_a_case_comes_back_as_it_went(case):
+def test_a_cases_arrays_are_unpacked_unchanged(case):
     inputs = case.inputs()
     ((back, boxes),) = unpack(pack(2, inputs.image, inputs.boxes))
     np.testing.assert_array_equal(back, inputs.image)
     np.testing.assert_array_equal(boxes, inputs.boxes)
 
 
-def test_only_a_tensors_own_memory_is_sent():
+def test_only_a_tensors_own_memory_is_packed():
     """From its first element to its last, without the rest of its buffer."""
     row = np.arange(20, dtype=np.float32)
     head = 2 * 8 + 2 * 8  # dtype and rank, size and stride
     assert pack(row[3:12:4])[head:] == row[3:12].tobytes()
 
 
-def test_what_no_kernel_takes_is_refused():
+def test_arrays_that_no_kernel_accepts_raise_an_error():
     with pytest.raises(ValueError, match="take no arrays of float16; they take float32, float64, int32, int64"):
         pack(np.zeros(3, np.float16))
     with pytest.raises(ValueError, match="Strides are at least 0"):
@@ -62,7 +62,7 @@ def test_what_no_kernel_takes_is_refused():
 
 
 @pytest.mark.parametrize("cut", [4, 20, 50])
-def test_results_that_end_early_are_an_error(cut):
+def test_truncated_results_raise_an_error(cut):
     whole = pack(1, np.zeros(5, np.float32))
     with pytest.raises(ValueError, match="in the middle of an array"):
         unpack(whole[:cut])
@@ -80,7 +80,7 @@ def test_larger_cases_have_every_number_of_channels_in_every_layout():
         assert len({(case.shape[1], case.layout) for case in samples[-turns:]}) == turns
 
 
-def test_results_that_are_not_the_operators_are_seen():
+def test_wrong_results_are_detected():
     """A single bit, for a single map and a pyramid, whose boxes may be on any level."""
     boxes = ((0, 0.5, 1.0, 7.5, 6.0), (0, 0.0, 0.0, 40.0, 40.0))  # of the first level, and of the second
     roi_case = RoiCase(shape=(1, 3, 40, 40), boxes=boxes, output_size=(2, 3), sampling_ratio=2)
@@ -109,7 +109,7 @@ def _sanitize(path: Path) -> subprocess.CompletedProcess[str]:
     return python("-m", "harness", "sanitize", "--cases", "2", cwd=ROOT, PATH=str(path), COLUMNS="200")
 
 
-def test_without_a_compiler_it_says_so_and_exits_with_2(tmp_path):
+def test_a_missing_compiler_exits_with_2_and_a_message(tmp_path):
     process = _sanitize(tmp_path)
     assert process.returncode == 2
     assert "g++ is installed, and there is none in PATH" in process.stdout
@@ -130,7 +130,7 @@ def test_a_sanitizer_whose_library_is_missing_is_skipped_with_the_reason(tmp_pat
     assert "compute-sanitizer" in process.stdout
 
 
-def test_what_is_found_is_told_and_exits_with_1(monkeypatch):
+def test_a_finding_is_printed_and_exits_with_1(monkeypatch):
     """The verb itself, on kernels with a fault in one file."""
     from typer.testing import CliRunner
 

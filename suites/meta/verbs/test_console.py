@@ -35,7 +35,7 @@ def test_tables_are_printed_in_plain_characters(tmp_path: Path, pytestconfig: py
     assert "10x7 us ... e ?" in output
 
 
-def test_what_pytest_prints_is_in_plain_characters(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_pytest_prints_plain_characters(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     test = tmp_path / "test_plain.py"
     test.write_text("def test_it(): assert False, '10×7 µs'\n", encoding="utf-8")
     _, output = on_a_plain_console(
@@ -46,7 +46,7 @@ def test_what_pytest_prints_is_in_plain_characters(tmp_path: Path, pytestconfig:
     assert "10x7 us" in output
 
 
-def test_a_report_that_left_a_file_out_says_which_and_exits_with_1(tmp_path: Path) -> None:
+def test_a_report_names_a_file_that_it_left_out_and_exits_with_1(tmp_path: Path) -> None:
     store(tmp_path, "a.json", [timed_row([1.0])])
     assert CliRunner().invoke(app, ["report", str(tmp_path)]).exit_code == 0
     (tmp_path / "broken.json").write_text("{", encoding="utf-8")

@@ -38,7 +38,7 @@ def test_help_is_printed() -> None:
         assert "Exit code 2: " in result.output
 
 
-def test_without_a_verb_five_lines_say_what_to_do_first() -> None:
+def test_no_verb_prints_five_lines_of_first_steps() -> None:
     result = CliRunner().invoke(app, [])
     assert result.exit_code == 2
     lines = result.output.splitlines()
@@ -80,12 +80,12 @@ def _is_code(node: ast.AST) -> bool:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_exit_codes_of_the_help_are_those_of_the_verb(verb: str) -> None:
+def test_help_lists_the_verbs_exit_codes(verb: str) -> None:
     module = importlib.import_module(VERBS[verb].callback.__module__)
     assert documented(verb) == exits(module, verb)
 
 
-def test_an_exit_code_that_the_help_does_not_have_is_seen(tmp_path, monkeypatch) -> None:
+def test_an_undocumented_exit_code_is_detected(tmp_path, monkeypatch) -> None:
     (tmp_path / "planted.py").write_text(
         "def verb():\n    other()\n\ndef other():\n    raise typer.Exit(7 if late else 1)\n", encoding="utf-8"
     )

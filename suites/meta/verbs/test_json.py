@@ -20,7 +20,7 @@ from harness.__main__ import app
 from harness.backends.peers import installing
 from harness.conformance import kills, processes, speed
 from harness.conformance.cells import Cell
-from harness.conformance.jobs import Done
+from harness.conformance.jobs import JobResult
 from harness.repository import ROOT
 from harness.verbs import publish
 from suites.meta.comparison.quiet_medians import AGAIN, QUIET
@@ -101,7 +101,7 @@ def test_cells_are_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status:
         *("roi_align", "boxes inside", "forward", "roi_align", "cpu-here", status, True),
         *(3, 0, 0.5, "RoiCase(...)", "as planted", "roi_align 1", "torch 2", ""),
     )
-    monkeypatch.setattr(processes, "run", lambda jobs, tell, ended: [Done(jobs[0], (cell,))])
+    monkeypatch.setattr(processes, "run", lambda jobs, tell, on_end: [JobResult(jobs[0], (cell,))])
     arguments = ("conformance", "--backend", "roi_align", "--operator", "roi_align", "--table", tmp_path / "t.csv")
     code, answer, _ = answered(*arguments, "--fail-on", "fail")
     assert code == (status == "fail")

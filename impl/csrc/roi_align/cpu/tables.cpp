@@ -73,9 +73,9 @@ template <typename Acc> class Filler {
       run.at = columns;
       columns += run.count;
     }
-    size_t visited = 0;
+    size_t next = 0;
     const auto number = [&](int32_t& at) {
-      const Run& run = chunk_.runs[static_cast<size_t>(run_of_[visited++])];
+      const Run& run = chunk_.runs[static_cast<size_t>(run_of_[next++])];
       at = at - run.first + run.at;
     };
     for (size_t k = first_tap_; k < chunk_.taps.size(); ++k) number(chunk_.taps[k].at);
