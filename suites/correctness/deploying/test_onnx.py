@@ -86,7 +86,7 @@ def write(inputs, dynamo=False):
 
 
 @pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
-def test_a_file_gives_what_the_oracle_expects(tally, operator):
+def test_a_files_results_are_within_the_oracles_bounds(tally, operator):
     backend = files(operator.name, write)
 
     @settings(max_examples=settings().max_examples // 3)
@@ -190,7 +190,7 @@ UNSUPPORTED = {
 
 
 @pytest.mark.parametrize(("call", "options", "words"), UNSUPPORTED.values(), ids=UNSUPPORTED)
-def test_what_onnx_cannot_say_is_said(call, options, words):
+def test_export_refuses_what_onnx_lacks(call, options, words):
     image = torch.rand(2, 3, 5, 7)
     with pytest.raises(ValueError, match=words):
         onnx_files.export(
@@ -198,7 +198,7 @@ def test_what_onnx_cannot_say_is_said(call, options, words):
         )
 
 
-def test_the_other_exporter_says_it_too():
+def test_the_dynamo_exporter_quotes_the_refusal():
     """In its own error, which quotes the model's."""
     image = torch.rand(2, 3, 5, 7)
     call = Function(functools.partial(AVG, mode="max"))
@@ -214,7 +214,7 @@ def test_an_older_opset_is_refused():
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated")
 @for_calls(BILINEAR, AVG)
-def test_outside_of_an_export_to_onnx_the_operator_is_recorded(call):
+def test_export_and_trace_record_the_operator(call):
     image = torch.rand(2, 3, 5, 7)
     tensors = image, *call.random_boxes(image, 3)
     program = torch.export.export(Function(call), tensors)
@@ -224,7 +224,7 @@ def test_outside_of_an_export_to_onnx_the_operator_is_recorded(call):
 
 @pytest.mark.filterwarnings("ignore")  # the exporter warns of its own changes to come
 @for_calls(BILINEAR, AVG)
-def test_a_program_that_is_exported_already_fails_as_the_page_says(call):
+def test_an_exported_program_fails_with_the_documented_error(call):
     image = torch.rand(2, 3, 5, 7)
     program = torch.export.export(Function(call), (image, *call.random_boxes(image, 3)))
     words = rf"No ONNX function found for .*roi_align\.{call.operator}'"

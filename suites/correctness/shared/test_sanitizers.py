@@ -52,14 +52,14 @@ def test_the_kernels_are_clean(operator, sanitizer):
 
 
 @each_operator
-def test_a_race_is_found(operator):
+def test_the_sanitizer_finds_a_race(operator):
     """Every unit of work runs on several threads at once."""
     message = report(operator, "thread", race=True)
     assert "WARNING: ThreadSanitizer: data race" in message
     assert "\nat: " in message
 
 
-def test_a_read_behind_a_map_is_found():
+def test_the_sanitizer_finds_a_read_behind_a_map():
     expression = "return plane.at(ty.low, x)"
     change = Change("roi_align/largest.h", f"{expression};", f"{expression} + 0 * plane.at(ty.low + 1, x);")
     message = report("roi_align", "address", change)
@@ -68,7 +68,7 @@ def test_a_read_behind_a_map_is_found():
     assert "\nat: Pyramid(case=RoiCase(" in message
 
 
-def test_a_cast_of_a_position_that_is_nowhere_is_found():
+def test_the_sanitizer_finds_a_cast_out_of_range():
     """The faulty test compares the integer, as many kernels do."""
     test, integer = "!inside(axis.position(begin), length)", "static_cast<int64_t>(axis.position(begin)) < 0"
     change = Change("crop_and_resize/cpu/tables.cpp", f"begin < crop && {test}", f"begin < crop && {integer}")
@@ -76,13 +76,13 @@ def test_a_cast_of_a_position_that_is_nowhere_is_found():
     assert "is outside the range of representable values of type 'long int'" in message
 
 
-def test_a_result_that_depends_on_the_threads_is_found():
+def test_the_driver_finds_a_result_that_depends_on_the_threads():
     """The fault omits a unit of work if there are more units than one thread takes."""
     change = Change("crop_and_resize/cpu/plan.cpp", "outer * blocks * parts,", "outer * blocks * parts - (parts > 4),")
     assert "threads give other bits than one" in report("crop_and_resize", "address", change)
 
 
-def test_a_result_that_is_not_the_operators_is_found():
+def test_the_driver_finds_a_wrong_result():
     """The fault has the same bits on any number of threads, and triggers no sanitizer."""
     change = Change("crop_and_resize/cpu/finish_grad_boxes.cpp", "double sum = 0;", "double sum = 1;")
     assert report("crop_and_resize", "address", change).startswith("grad_boxes: ")

@@ -45,7 +45,7 @@ def _imported(folder: Path, program: str, kernels: str = "") -> subprocess.Compl
     return python("-c", program, PYTHONPATH=str(folder), ROI_ALIGN_CPU=kernels)
 
 
-def test_the_package_that_is_built_is_the_one_that_is_imported():
+def test_the_changed_package_is_imported():
     folder = build(*BY_NAME["function_without_extrapolation"].changes)
     program = "import importlib.metadata as m, roi_align, torch; print(roi_align.__file__, m.version('roi-align'))"
     where, version = _imported(folder, program).stdout.split()
@@ -58,7 +58,7 @@ def test_the_package_that_is_built_is_the_one_that_is_imported():
         assert process.stdout.strip() == kernels or "but this machine runs" in process.stderr
 
 
-def test_a_change_of_cpp_is_what_runs():
+def test_changed_cpp_runs():
     words = "the gradient has the dtype of the crops"
     folder = build(Change("csrc/crop_and_resize/torch_cpu.cpp", words, "this is the change"))
     program = """
@@ -77,12 +77,12 @@ INAPPLICABLE = {
 
 
 @pytest.mark.parametrize("change", INAPPLICABLE.values(), ids=INAPPLICABLE)
-def test_a_change_that_does_not_apply_is_an_error(change):
+def test_an_inapplicable_change_is_an_error(change):
     with pytest.raises(ValueError, match="is to be changed in one place, but has"):
         killer_of(faulty(change))
 
 
-def test_every_change_applies_and_every_selection_is_there():
+def test_every_change_applies_and_every_selection_exists():
     for fault in FAULTS:
         package_with(*fault.changes)
         assert fault.suites
@@ -98,7 +98,7 @@ in csrc/one.h
 """
 
 
-def test_a_fault_is_read_as_it_is_written():
+def test_a_paragraph_is_read_as_a_fault():
     (fault,) = read("roi_align", PARAGRAPH)
     assert (fault.name, fault.why, fault.directions) == ("a_fault", "it is wrong", ("grad_image",))
     assert fault.suites == ("suites/correctness/shared/test_views.py",)
@@ -114,18 +114,18 @@ def test_a_fault_is_read_as_it_is_written():
         *(("killed by shared/test_views.py\n", ""), ("in csrc/one.h\n", ""), ("in csrc", "of csrc"), ("- a", "-a")),
     ],
 )
-def test_a_fault_that_is_written_otherwise_is_an_error(right, wrong):
+def test_a_malformed_paragraph_is_an_error(right, wrong):
     with pytest.raises(ValueError, match="fault"):
         read("roi_align", PARAGRAPH.replace(right, wrong))
 
 
-def test_what_does_not_compile_is_no_kill():
+def test_a_compile_error_is_no_kill():
     broken = Change("csrc/crop_and_resize/boxes.cpp", "int64_t first_bad_index(", "int64_t first_bad_index(((")
     with pytest.raises(RuntimeError, match="does not compile"):
         killer_of(faulty(broken))
 
 
-def test_tests_that_do_not_run_are_no_kill():
+def test_tests_that_cannot_run_are_no_kill():
     broken = Change(
         "roi_align/_cropping/modules.py", "from torch import Tensor, fx, nn", "from torch import Tensor, fx, none"
     )
@@ -135,7 +135,7 @@ def test_tests_that_do_not_run_are_no_kill():
         first_failure(build(), [f"{MODULES}::test_that_is_not_there"])
 
 
-def test_a_crash_is_named_after_the_test_that_was_running():
+def test_a_crash_is_named_after_the_running_test():
     call = "return crop_and_resize(image, boxes, box_ind,"
     change = Change("roi_align/_cropping/modules.py", call, f"import os; os.abort(); {call}")
     test = f"{MODULES}::test_crop_and_resize_under_its_three_names"
@@ -145,7 +145,7 @@ def test_a_crash_is_named_after_the_test_that_was_running():
 CHEAP = ("function_without_extrapolation", "index_n_accepted", "order_by_threads", "roi_index_n_accepted")
 
 
-def test_the_package_without_a_fault_passes_what_kills_the_faults():
+def test_the_unchanged_package_passes_the_killing_tests():
     """The other selections are the suites themselves, of which this run is a part."""
     assert control([BY_NAME[name] for name in CHEAP]) is None
 

@@ -53,7 +53,7 @@ def test_the_reference_survives(operator: OperatorName) -> None:
                 assert attempt.outcome == "survived", attempt
 
 
-def test_a_fault_can_be_asked_for_by_name() -> None:
+def test_every_fault_loads_by_its_name() -> None:
     """So that `pytest suites/ --backend fault:NAME` runs the whole suite on it."""
     assert all(load(fault.backend.name, fault.operator) is fault.backend for fault in FAULTS)
     for operator in OPERATORS:
@@ -61,11 +61,11 @@ def test_a_fault_can_be_asked_for_by_name() -> None:
             load("fault:nope", operator)
 
 
-def test_there_are_sixty_faults_and_each_has_its_name() -> None:
+def test_faults_have_names_of_their_own() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 60
 
 
-def test_what_nothing_finds_is_a_survivor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_fault_without_effect_survives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A fault that changes nothing survives, and the report says so: a check that kills it would be broken."""
     monkeypatch.setattr(kills, "CASES", 4)
     monkeypatch.setattr(kills, "TURNS", 1)
@@ -79,7 +79,7 @@ def test_what_nothing_finds_is_a_survivor(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert {line["first"] for line in lines} == {"False"}
 
 
-def test_the_first_check_to_find_a_fault_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_killer_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kills, "CASES", 10)
     fault = next(each for each in FAULTS if each.name == "swapped_axes")
     attempts = kills.row(replace(fault, directions=("forward",)))

@@ -70,12 +70,10 @@ TABLE = {
     "test_an_interrupt_ends_a_campaign_and_keeps_its_finds",
     r"(\S+=\S+ )*dask (scheduler|worker)\b.*": "It starts a cluster; test_cluster.py starts one in its own process.",
     r"pytest suites/ --backend \w+:fma_position": f"{META}/faults/test_reference.py::"
-    "test_a_fault_can_be_asked_for_by_name",
+    "test_every_fault_loads_by_its_name",
     r"pytest suites/ --backend roi_align_cuda\w*": NEEDS_GPU,
-    r"(\S+=\S+ )*pytest suites/ --backend mytriton:\S+.*": f"{PAGE}::"
-    "test_the_triton_kernel_of_the_page_is_judged_without_a_gpu",
-    r"pytest suites/ --backend (\S+:\S+|NAME)( -x| -n auto)*": f"{PAGE}::"
-    "test_the_kernel_of_the_page_is_judged_as_the_page_says",
+    r"(\S+=\S+ )*pytest suites/ --backend mytriton:\S+.*": f"{PAGE}::test_the_pages_triton_kernel_passes_without_a_gpu",
+    r"pytest suites/ --backend (\S+:\S+|NAME)( -x| -n auto)*": f"{PAGE}::test_the_pages_kernel_gets_the_pages_verdict",
     r"pytest suites/(meta|correctness)/\S+( -k \w+)?": f"{PULL_REQUEST}::make test",
     r"pytest --benchmark-only --backend .*": f"{META}/measuring/test_foreign.py::"
     "test_pytest_times_a_foreign_function_without_the_verb",

@@ -64,7 +64,7 @@ COMMAND = "pytest suites/ --backend mykernel"
 FEW = {"HYPOTHESIS_PROFILE": "sanitize"}
 
 
-def test_the_kernel_of_the_page_is_judged_as_the_page_says(judge):
+def test_the_pages_kernel_gets_the_pages_verdict(judge):
     """With the page's own command: first the wrong kernel, then the corrected one, which gets fewer cases."""
     kernel, sheet, correction, _ = blocks("python")
     failure, passes = blocks("text")
@@ -83,7 +83,7 @@ def test_the_kernel_of_the_page_is_judged_as_the_page_says(judge):
     assert "ONNX" not in right, "what is asked of ONNX Runtime is no part of a stranger's summary"
 
 
-def test_the_triton_kernel_of_the_page_is_judged_without_a_gpu(judge):
+def test_the_pages_triton_kernel_passes_without_a_gpu(judge):
     pytest.importorskip("triton")
     kernel = blocks("python")[-1]
     right = judge(kernel, "pytest suites/ --backend mytriton", "-k", "within_bound or side_effect or layout", **FEW)
@@ -112,7 +112,7 @@ RIGHT = "    return theirs(input.contiguous(), boxes.contiguous(), *rest)\n\n\n"
 SOME = "permuted_boxes or split_list"
 
 
-def test_a_kernel_that_ends_its_process_is_told_with_its_case(judge):
+def test_a_crash_is_reported_with_its_case(judge):
     """And the suite continues with the next property."""
     _, sheet, *_ = blocks("python")
     text = judge(f"{KERNEL}{BEGIN}    ctypes.string_at(0)\n\n\n{sheet}", COMMAND, "-k", SOME, "--maxfail=9", **FEW)
@@ -121,7 +121,7 @@ def test_a_kernel_that_ends_its_process_is_told_with_its_case(judge):
     assert "reproduce  python -m harness judge --backend mykernel:roi_align --direction forward --property" in text
 
 
-def test_a_kernel_that_hangs_ends_its_property_and_not_the_run(judge):
+def test_a_hang_fails_its_property_and_the_run_goes_on(judge):
     _, sheet, *_ = blocks("python")
     hangs = f"{KERNEL}{BEGIN}    if len(boxes) > 1:\n        time.sleep(999)\n{RIGHT}{sheet}"
     text = judge(hangs, COMMAND, "-k", SOME, "--limit", "2", "--maxfail=9", **FEW)
@@ -129,7 +129,7 @@ def test_a_kernel_that_hangs_ends_its_property_and_not_the_run(judge):
     assert "2 failed" in text
 
 
-def test_a_failure_that_depends_on_earlier_calls_says_so_and_its_line_shows_it(judge, tmp_path):
+def test_a_failure_that_needs_earlier_calls_is_reproduced_with_them(judge, tmp_path):
     _, sheet, *_ = blocks("python")
     kernel = f"{KERNEL}{BEGIN}    worn = len(calls) > 9\n{RIGHT.replace('return', 'pooled =').rstrip()}\n"
     kernel += f"    return pooled + 1 if worn else pooled\n\n\n{sheet}"
@@ -146,7 +146,7 @@ def test_a_failure_that_depends_on_earlier_calls_says_so_and_its_line_shows_it(j
     assert "OUT: crops" in again.stdout
 
 
-def test_nothing_is_left_of_a_run_that_is_killed(tmp_path):
+def test_a_killed_run_leaves_no_files(tmp_path):
     """The logs of its workers are unnamed files."""
     program = (
         "import os, sys; from harness.judging.isolation import isolated; "

@@ -80,7 +80,7 @@ INPUTS = {"crop_and_resize": crops, "roi_align": pools}
 
 @pytest.mark.parametrize("operator", INPUTS)
 @pytest.mark.parametrize(("box", "most"), IDLE.values(), ids=IDLE)
-def test_boxes_that_send_a_tile_nothing_cost_little_and_each_the_same(operator, box, most):
+def test_idle_boxes_cost_few_instructions(operator, box, most):
     none, some, many = (gather_instructions(operator, INPUTS[operator](box, count)) for count in (1, 4_096, 12_288))
     assert many - none < 12_288 * most
     assert many - none < 4 * (some - none) + 1_000
@@ -96,7 +96,7 @@ def test_every_kernel_is_in_the_table(rows):
 
 
 @pytest.mark.parametrize("aligned", [False, True])
-def test_torchvisions_own_kernels_are_called_as_torchvision_calls_them(aligned):
+def test_torchvisions_kernels_get_torchvisions_arguments(aligned):
     """All blocks of a small case together compute torchvision's results, up to the order of sums."""
     boxes = ((0, 0.5, 1.25, 4.5, 3.75), (1, -1.0, 0.5, 4.0, 9.0), (0, 2.0, 2.0, 2.5, 2.25))
     inputs = RoiCase((2, 3, 7, 6), boxes, (2, 3), sampling_ratio=2, aligned=aligned).inputs()
