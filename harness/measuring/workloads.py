@@ -277,3 +277,20 @@ WORKLOADS = (
 SMOKE = Workload(
     "smoke", "1x4x24x32, 20 boxes, 3x3: a test run", _random((1, 4, 24, 32), 20, 3, (2.0, 20.0), 70), quick=True
 )
+
+# Image gradients of so few tiles that a GPU is not filled; they are counted, not timed.
+SMALL_GRADIENTS = (
+    Workload(
+        "small_p5",
+        "1x256x25x34, 1000 boxes, 7x7: level P5 (stride 32) of an 800x1088 image",
+        _random((1, 256, 25, 34), 1_000, 7, (3.0, 20.0), 80),
+    ),
+    *(
+        Workload(
+            f"small_{channels}",
+            f"1x{channels}x200x272, 1000 boxes of 4 to 60 pixels, 7x7: few channels",
+            _random((1, channels, 200, 272), 1_000, 7, _SERIES_SIDES, 50),
+        )
+        for channels in (16, 3)
+    ),
+)

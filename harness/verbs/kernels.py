@@ -11,6 +11,7 @@ from harness.verbs import app, epilog, interruptible, one_of, stop_at, tell
 
 _COSTS = "<!-- kernels: written by `python -m harness kernels` -->", "<!-- /kernels -->"
 _GROWTH = "<!-- growth: written by `python -m harness kernels` -->", "<!-- /growth -->"
+_TILES = "<!-- tiles: written by `python -m harness kernels` -->", "<!-- /tiles -->"
 
 
 @app.command(
@@ -26,7 +27,7 @@ def kernels(
 ) -> None:
     """Count what the CUDA kernels cost, in compiled PTX and machine code, and write the tables to docs/cuda.md.
 
-    A second table says how the image gradients grow with the number of boxes.
+    Two more tables say how the image gradients grow with the number of boxes, and what small tiles gain.
 
     Needs nvcc, cuobjdump and the built CUDA library, no GPU; the times in it are predictions.
     """
@@ -46,7 +47,7 @@ def kernels(
                 f"{cost.operator:16} {cost.direction:10} {cost.layout:13} {cost.kernel:40} {cost.a_value:8.1f} a value"
             )
             rows.append(cost)
-        growth = list(scaling.growth())
+        growth, tiles = list(scaling.growth()), list(scaling.tiles())
     table = costs.table(rows)
     table.to_csv(path, index=False, float_format="%.4g")
     tell(f"table {path.resolve()}")
@@ -54,6 +55,7 @@ def kernels(
     tables = {
         _COSTS: Table(f"What the CUDA kernels cost on {workload}, float32", *costs.cells(table)),
         _GROWTH: Table("What gathered image gradients cost, by boxes", scaling.HEADER, scaling.cells(growth)),
+        _TILES: Table("What small gradients cost, by tiles", scaling.TILES_HEADER, scaling.cells_of_tiles(tiles)),
     }
     for (begin, end), each in tables.items():
         text = document.read_text(encoding="utf-8")

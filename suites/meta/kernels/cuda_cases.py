@@ -17,6 +17,7 @@ from harness.backends.cuda_on_host import make_crop_and_resize, make_roi_align
 from harness.kernels.compiling import Change
 from harness.kernels.cuda_on_host import kernel_library
 from harness.kernels.drivers.calls import PyramidCall
+from harness.measuring.scaling import LARGE_TILES
 from harness.operators import AnyCase, drawing, within
 from harness.operators.arrays import DIRECTIONS, FLOATS, Array, Direction
 from harness.operators.crop_and_resize.case import BOX_RULES, METHODS, Case
@@ -44,19 +45,17 @@ TAPS_IN_SCRATCH = (
     Change("roi_align/cuda/bins.h", "kSharedBytes = 48 * 1024", "kSharedBytes = 1024"),
     Change("roi_align/cuda/bins.h", "kScratchBlocks = 512", "kScratchBlocks = 2"),
 )
-# The gathers' tiles have the size for a large gradient, which no test case has.
-LARGE_TILES = (Change("cuda/bits.h", "kFewWarps = 1024", "kFewWarps = 0"),)
 BUILDS: dict[OperatorName, dict[str, tuple[Change, ...]]] = {
     "crop_and_resize": {
         "as they are": (),
         "few blocks": (FEW_BLOCKS,),
-        "large tiles": LARGE_TILES,
-        "large tiles, few blocks": (*LARGE_TILES, FEW_BLOCKS),
+        "large tiles": (LARGE_TILES,),  # those of a large gradient, which no test case has
+        "large tiles, few blocks": (LARGE_TILES, FEW_BLOCKS),
     },
     "roi_align": {
         "as they are": (),
         "one block": (ONE_BLOCK,),
-        "large tiles": LARGE_TILES,
+        "large tiles": (LARGE_TILES,),
         "small chunks": SMALL_CHUNKS,
         "taps in scratch": TAPS_IN_SCRATCH,
     },

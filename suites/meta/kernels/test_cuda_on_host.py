@@ -109,7 +109,7 @@ LARGE = {f"{of}-{name}": (of, case) for of in OPERATORS for name, case in cuda_c
 
 @pytest.mark.parametrize("case", cuda_cases.LARGE["crop_and_resize"].values(), ids=cuda_cases.LARGE["crop_and_resize"])
 def test_large_cases_in_large_tiles(case):
-    assert_bits_of_the_cpu("crop_and_resize", case, "of a large case", ("grad_image",), *cuda_cases.LARGE_TILES)
+    assert_bits_of_the_cpu("crop_and_resize", case, "of a large case", ("grad_image",), cuda_cases.LARGE_TILES)
 
 
 @pytest.mark.parametrize(("operator", "case"), LARGE.values(), ids=LARGE)
