@@ -95,7 +95,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Collecting the tests that a function outside this project is never asked takes longer than many of its own."""
+    """A run on a function outside this project omits the folders without tests of it, which take long to collect."""
     if not backends.is_foreign(config.getoption("--backend")) or not collection_path.is_dir():
         return None
     operator = next(iter(config.stash[BACKENDS]))

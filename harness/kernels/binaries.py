@@ -45,15 +45,17 @@ def _folders(package: str) -> list[Path]:
     return [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
 
 
-def compile_cuda(source: Path, *architectures: str) -> Path:
-    """An object with a source's machine code and PTX for these architectures, such as "sm_90"; cached in build/.
+def compile_cuda(source: Path, architecture: str) -> Path:
+    """An object with a source's machine code and PTX for an architecture, such as "sm_90"; cached in build/.
 
-    Warnings are errors. RuntimeError with the compiler's message, MissingLibrary without nvcc.
+    RuntimeError with the compiler's message if the source does not compile, MissingLibrary without nvcc.
     """
-    names = [each.removeprefix("sm_") for each in architectures]
-    generated = [f"-gencode=arch=compute_{each},code=[sm_{each},compute_{each}]" for each in names]
-    flags = [*build_setting("DEVICE_FLAGS"), "-lineinfo", "-Werror=all-warnings", *generated]
-    return objects([source], flags, (KERNELS,), BUILD, program=nvcc())[0]
+    number = architecture.removeprefix("sm_")
+    generated = f"-gencode=arch=compute_{number},code=[sm_{number},compute_{number}]"
+    (target,) = objects(
+        [source], [*build_setting("DEVICE_FLAGS"), "-lineinfo", generated], (KERNELS,), BUILD, program=nvcc()
+    )
+    return target
 
 
 def dump(binary: Path, *options: str) -> str:

@@ -72,10 +72,11 @@ class Function:
 def functions(binary: Path, architecture: str) -> list[Function]:
     """The kernels in a library or an object, as they are for one architecture; MissingLibrary without cuobjdump."""
     parts = dump(binary, "-sass", "-arch", architecture).split("Function : ")[1:]
-    symbols, code = zip(*(part.split("\n", 1) for part in parts), strict=True)
+    listings = [part.partition("\n") for part in parts]
+    names = demangle(symbol for symbol, *_ in listings)
     return [
-        Function(without_namespaces(name), _plain(symbol), architecture, tuple(_instructions(lines)))
-        for name, symbol, lines in zip(demangle(symbols), symbols, code, strict=True)
+        Function(without_namespaces(name), _plain(symbol), architecture, tuple(_instructions(code)))
+        for name, (symbol, _, code) in zip(names, listings, strict=True)
     ]
 
 

@@ -1,7 +1,7 @@
 """The resources that the CUDA kernels take on every architecture: whether one spills, and how many fit.
 
-A kernel that spills registers to memory, or keeps an array on a stack, runs at a fraction of its speed. The library
-says so for every architecture that it is built for; no GPU is necessary.
+A kernel that spills registers to memory, or keeps an array on a stack, runs at a fraction of its speed. cuobjdump
+reads this from the library, for every architecture that it is built for; no GPU is necessary.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.kernels.binaries import demangle, dump, without_namespaces
+from harness.kernels.binaries import architectures_in, built_library, demangle, dump, without_namespaces
 from harness.kernels.compiling import build_setting
+from harness.repository import MissingLibrary
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,19 @@ def architectures() -> list[str]:
     return [f"sm_{each.replace('.', '')}" for each in names]
 
 
-_KERNEL = re.compile(r" Function (\S+):\n\s+REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+) ")
+def complete_library() -> Path:
+    """The built library of the CUDA kernels; MissingLibrary if there is none for all of these architectures."""
+    library = built_library()
+    built = architectures_in(library)
+    if lacking := [each for each in architectures() if each not in built]:
+        raise MissingLibrary(
+            f"The CUDA library was built without {', '.join(lacking)}; build it without TORCH_CUDA_ARCH_LIST."
+        )
+    return library
+
+
+# A number that is no number, such as a stack of unknown size, is an error.
+_KERNEL = re.compile(r" Function (\S+):\n\s+REG:(\S+) STACK:(\S+) SHARED:\S+ LOCAL:(\S+) ")
 
 
 def usages(binary: Path) -> list[Usage]:

@@ -15,13 +15,12 @@ from typing import Any
 
 import pandas as pd
 
-from harness.kernels.binaries import built_library
 from harness.kernels.machine_code import Function, functions, loads_in_flight
 from harness.kernels.occupancy import occupancy
 from harness.kernels.ptx.counting import count_launches
 from harness.kernels.ptx.counts import Counts
 from harness.kernels.ptx.torchvision import count_torchvision
-from harness.kernels.resources import Usage, usages
+from harness.kernels.resources import Usage, complete_library, usages
 from harness.measuring.traffic import traffic
 from harness.measuring.workloads import Workload
 from harness.operators import OPERATORS
@@ -81,7 +80,8 @@ class Cost:
 def costs(workload: Workload, *, blocks: int = 4, gpu: Gpu = H100) -> Iterator[Cost]:
     """The cost of every kernel of both operators on a float32 workload, with roi_align's first setting.
 
-    MissingLibrary without nvcc, cuobjdump or the CUDA library; torchvision's kernels are left out if they are missing.
+    MissingLibrary without nvcc, cuobjdump or the complete CUDA library; torchvision's kernels are left out if they are
+    missing.
     """
     code, usage = _machine_code()
     for (name, operator), direction, layout in itertools.product(OPERATORS.items(), DIRECTIONS, _LAYOUTS):
@@ -118,7 +118,7 @@ def _of_torchvision(workload: Workload, blocks: int, gpu: Gpu) -> Iterator[Cost]
 
 def _machine_code() -> tuple[dict[str, Function], dict[tuple[str, str], Usage]]:
     """The kernels' code on sm_90, and each kernel's resources on every architecture."""
-    library = built_library()
+    library = complete_library()
     code = {each.kernel: each for each in functions(library, "sm_90")}
     return code, {(each.architecture, each.kernel): each for each in usages(library)}
 

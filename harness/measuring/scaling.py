@@ -74,8 +74,8 @@ class Tiles:
 
 
 TILES_HEADER = (
-    "operator", "gradient", "warps with tiles of 8 x 8", "PTX instructions of each", "warps with tiles of 4 x 4",
-    "PTX instructions of each",
+    "operator", "gradient", "8 x 8: warps", "8 x 8: PTX instructions of each", "4 x 4: warps",
+    "4 x 4: PTX instructions of each",
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ FLAGS = ("-lineinfo", "--no-compress", "-Xcompiler=-fPIC,-fno-gnu-unique,-fvisib
 def kernel_library(*changes: Change, architecture: str = ARCHITECTURE, flags: tuple[str, ...] = ()) -> Path:
     """The library of this project's CUDA kernels and their drivers, from their sources, optionally with changes.
 
-    Warnings are errors: no other test compiles the kernels.
+    Warnings are errors here, and in no other compilation.
 
     flags  come after all others, so -fmad=true overrides -fmad=false.
     """

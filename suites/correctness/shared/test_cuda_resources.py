@@ -7,9 +7,12 @@ from collections import Counter
 
 import pytest
 
+from harness.kernels import resources
 from harness.kernels.binaries import architectures_in, built_library, compile_cuda, disassembler
-from harness.kernels.compiling import build_setting, nvcc
-from harness.kernels.resources import architectures, usages
+from harness.kernels.compiling import Change, build_setting, nvcc
+from harness.kernels.ptx.library import kernel_library
+from harness.kernels.resources import architectures, complete_library, usages
+from harness.repository import MissingLibrary
 from suites.missing import skip_if_missing
 
 pytestmark = [pytest.mark.package, pytest.mark.cpu]
@@ -66,17 +69,31 @@ def test_a_spill_and_a_stack_do_not_fit(tmp_path, architecture):
     }  # fmt: skip
 
 
-def test_a_warning_is_an_error(tmp_path):
-    source = tmp_path / "planted.cu"
-    source.write_text("__global__ void planted(float* data) { int unused = 3; data[0] = 1; }")
+def test_a_warning_is_an_error():
+    """In the project's sources; the headers of CUDA have some."""
+    begin = "namespace roi_align::cuda {\n"
+    planted = f"{begin}inline void planted() {{ int unused; }}\n"
     with pytest.raises(RuntimeError, match="unused"):
-        compile_cuda(source, "sm_90")
+        kernel_library(Change("crop_and_resize/cuda/grad_image_atomic.cu", begin, planted))
 
 
 def test_the_library_is_built_for_the_architectures_of_the_setup():
     assert "-fmad=false" in build_setting("DEVICE_FLAGS")
     assert architectures() == ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]
-    # A machine with a GPU builds for that GPU alone.
+    # The variable asks for others.
     assert architectures_in(LIBRARY) == architectures() or "TORCH_CUDA_ARCH_LIST" in os.environ
     with pytest.raises(LookupError, match="no constant NOPE"):
         build_setting("NOPE")
+
+
+def test_a_library_for_some_architectures_is_incomplete(monkeypatch):
+    monkeypatch.setattr(resources, "architectures_in", lambda library: ["sm_90", "sm_120"])
+    with pytest.raises(MissingLibrary, match="built without sm_75, sm_80, sm_86, sm_89, sm_100; build it without"):
+        complete_library()
+
+
+def test_a_stack_of_unknown_size_is_an_error(monkeypatch):
+    report = "arch = sm_90\n Function _Z1fv:\n  REG:8 STACK:UNKNOWN SHARED:0 LOCAL:0 CONSTANT[0]:8\n"
+    monkeypatch.setattr(resources, "dump", lambda *arguments: report)
+    with pytest.raises(ValueError, match="UNKNOWN"):
+        usages(LIBRARY)

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from harness.kernels.binaries import built_library, disassembler
+from harness.kernels.binaries import disassembler
 from harness.kernels.compiling import nvcc
 from harness.kernels.ptx.counting import count_launches
 from harness.kernels.ptx.torchvision import count_torchvision
+from harness.kernels.resources import complete_library
 from harness.measuring import costs
 from harness.measuring.workloads import WORKLOADS
 from harness.operators.crop_and_resize.case import Case
@@ -21,7 +22,7 @@ pytestmark = [pytest.mark.package, pytest.mark.cpu]
 with skip_if_missing():
     nvcc()
     disassembler()
-    built_library()
+    complete_library()
 
 # For fpn_p2_test, 1000 boxes of 4 to 60 pixels: the maximum PTX instructions per value of the crops, the minimum loads
 # in flight, and the minimum percentage of a multiprocessor's warps on sm_90. Ten percent above the current values.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.kernels.binaries import architectures_in, built_library, compile_cuda, disassembler
+from harness.kernels.binaries import compile_cuda, disassembler
 from harness.kernels.compiling import nvcc
 from harness.kernels.machine_code import (
     Function,
@@ -27,13 +27,14 @@ from harness.kernels.machine_code import (
     ptx,
 )
 from harness.kernels.ptx.library import kernel_library
+from harness.kernels.resources import architectures, complete_library
 from suites.missing import skip_if_missing
 
 pytestmark = [pytest.mark.package, pytest.mark.cpu]
 with skip_if_missing():
     nvcc()
     disassembler()
-    LIBRARY = built_library()
+    LIBRARY = complete_library()
 
 # The operations that ptxas expands into fused ones: the instruction that shows each, and an expression.
 SUBROUTINES = {
@@ -60,7 +61,7 @@ def patterns() -> list[Function]:
 
 
 def kernels(binary: Path, architecture: str) -> list[Kernel]:
-    """The kernels for one architecture, with the PTX of the newest."""
+    """The kernels for one architecture, with the PTX that the file has: all architectures fuse the same there."""
     operations = {each.symbol: each for text in ptx(binary) for each in arithmetic(text)}
     return [Kernel(code, operations[code.symbol]) for code in functions(binary, architecture)]
 
@@ -102,7 +103,7 @@ def fused_outside_of_subroutines(kernel: Kernel, cost: dict[str, list[Counter[st
     return tuple(rest[fused] for fused in FUSED)
 
 
-@pytest.mark.parametrize("architecture", architectures_in(LIBRARY))
+@pytest.mark.parametrize("architecture", architectures())
 def test_only_divisions_and_roots_have_fused_operations(architecture, tmp_path):
     cost = costs(tmp_path, architecture)
     assert all(one["FFMA"] + one["DFMA"] > 3 for one, _ in cost.values())
