@@ -1,4 +1,5 @@
-"""Tables and pictures of what was measured and proved: throughput.csv, README.md and two pages, from results alone.
+"""Tables and pictures of what was measured and proved: throughput.csv, README.md, overview.svg and two pages, from
+results alone.
 
 Figures come from the JSON; the matrix of properties, the kill matrix and the fuzz campaigns from their CSV files, each
 where it is there. The same files give the same bytes, on any machine and any day, so that a change of these files is a
@@ -11,7 +12,7 @@ Nothing here imports an operator's library: a report can be made where nothing c
     pictures/     bars, curves, rooflines, distributions, a device's runs
     history.py    a device's runs one after the other: tables, pictures and a sentence
     proofs/       what was proved: conformance, kills, campaigns
-    page/         report.html and README.md: their contents, their conclusions in sentences, their templates
+    page/         report.html, README.md and overview.svg: contents, conclusions in sentences, templates
     libraries/    conformance.html: which library computes RoIAlign right, for those who choose one
 """
 
@@ -27,7 +28,7 @@ from harness import repository
 from harness.measuring import results
 from harness.report import libraries, names
 from harness.report.libraries import Conformance
-from harness.report.page import contents, html, markdown
+from harness.report.page import contents, html, markdown, picture
 from harness.report.page.contents import in_few_words, main_device, untuned
 from harness.report.proofs import campaigns, conformance, kills
 from harness.report.proofs.matrices import Part
@@ -36,12 +37,15 @@ from harness.report.tables.table import Table
 
 _BEGIN, _END = "<!-- results: written by `python -m harness report` -->", "<!-- /results -->"
 _BEGIN_LIBRARIES, _END_LIBRARIES = _BEGIN.replace("results", "conformance"), "<!-- /conformance -->"
+_BEGIN_OVERVIEW, _END_OVERVIEW = _BEGIN.replace("results", "overview"), "<!-- /overview -->"
+PICTURE = "overview.svg"
 
 
 @dataclass(frozen=True)
 class Report:
-    """Where the three files are, the tidy table behind them, and the warnings for readers.
+    """Where the four files are, the tidy table behind them, and the warnings for readers.
 
+    sentence  what overview.svg shows.
     libraries the page of who computes RoIAlign right, None if no implementation was judged.
     baseline  the device that others are compared with, or None if nothing was measured.
     doubts    what makes the newest runs' figures doubtful, each as a sentence that begins with its device.
@@ -50,6 +54,8 @@ class Report:
     csv: Path
     markdown: Path
     html: Path
+    picture: Path
+    sentence: str
     libraries: Conformance | None
     table: pd.DataFrame
     baseline: str | None
@@ -58,7 +64,7 @@ class Report:
 
 
 def write(folder: Path, baseline: str | None = None) -> Report:
-    """Makes the three files in a folder from the results below it; FileNotFoundError if there are none.
+    """Makes the four files in a folder from the results below it; FileNotFoundError if there are none.
 
     baseline  the device that the others' ratios are to, None for the first one by name; across.UnknownDevice if
               it has no results.
@@ -80,6 +86,8 @@ def write(folder: Path, baseline: str | None = None) -> Report:
         folder / "throughput.csv",
         folder / "README.md",
         folder / "report.html",
+        folder / PICTURE,
+        picture.sentence(page),
         conformance_page,
         table,
         base,
@@ -91,6 +99,7 @@ def write(folder: Path, baseline: str | None = None) -> Report:
     )
     repository.replace(report.markdown, markdown.text(page))
     repository.replace(report.html, html.text(page))
+    repository.replace(report.picture, picture.text(page))
     return report
 
 
@@ -115,8 +124,9 @@ def _proofs(folder: Path) -> tuple[list[Part], list[str]]:
 def write_readme(report: Report, readme: Path) -> None:
     """Writes the results between the pairs of comments in the project's README, as far as it has these.
 
-    These are the first geometric means of each operator on the device with the most rows in its newest run, and which
-    libraries compute RoIAlign right with the picture of it. All devices and tables are in results/README.md.
+    These are the picture of the report's first screen, the first geometric means of each operator on the device with
+    the most rows in its newest run, and which libraries compute RoIAlign right with the picture of it. All devices and
+    tables are in results/README.md.
     """
     newest = results.newest(report.table)
     main = main_device(newest)
@@ -125,6 +135,8 @@ def write_readme(report: Report, readme: Path) -> None:
     for _, of_one in default[default.device == main].groupby("bench", sort=True):
         lines += [line for table in means.means(of_one, str(main))[:1] for line in markdown.table_of(table)]
     text = repository.between(readme.read_text(encoding="utf-8"), _BEGIN, _END, lines)
+    overview = ["", f"[![{report.sentence}](results/{PICTURE})](results/README.md)", ""]
+    text = repository.between(text, _BEGIN_OVERVIEW, _END_OVERVIEW, overview)
     if report.libraries is not None:
         text = repository.between(text, _BEGIN_LIBRARIES, _END_LIBRARIES, ["", *libraries.readme(report.libraries), ""])
     repository.replace(readme, text)

@@ -104,7 +104,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Make the tables, report.html and conformance.html again, from the stored files alone."""
+    """Make the tables, pictures, report.html and conformance.html again, from the stored files alone."""
     report = _write(folder, baseline)
     _finish(report)
     if report.problems:
@@ -172,8 +172,8 @@ def _finish(report: Report, device: str | None = None) -> None:
         show(table.caption, table.header, table.rows)
     for problem in (*report.doubts, *report.problems):
         tell(problem)
-    files = {"table": report.csv, "summary": report.markdown, "report": report.html}
+    files = {"table": report.csv, "summary": report.markdown, "report": report.html, "picture": report.picture}
     if report.libraries is not None:
-        files |= {"page": report.libraries.html, "picture": report.libraries.picture}
+        files |= {"libraries": report.libraries.html, "matrices": report.libraries.picture}
     for name, path in files.items():
-        tell(f"{name:8}{path.resolve()}")
+        tell(f"{name:10}{path.resolve()}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from harness.report.libraries import words
@@ -111,17 +111,9 @@ def result(grid: Grid) -> str:
     libraries = {each.backend: {square.word for square in grid.of(each)} for each in grid.libraries}
     right = list(dict.fromkeys(each.name for each in grid.libraries if is_right(grid, each)))
     unclear = sum(words.UNCONFIRMED in of and not of & set(words.RED) for of in libraries.values())
-    counts = {word: sum(word in of for of in libraries.values()) for word in words.RED}
-    faults = [
-        f"{count} {one if count == 1 else many}"
-        for count, one, many in (
-            (counts[words.WRONG], "gives a wrong value or fails", "give a wrong value or fail"),
-            (counts[words.CRASHES], "crashes", "crash"),
-            (counts[words.HANGS], "hangs", "hang"),
-            (unclear, "failed a check that is not confirmed", "failed a check that is not confirmed"),
-        )
-        if count
-    ]
+    red = [of & set(words.RED) for of in libraries.values() if of & set(words.RED)]
+    faults = [f"{len(red)} {_faults(set().union(*red), len(red) == 1)}"] if red else []
+    faults += [f"{unclear} failed a check that is not confirmed"] if unclear else []
     noun = "library" if len(libraries) == 1 else "libraries"
     verb, they = ("computes", "it offers") if len(right) == 1 else ("compute", "they offer")
     names = f" ({', '.join(right)})" if right else ""
@@ -129,8 +121,15 @@ def result(grid: Grid) -> str:
         f"Of {len(libraries)} {noun} {len(right) or 'none'} {verb} {words.OPERATORS[grid.operator]} right "
         f"in everything that {they}{names}"
     )
-    return f"{verdict}; {_listed(faults)}." if faults else f"{verdict}."
+    return f"{'; '.join((verdict, *faults))}."
 
 
-def _listed(parts: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+def _faults(kinds: Collection[str], of_one: bool) -> str:
+    """The verbs of the red words among these: "give a wrong value, fail or hang"."""
+    verbs = (
+        (words.WRONG, ("give a wrong value", "fail"), ("gives a wrong value", "fails")),
+        (words.CRASHES, ("crash",), ("crashes",)),
+        (words.HANGS, ("hang",), ("hangs",)),
+    )
+    listed = [verb for word, many, one in verbs if word in kinds for verb in (one if of_one else many)]
+    return " or ".join(filter(None, (", ".join(listed[:-1]), listed[-1])))

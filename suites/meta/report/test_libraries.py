@@ -170,7 +170,7 @@ def test_the_readme_gets_the_sentence_and_the_picture(tmp_path: Path) -> None:
     picture = f"[![{sentence}](results/conformance.svg)](results/conformance.html)"
     assert readme.read_text(encoding="utf-8") == f"# It\n\n{begin}\n\n{sentence}\n\n{picture}\n\n{end}\n\nrest\n"
     project = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert -1 < project.index(begin) < project.index(end) < project.index("\n## "), "it opens with them"
+    assert project.index(begin) < project.index(end)
 
 
 def test_the_pictures_words_fit_their_columns(tmp_path: Path) -> None:

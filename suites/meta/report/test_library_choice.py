@@ -112,8 +112,8 @@ def test_the_sentence_counts_libraries(tmp_path: Path) -> None:
           failure(**cell_of(SLOW)), failure(**{**hang, "status": "hang"}))  # fmt: skip
     confirmed(tmp_path, {}, {"property": "long list", **crash}, {**hang, **crash, "status": "hang"})
     assert choice.sentence([grid_of(tmp_path)]) == (
-        "Of 4 libraries 1 computes RoIAlign right in everything that it offers (roi_align); 1 gives a wrong value or "
-        "fails, 1 crashes, 1 hangs and 1 failed a check that is not confirmed."
+        "Of 4 libraries 1 computes RoIAlign right in everything that it offers (roi_align); 2 give a wrong value, "
+        "fail, crash or hang; 1 failed a check that is not confirmed."
     )
     cells(tmp_path, failure())
     confirmed(tmp_path, {})

@@ -1,4 +1,5 @@
-"""Rooflines, distributions and the complete table, on made-up rows whose every figure is known beforehand."""
+"""The overview, rooflines, distributions and the complete table, on made-up rows whose every figure is known
+beforehand."""
 
 from __future__ import annotations
 
@@ -10,10 +11,16 @@ import pytest
 
 from harness import report
 from harness.measuring import fingerprint, results
+from harness.report.page import bars, picture
+from harness.report.page.conclusions import Conclusion, Fact
 from harness.report.pictures.distributions import distribution
 from harness.report.pictures.roofline import roofline
 from harness.report.tables.every_row import every_row
-from suites.meta.report.made_results import BASE, store, texts_of, timed_row, untimed_row
+from harness.repository import ROOT
+from suites.meta.report.browser import BROWSER, see
+from suites.meta.report.judged_libraries import Page
+from suites.meta.report.made_results import BASE, external, store, texts_of, timed_row, untimed_row
+from suites.meta.report.test_conclusions import speedup
 
 # 2 GB that must be moved, at a copy bandwidth of 10 GB/s: 0.2 s are the roof.
 ROOF_S = 0.2
@@ -105,3 +112,76 @@ def test_a_device_has_its_fingerprint_and_its_doubts(tmp_path: Path) -> None:
     page, markdown = texts_of(output)
     assert f"<strong>{heading}</strong></p><ul><li>The load was 9.0" in page
     assert f"**{heading}**\n\n- The load was 9.0" in markdown
+
+
+FACTS = (
+    Fact("3,000,000,000 of 3,000,000,000", "outputs equal those of a library with a name in every bit", "good"),
+    Fact("0", "false alarms in 170 checks of the reference, in which nothing is planted", "bad"),
+    Fact("12 of 17", "other libraries give a wrong value, crash or hang somewhere in what they offer", "none"),
+    Fact("1", "is doubtful", "soft"),
+)
+
+
+def overview(*ratios: tuple[str, float]) -> dict[str, Any]:
+    """What the overview is drawn from: four facts, and a bar for each of these libraries."""
+    speedups = [speedup(ratio, other=other) for other, ratio in ratios]
+    conclusions = {"correctness": Conclusion("All is right.", FACTS), "speed": Conclusion("It is fast.")}
+    return {"conclusions": conclusions, "devices": [{"bars": bars.of_speedups("cpu-test", speedups)}]}
+
+
+def test_the_overview_has_the_facts_and_the_bars_of_the_first_screen() -> None:
+    page = overview(("TensorFlow", 2.0), ("torchvision", 0.5))
+    svg = picture.text(page)
+    assert Page(svg).problems == []
+    assert external(svg) == []
+    assert '<title id="title">All is right. It is fast.</title>' in svg
+    assert re.findall(r'class="mark (\w+)"[^>]*>(.)<', svg) == [
+        ("good", "✓"), ("bad", "✗"), ("none", "•"), ("soft", "!"),
+    ]  # fmt: skip
+    assert re.findall(r'class="figure"[^>]*>([^<]*)<', svg) == [fact.figure for fact in FACTS]
+    assert re.findall(r'class="value"[^>]*>([^<]*)<', svg) == ["2.00x", "0.50x"]
+    # Twice as fast and half as fast are as far from 1, on either side.
+    (fast, fast_width), (slow, slow_width) = (
+        (float(x), float(width))
+        for x, width in re.findall(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)" height="11" fill="#', svg)
+    )
+    assert fast_width == pytest.approx(slow_width, abs=0.2)
+    assert slow + slow_width == pytest.approx(fast, abs=0.2)
+    assert svg.count('class="line"') == 2  # the roof of each
+
+
+def test_an_overview_without_times_has_the_facts_alone() -> None:
+    for devices in ([], [{"bars": None}]):
+        svg = picture.text(overview() | {"devices": devices})
+        assert Page(svg).problems == []
+        assert "12 of 17" in svg
+        assert "How fast" not in svg
+
+
+@pytest.mark.skipif(BROWSER is None, reason="looking at the picture needs chromium or google-chrome")
+def test_the_overviews_texts_keep_to_their_columns(tmp_path: Path) -> None:
+    svg = picture.text(overview(("torchvision (another rule)", 2.0), ("mypackage.kernels.module:function", 0.5)))
+    page = tmp_path / "page.html"
+    page.write_text(f"<!doctype html><html><body>{svg}</body></html>", encoding="utf-8")
+    probe = """(() => {
+      const ends = (selector) => [...document.querySelectorAll(selector)].map((one) => {
+        const box = one.getBBox();
+        return [one.textContent, box.x, box.x + box.width, box.y + box.height];
+      });
+      const size = document.querySelector("svg").viewBox.baseVal;
+      return {texts: ends("text"), tracks: ends(".track").map((one) => one[1]), size: [size.width, size.height]};
+    })()"""
+    answer = see(page, probe).answer
+    track, (width, height) = min(answer["tracks"]), answer["size"]
+    right = next(x for text, x, _, _ in answer["texts"] if text == "How fast is it?") - 2  # a glyph's own margin
+    assert len(answer["texts"]) > 20
+    for text, x, end, bottom in answer["texts"]:
+        is_label = text.startswith(("torchvision", "mypackage"))
+        assert end <= (right if x < right else track if is_label else width), text
+        assert bottom <= height, text
+
+
+def test_the_projects_readme_opens_with_the_overview() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert 0 < text.index("](results/overview.svg)](results/README.md)") < text.index("\n## ")
+    assert (ROOT / "results" / "overview.svg").is_file()
