@@ -122,6 +122,8 @@ struct StdThreads {
   void prepare(int64_t count, int64_t elements, const std::function<void(int64_t, int64_t)>& work) const {
     StdThreads{threads, false}.run(count, elements, work);
   }
+
+  bool is_fresh(const View&) const { return false; }
 };
 
 // What a driver does: `read` reads a problem, `results` solves it on these threads.

@@ -4,10 +4,12 @@
 #pragma once
 
 #include "common/torch_tensors.h"
+#include "cpu/cut.h"
 #include "cpu/isa.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 namespace roi_align {
@@ -68,6 +70,19 @@ struct TorchThreads {
 
   template <typename Work> void prepare(int64_t units, int64_t elements, const Work& work) const {
     run(units, elements, work);
+  }
+
+  // Judged by the page in the middle. If the system does not say, the memory counts as mapped.
+  bool is_fresh(const View& result) const {
+#if defined(__linux__)
+    const uintptr_t middle = reinterpret_cast<uintptr_t>(result.data) +
+                             static_cast<uintptr_t>(elements(result) * element_bytes(result.dtype)) / 2;
+    const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+    unsigned char is_there = 1;
+    return mincore(reinterpret_cast<void*>(middle / page * page), 1, &is_there) == 0 && (is_there & 1) == 0;
+#else
+    return result.data == nullptr;
+#endif
   }
 };
 

@@ -45,6 +45,7 @@ struct Plan {
   int64_t parts;
   int64_t units;
   int64_t order_bands;  // for BoxTable::arrange
+  bool fresh = false;   // the gradient's memory is not mapped yet, which makes stores past the caches slow
 };
 
 class BoxTable;  // cpu/tables.h

@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from harness.judging.sample import with_boxes
+from harness.measuring.devices.cpu import TUNED_ALLOCATOR
 from harness.operators.arrays import DIRECTIONS, differing
 from roi_align import roi_align
 from suites.correctness.calls import ADAPTIVE, AVG, BILINEAR, MAX, each_layout, each_operator, for_calls, with_threads
 from suites.correctness.sizes import Size, inputs_of
+from suites.programs import python
 
 MANY, PIECE = 70_000, 1000  # more than 2^16 boxes, in pieces of less than 2^10
 
@@ -109,6 +111,38 @@ def test_gradients_beyond_every_box_are_zero_in_reused_memory(call, channels, la
         assert (gradient[1] == 0).all()
         assert (gradient[0, :, 20:] == 0).all()
         assert torch.isfinite(gradient).all()
+
+
+# Prints a digest of each of three gradients of 12 MB, by operator and layout.
+_LARGE_GRADIENTS = """
+import hashlib
+import torch
+from roi_align import crop_and_resize, roi_align
+torch.manual_seed(0)
+image, upstream = torch.randn(2, 16, 300, 320), torch.randn(200, 16, 14, 14)
+corners, indices = torch.rand(200, 4), torch.arange(200) % 2
+rois = torch.cat([indices[:, None].float(), corners.sort(dim=1).values * 300], dim=1)
+for layout in (torch.contiguous_format, torch.channels_last):
+    leaf = image.to(memory_format=layout).requires_grad_()
+    for crops in (crop_and_resize(leaf, corners, indices, (14, 14)), roi_align(leaf, rois, 14)):
+        for _ in range(3):
+            (gradient,) = torch.autograd.grad(crops, leaf, upstream, retain_graph=True)
+            print(hashlib.sha256(gradient.contiguous().numpy().tobytes()).hexdigest())
+            del gradient  # the next one gets the same memory, if it is kept
+"""
+
+
+@pytest.mark.package
+@pytest.mark.cpu
+def test_large_gradients_have_the_same_bits_in_fresh_and_in_kept_memory():
+    """Only in kept memory a kernel writes past the caches. With the first setting the system maps each result anew."""
+    processes = [
+        python("-c", _LARGE_GRADIENTS, **each) for each in ({"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}, TUNED_ALLOCATOR)
+    ]
+    fresh, kept = (process.stdout.split() for process in processes)
+    assert len(fresh) == 12, processes[0].stderr
+    assert fresh == kept, processes[1].stderr
+    assert len(set(fresh)) == 2, "one for each operator, in both layouts and every time"
 
 
 @pytest.mark.package

@@ -20,7 +20,8 @@ template <typename Threads> struct CropCall {
   }
 
   void grad_image(const ConstView& grad, Method method, const View& image) const {
-    const Plan plan = plan_grad_image(grad, image, threads.count());
+    Plan plan = plan_grad_image(grad, image, threads.count());
+    plan.fresh = threads.is_fresh(image);
     const BoxTable table = table_of(method, image.size, grad, plan);
     threads.share(plan.units, elements(grad) + elements(image),
                   [&](Units* units) { kernels().grad_image(grad, table, method, image, plan, units); });

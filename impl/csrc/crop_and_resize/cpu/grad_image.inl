@@ -10,7 +10,7 @@
 template <Method method, int channels, typename T>
 void grad_image_cells(const ConstView& grad_crops, const BoxTable& boxes, const View& image, const Plan& plan,
                       Units* units) {
-  const bool large = streams<T>(image, 0);
+  const bool large = !plan.fresh && streams<T>(image, 0);
   const int64_t row_stride = (image.size[3] + 1) * kCell;
   std::vector<T> scratch, spare(static_cast<size_t>(row_stride));
   std::vector<int64_t> reached;
@@ -48,7 +48,7 @@ template <Method method, typename T>
 void grad_image_by(const ConstView& grad_crops, const BoxTable& boxes, const View& image, const Plan& plan,
                    Units* units) {
   const int64_t width = image.size[3];
-  const bool large = streams<T>(image, 0);
+  const bool large = !plan.fresh && streams<T>(image, 0);
   std::vector<T> scratch, turned;
   std::vector<int64_t> reached;
   for (int64_t unit; units->take(&unit);) {

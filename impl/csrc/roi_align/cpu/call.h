@@ -2,8 +2,8 @@
 // and runs the kernels, on the caller's threads: torch's (cpu/torch_cpu.h), or those of the sanitizers' driver.
 //
 // Threads have `count()`; `run(n, elements, work)`, which calls work(begin, end) for parts of 0 <= i < n; `prepare`,
-// the same for the kernels' input; `share(units, elements, work)`, which calls work(&units) on every thread.
-// `elements` is the size of the work.
+// the same for the kernels' input; `share(units, elements, work)`, which calls work(&units) on every thread; and
+// `is_fresh(result)`, whether the system has yet to map a result's memory. `elements` is the size of the work.
 
 #pragma once
 
