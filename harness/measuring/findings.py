@@ -75,7 +75,7 @@ def is_confirmed(finding: Finding) -> bool:
 
 
 def confirms(second: float, *, got: float, expected: float, bound: float) -> bool:
-    """Whether a second value confirms that `got`, beyond the bound from `expected`, is wrong.
+    """Whether a second value confirms that `got`, which is further than the bound from `expected`, is wrong.
 
     It agrees with `expected` if it is within the bound, or ten times as close as the library: the bound of a float64
     result is no wider than the second formulation's own rounding.

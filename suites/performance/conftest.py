@@ -27,7 +27,7 @@ class Ledger:
     options  the settings of the run.
     before   the state of the machine before the first row.
     began    when the process began to measure, on the monotonic clock.
-    watching what looks at the GPU meanwhile, None if nothing does.
+    watching the process of nvidia-smi that watches the GPU during the run, None without a GPU.
     records  its rows so far: those with samples, and those that got no time.
     """
 

@@ -96,7 +96,7 @@ unsigned missing_lane(unsigned thread) {
   return 32;
 }
 
-// All lanes of the current thread's mask are there: each gets what it came for.
+// All lanes of the current thread's mask have arrived: each gets its result.
 void complete_warp_operation() {
   Thread* const warp = threads + running.current / 32 * 32;
   const unsigned mask = threads[running.current].wait.mask;

@@ -48,8 +48,8 @@ __device__ __forceinline__ int64_t divide(int64_t a, int64_t b) {
   return a / b;
 }
 
-// The same number, but the compiler cannot tell: what follows from it is worked out here, and not before a loop to be
-// kept in registers that the loop needs.
+// The same number, hidden from the compiler: values that depend on it are computed where they are used, not before a
+// loop, where they would keep registers that the loop needs.
 __device__ __forceinline__ int afresh(int number) {
   asm volatile("" : "+r"(number));
   return number;
