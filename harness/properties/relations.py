@@ -45,15 +45,28 @@ def _relation(
     return for_both(define)
 
 
-def _of_layouts(property_: Property) -> Property:
-    """The property, undeclared if a sheet has only one layout."""
+def _only_if(
+    declares: Callable[[Sheet], bool], otherwise: str, properties: tuple[Property, ...]
+) -> tuple[Property, ...]:
+    """The properties, undeclared for a sheet that does not declare this; `otherwise` says so in words."""
 
-    def cases(sheet: Sheet) -> SearchStrategy[Any]:
-        if set(sheet.layouts) <= {"contiguous", "expanded"}:
-            raise UndeclaredError("layouts: none but contiguous is declared")
-        return property_.cases(sheet)
+    def narrowed(property_: Property) -> Property:
+        def cases(sheet: Sheet) -> SearchStrategy[Any]:
+            if not declares(sheet):
+                raise UndeclaredError(otherwise)
+            return property_.cases(sheet)
 
-    return replace(property_, cases=cases)
+        return replace(property_, cases=cases)
+
+    return tuple(map(narrowed, properties))
+
+
+def _has_layouts(sheet: Sheet) -> bool:
+    return not set(sheet.layouts) <= {"contiguous", "expanded"}
+
+
+def _takes_lists(sheet: Sheet) -> bool:
+    return not sheet.one_box
 
 
 _FORWARD: tuple[Direction, ...] = ("forward",)
@@ -115,8 +128,9 @@ PROPERTIES = (
         values=["normal"],
         crops={"boxes_dtypes": ["float32"]},
     ),
-    *map(
-        _of_layouts,
+    *_only_if(
+        _has_layouts,
+        "layouts: none but contiguous is declared",
         _relation(
             "every layout",
             "the memory that an image lies in changes no bit: channels_last, views, as far as they are declared",
@@ -145,16 +159,21 @@ PROPERTIES = (
         **_SUMS,
         pools={"modes": ["avg"]},
     ),
-    *_relation(
-        "long list",
-        "over 1,024 and over 65,535 boxes each gives what it gives among few",
-        DIRECTIONS,
-        lists.long_list,
-        share=15,
-        **_SUMS,
-        image_dtypes=SINGLE_AND_DOUBLE,
-        channels=(1,),
-        most_outputs=12,
-        longest_side=8,
+    # Long lists of a function of one box a call would be so many calls of it, joined by the harness.
+    *_only_if(
+        _takes_lists,
+        "one_box: lists of boxes are not declared",
+        _relation(
+            "long list",
+            "over 1,024 and over 65,535 boxes each gives what it gives among few",
+            DIRECTIONS,
+            lists.long_list,
+            share=15,
+            **_SUMS,
+            image_dtypes=SINGLE_AND_DOUBLE,
+            channels=(1,),
+            most_outputs=12,
+            longest_side=8,
+        ),
     ),
 )
