@@ -144,14 +144,14 @@ def _merge(group: pd.DataFrame) -> dict[str, Any]:
     first = (group if failures.empty else failures).iloc[0]
     line: dict[str, Any] = {str(name): value for name, value in first.items()}
     line |= {name: group[name].astype(float).sum(min_count=1) for name in _COUNTS}
-    samples = pd.Series([each for block in group.samples for each in block], dtype=float)
+    samples = np.array([each for block in group.samples for each in block], dtype=float)
     line["samples"] = len(samples) if failures.empty else 0
     line["processes"] = group.process.nunique() if failures.empty else 0
     if failures.empty:
         medians = process_medians(group)
         median = float(np.median(medians))
         line["spread"] = (max(medians) - min(medians)) / median if len(medians) > 1 else float("nan")
-        line |= {"median_s": median, "p05_s": samples.quantile(0.05), "p95_s": samples.quantile(0.95)}
+        line |= {"median_s": median, "p05_s": np.quantile(samples, 0.05), "p95_s": np.quantile(samples, 0.95)}
         compulsory = float("nan") if line["compulsory_bytes"] is None else line["compulsory_bytes"]
         line |= {"boxes_per_s": line["boxes"] / median, "gbps": compulsory / median / 1e9}
         line["roof_fraction"] = line["gbps"] / line["copy_gbps"]
@@ -160,8 +160,10 @@ def _merge(group: pd.DataFrame) -> dict[str, Any]:
 
 def process_medians(group: pd.DataFrame) -> list[float]:
     """From one row's lines of `Results.blocks`: each process's median over all its samples, in seconds."""
-    of_process = group.groupby("process", sort=True).samples
-    return [float(np.median([each for block in blocks for each in block])) for _, blocks in of_process]
+    of_process: dict[int, list[float]] = {}
+    for process, samples in zip(group.process, group.samples, strict=True):
+        of_process.setdefault(process, []).extend(samples)
+    return [float(np.median(of_process[process])) for process in sorted(of_process)]
 
 
 def plain_calls(lines: pd.DataFrame) -> pd.DataFrame:
