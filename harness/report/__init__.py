@@ -6,6 +6,7 @@ where it is there. The same files give the same bytes, on any machine and any da
 change of figures.
 Nothing here imports an operator's library: a report can be made where nothing could be measured.
 
+    rendering.py  a template with its values
     names.py      what rows, directions, types and the like are called; tags.py: what a part is about, for the filters
     speedups.py   how many times as fast as each other library, per operator and direction
     tables/       of one view, of one family, of several devices beside each other, of a device's runs
@@ -38,7 +39,7 @@ from harness.report.tables.table import Table
 _BEGIN, _END = "<!-- results: written by `python -m harness report` -->", "<!-- /results -->"
 _BEGIN_LIBRARIES, _END_LIBRARIES = _BEGIN.replace("results", "conformance"), "<!-- /conformance -->"
 _BEGIN_OVERVIEW, _END_OVERVIEW = _BEGIN.replace("results", "overview"), "<!-- /overview -->"
-PICTURE = "overview.svg"
+OVERVIEW = "overview.svg"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def write(folder: Path, baseline: str | None = None) -> Report:
         folder / "throughput.csv",
         folder / "README.md",
         folder / "report.html",
-        folder / PICTURE,
+        folder / OVERVIEW,
         picture.sentence(page),
         conformance_page,
         table,
@@ -135,7 +136,7 @@ def write_readme(report: Report, readme: Path) -> None:
     for _, of_one in default[default.device == main].groupby("bench", sort=True):
         lines += [line for table in means.means(of_one, str(main))[:1] for line in markdown.table_of(table)]
     text = repository.between(readme.read_text(encoding="utf-8"), _BEGIN, _END, lines)
-    overview = ["", f"[![{report.sentence}](results/{PICTURE})](results/README.md)", ""]
+    overview = ["", f"[![{report.sentence}](results/{OVERVIEW})](results/README.md)", ""]
     text = repository.between(text, _BEGIN_OVERVIEW, _END_OVERVIEW, overview)
     if report.libraries is not None:
         text = repository.between(text, _BEGIN_LIBRARIES, _END_LIBRARIES, ["", *libraries.readme(report.libraries), ""])

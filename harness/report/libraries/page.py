@@ -14,12 +14,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from harness.measuring.findings import Finding
 from harness.report.libraries import cases, choice, timings, words
 from harness.report.libraries.grids import Grid, Libraries, Library, Square
 from harness.report.libraries.timings import Timing, Work
+from harness.report.rendering import render
 from harness.report.tables.table import milliseconds
 
 TITLE = "Which libraries compute RoIAlign right"
@@ -191,11 +190,5 @@ def _words(grids: Sequence[Grid]) -> set[str]:
 
 
 def _render(template: str, **values: Any) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {
-        "number": number, "place": place, "others": others, "anchor": anchor_of, "in_words": cases.in_words,
-    }  # fmt: skip
-    return environment.get_template(template).render(**values) + "\n"
+    filters = {"number": number, "place": place, "others": others, "anchor": anchor_of, "in_words": cases.in_words}
+    return render(Path(__file__).with_name(template), filters, **values) + "\n"

@@ -7,13 +7,12 @@ from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from harness.report import tags
+from harness.report.rendering import render
 from harness.report.tables.table import Table
 from harness.report.tags import Tags
 
-_TEMPLATES = Path(__file__).with_name("templates")
+_TEMPLATE = Path(__file__).with_name("templates") / "page.html.j2"
 _SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
 _STYLE = re.compile(r'\bstyle="([^"]*)"')
 # A group without attributes that holds no other one.
@@ -29,12 +28,7 @@ _ID = re.compile(r"""(\bid="|url\(#|xlink:href="#)([0-9a-f]{8}-[^")]+)""")
 
 def text(page: dict[str, Any]) -> str:
     """results/report.html."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"attributes": tags.attributes, "bodies": bodies}
-    return compact(environment.get_template("page.html.j2").render(page))
+    return compact(render(_TEMPLATE, {"attributes": tags.attributes, "bodies": bodies}, **page))
 
 
 def bodies(table: Table) -> list[tuple[Tags, list[tuple[str, ...]]]]:

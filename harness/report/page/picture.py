@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from harness.report.libraries.words import PAGE, TONES
 from harness.report.page.bars import Bars
+from harness.report.rendering import render
 
-_TEMPLATES = Path(__file__).with_name("templates")
+_TEMPLATE = Path(__file__).with_name("templates") / "overview.svg.j2"
 _MARKS = {"good": "✓", "soft": "!", "bad": "✗", "none": "•"}
 # Sizes in the picture's own units: the facts' column with its letters a line, the bars' labels and their track.
 _FACTS, _LETTERS, _LABEL, _TRACK, _VALUE = 372, 50, 190, 296, 56
@@ -49,11 +48,8 @@ def text(page: dict[str, Any]) -> str:
         top += _LINE * (1 + len(lines)) + _GAP
     bars: Bars | None = page["devices"][0]["bars"] if page["devices"] else None
     below = _TOP + (sum(_BAR * (1 + len(of)) + _GAP for _, of in bars.groups) + 3 * _LINE + _GAP if bars else 0)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("overview.svg.j2").render(
+    return render(
+        _TEMPLATE,
         sentence=sentence(page),
         entries=entries,
         bars=bars,
