@@ -135,7 +135,8 @@ for layout in (torch.contiguous_format, torch.channels_last):
 @pytest.mark.package
 @pytest.mark.cpu
 def test_large_gradients_have_the_same_bits_in_fresh_and_in_kept_memory():
-    """Only in kept memory a kernel writes past the caches. With the first setting the system maps each result anew."""
+    """crop_and_resize's image gradient writes past the caches in kept memory only; with the first setting the system
+    maps each result anew."""
     processes = [
         python("-c", _LARGE_GRADIENTS, **each) for each in ({"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}, TUNED_ALLOCATOR)
     ]
