@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -190,5 +190,11 @@ def _words(grids: Sequence[Grid]) -> set[str]:
 
 
 def _render(template: str, **values: Any) -> str:
-    filters = {"number": number, "place": place, "others": others, "anchor": anchor_of, "in_words": cases.in_words}
+    filters: dict[str, Callable[..., Any]] = {
+        "number": number,
+        "place": place,
+        "others": others,
+        "anchor": anchor_of,
+        "in_words": cases.in_words,
+    }
     return render(Path(__file__).with_name(template), filters, **values) + "\n"
