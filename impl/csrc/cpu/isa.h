@@ -33,6 +33,9 @@ struct Kernels {
   RoiForwardKernel* roi_forward;
   RoiGradMapsKernel* roi_grad_maps;
   RoiGradBoxesKernel* roi_grad_boxes;
+  RoiGradMapsKernel* roi_max_grad_maps;
+  RoiGradBoxesKernel* roi_max_grad_boxes;
+  RoiAtLargestKernel* roi_at_largest;
 };
 
 // The kernels that this process uses; std::invalid_argument if ROI_ALIGN_CPU names a set that this machine cannot run.

@@ -21,10 +21,19 @@ namespace ROI_ALIGN_ISA {
 #include "roi_align/cpu/forward.inl"
 #include "roi_align/cpu/grad_image.inl"
 #include "roi_align/cpu/grad_boxes.inl"
+#include "roi_align/cpu/maximum_grads.inl"
 // clang-format on
 
-extern const Kernels kKernels{
-    ROI_ALIGN_TEXT(ROI_ALIGN_ISA), &forward, &grad_image, &grad_boxes, &roi_forward, &roi_grad_maps, &roi_grad_boxes};
+extern const Kernels kKernels{ROI_ALIGN_TEXT(ROI_ALIGN_ISA),
+                              &forward,
+                              &grad_image,
+                              &grad_boxes,
+                              &roi_forward,
+                              &roi_grad_maps,
+                              &roi_grad_boxes,
+                              &roi_max_grad_maps,
+                              &roi_max_grad_boxes,
+                              &roi_at_largest};
 
 }  // namespace ROI_ALIGN_ISA
 }  // namespace roi_align

@@ -30,9 +30,9 @@ template <typename Threads> struct RoiCall {
   // Pools `values`, maps of the levels' shapes, at the samples that are the largest of the levels.
   void pool_at_largest(const std::vector<ConstView>& values, const View& crops) const {
     with_tables(false, [&](const RoiJob& job) {
-      threads.run(rois.count, 16 * elements(crops), [&](int64_t begin, int64_t end) {
-        roi_max_at_largest(job, values, crops, {0, job.channels}, begin, end);
-      });
+      const RoiUnits work = cut_roi_forward(job, threads.count());
+      threads.share(static_cast<int64_t>(work.size()), 16 * elements(crops),
+                    [&](Units* units) { kernels().roi_at_largest(job, values, crops, work, units); });
     });
   }
 
@@ -40,15 +40,10 @@ template <typename Threads> struct RoiCall {
     int64_t pixels = 0;
     for (const View& map : maps) pixels += elements(map);
     with_tables(false, [&](const RoiJob& job) {
-      if (maximum()) {
-        const int64_t planes = static_cast<int64_t>(levels.size()) * job.images * job.channels;
-        threads.run(planes, 16 * elements(grad) + pixels,
-                    [&](int64_t begin, int64_t end) { roi_max_grad_maps(job, grad, maps, begin, end); });
-        return;
-      }
+      const auto kernel = maximum() ? kernels().roi_max_grad_maps : kernels().roi_grad_maps;
       const RoiUnits work = cut_roi_grad_maps(job, threads.count());
-      threads.share(static_cast<int64_t>(work.size()), 4 * elements(grad) + pixels,
-                    [&](Units* units) { kernels().roi_grad_maps(job, grad.data, maps, work, units); });
+      threads.share(static_cast<int64_t>(work.size()), (maximum() ? 16 : 4) * elements(grad) + pixels,
+                    [&](Units* units) { kernel(job, grad.data, maps, work, units); });
     });
   }
 
@@ -56,15 +51,11 @@ template <typename Threads> struct RoiCall {
   std::vector<double> grad_boxes(const ConstView& grad) const {
     std::vector<double> sums(static_cast<size_t>(4 * rois.count), 0.0);
     with_tables(true, [&](const RoiJob& job) {
-      if (maximum()) {
-        threads.run(rois.count, 16 * elements(grad),
-                    [&](int64_t begin, int64_t end) { roi_max_grad_boxes(job, grad, sums.data(), begin, end); });
-        return;
-      }
+      const auto kernel = maximum() ? kernels().roi_max_grad_boxes : kernels().roi_grad_boxes;
       std::vector<double> partial(static_cast<size_t>(roi_grad_boxes_blocks(job)) * sums.size(), 0.0);
       const RoiUnits work = cut_roi_grad_boxes(job, threads.count());
       threads.share(static_cast<int64_t>(work.size()), 16 * elements(grad),
-                    [&](Units* units) { kernels().roi_grad_boxes(job, grad.data, partial.data(), work, units); });
+                    [&](Units* units) { kernel(job, grad.data, partial.data(), work, units); });
       for (size_t i = 0; i < partial.size(); ++i) sums[i % sums.size()] += partial[i];  // block by block
     });
     return sums;
@@ -86,7 +77,7 @@ template <typename Threads> struct RoiCall {
       order_boxes(rois, rule.level, levels, job.images, &tables);
       tables.paths = roi_paths(job, tables.buckets);
       job.tables = &tables;
-      if (rois.count > 0) maximum() ? fill_samples(&tables) : fill(slopes, &tables);
+      if (rois.count > 0) maximum() ? fill_samples(slopes, &tables) : fill(slopes, &tables);
       work(job);
     });
   }
@@ -101,16 +92,16 @@ template <typename Threads> struct RoiCall {
     measure_tables(tables);
   }
 
-  template <typename Acc> void fill_samples(RoiTables<Acc>* tables) const {
+  template <typename Acc> void fill_samples(bool has_moves, RoiTables<Acc>* tables) const {
     tables->samples.resize(tables->boxes.size());
-    threads.prepare(rois.count, 16 * rois.count * (rule.pool.height + rule.pool.width),
-                    [&](int64_t begin, int64_t end) {
-                      for (int64_t k = begin; k < end; ++k) {
-                        const RoiTable<Acc>& box = tables->boxes[static_cast<size_t>(k)];
-                        const Level& level = levels[static_cast<size_t>(box.level)];
-                        tables->samples[static_cast<size_t>(k)].fill(rois, box.row, rule.level, level, rule.pool);
-                      }
-                    });
+    threads.prepare(
+        rois.count, 16 * rois.count * (rule.pool.height + rule.pool.width), [&](int64_t begin, int64_t end) {
+          for (int64_t k = begin; k < end; ++k) {
+            const RoiTable<Acc>& box = tables->boxes[static_cast<size_t>(k)];
+            const Level& level = levels[static_cast<size_t>(box.level)];
+            tables->samples[static_cast<size_t>(k)].fill(rois, box.row, rule.level, level, rule.pool, has_moves);
+          }
+        });
   }
 };
 

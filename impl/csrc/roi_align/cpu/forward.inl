@@ -5,18 +5,6 @@
 // which share the weights of x as single numbers. With many channels innermost the lanes are channels, and nothing is
 // turned. Each output is the same sum in the same order either way.
 
-// A vector of four, for the end of a run: a run is a multiple of four long if the map is wide enough.
-template <typename T> struct Four {
-  typedef T Vector __attribute__((vector_size(4 * sizeof(T))));
-
-  static Vector load(const T* from) {
-    Vector vector;
-    std::memcpy(&vector, from, sizeof(vector));
-    return vector;
-  }
-  static void store(T* to, const Vector& vector) { std::memcpy(to, &vector, sizeof(vector)); }
-};
-
 // to[i] = sum over taps of weight * from[at * stride + i]; zeros without taps.
 template <typename T>
 ROI_ALIGN_INLINE void weigh(const BinTap<T>* begin, const BinTap<T>* end, const T* from, int64_t stride, int64_t count,
@@ -224,8 +212,7 @@ template <typename T> void roi_forward_of(const RoiJob& job, const View& crops, 
     const RoiUnit& unit = work[static_cast<size_t>(index)];
     const bool by_rows = tables.paths[static_cast<size_t>(unit.map)] == RoiPath::kRows;
     if (maximum && by_rows) {
-      const Part channels{unit.first * job.inner, (unit.first + unit.channels) * job.inner};
-      max_rows(job, crops, channels, unit.begin, unit.end);
+      max_rows(job, tables, result, unit, scratch);
     } else if (maximum) {
       forward_unit(job, tables, result, unit, large, scratch, Maximum<T>{job.rule, &tables, &scratch});
     } else if (by_rows) {

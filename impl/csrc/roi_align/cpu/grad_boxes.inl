@@ -11,9 +11,9 @@
 struct EndSums {
   double first[kBlock] = {}, second[kBlock] = {};
 
-  template <typename T> void add(const BinSlope& slope, const T* values) {
-    for (int64_t c = 0; c < kBlock; ++c) first[c] += slope.first * static_cast<double>(values[c]);
-    for (int64_t c = 0; c < kBlock; ++c) second[c] += slope.second * static_cast<double>(values[c]);
+  template <int64_t lanes = kBlock, typename T> void add(double slope_first, double slope_second, const T* values) {
+    for (int64_t c = 0; c < lanes; ++c) first[c] += slope_first * static_cast<double>(values[c]);
+    for (int64_t c = 0; c < lanes; ++c) second[c] += slope_second * static_cast<double>(values[c]);
   }
   static double total(const double* lanes) {
     double sum = 0;
@@ -21,6 +21,18 @@ struct EndSums {
     return sum;
   }
 };
+
+inline void write_ends(const EndSums& y, const EndSums& x, double* result) {
+  result[0] = EndSums::total(x.first);
+  result[1] = EndSums::total(y.first);
+  result[2] = EndSums::total(x.second);
+  result[3] = EndSums::total(y.second);
+}
+
+// The four doubles of a box and a block of channels.
+inline double* partial_of(const RoiJob& job, double* partial, int64_t row, int64_t first_channel) {
+  return partial + (first_channel / kBlock * job.rois->count + row) * 4;
+}
 
 // A column without contributions from the bins adds 0, whatever its pixel holds: no sample reads it, so a NaN must not
 // leak.
@@ -82,7 +94,7 @@ void grad_one_box(const RoiTable<T>& box, const PoolRule& rule, const BoxPixels<
           }
         }
         sum.store(lanes);
-        y.add(*slope, lanes);
+        y.add(slope->first, slope->second, lanes);
       }
       for (const Run* run = from.runs; run < from.runs + from.run_count; ++run) {
         weigh_groups<G, false>(
@@ -101,14 +113,11 @@ void grad_one_box(const RoiTable<T>& box, const PoolRule& rule, const BoxPixels<
           sum.add(value);
         }
         sum.store(lanes);
-        x.add(*slope, lanes);
+        x.add(slope->first, slope->second, lanes);
       }
     }
   }
-  result[0] = EndSums::total(x.first);
-  result[1] = EndSums::total(y.first);
-  result[2] = EndSums::total(x.second);
-  result[3] = EndSums::total(y.second);
+  write_ends(y, x, result);
 }
 
 // Copies the rows and columns that a box reads, in a block of channels of a map.
@@ -147,14 +156,12 @@ void grad_boxes_of_unit(const RoiJob& job, const RoiTables<T>& tables, const T* 
   const RoiPath path = tables.paths[static_cast<size_t>(unit.map)];
   const ConstView& map = (*job.levels)[static_cast<size_t>(unit.map / job.images)].map;
   const int64_t image = unit.map % job.images, bins = job.rule.height * job.rule.width;
-  const bool planes = !job.pixels && job.inner == 1;
   T* const tile = room(&scratch.bins, bins * kBlock);
   for (int64_t k = unit.begin; k < unit.end; ++k) {
     const RoiTable<T>& box = tables.boxes[static_cast<size_t>(k)];
     for (int64_t first = unit.first; first < unit.first + unit.channels; first += kBlock) {
       const int64_t channels = std::min(kBlock, job.channels - first);
-      turn_in<kBlock>(grad + box.row * bins * job.channels + first * (planes ? bins : 1), planes ? bins : 1,
-                      planes ? 1 : job.channels, channels, bins, tile);
+      bins_in<TurnedGroup<T>>(job, grad, box.row, first, channels, tile);
       BoxPixels<T> from{{}, box.runs, box.run_count};
       if (path == RoiPath::kTurned) {
         from.pixels = {scratch.turned.of(map, image, first), map.size[3] * kBlock, kBlock};
@@ -163,8 +170,7 @@ void grad_boxes_of_unit(const RoiJob& job, const RoiTables<T>& tables, const T* 
       } else {
         from = copy_pixels(box, job.rule.height, map, first, channels, scratch);
       }
-      grad_one_box(box, job.rule, from, static_cast<const T*>(tile), scratch,
-                   partial + (first / kBlock * static_cast<int64_t>(tables.boxes.size()) + box.row) * 4);
+      grad_one_box(box, job.rule, from, static_cast<const T*>(tile), scratch, partial_of(job, partial, box.row, first));
     }
   }
 }

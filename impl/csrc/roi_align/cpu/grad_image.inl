@@ -114,6 +114,19 @@ void grad_map_turned(const RoiJob& job, const RoiTables<T>& tables, const T* gra
   turn_group_out(sums, kBlock, size, planes, size, unit.channels, true);
 }
 
+// Writes `channels` channels of `size` pixels to a map, past the caches if they are whole lines.
+template <typename T>
+void write_pixels(const T* sums, int64_t sums_stride, int64_t size, int64_t channels, T* image, int64_t pixel_stride) {
+  const bool lines = whole_lines(image, pixel_stride) && whole_lines(image, channels);
+  for (int64_t i = 0; i < size; ++i) {
+    if (lines) {
+      stream_out(sums + i * sums_stride, channels, image + i * pixel_stride);
+    } else {
+      std::copy_n(sums + i * sums_stride, channels, image + i * pixel_stride);
+    }
+  }
+}
+
 template <typename T>
 void grad_map_pixels(const RoiJob& job, const RoiTables<T>& tables, const T* grad, const View& map, const RoiUnit& unit,
                      PixelScratch<T>& scratch) {
@@ -138,14 +151,7 @@ void grad_map_pixels(const RoiJob& job, const RoiTables<T>& tables, const T* gra
     });
   }
   T* const image = static_cast<T*>(map.data) + unit.map % job.images * map.stride[0] + unit.first;
-  const bool lines = whole_lines(image, job.channels) && whole_lines(image, channels);
-  for (int64_t i = 0; i < size; ++i) {
-    if (lines) {
-      stream_out(sums + i * channels, channels, image + i * job.channels);
-    } else {
-      std::copy_n(sums + i * channels, channels, image + i * job.channels);
-    }
-  }
+  write_pixels(sums, channels, size, channels, image, job.channels);
 }
 
 template <typename T>

@@ -12,6 +12,9 @@ namespace roi_align {
 // The number of channels from which innermost channels fill vectors without a turn.
 constexpr int64_t kBlockOfPixels = 16;
 
+// Up to so many channels, the maximum has four lanes instead of a block of them, and all maps are on kRows.
+constexpr int64_t kFewChannels = 4;
+
 // One call: tables is a RoiTables<float> or <double>, for maps and crops of float32 or float64. All of them have one
 // layout. Maps on kRows may have any strides of rows, planes and images; maps on kPixels any strides but that of
 // channels. Crops, upstream gradients and gradients of maps are dense.
@@ -55,13 +58,9 @@ RoiUnits cut_roi_grad_boxes(const RoiJob& job, int64_t threads);
 using RoiGradBoxesKernel = void(const RoiJob& job, const void* grad, double* partial, const RoiUnits& work,
                                 Units* units);
 
-// The maximum is not separable: these work sample by sample, on planes of any strides. The maps decide which sample is
-// the largest; `values`, of the same shapes, are pooled there. The range is of boxes in the tables' order, and of
-// planes in roi_max_grad_maps.
-void roi_max_at_largest(const RoiJob& job, const std::vector<ConstView>& values, const View& crops, Part channels,
-                        int64_t begin, int64_t end);
-void roi_max_grad_maps(const RoiJob& job, const ConstView& grad, const std::vector<View>& maps, int64_t begin,
-                       int64_t end);
-void roi_max_grad_boxes(const RoiJob& job, const ConstView& grad, double* grad_boxes, int64_t begin, int64_t end);
+// For the double backward of the maximum: pools `values`, of the shapes and the layout of the maps, at the samples that
+// are the largest of the maps. The units are those of the forward.
+using RoiAtLargestKernel = void(const RoiJob& job, const std::vector<ConstView>& values, const View& crops,
+                                const RoiUnits& work, Units* units);
 
 }  // namespace roi_align

@@ -1,5 +1,7 @@
-// roi_align's maximum, forward, with channels as the lanes of a vector: the value of the largest sample (largest.h), in
-// largest_of's order, so that the first of equal samples wins, and the first NaN.
+// roi_align's maximum with channels as the lanes of a vector. A maximum is not separable: samples are computed and
+// compared one by one, row by row, so that the first of equal samples wins, and the first NaN.
+//
+// This file has what the forward and the gradients share, and the forward; maximum_grads.inl has the gradients.
 
 // The larger of two values in each lane, `best` if they are equal or `best` is NaN.
 template <typename Vector> ROI_ALIGN_INLINE Vector larger(const Vector& best, const Vector& value) {
@@ -23,9 +25,94 @@ template <typename G, typename T> ROI_ALIGN_INLINE G between(const T* low, const
   return sum;
 }
 
-// The maximum of a bin, on paths whose lanes are channels. It computes a row of samples at a time, in the order of
-// sample_at: first the values at the columns of pixels, which neighbouring samples share, then those between two
-// columns.
+// The pixels that a box's samples read, by their numbers (samples.h): on a map, or in a copy.
+template <typename T> struct SampledPixels {
+  Pixels<T> pixels;
+  const int64_t *rows, *columns;
+
+  T* row(int64_t number) const { return pixels.at(rows[number], 0); }
+  int64_t column(int64_t number) const { return columns[number] * pixels.pixel_stride; }
+  T* at(int64_t y, int64_t x) const { return row(y) + column(x); }
+};
+
+template <typename T>
+SampledPixels<T> sampled_pixels(const Pixels<T>& pixels, const BoxSamples<std::remove_const_t<T>>& samples) {
+  return {pixels, samples.y.pixels.data(), samples.x.pixels.data()};
+}
+
+template <typename T> const BoxSamples<T>& samples_of(const RoiTables<T>& tables, const RoiTable<T>& box) {
+  return tables.samples[static_cast<size_t>(&box - tables.boxes.data())];
+}
+
+// Calls bin(j, has_value, each) for every row of samples of bin row i and every bin in it that has samples; each(offer)
+// calls offer(value, iy, ix) for the bin's samples of this row, with -1, -1 for the 0 of the samples beyond the image.
+// `has_value` tells whether the bin has a value already; that may be the 0 of samples beyond the image.
+//
+// A row of samples computes the values at the columns of pixels first, which neighbouring samples share.
+template <typename G, typename T, typename Bin>
+ROI_ALIGN_INLINE void for_bins(const BoxSamples<T>& samples, int64_t i, int64_t width,
+                               const SampledPixels<const T>& from, T* row, const Bin& bin) {
+  const BinSamples<T> y = samples.y.of(i);
+  const int64_t columns = static_cast<int64_t>(samples.x.pixels.size());
+  for (int64_t iy = 0; iy < y.count; ++iy) {
+    const Tap<T>& ty = y.taps[iy];
+    const T *const top = from.row(ty.low), *const bottom = from.row(ty.high);
+    for (int64_t k = 0; k < columns; ++k) {
+      const int64_t at = from.column(k);
+      between<G>(top + at, bottom + at, ty.weight).store(row + k * G::kCount);
+    }
+    const bool first = iy == 0, last = iy == y.count - 1;
+    for (int64_t j = 0; j < width; ++j) {
+      const BinSamples<T> x = samples.x.of(j);
+      if (x.count == 0) continue;
+      const bool before = y.before > 0 || x.before > 0;
+      bin(j, !first || before, [&](const auto& offer) {
+        for (int64_t ix = 0; ix < x.count; ++ix) {
+          const Tap<T>& tx = x.taps[ix];
+          offer(between<G>(row + tx.low * G::kCount, row + tx.high * G::kCount, tx.weight), iy, ix);
+        }
+        // Samples beyond the image that come before all others are the value that the bin has; others are compared
+        // once: after the first row, or after all rows.
+        const bool after = x.after > 0 ? first : y.after > 0 && last;
+        if (!before && after) offer(G{}, -1, -1);
+      });
+    }
+  }
+}
+
+// The maxima of a box, in a group of channels. Pixels of the result are `out_stride` values apart.
+template <typename G, bool stream, typename T>
+ROI_ALIGN_INLINE void pool_largest(const BoxSamples<T>& samples, const PoolRule& rule,
+                                   const SampledPixels<const T>& from, PixelScratch<T>& scratch, T* out,
+                                   int64_t out_stride) {
+  T* const row = scratch.columns_of(static_cast<int64_t>(samples.x.pixels.size()) * G::kCount);
+  T* const bins = scratch.sums_of(rule.width * G::kCount);
+  for (int64_t i = 0; i < rule.height; ++i, out += rule.width * out_stride) {
+    std::fill(bins, bins + rule.width * G::kCount, T(0));
+    for_bins<G>(samples, i, rule.width, from, row, [&](int64_t j, bool has_value, const auto& each) {
+      G best;
+      best.load(bins + j * G::kCount);
+      each([&](const G& value, int64_t, int64_t) {
+        for (size_t v = 0; v < std::size(value.of); ++v) {
+          best.of[v] = has_value ? larger(best.of[v], value.of[v]) : value.of[v];
+        }
+        has_value = true;
+      });
+      best.store(bins + j * G::kCount);
+    });
+    for (int64_t j = 0; j < rule.width; ++j) {
+      G largest;
+      largest.load(bins + j * G::kCount);
+      if constexpr (stream) {
+        largest.stream(out + j * out_stride);
+      } else {
+        largest.store(out + j * out_stride);
+      }
+    }
+  }
+}
+
+// The maximum of a bin, on paths whose lanes are channels.
 template <typename T> struct Maximum {
   PoolRule rule;
   const RoiTables<T>* tables;
@@ -33,60 +120,112 @@ template <typename T> struct Maximum {
 
   template <typename G, bool stream>
   ROI_ALIGN_INLINE void pool(const RoiTable<T>& box, const Pixels<const T>& pixels, T* out, int64_t out_stride) const {
-    const BoxSamples<T>& samples = tables->samples[static_cast<size_t>(&box - tables->boxes.data())];
-    T* const row = scratch->columns_of(static_cast<int64_t>(samples.columns.size()) * G::kCount);
-    T* const bins = scratch->sums_of(rule.width * G::kCount);
-    for (int64_t i = 0; i < rule.height; ++i, out += rule.width * out_stride) {
-      pool_row<G>(samples, samples.y.of(i), pixels, row, bins);
-      for (int64_t j = 0; j < rule.width; ++j) {
-        G largest;
-        largest.load(bins + j * G::kCount);
-        stream ? largest.stream(out + j * out_stride) : largest.store(out + j * out_stride);
-      }
-    }
-  }
-
-  // The bins of one row, by largest_of's rules for samples beyond the image.
-  template <typename G>
-  ROI_ALIGN_INLINE void pool_row(const BoxSamples<T>& samples, const BinSamples<T>& y, const Pixels<const T>& pixels,
-                                 T* row, T* bins) const {
-    std::fill(bins, bins + rule.width * G::kCount, T(0));
-    for (int64_t iy = y.span.begin; iy < y.span.end; ++iy) {
-      const Tap<T>& ty = y.template tap<T>(iy);
-      const T *const top = pixels.at(ty.low, 0), *const bottom = pixels.at(ty.high, 0);
-      for (size_t k = 0; k < samples.columns.size(); ++k) {
-        const int64_t at = samples.columns[k] * pixels.pixel_stride;
-        between<G>(top + at, bottom + at, ty.weight).store(row + static_cast<int64_t>(k) * G::kCount);
-      }
-      const bool first = iy == y.span.begin, last = iy == y.span.end - 1;
-      for (int64_t j = 0; j < rule.width; ++j) {
-        const BinSamples<T> x = samples.compact_x.of(j);
-        if (x.none()) continue;
-        const bool before = y.before() || x.before();
-        bool any = !first || before;  // whether the bin has a value already: the 0 of a sample beyond the image counts
-        G best;
-        best.load(bins + j * G::kCount);
-        const auto offer = [&](const G& value) {
-          for (size_t v = 0; v < std::size(value.of); ++v) {
-            best.of[v] = any ? larger(best.of[v], value.of[v]) : value.of[v];
-          }
-          any = true;
-        };
-        for (int64_t ix = x.span.begin; ix < x.span.end; ++ix) {
-          const Tap<T>& tx = x.template tap<T>(ix);
-          offer(between<G>(row + tx.low * G::kCount, row + tx.high * G::kCount, tx.weight));
-        }
-        if (first && !before && x.after()) offer(G{});
-        if (last && !before && !x.after() && y.after()) offer(G{});
-        best.store(bins + j * G::kCount);
-      }
-    }
+    const BoxSamples<T>& samples = samples_of(*tables, box);
+    pool_largest<G, stream>(samples, rule, sampled_pixels(pixels, samples), *scratch, out, out_stride);
   }
 };
 
-// Pools channels one by one, if they do not fill vectors.
-inline void max_rows(const RoiJob& job, const View& crops, Part channels, int64_t begin, int64_t end) {
-  std::vector<ConstView> maps;
-  for (const Level& level : *job.levels) maps.push_back(level.map);
-  roi_max_at_largest(job, maps, crops, channels, begin, end);
+// Calls work(count, the first column on the map, its number) for the runs of columns that a box's samples read.
+template <typename T, typename Work> void for_runs(const BoxSamples<T>& samples, const Work& work) {
+  const std::vector<int64_t>& columns = samples.x.pixels;
+  for (size_t first = 0, end = 0; first < columns.size(); first = end) {
+    end = first + 1;
+    while (end < columns.size() && columns[end] == columns[end - 1] + 1) ++end;
+    work(static_cast<int64_t>(end - first), columns[first], static_cast<int64_t>(first));
+  }
+}
+
+// A copy of the pixels that a box's samples read, in a group of channels of a map of any strides: for maps whose
+// channels do not fill vectors, and for few boxes on a large map.
+template <typename G, typename T> class Window {
+ public:
+  SampledPixels<T> read(const BoxSamples<T>& samples, const T* planes, const int64_t* stride, int64_t channels) {
+    const int64_t rows = static_cast<int64_t>(samples.y.pixels.size());
+    columns_ = static_cast<int64_t>(samples.x.pixels.size());
+    T* const copy = room(&data_, rows * columns_ * G::kCount);
+    for (int64_t row = 0; row < rows; ++row) {
+      const T* const from = planes + samples.y.pixels[static_cast<size_t>(row)] * stride[2];
+      for_runs(samples, [&](int64_t count, int64_t first, int64_t number) {
+        pixels_in<G>(from + first * stride[3], stride[1], stride[3], channels, count,
+                     copy + (row * columns_ + number) * G::kCount);
+      });
+    }
+    while (static_cast<int64_t>(numbers_.size()) < std::max(rows, columns_)) {
+      numbers_.push_back(static_cast<int64_t>(numbers_.size()));
+    }
+    return {Pixels<T>{copy, columns_ * G::kCount, G::kCount}, numbers_.data(), numbers_.data()};
+  }
+
+  // Writes the copy back to the map.
+  void write(const BoxSamples<T>& samples, T* planes, const int64_t* stride, int64_t channels) const {
+    for (size_t row = 0; row < samples.y.pixels.size(); ++row) {
+      T* const to = planes + samples.y.pixels[row] * stride[2];
+      for_runs(samples, [&](int64_t count, int64_t first, int64_t number) {
+        pixels_out<G>(data_.data() + (static_cast<int64_t>(row) * columns_ + number) * G::kCount, count,
+                      to + first * stride[3], stride[1], stride[3], channels);
+      });
+    }
+  }
+
+ private:
+  std::vector<T> data_;
+  std::vector<int64_t> numbers_;
+  int64_t columns_ = 0;
+};
+
+// The pixels of one map in groups of channels, for one box after the other.
+template <typename G, typename T> struct Source {
+  TurnedBlock<T> turned;
+  Window<G, T> window;
+
+  SampledPixels<const T> of(const RoiTables<T>& tables, const RoiTable<T>& box, const ConstView& map, int64_t first,
+                            int64_t channels) {
+    const BoxSamples<T>& samples = samples_of(tables, box);
+    const RoiPath path = tables.paths[static_cast<size_t>(box.map)];
+    if (path == RoiPath::kTurned) {
+      return sampled_pixels(Pixels<const T>{turned.of(map, box.image, first), map.size[3] * kBlock, kBlock}, samples);
+    }
+    const T* const planes = static_cast<const T*>(map.data) + box.image * map.stride[0] + first * map.stride[1];
+    if (path == RoiPath::kPixels && channels == kBlock) {
+      return sampled_pixels(Pixels<const T>{planes, map.stride[2], map.stride[3]}, samples);
+    }
+    const SampledPixels<T> copy = window.read(samples, planes, map.stride, channels);
+    return {{copy.pixels.data, copy.pixels.row_stride, copy.pixels.pixel_stride}, copy.rows, copy.columns};
+  }
+};
+
+// Calls work(box, the first channel, channels) for the boxes of a unit, in groups of channels.
+template <typename G, typename T, typename Work>
+void for_groups_of(const RoiTables<T>& tables, const RoiUnit& unit, int64_t inner, const Work& work) {
+  const int64_t end = (unit.first + unit.channels) * inner;
+  for (int64_t k = unit.begin; k < unit.end; ++k) {
+    for (int64_t first = unit.first * inner; first < end; first += G::kCount) {
+      work(tables.boxes[static_cast<size_t>(k)], first, std::min(G::kCount, end - first));
+    }
+  }
+}
+
+// Calls work(a Group) with the lanes of copies and gradients: four if the channels fit (paths are then kRows).
+template <typename T, typename Work> ROI_ALIGN_INLINE void with_lanes(const RoiJob& job, const Work& work) {
+  if (job.channels <= kFewChannels) {
+    work(FewGroup<T>());
+  } else {
+    work(TurnedGroup<T>());
+  }
+}
+
+// Pools a map on kRows.
+template <typename T>
+void max_rows(const RoiJob& job, const RoiTables<T>& tables, T* crops, const RoiUnit& unit, PixelScratch<T>& scratch) {
+  with_lanes<T>(job, [&](auto group) {
+    using G = decltype(group);
+    Source<G, T> source;
+    T* const bins = scratch.bins_of(job.rule.height * job.rule.width * G::kCount);
+    for_groups_of<G>(tables, unit, job.inner, [&](const RoiTable<T>& box, int64_t first, int64_t channels) {
+      const ConstView& map = (*job.levels)[static_cast<size_t>(box.level)].map;
+      pool_largest<G, false>(samples_of(tables, box), job.rule, source.of(tables, box, map, first, channels), scratch,
+                             bins, G::kCount);
+      bins_out<G>(job, bins, box.row, first, channels, crops);
+    });
+  });
 }

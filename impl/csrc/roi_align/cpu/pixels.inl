@@ -7,7 +7,7 @@
 // The channels of a pixel that are processed together: `vectors` vectors, or a single channel.
 template <typename L, int64_t vectors> struct Group {
   using Vector = typename L::Vector;
-  static constexpr int64_t kCount = vectors * L::kCount;
+  static constexpr int64_t kVectors = vectors, kCount = vectors * L::kCount;
   Vector of[vectors];
 
   template <typename T> ROI_ALIGN_INLINE void load(const T* from) {
@@ -38,6 +38,20 @@ template <typename T> struct OneLane {
   static T load(const T* from) { return *from; }
   static void store(T* to, T value) { *to = value; }
   static void stream(T* to, T value) { *to = value; }
+};
+
+// A vector of four: for the end of a run, which is a multiple of four long if the map is wide enough, and for the
+// maximum of few channels.
+template <typename T> struct Four {
+  static constexpr int64_t kCount = 4;
+  typedef T Vector __attribute__((vector_size(4 * sizeof(T))));
+
+  static Vector load(const T* from) {
+    Vector vector;
+    std::memcpy(&vector, from, sizeof(vector));
+    return vector;
+  }
+  static void store(T* to, const Vector& vector) { std::memcpy(to, &vector, sizeof(vector)); }
 };
 
 // `count` groups of channels, `step` values apart.
@@ -124,6 +138,57 @@ template <typename T, typename Work> ROI_ALIGN_INLINE void for_groups(int64_t ch
 
 // A turned block: kBlock channels.
 template <typename T> using TurnedGroup = Group<Lanes<T>, kBlock / Lanes<T>::kCount>;
+
+// Very few channels, for the maximum: four lanes.
+template <typename T>
+using FewGroup = std::conditional_t<(Lanes<T>::kCount > 4), Group<Four<T>, 1>, Group<Lanes<T>, 4 / Lanes<T>::kCount>>;
+
+// block[i] = the channels of pixel i of `planes`, a group each; missing channels become 0.
+template <typename G, typename T>
+void pixels_in(const T* planes, int64_t plane_stride, int64_t pixel_stride, int64_t channels, int64_t count, T* block) {
+  if constexpr (G::kCount == kBlock) {
+    turn_in<kBlock>(planes, plane_stride, pixel_stride, channels, count, block);
+  } else {
+    for (int64_t i = 0; i < count; ++i) {
+      for (int64_t c = 0; c < G::kCount; ++c) {
+        block[i * G::kCount + c] = c < channels ? planes[c * plane_stride + i * pixel_stride] : T(0);
+      }
+    }
+  }
+}
+
+template <typename G, typename T>
+void pixels_out(const T* block, int64_t count, T* planes, int64_t plane_stride, int64_t pixel_stride,
+                int64_t channels) {
+  if (G::kCount == kBlock && pixel_stride == 1) return turn_out(block, count, planes, plane_stride, channels);
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t c = 0; c < channels; ++c) planes[c * plane_stride + i * pixel_stride] = block[i * G::kCount + c];
+  }
+}
+
+// The strides of crops, which are dense and have the layout of the maps.
+struct CropStrides {
+  int64_t bins, crop, plane, pixel;
+
+  explicit CropStrides(const RoiJob& job)
+      : bins(job.rule.height * job.rule.width),
+        crop(bins * job.channels),
+        plane(!job.pixels && job.inner == 1 ? bins : 1),
+        pixel(plane == 1 ? job.channels : 1) {}
+};
+
+// The bins of one box, in a group of channels from `first` on.
+template <typename G, typename T>
+void bins_in(const RoiJob& job, const T* crops, int64_t row, int64_t first, int64_t channels, T* block) {
+  const CropStrides of(job);
+  pixels_in<G>(crops + row * of.crop + first * of.plane, of.plane, of.pixel, channels, of.bins, block);
+}
+
+template <typename G, typename T>
+void bins_out(const RoiJob& job, const T* block, int64_t row, int64_t first, int64_t channels, T* crops) {
+  const CropStrides of(job);
+  pixels_out<G>(block, of.bins, crops + row * of.crop + first * of.plane, of.plane, of.pixel, channels);
+}
 
 // Memory for `values` values; the buffer grows and is reused by later calls.
 template <typename T> T* room(std::vector<T>* buffer, int64_t values) {

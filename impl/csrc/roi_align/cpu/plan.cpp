@@ -32,8 +32,9 @@ Maps maps_in(const RoiJob& job) {
   });
 }
 
-// Planes of a map that a unit takes together on kRows.
+// Planes of a map that a unit takes together on kRows. They are the lanes of the maximum, which reads copies.
 int64_t planes_together(const RoiJob& job, int64_t map) {
+  if (job.pooling == Pooling::kMaximum) return kBlock;
   const int64_t bytes = pixels_of(job, map) * job.inner * element_bytes(job.dtype);
   return std::max<int64_t>(1, std::min(kMostPlanes, kCacheBytes / bytes));
 }
@@ -78,10 +79,11 @@ std::vector<RoiPath> roi_paths(const RoiJob& job, const std::vector<int64_t>& bu
   for (int64_t map = 0; map < maps_of(job); ++map) {
     const int64_t boxes = buckets[static_cast<size_t>(map + 1)] - buckets[static_cast<size_t>(map)];
     const int64_t pixels = pixels_of(job, map);
-    // Below half a block of channels most of its lanes would be empty; for the maximum a turn is faster even so.
+    // Below half a block of channels most of its lanes would be empty; for the maximum a turn is faster even so, but
+    // for very few channels.
     const bool many = worth_turning(boxes * job.rule.height * job.rule.width, pixels);
     const bool turned = many && pixels * kBlock * element_bytes(job.dtype) <= kLargestBlockBytes && job.inner == 1 &&
-                        (job.channels >= kBlock / 2 || job.pooling == Pooling::kMaximum);
+                        job.channels >= (job.pooling == Pooling::kMaximum ? kFewChannels + 1 : kBlock / 2);
     paths.push_back(job.pixels ? RoiPath::kPixels : turned ? RoiPath::kTurned : RoiPath::kRows);
   }
   return paths;
@@ -96,12 +98,13 @@ int64_t roi_grad_boxes_blocks(const RoiJob& job) { return divide_up(job.channels
 RoiUnits cut_roi_grad_maps(const RoiJob& job, int64_t threads) {
   const Maps maps = maps_in(job);
   const int64_t channels = job.channels / job.inner;
+  const bool maximum = job.pooling == Pooling::kMaximum;
   RoiUnits work;
   for (int64_t map = 0; map < maps_of(job); ++map) {
     const RoiPath path = maps.paths[static_cast<size_t>(map)];
     // The levels of a pyramid have very different sizes, so each thread should have a share of every level.
     int64_t block = divide_up(channels, threads);
-    if (path == RoiPath::kRows) block = std::min(block, planes_together(job, map));
+    if (path == RoiPath::kRows) block = maximum ? kBlock : std::min(block, planes_together(job, map));
     if (path == RoiPath::kTurned) block = kBlock;
     // Whole lines of pixels, as many as the cache has room for: pieces of the upstream gradient cost more than runs.
     const int64_t pixel_bytes = pixels_of(job, map) * element_bytes(job.dtype);
