@@ -32,7 +32,8 @@ Maps maps_in(const RoiJob& job) {
   });
 }
 
-// Planes of a map that a unit takes together on kRows. They are the lanes of the maximum, which reads copies.
+// Planes of a map that a unit takes together on kRows: as many as a cache holds, or the lanes of the maximum, which
+// reads copies of what a box needs.
 int64_t planes_together(const RoiJob& job, int64_t map) {
   if (job.pooling == Pooling::kMaximum) return kBlock;
   const int64_t bytes = pixels_of(job, map) * job.inner * element_bytes(job.dtype);
