@@ -80,7 +80,7 @@ TABLE = {
     r"pytest (suites/\S+ )?--benchmark-only( -k \w+)?": f"{PULL_REQUEST}::make bench QUICK=1",
     r"TORCH=\$\(python .*\)|g\+\+ .* pool\.cpp .*|\./pool .*": f"{CPP}::"
     "test_a_saved_model_pools_in_a_process_without_python",
-    r"g\+\+ .*/fresh_memory\.cpp .*": f"{META}/measuring/test_fresh_memory.py::"
+    r"mkdir -p build|g\+\+ .*/fresh_memory\.cpp .*": f"{META}/measuring/test_fresh_memory.py::"
     "test_the_pages_command_times_each_kind_of_memory",
     r"(\w+=\S+ )+python \.\.\.": "It shows variables before a program of the reader's.",
 }
