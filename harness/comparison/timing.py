@@ -113,7 +113,7 @@ def main(path: Path) -> None:
     spec = importlib.util.find_spec("roi_align")
     if not order.function and (spec is None or spec.origin != str(Path(order.origin) / "roi_align" / "__init__.py")):
         raise SystemExit(f"The package under the clock is {spec and spec.origin}, not the one in {order.origin}.")
-    every = rows.rows((workload.name for workload in WORKLOADS), order.function)
+    every = rows.rows((workload.name for workload in WORKLOADS), order.function, rows.SETTINGS)
     gates = {name: Gate(**of) for name, of in order.gates.items()}
     answer = [asdict(time_row(every[name], gates.get(name), order.function)) for name in order.rows]
     repository.replace(Path(order.output), json.dumps(answer))

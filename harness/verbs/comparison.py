@@ -56,6 +56,13 @@ def compare(
         list[str] | None,
         typer.Option(help="Only these workloads; by default all for stored runs, and otherwise the quick ones."),
     ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only these settings of the operators, such as maximum, of revisions and functions; by default the "
+            "first of each operator."
+        ),
+    ] = None,
     fail_on: Annotated[
         str,
         typer.Option(help="slow: exit 1 if a row of this project, or of the function, is SLOW, also in a rerun."),
@@ -80,7 +87,7 @@ def compare(
     if len(functions) == 1:
         stop(f"{functions[0]} is a function, and the other side is not; compare a function with a function.")
     if one is None and other is None:
-        comparison = _side_by_side(base, new, bool(functions), processes or PROCESSES, workload or [])
+        comparison = _side_by_side(base, new, bool(functions), processes or PROCESSES, workload or [], setting or [])
     elif one is None or other is None:
         revision, run = (base, new) if one is None else (new, base)
         stop(
@@ -93,6 +100,8 @@ def compare(
             "--processes is for revisions and functions; stored runs have as many as `python -m harness bench "
             "--processes` gave them."
         )
+    elif setting:
+        stop("--setting is for revisions and functions; of stored runs, all settings are compared.")
     else:
         comparison = _compare_stored(one, other, workload or [])
     if as_json:
@@ -113,7 +122,9 @@ def compare(
         raise typer.Exit(1)
 
 
-def _side_by_side(base: str, new: str, functions: bool, processes: int, workloads: Sequence[str]) -> _Comparison:
+def _side_by_side(
+    base: str, new: str, functions: bool, processes: int, workloads: Sequence[str], settings: Sequence[str]
+) -> _Comparison:
     """Builds and times both sides, and prints the verdicts."""
     from harness.comparison import revisions, rows, side_by_side
     from harness.operators.verdict import Crashed, Hung
@@ -124,7 +135,7 @@ def _side_by_side(base: str, new: str, functions: bool, processes: int, workload
         interruptible("the running process was stopped, and nothing was stored."),
     ):
         names = (base, new)
-        of_sides = [list(rows.rows(workloads or rows.USUAL, name if functions else "")) for name in names]
+        of_sides = [list(rows.rows(workloads or rows.USUAL, name if functions else "", settings)) for name in names]
         shared = [row for row in of_sides[0] if row in of_sides[1]]
         if not shared:
             stop(f"{base} and {new} have no row in common: their sheets declare nothing that both do.")

@@ -11,7 +11,7 @@ import numpy as np
 from harness.operators.arrays import Array, Box, Direction
 from harness.operators.expected import Place
 from harness.operators.operator import Operator
-from harness.operators.roi_align.case import RoiCase, RoiInputs
+from harness.operators.roi_align.case import Mode, RoiCase, RoiInputs
 from harness.operators.roi_align.golden_cases import TORCHVISION
 from harness.operators.roi_align.oracle import expected
 from harness.operators.roi_align.reach import reach
@@ -20,8 +20,13 @@ from harness.operators.sheet import Sheet
 
 # How many outputs of a large result the oracle judges: a pixel's gradient needs every box near it, a box's its crop.
 _SAMPLE = {"forward": 48, "grad_image": 6, "grad_boxes": 1}
-# The settings for a workload: two samples per bin and axis, as in Mask R-CNN, and an adaptive grid.
-RATIOS = {"sampling_ratio 2": 2, "adaptive": -1}
+# The settings for a workload, as (sampling_ratio, mode): two samples per bin and axis, as in Mask R-CNN, an adaptive
+# grid, and the maximum of two samples per bin and axis.
+SETTINGS: dict[str, tuple[int, Mode]] = {
+    "sampling_ratio 2": (2, "avg"),
+    "adaptive": (-1, "avg"),
+    "maximum": (2, "max"),
+}
 
 
 def _choices(inputs: RoiInputs) -> list[tuple[str, Any, str]]:
@@ -100,7 +105,8 @@ def _from_workload(inputs: Any, setting: str) -> RoiInputs:
     boxes[:, 0] = inputs.box_indices
     for column, (edge, length) in enumerate(((1, width), (0, height), (3, width), (2, height))):
         boxes[:, column + 1] = inputs.boxes[:, edge] * (length - 1)
-    return RoiInputs(inputs.image, boxes, inputs.upstream, inputs.crop_size, 1.0, RATIOS[setting], True)
+    sampling_ratio, mode = SETTINGS[setting]
+    return RoiInputs(inputs.image, boxes, inputs.upstream, inputs.crop_size, 1.0, sampling_ratio, True, mode)
 
 
 ROI_ALIGN = Operator(
@@ -110,7 +116,7 @@ ROI_ALIGN = Operator(
     arrays=("image", "boxes", "upstream"),
     size="output_size",
     peer=TORCHVISION,
-    settings=tuple(RATIOS),
+    settings=tuple(SETTINGS),
     expected=expected,
     least_roundings=_least_roundings,
     most_places=8,

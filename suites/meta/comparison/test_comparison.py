@@ -12,16 +12,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from harness.__main__ import app
-from harness.backends import load
-from harness.comparison import revisions, rows, side_by_side, timing
+from harness.comparison import revisions, rows, side_by_side
 from harness.comparison.revisions import UnusableRevision
 from harness.comparison.side_by_side import Round
-from harness.measuring import gate
 from harness.measuring.record import Record
 from suites.meta.comparison.quiet_medians import AGAIN, QUIET
 
@@ -112,58 +109,6 @@ def test_only_slow_rows_run_again():
     assert [each.verdict for each in decisions] == ["UNCLEAR", "FAST"]
 
 
-# One process.
-
-
-TURN = rows.rows(["seed_test"])["crop_and_resize seed_test forward contiguous"]
-
-
-def test_a_process_times_a_right_result():
-    first = timing.time_row(TURN, None)
-    assert first.status in ("EXACT", "WITHIN")
-    assert first.message == ""
-    assert len(first.samples) >= timing.BUDGET.least
-    assert timing.time_row(TURN, gate.stored_in(first)).samples
-
-
-def test_a_process_does_not_time_a_wrong_result(monkeypatch):
-    other = timing.time_row(TURN, gate.Gate("EXACT", True, digest="other bits"))
-    assert (other.status, other.samples) == ("DIFFERS", ())
-    assert "not those of the first process" in other.message
-    backend = load("roi_align")
-    wrong = replace(backend, to_numpy=lambda crops: backend.to_numpy(crops) + np.float32(1))
-    monkeypatch.setattr(timing, "load", lambda name, operator: wrong)
-    first = timing.time_row(TURN, None)
-    assert (first.status, first.samples) == ("OUT", ())
-    assert first.message
-
-
-def test_an_error_fails_its_row_and_not_the_process(monkeypatch):
-    def broken(name: str, operator: str) -> None:
-        raise RuntimeError("no such kernel")
-
-    monkeypatch.setattr(timing, "load", broken)
-    row = timing.time_row(TURN, None)
-    assert (row.status, row.message, row.samples) == ("ERROR", "RuntimeError: no such kernel", ())
-
-
-def test_both_operators_are_compared_in_both_layouts_and_every_direction():
-    names = list(rows.rows(["seed_test"]))
-    assert len(names) == len(set(names)) == 2 * 2 * 3
-    assert "roi_align seed_test grad_boxes channels_last" in names
-    # This process's harness times a revision, and looks up each row by name.
-    assert [rows.name_of(turn.record()) for turn in rows.rows(["seed_test"]).values()] == names
-
-
-def test_a_process_refuses_to_time_another_package(tmp_path):
-    order = {"rows": [], "gates": {}, "origin": str(tmp_path), "output": str(tmp_path / "answer")}
-    (tmp_path / "order").write_text(json.dumps(order))
-    with pytest.raises(SystemExit, match="The package under the clock is"):
-        timing.main(tmp_path / "order")
-    with pytest.raises(side_by_side.FailedProcess, match="The package under the clock is"):
-        side_by_side.measure(dict.fromkeys(side_by_side.SIDES, tmp_path), [], 1, lambda side: None)
-
-
 # Revisions and the verb.
 
 
@@ -216,6 +161,7 @@ def test_unusable_revisions_raise_a_reason(repository, tmp_path, monkeypatch):
     [
         (["nobodys-revision", "."], "There is no revision 'nobodys-revision' here"),
         ([".", ".", "--workload", "none"], "There is no workload 'none'; there are seed_test"),
+        ([".", ".", "--setting", "none"], "There is no setting 'none'; there are sampling_ratio 2, adaptive, maximum."),
         ([".", ".", "--fail-on", "fast"], "--fail-on is 'fast'; it takes slow, and nothing else."),
     ],
 )

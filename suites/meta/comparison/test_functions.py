@@ -25,7 +25,7 @@ from suites.meta.comparison.quiet_medians import AGAIN, QUIET
 
 FUNCTIONS = "suites.meta.measuring.planted"
 BASE, NEW = f"{FUNCTIONS}:right", f"{FUNCTIONS}:wrong"
-FORWARD = "roi_align seed_test forward contiguous"
+FORWARD = "roi_align sampling_ratio 2 seed_test forward contiguous"
 
 
 def time_row(name: str, earlier: gate.Gate | None = None) -> Record:
@@ -50,9 +50,11 @@ def test_rows_follow_the_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
     sheet = Sheet("roi_align", ("forward", "grad_boxes"), image_dtypes=("float32", "float16"))
     monkeypatch.setattr(foreign, "apart", lambda name: replace(load("reference", "roi_align"), sheet=sheet))
     names = [
-        f"roi_align seed_test {way} contiguous{of}" for of in ("", " float16") for way in ("forward", "grad_boxes")
+        f"roi_align maximum seed_test {way} contiguous{of}"
+        for of in ("", " float16")
+        for way in ("forward", "grad_boxes")
     ]
-    assert list(rows.rows(["seed_test"], "a:b")) == names
+    assert list(rows.rows(["seed_test"], "a:b", ["maximum"])) == names
 
 
 def test_two_functions_are_measured_in_processes_of_their_own() -> None:

@@ -140,6 +140,7 @@ def test_broken_and_newer_files_are_named_and_the_others_compared(folder):
         (["cpu-test", "both"], "both holds 2 runs (cpu-other/r2, cpu-test/r1), and one is compared"),
         (["cpu-test", "cpu-other", "--workload", "x"], "Neither run has a workload 'x'; there are v, w."),
         (["cpu-test", "cpu-other", "--processes", "5"], "--processes is for revisions"),
+        (["cpu-test", "cpu-other", "--setting", "maximum"], "--setting is for revisions and functions; of stored runs"),
         (["cpu-test", "cpu-other", "--fail-on", "fast"], "--fail-on is 'fast'; it takes slow"),
         (["cpu-test", "cpu-other", "--workload", "v"], "No row has times of both runs"),
         (["nobodys", "nothing"], "or a run or device under results can be compared"),

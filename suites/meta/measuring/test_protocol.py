@@ -125,7 +125,7 @@ def test_a_quick_run_has_the_first_setting_of_each_operator() -> None:
 
     first = [("crop_and_resize", ""), ("roi_align", "sampling_ratio 2")]
     assert settings_of(False) == first
-    assert settings_of(True) == [*first, ("roi_align", "adaptive")]
+    assert settings_of(True) == [*first, ("roi_align", "adaptive"), ("roi_align", "maximum")]
 
 
 def test_settings_are_passed_in_one_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
