@@ -21,6 +21,7 @@ namespace ROI_ALIGN_ISA {
 #include "roi_align/cpu/forward.inl"
 #include "roi_align/cpu/grad_image.inl"
 #include "roi_align/cpu/grad_boxes.inl"
+#include "roi_align/cpu/maximum_choices.inl"
 #include "roi_align/cpu/maximum_grads.inl"
 // clang-format on
 

@@ -1,28 +1,36 @@
 // roi_align's maximum with channels as the lanes of a vector. A maximum is not separable: samples are computed and
 // compared one by one, row by row, so that the first of equal samples wins, and the first NaN.
 //
-// This file has what the forward and the gradients share, and the forward; maximum_grads.inl has the gradients.
+// This file has what the forward and the gradients share, and the forward; maximum_choices.inl and maximum_grads.inl
+// have the gradients.
 
-// The larger of two values in each lane, `best` if they are equal or `best` is NaN.
-template <typename Vector> ROI_ALIGN_INLINE Vector larger(const Vector& best, const Vector& value) {
-  if constexpr (std::is_floating_point<Vector>::value) {
-    return value <= best || best != best ? best : value;
-  } else {
-    return ((value <= best) | (best != best)) ? best : value;
-  }
+// Whether the largest value so far stays it, in each lane: the first of equal ones does, and the first NaN.
+template <typename Vector> ROI_ALIGN_INLINE auto stays(const Vector& best, const Vector& value) {
+  return (value <= best) | (best != best);
 }
 
-// low * (1 - weight) + high * weight, or the value itself if both are one pixel.
-template <typename G, typename T> ROI_ALIGN_INLINE G between(const T* low, const T* high, T weight) {
-  G sum;
-  sum.load(low);
-  if (low == high) return sum;
-  G other;
-  other.load(high);
-  sum.times(T(1) - weight);
-  other.times(weight);
-  sum.add(other);
-  return sum;
+// One value in all lanes.
+template <typename G, typename T> ROI_ALIGN_INLINE G in_all_lanes(T value) {
+  G group;
+  for (auto& vector : group.of) vector = value - typename G::Vector{};  // keeps -0, which a sum would not
+  return group;
+}
+
+// low * (1 - weight) + high * weight.
+template <typename G> ROI_ALIGN_INLINE G between(G low, G high, const G& weight) {
+  low.times(in_all_lanes<G>(1.0f).minus(weight));
+  high.times(weight);
+  low.add(high);
+  return low;
+}
+
+// The same in memory, or the value itself if both are one pixel.
+template <typename G, typename T> ROI_ALIGN_INLINE G between(const T* low, const T* high, const G& weight) {
+  G first, second;
+  first.load(low);
+  if (low == high) return first;
+  second.load(high);
+  return between(first, second, weight);
 }
 
 // The pixels that a box's samples read, by their numbers (samples.h): on a map, or in a copy.
@@ -44,59 +52,79 @@ template <typename T> const BoxSamples<T>& samples_of(const RoiTables<T>& tables
   return tables.samples[static_cast<size_t>(&box - tables.boxes.data())];
 }
 
-// Calls bin(j, has_value, each) for every row of samples of bin row i and every bin in it that has samples; each(offer)
-// calls offer(value, iy, ix) for the bin's samples of this row, with -1, -1 for the 0 of the samples beyond the image.
-// `has_value` tells whether the bin has a value already; that may be the 0 of samples beyond the image.
+// Calls bin(j, has_value, each) for every bin of bin row i that has samples: once, or several times if its rows of
+// samples are many. each(offer) calls offer(value, iy, ix) for its samples, with -1, -1 for the 0 of samples beyond the
+// image. `has_value` tells whether the bin has a value already; that may be the 0 of samples beyond the image.
 //
 // A row of samples computes the values at the columns of pixels first, which neighbouring samples share.
 template <typename G, typename T, typename Bin>
-ROI_ALIGN_INLINE void for_bins(const BoxSamples<T>& samples, int64_t i, int64_t width,
-                               const SampledPixels<const T>& from, T* row, const Bin& bin) {
+ROI_ALIGN_INLINE void for_bins(const BoxSamples<T>& samples, int64_t i, int64_t width, SampledPixels<const T> from,
+                               std::vector<T>* scratch, const Bin& bin) {
   const BinSamples<T> y = samples.y.of(i);
-  const int64_t columns = static_cast<int64_t>(samples.x.pixels.size());
-  for (int64_t iy = 0; iy < y.count; ++iy) {
-    const Tap<T>& ty = y.taps[iy];
-    const T *const top = from.row(ty.low), *const bottom = from.row(ty.high);
-    for (int64_t k = 0; k < columns; ++k) {
-      const int64_t at = from.column(k);
-      between<G>(top + at, bottom + at, ty.weight).store(row + k * G::kCount);
+  const int64_t columns = static_cast<int64_t>(samples.x.pixels.size()), stride = columns * G::kCount;
+  const int64_t together = bins_together<T>(columns, G::kCount, y.count);
+  T* const rows = room(scratch, together * stride);
+  for (int64_t begin = 0; begin < y.count; begin += together) {
+    const int64_t end = std::min(y.count, begin + together);
+    for (int64_t iy = begin; iy < end; ++iy) {
+      const Tap<T> ty = y.taps[iy];
+      const T *const top = from.row(ty.low), *const bottom = from.row(ty.high);
+      const G weight_y = in_all_lanes<G>(ty.weight);
+      T* const row = rows + (iy - begin) * stride;
+      for (int64_t k = 0; k < columns; ++k) {
+        const int64_t at = from.column(k);
+        between(top + at, bottom + at, weight_y).store(row + k * G::kCount);
+      }
     }
-    const bool first = iy == 0, last = iy == y.count - 1;
     for (int64_t j = 0; j < width; ++j) {
       const BinSamples<T> x = samples.x.of(j);
       if (x.count == 0) continue;
       const bool before = y.before > 0 || x.before > 0;
-      bin(j, !first || before, [&](const auto& offer) {
-        for (int64_t ix = 0; ix < x.count; ++ix) {
-          const Tap<T>& tx = x.taps[ix];
-          offer(between<G>(row + tx.low * G::kCount, row + tx.high * G::kCount, tx.weight), iy, ix);
+      bin(j, begin > 0 || before, [&](const auto& offer) {
+        for (int64_t iy = begin; iy < end; ++iy) {
+          const T* const row = rows + (iy - begin) * stride;
+          for (int64_t ix = 0; ix < x.count; ++ix) {
+            const Tap<T> tx = x.taps[ix];
+            const G weight_x = in_all_lanes<G>(tx.weight);
+            offer(between(row + tx.low * G::kCount, row + tx.high * G::kCount, weight_x), iy, ix);
+          }
+          // Samples beyond the image that come before all others are the value that the bin has; others are compared
+          // once: after the first row, or after all rows.
+          const bool after = x.after > 0 ? iy == 0 : y.after > 0 && iy == y.count - 1;
+          if (!before && after) offer(G{}, -1, -1);
         }
-        // Samples beyond the image that come before all others are the value that the bin has; others are compared
-        // once: after the first row, or after all rows.
-        const bool after = x.after > 0 ? first : y.after > 0 && last;
-        if (!before && after) offer(G{}, -1, -1);
       });
     }
   }
 }
 
-// The maxima of a box, in a group of channels. Pixels of the result are `out_stride` values apart.
-template <typename G, bool stream, typename T>
-ROI_ALIGN_INLINE void pool_largest(const BoxSamples<T>& samples, const PoolRule& rule,
-                                   const SampledPixels<const T>& from, PixelScratch<T>& scratch, T* out,
-                                   int64_t out_stride) {
-  T* const row = scratch.columns_of(static_cast<int64_t>(samples.x.pixels.size()) * G::kCount);
+// The smallest value in all lanes: a maximum may begin with it.
+template <typename G, typename T> ROI_ALIGN_INLINE G smallest() {
+  return in_all_lanes<G>(-std::numeric_limits<T>::infinity());
+}
+
+// The maxima of a box, in a group of channels. Pixels of the result are `out_stride` values apart. Without `nan`, a
+// comparison is one instruction, which may forget a NaN; returns whether there may have been one.
+template <typename G, bool stream, bool nan, typename T>
+ROI_ALIGN_INLINE bool pool_largest_of(const BoxSamples<T>& samples, const PoolRule& rule, SampledPixels<const T> from,
+                                      PixelScratch<T>& scratch, T* out, int64_t out_stride) {
   T* const bins = scratch.sums_of(rule.width * G::kCount);
+  G total{};
   for (int64_t i = 0; i < rule.height; ++i, out += rule.width * out_stride) {
     std::fill(bins, bins + rule.width * G::kCount, T(0));
-    for_bins<G>(samples, i, rule.width, from, row, [&](int64_t j, bool has_value, const auto& each) {
-      G best;
-      best.load(bins + j * G::kCount);
+    for_bins<G>(samples, i, rule.width, from, &scratch.columns, [&](int64_t j, bool has_value, const auto& each) {
+      G best = smallest<G, T>();
+      if (has_value) best.load(bins + j * G::kCount);
       each([&](const G& value, int64_t, int64_t) {
+        if constexpr (!nan) total.add(value);
         for (size_t v = 0; v < std::size(value.of); ++v) {
-          best.of[v] = has_value ? larger(best.of[v], value.of[v]) : value.of[v];
+          auto& largest = best.of[v];
+          if constexpr (nan) {
+            largest = stays(largest, value.of[v]) ? largest : value.of[v];
+          } else {
+            largest = value.of[v] > largest ? value.of[v] : largest;  // one instruction
+          }
         }
-        has_value = true;
       });
       best.store(bins + j * G::kCount);
     });
@@ -109,6 +137,18 @@ ROI_ALIGN_INLINE void pool_largest(const BoxSamples<T>& samples, const PoolRule&
         largest.store(out + j * out_stride);
       }
     }
+  }
+  T totals[G::kCount];
+  total.store(totals);
+  return std::any_of(totals, totals + G::kCount, [](T value) { return value != value; });
+}
+
+// The same with NaNs, which are rare: a box that may have one is pooled twice.
+template <typename G, bool stream, typename T>
+ROI_ALIGN_INLINE void pool_largest(const BoxSamples<T>& samples, const PoolRule& rule, SampledPixels<const T> from,
+                                   PixelScratch<T>& scratch, T* out, int64_t out_stride) {
+  if (pool_largest_of<G, stream, false>(samples, rule, from, scratch, out, out_stride)) {
+    pool_largest_of<G, stream, true>(samples, rule, from, scratch, out, out_stride);
   }
 }
 

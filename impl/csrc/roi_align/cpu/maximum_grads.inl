@@ -1,135 +1,29 @@
-// The gradients of roi_align's maximum: all that a bin receives goes to its largest sample.
-//
-// They search for the largest samples again, because an index for every output would be as large as the output. The
-// lanes are channels, a group (with_lanes) for every layout and instruction set, and each lane may have another sample:
-// a sample is processed once for all lanes whose largest it is, with zeros in the others.
+// The gradients of roi_align's maximum: all that a bin receives goes to its largest sample (maximum_choices.inl).
 
-// Where the largest sample of a bin is, in each lane: its place among the samples of the bin that are in reach, on each
-// axis, or -1 for one beyond the image and for a bin without samples.
-template <typename G> struct Choice {
-  using Vector = typename G::Vector;
-  using Integers = decltype(Vector{} == Vector{});
-  using Integer = std::decay_t<decltype(Integers{}[0])>;
-  static constexpr int64_t kIntegers = 2 * G::kCount;
-
-  Integers y[G::kVectors], x[G::kVectors];
-
-  // In memory a choice is kIntegers integers: the standard library aligns memory for the portable instruction set only.
-  static Choice load(const Integer* from) {
-    Choice choice;
-    std::memcpy(&choice, from, sizeof(choice));
-    return choice;
-  }
-  void store(Integer* to) const { std::memcpy(to, this, sizeof(*this)); }
-};
-
-// Some of the lanes of a group.
-template <typename G> struct Mask {
-  using Integers = typename Choice<G>::Integers;
-  Integers of[G::kVectors];
-
-  Mask(const Integers* places, int64_t place) {
-    for (int64_t v = 0; v < G::kVectors; ++v) of[v] = places[v] == static_cast<typename Choice<G>::Integer>(place);
-  }
-  void retain(const Mask& other) {
-    for (int64_t v = 0; v < G::kVectors; ++v) of[v] &= other.of[v];
-  }
-  bool any() const {
-    typename Choice<G>::Integer words[G::kCount], all = 0;
-    std::memcpy(words, of, sizeof(words));
-    for (auto word : words) all |= word;
-    return all != 0;
-  }
-  // The values in the lanes of the mask, and `others` in the other ones.
-  G select(const G& values, const G& others = G{}) const {
-    G result;
-    for (int64_t v = 0; v < G::kVectors; ++v) result.of[v] = of[v] ? values.of[v] : others.of[v];
-    return result;
-  }
-};
-
-// Calls work(iy, ix, mask) for every sample of a bin that is the largest in some lanes. Nearly all of few samples are,
-// so those are not tested.
-template <typename G, typename Work>
-ROI_ALIGN_INLINE void for_largest(const Choice<G>& choice, int64_t rows, int64_t columns, const Work& work) {
-  constexpr int64_t kFew = 4;
-  const bool test = rows * columns > kFew;
-  for (int64_t iy = 0; iy < rows; ++iy) {
-    const Mask<G> row(choice.y, iy);
-    if (test && !row.any()) continue;
-    for (int64_t ix = 0; ix < columns; ++ix) {
-      Mask<G> mask(choice.x, ix);
-      mask.retain(row);
-      if (!test || mask.any()) work(iy, ix, mask);
-    }
-  }
-}
-
-// A thread's scratch memory.
-template <typename G, typename T> struct MaxScratch {
-  Source<G, T> maps, values;
-  Window<G, T> window;
-  std::vector<T> row, best, bins, sums;
-  std::vector<typename Choice<G>::Integer> choices;
-};
-
-// Calls work(the index of the bin, its choice, y, x) for the bins of a box that have samples; y and x are its samples.
-template <typename G, typename T, typename Work>
-ROI_ALIGN_INLINE void for_choices(const BoxSamples<T>& samples, const PoolRule& rule,
-                                  const SampledPixels<const T>& from, MaxScratch<G, T>& scratch, const Work& work) {
-  using Integers = typename Choice<G>::Integers;
-  using Integer = typename Choice<G>::Integer;
-  T* const row = room(&scratch.row, static_cast<int64_t>(samples.x.pixels.size()) * G::kCount);
-  T* const bests = room(&scratch.best, rule.width * G::kCount);
-  Integer* const choices = room(&scratch.choices, rule.width * Choice<G>::kIntegers);
-  for (int64_t i = 0; i < rule.height; ++i) {
-    const BinSamples<T> y = samples.y.of(i);
-    if (y.count == 0) continue;
-    std::fill_n(bests, rule.width * G::kCount, T(0));
-    std::fill_n(choices, rule.width * Choice<G>::kIntegers, Integer(-1));
-    for_bins<G>(samples, i, rule.width, from, row, [&](int64_t j, bool has_value, const auto& each) {
-      G best;
-      best.load(bests + j * G::kCount);
-      Choice<G> choice = Choice<G>::load(choices + j * Choice<G>::kIntegers);
-      each([&](const G& value, int64_t iy, int64_t ix) {
-        for (int64_t v = 0; v < G::kVectors; ++v) {
-          const Integers kept = has_value ? (value.of[v] <= best.of[v]) | (best.of[v] != best.of[v]) : Integers{};
-          best.of[v] = kept ? best.of[v] : value.of[v];
-          choice.y[v] = kept ? choice.y[v] : Integers{} + static_cast<Integer>(iy);
-          choice.x[v] = kept ? choice.x[v] : Integers{} + static_cast<Integer>(ix);
-        }
-        has_value = true;
-      });
-      best.store(bests + j * G::kCount);
-      choice.store(choices + j * Choice<G>::kIntegers);
-    });
-    for (int64_t j = 0; j < rule.width; ++j) {
-      work(i * rule.width + j, Choice<G>::load(choices + j * Choice<G>::kIntegers), y, samples.x.of(j));
-    }
-  }
-}
-
-// Calls visit(pixel, weight) for the pixels of a tap.
-template <typename T, typename Visit> ROI_ALIGN_INLINE void for_pixels(const Tap<T>& tap, const Visit& visit) {
-  if (tap.low == tap.high) return visit(tap.low, T(1));
-  visit(tap.low, T(1) - tap.weight);
-  visit(tap.high, tap.weight);
+// Calls visit(pixel, weight) for the pixels of a cell.
+template <typename G, typename T, typename Visit>
+ROI_ALIGN_INLINE void for_pixels(const AxisCell<G, T>& cell, const Visit& visit) {
+  const G one = in_all_lanes<G>(1.0f);
+  if (cell.tap.low == cell.tap.high) return visit(cell.tap.low, one);
+  visit(cell.tap.low, one.minus(cell.weight));
+  visit(cell.tap.high, cell.weight);
 }
 
 // Adds the upstream gradient of each bin to the pixels of its largest sample.
 template <typename G, typename T>
-void spread_largest(const BoxSamples<T>& samples, const PoolRule& rule, const SampledPixels<const T>& from,
-                    const T* grad, const SampledPixels<T>& sums, MaxScratch<G, T>& scratch) {
+void spread_largest(const BoxSamples<T>& samples, const PoolRule& rule, SampledPixels<const T> from, const T* grad,
+                    SampledPixels<T> sums, MaxScratch<G, T>& scratch) {
   for_choices<G>(samples, rule, from, scratch, [&](int64_t bin, const Choice<G>& choice, const auto& y, const auto& x) {
     G upstream;
     upstream.load(grad + bin * G::kCount);
-    for_largest(choice, y.count, x.count, [&](int64_t iy, int64_t ix, const Mask<G>& mask) {
+    for_largest(choice, y, x, [&](const auto& row, const auto& column, const Mask<G>& mask) {
       const G values = mask.select(upstream);
-      for_pixels(x.taps[ix], [&](int64_t column, T weight_x) {
+      for_pixels(column, [&](int64_t at_x, const G& weight_x) {
         G share = values;
         share.times(weight_x);
-        for_pixels(y.taps[iy], [&](int64_t row, T weight_y) {
-          T* const pixel = sums.at(row, column);
+        const int64_t offset = sums.column(at_x);
+        for_pixels(row, [&](int64_t at_y, const G& weight_y) {
+          T* const pixel = sums.row(at_y) + offset;
           G part = share, sum;
           part.times(weight_y);
           sum.load(pixel);
@@ -193,7 +87,7 @@ template <typename G, typename T> EndSums ends_of(const AxisSamples<T>& axis, co
 // The gradient of one box over a group of channels: an edge moves the largest sample between two pixels. The samples of
 // a row or of a column move alike, so those have sums, in T; they are weighted by the movement in double.
 template <typename G, typename T>
-void max_grad_box(const BoxSamples<T>& samples, const PoolRule& rule, const SampledPixels<const T>& from, const T* grad,
+void max_grad_box(const BoxSamples<T>& samples, const PoolRule& rule, SampledPixels<const T> from, const T* grad,
                   MaxScratch<G, T>& scratch, double* result) {
   const int64_t rows = static_cast<int64_t>(samples.y.moves.size());
   const int64_t count = (rows + static_cast<int64_t>(samples.x.moves.size())) * G::kCount;
@@ -203,29 +97,32 @@ void max_grad_box(const BoxSamples<T>& samples, const PoolRule& rule, const Samp
   for_choices<G>(samples, rule, from, scratch, [&](int64_t bin, const Choice<G>& choice, const auto& y, const auto& x) {
     G upstream;
     upstream.load(grad + bin * G::kCount);
-    for_largest(choice, y.count, x.count, [&](int64_t iy, int64_t ix, const Mask<G>& mask) {
-      const Tap<T>&ty = y.taps[iy], &tx = x.taps[ix];
-      const SampleMove &move_y = samples.y.moves[static_cast<size_t>(y.first + iy)],
-                       &move_x = samples.x.moves[static_cast<size_t>(x.first + ix)];
-      const auto add = [&](const G& low, const G& high, T* to) {
-        G product, sum;
-        for (int64_t v = 0; v < G::kVectors; ++v) product.of[v] = high.of[v] - low.of[v];
+    for_largest(choice, y, x, [&](const auto& row, const auto& column, const Mask<G>& mask) {
+      const SampleMove &move_y = samples.y.moves[static_cast<size_t>(y.first + row.begin)],
+                       &move_x = samples.x.moves[static_cast<size_t>(x.first + column.begin)];
+      const auto add = [&](const G& low, const G& high, const auto& cell, const auto* places, T* to) {
+        G product = high.minus(low);
         product.times(upstream);
-        sum.load(to);
-        sum.add(mask.select(product));
-        sum.store(to);
+        for (int64_t i = cell.begin; i < cell.end; ++i) {
+          Mask<G> sample(places, i);
+          sample.retain(mask);
+          G sum;
+          sum.load(to + i * G::kCount);
+          sum.add(sample.select(product));
+          sum.store(to + i * G::kCount);
+        }
       };
       if (move_y.low != move_y.high) {
-        const auto value = [&](int64_t row) {
-          return between<G>(from.at(row, tx.low), from.at(row, tx.high), tx.weight);
+        const auto value = [&](int64_t at) {
+          return between<G>(from.at(at, column.tap.low), from.at(at, column.tap.high), column.weight);
         };
-        add(value(move_y.low), value(move_y.high), sums_y + (y.first + iy) * G::kCount);
+        add(value(move_y.low), value(move_y.high), row, choice.y, sums_y + y.first * G::kCount);
       }
       if (move_x.low != move_x.high) {
-        const auto value = [&](int64_t column) {
-          return between<G>(from.at(ty.low, column), from.at(ty.high, column), ty.weight);
+        const auto value = [&](int64_t at) {
+          return between<G>(from.at(row.tap.low, at), from.at(row.tap.high, at), row.weight);
         };
-        add(value(move_x.low), value(move_x.high), sums_x + (x.first + ix) * G::kCount);
+        add(value(move_x.low), value(move_x.high), column, choice.x, sums_x + x.first * G::kCount);
       }
     });
   });
@@ -234,17 +131,17 @@ void max_grad_box(const BoxSamples<T>& samples, const PoolRule& rule, const Samp
 
 // Pools `values` at the largest samples of `from`.
 template <typename G, typename T>
-void pool_at_largest(const BoxSamples<T>& samples, const PoolRule& rule, const SampledPixels<const T>& from,
-                     const SampledPixels<const T>& values, T* out, MaxScratch<G, T>& scratch) {
+void pool_at_largest(const BoxSamples<T>& samples, const PoolRule& rule, SampledPixels<const T> from,
+                     SampledPixels<const T> values, T* out, MaxScratch<G, T>& scratch) {
   std::fill_n(out, rule.height * rule.width * G::kCount, T(0));
   for_choices<G>(samples, rule, from, scratch, [&](int64_t bin, const Choice<G>& choice, const auto& y, const auto& x) {
     G result{};
-    for_largest(choice, y.count, x.count, [&](int64_t iy, int64_t ix, const Mask<G>& mask) {
-      const Tap<T>&ty = y.taps[iy], &tx = x.taps[ix];
-      T low[G::kCount], high[G::kCount];
-      between<G>(values.at(ty.low, tx.low), values.at(ty.high, tx.low), ty.weight).store(low);
-      between<G>(values.at(ty.low, tx.high), values.at(ty.high, tx.high), ty.weight).store(high);
-      const G value = between<G>(static_cast<const T*>(low), tx.low == tx.high ? low : high, tx.weight);
+    for_largest(choice, y, x, [&](const auto& row, const auto& column, const Mask<G>& mask) {
+      const auto value_at = [&](int64_t at) {
+        return between<G>(values.at(row.tap.low, at), values.at(row.tap.high, at), row.weight);
+      };
+      const G low = value_at(column.tap.low);
+      const G value = column.tap.low == column.tap.high ? low : between(low, value_at(column.tap.high), column.weight);
       result = mask.select(value, result);
     });
     result.store(out + bin * G::kCount);

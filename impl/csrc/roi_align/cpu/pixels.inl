@@ -28,6 +28,11 @@ template <typename L, int64_t vectors> struct Group {
   ROI_ALIGN_INLINE void add(const Group& other) {
     for (int64_t v = 0; v < vectors; ++v) of[v] += other.of[v];
   }
+  ROI_ALIGN_INLINE Group minus(const Group& other) const {
+    Group difference;
+    for (int64_t v = 0; v < vectors; ++v) difference.of[v] = of[v] - other.of[v];
+    return difference;
+  }
 };
 
 // One channel, for the last ones, which do not fill a vector.

@@ -20,9 +20,11 @@ struct SampleMove {
 };
 
 // The samples of a bin on one axis that are in reach: `count` of them, after `before` and before `after` ones that are
-// not. `first` is the place of the first one among the axis's samples in reach.
+// not. `first` is the place of the first one among the axis's samples in reach. Successive samples between the same two
+// pixels are a cell; `ends` has, for each sample, the place in the bin after the last one of its cell.
 template <typename Acc> struct BinSamples {
   const Tap<Acc>* taps;
+  const int64_t* ends;
   int64_t first, count, before, after;
 };
 
@@ -39,7 +41,8 @@ template <typename Acc> class AxisSamples {
       const T base = axis.base(bin);
       const SampleSpan span = samples_in_reach(axis, base, length);
       spans_.push_back(span);
-      starts_.push_back(taps_.size());
+      const size_t start = taps_.size();
+      starts_.push_back(start);
       for (int64_t i = span.begin; i < span.end; ++i) {
         const T position = axis.position(base, i);
         const Tap<Acc> tap = edge_tap<Acc>(position, length);
@@ -50,6 +53,7 @@ template <typename Acc> class AxisSamples {
         const Tap<T> sides = edge_tap<T>(position, length);
         moves.push_back({number_of(sides.low), number_of(sides.high), bin_slopes(axis, scale, bin, i, bins)});
       }
+      add_ends(start);
     }
   }
 
@@ -63,7 +67,8 @@ template <typename Acc> class AxisSamples {
   BinSamples<Acc> of(int64_t bin) const {
     const SampleSpan span = spans_[static_cast<size_t>(bin)];
     const size_t start = starts_[static_cast<size_t>(bin)];
-    return {taps_.data() + start, static_cast<int64_t>(start), span.end - span.begin, span.begin, grid_ - span.end};
+    return {taps_.data() + start,  ends_.data() + start, static_cast<int64_t>(start),
+            span.end - span.begin, span.begin,           grid_ - span.end};
   }
 
  private:
@@ -73,7 +78,23 @@ template <typename Acc> class AxisSamples {
     spans_.clear();
     starts_.clear();
     taps_.clear();
+    ends_.clear();
     moves.clear();
+  }
+
+  // Adds the ends of the cells of a bin, whose samples begin at `start`.
+  void add_ends(size_t start) {
+    const size_t end = taps_.size();
+    ends_.resize(end);
+    for (size_t i = end; i-- > start;) {
+      const bool continues = i + 1 < end && in_one_cell(i, i + 1);
+      ends_[i] = continues ? ends_[i + 1] : static_cast<int64_t>(i + 1 - start);
+    }
+  }
+
+  bool in_one_cell(size_t i, size_t j) const {
+    const auto same = [](const auto& one, const auto& other) { return one.low == other.low && one.high == other.high; };
+    return same(taps_[i], taps_[j]) && (moves.empty() || same(moves[i], moves[j]));
   }
 
   // Positions are monotonic, but for rounding where bins meet: a pixel is among the last ones, or beyond all others.
@@ -93,6 +114,7 @@ template <typename Acc> class AxisSamples {
   std::vector<SampleSpan> spans_;
   std::vector<size_t> starts_;
   std::vector<Tap<Acc>> taps_;
+  std::vector<int64_t> ends_;
 };
 
 template <typename Acc> struct BoxSamples {
