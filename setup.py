@@ -93,7 +93,7 @@ headers = sources("**/*.h", "**/*.inl")
 extensions = [
     CppExtension(
         "roi_align._C",
-        sources("*/torch_cpu.cpp", "*/boxes.cpp", "**/cpu/*.cpp"),
+        sources("common/*.cpp", "*/torch_cpu.cpp", "*/boxes.cpp", "**/cpu/*.cpp"),
         include_dirs=[str(KERNELS)],
         depends=headers,
         extra_compile_args=[*FLAGS, *DEBUG],
@@ -105,7 +105,7 @@ if with_cuda:
     extensions.append(
         CUDAExtension(
             "roi_align._C_cuda",
-            sources("*/torch_cuda.cpp", "*/boxes.cpp", "**/cuda/*.cu"),
+            sources("common/*.cpp", "*/torch_cuda.cpp", "*/boxes.cpp", "**/cuda/*.cu"),
             include_dirs=[str(KERNELS)],
             depends=headers,
             extra_compile_args={"cxx": [*FLAGS, *DEBUG, "-DUSE_CUDA"], "nvcc": DEVICE_FLAGS},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 import subprocess
@@ -89,6 +90,22 @@ def test_python_loads_a_model_only_after_the_package(folder, load, words):
 
 
 def test_the_library_does_not_link_python():
-    needed = subprocess.run(["ldd", LIBRARY], capture_output=True, text=True, check=False).stdout
-    assert "libtorch_cpu" in needed
-    assert not re.search(r"libpython|libtorch_python", needed)
+    libraries = subprocess.run(["ldd", LIBRARY], capture_output=True, text=True, check=False).stdout
+    assert "libtorch_cpu" in libraries
+    assert not re.search(r"libpython|libtorch_python", libraries)
+
+
+# The newest versions of symbols in manylinux_2_28, glibc 2.28 and the libstdc++ of GCC 8.
+OLDEST = {"GLIBC": (2, 28), "GLIBCXX": (3, 4, 25), "CXXABI": (1, 3, 11)}
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="symbols have versions in glibc")
+@pytest.mark.parametrize("library", sorted(LIBRARY.parent.glob("_C*.so")), ids=lambda path: path.name)
+def test_the_libraries_need_no_newer_system_than_their_wheel_names(library):
+    if not shutil.which("objdump"):
+        pytest.skip("there is no objdump here, which lists the symbols that a library needs")
+    symbols = subprocess.run(["objdump", "-T", library], capture_output=True, text=True, check=True).stdout
+    versions = set(re.findall(rf"\*UND\*.*\(({'|'.join(OLDEST)})_([0-9.]+)\) (\S+)", symbols))
+    assert len(versions) > 10
+    newer = {each for each in versions if tuple(map(int, each[1].split("."))) > OLDEST[each[0]]}
+    assert not newer
