@@ -22,7 +22,7 @@ from harness.measuring import devices, settings
 from harness.operators import OPERATORS
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
-from harness.operators.verdict import Crashed, Hung
+from harness.operators.verdict import Crash, Hang
 from harness.plain import plainly
 from harness.repository import MissingLibrary
 from suites import outcome, stranger
@@ -80,7 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BACKENDS] = {}
     try:
         _load_backends(config)
-    except (ValueError, Crashed, Hung) as unusable:
+    except (ValueError, Crash, Hang) as unusable:
         raise pytest.UsageError(str(unusable)) from None
     config.stash[UNDECLARED] = {}
     if not config.getoption("--benchmark-only"):

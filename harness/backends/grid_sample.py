@@ -36,7 +36,7 @@ def make_crop_and_resize(name: str, device: str, *, compiled: bool = False) -> B
     def prepare(inputs: Inputs, direction: Direction) -> Callable[[], Tensor]:
         # Detectors have a list of boxes per image; computing it inside the call would make a GPU's host wait.
         rows = {int(n): np.flatnonzero(inputs.box_indices == n) for n in np.unique(inputs.box_indices)}
-        groups = tuple((n, _tensor(mine, device)) for n, mine in rows.items())
+        groups = tuple((n, _tensor(numbers, device)) for n, numbers in rows.items())
         back = _tensor(np.argsort(np.concatenate(list(rows.values()))), device)
         function = _compile() if compiled else crop_and_resize
 
@@ -116,10 +116,10 @@ def crop_and_resize(
         dim=-1,
     ).to(image.dtype)
     crops = []
-    for n, mine in groups:
-        rows = grid[mine].reshape(1, mine.shape[0] * crop_size[0], crop_size[1], 2)
+    for n, numbers in groups:
+        rows = grid[numbers].reshape(1, numbers.shape[0] * crop_size[0], crop_size[1], 2)
         sampled = functional.grid_sample(image[n : n + 1], rows, padding_mode="border", align_corners=True)
-        crops.append(sampled.reshape(-1, mine.shape[0], *crop_size).transpose(0, 1))
+        crops.append(sampled.reshape(-1, numbers.shape[0], *crop_size).transpose(0, 1))
     gathered = torch.cat(crops)[back] if len(crops) > 1 else crops[0]  # for one image they are already in order
     return torch.where(inside[:, None], gathered, extrapolation_value).to(dtype)
 

@@ -209,13 +209,13 @@ def _answer(order: Order, scratch: Path) -> list[Record]:
         errors="replace",
     ) as child:
         try:
-            printed, _ = child.communicate()
+            text, _ = child.communicate()
         except BaseException:
             child.terminate()
             child.wait()
             raise
     if child.returncode != 0 or not output.exists():
-        tail = "\n".join(printed.splitlines()[-15:])
+        tail = "\n".join(text.splitlines()[-15:])
         raise FailedProcess(
             f"A process that timed {order.function or order.origin} ended with {child.returncode}. "
             f"Its last lines:\n{tail}"

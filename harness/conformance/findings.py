@@ -25,7 +25,7 @@ from harness.operators import AnyCase, operator_of, parse
 from harness.operators.arrays import Array, Direction
 from harness.operators.implementation import Backend
 from harness.operators.judgement import judge
-from harness.operators.verdict import Crashed, Hung, Status, Verdict, without_result
+from harness.operators.verdict import Crash, Hang, Status, Verdict, without_result
 from harness.repository import MissingLibrary
 
 # The oracle is plain Python: results of more values than this are judged by a sample.
@@ -56,7 +56,7 @@ def finding(backend: Backend[Any], each: Cell) -> Finding | None:
                 second = _second(call)
                 if second is not None and _confirms(call, second):
                     return _finding(backend, each, simpler, call, second)
-    except (Crashed, Hung):
+    except (Crash, Hang):
         pass  # the backend cannot even answer; a cell without a finding is better than a run that stops
     return None
 
@@ -194,7 +194,7 @@ def _snippet_and_output(backend: Backend[Any], each: Cell, call: _Call, index: t
         if len(source) > _MOST:
             return "", ""
         output = programs.output(each.backend, each.operator, source)
-    except (ValueError, RuntimeError, MissingLibrary, Crashed, Hung):
+    except (ValueError, RuntimeError, MissingLibrary, Crash, Hang):
         return "", ""
     return (source, output) if _shows(output, call.verdict) else ("", "")
 

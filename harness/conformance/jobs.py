@@ -14,7 +14,7 @@ from harness.judging.isolation import isolated
 from harness.measuring.findings import Finding
 from harness.operators.arrays import Direction
 from harness.operators.sheet import OperatorName
-from harness.operators.verdict import Crashed, Hung, without_result
+from harness.operators.verdict import Crash, Hang, without_result
 from harness.properties import Question
 from harness.repository import MissingLibrary
 
@@ -137,7 +137,7 @@ def answers(job: Job) -> Iterator[Answer]:
     """The answers of a job, one after another; ValueError if the backend is unusable."""
     try:
         backend = isolated(job.backend, job.operators[0], job.limit_s, faults.load)
-    except (MissingLibrary, Crashed, Hung) as error:
+    except (MissingLibrary, Crash, Hang) as error:
         status, reason, declared = _load_failure(error)
         for property_, direction in questions_of(job):
             yield Answer(without_backend(job.backend, property_, direction, status, reason, declared))
@@ -151,7 +151,7 @@ def answers(job: Job) -> Iterator[Answer]:
         yield Answer(answer, finding(backend, answer))
 
 
-def _load_failure(error: MissingLibrary | Crashed | Hung) -> tuple[CellStatus, str, bool]:
+def _load_failure(error: MissingLibrary | Crash | Hang) -> tuple[CellStatus, str, bool]:
     """The status of a backend that could not be loaded, the reason, and whether it counts against the backend."""
     if isinstance(error, MissingLibrary):
         return "missing", str(error), False

@@ -26,7 +26,7 @@ from harness.operators import OPERATORS
 from harness.operators.arrays import DIRECTIONS, Direction
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName
-from harness.operators.verdict import Crashed, Hung, Status
+from harness.operators.verdict import Crash, Hang, Status
 from harness.repository import MissingLibrary
 
 # Few boxes on a large map; many on few channels; a detector's level P2.
@@ -70,7 +70,7 @@ def times(names: Sequence[str], operators: Sequence[OperatorName], tell: Callabl
         for name in names:
             try:
                 here[name] = isolated(name, operator, PATIENCE_S, faults.load, math.inf)
-            except (MissingLibrary, Crashed, Hung) as error:
+            except (MissingLibrary, Crash, Hang) as error:
                 tell(f"{name}, {operator}: missing: {error}")
         for workload, setting in _workloads(operator):
             inputs = OPERATORS[operator].from_workload(workload.inputs(), setting)
@@ -113,8 +113,8 @@ def _side_by_side(here: dict[str, Backend[Any]], inputs: Any, direction: Directi
             assert seconds_of is not None
             try:
                 right[name].append(1000 * median(seconds_of(calls[name], direction)))
-            except (Crashed, Hung, RuntimeError) as error:
-                rows[name] = ("slow" if isinstance(error, Hung) else "crash", str(error))
+            except (Crash, Hang, RuntimeError) as error:
+                rows[name] = ("slow" if isinstance(error, Hang) else "crash", str(error))
                 del right[name]
     return rows | {name: ("ok", "", median(ms), min(ms), max(ms), len(ms)) for name, ms in right.items()}
 
@@ -123,7 +123,7 @@ def _gate(backend: Backend[Any], inputs: Any, direction: Direction) -> _Of:
     try:
         got = backend.run(inputs, direction)
     except Exception as error:
-        return {Crashed: "crash", Hung: "slow"}.get(type(error), "wrong"), f"{type(error).__name__}: {error}"
+        return {Crash: "crash", Hang: "slow"}.get(type(error), "wrong"), f"{type(error).__name__}: {error}"
     verdict = judge_sample(inputs, direction, got, pinned=direction in backend.sheet.pinned)
     return ("ok", "") if verdict.passed else (_KINDS.get(verdict.status, "wrong"), verdict.reason)
 

@@ -97,7 +97,7 @@ class LostTask:
 def backend_of(name: str, operator: OperatorName) -> Backend[Any]:
     """The backend of this name for all tasks of this process, isolated unless it cannot crash.
 
-    Raises ValueError, MissingLibrary, Crashed or Hung like harness.judging.isolation.isolated.
+    Raises ValueError, MissingLibrary, Crash or Hang like harness.judging.isolation.isolated.
     """
     return (load if in_process(name) else isolated)(name, operator)
 

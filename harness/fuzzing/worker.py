@@ -12,7 +12,7 @@ from harness.fuzzing.campaign import backend_of, in_process
 from harness.measuring import devices
 from harness.measuring.devices import cpu
 from harness.operators.sheet import OperatorName, Sheet
-from harness.operators.verdict import Crashed, Hung
+from harness.operators.verdict import Crash, Hang
 from harness.repository import MissingLibrary, sources
 
 
@@ -52,7 +52,7 @@ def about(backend: str, operators: tuple[OperatorName, ...]) -> About:
                 # A function outside this project has one operator, whichever is requested.
                 if implementation.sheet.operator == operator:
                     sheets[operator], titles[operator] = implementation.sheet, implementation.title
-        except (ValueError, MissingLibrary, Crashed, Hung) as error:
+        except (ValueError, MissingLibrary, Crash, Hang) as error:
             missing = str(error)
     types = {sheet.device for sheet in sheets.values()}
     type_ = types.pop() if len(types) == 1 else "cpu"

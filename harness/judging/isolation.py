@@ -1,7 +1,7 @@
 """Runs an implementation in a process of its own, so that a crash is a result and does not end the run.
 
 A kernel under development may segfault, abort, hang, or corrupt a GPU's context. Each call is sent to a worker with the
-memory around its arrays, strides included, and returns an array, an exception, or Crashed or Hung from
+memory around its arrays, strides included, and returns an array, an exception, or Crash or Hang from
 operators/verdict.py; after those the next call gets a new worker. A call costs about a quarter of a millisecond. Shared
 memory between results is visible only in the worker, so the worker itself observes a series of calls.
 """
@@ -29,7 +29,7 @@ from harness.judging.worker import Load, arrays, pack, serve_to_log
 from harness.operators.arrays import Array, Direction
 from harness.operators.implementation import Backend, Observation
 from harness.operators.sheet import LIMIT_S, OperatorName
-from harness.operators.verdict import Crashed, Hung
+from harness.operators.verdict import Crash, Hang
 from harness.repository import ROOT, MissingLibrary
 
 # A process's first call may compile a kernel, and gets this many extra seconds; later processes get three times what
@@ -66,7 +66,7 @@ class Worker:
         weakref.finalize(self, self._log.close)
 
     def ask(self, question: str, *rest: Any, limit_s: float = 0.0) -> Any:
-        """The worker's answer within the time limit; raises Crashed, Hung, or the call's own exception."""
+        """The worker's answer within the time limit; raises Crash, Hang, or the call's own exception."""
         connection = self._begin()
         limit_s = max(limit_s, self.limit_s) + (0.0 if self._has_run else self._first_s)
         start = time.monotonic()
@@ -74,13 +74,13 @@ class Worker:
             connection.send((question, *rest))
             if not connection.poll(limit_s):
                 self.stop()
-                raise Hung(
+                raise Hang(
                     f"It did not return within {limit_s:,.0f} s, and was stopped; `limit` in its sheet, or --limit, "
                     "grants a slow one more."
                 )
             kind, answer = connection.recv()
         except (EOFError, ConnectionError):
-            raise Crashed(self._exit_message()) from None
+            raise Crash(self._exit_message()) from None
         if question in ("run", "observe") and not self._has_run:
             self._has_run, self._first_s = True, 3 * (time.monotonic() - start)
         if kind != "raised":
@@ -174,15 +174,15 @@ class Worker:
         return f"It ended its process: {ending}." + (f" Its last words: {lines[-1].strip()[:300]}" if has_log else "")
 
     def _error(self, kind: str, message: str) -> Exception:
-        """A call's exception, by its class if this process knows it; raises Crashed if the device is unusable from now
+        """A call's exception, by its class if this process knows it; raises Crash if the device is unusable from now
         on."""
         if any(word in message for word in _USELESS):
             self.stop()
-            raise Crashed(f"It left the device unusable: {kind}: {message.splitlines()[0]}")
+            raise Crash(f"It left the device unusable: {kind}: {message.splitlines()[0]}")
         if kind == "MissingLibrary":
             return MissingLibrary(message)
-        if kind == "Crashed":  # a process that the worker runs the library in, such as node
-            return Crashed(message)
+        if kind == "Crash":  # a process that the worker runs the library in, such as node
+            return Crash(message)
         error_class = getattr(builtins, kind, None)
         if isinstance(error_class, type) and issubclass(
             error_class, (ValueError, TypeError, LookupError, MemoryError, NotImplementedError)
@@ -199,7 +199,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def isolated(
     name: str, operator: OperatorName, limit_s: float | None = None, load: Load = load, values: float = VALUES
 ) -> Backend[Any]:
-    """The backend of this name behind a Worker; raises the errors of harness.backends.load, and Crashed if loading
+    """The backend of this name behind a Worker; raises the errors of harness.backends.load, and Crash if loading
     crashes.
 
     limit_s: seconds that a call on a small case may take, including a process's first call; by default the sheet's

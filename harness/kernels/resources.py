@@ -42,8 +42,8 @@ def architectures() -> list[str]:
 def complete_library() -> Path:
     """The built library of the CUDA kernels; MissingLibrary if there is none for all of these architectures."""
     library = built_library()
-    built = architectures_in(library)
-    if lacking := [each for each in architectures() if each not in built]:
+    in_library = architectures_in(library)
+    if lacking := [each for each in architectures() if each not in in_library]:
         raise MissingLibrary(
             f"The CUDA library was built without {', '.join(lacking)}; build it without TORCH_CUDA_ARCH_LIST."
         )

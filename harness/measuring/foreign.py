@@ -27,7 +27,7 @@ from harness.operators import operator_of
 from harness.operators.arrays import DIRECTIONS, FLOATS, Direction, Layout
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName, Sheet
-from harness.operators.verdict import Hung, without_result
+from harness.operators.verdict import Hang, without_result
 
 _LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last")
 # The factors for images and upstream gradients in successive calls, exact in any floating type. The first factor never
@@ -124,7 +124,7 @@ def judge_apart(name: str, inputs: Any, direction: Direction) -> Gate:
     try:
         got = backend.run(own, direction)
     except Exception as error:
-        if isinstance(error, Hung):
+        if isinstance(error, Hang):
             _HANGING.add(name)
         verdict = without_result(error)
         return Gate(verdict.status.name, False, verdict.reason)

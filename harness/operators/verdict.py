@@ -134,11 +134,11 @@ def verdict_on(
     return Verdict(status, largest, compared, exact, ambiguous)
 
 
-class Crashed(Exception):
+class Crash(Exception):
     """A call ended its process, or made it unusable; the message says how."""
 
 
-class Hung(Exception):
+class Hang(Exception):
     """A call did not return; the message gives the time limit."""
 
 
@@ -172,7 +172,7 @@ def without_verdict(error: Exception) -> Verdict:
     crash or a hang, else JUDGE."""
     if isinstance(error, JudgementError):
         return error.verdict
-    if isinstance(error, (ImplementationError, Crashed, Hung)):
+    if isinstance(error, (ImplementationError, Crash, Hang)):
         return without_result(error.error if isinstance(error, ImplementationError) else error)
     at = traceback.extract_tb(error.__traceback__)[-1]
     path = Path(at.filename)
@@ -186,8 +186,8 @@ def without_verdict(error: Exception) -> Verdict:
 
 def without_result(error: BaseException) -> Verdict:
     """The verdict for an exception in place of a result."""
-    if isinstance(error, (Crashed, Hung)):
-        return Verdict(Status.CRASH if isinstance(error, Crashed) else Status.HANG, reason=str(error))
+    if isinstance(error, (Crash, Hang)):
+        return Verdict(Status.CRASH if isinstance(error, Crash) else Status.HANG, reason=str(error))
     return Verdict(Status.ERROR, reason=f"It raised {type(error).__name__}: {error}")
 
 

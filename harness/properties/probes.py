@@ -20,7 +20,7 @@ from harness.operators import OPERATORS, AnyCase, operator_of, within
 from harness.operators.arrays import DIRECTIONS, Direction
 from harness.operators.implementation import Backend
 from harness.operators.sheet import OperatorName, Sheet
-from harness.operators.verdict import Crashed, Hung, Status, Verdict, without_result
+from harness.operators.verdict import Crash, Hang, Status, Verdict, without_result
 from harness.properties import NotAskedError, Property, for_both
 
 NAN, INF, MAX = math.nan, math.inf, 3.4e38
@@ -60,7 +60,7 @@ def no_image_is_no_crash(backend: Backend[Any], case: AnyCase, direction: Direct
     index = INDICES[case.seed % len(INDICES)]
     inputs = operator_of(case).with_index(case.inputs(), index)
     got = run(backend, inputs, direction)
-    if isinstance(got, (Crashed, Hung)):
+    if isinstance(got, (Crash, Hang)):
         return without_result(got)
     if isinstance(got, BaseException):
         return Verdict(Status.HOLDS)

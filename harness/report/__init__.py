@@ -149,10 +149,10 @@ def summary(report: Report) -> list[Table]:
     Of each device the newest run's first view, and means; then how several devices compare.
     """
     newest = untuned(results.newest(report.table))
-    printed: list[Table | None] = []
+    tables: list[Table | None] = []
     for device, lines in newest.groupby("device", sort=True):
         for family in names.families(lines)[:1]:
-            printed += [times.times(names.views(family)[0], direction) for direction in names.DIRECTIONS]
-        printed += in_few_words(lines, str(device))
-    printed += [across.geomeans(newest, report.baseline)] if report.baseline else []
-    return [table for table in printed if table is not None]
+            tables += [times.times(names.views(family)[0], direction) for direction in names.DIRECTIONS]
+        tables += in_few_words(lines, str(device))
+    tables += [across.geomeans(newest, report.baseline)] if report.baseline else []
+    return [table for table in tables if table is not None]

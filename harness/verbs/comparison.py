@@ -127,11 +127,11 @@ def _side_by_side(
 ) -> _Comparison:
     """Builds and times both sides, and prints the verdicts."""
     from harness.comparison import revisions, rows, side_by_side
-    from harness.operators.verdict import Crashed, Hung
+    from harness.operators.verdict import Crash, Hang
     from harness.repository import MissingLibrary
 
     with (
-        stop_at(ValueError, MissingLibrary, Crashed, Hung, revisions.UnusableRevision, side_by_side.FailedProcess),
+        stop_at(ValueError, MissingLibrary, Crash, Hang, revisions.UnusableRevision, side_by_side.FailedProcess),
         interruptible("the running process was stopped, and nothing was stored."),
     ):
         names = (base, new)

@@ -154,9 +154,9 @@ def _tell_all(totals: Totals, seconds: float) -> None:
     rows = []
     for row in totals.rows():
         largest = row["largest_fraction"]
-        used = f"{largest:.1%}" if isinstance(largest, float) else "nothing rounded was judged"
+        share = f"{largest:.1%}" if isinstance(largest, float) else "nothing rounded was judged"
         words = (str(row[column]) for column in ("operator", "direction", "dtype"))
-        rows.append((*words, f"{row['cases']:,}", str(row["finds"]), used))
+        rows.append((*words, f"{row['cases']:,}", str(row["finds"]), share))
     header = ("operator", "direction", "images", "cases", "finds", "largest part of a bound")
     show(f"Asked in {seconds:,.0f} s", header, rows, words=3)
     for operator in sorted({place[0] for place in totals.cases}):

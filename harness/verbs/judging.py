@@ -50,11 +50,11 @@ def judge(
     from harness.judging.isolation import isolated
     from harness.operators import operator_of, parse
     from harness.operators.arrays import DIRECTIONS
-    from harness.operators.verdict import Crashed, Hung, Status
+    from harness.operators.verdict import Crash, Hang, Status
     from harness.repository import MissingLibrary
 
     way = one_of("direction", direction, DIRECTIONS)
-    with stop_at(ValueError, MissingLibrary, Crashed, Hung):
+    with stop_at(ValueError, MissingLibrary, Crash, Hang):
         *earlier, parsed = map(parse, (*(after or ()), case))
         operator = operator_of(parsed).name
         property_ = properties.find(of, operator) if of else None

@@ -48,11 +48,11 @@ def bench(
     from harness.measuring.columns import columns_of
     from harness.measuring.devices import cpu
     from harness.measuring.run import processes_of, run
-    from harness.operators.verdict import Crashed, Hung
+    from harness.operators.verdict import Crash, Hang
     from harness.repository import MissingLibrary, results_folder
 
     functions = tuple(dict.fromkeys(backend or ()))
-    with stop_at(ValueError, MissingLibrary, Crashed, Hung):
+    with stop_at(ValueError, MissingLibrary, Crash, Hang):
         device = device or next((foreign.apart(each).sheet.device.partition(":")[0] for each in functions), "cpu")
         missing = devices.load(device).why_not()
         sorts = processes_of(device, workload or (), functions)

@@ -28,7 +28,7 @@ from harness.operators.arrays import LAYOUTS, Array, Direction
 from harness.operators.crop_and_resize.case import METHODS, Inputs
 from harness.operators.implementation import Backend
 from harness.operators.sheet import Sheet
-from harness.operators.verdict import Crashed
+from harness.operators.verdict import Crash
 
 _SERVER = Path(__file__).parent / "tfjs" / "server.js"
 _LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
@@ -44,7 +44,7 @@ class Node:
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, question: str, body: bytes = b"", **rest: Any) -> dict[str, Any]:
-        """Node's answer to a question; RuntimeError for a JavaScript exception, Crashed if node ended."""
+        """Node's answer to a question; RuntimeError for a JavaScript exception, Crash if node ended."""
         process = self._process or self._begin()
         forget, self.garbage = self.garbage, []
         head = json.dumps({"ask": question, "bytes": len(body), "forget": forget, **rest})
@@ -65,7 +65,7 @@ class Node:
             code = process.wait()
             _end(process)
             ending = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
-            raise Crashed(f"node ended: {ending}.")
+            raise Crash(f"node ended: {ending}.")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise RuntimeError(answer["error"])

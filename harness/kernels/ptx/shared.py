@@ -107,12 +107,12 @@ class SharedMemory:
             elsewhere = self._warps[before, grains] & others
             if in_warp.any() or elsewhere.any():
                 self._race(kind, before, grains, lanes, in_warp, elsewhere, access, warp)
-        mine = self._lanes[kind, warp.index]
+        words = self._lanes[kind, warp.index]
         if kind == WRITE:
             self._last[kind, grains] = lanes
             if (clash := self._last[kind, grains] != lanes).any():
                 self._clash(int(np.flatnonzero(clash)[0]), grains, lanes, access, warp)
-        np.bitwise_or.at(mine, grains, own)
+        np.bitwise_or.at(words, grains, own)
         self._warps[kind, grains] |= np.uint32(1 << warp.index)
         self._last[kind, grains] = access.instruction.index
 

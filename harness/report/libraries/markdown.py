@@ -86,8 +86,8 @@ def text(square: Square, grid: Grid) -> str:
 def _snippet(finding: Finding) -> list[str]:
     if not finding.snippet:
         return [NO_SNIPPET]
-    printed = ["", "It prints, or ends with:", "", *_fenced(finding.output, "text")]
-    return [*_fenced(finding.snippet, finding.language), *printed]
+    lines = ["", "It prints, or ends with:", "", *_fenced(finding.output, "text")]
+    return [*_fenced(finding.snippet, finding.language), *lines]
 
 
 def _values(finding: Finding) -> list[str]:

@@ -131,8 +131,8 @@ class _Axis:
 
     def bar(self, label: str, ratio: float, description: str, of_colour: str, roof: float = math.nan) -> Bar:
         begin, end = sorted((self.at(1), self.at(ratio)))
-        marked = self.at(roof) if math.isfinite(roof) and roof > 0 else None
-        return Bar(label, times(ratio), description, begin, round(end - begin, 2), marked, of_colour)
+        roof_at = self.at(roof) if math.isfinite(roof) and roof > 0 else None
+        return Bar(label, times(ratio), description, begin, round(end - begin, 2), roof_at, of_colour)
 
     def picture(self, caption: str, groups: dict[str, list[Bar]], about: Tags) -> Bars:
         has_roof = any(bar.roof is not None for of in groups.values() for bar in of)

@@ -183,10 +183,10 @@ def agreements(table: pd.DataFrame) -> list[Agreement]:
     Only of results whose bits are promised: those that were compared with a reference. Where the machines were given
     other inputs, as their own convolutions make them, there is no answer.
     """
-    promised = table[table.own & (table.compared > 0) & table.digest.astype(bool)]
+    rows = table[table.own & (table.compared > 0) & table.digest.astype(bool)]
     pairs = []
-    for first, second in combinations(sorted(set(map(str, promised.device))), 2):
-        for part in families(promised[promised.device.isin((first, second))]):
+    for first, second in combinations(sorted(set(map(str, rows.device))), 2):
+        for part in families(rows[rows.device.isin((first, second))]):
             which = f"{family(part)}. " if part.setting.iloc[0] else ""
             for direction, name in DIRECTIONS.items():
                 for dtype in DTYPES:

@@ -89,8 +89,8 @@ def points_of(lines: pd.DataFrame, runs: Sequence[HistoryRun]) -> list[HistoryPo
 def rows_of(part: pd.DataFrame, runs: Sequence[HistoryRun]) -> Iterator[tuple[str, str, list[HistoryPoint]]]:
     """(workload, column, points), workloads in the order of the runs, columns in that of all tables."""
     names = columns(part)
-    needed = part[["workload", "column", "run", "inputs_digest", "median_s", "status"]]
-    for workload, of_workload in needed.groupby("workload", sort=False):
+    rows = part[["workload", "column", "run", "inputs_digest", "median_s", "status"]]
+    for workload, of_workload in rows.groupby("workload", sort=False):
         lines = dict(iter(of_workload.groupby("column", sort=False)))
         yield from ((str(workload), name, points_of(lines[name], runs)) for name in names if name in lines)
 

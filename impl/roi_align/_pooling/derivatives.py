@@ -37,9 +37,9 @@ def _keep(
 
 
 def _of_features(ctx: Any, grad: Tensor, boxes: Tensor, features: list[Tensor]) -> list[Tensor]:
-    needed = [] if _is_mean(ctx.rule) else features
+    maps = [] if _is_mean(ctx.rule) else features
     return roi_align_grad_features(  # type: ignore[no-any-return]
-        grad, needed, boxes, ctx.sizes, ctx.last, ctx.scales, *ctx.rule
+        grad, maps, boxes, ctx.sizes, ctx.last, ctx.scales, *ctx.rule
     )
 
 

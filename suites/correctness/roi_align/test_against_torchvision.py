@@ -21,7 +21,7 @@ from harness.operators.arrays import differing
 from harness.operators.drawing import UndeclaredError, exact
 from harness.operators.judgement import beyond_two_bounds
 from harness.operators.roi_align.case import RoiCase, Row
-from harness.operators.verdict import Crashed, Hung
+from harness.operators.verdict import Crash, Hang
 
 CASES = {
     "image_dtypes": ["float32", "float32", "float64"],
@@ -72,7 +72,7 @@ class ProcessEnded(BaseException):
 def run_or_end(run, inputs, direction):
     try:
         return run(inputs, direction)
-    except (Crashed, Hung) as error:
+    except (Crash, Hang) as error:
         raise ProcessEnded(f"{operator_of(inputs).name}, {direction}: {error}") from None
 
 

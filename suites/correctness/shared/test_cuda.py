@@ -105,9 +105,9 @@ def test_results_agree_with_the_cpu(cuda, call, dtype, layout):
     expected = results(call, tensors_on(call, "cpu", dtype=dtype, layout=layout))
     same = SAME_BITS[call.operator]
     assert calls.equal([each.cpu() for each in got[:same]], expected[:same])
-    for mine, other in zip(got, expected, strict=True):
-        assert mine.stride() == other.stride()
-        torch.testing.assert_close(mine.cpu(), other)
+    for result, other in zip(got, expected, strict=True):
+        assert result.stride() == other.stride()
+        torch.testing.assert_close(result.cpu(), other)
 
 
 def test_calls_do_not_write_to_their_inputs(cuda, call):

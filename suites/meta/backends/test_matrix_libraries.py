@@ -75,6 +75,6 @@ def test_a_plain_case_is_right_and_its_snippet_reproduces_it(operator: OperatorN
 def test_a_snippet_of_another_call_prints_another_number() -> None:
     backend, inputs = library("roi_align", "onnx_reference"), PLAIN["roi_align"].inputs()
     assert backend.snippet is not None
-    printed = output("onnx_reference", "roi_align", backend.snippet(inputs, "forward", (1, 1, 1, 2)))
+    text = output("onnx_reference", "roi_align", backend.snippet(inputs, "forward", (1, 1, 1, 2)))
     got = backend.run(inputs, "forward")
-    assert np.float32(printed) == got[1, 1, 1, 2] != got[0, 1, 1, 2]
+    assert np.float32(text) == got[1, 1, 1, 2] != got[0, 1, 1, 2]

@@ -19,7 +19,7 @@ from harness.__main__ import app
 from harness.backends.peers import environments, installing, tfjs
 from harness.backends.peers.snippets import MOST_LINES
 from harness.operators.crop_and_resize.case import Case
-from harness.operators.verdict import Crashed
+from harness.operators.verdict import Crash
 from harness.repository import ROOT, MissingLibrary
 
 CASE = Case((2, 3, 5, 6), ((0.1, 0.2, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)), (1, 0), (2, 3))
@@ -158,7 +158,7 @@ def test_a_node_process_that_exits_is_a_crash_and_is_restarted(tmp_path: Path, m
     backend = tfjs.make_crop_and_resize("tfjs_wasm", "wasm")
     assert backend.title == "TensorFlow.js 1.2.3 (CPU, WebAssembly)"
     for _ in range(2):
-        with pytest.raises(Crashed, match=r"node ended: exit code 3\."):
+        with pytest.raises(Crash, match=r"node ended: exit code 3\."):
             backend.run(CASE.inputs(), "forward")
 
 

@@ -18,7 +18,7 @@ from harness.conformance.cells import Cell, cell, is_bad
 from harness.conformance.jobs import Answer, Job, JobResult
 from harness.operators.arrays import Direction
 from harness.operators.implementation import Backend
-from harness.operators.verdict import Crashed, Hung, Status, Verdict
+from harness.operators.verdict import Crash, Hang, Status, Verdict
 from harness.repository import MissingLibrary
 
 PLAIN = "within bound, plain float32"
@@ -207,7 +207,7 @@ def test_an_unusable_backend_raises_a_clear_error(run_planted: Callable[..., Job
 
 @pytest.mark.parametrize(
     ("error", "status", "declared"),
-    [(MissingLibrary("it needs a GPU"), "missing", False), (Crashed("how"), "crash", True), (Hung("so"), "hang", True)],
+    [(MissingLibrary("it needs a GPU"), "missing", False), (Crash("how"), "crash", True), (Hang("so"), "hang", True)],
 )
 def test_a_backend_that_does_not_load_has_a_row_for_each_property(
     monkeypatch: pytest.MonkeyPatch, error: Exception, status: str, declared: bool

@@ -22,7 +22,7 @@ from harness.measuring.findings import Finding
 from harness.operators.implementation import Backend
 from harness.operators.judgement import judge
 from harness.operators.roi_align.case import RoiCase
-from harness.operators.verdict import Crashed
+from harness.operators.verdict import Crash
 from harness.repository import ROOT
 
 DOCS = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
@@ -126,7 +126,7 @@ def test_a_failure_that_does_not_repeat_is_no_finding() -> None:
 
 def test_a_crash_has_no_value() -> None:
     def crash(inputs: Any, crops: Any) -> Any:
-        raise Crashed("It ended its process: signal SIGSEGV.")
+        raise Crash("It ended its process: signal SIGSEGV.")
 
     backend = library(crash, lambda *_: "import os; os.kill(os.getpid(), 11)")
     one = finding(backend, failed_cell(backend))

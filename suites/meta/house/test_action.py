@@ -44,8 +44,8 @@ def judge_folder(folder: Path, factor: str) -> tuple[int, str, Path]:
 @pytest.mark.parametrize(("factor", "code"), [("1.0", 0), ("1.01", 1)])
 def test_the_action_passes_a_right_kernel_and_fails_a_wrong_one(tmp_path: Path, factor: str, code: int) -> None:
     pytest.importorskip("torchvision")
-    returned, text, table = judge_folder(tmp_path, factor)
-    assert returned == code, text
+    exit_code, text, table = judge_folder(tmp_path, factor)
+    assert exit_code == code, text
     assert "thekernel:roi_align" in table.read_text(encoding="utf-8")
 
 

@@ -30,9 +30,9 @@ def sections(library: bytes) -> list[str]:
 
 def missing(archived: set[str], patterns: tuple[str, ...] = SOURCES) -> list[str]:
     """What a build needs of impl/ and a source archive lacks."""
-    needed = [path for pattern in patterns for path in (ROOT / "impl" / "csrc").rglob(pattern)]
-    needed += (ROOT / "impl" / "roi_align").rglob("*.py")
-    return sorted(name for path in needed if (name := str(path.relative_to(ROOT))) not in archived)
+    paths = [path for pattern in patterns for path in (ROOT / "impl" / "csrc").rglob(pattern)]
+    paths += (ROOT / "impl" / "roi_align").rglob("*.py")
+    return sorted(name for path in paths if (name := str(path.relative_to(ROOT))) not in archived)
 
 
 def test_the_built_library_has_no_debug_sections():

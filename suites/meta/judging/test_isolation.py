@@ -16,7 +16,7 @@ from harness.judging.trial import judge_case, run, side_effect
 from harness.operators.arrays import LAYOUTS, Layout
 from harness.operators.crop_and_resize.case import Case
 from harness.operators.implementation import Backend
-from harness.operators.verdict import Crashed, Hung, Status
+from harness.operators.verdict import Crash, Hang, Status
 from harness.repository import MissingLibrary
 
 CASE = Case((2, 3, 5, 6), ((0.1, 0.2, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)), (1, 0), (2, 3))
@@ -98,7 +98,7 @@ def test_arrays_have_the_cases_values_strides_and_surroundings(backend: Backend,
 )
 def test_a_crash_is_a_result_and_the_next_call_works(backend: Backend, vice: int, message: str) -> None:
     got = run(backend, with_vice(vice).inputs(), "forward")
-    assert isinstance(got, Crashed)
+    assert isinstance(got, Crash)
     assert str(got) == message
     verdict = judge_case(backend, with_vice(vice), "forward")
     assert (verdict.status, verdict.passed) == (Status.CRASH, False)
@@ -109,7 +109,7 @@ def test_a_hanging_call_is_stopped(tmp_path: Path, backend: Backend) -> None:
     verdict = judge_case(backend, with_vice(3), "forward")
     assert verdict.status is Status.HANG
     assert re.match(r"It did not return within \d+ s, and was stopped; `limit` in its sheet", verdict.reason)
-    assert isinstance(run(backend, with_vice(3).inputs(), "forward"), Hung)
+    assert isinstance(run(backend, with_vice(3).inputs(), "forward"), Hang)
     assert judge_case(backend, CASE, "forward").passed
 
 
@@ -131,7 +131,7 @@ def test_a_backend_that_does_not_load_raises_at_once(tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingLibrary, match="needs the module 'nowhere_to_be_found'"):
         isolation.isolated("unable:backend", "crop_and_resize")
-    with pytest.raises(Crashed, match="It ended its process: signal SIGSEGV"):
+    with pytest.raises(Crash, match="It ended its process: signal SIGSEGV"):
         isolation.isolated("deadly:backend", "crop_and_resize")
     with pytest.raises(ValueError, match="There is no backend 'nope'"):
         isolation.isolated("nope", "crop_and_resize")

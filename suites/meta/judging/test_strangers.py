@@ -125,11 +125,11 @@ def test_a_sheets_field_limits_the_cases(declared: dict[str, Any], function: Any
 def test_a_function_of_one_box_a_call_is_given_no_long_lists() -> None:
     """It would be called 65,536 times a case, and a result that the harness joins says nothing of the function."""
     usual, single = (strangers.backend_of(strangers.right, one_box=one).sheet for one in (False, True))
-    asked = {
+    properties = {
         sheet.one_box: {p.name for p, d in questions("roi_align") if not p.undeclared(sheet, d)}
         for sheet in (usual, single)
     }
-    assert asked[False] - asked[True] == {"long list"}
+    assert properties[False] - properties[True] == {"long list"}
 
 
 def test_the_largest_coordinate_the_title_and_the_version() -> None:

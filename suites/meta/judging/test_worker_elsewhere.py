@@ -18,7 +18,7 @@ from harness.judging import isolation
 from harness.judging.trial import judge_case, run
 from harness.operators.crop_and_resize.case import Case
 from harness.operators.implementation import Backend
-from harness.operators.verdict import Crashed, Hung, Status
+from harness.operators.verdict import Crash, Hang, Status
 
 CASE = Case((2, 3, 5, 6), ((0.1, 0.2, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)), (1, 0), (2, 3))
 # The module that the other worker loads. The extrapolation value selects the call's behaviour.
@@ -27,26 +27,26 @@ import ctypes, os, time
 from dataclasses import replace
 import numpy as np
 from harness import backends
-from harness.operators.verdict import Crashed
+from harness.operators.verdict import Crash
 
 honest = backends.load("reference")
 
 def call(inputs, direction):
-    asked = inputs.extrapolation_value
-    if asked == 1:
+    vice = inputs.extrapolation_value
+    if vice == 1:
         ctypes.string_at(0)
-    if asked == 2:
+    if vice == 2:
         os.write(2, b"libkernel: bad launch")
         os._exit(3)
-    if asked == 3:
+    if vice == 3:
         time.sleep(600)
-    if asked == 4:
+    if vice == 4:
         raise IndexError("box 0 is of image 7")
-    if asked == 7:
-        raise Crashed("node ended: exit code 3.")
-    if asked == 5:
+    if vice == 7:
+        raise Crash("node ended: exit code 3.")
+    if vice == 5:
         return np.array([os.getpid()])
-    if asked == 6:
+    if vice == 6:
         return np.array(["torch" in __import__("sys").modules])
     return honest.run(inputs, direction)
 
@@ -118,7 +118,7 @@ def test_a_crash_in_another_interpreter_is_a_result_and_the_next_call_works(
 ) -> None:
     process = process_of(backend)
     got = run(backend, case_with(number).inputs(), "forward")
-    assert isinstance(got, Crashed)
+    assert isinstance(got, Crash)
     assert str(got) == message
     assert has_ended(process) or number == 7  # another process than the worker's
     assert judge_case(backend, CASE, "forward").passed
@@ -136,7 +136,7 @@ def test_a_worker_killed_in_a_call_is_a_crash(backend: Backend[Any]) -> None:
 
 def test_a_hanging_call_in_another_interpreter_is_stopped(backend: Backend[Any]) -> None:
     process = process_of(backend)
-    assert isinstance(run(backend, case_with(3).inputs(), "forward"), Hung)
+    assert isinstance(run(backend, case_with(3).inputs(), "forward"), Hang)
     assert has_ended(process)
     assert judge_case(backend, case_with(3), "forward").status is Status.HANG
     assert judge_case(backend, CASE, "forward").passed

@@ -29,7 +29,7 @@ from harness.measuring.settings import Settings
 from harness.measuring.workloads import SMOKE
 from harness.operators import OPERATORS
 from harness.operators.sheet import Sheet
-from harness.operators.verdict import Hung
+from harness.operators.verdict import Hang
 
 FUNCTIONS = "suites.meta.measuring.planted"
 RIGHT = f"{FUNCTIONS}:right"
@@ -187,7 +187,7 @@ def test_each_timed_call_has_new_values_in_the_same_arrays(direction: Any) -> No
 
 def test_a_hanging_function_is_called_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def hangs(*_: Any) -> Any:
-        raise Hung("It did not return within 5 s.")
+        raise Hang("It did not return within 5 s.")
 
     backend = replace(load("reference", "roi_align"), prepare=hangs)
     monkeypatch.setattr(foreign, "apart", lambda name: backend)

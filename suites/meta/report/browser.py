@@ -57,8 +57,8 @@ def see(page: Path, probe: str = "null", at: str = "", width: int = 1280, extra:
     page.with_name("copy.html").write_text(whole, encoding="utf-8")
     frame = page.with_name("frame.html")
     frame.write_text(FRAME.format(at=html.escape(at), width=width), encoding="utf-8")
-    logged = ("--enable-logging=stderr", "--v=0", "--virtual-time-budget=10000", "--dump-dom")
-    process = browse(*logged, "--window-size=1400,900", frame.as_uri())
+    to_log = ("--enable-logging=stderr", "--v=0", "--virtual-time-budget=10000", "--dump-dom")
+    process = browse(*to_log, "--window-size=1400,900", frame.as_uri())
     errors = tuple(line for line in process.stderr.splitlines() if "CONSOLE" in line)
     match = re.search(r'<pre id="probe">(.*?)</pre>', process.stdout, re.DOTALL)
     assert match, process.stderr

@@ -61,8 +61,8 @@ def test_a_comparison_is_json_and_a_slow_row_is_in_it(
     folder = Folder(tmp_path)
     base = folder.store("a", row(QUIET))
     new = folder.store("b", row([median * factor for median in AGAIN]))
-    returned, answer, messages = answered("compare", base, new, "--fail-on", "slow")
-    assert returned == code
+    exit_code, answer, messages = answered("compare", base, new, "--fail-on", "slow")
+    assert exit_code == code
     assert (answer["base"], answer["new"], answer["worse"]) == (base, new, factor > 1)
     (only,) = answer["rows"]
     assert (only["row"], only["verdict"]) == ("crop_and_resize w forward roi_align contiguous", verdict)
@@ -86,8 +86,8 @@ def test_a_verb_that_cannot_answer_prints_no_json() -> None:
 
 @pytest.mark.parametrize(("backend", "status", "code"), [("reference", "WITHIN", 0), ("fault:swapped_axes", "OUT", 1)])
 def test_a_verdict_is_json(backend: str, status: str, code: int) -> None:
-    returned, answer, messages = answered("judge", "--backend", backend, CASE)
-    assert returned == code
+    exit_code, answer, messages = answered("judge", "--backend", backend, CASE)
+    assert exit_code == code
     assert (answer["status"], answer["passed"], answer["case"]) == (status, code == 0, CASE)
     assert (answer["place"] is None) == (code == 0)
     if code:
