@@ -74,30 +74,47 @@ def _contribute(call: RoiCall, total: Sum, g: float, wy: _Weight, wx: _Weight) -
 
 def _grad_image_max(call: RoiCall) -> Callable[[Place], Expected]:
     """Each bin adds its upstream value to the pixels of its largest sample; a range if several may be the largest."""
-    terms: dict[Place, list[tuple[float, list[_Weight]]]] = defaultdict(list)
     inputs, zero, one = call.inputs, call.number(0.0), call.number(1.0)
     unread, anywhere = _Weight(0, zero, zero, zero, 0, False), _Weight(0, zero, zero, one, 1, True)
-    for m, c, i, j in itertools.product(*map(range, inputs.upstream.shape)):
-        g, n = float(inputs.upstream.item(m, c, i, j)), call.image_of(m)
-        if may_be_anywhere(call, m, i, j):
-            for y, x in itertools.product(*map(range, inputs.image.shape[2:])):
-                terms[n, c, y, x].append((g, [anywhere]))
-            continue
-        samples = [_weights_of(call, each) for each in candidates(call, m, c, i, j)]
-        for y, x in {(y, x) for each in samples for y, x in each}:
-            terms[n, c, y, x].append((g, [each.get((y, x), unread) for each in samples]))
+    bins = functools.cache(functools.partial(_bins_by_pixel, call))
+
+    @functools.cache
+    def samples(m: int, c: int, i: int, j: int) -> list[dict[Place, _Weight]]:
+        return [_weights_of(call, each) for each in candidates(call, m, c, i, j)]
 
     def at(place: Place) -> Expected:
+        n, c, y, x = place
         total = no_terms(call)
-        for g, weights in terms.get(place, ()):
-            lows, highs = min(each.low for each in weights), max(each.high for each in weights)
-            upstream, magnitude = call.number(g), abs(g) * float(highs)
-            ends = upstream * lows, upstream * highs
-            total.add(upstream * weights[0].value, min(ends), max(ends), magnitude, 6 * magnitude)
-            total.jumps |= any(each.jumps for each in weights) or len({each.value for each in weights}) > 1
+        for m in (m for m in range(len(inputs.boxes)) if call.image_of(m) == n):
+            for i, j in itertools.product(bins(m, 0)[y], bins(m, 1)[x]):
+                weights = [anywhere]
+                if not may_be_anywhere(call, m, i, j):
+                    weights = [each.get((y, x), unread) for each in samples(m, c, i, j)]
+                if any(each is not unread for each in weights):
+                    _add_largest(call, total, float(inputs.upstream.item(m, c, i, j)), weights)
         return total.expected(call)
 
     return at
+
+
+def _bins_by_pixel(call: RoiCall, m: int, along: int) -> dict[int, list[int]]:
+    """For each pixel on an axis, the bins of box m that may read it there; all, if some samples may be anywhere."""
+    bins: dict[int, list[int]] = defaultdict(list)
+    is_bounded = all(call.bins(m, axis, k) for axis in (0, 1) for k in range(call.inputs.output_size[axis]))
+    for index in range(call.inputs.output_size[along]):
+        read = {pixel for each in call.weights(m, along, index) for pixel in each.hats}
+        for pixel in read if is_bounded else range(call.inputs.image.shape[2 + along]):
+            bins[pixel].append(index)
+    return bins
+
+
+def _add_largest(call: RoiCall, total: Sum, g: float, weights: list[_Weight]) -> None:
+    """Adds the term of a bin: a pixel's weights in the samples that may be the largest, first the largest."""
+    lows, highs = min(each.low for each in weights), max(each.high for each in weights)
+    upstream, magnitude = call.number(g), abs(g) * float(highs)
+    ends = upstream * lows, upstream * highs
+    total.add(upstream * weights[0].value, min(ends), max(ends), magnitude, 6 * magnitude)
+    total.jumps |= any(each.jumps for each in weights) or len({each.value for each in weights}) > 1
 
 
 def _weights_of(call: RoiCall, sample: Candidate) -> dict[Place, _Weight]:
