@@ -58,6 +58,7 @@ _OF_PROPERTIES: dict[tuple[OperatorName, str], Rule] = {
 }
 # Properties that share the rule of another property.
 _LIKE = {
+    "within bound, maximum with a NaN": "maximum of samples",
     "within bound, mode max": "maximum of samples",
     "within bound, mode weighted_max": "maximum of weighted pixels",
 }

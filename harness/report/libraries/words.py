@@ -77,6 +77,7 @@ ROW_OF = {
     "within bound, float16 maps": "half precision",
     "within bound, integer images": "integer image",
     "unread pixels": "NaN in the image",
+    "within bound, maximum with a NaN": "NaN in the image",
     "within bound, samples an ulp below pixels": "NaN in the image",
     "within bound, samples on pixels": "NaN in the image",
     "bad boxes": "NaN box",

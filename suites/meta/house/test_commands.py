@@ -48,7 +48,7 @@ TABLE = {
     "test_functions.py::test_functions_are_decided_like_revisions",
     r"python -m harness compare \S+ (cuda-|cpu-|build/)\S+": f"{META}/verbs/test_json.py::"
     "test_a_comparison_is_json_and_a_slow_row_is_in_it",
-    r"python -m harness compare \S+ \S+ --setting maximum": f"{META}/comparison/test_timing.py::"
+    r"python -m harness compare \S+ \S+ --setting maximum.*": f"{META}/comparison/test_timing.py::"
     "test_settings_choose_the_rows",
     r"python -m harness compare \S+ \S+( --fail-on slow| --json)*": f"{META}/comparison/test_comparison.py::"
     "test_fail_on_slow_fails_a_confirmed_slow_row",
