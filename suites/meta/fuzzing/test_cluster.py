@@ -40,7 +40,7 @@ def client(local: Any) -> Iterator[Any]:
 
 
 def hunt(client: Any, folder: Path, cases: int, victims: str) -> tuple[Totals, list[Find], Schedule]:
-    """A campaign that kills one worker, or all, at its first find; also returns the finds heard."""
+    """A campaign that kills one worker, or all, at its first find; also returns the finds that it reported."""
     answer = cluster.ready(client, NAME, (OPERATOR,))
     schedule, totals, finds_heard = Schedule(NAME, answer.sheets, 1, cases), Totals(folder), []
     pids = list(client.run(os.getpid).values())
