@@ -184,7 +184,8 @@ def turns(
             settings = operator.settings if every_setting else operator.settings[:1]
             own = tuple(column for column in all_columns if column.late == late)[:: 1 if block % 2 == 0 else -1]
             dtypes = sorted({column.dtype for column in own}, reverse=True)  # float32 first
-            for workload, setting, dtype, direction in product(workloads, settings, dtypes, DIRECTIONS):
+            # The first setting of all workloads first: a run that has no time left lacks the rows of the last one.
+            for setting, workload, dtype, direction in product(settings, workloads, dtypes, DIRECTIONS):
                 for column, cache in product(own, caches):
                     matches = column.dtype == dtype and direction in column.directions
                     if matches and (column.series or not workload.series):

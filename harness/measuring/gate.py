@@ -27,7 +27,8 @@ OTHER_RULE = "OTHER_RULE"
 class Gate:
     """The outcome of the gate for one result.
 
-    status     EXACT or WITHIN (from the judge) or OTHER_RULE if it may be timed; otherwise the kind of failure.
+    status     EXACT, WITHIN or AMBIGUOUS (from the judge) or OTHER_RULE if it may be timed; otherwise the kind of
+               failure.
     passed     whether it may be timed.
     message    the reason if not.
     compared   the number of outputs compared bit by bit with the reference; differing: how many differ.

@@ -67,8 +67,8 @@ class Record:
     boxes              the number of boxes of the call.
     inputs_digest      BLAKE2b of the workload's float32 inputs, in hexadecimal: shows whether two machines had the same
                        inputs. None if they are not hashed.
-    status             EXACT, WITHIN or OTHER_RULE: it may be timed. Otherwise the judge's status, ERROR, or why there
-                       was no call: MISSING, REFUSED, NO_TIME. message: the reason in words.
+    status             EXACT, WITHIN, AMBIGUOUS or OTHER_RULE: it may be timed. Otherwise the judge's status, ERROR, or
+                       why there was no call: MISSING, REFUSED, NO_TIME. message: the reason in words.
     compared           the number of outputs compared bit by bit with compared_with; differing: how many differ.
     digest             BLAKE2b of the output in NCHW order, in hexadecimal: equal digests are equal results.
     compulsory_bytes   the bytes that any implementation must move; requested_bytes: the bytes accessed if nothing is

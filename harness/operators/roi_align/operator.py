@@ -18,8 +18,9 @@ from harness.operators.roi_align.reach import reach
 from harness.operators.roi_align.strategy import within
 from harness.operators.sheet import Sheet
 
-# How many outputs of a large result the oracle judges: a pixel's gradient needs every box near it, a box's its crop.
-_SAMPLE = {"forward": 48, "grad_image": 6, "grad_boxes": 1}
+# How many outputs of a large result the oracle judges: a pixel's gradient needs every box near it. Of box gradients it
+# judges the four edges of one box, which need its whole crop.
+_SAMPLE = {"forward": 48, "grad_image": 6}
 # The settings for a workload, as (sampling_ratio, mode): two samples per bin and axis, as in Mask R-CNN, an adaptive
 # grid, and the maximum of two samples per bin and axis.
 SETTINGS: dict[str, tuple[int, Mode]] = {
@@ -80,7 +81,11 @@ def _least_roundings(inputs: RoiInputs, direction: Direction) -> int:
 
 
 def _sample(inputs: RoiInputs, direction: Direction, got: Array) -> list[Place]:
-    flat = np.random.default_rng(0).integers(0, got.size, _SAMPLE[direction])
+    random = np.random.default_rng(0)
+    if direction == "grad_boxes":
+        row = int(random.integers(0, len(got)))
+        return [(row, column) for column in range(1, 5)]
+    flat = random.integers(0, got.size, _SAMPLE[direction])
     return [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
 
 

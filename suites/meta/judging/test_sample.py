@@ -18,8 +18,7 @@ from harness.operators.roi_align.case import RoiCase
 from harness.operators.sheet import OperatorName
 from harness.operators.verdict import Status
 
-# For a maximum the oracle does not sum over the boxes near a place.
-NARROWED: dict[OperatorName, dict[str, Any]] = {"crop_and_resize": {}, "roi_align": {"modes": ["avg"]}}
+NARROWED: dict[OperatorName, dict[str, Any]] = {"crop_and_resize": {}, "roi_align": {"modes": ["avg", "max"]}}
 # Nine small boxes in a row on a map of 40 pixels, on two images in turn.
 FAR = {
     "crop_and_resize": Case(
@@ -88,3 +87,14 @@ def test_a_wrong_sampled_value_fails_without_most_boxes(name: OperatorName, dire
         first = (rows[tuple(cut.boxes[places[0][0]].tolist())], *places[0][1:])
     got[first] += np.float32(0.01)
     assert judge_and_spy(inputs, direction, got)[2].status is Status.OUT
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_every_coordinate_of_a_box_is_judged(name: OperatorName) -> None:
+    """roi_align's column 0, the index, has no gradient: it alone would show nothing."""
+    inputs = FAR[name].inputs()
+    got = load("reference", name).run(inputs, "grad_boxes")
+    for column in range(got.shape[1] - 4, got.shape[1]):
+        wrong = got.copy()
+        wrong[:, column] += np.float32(0.01)
+        assert judge_and_spy(inputs, "grad_boxes", wrong)[2].status is Status.OUT, column

@@ -128,6 +128,13 @@ def test_a_quick_run_has_the_first_setting_of_each_operator() -> None:
     assert settings_of(True) == [*first, ("roi_align", "adaptive"), ("roi_align", "maximum")]
 
 
+def test_a_setting_is_measured_on_every_workload_before_the_next_one() -> None:
+    turns = columns.turns(columns.COLUMNS["cpu"], ("warm",), WORKLOADS[:3], (0,))
+    of_roi_align = [(each.setting, each.workload.name) for each in turns if each.operator.name == "roi_align"]
+    names = [each.name for each in WORKLOADS[:3]]
+    assert list(dict.fromkeys(of_roi_align)) == [(s, n) for s in OPERATORS["roi_align"].settings for n in names]
+
+
 def test_settings_are_passed_in_one_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.read() == Settings()
     of = Settings("r1", 2, 3, ("seed_test",), True, 270.0, "/judged", "/output", 7)
