@@ -77,14 +77,19 @@ def _cpuinfo() -> str:
 
 @lru_cache(maxsize=1)
 def cpu_model() -> str:
-    """The processor's name from the kernel."""
+    """The processor's name from the kernel.
+
+    A virtual machine's may lack the number ("AMD EPYC" is every generation of it): then with its family and model.
+    """
     try:
-        for line in _cpuinfo().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = re.findall(r"^([^\t:]+)\s*: ?(.*)$", _cpuinfo(), re.M)
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        lines = []
+    first_core: dict[str, str] = dict(reversed(lines))
+    name = first_core.get("model name", platform.processor() or platform.machine()).strip()
+    if "cpu family" in first_core and not re.search(r"\d", name.partition("@")[0]):
+        return f"{name}, family {first_core['cpu family']} model {first_core['model']}"
+    return name
 
 
 def memory_bytes() -> int:
@@ -113,8 +118,9 @@ def device() -> str:
     """The name of this machine in results, e.g. "cpu-amd-epyc-9354-avx512-2t".
 
     The same machine with other kernels is another device, so that its figures are not mistaken for a change in speed.
+    A family and model, where the name has no number, are two numbers: "cpu-amd-epyc-25-1-avx2-2t".
     """
-    words = re.sub(r"\((r|tm)\)|\b(cpu|processor|\d+-core)\b|@.*", " ", cpu_model().lower())
+    words = re.sub(r"\((r|tm)\)|\b(cpu|processor|family|model|\d+-core)\b|@[^,]*", " ", cpu_model().lower())
     return "-".join(["cpu", *re.findall(r"[a-z0-9]+", words), instruction_set(), f"{threads()}t"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -240,6 +241,37 @@ def test_a_cpus_device_name_has_its_instruction_set(monkeypatch: pytest.MonkeyPa
         assert f"instruction_set {before['instruction_set']} -> portable" in fingerprint.changes(
             before, machine.describe()
         )
+
+
+@pytest.mark.parametrize(
+    ("model_name", "family", "model", "words"),
+    [
+        ("AMD EPYC 9354 32-Core Processor", 25, 17, "amd-epyc-9354"),
+        ("Intel(R) Xeon(R) Platinum 8480+", 6, 143, "intel-xeon-platinum-8480"),
+        # Names of virtual machines, which hide the number: two generations must not share a history.
+        ("AMD EPYC", 25, 1, "amd-epyc-25-1"),
+        ("AMD EPYC", 25, 17, "amd-epyc-25-17"),
+        ("Intel(R) Xeon(R) Processor @ 2.10GHz", 6, 143, "intel-xeon-6-143"),
+    ],
+)
+def test_a_cpus_device_name_tells_generations_apart(
+    model_name: str, family: int, model: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = (
+        f"processor\t: {{}}\ncpu family\t: {family}\nmodel\t\t: {model}\n"
+        f"model name\t: {model_name}\nflags\t\t: fpu avx2\n\n"
+    )
+    monkeypatch.setattr(machine, "_cpuinfo", lambda: core.format(0) + core.format(1))
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.delenv("ROI_ALIGN_CPU", raising=False)
+    machine.cpu_model.cache_clear()
+    try:
+        assert machine.device() == f"cpu-{words}-avx2-2t"
+        monkeypatch.setattr(machine, "_cpuinfo", lambda: "processor\t: 0\nBogoMIPS\t: 50.00\n")  # an Arm's
+        machine.cpu_model.cache_clear()
+        assert re.fullmatch(r"cpu-[a-z0-9-]+-portable-2t", machine.device())
+    finally:
+        machine.cpu_model.cache_clear()
 
 
 def test_the_fingerprint_has_only_what_times_depend_on() -> None:
