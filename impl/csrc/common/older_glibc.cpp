@@ -1,7 +1,7 @@
 // Symbols of newer C libraries, so that a library that is built beside one also runs on glibc 2.28: wheels name the
 // oldest glibc that they run on, and a compiler takes the newest version of every symbol.
 
-#include <cmath>
+#include <features.h>
 
 #if defined(__GLIBC__) && (defined(__x86_64__) || defined(__aarch64__))
 
@@ -17,6 +17,8 @@ __asm__(".symver roi_align_log2,log2@GLIBC_2.2.5");
 __asm__(".symver roi_align_log2,log2@GLIBC_2.17");
 #endif
 extern "C" double roi_align_log2(double value) noexcept;
-extern "C" __attribute__((visibility("hidden"))) double log2(double value) noexcept { return roi_align_log2(value); }
+// Compilers know log2 as a function that every library sees, so this one has the name only in the object file.
+extern "C" __attribute__((visibility("hidden"))) double hidden_log2(double value) noexcept __asm__("log2");
+extern "C" double hidden_log2(double value) noexcept { return roi_align_log2(value); }
 
 #endif

@@ -109,3 +109,13 @@ def test_the_libraries_need_no_newer_system_than_their_wheel_names(library):
     assert len(versions) > 10
     newer = {each for each in versions if tuple(map(int, each[1].split("."))) > OLDEST[each[0]]}
     assert not newer
+
+
+@pytest.mark.parametrize("library", sorted(LIBRARY.parent.glob("_C*.so")), ids=lambda path: path.name)
+def test_the_libraries_define_no_symbol_of_another_one(library):
+    """A program that links a library would call the library's log2 in place of its own. Weak symbols are templates."""
+    if not shutil.which("objdump"):
+        pytest.skip("there is no objdump here, which lists the symbols that a library defines")
+    symbols = subprocess.run(["objdump", "-T", library], capture_output=True, text=True, check=True).stdout
+    assert "*UND*" in symbols
+    assert re.findall(r"^[0-9a-f]+ g .* (\S+)$", symbols, re.MULTILINE) == []
