@@ -82,8 +82,8 @@ INPUTS = {"crop_and_resize": crops, "roi_align": pools}
 @pytest.mark.parametrize("operator", INPUTS)
 @pytest.mark.parametrize(("box", "most"), IDLE.values(), ids=IDLE)
 def test_idle_boxes_cost_few_instructions(operator, box, most):
-    none, some, many = (gather_instructions(operator, INPUTS[operator](box, count)) for count in (1, 4_096, 12_288))
-    assert many - none < 12_288 * most
+    none, some, many = (gather_instructions(operator, INPUTS[operator](box, count)) for count in (1, 2_048, 6_144))
+    assert many - none < 6_144 * most
     assert many - none < 4 * (some - none) + 1_000
 
 
