@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.operators.arrays import Array
+import numpy as np
+
+from harness.operators.arrays import Array, Random
+from harness.operators.expected import Place
 
 
 @dataclass(frozen=True)
@@ -28,3 +31,17 @@ class Reach:
     box_bytes: int
     upstream: int
     box_gradient_bytes: int
+
+
+def places_in_image(reach: Reach, count: int, random: Random) -> list[Place]:
+    """Places (n,c,y,x) of an image gradient, half of them at pixels that a sample reads, if there are any.
+
+    Few boxes on a large map reach few of its pixels, and the gradient at others is 0 in most wrong results too.
+    """
+    images, channels, height, width = reach.image.shape
+    pixels = random.integers(0, images * height * width, count)
+    if reach.pixels.size:
+        pixels[: count // 2] = random.choice(reach.pixels, count // 2)
+    n, y, x = np.unravel_index(pixels, (images, height, width))
+    places = zip(n, random.integers(0, channels, count), y, x, strict=True)
+    return [(int(n), int(c), int(y), int(x)) for n, c, y, x in places]

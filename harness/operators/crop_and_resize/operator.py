@@ -16,12 +16,13 @@ from harness.operators.crop_and_resize.reach import reach
 from harness.operators.crop_and_resize.strategy import within
 from harness.operators.expected import Place
 from harness.operators.operator import Operator
+from harness.operators.reach import places_in_image
 from harness.operators.sheet import Sheet
 
 # How many outputs of a large result the oracle judges. A box gradient sums over a whole crop, in plain Python: so many
 # boxes that their terms stay below this limit, with all four coordinates; if one crop alone exceeds it, one box with
 # one coordinate per axis.
-_SAMPLE = {"forward": 48, "grad_image": 12}
+_OUTPUTS, _PIXELS = 48, 12
 _TERMS, _BOXES = 30_000, 4
 
 
@@ -63,7 +64,9 @@ def _sample(inputs: Inputs, direction: Direction, got: Array) -> list[Place]:
         columns = range(4) if terms <= _TERMS else random.integers(0, 2, 2) * 2 + (0, 1)
         rows = random.integers(0, len(got), min(_BOXES, max(1, _TERMS // max(1, terms))))
         return [(int(row), int(column)) for row in rows for column in columns]
-    flat = random.integers(0, got.size, _SAMPLE[direction])
+    if direction == "grad_image":
+        return places_in_image(reach(inputs), _PIXELS, random)
+    flat = random.integers(0, got.size, _OUTPUTS)
     return [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from harness.operators.arrays import Array, Box, Direction
 from harness.operators.expected import Place
 from harness.operators.operator import Operator
+from harness.operators.reach import places_in_image
 from harness.operators.roi_align.case import Mode, RoiCase, RoiInputs
 from harness.operators.roi_align.golden_cases import TORCHVISION
 from harness.operators.roi_align.oracle import expected
@@ -20,7 +21,7 @@ from harness.operators.sheet import Sheet
 
 # How many outputs of a large result the oracle judges: a pixel's gradient needs every box near it. Of box gradients it
 # judges the four edges of one box, which need its whole crop.
-_SAMPLE = {"forward": 48, "grad_image": 6}
+_OUTPUTS, _PIXELS = 48, 6
 # The settings for a workload, as (sampling_ratio, mode): two samples per bin and axis, as in Mask R-CNN, an adaptive
 # grid, and the maximum of two samples per bin and axis.
 SETTINGS: dict[str, tuple[int, Mode]] = {
@@ -85,7 +86,9 @@ def _sample(inputs: RoiInputs, direction: Direction, got: Array) -> list[Place]:
     if direction == "grad_boxes":
         row = int(random.integers(0, len(got)))
         return [(row, column) for column in range(1, 5)]
-    flat = random.integers(0, got.size, _SAMPLE[direction])
+    if direction == "grad_image":
+        return places_in_image(reach(inputs), _PIXELS, random)
+    flat = random.integers(0, got.size, _OUTPUTS)
     return [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
 
 

@@ -98,3 +98,19 @@ def test_every_coordinate_of_a_box_is_judged(name: OperatorName) -> None:
         wrong = got.copy()
         wrong[:, column] += np.float32(0.01)
         assert judge_and_spy(inputs, "grad_boxes", wrong)[2].status is Status.OUT, column
+
+
+# A large map with one small box, which reaches one pixel in four hundred.
+ALONE = {
+    "crop_and_resize": Case((1, 2, 200, 200), ((0.4, 0.4, 0.45, 0.45),), (0,), (3, 3)),
+    "roi_align": RoiCase((1, 2, 200, 200), ((0, 80.0, 80.0, 90.0, 90.0),), (3, 3), sampling_ratio=2),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_the_pixels_that_few_boxes_reach_are_judged(name: OperatorName) -> None:
+    inputs = ALONE[name].inputs()
+    right = load("reference", name).run(inputs, "grad_image")
+    assert np.count_nonzero(right) < right.size / 200
+    for wrong in (right * np.float32(1.01), np.zeros_like(right)):
+        assert judge_and_spy(inputs, "grad_image", wrong)[2].status is Status.OUT
