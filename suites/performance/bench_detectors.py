@@ -1,8 +1,9 @@
 """torchvision's detectors from photograph to detections, and a training step, with its poolers and with this project's.
 
 `python -m harness bench` measures it in a separate process, on the CPU only. Both models have the same weights and
-input; they take turns, in reverse order in odd blocks. Their pooled features are compared within the oracle's bound
-before either is timed. Timing the poolers alone, on the model's own features, shows their share of the whole.
+input; they take turns, in reverse order in odd blocks. Before either is timed, their pooled features are compared
+within the oracle's bound, and for training the oracle judges the gradients of their poolers. Timing the poolers alone,
+on the model's own features, shows their share of the whole.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ pytest.importorskip("skimage", reason="the photographs are scikit-image's")
 
 import torch
 
-from harness.detectors import agreement
+from harness.backends import load
+from harness.detectors import agreement, bounds, pyramid
 from harness.detectors import models as detectors
 from harness.measuring import clocks, devices, settings
 from harness.measuring.columns import blocks
 from harness.measuring.devices import cpu
 from harness.measuring.gate import Gate
 from harness.measuring.record import Record
+from harness.operators.verdict import Verdict
 
 SETTINGS = settings.read()
 DEVICE = devices.load("cpu")
@@ -84,9 +87,14 @@ def theirs(name: str) -> agreement.DetectorCall:
 
 
 @functools.cache
-def gate_of(name: str) -> Gate:
-    """Whether both models' pooled features agree within the bound for two correct poolers; and the difference of their
-    outputs."""
+def gate_of(name: str, direction: str) -> Gate:
+    """Whether both models' pooled features agree within the bound for two correct poolers, and the difference of their
+    outputs; for training, the oracle's verdict on their poolers' gradients too."""
+    if direction == "training":
+        for backend, part in product(("roi_align", "torchvision"), theirs(name).branches):
+            verdict = _verdict_on_gradients(name, backend, part)
+            if not verdict.passed:
+                return Gate(verdict.status.name, False, f"{part} pooler of {backend}: {verdict}")
     call, ours = theirs(name), model_of(name, "roi_align")
     branches = {part: detectors.again(ours, part, branch) for part, branch in call.branches.items()}
     fraction = max(agreement.pooled_fractions(call, branches).values())
@@ -99,6 +107,25 @@ def gate_of(name: str) -> Gate:
         f"{fraction:.1%} of the bound of a pooled feature used; logits and deltas are {apart:.1e} of the largest apart"
     )
     return Gate("WITHIN" if fraction <= 1 else "OUT", fraction <= 1, message)
+
+
+def _verdict_on_gradients(name: str, backend: str, part: str) -> Verdict:
+    """The oracle's verdict on the gradients of the maps that a pooler computes from the model's features."""
+    branch, pool = theirs(name).branches[part], agreement.pooler(model_of(name, backend), part)
+    maps = {level: branch.maps[level].detach().requires_grad_() for level in pool.featmap_names}
+    pooled = pool(maps, branch.boxes, branch.shapes)
+    (upstream,) = bounds.directions([pooled], 0)
+    gradients = torch.autograd.grad(pooled, list(maps.values()), upstream, materialize_grads=True)
+    scales = agreement.pooler(model_of(name, "torchvision"), part).scales
+    of = pyramid.levels(
+        [each.detach().numpy() for each in maps.values()],
+        scales,
+        [each.numpy() for each in branch.boxes],
+        upstream.numpy(),
+        pool.sampling_ratio,
+    )
+    pinned = "grad_image" in load(backend, "roi_align").sheet.pinned
+    return pyramid.judge_levels(of, "grad_image", [each.numpy() for each in gradients], pinned=pinned)
 
 
 def _whole(row: DetectorRow) -> Callable[[], Any]:
@@ -135,7 +162,7 @@ def _poolers(row: DetectorRow) -> Callable[[], Any]:
 
 @pytest.mark.benchmark(disable_gc=True)
 def bench_detector(detector_row: DetectorRow, benchmark: Any, ledger: Any) -> None:
-    row, verdict = detector_row, gate_of(detector_row.model)
+    row, verdict = detector_row, gate_of(detector_row.model, detector_row.direction)
     record = Record(
         bench="detectors", setting=row.part, workload=row.model, source=SOURCE, op="detector", direction=row.direction,
         backend=row.backend, title=row.backend, layout="contiguous", cache=DEVICE.caches[0], block=row.block,
