@@ -21,8 +21,9 @@ INTRODUCTION = (
     "Beside crop_and_resize torchvision's roi_align computes another rule (an edge pixel where crop_and_resize "
     "extrapolates); it does the same amount of work and is there for scale only. It has no gradient of the boxes.",
     "This project's roi_align has torchvision's rule, and torchvision is its peer: its rows passed the oracle too. "
-    "Two settings: two samples a bin and axis, as Mask R-CNN has it, and an adaptive grid. The detectors are "
-    "torchvision's own, timed as they are and with both poolers replaced, in turns in one process.",
+    "Three settings: two samples a bin and axis, as Mask R-CNN has it, an adaptive grid, and the maximum of two "
+    "samples a bin and axis, which runs before 30 November 2026 lack. The detectors are torchvision's own, timed as "
+    "they are and with both poolers replaced, in turns in one process.",
     "The part of the roof is compulsory bytes (each touched line of the image once, 64 bytes on a CPU and a sector of "
     "32 on a GPU, each byte of boxes, upstream gradient and output once) per second over the copy bandwidth; it can "
     "exceed 1 where the work stays in a cache.",
