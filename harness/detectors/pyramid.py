@@ -34,11 +34,11 @@ def levels(
     indices = np.repeat(np.arange(len(boxes)), [len(each) for each in boxes]).astype(coordinates.dtype)
     table = np.column_stack([indices, coordinates])
     places = np.array([map_of(box, scales, coordinates.dtype.name) for box in coordinates.tolist()])
+    rows = [np.flatnonzero(places == place) for place in range(len(maps))]
     size = (upstream.shape[2], upstream.shape[3])
     return [
-        Level(rows, RoiInputs(image, table[rows], upstream[rows], size, scale, sampling_ratio))
-        for place, (image, scale) in enumerate(zip(maps, scales, strict=True))
-        for rows in [np.flatnonzero(places == place)]
+        Level(own, RoiInputs(image, table[own], upstream[own], size, scale, sampling_ratio))
+        for own, image, scale in zip(rows, maps, scales, strict=True)
     ]
 
 

@@ -42,6 +42,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("direction", DIRECTIONS)
 
 
+def backend_of(pooler: str) -> str:
+    """The name of the pooler's backend on the measured device."""
+    return pooler if DEVICE.type == "cpu" else f"{pooler}_{DEVICE.type}"
+
+
 def call_of(pooler: str, direction: Direction) -> tuple[Callable[[], Any], Any]:
     """The call to time, and the upstream gradient of its pooled boxes."""
     maps, boxes, shapes = pyramid_inputs()
@@ -69,7 +74,7 @@ def gate_of(pooler: str, direction: Direction) -> Gate:
         results = [pooled[level.rows] for level in of]
     else:
         results = [each.cpu().numpy() for each in call()]
-    pinned = direction in load(pooler, "roi_align").sheet.pinned
+    pinned = direction in load(backend_of(pooler), "roi_align").sheet.pinned
     verdict = judge_levels(of, direction, results, pinned=pinned)
     return Gate(verdict.status.name, verdict.passed, "" if verdict.passed else str(verdict))
 
@@ -77,7 +82,7 @@ def gate_of(pooler: str, direction: Direction) -> Gate:
 @pytest.mark.benchmark(disable_gc=True, timer=DEVICE.timer)
 def bench_multiscale(block: int, pooler: str, cache: str, direction: Direction, benchmark: Any, ledger: Any) -> None:
     gate, (call, upstream) = gate_of(pooler, direction), call_of(pooler, direction)
-    backend = pooler if DEVICE.type == "cpu" else f"{pooler}_{DEVICE.type}"
+    backend = backend_of(pooler)
     record = Record(
         bench="roi_align", setting="sampling_ratio 2", workload="pyramid", source=SOURCE, op="multiscale_roi_align",
         direction=direction, backend=backend, title=backend, layout="contiguous", cache=cache, block=block,

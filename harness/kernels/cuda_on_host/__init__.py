@@ -30,7 +30,7 @@ FLAGS = (
     "-Wno-unknown-pragmas",  # of which `#pragma unroll` is one
 )
 SANITIZER_FLAGS = (
-    "-O0",  # with the checks around every access, -O1 takes two to three times as long to compile
+    "-O0",  # with a check of every access, -O1 compiles up to three times as long
     "-fsanitize=address,undefined,float-cast-overflow",
     "-fno-sanitize-recover=all",
     "-fno-omit-frame-pointer",
