@@ -6,7 +6,8 @@
     code.py         prepares a kernel: each instruction becomes a function of a warp (arithmetic.py, comparisons.py,
                     bits.py, accesses.py, collective.py), each operand a place in its list of registers (registers.py)
     block.py        runs a block warp by warp; warp.py runs 32 lanes that diverge and reconverge
-    memory.py       allocations: bounds, alignment, initialised bytes; shared.py: shared memory and races
+    allocations.py  a call's arrays, kept apart; memory.py: bounds, alignment, initialised bytes; shared.py: shared
+                    memory and races
     counts.py       instructions, sectors, wavefronts: the costs that determine a GPU's time
 
 It emulates PTX, not the machine code that ptxas generates: the same operations with the same roundings, but other

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.kernels.drivers.calls import Library, caller
+from harness.kernels.ptx.allocations import apart
 from harness.kernels.ptx.counts import Counts
-from harness.kernels.ptx.emulator import allocations, run
+from harness.kernels.ptx.emulator import run
 from harness.kernels.ptx.library import kernel_library
 from harness.operators.arrays import Array, Direction
 from harness.operators.sheet import OperatorName
@@ -55,7 +56,8 @@ def count_launches(
     def launch(
         library: Path, name: str, _: int | None, __: Array, arguments: ctypes.Structure, results: Sequence[Array]
     ) -> None:
-        counts.extend(run(library, name, [ctypes.byref(arguments)], allocations(arguments, results), choose=choose))
+        with apart(arguments, results) as allocations:
+            counts.extend(run(library, name, [ctypes.byref(arguments)], allocations, choose=choose))
 
     caller(operator, library, launch, atomics=atomics)(inputs, direction)
     return counts

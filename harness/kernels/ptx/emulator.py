@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from harness.kernels.binaries import short_name
-from harness.kernels.drivers.arrays import ArrayDescription, picked_order
+from harness.kernels.drivers.arrays import picked_order
 from harness.kernels.ptx import program
+from harness.kernels.ptx.allocations import apart
 from harness.kernels.ptx.block import Block, Triple
 from harness.kernels.ptx.code import Code, prepare
 from harness.kernels.ptx.counts import Counts, Traffic
 from harness.kernels.ptx.faults import Fault
-from harness.kernels.ptx.memory import Allocation, GlobalMemory, merge_overlaps
+from harness.kernels.ptx.memory import Allocation, GlobalMemory
 from harness.kernels.ptx.shared import SharedMemory
 from harness.kernels.ptx.spaces import Parameters, Spaces
 from harness.operators.arrays import Array
@@ -128,7 +129,8 @@ def launch(
     Fault or UnsupportedInstruction if a kernel is stopped, RuntimeError with the host code's message if it refuses.
     """
     order = picked_order(boxes) if order is None else order
-    run(library, name, [ctypes.byref(arguments)], allocations(arguments, results), backward=order % 2 == 1)
+    with apart(arguments, results) as allocations:
+        run(library, name, [ctypes.byref(arguments)], allocations, backward=order % 2 == 1)
 
 
 def run(
@@ -146,7 +148,7 @@ def run(
     function = kernels.library[name]
     function.restype = ctypes.c_char_p
     with kernels.lock:
-        call = _Call(merge_overlaps(allocations), -1 if backward else 1, choose)
+        call = _Call(list(allocations), -1 if backward else 1, choose)
         kernels.call = call
         try:
             message = function(*arguments)
@@ -157,47 +159,6 @@ def run(
     if message is not None:
         raise RuntimeError(message.decode())
     return call.counts
-
-
-def allocations(arguments: ctypes.Structure, results: Sequence[Array]) -> list[Allocation]:
-    """The allocations of a call's arrays. Results are writable, and initialised only if they contain no NaN."""
-    starts = {result.ctypes.data: result for result in results}
-    return [_allocation(name, array, starts) for name, array in _descriptions(arguments, "")]
-
-
-def _descriptions(value: Any, name: str) -> Iterator[tuple[str, ArrayDescription]]:
-    if isinstance(value, ArrayDescription):
-        if value.data and all(_shape(value)):
-            yield name, value
-    elif isinstance(value, ctypes.Structure):
-        for field_name, *_ in value._fields_:
-            yield from _descriptions(getattr(value, field_name), field_name)
-    elif isinstance(value, ctypes.Array) and issubclass(value._type_, ctypes.Structure):
-        for index, each in enumerate(value):
-            yield from _descriptions(each, f"{name}[{index}]")
-
-
-def _shape(array: ArrayDescription) -> tuple[int, ...]:
-    """Its sizes, without the trailing zeros for missing dimensions."""
-    sizes = list(array.size)
-    while sizes and sizes[-1] == 0:
-        sizes.pop()
-    return tuple(sizes) or (0,)
-
-
-def _allocation(name: str, array: ArrayDescription, results: dict[int, Array]) -> Allocation:
-    itemsize = np.dtype(array.dtype.decode() if array.dtype != b"bfloat16" else "uint16").itemsize
-    shape = _shape(array)
-    extent = sum((size - 1) * stride for size, stride in zip(shape, array.stride, strict=False))
-    size, result = (extent + 1) * itemsize, results.get(array.data)
-    if result is not None:  # zeros to add to, or uninitialised
-        return Allocation(name, array.data, size, writable=True, filled=not np.isnan(result).any())
-    allocation = Allocation(name, array.data, size, writable=False)
-    known = allocation.known[allocation.start - allocation.base :][:size]
-    strides = [stride * itemsize for stride in array.stride[: len(shape)]]
-    elements = np.lib.stride_tricks.as_strided(known, (*shape, itemsize), (*strides, 1))
-    elements[...] = True
-    return allocation
 
 
 def _text(image: int) -> str:

@@ -42,6 +42,7 @@ OnLaunch on_launch = nullptr;
 OnMemory on_memory = nullptr;
 cudaError_t last_error = cudaSuccess;
 constexpr size_t kAligned = 256;
+constexpr size_t kMargin = 4096;  // on both sides of an allocation: what is beyond its end belongs to no other one
 
 cudaError_t failed(cudaError_t error) { return last_error = error; }
 
@@ -152,8 +153,9 @@ const char* cudaGetErrorString(cudaError_t error) {
 }
 
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
-  *memory = aligned_alloc(kAligned, (bytes + kAligned - 1) / kAligned * kAligned + kAligned);
-  if (*memory == nullptr) return failed(cudaErrorMemoryAllocation);
+  void* whole = aligned_alloc(kAligned, (bytes + kAligned - 1) / kAligned * kAligned + 2 * kMargin);
+  if (whole == nullptr) return failed(cudaErrorMemoryAllocation);
+  *memory = static_cast<char*>(whole) + kMargin;
   memset(*memory, 0xFF, bytes);  // NaN, where only some blocks run and what the others write is read
   if (on_memory != nullptr) on_memory(*memory, bytes);
   return cudaSuccess;
@@ -161,7 +163,7 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
 
 cudaError_t cudaFree(void* memory) {
   if (memory != nullptr && on_memory != nullptr) on_memory(memory, 0);
-  free(memory);
+  if (memory != nullptr) free(static_cast<char*>(memory) - kMargin);
   return cudaSuccess;
 }
 

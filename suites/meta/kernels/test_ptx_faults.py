@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from harness.backends import cuda_ptx
@@ -43,8 +45,8 @@ FAULTS = {
     "an off-by-one": (
         "crop_and_resize", "grad_boxes", PLANES,
         Change(SLOPES, "c < channels; c += step", "c <= channels; c += step"),
-        rf"^ld\.global\.f32 {LINE}: thread {THREAD} reads 4 bytes at byte \d+ of \w+, which has \d+, outside of every "
-        rf"allocation. In block {THREAD} of grad_boxes_kernel<float, 1>"),
+        rf"^ld\.global\.f32 {LINE}: thread {THREAD} reads 4 bytes at byte \d+ of image, which has \d+, outside of "
+        rf"every allocation. In block {THREAD} of grad_boxes_kernel<float, 1>"),
     "a misaligned vector": (
         "crop_and_resize", "grad_image", VECTORS,
         Change(ATOMIC, "load<T, count>(crop + c", "load<T, count>(crop + 1 + c"),
@@ -70,6 +72,21 @@ def test_a_fault_is_detected(operator, direction, case, change, message):
         backend = cuda_ptx.make(operator, "faulty", atomics=True, library=library, order=order)
         with pytest.raises(Fault, match=message):
             backend.run(case.inputs(), direction)
+
+
+def test_an_off_by_one_is_detected_whatever_lies_behind_the_array():
+    """The upstream gradient directly behind the image: the wrong reads stay within memory that the call may read."""
+    operator, direction, case, change, message = FAULTS["an off-by-one"]
+    inputs = case.inputs()
+    both = np.concatenate([inputs.image.ravel(), inputs.upstream.ravel()])
+    image, upstream = np.split(both, [inputs.image.size])
+    assert upstream.nbytes > inputs.image[0, 0].nbytes
+    neighbours = replace(
+        inputs, image=image.reshape(inputs.image.shape), upstream=upstream.reshape(inputs.upstream.shape)
+    )
+    backend = cuda_ptx.make(operator, "faulty", library=functools.partial(kernel_library, change))
+    with pytest.raises(Fault, match=message):
+        backend.run(neighbours, direction)
 
 
 def test_the_unchanged_sources_have_no_fault():
