@@ -66,17 +66,17 @@ def time_row(turn: Turn, earlier: Gate | None, function: str = "") -> Record:
                 return replace(record, **verdict.stored())
         renewable = foreign.RenewableCall(backend, inputs, turn.direction) if function else None
         call = renewable or backend.prepare(inputs, turn.direction)
-        got = backend.to_numpy(call())
+        values = backend.to_numpy(call())
         if earlier is None or turn.direction in backend.sheet.unordered:
-            verdict = gate.check(backend, inputs, turn.direction, got, lambda: None)
-        elif gate.digest(got) == earlier.digest:
+            verdict = gate.check(backend, inputs, turn.direction, values, lambda: None)
+        elif gate.digest(values) == earlier.digest:
             verdict = earlier
         else:
             message = "Its bits are not those of the first process of this side."
-            verdict = Gate("DIFFERS", False, message, digest=gate.digest(got))
+            verdict = Gate("DIFFERS", False, message, digest=gate.digest(values))
     except Exception as error:
         return replace(record, status="ERROR", message=f"{type(error).__name__}: {error}")
-    del got
+    del values
     record = replace(record, **verdict.stored())
     if not verdict.passed:
         return record

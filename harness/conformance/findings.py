@@ -81,8 +81,8 @@ def _wrong_calls(backend: Backend[Any], each: Cell, case: AnyCase) -> Iterator[_
             return
     calls: list[tuple[Any, Direction, Any]] = []
     properties.find(each.property, each.operator).holds(_recording(backend, calls), case, direction)
-    for inputs, way, got in calls:
-        verdict = _verdict_on(backend, inputs, way, got)
+    for inputs, way, result in calls:
+        verdict = _verdict_on(backend, inputs, way, result)
         if not verdict.passed:
             yield _Call(inputs, way, verdict)
 
@@ -107,19 +107,19 @@ def _recording(backend: Backend[Any], calls: list[tuple[Any, Direction, Any]]) -
     def observe(series: Sequence[Any], direction: Direction) -> Any:
         copies = [replace(each) for each in series]
         observation = backend.observe(series, direction)
-        calls.extend((inputs, direction, got) for inputs, got in zip(copies, observation.results, strict=False))
+        calls.extend((inputs, direction, result) for inputs, result in zip(copies, observation.results, strict=False))
         return observation
 
     return replace(backend, prepare=prepare, remote=observe)
 
 
-def _verdict_on(backend: Backend[Any], inputs: Any, direction: Direction, got: Array | BaseException) -> Verdict:
+def _verdict_on(backend: Backend[Any], inputs: Any, direction: Direction, result: Array | BaseException) -> Verdict:
     pinned = direction in backend.sheet.pinned
-    if isinstance(got, BaseException):
-        return without_result(got)
-    if got.size + inputs.image.size > _ALL:
-        return judge_sample(inputs, direction, got, pinned=pinned)
-    return judge(inputs, direction, got, pinned=pinned)
+    if isinstance(result, BaseException):
+        return without_result(result)
+    if result.size + inputs.image.size > _ALL:
+        return judge_sample(inputs, direction, result, pinned=pinned)
+    return judge(inputs, direction, result, pinned=pinned)
 
 
 def _second(call: _Call) -> float | None:
@@ -149,8 +149,8 @@ def _confirms(call: _Call, second: float) -> bool:
     if verdict.status is not Status.OUT:
         return math.isfinite(second)  # a right answer exists, but the call gave none
     assert verdict.expected is not None
-    assert verdict.got is not None
-    return confirms(second, got=verdict.got, expected=float(verdict.expected.value), bound=verdict.expected.bound)
+    assert verdict.value is not None
+    return confirms(second, value=verdict.value, expected=float(verdict.expected.value), bound=verdict.expected.bound)
 
 
 def _finding(backend: Backend[Any], each: Cell, case: AnyCase, call: _Call, second: float) -> Finding:
@@ -169,7 +169,7 @@ def _finding(backend: Backend[Any], each: Cell, case: AnyCase, call: _Call, seco
         status=each.status,
         case=repr(case),
         index=index,
-        got=verdict.got if index else None,
+        value=verdict.value if index else None,
         expected=None if expected is None else float(expected.value),
         bound=None if expected is None else expected.bound,
         second=second,
@@ -205,10 +205,10 @@ def _shows(output: str, verdict: Verdict) -> bool:
         value = float(output)
     except ValueError:
         return verdict.status is not Status.OUT
-    if verdict.status is not Status.OUT or verdict.got is None or verdict.expected is None:
+    if verdict.status is not Status.OUT or verdict.value is None or verdict.expected is None:
         return False
     # Uninitialised memory differs each time, so any wrong value counts.
-    return apart(value, verdict.got) == 0 or apart(value, float(verdict.expected.value)) > verdict.expected.bound
+    return apart(value, verdict.value) == 0 or apart(value, float(verdict.expected.value)) > verdict.expected.bound
 
 
 def merge(old: Iterable[Finding], cells: Iterable[Cell], new: Iterable[Finding]) -> list[Finding]:

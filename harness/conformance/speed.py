@@ -121,10 +121,10 @@ def _side_by_side(here: dict[str, Backend[Any]], inputs: Any, direction: Directi
 
 def _gate(backend: Backend[Any], inputs: Any, direction: Direction) -> _Of:
     try:
-        got = backend.run(inputs, direction)
+        result = backend.run(inputs, direction)
     except Exception as error:
         return {Crash: "crash", Hang: "slow"}.get(type(error), "wrong"), f"{type(error).__name__}: {error}"
-    verdict = judge_sample(inputs, direction, got, pinned=direction in backend.sheet.pinned)
+    verdict = judge_sample(inputs, direction, result, pinned=direction in backend.sheet.pinned)
     return ("ok", "") if verdict.passed else (_KINDS.get(verdict.status, "wrong"), verdict.reason)
 
 

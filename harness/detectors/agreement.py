@@ -102,8 +102,8 @@ def output_fractions(expected: list[Combination], ours: dict[str, Branch]) -> di
     fractions: dict[str, float] = {}
     for each in expected:
         name = f"{each.name}, {('class logits', 'box deltas')[each.place] if each.name == 'box' else 'mask logits'}"
-        got = ours[each.name].outputs[each.place].flatten(1) @ each.weights
-        fractions[name] = max(fractions.get(name, 0.0), part_of_bound(got, each.value, each.bound))
+        result = ours[each.name].outputs[each.place].flatten(1) @ each.weights
+        fractions[name] = max(fractions.get(name, 0.0), part_of_bound(result, each.value, each.bound))
     return fractions
 
 

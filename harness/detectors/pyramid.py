@@ -48,6 +48,6 @@ def judge_levels(of: Sequence[Level], direction: Direction, results: Sequence[Ar
     results: the pooled rows of each level, or the gradient of each map, in the order of the levels.
     """
     verdicts = [
-        judge_sample(level.inputs, direction, got, pinned=pinned) for level, got in zip(of, results, strict=True)
+        judge_sample(level.inputs, direction, result, pinned=pinned) for level, result in zip(of, results, strict=True)
     ]
     return max(verdicts, key=lambda verdict: (not verdict.passed, verdict.fraction))

@@ -23,15 +23,15 @@ def with_boxes(inputs: Any, rows: Any) -> Any:
     return replace(inputs, **{name: np.ascontiguousarray(getattr(inputs, name)[rows]) for name in names})
 
 
-def judge_sample(inputs: Any, direction: Direction, got: Array, *, pinned: bool) -> Verdict:
+def judge_sample(inputs: Any, direction: Direction, result: Array, *, pinned: bool) -> Verdict:
     """The oracle's verdict on a sample of a result."""
     operator = operator_of(inputs)
-    if got.size == 0 or got.shape != operator.result_type(inputs, direction)[0]:
-        return judge(inputs, direction, got, pinned=pinned)
-    places = operator.sample(inputs, direction, got)
+    if result.size == 0 or result.shape != operator.result_type(inputs, direction)[0]:
+        return judge(inputs, direction, result, pinned=pinned)
+    places = operator.sample(inputs, direction, result)
     if direction == "grad_image":
         rows = np.flatnonzero(operator.near(inputs, places))
-        return judge(with_boxes(inputs, rows), direction, got, pinned=pinned, places=places)
+        return judge(with_boxes(inputs, rows), direction, result, pinned=pinned, places=places)
     rows, numbers = np.unique([place[0] for place in places], return_inverse=True)
     local_places = [(int(row), *place[1:]) for row, place in zip(numbers, places, strict=True)]
-    return judge(with_boxes(inputs, rows), direction, got[rows], pinned=pinned, places=local_places)
+    return judge(with_boxes(inputs, rows), direction, result[rows], pinned=pinned, places=local_places)

@@ -29,8 +29,8 @@ def judge_case(
     backend: Backend[Any], case: AnyCase, direction: Direction, places: Iterable[Place] | None = None
 ) -> Verdict:
     """Judges a backend's result for a case. The oracle gets fresh arrays, in case the call wrote to its inputs."""
-    got = run(backend, case.inputs(), direction)
-    return judge(case.inputs(), direction, got, pinned=direction in backend.sheet.pinned, places=places)
+    result = run(backend, case.inputs(), direction)
+    return judge(case.inputs(), direction, result, pinned=direction in backend.sheet.pinned, places=places)
 
 
 def side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:

@@ -19,7 +19,7 @@ from harness import repository
 LONGEST_SNIPPET = 10
 STATUSES = ("fail", "crash", "hang")
 LANGUAGES = ("python", "javascript")
-_NUMBERS = ("got", "expected", "bound", "second")
+_NUMBERS = ("value", "expected", "bound", "second")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Finding:
     status    "fail", "crash" or "hang", as in conformance.csv.
     case      the line of the smallest failing case.
     index     of the wrong value in the result, in NCHW order; () if the failure is not a wrong value.
-    got       the library's value, or None; expected and bound: the oracle's; second: the value of the second
+    value     the library's value, or None; expected and bound: the oracle's; second: the value of the second
               formulation in float64.
     rule      a heading of docs/operators.md; why: that rule in a sentence or two.
     snippet   at most ten lines that reproduce it in the library's own API; output: their output, or their exit. "" if
@@ -48,7 +48,7 @@ class Finding:
     status: str
     case: str
     index: tuple[int, ...]
-    got: float | None
+    value: float | None
     expected: float | None
     bound: float | None
     second: float | None
@@ -67,22 +67,22 @@ def is_confirmed(finding: Finding) -> bool:
 
     A crash, or a call without a value, needs no second opinion on a value.
     """
-    if finding.status != "fail" or finding.got is None:
+    if finding.status != "fail" or finding.value is None:
         return True
     if finding.expected is None or finding.second is None:
         return False
-    return confirms(finding.second, got=finding.got, expected=finding.expected, bound=finding.bound or 0.0)
+    return confirms(finding.second, value=finding.value, expected=finding.expected, bound=finding.bound or 0.0)
 
 
-def confirms(second: float, *, got: float, expected: float, bound: float) -> bool:
-    """Whether a second value confirms that `got`, which is further than the bound from `expected`, is wrong.
+def confirms(second: float, *, value: float, expected: float, bound: float) -> bool:
+    """Whether a second value confirms that `value`, which is further than the bound from `expected`, is wrong.
 
     It agrees with `expected` if it is within the bound, or ten times as close as the library: the bound of a float64
     result is no wider than the second formulation's own rounding.
     """
-    off = apart(got, expected)
+    off = apart(value, expected)
     agreement = max(bound, off / 10 if math.isfinite(off) else 0.0)
-    if off <= bound or apart(got, second) <= bound:
+    if off <= bound or apart(value, second) <= bound:
         return False
     return apart(second, expected) <= agreement
 

@@ -122,13 +122,13 @@ def judge_apart(name: str, inputs: Any, direction: Direction) -> Gate:
     if name in _HANGING:
         return Gate("NO_TIME", False, "An earlier call of it did not end: no other one was begun.")
     try:
-        got = backend.run(own, direction)
+        result = backend.run(own, direction)
     except Exception as error:
         if isinstance(error, Hang):
             _HANGING.add(name)
         verdict = without_result(error)
         return Gate(verdict.status.name, False, verdict.reason)
-    return _check_inputs(own, inputs) or gate.check(backend, inputs, direction, got, lambda: None)
+    return _check_inputs(own, inputs) or gate.check(backend, inputs, direction, result, lambda: None)
 
 
 class RenewableCall:
@@ -164,8 +164,10 @@ class RenewableCall:
             for name, array in self._arrays()
         }
         inputs = replace(self.inputs, **values)
-        got = self.backend.to_numpy(result)
-        verdict = _check_inputs(self.own, inputs) or gate.check(self.backend, inputs, self.direction, got, lambda: None)
+        last = self.backend.to_numpy(result)
+        verdict = _check_inputs(self.own, inputs) or gate.check(
+            self.backend, inputs, self.direction, last, lambda: None
+        )
         if verdict.passed:
             return row
         message = f"The last timed call, whose inputs were none that it had before: {verdict.message}"

@@ -56,9 +56,9 @@ def stored_in(record: Record) -> Gate:
     )
 
 
-def digest(got: Array) -> str:
+def digest(result: Array) -> str:
     """The digest of a result; equal for equal values in any layout."""
-    return digest_of(np.ascontiguousarray(got).tobytes())
+    return digest_of(np.ascontiguousarray(result).tobytes())
 
 
 _NOTHING: Mapping[str, Gate] = {}
@@ -68,7 +68,7 @@ def check(
     backend: Backend[Any],
     inputs: Any,
     direction: Direction,
-    got: Array,
+    result: Array,
     reference: Callable[[], Array | None],
     earlier: Mapping[str, Gate] = _NOTHING,
     reference_title: str = "TensorFlow",
@@ -79,21 +79,21 @@ def check(
     by digest, from another layout or an earlier process of this run. Their inputs are equal, so a result with such a
     digest has already been judged.
     """
-    own = digest(got)
+    own = digest(result)
     if own in earlier and earlier[own].passed:
         return earlier[own]
     if not backend.same_rule:
         return Gate(OTHER_RULE, True, "It computes another rule and is timed for scale only.", digest=own)
-    verdict = judge_sample(inputs, direction, got, pinned=direction in backend.sheet.pinned)
+    verdict = judge_sample(inputs, direction, result, pinned=direction in backend.sheet.pinned)
     status = verdict.status.name
     if not verdict.passed:
         return Gate(status, False, str(verdict), digest=own)
     # Without a promise of TensorFlow's bits (as for all box gradients) only the oracle judges.
-    want = reference() if direction in backend.sheet.tensorflow_bits and backend.name != "tensorflow" else None
-    if want is None:
+    expected = reference() if direction in backend.sheet.tensorflow_bits and backend.name != "tensorflow" else None
+    if expected is None:
         return Gate(status, True, digest=own)
-    different = int(np.count_nonzero(differing(got, want)))
+    different = int(np.count_nonzero(differing(result, expected)))
     if different:
-        message = f"{different} of {got.size} outputs differ from those of {reference_title}, where no bit should."
-        return Gate("DIFFERS", False, message, got.size, different, own, reference_title)
-    return Gate(status, True, "", got.size, 0, own, reference_title)
+        message = f"{different} of {result.size} outputs differ from those of {reference_title}, where no bit should."
+        return Gate("DIFFERS", False, message, result.size, different, own, reference_title)
+    return Gate(status, True, "", result.size, 0, own, reference_title)

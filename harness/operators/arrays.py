@@ -174,8 +174,8 @@ def channels_innermost(array: Array) -> bool:
     return array.shape[1] > 1 and array.strides[1] == array.itemsize and max(array.shape[2:]) > 1
 
 
-def differing(got: Array, expected: Array) -> Array:
+def differing(result: Array, expected: Array) -> Array:
     """Where two arrays of one shape and dtype differ in a bit; any NaN equals any other: no payload is promised."""
-    bits = f"i{got.dtype.itemsize}"
-    unequal: Array = np.ascontiguousarray(got).view(bits) != np.ascontiguousarray(expected).view(bits)
-    return unequal & ~(np.isnan(got) & np.isnan(expected))
+    bits = f"i{result.dtype.itemsize}"
+    unequal: Array = np.ascontiguousarray(result).view(bits) != np.ascontiguousarray(expected).view(bits)
+    return unequal & ~(np.isnan(result) & np.isnan(expected))

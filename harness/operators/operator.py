@@ -43,7 +43,7 @@ class Operator:
     with_index           (inputs, index) -> the same call with this image index, possibly invalid, for its first box.
     twice_on_one_image   case -> the case reduced to one image, with its first box twice.
     elsewhere            inputs -> the same call with halved box coordinates, on the next image.
-    sample               (inputs, direction, got) -> the places at which a large result is judged (the oracle is slow).
+    sample               (inputs, direction, result) -> the places to judge of a large result: the oracle is slow.
     near                 (inputs, places) -> the boxes that may contribute to these places (n,c,y,x) of an image
                          gradient.
     from_workload        (crop_and_resize's inputs, setting) -> the call of this operator on the same image and boxes.

@@ -49,7 +49,7 @@ class Verdict:
 
     fraction   the largest fraction of a bound in use, over all values judged by a bound.
     compared, exact, ambiguous  numbers of values.
-    place, got, expected        of the worst value, if the status is OUT.
+    place, value, expected      of the worst value, if the status is OUT.
     reason     the failure in words, if the result did not pass.
     """
 
@@ -59,7 +59,7 @@ class Verdict:
     exact: int = 0
     ambiguous: int = 0
     place: Place | None = None
-    got: float | None = None
+    value: float | None = None
     expected: Expected | None = None
     reason: str = ""
 
@@ -81,44 +81,44 @@ class Verdict:
 
 
 def verdict_on(
-    got: Array | BaseException,
+    result: Array | BaseException,
     direction: Direction,
     shape: tuple[int, ...],
     dtype: np.dtype[np.generic],
     unrounded: Callable[[float], tuple[float, float]],
     values: Iterable[tuple[Place, Expected]],
 ) -> Verdict:
-    """Judges `got`, a result or the exception in its place, against an oracle's expectations.
+    """Judges `result`, a result or the exception in its place, against an oracle's expectations.
 
     unrounded: maps a result to the range that can have been accumulated (harness.operators.expected.before_rounding).
     """
-    if isinstance(got, BaseException):
-        return without_result(got)
-    if not isinstance(got, np.ndarray):
-        return Verdict(Status.ERROR, reason=f"It returned a {type(got).__name__}; an array is expected.")
-    if got.shape != shape:
-        return Verdict(Status.SHAPE, reason=f"The result has the shape {got.shape}; {shape} was expected.")
-    if got.dtype != dtype:
-        return Verdict(Status.DTYPE, reason=f"The result is of dtype {got.dtype}; {dtype} was expected.")
+    if isinstance(result, BaseException):
+        return without_result(result)
+    if not isinstance(result, np.ndarray):
+        return Verdict(Status.ERROR, reason=f"It returned a {type(result).__name__}; an array is expected.")
+    if result.shape != shape:
+        return Verdict(Status.SHAPE, reason=f"The result has the shape {result.shape}; {shape} was expected.")
+    if result.dtype != dtype:
+        return Verdict(Status.DTYPE, reason=f"The result is of dtype {result.dtype}; {dtype} was expected.")
     to = rounder(dtype.name)
     compared = exact = ambiguous = 0
     largest, worst, worst_place, worst_expected = 0.0, 0.0, None, None
-    for place, want in values:
-        value = float(got.item(*place))
+    for place, expected in values:
+        value = float(result.item(*place))
         compared += 1
-        if _same(value, to(float(want.value)), want.loose):
+        if _same(value, to(float(expected.value)), expected.loose):
             exact += 1
             continue
         ends = unrounded(value)
-        fraction = _fraction(ends, want.value, want.bound)
+        fraction = _fraction(ends, expected.value, expected.bound)
         if fraction <= 1:
             largest = max(largest, fraction)
-        elif any(_within(ends, low, high) for low, high in want.others):
+        elif any(_within(ends, low, high) for low, high in expected.others):
             ambiguous += 1
         elif worst_expected is None or fraction > worst:
-            worst, worst_place, worst_expected = fraction, place, want
+            worst, worst_place, worst_expected = fraction, place, expected
     if worst_expected is not None and worst_place is not None:
-        value = float(got.item(*worst_place))
+        value = float(result.item(*worst_place))
         return Verdict(
             Status.OUT,
             worst,
@@ -191,22 +191,22 @@ def without_result(error: BaseException) -> Verdict:
     return Verdict(Status.ERROR, reason=f"It raised {type(error).__name__}: {error}")
 
 
-def _same(got: float, want: float, loose: bool) -> bool:
-    if math.isfinite(want):
-        return got == want
+def _same(value: float, expected: float, loose: bool) -> bool:
+    if math.isfinite(expected):
+        return value == expected
     if loose:
-        return not math.isfinite(got)
-    return math.isnan(got) if math.isnan(want) else got == want
+        return not math.isfinite(value)
+    return math.isnan(value) if math.isnan(expected) else value == expected
 
 
-def _fraction(ends: tuple[float, float], want: Number, bound: float) -> float:
+def _fraction(ends: tuple[float, float], expected: Number, bound: float) -> float:
     """The distance as a fraction of the bound; infinite if only equality is allowed."""
-    if math.isnan(ends[0]) or not math.isfinite(want):
+    if math.isnan(ends[0]) or not math.isfinite(expected):
         return math.inf
-    nearest = max(ends[0], min(want, ends[1]))
+    nearest = max(ends[0], min(expected, ends[1]))
     if not bound or not math.isfinite(nearest):
         return math.inf
-    return size(type(want)(nearest) - want) / bound  # exact in fractions where the value is one
+    return size(type(expected)(nearest) - expected) / bound  # exact in fractions where the value is one
 
 
 def _within(ends: tuple[float, float], low: Number, high: Number) -> bool:
@@ -216,14 +216,16 @@ def _within(ends: tuple[float, float], low: Number, high: Number) -> bool:
 
 
 def _reason(
-    direction: Direction, place: Place, got: float, ends: tuple[float, float], want: Expected, fraction: float
+    direction: Direction, place: Place, value: float, ends: tuple[float, float], expected: Expected, fraction: float
 ) -> str:
     names = {"forward": "crops", "grad_image": "image gradient", "grad_boxes": "box gradient"}
     where = f"{names[direction]}[{', '.join(map(str, place))}]"
-    if want.bound:
-        requirement = f"within {want.bound:.3g} of {float(want.value)!r}, so {fraction:.3g} times the bound was used"
+    if expected.bound:
+        requirement = (
+            f"within {expected.bound:.3g} of {float(expected.value)!r}, so {fraction:.3g} times the bound was used"
+        )
     else:
-        requirement = f"exactly {float(want.value)!r}, for nothing is rounded there"
-    either = "".join(f", or between {float(low)!r} and {float(high)!r}" for low, high in want.others)
+        requirement = f"exactly {float(expected.value)!r}, for nothing is rounded there"
+    either = "".join(f", or between {float(low)!r} and {float(high)!r}" for low, high in expected.others)
     cell = "" if not ends[0] < ends[1] else f", to which {ends[0]!r} up to {ends[1]!r} is rounded"
-    return f"{where} is {got!r}{cell}; it must be {requirement}{either}."
+    return f"{where} is {value!r}{cell}; it must be {requirement}{either}."

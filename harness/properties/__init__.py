@@ -153,10 +153,12 @@ def ask(backend: Backend[Any], inputs: AnyInput, direction: Direction) -> np.nda
     may_ask(backend, inputs, direction)
     shape, dtype = operator_of(inputs).result_type(inputs, direction)
     with implementation_code():
-        got = backend.run(inputs, direction)
-        if got.shape != shape or got.dtype != dtype:
-            raise ValueError(f"the result is {got.dtype} of shape {got.shape}; {dtype} of shape {shape} is expected")
-    return got
+        result = backend.run(inputs, direction)
+        if result.shape != shape or result.dtype != dtype:
+            raise ValueError(
+                f"the result is {result.dtype} of shape {result.shape}; {dtype} of shape {shape} is expected"
+            )
+    return result
 
 
 def relation(

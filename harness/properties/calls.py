@@ -16,25 +16,25 @@ def same(
     backend: Backend[Any],
     inputs: AnyInput,
     direction: Direction,
-    got: Array,
-    want: Array,
+    result: Array,
+    expected: Array,
     *promises: tuple[Direction, ...],
 ) -> str | None:
     """How two results for these inputs differ, or None: by bits if the sheet promises them, else by bounds.
 
     promises: the sheet's fields, layout_bits and list_bits, that promise equal bits for two such calls.
     """
-    if got.shape != want.shape or got.dtype != want.dtype:
-        return f"one is {got.dtype} of shape {got.shape}, the other {want.dtype} of shape {want.shape}"
+    if result.shape != expected.shape or result.dtype != expected.dtype:
+        return f"one is {result.dtype} of shape {result.shape}, the other {expected.dtype} of shape {expected.shape}"
     sheet = backend.sheet
     if direction in sheet.unordered or not all(direction in promise for promise in promises):
-        return beyond_two_bounds(inputs, direction, got, want, pinned=direction in sheet.pinned)
-    different = differing(got, want)
+        return beyond_two_bounds(inputs, direction, result, expected, pinned=direction in sheet.pinned)
+    different = differing(result, expected)
     if not different.any():
         return None
     place = tuple(int(axis[0]) for axis in np.nonzero(different))
-    count = f"{int(different.sum())} of {got.size} values differ"
-    return f"{count}; at {place} one is {got[place]!r}, the other {want[place]!r}"
+    count = f"{int(different.sum())} of {result.size} values differ"
+    return f"{count}; at {place} one is {result[place]!r}, the other {expected[place]!r}"
 
 
 def sentence(claim: str, difference: str | None) -> str | None:

@@ -61,8 +61,8 @@ def exact_cases(sheet: Sheet) -> SearchStrategy[Case]:
 def inverted_box_flips(backend: Backend[Inputs], case: Case, direction: Direction) -> str | None:
     inputs, axis = case.inputs(), case.seed % 2
     columns = [2, 1, 0, 3] if axis == 0 else [0, 3, 2, 1]
-    got = ask(backend, replace(inputs, boxes=inputs.boxes[:, columns].copy()), direction)
-    difference = same(backend, inputs, direction, got, np.flip(ask(backend, inputs, direction), 2 + axis))
+    result = ask(backend, replace(inputs, boxes=inputs.boxes[:, columns].copy()), direction)
+    difference = same(backend, inputs, direction, result, np.flip(ask(backend, inputs, direction), 2 + axis))
     return difference and f"Boxes inverted on axis {axis} do not flip their crops: {difference}."
 
 
@@ -136,8 +136,8 @@ def unread_pixels(backend: Backend[Inputs], case: Case, direction: Direction) ->
     inputs = case.inputs()
     weights = ask(backend, replace(inputs, upstream=np.ones_like(inputs.upstream)), "grad_image")
     poisoned = np.where(weights == 0, np.float32(np.nan), inputs.image)
-    got, want = ask(backend, replace(inputs, image=poisoned), direction), ask(backend, inputs, direction)
-    difference = same(backend, inputs, direction, got, want, backend.sheet.layout_bits)
+    result, expected = ask(backend, replace(inputs, image=poisoned), direction), ask(backend, inputs, direction)
+    difference = same(backend, inputs, direction, result, expected, backend.sheet.layout_bits)
     return difference and f"A pixel that has no gradient is read all the same: {difference}."
 
 

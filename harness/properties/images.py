@@ -22,10 +22,10 @@ def permuted_channels(backend: Backend[Any], case: AnyCase, direction: Direction
     order = list(range(image.shape[1]))
     random.Random(case.seed).shuffle(order)
     permuted = replace(inputs, image=image[:, order].copy(), upstream=inputs.upstream[:, order].copy())
-    got, want = ask(backend, permuted, direction), ask(backend, inputs, direction)[:, order]
+    result, expected = ask(backend, permuted, direction), ask(backend, inputs, direction)[:, order]
     return sentence(
         f"With the channels in the order {order} the result is not in that order",
-        same(backend, permuted, direction, got, want, backend.sheet.list_bits, backend.sheet.layout_bits),
+        same(backend, permuted, direction, result, expected, backend.sheet.list_bits, backend.sheet.layout_bits),
     )
 
 
@@ -33,11 +33,11 @@ def half_is_rounded_once(backend: Backend[Any], case: AnyCase, direction: Direct
     inputs = case.inputs()
     wide = replace(inputs, image=inputs.image.astype(np.float32), upstream=inputs.upstream.astype(np.float32))
     with np.errstate(over="ignore"):
-        want = ask(backend, wide, direction).astype(operator_of(case).result_type(inputs, direction)[1])
-    got = ask(backend, inputs, direction)
+        expected = ask(backend, wide, direction).astype(operator_of(case).result_type(inputs, direction)[1])
+    result = ask(backend, inputs, direction)
     return sentence(
         "It is not the float32 result, rounded once",
-        same(backend, inputs, direction, got, want, backend.sheet.layout_bits),
+        same(backend, inputs, direction, result, expected, backend.sheet.layout_bits),
     )
 
 
@@ -48,17 +48,19 @@ def power_of_two(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
     scaled = operator_of(case).nothing_outside(case.inputs())
     of = scaled.image if direction == "forward" else scaled.upstream
     of[...] = of * factor  # in place: another layout may change the order of a sum
-    got, want = ask(backend, scaled, direction), ask(backend, inputs, direction) * factor
-    return sentence(f"Scaling by 2**{power} does not scale the result", same(backend, scaled, direction, got, want))
+    result, expected = ask(backend, scaled, direction), ask(backend, inputs, direction) * factor
+    return sentence(
+        f"Scaling by 2**{power} does not scale the result", same(backend, scaled, direction, result, expected)
+    )
 
 
 def every_layout(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
-    want = ask(backend, case.inputs(), direction)
+    expected = ask(backend, case.inputs(), direction)
     for layout in backend.sheet.layouts:
         if layout in ("contiguous", "expanded"):  # expanded images have other values, see below
             continue
-        got = ask(backend, replace(case, layout=layout).inputs(), direction)
-        difference = same(backend, case.inputs(), direction, got, want, backend.sheet.layout_bits)
+        result = ask(backend, replace(case, layout=layout).inputs(), direction)
+        difference = same(backend, case.inputs(), direction, result, expected, backend.sheet.layout_bits)
         if difference:
             return f"The layout {layout} does not give what contiguous gives: {difference}."
     return None
@@ -67,10 +69,10 @@ def every_layout(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
 def expanded_is_its_copy(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
     inputs = case.inputs()
     copied = replace(inputs, image=np.ascontiguousarray(inputs.image))
-    got, want = ask(backend, inputs, direction), ask(backend, copied, direction)
+    result, expected = ask(backend, inputs, direction), ask(backend, copied, direction)
     return sentence(
         "An expanded image does not give what its copy gives",
-        same(backend, inputs, direction, got, want, backend.sheet.layout_bits),
+        same(backend, inputs, direction, result, expected, backend.sheet.layout_bits),
     )
 
 

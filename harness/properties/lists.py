@@ -24,10 +24,10 @@ def permuted_boxes(backend: Backend[Any], case: AnyCase, direction: Direction) -
     random.Random(case.seed).shuffle(order)
     whole = ask(backend, inputs, direction)
     permuted = with_boxes(inputs, order)
-    got = ask(backend, permuted, direction)
+    result = ask(backend, permuted, direction)
     return sentence(
         f"With the boxes in the order {order} the result is not in that order",
-        same(backend, permuted, direction, got, whole[order], backend.sheet.list_bits),
+        same(backend, permuted, direction, result, whole[order], backend.sheet.list_bits),
     )
 
 
@@ -51,11 +51,11 @@ def split_boxes(backend: Backend[Any], case: AnyCase, direction: Direction) -> s
 def box_twice(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
     inputs = case.inputs()
     whole = ask(backend, inputs, direction)
-    want = np.concatenate([whole, whole[:1]])
+    expected = np.concatenate([whole, whole[:1]])
     twice = with_boxes(inputs, [*range(len(inputs.boxes)), 0])
     return sentence(
         "A box given twice does not give its crop twice",
-        same(backend, twice, direction, ask(backend, twice, direction), want, backend.sheet.list_bits),
+        same(backend, twice, direction, ask(backend, twice, direction), expected, backend.sheet.list_bits),
     )
 
 
@@ -73,17 +73,19 @@ def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
     if direction == "grad_image":
         long.upstream[:-few] = 0
         # A sum that started with other zeros may end in a zero of the other sign.
-        got, want = (np.where(each == 0, np.zeros_like(each), each) for each in _both(backend, long, inputs, direction))
-        difference = same(backend, inputs, direction, got, want, *promises)
+        result, expected = (
+            np.where(each == 0, np.zeros_like(each), each) for each in _both(backend, long, inputs, direction)
+        )
+        difference = same(backend, inputs, direction, result, expected, *promises)
         return sentence(f"The last of {count} boxes give another gradient than alone", difference)
-    got, want = _both(backend, long, inputs, direction)
-    if got.shape != (count, *want.shape[1:]):
-        return f"The result for {count} boxes has the shape {got.shape}."
-    different = differing(got, want[order]).reshape(count, -1).any(axis=1)
+    result, expected = _both(backend, long, inputs, direction)
+    if result.shape != (count, *expected.shape[1:]):
+        return f"The result for {count} boxes has the shape {result.shape}."
+    different = differing(result, expected[order]).reshape(count, -1).any(axis=1)
     for row in np.flatnonzero(different)[:1].tolist():
-        few_of_them = want.copy()
-        few_of_them[order[row]] = got[row]
-        difference = same(backend, inputs, direction, few_of_them, want, *promises)
+        few_of_them = expected.copy()
+        few_of_them[order[row]] = result[row]
+        difference = same(backend, inputs, direction, few_of_them, expected, *promises)
         if difference:
             return f"Of {count} boxes number {row} does not give what it gives among {few}: {difference}."
     return None

@@ -31,8 +31,8 @@ def matches_stored_results(backend: Backend[Any], case: AnyCase, direction: Dire
     vector = _vectors(operator_of(case).name).get(case)
     if vector is None:
         raise NotAskedError("no results are stored for this case")
-    got = ask(backend, vector.inputs(), direction)
-    return unlike_peer(backend.sheet, vector.inputs(), direction, got, vector.results[direction])
+    result = ask(backend, vector.inputs(), direction)
+    return unlike_peer(backend.sheet, vector.inputs(), direction, result, vector.results[direction])
 
 
 def _stored_cases(sheet: Sheet) -> SearchStrategy[Any]:

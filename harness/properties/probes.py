@@ -59,13 +59,13 @@ def no_image_is_no_crash(backend: Backend[Any], case: AnyCase, direction: Direct
     data)."""
     index = INDICES[case.seed % len(INDICES)]
     inputs = operator_of(case).with_index(case.inputs(), index)
-    got = run(backend, inputs, direction)
-    if isinstance(got, (Crash, Hang)):
-        return without_result(got)
-    if isinstance(got, BaseException):
+    result = run(backend, inputs, direction)
+    if isinstance(result, (Crash, Hang)):
+        return without_result(result)
+    if isinstance(result, BaseException):
         return Verdict(Status.HOLDS)
     shape, _ = operator_of(case).result_type(inputs, direction)
-    if got.shape == shape and np.isnan(got[0].astype(np.float64)).all():
+    if result.shape == shape and np.isnan(result[0].astype(np.float64)).all():
         return Verdict(Status.HOLDS)
     if "indices" not in backend.sheet.bad_input:
         raise NotAskedError("indices of no image are not declared")

@@ -186,19 +186,19 @@ def _lay_out(array: Array, channels_last: bool) -> Array:
 
 def _first_unlike(operator: Backend[Any], inputs: Any, results: list[Array]) -> str | None:
     """The first direction whose result differs from the operator's, and how, in words; or None."""
-    for direction, got in zip(DIRECTIONS, results, strict=True):
-        unlike = None if operator.refuses(inputs, direction) else _unlike(got, operator.run(inputs, direction))
+    for direction, result in zip(DIRECTIONS, results, strict=True):
+        unlike = None if operator.refuses(inputs, direction) else _unlike(result, operator.run(inputs, direction))
         if unlike:
             return f"{direction}: {unlike}"
     return None
 
 
-def _unlike(got: Array, expected: Array) -> str | None:
+def _unlike(result: Array, expected: Array) -> str | None:
     """How a result differs from the operator's, in words, or None."""
-    if got.shape != expected.shape:
-        return f"the result has shape {got.shape}, the operator's {expected.shape}."
+    if result.shape != expected.shape:
+        return f"the result has shape {result.shape}, the operator's {expected.shape}."
     with np.errstate(over="ignore"):  # a half may be infinite where its float32 is not
-        rounded = got.astype(expected.dtype)
+        rounded = result.astype(expected.dtype)
     different = differing(rounded, expected)
     if not different.any():
         return None

@@ -93,7 +93,7 @@ def judge(
                 "exact": verdict.exact,
                 "ambiguous": verdict.ambiguous,
                 "place": verdict.place,
-                "got": verdict.got,
+                "value": verdict.value,
                 "expected": None if verdict.expected is None else float(verdict.expected.value),
                 "bound": None if verdict.expected is None else verdict.expected.bound,
                 "reason": verdict.reason,

@@ -93,8 +93,8 @@ def _measure(
         return _reference(turn.operator, turn.workload, turn.setting, turn.direction, turn.column.dtype)
 
     try:
-        got = backend.to_numpy(call())
-        verdict = gate.check(backend, inputs, turn.direction, got, reference, earlier, DEVICE.reference[1])
+        result = backend.to_numpy(call())
+        verdict = gate.check(backend, inputs, turn.direction, result, reference, earlier, DEVICE.reference[1])
         if not verdict.passed:
             return Measurement(verdict)
         earlier[verdict.digest] = verdict

@@ -57,17 +57,17 @@ def _elsewhere(inputs: Inputs) -> Inputs:
     return replace(inputs, boxes=inputs.boxes / 2, box_indices=(inputs.box_indices + 1) % images)
 
 
-def _sample(inputs: Inputs, direction: Direction, got: Array) -> list[Place]:
+def _sample(inputs: Inputs, direction: Direction, result: Array) -> list[Place]:
     random = np.random.default_rng(0)
     if direction == "grad_boxes":
         terms = inputs.upstream[0].size
         columns = range(4) if terms <= _TERMS else random.integers(0, 2, 2) * 2 + (0, 1)
-        rows = random.integers(0, len(got), min(_BOXES, max(1, _TERMS // max(1, terms))))
+        rows = random.integers(0, len(result), min(_BOXES, max(1, _TERMS // max(1, terms))))
         return [(int(row), int(column)) for row in rows for column in columns]
     if direction == "grad_image":
         return places_in_image(reach(inputs), _PIXELS, random)
-    flat = random.integers(0, got.size, _OUTPUTS)
-    return [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
+    flat = random.integers(0, result.size, _OUTPUTS)
+    return [tuple(int(axis) for axis in np.unravel_index(place, result.shape)) for place in flat]
 
 
 def _near(inputs: Inputs, places: Iterable[Place]) -> Array:

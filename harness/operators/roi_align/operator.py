@@ -81,15 +81,15 @@ def _least_roundings(inputs: RoiInputs, direction: Direction) -> int:
     return 8 if direction != "grad_boxes" and inputs.mode == "avg" else 0
 
 
-def _sample(inputs: RoiInputs, direction: Direction, got: Array) -> list[Place]:
+def _sample(inputs: RoiInputs, direction: Direction, result: Array) -> list[Place]:
     random = np.random.default_rng(0)
     if direction == "grad_boxes":
-        row = int(random.integers(0, len(got)))
+        row = int(random.integers(0, len(result)))
         return [(row, column) for column in range(1, 5)]
     if direction == "grad_image":
         return places_in_image(reach(inputs), _PIXELS, random)
-    flat = random.integers(0, got.size, _OUTPUTS)
-    return [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
+    flat = random.integers(0, result.size, _OUTPUTS)
+    return [tuple(int(axis) for axis in np.unravel_index(place, result.shape)) for place in flat]
 
 
 def _near(inputs: RoiInputs, places: Iterable[Place]) -> Array:

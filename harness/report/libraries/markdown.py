@@ -91,10 +91,10 @@ def _snippet(finding: Finding) -> list[str]:
 
 
 def _values(finding: Finding) -> list[str]:
-    if finding.got is None or finding.status != "fail":
+    if finding.value is None or finding.status != "fail":
         return []
     return [
-        f"* Got: {place(finding)} is `{number(finding.got)}`",
+        f"* Got: {place(finding)} is `{number(finding.value)}`",
         f"* Expected: `{number(finding.expected)}`, within {number(finding.bound, 3)}",
     ]
 
@@ -102,7 +102,7 @@ def _values(finding: Finding) -> list[str]:
 def _confirmed(finding: Finding) -> str:
     if finding.status != "fail":
         return "The call was made in a process of its own, in the library's own environment, and ended as shown above."
-    if finding.got is None:
+    if finding.value is None:
         return (
             "The call was made in a process of its own, in the library's own environment; it gave no result to compare."
         )

@@ -58,11 +58,11 @@ def test_random_cases_have_tensorflows_bits(backend, tensorflow, tally, least, d
             inputs = case.inputs()
             if backend.refuses(inputs, direction) or tensorflow.refuses(inputs, direction):
                 continue
-            got, want = backend.run(inputs, direction), tensorflow.run(inputs, direction)
-            unlike = unlike_peer(backend.sheet, inputs, direction, got, want)
-            if got.shape == want.shape:
+            result, expected = backend.run(inputs, direction), tensorflow.run(inputs, direction)
+            unlike = unlike_peer(backend.sheet, inputs, direction, result, expected)
+            if result.shape == expected.shape:
                 of = "" if case.image_dtype == "float32" else f" of {case.image_dtype} images"
-                tally.bits(f"{direction}{of} against TensorFlow", got.size, int(differing(got, want).sum()))
+                tally.bits(f"{direction}{of} against TensorFlow", result.size, int(differing(result, expected).sum()))
             assert unlike is None, failure(backend, case, direction, unlike)
 
     holds()
@@ -73,8 +73,8 @@ def test_box_gradients_agree_with_tensorflow_within_two_bounds(backend, tensorfl
     inputs = case.inputs()
     if backend.refuses(inputs, "grad_boxes") or tensorflow.refuses(inputs, "grad_boxes"):
         return
-    got, want = backend.run(inputs, "grad_boxes"), tensorflow.run(inputs, "grad_boxes")
-    unlike = unlike_peer(backend.sheet, inputs, "grad_boxes", got, want)
+    result, expected = backend.run(inputs, "grad_boxes"), tensorflow.run(inputs, "grad_boxes")
+    unlike = unlike_peer(backend.sheet, inputs, "grad_boxes", result, expected)
     assert unlike is None, failure(backend, case, "grad_boxes", unlike)
 
 

@@ -56,8 +56,8 @@ def results(model, image):
         return [each.numpy() for each in model(image)]
 
 
-def check(got, expected):
-    for one, other in zip(got, expected, strict=True):
+def check(result, expected):
+    for one, other in zip(result, expected, strict=True):
         assert one.shape == other.shape
         assert np.allclose(one, other, rtol=1e-3, atol=1e-3)
 

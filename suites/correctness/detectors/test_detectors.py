@@ -147,10 +147,10 @@ def test_random_pooled_values_pass_the_oracle(tally, which, part, direction):
         on_level = (levels == level).nonzero()[:, 0]
         arrays = [each.numpy() for each in (branch.maps[str(level)].detach(), rows[on_level], upstream[on_level])]
         inputs = RoiInputs(*arrays, tuple(branch.pooled.shape[2:]), 2.0 ** -(2 + level), 2)
-        got = (gradients[str(level)] if gradients else branch.pooled[on_level]).numpy()
-        flat = random.choice(np.flatnonzero(got), max(8, PLACES[direction] * len(on_level) // len(rows)))
-        places = [tuple(int(axis) for axis in np.unravel_index(place, got.shape)) for place in flat]
-        verdict = judge(inputs, direction, got, pinned=True, places=places)
+        result = (gradients[str(level)] if gradients else branch.pooled[on_level]).numpy()
+        flat = random.choice(np.flatnonzero(result), max(8, PLACES[direction] * len(on_level) // len(rows)))
+        places = [tuple(int(axis) for axis in np.unravel_index(place, result.shape)) for place in flat]
+        verdict = judge(inputs, direction, result, pinned=True, places=places)
         assert verdict.passed, f"{which.__name__}, {part}, level {level}: {verdict}"
         worst, count = max(worst, verdict.fraction), count + len(places)
     assert count >= PLACES[direction] * 0.9

@@ -107,11 +107,11 @@ def test_results_agree_with_torchvision(backend, torchvision, tally, undeclared)
             counts[f"{setting}, {direction}"] += 1
             if backend.refuses(inputs, direction):
                 continue
-            got, want = run_or_end(backend.run, inputs, direction), torchvision.run(inputs, direction)
+            result, expected = run_or_end(backend.run, inputs, direction), torchvision.run(inputs, direction)
             pinned = direction in backend.sheet.pinned
-            apart = beyond_two_bounds(inputs, direction, got, want, pinned=pinned)
+            apart = beyond_two_bounds(inputs, direction, result, expected, pinned=pinned)
             name = f"roi_align, {direction} against torchvision, {setting}"
-            tally.bits(name, got.size, int(differing(got, want).sum()))
+            tally.bits(name, result.size, int(differing(result, expected).sum()))
             assert apart is None, failure(backend, variant, direction, f"{apart} The other is torchvision's.")
 
     try:

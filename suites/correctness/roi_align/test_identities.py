@@ -54,8 +54,8 @@ def test_crop_and_resize_of_a_padded_map_has_the_same_samples(problem):
         assume(bool(((positions + 1).abs() > 1e-6).all() and ((positions - length).abs() > 1e-6).all()))
     crops = crop_and_resize(padded, normalised, boxes[:, 0].long(), (count, count))
     expected = torch.nn.functional.avg_pool2d(crops, ratio)
-    got = roi_align(features, boxes, size, 1.0, ratio, aligned)
-    assert torch.allclose(got, expected, rtol=0, atol=1e-12)
+    result = roi_align(features, boxes, size, 1.0, ratio, aligned)
+    assert torch.allclose(result, expected, rtol=0, atol=1e-12)
 
 
 @given(seed=st.integers(0, 9999), size=st.integers(1, 5))
@@ -67,5 +67,5 @@ def test_one_aligned_sample_inside_equals_the_original_roi_align(seed, size):
     boxes = (0.5 + corners * torch.tensor([11.0, 8.0], dtype=torch.float64)).reshape(5, 4)
     index = torch.randint(2, (5, 1), generator=generator)
     expected = RoIAlign(size, size)(features, boxes, index[:, 0])
-    got = roi_align(features, torch.cat([index.double(), boxes], dim=1), size, 1.0, 1, True)
-    assert torch.allclose(got, expected, rtol=0, atol=1e-12)
+    result = roi_align(features, torch.cat([index.double(), boxes], dim=1), size, 1.0, 1, True)
+    assert torch.allclose(result, expected, rtol=0, atol=1e-12)

@@ -26,10 +26,10 @@ def test_results_agree_with_the_golden_vectors(backend, operator, tally, directi
         inputs, theirs = vector.inputs(), vector.results[direction]
         if backend.refuses(inputs, direction):
             continue
-        got = backend.run(inputs, direction)
-        unlike = unlike_peer(backend.sheet, inputs, direction, got, theirs)
-        if got.shape == theirs.shape:
-            tally.bits(name, got.size, int(differing(got, theirs).sum()))
+        result = backend.run(inputs, direction)
+        unlike = unlike_peer(backend.sheet, inputs, direction, result, theirs)
+        if result.shape == theirs.shape:
+            tally.bits(name, result.size, int(differing(result, theirs).sum()))
         assert unlike is None, failure(backend, vector.case, direction, unlike)
 
 
@@ -42,6 +42,6 @@ def test_a_corrupted_vector_fails(backend, operator, direction):
         pytest.skip("it is not asked for this")
     corrupt = vector.results[direction].copy()
     corrupt.flat[np.argmax(np.abs(corrupt))] *= 1.001
-    got = backend.run(vector.inputs(), direction)
-    assert unlike_peer(backend.sheet, vector.inputs(), direction, got, corrupt) is not None
-    assert unlike_peer(backend.sheet, vector.inputs(), direction, got, vector.results[direction]) is None
+    result = backend.run(vector.inputs(), direction)
+    assert unlike_peer(backend.sheet, vector.inputs(), direction, result, corrupt) is not None
+    assert unlike_peer(backend.sheet, vector.inputs(), direction, result, vector.results[direction]) is None

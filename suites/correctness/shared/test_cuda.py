@@ -101,13 +101,13 @@ def results(call, tensors: Tensors) -> list[Tensor]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 def test_results_agree_with_the_cpu(cuda, call, dtype, layout):
     """The judge checks gradients of single images; this test checks only that levels are not confused."""
-    got = results(call, tensors_on(call, cuda, dtype=dtype, layout=layout))
+    result = results(call, tensors_on(call, cuda, dtype=dtype, layout=layout))
     expected = results(call, tensors_on(call, "cpu", dtype=dtype, layout=layout))
     same = SAME_BITS[call.operator]
-    assert calls.equal([each.cpu() for each in got[:same]], expected[:same])
-    for result, other in zip(got, expected, strict=True):
-        assert result.stride() == other.stride()
-        torch.testing.assert_close(result.cpu(), other)
+    assert calls.equal([each.cpu() for each in result[:same]], expected[:same])
+    for own, other in zip(result, expected, strict=True):
+        assert own.stride() == other.stride()
+        torch.testing.assert_close(own.cpu(), other)
 
 
 def test_calls_do_not_write_to_their_inputs(cuda, call):
@@ -120,10 +120,12 @@ def test_results_on_a_gpu_that_is_not_current(call):
     if torch.cuda.device_count() < 2:
         pytest.skip("there is one GPU")
     torch.cuda.set_device(0)
-    got = results(call, tensors_on(call, "cuda:1"))
-    assert {tensor.device for tensor in got} == {torch.device("cuda:1")}
+    result = results(call, tensors_on(call, "cuda:1"))
+    assert {tensor.device for tensor in result} == {torch.device("cuda:1")}
     assert torch.cuda.current_device() == 0
-    assert calls.equal([each.cpu() for each in got], [each.cpu() for each in results(call, tensors_on(call, "cuda:0"))])
+    assert calls.equal(
+        [each.cpu() for each in result], [each.cpu() for each in results(call, tensors_on(call, "cuda:0"))]
+    )
 
 
 # In clock cycles of the GPU, about a quarter of a second: longer than the rest of a test.
@@ -141,9 +143,9 @@ def test_kernels_run_on_the_current_stream(cuda, call):
         torch.cuda._sleep(_SLEEP)
         for tensor, value in zip(tensors.flat(), late.flat(), strict=True):
             tensor.copy_(value)
-        got = results(call, tensors)
+        result = results(call, tensors)
     stream.synchronize()
-    assert calls.equal(got, expected)
+    assert calls.equal(result, expected)
 
 
 def test_calls_do_not_wait_for_the_device(cuda, call):
@@ -153,10 +155,10 @@ def test_calls_do_not_wait_for_the_device(cuda, call):
     slept = torch.cuda.Event()
     torch.cuda._sleep(_SLEEP)
     slept.record()
-    got = results(call, tensors)
+    result = results(call, tensors)
     assert not slept.query(), "the call came back after the device was done"
     torch.cuda.synchronize()
-    assert calls.equal(got, expected)
+    assert calls.equal(result, expected)
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
@@ -214,7 +216,7 @@ def test_a_cuda_graph_replays_forward_and_backward_on_other_inputs(cuda, call):
     torch.cuda.current_stream().wait_stream(warm_up)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        got = results(call, static)
+        result = results(call, static)
     for seed in (1, 2, 3):
         tensors = tensors_on(call, cuda, seed)
         if seed == 3:  # a replay cannot check on the host; the kernels handle an index without an image
@@ -223,8 +225,8 @@ def test_a_cuda_graph_replays_forward_and_backward_on_other_inputs(cuda, call):
             tensor.copy_(value)
         graph.replay()
         expected = results(call, tensors)
-        assert calls.equal(*([tensor.nan_to_num(99.0) for tensor in of] for of in (got, expected)))
-        assert bool(got[0][4].isnan().all()) == (seed == 3)
+        assert calls.equal(*([tensor.nan_to_num(99.0) for tensor in of] for of in (result, expected)))
+        assert bool(result[0][4].isnan().all()) == (seed == 3)
 
 
 # Bytes per box: a list entry for each sample, or a box's precomputed data.

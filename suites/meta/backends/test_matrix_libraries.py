@@ -59,16 +59,16 @@ def test_a_plain_case_is_right_and_its_snippet_reproduces_it(operator: OperatorN
     assert backend.sheet.version in backend.title
     inputs = (SQUARE if name == "keras_hub" else PLAIN[operator]).inputs()
     for direction in backend.sheet.directions:
-        got = backend.run(inputs, direction)
-        verdict = judge(inputs, direction, got, pinned=False)
+        result = backend.run(inputs, direction)
+        verdict = judge(inputs, direction, result, pinned=False)
         assert verdict.passed is ((operator, name, direction) not in WRONG), f"{direction}: {verdict}"
         assert backend.snippet is not None
-        index = tuple(int(axis) for axis in np.unravel_index(np.argmax(np.abs(got)), got.shape))
+        index = tuple(int(axis) for axis in np.unravel_index(np.argmax(np.abs(result)), result.shape))
         snippet = backend.snippet(inputs, direction, index)
         assert len(snippet.splitlines()) <= MOST_LINES
         # JAX's compiled function may round differently from its parts, by a few units in the last place.
-        off = 3e-6 * abs(float(got[index])) if name == "jax" else 0.0
-        assert abs(np.float32(output(name, operator, snippet)) - np.float32(got[index])) <= off
+        off = 3e-6 * abs(float(result[index])) if name == "jax" else 0.0
+        assert abs(np.float32(output(name, operator, snippet)) - np.float32(result[index])) <= off
     backend.restart()
 
 
@@ -76,5 +76,5 @@ def test_a_snippet_of_another_call_prints_another_number() -> None:
     backend, inputs = library("roi_align", "onnx_reference"), PLAIN["roi_align"].inputs()
     assert backend.snippet is not None
     text = output("onnx_reference", "roi_align", backend.snippet(inputs, "forward", (1, 1, 1, 2)))
-    got = backend.run(inputs, "forward")
-    assert np.float32(text) == got[1, 1, 1, 2] != got[0, 1, 1, 2]
+    result = backend.run(inputs, "forward")
+    assert np.float32(text) == result[1, 1, 1, 2] != result[0, 1, 1, 2]

@@ -64,9 +64,9 @@ def test_a_wrong_value_is_confirmed_with_a_snippet() -> None:
     one = finding(backend, failed_cell(backend))
     assert one is not None
     assert one.index == (0, 0, 0, 0)
-    assert one.got == pytest.approx(one.expected + 0.5)
+    assert one.value == pytest.approx(one.expected + 0.5)
     assert one.second == pytest.approx(one.expected)
-    assert (one.snippet, one.output) == (f"print({one.got!r})", repr(one.got))
+    assert (one.snippet, one.output) == (f"print({one.value!r})", repr(one.value))
     # The pixels are easy to read, and the command reproduces the failure.
     case: Any = operators.parse(one.case)
     assert case.values == "ramp"
@@ -102,8 +102,8 @@ def test_a_second_formulation_that_agrees_with_neither_confirms_nothing(monkeypa
 def test_the_second_formulation_computes_in_float64() -> None:
     box = (0, 0.1, 0.2, 5.3, 4.7)
     inputs = RoiCase((1, 1, 6, 7), (box,), (3, 3), sampling_ratio=2, boxes_dtype="float64").inputs()
-    got = wrong(inputs, backends.load("reference", "roi_align").run(inputs, "forward"))
-    verdict = judge(inputs, "forward", got, pinned=True)
+    result = wrong(inputs, backends.load("reference", "roi_align").run(inputs, "forward"))
+    verdict = judge(inputs, "forward", result, pinned=True)
     second = findings._second(findings._Call(inputs, "forward", verdict))
     assert second == pytest.approx(float(verdict.expected.value), rel=1e-14)
 
@@ -115,7 +115,7 @@ def test_a_failure_in_a_derived_call_is_confirmed_in_that_call() -> None:
     assert trial.judge_case(backend, case, "forward").passed
     again = finding(backend, one)
     assert again is not None
-    assert again.got == pytest.approx(again.second + 0.5)
+    assert again.value == pytest.approx(again.second + 0.5)
     assert again.property == "long list"
 
 
@@ -131,7 +131,7 @@ def test_a_crash_has_no_value() -> None:
     backend = library(crash, lambda *_: "import os; os.kill(os.getpid(), 11)")
     one = finding(backend, failed_cell(backend))
     assert one is not None
-    assert (one.status, one.index, one.got, one.expected) == ("crash", (), None, None)
+    assert (one.status, one.index, one.value, one.expected) == ("crash", (), None, None)
     assert one.output == "ended by SIGSEGV"
 
 
@@ -147,7 +147,7 @@ def finding_like(**changes: Any) -> Finding:
         "status": "fail",
         "language": "python",
         "index": (0, 1, 2, 3),
-        "got": math.nan,
+        "value": math.nan,
         "expected": 1.5,
         "bound": 0.0,
         "second": -math.inf,
@@ -158,7 +158,7 @@ def finding_like(**changes: Any) -> Finding:
 def test_findings_read_back_and_disappear_with_their_cell(tmp_path: Path) -> None:
     path = tmp_path / "findings.json"
     assert stored.read(path) == ()
-    old = [finding_like(), finding_like(backend="b", index=(), got=None)]
+    old = [finding_like(), finding_like(backend="b", index=(), value=None)]
     stored.write(path, old)
     assert list(map(repr, stored.read(path))) == list(map(repr, old))  # a NaN is not equal to itself
     passing = Cell("roi_align", "p", "forward", "a", "cpu", "pass", True, 1, 0, None, "", "", "", "", "")

@@ -90,8 +90,8 @@ def test_a_corrupted_vector_is_detected(operator: OperatorName, direction: Direc
     golden.write(golden.Golden(operator, "x", (replace(vectors[number], results=results),)), tmp_path / "corrupt.npz")
     (read,) = golden.read(operator, tmp_path / "corrupt.npz").vectors
     for vector, message in ((vectors[number], None), (read, f"{title}'s")):
-        got = reference.run(vector.inputs(), direction)
-        unlike = unlike_peer(reference.sheet, vector.inputs(), direction, got, vector.results[direction])
+        result = reference.run(vector.inputs(), direction)
+        unlike = unlike_peer(reference.sheet, vector.inputs(), direction, result, vector.results[direction])
         assert unlike is None if message is None else unlike is not None and message in unlike
 
 

@@ -97,9 +97,9 @@ def test_arrays_have_the_cases_values_strides_and_surroundings(backend: Backend,
     ],
 )
 def test_a_crash_is_a_result_and_the_next_call_works(backend: Backend, vice: int, message: str) -> None:
-    got = run(backend, with_vice(vice).inputs(), "forward")
-    assert isinstance(got, Crash)
-    assert str(got) == message
+    result = run(backend, with_vice(vice).inputs(), "forward")
+    assert isinstance(result, Crash)
+    assert str(result) == message
     verdict = judge_case(backend, with_vice(vice), "forward")
     assert (verdict.status, verdict.passed) == (Status.CRASH, False)
     assert judge_case(backend, CASE, "forward").passed

@@ -33,18 +33,18 @@ FAR = {
 }
 
 
-def judge_and_spy(inputs: Any, direction: Direction, got: Any) -> tuple[Any, Any, Any]:
+def judge_and_spy(inputs: Any, direction: Direction, result: Any) -> tuple[Any, Any, Any]:
     """The oracle's reduced call, the places, and the verdict."""
     calls: list[Any] = []
     judge = sample.judge
 
-    def spy(inputs: Any, direction: Direction, got: Any, *, pinned: bool, places: Any = None) -> Any:
+    def spy(inputs: Any, direction: Direction, result: Any, *, pinned: bool, places: Any = None) -> Any:
         calls.append((inputs, places))
-        return judge(inputs, direction, got, pinned=pinned, places=places)
+        return judge(inputs, direction, result, pinned=pinned, places=places)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sample, "judge", spy)
-        verdict = sample.judge_sample(inputs, direction, got, pinned=True)
+        verdict = sample.judge_sample(inputs, direction, result, pinned=True)
     ((cut, places),) = calls
     return cut, places, verdict
 
@@ -58,12 +58,12 @@ def test_omitting_boxes_changes_no_verdict(data: st.DataObject, name: OperatorNa
     # A huge box would have an adaptive grid of billions of samples.
     choices = {"image_dtypes": ["float32"], "values": ["normal", "wide"], **NARROWED[name]}
     inputs = data.draw(OPERATORS[name].within(backend.sheet, finite_boxes=True, **choices)).inputs()
-    got = backend.run(inputs, direction)
-    cut, places, verdict = judge_and_spy(inputs, direction, got)
+    result = backend.run(inputs, direction)
+    cut, places, verdict = judge_and_spy(inputs, direction, result)
     if places is None:  # the result is empty
-        assert got.size == 0
+        assert result.size == 0
     elif direction == "grad_image":
-        assert verdict == sample.judge(inputs, direction, got, pinned=True, places=places)
+        assert verdict == sample.judge(inputs, direction, result, pinned=True, places=places)
     else:
         same_rows = [row for row in range(len(inputs.boxes)) if (inputs.boxes[row] == cut.boxes).all(axis=1).any()]
         assert len(cut.boxes) <= len(same_rows)
@@ -74,8 +74,8 @@ def test_omitting_boxes_changes_no_verdict(data: st.DataObject, name: OperatorNa
 @pytest.mark.parametrize("name", OPERATORS)
 def test_a_wrong_sampled_value_fails_without_most_boxes(name: OperatorName, direction: Direction) -> None:
     inputs = FAR[name].inputs()
-    got = load("reference", name).run(inputs, direction).copy()
-    cut, places, verdict = judge_and_spy(inputs, direction, got)
+    result = load("reference", name).run(inputs, direction).copy()
+    cut, places, verdict = judge_and_spy(inputs, direction, result)
     assert verdict.passed
     if direction == "grad_image":
         assert 0 < len(cut.boxes) < len(inputs.boxes)
@@ -85,17 +85,17 @@ def test_a_wrong_sampled_value_fails_without_most_boxes(name: OperatorName, dire
         assert len(cut.boxes) < len(inputs.boxes) or direction == "forward"
         rows = {tuple(box): row for row, box in enumerate(inputs.boxes.tolist())}
         first = (rows[tuple(cut.boxes[places[0][0]].tolist())], *places[0][1:])
-    got[first] += np.float32(0.01)
-    assert judge_and_spy(inputs, direction, got)[2].status is Status.OUT
+    result[first] += np.float32(0.01)
+    assert judge_and_spy(inputs, direction, result)[2].status is Status.OUT
 
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_coordinate_of_a_box_is_judged(name: OperatorName) -> None:
     """roi_align's column 0, the index, has no gradient: it alone would show nothing."""
     inputs = FAR[name].inputs()
-    got = load("reference", name).run(inputs, "grad_boxes")
-    for column in range(got.shape[1] - 4, got.shape[1]):
-        wrong = got.copy()
+    result = load("reference", name).run(inputs, "grad_boxes")
+    for column in range(result.shape[1] - 4, result.shape[1]):
+        wrong = result.copy()
         wrong[:, column] += np.float32(0.01)
         assert judge_and_spy(inputs, "grad_boxes", wrong)[2].status is Status.OUT, column
 

@@ -117,9 +117,9 @@ def test_a_crash_in_another_interpreter_is_a_result_and_the_next_call_works(
     backend: Backend[Any], number: int, message: str
 ) -> None:
     process = process_of(backend)
-    got = run(backend, case_with(number).inputs(), "forward")
-    assert isinstance(got, Crash)
-    assert str(got) == message
+    result = run(backend, case_with(number).inputs(), "forward")
+    assert isinstance(result, Crash)
+    assert str(result) == message
     assert has_ended(process) or number == 7  # another process than the worker's
     assert judge_case(backend, CASE, "forward").passed
 

@@ -179,10 +179,10 @@ def test_an_infinite_gradient_reaches_only_pixels_that_are_read(layout, mode):
     options = {"sampling_ratio": 1, "layout": layout, "aligned": True, "mode": mode}
     inputs = RoiCase((1, 3, 20, 20), ((0, 2.0, 2.0, 17.0, 17.0),), (2, 2), **options).inputs()
     upstream = np.full_like(inputs.upstream, np.inf)
-    got = roi.run(replace(inputs, upstream=upstream), "grad_image")
+    result = roi.run(replace(inputs, upstream=upstream), "grad_image")
     read_pixels = roi.run(replace(inputs, upstream=np.ones_like(upstream)), "grad_image") != 0
-    assert np.array_equal(np.isinf(got), read_pixels)
-    assert not got[~read_pixels].any()
+    assert np.array_equal(np.isinf(result), read_pixels)
+    assert not result[~read_pixels].any()
 
 
 PYRAMIDS = RoiKernels(kernel_library, launch)
@@ -222,8 +222,8 @@ def test_values_are_pooled_at_the_maps_largest_samples(layout):
     case = cuda_cases.pool_case((2, 9, 9, 10), (3, 2), 5, layout=layout, mode="max", sampling_ratio=2)
     of = of_one_level(case.inputs())
     twice: Array = 2 * case.inputs().image
-    (got,) = PYRAMIDS.run(replace(of, values=[twice]), "forward")
-    assert np.array_equal(got, PYRAMIDS.run(replace(of, maps=[twice]), "forward")[0])
+    (result,) = PYRAMIDS.run(replace(of, values=[twice]), "forward")
+    assert np.array_equal(result, PYRAMIDS.run(replace(of, maps=[twice]), "forward")[0])
     negated: Array = -case.inputs().image
-    (got,) = PYRAMIDS.run(replace(of, values=[negated]), "forward")
-    assert np.array_equal(-got, PYRAMIDS.run(of, "forward")[0])
+    (result,) = PYRAMIDS.run(replace(of, values=[negated]), "forward")
+    assert np.array_equal(-result, PYRAMIDS.run(of, "forward")[0])

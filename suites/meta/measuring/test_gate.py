@@ -39,12 +39,12 @@ def nothing() -> None:
 def test_a_right_result_passes_and_is_compared_in_full(
     backend: Backend, inputs: Inputs, right: dict[Direction, Array], direction: Direction
 ) -> None:
-    got = right[direction]
-    verdict = gate.check(backend, inputs, direction, got, lambda: got)
+    result = right[direction]
+    verdict = gate.check(backend, inputs, direction, result, lambda: result)
     assert verdict.passed
     assert verdict.status in ("EXACT", "WITHIN")
     # The peer rounds the positions of its box gradient in another order, so there is no reference.
-    assert verdict.compared == (0 if direction == "grad_boxes" else got.size)
+    assert verdict.compared == (0 if direction == "grad_boxes" else result.size)
     assert verdict.differing == 0
 
 
@@ -62,10 +62,10 @@ def test_a_wrong_result_fails_by_the_oracle_alone(
 def test_a_single_different_bit_fails_against_the_peer(
     backend: Backend, inputs: Inputs, right: dict[Direction, Array], direction: Direction
 ) -> None:
-    got = right[direction].copy()
-    bits = got.reshape(-1).view(np.uint32)
-    bits[np.flatnonzero(got)[-1]] ^= 1
-    verdict = gate.check(backend, inputs, direction, got, lambda: right[direction])
+    result = right[direction].copy()
+    bits = result.reshape(-1).view(np.uint32)
+    bits[np.flatnonzero(result)[-1]] ^= 1
+    verdict = gate.check(backend, inputs, direction, result, lambda: right[direction])
     assert (verdict.passed, verdict.status, verdict.differing) == (False, "DIFFERS", 1)
 
 
@@ -75,13 +75,13 @@ def test_half_images_pass_and_a_single_different_bit_fails(
     backend: Backend, inputs: Inputs, direction: Direction, image_dtype: str
 ) -> None:
     halves = replace(inputs, image=inputs.image.astype(image_dtype), upstream=inputs.upstream.astype(image_dtype))
-    got = backend.run(halves, direction)
-    assert gate.check(backend, halves, direction, got, lambda: got).passed
+    result = backend.run(halves, direction)
+    assert gate.check(backend, halves, direction, result, lambda: result).passed
     if direction in backend.sheet.tensorflow_bits:
-        other = got.copy()
-        other.reshape(-1).view(np.uint16)[np.flatnonzero(got)[-1]] ^= 1
-        verdict = gate.check(backend, halves, direction, got, lambda: other)
-        assert (verdict.status, verdict.compared, verdict.differing) == ("DIFFERS", got.size, 1)
+        other = result.copy()
+        other.reshape(-1).view(np.uint16)[np.flatnonzero(result)[-1]] ^= 1
+        verdict = gate.check(backend, halves, direction, result, lambda: other)
+        assert (verdict.status, verdict.compared, verdict.differing) == ("DIFFERS", result.size, 1)
 
 
 def test_a_wrong_shape_fails(backend: Backend, inputs: Inputs, right: dict[Direction, Array]) -> None:
@@ -107,10 +107,10 @@ def test_an_earlier_verdict_holds_for_the_same_bits_only(
 
 
 def test_the_verdict_names_the_reference(backend: Backend, inputs: Inputs, right: dict[Direction, Array]) -> None:
-    got = right["forward"]
-    assert gate.check(backend, inputs, "forward", got, lambda: got).compared_with == "TensorFlow"
-    assert gate.check(backend, inputs, "forward", got, nothing).compared_with == ""
-    wrong = gate.check(backend, inputs, "forward", got, lambda: got + 1, {}, "the CPU")
+    result = right["forward"]
+    assert gate.check(backend, inputs, "forward", result, lambda: result).compared_with == "TensorFlow"
+    assert gate.check(backend, inputs, "forward", result, nothing).compared_with == ""
+    wrong = gate.check(backend, inputs, "forward", result, lambda: result + 1, {}, "the CPU")
     assert (wrong.status, wrong.compared_with) == ("DIFFERS", "the CPU")
     assert "those of the CPU" in wrong.message
 
@@ -120,11 +120,11 @@ def test_only_the_oracle_judges_results_without_promised_bits(
 ) -> None:
     """Atomics sum in no fixed order: other bits than the reference's pass if the oracle accepts them."""
     atomics = replace(backend, sheet=replace(backend.sheet, tensorflow_bits=("forward",)))
-    got = right["grad_image"]
-    nearly = np.nextafter(got, np.float32(np.inf), where=got != 0, out=got.copy())
-    verdict = gate.check(atomics, inputs, "grad_image", nearly, lambda: got)
+    result = right["grad_image"]
+    nearly = np.nextafter(result, np.float32(np.inf), where=result != 0, out=result.copy())
+    verdict = gate.check(atomics, inputs, "grad_image", nearly, lambda: result)
     assert (verdict.passed, verdict.compared) == (True, 0)
-    assert gate.check(backend, inputs, "grad_image", nearly, lambda: got).status == "DIFFERS"
+    assert gate.check(backend, inputs, "grad_image", nearly, lambda: result).status == "DIFFERS"
 
 
 def test_large_box_gradients_are_sampled_on_both_axes() -> None:

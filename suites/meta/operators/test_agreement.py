@@ -36,48 +36,48 @@ def test_differing_compares_the_sign_of_zero_and_ignores_nan_payloads() -> None:
 @pytest.mark.parametrize("pinned", [True, False])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_two_results_may_be_two_bounds_apart_and_no_further(direction: Direction, pinned: bool) -> None:
-    inputs, got = CASE.inputs(), REFERENCE.run(CASE.inputs(), direction)
-    place = np.unravel_index(np.argmax(np.abs(got)), got.shape)
-    near, far, nothing = got.copy(), got.copy(), got.copy()
+    inputs, result = CASE.inputs(), REFERENCE.run(CASE.inputs(), direction)
+    place = np.unravel_index(np.argmax(np.abs(result)), result.shape)
+    near, far, nothing = result.copy(), result.copy(), result.copy()
     near[place] = np.nextafter(near[place], np.float32(0))
     far[place] *= np.float32(1.01)
     nothing[place] = np.nan
-    assert beyond_two_bounds(inputs, direction, near, got, pinned=pinned) is None
+    assert beyond_two_bounds(inputs, direction, near, result, pinned=pinned) is None
     for wrong in (far, nothing):
-        message = beyond_two_bounds(inputs, direction, wrong, got, pinned=pinned)
+        message = beyond_two_bounds(inputs, direction, wrong, result, pinned=pinned)
         assert f"at {tuple(map(int, place))} is more than two bounds" in str(message)
 
 
 def test_ambiguous_values_are_excluded_only_for_another_order() -> None:
     """The last sample of [0, 1] from 8 to 14 pixels is one ulp past the border, or on it."""
     case = Case(shape=(1, 1, 8, 1), boxes=((0.0, 0.0, 1.0, 0.0),), box_indices=(0,), crop_size=(14, 1))
-    got = REFERENCE.run(case.inputs(), "forward")
-    other = got.copy()
+    result = REFERENCE.run(case.inputs(), "forward")
+    other = result.copy()
     other[0, 0, 13, 0] = case.inputs().image[0, 0, 7, 0]
-    assert beyond_two_bounds(case.inputs(), "forward", other, got, pinned=False) is None
-    assert beyond_two_bounds(case.inputs(), "forward", other, got, pinned=True) is not None
+    assert beyond_two_bounds(case.inputs(), "forward", other, result, pinned=False) is None
+    assert beyond_two_bounds(case.inputs(), "forward", other, result, pinned=True) is not None
 
 
 def test_unlike_peer_compares_bits_or_bounds_as_the_sheet_promises() -> None:
-    inputs, got = CASE.inputs(), REFERENCE.run(CASE.inputs(), "grad_image")
-    near = got.copy()
-    near[got != 0] = np.nextafter(near[got != 0], np.float32(0))
+    inputs, result = CASE.inputs(), REFERENCE.run(CASE.inputs(), "grad_image")
+    near = result.copy()
+    near[result != 0] = np.nextafter(near[result != 0], np.float32(0))
     promising, summing = REFERENCE, _unordered(REFERENCE, tensorflow_bits=())
-    message = unlike_peer(promising.sheet, inputs, "grad_image", near, got)
-    assert str(message).startswith(f"{np.count_nonzero(got)} values differ from TensorFlow's; at (0, 0, ")
-    assert unlike_peer(summing.sheet, inputs, "grad_image", near, got) is None
-    assert unlike_peer(summing.sheet, inputs, "grad_image", near * np.float32(1.01), got) is not None
-    message = unlike_peer(promising.sheet, inputs, "grad_image", got.astype(np.float64), got)
+    message = unlike_peer(promising.sheet, inputs, "grad_image", near, result)
+    assert str(message).startswith(f"{np.count_nonzero(result)} values differ from TensorFlow's; at (0, 0, ")
+    assert unlike_peer(summing.sheet, inputs, "grad_image", near, result) is None
+    assert unlike_peer(summing.sheet, inputs, "grad_image", near * np.float32(1.01), result) is not None
+    message = unlike_peer(promising.sheet, inputs, "grad_image", result.astype(np.float64), result)
     of = "of shape (1, 2, 6, 7)"
     assert message == f"It is float64 {of}, the other float32 {of}, which is TensorFlow's."
 
 
 def test_equal_infinities_agree() -> None:
     case = RoiCase((1, 1, 1, 2), ((0, -0.25, -0.25, 0.0, 0.0), (0, 0.0, 0.0, 0.5, 0.5)), (1, 1))
-    got = np.float32([[0, np.inf, 0, -np.inf, 0], [0, 1, 0, 0, 0]])
-    assert beyond_two_bounds(case.inputs(), "grad_boxes", got, got) is None
+    result = np.float32([[0, np.inf, 0, -np.inf, 0], [0, 1, 0, 0, 0]])
+    assert beyond_two_bounds(case.inputs(), "grad_boxes", result, result) is None
     far = np.float32([[0, np.inf, 0, -np.inf, 0], [0, 2, 0, 0, 0]])
-    assert "at (1, 1) is more than two bounds" in str(beyond_two_bounds(case.inputs(), "grad_boxes", far, got))
+    assert "at (1, 1) is more than two bounds" in str(beyond_two_bounds(case.inputs(), "grad_boxes", far, result))
 
 
 def _unordered(backend: Backend, **claims: object) -> Backend:
@@ -110,8 +110,8 @@ def test_results_accepted_without_the_oracle_are_within_its_bounds(case: RoiCase
     inputs = case.inputs()
     directions: tuple[Direction, ...] = ("forward", "grad_image")
     for direction in directions:
-        for place, want in expected(inputs, direction, pinned=True):
-            if math.isfinite(want.value):
+        for place, one in expected(inputs, direction, pinned=True):
+            if math.isfinite(one.value):
                 roundings = ROI_ALIGN.least_roundings(inputs, direction) / 2
-                least = roundings * UNIT[accumulated_in(inputs)] * abs(float(want.value))
-                assert want.bound >= least or want.value == 0, (direction, place)
+                least = roundings * UNIT[accumulated_in(inputs)] * abs(float(one.value))
+                assert one.bound >= least or one.value == 0, (direction, place)

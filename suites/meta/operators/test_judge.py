@@ -34,9 +34,9 @@ each_direction = pytest.mark.parametrize("direction", DIRECTIONS)
 
 
 def reference(case: Case, direction: Direction) -> Array:
-    got = run(REFERENCE, case.inputs(), direction)
-    assert isinstance(got, np.ndarray)
-    return got
+    result = run(REFERENCE, case.inputs(), direction)
+    assert isinstance(result, np.ndarray)
+    return result
 
 
 @each_direction
@@ -55,12 +55,12 @@ def test_copies_are_exact() -> None:
 
 @each_direction
 def test_one_wrong_value_is_out(direction: Direction) -> None:
-    got = reference(CASE, direction)
-    place = tuple(size - 1 for size in got.shape)
-    got[place] += np.float32(1e-3)
-    verdict = judge(CASE.inputs(), direction, got, pinned=True)
+    result = reference(CASE, direction)
+    place = tuple(size - 1 for size in result.shape)
+    result[place] += np.float32(1e-3)
+    verdict = judge(CASE.inputs(), direction, result, pinned=True)
     assert verdict.status is Status.OUT
-    assert (verdict.place, verdict.got) == (place, got[place])
+    assert (verdict.place, verdict.value) == (place, result[place])
     assert verdict.fraction > 1
     assert not verdict.passed
 
@@ -68,10 +68,10 @@ def test_one_wrong_value_is_out(direction: Direction) -> None:
 @each_direction
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_non_finite_is_out(direction: Direction, value: float) -> None:
-    got = reference(CASE, direction)
-    got.flat[0] = value
-    assert judge(CASE.inputs(), direction, got, pinned=True).status is Status.OUT
-    assert judge(CASE.inputs(), direction, got, pinned=False).status is Status.OUT
+    result = reference(CASE, direction)
+    result.flat[0] = value
+    assert judge(CASE.inputs(), direction, result, pinned=True).status is Status.OUT
+    assert judge(CASE.inputs(), direction, result, pinned=False).status is Status.OUT
 
 
 def test_nan_is_not_inf() -> None:
@@ -86,10 +86,10 @@ def test_nan_is_not_inf() -> None:
 def test_bound_is_a_few_roundings(direction: Direction) -> None:
     """Without cancellation an error of 64 unit roundoffs fails."""
     case = replace(CASE, values="ramp", shape=(1, 1, 5, 4), box_indices=(0, 0))
-    got = reference(case, direction)
-    place = np.unravel_index(np.argmax(np.abs(got)), got.shape)
-    got[place] *= np.float32(1 + 64 * 2.0**-24) if direction != "grad_boxes" else np.float32(1 + 1024 * 2.0**-24)
-    assert judge(case.inputs(), direction, got, pinned=True).status is Status.OUT
+    result = reference(case, direction)
+    place = np.unravel_index(np.argmax(np.abs(result)), result.shape)
+    result[place] *= np.float32(1 + 64 * 2.0**-24) if direction != "grad_boxes" else np.float32(1 + 1024 * 2.0**-24)
+    assert judge(case.inputs(), direction, result, pinned=True).status is Status.OUT
 
 
 @pytest.mark.parametrize("image_dtype", HALVES)
@@ -102,9 +102,9 @@ def test_the_neighbour_of_a_half_is_out(direction: Direction, image_dtype: str) 
     passes = []
     for place in zip(*np.nonzero(right), strict=True):
         for step in (-1, 1):
-            got = right.copy()
-            got.view(np.int16)[place] += step
-            verdict = judge(case.inputs(), direction, got, pinned=True)
+            result = right.copy()
+            result.view(np.int16)[place] += step
+            verdict = judge(case.inputs(), direction, result, pinned=True)
             assert verdict.passed or verdict.place == place
             assert verdict.passed or "is rounded; it must be" in verdict.reason
             passes.append(verdict.passed)
@@ -118,8 +118,8 @@ def test_between_two_halves_both_are_within() -> None:
     inputs.image[...] = 1, 1 + 2.0**-10
     right, wrong = {1.0: Status.EXACT, 1 + 2.0**-10: Status.WITHIN}, (1 - 2.0**-11, 1 + 2.0**-9)
     for value, status in {**right, **dict.fromkeys(wrong, Status.OUT)}.items():
-        got = np.full((1, 1, 1, 1), value, np.float16)
-        assert judge(inputs, "forward", got, pinned=True).status is status, value
+        result = np.full((1, 1, 1, 1), value, np.float16)
+        assert judge(inputs, "forward", result, pinned=True).status is status, value
 
 
 @pytest.mark.parametrize(
@@ -136,16 +136,16 @@ def test_halves_overflow_when_they_are_rounded(upstream: tuple[float, float], ri
     inputs = Case((1, 1, 1, 1), ((0.0,) * 4,) * 2, (0, 0), crop_size=(1, 1), image_dtype="float16").inputs()
     inputs.upstream[:, 0, 0, 0] = upstream
     for value in (65504.0, math.inf, -65504.0, -math.inf, math.nan):
-        got = np.full((1, 1, 1, 1), value, np.float16)
-        assert judge(inputs, "grad_image", got, pinned=True).passed == (value in right), value
+        result = np.full((1, 1, 1, 1), value, np.float16)
+        assert judge(inputs, "grad_image", result, pinned=True).passed == (value in right), value
 
 
 @pytest.mark.parametrize("image_dtype", HALVES)
 def test_the_box_gradient_of_a_half_image_is_not_rounded_to_half(image_dtype: str) -> None:
     case = replace(CASE, image_dtype=image_dtype)
-    got = reference(case, "grad_boxes")
-    assert judge(case.inputs(), "grad_boxes", got, pinned=True).passed
-    rounded = got.astype(image_dtype)
+    result = reference(case, "grad_boxes")
+    assert judge(case.inputs(), "grad_boxes", result, pinned=True).passed
+    rounded = result.astype(image_dtype)
     assert judge(case.inputs(), "grad_boxes", rounded, pinned=True).status is Status.DTYPE
     assert judge(case.inputs(), "grad_boxes", rounded.astype(np.float32), pinned=True).status is Status.OUT
 
@@ -155,14 +155,14 @@ def test_the_extrapolation_value_is_rounded_to_half(image_dtype: str, right: flo
     outside = replace(CASE, boxes=((2.0,) * 4,), box_indices=(0,))
     case = replace(outside, extrapolation_value=1e6, image_dtype=image_dtype)
     with np.errstate(over="ignore"):
-        got = np.full((1, 2, 3, 2), 1e6).astype(image_dtype)
-    assert float(got[0, 0, 0, 0]) == right
-    assert judge(case.inputs(), "forward", got, pinned=True).status is Status.EXACT
+        result = np.full((1, 2, 3, 2), 1e6).astype(image_dtype)
+    assert float(result[0, 0, 0, 0]) == right
+    assert judge(case.inputs(), "forward", result, pinned=True).status is Status.EXACT
 
 
 def test_shape() -> None:
-    got = reference(CASE, "forward").transpose(0, 1, 3, 2)
-    verdict = judge(CASE.inputs(), "forward", got, pinned=True)
+    result = reference(CASE, "forward").transpose(0, 1, 3, 2)
+    verdict = judge(CASE.inputs(), "forward", result, pinned=True)
     assert verdict.status is Status.SHAPE
     assert "(2, 2, 3, 2)" in verdict.reason
 
@@ -251,31 +251,31 @@ def test_a_result_that_is_no_array_is_an_error_of_the_implementation() -> None:
 
 def test_ambiguity_excuses_other_orders_and_never_order_a() -> None:
     case = replace(PAST_THE_BORDER, extrapolation_value=9.0)
-    got = reference(case, "forward")
-    assert got[0, 0, 13, 0] == 9
-    got[0, 0, 13, 0] = case.inputs().image[0, 0, 7, 0]
-    assert judge(case.inputs(), "forward", got, pinned=True).status is Status.OUT
-    assert judge(case.inputs(), "forward", got, pinned=False).status is Status.AMBIGUOUS
-    got[0, 0, 13, 0] = (got[0, 0, 13, 0] + 9) / 2
-    assert judge(case.inputs(), "forward", got, pinned=False).status is Status.OUT, "neither branch"
+    result = reference(case, "forward")
+    assert result[0, 0, 13, 0] == 9
+    result[0, 0, 13, 0] = case.inputs().image[0, 0, 7, 0]
+    assert judge(case.inputs(), "forward", result, pinned=True).status is Status.OUT
+    assert judge(case.inputs(), "forward", result, pinned=False).status is Status.AMBIGUOUS
+    result[0, 0, 13, 0] = (result[0, 0, 13, 0] + 9) / 2
+    assert judge(case.inputs(), "forward", result, pinned=False).status is Status.OUT, "neither branch"
 
 
 def test_ambiguous_gradients() -> None:
     """The gradient of a sample that may or may not contribute."""
     case = PAST_THE_BORDER
-    got, upstream = reference(case, "grad_image"), case.inputs().upstream
-    got[0, 0, 7, 0] += upstream[0, 0, 13, 0]
-    assert judge(case.inputs(), "grad_image", got, pinned=True).status is Status.OUT
-    assert judge(case.inputs(), "grad_image", got, pinned=False).status is Status.AMBIGUOUS
-    got[0, 0, 7, 0] += upstream[0, 0, 13, 0]
-    assert judge(case.inputs(), "grad_image", got, pinned=False).status is Status.OUT, "twice is neither"
+    result, upstream = reference(case, "grad_image"), case.inputs().upstream
+    result[0, 0, 7, 0] += upstream[0, 0, 13, 0]
+    assert judge(case.inputs(), "grad_image", result, pinned=True).status is Status.OUT
+    assert judge(case.inputs(), "grad_image", result, pinned=False).status is Status.AMBIGUOUS
+    result[0, 0, 7, 0] += upstream[0, 0, 13, 0]
+    assert judge(case.inputs(), "grad_image", result, pinned=False).status is Status.OUT, "twice is neither"
 
 
 def test_only_the_given_places_are_judged() -> None:
-    got = reference(CASE, "forward")
-    got[1, 1, 2, 1] += 1
-    assert judge(CASE.inputs(), "forward", got, pinned=True, places=[(0, 0, 0, 0), (0, 1, 2, 1)]).passed
-    assert not judge(CASE.inputs(), "forward", got, pinned=True, places=[(1, 1, 2, 1)]).passed
+    result = reference(CASE, "forward")
+    result[1, 1, 2, 1] += 1
+    assert judge(CASE.inputs(), "forward", result, pinned=True, places=[(0, 0, 0, 0), (0, 1, 2, 1)]).passed
+    assert not judge(CASE.inputs(), "forward", result, pinned=True, places=[(1, 1, 2, 1)]).passed
 
 
 @each_direction

@@ -38,14 +38,14 @@ def test_the_oracle_equals_the_matrix_formulation(image_dtypes: tuple[str, ...],
     inputs = data.draw(cases(box_rules=BOX_RULES, image_dtypes=image_dtypes, values=FINITE)).inputs()
     to = rounder(inputs.image.dtype.name)
     for direction, formulation in (("forward", matrix.forward), ("grad_image", matrix.grad_image)):
-        got = formulation(inputs)
-        for place, want in expected(inputs, direction):
-            value = float(want.value)
-            assert not want.ambiguous, (direction, place, want)
-            if want.bound == 0:
-                assert to(single(got[place])) == value, (direction, place, got[place], want)
+        result = formulation(inputs)
+        for place, one in expected(inputs, direction):
+            value = float(one.value)
+            assert not one.ambiguous, (direction, place, one)
+            if one.bound == 0:
+                assert to(single(result[place])) == value, (direction, place, result[place], one)
             else:
-                assert abs(got[place] - value) <= 1e-6 * want.bound, (direction, place, got[place], want)
+                assert abs(result[place] - value) <= 1e-6 * one.bound, (direction, place, result[place], one)
 
 
 NOT_HALVES = ("float32", "float64", "int32", "uint8")
@@ -98,8 +98,8 @@ def test_single_is_float32() -> None:
     with np.errstate(all="ignore"):
         for a, b in bits[np.isfinite(bits).all(axis=1)]:
             x, y = float(a), float(b)
-            for got, want in ((x + y, a + b), (x - y, a - b), (x * y, a * b), (x / y if y else math.nan, a / b)):
-                assert single(got) == want or math.isnan(want), (x, y)
+            for result, expected in ((x + y, a + b), (x - y, a - b), (x * y, a * b), (x / y if y else math.nan, a / b)):
+                assert single(result) == expected or math.isnan(expected), (x, y)
 
 
 def test_half_away_is_roundf() -> None:
@@ -127,6 +127,6 @@ def test_no_position_is_an_error(last: float) -> None:
 def test_unread_neighbour_does_not_leak() -> None:
     """On a pixel floor == ceil; half a pixel further the NaN is read and must appear in the result."""
     case = Case((1, 1, 3, 3), ((0.0, 0.0, 1.0, 1.0),), box_indices=(0,), crop_size=(3, 3), values="nan_pixel")
-    assert sum(math.isnan(want.value) for _, want in expected(case.inputs(), "forward")) == 1
+    assert sum(math.isnan(one.value) for _, one in expected(case.inputs(), "forward")) == 1
     between = replace(case, boxes=((0.25, 0.25, 0.75, 0.75),), crop_size=(2, 2))
-    assert sum(math.isnan(want.value) for _, want in expected(between.inputs(), "forward")) >= 1
+    assert sum(math.isnan(one.value) for _, one in expected(between.inputs(), "forward")) >= 1

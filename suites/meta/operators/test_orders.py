@@ -210,8 +210,8 @@ _WEIGHTED = within(
 def test_the_maximum_of_weighted_pixels_in_any_order(name: str) -> None:
     steps = dataclasses.replace(pooling.STEPS, **ROI_ORDERS.get(name, {}))
     for case in drawing.draw_cases(_WEIGHTED, CASES, 5):
-        got = _weighted_maximum(steps, case.inputs(), _products)
-        verdicts = [judge(case.inputs(), "forward", got, pinned=pinned) for pinned in {False, name == "pinned"}]
+        result = _weighted_maximum(steps, case.inputs(), _products)
+        verdicts = [judge(case.inputs(), "forward", result, pinned=pinned) for pinned in {False, name == "pinned"}]
         assert all(verdict.passed for verdict in verdicts), (verdicts, case)
 
 
@@ -254,11 +254,11 @@ EMPTY_BOXES = (
 def test_an_adaptive_grid_of_no_samples_may_have_one(direction: Direction, mode: Mode, box: Row) -> None:
     """In another order a box without extent may have a small one, and then a grid of one sample."""
     case = RoiCase((1, 1, 5, 6), (box,), (2, 2), 1.0, -1, True, mode, seed=3)
-    got = run(pooling.build(pooling.STEPS), case.inputs(), direction)
-    assert isinstance(got, np.ndarray)
-    assert not got.any()
+    result = run(pooling.build(pooling.STEPS), case.inputs(), direction)
+    assert isinstance(result, np.ndarray)
+    assert not result.any()
     for pinned in (True, False):
-        assert judge(case.inputs(), direction, got, pinned=pinned).passed
+        assert judge(case.inputs(), direction, result, pinned=pinned).passed
 
     def axis(*arguments: Any) -> RoiAxis:
         right = pooling.axis(*arguments)
@@ -282,9 +282,11 @@ def test_the_oracle_of_roi_align_raises_nothing(mode: Mode, family: str) -> None
         for direction, pinned in itertools.product(
             ("forward",) if mode == "weighted_max" else DIRECTIONS, (True, False)
         ):
-            for _, want in ROI_ALIGN.expected(case.inputs(), direction, pinned=pinned):
-                assert want.bound >= 0
-                assert pinned or not want.ambiguous or all(low <= high or low != low for low, high in want.others)
+            for _, expected in ROI_ALIGN.expected(case.inputs(), direction, pinned=pinned):
+                assert expected.bound >= 0
+                assert (
+                    pinned or not expected.ambiguous or all(low <= high or low != low for low, high in expected.others)
+                )
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -301,8 +303,8 @@ def test_another_order_costs_a_few_ulps_away_from_every_jump(mode: Mode, directi
         assert not lenient.ambiguous
         assert strict.bound <= lenient.bound <= 2e-3, place
     for factor, passes in ((1.0, True), (1 + 2.0**-8, False)):
-        got = run(pooling.build(pooling.STEPS), case.inputs(), direction)
-        assert judge(case.inputs(), direction, got * np.float32(factor), pinned=False).passed == passes
+        result = run(pooling.build(pooling.STEPS), case.inputs(), direction)
+        assert judge(case.inputs(), direction, result * np.float32(factor), pinned=False).passed == passes
 
 
 def test_the_slope_near_a_pixel_is_that_of_either_cell_or_zero() -> None:
@@ -311,7 +313,7 @@ def test_the_slope_near_a_pixel_is_that_of_either_cell_or_zero() -> None:
     inputs.image[...] = [0, 1, 3, 10, 11]
     inputs.upstream[...] = 4
     for slope, right in ((2, True), (7, True), (0, True), (9, False), (-2, False)):
-        got = np.array([[0, 2.0 * slope, 0, 2.0 * slope, 0]], np.float32)
-        assert judge(inputs, "grad_boxes", got, pinned=True).passed == (slope == 0)
-        verdict = judge(inputs, "grad_boxes", got, pinned=False)
+        result = np.array([[0, 2.0 * slope, 0, 2.0 * slope, 0]], np.float32)
+        assert judge(inputs, "grad_boxes", result, pinned=True).passed == (slope == 0)
+        verdict = judge(inputs, "grad_boxes", result, pinned=False)
         assert verdict.passed == right, (slope, verdict)

@@ -41,10 +41,10 @@ def test_rounding_is_to_nearest_even(dtype: str) -> None:
     with np.errstate(over="ignore"):
         expected = values.astype(dtype).astype(np.float64)
     to = rounder(dtype)
-    for value, want in zip(values.tolist(), expected.tolist(), strict=True):
-        got = to(value)
-        assert got == want or (math.isnan(got) and math.isnan(want)), value
-        assert math.copysign(1, got) == math.copysign(1, want), value
+    for value, nearest in zip(values.tolist(), expected.tolist(), strict=True):
+        result = to(value)
+        assert result == nearest or (math.isnan(result) and math.isnan(nearest)), value
+        assert math.copysign(1, result) == math.copysign(1, nearest), value
 
 
 def test_a_double_is_rounded_once() -> None:

@@ -29,7 +29,7 @@ CELL = {
 FINDING = {
     "operator": "roi_align", "backend": "fast", "title": "Fast 1.0", "versions": "fast 1.0, numpy 2.4",
     "device": "cpu-test", "property": OUTSIDE, "direction": "forward", "status": "fail", "case": LINE,
-    "index": [0, 0, 1, 1], "got": 3.5, "expected": 1.25, "bound": 1e-6, "second": 1.25, "reason": "It is 3.5 <b>.",
+    "index": [0, 0, 1, 1], "value": 3.5, "expected": 1.25, "bound": 1e-6, "second": 1.25, "reason": "It is 3.5 <b>.",
     "rule": "Sample positions", "why": "A sample outside adds 0.", "snippet": "import fast\nprint(fast.pool())",
     "language": "python", "output": "3.5", "alone": False, "replay": "python -m harness judge --backend fast",
 }  # fmt: skip

@@ -27,12 +27,14 @@ from suites.meta.report.judged_libraries import (
 
 
 def test_findings_may_have_numbers_that_are_not_finite(tmp_path: Path) -> None:
-    confirmed(tmp_path, {"got": "nan", "expected": "-inf", "bound": 0, "second": "-inf"}, {"got": None, "index": []})
+    confirmed(
+        tmp_path, {"value": "nan", "expected": "-inf", "bound": 0, "second": "-inf"}, {"value": None, "index": []}
+    )
     first, second = findings.read(tmp_path / FINDINGS)
-    assert first.got != first.got
+    assert first.value != first.value
     assert first.expected == first.second == float("-inf")
     assert first.index == (0, 0, 1, 1)
-    assert (second.got, second.index) == (None, ())
+    assert (second.value, second.index) == (None, ())
     assert findings.read(tmp_path / "none.json") == ()
 
 
@@ -40,20 +42,20 @@ def test_findings_may_have_numbers_that_are_not_finite(tmp_path: Path) -> None:
     ("values", "expected"),
     [
         ({}, True),
-        ({"got": "nan"}, True),
-        ({"got": "nan", "expected": "nan", "second": "nan"}, False),
-        ({"got": "inf", "expected": "inf", "second": 1.0}, False),
+        ({"value": "nan"}, True),
+        ({"value": "nan", "expected": "nan", "second": "nan"}, False),
+        ({"value": "inf", "expected": "inf", "second": 1.0}, False),
         ({"expected": "nan", "second": "nan"}, True),
         ({"expected": "nan", "second": 1.25}, False),
-        ({"got": 1.2500005}, False),
+        ({"value": 1.2500005}, False),
         ({"second": 2.0}, False),
-        ({"got": 2.0, "second": 2.0}, False),
+        ({"value": 2.0, "second": 2.0}, False),
         # A float64 result's bound is as narrow as the second formulation's own rounding.
         ({"bound": 1e-16, "second": 1.25 + 1e-13}, True),
         ({"expected": None}, False),
         ({"second": None}, False),
-        ({"got": None, "second": None}, True),
-        ({"status": "crash", "got": None, "second": None}, True),
+        ({"value": None, "second": None}, True),
+        ({"status": "crash", "value": None, "second": None}, True),
     ],
 )
 def test_a_finding_is_confirmed_by_its_numbers(tmp_path: Path, values: dict[str, Any], expected: bool) -> None:
@@ -65,7 +67,7 @@ def test_a_finding_is_confirmed_by_its_numbers(tmp_path: Path, values: dict[str,
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"got": "much"}, "finding 1 has 'much' as got; a number is expected"),
+        ({"value": "much"}, "finding 1 has 'much' as value; a number is expected"),
         ({"status": "odd"}, "finding 1 has the status 'odd'; fail, crash, hang are accepted"),
         ({"language": "c"}, "finding 1 has the language 'c'; python, javascript are accepted"),
         ({"snippet": "x\n" * 11}, "finding 1 has a snippet of 11 lines; at most 10 are accepted"),
@@ -120,7 +122,7 @@ def test_a_report_says_what_a_maintainer_needs(tmp_path: Path) -> None:
 
 def test_a_crash_has_no_values_and_its_output_a_longer_fence(tmp_path: Path) -> None:
     cells(tmp_path, failure(status="crash"))
-    crash = {"status": "crash", "got": None, "second": None, "index": [], "output": "```\nSegmentation fault"}
+    crash = {"status": "crash", "value": None, "second": None, "index": [], "output": "```\nSegmentation fault"}
     confirmed(tmp_path, crash)
     grid = grid_of(tmp_path)
     text = markdown.text(grid.red[0], grid)

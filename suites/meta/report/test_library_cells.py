@@ -80,7 +80,7 @@ def test_every_word_has_a_meaning_a_colour_and_a_place_in_the_legend() -> None:
     assert [word for word in words.WORDS if words.TONE_OF[word] == "bad"] == list(words.RED)
 
 
-CRASHED: Any = {"got": None, "expected": None, "bound": None, "second": None, "index": []}
+CRASHED: Any = {"value": None, "expected": None, "bound": None, "second": None, "index": []}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ CRASHED: Any = {"got": None, "expected": None, "bound": None, "second": None, "i
         ({"status": "fail"}, {"direction": "grad_image"}, "unconfirmed", "soft"),
         ({"status": "fail"}, {"second": 3.5}, "unconfirmed", "soft"),
         ({"status": "fail"}, {"second": None}, "unconfirmed", "soft"),
-        ({"status": "fail"}, {"got": 1.2500001}, "unconfirmed", "soft"),
+        ({"status": "fail"}, {"value": 1.2500001}, "unconfirmed", "soft"),
         ({"status": "crash", "declared": "no"}, {"status": "crash", **CRASHED}, "crashes (undefined)", "soft"),
         ({"status": "hang", "declared": "no"}, None, "hangs (undefined)", "soft"),
         ({"status": "undeclared", "declared": "no"}, None, "not offered", "none"),

@@ -106,7 +106,7 @@ def test_the_sentence_counts_libraries(tmp_path: Path) -> None:
     assert choice.sentence([grid]) == (
         "Of 3 libraries 3 compute RoIAlign right in everything that they offer (roi_align, Slow & <steady>, Fast)."
     )
-    crash = {"status": "crash", "got": None, "expected": None, "bound": None, "second": None, "index": []}
+    crash = {"status": "crash", "value": None, "expected": None, "bound": None, "second": None, "index": []}
     hang = cell_of(("hangs", "Hangs 1.0"))
     cells(tmp_path, cell_of(OURS), failure(), failure(property="long list", status="crash"), cell_of(SLOW),
           failure(**cell_of(SLOW)), failure(**{**hang, "status": "hang"}))  # fmt: skip

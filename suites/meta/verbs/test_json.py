@@ -91,7 +91,7 @@ def test_a_verdict_is_json(backend: str, status: str, code: int) -> None:
     assert (answer["status"], answer["passed"], answer["case"]) == (status, code == 0, CASE)
     assert (answer["place"] is None) == (code == 0)
     if code:
-        assert abs(answer["got"] - answer["expected"]) > answer["bound"]
+        assert abs(answer["value"] - answer["expected"]) > answer["bound"]
     assert status in messages
 
 
