@@ -1,5 +1,5 @@
-"""Tables and pictures of what was measured and proved: throughput.csv, README.md, overview.svg and two pages, from
-results alone.
+"""Tables and pictures of what was measured and proved: throughput.csv, README.md, two pages and the
+overview (for wide screens and for phones), from results alone.
 
 Figures come from the JSON; the matrix of properties, the kill matrix and the fuzz campaigns from their CSV files, each
 where it is there. The same files give the same bytes, on any machine and any day, so that a change of these files is a
@@ -13,7 +13,7 @@ Nothing here imports an operator's library: a report can be made where nothing c
     pictures/     bars, curves, rooflines, distributions, a device's runs
     history.py    a device's runs one after the other: tables, pictures and a sentence
     proofs/       what was proved: conformance, kills, campaigns
-    page/         report.html, README.md and overview.svg: contents, conclusions in sentences, templates
+    page/         report.html, README.md and both overviews: contents, conclusions in sentences, templates
     libraries/    conformance.html: which library computes RoIAlign right, for those who choose one
 """
 
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -39,14 +40,14 @@ from harness.report.tables.table import Table
 _BEGIN, _END = "<!-- results: written by `python -m harness report` -->", "<!-- /results -->"
 _BEGIN_LIBRARIES, _END_LIBRARIES = _BEGIN.replace("results", "conformance"), "<!-- /conformance -->"
 _BEGIN_OVERVIEW, _END_OVERVIEW = _BEGIN.replace("results", "overview"), "<!-- /overview -->"
-OVERVIEW = "overview.svg"
+OVERVIEW, OVERVIEW_NARROW = "overview.svg", "overview-narrow.svg"
 
 
 @dataclass(frozen=True)
 class Report:
-    """Where the four files are, the tidy table behind them, and the warnings for readers.
+    """Where the files are, the tidy table behind them, and the warnings for readers.
 
-    sentence  what overview.svg shows.
+    picture   overview.svg, with overview-narrow.svg beside it; sentence: what both show.
     libraries the page of who computes RoIAlign right, None if no implementation was judged.
     baseline  the device that others are compared with, or None if nothing was measured.
     doubts    what makes the newest runs' figures doubtful, each as a sentence that begins with its device.
@@ -65,7 +66,7 @@ class Report:
 
 
 def write(folder: Path, baseline: str | None = None) -> Report:
-    """Makes the four files in a folder from the results below it; FileNotFoundError if there are none.
+    """Makes the five files in a folder from the results below it; FileNotFoundError if there are none.
 
     baseline  the device that the others' ratios are to, None for the first one by name; across.UnknownDevice if
               it has no results.
@@ -101,6 +102,7 @@ def write(folder: Path, baseline: str | None = None) -> Report:
     repository.replace(report.markdown, markdown.text(page))
     repository.replace(report.html, html.text(page))
     repository.replace(report.picture, picture.text(page))
+    repository.replace(folder / OVERVIEW_NARROW, picture.text(page, picture.NARROW))
     return report
 
 
@@ -136,7 +138,14 @@ def write_readme(report: Report, readme: Path) -> None:
     for _, of_one in default[default.device == main].groupby("bench", sort=True):
         lines += [line for table in means.means(of_one, str(main))[:1] for line in markdown.table_of(table)]
     text = repository.between(readme.read_text(encoding="utf-8"), _BEGIN, _END, lines)
-    overview = ["", f"[![{report.sentence}](results/{OVERVIEW})](results/README.md)", ""]
+    overview = [
+        "",
+        '<a href="results/README.md"><picture>',
+        f'<source media="(max-width: 600px)" srcset="results/{OVERVIEW_NARROW}">',
+        f'<img src="results/{OVERVIEW}" alt="{escape(report.sentence)}">',
+        "</picture></a>",
+        "",
+    ]
     text = repository.between(text, _BEGIN_OVERVIEW, _END_OVERVIEW, overview)
     if report.libraries is not None:
         text = repository.between(text, _BEGIN_LIBRARIES, _END_LIBRARIES, ["", *libraries.readme(report.libraries), ""])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,15 @@ def cell_like(backend: str, status: Any = "pass", of: str = NAMES[0], direction:
     )  # fmt: skip
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Interrupts raise KeyboardInterrupt here, even if a shell started the tests in the background, ignoring them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_ends_the_processes_and_keeps_their_cells() -> None:
     finished_jobs: list[JobResult] = []
     before = set(multiprocessing.active_children())

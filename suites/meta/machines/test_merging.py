@@ -74,7 +74,8 @@ def test_all_archives_are_in_one_report(command: Command, tmp_path: Path) -> Non
     assert (tmp_path / "merged/cuda-a/r1-full/logs/steps.txt").is_file()
     # No unpacked files remain beside the runs.
     names = {path.name for path in (tmp_path / "merged").iterdir()}
-    assert names == {"cuda-a", "cuda-b", "README.md", "overview.svg", "report.html", "throughput.csv", "runners.md"}
+    overviews = {"overview.svg", "overview-narrow.svg"}
+    assert names == {"cuda-a", "cuda-b", "README.md", "report.html", "throughput.csv", "runners.md"} | overviews
 
 
 def test_a_runner_without_an_archive_is_named_and_the_other_is_reported(command: Command, tmp_path: Path) -> None:

@@ -247,7 +247,7 @@ def test_every_table_has_a_caption_and_headers_and_every_picture_words(report: P
 def test_the_same_json_gives_the_same_bytes(report: Path) -> None:
     from harness.report import write
 
-    names = ("throughput.csv", "README.md", "report.html", "overview.svg")
+    names = ("throughput.csv", "README.md", "report.html", "overview.svg", "overview-narrow.svg")
     before = [(report / name).read_bytes() for name in names]
     write(report)
     assert [(report / name).read_bytes() for name in names] == before

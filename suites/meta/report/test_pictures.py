@@ -3,6 +3,7 @@ beforehand."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -159,29 +160,35 @@ def test_an_overview_without_times_has_the_facts_alone() -> None:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="looking at the picture needs chromium or google-chrome")
-def test_the_overviews_texts_keep_to_their_columns(tmp_path: Path) -> None:
-    svg = picture.text(overview(("torchvision (another rule)", 2.0), ("mypackage.kernels.module:function", 0.5)))
-    page = tmp_path / "page.html"
-    page.write_text(f"<!doctype html><html><body>{svg}</body></html>", encoding="utf-8")
+@pytest.mark.parametrize("shape", [picture.WIDE, picture.NARROW], ids=["wide", "narrow"])
+def test_the_overviews_texts_keep_to_their_columns(tmp_path: Path, shape: picture.Shape) -> None:
+    page = overview(("torchvision (another rule)", 2.0), ("mypackage.kernels.module:function", 0.01))
+    svg = picture.text(page, shape)
+    file = tmp_path / "page.html"
+    file.write_text(f"<!doctype html><html><body>{svg}</body></html>", encoding="utf-8")
     probe = """(() => {
       const ends = (selector) => [...document.querySelectorAll(selector)].map((one) => {
         const box = one.getBBox();
-        return [one.textContent, box.x, box.x + box.width, box.y + box.height];
+        return [one.textContent, box.x, box.x + box.width, box.y, box.y + box.height];
       });
       const size = document.querySelector("svg").viewBox.baseVal;
       return {texts: ends("text"), tracks: ends(".track").map((one) => one[1]), size: [size.width, size.height]};
     })()"""
-    answer = see(page, probe).answer
+    answer = see(file, probe).answer
     track, (width, height) = min(answer["tracks"]), answer["size"]
-    right = next(x for text, x, _, _ in answer["texts"] if text == "How fast is it?") - 2  # a glyph's own margin
+    right = next(x for text, x, *_ in answer["texts"] if text == "How fast is it?") - 2  # a glyph's own margin
     assert len(answer["texts"]) > 20
-    for text, x, end, bottom in answer["texts"]:
+    for text, x, end, _, bottom in answer["texts"]:
         is_label = text.startswith(("torchvision", "mypackage"))
         assert end <= (right if x < right else track if is_label else width), text
         assert bottom <= height, text
+    for one, other in itertools.combinations(answer["texts"], 2):
+        apart = one[2] <= other[1] or other[2] <= one[1]
+        assert apart or one[4] <= other[3] + 4 or other[4] <= one[3] + 4, (one[0], other[0])  # boxes of lines overlap
 
 
 def test_the_projects_readme_opens_with_the_overview() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert 0 < text.index("](results/overview.svg)](results/README.md)") < text.index("\n## ")
-    assert (ROOT / "results" / "overview.svg").is_file()
+    assert 0 < text.index('srcset="results/overview-narrow.svg"') < text.index('src="results/overview.svg"')
+    assert text.index('src="results/overview.svg"') < text.index("\n## ")
+    assert {"overview.svg", "overview-narrow.svg"} <= {path.name for path in (ROOT / "results").iterdir()}
