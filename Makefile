@@ -90,6 +90,7 @@ check: build
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy conftest.py
 	$(BIN)/actionlint
 	$(BIN)/zizmor --quiet --offline --strict-collection --persona pedantic .github
 

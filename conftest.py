@@ -52,6 +52,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "pr"))
 # The backends that are the package roi_align itself, on each device and in each mode.
 DETERMINISTIC = "roi_align_cuda_deterministic"
 PACKAGE = {"roi_align": "cpu", "roi_align_cuda": "cuda", DETERMINISTIC: "cuda"}
+BACKENDS = pytest.StashKey[dict[OperatorName, Backend[Any] | MissingLibrary]]()
+UNDECLARED = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -86,19 +88,26 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--benchmark-only"):
         # Every benchmark body runs once, untimed, as a smoke test.
         config.option.benchmark_disable = True
-    elif not config.option.benchmark_json and not settings.read().output:
-        # The device has not been checked yet.
-        reason = devices.chosen().why_not()
+    elif not config.option.benchmark_json:
+        reason = _unmeasurable()
         if reason is not None:
             raise pytest.UsageError(reason)
     config.stash[TALLY] = Tally()
+
+
+def _unmeasurable() -> str | None:
+    """Why this process cannot measure; None if it can, or if the process that started it has checked the device."""
+    try:
+        return None if settings.read().output else devices.current().why_not()
+    except ValueError as error:
+        return str(error)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A run on a function outside this project omits the folders without tests of it, which take long to collect."""
     if not backends.is_foreign(config.getoption("--backend")) or not collection_path.is_dir():
         return None
-    operator = next(iter(config.stash[BACKENDS]))
+    operator = _first_operator(config)
     room = "performance" if config.getoption("--benchmark-only") else "correctness"
     return stranger.has_none(collection_path, operator, config.rootpath, room) or None
 
@@ -106,7 +115,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     backend_name = config.getoption("--backend")
     if backends.is_foreign(backend_name):
-        operator = next(iter(config.stash[BACKENDS]))
+        operator = _first_operator(config)
         about = stranger.times if config.getoption("--benchmark-only") else stranger.is_about
         ours = [item for item in items if not about(item, operator, config.rootpath)]
         config.hook.pytest_deselected(items=ours)
@@ -141,10 +150,6 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [f"judging {backend.title}: {about} in one process; -n auto shares the work"]
 
 
-BACKENDS = pytest.StashKey[dict[str, Backend | MissingLibrary]]()
-UNDECLARED = pytest.StashKey[dict[str, str]]()
-
-
 def _load_backends(config: pytest.Config) -> None:
     """Loads the backend for each of its operators: this project's in this process, any other in a process of its own. A
     missing library is stored in its place, as the reason for skipping the tests that need it."""
@@ -160,9 +165,14 @@ def _load_backends(config: pytest.Config) -> None:
     config.stash[BACKENDS] = {operator: _or_missing(load, name, operator) for operator in operators}
 
 
-def _or_missing(load: Any, name: str, operator: str) -> Backend | MissingLibrary:
+def _first_operator(config: pytest.Config) -> OperatorName:
+    loaded = config.stash[BACKENDS]
+    return next(iter(loaded))
+
+
+def _or_missing(load: Any, name: str, operator: str) -> Backend[Any] | MissingLibrary:
     try:
-        backend: Backend = load(name, operator)
+        backend: Backend[Any] = load(name, operator)
     except MissingLibrary as missing:
         return missing
     return backend
@@ -235,7 +245,7 @@ def tally(pytestconfig: pytest.Config) -> Tally:
 
 
 @pytest.fixture(scope="session")
-def backend_of(pytestconfig: pytest.Config) -> Callable[[OperatorName], Backend]:
+def backend_of(pytestconfig: pytest.Config) -> Callable[[OperatorName], Backend[Any]]:
     """The implementation of an operator that this run judges, or a skip if the chosen backend has none."""
     return lambda operator: _judged_backend(pytestconfig, operator)
 
@@ -248,18 +258,18 @@ def operator(request: pytest.FixtureRequest) -> OperatorName:
 
 
 @pytest.fixture
-def backend(backend_of: Callable[[OperatorName], Backend], operator: OperatorName) -> Backend:
+def backend(backend_of: Callable[[OperatorName], Backend[Any]], operator: OperatorName) -> Backend[Any]:
     """The implementation of the test's operator that this run judges."""
     return backend_of(operator)
 
 
 @pytest.fixture
-def repeats(backend_of: Callable[[OperatorName], Backend]) -> Callable[[OperatorName], float]:
+def repeats(backend_of: Callable[[OperatorName], Backend[Any]]) -> Callable[[OperatorName], float]:
     """For gradcheck: how far the float64 gradients of two runs may be apart. 0 unless the order of a sum varies."""
     return lambda operator: 1e-12 if "grad_image" in backend_of(operator).sheet.unordered else 0.0
 
 
-def _judged_backend(config: pytest.Config, operator: OperatorName) -> Backend:
+def _judged_backend(config: pytest.Config, operator: OperatorName) -> Backend[Any]:
     backend = config.stash[BACKENDS].get(operator)
     if backend is None:
         pytest.skip(f"the backend {config.getoption('--backend')} has no {operator}")
@@ -270,7 +280,7 @@ def _judged_backend(config: pytest.Config, operator: OperatorName) -> Backend:
     return backend
 
 
-def _load(name: str, operator: OperatorName) -> Backend:
+def _load(name: str, operator: OperatorName) -> Backend[Any]:
     try:
         return backends.load(name, operator)
     except MissingLibrary as missing:
@@ -278,13 +288,13 @@ def _load(name: str, operator: OperatorName) -> Backend:
 
 
 @pytest.fixture(scope="session")
-def tensorflow() -> Backend:
+def tensorflow() -> Backend[Any]:
     """TensorFlow's crop_and_resize; skips the test if TensorFlow is missing."""
     return _load("tensorflow", "crop_and_resize")
 
 
 @pytest.fixture(scope="session")
-def torchvision() -> Backend:
+def torchvision() -> Backend[Any]:
     """torchvision's roi_align; skips the test if torchvision is missing."""
     return _load("torchvision", "roi_align")
 

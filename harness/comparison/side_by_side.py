@@ -81,6 +81,11 @@ class Round:
                 reasons.setdefault((name_of(each), side), each.message or each.status)
         return reasons
 
+    def lost(self) -> list[str]:
+        """The rows that have a time on the base side only: the new side no longer computes them right."""
+        problems = self.problems()
+        return [row for row, side in problems if side == "new" and (row, "base") not in problems]
+
     def other_bits(self) -> list[str]:
         """The rows whose results passed on both sides but differ in some bit."""
         base, new = ({name_of(each): each.digest for each in self.answers[side][0]} for side in SIDES)

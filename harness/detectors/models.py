@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -145,6 +145,13 @@ class Branch:
     shapes: list[tuple[int, int]]
     pooled: Tensor
     outputs: tuple[Tensor, ...]
+
+    def detached(self) -> Branch:
+        """The same without the graph, whose memory is that of a whole step."""
+        maps = {level: each.detach() for level, each in self.maps.items()}
+        return replace(
+            self, maps=maps, pooled=self.pooled.detach(), outputs=tuple(each.detach() for each in self.outputs)
+        )
 
 
 def run(model: Any, photographs: list[Tensor], targets: list[Target] | None = None) -> tuple[Any, dict[str, Branch]]:

@@ -165,7 +165,7 @@ def archive(parts: Path, folder: Path) -> Path:
 
     FileNotFoundError if no step has any output.
     """
-    if not (parts / "logs").is_dir():
+    if not any((parts / "logs").glob("*")):
         raise FileNotFoundError(f"There is nothing to pack under {parts}; `make gpu` does all steps, and packs.")
     runs = sorted(runs_in(parts / "runs"))
     now = stamp()

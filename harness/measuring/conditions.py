@@ -80,6 +80,11 @@ def warnings(conditions: list[dict[str, Any]], rows: pd.DataFrame, cores: int) -
     return [*of_machine(conditions, cores), *of_rows(interrupted, spreads)]
 
 
+def warnings_of(machine: dict[str, Any], rows: pd.DataFrame) -> list[str]:
+    """The same, of a run's machine as `results.Results.machines` has it."""
+    return warnings(machine["conditions"], rows, int(machine.get("cores", 1)))
+
+
 def of_machine(conditions: list[dict[str, Any]], cores: int) -> list[str]:
     """The warnings that follow from the states alone."""
     return [*_of_cores(conditions, cores), *_of_clocks(conditions), *_of_gpu(conditions)]
@@ -118,7 +123,9 @@ def is_crowded(conditions: list[dict[str, Any]], cores: int) -> bool:
 
 def _of_cores(conditions: list[dict[str, Any]], cores: int) -> list[str]:
     sentences = []
-    states = [each["before"] for each in conditions if each["before"].get("load", 0.0) > _cores(each["before"], cores)]
+    # The load counts the work of the run's earlier processes too; ticks do not.
+    unknown = [each["before"] for each in conditions if _shares_of_others(each) is None]
+    states = [state for state in unknown if state.get("load", 0.0) > _cores(state, cores)]
     if states:
         most = max(states, key=lambda state: state["load"])
         sentences.append(

@@ -23,13 +23,12 @@ _NOT_JUDGED = {
 _MOST_NAMES = 3
 
 
-def sentences(table: pd.DataFrame, device: str) -> list[str]:
-    """The result of a device's newest run, most important first.
+def sentences(newest: pd.DataFrame, device: str) -> list[str]:
+    """The result of a device's run, most important first.
 
-    table   `results.throughput`, of all devices and runs.
+    newest  lines of `results.throughput`, of one run of each device.
     device  as results are filed.
     """
-    newest = results.newest(table)
     rows = newest[newest.device == device]
     if rows.empty:
         return [f"{device} has no rows."]

@@ -122,8 +122,10 @@ def run(
             exits.append(_child(process, device, child_settings, tell))
             if exits[-1].interrupted:
                 break
-        # Moved together at the end, so a run has all its files or does not exist.
-        sort = kind(quick, bool(workloads) or exits[-1].interrupted)
+        # Moved together at the end. Without the file of a process that ended before it could write it, or was
+        # interrupted, a run is a partial one, like a run of some workloads.
+        incomplete = exits[-1].interrupted or any(each.file is None for each in exits)
+        sort = kind(quick, bool(workloads) or incomplete)
         for place, each in enumerate(exits):
             if each.file is not None:
                 measurements = record.read(each.file)

@@ -57,8 +57,8 @@ class Sheet:
     one_box       whether it accepts one box per call: it is called once per box, and the results are concatenated.
     methods, box_rules   for crop_and_resize; modes, grids and aligned are for roi_align.
     special_values   the directions in which a pixel of weight 0 may be NaN or infinite without affecting the result.
-    pinned        the directions whose sample positions are rounded in the pinned order: no value may be ambiguous
-                  there.
+    pinned        the directions whose sample positions, and in crop_and_resize whose interpolation, are rounded in the
+                  pinned order: no value may be ambiguous there.
     tensorflow_bits  the directions whose results equal TensorFlow's in every bit, for float32 images and boxes.
     layout_bits   the directions whose bits do not depend on the image's memory layout, or on whether it is a half; in
                   other directions two such results are within bounds of each other.

@@ -29,6 +29,7 @@ The file of each property's check; "..." ends a family of names:
     power of two                     images.py
     every layout                     images.py
     expanded image                   images.py
+    upstream in the other layout     images.py
     adjoint                          images.py
     inverted box                     geometry.py
     mirrored image                   geometry.py

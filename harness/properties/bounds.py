@@ -12,8 +12,8 @@ import numpy as np
 from hypothesis.strategies import SearchStrategy
 
 from harness.judging.trial import judge_case, side_effect
-from harness.operators import AnyCase, within
-from harness.operators.arrays import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Direction
+from harness.operators import AnyCase, operator_of, within
+from harness.operators.arrays import DIRECTIONS, HALVES, SINGLE_AND_DOUBLE, Array, Direction
 from harness.operators.crop_and_resize.case import BOX_RULES
 from harness.operators.implementation import Backend
 from harness.operators.roi_align import strategy
@@ -31,13 +31,24 @@ def within_bound(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
     return judge_case(backend, case, direction)
 
 
-def nonzero_within_bound(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
-    """Checks only the nonzero pixels of an image gradient: most of a large image is out of reach of its few boxes."""
+def reached_within_bound(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
+    """Checks only the pixels of an image gradient that are not zero, or should not be: most of a large image is out of
+    reach of its few boxes."""
     may_ask(backend, case.inputs(), direction)
     places = None
     if direction == "grad_image":
-        places = [tuple(place) for place in np.argwhere(ask(backend, case.inputs(), direction)).tolist()]
+        gradient = ask(backend, case.inputs(), direction)
+        mask = gradient != 0
+        mask.transpose(0, 2, 3, 1)[_reached(case)] = True
+        places = [tuple(place) for place in np.argwhere(mask).tolist()]
     return judge_case(backend, case, direction, places)
+
+
+def _reached(case: AnyCase) -> tuple[Array, ...]:
+    """The pixels (n, y, x) that samples read."""
+    inputs = case.inputs()
+    n, _, height, width = inputs.image.shape
+    return np.unravel_index(operator_of(case).reach(inputs).pixels, (n, height, width))
 
 
 def no_side_effect(backend: Backend[Any], case: AnyCase, direction: Direction) -> Verdict:
@@ -101,7 +112,7 @@ _CROPS = (
             most_outputs=200,
             image_dtypes=SINGLE_AND_DOUBLE,
         ),
-        nonzero_within_bound,
+        reached_within_bound,
         is_oracles=True,
     ),
     bound(

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from harness.operators import AnyCase, operator_of
-from harness.operators.arrays import Direction
+from harness.operators.arrays import HALVES, Array, Direction, Layout, channels_innermost, laid_out
+from harness.operators.expected import accumulated_in
 from harness.operators.implementation import Backend
 from harness.operators.rounding import UNIT
 from harness.properties import ask
@@ -66,6 +67,18 @@ def every_layout(backend: Backend[Any], case: AnyCase, direction: Direction) -> 
     return None
 
 
+def upstream_in_the_other_layout(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
+    """As autograd passes it if what follows the operator has another layout than the image."""
+    inputs = case.inputs()
+    other: Layout = "contiguous" if channels_innermost(inputs.image) else "channels_last"
+    turned = replace(inputs, upstream=laid_out(inputs.upstream, other))
+    result, expected = ask(backend, turned, direction), ask(backend, inputs, direction)
+    return sentence(
+        f"An upstream gradient in the layout {other}, not that of the image, gives another gradient",
+        same(backend, inputs, direction, result, expected, backend.sheet.layout_bits),
+    )
+
+
 def expanded_is_its_copy(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
     inputs = case.inputs()
     copied = replace(inputs, image=np.ascontiguousarray(inputs.image))
@@ -79,16 +92,26 @@ def expanded_is_its_copy(backend: Backend[Any], case: AnyCase, direction: Direct
 def adjoint(backend: Backend[Any], case: AnyCase, direction: Direction) -> str | None:
     """<f(v), u> = <v, f'(u)> for a call that is linear in the image; needs no finite differences.
 
-    Each product has at most a few dozen roundings of its dtype, plus one per term of a sum.
+    Each product has at most a few dozen roundings of the type that it is summed in, plus one per term of a sum. A
+    result of a half type is rounded to it once more.
     """
     inputs = operator_of(case).nothing_outside(case.inputs())
     image = inputs.image
     crops, gradient = ask(backend, inputs, "forward"), ask(backend, inputs, "grad_image")
     left = (crops.astype(np.float64) * inputs.upstream).sum()
     right = (image.astype(np.float64) * gradient).sum()
-    unit = UNIT[image.dtype.name]
     magnitude = np.abs(inputs.upstream.astype(np.float64)).sum() * np.abs(image.astype(np.float64)).max()
-    tolerance = (100 + crops.size) * unit * magnitude + 1e-300
+    tolerance = (100 + crops.size) * UNIT[accumulated_in(inputs)] * magnitude + 1e-300
+    if image.dtype.name in HALVES:
+        tolerance += _rounded_once(crops, inputs.upstream) + _rounded_once(gradient, image)
     if abs(left - right) <= tolerance:
         return None
     return f"<f(v), u> is {left!r} and <v, f'(u)> is {right!r}: further apart than {tolerance:.3g}."
+
+
+def _rounded_once(results: Array, factors: Array) -> float:
+    """How far the sum of products moves if each result is rounded to its half type, whose least number is 2^-133 or
+    more."""
+    ones, others = (np.abs(each.astype(np.float64)) for each in (results, factors))
+    least = 2.0**-24 if results.dtype.name == "float16" else 2.0**-133
+    return float(2 * UNIT[results.dtype.name] * (ones * others).sum() + least * others.sum())

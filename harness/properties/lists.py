@@ -81,14 +81,22 @@ def long_list(backend: Backend[Any], case: AnyCase, direction: Direction) -> str
     result, expected = _both(backend, long, inputs, direction)
     if result.shape != (count, *expected.shape[1:]):
         return f"The result for {count} boxes has the shape {result.shape}."
-    different = differing(result, expected[order]).reshape(count, -1).any(axis=1)
-    for row in np.flatnonzero(different)[:1].tolist():
-        few_of_them = expected.copy()
-        few_of_them[order[row]] = result[row]
-        difference = same(backend, inputs, direction, few_of_them, expected, *promises)
-        if difference:
-            return f"Of {count} boxes number {row} does not give what it gives among {few}: {difference}."
-    return None
+    furthest = np.array([_furthest(result[order == k], expected[k]) for k in range(few)])
+    return sentence(
+        f"Of {count} boxes one does not give what it gives among {few}",
+        same(backend, inputs, direction, furthest.astype(result.dtype), expected, *promises),
+    )
+
+
+def _furthest(results: Array, expected: Array) -> Array:
+    """Of several results of one box, each value that is furthest from the expected one; all have the same bound."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(results.astype(np.float64) - expected.astype(np.float64))
+    different = differing(results, np.broadcast_to(expected, results.shape))
+    # Bits that differ without a distance are a zero of the other sign; a NaN on one side is beyond any distance.
+    apart = np.where(different, np.nan_to_num(apart, nan=np.inf, posinf=np.inf), -1.0)
+    furthest: Array = np.take_along_axis(results, apart.argmax(axis=0)[None], axis=0)[0]
+    return furthest
 
 
 def _both(backend: Backend[Any], one: Any, other: Any, direction: Direction) -> tuple[Array, Array]:

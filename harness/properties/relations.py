@@ -71,6 +71,7 @@ def _takes_lists(sheet: Sheet) -> bool:
 
 _FORWARD: tuple[Direction, ...] = ("forward",)
 _OF_IMAGES: tuple[Direction, ...] = ("forward", "grad_image")
+_GRADIENTS: tuple[Direction, ...] = ("grad_image", "grad_boxes")
 _OF_BOXES: tuple[Direction, ...] = ("forward", "grad_boxes")
 _SUMS: dict[str, Any] = {"values": ["normal"], "finite_boxes": True, "empty": ()}
 
@@ -140,6 +141,21 @@ PROPERTIES = (
             most_outputs=5000,
             crops={"channels": (1, 2, 3, 9, 16, 35)},
             pools={"channels": (1, 3, 8, 15, 16, 19, 70)},
+        ),
+    ),
+    *_only_if(
+        lambda sheet: sheet.upstream_layouts != ("contiguous",),
+        "upstream_layouts: none but contiguous is declared",
+        _relation(
+            "upstream in the other layout",
+            "the layout of the upstream gradient, which need not be that of the image, changes no bit",
+            _GRADIENTS,
+            images.upstream_in_the_other_layout,
+            layouts=["contiguous", "channels_last"],
+            upstream_layouts=["contiguous"],
+            channels=(2, 3, 9, 16),
+            empty=(),
+            most_outputs=2000,
         ),
     ),
     *_relation(

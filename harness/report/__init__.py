@@ -23,11 +23,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from harness import repository
-from harness.measuring import results
+from harness.measuring import conditions, results
+from harness.measuring.record import Header
 from harness.report import libraries, names
 from harness.report.libraries import Conformance
 from harness.report.page import contents, html, markdown, picture
@@ -50,7 +52,7 @@ class Report:
     picture   overview.svg, with overview-narrow.svg beside it; sentence: what both show.
     libraries the page of who computes RoIAlign right, None if no implementation was judged.
     baseline  the device that others are compared with, or None if nothing was measured.
-    doubts    what makes the newest runs' figures doubtful, each as a sentence that begins with its device.
+    machines  (device, run) -> the machine and its states, as in results.Results.
     """
 
     csv: Path
@@ -61,8 +63,23 @@ class Report:
     libraries: Conformance | None
     table: pd.DataFrame
     baseline: str | None
-    doubts: tuple[str, ...]
+    machines: dict[tuple[str, str], dict[str, Any]]
     problems: tuple[str, ...]
+
+    def newest(self, run: Header | None = None) -> pd.DataFrame:
+        """The rows of each device's newest run; of a finished run's device, those of this run, if it is given."""
+        if run is None:
+            return results.newest(self.table)
+        others = (self.table.device == run.device) & (self.table.run != run.run)
+        return results.newest(self.table[~others])
+
+    def doubts(self, newest: pd.DataFrame) -> list[str]:
+        """What makes the figures of `newest` doubtful, each as a sentence that begins with its device."""
+        return [
+            f"{device}: {warning}"
+            for (device, run), lines in newest.groupby(["device", "run"], sort=True)
+            for warning in conditions.warnings_of(self.machines[str(device), str(run)], lines)
+        ]
 
 
 def write(folder: Path, baseline: str | None = None) -> Report:
@@ -83,7 +100,6 @@ def write(folder: Path, baseline: str | None = None) -> Report:
     table = results.throughput(runs.blocks)
     base = across.baseline_of(results.newest(table), baseline)
     page = contents.contents(runs, table, base, proofs, conformance_page, problems)
-    doubts = tuple(f"{part['device']}: {warning}" for part in page["devices"] for warning in part["warnings"])
     report = Report(
         folder / "throughput.csv",
         folder / "README.md",
@@ -93,7 +109,7 @@ def write(folder: Path, baseline: str | None = None) -> Report:
         conformance_page,
         table,
         base,
-        doubts,
+        runs.machines,
         problems,
     )
     repository.replace(
@@ -152,16 +168,16 @@ def write_readme(report: Report, readme: Path) -> None:
     repository.replace(readme, text)
 
 
-def summary(report: Report) -> list[Table]:
-    """The tables to print at the end of a run.
+def summary(newest: pd.DataFrame, baseline: str | None) -> list[Table]:
+    """The tables to print at the end of a run, of the rows of `Report.newest`.
 
-    Of each device the newest run's first view, and means; then how several devices compare.
+    Of each device the first view, and means; then how several devices compare.
     """
-    newest = untuned(results.newest(report.table))
+    newest = untuned(newest)
     tables: list[Table | None] = []
     for device, lines in newest.groupby("device", sort=True):
         for family in names.families(lines)[:1]:
             tables += [times.times(names.views(family)[0], direction) for direction in names.DIRECTIONS]
         tables += in_few_words(lines, str(device))
-    tables += [across.geomeans(newest, report.baseline)] if report.baseline else []
+    tables += [across.geomeans(newest, baseline)] if baseline else []
     return [table for table in tables if table is not None]

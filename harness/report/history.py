@@ -69,7 +69,8 @@ def history(device: str, table: pd.DataFrame, machines: Machines) -> History | N
 
 
 def _sentence(device: str, parts: Sequence[pd.DataFrame], runs: Sequence[HistoryRun], machines: Machines) -> str:
-    """How much longer or shorter the newest run's times are than the first ones on the same inputs."""
+    """How much longer or shorter the newest run's times are than the first run's, of the rows that both have on the
+    same inputs."""
     logs: dict[bool, list[float]] = {True: [], False: []}
     for part in parts:
         # Only this project's columns have a layout.
@@ -79,7 +80,7 @@ def _sentence(device: str, parts: Sequence[pd.DataFrame], runs: Sequence[History
             timed = [point for point in points if math.isfinite(point.seconds)]
             if timed and of_part[timed[-1].place].name == runs[-1].name:
                 first = next(point for point in timed if point.since == timed[-1].since)
-                if first.place < timed[-1].place:
+                if first.place < timed[-1].place and of_part[first.place].name == runs[0].name:
                     logs[bool(layouts[column])].append(math.log(timed[-1].seconds / first.seconds))
     clauses = [
         f"{whose} {_changed(sum(of) / len(of))} (geometric mean of {len(of)} rows)"

@@ -10,7 +10,7 @@ DIRECTIONS = {"forward": "Forward", "grad_image": "Gradient of the image", "grad
 # What is timed of a detector besides.
 CALLS = {**DIRECTIONS, "inference": "Inference", "training": "Training step"}
 SERIES = {"boxes": "boxes", "pixels": "pixels of the map"}
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16", "float16", "float64")
 CACHES = {"warm": "", "cold": ", cold cache", "hot": ", hot cache"}
 LAUNCH_BOUND = "launch-bound"
 
@@ -35,13 +35,13 @@ def views(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def title(view: pd.DataFrame, direction: str) -> str:
-    """The beginning of a caption: the direction, and of a GPU the type and the state of the cache.
+    """The beginning of a caption: the direction, the type unless it is a CPU's float32, and the state of a GPU's cache.
 
     Before it the operator and its setting, where there are settings.
     """
     first = view.iloc[0]
     setting = f"{family(view)}. " if first.setting else ""
-    dtype = "" if first.cache == "warm" else f", {first['dtype']}"
+    dtype = "" if (first.cache, first["dtype"]) == ("warm", "float32") else f", {first['dtype']}"
     return f"{setting}{DIRECTIONS[direction]}{dtype}{CACHES[first.cache]}"
 
 

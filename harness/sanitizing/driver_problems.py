@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from harness import backends
+from harness.judging.sample import with_boxes
 from harness.operators.arrays import (
     DIRECTIONS,
     FLOATS,
@@ -31,6 +32,7 @@ from harness.operators.crop_and_resize.strategy import cases
 from harness.operators.drawing import draw_cases
 from harness.operators.implementation import Backend
 from harness.operators.roi_align.case import SAMPLED, RoiCase, RoiInputs
+from harness.operators.roi_align.levels import map_of
 from harness.operators.roi_align.strategy import roi_cases
 from harness.sanitizing.packing import pack
 
@@ -161,13 +163,17 @@ def _roi_problem(pyramid: Pyramid) -> Problem:
         edges = np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)  # an index has no gradient
         if len(levels) == 1:
             return _first_unlike(operator, levels[0], [crops, gradients[0], edges])
-        own = [(operator.run(level, "forward"), operator.run(level, "grad_boxes")) for level in levels]
-        # Each box is pooled from one of the levels, or from none, and then its row is 0.
-        for row in range(len(crops)):
-            choices = [(expected[0][row], expected[1][row]) for expected in own]
-            choices.append((np.zeros_like(own[0][0][row]), np.zeros_like(own[0][1][row])))
-            if all(_unlike(crops[row], crop) or _unlike(edges[row], gradient) for crop, gradient in choices):
-                return f"forward and grad_boxes: box {row} is pooled as it is on none of the levels."
+        boxes = levels[0].boxes
+        scales = [2.0**-k for k in pyramid.halved]
+        maps_of = [map_of(box[1:].tolist(), scales, boxes.dtype.name, CANONICAL_SCALE, 1) for box in boxes]
+        for number, level in enumerate(levels):
+            rows = [row for row, of in enumerate(maps_of) if of == number]
+            unlike = _first_unlike(operator, with_boxes(level, rows), [crops[rows], gradients[number], edges[rows]])
+            if unlike:
+                return f"map {number}: {unlike}"
+        none = [row for row, of in enumerate(maps_of) if of is None]
+        if crops[none].any() or edges[none].any():
+            return f"forward and grad_boxes: one of the boxes {none}, which are on no map, does not give 0."
         return None
 
     return Problem(pyramid, data, wrong)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         '--resources "GPU=1"; docs/fuzzing.md says more.',
         {
             0: "no case failed",
-            1: "a case failed, and is stored",
+            1: "a case failed, and is stored, or a part of the search was lost",
             130: "interrupted, and the failing cases so far are stored",
         },
     )

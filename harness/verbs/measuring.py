@@ -10,6 +10,7 @@ import typer
 from harness.verbs import app, bars, console, epilog, show, stop, stop_at, tell
 
 if TYPE_CHECKING:
+    from harness.measuring.record import Header
     from harness.report import Report
 
 
@@ -80,7 +81,7 @@ def bench(
     files = [each.file for each in exits if each.file is not None]
     if files:
         # A run with somebody else's function has a report of its own, beside its files.
-        _finish(_write(files[0].parent if functions else results_folder(quick)), record.read(files[0]).header.device)
+        _finish(_write(files[0].parent if functions else results_folder(quick)), record.read(files[0]).header)
     if exits[-1].interrupted:
         remainder = f"the rows that were finished are in {files[0].parent}" if files else "no row was finished"
         tell(f"Interrupted: {remainder}.")
@@ -161,17 +162,25 @@ def _write(folder: Path, baseline: str | None = None) -> Report:
     return report
 
 
-def _finish(report: Report, device: str | None = None) -> None:
-    """Print a measured device's result in words, then the tables and the places of the files."""
-    from harness.measuring import headline
+def _finish(report: Report, run: Header | None = None) -> None:
+    """Print a finished run's result in words, then the tables and the places of the files.
+
+    A partial run is printed, while the report's files go on to show the full one.
+    """
+    from harness.measuring import headline, results
     from harness.report import summary
 
-    for sentence in headline.sentences(report.table, device) if device else ():
+    newest = report.newest(run)
+    for sentence in headline.sentences(newest, run.device) if run else ():
         tell(sentence)
-    for table in summary(report):
+    for table in summary(newest, report.baseline):
         show(table.caption, table.header, table.rows)
-    for problem in (*report.doubts, *report.problems):
+    for problem in (*report.doubts(newest), *report.problems):
         tell(problem)
+    shown = results.newest(report.table)
+    if run is not None and run.run not in set(shown[shown.device == run.device].run):
+        (other,) = set(shown[shown.device == run.device].run)
+        tell(f"The report shows the run {other} of {run.device}, which is more complete than this one.")
     files = {"table": report.csv, "summary": report.markdown, "report": report.html, "picture": report.picture}
     if report.libraries is not None:
         files |= {"libraries": report.libraries.html, "matrices": report.libraries.picture}

@@ -132,8 +132,14 @@ def differentiable(
 
 
 def _is_differentiated(tensors: Sequence[Tensor]) -> bool:
-    """Whether an eager call on these tensors may be differentiated, in reverse or forward mode."""
-    return _is_forward_mode() or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
+    """Whether an eager call on these tensors may be differentiated, in reverse or forward mode.
+
+    Within torch.func's transforms a tensor does not tell: one that vmap maps hides the one that grad differentiates.
+    """
+    if _is_forward_mode():
+        return True
+    is_transformed = torch._C._are_functorch_transforms_active()
+    return torch.is_grad_enabled() and (is_transformed or any(tensor.requires_grad for tensor in tensors))
 
 
 def _is_forward_mode() -> bool:

@@ -2,8 +2,9 @@
 
 `python -m harness bench` measures it in a separate process, on the CPU only. Both models have the same weights and
 input; they take turns, in reverse order in odd blocks. Before either is timed, their pooled features are compared
-within the oracle's bound, and for training the oracle judges the gradients of their poolers. Timing the poolers alone,
-on the model's own features, shows their share of the whole.
+within the oracle's bound, and for training the oracle judges the gradients of their poolers: on the features and boxes
+of the call that is timed, for a training step samples other boxes than an inference. Timing the poolers alone, on the
+same features, shows their share of the whole.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ PHOTOGRAPHS = ("coffee",)
 # The timed part: "whole" is the user's call of the model, "poolers" the share of its poolers.
 PARTS = ("whole", "poolers")
 DIRECTIONS = ("inference", "training")
-# Timed calls per block; a model's first call warms it up and is not timed.
+# Timed calls per block; the first call in a block finds memory given back and is not timed.
 WHOLE = clocks.Rounds(2, "least")
 POOLERS = replace(clocks.QUICK, least=WHOLE.count)
 SIZE = "a small one of this project's for tests" if SETTINGS.quick else "at its default sizes"
@@ -81,9 +82,13 @@ def model_of(name: str, backend: str) -> Any:
 
 
 @functools.lru_cache(maxsize=1)
-def theirs(name: str) -> agreement.DetectorCall:
-    """An inference of torchvision's model: the inputs and outputs of its poolers."""
-    return agreement.call(model_of(name, "torchvision"), detectors.images(PHOTOGRAPHS))
+def theirs(name: str, direction: str) -> agreement.DetectorCall:
+    """An inference or a training step of torchvision's model: what its poolers read and return, without a graph."""
+    model, photographs = model_of(name, "torchvision"), detectors.images(PHOTOGRAPHS)
+    targets = detectors.targets(PHOTOGRAPHS) if direction == "training" else None
+    _, branches = detectors.run(model, photographs, targets)
+    alone = {part: branch.detached() for part, branch in branches.items()}
+    return agreement.DetectorCall(model, photographs, None, alone, {})
 
 
 @functools.cache
@@ -91,11 +96,11 @@ def gate_of(name: str, direction: str) -> Gate:
     """Whether both models' pooled features agree within the bound for two correct poolers, and the difference of their
     outputs; for training, the oracle's verdict on their poolers' gradients too."""
     if direction == "training":
-        for backend, part in product(("roi_align", "torchvision"), theirs(name).branches):
+        for backend, part in product(("roi_align", "torchvision"), theirs(name, direction).branches):
             verdict = _verdict_on_gradients(name, backend, part)
             if not verdict.passed:
                 return Gate(verdict.status.name, False, f"{part} pooler of {backend}: {verdict}")
-    call, ours = theirs(name), model_of(name, "roi_align")
+    call, ours = theirs(name, direction), model_of(name, "roi_align")
     branches = {part: detectors.again(ours, part, branch) for part, branch in call.branches.items()}
     fraction = max(agreement.pooled_fractions(call, branches).values())
     apart = max(
@@ -111,7 +116,7 @@ def gate_of(name: str, direction: str) -> Gate:
 
 def _verdict_on_gradients(name: str, backend: str, part: str) -> Verdict:
     """The oracle's verdict on the gradients of the maps that a pooler computes from the model's features."""
-    branch, pool = theirs(name).branches[part], agreement.pooler(model_of(name, backend), part)
+    branch, pool = theirs(name, "training").branches[part], agreement.pooler(model_of(name, backend), part)
     maps = {level: branch.maps[level].detach().requires_grad_() for level in pool.featmap_names}
     pooled = pool(maps, branch.boxes, branch.shapes)
     (upstream,) = bounds.directions([pooled], 0)
@@ -144,7 +149,7 @@ def _whole(row: DetectorRow) -> Callable[[], Any]:
 
 def _poolers(row: DetectorRow) -> Callable[[], Any]:
     """Both poolers on the model's features; in a training step with their gradients."""
-    model, branches = model_of(row.model, row.backend), theirs(row.model).branches
+    model, branches = model_of(row.model, row.backend), theirs(row.model, row.direction).branches
     training = row.direction == "training"
 
     def pool() -> Any:
@@ -166,7 +171,7 @@ def bench_detector(detector_row: DetectorRow, benchmark: Any, ledger: Any) -> No
     record = Record(
         bench="detectors", setting=row.part, workload=row.model, source=SOURCE, op="detector", direction=row.direction,
         backend=row.backend, title=row.backend, layout="contiguous", cache=DEVICE.caches[0], block=row.block,
-        boxes=sum(len(each) for each in theirs(row.model).branches["box"].boxes), **verdict.stored(),
+        boxes=sum(len(each) for each in theirs(row.model, row.direction).branches["box"].boxes), **verdict.stored(),
     )  # fmt: skip
     if not verdict.passed:
         ledger.records.append(record)
@@ -174,6 +179,6 @@ def bench_detector(detector_row: DetectorRow, benchmark: Any, ledger: Any) -> No
     call = _whole(row) if row.part == "whole" else _poolers(row)
     cpu.give_back_memory()
     rounds = POOLERS.rounds(clocks.warm_up(call)) if row.part == "poolers" else WHOLE
-    if row.part == "whole" and row.block == blocks(SETTINGS, True)[0] and not benchmark.disabled:
+    if row.part == "whole" and not benchmark.disabled:
         call()
     ledger.records.append(devices.measure_row(DEVICE, benchmark, record, call, rounds))

@@ -158,7 +158,8 @@ def ready_call(
     try:
         inputs = turn.inputs()
     except ModuleNotFoundError as missing:
-        pytest.skip(f"Workload {workload.name} needs {missing.name}, which is not installed; `make env` installs it.")
+        message = f"Workload {workload.name} needs {missing.name}, which is not installed; `make env` installs it."
+        pytest.skip(without_a_time("MISSING", message))
     record = replace(record, boxes=len(inputs.boxes), inputs_digest=_inputs_digest(operator, workload))
     theirs = is_foreign(column.backend)
     try:

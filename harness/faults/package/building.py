@@ -189,7 +189,8 @@ def _flags() -> tuple[str, ...]:
 def _library(texts: Mapping[str, str], root: Path) -> Path:
     """Compiles and links sources that are written below `root`."""
     sources = [root / name for name in texts if name.endswith(".cpp")]
-    parts = objects(sources, _flags(), [root / "csrc"], OBJECTS)
-    target = OBJECTS / f"_C-{digest(*(part.name for part in parts))}.so"
+    folder = OBJECTS / importlib.metadata.version("torch")  # its headers are not among the files that a digest reads
+    parts = objects(sources, _flags(), [root / "csrc"], folder)
+    target = folder / f"_C-{digest(*(part.name for part in parts))}.so"
     make(target, ["-shared", *map(short, parts), f"-L{_torch() / 'lib'}", "-lc10", "-ltorch", "-ltorch_cpu"])
     return target

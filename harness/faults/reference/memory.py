@@ -17,7 +17,7 @@ from harness.faults.fault import CROP_AND_RESIZE, FORWARD, GRADIENTS, IMAGE, Fau
 from harness.faults.reference.halves import ten_bits
 from harness.judging.sample import with_boxes
 from harness.operators import OPERATORS, operator_of
-from harness.operators.arrays import DIRECTIONS, Array, Direction
+from harness.operators.arrays import DIRECTIONS, Array, Direction, channels_innermost
 from harness.operators.crop_and_resize import reference as rule
 from harness.operators.crop_and_resize.case import Inputs
 from harness.operators.crop_and_resize.reference import Scalar
@@ -48,6 +48,15 @@ def _without_offset(backend: Backend[Any], inputs: Any, direction: Direction) ->
     if image.size and isinstance(parent, np.ndarray) and parent.ndim == 4 and parent.shape[2] > image.shape[2]:
         image = parent[:, :, : image.shape[2], : image.shape[3]].copy()
     return _run_on(backend, inputs, direction, image)
+
+
+def _upstream_as_image(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
+    """Reads a channels_last upstream gradient as if it were contiguous, like the image."""
+    upstream = inputs.upstream
+    if channels_innermost(upstream) and not channels_innermost(inputs.image):
+        memory = np.ascontiguousarray(upstream.transpose(0, 2, 3, 1))
+        inputs = dataclasses.replace(inputs, upstream=memory.reshape(upstream.shape))
+    return backend.run(inputs, direction)
 
 
 def _as_dense(name: str) -> Wrap:
@@ -167,6 +176,7 @@ def of_both(rule: Rule) -> tuple[Fault, ...]:
     return (
         rule.instead("channels_last_as_rows", "the memory format is not looked at", _READS, _as_contiguous),
         rule.instead("view_from_its_parent", "the storage offset is not looked at", _READS, _without_offset),
+        rule.instead("upstream_as_image", "one memory format for both", GRADIENTS, _upstream_as_image),
         rule.instead("first_1024_boxes", "one block of threads for all boxes", DIRECTIONS, _first_boxes(1024)),
         rule.instead("sixteen_bit_boxes", "boxes are counted in grid.y, or in 16 bits", DIRECTIONS, _sixteen_bits),
         rule.instead("order_of_arrival", "sums in no fixed order, undeclared", _SUMS, _other_order_each_time()),

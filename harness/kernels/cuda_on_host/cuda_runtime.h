@@ -73,7 +73,7 @@ struct cudaLaunchConfig_t {
 // The sentence that says what is wrong, and where, with the last launch that failed.
 const char* cudaGetErrorString(cudaError_t error);
 cudaError_t cudaGetLastError();
-// Full of bytes of 0xFF: NaN as a float, -1 as an index.
+// Full of garbage, which differs with the order of threads.
 cudaError_t cudaMalloc(void** memory, size_t bytes);
 cudaError_t cudaFree(void* memory);
 

@@ -57,6 +57,11 @@ class Code:
         return total
 
 
+# Halves are loaded, stored, moved and converted; nothing is computed or compared in them.
+_HALVES = frozenset(("f16", "bf16", "f16x2", "bf16x2"))
+_OF_HALVES = ("cvt", "mov", "ld", "st")
+
+
 def prepare(kernel: Kernel) -> Code:
     """Prepares a kernel; UnsupportedInstruction if any of its instructions is unknown, even if it never runs."""
     shared, size = _shared_offsets(kernel)
@@ -98,7 +103,7 @@ def _part(block: BasicBlock, slots: Slots) -> Part:
 
 def _step(instruction: Instruction, slots: Slots) -> Step:
     make = FAMILIES.get(instruction.parts[0])
-    if make is None:
+    if make is None or (_HALVES.intersection(instruction.parts) and instruction.parts[0] not in _OF_HALVES):
         raise instruction.unsupported()
     step = make(instruction, slots)
     if instruction.predicate is None:

@@ -25,7 +25,7 @@ from harness.kernels.ptx.code import Code, prepare
 from harness.kernels.ptx.counts import Counts, Traffic
 from harness.kernels.ptx.faults import Fault
 from harness.kernels.ptx.memory import Allocation, GlobalMemory
-from harness.kernels.ptx.shared import SharedMemory
+from harness.kernels.ptx.shared import GARBAGE, SharedMemory
 from harness.kernels.ptx.spaces import Parameters, Spaces
 from harness.operators.arrays import Array
 
@@ -210,7 +210,7 @@ def execute(
     runs, divergent = [0] * len(code.parts), 0
     with np.errstate(all="ignore"):
         for number in numbers[::direction]:
-            shared = SharedMemory(code.fixed_shared_bytes + shared_bytes, warps, code.grain)
+            shared = SharedMemory(code.fixed_shared_bytes + shared_bytes, warps, code.grain, GARBAGE[direction])
             spaces = Spaces(parameters, memory, shared, traffic)
             block = Block(code, grid, threads, _index(number, grid), spaces, runs, direction)
             block.run()

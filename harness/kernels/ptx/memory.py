@@ -68,7 +68,7 @@ class Allocation:
         return self.start + self.bytes
 
     def views(self, access: Access) -> tuple[Array, Array]:
-        """The memory as rows of an access, and likewise the flags of initialised bytes, 0 or ~0."""
+        """The memory as rows of an access, and likewise the flags of initialised bytes, each 0 or 1."""
         key = (access.dtype.str, access.count)
         if key not in self._views:
             known = self.known.view(np.uint8).view(f"u{access.dtype.itemsize}")
@@ -94,8 +94,8 @@ class GlobalMemory:
         result: Array = np.empty((len(addresses), access.count), access.dtype)
         for allocation, which, rows in self._locate(addresses, access, warp, "reads"):
             memory, known = allocation.views(access)
-            if self._strict and not known[rows].all():
-                lane = _numbers(addresses, which)[np.flatnonzero(~known[rows].all(axis=1))[0]]
+            if self._strict and not (initialised := known[rows] == all_known(access.dtype.itemsize)).all():
+                lane = _numbers(addresses, which)[np.flatnonzero(~initialised.all(axis=1))[0]]
                 raise self._fault("reads", access, warp, addresses, lane, "where nothing has been written")
             if allocation.writable:
                 clash = self._of(allocation).read(rows, access.bytes, warp.block.number)
@@ -110,7 +110,7 @@ class GlobalMemory:
             memory, known = allocation.views(access)
             memory[rows] = values[which]
             known[rows] = all_known(access.dtype.itemsize)
-            if not (same := memory[rows] == values[which]).all() and len(np.unique(rows)) < len(rows):
+            if not (same := _bits(memory[rows]) == _bits(values[which])).all() and len(np.unique(rows)) < len(rows):
                 lane = _numbers(addresses, which)[np.flatnonzero(~same.all(axis=1))[0]]
                 raise self._fault("writes", access, warp, addresses, lane, "at the same time as another lane")
 
@@ -120,8 +120,8 @@ class GlobalMemory:
             clash = self._of(allocation).change(rows, access.bytes, warp.block.number)
             self._check(clash, "changes", access, warp, addresses, which)
             memory, known = allocation.views(access)
-            if self._strict and not known[rows].all():
-                lane = _numbers(addresses, which)[np.flatnonzero(~known[rows].all(axis=1))[0]]
+            if self._strict and not (initialised := known[rows] == all_known(access.dtype.itemsize)).all():
+                lane = _numbers(addresses, which)[np.flatnonzero(~initialised.all(axis=1))[0]]
                 raise self._fault("changes", access, warp, addresses, lane, "where nothing has been written")
             known[rows] = all_known(access.dtype.itemsize)
             lanes = _numbers(addresses, which).tolist()
@@ -192,6 +192,12 @@ class GlobalMemory:
         if address < nearest.start:
             return f"{nearest.start - address} bytes before {nearest.name}"
         return f"byte {address - nearest.start} of {nearest.name}, which has {nearest.bytes}"
+
+
+def _bits(rows: Array) -> Array:
+    """Equal values with different bits are different writes; equal NaNs are equal."""
+    contiguous = np.ascontiguousarray(rows)
+    return contiguous.view(f"u{contiguous.itemsize}")
 
 
 def _numbers(addresses: Array, which: slice | Array) -> Array:

@@ -47,8 +47,9 @@ class Ownership:
         before = writers[rows]
         clash = _others(np.maximum(before, 0), block) or _others(readers[rows], block, "read")
         if clash is None:
-            alone = (before == 0) | (before == block) | (before == _atomic(block))
-            writers[rows] = np.where(alone, _atomic(block), _SEVERAL)
+            alone = (before == 0) | (before == _atomic(block))
+            # What the block wrote otherwise stays: another block's atomic operation may come before it.
+            writers[rows] = np.where(before == block, block, np.where(alone, _atomic(block), _SEVERAL))
         return clash
 
     def _views(self, rows: Array, size: int) -> tuple[Array, Array, Array]:

@@ -4,8 +4,9 @@ Two threads race if one of them writes what the other reads or writes and nothin
 barrier of the block, within a warp also __syncwarp. Lanes of a warp that happen to run together are not ordered, as in
 CUDA since Volta; nor do a shuffle or a vote order them. Atomic additions race with other accesses, not with each other.
 
-Reading uninitialised bytes is no fault: lanes without a channel read too, and their values are discarded. They read
-NaN, so a result that depends on them would be NaN.
+Reading uninitialised bytes is no fault: lanes without a channel read too, and their values are discarded. What they
+read depends on the order of warps, NaN or a large number, -1 or a large index, so a result that depends on it is not
+the same in both orders.
 """
 
 from __future__ import annotations
@@ -26,18 +27,21 @@ _KINDS = (READ, WRITE, ATOMIC)
 _DID = ("has read", "has written", "has changed by an atomic operation")
 # The kinds of access that race with each kind.
 _AGAINST = {READ: (WRITE, ATOMIC), WRITE: _KINDS, ATOMIC: (READ, WRITE)}
-_GARBAGE = 0xFF  # NaN as a float, -1 as an index
+# The uninitialised bytes in forward order, NaN as a float and -1 as an index, and in backward order, 3.4e38 and
+# 2,139,062,143. A kernel may mark what is missing by one of them, and by chance not by both.
+GARBAGE = {1: 0xFF, -1: 0x7F}
 
 
 class SharedMemory:
     """Shared memory of one block.
 
-    grain  the size of the kernel's smallest access, a power of two: the resolution of race detection.
+    grain    the size of the kernel's smallest access, a power of two: the resolution of race detection.
+    garbage  the byte of which uninitialised memory consists.
     """
 
-    def __init__(self, size: int, warps: int, grain: int) -> None:
+    def __init__(self, size: int, warps: int, grain: int, garbage: int = GARBAGE[1]) -> None:
         self.bytes = size
-        self._memory = np.full(-(-size // 32) * 32, _GARBAGE, np.uint8)
+        self._memory = np.full(-(-size // 32) * 32, garbage, np.uint8)
         self._grain = grain
         grains = len(self._memory) // grain
         # Bit masks of lanes, by warp, and of warps; and the last instruction that accessed each grain.

@@ -44,13 +44,13 @@ def _taps(inputs: Inputs, axis: int, length: int) -> tuple[Array, Array]:
     count = inputs.crop_size[axis]
     first, last = inputs.boxes[:, axis, None], inputs.boxes[:, axis + 2, None]
     extent = np.float32(length - 1)
-    if count > 1:
-        positions = first * extent + np.arange(count, dtype=np.float32) * (
-            (last - first) * extent / np.float32(count - 1)
-        )
-    else:
-        positions = np.float32(0.5) * (first + last) * extent
+    with np.errstate(over="ignore", invalid="ignore"):  # a position that is not finite is outside
+        if count > 1:
+            step = (last - first) * extent / np.float32(count - 1)
+            positions = first * extent + np.arange(count, dtype=np.float32) * step
+        else:
+            positions = np.float32(0.5) * (first + last) * extent
     inside = (positions >= 0) & (positions <= extent)
     positions = np.where(inside, positions, 0)
     taps = np.stack([np.floor(positions), np.ceil(positions)], axis=2).astype(np.int64)
-    return taps.reshape(len(positions), -1), inside
+    return taps.reshape(len(positions), 2 * count), inside

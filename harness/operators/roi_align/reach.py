@@ -45,8 +45,11 @@ def reach(inputs: RoiInputs) -> Reach:
 def _axis(inputs: RoiInputs, first: np.generic, last: np.generic, bins: int, length: int) -> _Axis:
     to = inputs.boxes.dtype.type
     scale, offset = to(inputs.spatial_scale), to(0.5 if inputs.aligned else 0)
-    start = first * scale - offset
-    size = last * scale - offset - start
+    with np.errstate(over="ignore", invalid="ignore"):
+        start = first * scale - offset
+        size = last * scale - offset - start
+    if not (np.isfinite(start) and np.isfinite(size)):
+        return _Axis(0, 0, np.empty(0, np.int64))
     if not inputs.aligned:
         size = max(size, to(1))
     size = size / to(bins)

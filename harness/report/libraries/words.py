@@ -90,6 +90,7 @@ ROW_OF = {
     "permuted boxes": CALLS,
     "permuted channels": CALLS,
     "split list": CALLS,
+    "upstream in the other layout": CALLS,
 }
 OPERATORS = {"roi_align": "RoIAlign", "crop_and_resize": "crop_and_resize"}
 # The words of a cell, the worst first.

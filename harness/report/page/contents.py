@@ -129,7 +129,7 @@ def _device(device: str, lines: pd.DataFrame, machine: dict[str, Any], blocks: p
         "conclusion": conclusions.speed(device, of_device),
         "bars": bars.of_speedups(device, of_device),
         "machine": words.machine(lines, machine),
-        "warnings": conditions.warnings(machine["conditions"], lines, int(machine.get("cores", 1))),
+        "warnings": conditions.warnings_of(machine, lines),
         "means": [*in_few_words(default, device), *means.roofs(default, device)],
         "families": [_family(family, own) for family in names.families(default)],
         "allocators": remarks.allocators(all_lines),

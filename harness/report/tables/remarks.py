@@ -14,19 +14,23 @@ def allocators(table: pd.DataFrame) -> Table | None:
     """What memory that is fresh for every result costs: median time under both allocators."""
     part = table[table.series == ""]
     wide = part.pivot_table(
-        index=["workload", "direction", "column", "layout"], columns="allocator", values="median_s", sort=False
+        index=["workload", "direction", "column", "layout", "dtype"], columns="allocator", values="median_s", sort=False
     )
     if not {"default", "tuned"} <= set(wide.columns):
         return None
     pairs = wide[["default", "tuned"]].dropna()
     rows = tuple(
-        (workload, CALLS[direction], column, milliseconds(default), milliseconds(tuned))
-        for (workload, direction, column, _), default, tuned in pairs.itertuples(name=None)
+        (workload, CALLS[direction], _with_dtype(column, dtype), milliseconds(default), milliseconds(tuned))
+        for (workload, direction, column, _, dtype), default, tuned in pairs.itertuples(name=None)
     )
     header = ("workload", "direction", "column", "default, ms", "tuned, ms")
     caption = "The default allocator, and one that keeps freed memory"
-    of_rows = tuple({"direction": direction, "layout": layout} for _, direction, _, layout in pairs.index)
+    of_rows = tuple({"direction": direction, "layout": layout} for _, direction, _, layout, _ in pairs.index)
     return Table(caption, header, rows, tags.of(part), row_tags=of_rows) if rows else None
+
+
+def _with_dtype(column: str, dtype: str) -> str:
+    return column if dtype == "float32" else f"{column}, {dtype}"
 
 
 def sources(table: pd.DataFrame) -> Table:
@@ -49,7 +53,7 @@ def failures(table: pd.DataFrame) -> Table | None:
         (
             line.workload,
             CALLS[line.direction],
-            line.column + ("" if line.dtype == "float32" else f", {line.dtype}"),
+            _with_dtype(line.column, line.dtype),
             line.status,
             str(line.message),
         )

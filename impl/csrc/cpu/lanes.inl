@@ -233,15 +233,21 @@ template <typename T> int64_t tile_rows(int64_t height, int64_t width) {
   return std::max<int64_t>(1, std::min(height, kTileBytes / row_bytes));
 }
 
+// Whether two views read the same elements. Levels of a pyramid may be views of one memory.
+inline bool same_view(const ConstView& one, const ConstView& other) {
+  return one.data == other.data && std::equal(one.size, one.size + 4, other.size) &&
+         std::equal(one.stride, one.stride + 4, other.stride);
+}
+
 // A cache of one turned block of planes of an image: of() turns planes only if the block is another one.
 template <typename T> struct TurnedBlock {
   std::unique_ptr<T[]> data;
   int64_t capacity = 0;
-  const void* view_data = nullptr;
+  ConstView turned{};
   int64_t image = -1, first = -1;
 
   const T* of(const ConstView& view, int64_t n, int64_t first_channel) {
-    if (view.data == view_data && n == image && first_channel == first) return data.get();
+    if (n == image && first_channel == first && same_view(view, turned)) return data.get();
     const int64_t height = view.size[2], width = view.size[3];
     if (height * width * kBlock > capacity) {
       capacity = height * width * kBlock;
@@ -250,7 +256,7 @@ template <typename T> struct TurnedBlock {
     const T* planes = static_cast<const T*>(view.data) + n * view.stride[0] + first_channel * view.stride[1];
     turn_rows_in<kBlock>(planes, view.stride[1], view.stride[2], view.stride[3],
                          std::min(kBlock, view.size[1] - first_channel), height, width, data.get());
-    view_data = view.data;
+    turned = view;
     image = n;
     first = first_channel;
     return data.get();

@@ -9,13 +9,23 @@
 namespace roi_align {
 namespace {
 
+using torch::headeronly::MemoryFormat;
+
 constexpr TorchThreads kThreads;
+
+// The image in the type of the sums, in the layout of the crops: the kernels' path follows the image's layout, and a
+// conversion may lay out a view anew if several of its elements share memory (expand).
+Tensor widen_in_layout(const Tensor& image, bool channels_last) {
+  const Tensor wide = widen(image);
+  if (channels_innermost(wide) == channels_last) return wide;
+  return torch::stable::contiguous(wide, channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
+}
 
 Tensor crop_and_resize(const Tensor& image, const Tensor& boxes, const Tensor& box_indices, int64_t crop_height,
                        int64_t crop_width, int64_t method, double extrapolation_value, int64_t box_rule,
                        bool validate) {
   const bool channels_last = channels_innermost(image);
-  const Tensor wide = widen(image);
+  const Tensor wide = widen_in_layout(image, channels_last);
   const ConstView image_view = input_view(wide);
   const BoxList list = box_list(boxes, box_indices, box_rule);
   const Method interpolation = method_of(method);

@@ -37,7 +37,8 @@ struct Rule {
 // The first row whose index is not in [0, images), or -1.
 int64_t first_bad_roi(const RoiList& rois, int64_t images);
 
-// The first row with an edge or a side that is not finite, or -1.
-int64_t first_roi_not_finite(const RoiList& rois);
+// The first row with an edge, a side or, on its map, a sample position that is not finite, or -1. `scales` has one for
+// each map.
+int64_t first_roi_not_finite(const RoiList& rois, const Rule& rule, const double* scales);
 
 }  // namespace roi_align

@@ -41,8 +41,8 @@ inline void check_boxes(const RoiList& rois, int64_t images) {
 }
 
 // ValueError for the first box that is not finite.
-inline void check_finite(const RoiList& rois) {
-  const int64_t bad = first_roi_not_finite(rois);
+inline void check_finite(const RoiList& rois, const Rule& rule, const std::vector<double>& scales) {
+  const int64_t bad = first_roi_not_finite(rois, rule, scales.data());
   if (bad >= 0) throw_not_finite(bad);
 }
 

@@ -76,7 +76,7 @@ Tensor roi_align(const std::vector<Tensor>& tensors, const Tensor& boxes, const 
   const Features features = features_of(tensors, scales);
   const RoiList rois = roi_list(boxes);
   check_boxes(rois, features.maps[0].size(0));
-  if (validate) check_finite(rois);
+  if (validate) check_finite(rois, rule, scales);
   return pool(features, rois, rule, tensors[0], [](const auto& call, const View& crops) { call.pool(crops); });
 }
 

@@ -59,7 +59,7 @@ Tensor roi_align(const std::vector<Tensor>& features, const Tensor& boxes, const
     const Tensor host_boxes = on_host(boxes);
     const RoiList rois = roi_list(host_boxes);
     check_boxes(rois, levels.floats[0].size(0));
-    check_finite(rois);
+    check_finite(rois, rule, scales);
   }
   const Tensor crops = new_crops(levels, pools);
   if (crops.numel() == 0) return crops;

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from roi_align import _library
+from roi_align import _library, roi_align
 from suites.correctness.calls import AVG, BILINEAR, MAX, NEAREST, each_call, each_operator, for_calls
 
 pytestmark = pytest.mark.package
@@ -120,6 +120,25 @@ def test_validate_names_the_first_bad_row(device, call, name):
     boxes = boxes_of(call, GOOD[call.operator], ANY_NUMBERS[call.operator][name][0], [NAN] * 4)
     with pytest.raises(ValueError, match=NO_NUMBER):
         call_with(call, device, boxes, validate=True)
+
+
+def test_validate_looks_at_positions_on_the_map(device):
+    """Both edges are finite, and the second one times the scale is not."""
+    rows = torch.tensor([[0.0, 0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, MOST, MOST]], device=device)
+    image = torch.rand(1, 1, 8, 8, device=device)
+    assert roi_align(image, rows, 2, 1.0, validate=True).shape == (2, 1, 2, 2)
+    with pytest.raises(ValueError, match=NO_NUMBER):
+        roi_align(image, rows, 2, 16.0, validate=True)
+
+
+@pytest.mark.cpu
+def test_sizes_beyond_any_memory_are_an_error():
+    """A direct call, with an expanded gradient whose elements could not be counted in bytes."""
+    upstream = torch.ones(1, 1, 1, 1).expand(1, 1, 2**61, 1)
+    with pytest.raises(MemoryError):
+        torch.ops.roi_align.crop_and_resize_grad_boxes(
+            upstream, torch.rand(1, 1, 2, 2), torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([0]), 0
+        )
 
 
 @each_operator

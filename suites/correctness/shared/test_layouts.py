@@ -6,6 +6,7 @@ detects stray reads.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -26,12 +27,40 @@ def test_results_and_gradients_keep_the_layout(device, call, channels, layout):
     image = torch.rand(2, channels, 5, 9, device=device).to(memory_format=layout).requires_grad_()
     result = call(image, *call.exact(image, 3), size=(5, 3))
     assert result.is_contiguous(memory_format=layout)
-    # An upstream gradient in the other layout, or an expanded one as from sum(), makes no difference.
-    for upstream in (calls.eighths(*result.shape).to(device), torch.ones((), device=device).expand(result.shape)):
+    # An upstream gradient in either layout, or an expanded one as from sum(), makes no difference.
+    values = calls.eighths(*result.shape).to(device)
+    upstreams = [values.contiguous(memory_format=each) for each in calls.LAYOUTS.values()]
+    for upstream in (*upstreams, torch.ones((), device=device).expand(result.shape)):
         (gradient,) = torch.autograd.grad(result, image, upstream, retain_graph=True)
         assert gradient.is_contiguous(memory_format=layout)
         (same,) = torch.autograd.grad(result, image, upstream.contiguous(memory_format=layout), retain_graph=True)
         assert torch.equal(gradient, same)
+
+
+# The dimensions along which an image repeats its elements.
+REPEATED = [(0,), (1,), (2,), (3,), (2, 3), (1, 2, 3)]
+
+
+@calls.each_layout
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8])
+@calls.each_call
+def test_images_whose_elements_share_memory_change_no_bit(device, call, dtype, layout):
+    """Expanded images; a conversion to float32, as of halves and integers, may lay them out anew."""
+    if dtype == torch.uint8 and call.operator == "roi_align":
+        pytest.skip("roi_align takes no integers.")
+    for channels, repeated in itertools.product((1, 3, 8, 20), REPEATED):
+        sizes = (2, channels, 9, 10)
+        values = calls.eighths(*(1 if d in repeated else size for d, size in enumerate(sizes))).abs()
+        image = values.to(device, dtype).contiguous(memory_format=layout).expand(sizes)
+        boxes, size = call.random_boxes(image, 12), (8, 8)
+        expected = call(image.contiguous(), *boxes, size=size)
+        assert torch.equal(call(image, *boxes, size=size), expected), (channels, repeated)
+        if dtype.is_floating_point:
+            results = [
+                call.results(each, *boxes, size=size, upstream=torch.ones_like(expected))
+                for each in (image, image.contiguous())
+            ]
+            assert calls.equal(*results), (channels, repeated)
 
 
 @calls.each_operator

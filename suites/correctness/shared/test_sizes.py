@@ -19,6 +19,7 @@ from suites.correctness import sizes
 @sizes.of("crop_and_resize", "roi_align")
 @pytest.mark.parametrize("half", HALVES)
 def test_halves_of_all_sizes_are_float32_rounded_once(backend, tally, operator, size, half):
+    sizes.skip_if_long(backend, size.rows)
     wide = sizes.inputs_of(operator, size)
     inputs = replace(wide, image=wide.image.astype(half), upstream=wide.upstream.astype(half))
     wide = replace(wide, image=inputs.image.astype(np.float32), upstream=inputs.upstream.astype(np.float32))
@@ -37,6 +38,7 @@ def test_halves_of_all_sizes_are_float32_rounded_once(backend, tally, operator, 
 
 @sizes.of("crop_and_resize", "roi_align")
 def test_box_gradients_of_all_sizes_are_within_the_oracles_bound(backend, tally, operator, size):
+    sizes.skip_if_long(backend, size.rows)
     inputs = sizes.inputs_of(operator, size)
     if backend.refuses(inputs, "grad_boxes"):
         pytest.skip(str(backend.refuses(inputs, "grad_boxes")))

@@ -14,9 +14,10 @@ import torch
 from harness.judging.sample import with_boxes
 from harness.measuring.devices.cpu import TUNED_ALLOCATOR
 from harness.operators.arrays import DIRECTIONS, differing
+from harness.properties.calls import same
 from roi_align import roi_align
 from suites.correctness.calls import ADAPTIVE, AVG, BILINEAR, MAX, each_layout, each_operator, for_calls, with_threads
-from suites.correctness.sizes import Size, inputs_of
+from suites.correctness.sizes import Size, inputs_of, skip_if_long
 from suites.programs import python
 
 MANY, PIECE = 70_000, 1000  # more than 2^16 boxes, in pieces of less than 2^10
@@ -24,6 +25,7 @@ MANY, PIECE = 70_000, 1000  # more than 2^16 boxes, in pieces of less than 2^10
 
 @pytest.mark.parametrize("channels", [2, 16])
 def test_many_boxes_give_the_results_of_smaller_calls(backend, operator, channels):
+    skip_if_long(backend, MANY)
     inputs = inputs_of(operator, Size((3, channels, 9, 17), MANY, (2, 3), bins=(1.0, 2.0)), integers=True)
     pieces = [with_boxes(inputs, slice(first, first + PIECE)) for first in range(0, MANY, PIECE)]
     for direction in DIRECTIONS:
@@ -32,6 +34,9 @@ def test_many_boxes_give_the_results_of_smaller_calls(backend, operator, channel
         whole = backend.run(inputs, direction)
         parts = [backend.run(piece, direction) for piece in pieces]
         expected = np.sum(parts, axis=0) if direction == "grad_image" else np.concatenate(parts)
+        if operator == "roi_align" and direction == "grad_boxes":  # shares of three bins are no dyadic numbers
+            assert same(backend, inputs, direction, whole, expected, backend.sheet.list_bits) is None
+            continue
         # The sign of a zero is ignored: for an empty sum it depends on the order.
         assert not differing(whole + 0.0, expected + 0.0).any(), direction
 

@@ -62,6 +62,37 @@ def test_gradients_in_vmap_equal_those_of_single_calls(inputs, call, in_dims):
         assert calls.equal([each[b] for each in results], gradients(*single(arguments, in_dims, b)))
 
 
+@each_mapped
+def test_gradients_of_vmap_equal_those_of_single_calls(inputs, call, in_dims):
+    """The other order: vmap hides the tensor that is differentiated."""
+    arguments = [each if dim == 0 else each[0] for each, dim in zip(inputs, in_dims, strict=True)]
+
+    def loss(run):
+        return lambda image, *boxes: run(image, *boxes).square().sum()
+
+    def one_by_one(*tensors):
+        return torch.stack([call(*single(tensors, in_dims, b), size=(3, 5)) for b in range(BATCH)])
+
+    mapped = torch.func.vmap(lambda *tensors: call(*tensors, size=(3, 5)), in_dims)
+    for argnums in (0, (0, 1)):
+        results, expected = (torch.func.grad(loss(run), argnums)(*arguments) for run in (mapped, one_by_one))
+        if argnums == 0:
+            results, expected = [results], [expected]
+        assert all(torch.allclose(one, other) for one, other in zip(results, expected, strict=True))
+
+
+@calls.each_operator
+def test_a_jacobian_of_a_jacobian(inputs, call):
+    image, *boxes = (each[0, ..., :3, :3].double() if each.dim() == 5 else each[0] for each in inputs)
+
+    def loss(image):
+        return call(image, *boxes, size=(2, 2)).square().sum()
+
+    hessian = torch.func.jacrev(torch.func.jacrev(loss))(image)
+    assert torch.allclose(hessian, torch.func.jacfwd(torch.func.grad(loss))(image))
+    assert hessian.any()
+
+
 @calls.each_operator
 def test_vmap_over_another_dimension(inputs, call):
     image, *boxes = inputs

@@ -54,6 +54,10 @@ def test_a_row_that_is_wrong_on_one_side_has_no_time():
     wrong = a_round(answers("a", QUIET), answers("a", AGAIN, status="OUT", samples=()))
     assert wrong.medians() == {}
     assert wrong.problems() == {(row_name("a"), "new"): "OUT"}
+    assert wrong.lost() == [row_name("a")]
+    refused = a_round(*(answers("a", times, status="REFUSED", samples=()) for times in (QUIET, AGAIN)))
+    assert len(refused.problems()) == 2
+    assert refused.lost() == []
     later = answers("a", AGAIN)
     others = "Its bits are not those of the first process."
     later[7] = [row_of("a", 0.0, digest="others", status="DIFFERS", message=others, samples=())]

@@ -79,7 +79,8 @@ TABLE = {
     r"pytest suites/(meta|correctness)/\S+( -k \w+)?": f"{PULL_REQUEST}::make test",
     r"pytest --benchmark-only --backend .*": f"{META}/measuring/test_foreign.py::"
     "test_pytest_times_a_foreign_function_without_the_verb",
-    r"pytest (suites/\S+ )?--benchmark-only( -k \w+)?": f"{PULL_REQUEST}::make bench QUICK=1",
+    r"pytest (suites/\S+ )?--benchmark-only( -k \w+)?": f"{META}/measuring/test_foreign.py::"
+    "test_pytest_measures_without_the_verb",
     r"TORCH=\$\(python .*\)|g\+\+ .* pool\.cpp .*|\./pool .*": f"{CPP}::"
     "test_a_saved_model_pools_in_a_process_without_python",
     r"mkdir -p build|g\+\+ .*/fresh_memory\.cpp .*": f"{META}/measuring/test_fresh_memory.py::"

@@ -214,6 +214,14 @@ __global__ void added_and_read(void* out, const void*, const void*, const void*)
   atomicAdd(static_cast<int*>(out), 1);
   if (blockIdx.x == 1) values[threadIdx.x + 64] = values[0];  // read of sums
 }
+__global__ void written_and_added(void* out, const void*, const void*, const void*) {
+  if (blockIdx.x == 0 && threadIdx.x == 0) static_cast<volatile int*>(out)[0] = 0;
+  atomicAdd(static_cast<int*>(out), 1);  // added to what was written
+}
+__global__ void half_written(void* out, const void*, const void*, const void*) {
+  static_cast<volatile uint16_t*>(out)[2 * threadIdx.x] = 1;
+  static_cast<volatile uint32_t*>(out)[threadIdx.x + 512] = static_cast<volatile uint32_t*>(out)[threadIdx.x];  // half
+}
 __global__ void endless(void* out, const void*, const void*, const void*) {
   while (static_cast<volatile int*>(out)[threadIdx.x] == 1) continue;  // endless
 }
@@ -235,6 +243,7 @@ const std::map<std::string, Kernel> kKernels = {
     NAMED(writes_before), NAMED(writes_an_input), NAMED(misaligned), NAMED(reads_what_nobody_wrote),
     NAMED(divides_by_zero), NAMED(between_warps), NAMED(within_a_warp), NAMED(overwritten), NAMED(at_the_same_time),
     NAMED(between_blocks), NAMED(read_by_another), NAMED(added_and_read), NAMED(written_after),
+    NAMED(written_and_added), NAMED(half_written),
     NAMED(behind_its_own_barrier), NAMED(endless), NAMED(approximated),
 };
 // clang-format on

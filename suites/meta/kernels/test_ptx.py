@@ -8,6 +8,7 @@ allocation, misaligned or racing, so a kernel that finishes has none.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import replace
 
@@ -18,10 +19,13 @@ from harness.backends import cuda_ptx
 from harness.judging.sample import with_boxes
 from harness.judging.trial import assert_passes
 from harness.kernels import compiling, cuda_on_host
+from harness.kernels.compiling import Change
 from harness.kernels.drivers.calls import RoiKernels
 from harness.kernels.ptx.counting import count_launches
 from harness.kernels.ptx.emulator import launch
+from harness.kernels.ptx.faults import Fault
 from harness.kernels.ptx.library import kernel_library
+from harness.measuring.scaling import LARGE_TILES
 from harness.operators import AnyCase
 from harness.operators.arrays import DIRECTIONS, FLOATS, Array, Direction, differing
 from harness.operators.crop_and_resize.case import METHODS
@@ -93,6 +97,34 @@ WIDE = {
 @pytest.mark.parametrize(("operator", "case"), WIDE.values(), ids=WIDE)
 def test_cases_larger_than_a_warp_or_a_block_have_the_references_bits(operator, case):
     assert_bits(operator, case, BACKWARD)
+
+
+# The kernels that only large calls launch, on small ones.
+OTHER_BUILDS = {
+    "crop_and_resize, large tiles": ("crop_and_resize", (LARGE_TILES,)),
+    "roi_align, large tiles": ("roi_align", (LARGE_TILES,)),
+    "roi_align, taps in scratch": ("roi_align", cuda_cases.TAPS_IN_SCRATCH),
+}
+
+
+@pytest.mark.parametrize("layout", cuda_cases.TWO_LAYOUTS)
+@pytest.mark.parametrize(("operator", "changes"), OTHER_BUILDS.values(), ids=OTHER_BUILDS)
+def test_kernels_of_large_calls_have_the_references_bits(operator, changes, layout):
+    make = {"crop_and_resize": cuda_cases.crop_case, "roi_align": cuda_cases.pool_case}[operator]
+    inputs = make((2, 5, 11, 14), (3, 2), 5, layout=layout).inputs()
+    library = functools.partial(kernel_library, *changes)
+    for direction, order in itertools.product(DIRECTIONS, (FORWARD, BACKWARD)):
+        result = cuda_ptx.make(operator, "emulated", library=library, order=order).run(inputs, direction)
+        assert not differing(result, bits_of(operator, inputs, direction)).any(), (direction, order)
+
+
+def test_blocks_that_share_their_scratch_are_a_fault():
+    """Blocks run one after another here, so the sums are right all the same."""
+    shared = Change("roi_align/cuda/bins.h", "return scratch + blockIdx.x * bytes;", "return scratch;")
+    library = functools.partial(kernel_library, *cuda_cases.TAPS_IN_SCRATCH, shared)
+    backend = cuda_ptx.make("roi_align", "faulty", library=library)
+    with pytest.raises(Fault, match=r"which block \d has (written|read) in the same launch"):
+        backend.run(cuda_cases.pool_case((2, 5, 11, 14), (3, 2), 5).inputs(), "forward")
 
 
 @pytest.mark.parametrize("layout", cuda_cases.TWO_LAYOUTS)

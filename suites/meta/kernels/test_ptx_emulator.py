@@ -28,6 +28,8 @@ FAULTS = {
     "an address that is no multiple of 16.",
     "reads_what_nobody_wrote": "ld.volatile.global.u32 ({unwritten}): thread (0, 0, 0) reads 4 bytes at byte 0 of out, "
     "which has 4096, where nothing has been written.",
+    "half_written": "ld.volatile.global.u32 ({half}): thread (0, 0, 0) reads 4 bytes at byte 0 of out, which has 4096, "
+    "where nothing has been written.",
     "divides_by_zero": "div.s32 ({zero}): thread (3, 0, 0) divides an integer by zero.",
     "between_warps": "st.volatile.shared.u32 ({written}): thread (32, 0, 0) writes byte 128 of shared memory, which "
     "thread (0, 0, 0) has read ({read}), with no barrier between.",
@@ -60,6 +62,8 @@ BETWEEN_BLOCKS = {
     "which has 4096, which block 0 has written in the same launch.",
     "written_after": "st.volatile.global.u32 ({written after}): thread (0, 0, 0) writes 4 bytes at byte 0 of out, "
     "which has 4096, which block 0 has read in the same launch.",
+    "written_and_added": "red.global.add.s32 ({added to what was written}): thread (0, 0, 0) changes 4 bytes at byte 0 "
+    "of out, which has 4096, which block 0 has written in the same launch.",
     "added_and_read": "ld.volatile.global.u32 ({read of sums}): thread (0, 0, 0) reads 4 bytes at byte 0 of out, which "
     "has 4096, which another block has changed by an atomic operation in the same launch.",
 }
@@ -119,6 +123,9 @@ _TEXT = """.version 9.0
         ("mov.u32 %r1, nowhere;", "The operand nowhere is not emulated"),
         (".local .align 4 .b8 depot[8];", r"\.local .* is not emulated"),
         ("ld.local.u32 %r1, [%r2];", "is not emulated with local"),
+        ("max.f16 %r1, %r2, %r2;", "max.f16 .* is not emulated"),
+        ("add.rn.bf16x2 %r1, %r2, %r2;", "add.rn.bf16x2 .* is not emulated"),
+        ("setp.gt.bf16 %p1, %r1, %r2;", "setp.gt.bf16 .* is not emulated"),
     ],
 )
 def test_unknown_text_raises_an_error(body, message):

@@ -26,6 +26,11 @@ def process(before: dict[str, Any] | None = None, after: dict[str, Any] | None =
     return {"process": 0, "before": {**QUIET, **(before or {})}, "after": {**LATER, **(after or {})}, **during}
 
 
+def loaded(load: float, **before: Any) -> dict[str, Any]:
+    """A process on a system that does not say which work its cores did."""
+    return process(before={"load": load, "ticks": None, **before})
+
+
 def rows(*changes: dict[str, Any]) -> pd.DataFrame:
     usual = {
         "op": "crop_and_resize", "setting": "", "workload": "w", "direction": "forward", "backend": "roi_align",
@@ -43,7 +48,7 @@ def test_a_quiet_machine_has_no_warnings() -> None:
 @pytest.mark.parametrize(
     ("state", "says"),
     [
-        (process(before={"load": 2.5}), "The load was 2.5 before a process began, on 2 cores"),
+        (loaded(2.5), "The load was 2.5 before a process began, on 2 cores"),
         (process(after={"ticks": {"busy": 1000, "stolen": 200, "all": 2000}}), "Other virtual machines had up to 10%"),
         (process(after={"ticks": {"busy": 1200, "stolen": 0, "all": 2000}}), "Other processes had up to 10%"),
         (process(after={"mhz": 2500.0}), "The clock of the cores was 17% lower"),
@@ -63,10 +68,16 @@ def test_disturbances_give_a_warning(state: dict[str, Any], says: str) -> None:
 
 
 def test_a_process_on_one_of_two_cores_leaves_room_for_another() -> None:
-    state = process(before={"load": 1.8, "cores": 2})
+    state = loaded(1.8, cores=2)
     assert conditions.warnings([state], rows(), 1) == []
-    (warning,) = conditions.warnings([process(before={"load": 2.8, "cores": 2})], rows(), 1)
+    (warning,) = conditions.warnings([loaded(2.8, cores=2)], rows(), 1)
     assert "on 2 cores" in warning
+
+
+def test_the_work_of_an_earlier_process_of_the_run_is_not_other_work() -> None:
+    """The load before a process counts it; the ticks during the process show that no other work was there."""
+    often = rows({}, {"interruptions": 15.0})
+    assert conditions.warnings([process(), process(before={"load": 2.5})], often, 2) == []
 
 
 def test_processes_that_are_apart_give_a_warning() -> None:
@@ -77,10 +88,10 @@ def test_processes_that_are_apart_give_a_warning() -> None:
 def test_interruptions_give_a_warning_only_on_a_loaded_machine() -> None:
     often = rows({}, {"interruptions": 15.0})
     assert conditions.warnings([process()], often, 2) == []
-    load_warning, warning = conditions.warnings([process(before={"load": 2.5})], often, 2)
+    load_warning, warning = conditions.warnings([loaded(2.5)], often, 2)
     assert "The load was 2.5" in load_warning
     assert "In 1 of 2 rows a call in two was interrupted by other work (crop_and_resize w forward" in warning
-    assert conditions.warnings([process(before={"load": 2.5})], rows(), 2) == [load_warning]
+    assert conditions.warnings([loaded(2.5)], rows(), 2) == [load_warning]
 
 
 def test_this_machines_state_can_be_read() -> None:

@@ -94,7 +94,7 @@ def test_a_run_from_its_rows_to_its_report(bench: Any, tmp_path: Path) -> None:
     assert "NVIDIA Fake 1, 4 multiprocessors" in text
     assert "launch-bound" in text
     assert report.html.read_text(encoding="utf-8").count("<svg") >= 6
-    assert summary(report)
+    assert summary(report.newest(), report.baseline)
 
 
 def test_rows_beyond_the_time_limit_are_stored_without_a_time(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -30,6 +31,7 @@ from harness.measuring.workloads import SMOKE
 from harness.operators import OPERATORS
 from harness.operators.sheet import Sheet
 from harness.operators.verdict import Hang
+from suites.meta.report.made_results import store, timed_row
 
 FUNCTIONS = "suites.meta.measuring.planted"
 RIGHT = f"{FUNCTIONS}:right"
@@ -116,6 +118,26 @@ def test_an_interrupted_run_keeps_its_finished_rows(small: Path, monkeypatch: py
     assert (small / "own" / "report.html").exists()
 
 
+def test_a_run_that_lacks_a_processs_file_is_a_partial_one(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second process was killed, by a lack of memory for example, before it could write its rows."""
+    usual = measure.PROCESSES["cpu"][0]
+    monkeypatch.setitem(measure.PROCESSES, "cpu", (usual, replace(usual, name="killed")))
+
+    def child(process: measure.Process, device: str, options: Settings, tell: Any) -> measure.Exit:
+        if process.name == "killed":
+            return measure.Exit(process, None, -9, "")
+        path = Path(options.output)
+        store(path.parent, path.name, [timed_row([1.0])])
+        return measure.Exit(process, path, 0, "")
+
+    monkeypatch.setattr(measure, "_child", child)
+    written, killed = measure.run("cpu", False, 1, (), lambda name, event: None)
+    assert killed.file is None
+    assert written.file is not None
+    assert written.file.parent.name.endswith("-part")
+    assert record.read(written.file).header.kind == "part"
+
+
 def test_pytest_times_a_foreign_function_without_the_verb(
     small: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> None:
@@ -130,6 +152,49 @@ def test_pytest_times_a_foreign_function_without_the_verb(
     assert runs[0].returncode == 0, runs[0].stdout
     assert {row.backend for row in record.read(file).records if row.samples} >= {RIGHT, "roi_align", "torchvision"}
     assert "no tests collected" in runs[1].stdout
+
+
+def alone(pytestconfig: pytest.Config, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The documented command, without the settings that `harness bench` passes."""
+    command = [sys.executable, "-m", "pytest", "--benchmark-only", "-q", *options]
+    return subprocess.run(
+        command, cwd=pytestconfig.rootpath, env=os.environ | variables, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.usefixtures("small")
+def test_pytest_measures_without_the_verb(pytestconfig: pytest.Config) -> None:
+    output = alone(
+        pytestconfig,
+        "suites/performance/bench_operators.py",
+        "-k",
+        "small and forward",
+        BENCH_SETTINGS='{"quick": true}',
+    )
+    assert output.returncode == 0, output.stdout + output.stderr
+    (line,) = (each for each in output.stdout.splitlines() if each.startswith("samples "))
+    file = Path(line.removeprefix("samples "))
+    rows = record.read(file).records
+    shutil.rmtree(file.parent)
+    assert {row.bench for row in rows if row.samples} == {"crop_and_resize", "roi_align"}
+    assert {"roi_align", "torchvision"} <= {row.backend for row in rows if row.samples}
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        (settings.DEVICE, "tpu", "There is no device 'tpu' to measure; there are cpu, cuda."),
+        (settings.SETTINGS, "{", "BENCH_SETTINGS is '{'; it is a JSON object with some of run,"),
+    ],
+)
+def test_pytest_without_the_verb_names_a_wrong_setting(
+    pytestconfig: pytest.Config, variable: str, value: str, sentence: str
+) -> None:
+    output = alone(pytestconfig, "suites/performance/bench_overhead.py", **{variable: value})
+    assert output.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"ERROR: {sentence}" in output.stderr
+    assert "Traceback" not in output.stderr
 
 
 def test_columns_follow_the_sheet_and_include_others_of_its_types(monkeypatch: pytest.MonkeyPatch) -> None:

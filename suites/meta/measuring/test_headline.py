@@ -8,14 +8,14 @@ import pytest
 
 pytest.importorskip("pandas", reason="reading results needs pandas")
 
-from harness.measuring import headline
+from harness.measuring import headline, results
 from suites.meta.report.made_results import cuda_rows, roi_align, table_of, timed_row, untimed_row
 
 PEER = {"backend": "tensorflow", "compared": 0, "compared_with": ""}
 
 
 def headline_of(tmp_path: Path, rows: list[dict[str, object]], device: str = "cpu-test") -> list[str]:
-    return headline.sentences(table_of(tmp_path, rows, f"{device}/run/a.json"), device)
+    return headline.sentences(results.newest(table_of(tmp_path, rows, f"{device}/run/a.json")), device)
 
 
 def test_the_ratio_of_each_direction_is_a_sentence(tmp_path: Path) -> None:

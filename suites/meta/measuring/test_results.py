@@ -11,7 +11,7 @@ pytest.importorskip("pandas", reason="reading results needs pandas")
 
 import numpy as np
 
-from harness.measuring import record, results
+from harness.measuring import headline, record, results
 from suites.meta.report.made_results import external, line, roi_align, store, timed_row, untimed_row
 
 
@@ -251,6 +251,24 @@ def test_the_same_json_gives_the_same_bytes(report: Path) -> None:
     before = [(report / name).read_bytes() for name in names]
     write(report)
     assert [(report / name).read_bytes() for name in names] == before
+
+
+def test_a_finished_run_is_told_although_the_report_shows_a_more_complete_one(tmp_path: Path) -> None:
+    from harness.report import write
+
+    store(tmp_path, "cpu-test/r1-full/a.json", [timed_row([1.0])], conditions={"before": {"load": 9.0}, "after": {}})
+    part = {"run": "r2", "kind": "part"}
+    store(tmp_path, "cpu-test/r2-part/a.json", [timed_row([2.0], **part), untimed_row("OUT", workload="v", **part)])
+    output = write(tmp_path)
+    (header,) = {record.read(path).header for path in tmp_path.glob("*/r2-part/a.json")}
+    rows = output.newest(header)
+    assert set(rows.run) == {"r2"}
+    assert output.doubts(rows) == []
+    sentences = headline.sentences(rows, "cpu-test")
+    assert sentences[0].startswith("cpu-test, run r2 (part): 1 of 2 rows have a time")
+    assert sentences[-1].startswith("The gate refused 1 row:")
+    assert set(output.newest().run) == {"r1"}
+    assert len(output.doubts(output.newest())) == 1
 
 
 def test_no_results_raise_a_clear_error(tmp_path: Path) -> None:

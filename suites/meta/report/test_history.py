@@ -132,6 +132,16 @@ def test_other_inputs_are_not_compared(tmp_path: Path) -> None:
     assert "begins again at 1 is of other inputs" in result.pictures[0].caption
 
 
+def test_the_sentence_counts_rows_of_the_first_run_only(tmp_path: Path) -> None:
+    """A row that the first run lacks has no time at its revision."""
+    first, later = timed_row([1.0]), timed_row([8.0], direction="grad_image")
+    store_each(tmp_path, [first], [first, later], [timed_row([2.0]), timed_row([1.0], direction="grad_image")])
+    sentence = history_of(tmp_path).sentence
+    assert "com0000 to com0002, this project's times rose by 100% (geometric mean of 1 rows)." in sentence
+    store(tmp_path, "20261201T", "newest0", [later])
+    assert history_of(tmp_path).sentence.endswith("no row has two times on the same inputs.")
+
+
 def test_the_history_excludes_tuned_allocators_quick_runs_and_other_devices(tmp_path: Path) -> None:
     with_tuned = [timed_row([1.0]), timed_row([9.0], allocator="tuned")]
     others = ([timed_row([1.0], **other)] for other in ({"kind": "quick"}, {"device": "cpu-other"}))

@@ -16,6 +16,7 @@ from harness.report.page import bars, picture
 from harness.report.page.conclusions import Conclusion, Fact
 from harness.report.pictures.distributions import distribution
 from harness.report.pictures.roofline import roofline
+from harness.report.tables import remarks
 from harness.report.tables.every_row import every_row
 from harness.repository import ROOT
 from suites.meta.report.browser import BROWSER, see
@@ -103,13 +104,13 @@ def test_a_device_has_its_fingerprint_and_its_doubts(tmp_path: Path) -> None:
     store(tmp_path, "a.json", [timed_row([1.0])])
     heading = "What makes these figures doubtful"
     output = report.write(tmp_path)
-    assert output.doubts == ()
+    assert output.doubts(output.newest()) == []
     for text in texts_of(output):
         assert heading not in text
         assert fingerprint.fingerprint({"cpu": "a cpu"}) in text
     store(tmp_path, "a.json", [timed_row([1.0])], conditions={"before": {"load": 9.0}, "after": {}})
     output = report.write(tmp_path)
-    assert [doubt.partition(" before")[0] for doubt in output.doubts] == ["cpu-test: The load was 9.0"]
+    assert [doubt.partition(" before")[0] for doubt in output.doubts(output.newest())] == ["cpu-test: The load was 9.0"]
     page, markdown = texts_of(output)
     assert f"<strong>{heading}</strong></p><ul><li>The load was 9.0" in page
     assert f"**{heading}**\n\n- The load was 9.0" in markdown
@@ -185,6 +186,17 @@ def test_the_overviews_texts_keep_to_their_columns(tmp_path: Path, shape: pictur
     for one, other in itertools.combinations(answer["texts"], 2):
         apart = one[2] <= other[1] or other[2] <= one[1]
         assert apart or one[4] <= other[3] + 4 or other[4] <= one[3] + 4, (one[0], other[0])  # boxes of lines overlap
+
+
+def test_each_type_has_its_own_times(tmp_path: Path) -> None:
+    """A function outside this project may compute in float64."""
+    both = [timed_row([seconds], dtype=dtype) for dtype, seconds in (("float32", 1.0), ("float64", 3.0))]
+    store(tmp_path, "a.json", [*both, *({**each, "allocator": "tuned"} for each in both)])
+    page, _ = texts_of(report.write(tmp_path))
+    assert "Forward, float64: median time" in page
+    table = remarks.allocators(results.throughput(results.read(tmp_path).blocks))
+    assert table is not None
+    assert [row[2:4] for row in table.rows] == [("roi_align, NCHW", "1,000"), ("roi_align, NCHW, float64", "3,000")]
 
 
 def test_the_projects_readme_opens_with_the_overview() -> None:

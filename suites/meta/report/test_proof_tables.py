@@ -133,6 +133,14 @@ def test_campaigns_are_summed_over_runs_and_the_largest_fraction_is_kept(tmp_pat
     )
 
 
+def test_finds_of_other_implementations_are_not_this_projects(tmp_path: Path) -> None:
+    path = tmp_path / "campaigns" / "a.csv"
+    store(path, CAMPAIGN, {}, {"backend": "torchvision", "title": "torchvision", "cases": "7", "finds": "3"})
+    part = campaigns.section([path])
+    assert part.totals == {"cases": 1_000_000, "finds": 0}
+    assert [row[4] for row in part.tables[0].rows] == ["none", "3"]
+
+
 def test_a_report_of_proofs_alone_has_every_table(tmp_path: Path) -> None:
     matrix(tmp_path), store_kills(tmp_path), store_campaigns(tmp_path)
     output = write(tmp_path)

@@ -102,9 +102,10 @@ template <typename T> class ColumnRows {
     }
     for (; x < columns_.end; ++x) {
       const T *const left = pixels + low[x] * pixel_stride, *const right = pixels + high[x] * pixel_stride;
-      // A cell of three channels also reads one number of the next pixel, which the last pixel of a row may not have.
-      // The next sample overwrites the result of that number.
-      if (channels == kCell || (channels == 3 && std::max(low[x], high[x]) + 1 < image_width_)) {
+      // A cell of three channels also reads one number of the next pixel, which the last pixel of a row may not have,
+      // nor one whose pixels are all the same memory. The next sample overwrites the result of that number.
+      const bool has_next = pixel_stride > 0 && std::max(low[x], high[x]) + 1 < image_width_;
+      if (channels == kCell || (channels == 3 && has_next)) {
         Vector from, to;
         Cell<T>::load(left, &from);
         Cell<T>::load(right, &to);

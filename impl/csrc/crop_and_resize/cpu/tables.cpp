@@ -9,7 +9,12 @@ namespace roi_align {
 namespace {
 
 void* memory_for(int64_t boxes, int64_t taps_a_box, int64_t tap_bytes) {
-  return ::operator new(static_cast<size_t>(boxes * taps_a_box * tap_bytes));
+  int64_t bytes;
+  // The sizes of an expanded upstream gradient are not limited by its memory.
+  if (__builtin_mul_overflow(boxes, taps_a_box, &bytes) || __builtin_mul_overflow(bytes, tap_bytes, &bytes)) {
+    throw std::bad_alloc();
+  }
+  return ::operator new(static_cast<size_t>(bytes));
 }
 
 void give_back(void* memory) { ::operator delete(memory); }

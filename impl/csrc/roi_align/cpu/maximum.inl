@@ -24,11 +24,12 @@ template <typename G> ROI_ALIGN_INLINE G between(G low, G high, const G& weight)
   return low;
 }
 
-// The same in memory, or the value itself if both are one pixel.
-template <typename G, typename T> ROI_ALIGN_INLINE G between(const T* low, const T* high, const G& weight) {
+// The same in memory, or the value itself if both are one pixel: two pixels of an expanded map may have one address.
+template <typename G, typename T>
+ROI_ALIGN_INLINE G between(const T* low, const T* high, const G& weight, bool is_one) {
   G first, second;
   first.load(low);
-  if (low == high) return first;
+  if (is_one) return first;
   second.load(high);
   return between(first, second, weight);
 }
@@ -73,7 +74,7 @@ ROI_ALIGN_INLINE void for_bins(const BoxSamples<T>& samples, int64_t i, int64_t 
       T* const row = rows + (iy - begin) * stride;
       for (int64_t k = 0; k < columns; ++k) {
         const int64_t at = from.column(k);
-        between(top + at, bottom + at, weight_y).store(row + k * G::kCount);
+        between(top + at, bottom + at, weight_y, ty.low == ty.high).store(row + k * G::kCount);
       }
     }
     for (int64_t j = 0; j < width; ++j) {
@@ -86,7 +87,8 @@ ROI_ALIGN_INLINE void for_bins(const BoxSamples<T>& samples, int64_t i, int64_t 
           for (int64_t ix = 0; ix < x.count; ++ix) {
             const Tap<T> tx = x.taps[ix];
             const G weight_x = in_all_lanes<G>(tx.weight);
-            offer(between(row + tx.low * G::kCount, row + tx.high * G::kCount, weight_x), iy, ix);
+            const T *const left = row + tx.low * G::kCount, *const right = row + tx.high * G::kCount;
+            offer(between(left, right, weight_x, tx.low == tx.high), iy, ix);
           }
           // Samples beyond the image that come before all others are the value that the bin has; others are compared
           // once: after the first row, or after all rows.

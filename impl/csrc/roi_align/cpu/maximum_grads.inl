@@ -114,13 +114,15 @@ void max_grad_box(const BoxSamples<T>& samples, const PoolRule& rule, SampledPix
       };
       if (move_y.low != move_y.high) {
         const auto value = [&](int64_t at) {
-          return between<G>(from.at(at, column.tap.low), from.at(at, column.tap.high), column.weight);
+          const Tap<T>& tap = column.tap;
+          return between<G>(from.at(at, tap.low), from.at(at, tap.high), column.weight, tap.low == tap.high);
         };
         add(value(move_y.low), value(move_y.high), row, choice.y, sums_y + y.first * G::kCount);
       }
       if (move_x.low != move_x.high) {
         const auto value = [&](int64_t at) {
-          return between<G>(from.at(row.tap.low, at), from.at(row.tap.high, at), row.weight);
+          const Tap<T>& tap = row.tap;
+          return between<G>(from.at(tap.low, at), from.at(tap.high, at), row.weight, tap.low == tap.high);
         };
         add(value(move_x.low), value(move_x.high), column, choice.x, sums_x + x.first * G::kCount);
       }
@@ -138,7 +140,8 @@ void pool_at_largest(const BoxSamples<T>& samples, const PoolRule& rule, Sampled
     G result{};
     for_largest(choice, y, x, [&](const auto& row, const auto& column, const Mask<G>& mask) {
       const auto value_at = [&](int64_t at) {
-        return between<G>(values.at(row.tap.low, at), values.at(row.tap.high, at), row.weight);
+        const Tap<T>& tap = row.tap;
+        return between<G>(values.at(tap.low, at), values.at(tap.high, at), row.weight, tap.low == tap.high);
       };
       const G low = value_at(column.tap.low);
       const G value = column.tap.low == column.tap.high ? low : between(low, value_at(column.tap.high), column.weight);
