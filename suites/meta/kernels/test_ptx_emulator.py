@@ -62,8 +62,8 @@ BETWEEN_BLOCKS = {
     "which has 4096, which block 0 has written in the same launch.",
     "written_after": "st.volatile.global.u32 ({written after}): thread (0, 0, 0) writes 4 bytes at byte 0 of out, "
     "which has 4096, which block 0 has read in the same launch.",
-    "written_and_added": "red.global.add.s32 ({added to what was written}): thread (0, 0, 0) changes 4 bytes at byte 0 "
-    "of out, which has 4096, which block 0 has written in the same launch.",
+    "written_and_added": "atom.global.add.u32 ({added to what was written}): thread (0, 0, 0) changes 4 bytes at byte "
+    "0 of out, which has 4096, which block 0 has written in the same launch.",
     "added_and_read": "ld.volatile.global.u32 ({read of sums}): thread (0, 0, 0) reads 4 bytes at byte 0 of out, which "
     "has 4096, which another block has changed by an atomic operation in the same launch.",
 }

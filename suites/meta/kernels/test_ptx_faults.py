@@ -33,9 +33,11 @@ WARP, TABLES_MADE = "roi_align/cuda/forward_planes_warp.cu", "taps->tap[k].at *=
 SLOPES, ROI_SLOPES = "crop_and_resize/cuda/grad_boxes.cu", "roi_align/cuda/grad_boxes.cu"
 LINE, THREAD = r"\(\S+\.(cu|h):\d+\)", r"\(\d+, 0, 0\)"
 FAULTS = {
+    # In backward order the level that is read too early is a large number.
     "a removed barrier": (
         "roi_align", "grad_boxes", POOLS,
         Change(ROI_SLOPES, "part.row);\n    __syncthreads();", "part.row);\n"),
+        rf"^ld\.param\.f64 {LINE}: thread {THREAD} reads beyond the kernel's parameters\. In block|"
         rf"^(ld|st)\.shared\.\S+ {LINE}: thread {THREAD} (reads|writes) byte \d+ of shared memory, which thread "
         rf"{THREAD} has (written|read) {LINE}, with no barrier .*between. In block {THREAD} of slopes_kernel<"),
     # The fiber executor misses this fault: threads wait at the vote before it.
