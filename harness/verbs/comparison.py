@@ -155,7 +155,7 @@ def _side_by_side(
     if not decisions:
         stop("No row has times of both sides, so there is nothing to compare.")
     # A row that is no longer right has no time, so it is never SLOW.
-    worse = bool(first.lost()) or any(each.verdict == "SLOW" for each in decisions)
+    worse = any(each.lost() for each in rounds) or any(each.verdict == "SLOW" for each in decisions)
     return _Comparison(decisions, first.problems(), first.other_bits(), worse)
 
 

@@ -82,6 +82,17 @@ def test_gradients_of_vmap_equal_those_of_single_calls(inputs, call, in_dims):
 
 
 @calls.each_operator
+def test_functional_gradient_of_a_compiled_function(inputs, call):
+    image, *boxes = (each[0] for each in inputs)
+
+    def loss(image):
+        return call(image, *boxes).square().sum()
+
+    gradient = torch.func.grad(torch.compile(loss, backend="aot_eager"))(image)
+    assert torch.equal(gradient, torch.func.grad(loss)(image))
+
+
+@calls.each_operator
 def test_a_jacobian_of_a_jacobian(inputs, call):
     image, *boxes = (each[0, ..., :3, :3].double() if each.dim() == 5 else each[0] for each in inputs)
 
