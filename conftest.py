@@ -157,6 +157,8 @@ def _load_backends(config: pytest.Config) -> None:
     isolated = partial(isolation.isolated, limit_s=config.getoption("--limit"))
     if backends.is_foreign(name):
         backend: Any = _or_missing(isolated, name, "crop_and_resize")
+        if isinstance(backend, MissingLibrary):  # a run that skips every test would pass
+            raise pytest.UsageError(str(backend))
         operators = (backend.sheet.operator,) if isinstance(backend, Backend) else tuple(backends.BACKENDS)
         config.stash[BACKENDS] = dict.fromkeys(operators, backend)
         return

@@ -75,7 +75,7 @@ def minutes(backend: Backend[Any]) -> float | None:
         backend.restart()
     except Exception:
         return None
-    cases_in_all = sum(each.examples(settings().max_examples) for each in selection)
+    cases_in_all = sum(each.examples(settings().max_examples, sheet) for each in selection)
     return (a_case * cases_in_all + a_value * _LARGE + _OWN_S) / 60
 
 

@@ -31,8 +31,6 @@ CellStatus = Literal["pass", "fail", "ambiguous", "crash", "hang", "undeclared",
 # The statuses that count against a backend if it declares the property.
 BAD: tuple[CellStatus, ...] = ("fail", "crash", "hang")
 EXAMPLES = 100
-# A backend that compiles for each case gets one case in so many.
-COMPILED_SHARE = 10
 # The most attempts to shrink a failing case: a call may take a second, and the case need not be minimal.
 SHRINKS = 400
 LIBRARIES = ("numpy", "torch", "torchvision", "tensorflow", "onnxruntime", "hypothesis")
@@ -87,14 +85,11 @@ def is_bad(each: Cell) -> bool:
 def cell(
     backend: Backend[Any], property_: Property, direction: Direction, examples: int = EXAMPLES, seed: int = 0
 ) -> Cell:
-    """The cell of a backend, on `examples` cases divided by the property's share. The backend should be isolated. One
-    that compiles for each shape gets a tenth of the cases.
-    """
+    """The cell of a backend, on the property's share of `examples` cases. The backend should be isolated."""
 
     def search_with(fails: Callable[[Verdict], bool]) -> Finding:
         """Searches for a failure; does not shrink crashes and hangs, since each attempt would restart the library."""
-        count = examples // COMPILED_SHARE if backend.sheet.compiles else examples
-        settings = effort(property_.examples(count), Phase.generate, Phase.shrink)
+        settings = effort(property_.examples(examples, backend.sheet), Phase.generate, Phase.shrink)
         return search(
             property_, backend, direction, settings, seed=seed, shrinks=SHRINKS, final=tuple(DEADLY), fails=fails
         )

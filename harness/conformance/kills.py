@@ -90,7 +90,7 @@ def draw_cases(check: Property, sheet: Sheet, count: int, turn: int) -> tuple[An
 
 def attempt(fault: Fault, showing: Showing, check: Property, turn: int) -> Attempt:
     """Runs one check on a fault with the cases of one turn; expensive checks get fewer cases, as in the suites."""
-    cases = draw_cases(check, showing.sheet, check.examples(CASES), turn)
+    cases = draw_cases(check, showing.sheet, check.examples(CASES, showing.sheet), turn)
     finding = among(cases, check, fault.backend, showing.direction)
     number = len(finding.verdicts)
     outcome, count, detail = ("survived" if number else "not asked"), number, ""

@@ -161,6 +161,7 @@ class Schedule:
     ) -> None:
         self.backend, self.seed, self.cases, self.is_over = backend, seed, cases, is_over
         self.numbers = itertools.count()
+        self.sheets = sheets
         self.turns = {operator: _turns(sheet) for operator, sheet in sheets.items()}
         self.done: Counter[OperatorName] = Counter()
         self.planned: Counter[OperatorName] = Counter()
@@ -181,7 +182,7 @@ class Schedule:
         self.last = operator
         property_, direction = next(turn for turn in self.turns[operator][1] if not self._is_enough(turn))
         number = next(self.numbers)
-        examples = property_.examples(EXAMPLES)
+        examples = property_.examples(EXAMPLES, self.sheets[operator])
         self.planned[operator] += examples
         return Task(number, self.backend, operator, property_.name, direction, _seed(self.seed, number), examples)
 

@@ -65,6 +65,9 @@ from harness.operators.implementation import Backend, lacks
 from harness.operators.sheet import BadInput, OperatorName, Sheet
 from harness.operators.verdict import Status, Verdict, implementation_code, without_verdict
 
+# The divisor of the number of examples for a backend that compiles for each shape.
+COMPILED_SHARE = 10
+
 
 class NotAskedError(Exception):
     """The check skips a call that the backend refuses; the message says why."""
@@ -101,9 +104,9 @@ class Property:
         """The name as one word, for test ids."""
         return re.sub(r"\W+", "_", self.name).strip("_")
 
-    def examples(self, count: int, least: int = 5) -> int:
-        """This property's share of `count` examples, at least `least`."""
-        return max(least, count // self.share)
+    def examples(self, count: int, sheet: Sheet, least: int = 5) -> int:
+        """This property's share of `count` examples, at least `least`; a tenth for code that compiles each shape."""
+        return max(least, count // self.share // (COMPILED_SHARE if sheet.compiles else 1))
 
     def undeclared(self, sheet: Sheet, direction: Direction) -> str | None:
         """What the property needs that the sheet does not declare, in words, or None."""

@@ -7,12 +7,15 @@ of the case to report. Crashes, hangs and failures that do not repeat never end 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 from hypothesis import Phase
+from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
 from hypothesis.errors import Flaky
 
 from harness.operators import AnyCase
@@ -76,6 +79,15 @@ class _Enough(BaseException):
     """Ends a Hypothesis run that would take minutes; a BaseException, because Hypothesis lets those pass."""
 
 
+def _own_database(settings: hypothesis.settings, name: str) -> ExampleDatabase | None:
+    """The settings' database, if it is a folder the part of it for one search: Hypothesis files examples by the test
+    function, which is the same for all, and forgets those that do not fail here."""
+    database = settings.database
+    if not isinstance(database, DirectoryBasedExampleDatabase):
+        return database
+    return DirectoryBasedExampleDatabase(Path(database.path) / re.sub(r"\W+", "_", name))
+
+
 def search(
     property_: Property,
     backend: Backend[Any],
@@ -125,7 +137,10 @@ def search(
         raise _FailureSignal
 
     run: Callable[[], None] = hypothesis.settings(
-        settings, report_multiple_bugs=False, phases=[each for each in settings.phases if each is not Phase.explain]
+        settings,
+        report_multiple_bugs=False,
+        phases=[each for each in settings.phases if each is not Phase.explain],
+        database=_own_database(settings, f"{property_.operator}-{property_.slug}-{direction}-{backend.name}"),
     )(hypothesis.given(case=property_.cases(backend.sheet))(ask))
     if seed is not None:
         run = hypothesis.seed(seed)(run)

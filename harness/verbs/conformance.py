@@ -20,7 +20,8 @@ if TYPE_CHECKING:
         "Example: python -m harness conformance --backend mypkg.mymodule:my_roi_align --fail-on fail",
         {
             0: "every cell is filled",
-            1: "with --fail-on fail, a declared property fails; or a process ended before its cells were filled",
+            1: "with --fail-on fail, a declared property fails, or a backend named by --backend cannot be loaded; or a "
+            "process ended before its cells were filled",
             130: "interrupted; --resume continues",
         },
     )
@@ -41,7 +42,12 @@ def conformance(
     limit: Annotated[
         float | None, typer.Option(help="Seconds that a call on a small case may take; by default what the sheet says.")
     ] = None,
-    fail_on: Annotated[str, typer.Option(help='"fail": exit 1 if anything that is declared fails or crashes.')] = "",
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            help='"fail": exit 1 if anything that is declared fails or crashes, or a named backend is missing.'
+        ),
+    ] = "",
     table: Annotated[
         Path | None, typer.Option(help="The CSV to merge the rows into; findings.json is beside it.")
     ] = None,
@@ -126,7 +132,9 @@ def conformance(
         tell("Some cells are missing, because their processes ended. --resume runs them again.")
         raise typer.Exit(1)
     notes.unlink()
-    if fail_on and any(map(is_bad, cells)):
+    if fail_on and any(
+        is_bad(each) or (each.status == "missing" and each.backend in (backend or ())) for each in cells
+    ):
         raise typer.Exit(1)
 
 

@@ -36,7 +36,7 @@ def _choices(inputs: Inputs) -> list[tuple[str, Any, str]]:
 
 def _bad_row(sheet: Sheet, box: Box, seed: int) -> Case:
     return Case(
-        (1, 2, 5, 7), (box, (0.1, 0.2, 0.8, 0.7)), (0, 0), (4, 3),
+        (1, 2, 5, 7), (box, (0.1, 0.2, 0.8, 0.7)), (0, 0), (4, 3), method=sheet.methods[0],
         extrapolation_value=-9.0 if sheet.border == "rule" else 0.0,
         image_dtype=sheet.usual_image, boxes_dtype=sheet.usual_boxes, index_dtype=sheet.index_dtypes[0], seed=seed,
     )  # fmt: skip

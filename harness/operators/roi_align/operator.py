@@ -55,8 +55,8 @@ def _undefined(inputs: RoiInputs, direction: Direction) -> str | None:
 def _bad_row(sheet: Sheet, box: Box, seed: int) -> RoiCase:
     good = (0, 0.5, 0.25, 3.5, 2.75)
     return RoiCase(
-        (1, 2, 5, 7), ((0, *box), good), (2, 3), 1.0, 2, sheet.aligned[0], sheet.modes[0], sheet.usual_image,
-        sheet.usual_boxes, seed=seed,
+        (1, 2, 5, 7), ((0, *box), good), (2, 3), 1.0, 2 if "fixed" in sheet.grids else -1, sheet.aligned[0],
+        sheet.modes[0], sheet.usual_image, sheet.usual_boxes, seed=seed,
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def test_property(backend_of, tally, undeclared, property_, direction):
     backend = backend_of(property_.operator)
     name = f"{property_.operator}, {property_.name}, {direction}"
     undeclared(name, property_.undeclared(backend.sheet, direction))
-    examples = property_.examples(settings().max_examples, FEWEST)
+    examples = property_.examples(settings().max_examples, backend.sheet, FEWEST)
     finding = search(property_, backend, direction, settings(max_examples=examples))
     for _, verdict in finding.verdicts:
         if verdict.passed and verdict.compared:

@@ -26,9 +26,9 @@ roi_align.sheet = {"operator": "roi_align", "extent": "positive", "same_dtype": 
 """
 
 
-def judge_folder(folder: Path, factor: str) -> tuple[int, str, Path]:
+def judge_folder(folder: Path, factor: str, before: str = "") -> tuple[int, str, Path]:
     """The exit code of the action's last step on a kernel, what it printed, and the table that it names."""
-    (folder / "thekernel.py").write_text(KERNEL.replace("FACTOR", factor), encoding="utf-8")
+    (folder / "thekernel.py").write_text(before + KERNEL.replace("FACTOR", factor), encoding="utf-8")
     (step,) = [each for each in ACTION["runs"]["steps"] if each.get("id") == "judge"]
     output, table = folder / "output.txt", folder / "judged" / "conformance.csv"
     variables = {"BACKEND": "thekernel:roi_align", "EXAMPLES": "2", "FOLDER": str(folder), "TABLE": str(table)}
@@ -47,6 +47,13 @@ def test_the_action_passes_a_right_kernel_and_fails_a_wrong_one(tmp_path: Path, 
     exit_code, text, table = judge_folder(tmp_path, factor)
     assert exit_code == code, text
     assert "thekernel:roi_align" in table.read_text(encoding="utf-8")
+
+
+def test_the_action_fails_a_kernel_that_cannot_be_loaded(tmp_path: Path) -> None:
+    """Its module needs a library that the action's environment lacks: nothing was judged."""
+    exit_code, text, table = judge_folder(tmp_path, "1.0", "import a_library_of_the_caller\n")
+    assert exit_code == 1, text
+    assert "a_library_of_the_caller" in table.read_text(encoding="utf-8")
 
 
 def test_the_build_step_is_a_target_of_the_makefile() -> None:

@@ -22,7 +22,7 @@ from harness.operators.implementation import Backend, lacks
 from harness.operators.roi_align.case import RoiCase
 from harness.operators.sheet import CHOICES, OperatorName, Sheet
 from harness.operators.verdict import Status
-from harness.properties import questions
+from harness.properties import find, questions
 from harness.properties.search import Failure, search
 
 pytest.importorskip("torchvision")
@@ -36,7 +36,7 @@ def first_failure(backend: Backend[Any], examples: int, *names: str) -> Failure 
     for property_, direction in questions(backend.sheet.operator):
         if property_.undeclared(backend.sheet, direction) or (names and property_.name not in names):
             continue
-        few = effort(property_.examples(examples), Phase.generate)
+        few = effort(property_.examples(examples, backend.sheet), Phase.generate)
         try:
             finding = search(property_, backend, direction, few, seed=0)
         except Unsatisfiable:
@@ -120,6 +120,22 @@ FIELDS: list[tuple[dict[str, Any], Any, bool]] = [
 def test_a_sheets_field_limits_the_cases(declared: dict[str, Any], function: Any, passes: bool) -> None:
     failure = first_failure(strangers.backend_of(function, **declared), 60)
     assert (failure is None) == passes, failure and f"{failure.verdict} {failure.case!r}"
+
+
+def test_bad_boxes_are_asked_in_a_declared_setting() -> None:
+    adaptive = Sheet("roi_align", ("forward",), grids=("adaptive",), bad_input=("boxes",))
+    nearest = Sheet("crop_and_resize", ("forward",), methods=("nearest",), bad_input=("boxes",))
+    assert {case.sampling_ratio for case in draw_cases(find("bad boxes", "roi_align").cases(adaptive), 5, 0)} == {-1}
+    assert {case.method for case in draw_cases(find("bad boxes", "crop_and_resize").cases(nearest), 5, 0)} == {
+        "nearest"
+    }
+
+
+def test_code_that_compiles_each_shape_gets_a_tenth_of_the_cases() -> None:
+    usual = Sheet("roi_align", ("forward",))
+    inside = find("boxes outside", "roi_align")
+    counts = [inside.examples(600, sheet) for sheet in (usual, replace(usual, compiles=True))]
+    assert counts == [600 // inside.share, 60 // inside.share]
 
 
 def test_a_function_of_one_box_a_call_is_given_no_long_lists() -> None:

@@ -6,13 +6,15 @@ The properties here are about integers: a number is a case, with an obvious orde
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 from hypothesis import Phase
 from hypothesis import strategies as st
-from hypothesis.database import InMemoryExampleDatabase
+from hypothesis.database import DirectoryBasedExampleDatabase, InMemoryExampleDatabase
 
 from harness.backends import load
 from harness.operators.drawing import draw_cases, effort
@@ -147,6 +149,22 @@ def test_a_failure_in_the_database_runs_first() -> None:
     settings = hypothesis.settings(max_examples=100, database=InMemoryExampleDatabase(), derandomize=False)
     first, again = (NumberProperty(wrong_from(777)).search(settings, seed=None) for _ in range(2))
     assert again.failure.case == first.failure.case == 777
+    assert len(again.trials) == 1
+
+
+def test_a_failure_is_remembered_although_another_property_holds(tmp_path: Path) -> None:
+    settings = hypothesis.settings(
+        max_examples=10_000, database=DirectoryBasedExampleDatabase(tmp_path), derandomize=False
+    )
+    wrong = Verdict(Status.OUT, reason="one of a thousand")
+    rare = NumberProperty(lambda number: wrong if number % 1000 == 777 else Verdict(Status.EXACT))
+    holding = NumberProperty(wrong_from(10_000))
+    holding.property = replace(holding.property, name="other numbers")
+    first = rare.search(settings, seed=None)
+    assert first.failure.case % 1000 == 777
+    assert holding.search(settings, seed=None).failure is None
+    again = rare.search(settings, seed=None)
+    assert again.failure.case == first.failure.case
     assert len(again.trials) == 1
 
 
