@@ -134,12 +134,21 @@ def differentiable(
 def _is_differentiated(tensors: Sequence[Tensor]) -> bool:
     """Whether an eager call on these tensors may be differentiated, in reverse or forward mode.
 
-    Within torch.func's transforms a tensor does not tell: one that vmap maps hides the one that grad differentiates.
+    Within torch.func.grad a tensor does not tell: one that vmap maps hides the one that is differentiated.
     """
     if _is_forward_mode():
         return True
-    is_transformed = torch._C._are_functorch_transforms_active()
-    return torch.is_grad_enabled() and (is_transformed or any(tensor.requires_grad for tensor in tensors))
+    return torch.is_grad_enabled() and (_is_in_grad() or any(tensor.requires_grad for tensor in tensors))
+
+
+def _is_in_grad() -> bool:
+    """Whether torch.func.grad, vjp or jacrev is active, and not torch.func.functionalize, which takes no
+    autograd.Function."""
+    if not torch._C._are_functorch_transforms_active():
+        return False
+    transforms = torch._C._functorch.TransformType
+    kinds = {each.key() for each in torch._C._functorch.get_interpreter_stack() or ()}
+    return transforms.Grad in kinds and transforms.Functionalize not in kinds
 
 
 def _is_forward_mode() -> bool:

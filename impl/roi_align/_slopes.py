@@ -127,7 +127,7 @@ def slope(image: Tensor, samples: Samples, velocity: Tensor) -> Tensor:
     parts = []
     for boxes, part in samples.parts(image.shape[1]):
         pixels = torch.where(part.read(), _gathered(image, part), 0.0)
-        parts.append(torch.einsum("mikajlb,mikajlbc->mcij", _moved_weights(part, velocity[boxes]), pixels))
+        parts.append(_einsum("mikajlb,mikajlbc->mcij", _moved_weights(part, velocity[boxes]), pixels))
     if not parts:
         return image.new_zeros(0, image.shape[1], samples.y.pixels.shape[1], samples.x.pixels.shape[1])
     return torch.cat(parts)
@@ -149,14 +149,20 @@ def gradient_of_boxes(grad: Tensor, image: Tensor, samples: Samples, velocity: T
     parts = []
     for boxes, part in samples.parts(image.shape[1]):
         pixels = torch.where(part.read(), _gathered(image, part), 0.0)
-        products = torch.einsum("mcij,mikajlbc->mikajlb", grad[boxes], pixels)
+        products = _einsum("mcij,mikajlbc->mikajlb", grad[boxes], pixels)
         y, x = part.y.weights, part.x.weights
         if velocity is not None:
             y, x = part.y.weights_along(velocity[boxes][:, 0]), part.x.weights_along(velocity[boxes][:, 1])
-        of_y = torch.einsum("mikajlb,meika,mjlb->me", products, part.y.slopes, x)
-        of_x = torch.einsum("mikajlb,mika,mejlb->me", products, y, part.x.slopes)
+        of_y = _einsum("mikajlb,meika,mjlb->me", products, part.y.slopes, x)
+        of_x = _einsum("mikajlb,mika,mejlb->me", products, y, part.x.slopes)
         parts.append(torch.stack([of_y, of_x], dim=1))
     return torch.cat(parts) if parts else image.new_zeros(0, 2, 2)
+
+
+def _einsum(equation: str, *tensors: Tensor) -> Tensor:
+    """torch.einsum in the tensors' own dtype: autocast would compute it in a half type, and the kernels never do."""
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        return torch.einsum(equation, *tensors)
 
 
 def _across(y: Tensor, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, fx, nn
 
-from roi_align._checks import check_image_shape, checking, refuse_script
+from roi_align._checks import check_image_shape, check_size, checking, refuse_script
 from roi_align._pooling.functional import Boxes, Mode, multiscale_roi_align, roi_align
 
 # torch.fx traces without values for the checks to read, so its graphs contain a call of these functions as a whole.
@@ -151,7 +151,7 @@ class TorchvisionMultiScaleRoIAlign(nn.Module):
     ) -> None:
         super().__init__()
         self.featmap_names = list(featmap_names)
-        self.output_size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+        self.output_size = check_size("output_size", output_size, or_one=True)
         self.sampling_ratio = sampling_ratio
         self.canonical_scale = canonical_scale
         self.canonical_level = canonical_level

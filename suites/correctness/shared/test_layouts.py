@@ -46,8 +46,6 @@ REPEATED = [(0,), (1,), (2,), (3,), (2, 3), (1, 2, 3)]
 @calls.each_call
 def test_images_whose_elements_share_memory_change_no_bit(device, call, dtype, layout):
     """Expanded images; a conversion to float32, as of halves and integers, may lay them out anew."""
-    if dtype == torch.uint8 and call.operator == "roi_align":
-        pytest.skip("roi_align takes no integers.")
     for channels, repeated in itertools.product((1, 3, 8, 20), REPEATED):
         sizes = (2, channels, 9, 10)
         values = calls.eighths(*(1 if d in repeated else size for d, size in enumerate(sizes))).abs()

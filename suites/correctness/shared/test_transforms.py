@@ -82,6 +82,30 @@ def test_gradients_of_vmap_equal_those_of_single_calls(inputs, call, in_dims):
 
 
 @calls.each_operator
+def test_functionalize_gives_the_plain_result(inputs, call):
+    arguments = [each[0] for each in inputs]
+    assert torch.equal(torch.func.functionalize(call)(*arguments), call(*arguments))
+
+
+@calls.each_operator
+def test_autocast_changes_no_derivative_of_boxes(inputs, device, call):
+    """Forward mode and the second derivatives are compositions of torch's operators, which autocast would round."""
+    image, boxes, *indices = (each[0] for each in inputs)
+    image = image + 1 / 3
+
+    def second(boxes):
+        return torch.func.grad(lambda boxes: call(image, boxes, *indices).square().sum())(boxes).square().sum()
+
+    def derivatives():
+        tangent = torch.func.jvp(lambda boxes: call(image, boxes, *indices), (boxes,), (torch.ones_like(boxes),))[1]
+        return [tangent, torch.func.grad(second)(boxes)]
+
+    expected = derivatives()
+    with torch.autocast(device, torch.bfloat16):
+        assert calls.equal(derivatives(), expected)
+
+
+@calls.each_operator
 def test_functional_gradient_of_a_compiled_function(inputs, call):
     image, *boxes = (each[0] for each in inputs)
 
