@@ -69,8 +69,8 @@ def test_a_missing_barrier_changes_results_in_other_orders():
     for order in (FORWARD, BACKWARD, RANDOM):
         assert launch("neighbour", 1, shared=256, order=order)[0][:64].tolist() == right
     assert launch("neighbour", 0, shared=256, order=FORWARD)[0][:64].tolist() == right
-    # Shared memory starts as bytes of 0xFF, so that each reads -1 and adds 1.
-    assert launch("neighbour", 0, shared=256, order=BACKWARD)[0][:64].tolist() == [0] * 64
+    # Shared memory starts as bytes of 0x7F here, so all but the first read 0x7F7F7F7F and add 1.
+    assert launch("neighbour", 0, shared=256, order=BACKWARD)[0][:64].tolist() == [0] + [0x7F7F7F80] * 63
     assert launch("neighbour", 0, shared=256, order=RANDOM)[0][:64].tolist() != right
 
 
