@@ -44,8 +44,17 @@ def contents(
     problems     the files that were left out, in sentences.
     """
     newest = results.newest(table)
+    # Beside full runs a partial one has its means only, which keeps the page small.
+    is_full = newest.kind == "full"
+    in_detail = newest[is_full] if is_full.any() else newest
     devices = [
-        _device(str(device), lines, runs.machines[str(device), str(lines.run.iloc[0])], runs.blocks)
+        _device(
+            str(device),
+            lines,
+            runs.machines[str(device), str(lines.run.iloc[0])],
+            runs.blocks,
+            device in set(in_detail.device),
+        )
         | {"history": history.history(str(device), table, runs.machines)}
         for device, lines in newest.groupby("device", sort=True)
     ]
@@ -78,7 +87,7 @@ def contents(
         "across": [] if base is None else _across(newest, base),
         "devices": devices,
         "proofs": proofs,
-        "every_row": every_row.every_row(newest) if devices else None,
+        "every_row": every_row.every_row(in_detail) if devices else None,
         "sources": remarks.sources(newest) if devices else None,
         "libraries": conformance.html.name if conformance else None,
         "problems": problems,
@@ -115,10 +124,13 @@ def _across(newest: pd.DataFrame, baseline: str) -> list[Table]:
     ]
 
 
-def _device(device: str, lines: pd.DataFrame, machine: dict[str, Any], blocks: pd.DataFrame) -> dict[str, Any]:
+def _device(
+    device: str, lines: pd.DataFrame, machine: dict[str, Any], blocks: pd.DataFrame, in_detail: bool
+) -> dict[str, Any]:
     """What one device's part of the page shows.
 
-    blocks  `Results.blocks`, of all devices and runs.
+    blocks     `Results.blocks`, of all devices and runs.
+    in_detail  whether it shows every workload, with pictures.
     """
     default, all_lines = untuned(lines), names.with_settings(lines)
     own = blocks[(blocks.device == device) & (blocks.run == lines.run.iloc[0])]
@@ -131,7 +143,7 @@ def _device(device: str, lines: pd.DataFrame, machine: dict[str, Any], blocks: p
         "machine": words.machine(lines, machine),
         "warnings": conditions.warnings_of(machine, lines),
         "means": [*in_few_words(default, device), *means.roofs(default, device)],
-        "families": [_family(family, own) for family in names.families(default)],
+        "families": [_family(family, own) for family in names.families(default)] if in_detail else [],
         "allocators": remarks.allocators(all_lines),
         "failures": remarks.failures(all_lines),
     }

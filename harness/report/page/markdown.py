@@ -40,6 +40,8 @@ def text(page: dict[str, Any]) -> str:
         tables = list(part["means"])
         for family in part["families"]:
             tables += [*family["times"], *family["other_times"], *family["series"]]
+        if not part["families"]:
+            lines += ["This run is a partial one: throughput.csv has its rows.", ""]
         tables += [part["failures"]] if part["failures"] else []
         for table in tables:
             lines += table_of(table)
