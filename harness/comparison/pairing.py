@@ -152,8 +152,7 @@ def warnings(base: Run, new: Run, pairs: Pairs) -> list[str]:
     sentences += _of_others(pairs) if base.device == new.device else []
     for side, run in zip(SIDES, (base, new), strict=True):
         rows = results.throughput(run.blocks)
-        of_run = conditions.warnings(run.machine["conditions"], rows, int(run.machine.get("cores", 1)))
-        sentences += [f"{side}: {each}" for each in of_run]
+        sentences += [f"{side}: {each}" for each in conditions.warnings_of(run.machine, rows)]
     return sentences
 
 

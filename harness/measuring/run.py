@@ -122,8 +122,8 @@ def run(
             exits.append(_child(process, device, child_settings, tell))
             if exits[-1].interrupted:
                 break
-        # Moved together at the end. Without the file of a process that ended before it could write it, or was
-        # interrupted, a run is a partial one, like a run of some workloads.
+        # Moved together at the end. A run is partial if it was interrupted, or if a process died before it wrote its
+        # file, just like a run of some workloads.
         incomplete = exits[-1].interrupted or any(each.file is None for each in exits)
         sort = kind(quick, bool(workloads) or incomplete)
         for place, each in enumerate(exits):

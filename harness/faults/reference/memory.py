@@ -32,13 +32,16 @@ def _run_on(backend: Backend[Any], inputs: Any, direction: Direction, image: Arr
     return backend.run(dataclasses.replace(inputs, image=image), direction)
 
 
+def _in_rows(array: Array) -> Array:
+    """The memory of a channels_last array, taken for a contiguous one; any other array as it is."""
+    if not array.size or not channels_innermost(array):
+        return array
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).reshape(array.shape)
+
+
 def _as_contiguous(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
     """Reads channels_last pixels as if they were contiguous."""
-    image = inputs.image
-    if image.size and image.strides[1] == image.itemsize and image.shape[1] > 1:
-        memory = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
-        image = memory.reshape(image.shape)
-    return _run_on(backend, inputs, direction, image)
+    return _run_on(backend, inputs, direction, _in_rows(inputs.image))
 
 
 def _without_offset(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
@@ -52,10 +55,8 @@ def _without_offset(backend: Backend[Any], inputs: Any, direction: Direction) ->
 
 def _upstream_as_image(backend: Backend[Any], inputs: Any, direction: Direction) -> Array:
     """Reads a channels_last upstream gradient as if it were contiguous, like the image."""
-    upstream = inputs.upstream
-    if channels_innermost(upstream) and not channels_innermost(inputs.image):
-        memory = np.ascontiguousarray(upstream.transpose(0, 2, 3, 1))
-        inputs = dataclasses.replace(inputs, upstream=memory.reshape(upstream.shape))
+    if not channels_innermost(inputs.image):
+        inputs = dataclasses.replace(inputs, upstream=_in_rows(inputs.upstream))
     return backend.run(inputs, direction)
 
 

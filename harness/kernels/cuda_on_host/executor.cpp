@@ -39,10 +39,11 @@ namespace {
 using roi_align::cuda::shared_memory;
 
 constexpr size_t kSharedWithoutAsking = 48 * 1024;
+
 int order = 0;
 
-// The byte of which uninitialised memory consists: NaN as a float and -1 as an index in forward order, 3.4e38 and
-// 2,139,062,143 in the others. A kernel may mark what is missing by one of them, and by chance not by both.
+// The byte of uninitialised memory: in forward order NaN as a float and -1 as an index, in the others 3.4e38 and
+// 2,139,062,143. A kernel may mark a missing value by -1 itself, and then only the other byte shows what it forgot.
 unsigned char garbage() { return order == 0 ? 0xFF : 0x7F; }
 
 std::mt19937 chance;

@@ -31,21 +31,21 @@ def apart(arguments: ctypes.Structure, results: Sequence[Array]) -> Iterator[lis
     Yields the allocations. Results are writable, and initialised only if they contain no NaN.
     """
     starts = {result.ctypes.data: result for result in results}
-    described = list(_descriptions(arguments, ""))
-    originals = merge_overlaps([_allocation(name, array, starts) for name, array in described])
+    arrays = dict(_descriptions(arguments, ""))
+    originals = merge_overlaps([_allocation(name, array, starts) for name, array in arrays.items()])
     memories = [np.zeros(3 * original.bytes + 2 * _MARGIN + _ALIGNMENT, np.uint8) for original in originals]
     copies = [_copy(*pair) for pair in zip(originals, memories, strict=True)]
-    pairs = list(zip(originals, copies, strict=True))
-    pointers = [array.data for _, array in described]
-    for _, array in described:
-        original, copy = next(pair for pair in pairs if pair[0].start <= array.data < pair[0].end)
-        array.data += copy.start - original.start
+    moves = {}
+    for name, array in arrays.items():
+        place = next(k for k, each in enumerate(originals) if each.start <= array.data < each.end)
+        moves[name] = copies[place].start - originals[place].start
+        array.data += moves[name]
     try:
         yield copies
     finally:
-        for (_, array), pointer in zip(described, pointers, strict=True):
-            array.data = pointer
-        for original, copy in pairs:
+        for name, array in arrays.items():
+            array.data -= moves[name]
+        for original, copy in zip(originals, copies, strict=True):
             if original.writable:
                 ctypes.memmove(original.start, copy.start, original.bytes)
 

@@ -94,9 +94,7 @@ class GlobalMemory:
         result: Array = np.empty((len(addresses), access.count), access.dtype)
         for allocation, which, rows in self._locate(addresses, access, warp, "reads"):
             memory, known = allocation.views(access)
-            if self._strict and not (initialised := known[rows] == all_known(access.dtype.itemsize)).all():
-                lane = _numbers(addresses, which)[np.flatnonzero(~initialised.all(axis=1))[0]]
-                raise self._fault("reads", access, warp, addresses, lane, "where nothing has been written")
+            self._check_initialised(known[rows], "reads", access, warp, addresses, which)
             if allocation.writable:
                 clash = self._of(allocation).read(rows, access.bytes, warp.block.number)
                 self._check(clash, "reads", access, warp, addresses, which)
@@ -120,9 +118,7 @@ class GlobalMemory:
             clash = self._of(allocation).change(rows, access.bytes, warp.block.number)
             self._check(clash, "changes", access, warp, addresses, which)
             memory, known = allocation.views(access)
-            if self._strict and not (initialised := known[rows] == all_known(access.dtype.itemsize)).all():
-                lane = _numbers(addresses, which)[np.flatnonzero(~initialised.all(axis=1))[0]]
-                raise self._fault("changes", access, warp, addresses, lane, "where nothing has been written")
+            self._check_initialised(known[rows], "changes", access, warp, addresses, which)
             known[rows] = all_known(access.dtype.itemsize)
             lanes = _numbers(addresses, which).tolist()
             for lane, row in list(zip(lanes, rows.tolist(), strict=True))[:: warp.block.direction]:
@@ -132,6 +128,15 @@ class GlobalMemory:
         if allocation.start not in self._ownerships:
             self._ownerships[allocation.start] = Ownership(len(allocation.known))
         return self._ownerships[allocation.start]
+
+    def _check_initialised(
+        self, known: Array, verb: str, access: Access, warp: Warp, addresses: Array, which: slice | Array
+    ) -> None:
+        """Every byte of every element has to be initialised."""
+        initialised = known == all_known(access.dtype.itemsize)
+        if self._strict and not initialised.all():
+            lane = _numbers(addresses, which)[np.flatnonzero(~initialised.all(axis=1))[0]]
+            raise self._fault(verb, access, warp, addresses, lane, "where nothing has been written")
 
     def _check(
         self,

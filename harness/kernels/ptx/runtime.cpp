@@ -42,7 +42,7 @@ OnLaunch on_launch = nullptr;
 OnMemory on_memory = nullptr;
 cudaError_t last_error = cudaSuccess;
 constexpr size_t kAligned = 256;
-constexpr size_t kMargin = 4096;  // on both sides of an allocation: what is beyond its end belongs to no other one
+constexpr size_t kMargin = 4096;  // on both sides of an allocation, so that no other one is next to it
 
 cudaError_t failed(cudaError_t error) { return last_error = error; }
 

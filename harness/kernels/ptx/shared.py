@@ -5,8 +5,7 @@ barrier of the block, within a warp also __syncwarp. Lanes of a warp that happen
 CUDA since Volta; nor do a shuffle or a vote order them. Atomic additions race with other accesses, not with each other.
 
 Reading uninitialised bytes is no fault: lanes without a channel read too, and their values are discarded. What they
-read depends on the order of warps, NaN or a large number, -1 or a large index, so a result that depends on it is not
-the same in both orders.
+read depends on the order of warps, so a result that depends on it differs between the two orders.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ _KINDS = (READ, WRITE, ATOMIC)
 _DID = ("has read", "has written", "has changed by an atomic operation")
 # The kinds of access that race with each kind.
 _AGAINST = {READ: (WRITE, ATOMIC), WRITE: _KINDS, ATOMIC: (READ, WRITE)}
-# The uninitialised bytes in forward order, NaN as a float and -1 as an index, and in backward order, 3.4e38 and
-# 2,139,062,143. A kernel may mark what is missing by one of them, and by chance not by both.
+# The uninitialised bytes in forward order (NaN as a float, -1 as an index) and in backward order (3.4e38 and
+# 2,139,062,143). A kernel may mark a missing value by -1 itself, and then only the other byte shows what it forgot.
 GARBAGE = {1: 0xFF, -1: 0x7F}
 
 
@@ -39,7 +38,7 @@ class SharedMemory:
     garbage  the byte of which uninitialised memory consists.
     """
 
-    def __init__(self, size: int, warps: int, grain: int, garbage: int = GARBAGE[1]) -> None:
+    def __init__(self, size: int, warps: int, grain: int, garbage: int) -> None:
         self.bytes = size
         self._memory = np.full(-(-size // 32) * 32, garbage, np.uint8)
         self._grain = grain

@@ -1,7 +1,8 @@
 """The allocation of results and scratch.
 
 torch's own out-of-memory error reaches the caller, though the stable ABI passes no exceptions; and torch's
-deterministic mode, which fills fresh tensors with NaN, fills no tensor needlessly.
+deterministic mode, which fills fresh tensors with NaN, fills no tensor needlessly. Sizes that no memory has are an
+error.
 """
 
 from __future__ import annotations
@@ -111,3 +112,13 @@ def test_deterministic_mode_fills_no_scratch_and_no_cpu_result(device, call):
         upstream = torch.rand_like(result)
         backward = fills(lambda: torch.autograd.grad(result, (image, edges), upstream))
     assert (forward, backward) == {"cpu": (0, 0), "cuda": (1, 2)}[device]
+
+
+@pytest.mark.cpu
+def test_sizes_beyond_any_memory_are_an_error():
+    """A direct call, with an expanded gradient whose elements could not be counted in bytes."""
+    upstream = torch.ones(1, 1, 1, 1).expand(1, 1, 2**61, 1)
+    with pytest.raises(MemoryError):
+        torch.ops.roi_align.crop_and_resize_grad_boxes(
+            upstream, torch.rand(1, 1, 2, 2), torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([0]), 0
+        )

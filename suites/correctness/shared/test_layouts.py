@@ -7,6 +7,7 @@ detects stray reads.
 from __future__ import annotations
 
 import itertools
+import sys
 from dataclasses import replace
 
 import pytest
@@ -59,6 +60,33 @@ def test_images_whose_elements_share_memory_change_no_bit(device, call, dtype, l
                 for each in (image, image.contiguous())
             ]
             assert calls.equal(*results), (channels, repeated)
+
+
+_AT_THE_END_OF_A_PAGE = """
+import ctypes, mmap, os
+import numpy as np
+import torch
+from roi_align import crop_and_resize
+pages = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+begin = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+if ctypes.CDLL(None).mprotect(ctypes.c_void_p(begin + mmap.PAGESIZE), mmap.PAGESIZE, 0):
+    raise OSError("mprotect")
+three = np.frombuffer(pages, np.float32, 3, mmap.PAGESIZE - 12)
+three[:] = 1, 2, 3
+image = torch.from_numpy(three).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+crops = crop_and_resize(image, torch.tensor([[0.1, 0.1, 0.8, 0.9]]), torch.tensor([0]), (4, 4))
+print(crops.flatten(2).unique(dim=2).flatten().tolist(), flush=True)
+os._exit(0)  # the array still holds the pages
+"""
+
+
+@pytest.mark.package
+@pytest.mark.cpu
+@pytest.mark.skipif(sys.platform != "linux", reason="mprotect is called as Linux has it")
+def test_nothing_is_read_beyond_three_repeated_channels():
+    """The page after them may not be read."""
+    process = python("-c", _AT_THE_END_OF_A_PAGE)
+    assert (process.returncode, process.stdout.strip()) == (0, "[1.0, 2.0, 3.0]"), process.stderr
 
 
 @calls.each_operator

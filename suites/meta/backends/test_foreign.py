@@ -15,7 +15,8 @@ from harness.backends import foreign, load
 from harness.operators.crop_and_resize.case import Case
 from harness.operators.roi_align.case import Mode, RoiCase
 from harness.operators.sheet import Sheet, read
-from harness.repository import MissingLibrary
+from harness.repository import ROOT, MissingLibrary
+from suites.programs import python
 
 MODULE = """
 import torch
@@ -169,3 +170,12 @@ def test_a_package_registers_its_kernel_under_a_name(monkeypatch: pytest.MonkeyP
     assert backends.is_foreign("theirs")
     assert not backends.is_foreign("roi_align")
     assert load("theirs", "roi_align").name == "theirs"
+
+
+def test_pytest_refuses_a_function_that_cannot_be_loaded(tmp_path: Path) -> None:
+    """A run that skips all its tests would pass."""
+    (tmp_path / "wanting.py").write_text("import a_library_of_the_caller\n", encoding="utf-8")
+    command = ("-m", "pytest", "suites/", "--backend", "wanting:roi_align")
+    process = python(*command, cwd=ROOT, PYTHONPATH=str(tmp_path))
+    assert process.returncode == pytest.ExitCode.USAGE_ERROR, process.stdout
+    assert "needs the module 'a_library_of_the_caller', which is not installed" in process.stderr

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from harness import backends
 from harness.kernels.compiling import ROOT, Change
 from harness.operators.arrays import LAYOUTS, laid_out
 from harness.operators.crop_and_resize.strategy import cases
@@ -87,9 +88,21 @@ def test_wrong_results_are_detected():
     for case in (crop_cases(40, 0)[-3], Pyramid(roi_case, (0, 1))):
         results, problem = _results(case), problem_of(case)
         assert problem.wrong(results) is None
-        crops = results[0].copy()
-        crops.flat[-1] = np.nextafter(crops.flat[-1], np.inf, dtype=crops.dtype)
-        assert "forward" in problem.wrong([crops, *results[1:]])
+        for place, direction in ((0, "forward"), (1, "grad_image"), (len(results) - 2, "grad_image")):
+            array = results[place].copy()
+            array.flat[-1] = np.nextafter(array.flat[-1], np.inf, dtype=array.dtype)
+            assert direction in problem.wrong([*results[:place], array, *results[place + 1 :]]), place
+
+
+def test_a_box_on_another_level_is_detected():
+    """Both maps are alike for the box, so each level's result is one that another box may have."""
+    boxes = ((0, 0.5, 1.0, 7.5, 6.0), (0, 0.0, 0.0, 40.0, 40.0))
+    case = Pyramid(RoiCase(shape=(1, 3, 40, 40), boxes=boxes, output_size=(2, 3), sampling_ratio=2), (0, 1))
+    crops, *rest = _results(case)
+    swapped = crops.copy()
+    operator = backends.load("roi_align", "roi_align")
+    swapped[0] = operator.run(case.inputs()[1], "forward")[0]  # the first box, pooled from the second map
+    assert "map 0: forward" in problem_of(case).wrong([swapped, *rest])
 
 
 def _results(case):
